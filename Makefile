@@ -1,0 +1,35 @@
+# Every target makes its own virtual environment; nothing has to be installed by hand but Python >= 3.11 with venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint bench lock clean
+
+demo: $(STAMP)  ## a simulated site, a receiver and the agent between them, live on the terminal
+	@$(BIN)/telemetry-agent demo
+
+test: $(STAMP)  ## the whole suite
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## ruff and mypy strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## speed and memory, as ratios within one run
+	$(BIN)/python -m benchmarks
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+lock:  ## the versions that the tests run with; review the diff
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[dev]'
+	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

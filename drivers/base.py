@@ -1,0 +1,92 @@
+"""What every driver is, and the table of those that need Python.
+
+A driver turns register reads of one unit into a `Scan`. It never sees connections, time-outs or other devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from drivers.model import Kind, NodeType, Scan, Table
+
+
+class Reader(Protocol):
+    """One unit id on one link: nothing but reads, so that no driver can write."""
+
+    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+        """Read `count` registers (0..65535) or bits (0 or 1) from a zero-based protocol address.
+
+        Raises a `drivers.errors.DriverError` whose type says what to do.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How one device wants to be read; None leaves it to the profile, then to the transport."""
+
+    max_registers: int | None = None
+    max_gap: int | None = None
+    word_order: str | None = None
+    default_max_gap: int = 31
+    """Where a hole costs less than another request: about 31 registers on TCP, 7 on RTU."""
+
+
+class Driver(Protocol):
+    """Reads one device. Holds what it learned of the device (models, holes, limits), never its values."""
+
+    @property
+    def kind(self) -> Kind:
+        """What the device is."""
+        ...
+
+    @property
+    def nodes(self) -> frozenset[NodeType]:
+        """For a hybrid: the node types it can fill. Empty for devices with one node."""
+        ...
+
+    async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
+        """Read everything once; `now` gives monotonic seconds for the readings.
+
+        A block that fails leaves its readings out and stands in `Scan.errors`. Raises `SilentError`, `LinkError` or
+        `GatewayError` when the device or the link is gone: no further request makes sense then.
+        """
+        ...
+
+
+# Drivers that need more than a data file: name -> "module:class", imported only when a site uses it.
+PYTHON_DRIVERS = {"sunspec": "drivers.sunspec:SunSpec"}
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Where drivers are found by name: Python drivers, then a site's own profiles, then the built-in ones."""
+
+    profile_dirs: tuple[Path, ...] = field(default=())
+
+    def names(self) -> list[str]:
+        """Every driver name that `create` accepts, sorted."""
+        from drivers.profile import profile_files
+
+        return sorted({*PYTHON_DRIVERS, *profile_files(self.profile_dirs)})
+
+    def create(self, name: str, options: ReadOptions) -> Driver:
+        """The driver of that name. Raises KeyError when there is none, ProfileError when its file is wrong."""
+        if target := PYTHON_DRIVERS.get(name):
+            module, _, attribute = target.partition(":")
+            return cast("Driver", getattr(import_module(module), attribute)(options))
+        from drivers.profile import load, profile_files
+        from drivers.registers import Registers
+
+        return Registers(load(profile_files(self.profile_dirs)[name]), options)
+
+
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The best guess at what a mistyped driver name meant."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, list(names), 1)), None)
