@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -80,10 +80,14 @@ Level = Literal["device_type", "device"]
 
 
 class Section(BaseModel):
+    """What all tables of the file share."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SiteConfig(Section):
+    """[site]"""
+
     node_id: Identifier
     timezone: Annotated[str, AfterValidator(_timezone)] | None = None
     import_limit_W: Watts | None = None
@@ -91,12 +95,16 @@ class SiteConfig(Section):
 
 
 class RetryConfig(Section):
+    """[push.retry]"""
+
     initial_s: Seconds = 1.0
     max_s: Seconds = 300.0
     dead_letter_after: Annotated[StrictInt, Field(ge=1)] = 5
 
 
 class SignConfig(Section):
+    """[push.sign]"""
+
     grid: Sign = 1
     solar: Sign = 1
     storage: Sign = 1
@@ -106,6 +114,8 @@ class SignConfig(Section):
 
 
 class PushConfig(Section):
+    """[push]"""
+
     url: Annotated[str, AfterValidator(_absolute_url)]
     token: SecretStr | None = None
     token_file: Path | None = None
@@ -151,6 +161,8 @@ class PushConfig(Section):
 
 
 class OutboxConfig(Section):
+    """[outbox]"""
+
     path: Path = Path("/var/lib/telemetry-agent/outbox.sqlite3")
     max_age_s: Seconds = 604_800.0
     max_size_mb: Annotated[StrictInt, Field(ge=1)] = 64
@@ -158,25 +170,35 @@ class OutboxConfig(Section):
 
 
 class PollConfig(Section):
+    """[poll]"""
+
     interval_s: Seconds = 10.0
     statistic: Literal["last", "mean"] = "last"
     stale_after_s: Seconds = 30.0
 
 
 class DriversConfig(Section):
+    """[drivers]"""
+
     profile_dirs: tuple[Path, ...] = (Path("/etc/telemetry-agent/profiles"),)
 
 
 class StatusConfig(Section):
+    """[status]"""
+
     listen: str = "127.0.0.1:9464"
 
 
 class LogConfig(Section):
+    """[log]"""
+
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
 
 
 class ConnectionConfig(Section):
+    """[connection.NAME]: a named link."""
+
     transport: Literal["tcp", "udp", "tls", "rtu", "ascii", "rtu_over_tcp", "ascii_over_tcp"] = "tcp"
     host: str | None = None
     port: Port | None = None
@@ -213,6 +235,8 @@ class ConnectionConfig(Section):
 
 
 class DeviceConfig(Section):
+    """[[device]]"""
+
     node_id: Identifier | None = None
     type: NodeType | None = None
     nodes: dict[NodeType, Identifier] | None = None
@@ -255,7 +279,8 @@ class DeviceConfig(Section):
         """Node id by type: one entry, or those of a hybrid."""
         if self.nodes is not None:
             return self.nodes
-        assert self.type is not None and self.node_id is not None  # _one_way
+        if self.type is None or self.node_id is None:
+            raise AssertionError("refused by _one_way")
         return {self.type: self.node_id}
 
 
@@ -291,7 +316,7 @@ class Config(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         arguments = init_settings()
         return (_SiteFile(settings_cls, arguments["table"], arguments["environ"]),)
@@ -355,7 +380,9 @@ def _require_token(config: Config, environ: Mapping[str, str], origin: str) -> N
                 [f"{origin}: push.token_file: must be a readable file ({reason}: {str(push.token_file)!r})"]
             ) from None
         if empty:
-            raise ConfigError([f"{origin}: push.token_file: must hold the token (found {str(push.token_file)!r} empty)"])
+            raise ConfigError(
+                [f"{origin}: push.token_file: must hold the token (found {str(push.token_file)!r} empty)"]
+            )
     elif credential_file(environ) is None:
         raise ConfigError(
             [f"{origin}: push.token_file: missing; give token_file, token or the systemd credential {CREDENTIAL}"]
@@ -409,12 +436,16 @@ def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[Any, Any]:
         for field, info in model.model_fields.items():
             if field.casefold() == step.casefold():
                 return field, info.annotation
-        raise _OverrideError(f"environment {name}: no such key {step!r}{_did_you_mean(step.lower(), model.model_fields)}")
+        raise _OverrideError(
+            f"environment {name}: no such key {step!r}{_did_you_mean(step.lower(), model.model_fields)}"
+        )
     existing = next((key for key in place if key.casefold() == step.casefold()), step.lower())
     return existing, get_args(annotation)[-1] if get_args(annotation) else Any
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if get_origin(annotation) in (dict, tuple):
+        return None
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
@@ -441,6 +472,8 @@ def _copy(value: Any) -> Any:
 
 def _explain(error: ValidationError, environ: Mapping[str, str], origin: str) -> Iterator[str]:
     for item in error.errors(include_url=False):
+        if item["type"] == "too_short" and len(error.errors()) > 1:
+            continue  # says again what the item's own line says
         place, steps = _place(item["loc"])
         variable = ENV_PREFIX + "__".join(steps).upper()
         overridden = next((name for name in environ if steps and name.upper() == variable), None)
@@ -465,6 +498,7 @@ def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
 
 def _rule(item: Any, place: str, steps: list[str]) -> str:
     kind, message, value = item["type"], item["msg"], item["input"]
+    message = _PLAIN_WORDS.get(kind, message)
     if kind == "extra_forbidden":
         return f": unknown key{_did_you_mean(steps[-1], _siblings(steps))}"
     if kind == "missing":
@@ -477,6 +511,20 @@ def _rule(item: Any, place: str, steps: list[str]) -> str:
     message = message.removeprefix("Input ")
     shown = "a secret" if "token" in steps[-1:] else repr(value)
     return f": {message[:1].lower()}{message[1:]} (found {shown})"
+
+
+# pydantic's words for people who write Python, in words for people who write TOML.
+_PLAIN_WORDS = {
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "path_type": "must be a file name",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "dict_type": "must be a table",
+}
 
 
 def _siblings(steps: list[str]) -> list[str]:

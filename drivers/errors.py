@@ -1,17 +1,17 @@
 """Errors of drivers; the type says what to do next.
 
-    DriverError
-    ├── ProfileError        the profile is wrong: fix the file it names
-    ├── LinkError           the whole link is down: every device on it is missing until it is back
-    ├── SilentError         no answer in time: end this device's poll, reconnect, back off
-    ├── BadReplyError       an answer that is not ours (short, foreign, garbled): drop it, reconnect
-    ├── ExceptionReply      the device answered with a Modbus exception
-    │   ├── IllegalFunctionError   1: the table does not exist in this device
-    │   ├── IllegalAddressError    2: split the block, remember the hole
-    │   ├── IllegalValueError      3: halve the block, remember the limit
-    │   ├── BusyError              5, 6: try again
-    │   └── GatewayError           10, 11: the gateway answers for a dead unit, as good as silence
-    └── UnsupportedError    the device answers, but is not what the driver can read
+DriverError
+├── ProfileError        the profile is wrong: fix the file it names
+├── LinkError           the whole link is down: every device on it is missing until it is back
+├── SilentError         no answer in time: end this device's poll, reconnect, back off
+├── BadReplyError       an answer that is not ours (short, foreign, garbled): drop it, reconnect
+├── ExceptionReply      the device answered with a Modbus exception
+│   ├── IllegalFunctionError   1: the table does not exist in this device
+│   ├── IllegalAddressError    2: split the block, remember the hole
+│   ├── IllegalValueError      3: halve the block, remember the limit
+│   ├── BusyError              5, 6: try again
+│   └── GatewayError           10, 11: the gateway answers for a dead unit, as good as silence
+└── UnsupportedError    the device answers, but is not what the driver can read
 """
 
 from __future__ import annotations

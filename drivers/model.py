@@ -126,7 +126,7 @@ class Quantity(Enum):
         return member
 
     # Enum hashes the name in Python on every look-up; members are singletons, identity is enough and much faster.
-    __hash__ = object.__hash__  # type: ignore[assignment]  # Enum declares it as a method of Enum, not of object
+    __hash__ = object.__hash__
 
 
 class Quality(StrEnum):

@@ -1,0 +1,53 @@
+"""When to push: a monotonic schedule that carries wall-clock labels. Pure.
+
+The schedule never drifts: each tick is the one before plus the interval. The wall clock labels it, and moves it only
+after a step (NTP at boot, an operator's `date`): then the next tick is put back on its phase, between half an interval
+and one and a half after the one before, so that a step neither stops, repeats nor bursts pushes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from math import ceil
+from typing import Literal
+
+# A label is rounded to whole seconds, so that a smaller error than this cannot change it.
+_STEP_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One push: `at` in monotonic seconds, `time` in whole Unix seconds."""
+
+    at: float
+    time: int
+
+
+def phase_s(align: Literal["splay", "clock"], node_id: str, interval_s: int) -> int:
+    """Whole seconds after a multiple of the interval. "splay" spreads a fleet evenly by a hash of the site's id."""
+    if align == "clock":
+        return 0
+    return int.from_bytes(sha256(node_id.encode()).digest()[:8], "big") % interval_s
+
+
+def first_tick(monotonic: float, wall: float, interval_s: int, phase_s: int) -> Tick:
+    """The first moment on the phase that is not in the past."""
+    time = ceil((wall - phase_s) / interval_s) * interval_s + phase_s
+    return Tick(monotonic + (time - wall), time)
+
+
+def next_tick(previous: Tick, monotonic: float, wall: float, interval_s: int, phase_s: int) -> Tick:
+    """The tick after `previous`, seen at `monotonic` and `wall`; ticks that were slept through are left out."""
+    at = previous.at + interval_s
+    if at < monotonic:
+        at += ceil((monotonic - at) / interval_s) * interval_s
+    time = at - monotonic + wall
+    error = (time - phase_s + interval_s / 2) % interval_s - interval_s / 2
+    if abs(error) > _STEP_S:
+        at -= error
+        time -= error
+        if at < monotonic:
+            at += interval_s
+            time += interval_s
+    return Tick(at, round(time))
