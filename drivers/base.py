@@ -36,6 +36,15 @@ class ReadOptions:
     """Where a hole costs less than another request: about 31 registers on TCP, 7 on RTU."""
 
 
+@dataclass(frozen=True, slots=True)
+class LinkDefaults:
+    """What a device family asks of its link; the site's configuration wins, None leaves it to the connection."""
+
+    timeout_s: float | None = None
+    connect_delay_s: float | None = None
+    request_gap_s: float | None = None
+
+
 class Driver(Protocol):
     """Reads one device. Holds what it learned of the device (models, holes, limits), never its values."""
 
@@ -47,6 +56,11 @@ class Driver(Protocol):
     @property
     def nodes(self) -> frozenset[NodeType]:
         """For a hybrid: the node types it can fill. Empty for devices with one node."""
+        ...
+
+    @property
+    def defaults(self) -> LinkDefaults:
+        """What the device family asks of its link."""
         ...
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
