@@ -435,7 +435,7 @@ def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[Any, Any]:
     if model is not None:
         for field, info in model.model_fields.items():
             if field.casefold() == step.casefold():
-                return field, info.annotation
+                return field, Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
         raise _OverrideError(
             f"environment {name}: no such key {step!r}{_did_you_mean(step.lower(), model.model_fields)}"
         )

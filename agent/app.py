@@ -1,0 +1,139 @@
+"""The composition root: builds the line poll → totals → payload → outbox → push from a Config, and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from agent import __version__
+from agent.clock import Clock
+from agent.config import Config
+from agent.energy_store import EnergyStore
+from agent.outbox import Outbox
+from agent.payload import PayloadOptions, bodies
+from agent.poll import Device, Poller, within
+from agent.push import Sender
+from agent.site import Site
+from agent.ticks import Tick, first_tick, next_tick, phase_s
+from agent.totals import Summary, Totals, TotalsSettings
+from drivers.model import Scan
+
+log = structlog.get_logger(__name__)
+
+USER_AGENT = f"telemetry-push-agent/{__version__}"
+
+
+class App:
+    """The running line. `on_summary` sees each push interval as it is closed, for the demo and for status."""
+
+    def __init__(
+        self,
+        config: Config,
+        site: Site,
+        clock: Clock,
+        environ: Mapping[str, str],
+        on_summary: Callable[[Summary], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._on_summary = on_summary
+        self._phase = phase_s(config.push.align, config.site.node_id, config.push.interval_s)
+        self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
+        self._totals = Totals(site.nodes, totals_settings(config), self._store)
+        self._payload = payload_options(config)
+        self.poller = Poller(site.connections, clock, self)
+        outbox = Outbox.open(
+            config.outbox.path, max_age_s=config.outbox.max_age_s, max_size_mb=config.outbox.max_size_mb, now=clock.time
+        )
+        self._outbox = outbox
+        self.sender = Sender(
+            config.push,
+            outbox,
+            backlog_rate_per_s=config.outbox.backlog_rate_per_s,
+            clock=clock,
+            environ=environ,
+            user_agent=USER_AGENT,
+        )
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Poll and push until cancelled; then stop polling, finish or keep the attempt in flight, and close."""
+        log.info("started", version=__version__, interval_s=self._config.push.interval_s, phase_s=self._phase)
+        sender = asyncio.create_task(self.sender.run(), name="push")
+        line = asyncio.gather(self.poller.run(), self._schedule(ready))
+        try:
+            done, _ = await asyncio.wait({sender, line}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            line.cancel()
+            await asyncio.gather(line, return_exceptions=True)
+            await self.sender.stop(_GRACE_S)
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+            await asyncio.to_thread(self._totals.save)
+            self._store.close()
+            self._outbox.close()
+            log.info("stopped")
+
+    # poll.Sink
+    def observe(self, device: Device, scan: Scan) -> None:
+        self._totals.observe(device.nodes, scan, self._clock.time())
+
+    def missed(self, device: Device, error: Exception, at: float) -> None:
+        self._totals.missed(device.nodes, at)
+
+    async def _schedule(self, ready: Callable[[], None]) -> None:
+        self.poller.request()
+        ready()
+        tick = first_tick(self._clock.monotonic(), self._clock.time(), self._config.push.interval_s, self._phase)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._poll_until(tick)
+                group.create_task(self._push(tick, self.poller.request()))
+                tick = next_tick(
+                    tick,
+                    self._clock.monotonic(),
+                    self._clock.time(),
+                    self._config.push.interval_s,
+                    self._phase,
+                )
+
+    async def _poll_until(self, tick: Tick) -> None:
+        """Ask for the rounds between two pushes; the one of the tick itself is left to the caller."""
+        interval = self._config.poll.interval_s
+        at = max(self._clock.monotonic(), tick.at - self._config.push.interval_s) + interval
+        while at < tick.at - interval / 2:
+            await self._until(at)
+            self.poller.request()
+            at += interval
+        await self._until(tick.at)
+
+    async def _until(self, at: float) -> None:
+        while (remaining := at - self._clock.monotonic()) > 0:
+            await self._clock.sleep(remaining)
+
+    async def _push(self, tick: Tick, answers: list[asyncio.Future[None]]) -> None:
+        """Close the interval as soon as every device has answered, at the deadline at the latest."""
+        deadline = tick.at + self._config.push.effective_deadline_s
+        if not await within(answers, self._clock, deadline - self._clock.monotonic()):
+            log.debug("deadline_reached", tick=tick.time)
+        summary = self._totals.close(tick.at, tick.time)
+        await self.sender.submit(bodies(summary, self._payload))
+        await asyncio.to_thread(self._totals.save)
+        if self._on_summary is not None:
+            self._on_summary(summary)
+
+
+_GRACE_S = 3.0
+
+
+def totals_settings(config: Config) -> TotalsSettings:
+    """What the totals need of the configuration."""
+    raise NotImplementedError
+
+
+def payload_options(config: Config) -> PayloadOptions:
+    """What the payload needs of the configuration."""
+    raise NotImplementedError

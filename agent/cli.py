@@ -1,0 +1,206 @@
+"""The commands; thin. Each imports what it needs when it runs, so that the daemon carries none of the tools.
+
+Exit status: 0 done, 1 something failed, 2 usage, 78 configuration (EX_CONFIG, which the service does not restart).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from agent import __version__
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.site import Site
+
+EX_CONFIG = 78
+
+app = typer.Typer(
+    name="telemetry-agent",
+    help="Polls the Modbus devices of an energy site and pushes their telemetry to an integrator's endpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+drivers_app = typer.Typer(help="Lists built-in and local drivers.", invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(drivers_app, name="drivers")
+
+ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration.")]
+DEFAULT = Path("/etc/telemetry-agent/config.toml")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"telemetry-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """End with one line per mistake on standard error."""
+    for line in message.splitlines():
+        typer.echo(f"telemetry-agent: {line}", err=True)
+    raise typer.Exit(status)
+
+
+def _load(path: Path) -> tuple[Config, Site]:
+    from agent.config import ConfigError, load
+    from agent.site import build
+
+    try:
+        config = load(path)
+        return config, build(config, str(path))
+    except ConfigError as error:
+        fail(str(error), EX_CONFIG)
+
+
+@app.command()
+def run(
+    config: ConfigOption = DEFAULT,
+    log_format: Annotated[str, typer.Option(help="auto, console or json; overrides the configuration.")] = "",
+) -> None:
+    """The daemon, in the foreground."""
+    from agent import log, supervise
+    from agent.app import App
+    from agent.clock import SystemClock
+
+    settings, site = _load(config)
+    if log_format not in ("", "auto", "console", "json"):
+        fail(f"--log-format: must be auto, console or json (found {log_format!r})", 2)
+    log.configure(settings.log.level, log_format or settings.log.format)  # type: ignore[arg-type]  # just checked
+    supervise.run(lambda ready: App(settings, site, SystemClock(), os.environ).run(ready))
+
+
+@app.command()
+def check(config: ConfigOption = DEFAULT) -> None:
+    """Validates the configuration and says what would be read."""
+    from agent.show import describe
+
+    settings, site = _load(config)
+    for line in describe(settings, site):
+        typer.echo(line)
+    typer.echo(f"{config}: ok")
+
+
+@app.command()
+def read(
+    config: ConfigOption = DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="Exactly the bodies that would be pushed.")] = False,
+) -> None:
+    """Polls every device once and shows the values."""
+    import asyncio
+
+    from agent import log
+    from agent.once import read_site
+
+    settings, site = _load(config)
+    log.configure("error", settings.log.format)
+    result = asyncio.run(read_site(settings, site))
+    if as_json:
+        for body in result.bodies:
+            typer.echo(body)
+    else:
+        from agent.show import print_readings
+
+        print_readings(result)
+    for device, error in result.failed:
+        typer.echo(f"telemetry-agent: {device.name} ({device.address}): {error}", err=True)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@drivers_app.callback()
+def drivers(
+    context: typer.Context,
+    profile_dir: Annotated[list[Path] | None, typer.Option(help="A directory of local profiles.")] = None,
+) -> None:
+    """Lists built-in and local drivers."""
+    from agent.show import print_drivers
+    from drivers.base import Catalogue
+
+    catalogue = Catalogue(tuple(profile_dir or (Path("/etc/telemetry-agent/profiles"),)))
+    context.obj = catalogue
+    if context.invoked_subcommand is None:
+        print_drivers(catalogue)
+
+
+@drivers_app.command("show")
+def drivers_show(context: typer.Context, name: str) -> None:
+    """One profile: its points and where they stand."""
+    from agent.show import print_profile
+    from drivers.base import closest
+    from drivers.errors import ProfileError
+
+    try:
+        print_profile(context.obj, name)
+    except KeyError:
+        guess = closest(name, context.obj.names())
+        fail(f"no such driver {name!r}" + (f"; did you mean {guess!r}?" if guess else ""), 1)
+    except ProfileError as error:
+        fail(str(error), EX_CONFIG)
+
+
+@drivers_app.command("check")
+def drivers_check(file: Path) -> None:
+    """Validates a profile file."""
+    from drivers.errors import ProfileError
+    from drivers.profile import load
+
+    try:
+        profile = load(file)
+    except ProfileError as error:
+        fail(str(error), EX_CONFIG)
+    typer.echo(f"{file}: ok, {len(profile.points)} points")
+
+
+@app.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    base_port: Annotated[int, typer.Option(help="First port; 0 takes free ones.")] = 15020,
+    seed: Annotated[int, typer.Option(help="Weather, loads and battery follow from it.")] = 1,
+    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
+) -> None:
+    """Serves the simulated devices of a site over Modbus TCP and prints the [[device]] tables to paste."""
+    from agent import supervise
+    from agent.demo import simulate as main
+
+    supervise.run(lambda ready: main(host, base_port, seed, speed, ready))
+
+
+@app.command()
+def receive(
+    token: Annotated[str, typer.Option(envvar="TELEMETRY_RECEIVER_TOKEN", help="The bearer token to accept.")],
+    site: Annotated[str | None, typer.Option(help="The site to which the token is bound.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
+) -> None:
+    """A reference endpoint: checks token, site, schema and duplicates; prints what arrives."""
+    from agent import supervise
+    from agent.demo import receive as main
+
+    supervise.run(lambda ready: main(host, port, token, site, ready))
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Weather, loads and battery follow from it.")] = 1,
+    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 60.0,
+    pushes: Annotated[int, typer.Option(help="End after so many valid messages; 0 goes on until Ctrl-C.")] = 0,
+) -> None:
+    """A simulated site, a receiver and the agent between them; nothing to configure."""
+    from agent.demo import Demo
+
+    outcome = Demo(seed=seed, speed=speed, pushes=pushes).run()
+    sys.exit(outcome)

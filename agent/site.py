@@ -1,0 +1,157 @@
+"""Config → the connections of the site, each with its devices, each bound to a driver and to nodes.
+
+Builds everything and opens nothing: links connect on their first read. Mistakes that only drivers can see (an unknown
+driver, a profile that is wrong, a node that the device cannot fill) are ConfigErrors as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from drivers.bus import Link, LinkSettings
+
+from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
+from agent.node import Node, why_not
+from agent.poll import Connection, Device
+from drivers.base import Catalogue, Driver, ReadOptions, closest
+from drivers.errors import ProfileError
+
+# A hole costs less than another request while it is smaller than what framing and turnaround cost, in registers.
+_MAX_GAP_SERIAL = 7
+_MAX_GAP_NETWORK = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """All that is polled."""
+
+    connections: tuple[Connection, ...]
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        return tuple(device for connection in self.connections for device in connection.devices)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(node for device in self.devices for node in device.nodes)
+
+
+def build(config: Config, origin: str) -> Site:
+    """The site that `config` describes; `origin` names the file in messages. Raises ConfigError."""
+    return _Builder(config, origin).build()
+
+
+class _Builder:
+    def __init__(self, config: Config, origin: str) -> None:
+        self._config = config
+        self._origin = origin
+        self._catalogue = Catalogue(config.drivers.profile_dirs)
+        self._mistakes: list[str] = []
+
+    def build(self) -> Site:
+        lines: dict[tuple[object, ...], tuple[Link, list[Device]]] = {}
+        for index, device in enumerate(self._config.device):
+            if not device.enabled:
+                continue
+            driver = self._driver(index, device)
+            if driver is None:
+                continue
+            nodes = tuple(self._nodes(index, device, driver))
+            settings = self._settings(device, driver)
+            # Same host and port, or same serial port, is one link: some devices evict a second client.
+            link, devices = lines.setdefault(_endpoint(settings), (Link(settings), []))
+            options = driver.defaults
+            devices.append(
+                Device(
+                    name=" + ".join(node.node_id for node in nodes),
+                    driver_name=device.driver,
+                    driver=driver,
+                    reader=link.unit(
+                        device.unit_id,
+                        timeout_s=device.timeout_s if device.timeout_s is not None else options.timeout_s,
+                        request_gap_s=device.request_gap_s
+                        if device.request_gap_s is not None
+                        else options.request_gap_s,
+                    ),
+                    nodes=nodes,
+                    address=f"{settings.address} unit {device.unit_id}",
+                )
+            )
+        if self._mistakes:
+            raise ConfigError(self._mistakes)
+        return Site(tuple(Connection(link, tuple(devices)) for link, devices in lines.values()))
+
+    def _mistake(self, index: int, key: str, rule: str) -> None:
+        self._mistakes.append(f"{self._origin}: device[{index}].{key}: {rule}")
+
+    def _driver(self, index: int, device: DeviceConfig) -> Driver | None:
+        serial = device.connection is not None and self._config.connection[device.connection].serial
+        options = ReadOptions(
+            max_registers=device.max_registers,
+            max_gap=device.max_gap,
+            word_order=device.word_order,
+            default_max_gap=_MAX_GAP_SERIAL if serial else _MAX_GAP_NETWORK,
+        )
+        try:
+            return self._catalogue.create(device.driver, options)
+        except KeyError:
+            guess = closest(device.driver, self._catalogue.names())
+            hint = f"; did you mean {guess!r}?" if guess else "; `telemetry-agent drivers` lists them"
+            self._mistake(index, "driver", f"no such driver {device.driver!r}{hint}")
+        except ProfileError as error:
+            self._mistake(index, "driver", str(error))
+        return None
+
+    def _nodes(self, index: int, device: DeviceConfig, driver: Driver) -> Iterator[Node]:
+        of_hybrid = device.nodes is not None
+        for type_, node_id in device.node_ids.items():
+            key = f"nodes.{type_}" if of_hybrid else "type"
+            if of_hybrid and type_ not in driver.nodes:
+                offered = ", ".join(sorted(driver.nodes)) or "one node only; use node_id and type"
+                self._mistake(index, key, f"driver {device.driver!r} has no such node; it has {offered}")
+            elif not of_hybrid and driver.nodes and type_ not in driver.nodes:
+                self._mistake(index, key, f"driver {device.driver!r} offers {', '.join(sorted(driver.nodes))}")
+            elif not driver.nodes and (reason := why_not(driver.kind, type_)):
+                self._mistake(index, key, reason)
+            yield Node(
+                node_id=node_id,
+                type=type_,
+                kind=driver.kind,
+                of_hybrid=of_hybrid or bool(driver.nodes),
+                push=device.push,
+                invert=device.invert,
+                when_offline=device.when_offline,
+                nominal_power_W=device.nominal_power_W,
+                energy_capacity_Wh=device.energy_capacity_Wh,
+            )
+
+    def _settings(self, device: DeviceConfig, driver: Driver) -> LinkSettings:
+        connection = (
+            self._config.connection[device.connection]
+            if device.connection is not None
+            else ConnectionConfig(host=device.host, port=device.port)
+        )
+        defaults = driver.defaults
+        delay = device.connect_delay_s if device.connect_delay_s is not None else defaults.connect_delay_s
+        return LinkSettings(
+            transport=connection.transport,
+            host=connection.host,
+            port=connection.port or (802 if connection.transport == "tls" else 502),
+            serial_port=connection.serial_port,
+            baudrate=connection.baudrate,
+            parity=connection.parity,
+            stop_bits=connection.stop_bits,
+            timeout_s=connection.timeout_s,
+            connect_delay_s=max(connection.connect_delay_s, delay or 0.0),
+            request_gap_s=connection.request_gap_s,
+            ca_file=connection.ca_file,
+            client_cert_file=connection.client_cert_file,
+            client_key_file=connection.client_key_file,
+        )
+
+
+def _endpoint(settings: LinkSettings) -> tuple[object, ...]:
+    if settings.serial_port is not None:
+        return ("serial", settings.serial_port)
+    return (settings.host, settings.port)
