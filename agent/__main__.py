@@ -4,6 +4,7 @@ from __future__ import annotations
 
 
 def main() -> None:
+    """Run the command line."""
     from agent.cli import app
 
     app()

@@ -155,8 +155,9 @@ def drivers_show(context: typer.Context, name: str) -> None:
 @drivers_app.command("check")
 def drivers_check(file: Path) -> None:
     """Validates a profile file."""
-    from drivers.errors import ProfileError
     from drivers.profile import load
+
+    from drivers.errors import ProfileError
 
     try:
         profile = load(file)

@@ -1,0 +1,163 @@
+"""What the commands print: tables on a terminal, tab-separated lines when piped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agent.node import sign_in_words
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from agent.config import Config
+    from agent.once import SiteReading
+    from agent.poll import Device
+    from agent.receiver import Verdict
+    from agent.site import Site
+    from drivers.base import Catalogue
+    from drivers.model import Reading
+
+
+def describe(config: Config, site: Site) -> Iterator[str]:
+    """What the configuration means, a line each."""
+    push = config.push
+    levels = " and ".join(push.levels)
+    yield f"site {config.site.node_id}: {levels} to {push.url} every {push.interval_s} s"
+    for device in site.devices:
+        for node in device.nodes:
+            yield f"{node.node_id}: {node.type} by {device.driver_name} at {device.address}; {sign_in_words(node)}"
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table for people, or the rows as tab-separated lines."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print("\t".join(row))  # noqa: T201 - what the command is for
+        return
+    from rich.console import Console
+
+    grid = _grid(title, columns)
+    for row in rows:
+        grid.add_row(*row)
+    Console().print(grid)
+
+
+def _grid(title: str, columns: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        grid.add_column(column, justify="right" if column in ("value", "age", "accepted") else "left")
+    return grid
+
+
+def print_readings(result: SiteReading) -> None:
+    """Every reading of one round."""
+    rows = (_row(device, reading, result.at) for device, scan in result.scans for reading in scan.readings)
+    table("Readings", ("device", "quantity", "value", "unit", "age"), rows)
+
+
+def _row(device: Device, reading: Reading, at: float) -> tuple[str, ...]:
+    name = reading.quantity.value + (f"_{reading.phase}" if reading.phase else "")
+    shown = reading.quality.value if reading.value is None else _number(reading.value)
+    owner = next((node.node_id for node in device.nodes if node.type == reading.node), device.name)
+    return owner, name, shown, reading.quantity.unit.value, f"{max(0.0, at - reading.at):.1f} s"
+
+
+def _number(value: float | bool | str) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    return str(value)
+
+
+def print_drivers(catalogue: Catalogue) -> None:
+    """Every driver by name, with what it is for."""
+    table("Drivers", ("driver", "kind", "devices"), _drivers(catalogue))
+
+
+def _drivers(catalogue: Catalogue) -> Iterator[tuple[str, str, str]]:
+    from drivers.profile import load, profile_files
+
+    from drivers.base import PYTHON_DRIVERS
+    from drivers.errors import ProfileError
+
+    files = profile_files(catalogue.profile_dirs)
+    for name in catalogue.names():
+        if name in PYTHON_DRIVERS:
+            yield name, "any", "every device that offers SunSpec models"
+            continue
+        try:
+            profile = load(files[name])
+        except ProfileError as error:
+            yield name, "unusable", str(error)
+            continue
+        yield name, profile.kind.value, f"{profile.manufacturer} {', '.join(profile.models)}"
+
+
+def print_profile(catalogue: Catalogue, name: str) -> None:
+    """The points of a profile. Raises KeyError, ProfileError."""
+    from drivers.profile import load, profile_files
+
+    from drivers.base import PYTHON_DRIVERS
+
+    if name in PYTHON_DRIVERS:
+        print(f"{name}: discovers the models that the device offers")  # noqa: T201 - what the command is for
+        return
+    profile = load(profile_files(catalogue.profile_dirs)[name])
+    print(f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})\nsource: {profile.source}")  # noqa: T201
+    rows = (
+        (
+            point.quantity.value + (f"_{point.phase}" if point.phase else ""),
+            point.quantity.unit.value,
+            point.table.value,
+            str(point.address),
+        )
+        for point in profile.points
+    )
+    table("Points", ("quantity", "unit", "table", "address"), rows)
+
+
+def demo_table(devices: Iterable[Device], arrivals: RenderableType, speed: float) -> RenderableType:
+    """The live picture of the demo: what is polled above, what arrives below."""
+    from rich.console import Group
+
+    grid = _grid(
+        f"Polled over Modbus TCP (simulated site, {speed:g} x real time)", ("device", "driver", "address", "state")
+    )
+    for device in devices:
+        health = device.health
+        state = f"lost: {health.error}" if health.failures else f"{health.polls} polls" if health.polls else "waiting"
+        grid.add_row(device.name, device.driver_name, device.address, state)
+    return Group(grid, arrivals, "Ctrl-C ends the demo.")
+
+
+def arrivals_table(arrivals: Iterable[Verdict], counts: Mapping[str, int]) -> RenderableType:
+    """The last messages, with their groups in short, and the newest whole."""
+    from rich.console import Group
+
+    rows = list(arrivals)
+    grid = _grid(f"Arrived by HTTP: {counts['accepted']} valid, {counts['refused']} refused", ("time", *_SHORT))
+    for verdict in rows:
+        grid.add_row(*_short(verdict))
+    newest = rows[-1].message if rows else None
+    return Group(grid, json.dumps(newest) if newest else "waiting for the first push")
+
+
+_SHORT = ("grid", "solar", "storage", "heat_pump", "switched_load", "variable_power_load")
+
+
+def _short(verdict: Verdict) -> tuple[str, ...]:
+    if verdict.problems or verdict.message is None:
+        return (f"refused: {'; '.join(verdict.problems)}",)
+    message = verdict.message
+    return str(message.get("time")), *(_watts(message.get(group, {})) for group in _SHORT)
+
+
+def _watts(group: Any) -> str:
+    power = group.get("active_power_W") if isinstance(group, dict) else None
+    return "" if power is None else f"{power:.0f} W"
