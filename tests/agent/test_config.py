@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import Config, ConfigError, load, parse
+
+TABLE = """
+[site]
+node_id = "S"
+[push]
+url = "https://telemetry.example.com/v1"
+token = "do-not-show-me"
+[connection.RS485]
+transport = "rtu"
+serial_port = "/dev/ttyUSB0"
+[[device]]
+node_id = "meter-1"
+type = "grid"
+driver = "eastron-sdm630"
+host = "127.0.0.1"
+[[device]]
+driver = "sunspec"
+connection = "RS485"
+nodes = { solar = "pv-1", storage = "bat-1" }
+"""
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """The table with `push__interval_s=5` meaning push.interval_s = 5; list items by number."""
+    table = copy.deepcopy(tomllib.loads(TABLE))
+    for path, value in changes.items():
+        place: Any = table
+        *steps, last = path.split("__")
+        for step in steps:
+            place = place[int(step)] if step.isdigit() else place.setdefault(step, {})
+        place[last] = value
+    return table
+
+
+def mistakes(table: dict[str, Any], environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(table, environ or {}, "site.toml")
+    assert all("\n" not in line for line in caught.value.lines)
+    assert "do-not-show-me" not in str(caught.value)
+    return caught.value.lines
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    config = parse(changed(), {}, "site.toml")
+    assert config.push.interval_s == 60
+    assert config.push.levels == ("device_type",)
+    assert config.push.effective_deadline_s == 5
+    assert config.status is None
+    assert config.device[1].node_ids == {"solar": "pv-1", "storage": "bat-1"}
+
+
+def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
+    assert parse(changed(push__interval_s=4), {}, "site.toml").push.effective_deadline_s == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"push__intervall_s": 5}, "site.toml: push.intervall_s: unknown key; did you mean 'interval_s'?"),
+        ({"puhs": {}}, "site.toml: puhs: unknown key; did you mean 'push'?"),
+        ({"device__0__nodeid": "x"}, "site.toml: device[0].nodeid: unknown key; did you mean 'node_id'?"),
+        ({"push__interval_s": "60"}, "site.toml: push.interval_s: must be a whole number (found '60')"),
+        ({"push__quality": 1}, "site.toml: push.quality: must be true or false (found 1)"),
+        ({"push__levels": "device"}, "site.toml: push.levels: must be a list (found 'device')"),
+        ({"push__levels": ["x"]}, "site.toml: push.levels[0]: should be 'device_type' or 'device' (found 'x')"),
+        ({"push__token": " "}, "site.toml: push.token: must not be empty"),
+        ({"push__token": 5}, "site.toml: push.token: must be text (found a secret)"),
+        (
+            {"push__url": "http://192.0.2.1/"},
+            (
+                "site.toml: push.url: plain http would send the token in the clear; use https, or set"
+                " allow_insecure_http = true (found 'http://192.0.2.1/')"
+            ),
+        ),
+        (
+            {"device__0__node_id": "pv-1"},
+            "site.toml: device.node_id: must be unique; 2 nodes are named 'pv-1'",
+        ),
+        (
+            {"device__0__connection": "gateway"},
+            (
+                "site.toml: device[0].host: give either host (an own tcp connection) or connection (the name of a shared"
+                " one)"
+            ),
+        ),
+        ({"device": []}, "site.toml: device: needs at least one enabled [[device]]"),
+        (
+            {"connection__RS485__host": "h"},
+            "site.toml: connection.RS485.host: transport rtu is a serial line; use serial_port",
+        ),
+        (
+            {"site__timezone": "Europe/Brussel"},
+            (
+                "site.toml: site.timezone: must be a name of the IANA time zone database, such as Europe/Brussels"
+                " (found 'Europe/Brussel')"
+            ),
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_key_rule_and_value(changes: dict[str, Any], line: str) -> None:
+    assert mistakes(changed(**changes)) == [line]
+
+
+def test_a_missing_token_says_where_it_may_stand(tmp_path: Path) -> None:
+    table = changed()
+    del table["push"]["token"]
+    expected = "push.token_file: missing; give token_file, token or the systemd credential push_token"
+    assert mistakes(table) == [f"site.toml: {expected}"]
+    (tmp_path / "push_token").write_text("from-systemd\n")
+    assert isinstance(parse(table, {"CREDENTIALS_DIRECTORY": str(tmp_path)}, "site.toml"), Config)
+
+
+def test_a_token_file_must_be_readable_and_not_empty(tmp_path: Path) -> None:
+    table = changed(push__token_file=str(tmp_path / "token"))
+    del table["push"]["token"]
+    assert "must be a readable file (No such file or directory" in mistakes(table)[0]
+    (tmp_path / "token").write_text("\n")
+    assert "must hold the token" in mistakes(table)[0]
+
+
+def test_every_key_can_be_overridden_from_the_environment() -> None:
+    environ = {
+        "TELEMETRY_AGENT__PUSH__INTERVAL_S": "5",
+        "TELEMETRY_AGENT__PUSH__TOKEN": "123",
+        "TELEMETRY_AGENT__PUSH__LEVELS": '["device"]',
+        "TELEMETRY_AGENT__PUSH__SIGN__STORAGE": "-1",
+        "TELEMETRY_AGENT__SITE__IMPORT_LIMIT_W": "17250",
+        "TELEMETRY_AGENT__CONNECTION__RS485__BAUDRATE": "19200",
+        "TELEMETRY_AGENT__DEVICE__0__HOST": "127.0.0.2",
+        "TELEMETRY_AGENT__STATUS__LISTEN": "127.0.0.1:0",
+    }
+    config = parse(changed(), environ, "site.toml")
+    assert config.push.interval_s == 5
+    assert config.push.token is not None
+    assert config.push.token.get_secret_value() == "123"
+    assert config.push.levels == ("device",)
+    assert config.push.sign.storage == -1
+    assert config.site.import_limit_W == 17250
+    assert config.connection["RS485"].baudrate == 19200
+    assert config.device[0].host == "127.0.0.2"
+    assert config.status is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("PUSH__ULR", "x", "environment TELEMETRY_AGENT__PUSH__ULR: no such key 'ULR'; did you mean 'url'?"),
+        ("PUHS__URL", "x", "environment TELEMETRY_AGENT__PUHS__URL: no such key 'PUHS'; did you mean 'push'?"),
+        ("DEVICE__7__HOST", "x", "environment TELEMETRY_AGENT__DEVICE__7__HOST: must name an item 0..1 (found '7')"),
+        (
+            "PUSH__INTERVAL_S",
+            "often",
+            "environment TELEMETRY_AGENT__PUSH__INTERVAL_S: push.interval_s: must be a whole number (found 'often')",
+        ),
+    ],
+)
+def test_a_wrong_override_names_its_variable(name: str, value: str, line: str) -> None:
+    assert mistakes(changed(), {f"TELEMETRY_AGENT__{name}": value}) == [line]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such file; start from config\.example\.toml"):
+        load(tmp_path / "missing.toml", {})
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[push\n")
+    with pytest.raises(ConfigError, match=r"broken\.toml: not valid TOML: .*line 1"):
+        load(broken, {})
+
+
+def test_the_secret_is_hidden() -> None:
+    assert "do-not-show-me" not in repr(parse(changed(), {}, "site.toml"))
+
+
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+
+
+def test_the_example_loads_and_shows_every_key() -> None:
+    config = load(EXAMPLE, {})
+    text = EXAMPLE.read_text()
+    for name, section in Config.model_fields.items():
+        assert f"[{name}" in text
+        value = getattr(config, name)
+        if hasattr(value, "model_fields_set"):
+            for key in type(value).model_fields:
+                assert key in text, f"{name}.{key} is not in config.example.toml"
+        assert section is not None
+    for key in type(config.device[0]).model_fields:
+        assert key in text
+    for key in type(config.connection["rs485"]).model_fields:
+        assert key in text

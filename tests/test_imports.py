@@ -1,0 +1,78 @@
+"""Who may import whom: the design's rules, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted([*ROOT.glob("agent/**/*.py"), *ROOT.glob("drivers/**/*.py")])
+PURE = (
+    "drivers/codec",
+    "drivers/plan",
+    "drivers/model",
+    "agent/aggregate",
+    "agent/energy.py",
+    "agent/payload",
+    "agent/ticks",
+)
+IMPURE = {
+    "asyncio",
+    "os",
+    "socket",
+    "time",
+    "sqlite3",
+    "httpx",
+    "pymodbus",
+    "pathlib",
+    "structlog",
+    "random",
+    "threading",
+}
+OWNERS = {
+    "pymodbus": ("drivers/bus", "drivers/simulator"),
+    "httpx": ("agent/push",),
+    "tenacity": ("agent/push",),
+    "sqlite3": ("agent/outbox", "agent/energy_store"),
+}
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports(path: Path) -> None:
+    name = str(path.relative_to(ROOT))
+    modules = imported(path)
+    roots = {module.partition(".")[0] for module in modules}
+    if name.startswith("drivers/"):
+        assert "agent" not in roots
+    if name == "drivers/model.py":
+        assert "drivers" not in roots
+    if name.startswith(PURE):
+        assert not roots & IMPURE
+    for library, owners in OWNERS.items():
+        assert library not in roots or name.startswith(owners), f"{library} belongs to {owners}"
+    if name.startswith(("agent/outbox", "agent/push")):
+        assert "drivers" not in roots
+
+
+def test_the_daemon_does_not_load_the_tools() -> None:
+    code = (
+        "import sys, agent.app, agent.site, agent.supervise, agent.log;"
+        "print([m for m in ('rich', 'prometheus_client', 'drivers.simulator', 'agent.schema', 'agent.receiver',"
+        " 'pymodbus.server', 'typer', 'drivers.sunspec', 'pytest') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert found.strip() == "[]"
