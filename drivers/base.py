@@ -96,7 +96,7 @@ class Catalogue:
         from drivers.profile import load, profile_files
         from drivers.registers import Registers
 
-        return Registers(load(profile_files(self.profile_dirs)[name]), options)
+        return Registers(load(profile_files(self.profile_dirs)[name], options.word_order), options)
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:
