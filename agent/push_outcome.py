@@ -1,0 +1,79 @@
+"""What an attempt came to, and what that means for the message. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+MAX_RETRY_AFTER_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """2xx: the receiver has it."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The receiver does not want this message; the next may go."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Not now: the same bytes again, `after_s` at the earliest if the receiver said so."""
+
+    reason: str
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Misconfigured:
+    """Nothing will be taken until somebody mends the address or the token: keep all, probe slowly."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The agent ends; the message stays in the queue."""
+
+
+Outcome = Delivered | Refused | Retry | Misconfigured | Stopped
+
+_RETRY = frozenset({408, 409, 425, 429})
+_MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 501})
+
+
+def classify(status: int, reply: str, retry_after: str | None, now: float) -> Outcome:
+    """The outcome of an answered attempt; `reply` is the beginning of the body, `now` Unix seconds."""
+    reason = f"HTTP {status}" + (f": {reply}" if reply else "")
+    if 200 <= status < 300:
+        return Delivered(status)
+    if status in _MISCONFIGURED or 300 <= status < 400:
+        return Misconfigured(status, reason)
+    if status in _RETRY or status >= 500:
+        return Retry(reason, parse_retry_after(retry_after, now))
+    # Any other 4xx is about this message too, and parking one message is the smaller mistake.
+    return Refused(status, reason)
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Seconds until the moment that Retry-After names (seconds or HTTP-date), clamped; None when it names none."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
+    return min(MAX_RETRY_AFTER_S, max(0.0, seconds)) if seconds == seconds else None
