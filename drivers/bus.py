@@ -1,51 +1,37 @@
-"""Links: one connection, one lock, nothing but reads. The only module that knows pymodbus' client.
+"""Modbus links: one connection and one lock per endpoint, reads only.
 
-What the library leaves to its caller is done here: a reply must have the function code and the count that were asked
-for; after a time-out or a strange reply the connection is closed, so that a late reply never answers the next request;
-a connection that the device closed while idle is opened again once, silently.
+A `Link` connects on its first read and keeps its connection. What it guarantees:
+
+- One request at a time, one connection at a time: the old one is closed before the next is opened.
+- A reply can only answer its own request. After a request that failed in any other way than by a Modbus exception, a
+  connection is closed before the next request. On lines whose frames carry no transaction, the next request to the
+  same unit also waits until a reply up to one timeout late has passed by.
+- A request ends within its timeout, a lost connection ends it at once, a cancelled read leaves the link usable.
+- A device that closed a connection between two requests is reconnected once, silently.
+- Unit id 0 is an address like any other; on a serial line it is the broadcast address that nobody answers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from struct import unpack
 
-from pymodbus import FramerType, ModbusException
-from pymodbus.client import (
-    AsyncModbusSerialClient,
-    AsyncModbusTcpClient,
-    AsyncModbusTlsClient,
-    AsyncModbusUdpClient,
-)
-from pymodbus.client.base import ModbusBaseClient
-from pymodbus.exceptions import ConnectionException
-from pymodbus.pdu import ModbusPDU
-from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
-from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
-
-from drivers.errors import BadReplyError, LinkError, SilentError, exception_reply
+from drivers.base import Reader
+from drivers.bus_channel import Channel, DroppedError
+from drivers.bus_frames import Request
+from drivers.errors import ExceptionReply, LinkError
 from drivers.model import Table
-
-# The whole vocabulary of this program: function codes 1 to 4.
-_REQUESTS: dict[Table, type[ModbusPDU]] = {
-    Table.COIL: ReadCoilsRequest,
-    Table.DISCRETE: ReadDiscreteInputsRequest,
-    Table.HOLDING: ReadHoldingRegistersRequest,
-    Table.INPUT: ReadInputRegistersRequest,
-}
 
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    """Where a link leads and how it wants to be treated; times in seconds."""
+    """Where a link leads and how patient it is."""
 
     transport: str = "tcp"
-    """tcp | udp | tls | rtu | ascii | rtu_over_tcp | ascii_over_tcp"""
+    """tcp, udp, tls, rtu, ascii, rtu_over_tcp or ascii_over_tcp."""
     host: str | None = None
     port: int = 502
     serial_port: str | None = None
@@ -53,30 +39,47 @@ class LinkSettings:
     parity: str = "N"
     stop_bits: int = 1
     timeout_s: float = 1.0
+    """For one reply, and for opening the connection."""
     connect_delay_s: float = 0.0
+    """Silence after a connect, for devices that swallow what comes too early."""
     request_gap_s: float = 0.0
+    """Silence between a reply and the next request."""
     ca_file: Path | None = None
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
 
     @property
+    def serial(self) -> bool:
+        return self.transport in ("rtu", "ascii")
+
+    @property
     def address(self) -> str:
-        """For messages: `192.168.1.20:502` or `/dev/ttyUSB0`."""
-        return self.serial_port if self.serial_port is not None else f"{self.host}:{self.port}"
+        """Host and port, or the serial port, as messages name it."""
+        if self.serial:
+            return str(self.serial_port)
+        return f"[{self.host}]:{self.port}" if ":" in str(self.host) else f"{self.host}:{self.port}"
 
 
 class Link:
-    """One connection to one endpoint, shared by every device behind it. Connects on the first read."""
+    """A connection shared by the units behind it."""
 
     def __init__(self, settings: LinkSettings) -> None:
-        self.settings = settings
+        self._settings = settings
+        self._numbered = settings.transport in ("tcp", "udp", "tls")
+        self._gap_s = max(settings.request_gap_s, _line_silence_s(settings))
         self._lock = asyncio.Lock()
-        self._client: ModbusBaseClient | None = None
-        self._quiet_until = 0.0
+        self._channel: Channel | None = None
+        self._closed = False
+        self._transaction = 0
+        self._not_before = 0.0
+        """End of the connect delay, in the loop's time."""
+        self._last_end = 0.0
+        self._late_until: dict[int, float] = {}
+        """Until when a late reply of a unit may still come, where nothing tells it from a timely one."""
 
-    def unit(self, unit_id: int, *, timeout_s: float | None = None, request_gap_s: float | None = None) -> LinkUnit:
-        """One unit id on this link, as a driver sees it."""
-        return LinkUnit(self, unit_id, timeout_s, request_gap_s)
+    def unit(self, unit_id: int, *, timeout_s: float | None = None, request_gap_s: float | None = None) -> Reader:
+        """A reader of one unit; None takes timeout and gap from the link."""
+        return _Unit(self, unit_id, timeout_s, request_gap_s)
 
     async def read(
         self,
@@ -88,146 +91,91 @@ class Link:
         timeout_s: float | None = None,
         request_gap_s: float | None = None,
     ) -> Sequence[int]:
-        """`count` registers (0..65535) or bits (0 or 1). Raises a DriverError whose type says what to do."""
-        timeout = self.settings.timeout_s if timeout_s is None else timeout_s
-        gap = self.settings.request_gap_s if request_gap_s is None else request_gap_s
+        """`count` registers (0..65535) or bits (0 or 1) from a zero-based protocol address.
+
+        Raises a DriverError, ValueError for a read that Modbus cannot express.
+        """
+        timeout_s = self._settings.timeout_s if timeout_s is None else timeout_s
+        gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, _line_silence_s(self._settings))
         async with self._lock:
-            reused = self._client is not None
-            try:
-                return await self._ask(unit_id, table, address, count, timeout)
-            except LinkError:
-                if not reused:
-                    raise
-                # Many devices close idle sockets; that is no fault unless it happens again at once.
-                return await self._ask(unit_id, table, address, count, timeout)
-            finally:
-                self._quiet_until = time.monotonic() + gap
+            self._transaction = self._transaction % 0xFFFF + 1
+            request = Request(unit_id, table, address, count, self._transaction)
+            data = await self._ask(request, timeout_s, gap_s)
+        if request.function >= 3:
+            return unpack(f">{count}H", data)
+        bits = int.from_bytes(data, "little")
+        return tuple(bits >> position & 1 for position in range(count))
 
     async def close(self) -> None:
-        """Close the connection; the next read opens it again."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-            await asyncio.sleep(0)  # lets the transport close its socket
+        """Close for good: a read that is waiting fails at once, later ones fail too."""
+        self._closed = True
+        if self._channel is not None:
+            self._channel.abort()
+        async with self._lock:
+            await self._disconnect()
 
-    async def _ask(self, unit_id: int, table: Table, address: int, count: int, timeout: float) -> Sequence[int]:
-        what = f"{self.settings.address} unit {unit_id}: {table} {address}..{address + count - 1}"
-        client = self._client or await self._connect()
-        if (pause := self._quiet_until - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
-        request = _REQUESTS[table](address=address, count=count, dev_id=unit_id)
-        answered = False
+    async def _ask(self, request: Request, timeout_s: float, gap_s: float) -> bytes:
+        if self._channel is not None and self._channel.usable:
+            try:
+                return await self._exchange(self._channel, request, timeout_s, gap_s)
+            except DroppedError:
+                pass  # closed while idle, as many devices do: worth one fresh connection
+        return await self._exchange(await self._connect(), request, timeout_s, gap_s)
+
+    async def _exchange(self, channel: Channel, request: Request, timeout_s: float, gap_s: float) -> bytes:
+        await self._pause(request.unit_id, gap_s)
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(timeout):
-                reply = await client.ctx.execute(False, request)
-            answered = True
-        except TimeoutError:
-            raise SilentError(f"{what}: no answer within {timeout:g} s") from None
-        except ConnectionException:
-            raise LinkError(f"{self.settings.address}: the device closed the connection") from None
-        except (ModbusException, ValueError, IndexError) as error:
-            raise BadReplyError(f"{what}: {error}") from None
+            return await channel.exchange(request, timeout_s)
+        except ExceptionReply:
+            raise
+        except BaseException:
+            if not self._settings.serial:
+                channel.abort()
+            if not self._numbered:
+                self._late_until[request.unit_id] = loop.time() + timeout_s
+            raise
         finally:
-            if not answered:
-                await self.close()
-        if reply.isError():
-            raise exception_reply(reply.exception_code, what)
-        values: Sequence[int] = reply.bits if table in (Table.COIL, Table.DISCRETE) else reply.registers
-        if reply.function_code != request.function_code or not count <= len(values) <= _most(table, count):
-            await self.close()
-            raise BadReplyError(f"{what}: the reply holds function {reply.function_code} and {len(values)} values")
-        return [int(bit) for bit in values[:count]] if table in (Table.COIL, Table.DISCRETE) else values
+            self._last_end = loop.time()
 
-    async def _connect(self) -> ModbusBaseClient:
-        client = self._make_client()
-        try:
-            async with asyncio.timeout(self._connect_timeout):
-                transport, _ = await client.ctx.call_create()
-        except TimeoutError:
-            client.close()
-            raise LinkError(f"{self.settings.address}: no connection within {self._connect_timeout:g} s") from None
-        except (OSError, ssl.SSLError) as error:
-            client.close()
-            raise LinkError(f"{self.settings.address}: {_in_words(error)}") from None
-        client.ctx.transport = transport
-        self._client = client
-        if self.settings.connect_delay_s:
-            await asyncio.sleep(self.settings.connect_delay_s)
-        return client
+    async def _pause(self, unit_id: int, gap_s: float) -> None:
+        until = max(self._not_before, self._last_end + gap_s, self._late_until.get(unit_id, 0.0))
+        wait_s = until - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
 
-    @property
-    def _connect_timeout(self) -> float:
-        return max(3.0, self.settings.timeout_s)
+    async def _connect(self) -> Channel:
+        from drivers.bus_connect import connect  # TLS and serial lines only load when something is to be read
 
-    def _lost(self, connected: bool) -> None:
-        """pymodbus lets a request that waits on a lost connection wait on until its time-out."""
-        client = self._client
-        if connected or client is None:
-            return
-        self._client = None
-        waiting = client.ctx.response_future
-        if not waiting.done():
-            waiting.set_exception(ConnectionException("connection lost"))
-            waiting.exception()  # somebody may wait for it, nobody has to
+        await self._disconnect()
+        if not self._closed:
+            self._channel = await connect(self._settings)
+            self._not_before = asyncio.get_running_loop().time() + self._settings.connect_delay_s
+        if self._closed or self._channel is None:
+            raise LinkError(f"{self._settings.address}: the link is closed")
+        return self._channel
 
-    def _make_client(self) -> ModbusBaseClient:
-        settings = self.settings
-        common: dict[str, Any] = {
-            "timeout": 3600.0,  # ours is the only clock
-            "retries": 0,
-            "reconnect_delay": 0,
-            "trace_connect": self._lost,
-            "name": settings.address,
-        }
-        match settings.transport:
-            case "rtu" | "ascii":
-                return AsyncModbusSerialClient(
-                    settings.serial_port or "",
-                    framer=FramerType(settings.transport),
-                    baudrate=settings.baudrate,
-                    parity=settings.parity,
-                    stopbits=settings.stop_bits,
-                    bytesize=7 if settings.transport == "ascii" else 8,
-                    **common,
-                )
-            case "udp":
-                return AsyncModbusUdpClient(settings.host or "", port=settings.port, **common)
-            case "tls":
-                return AsyncModbusTlsClient(settings.host or "", port=settings.port, sslctx=_tls(settings), **common)
-            case transport:
-                framer = FramerType.SOCKET if transport == "tcp" else FramerType(transport.removesuffix("_over_tcp"))
-                return AsyncModbusTcpClient(settings.host or "", port=settings.port, framer=framer, **common)
+    async def _disconnect(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
 
 
-@dataclass(frozen=True, slots=True)
-class LinkUnit:
-    """`drivers.base.Reader` for one unit id."""
+class _Unit:
+    """One unit id on a link."""
 
-    link: Link
-    unit_id: int
-    timeout_s: float | None = None
-    request_gap_s: float | None = None
+    def __init__(self, link: Link, unit_id: int, timeout_s: float | None, request_gap_s: float | None) -> None:
+        self._link = link
+        self._unit_id = unit_id
+        self._timeout_s = timeout_s
+        self._request_gap_s = request_gap_s
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        return await self.link.read(
-            self.unit_id, table, address, count, timeout_s=self.timeout_s, request_gap_s=self.request_gap_s
+        return await self._link.read(
+            self._unit_id, table, address, count, timeout_s=self._timeout_s, request_gap_s=self._request_gap_s
         )
 
 
-def _most(table: Table, count: int) -> int:
-    """Bits come in whole bytes; registers are counted exactly."""
-    return (count + 7) // 8 * 8 if table in (Table.COIL, Table.DISCRETE) else count
-
-
-def _tls(settings: LinkSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.client_cert_file is not None:
-        context.load_cert_chain(settings.client_cert_file, settings.client_key_file)
-    return context
-
-
-def _in_words(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
-    return error.strerror or str(error) or type(error).__name__
+def _line_silence_s(settings: LinkSettings) -> float:
+    """Frames on an RTU line are told apart by silence: 3.5 characters, 1.75 ms from 19200 baud up."""
+    return max(3.5 * 11 / settings.baudrate, 0.00175) if settings.transport == "rtu" else 0.0

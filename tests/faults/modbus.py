@@ -1,0 +1,362 @@
+"""A Modbus device that misbehaves on request, over real sockets and pseudo-terminals.
+
+    async with FaultServer({(1, Table.HOLDING): {0: 17, 1: 42}}) as server:
+        link = Link(server.link())
+        server.faults.silent = True
+
+Written by hand, so that it shares no code, and no mistake, with what it tests. `faults` applies to every unit that has
+no own entry in `unit_faults`; both can be changed at any time. An address without a register answers exception 2, a
+unit without registers is silent. What came over the wire is kept in `requests`; anything but a read makes leaving the
+server fail, so that each test that uses it also proves that nothing writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+
+from drivers.bus import LinkSettings
+from drivers.model import Table
+from tests.faults.framing import FRAMINGS, Framing, Query
+from tests.faults.pty import Pty
+
+TABLES = {1: Table.COIL, 2: Table.DISCRETE, 3: Table.HOLDING, 4: Table.INPUT}
+READS = frozenset({*TABLES, 43})
+
+Registers = dict[tuple[int, Table], dict[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as it came over the wire."""
+
+    unit_id: int
+    function: int
+    address: int
+    count: int
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong with a device; nothing, to begin with."""
+
+    silent: bool = False
+    latency_s: float = 0.0
+    """Before each reply; longer than the client's timeout, it makes every reply late."""
+    reset_mid_frame: bool = False
+    """Half a reply, then the connection is reset."""
+    close_instead: bool = False
+    """The connection is closed instead of a reply."""
+    dribble_s: float | None = None
+    """One byte at a time, with this pause after each."""
+    garbage: bytes | None = None
+    """Instead of the reply."""
+    noise: bytes = b""
+    """Before the reply."""
+    trailing: bytes = b""
+    """After the reply."""
+    duplicate: bool = False
+    stale: bool = False
+    """The reply to the request before comes first."""
+    transaction_offset: int = 0
+    protocol: int = 0
+    unit_offset: int = 0
+    function_offset: int = 0
+    fewer: int = 0
+    """Registers (or bytes of bits) missing at the end of a well-formed reply."""
+    more: int = 0
+    """Registers (or bytes of bits) too many in a well-formed reply."""
+    exception: int | None = None
+    max_registers: int | None = None
+    """Exception 3 for more than these."""
+    slow_after_connect_s: float = 0.0
+    """Swallows what comes so soon after a connect."""
+
+
+def registers_from(start: int, words: Iterable[int]) -> dict[int, int]:
+    """Consecutive registers."""
+    return dict(enumerate(words, start))
+
+
+@dataclass(slots=True, eq=False)
+class _Peer:
+    """A client, as the server sees it."""
+
+    write: Callable[[bytes], None]
+    reset: Callable[[], None]
+    since: float
+    queries: asyncio.Queue[Query] = field(default_factory=asyncio.Queue)
+    received: bytes = b""
+    last_reply: bytes = b""
+    idle: asyncio.TimerHandle | None = None
+
+
+class FaultServer:
+    """One device or gateway on a loopback port, or on a pseudo-terminal."""
+
+    def __init__(
+        self, registers: Registers, *, transport: str = "tcp", tls: ssl.SSLContext | None = None, port: int = 0
+    ) -> None:
+        self.registers = registers
+        self.faults = Faults()
+        self.unit_faults: dict[int, Faults] = {}
+        self.one_client = False
+        """A second client evicts the first."""
+        self.idle_close_s: float | None = None
+        self.requests: list[Seen] = []
+        self.connections = 0
+        """Open now."""
+        self.max_connections = 0
+        self.total_connections = 0
+        self.host = "127.0.0.1"
+        self.port = port
+        self._transport = transport
+        self._tls = tls
+        self._framing: Framing = FRAMINGS[transport]()
+        self._server: asyncio.Server | asyncio.DatagramTransport | None = None
+        self._pty: Pty | None = None
+        self._peers: dict[_Peer, asyncio.Task[None]] = {}
+        self._changed = asyncio.Condition()
+
+    # What tests use.
+
+    def link(self, **changes: Any) -> LinkSettings:
+        """Settings of a link to this server."""
+        place: dict[str, Any] = {"host": self.host, "port": self.port}
+        if self._pty is not None:
+            place = {"serial_port": self._pty.path, "baudrate": 115_200}
+        return LinkSettings(**{"transport": self._transport, "timeout_s": 2.0, **place, **changes})
+
+    @property
+    def functions(self) -> set[int]:
+        """Every function code that came over the wire."""
+        return {seen.function for seen in self.requests}
+
+    def heal(self) -> None:
+        """No more faults."""
+        self.faults = Faults()
+        self.unit_faults.clear()
+        self.one_client = False
+        self.idle_close_s = None
+
+    async def listen(self) -> None:
+        """Take connections (again), always on the same port."""
+        loop = asyncio.get_running_loop()
+        if self._transport in ("rtu", "ascii"):
+            self._pty = self._pty or Pty()
+            self._join(peer := self._peer(self._pty.write, self.hang_up))
+            self._pty.start(lambda data: self._received(peer, data))
+        elif self._transport == "udp":
+            self._server, _ = await loop.create_datagram_endpoint(
+                lambda: _Datagrams(self), local_addr=(self.host, self.port)
+            )
+            self.port = self._server.get_extra_info("sockname")[1]
+        else:
+            server = await loop.create_server(lambda: _Stream(self), self.host, self.port, ssl=self._tls)
+            self._server = server
+            self.port = server.sockets[0].getsockname()[1]
+
+    async def refuse(self) -> None:
+        """Close the port and every connection; `listen` ends it."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Close every connection from this side, as devices do after idling."""
+        for peer in list(self._peers):
+            peer.reset()
+        await self.wait(lambda: not self.connections)
+
+    def hang_up(self) -> None:
+        """Pull out the serial adapter."""
+        if self._pty is not None:
+            self._pty.close()
+
+    def inject(self, data: bytes) -> None:
+        """Send bytes that nobody asked for to every client."""
+        for peer in self._peers:
+            peer.write(data)
+
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        """Until `condition` holds; it is looked at after each request and each change of connections."""
+        async with self._changed:
+            await asyncio.wait_for(self._changed.wait_for(condition), 10)
+
+    async def __aenter__(self) -> Self:
+        await self.listen()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+        for peer, task in list(self._peers.items()):
+            peer.reset()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if self._pty is not None:
+            self._pty.close()
+        await asyncio.sleep(0)
+        assert self.functions <= READS, f"not only reads on the wire: function codes {self.functions}"
+
+    # What the transports call.
+
+    def _peer(self, write: Callable[[bytes], None], reset: Callable[[], None]) -> _Peer:
+        return _Peer(write, reset, asyncio.get_running_loop().time())
+
+    def _join(self, peer: _Peer) -> None:
+        if self.one_client:
+            for other in self._peers:
+                other.reset()
+        self._peers[peer] = asyncio.create_task(self._serve(peer))
+        self.connections += 1
+        self.total_connections += 1
+        self.max_connections = max(self.max_connections, self.connections)
+        self._notify()
+
+    def _leave(self, peer: _Peer) -> None:
+        if task := self._peers.pop(peer, None):
+            task.cancel()
+            if peer.idle is not None:
+                peer.idle.cancel()
+            self.connections -= 1
+            self._notify()
+
+    def _received(self, peer: _Peer, data: bytes) -> None:
+        self._stay_awake(peer)
+        queries, peer.received = self._framing.split(peer.received + data)
+        for query in queries:
+            address, count = int.from_bytes(query.pdu[1:3], "big"), int.from_bytes(query.pdu[3:5], "big")
+            self.requests.append(Seen(query.unit_id, query.pdu[0], address, count))
+            self._notify()
+            early = asyncio.get_running_loop().time() - peer.since < self._of(query).slow_after_connect_s
+            if not early:
+                peer.queries.put_nowait(query)
+
+    def _stay_awake(self, peer: _Peer) -> None:
+        if peer.idle is not None:
+            peer.idle.cancel()
+        if self.idle_close_s is not None:
+            peer.idle = asyncio.get_running_loop().call_later(self.idle_close_s, peer.reset)
+
+    def _notify(self) -> None:
+        async def notify() -> None:
+            async with self._changed:
+                self._changed.notify_all()
+
+        self._notifying = asyncio.ensure_future(notify())
+
+    # How a device answers: one request after the other.
+
+    def _of(self, query: Query) -> Faults:
+        return self.unit_faults.get(query.unit_id, self.faults)
+
+    async def _serve(self, peer: _Peer) -> None:
+        while True:
+            query = await peer.queries.get()
+            faults = self._of(query)
+            pdu = self._answer(query, faults)
+            if faults.latency_s:
+                await asyncio.sleep(faults.latency_s)
+            if pdu is not None and not faults.silent:
+                await self._reply(peer, query, pdu, faults)
+
+    def _answer(self, query: Query, faults: Faults) -> bytes | None:
+        """The reply's protocol data unit; None for silence."""
+        function = query.pdu[0]
+        address, count = int.from_bytes(query.pdu[1:3], "big"), int.from_bytes(query.pdu[3:5], "big")
+        table = self.registers.get((query.unit_id, TABLES.get(function, Table.HOLDING)))
+        if faults.exception is not None:
+            return bytes((function | 0x80, faults.exception))
+        if function not in TABLES:
+            return bytes((function | 0x80, 1))
+        if table is None:
+            known = any(unit_id == query.unit_id for unit_id, _ in self.registers)
+            return bytes((function | 0x80, 1)) if known else None
+        if faults.max_registers is not None and count > faults.max_registers:
+            return bytes((function | 0x80, 3))
+        if not all(place in table for place in range(address, address + count)):
+            return bytes((function | 0x80, 2))
+        data = _pack(function, [table[place] for place in range(address, address + count)])
+        width = 1 if function < 3 else 2
+        data = data[: len(data) - width * faults.fewer] + bytes(width * faults.more)
+        return bytes((function + faults.function_offset, len(data) & 0xFF)) + data
+
+    async def _reply(self, peer: _Peer, query: Query, pdu: bytes, faults: Faults) -> None:
+        frame = self._framing.build(
+            query._replace(
+                unit_id=(query.unit_id + faults.unit_offset) & 0xFF,
+                transaction=(query.transaction + faults.transaction_offset) & 0xFFFF,
+                pdu=pdu,
+            ),
+            faults.protocol,
+        )
+        before, peer.last_reply = peer.last_reply, frame
+        if faults.close_instead:
+            peer.reset()
+            return
+        if faults.reset_mid_frame:
+            peer.write(frame[: len(frame) // 2])
+            await asyncio.sleep(0.01)  # or the reset would overtake the half
+            peer.reset()
+            return
+        if faults.garbage is not None:
+            frame = faults.garbage
+        frame = faults.noise + (before if faults.stale else b"") + frame + (frame if faults.duplicate else b"")
+        frame += faults.trailing
+        if faults.dribble_s is None:
+            peer.write(frame)
+            return
+        for position in range(len(frame)):
+            peer.write(frame[position : position + 1])
+            await asyncio.sleep(faults.dribble_s)
+
+
+def _pack(function: int, values: list[int]) -> bytes:
+    if function >= 3:
+        return b"".join(value.to_bytes(2, "big") for value in values)
+    bits = sum(bool(value) << position for position, value in enumerate(values))
+    return bits.to_bytes((len(values) + 7) // 8, "little")
+
+
+class _Stream(asyncio.Protocol):
+    def __init__(self, server: FaultServer) -> None:
+        self._server = server
+        self._peer: _Peer | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        stream = cast("asyncio.Transport", transport)
+        self._peer = self._server._peer(stream.write, stream.abort)
+        self._server._join(self._peer)
+
+    def data_received(self, data: bytes) -> None:
+        assert self._peer is not None
+        self._server._received(self._peer, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        assert self._peer is not None
+        self._server._leave(self._peer)
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """Every address is a client of its own; none of them ever leaves."""
+
+    def __init__(self, server: FaultServer) -> None:
+        self._server = server
+        self._clients: dict[Any, _Peer] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if addr not in self._clients:
+            peer = self._server._peer(lambda frame: self._transport.sendto(frame, addr), lambda: None)
+            self._clients[addr] = peer
+            self._server._join(peer)
+        self._server._received(self._clients[addr], data)
