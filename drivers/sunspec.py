@@ -1,0 +1,204 @@
+"""Reads any SunSpec device: finds out once which models it offers, then polls those it can use.
+
+What is remembered is where the models stand, never a value. The headers of the models are read along with the
+points: when one of them, or an exception 2 or 3, says that the device is no longer the same, the poll walks the chain
+anew. A request that is refused right after a walk is split, down to single points; what stays refused is left out and
+asked again after `RECHECK_S`.
+
+One SunSpec device can be an inverter, a meter and a battery. Every reading carries the node to which it belongs:
+SOLAR for inverter models, STORAGE for batteries, GRID for meter models, counted positive for import. A meter that is
+bound to another node is turned by whoever binds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import structlog
+
+from drivers.base import LinkDefaults, Reader, ReadOptions
+from drivers.errors import (
+    BusyError,
+    ExceptionReply,
+    GatewayError,
+    IllegalAddressError,
+    IllegalValueError,
+    ProfileError,
+    UnsupportedError,
+)
+from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
+from drivers.plan import MAX_REGISTERS, Limits
+from drivers.sunspec_batch import Batch, batches, spans_of
+from drivers.sunspec_cells import Cell
+from drivers.sunspec_layout import Layout, build
+from drivers.sunspec_map import CHANNELS, KNOWN
+from drivers.sunspec_models import Model, of
+from drivers.sunspec_walk import Identity, Walk, channels, find_base, identify
+
+RECHECK_S = 6 * 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+class _ChangedError(Exception):
+    """The device is no longer what it was when its chain was walked."""
+
+
+class SunSpec:
+    """A `drivers.base.Driver` for every device that speaks SunSpec."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        """Raises ProfileError for an option that the standard leaves no room for."""
+        if options.word_order not in (None, "big"):
+            raise ProfileError(f"driver sunspec: word_order is always 'big' (found {options.word_order!r})")
+        self.identity = Identity()
+        """Who made the device; empty before the first poll."""
+        self.models: tuple[Model, ...] = ()
+        """Every model that the device offers; empty before the first poll."""
+        gap = options.max_gap if options.max_gap is not None else options.default_max_gap
+        self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
+        self._walk = Walk(KNOWN)
+        self._known: _Known | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.HYBRID
+
+    @property
+    def nodes(self) -> frozenset[NodeType]:
+        """The nodes that the device fills; before the first poll, all that any device could."""
+        if self._known is None:
+            return frozenset({NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE})
+        return self._known.layout.nodes
+
+    @property
+    def defaults(self) -> LinkDefaults:
+        return LinkDefaults()
+
+    async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
+        """See `drivers.base.Driver`. Raises UnsupportedError for a device that offers nothing we know."""
+        run = _Run(reader, now)
+        known = self._known
+        if known is not None and not known.stale(run.started):
+            try:
+                return await known.poll(run, fresh=False)
+            except _ChangedError as change:
+                log.info("sunspec_changed", manufacturer=self.identity.manufacturer, reason=str(change))
+        self._known = None
+        known = await self._discover(run)
+        try:
+            scan = await known.poll(run, fresh=True)
+        except _ChangedError as change:
+            raise UnsupportedError(f"SunSpec models move while they are read: {change}") from None
+        if not scan.readings and scan.errors:
+            raise scan.errors[0]  # it refuses everything just now: nothing to learn from that
+        self._known = known
+        return scan
+
+    async def _discover(self, run: _Run) -> _Known:
+        base = await find_base(run)
+        models = await self._walk.models(run, base)
+        identity = await identify(run, models)
+        inputs = {model: await channels(run, model) for model in of(models, *CHANNELS)}
+        layout = build(models, inputs, identity.manufacturer, self._limits.max_registers)
+        if not layout.recipes:
+            offered = ", ".join(str(model.id) for model in models) or "none"
+            raise UnsupportedError(f"SunSpec at {base} offers no inverter, meter or battery model (found: {offered})")
+        if (models, identity) != (self.models, self.identity):
+            self.models, self.identity = models, identity
+            log.info(
+                "sunspec_discovered",
+                manufacturer=identity.manufacturer,
+                model=identity.model,
+                serial=identity.serial,
+                base=base,
+                models=[model.id for model in models],
+                nodes=sorted(node.value for node in layout.nodes),
+            )
+        return _Known(layout, self._limits, run.started)
+
+
+class _Known:
+    """A device whose chain was walked: what to ask it, as it taught us."""
+
+    def __init__(self, layout: Layout, limits: Limits, walked_at: float) -> None:
+        self.layout = layout
+        self._limits = limits
+        self._walked_at = walked_at
+        self._batches = batches(layout, spans_of(layout), limits)
+        self._refused: list[Exception] = []
+        self._battery_seen = False
+
+    def stale(self, at: float) -> bool:
+        """Whether it is time to ask again for what was refused."""
+        return bool(self._refused) and at - self._walked_at >= RECHECK_S
+
+    async def poll(self, run: _Run, fresh: bool) -> Scan:
+        """One scan; a `fresh` one, right after the walk, learns what the device refuses. Raises _ChangedError."""
+        cells: list[Cell] = [None] * len(self.layout.places)
+        times = [run.started] * len(cells)
+        pending = self._batches[::-1]
+        answered = []
+        while pending:
+            batch = pending.pop()
+            try:
+                raws = batch.unpack(await run.read(Table.HOLDING, batch.block.address, batch.block.count))
+            except (IllegalAddressError, IllegalValueError) as error:
+                if not fresh:
+                    raise _ChangedError(str(error)) from error
+                pending += self._parts(batch, error)[::-1]
+                continue
+            except GatewayError:
+                raise
+            except ExceptionReply as error:
+                run.errors.append(error)
+                answered.append(batch)
+                continue
+            if stranger := batch.stranger(raws):
+                raise _ChangedError(f"model {stranger.id} no longer stands at {stranger.address}")
+            answered.append(batch)
+            at = run.now()
+            for slot, number in batch.cells(raws):
+                cells[slot], times[slot] = number, at
+        self._batches = answered
+        readings = tuple(self._readings(cells, times))
+        return Scan(readings, run.started, run.now(), (*self._refused, *run.errors), run.requests)
+
+    def _parts(self, batch: Batch, error: Exception) -> list[Batch]:
+        """The halves of a refused request; none of a single point, which is left out from now on."""
+        if len(batch.spans) == 1:
+            self._refused.append(error)
+            return []
+        middle = len(batch.spans) // 2
+        halves = batch.spans[:middle], batch.spans[middle:]
+        return [part for half in halves for part in batches(self.layout, half, self._limits)]
+
+    def _readings(self, cells: Sequence[Cell], times: Sequence[float]) -> Iterator[Reading]:
+        charge = self.layout.battery(cells) if self.layout.battery else None
+        self._battery_seen = self._battery_seen or (isinstance(charge, float) and charge != 0)
+        for recipe in self.layout.hybrid if self._battery_seen else self.layout.recipes:
+            number = recipe.formula(cells)
+            value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)
+            if number is not None:
+                yield Reading(recipe.quantity, recipe.phase, value, quality, times[recipe.slot], recipe.node)
+
+
+class _Run:
+    """The requests of one poll: a reader that counts them and asks a busy device once more."""
+
+    def __init__(self, reader: Reader, now: Callable[[], float]) -> None:
+        self._reader = reader
+        self.now = now
+        self.started = now()
+        self.requests = 0
+        self.errors: list[Exception] = []
+
+    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+        try:
+            return await self._once(table, address, count)
+        except BusyError:
+            return await self._once(table, address, count)
+
+    async def _once(self, table: Table, address: int, count: int) -> Sequence[int]:
+        self.requests += 1
+        return await self._reader.read(table, address, count)

@@ -1,0 +1,171 @@
+"""Which SunSpec point is which of our quantities: one line each. Data only; `sunspec_layout` applies it.
+
+Not mapped, on purpose: power factors of models 10x and 20x (per cent by the definition, a fraction in several
+devices), ratings and settings (12x, 702) other than a battery's capacity, single strings, modules and cells (803-805).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from drivers.model import NodeType, Phase, Quantity
+
+L1, L2, L3 = Phase.L1, Phase.L2, Phase.L3
+
+
+class Rule(NamedTuple):
+    """Point of a model → quantity. Several rules for one quantity and phase: the first that has a value."""
+
+    point: str
+    quantity: Quantity
+    phase: Phase | None = None
+    sign: int = 1
+
+
+class Channel(Enum):
+    """What hangs on one DC input of an inverter."""
+
+    PV = "pv"
+    CHARGE = "charge"
+    DISCHARGE = "discharge"
+    STORAGE = "storage"
+    OTHER = "other"
+
+
+class InputRule(NamedTuple):
+    """Point of a DC input → quantity, summed over the inputs by the signs of what hangs on them."""
+
+    node: NodeType
+    point: str
+    quantity: Quantity
+    signs: Mapping[Channel, int]
+
+
+# 101-103 integers with scale factors, 111-113 the same points as floats. Positive power is production.
+_INVERTER = (
+    Rule("W", Quantity.ACTIVE_POWER),
+    Rule("WH", Quantity.PRODUCED_ENERGY),
+    Rule("VA", Quantity.APPARENT_POWER),
+    Rule("VAr", Quantity.REACTIVE_POWER),
+    Rule("A", Quantity.CURRENT),
+    Rule("AphA", Quantity.CURRENT, L1),
+    Rule("AphB", Quantity.CURRENT, L2),
+    Rule("AphC", Quantity.CURRENT, L3),
+    Rule("PhVphA", Quantity.VOLTAGE, L1),
+    Rule("PhVphB", Quantity.VOLTAGE, L2),
+    Rule("PhVphC", Quantity.VOLTAGE, L3),
+    Rule("Hz", Quantity.FREQUENCY),
+    Rule("DCW", Quantity.DC_POWER),
+    Rule("DCV", Quantity.DC_VOLTAGE),
+    Rule("DCA", Quantity.DC_CURRENT),
+    Rule("TmpCab", Quantity.TEMPERATURE),
+    Rule("TmpSnk", Quantity.TEMPERATURE),
+    Rule("TmpTrns", Quantity.TEMPERATURE),
+    Rule("TmpOt", Quantity.TEMPERATURE),
+)
+
+# "Active power is positive for DER generation and negative for absorption" (model 701, point W).
+_DER = (
+    Rule("W", Quantity.ACTIVE_POWER),
+    Rule("WL1", Quantity.ACTIVE_POWER, L1),
+    Rule("WL2", Quantity.ACTIVE_POWER, L2),
+    Rule("WL3", Quantity.ACTIVE_POWER, L3),
+    Rule("TotWhInj", Quantity.PRODUCED_ENERGY),
+    Rule("VA", Quantity.APPARENT_POWER),
+    Rule("Var", Quantity.REACTIVE_POWER),
+    Rule("PF", Quantity.POWER_FACTOR),
+    Rule("A", Quantity.CURRENT),
+    Rule("AL1", Quantity.CURRENT, L1),
+    Rule("AL2", Quantity.CURRENT, L2),
+    Rule("AL3", Quantity.CURRENT, L3),
+    Rule("VL1", Quantity.VOLTAGE, L1),
+    Rule("VL2", Quantity.VOLTAGE, L2),
+    Rule("VL3", Quantity.VOLTAGE, L3),
+    Rule("Hz", Quantity.FREQUENCY),
+    Rule("TmpCab", Quantity.TEMPERATURE),
+    Rule("TmpSnk", Quantity.TEMPERATURE),
+    Rule("TmpAmb", Quantity.TEMPERATURE),
+)
+
+# 201-204 integers with scale factors, 211-214 floats: positive power and "Imp" flow from the grid into the site.
+_METER = (
+    Rule("W", Quantity.ACTIVE_POWER),
+    Rule("WphA", Quantity.ACTIVE_POWER, L1),
+    Rule("WphB", Quantity.ACTIVE_POWER, L2),
+    Rule("WphC", Quantity.ACTIVE_POWER, L3),
+    Rule("TotWhImp", Quantity.IMPORTED_ENERGY),
+    Rule("TotWhExp", Quantity.EXPORTED_ENERGY),
+    Rule("VA", Quantity.APPARENT_POWER),
+    Rule("VAR", Quantity.REACTIVE_POWER),
+    Rule("A", Quantity.CURRENT),
+    Rule("AphA", Quantity.CURRENT, L1),
+    Rule("AphB", Quantity.CURRENT, L2),
+    Rule("AphC", Quantity.CURRENT, L3),
+    Rule("PhVphA", Quantity.VOLTAGE, L1),
+    Rule("PhVphB", Quantity.VOLTAGE, L2),
+    Rule("PhVphC", Quantity.VOLTAGE, L3),
+    Rule("Hz", Quantity.FREQUENCY),
+)
+
+INVERTERS = {**dict.fromkeys((101, 102, 103, 111, 112, 113), _INVERTER), 701: _DER}
+METERS = dict.fromkeys((201, 202, 203, 204, 211, 212, 213, 214), _METER)
+
+# Measured at the battery. Model 802 leaves the sign of W and A open ("flowing to/from the battery bank"); public
+# readers of it (evcc, template sunspec-battery-control) take discharge as positive, so it is turned here.
+BATTERIES = {
+    802: (
+        Rule("W", Quantity.ACTIVE_POWER, sign=-1),
+        Rule("WHRtg", Quantity.ENERGY_CAPACITY),
+        Rule("SoC", Quantity.SOC),
+        Rule("SoH", Quantity.SOH),
+        Rule("V", Quantity.DC_VOLTAGE),
+        Rule("A", Quantity.DC_CURRENT, sign=-1),
+    ),
+}
+
+# What other models know of the battery, each used as far as those before it have no value.
+STORAGE_DETAILS = {
+    713: (
+        Rule("SoC", Quantity.SOC),
+        Rule("SoH", Quantity.SOH),
+        Rule("WHAvail", Quantity.ENERGY_STORED),
+        Rule("WHRtg", Quantity.ENERGY_CAPACITY),
+    ),
+    124: (Rule("ChaState", Quantity.SOC), Rule("InBatV", Quantity.DC_VOLTAGE)),
+    120: (Rule("WHRtg", Quantity.ENERGY_CAPACITY),),
+    803: (Rule("ModTmpAvg", Quantity.TEMPERATURE),),
+}
+
+# The lifetime counter of the status model serves only devices whose measurements stand in no model of INVERTERS.
+STATUS = {122: (Rule("ActWh", Quantity.PRODUCED_ENERGY),)}
+
+# Added up over the DC inputs. What an input of storage gives, the battery discharges: "Inj" is into the device, as for
+# power and energy of 701.
+_PV = {Channel.PV: 1}
+CHANNELS = {
+    160: (
+        InputRule(NodeType.SOLAR, "DCW", Quantity.ACTIVE_POWER, _PV),
+        InputRule(NodeType.SOLAR, "DCW", Quantity.DC_POWER, _PV),
+        InputRule(NodeType.SOLAR, "DCWH", Quantity.PRODUCED_ENERGY, _PV),
+        InputRule(NodeType.STORAGE, "DCW", Quantity.ACTIVE_POWER, {Channel.CHARGE: 1, Channel.DISCHARGE: -1}),
+        InputRule(NodeType.STORAGE, "DCWH", Quantity.CHARGED_ENERGY, {Channel.CHARGE: 1}),
+        InputRule(NodeType.STORAGE, "DCWH", Quantity.DISCHARGED_ENERGY, {Channel.DISCHARGE: 1}),
+    ),
+    714: (
+        InputRule(NodeType.SOLAR, "DCW", Quantity.ACTIVE_POWER, _PV),
+        InputRule(NodeType.SOLAR, "DCW", Quantity.DC_POWER, _PV),
+        InputRule(NodeType.SOLAR, "DCWhInj", Quantity.PRODUCED_ENERGY, _PV),
+        InputRule(NodeType.STORAGE, "DCW", Quantity.ACTIVE_POWER, {Channel.STORAGE: -1}),
+        InputRule(NodeType.STORAGE, "DCWhAbs", Quantity.CHARGED_ENERGY, {Channel.STORAGE: 1}),
+        InputRule(NodeType.STORAGE, "DCWhInj", Quantity.DISCHARGED_ENERGY, {Channel.STORAGE: 1}),
+    ),
+}
+
+# Their meter models count positive what the site exports, against the standard; their counters follow it
+# (evcc turns the power of 203 and nothing else, templates solaredge-inverter and solaredge-hybrid).
+EXPORT_POSITIVE = frozenset({"SolarEdge"})
+TURNED = frozenset({Quantity.ACTIVE_POWER})
+
+KNOWN = frozenset({1, *INVERTERS, *METERS, *BATTERIES, *STORAGE_DETAILS, *STATUS, *CHANNELS})

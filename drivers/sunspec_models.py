@@ -1,0 +1,128 @@
+"""SunSpec's model definitions, read at run time from the files that pysunspec2 packages, reduced to named points.
+
+Only the few points that we ask for are kept: the files are large, and a controller's memory is small.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from math import isfinite
+from typing import Any
+
+HEADER = 2
+"""Registers before a model's data: its id and its length."""
+
+# Point type -> struct format, and the raw values that say "not implemented" (SunSpec Device Information Model
+# Specification 1.1, table of point types). An accumulator says it with 0: a lifetime counter that counted nothing yet
+# cannot be told from one that does not exist, so both are missing. All ones is what devices send instead.
+_FORMATS: dict[str, tuple[str, frozenset[int]]] = {
+    "int16": ("h", frozenset({-0x8000})),
+    "uint16": ("H", frozenset({0xFFFF})),
+    "acc16": ("H", frozenset({0, 0xFFFF})),
+    "enum16": ("H", frozenset({0xFFFF})),
+    "sunssf": ("h", frozenset({-0x8000})),
+    "int32": ("i", frozenset({-0x8000_0000})),
+    "uint32": ("I", frozenset({0xFFFF_FFFF})),
+    "acc32": ("I", frozenset({0, 0xFFFF_FFFF})),
+    "int64": ("q", frozenset({-0x8000_0000_0000_0000})),
+    "uint64": ("Q", frozenset({0xFFFF_FFFF_FFFF_FFFF})),
+    "acc64": ("Q", frozenset({0, 0xFFFF_FFFF_FFFF_FFFF})),
+    "float32": ("f", frozenset()),
+    "float64": ("d", frozenset()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a model; `offset` counts registers from the model's id, in a repeating group from its start."""
+
+    offset: int
+    size: int
+    type: str
+    factor: str | None = None
+    """Name of the point that holds the scale factor."""
+    unscaled: bool = False
+    """A mandatory point with an optional factor: the standard itself lets it stand without one."""
+
+    @property
+    def format(self) -> str:
+        return _FORMATS[self.type][0]
+
+    def implemented(self, raw: float) -> bool:
+        """Whether `raw` is a value at all."""
+        return raw not in _FORMATS[self.type][1] and isfinite(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What we need of one model: some points of its fixed block and of its repeating group, by name."""
+
+    points: Mapping[str, Point]
+    repeated: Mapping[str, Point]
+    fixed_size: int
+    """Registers before the first repetition, header included."""
+    repeated_size: int
+
+    def repetitions(self, length: int) -> int:
+        """How often the group repeats in a model of that length; a model's own count may be absent."""
+        return max(0, length + HEADER - self.fixed_size) // self.repeated_size if self.repeated_size else 0
+
+
+def load(model_id: int, names: Collection[str]) -> Definition:
+    """The points `names` of a model, with their scale factors. Raises FileNotFoundError for an unknown model."""
+    text = files("sunspec2").joinpath(f"models/json/model_{model_id}.json").read_text(encoding="utf-8")
+    group = json.loads(text)["group"]
+    points, fixed_size = _points(group)
+    repeated, repeated_size = _points(group["groups"][0]) if group.get("groups") else ({}, 0)
+    keep = set(names)
+    keep |= {point.factor for name, point in (points | repeated).items() if name in names and point.factor}
+    return Definition(
+        {name: point for name, point in points.items() if name in keep},
+        {name: point for name, point in repeated.items() if name in keep},
+        fixed_size,
+        repeated_size,
+    )
+
+
+def _points(group: Mapping[str, Any]) -> tuple[dict[str, Point], int]:
+    """The points of a group by name, and the group's size in registers."""
+    optional = {point["name"] for point in group["points"] if point.get("mandatory") != "M"}
+    points: dict[str, Point] = {}
+    offset = 0
+    for raw in group["points"]:
+        name, factor = raw["name"], raw.get("sf")
+        unscaled = factor in optional and name not in optional
+        points[name] = Point(offset, raw["size"], raw["type"], factor, unscaled)
+        offset += raw["size"]
+    return points, offset
+
+
+def text(words: Collection[int]) -> str:
+    """A point of type string: two characters a register, padded with NULs or blanks."""
+    raw = b"".join(word.to_bytes(2, "big") for word in words)
+    return raw.partition(b"\0")[0].decode("utf-8", "replace").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as a device offers it: where its id stands, and how many registers follow its header."""
+
+    id: int
+    address: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.address + HEADER + self.length
+
+    def holds(self, offset: int, point: Point) -> bool:
+        """Whether `point` at `offset` lies within the model: devices leave out the tail of newer revisions."""
+        return offset + point.size <= HEADER + self.length
+
+
+def of(models: Collection[Model], *ids: int) -> Iterator[Model]:
+    """The models with one of `ids`, in the order of the chain."""
+    return (model for model in models if model.id in ids)
