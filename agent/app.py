@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from agent import __version__
+from agent.aggregate import Summary
 from agent.clock import Clock
 from agent.config import Config
 from agent.energy_store import EnergyStore
@@ -17,8 +20,8 @@ from agent.poll import Device, Poller, within
 from agent.push import Sender
 from agent.site import Site
 from agent.ticks import Tick, first_tick, next_tick, phase_s
-from agent.totals import Summary, Totals, TotalsSettings
-from drivers.model import Scan
+from agent.totals import Totals, TotalsSettings
+from drivers.model import NodeType, Scan
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +66,8 @@ class App:
         sender = asyncio.create_task(self.sender.run(), name="push")
         line = asyncio.gather(self.poller.run(), self._schedule(ready))
         try:
-            done, _ = await asyncio.wait({sender, line}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {sender, line}
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
@@ -72,6 +76,7 @@ class App:
             await self.sender.stop(_GRACE_S)
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
+            await self.sender.close()
             await asyncio.to_thread(self._totals.save)
             self._store.close()
             self._outbox.close()
@@ -131,9 +136,25 @@ _GRACE_S = 3.0
 
 def totals_settings(config: Config) -> TotalsSettings:
     """What the totals need of the configuration."""
-    raise NotImplementedError
+    return TotalsSettings(
+        timezone=ZoneInfo(config.site.timezone) if config.site.timezone else None,
+        statistic=config.poll.statistic,
+        stale_after_s=config.poll.stale_after_s,
+        partial_totals=config.push.partial_totals,
+        sign={type_: getattr(config.push.sign, type_) for type_ in NodeType},
+    )
 
 
 def payload_options(config: Config) -> PayloadOptions:
     """What the payload needs of the configuration."""
-    raise NotImplementedError
+    push = config.push
+    return PayloadOptions(
+        site_node_id=config.site.node_id,
+        levels=push.levels,
+        device_format=push.device_format,
+        device_fields=push.device_fields,
+        time_format=push.time_format,
+        quality=push.quality,
+        import_limit_W=config.site.import_limit_W,
+        export_limit_W=config.site.export_limit_W,
+    )
