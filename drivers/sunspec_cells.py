@@ -29,6 +29,8 @@ class Place:
     sign: int = 1
     zero_counts: bool = False
     """A DC input that never produced is an accumulator of 0: a zero in a sum, not a reason to have no sum."""
+    folded: bool = False
+    """An accumulator that counts down from zero, as a negative number in 32 bits."""
 
     @property
     def span(self) -> tuple[int, int]:
@@ -42,6 +44,8 @@ class Place:
         """The number of the raw value, with `factor` the raw scale factor where the point has one."""
         if not self.point.implemented(raw) and not (self.zero_counts and raw == 0):
             return Quality.MISSING
+        if self.folded and raw >= 0x8000_0000:
+            raw = 0x1_0000_0000 - raw
         if factor == _NO_FACTOR:
             if not self.point.unscaled:
                 return Quality.MISSING

@@ -20,14 +20,14 @@ from drivers.sunspec_cells import Formula, Place, cell, first, total, total_coun
 from drivers.sunspec_map import (
     BATTERIES,
     CHANNELS,
-    EXPORT_POSITIVE,
     INVERTERS,
     METERS,
+    QUIRKS,
     STATUS,
     STORAGE_DETAILS,
-    TURNED,
     Channel,
     InputRule,
+    Quirk,
     Rule,
 )
 from drivers.sunspec_models import Definition, Model, load, of
@@ -91,15 +91,16 @@ class _Builder:
     def __init__(self, chain: Collection[Model], limit: int) -> None:
         self._chain = chain
         self._limit = limit
+        self._has_storage = any(of(chain, *_HAS_STORAGE))
         self._places: list[Place] = []
         self._models: dict[Model, None] = {}
         self._offers: dict[Key, list[Offer]] = {}
 
     def build(self, channels: Mapping[Model, Sequence[Channel]], manufacturer: str) -> Layout:
-        self._first(NodeType.GRID, METERS, turned=manufacturer in EXPORT_POSITIVE)
+        self._first(NodeType.GRID, METERS, _quirk(manufacturer))
         batteries = [self._slots(model, BATTERIES[model.id]) for model in of(self._chain, *BATTERIES)]
         self._add_up(batteries)
-        if next(of(self._chain, *_HAS_STORAGE), None):
+        if self._has_storage:
             for model_id, rules in STORAGE_DETAILS.items():
                 self._first(STORAGE, {model_id: rules})
         self._first(SOLAR, INVERTERS)
@@ -111,12 +112,12 @@ class _Builder:
         hybrid = tuple(_recipes(self._hybrid(charge, pv))) if charge else plain
         return Layout(tuple(self._places), tuple(self._models), plain, hybrid, charge)
 
-    def _first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], turned: bool = False) -> None:
+    def _first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], quirk: Quirk | None = None) -> None:
         """Offer what the first model of a family has."""
         model = next(of(self._chain, *table), None)
         if model is None:
             return
-        for rule, slot in self._slots(model, table[model.id], turned).items():
+        for rule, slot in self._slots(model, table[model.id], quirk).items():
             self._offer((node, rule.quantity, rule.phase), (cell(slot), slot))
 
     def _offer(self, key: Key, offer: Offer) -> None:
@@ -125,19 +126,27 @@ class _Builder:
         if not (offers and key[1].nature is Nature.COUNTER):
             offers.append(offer)
 
-    def _slots(self, model: Model, rules: Sequence[Rule], turned: bool = False) -> dict[Rule, int]:
+    def _slots(self, model: Model, rules: Sequence[Rule], quirk: Quirk | None = None) -> dict[Rule, int]:
         """A cell for each rule whose point this model has."""
         definition = load(model.id, {rule.point for rule in rules})
         slots = {}
         for rule in rules:
-            sign = -rule.sign if turned and rule.quantity in TURNED else rule.sign
-            slot = self._place(model, definition, rule.point, sign)
+            turned = quirk is Quirk.EXPORT_POSITIVE and rule.quantity is Quantity.ACTIVE_POWER
+            folded = quirk is Quirk.NEGATIVE_EXPORT and rule.quantity is Quantity.EXPORTED_ENERGY
+            sign = -rule.sign if turned else rule.sign
+            slot = self._place(model, definition, rule.point, sign, folded=folded)
             if slot is not None:
                 slots[rule] = slot
         return slots
 
     def _place(
-        self, model: Model, definition: Definition, name: str, sign: int = 1, index: int | None = None
+        self,
+        model: Model,
+        definition: Definition,
+        name: str,
+        sign: int = 1,
+        index: int | None = None,
+        folded: bool = False,
     ) -> int | None:
         """A cell for a point; None where the device leaves it out or it cannot be read together with its factor."""
         point = definition.points[name] if index is None else definition.repeated[name]
@@ -151,6 +160,7 @@ class _Builder:
             model.address + factor.offset if factor else None,
             sign,
             zero_counts=index is not None,
+            folded=folded,
         )
         low, high = place.span
         if high - low > self._limit:
@@ -167,10 +177,12 @@ class _Builder:
             cells = [cell(slot) for slot in slots]
             if len(slots) < len(batteries):
                 continue
-            if rule.quantity.unit is Unit.PERCENT:
+            if len(cells) == 1 or rule.quantity is Quantity.DC_VOLTAGE:
+                formula = cells[0]
+            elif rule.quantity.unit is Unit.PERCENT:
                 formula = weighted_mean(cells, capacities)
             else:
-                formula = cells[0] if rule.quantity is Quantity.DC_VOLTAGE else total(cells)
+                formula = total(cells)
             self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
 
     def _inputs(self, channels: Mapping[Model, Sequence[Channel]]) -> _Inputs:
@@ -180,7 +192,7 @@ class _Builder:
             return {}
         found = channels[model]
         named = not {Channel.CHARGE, Channel.DISCHARGE, Channel.STORAGE}.isdisjoint(found)
-        if not named and model.id == 160 and next(of(self._chain, *_HAS_STORAGE), None):
+        if not named and model.id == 160 and self._has_storage:
             return {}  # one of the inputs may be the battery, and nothing says which
         pv: _Inputs = {}
         for rule in CHANNELS[model.id]:
@@ -222,6 +234,11 @@ class _Builder:
             formula, slot = ac_power[0]
             offers.setdefault(_AC_POWER, []).append((total((formula, charge)), slot))
         return offers
+
+
+def _quirk(manufacturer: str) -> Quirk | None:
+    name = manufacturer.lower()
+    return next((quirk for start, quirk in QUIRKS.items() if name.startswith(start)), None)
 
 
 def _recipes(offers: Mapping[Key, Sequence[Offer]]) -> Iterator[Recipe]:

@@ -163,9 +163,17 @@ CHANNELS = {
     ),
 }
 
-# Their meter models count positive what the site exports, against the standard; their counters follow it
-# (evcc turns the power of 203 and nothing else, templates solaredge-inverter and solaredge-hybrid).
-EXPORT_POSITIVE = frozenset({"SolarEdge"})
-TURNED = frozenset({Quantity.ACTIVE_POWER})
+
+class Quirk(Enum):
+    """How a manufacturer's meter models stray from the standard."""
+
+    EXPORT_POSITIVE = "power that the site exports counts positive; the counters follow the standard"
+    NEGATIVE_EXPORT = "the counter of exported energy runs below zero, in two's complement"
+
+
+# By the beginning of the manufacturer's name, in lower case. SolarEdge: evcc turns the power of its 203 and nothing
+# else (templates solaredge-inverter, solaredge-hybrid). KOSTAL: ha-sunspec issue 249, mbmd pull request 97, and the
+# words of a real one in evcc issue 18358.
+QUIRKS = {"solaredge": Quirk.EXPORT_POSITIVE, "kostal": Quirk.NEGATIVE_EXPORT}
 
 KNOWN = frozenset({1, *INVERTERS, *METERS, *BATTERIES, *STORAGE_DETAILS, *STATUS, *CHANNELS})
