@@ -46,7 +46,10 @@ class EnergyStore:
     def load(self) -> dict[str, Day]:
         with self._lock:
             rows = self._db.execute("SELECT counter, date, energy, last, at, peak, whole FROM day")
-            return {row[0]: Day(*row[1:6], bool(row[6])) for row in rows}
+            return {
+                counter: Day(date, energy, last, at, peak, bool(whole))
+                for counter, date, energy, last, at, peak, whole in rows
+            }
 
     def save(self, days: Mapping[str, Day]) -> None:
         """Keep the days of these counters; a full or read-only disk is reported once."""

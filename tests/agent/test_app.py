@@ -1,0 +1,222 @@
+"""The whole daemon as a process of its own, between hand-written Modbus devices and the reference receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import struct
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.receiver import Desk, Verdict, serve
+from drivers.model import Table
+from tests.faults.modbus import FaultServer, registers_from
+
+TOKEN = "a-token-nobody-may-read"
+WAIT_S = 30
+
+
+def sdm630(power: float, imported_kwh: float, exported_kwh: float) -> dict[int, int]:
+    """An SDM630's input registers, packed by hand."""
+    registers = registers_from(0, [0] * 100)
+    for address, value in ((52, power), (72, imported_kwh), (74, exported_kwh), (0, 231.5), (70, 49.98)):
+        registers[address], registers[address + 1] = struct.unpack(">HH", struct.pack(">f", value))
+    return registers
+
+
+class Endpoint:
+    """The reference receiver on a free port, and what it received."""
+
+    def __init__(self) -> None:
+        self.desk = Desk(TOKEN, "SITE_1")
+        self.verdicts: list[tuple[Verdict, Mapping[str, str]]] = []
+        self._server = serve(
+            self.desk, "127.0.0.1", 0, lambda verdict, headers: self.verdicts.append((verdict, headers))
+        )
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def __enter__(self) -> Endpoint:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return [verdict.message for verdict, _ in self.verdicts if verdict.message is not None]
+
+    async def wait_for(self, count: int) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while len(self.verdicts) < count:  # noqa: ASYNC110 - filled by the server's thread
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint() as receiver:
+        yield receiver
+
+
+def configuration(folder: Path, url: str, devices: str, push: str = "") -> Path:
+    path = folder / "config.toml"
+    path.write_text(
+        f"""
+[site]
+node_id = "SITE_1"
+[push]
+url = "{url}"
+token = "{TOKEN}"
+interval_s = 1
+align = "clock"
+{push}
+[poll]
+interval_s = 0.5
+stale_after_s = 1
+[outbox]
+path = "{folder}/state/outbox.sqlite3"
+{devices}
+"""
+    )
+    return path
+
+
+def device(node_id: str, type_: str, server: FaultServer, driver: str = "eastron-sdm630") -> str:
+    port = server.link().port
+    return f"""
+[[device]]
+node_id = "{node_id}"
+type = "{type_}"
+driver = "{driver}"
+host = "127.0.0.1"
+port = {port}
+timeout_s = 0.3
+"""
+
+
+@contextlib.asynccontextmanager
+async def daemon(config: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agent", "run", "--config", str(config), stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        log = (await asyncio.wait_for(process.communicate(), WAIT_S))[1].decode()
+        assert TOKEN not in log
+        assert process.returncode == 0, log
+
+
+async def test_payload_equals_the_registers_of_an_independent_device(tmp_path: Path, endpoint: Endpoint) -> None:
+    async with (
+        FaultServer({(1, Table.INPUT): sdm630(-1234.5, 12.25, 100.5)}) as meter,
+        daemon(configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))),
+    ):
+        await endpoint.wait_for(2)
+    assert endpoint.desk.counts["refused"] == 0
+    message = endpoint.messages[1]
+    assert list(message) == [
+        "time",
+        "siteNodeId",
+        "grid",
+        "solar",
+        "storage",
+        "heat_pump",
+        "switched_load",
+        "variable_power_load",
+    ]
+    assert message["grid"] == {
+        "active_power_W": -1234.5,
+        "today_imported_energy_Wh": 0,
+        "today_exported_energy_Wh": 0,
+    }
+    assert message["solar"] == {}
+    assert message["time"] == endpoint.messages[0]["time"] + 1
+    assert meter.functions == {4}
+    assert endpoint.verdicts[0][1]["user-agent"].startswith("telemetry-push-agent/")
+
+
+async def test_a_silent_device_does_not_delay_the_others(tmp_path: Path, endpoint: Endpoint) -> None:
+    registers = sdm630(500.0, 1.0, 0.0)
+    async with (
+        FaultServer({(1, Table.INPUT): registers}) as grid,
+        FaultServer({(1, Table.INPUT): registers}) as silent,
+    ):
+        silent.faults.silent = True
+        devices = device("meter-1", "grid", grid) + device("charger-1", "variable_power_load", silent)
+        async with daemon(configuration(tmp_path, endpoint.url, devices)):
+            await endpoint.wait_for(3)
+    messages = endpoint.messages[1:]
+    assert all(message["grid"]["active_power_W"] == 500 for message in messages)
+    assert all(message["variable_power_load"] == {} for message in messages)
+    times = [message["time"] for message in endpoint.messages]
+    assert times == list(range(times[0], times[0] + len(times)))
+
+
+async def test_energies_and_messages_survive_a_restart_and_an_outage(tmp_path: Path) -> None:
+    registers = sdm630(1000.0, 12.0, 0.0)
+    async with FaultServer({(1, Table.INPUT): registers}) as meter:
+        with Endpoint() as first:
+            config = configuration(tmp_path, first.url, device("meter-1", "grid", meter))
+            async with daemon(config):
+                await first.wait_for(2)
+                registers.update(sdm630(1000.0, 12.5, 0.0))
+                seen = len(first.verdicts)
+                await first.wait_for(seen + 3)
+        # The endpoint is gone: what is measured meanwhile waits on the disk.
+        async with daemon(config):
+            await asyncio.sleep(2.5)
+        port = int(first.url.split(":")[2].split("/")[0])
+        again = Endpoint.__new__(Endpoint)
+        again.desk, again.verdicts, again.url = first.desk, [], first.url
+        again._server = serve(
+            again.desk, "127.0.0.1", port, lambda verdict, headers: again.verdicts.append((verdict, headers))
+        )
+        again._thread = threading.Thread(target=again._server.serve_forever, kwargs={"poll_interval": 0.05})
+        with again:
+            async with daemon(config):
+                await again.wait_for(4)
+    assert first.messages[-1]["grid"]["today_imported_energy_Wh"] == 500
+    newest = max(again.messages, key=lambda message: message["time"])
+    assert newest["grid"]["today_imported_energy_Wh"] == 500
+    identities = [headers["webhook-id"] for _, headers in first.verdicts + again.verdicts]
+    times = [message["time"] for message in first.messages + again.messages]
+    assert len(set(times)) == len(set(identities)), "one id for one message"
+    assert min(message["time"] for message in again.messages) < newest["time"]
+
+
+@pytest.mark.parametrize(("device_format", "expected"), [("node", 3), ("snapshot", 2)])
+async def test_both_levels_and_both_formats(
+    tmp_path: Path, endpoint: Endpoint, device_format: str, expected: int
+) -> None:
+    push = f'levels = ["device_type", "device"]\ndevice_format = "{device_format}"\ndevice_fields = "all"'
+    async with (
+        FaultServer({(1, Table.INPUT): sdm630(-700.0, 0.0, 5.0)}) as meter,
+        FaultServer({(1, Table.INPUT): sdm630(-700.0, 0.0, 5.0)}) as feeder,
+    ):
+        devices = device("meter-1", "grid", meter) + device("pv-1", "solar", feeder)
+        async with daemon(configuration(tmp_path, endpoint.url, devices, push)):
+            await endpoint.wait_for(2 * expected)
+    assert endpoint.desk.counts["refused"] == 0
+    latest = max(message["time"] for message in endpoint.messages[: 2 * expected])
+    messages = [message for message in endpoint.messages[: 2 * expected] if message["time"] == latest]
+    assert len(messages) == expected
+    nodes = (
+        messages[1]["nodes"]
+        if device_format == "snapshot"
+        else {message["nodeId"]: message for message in messages if "nodeId" in message}
+    )
+    assert nodes["meter-1"]["grid"]["active_power_W"] == -700
+    assert nodes["meter-1"]["grid"]["voltage_l1_V"] == 231.5
+    assert nodes["pv-1"]["solar"]["active_power_W"] == 700, "a meter on a solar feeder reports production"

@@ -1,0 +1,94 @@
+"""The commands as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from asyncio import to_thread
+from pathlib import Path
+
+import pytest
+
+from drivers.model import Table
+from tests.agent.test_app import configuration, device, sdm630
+from tests.faults.modbus import FaultServer
+
+
+def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "agent", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+DEVICE = '[[device]]\nnode_id = "m"\ntype = "grid"\ndriver = "{driver}"\nhost = "127.0.0.1"\n'
+
+
+@pytest.mark.parametrize("command", ["run", "check", "read"])
+def test_a_wrong_configuration_ends_with_78_and_one_line(tmp_path: Path, command: str) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm360"))
+    result = call(command, "--config", path)
+    assert result.returncode == 78
+    assert result.stderr == (
+        f"telemetry-agent: {path}: device[0].driver: no such driver 'eastron-sdm360'; did you mean 'eastron-sdm630'?\n"
+    )
+
+
+def test_check_says_what_it_understood(tmp_path: Path) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630"))
+    result = call("check", "--config", path)
+    assert result.returncode == 0
+    assert "m: grid by eastron-sdm630 at 127.0.0.1:502 unit 1; positive is import" in result.stdout
+    assert result.stdout.endswith(f"{path}: ok\n")
+
+
+def test_a_device_that_cannot_be_the_node_is_refused(tmp_path: Path) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="relay"))
+    result = call("check", "--config", path)
+    assert result.returncode == 78
+    assert "device[0].type: a device of kind relay cannot be grid" in result.stderr
+
+
+async def test_read_shows_values_and_bodies(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
+        table = await to_thread(call, "read", "--config", path)
+        bodies = await to_thread(call, "read", "--json", "--config", path)
+    assert table.returncode == 0, table.stderr
+    assert "meter-1\tactive_power\t42.5\tW\t" in table.stdout
+    assert json.loads(bodies.stdout)["grid"]["active_power_W"] == 42.5
+
+
+async def test_read_says_which_device_failed(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
+        meter.faults.silent = True
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
+        result = await to_thread(call, "read", "--config", path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("telemetry-agent: meter-1 (127.0.0.1:")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_demo_shows_pushes_that_arrive_and_are_valid() -> None:
+    result = call("demo", "--pushes", "2")
+    assert result.returncode == 0, result.stderr
+    messages = [json.loads(line.split(" ", 3)[3]) for line in result.stdout.splitlines() if " valid " in line]
+    newest = messages[-1]
+    for group in ("grid", "solar", "storage", "heat_pump", "switched_load", "variable_power_load"):
+        assert "active_power_W" in newest[group], group
+    assert "0 refused" in result.stdout
+
+
+def test_drivers_lists_shows_and_checks(tmp_path: Path) -> None:
+    listed = call("drivers")
+    assert listed.returncode == 0
+    assert "eastron-sdm630\tmeter\tEastron" in listed.stdout
+    assert "sunspec" in listed.stdout
+    shown = call("drivers", "show", "eastron-sdm120")
+    assert "imported_energy\tWh\tinput\t72" in shown.stdout
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text('manufacturer = "x"\nmodels = []\nkind = "meter"\nsource = "s"\n[[point]]\nquantity = "watts"\n')
+    checked = call("drivers", "check", wrong)
+    assert checked.returncode == 78
+    assert "quantity" in checked.stderr
+    assert "watts" in checked.stderr
