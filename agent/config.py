@@ -371,6 +371,8 @@ def _require_token(config: Config, environ: Mapping[str, str], origin: str) -> N
     if push.token is not None:
         if not push.token.get_secret_value().strip():
             raise ConfigError([f"{origin}: push.token: must not be empty"])
+    elif credential_file(environ) is not None:
+        return  # the service manager's copy of the token; the user of the service may not read the file itself
     elif push.token_file is not None:
         try:
             empty = not push.token_file.read_text(encoding="utf-8").strip()
@@ -383,7 +385,7 @@ def _require_token(config: Config, environ: Mapping[str, str], origin: str) -> N
             raise ConfigError(
                 [f"{origin}: push.token_file: must hold the token (found {str(push.token_file)!r} empty)"]
             )
-    elif credential_file(environ) is None:
+    else:
         raise ConfigError(
             [f"{origin}: push.token_file: missing; give token_file, token or the systemd credential {CREDENTIAL}"]
         )

@@ -19,10 +19,10 @@ class Token:
         self._fixed = config.token.get_secret_value().strip() if config.token is not None else None
         self._file: Path | None = None
         if self._fixed is None:
-            self._file = config.token_file or credential_file(environ)
+            self._file = credential_file(environ) or config.token_file
         self._seen: tuple[int, int] | None = None
         self._value = self._fixed or ""
-        if self._file is not None and config.token_file is not None:
+        if self._file is not None and self._file == config.token_file:
             self._warn_if_open(self._file)
 
     def __repr__(self) -> str:

@@ -184,8 +184,9 @@ def test_the_secret_is_hidden() -> None:
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
 
-def test_the_example_loads_and_shows_every_key() -> None:
-    config = load(EXAMPLE, {})
+def test_the_example_loads_and_shows_every_key(tmp_path: Path) -> None:
+    (tmp_path / "push_token").write_text("from-systemd\n")
+    config = load(EXAMPLE, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     text = EXAMPLE.read_text()
     for name, section in Config.model_fields.items():
         assert f"[{name}" in text
