@@ -46,7 +46,7 @@ async def sender(tmp_path: Path, **changes: Any) -> AsyncIterator[tuple[Sender, 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - respx has no event to wait for
             await asyncio.sleep(0.005)
 
 
@@ -97,7 +97,6 @@ async def test_live_first_then_the_backlog_oldest_first(tmp_path: Path, respx_mo
     async with sender(tmp_path, retry={"initial_s": 0.2, "max_s": 0.5}) as (made, outbox):
         for number in range(5):
             await made.submit([str(number).encode()])
-        up = True
         await made.submit([b"live"])
         await until(lambda: outbox.waiting() == 0)
     assert seen[0] == b"live"
