@@ -33,7 +33,7 @@ from drivers.sunspec_cells import Cell
 from drivers.sunspec_layout import Layout, build
 from drivers.sunspec_map import CHANNELS, KNOWN
 from drivers.sunspec_models import Model, of
-from drivers.sunspec_walk import Identity, Walk, channels, find_base, identify
+from drivers.sunspec_walk import Identity, Walk, channels, identify
 
 RECHECK_S = 6 * 3600.0
 
@@ -96,7 +96,7 @@ class SunSpec:
         return scan
 
     async def _discover(self, run: _Run) -> _Known:
-        base = await find_base(run)
+        base = await self._walk.base(run)
         models = await self._walk.models(run, base)
         identity = await identify(run, models)
         inputs = {model: await channels(run, model) for model in of(models, *CHANNELS)}

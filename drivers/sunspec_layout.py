@@ -128,7 +128,7 @@ class _Builder:
 
     def _slots(self, model: Model, rules: Sequence[Rule], quirk: Quirk | None = None) -> dict[Rule, int]:
         """A cell for each rule whose point this model has."""
-        definition = load(model.id, {rule.point for rule in rules})
+        definition = load(model.id, frozenset(rule.point for rule in rules))
         slots = {}
         for rule in rules:
             turned = quirk is Quirk.EXPORT_POSITIVE and rule.quantity is Quantity.ACTIVE_POWER
@@ -208,7 +208,7 @@ class _Builder:
 
     def _input(self, model: Model, rule: InputRule, signs: Sequence[int]) -> Offer | None:
         """The sum of a point over the inputs, each with its sign, 0 for those that do not count."""
-        definition = load(model.id, {rule.point})
+        definition = load(model.id, frozenset({rule.point}))
         counted = [(index, sign) for index, sign in enumerate(signs) if sign]
         slots = [self._place(model, definition, rule.point, sign, index) for index, sign in counted]
         known = [slot for slot in slots if slot is not None]

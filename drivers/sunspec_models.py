@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from math import isfinite
 from typing import Any
@@ -71,14 +72,17 @@ class Definition:
         return max(0, length + HEADER - self.fixed_size) // self.repeated_size if self.repeated_size else 0
 
 
-def load(model_id: int, names: Collection[str]) -> Definition:
-    """The points `names` of a model, with their scale factors. Raises FileNotFoundError for an unknown model."""
+@lru_cache(maxsize=64)
+def load(model_id: int, names: frozenset[str]) -> Definition:
+    """The points `names` of a model, with their scale factors. Raises FileNotFoundError for an unknown model.
+
+    Devices share definitions: a site's fifty inverters need them once.
+    """
     text = files("sunspec2").joinpath(f"models/json/model_{model_id}.json").read_text(encoding="utf-8")
     group = json.loads(text)["group"]
     points, fixed_size = _points(group)
     repeated, repeated_size = _points(group["groups"][0]) if group.get("groups") else ({}, 0)
-    keep = set(names)
-    keep |= {point.factor for name, point in (points | repeated).items() if name in names and point.factor}
+    keep = names | {point.factor for name, point in (points | repeated).items() if name in names and point.factor}
     return Definition(
         {name: point for name, point in points.items() if name in keep},
         {name: point for name, point in repeated.items() if name in keep},

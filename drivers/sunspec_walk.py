@@ -7,11 +7,20 @@ chain as well. A model that we know with a length that cannot be is refused: wha
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from drivers.base import Reader
-from drivers.errors import BusyError, ExceptionReply, GatewayError, IllegalAddressError, SilentError, UnsupportedError
+from drivers.errors import (
+    BusyError,
+    ExceptionReply,
+    GatewayError,
+    IllegalAddressError,
+    IllegalValueError,
+    SilentError,
+    UnsupportedError,
+)
 from drivers.model import Table
 from drivers.sunspec_map import Channel
 from drivers.sunspec_models import HEADER, Model, Point, load, of, text
@@ -21,6 +30,7 @@ MARKER = (0x5375, 0x6E53)
 BASES = (40000, 50000, 0)
 
 _COMMON = 1
+_STRINGS = ("Mn", "Md", "Vr", "SN")
 _END = 0xFFFF
 _ADDRESSES = 0x1_0000
 _MOST_MODELS = 100
@@ -42,27 +52,33 @@ class Identity:
     serial: str = ""
 
 
-async def find_base(reader: Reader) -> int:
-    """Address of the "SunS" marker. Raises UnsupportedError when no base has it."""
-    for base in BASES:
-        try:
-            words = await reader.read(Table.HOLDING, base, len(MARKER))
-        except (BusyError, GatewayError):
-            raise
-        except ExceptionReply:
-            continue
-        if tuple(words) == MARKER:
-            return base
-    places = ", ".join(str(base) for base in BASES)
-    raise UnsupportedError(f'not a SunSpec device: no "SunS" at holding registers {places}; enable SunSpec in its menu')
-
-
 class Walk:
-    """Walks the chain of one device; keeps, from one attempt to the next, where it once fell silent."""
+    """Walks the chain of one device; keeps, from one attempt to the next, where it fell silent."""
 
     def __init__(self, known: Collection[int]) -> None:
         self._known = known
+        self._bases = deque(BASES)
         self._silent_at: int | None = None
+
+    async def base(self, reader: Reader) -> int:
+        """Address of the "SunS" marker. Raises UnsupportedError when no base has it."""
+        for _ in BASES:
+            if await self._marked(reader, self._bases[0]):
+                return self._bases[0]
+            self._bases.rotate(-1)
+        places = ", ".join(str(base) for base in BASES)
+        raise UnsupportedError(f'not SunSpec: no "SunS" at holding registers {places}; is SunSpec enabled in its menu?')
+
+    async def _marked(self, reader: Reader, base: int) -> bool:
+        try:
+            return tuple(await reader.read(Table.HOLDING, base, len(MARKER))) == MARKER
+        except (BusyError, GatewayError):
+            raise
+        except ExceptionReply:
+            return False
+        except SilentError:
+            self._bases.rotate(-1)  # it may be silent only here: the next attempt begins elsewhere
+            raise
 
     async def models(self, reader: Reader, base: int) -> tuple[Model, ...]:
         """Every model behind the marker at `base`. Raises UnsupportedError for a chain that cannot be."""
@@ -107,8 +123,8 @@ async def identify(reader: Reader, models: Collection[Model]) -> Identity:
     common = next(of(models, _COMMON), None)
     if common is None:
         return Identity()
-    points = load(_COMMON, ("Mn", "Md", "Vr", "SN")).points
-    return Identity(*[await _string(reader, common, points[name]) for name in ("Mn", "Md", "Vr", "SN")])
+    points = load(_COMMON, frozenset(_STRINGS)).points
+    return Identity(*[await _string(reader, common, points[name]) for name in _STRINGS])
 
 
 async def _string(reader: Reader, model: Model, point: Point) -> str:
@@ -121,14 +137,17 @@ async def _string(reader: Reader, model: Model, point: Point) -> str:
 
 
 async def channels(reader: Reader, model: Model) -> tuple[Channel, ...]:
-    """What hangs on each DC input of a model 160 or 714, in their order."""
+    """What hangs on each DC input of a model 160 or 714, in their order; empty where it does not say."""
     label = _LABELS[model.id]
-    definition = load(model.id, (label,))
+    definition = load(model.id, frozenset({label}))
     point = definition.repeated[label]
     found = []
     for index in range(definition.repetitions(model.length)):
         address = model.address + definition.fixed_size + index * definition.repeated_size + point.offset
-        words = await reader.read(Table.HOLDING, address, point.size)
+        try:
+            words = await reader.read(Table.HOLDING, address, point.size)
+        except (IllegalAddressError, IllegalValueError):
+            return ()
         found.append(_by_name(text(words)) if point.type == "string" else _BY_PORT_TYPE.get(words[0], Channel.OTHER))
     return tuple(found)
 

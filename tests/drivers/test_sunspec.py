@@ -84,6 +84,16 @@ async def test_something_else_at_the_first_base_is_not_the_marker() -> None:
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4321.0
 
 
+async def test_a_device_that_is_silent_where_the_marker_is_not_is_found_by_the_next_polls() -> None:
+    reader = FakeReader(device(common(), INVERTER, base=0))
+    reader.failures = {40000: SilentError("no answer"), 50000: SilentError("no answer")}
+    driver = SunSpec(PLAIN)
+    for _ in range(2):
+        with pytest.raises(SilentError):
+            await poll(driver, reader)
+    assert value(await poll(driver, reader), SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+
+
 async def test_a_device_without_marker_is_unsupported() -> None:
     with pytest.raises(UnsupportedError, match=r"no \"SunS\" at holding registers 40000, 50000, 0"):
         await poll(SunSpec(PLAIN), FakeReader({0: 1, 1: 2}))
@@ -143,6 +153,13 @@ async def test_nothing_implemented_is_missing_and_never_zero() -> None:
         scan = await first_poll(common(), *models)
         assert len(scan.readings) > 20
         assert {(reading.value, reading.quality) for reading in scan.readings} == {(None, Quality.MISSING)}
+
+
+@pytest.mark.parametrize("raw", [0, 0xFFFF_FFFF])
+async def test_a_counter_that_says_not_accumulated_is_missing_and_never_zero(raw: int) -> None:
+    scan = await first_poll(common(), inverter(W=1, W_SF=0, WH=words("I", raw), WH_SF=0))
+    assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY).quality is Quality.MISSING
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 1.0
 
 
 async def test_float_models_need_no_factor() -> None:

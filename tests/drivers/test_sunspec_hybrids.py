@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from drivers.base import ReadOptions
+from drivers.errors import exception_reply
 from drivers.model import NodeType, Phase, Quantity, Reading, Scan
 from drivers.sunspec import SunSpec
 from tests.faults.sunspec import (
@@ -151,6 +152,15 @@ async def test_dc_power_is_the_sum_of_the_inputs_where_the_inverter_does_not_say
 async def test_unnamed_inputs_of_a_hybrid_may_be_the_battery() -> None:
     inputs = mppt(dc_input("", 210, 5), dc_input("", 190, 5))
     scan = await read(common(), inverter(W=3900, W_SF=0), inputs, model(124, 24, {6: 55, 20: 0}))
+    assert value(scan, SOLAR, Quantity.DC_POWER) is None
+
+
+async def test_inputs_that_refuse_to_name_themselves_are_not_used() -> None:
+    reader = FakeReader(device(common(), mppt(dc_input("", 210, 5)), inverter(W=3900, W_SF=0)))
+    reader.failures[40002 + 68 + 2 + 8 + 1] = exception_reply(2, "name")
+    scan = await SunSpec(ReadOptions()).poll(reader, lambda: 0.0)
+    assert scan.complete
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3900.0
     assert value(scan, SOLAR, Quantity.DC_POWER) is None
 
 

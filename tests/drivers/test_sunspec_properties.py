@@ -191,22 +191,22 @@ def test_sums_have_every_part_or_say_why_not(cells: list[Cell]) -> None:
 
 
 def test_definitions_stand_where_the_standard_publishes_them() -> None:
-    three_phase = load(103, {"W", "WH"})
+    three_phase = load(103, frozenset({"W", "WH"}))
     assert {name: point.offset - 2 for name, point in three_phase.points.items()} == {
         "W": 12, "W_SF": 13, "WH": 22, "WH_SF": 24
     }  # fmt: skip
-    inputs = load(160, {"DCW"})
+    inputs = load(160, frozenset({"DCW"}))
     assert (inputs.fixed_size, inputs.repeated_size, inputs.repeated["DCW"].offset) == (10, 20, 11)
     assert [inputs.repetitions(length) for length in (0, 8, 27, 28, 48, 8 + 20 * 4 + 3)] == [0, 0, 0, 1, 2, 4]
-    assert load(203, {"Hz"}).points["Hz"].unscaled
-    assert not load(203, {"W"}).points["W"].unscaled
+    assert load(203, frozenset({"Hz"})).points["Hz"].unscaled
+    assert not load(203, frozenset({"W"})).points["W"].unscaled
 
 
 def test_every_point_of_the_map_exists() -> None:
     tables = (INVERTERS, METERS, BATTERIES, STORAGE_DETAILS, STATUS)
     for table in tables:
         for model_id, rules in table.items():
-            points = load(model_id, {rule.point for rule in rules}).points
+            points = load(model_id, frozenset(rule.point for rule in rules)).points
             assert {rule.point for rule in rules} <= set(points)
     for model_id, inputs in CHANNELS.items():
-        assert {rule.point for rule in inputs} <= set(load(model_id, {rule.point for rule in inputs}).repeated)
+        assert {rule.point for rule in inputs} <= set(load(model_id, frozenset(rule.point for rule in inputs)).repeated)
