@@ -174,9 +174,11 @@ class _Known:
         return [part for half in halves for part in batches(self.layout, half, self._limits)]
 
     def _readings(self, cells: Sequence[Cell], times: Sequence[float]) -> Iterator[Reading]:
-        charge = self.layout.battery(cells) if self.layout.battery else None
-        self._battery_seen = self._battery_seen or (isinstance(charge, float) and charge != 0)
-        for recipe in self.layout.hybrid if self._battery_seen else self.layout.recipes:
+        charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
+        idle = charge == 0 or charge is Quality.MISSING
+        self._battery_seen = self._battery_seen or (isinstance(charge, float) and not idle)
+        # Whatever is not known to be idle may stand in the inverter's power.
+        for recipe in self.layout.recipes if idle and not self._battery_seen else self.layout.hybrid:
             number = recipe.formula(cells)
             value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)
             if number is not None:

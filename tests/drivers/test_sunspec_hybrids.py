@@ -120,6 +120,16 @@ async def test_once_seen_a_silent_battery_leaves_solar_unknown() -> None:
     assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
 
 
+async def test_while_the_battery_cannot_be_read_solar_is_unknown() -> None:
+    reader = FakeReader(device(common(), INVERTER, battery(W=1000, W_SF=0)))
+    reader.failures[40122 + 2 + 45] = exception_reply(4, "battery")
+    scan = await SunSpec(ReadOptions(max_gap=0)).poll(reader, lambda: 0.0)
+    assert [str(error) for error in scan.errors] == ["battery: Modbus exception 4 (server device failure)"]
+    assert find(scan, SOLAR, Quantity.ACTIVE_POWER) is None
+    assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
+    assert value(scan, SOLAR, Quantity.VOLTAGE, Phase.L1) is None
+
+
 async def test_model_124_gives_the_state_of_charge_and_120_the_capacity() -> None:
     nameplate = model(120, 26, {17: 96, 18: 2}, fill=0)
     storage = model(124, 24, {6: 5550, 20: -2, 8: 4123, 22: -1}, fill=0)
