@@ -155,9 +155,8 @@ def drivers_show(context: typer.Context, name: str) -> None:
 @drivers_app.command("check")
 def drivers_check(file: Path) -> None:
     """Validates a profile file."""
-    from drivers.profile import load
-
     from drivers.errors import ProfileError
+    from drivers.profile import load
 
     try:
         profile = load(file)

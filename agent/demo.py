@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from agent.receiver import Desk, Verdict, serve
 
 if TYPE_CHECKING:
-    from drivers.simulator import SimulatedDevice
     from rich.console import RenderableType
 
     from agent.poll import Device
+    from drivers.simulator import SimulatedDevice
 
 SITE_ID = "DEMO_site_0"
 INTERVAL_S = 2

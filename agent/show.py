@@ -81,10 +81,9 @@ def print_drivers(catalogue: Catalogue) -> None:
 
 
 def _drivers(catalogue: Catalogue) -> Iterator[tuple[str, str, str]]:
-    from drivers.profile import load, profile_files
-
     from drivers.base import PYTHON_DRIVERS
     from drivers.errors import ProfileError
+    from drivers.profile import load, profile_files
 
     files = profile_files(catalogue.profile_dirs)
     for name in catalogue.names():
@@ -101,9 +100,8 @@ def _drivers(catalogue: Catalogue) -> Iterator[tuple[str, str, str]]:
 
 def print_profile(catalogue: Catalogue, name: str) -> None:
     """The points of a profile. Raises KeyError, ProfileError."""
-    from drivers.profile import load, profile_files
-
     from drivers.base import PYTHON_DRIVERS
+    from drivers.profile import load, profile_files
 
     if name in PYTHON_DRIVERS:
         print(f"{name}: discovers the models that the device offers")  # noqa: T201 - what the command is for

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drivers.bus import Link, LinkSettings
-
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
 from agent.node import Node, why_not
 from agent.poll import Connection, Device
 from drivers.base import Catalogue, Driver, ReadOptions, closest
+from drivers.bus import Link, LinkSettings
 from drivers.errors import ProfileError
 
 # A hole costs less than another request while it is smaller than what framing and turnaround cost, in registers.

@@ -197,7 +197,8 @@ def main() -> None:
         daemon.wait(10)
     requests = sorted(seen)[len(seen) // 2]
     print(
-        f"{DEVICES} devices x {VALUES} float32 a second: {requests} requests a second (one by one it would be {DEVICES * VALUES})"
+        f"{DEVICES} devices x {VALUES} float32 a second: {requests} requests a second"
+        f" (one by one it would be {DEVICES * VALUES})"
     )
     print(f"daemon {cpu:.2f} % of one core, {memory:.1f} MB PSS; bare asyncio client {bare_cpu:.2f} %")
     print(f"ratio daemon / bare client: {cpu / bare_cpu:.2f}")
