@@ -3,9 +3,9 @@
 A `Link` connects on its first read and keeps its connection. What it guarantees:
 
 - One request at a time, one connection at a time: the old one is closed before the next is opened.
-- A reply can only answer its own request. After a request that failed in any other way than by a Modbus exception, a
-  connection is closed before the next request. On lines whose frames carry no transaction, the next request to the
-  same unit also waits until a reply up to one timeout late has passed by.
+- A reply can only answer its own request. After a time-out, a bad reply or a cancelled read a connection is closed
+  before the next request (a serial port stays open). Where frames carry no transaction, RTU and ASCII, the next request
+  to the same unit also waits until a reply that is up to one timeout late has passed by.
 - A request ends within its timeout, a lost connection ends it at once, a cancelled read leaves the link usable.
 - A device that closed a connection between two requests is reconnected once, silently.
 - Unit id 0 is an address like any other; on a serial line it is the broadcast address that nobody answers.
@@ -125,15 +125,16 @@ class Link:
     async def _exchange(self, channel: Channel, request: Request, timeout_s: float, gap_s: float) -> bytes:
         await self._pause(request.unit_id, gap_s)
         loop = asyncio.get_running_loop()
+        sent = loop.time()
         try:
             return await channel.exchange(request, timeout_s)
-        except ExceptionReply:
+        except (ExceptionReply, LinkError):
             raise
         except BaseException:
             if not self._settings.serial:
                 channel.abort()
             if not self._numbered:
-                self._late_until[request.unit_id] = loop.time() + timeout_s
+                self._late_until[request.unit_id] = sent + 2 * timeout_s
             raise
         finally:
             self._last_end = loop.time()

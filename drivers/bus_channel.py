@@ -11,6 +11,7 @@ import asyncio
 from typing import Any
 
 from drivers.bus_frames import Framing, Request
+from drivers.bus_reasons import in_words
 from drivers.errors import BadReplyError, DriverError, LinkError, SilentError
 
 # Twice the longest ASCII frame and more: whoever sends this much does not speak Modbus.
@@ -42,7 +43,7 @@ class Channel(asyncio.Protocol, asyncio.DatagramProtocol):
     async def exchange(self, request: Request, timeout_s: float) -> bytes:
         """The data of the reply to `request`. Raises a DriverError, `timeout_s` after the call at the latest."""
         if not self.usable:
-            raise DroppedError(f"{self._address}: closed by the device")
+            raise DroppedError(f"{self._address}: the device closes the connection at once")
         loop = asyncio.get_running_loop()
         reply = self._reply = loop.create_future()
         self._request = request
@@ -104,10 +105,13 @@ class Channel(asyncio.Protocol, asyncio.DatagramProtocol):
         self.data_received(data)
 
     def error_received(self, exc: Exception) -> None:
-        self._settle(LinkError(f"{self._address}: {exc.strerror if isinstance(exc, OSError) else exc}"))
+        self._settle(LinkError(f"{self._address}: {in_words(exc)}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._closed.done():
             self._closed.set_result(None)
-        kind = LinkError if self._received else DroppedError
-        self._settle(kind(f"{self._address}: the connection was closed before the reply was complete"))
+        why = f" ({in_words(exc)})" if exc else ""
+        if self._received:
+            self._settle(LinkError(f"{self._address}: the connection was lost in the middle of a reply{why}"))
+        else:
+            self._settle(DroppedError(f"{self._address}: the connection was closed instead of a reply{why}"))

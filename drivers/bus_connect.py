@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 import ssl
 
 from drivers.bus import LinkSettings
 from drivers.bus_channel import Channel
 from drivers.bus_frames import Ascii, Framing, Mbap, Rtu
+from drivers.bus_reasons import in_words
 from drivers.errors import LinkError
 
 _FRAMINGS: dict[str, type[Framing]] = {
@@ -22,24 +21,16 @@ _FRAMINGS: dict[str, type[Framing]] = {
     "ascii_over_tcp": Ascii,
 }
 
-_REASONS = {
-    errno.ECONNREFUSED: "connection refused; nothing listens on that port",
-    errno.EHOSTUNREACH: "no route to the host; is it switched on and in this network?",
-    errno.ENETUNREACH: "network unreachable; is this machine connected?",
-    errno.ECONNRESET: "the device closed the connection while it was being opened",
-    errno.ENOENT: "no such serial port; is the adapter plugged in?",
-    errno.EACCES: "permission denied; the user needs the serial port's group, often dialout",
-    errno.EAGAIN: "the serial port is in use by another program",
-}
-
 
 async def connect(settings: LinkSettings) -> Channel:
     """An open channel, within `settings.timeout_s`. Raises LinkError that names address and reason."""
     try:
         async with asyncio.timeout(settings.timeout_s):
             return await _open(settings)
-    except OSError as error:  # TimeoutError, ssl.SSLError and serial.SerialException are some
-        raise LinkError(f"{settings.address}: {_reason(error, settings)}") from None
+    except TimeoutError:
+        raise LinkError(f"{settings.address}: no connection within {settings.timeout_s:g} s") from None
+    except (OSError, UnicodeError) as error:  # ssl.SSLError and serial.SerialException are OSErrors
+        raise LinkError(f"{settings.address}: {in_words(error)}") from None
 
 
 async def _open(settings: LinkSettings) -> Channel:
@@ -72,18 +63,3 @@ def _tls_context(settings: LinkSettings) -> ssl.SSLContext:
                 f"{settings.address}: client_cert_file {settings.client_cert_file} cannot be used ({error.strerror})"
             ) from None
     return context
-
-
-def _reason(error: OSError, settings: LinkSettings) -> str:
-    match error:
-        case TimeoutError():
-            return f"no connection within {settings.timeout_s:g} s"
-        case ssl.SSLCertVerificationError():
-            return f"the device's TLS certificate is not accepted: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS handshake failed: {error.reason or error}"
-        case socket.gaierror():
-            return "name not found"
-    if error.errno is None:  # a name with several addresses: asyncio quotes the error of each
-        return next((reason for number, reason in _REASONS.items() if f"[Errno {number}]" in str(error)), str(error))
-    return _REASONS.get(error.errno) or error.strerror or str(error)

@@ -25,7 +25,8 @@ class Mbap:
     def split(self, received: bytes) -> tuple[list[Query], bytes]:
         queries = []
         while len(received) >= 6 and len(received) >= (end := 6 + int.from_bytes(received[4:6], "big")):
-            queries.append(Query(received[6], received[7:end], int.from_bytes(received[:2], "big")))
+            if end > 7:
+                queries.append(Query(received[6], received[7:end], int.from_bytes(received[:2], "big")))
             received = received[end:]
         return queries, received
 

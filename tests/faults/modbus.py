@@ -52,14 +52,15 @@ class Faults:
     close_instead: bool = False
     """The connection is closed instead of a reply."""
     dribble_s: float | None = None
-    """One byte at a time, with this pause after each."""
+    """One byte at a time, with this pause after each, until healed."""
     garbage: bytes | None = None
     """Instead of the reply."""
     noise: bytes = b""
     """Before the reply."""
     trailing: bytes = b""
-    """After the reply."""
+    """After the reply, in the same segment or datagram."""
     duplicate: bool = False
+    """The reply comes twice, in one segment or two datagrams."""
     stale: bool = False
     """The reply to the request before comes first."""
     transaction_offset: int = 0
@@ -129,7 +130,7 @@ class FaultServer:
         place: dict[str, Any] = {"host": self.host, "port": self.port}
         if self._pty is not None:
             place = {"serial_port": self._pty.path, "baudrate": 115_200}
-        return LinkSettings(**{"transport": self._transport, "timeout_s": 2.0, **place, **changes})
+        return LinkSettings(**{"transport": self._transport, "timeout_s": 5.0, **place, **changes})
 
     @property
     def functions(self) -> set[int]:
@@ -308,14 +309,22 @@ class FaultServer:
             return
         if faults.garbage is not None:
             frame = faults.garbage
-        frame = faults.noise + (before if faults.stale else b"") + frame + (frame if faults.duplicate else b"")
-        frame += faults.trailing
-        if faults.dribble_s is None:
-            peer.write(frame)
-            return
-        for position in range(len(frame)):
-            peer.write(frame[position : position + 1])
-            await asyncio.sleep(faults.dribble_s)
+        parts = [
+            faults.noise,
+            before if faults.stale else b"",
+            frame + faults.trailing,
+            frame if faults.duplicate else b"",
+        ]
+        if faults.dribble_s is not None:
+            parts = [frame[position : position + 1] for position in range(len(frame))]
+        elif self._transport != "udp":
+            parts = [b"".join(parts)]
+        for part in filter(None, parts):
+            peer.write(part)
+            if faults.dribble_s is not None:
+                await asyncio.sleep(faults.dribble_s)
+                if faults is not self._of(query):
+                    return
 
 
 def _pack(function: int, values: list[int]) -> bytes:

@@ -1,0 +1,39 @@
+"""What an operating system error of a connection means, in words. Pure."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+
+_REASONS = {
+    errno.ECONNREFUSED: "connection refused; nothing listens on that port",
+    errno.EHOSTUNREACH: "no route to the host; is it switched on and in this network?",
+    errno.ENETUNREACH: "network unreachable; is this machine connected?",
+    errno.ECONNRESET: "the device reset the connection",
+    errno.ENOENT: "no such serial port; is the adapter plugged in?",
+    errno.EACCES: "permission denied; the user needs the serial port's group, often dialout",
+    errno.EAGAIN: "the serial port is in use by another program",
+}
+
+
+def in_words(error: Exception) -> str:
+    """Why `error` happened, and where it helps what to look at."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"the device's TLS certificate is not accepted: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
+        case socket.gaierror():
+            return f"name not found ({error.strerror})"
+        case UnicodeError():
+            return "not a valid host name"
+        case ConnectionResetError():  # asyncio raises it without a number in the middle of a TLS handshake
+            return _REASONS[errno.ECONNRESET]
+        case OSError(errno=None):
+            # A name with several addresses: asyncio quotes the error of each.
+            quoted = (reason for number, reason in _REASONS.items() if f"[Errno {number}]" in str(error))
+            return next(quoted, str(error))
+        case OSError():
+            return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+    return str(error)

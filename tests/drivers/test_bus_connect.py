@@ -1,0 +1,207 @@
+"""Links that cannot be opened say where, and why, in words."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from pathlib import Path
+
+import pytest
+
+from drivers.bus import Link, LinkSettings
+from drivers.bus_reasons import in_words
+from drivers.errors import LinkError
+from drivers.model import Table
+from tests.faults.certificates import Authority
+from tests.faults.modbus import FaultServer
+
+REGISTERS = {(1, Table.HOLDING): {0: 17}}
+
+
+async def why(settings: LinkSettings) -> str:
+    link = Link(settings)
+    with pytest.raises(LinkError) as caught:
+        await link.read(1, Table.HOLDING, 0, 1)
+    await link.close()
+    return str(caught.value)
+
+
+async def test_refused_and_back() -> None:
+    async with FaultServer(REGISTERS) as server:
+        await server.refuse()
+        expected = f"127.0.0.1:{server.port}: connection refused; nothing listens on that port"
+        assert await why(server.link()) == expected
+        link = Link(server.link())
+        with pytest.raises(LinkError, match="refused"):
+            await link.read(1, Table.HOLDING, 0, 1)
+        await server.listen()
+        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
+        await server.refuse()
+        with pytest.raises(LinkError, match="refused"):
+            await link.read(1, Table.HOLDING, 0, 1)
+        await link.close()
+
+
+async def test_refused_under_every_address_of_a_name() -> None:
+    async with FaultServer(REGISTERS) as server:
+        await server.refuse()
+        assert "localhost" in (reason := await why(server.link(host="localhost")))
+        assert "connection refused; nothing listens on that port" in reason
+
+
+async def test_a_datagram_that_nobody_takes_is_refused_at_once() -> None:
+    async with FaultServer(REGISTERS, transport="udp") as server:
+        settings = server.link(timeout_s=60)
+        await server.refuse()
+        assert "connection refused" in await why(settings)
+
+
+async def test_a_name_that_does_not_exist() -> None:
+    assert (await why(LinkSettings(host="meter.invalid", timeout_s=30))).startswith("meter.invalid:502: name not found")
+
+
+async def test_a_name_that_cannot_exist() -> None:
+    assert await why(LinkSettings(host="meter..local")) == "meter..local:502: not a valid host name"
+
+
+async def test_no_answer_to_a_connect() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        # Linux drops what does not fit into the queue of a listener that never accepts.
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        assert await why(LinkSettings(host=address[0], port=address[1], timeout_s=0.1)) == (
+            f"127.0.0.1:{address[1]}: no connection within 0.1 s"
+        )
+        for filler in fillers:
+            filler.close()
+
+
+async def test_a_connect_that_is_cancelled_leaves_nothing_open() -> None:
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link(connect_delay_s=60))
+        read = asyncio.ensure_future(link.read(1, Table.HOLDING, 0, 1))
+        await server.wait(lambda: server.connections == 1)
+        read.cancel()
+        await asyncio.gather(read, return_exceptions=True)
+        await link.close()
+        await server.wait(lambda: not server.connections)
+
+
+async def test_tls_with_client_certificate(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server_context(authority.issue("device"), require_client=True)
+    client = authority.issue("agent")
+    async with FaultServer(REGISTERS, transport="tls", tls=tls) as server:
+        settings = server.link(
+            ca_file=authority.ca_file, client_cert_file=client.cert_file, client_key_file=client.key_file
+        )
+        link = Link(settings)
+        for _ in range(3):
+            assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
+            await server.drop()
+        await link.close()
+        assert server.max_connections == 1
+        assert "closed instead of a reply" in await why(server.link(ca_file=authority.ca_file))
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expired", "trusted", "reason"),
+    [
+        (("127.0.0.1",), True, True, "certificate has expired"),
+        (("192.0.2.1",), False, True, "IP address mismatch"),
+        (("127.0.0.1",), False, False, "self-signed certificate in certificate chain|unable to get local issuer"),
+    ],
+)
+async def test_tls_certificates_that_are_not_accepted(
+    tmp_path: Path, hosts: tuple[str, ...], expired: bool, trusted: bool, reason: str
+) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server_context(authority.issue("device", hosts=hosts, expired=expired))
+    async with FaultServer(REGISTERS, transport="tls", tls=tls) as server:
+        settings = server.link(ca_file=authority.ca_file if trusted else None)
+        link = Link(settings)
+        with pytest.raises(
+            LinkError, match=rf"{server.port}: the device's TLS certificate is not accepted: .*({reason})"
+        ):
+            await link.read(1, Table.HOLDING, 0, 1)
+        await link.close()
+    assert not server.requests
+
+
+async def test_tls_to_a_device_that_speaks_plain_modbus() -> None:
+    async with FaultServer(REGISTERS) as server:
+        reason = await why(server.link(transport="tls", timeout_s=0.3))
+    assert "no connection within 0.3 s" in reason  # it waits for the rest of what looks like a long frame
+
+
+async def test_tls_to_something_that_answers_otherwise() -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 ready\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        reason = await why(LinkSettings(transport="tls", host="127.0.0.1", port=port, timeout_s=30))
+    assert reason.startswith(f"127.0.0.1:{port}: TLS failed: wrong version number")
+
+
+async def test_a_tls_handshake_that_never_ends_is_bounded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # the kernel takes the connection, nobody answers
+        port = server.getsockname()[1]
+        reason = await why(LinkSettings(transport="tls", host="127.0.0.1", port=port, timeout_s=0.1))
+    assert "no connection within 0.1 s" in reason
+
+
+@pytest.mark.parametrize("key", ["ca_file", "client_cert_file"])
+@pytest.mark.parametrize("content", [None, "not a certificate"])
+async def test_certificate_files_that_cannot_be_used(tmp_path: Path, key: str, content: str | None) -> None:
+    path = tmp_path / "wrong.pem"
+    if content is not None:
+        path.write_text(content)
+    settings = LinkSettings(
+        transport="tls",
+        host="127.0.0.1",
+        ca_file=path if key == "ca_file" else None,
+        client_cert_file=path if key == "client_cert_file" else None,
+    )
+    assert (await why(settings)).startswith(f"127.0.0.1:502: {key} {path} cannot be used (")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "no route to the host"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "network unreachable"),
+        (ConnectionResetError(), "the device reset the connection"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "the device reset the connection"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name not found"),
+        (OSError(errno.EPIPE, "Broken pipe"), "Broken pipe"),
+        (OSError("Multiple exceptions: [Errno 113] Connect call failed, [Errno 101] …"), "no route to the host"),
+        (OSError("something else"), "something else"),
+        (ValueError("no OSError"), "no OSError"),
+    ],
+)
+def test_reasons_in_words(error: Exception, words: str) -> None:
+    assert in_words(error).startswith(words)
+
+
+async def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """What went wrong is told by the errors, to whoever asked; never twice, never as a dump of bytes."""
+    caplog.set_level(logging.DEBUG)
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link(timeout_s=0.05))
+        for name in ("silent", "close_instead", "reset_mid_frame"):
+            server.heal()
+            setattr(server.faults, name, True)
+            await asyncio.gather(link.read(1, Table.HOLDING, 0, 1), return_exceptions=True)
+        await link.close()
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
