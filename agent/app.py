@@ -125,7 +125,10 @@ class App:
         if not await within(answers, self._clock, deadline - self._clock.monotonic()):
             log.debug("deadline_reached", tick=tick.time)
         summary = self._totals.close(tick.at, tick.time)
-        await self.sender.submit(bodies(summary, self._payload))
+        try:
+            await self.sender.submit(bodies(summary, self._payload))
+        except Exception:  # a disk that refuses one interval must not end the next ones
+            log.exception("interval_not_stored", tick=tick.time)
         await asyncio.to_thread(self._totals.save)
         if self._on_summary is not None:
             self._on_summary(summary)
