@@ -103,7 +103,7 @@ def _cases(rng: random.Random, framing: device.Framing, mutate: Mutate) -> Itera
     ("framing", "other_side", "mutate", "may_pass"),
     [
         (Mbap(), device.Mbap(), _around_the_content, 0),
-        # Were every damaged frame a candidate: 50,000 / 2^16 = 0.8 and 50,000 / 2^8 = 195. Most lose their header or end.
+        # 50,000 / 2^16 = 0.8 and 50,000 / 2^8 = 195, had every damaged frame kept its header and end; most have not.
         (Rtu(), device.Rtu(), _anything, 1),
         (Ascii(), device.Ascii(), _anything, 20),
     ],
