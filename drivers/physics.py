@@ -1,118 +1,227 @@
-"""A site with physics, from a seed. Pure: time is an argument, counters are the integrals of their powers.
+"""A site with physics, from a seed. Pure: time passes only in `Site.advance`.
 
-At every step grid = loads + storage - solar. Powers in W, energies in Wh, signs of the payload contract.
+- At every moment grid = loads + storage - solar. Powers in W, energies in Wh, signs of the payload contract.
+- Powers are constant between two moments at which one of them changes, and counters are their exact integrals.
+- How time is cut into calls changes nothing: `advance(60)` is `advance(1)` sixty times.
+- The sun follows standard time, people follow the local clock, which `clock_changes` set forward and back.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from random import Random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from drivers.physics_plants import STEP_S, Boiler, Charger, HeatPump, Household, Roof, Sky, chances
 
 DAY_S = 86_400.0
-_STEP_S = 10.0
+
+
+class Energy(NamedTuple):
+    """Integral of a power, apart by its sign: imported and exported, charged and discharged."""
+
+    positive_Wh: float
+    negative_Wh: float
 
 
 @dataclass(slots=True)
-class Plant:
-    """One device: its power now, and what it amounted to with either sign."""
+class Flow:
+    """The power of one device now, and its lifetime counters."""
 
-    power: float = 0.0
-    positive: float = 0.0
-    negative: float = 0.0
+    power_W: float = 0.0
+    positive_Wh: float = 0.0
+    negative_Wh: float = 0.0
 
-    def run(self, power: float, seconds: float) -> None:
-        """Hold `power` for `seconds`."""
-        self.power = power
-        if power >= 0:
-            self.positive += power * seconds / 3600
+    def hold(self, seconds: float) -> None:
+        """Let the power stand for a while."""
+        energy = self.power_W * seconds / 3600
+        if energy >= 0:
+            self.positive_Wh += energy
         else:
-            self.negative -= power * seconds / 3600
+            self.negative_Wh -= energy
+
+    @property
+    def energy(self) -> Energy:
+        return Energy(self.positive_Wh, self.negative_Wh)
 
 
 @dataclass(slots=True)
-class Site:
-    """The whole site. `start_s` is the local time of day at which it begins."""
+class Battery:
+    """Charges from surplus and gives what is missing, within its limits; loses a little either way."""
 
-    seed: int = 1
-    start_s: float = 9 * 3600.0
-    speed: float = 1.0
-    """Simulated seconds per second, for whoever drives it by a real clock."""
+    stored_Wh: float
     capacity_Wh: float = 10_000.0
-    battery_limit_W: float = 5_000.0
-    grid: Plant = field(default_factory=Plant)
-    pv_south: Plant = field(default_factory=Plant)
-    pv_west: Plant = field(default_factory=Plant)
-    battery: Plant = field(default_factory=Plant)
-    heat_pump: Plant = field(default_factory=Plant)
-    boiler: Plant = field(default_factory=Plant)
-    charger: Plant = field(default_factory=Plant)
-    household: Plant = field(default_factory=Plant)
-    stored_Wh: float = 4_000.0
-    elapsed_s: float = 0.0
-    _random: Random = field(default_factory=Random)
-    _cloud: float = 0.9
+    charge_limit_W: float = 4_000.0
+    discharge_limit_W: float = 5_000.0
+    efficiency: float = 0.95
+    """Each way."""
 
-    def __post_init__(self) -> None:
-        self._random.seed(self.seed)
-        # Counters of a site that has been running for years.
-        for plant in self.plants:
-            plant.positive = self._random.uniform(1e6, 9e6)
-            plant.negative = self._random.uniform(1e6, 9e6)
-        self._step(0.0)
+    def power(self, surplus_W: float) -> float:
+        """What it takes (positive) or gives (negative) at its terminals."""
+        if (surplus_W > 0 and self.stored_Wh >= self.capacity_Wh) or (surplus_W < 0 and self.stored_Wh <= 0):
+            return 0.0
+        return max(-self.discharge_limit_W, min(self.charge_limit_W, surplus_W))
+
+    def lasts(self, power_W: float) -> float:
+        """Seconds until it is full or empty."""
+        rate_W = self._rate(power_W)
+        if rate_W == 0:
+            return math.inf
+        left_Wh = (self.capacity_Wh if rate_W > 0 else 0.0) - self.stored_Wh
+        return 3600 * left_Wh / rate_W
+
+    def hold(self, power_W: float, seconds: float) -> None:
+        """Take or give for a while, at most as long as it lasts."""
+        self.stored_Wh += self._rate(power_W) * seconds / 3600
+        # Rounding must not leave a last micro-watt-hour to be filled in ever smaller steps.
+        for end_Wh in (0.0, self.capacity_Wh):
+            if abs(self.stored_Wh - end_Wh) < 1e-6:
+                self.stored_Wh = end_Wh
+
+    def _rate(self, power_W: float) -> float:
+        return power_W * self.efficiency if power_W > 0 else power_W / self.efficiency
+
+
+class Site:
+    """The whole site.
+
+    `start_s`: the local time of day at which it begins. `clock_changes`: (when, by how much) the local clock is set
+    forward, both in seconds, "when" counted from the first midnight without the changes: `(7200, 3600)` makes day 0
+    one of 23 hours, `(10800, -3600)` one of 25. `speed`: simulated seconds per second, for whoever drives it by a real
+    clock.
+    """
+
+    def __init__(
+        self,
+        seed: int = 1,
+        start_s: float = 9 * 3600.0,
+        speed: float = 1.0,
+        clock_changes: Sequence[tuple[float, float]] = (),
+    ) -> None:
+        if not (math.isfinite(start_s) and start_s >= 0):
+            raise ValueError(f"start_s must be 0 or more seconds after midnight (found {start_s})")
+        if any(number % STEP_S for change in clock_changes for number in change):
+            raise ValueError(f"clock_changes must be multiples of {STEP_S:g} s (found {clock_changes})")
+        self.speed = speed
+        self.clock_changes = tuple(clock_changes)
+        self.now_s = start_s
+        """Seconds since the first midnight, clock changes not counted."""
+        self.grid, self.household, self.heat_pump, self.boiler, self.charger = (Flow() for _ in range(5))
+        self.pv_south, self.pv_west, self.storage = (Flow() for _ in range(3))
+        self.flows = {
+            "grid": self.grid,
+            "pv_south": self.pv_south,
+            "pv_west": self.pv_west,
+            "storage": self.storage,
+            "household": self.household,
+            "heat_pump": self.heat_pump,
+            "boiler": self.boiler,
+            "charger": self.charger,
+        }
+        """Every device by name; the household has no meter of its own."""
+        self.days: list[dict[str, Energy]] = []
+        """The true energies of every local day that is over; the first one begins at `start_s`."""
+        self._sky, self._household = Sky(seed), Household(seed)
+        self._heat_pump, self._boiler, self._charger = HeatPump(seed), Boiler(seed), Charger(seed)
+        self._south = Roof(peak_W=6_600, rated_W=6_000, tilt_deg=35, azimuth_deg=-10)
+        self._west = Roof(peak_W=4_000, rated_W=3_680, tilt_deg=25, azimuth_deg=80)
+        self._surplus_seen_W = 0.0
+        self._age(seed)
+        self._midnight = self._energies()
+        self._day = self.day
+        self._step_end_s = STEP_S * math.floor(start_s / STEP_S)
+        self._begin_step()
 
     @property
-    def plants(self) -> tuple[Plant, ...]:
-        return (*self.solar, *self.loads, self.battery, self.grid)
-
-    @property
-    def solar(self) -> tuple[Plant, ...]:
-        return (self.pv_south, self.pv_west)
-
-    @property
-    def loads(self) -> tuple[Plant, ...]:
-        return (self.household, self.heat_pump, self.boiler, self.charger)
-
-    @property
-    def soc(self) -> float:
-        """Per cent."""
-        return 100 * self.stored_Wh / self.capacity_Wh
+    def local_s(self) -> float:
+        """Seconds since the first midnight as the local clock shows them."""
+        return self.now_s + sum(forward for when, forward in self.clock_changes if when <= self.now_s)
 
     @property
     def time_of_day_s(self) -> float:
-        return (self.start_s + self.elapsed_s) % DAY_S
+        """Of the local clock, 0..86400."""
+        return self.local_s % DAY_S
+
+    @property
+    def day(self) -> int:
+        """Local days since the first midnight."""
+        return int(self.local_s // DAY_S)
+
+    @property
+    def today(self) -> dict[str, Energy]:
+        """The true energies since local midnight, or since the beginning."""
+        return {
+            name: Energy(now.positive_Wh - then.positive_Wh, now.negative_Wh - then.negative_Wh)
+            for (name, now), then in zip(self._energies().items(), self._midnight.values(), strict=True)
+        }
+
+    @property
+    def loads(self) -> tuple[Flow, ...]:
+        return (self.household, self.heat_pump, self.boiler, self.charger)
+
+    @property
+    def solar(self) -> tuple[Flow, ...]:
+        return (self.pv_south, self.pv_west)
+
+    @property
+    def soc(self) -> float:
+        """Of the battery, in per cent."""
+        return 100 * self.battery.stored_Wh / self.battery.capacity_Wh
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, in steps short enough for clouds and switches."""
-        while seconds > 0:
-            step = min(_STEP_S, seconds)
-            self._step(step)
-            self.elapsed_s += step
-            seconds -= step
+        """Let time pass. Raises ValueError unless `seconds` is 0 or a positive number."""
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"time cannot pass by {seconds} s")
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self._hold_until(min(end_s, self._step_end_s, self.now_s + self.battery.lasts(self.storage.power_W)))
+            if self.now_s >= self._step_end_s:
+                self._begin_step()
+            else:
+                self._balance()
 
-    def _step(self, seconds: float) -> None:
+    def _age(self, seed: int) -> None:
+        """Give the counters some years of service."""
+        random = chances(seed, "age")
+        self.battery = Battery(stored_Wh=random.uniform(2_000, 6_000))
+        for flow in (*self.solar, *self.loads, self.storage, self.grid):
+            flow.positive_Wh = random.uniform(1e6, 9e6)
+        for flow in (self.storage, self.grid):
+            flow.negative_Wh = random.uniform(1e6, 9e6)
+
+    def _energies(self) -> dict[str, Energy]:
+        return {name: flow.energy for name, flow in self.flows.items()}
+
+    def _hold_until(self, then_s: float) -> None:
+        seconds = then_s - self.now_s
+        for flow in self.flows.values():
+            flow.hold(seconds)
+        self.battery.hold(self.storage.power_W, seconds)
+        self.now_s = then_s
+
+    def _begin_step(self) -> None:
+        self._step_end_s += STEP_S
+        if self.day > self._day:
+            self.days.append(self.today)
+            self._midnight, self._day = self._energies(), self.day
+        # The battery follows its meter, and so is a step late: what it misses passes through the grid.
+        self._surplus_seen_W = self._surplus()
+        self._sky.step()
+        sun = self._sky.sun(self.now_s % DAY_S / 3600)
         hour = self.time_of_day_s / 3600
-        self._cloud = min(1.0, max(0.2, self._cloud + self._random.gauss(0, 0.01) * math.sqrt(seconds / _STEP_S)))
-        self.pv_south.run(6_000 * _sun(hour, 13.0) * self._cloud, seconds)
-        self.pv_west.run(4_000 * _sun(hour, 16.0) * self._cloud, seconds)
-        evening = math.exp(-((hour - 19.5) ** 2) / 4)
-        self.household.run(250 + 1_200 * evening + self._random.uniform(0, 150), seconds)
-        self.heat_pump.run(1_800.0 if math.sin(hour * 4 + self.seed) > 0.1 else 0.0, seconds)
-        self.boiler.run(2_000.0 if 11 <= hour < 13 or 3 <= hour < 4 else 0.0, seconds)
-        self.charger.run(7_360.0 if 9.2 <= hour < 10.5 or 20 <= hour < 22 else 0.0, seconds)
-        consumed = sum(plant.power for plant in self.loads)
-        produced = sum(plant.power for plant in self.solar)
-        self.battery.run(self._battery_power(produced - consumed, seconds), seconds)
-        self.stored_Wh += self.battery.power * seconds / 3600
-        self.grid.run(consumed + self.battery.power - produced, seconds)
+        self.pv_south.power_W = self._south.power(sun, self._sky.clearness)
+        self.pv_west.power_W = self._west.power(sun, self._sky.clearness)
+        self.household.power_W = self._household.step(hour)
+        self.heat_pump.power_W = self._heat_pump.step(hour)
+        surplus_W = self.pv_south.power_W + self.pv_west.power_W - self.household.power_W - self.heat_pump.power_W
+        self.charger.power_W = self._charger.step(self.day, hour, surplus_W)
+        self.boiler.power_W = self._boiler.step(surplus_W - self.charger.power_W)
+        self._balance()
 
-    def _battery_power(self, surplus: float, seconds: float) -> float:
-        """Self-consumption: takes the surplus, gives what is missing, within its limits and its room."""
-        wanted = max(-self.battery_limit_W, min(self.battery_limit_W, surplus))
-        hours = max(seconds, 1e-9) / 3600
-        return max(-self.stored_Wh / hours, min((self.capacity_Wh - self.stored_Wh) / hours, wanted))
+    def _balance(self) -> None:
+        self.storage.power_W = self.battery.power(self._surplus_seen_W)
+        self.grid.power_W = self.storage.power_W - self._surplus()
 
-
-def _sun(hour: float, noon: float) -> float:
-    """0..1: the share of the peak that the sun gives to a roof that faces it at `noon`."""
-    return max(0.0, math.cos((hour - noon) * math.pi / 12)) ** 1.5 if 5.5 < hour < 21 else 0.0
+    def _surplus(self) -> float:
+        return sum(flow.power_W for flow in self.solar) - sum(flow.power_W for flow in self.loads)

@@ -1,0 +1,169 @@
+"""What stands at the simulated site: two roofs under one sky, a household, a heat pump, a boiler, a charger. Pure.
+
+Each plant is asked once per step of `STEP_S` seconds for the power that it then holds, in W, and draws its chances
+from a generator of its own: the same seed gives the same days, however a caller cuts the time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+
+STEP_S = 10.0
+_STEP_H = STEP_S / 3600
+
+
+def chances(seed: int, name: str) -> Random:
+    """The generator of one plant: another plant that draws more or less does not change its days."""
+    return Random(f"{seed} {name}")  # noqa: S311 - weather, not a secret
+
+
+class Sky:
+    """A fine spring day at 51 degrees north with clouds that come and go."""
+
+    _LATITUDE = math.radians(51)
+    _DECLINATION = math.radians(15)
+    _NOON_H = 12.7
+
+    def __init__(self, seed: int) -> None:
+        self._random = chances(seed, "sky")
+        self._target = 1.0
+        self.clearness = 1.0
+        """Share of the direct light that comes through, 0..1."""
+
+    def step(self) -> None:
+        """Let the clouds move; on average they change every ten minutes."""
+        if self._random.random() < STEP_S / 600:
+            self._target = 1.0 if self._random.random() < 0.5 else self._random.uniform(0.1, 0.7)
+        self.clearness += 0.1 * (self._target - self.clearness)
+
+    def sun(self, hour: float) -> tuple[float, float, float]:
+        """Direction of the sun as a unit vector: south, west, up. `hour` is standard time, without daylight saving."""
+        angle = math.radians(15 * (hour - self._NOON_H))
+        latitude, declination = self._LATITUDE, self._DECLINATION
+        around = math.cos(declination) * math.cos(angle)
+        return (
+            math.sin(latitude) * around - math.cos(latitude) * math.sin(declination),
+            math.cos(declination) * math.sin(angle),
+            math.cos(latitude) * around + math.sin(latitude) * math.sin(declination),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Roof:
+    """Modules on one plane and their inverter; `azimuth_deg` counts from south to west."""
+
+    peak_W: float
+    rated_W: float
+    tilt_deg: float
+    azimuth_deg: float
+
+    def power(self, sun: tuple[float, float, float], clearness: float) -> float:
+        """Production in W."""
+        south, west, up = sun
+        if up <= 0:
+            return 0.0
+        tilt, azimuth = math.radians(self.tilt_deg), math.radians(self.azimuth_deg)
+        facing = math.sin(tilt) * (south * math.cos(azimuth) + west * math.sin(azimuth)) + up * math.cos(tilt)
+        # Direct light at sea level after Meinel: 1353 W/m2 weakened by 0.7 to the power of air mass ** 0.678.
+        direct = 1.353 * math.pow(0.7, math.pow(up, -0.678)) * clearness * max(0.0, facing)
+        return min(self.rated_W, self.peak_W * (direct + 0.15 * up))
+
+
+class Household:
+    """A base load, a morning, an evening, and appliances that run for minutes."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = chances(seed, "household")
+        self._appliance_W = 0.0
+        self._steps_left = 0
+
+    def step(self, hour: float) -> float:
+        self._steps_left -= 1
+        if self._steps_left <= 0:
+            self._appliance_W = 0.0
+            if self._random.random() < STEP_S / 1500:
+                self._appliance_W = self._random.uniform(300, 2200)
+                self._steps_left = self._random.randint(6, 90)
+        habits = 350 * math.exp(-((hour - 7.5) ** 2)) + 900 * math.exp(-((hour - 19.5) ** 2) / 4)
+        return 180 + habits + self._random.uniform(0, 60) + self._appliance_W
+
+
+class HeatPump:
+    """On and off by the temperature of a house that loses heat to the outside."""
+
+    _RATED_W = 1800.0
+    _COEFFICIENT = 3.5
+    _LOSS_W_K = 150.0
+    _CAPACITY_WH_K = 2000.0
+
+    def __init__(self, seed: int) -> None:
+        self._inside_C = chances(seed, "heat pump").uniform(20.6, 21.4)
+        self._on = False
+
+    def step(self, hour: float) -> float:
+        if self._inside_C < 20.5:
+            self._on = True
+        elif self._inside_C > 21.5:
+            self._on = False
+        power = self._RATED_W if self._on else 0.0
+        outside_C = 8 + 5 * math.cos(math.radians(15 * (hour - 15)))
+        heat_W = self._COEFFICIENT * power - self._LOSS_W_K * (self._inside_C - outside_C)
+        self._inside_C += heat_W * _STEP_H / self._CAPACITY_WH_K
+        return power
+
+
+class Boiler:
+    """A heating rod behind a relay: takes surplus, and what it needs when the water gets cold."""
+
+    RATED_W = 2000.0
+    _FULL_WH = 8000.0
+    _COLD_WH = 2000.0
+    _DRAIN_W = 250.0
+
+    def __init__(self, seed: int) -> None:
+        self._stored_Wh = chances(seed, "boiler").uniform(3000, 4500)
+        self._on = False
+
+    def step(self, surplus_W: float) -> float:
+        """`surplus_W` is production without a use, this boiler's own consumption not counted."""
+        enough = 500.0 if self._on else self.RATED_W
+        needed = self._COLD_WH + (500.0 if self._on else 0.0)
+        room = self._stored_Wh < self._FULL_WH - (0.0 if self._on else 1000.0)
+        self._on = room and (surplus_W > enough or self._stored_Wh < needed)
+        power = self.RATED_W if self._on else 0.0
+        self._stored_Wh = max(0.0, self._stored_Wh + (power - self._DRAIN_W) * _STEP_H)
+        return power
+
+
+class Charger:
+    """A car that comes twice a day: before the evening it takes the surplus of the sun, then all it can get."""
+
+    _MINIMUM_W = 1380.0
+    _MAXIMUM_W = 11_040.0
+    _EVENING_W = 7360.0
+    _PER_AMPERE_W = 230.0
+
+    def __init__(self, seed: int) -> None:
+        self._random = chances(seed, "charger")
+        self._day = -1
+        self._arrivals: list[tuple[float, float]] = []
+        self._needed_Wh = 0.0
+
+    def step(self, day: int, hour: float, surplus_W: float) -> float:
+        """`day` and `hour` of the local clock; `surplus_W` is production without a use, this charger not counted."""
+        if day != self._day:
+            self._day = day
+            self._arrivals = [
+                (9 + self._random.uniform(0, 0.3), self._random.uniform(4000, 9000)),
+                (17.5 + self._random.uniform(0, 2), self._random.uniform(8000, 25_000)),
+            ]
+        while self._arrivals and hour >= self._arrivals[0][0]:
+            self._needed_Wh = self._arrivals.pop(0)[1]
+        if self._needed_Wh <= 0:
+            return 0.0
+        wanted = self._EVENING_W if hour >= 17 else min(self._MAXIMUM_W, max(self._MINIMUM_W, surplus_W))
+        power = self._PER_AMPERE_W * math.floor(wanted / self._PER_AMPERE_W)
+        self._needed_Wh -= power * _STEP_H
+        return power
