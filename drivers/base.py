@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
+from drivers.codec import WordOrder
 from drivers.model import Kind, NodeType, Scan, Table
+
+if TYPE_CHECKING:
+    from drivers.profile import Profile
 
 
 class Reader(Protocol):
@@ -31,7 +35,7 @@ class ReadOptions:
 
     max_registers: int | None = None
     max_gap: int | None = None
-    word_order: str | None = None
+    word_order: WordOrder | None = None
     default_max_gap: int = 31
     """Where a hole costs less than another request: about 31 registers on TCP, 7 on RTU."""
 
@@ -66,8 +70,9 @@ class Driver(Protocol):
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """Read everything once; `now` gives monotonic seconds for the readings.
 
-        A block that fails leaves its readings out and stands in `Scan.errors`. Raises `SilentError`, `LinkError` or
-        `GatewayError` when the device or the link is gone: no further request makes sense then.
+        What the device refuses is missing and stands in `Scan.errors`. Raises `SilentError`, `LinkError`,
+        `BadReplyError` or `GatewayError` when the device or the link is gone or cannot be trusted: no further request
+        makes sense then, and what was read of this poll is dropped.
         """
         ...
 
@@ -81,6 +86,8 @@ class Catalogue:
     """Where drivers are found by name: Python drivers, then a site's own profiles, then the built-in ones."""
 
     profile_dirs: tuple[Path, ...] = field(default=())
+    _profiles: dict[Path, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Devices of one family share what its file says."""
 
     def names(self) -> list[str]:
         """Every driver name that `create` accepts, sorted."""
@@ -96,7 +103,10 @@ class Catalogue:
         from drivers.profile import load, profile_files
         from drivers.registers import Registers
 
-        return Registers(load(profile_files(self.profile_dirs)[name], options.word_order), options)
+        path = profile_files(self.profile_dirs)[name]
+        if path not in self._profiles:
+            self._profiles[path] = load(path)
+        return Registers(self._profiles[path], options)
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:

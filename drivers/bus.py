@@ -15,49 +15,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from struct import unpack
 
 from drivers.base import Reader
 from drivers.bus_channel import Channel, DroppedError
+from drivers.bus_connect import connect
 from drivers.bus_frames import Request
+from drivers.bus_settings import LinkSettings
 from drivers.errors import ExceptionReply, LinkError
 from drivers.model import Table
 
-
-@dataclass(frozen=True, slots=True)
-class LinkSettings:
-    """Where a link leads and how patient it is."""
-
-    transport: str = "tcp"
-    """tcp, udp, tls, rtu, ascii, rtu_over_tcp or ascii_over_tcp."""
-    host: str | None = None
-    port: int = 502
-    serial_port: str | None = None
-    baudrate: int = 9600
-    parity: str = "N"
-    stop_bits: int = 1
-    timeout_s: float = 1.0
-    """For one reply, and for opening the connection."""
-    connect_delay_s: float = 0.0
-    """Silence after a connect, for devices that swallow what comes too early."""
-    request_gap_s: float = 0.0
-    """Silence between a reply and the next request."""
-    ca_file: Path | None = None
-    client_cert_file: Path | None = None
-    client_key_file: Path | None = None
-
-    @property
-    def serial(self) -> bool:
-        return self.transport in ("rtu", "ascii")
-
-    @property
-    def address(self) -> str:
-        """Host and port, or the serial port, as messages name it."""
-        if self.serial:
-            return str(self.serial_port)
-        return f"[{self.host}]:{self.port}" if ":" in str(self.host) else f"{self.host}:{self.port}"
+__all__ = ["Link", "LinkSettings"]
 
 
 class Link:
@@ -65,8 +33,7 @@ class Link:
 
     def __init__(self, settings: LinkSettings) -> None:
         self._settings = settings
-        self._numbered = settings.transport in ("tcp", "udp", "tls")
-        self._gap_s = max(settings.request_gap_s, _line_silence_s(settings))
+        self._gap_s = max(settings.request_gap_s, settings.line_silence_s)
         self._lock = asyncio.Lock()
         self._channel: Channel | None = None
         self._closed = False
@@ -96,7 +63,7 @@ class Link:
         Raises a DriverError, ValueError for a read that Modbus cannot express.
         """
         timeout_s = self._settings.timeout_s if timeout_s is None else timeout_s
-        gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, _line_silence_s(self._settings))
+        gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self._settings.line_silence_s)
         async with self._lock:
             self._transaction = self._transaction % 0xFFFF + 1
             request = Request(unit_id, table, address, count, self._transaction)
@@ -124,6 +91,7 @@ class Link:
 
     async def _exchange(self, channel: Channel, request: Request, timeout_s: float, gap_s: float) -> bytes:
         await self._pause(request.unit_id, gap_s)
+        self._require_open()
         loop = asyncio.get_running_loop()
         sent = loop.time()
         try:
@@ -133,7 +101,7 @@ class Link:
         except BaseException:
             if not self._settings.serial:
                 channel.abort()
-            if not self._numbered:
+            if not channel.numbered:
                 self._late_until[request.unit_id] = sent + 2 * timeout_s
             raise
         finally:
@@ -146,15 +114,15 @@ class Link:
             await asyncio.sleep(wait_s)
 
     async def _connect(self) -> Channel:
-        from drivers.bus_connect import connect  # TLS and serial lines only load when something is to be read
-
+        self._require_open()
         await self._disconnect()
-        if not self._closed:
-            self._channel = await connect(self._settings)
-            self._not_before = asyncio.get_running_loop().time() + self._settings.connect_delay_s
-        if self._closed or self._channel is None:
-            raise LinkError(f"{self._settings.address}: the link is closed")
+        self._channel = await connect(self._settings)
+        self._not_before = asyncio.get_running_loop().time() + self._settings.connect_delay_s
         return self._channel
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise LinkError(f"{self._settings.address}: the link is closed")
 
     async def _disconnect(self) -> None:
         if self._channel is not None:
@@ -175,8 +143,3 @@ class _Unit:
         return await self._link.read(
             self._unit_id, table, address, count, timeout_s=self._timeout_s, request_gap_s=self._request_gap_s
         )
-
-
-def _line_silence_s(settings: LinkSettings) -> float:
-    """Frames on an RTU line are told apart by silence: 3.5 characters, 1.75 ms from 19200 baud up."""
-    return max(3.5 * 11 / settings.baudrate, 0.00175) if settings.transport == "rtu" else 0.0

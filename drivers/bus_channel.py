@@ -30,15 +30,20 @@ class Channel(asyncio.Protocol, asyncio.DatagramProtocol):
         self._address = address
         self._datagrams = datagrams
         self._transport: Any = None
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closed = asyncio.Event()
         self._request: Request | None = None
         self._reply: asyncio.Future[bytes | DriverError] | None = None
         self._received = b""
 
     @property
+    def numbered(self) -> bool:
+        """Replies carry the transaction of their request."""
+        return self._framing.numbered
+
+    @property
     def usable(self) -> bool:
         """False once either side has closed it."""
-        return not (self._closed.done() or self._transport.is_closing())
+        return not (self._closed.is_set() or self._transport.is_closing())
 
     async def exchange(self, request: Request, timeout_s: float) -> bytes:
         """The data of the reply to `request`. Raises a DriverError, `timeout_s` after the call at the latest."""
@@ -67,7 +72,7 @@ class Channel(asyncio.Protocol, asyncio.DatagramProtocol):
     async def close(self) -> None:
         """Close and wait until the other side can know it."""
         self.abort()
-        await self._closed
+        await self._closed.wait()
 
     def _settle(self, outcome: bytes | DriverError) -> None:
         if self._reply is not None and not self._reply.done():
@@ -86,7 +91,7 @@ class Channel(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._reply is None or self._reply.done() or self._request is None:
-            if self._framing.numbered and not self._datagrams:
+            if self.numbered and not self._datagrams:
                 # Unasked bytes in a stream without checksums: where the next frame begins is anyone's guess.
                 self.abort()
             return
@@ -108,8 +113,7 @@ class Channel(asyncio.Protocol, asyncio.DatagramProtocol):
         self._settle(LinkError(f"{self._address}: {in_words(exc)}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._closed.done():
-            self._closed.set_result(None)
+        self._closed.set()
         why = f" ({in_words(exc)})" if exc else ""
         if self._received:
             self._settle(LinkError(f"{self._address}: the connection was lost in the middle of a reply{why}"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from drivers.bus import LinkSettings
 from drivers.bus_channel import Channel
 from drivers.bus_frames import Ascii, Framing, Mbap, Rtu
 from drivers.bus_reasons import in_words
+from drivers.bus_settings import LinkSettings
 from drivers.errors import LinkError
 
 _FRAMINGS: dict[str, type[Framing]] = {

@@ -7,8 +7,8 @@ import termios
 
 from pymodbus.transport.serialtransport import SerialTransport
 
-from drivers.bus import LinkSettings
 from drivers.bus_channel import Channel
+from drivers.bus_settings import LinkSettings
 
 
 class _SerialTransport(SerialTransport):

@@ -7,12 +7,13 @@ barrier before a span, or an address that the device was seen to refuse. A span 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drivers.model import Table
 
 MAX_REGISTERS = 125  # Modbus Application Protocol V1.1b3, 6.3 and 6.4
 MAX_BITS = 2000  # 6.1 and 6.2
+BITS = frozenset({Table.COIL, Table.DISCRETE})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,6 +43,10 @@ class Block:
     def end(self) -> int:
         return self.address + self.count
 
+    def holds(self, span: Span) -> bool:
+        """Whether all of `span` is read by this request."""
+        return self.table is span.table and self.address <= span.address and span.end <= self.end
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -49,39 +54,75 @@ class Limits:
 
     max_registers: int = MAX_REGISTERS
     max_gap: int = 31
+    """In registers; bits that take as many bytes count as much."""
     holes: frozenset[tuple[Table, int]] = frozenset()
     """Addresses that must not be read through."""
+    max_bits: int = MAX_BITS
+    cuts: frozenset[tuple[Table, int]] = frozenset()
+    """Addresses that no request may reach across, like a barrier."""
 
     def most(self, table: Table) -> int:
-        return MAX_BITS if table in (Table.COIL, Table.DISCRETE) else min(self.max_registers, MAX_REGISTERS)
+        return min(self.max_bits, MAX_BITS) if table in BITS else min(self.max_registers, MAX_REGISTERS)
+
+    def reaches(self, left: Span, right: Span) -> bool:
+        """Whether a request may go on from `left` to `right` and read what lies between."""
+        gap = right.address - left.end
+        if self.cut_at(right) or gap > self.max_gap * (16 if left.table in BITS else 1):
+            return False
+        return not self.hole_within(left.table, left.end, right.address)
+
+    def cut_at(self, span: Span) -> bool:
+        """Whether no request may reach across the beginning of `span`."""
+        return span.barrier or (span.table, span.address) in self.cuts
+
+    def hole_within(self, table: Table, start: int, end: int) -> bool:
+        """Whether a known hole lies in start..end-1."""
+        return any(start <= address < end and where is table for where, address in self.holes)
 
 
 def plan(spans: Iterable[Span], limits: Limits) -> tuple[Block, ...]:
-    """The blocks that cover all spans. Raises ValueError when one span is larger than a request can be.
+    """The blocks that cover all spans, by table and address.
 
-    Spans sorted by address are cut into runs: taking each run as far as it goes gives the fewest requests, and trying
-    every last cut by dynamic programming the fewest registers among those.
+    Raises ValueError when one span is larger than a request can be.
     """
+    ordered = sorted(spans, key=lambda span: (span.address, -span.end))
     blocks: list[Block] = []
-    ordered = sorted(set(spans), key=lambda span: (span.table, span.address, span.end))
     for table in Table:
-        blocks += _table(_merged([span for span in ordered if span.table is table]), limits)
+        blocks += _table(_outermost(span for span in ordered if span.table is table), limits)
     return tuple(blocks)
 
 
-def _merged(spans: Sequence[Span]) -> list[Span]:
-    """Overlapping spans become one, since both must be whole and one request can hold both."""
-    merged: list[Span] = []
+def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
+    """Spans that belong together as one span, whatever its gaps; as they are where no request can hold them all."""
+    ordered = sorted(spans)
+    first, end = ordered[0], max(span.end for span in ordered)
+    if (
+        any(span.table is not first.table for span in ordered)
+        or any(limits.cut_at(span) for span in ordered if span.address > first.address)
+        or end - first.address > limits.most(first.table)
+        or limits.hole_within(first.table, first.address, end)
+    ):
+        return ordered
+    barrier = any(span.barrier for span in ordered if span.address == first.address)
+    return [Span(first.table, first.address, end - first.address, barrier)]
+
+
+def _outermost(spans: Iterable[Span]) -> list[Span]:
+    """Without the spans that lie within another: both their beginnings and their ends then rise."""
+    kept: list[Span] = []
     for span in spans:
-        if merged and span.address < merged[-1].end:
-            last = merged[-1]
-            merged[-1] = Span(last.table, last.address, max(last.end, span.end) - last.address, last.barrier)
-        else:
-            merged.append(span)
-    return merged
+        if not kept or span.end > kept[-1].end:
+            kept.append(span)
+        elif span.barrier and span.address == kept[-1].address:
+            kept[-1] = replace(kept[-1], barrier=True)
+    return kept
 
 
 def _table(spans: Sequence[Span], limits: Limits) -> list[Block]:
+    """Cut the spans of one table into runs, a request each; dynamic programming tries every last run.
+
+    Runs are enough: a request that holds a span and the one after next holds all between them.
+    """
     # best[i]: (requests, registers, start of the last run) for the first i spans
     best: list[tuple[int, int, int]] = [(0, 0, 0)]
     for last, span in enumerate(spans):
@@ -90,11 +131,12 @@ def _table(spans: Sequence[Span], limits: Limits) -> list[Block]:
             raise ValueError(f"{span.table} {span.address}: {span.count} do not fit a request of {most}")
         choices = []
         for first in range(last, -1, -1):
-            if span.end - spans[first].address > most:
+            count = span.end - spans[first].address
+            if count > most:
                 break
             requests, registers, _ = best[first]
-            choices.append((requests + 1, registers + span.end - spans[first].address, first))
-            if first and not _joined(spans[first - 1], spans[first], limits):
+            choices.append((requests + 1, registers + count, first))
+            if first and not limits.reaches(spans[first - 1], spans[first]):
                 break
         best.append(min(choices))
     blocks: list[Block] = []
@@ -104,10 +146,3 @@ def _table(spans: Sequence[Span], limits: Limits) -> list[Block]:
         blocks.append(Block(spans[first].table, spans[first].address, spans[end - 1].end - spans[first].address))
         end = first
     return blocks[::-1]
-
-
-def _joined(left: Span, right: Span, limits: Limits) -> bool:
-    gap = right.address - left.end
-    if right.barrier or gap > limits.max_gap:
-        return False
-    return not any((left.table, address) in limits.holes for address in range(left.end, right.address))

@@ -1,26 +1,40 @@
 """A device family as a TOML file → a frozen `Profile`. No expressions, no conditions: what needs them is a driver.
 
-Points are in the sign of the payload contract for the node they belong to (`drivers.model`); a device whose register
-runs the other way has a negative scale. Several points with the same node, quantity and phase add up: import minus
-export, one MPPT and the next, kWh and MWh. Where a device has a quantity per phase only, its total is their sum.
+- The quantity fixes unit and sign; a profile cannot restate them. Points are in the sign of the payload contract for
+  the node they belong to (`drivers.model`): a register that runs the other way has a negative scale.
+- Several points with the same node, quantity and phase add up: import minus export (scale -0.1), one MPPT and the next,
+  a counter's kWh and MWh words. They are read in one request where one can hold them. The sum is missing when one of
+  them is, unless that point says `on_invalid = "zero"`.
+- Where a device has its active power or a counter per phase only, the total is the sum of the phases listed.
+- `invalid` lists the words that mean "not available" as bit patterns (0x8000), whatever the type; a negative number is
+  that of a signed type, and floats may also list values (-1.0). NaN and infinity are never values. Nothing else is
+  assumed: 0xFFFF is 65535 until a profile says otherwise.
+- `min` and `max` are physical, in the unit of the quantity: a value outside is invalid.
+- The default of `[defaults]` loses to the site's configuration; its `word_order` also to that of a single point.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from drivers.base import LinkDefaults
-from drivers.codec import FORMATS, Encoding
+from drivers.codec import Encoding, WordOrder, decoder
+from drivers.combine import Key
 from drivers.errors import ProfileError
-from drivers.model import Kind, NodeType, Phase, Quantity, Table
+from drivers.model import Kind, NodeType, Phase, Quantity, Table, Unit
+from drivers.plan import Span
+from drivers.profile_encoding import WORD_ORDERS, encoding
+from drivers.toml_table import TomlTable
 
 BUILT_IN = Path(__file__).parent / "profiles"
 
-_ORDERS = ("big", "little", "big_swapped", "little_swapped")
+# What adds up when it is measured in several places.
+_ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A})
+_ADDRESSES = 0x1_0000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +44,38 @@ class Point:
     quantity: Quantity
     table: Table
     address: int
+    """Zero-based protocol address."""
     encoding: Encoding
     phase: Phase | None = None
     node: NodeType | None = None
     barrier: bool = False
+    """No request may reach across the beginning of this point."""
     confirmed: bool = True
+    """False for a register that rests on one source only."""
+
+    @property
+    def key(self) -> Key:
+        """What it measures; points with the same key add up."""
+        return self.node, self.quantity, self.phase
+
+    @property
+    def span(self) -> Span:
+        """What must be read for it."""
+        return Span(self.table, self.address, self.encoding.width, self.barrier)
 
 
 @dataclass(frozen=True, slots=True)
 class Identify:
-    """How `scan` recognises the device: these registers hold one of these raw values."""
+    """How `scan` recognises the device: these registers hold one of these values."""
 
     table: Table
     address: int
     encoding: Encoding
     equals: tuple[int | str, ...]
+
+    def matches(self, words: Sequence[int]) -> bool:
+        """Whether the `encoding.width` words at `address` are those of this family."""
+        return decoder(self.encoding)(words)[0] in self.equals
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +92,17 @@ class Profile:
     max_registers: int | None = None
     max_gap: int | None = None
     unit_id: int | None = None
+    port: int | None = None
     identify: Identify | None = None
-    notes: str = ""
 
     @property
     def nodes(self) -> frozenset[NodeType]:
+        """For a hybrid: the node types that its points fill."""
         return frozenset(point.node for point in self.points if point.node is not None)
 
 
 def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:
-    """Name → file, parsed by nobody yet; a site's own profile wins over a built-in one."""
+    """Name → file, parsed by nobody yet; later directories win over earlier ones and over the built-in profiles."""
     files: dict[str, Path] = {}
     for directory in (BUILT_IN, *profile_dirs):
         if directory.is_dir():
@@ -78,167 +110,102 @@ def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:
     return files
 
 
-def load(path: Path, word_order: str | None = None) -> Profile:
-    """Read and check one profile; `word_order` of the site replaces that of the profile. Raises ProfileError."""
+def load(path: Path) -> Profile:
+    """Read and check one profile. Raises ProfileError for the first mistake: file, point, key, rule and value."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path}: cannot be read: {error}") from None
-    return _Table(table, str(path)).profile(path.stem, word_order)
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError(f"{path}: is not valid TOML: {error}") from None
+    return _profile(TomlTable(content, str(path)), path.stem)
 
 
-@dataclass(slots=True)
-class _Table:
-    """A TOML table that is taken apart key by key; what is left over is a mistake."""
+def _profile(table: TomlTable, name: str) -> Profile:
+    kind = Kind(table.choice("kind", Kind))
+    defaults = TomlTable(table.take("defaults", dict, {}), f"{table.where}: [defaults]")
+    order: WordOrder = defaults.choice("word_order", WORD_ORDERS, "big")
+    identify = table.take("identify", dict, None)
+    profile = Profile(
+        name=name,
+        manufacturer=table.text("manufacturer"),
+        models=tuple(table.some("models", (str,), "names")),
+        kind=kind,
+        source=table.text("source"),
+        points=_points(table, kind, order),
+        link=LinkDefaults(
+            timeout_s=defaults.seconds("timeout_s"),
+            connect_delay_s=defaults.seconds("connect_delay_s"),
+            request_gap_s=defaults.seconds("request_gap_s"),
+        ),
+        max_registers=defaults.whole("max_registers", 1, 125, None),
+        max_gap=defaults.whole("max_gap", 0, 124, None),
+        unit_id=defaults.whole("unit_id", 0, 255, None),
+        port=defaults.whole("port", 1, 65_535, None),
+        identify=None if identify is None else _identify(TomlTable(identify, f"{table.where}: [identify]"), order),
+    )
+    defaults.done()
+    table.done()
+    return profile
 
-    left: dict[str, Any]
-    where: str
-    _taken: set[str] = field(default_factory=set)
 
-    def wrong(self, key: str, rule: str, value: object) -> ProfileError:
-        return ProfileError(f"{self.where}: {key}: {rule} (found {value!r})")
-
-    def take(self, key: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
-        self._taken.add(key)
-        if key not in self.left:
-            if default is ...:
-                raise ProfileError(f"{self.where}: {key}: missing")
-            return default
-        value = self.left[key]
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise self.wrong(key, f"must be {' or '.join(_WORDS[each] for each in kinds)}", value)
-        return value
-
-    def choice(self, key: str, allowed: Iterable[str], default: Any = ...) -> Any:
-        value = self.take(key, str, default)
-        allowed = list(allowed)
-        if value is not default and value not in allowed:
-            raise self.wrong(key, f"must be one of {', '.join(allowed)}", value)
-        return value
-
-    def number(self, key: str, low: int, high: int, default: Any = ...) -> Any:
-        value = self.take(key, int, default)
-        if value is not default and not low <= value <= high:
-            raise self.wrong(key, f"must be {low}..{high}", value)
-        return value
-
-    def done(self) -> None:
-        if unknown := sorted(set(self.left) - self._taken):
-            hint = (
-                "the quantity fixes it"
-                if unknown[0] in ("unit", "sign")
-                else f"known: {', '.join(sorted(self._taken))}"
+def _points(table: TomlTable, kind: Kind, order: WordOrder) -> tuple[Point, ...]:
+    points: dict[tuple[Any, ...], int] = {}
+    found: list[Point] = []
+    keys: dict[Key, int] = {}
+    for index, content in enumerate(table.some("point", (dict,), "[[point]] tables")):
+        entry = TomlTable(content, f"{table.where}: point[{index}] {content.get('quantity', '')}".rstrip())
+        point = _point(entry, kind, order)
+        register = (*point.key, point.table, point.address, point.encoding.bit)
+        if register in points:
+            raise entry.wrong("address", f"stands in point[{points[register]}] already", point.address)
+        if point.key in keys and point.quantity.unit not in _ADDITIVE:
+            raise entry.wrong(
+                "quantity", f"does not add up and stands in point[{keys[point.key]}] already", point.quantity.value
             )
-            raise ProfileError(f"{self.where}: {unknown[0]}: unknown key ({hint})")
-
-    def profile(self, name: str, word_order: str | None) -> Profile:
-        kind = Kind(self.choice("kind", Kind))
-        defaults = _Table(self.take("defaults", dict, {}), f"{self.where}: defaults")
-        order = word_order or defaults.choice("word_order", _ORDERS, "big")
-        points = self.take("point", list)
-        identify = self.take("identify", dict, None)
-        profile = Profile(
-            name=name,
-            manufacturer=self.take("manufacturer", str),
-            models=tuple(self.take("models", list)),
-            kind=kind,
-            source=self.take("source", str),
-            notes=self.take("notes", str, ""),
-            points=tuple(
-                _Table(point, f"{self.where}: point[{index}] {point.get('quantity', '')}").point(
-                    kind, order, word_order
-                )
-                for index, point in enumerate(points)
-            ),
-            link=LinkDefaults(
-                timeout_s=defaults.take("timeout_s", (int, float), None),
-                connect_delay_s=defaults.take("connect_delay_s", (int, float), None),
-                request_gap_s=defaults.take("request_gap_s", (int, float), None),
-            ),
-            max_registers=defaults.number("max_registers", 1, 125, None),
-            max_gap=defaults.number("max_gap", 0, 124, None),
-            unit_id=defaults.number("unit_id", 0, 255, None),
-            identify=None if identify is None else _Table(identify, f"{self.where}: identify").identify(order),
-        )
-        defaults.done()
-        self.done()
-        if not profile.points:
-            raise ProfileError(f"{self.where}: point: needs at least one")
-        return profile
-
-    def point(self, kind: Kind, order: str, forced: str | None) -> Point:
-        node = self.choice("node", NodeType, None)
-        if (kind is Kind.HYBRID) != (node is not None):
-            raise self.wrong("node", "is required in a hybrid and only there", node)
-        quantity = self.choice("quantity", [each.value for each in Quantity])
-        phase = self.choice("phase", Phase, None)
-        table = Table(self.choice("table", Table))
-        encoding = self._encoding(order, forced, table)
-        point = Point(
-            quantity=Quantity(quantity),  # type: ignore[call-arg]  # looked up by value, not constructed
-            table=table,
-            address=self.number("address", 0, 0xFFFF),
-            encoding=encoding,
-            phase=None if phase is None else Phase(phase),
-            node=None if node is None else NodeType(node),
-            barrier=self.take("barrier", bool, False),
-            confirmed=self.take("confirmed", bool, True),
-        )
-        self.done()
-        if point.address + encoding.width > 0x10000:
-            raise self.wrong("address", "must leave room for the whole value below 65536", point.address)
-        return point
-
-    def _encoding(self, order: str, forced: str | None, table: Table) -> Encoding:
-        bits = table in (Table.COIL, Table.DISCRETE)
-        type_ = self.choice("type", ["bool"] if bits else [*FORMATS, "string"], "bool" if bits else ...)
-        scale = float(self.take("scale", (int, float), 1.0))
-        if scale == 0:
-            raise self.wrong("scale", "must not be 0", scale)
-        values = self.take("values", dict, None)
-        bit = self.number("bit", 0, 63, None)
-        own_order = self.choice("word_order", _ORDERS, order)
-        encoding = Encoding(
-            type=type_,
-            length=self.number("length", 1, 125, 1),
-            word_order=forced or own_order,  # type: ignore[arg-type]  # checked by the configuration or by choice
-            scale=scale,
-            offset=float(self.take("offset", (int, float), 0.0)),
-            invalid=tuple(self.take("invalid", list, [])),
-            on_invalid=self.choice("on_invalid", ("missing", "zero"), "missing"),
-            bit=bit,
-            values=None if values is None else self._names(values),
-            minimum=self.take("min", (int, float), None),
-            maximum=self.take("max", (int, float), None),
-        )
-        if bit is not None and bit >= 16 * encoding.width:
-            raise self.wrong("bit", f"must be 0..{16 * encoding.width - 1} for {type_}", bit)
-        return encoding
-
-    def _names(self, values: Mapping[str, Any]) -> dict[int, str]:
-        try:
-            return {int(raw, 0): str(name) for raw, name in values.items()}
-        except ValueError:
-            raise self.wrong("values", 'must map raw numbers to names, such as "0" = "off"', values) from None
-
-    def identify(self, order: str) -> Identify:
-        table = Table(self.choice("table", Table))
-        identify = Identify(
-            table=table,
-            address=self.number("address", 0, 0xFFFF),
-            equals=tuple(self.take("equals", list)),
-            encoding=self._encoding(order, None, table),
-        )
-        self.done()
-        return identify
+        points[register] = keys[point.key] = index
+        found.append(point)
+    return tuple(found)
 
 
-_WORDS = {
-    str: "text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    list: "a list",
-    dict: "a table",
-}
+def _point(table: TomlTable, kind: Kind, order: WordOrder) -> Point:
+    quantity = Quantity(table.choice("quantity", (each.value for each in Quantity)))  # type: ignore[call-arg]  # looked up, not made
+    phase = table.choice("phase", Phase, None)
+    node = table.choice("node", NodeType, None)
+    if kind is Kind.HYBRID and node is None:
+        raise ProfileError(f"{table.where}: node: is missing; in a hybrid each point names its node")
+    if kind is not Kind.HYBRID and node is not None:
+        raise table.wrong("node", f"is for hybrids, this is a {kind}", node)
+    where, address = _place(table)
+    point = Point(
+        quantity=quantity,
+        table=where,
+        address=address,
+        encoding=encoding(table, where, order, quantity),
+        phase=None if phase is None else Phase(phase),
+        node=None if node is None else NodeType(node),
+        barrier=table.take("barrier", bool, False),
+        confirmed=table.take("confirmed", bool, True),
+    )
+    table.done()
+    _within(table, address, point.encoding)
+    return point
+
+
+def _identify(table: TomlTable, order: WordOrder) -> Identify:
+    where, address = _place(table)
+    identify = Identify(
+        where, address, encoding(table, where, order, None), tuple(table.some("equals", (int, str), "raw values"))
+    )
+    table.done()
+    _within(table, address, identify.encoding)
+    return identify
+
+
+def _place(table: TomlTable) -> tuple[Table, int]:
+    return Table(table.choice("table", Table)), table.whole("address", 0, _ADDRESSES - 1)
+
+
+def _within(table: TomlTable, address: int, encoding: Encoding) -> None:
+    if address + encoding.width > _ADDRESSES:
+        raise table.wrong("address", f"must leave room for {encoding.width} registers below {_ADDRESSES}", address)

@@ -1,37 +1,27 @@
-"""Runs any profile: plans the reads once, and again when the device teaches a hole or a limit.
+"""Runs any profile: a poll is the fewest block reads, each decoded as it arrives.
 
-- Exception 2 on a block splits it in halves; a single span that is refused is a hole: missing, and asked again after
-  `RECHECK_S`.
-- Exception 3 on a block that can be smaller halves the request size for this device, also until `RECHECK_S`.
-- Silence, a lost link, a dead gateway or a reply that is not ours end the poll: nothing of it is used.
+What a device refuses costs only what cannot be read otherwise (`drivers.learned`): the reading is missing, and the
+refusal stands in the errors of every scan. A busy device is asked once more. Silence, a lost link, a dead gateway or a
+reply that is not ours end the poll at once, and nothing of it is used: a device that falls silent half-way is polled
+again as a whole, so that all of a scan is from one moment.
+
+The site's `ReadOptions` win over the profile's defaults, which win over those of the transport. A word order of the
+site is that of every point, since it is a setting of the device.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from drivers.base import LinkDefaults, Reader, ReadOptions
-from drivers.codec import MISSING, Decoded, decoder
-from drivers.errors import BusyError, ExceptionReply, IllegalAddressError, IllegalValueError
-from drivers.model import Kind, Nature, NodeType, Phase, Quality, Quantity, Reading, Scan, Table, Value
-from drivers.plan import MAX_REGISTERS, Block, Limits, Span, plan
+from drivers.codec_block import Cell, Fill, block_decoder
+from drivers.combine import by_key, combiner
+from drivers.errors import BusyError, ExceptionReply, GatewayError, IllegalAddressError, IllegalValueError
+from drivers.learned import Learned
+from drivers.model import Kind, NodeType, Quality, Reading, Scan
+from drivers.plan import MAX_REGISTERS, Block, Limits
 from drivers.profile import Point, Profile
-
-RECHECK_S = 6 * 3600.0
-
-Key = tuple[NodeType | None, Quantity, Phase | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One point, ready to be decoded."""
-
-    table: Table
-    address: int
-    end: int
-    decode: Callable[[Sequence[int]], Decoded]
 
 
 class Registers:
@@ -39,21 +29,18 @@ class Registers:
 
     def __init__(self, profile: Profile, options: ReadOptions) -> None:
         self.profile = profile
-        self._sums = [(key, tuple(_part(point) for point in points)) for key, points in _keys(profile.points).items()]
-        self._totals = _totals_of_phases([key for key, _ in self._sums])
-        self._spans = [_span(point) for point in profile.points]
-        max_gap = _first(options.max_gap, profile.max_gap, options.default_max_gap)
-        self._given = Limits(
-            max(
+        self.points = tuple(_ordered(point, options) for point in profile.points)
+        """The profile's points as this device wants them read."""
+        keys = [point.key for point in self.points]
+        self._combine = combiner(keys)
+        self._learned = Learned(
+            [[self.points[slot].span for slot in slots] for slots in by_key(keys).values()],
+            Limits(
                 _first(options.max_registers, profile.max_registers, MAX_REGISTERS),
-                max((span.count for span in self._spans if span.table in (Table.INPUT, Table.HOLDING)), default=1),
+                _first(options.max_gap, profile.max_gap, options.default_max_gap),
             ),
-            max_gap,
         )
-        self._limits = self._given
-        self._holes: dict[Span, ExceptionReply] = {}
-        self._learned_at = 0.0
-        self._blocks = plan(self._spans, self._limits)
+        self._decoders: dict[Block, Fill] = {}
 
     @property
     def kind(self) -> Kind:
@@ -69,171 +56,102 @@ class Registers:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The requests of one poll, as planned now."""
-        return self._blocks
+        """The requests of the next poll."""
+        return self._learned.blocks
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        started = now()
-        if (self._holes or self._limits != self._given) and started - self._learned_at >= RECHECK_S:
-            self._holes.clear()
-            self._limits = self._given
-            self._replan(started)
-        run = _Run(reader, now)
-        for block in self._blocks:
-            await self._read(run, block)
+        """See `drivers.base.Driver`. Raises the refusal itself when the device refuses everything."""
+        run = _Run(reader, now, len(self.points))
+        self._learned.begin(run.started)
+        try:
+            for block in self.blocks:
+                await self._read(run, block)
+            if not run.answered and self._learned.holes:
+                error = next(iter(self._learned.holes.values()))
+                self._learned.forget()  # a device that is starting, or the wrong profile: nothing to learn from
+                raise error
+        finally:
+            self._learned.end(now())
         return Scan(
-            readings=tuple(self._readings(run)),
-            started=started,
+            readings=self._combine(self._complete(run)),
+            started=run.started,
             finished=now(),
-            errors=tuple(self._holes.values()) + tuple(run.errors),
+            errors=(*self._learned.holes.values(), *run.errors),
             requests=run.requests,
         )
 
-    async def _read(self, run: _Run, block: Block) -> None:
+    async def _read(self, run: _Run, block: Block) -> bool:
+        """Read and decode a block, in parts where it is refused; whether all of it was answered."""
+        if not self._learned.allows(block):
+            return await self._read_all(run, self._learned.parts(block))
         try:
-            await run.fetch(block)
-        except IllegalAddressError as error:
-            spans = self._inside(block)
-            if len(spans) == 1:
-                self._holes[spans[0]] = error
-            else:
-                for part in self._halves(spans):
-                    await self._read(run, part)
-            self._learn(run)
-        except IllegalValueError as error:
-            spans = self._inside(block)
-            if len(spans) == 1:
-                self._holes[spans[0]] = error
-            else:
-                widest = max(span.count for span in self._spans)
-                self._limits = replace(self._limits, max_registers=max(widest, block.count // 2))
-                for part in plan(spans, self._limits):
-                    await self._read(run, part)
-            self._learn(run)
+            words = await run.read(block)
+        except (IllegalAddressError, IllegalValueError) as error:
+            parts = self._learned.divide(block, error)
+            answered = await self._read_all(run, parts) and bool(parts)
+            if answered and isinstance(error, IllegalAddressError):
+                self._learned.cut(parts)
+            return answered
+        except GatewayError:
+            raise
         except ExceptionReply as error:
             run.errors.append(error)
+            return False
+        self._decoder(block)(words, run.now(), run.readings)
+        return True
 
-    def _inside(self, block: Block) -> list[Span]:
-        return sorted(
-            {
-                span
-                for span in self._spans
-                if span.table is block.table and block.address <= span.address and span.end <= block.end
-            }
-        )
+    async def _read_all(self, run: _Run, blocks: Sequence[Block]) -> bool:
+        return all([await self._read(run, block) for block in blocks])
 
-    def _halves(self, spans: Sequence[Span]) -> Iterable[Block]:
-        middle = len(spans) // 2
-        return (*plan(spans[:middle], self._limits), *plan(spans[middle:], self._limits))
+    def _decoder(self, block: Block) -> Fill:
+        decoder = self._decoders.get(block)
+        if decoder is None:
+            cells = [
+                Cell(point.address - block.address, point.encoding, slot, point.quantity, point.phase, point.node)
+                for slot, point in enumerate(self.points)
+                if block.holds(point.span)
+            ]
+            decoder = self._decoders[block] = block_decoder(cells, block.count)
+        return decoder
 
-    def _learn(self, run: _Run) -> None:
-        """Plan the next polls without what was refused. Between spans that can be read apart lies no hole of ours,
-        but what this block reached through may be: two spans whose joint block was refused are not joined again."""
-        refused = {(span.table, address) for span in self._holes for address in range(span.address, span.end)}
-        gaps = {
-            (block.table, address)
-            for block in self._blocks
-            for address in range(block.address, block.end)
-            if (block.table, address) not in run.words
-        }
-        self._limits = replace(self._limits, holes=frozenset(refused | gaps | self._limits.holes))
-        self._replan(run.started)
-
-    def _replan(self, at: float) -> None:
-        self._learned_at = at
-        self._blocks = plan((span for span in self._spans if span not in self._holes), self._limits)
-
-    def _readings(self, run: _Run) -> Iterable[Reading]:
-        found: dict[Key, Reading] = {}
-        for key, parts in self._sums:
-            node, quantity, phase = key
-            value, quality, at = run.value(parts)
-            found[key] = reading = Reading(quantity, phase, value, quality, at, node)
-            yield reading
-        for (node, quantity, _), phases in self._totals:
-            yield _total(quantity, node, [found[key] for key in phases])
+    def _complete(self, run: _Run) -> list[Reading]:
+        """The readings, with what could not be read as missing."""
+        return [
+            reading or Reading(point.quantity, point.phase, None, Quality.MISSING, run.started, point.node)
+            for reading, point in zip(run.readings, self.points, strict=True)
+        ]
 
 
 class _Run:
-    """The words of one poll."""
+    """The requests of one poll and what they brought: a reading per point, None where there is none yet."""
 
-    def __init__(self, reader: Reader, now: Callable[[], float]) -> None:
+    def __init__(self, reader: Reader, now: Callable[[], float], points: int) -> None:
         self._reader = reader
-        self._now = now
+        self.now = now
         self.started = now()
         self.requests = 0
+        self.readings: list[Reading | None] = [None] * points
         self.errors: list[Exception] = []
-        self._blocks: list[tuple[Table, int, int, Sequence[int], float]] = []
 
     @property
-    def words(self) -> set[tuple[Table, int]]:
-        """Every address that was read."""
-        return {(table, address) for table, first, end, _, _ in self._blocks for address in range(first, end)}
+    def answered(self) -> bool:
+        return any(self.readings)
 
-    async def fetch(self, block: Block) -> None:
+    async def read(self, block: Block) -> Sequence[int]:
         try:
-            words = await self._once(block)
+            return await self._once(block)
         except BusyError:
-            words = await self._once(block)
-        self._blocks.append((block.table, block.address, block.end, words, self._now()))
+            return await self._once(block)
 
     async def _once(self, block: Block) -> Sequence[int]:
         self.requests += 1
         return await self._reader.read(block.table, block.address, block.count)
 
-    def value(self, parts: Sequence[_Part]) -> tuple[Value | None, Quality, float]:
-        """The sum of the parts, or the reason why there is none; as old as its oldest part."""
-        total, quality, oldest = self._one(parts[0])
-        for part in parts[1:]:
-            value, part_quality, at = self._one(part)
-            oldest = min(oldest, at)
-            if part_quality is not Quality.GOOD:
-                quality = part_quality
-            elif isinstance(total, float) and isinstance(value, float):
-                total += value
-        return (total if quality is Quality.GOOD else None), quality, oldest
 
-    def _one(self, part: _Part) -> tuple[Value | None, Quality, float]:
-        for table, first, end, words, at in self._blocks:
-            if table is part.table and first <= part.address and part.end <= end:
-                value, quality = part.decode(words[part.address - first : part.end - first])
-                return value, quality, at
-        return (*MISSING, self.started)
-
-
-def _keys(points: Iterable[Point]) -> dict[Key, list[Point]]:
-    keys: dict[Key, list[Point]] = defaultdict(list)
-    for point in points:
-        keys[point.node, point.quantity, point.phase].append(point)
-    return keys
-
-
-def _totals_of_phases(keys: Sequence[Key]) -> list[tuple[Key, list[Key]]]:
-    """The totals that the profile leaves to the sum of its phases: powers and lifetime counters."""
-    phases: dict[Key, list[Key]] = defaultdict(list)
-    for key in keys:
-        node, quantity, phase = key
-        additive = quantity is Quantity.ACTIVE_POWER or quantity.nature is Nature.COUNTER
-        if phase is not None and additive and (node, quantity, None) not in keys:
-            phases[node, quantity, None].append(key)
-    return list(phases.items())
-
-
-def _total(quantity: Quantity, node: NodeType | None, phases: Sequence[Reading]) -> Reading:
-    oldest = min(reading.at for reading in phases)
-    for reading in phases:
-        if reading.quality is not Quality.GOOD:
-            return Reading(quantity, None, None, reading.quality, oldest, node)
-    value = sum(reading.value for reading in phases if isinstance(reading.value, float))
-    return Reading(quantity, None, float(value), Quality.GOOD, oldest, node)
-
-
-def _part(point: Point) -> _Part:
-    return _Part(point.table, point.address, point.address + point.encoding.width, decoder(point.encoding))
-
-
-def _span(point: Point) -> Span:
-    return Span(point.table, point.address, point.encoding.width, point.barrier)
+def _ordered(point: Point, options: ReadOptions) -> Point:
+    if options.word_order is None:
+        return point
+    return replace(point, encoding=replace(point.encoding, word_order=options.word_order))
 
 
 def _first(*values: int | None) -> int:

@@ -6,6 +6,7 @@ specification sets for their type; acc32 has 0 for it.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 
@@ -29,7 +30,7 @@ def sunspec_unit(name: str, models: Callable[[], Sequence[Sequence[int]]], unit_
 
 
 def inverter_model(power_W: float, produced_Wh: float, voltage_V: float) -> list[int]:
-    """Model 103, three-phase inverter; power is production."""
+    """Model 103, three-phase inverter; power is what it gives at its AC terminals."""
     phase_A = round(100 * power_W / 3 / voltage_V)
     phase_V = round(10 * voltage_V)
     return _model(
@@ -52,11 +53,12 @@ def meter_model(power_W: float, imported_Wh: float, exported_Wh: float, voltage_
     phase_W = round(power_W / 30)
     phase_A = round(100 * power_W / 3 / voltage_V)
     phase_V = round(10 * voltage_V)
+    line_V = round(10 * voltage_V * math.sqrt(3))
     return _model(
         *(203, 105),
         _points("hhhhh", 3 * phase_A, phase_A, phase_A, phase_A, -2),  # A, AphA, AphB, AphC, A_SF
         _points("hhhh", phase_V, phase_V, phase_V, phase_V),  # PhV, PhVphA, PhVphB, PhVphC
-        _points("hhhhh", None, None, None, None, -1),  # PPV, PhVphAB, PhVphBC, PhVphCA, V_SF
+        _points("hhhhh", line_V, line_V, line_V, line_V, -1),  # PPV, PhVphAB, PhVphBC, PhVphCA, V_SF
         _points("hh", 5000, -2),  # Hz, Hz_SF
         _points("hhhhh", total_W, phase_W, phase_W, phase_W, 1),  # W, WphA, WphB, WphC, W_SF
         _points("hhhhh" * 3, *[None] * 15),  # VA, VAR, PF: total, A, B, C, scale factor

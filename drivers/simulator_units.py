@@ -48,23 +48,14 @@ def _written(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Poi
     if value is None:
         yield from ((point, _not_available(point.encoding)) for point in points)
         return
-    left: Value | None = value
-    for point in points:
-        words = None if left is None else _try(point.encoding, left)
-        if words is not None:
-            left = None
-        yield point, words or encode(point.encoding, 0.0)
-    if left is not None:
-        raise ValueError(f"{points[0].quantity.value}: no register can hold {value!r}")
-
-
-def _try(encoding: Encoding, value: Value) -> list[int] | None:
-    if encoding.values is not None and value not in encoding.values.values():
-        return None
-    try:
-        return encode(encoding, value)
-    except ValueError:
-        return None
+    for holder in points:
+        try:
+            yield holder, encode(holder.encoding, value)
+        except ValueError:
+            continue
+        yield from ((point, encode(point.encoding, 0.0)) for point in points if point is not holder)
+        return
+    raise ValueError(f"{points[0].quantity.value}: no register can hold {value!r}")
 
 
 def _not_available(encoding: Encoding) -> list[int]:
@@ -72,4 +63,4 @@ def _not_available(encoding: Encoding) -> list[int]:
     if encoding.invalid:
         bits = Encoding(f"uint{16 * encoding.width}", word_order=encoding.word_order)
         return encode(bits, encoding.invalid[0])
-    return encode(encoding, float("nan")) if encoding.type.startswith("float") else []
+    return encode(encoding, float("nan")) if encoding.is_float else []

@@ -258,25 +258,54 @@ async def test_cancelled_at_any_moment(transport: str) -> None:
     """The oracle: whatever was cancelled before, a read gives its own registers."""
     async with FaultServer(REGISTERS, transport=transport) as server:
         link = Link(server.link(timeout_s=0.02))
-        for steps in range(30):
-            read = asyncio.ensure_future(link.read(1, Table.HOLDING, 2 * steps, 1))
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            read.cancel()
-            with suppress(asyncio.CancelledError):
-                await read
+        for steps in range(20):
+            for again in (steps, steps % 7):  # the second while the connection of the first is being closed
+                read = asyncio.ensure_future(link.read(1, Table.HOLDING, 2 * steps, 1))
+                for _ in range(again):
+                    await asyncio.sleep(0)
+                read.cancel()
+                with suppress(asyncio.CancelledError):
+                    await read
             assert list(await link.read(1, Table.HOLDING, 2 * steps + 1, 1, timeout_s=5)) == [1001 + 2 * steps]
         await link.close()
     assert transport == "udp" or server.max_connections == 1
 
 
+async def test_closing_while_connecting() -> None:
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link(connect_delay_s=0.2))
+        read = asyncio.ensure_future(link.read(1, Table.HOLDING, 0, 1))
+        await server.wait(lambda: server.connections == 1)
+        await link.close()
+        with pytest.raises(LinkError, match="the link is closed"):
+            await read
+        await server.wait(lambda: not server.connections)
+    assert not server.requests
+
+
+async def test_clients_that_evict_each_other_both_go_on() -> None:
+    async with FaultServer(REGISTERS) as server:
+        server.one_client = True
+        links = [Link(server.link()), Link(server.link())]
+        for _ in range(3):
+            for link in links:
+                assert list(await link.read(1, Table.HOLDING, 0, 1)) == [1000]
+        for link in links:
+            await link.close()
+    assert server.total_connections == 6
+
+
 async def test_waits_after_a_connect_for_devices_that_swallow_requests() -> None:
     async with FaultServer(REGISTERS) as server:
-        server.faults.slow_after_connect_s = 0.1
-        link = Link(server.link(connect_delay_s=0.12))
-        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [1000]
-        await link.close()
-    assert len(server.requests) == 1
+        server.faults.slow_after_connect_s = 0.2
+        hasty = Link(server.link(timeout_s=0.05))
+        with pytest.raises(SilentError):
+            await hasty.read(1, Table.HOLDING, 0, 1)
+        await hasty.close()
+        patient = Link(server.link(connect_delay_s=0.25))
+        assert list(await patient.read(1, Table.HOLDING, 0, 1)) == [1000]
+        await patient.close()
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("per_device", [False, True])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from drivers.model import NodeType, Table
+from drivers.base import Catalogue, ReadOptions
+from drivers.bus import Link, LinkSettings
+from drivers.model import NodeType, Quantity, Table
 from drivers.simulator import SimulatedDevice, SimulatedSite, Site
 from drivers.simulator_server import Server, Unit
 from drivers.simulator_units import dump_unit
@@ -292,6 +295,52 @@ async def test_a_device_can_leave_the_network_and_come_back() -> None:
         assert meter.port == port
         async with client_of(port) as client:
             assert 220 < await client.float32(0) < 240
+
+
+# Read by our drivers.
+
+
+async def poll_all(running: SimulatedSite) -> dict[tuple[str, Quantity], float]:
+    """Every device once through its driver and a link: numbers without phase, by node and quantity."""
+    values: dict[tuple[str, Quantity], float] = {}
+    for each in running.devices:
+        link = Link(LinkSettings(host=each.host, port=each.port, timeout_s=PATIENCE_S))
+        scan = await Catalogue().create(each.driver, ReadOptions()).poll(link.unit(each.unit_id), time.monotonic)
+        await link.close()
+        for reading in scan.readings:
+            if isinstance(reading.value, float | bool) and reading.phase is None:
+                values[each.node_id, reading.quantity] = reading.value
+    return values
+
+
+COUNTERS = {
+    ("meter-1", Quantity.IMPORTED_ENERGY): ("grid", 0, 1.0),  # float32 in kWh
+    ("meter-1", Quantity.EXPORTED_ENERGY): ("grid", 1, 1.0),
+    ("pv-south", Quantity.PRODUCED_ENERGY): ("pv_south", 0, 1.0),
+    ("pv-west", Quantity.PRODUCED_ENERGY): ("pv_west", 0, 1.0),
+    ("battery-1", Quantity.CHARGED_ENERGY): ("storage", 0, 1.0),
+    ("battery-1", Quantity.DISCHARGED_ENERGY): ("storage", 1, 1.0),
+    ("heat-pump-1", Quantity.CONSUMED_ENERGY): ("heat_pump", 0, 1.0),
+    ("charger-1", Quantity.CONSUMED_ENERGY): ("charger", 0, 1.0),
+}
+"""Counter of a device → its flow, the sign, and the resolution of its registers in Wh."""
+
+
+async def test_a_day_read_by_the_drivers_adds_up() -> None:
+    site = Site(seed=4, start_s=0, speed=0)
+    async with SimulatedSite(site) as running:
+        morning = await poll_all(running)
+        for _ in range(4):
+            site.advance(6 * 3600)
+            now = await poll_all(running)
+            power = {key[0]: value for key, value in now.items() if key[1] is Quantity.ACTIVE_POWER}
+            loads = site.household.power_W + power["heat-pump-1"] + power["charger-1"]
+            loads += 2000 if now["boiler-1", Quantity.ON] else 0
+            solar = power["pv-south"] + power["pv-west"]
+            assert power["meter-1"] == pytest.approx(loads + power["battery-1"] - solar, abs=2)
+    for key, (flow, sign, resolution_Wh) in COUNTERS.items():
+        read = now[key] - morning[key]
+        assert read == pytest.approx(site.days[0][flow][sign], abs=resolution_Wh), key
 
 
 # Ports and time.

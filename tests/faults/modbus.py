@@ -13,21 +13,21 @@ server fail, so that each test that uses it also proves that nothing writes.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 from drivers.bus import LinkSettings
-from drivers.model import Table
+from tests.faults.device import TABLES, Faults, Registers, answer, registers_from
 from tests.faults.framing import FRAMINGS, Framing, Query
 from tests.faults.pty import Pty
 
-TABLES = {1: Table.COIL, 2: Table.DISCRETE, 3: Table.HOLDING, 4: Table.INPUT}
-READS = frozenset({*TABLES, 43})
+__all__ = ["FaultServer", "Faults", "Registers", "Seen", "registers_from"]
 
-Registers = dict[tuple[int, Table], dict[int, int]]
+READS = frozenset({*TABLES, 43})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,55 +40,13 @@ class Seen:
     count: int
 
 
-@dataclass(slots=True)
-class Faults:
-    """What is wrong with a device; nothing, to begin with."""
-
-    silent: bool = False
-    latency_s: float = 0.0
-    """Before each reply; longer than the client's timeout, it makes every reply late."""
-    reset_mid_frame: bool = False
-    """Half a reply, then the connection is reset."""
-    close_instead: bool = False
-    """The connection is closed instead of a reply."""
-    dribble_s: float | None = None
-    """One byte at a time, with this pause after each, until healed."""
-    garbage: bytes | None = None
-    """Instead of the reply."""
-    noise: bytes = b""
-    """Before the reply."""
-    trailing: bytes = b""
-    """After the reply, in the same segment or datagram."""
-    duplicate: bool = False
-    """The reply comes twice, in one segment or two datagrams."""
-    stale: bool = False
-    """The reply to the request before comes first."""
-    transaction_offset: int = 0
-    protocol: int = 0
-    unit_offset: int = 0
-    function_offset: int = 0
-    fewer: int = 0
-    """Registers (or bytes of bits) missing at the end of a well-formed reply."""
-    more: int = 0
-    """Registers (or bytes of bits) too many in a well-formed reply."""
-    exception: int | None = None
-    max_registers: int | None = None
-    """Exception 3 for more than these."""
-    slow_after_connect_s: float = 0.0
-    """Swallows what comes so soon after a connect."""
-
-
-def registers_from(start: int, words: Iterable[int]) -> dict[int, int]:
-    """Consecutive registers."""
-    return dict(enumerate(words, start))
-
-
 @dataclass(slots=True, eq=False)
 class _Peer:
     """A client, as the server sees it."""
 
     write: Callable[[bytes], None]
     reset: Callable[[], None]
+    established: Callable[[], bool]
     since: float
     queries: asyncio.Queue[Query] = field(default_factory=asyncio.Queue)
     received: bytes = b""
@@ -112,6 +70,7 @@ class FaultServer:
         self.connections = 0
         """Open now."""
         self.max_connections = 0
+        """Most that were established at the same time."""
         self.total_connections = 0
         self.host = "127.0.0.1"
         self.port = port
@@ -208,8 +167,13 @@ class FaultServer:
 
     # What the transports call.
 
-    def _peer(self, write: Callable[[bytes], None], reset: Callable[[], None]) -> _Peer:
-        return _Peer(write, reset, asyncio.get_running_loop().time())
+    def _peer(
+        self,
+        write: Callable[[bytes], None],
+        reset: Callable[[], None],
+        established: Callable[[], bool] = lambda: True,
+    ) -> _Peer:
+        return _Peer(write, reset, established, asyncio.get_running_loop().time())
 
     def _join(self, peer: _Peer) -> None:
         if self.one_client:
@@ -218,7 +182,7 @@ class FaultServer:
         self._peers[peer] = asyncio.create_task(self._serve(peer))
         self.connections += 1
         self.total_connections += 1
-        self.max_connections = max(self.max_connections, self.connections)
+        self.max_connections = max(self.max_connections, sum(peer.established() for peer in self._peers))
         self._notify()
 
     def _leave(self, peer: _Peer) -> None:
@@ -262,32 +226,11 @@ class FaultServer:
         while True:
             query = await peer.queries.get()
             faults = self._of(query)
-            pdu = self._answer(query, faults)
+            pdu = answer(query, self.registers, faults)
             if faults.latency_s:
                 await asyncio.sleep(faults.latency_s)
             if pdu is not None and not faults.silent:
                 await self._reply(peer, query, pdu, faults)
-
-    def _answer(self, query: Query, faults: Faults) -> bytes | None:
-        """The reply's protocol data unit; None for silence."""
-        function = query.pdu[0]
-        address, count = int.from_bytes(query.pdu[1:3], "big"), int.from_bytes(query.pdu[3:5], "big")
-        table = self.registers.get((query.unit_id, TABLES.get(function, Table.HOLDING)))
-        if faults.exception is not None:
-            return bytes((function | 0x80, faults.exception))
-        if function not in TABLES:
-            return bytes((function | 0x80, 1))
-        if table is None:
-            known = any(unit_id == query.unit_id for unit_id, _ in self.registers)
-            return bytes((function | 0x80, 1)) if known else None
-        if faults.max_registers is not None and count > faults.max_registers:
-            return bytes((function | 0x80, 3))
-        if not all(place in table for place in range(address, address + count)):
-            return bytes((function | 0x80, 2))
-        data = _pack(function, [table[place] for place in range(address, address + count)])
-        width = 1 if function < 3 else 2
-        data = data[: len(data) - width * faults.fewer] + bytes(width * faults.more)
-        return bytes((function + faults.function_offset, len(data) & 0xFF)) + data
 
     async def _reply(self, peer: _Peer, query: Query, pdu: bytes, faults: Faults) -> None:
         frame = self._framing.build(
@@ -327,11 +270,10 @@ class FaultServer:
                     return
 
 
-def _pack(function: int, values: list[int]) -> bytes:
-    if function >= 3:
-        return b"".join(value.to_bytes(2, "big") for value in values)
-    bits = sum(bool(value) << position for position, value in enumerate(values))
-    return bits.to_bytes((len(values) + 7) // 8, "little")
+def _established(stream: asyncio.BaseTransport) -> bool:
+    """As the kernel sees it, which knows of a client that has closed before asyncio has read that far."""
+    state: int = stream.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    return state == 1
 
 
 class _Stream(asyncio.Protocol):
@@ -341,7 +283,7 @@ class _Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast("asyncio.Transport", transport)
-        self._peer = self._server._peer(stream.write, stream.abort)
+        self._peer = self._server._peer(stream.write, stream.abort, lambda: _established(stream))
         self._server._join(self._peer)
 
     def data_received(self, data: bytes) -> None:

@@ -1,0 +1,45 @@
+"""Where a link leads and how patient it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """One endpoint. `agent.config` checks what belongs together."""
+
+    transport: str = "tcp"
+    """tcp, udp, tls, rtu, ascii, rtu_over_tcp or ascii_over_tcp."""
+    host: str | None = None
+    port: int = 502
+    serial_port: str | None = None
+    baudrate: int = 9600
+    parity: str = "N"
+    stop_bits: int = 1
+    timeout_s: float = 1.0
+    """For one reply, and for opening the connection."""
+    connect_delay_s: float = 0.0
+    """Silence after a connect, for devices that swallow what comes too early."""
+    request_gap_s: float = 0.0
+    """Silence between a reply and the next request."""
+    ca_file: Path | None = None
+    client_cert_file: Path | None = None
+    client_key_file: Path | None = None
+
+    @property
+    def serial(self) -> bool:
+        return self.transport in ("rtu", "ascii")
+
+    @property
+    def address(self) -> str:
+        """Host and port, or the serial port, as messages name it."""
+        if self.serial:
+            return str(self.serial_port)
+        return f"[{self.host}]:{self.port}" if ":" in str(self.host) else f"{self.host}:{self.port}"
+
+    @property
+    def line_silence_s(self) -> float:
+        """Frames on an RTU line are told apart by silence: 3.5 characters, 1.75 ms from 19200 baud up."""
+        return max(3.5 * 11 / self.baudrate, 0.00175) if self.transport == "rtu" else 0.0

@@ -1,0 +1,94 @@
+"""A TOML table taken apart key by key; every mistake is a ProfileError that names place, key, rule and value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+from drivers.errors import ProfileError
+
+_WORDS = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
+
+
+@dataclass(slots=True)
+class TomlTable:
+    """One table; what nobody took when it is `done` is a mistake."""
+
+    content: dict[str, Any]
+    where: str
+    """File and place within it, as messages name it."""
+    _taken: set[str] = field(default_factory=set)
+
+    def wrong(self, key: str, rule: str, found: object) -> ProfileError:
+        return ProfileError(f"{self.where}: {key}: {rule} (found {_shown(found)})")
+
+    def has(self, key: str) -> bool:
+        return key in self.content
+
+    def take(self, key: str, kind: type, default: Any = ...) -> Any:
+        """The value of `key`, which is required unless there is a default."""
+        self._taken.add(key)
+        if key not in self.content:
+            if default is ...:
+                raise ProfileError(f"{self.where}: {key}: is missing")
+            return default
+        value = self.content[key]
+        if type(value) is not kind:  # TOML knows its types: true is no 1
+            raise self.wrong(key, f"must be {_WORDS[kind]}", value)
+        return value
+
+    def text(self, key: str) -> str:
+        value: str = self.take(key, str)
+        if not value.strip():
+            raise self.wrong(key, "must not be empty", value)
+        return value
+
+    def choice(self, key: str, allowed: Iterable[str], default: Any = ...) -> Any:
+        value = self.take(key, str, default)
+        if key in self.content and value not in (known := list(allowed)):
+            raise self.wrong(key, f"must be one of {', '.join(known)}", value)
+        return value
+
+    def whole(self, key: str, low: int, high: int, default: Any = ...) -> Any:
+        value = self.take(key, int, default)
+        if key in self.content and not low <= value <= high:
+            raise self.wrong(key, f"must be {low}..{high}", value)
+        return value
+
+    def number(self, key: str, default: float | None) -> Any:
+        """A finite number, whole or not, as a float."""
+        self._taken.add(key)
+        if key not in self.content:
+            return default
+        value = self.content[key]
+        if type(value) not in (int, float) or not isfinite(value):
+            raise self.wrong(key, "must be a number", value)
+        return float(value)
+
+    def seconds(self, key: str) -> float | None:
+        value: float | None = self.number(key, None)
+        if value is not None and not 0 <= value <= 3600:
+            raise self.wrong(key, "must be 0..3600 seconds", value)
+        return value
+
+    def some(self, key: str, kinds: tuple[type, ...], what: str, default: Any = ...) -> Any:
+        """A list with at least one item, each of one of `kinds`."""
+        items = self.take(key, list, default)
+        if key in self.content and (not items or any(type(item) not in kinds for item in items)):
+            raise self.wrong(key, f"must be a list of {what}", items)
+        return items
+
+    def done(self) -> None:
+        """Raises for a key that nobody took."""
+        for key in self.content:
+            if key in ("unit", "sign"):
+                raise self.wrong(key, "is fixed by the quantity; a profile cannot restate it", self.content[key])
+            if key not in self._taken:
+                raise self.wrong(key, f"is no key here; there are {', '.join(sorted(self._taken))}", self.content[key])
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
