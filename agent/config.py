@@ -246,7 +246,7 @@ class DeviceConfig(Section):
     host: str | None = None
     port: Port | None = None
     connection: str | None = None
-    unit_id: Annotated[StrictInt, Field(ge=0, le=255)] = 1
+    unit_id: Annotated[StrictInt, Field(ge=0, le=255)] | None = None
     invert: StrictBool = False
     when_offline: Literal["missing", "zero"] = "missing"
     nominal_power_W: Watts | None = None

@@ -7,7 +7,8 @@ driver, a profile that is wrong, a node that the device cannot fill) are ConfigE
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
 from agent.node import Node, why_not
@@ -19,6 +20,8 @@ from drivers.errors import ProfileError
 # A hole costs less than another request while it is smaller than what framing and turnaround cost, in registers.
 _MAX_GAP_SERIAL = 7
 _MAX_GAP_NETWORK = 31
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,45 +44,68 @@ def build(config: Config, origin: str) -> Site:
     return _Builder(config, origin).build()
 
 
+@dataclass(slots=True)
+class _Line:
+    """What shares one endpoint."""
+
+    settings: LinkSettings
+    """As patient as its most demanding device."""
+    index: int
+    """The first device on it."""
+    members: list[tuple[DeviceConfig, Driver, tuple[Node, ...]]]
+
+
 class _Builder:
     def __init__(self, config: Config, origin: str) -> None:
         self._config = config
         self._origin = origin
         self._catalogue = Catalogue(config.drivers.profile_dirs)
         self._mistakes: list[str] = []
+        self._lines: dict[tuple[object, ...], _Line] = {}
 
     def build(self) -> Site:
-        lines: dict[tuple[object, ...], tuple[Link, list[Device]]] = {}
         for index, device in enumerate(self._config.device):
-            if not device.enabled:
-                continue
-            driver = self._driver(index, device)
-            if driver is None:
-                continue
-            nodes = tuple(self._nodes(index, device, driver))
-            settings = self._settings(device, driver)
-            # Same host and port, or same serial port, is one link: some devices evict a second client.
-            link, devices = lines.setdefault(_endpoint(settings), (Link(settings), []))
-            options = driver.defaults
-            devices.append(
-                Device(
-                    name=" + ".join(node.node_id for node in nodes),
-                    driver_name=device.driver,
-                    driver=driver,
-                    reader=link.unit(
-                        device.unit_id,
-                        timeout_s=device.timeout_s if device.timeout_s is not None else options.timeout_s,
-                        request_gap_s=device.request_gap_s
-                        if device.request_gap_s is not None
-                        else options.request_gap_s,
-                    ),
-                    nodes=nodes,
-                    address=f"{settings.address} unit {device.unit_id}",
-                )
-            )
+            driver = self._driver(index, device) if device.enabled else None
+            if driver is not None:
+                nodes = tuple(self._nodes(index, device, driver))
+                self._line(index, device, driver).members.append((device, driver, nodes))
         if self._mistakes:
             raise ConfigError(self._mistakes)
-        return Site(tuple(Connection(link, tuple(devices)) for link, devices in lines.values()))
+        return Site(tuple(self._connected(line) for line in self._lines.values()))
+
+    def _line(self, index: int, device: DeviceConfig, driver: Driver) -> _Line:
+        """Same host and port, or same serial port, is one link: some devices evict a second client."""
+        settings = self._settings(device, driver)
+        line = self._lines.setdefault(settings.endpoint, _Line(settings, index, []))
+        for key, ours, theirs in settings.conflicts(line.settings):
+            self._mistake(
+                index, "host", f"{settings.address} is one link; {key} is {ours}, but {theirs} for device[{line.index}]"
+            )
+        line.settings = replace(
+            line.settings,
+            timeout_s=max(line.settings.timeout_s, settings.timeout_s),
+            connect_delay_s=max(line.settings.connect_delay_s, settings.connect_delay_s),
+        )
+        return line
+
+    def _connected(self, line: _Line) -> Connection:
+        link = Link(line.settings)
+        devices = tuple(self._device(link, line.settings.address, *member) for member in line.members)
+        return Connection(link, devices)
+
+    def _device(
+        self, link: Link, address: str, device: DeviceConfig, driver: Driver, nodes: tuple[Node, ...]
+    ) -> Device:
+        unit_id = _first(device.unit_id, driver.defaults.unit_id, 1)
+        settings = self._settings(device, driver)
+        return Device(
+            name=" + ".join(node.node_id for node in nodes),
+            driver_name=device.driver,
+            driver=driver,
+            reader=link.unit(unit_id, timeout_s=settings.timeout_s, request_gap_s=settings.request_gap_s),
+            nodes=nodes,
+            address=f"{address} unit {unit_id}",
+        )
 
     def _mistake(self, index: int, key: str, rule: str) -> None:
         self._mistakes.append(f"{self._origin}: device[{index}].{key}: {rule}")
@@ -110,7 +136,8 @@ class _Builder:
                 offered = ", ".join(sorted(driver.nodes)) or "one node only; use node_id and type"
                 self._mistake(index, key, f"driver {device.driver!r} has no such node; it has {offered}")
             elif not of_hybrid and driver.nodes and type_ not in driver.nodes:
-                self._mistake(index, key, f"driver {device.driver!r} offers {', '.join(sorted(driver.nodes))}")
+                hint = "; the meter of a SunSpec device is driver 'sunspec-meter'" if device.driver == "sunspec" else ""
+                self._mistake(index, key, f"driver {device.driver!r} offers {', '.join(sorted(driver.nodes))}{hint}")
             elif not driver.nodes and (reason := why_not(driver.kind, type_)):
                 self._mistake(index, key, reason)
             yield Node(
@@ -126,13 +153,13 @@ class _Builder:
             )
 
     def _settings(self, device: DeviceConfig, driver: Driver) -> LinkSettings:
+        """The device's key wins, then what its family needs, then its connection."""
+        asks = driver.defaults
         connection = (
             self._config.connection[device.connection]
             if device.connection is not None
-            else ConnectionConfig(host=device.host, port=device.port)
+            else ConnectionConfig(host=device.host, port=device.port or asks.port)
         )
-        defaults = driver.defaults
-        delay = device.connect_delay_s if device.connect_delay_s is not None else defaults.connect_delay_s
         return LinkSettings(
             transport=connection.transport,
             host=connection.host,
@@ -141,16 +168,14 @@ class _Builder:
             baudrate=connection.baudrate,
             parity=connection.parity,
             stop_bits=connection.stop_bits,
-            timeout_s=connection.timeout_s,
-            connect_delay_s=max(connection.connect_delay_s, delay or 0.0),
-            request_gap_s=connection.request_gap_s,
+            timeout_s=_first(device.timeout_s, asks.timeout_s, connection.timeout_s),
+            connect_delay_s=_first(device.connect_delay_s, max(asks.connect_delay_s or 0, connection.connect_delay_s)),
+            request_gap_s=_first(device.request_gap_s, max(asks.request_gap_s or 0, connection.request_gap_s)),
             ca_file=connection.ca_file,
             client_cert_file=connection.client_cert_file,
             client_key_file=connection.client_key_file,
         )
 
 
-def _endpoint(settings: LinkSettings) -> tuple[object, ...]:
-    if settings.serial_port is not None:
-        return ("serial", settings.serial_port)
-    return (settings.host, settings.port)
+def _first(*values: Number | None) -> Number:
+    return next(value for value in values if value is not None)

@@ -47,6 +47,8 @@ class LinkDefaults:
     timeout_s: float | None = None
     connect_delay_s: float | None = None
     request_gap_s: float | None = None
+    unit_id: int | None = None
+    port: int | None = None
 
 
 class Driver(Protocol):
@@ -78,7 +80,7 @@ class Driver(Protocol):
 
 
 # Drivers that need more than a data file: name -> "module:class", imported only when a site uses it.
-PYTHON_DRIVERS = {"sunspec": "drivers.sunspec:SunSpec"}
+PYTHON_DRIVERS = {"sunspec": "drivers.sunspec:SunSpec", "sunspec-meter": "drivers.sunspec:SunSpecMeter"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from os.path import realpath
 from pathlib import Path
+
+_PATIENCE = frozenset({"timeout_s", "connect_delay_s", "request_gap_s"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,20 @@ class LinkSettings:
         if self.serial:
             return str(self.serial_port)
         return f"[{self.host}]:{self.port}" if ":" in str(self.host) else f"{self.host}:{self.port}"
+
+    @property
+    def endpoint(self) -> tuple[object, ...]:
+        """Equal where two settings lead to the same place, whatever name it is called by."""
+        if self.serial_port is not None:
+            return "serial", realpath(self.serial_port)
+        return str(self.host).lower(), self.port
+
+    def conflicts(self, other: LinkSettings) -> Iterator[tuple[str, object, object]]:
+        """What makes it impossible to share one link: key, our value, theirs."""
+        for field in fields(self):
+            ours, theirs = getattr(self, field.name), getattr(other, field.name)
+            if ours != theirs and field.name not in _PATIENCE and field.name not in ("host", "serial_port"):
+                yield field.name, ours, theirs
 
     @property
     def line_silence_s(self) -> float:

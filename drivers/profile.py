@@ -91,8 +91,6 @@ class Profile:
     link: LinkDefaults = field(default_factory=LinkDefaults)
     max_registers: int | None = None
     max_gap: int | None = None
-    unit_id: int | None = None
-    port: int | None = None
     identify: Identify | None = None
 
     @property
@@ -137,11 +135,11 @@ def _profile(table: TomlTable, name: str) -> Profile:
             timeout_s=defaults.seconds("timeout_s"),
             connect_delay_s=defaults.seconds("connect_delay_s"),
             request_gap_s=defaults.seconds("request_gap_s"),
+            unit_id=defaults.whole("unit_id", 0, 255, None),
+            port=defaults.whole("port", 1, 65_535, None),
         ),
         max_registers=defaults.whole("max_registers", 1, 125, None),
         max_gap=defaults.whole("max_gap", 0, 124, None),
-        unit_id=defaults.whole("unit_id", 0, 255, None),
-        port=defaults.whole("port", 1, 65_535, None),
         identify=None if identify is None else _identify(TomlTable(identify, f"{table.where}: [identify]"), order),
     )
     defaults.done()

@@ -6,13 +6,14 @@ anew. A request that is refused right after a walk is split, down to single poin
 asked again after `RECHECK_S`.
 
 One SunSpec device can be an inverter, a meter and a battery. Every reading carries the node to which it belongs:
-SOLAR for inverter models, STORAGE for batteries, GRID for meter models, counted positive for import. A meter that is
-bound to another node is turned by whoever binds it.
+SOLAR for inverter models, STORAGE for batteries, GRID for meter models, counted positive for import. `SunSpecMeter`
+reads the meter alone, for a node of any type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -31,7 +32,7 @@ from drivers.plan import MAX_REGISTERS, Limits
 from drivers.sunspec_batch import Batch, batches, spans_of
 from drivers.sunspec_cells import Cell
 from drivers.sunspec_layout import Layout, build
-from drivers.sunspec_map import CHANNELS, KNOWN
+from drivers.sunspec_map import CHANNELS, KNOWN, METERS
 from drivers.sunspec_models import Model, of
 from drivers.sunspec_walk import Identity, Walk, channels, identify
 
@@ -46,6 +47,10 @@ class _ChangedError(Exception):
 
 class SunSpec:
     """A `drivers.base.Driver` for every device that speaks SunSpec."""
+
+    _uses: Collection[int] = KNOWN
+    """Ids of the models that are read."""
+    _wants = "inverter, meter or battery"
 
     def __init__(self, options: ReadOptions) -> None:
         """Raises ProfileError for an option that the standard leaves no room for."""
@@ -99,11 +104,12 @@ class SunSpec:
         base = await self._walk.base(run)
         models = await self._walk.models(run, base)
         identity = await identify(run, models)
-        inputs = {model: await channels(run, model) for model in of(models, *CHANNELS)}
-        layout = build(models, inputs, identity.manufacturer, self._limits.max_registers)
+        used = tuple(of(models, *self._uses))
+        inputs = {model: await channels(run, model) for model in of(used, *CHANNELS)}
+        layout = build(used, inputs, identity.manufacturer, self._limits.max_registers)
         if not layout.recipes:
             offered = ", ".join(str(model.id) for model in models) or "none"
-            raise UnsupportedError(f"SunSpec at {base} offers no inverter, meter or battery model (found: {offered})")
+            raise UnsupportedError(f"SunSpec at {base} offers no {self._wants} model (found: {offered})")
         if (models, identity) != (self.models, self.identity):
             self.models, self.identity = models, identity
             log.info(
@@ -116,6 +122,26 @@ class SunSpec:
                 nodes=sorted(node.value for node in layout.nodes),
             )
         return _Known(layout, self._limits, run.started)
+
+
+class SunSpecMeter(SunSpec):
+    """The meter of a SunSpec device, which may measure anything: its readings belong to no node yet."""
+
+    _uses = frozenset(METERS)
+    _wants = "meter"
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.METER
+
+    @property
+    def nodes(self) -> frozenset[NodeType]:
+        return frozenset()
+
+    async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
+        """See `SunSpec.poll`."""
+        scan = await super().poll(reader, now)
+        return replace(scan, readings=tuple(reading._replace(node=None) for reading in scan.readings))
 
 
 class _Known:

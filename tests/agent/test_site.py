@@ -1,0 +1,145 @@
+"""A configuration → links, devices and nodes; read once from devices on real sockets where values matter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import Config, ConfigError, parse
+from agent.once import read_site
+from agent.site import Site, build
+from drivers.model import Table
+from tests.faults.modbus import FaultServer
+from tests.faults.sunspec import common, device, inverter, meter, words
+
+PROFILE = """
+manufacturer = "Acme"
+models = ["One"]
+kind = "meter"
+source = "this test"
+[defaults]
+{defaults}
+[[point]]
+quantity = "active_power"
+table = "holding"
+address = 0
+type = "int16"
+"""
+
+
+def config(folder: Path, devices: list[dict[str, Any]], **tables: Any) -> Config:
+    content = {
+        "site": {"node_id": "SITE"},
+        "push": {"url": "http://127.0.0.1:9/", "token": "t", "levels": ["device"], "device_format": "snapshot"},
+        "outbox": {"path": str(folder / "outbox.sqlite3")},
+        "drivers": {"profile_dirs": [str(folder)]},
+        "device": devices,
+        **tables,
+    }
+    return parse(content, {}, "config.toml")
+
+
+def site(folder: Path, devices: list[dict[str, Any]], **tables: Any) -> Site:
+    return build(config(folder, devices, **tables), "config.toml")
+
+
+def load(node_id: str, **keys: Any) -> dict[str, Any]:
+    return {"node_id": node_id, "type": "variable_power_load", "driver": "acme", "host": "127.0.0.1"} | keys
+
+
+@pytest.mark.parametrize(
+    ("defaults", "keys", "address"),
+    [
+        ("", {}, "127.0.0.1:502 unit 1"),
+        ("unit_id = 71\nport = 1502", {}, "127.0.0.1:1502 unit 71"),
+        ("unit_id = 71\nport = 1502", {"unit_id": 0, "port": 502}, "127.0.0.1:502 unit 0"),
+    ],
+)
+def test_unit_and_port_are_those_of_the_family_unless_configured(
+    tmp_path: Path, defaults: str, keys: dict[str, int], address: str
+) -> None:
+    (tmp_path / "acme.toml").write_text(PROFILE.format(defaults=defaults))
+    assert [device.address for device in site(tmp_path, [load("a", **keys)]).devices] == [address]
+
+
+async def test_the_family_s_unit_is_the_one_that_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "acme.toml").write_text(PROFILE.format(defaults="unit_id = 71"))
+    async with FaultServer({(71, Table.HOLDING): {0: 5}}) as server:
+        found = config(tmp_path, [load("a", port=server.port)])
+        result = await read_site(found, build(found, "config.toml"))
+    assert not result.failed
+    assert {seen.unit_id for seen in server.requests} == {71}
+
+
+async def test_a_sunspec_meter_can_stand_for_a_solar_feeder_and_for_a_load(tmp_path: Path) -> None:
+    registers = device(
+        common(), inverter(W=999, W_SF=0), meter(W=-1234, W_SF=0, TotWhExp=words("I", 7), TotWhImp=[0, 0], TotWh_SF=0)
+    )
+    async with FaultServer({(unit, Table.HOLDING): registers for unit in (1, 2)}) as server:
+        base = {"driver": "sunspec-meter", "host": "127.0.0.1", "port": server.port}
+        found = config(
+            tmp_path,
+            [
+                {**base, "node_id": "roof", "type": "solar"},
+                {**base, "node_id": "pump", "type": "heat_pump", "unit_id": 2},
+            ],
+        )
+        result = await read_site(found, build(found, "config.toml"))
+    nodes = json.loads(result.bodies[0])["nodes"]
+    assert nodes["roof"]["solar"]["active_power_W"] == 1234
+    assert nodes["pump"]["heat_pump"]["active_power_W"] == -1234
+    assert server.max_connections == 1
+
+
+async def test_a_sunspec_device_without_a_meter_says_so(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.HOLDING): device(common(), inverter(W=999, W_SF=0))}) as server:
+        found = config(tmp_path, [load("a", driver="sunspec-meter", port=server.port)])
+        result = await read_site(found, build(found, "config.toml"))
+    (_, error) = result.failed[0]
+    assert str(error) == "SunSpec at 40000 offers no meter model (found: 1, 103)"
+
+
+def test_a_load_behind_sunspec_is_told_of_the_meter_driver(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"device\[0\]\.type: driver 'sunspec' offers .*; the meter .* 'sunspec-meter'"
+    ):
+        site(tmp_path, [load("a", driver="sunspec")])
+
+
+def test_one_endpoint_is_one_link_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "acme.toml").write_text(PROFILE.format(defaults=""))
+    (tmp_path / "slow.toml").write_text(PROFILE.format(defaults="connect_delay_s = 2.0"))
+    (tmp_path / "ttyUSB0").touch()
+    (tmp_path / "by-id").symlink_to(tmp_path / "ttyUSB0")
+    built = site(
+        tmp_path,
+        [
+            load("a", host="Meter.local"),
+            load("b", host="meter.LOCAL", unit_id=2, driver="slow"),
+            load("c", host="meter.local", port=503),
+            {**load("d"), "host": None, "connection": "one"},
+            {**load("e"), "host": None, "connection": "two", "unit_id": 2},
+        ],
+        connection={
+            "one": {"transport": "rtu", "serial_port": str(tmp_path / "ttyUSB0")},
+            "two": {"transport": "rtu", "serial_port": str(tmp_path / "by-id")},
+        },
+    )
+    names = [[device.name for device in connection.devices] for connection in built.connections]
+    assert names == [["a", "b"], ["c"], ["d", "e"]]
+
+
+def test_what_cannot_share_a_link_is_a_mistake_that_names_both(tmp_path: Path) -> None:
+    (tmp_path / "acme.toml").write_text(PROFILE.format(defaults=""))
+    with pytest.raises(ConfigError) as caught:
+        site(
+            tmp_path,
+            [load("a", host="gateway"), {**load("b"), "host": None, "connection": "other"}],
+            connection={"other": {"transport": "rtu_over_tcp", "host": "gateway", "port": 502}},
+        )
+    assert str(caught.value) == (
+        "config.toml: device[1].host: gateway:502 is one link; transport is rtu_over_tcp, but tcp for device[0]"
+    )
