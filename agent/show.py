@@ -75,6 +75,12 @@ def _number(value: float | bool | str) -> str:
     return str(value)
 
 
+_IN_PYTHON = {
+    "sunspec": ("any", "every device that offers SunSpec models"),
+    "sunspec-meter": ("meter", "the meter alone of a SunSpec device, for a node of any type"),
+}
+
+
 def print_drivers(catalogue: Catalogue) -> None:
     """Every driver by name, with what it is for."""
     table("Drivers", ("driver", "kind", "devices"), _drivers(catalogue))
@@ -88,7 +94,7 @@ def _drivers(catalogue: Catalogue) -> Iterator[tuple[str, str, str]]:
     files = profile_files(catalogue.profile_dirs)
     for name in catalogue.names():
         if name in PYTHON_DRIVERS:
-            yield name, "any", "every device that offers SunSpec models"
+            yield name, *_IN_PYTHON[name]
             continue
         try:
             profile = load(files[name])

@@ -87,7 +87,9 @@ def test_drivers_lists_shows_and_checks(tmp_path: Path) -> None:
     shown = call("drivers", "show", "eastron-sdm120")
     assert "imported_energy\tWh\tinput\t72" in shown.stdout
     wrong = tmp_path / "wrong.toml"
-    wrong.write_text('manufacturer = "x"\nmodels = []\nkind = "meter"\nsource = "s"\n[[point]]\nquantity = "watts"\n')
+    wrong.write_text(
+        'manufacturer = "x"\nmodels = ["y"]\nkind = "meter"\nsource = "s"\n[[point]]\nquantity = "watts"\n'
+    )
     checked = call("drivers", "check", wrong)
     assert checked.returncode == 78
     assert "quantity" in checked.stderr
