@@ -181,16 +181,34 @@ def simulate(
 
 @app.command()
 def receive(
-    token: Annotated[str, typer.Option(envvar="TELEMETRY_RECEIVER_TOKEN", help="The bearer token to accept.")],
-    site: Annotated[str | None, typer.Option(help="The site to which the token is bound.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="The bearer tokens to accept; all belong to one site.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="TELEMETRY_RECEIVER_TOKEN", help="The same; others can read it in `ps`.")
+    ] = None,
+    site: Annotated[str | None, typer.Option(help="The token's site; else the first that it is used for.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
+    cert: Annotated[Path | None, typer.Option(help="Serve https with this certificate chain (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    signing_secret_file: Annotated[Path | None, typer.Option(help="Ask for a signature by one of these.")] = None,
+    interval: Annotated[
+        float | None, typer.Option(help="push.interval_s, to report gaps; else learned from what arrives.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep what is accepted in this file, a JSON object a line.")] = None,
 ) -> None:
-    """A reference endpoint: checks token, site, schema and duplicates; prints what arrives."""
-    from agent import supervise
-    from agent.demo import receive as main
+    """A reference endpoint: checks token, site, signature, schema, duplicates and order; prints what arrives."""
+    from agent import log, supervise
+    from agent.receiver_command import ReceiveOptions, SetupError
+    from agent.receiver_command import receive as main
 
-    supervise.run(lambda ready: main(host, port, token, site, ready))
+    options = ReceiveOptions(host, port, site, token, token_file, signing_secret_file, interval, cert, key, save)
+    log.configure("warning", "console")
+    try:
+        supervise.run(lambda ready: main(options, ready))
+    except SetupError as error:
+        fail(str(error), 2)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The simulated site, the reference receiver and the agent, alone or together; for `demo`, `simulate`, `receive`."""
+"""The simulated site, alone or with the reference receiver and the agent; for `demo` and `simulate`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import contextlib
 import json
 import secrets
 import sys
-import threading
 import tomllib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from agent.receiver import Desk, Verdict, serve
+from agent.receiver import Desk, Verdict, serving
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,38 +54,6 @@ async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Ca
         print(device_tables(running.devices, host), flush=True)  # noqa: T201 - what the command is for
         ready()
         await asyncio.Event().wait()
-
-
-async def receive(host: str, port: int, token: str, site: str | None, ready: Callable[[], None]) -> None:
-    """Run the reference endpoint until cancelled; one line per message."""
-    desk = Desk(token, site)
-
-    def report(verdict: Verdict, headers: Mapping[str, str]) -> None:
-        print(_arrival(verdict, headers), flush=True)  # noqa: T201 - what the command is for
-
-    with _serving(desk, host, port, report) as server:
-        address = f"http://{host}:{server.server_address[1]}/"
-        print(f"listening on {address}", flush=True)  # noqa: T201
-        ready()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            print(_totals(desk), flush=True)  # noqa: T201
-
-
-@contextlib.contextmanager
-def _serving(
-    desk: Desk, host: str, port: int, report: Callable[[Verdict, Mapping[str, str]], None]
-) -> Iterator[ThreadingHTTPServer]:
-    server = serve(desk, host, port, report)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _arrival(verdict: Verdict, headers: Mapping[str, str]) -> str:
@@ -160,7 +126,7 @@ class Demo:
         site = Site(seed=self.seed, speed=self.speed, start_s=9 * 3600.0)
         with TemporaryDirectory(prefix="telemetry-demo-") as scratch:
             async with SimulatedSite(site, "127.0.0.1", 0) as running:
-                with _serving(self.desk, "127.0.0.1", 0, self._arrived) as server:
+                with serving(self.desk, "127.0.0.1", 0, self._arrived) as server:
                     port = server.server_address[1]
                     yield self._config(device_tables(running.devices, "127.0.0.1"), port, scratch), Path(scratch)
 

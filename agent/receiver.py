@@ -1,132 +1,150 @@
-"""The reference endpoint: what an integrator's server has to do, in the smallest form that is right.
+"""The reference endpoint over HTTP(S): what an integrator's server has to do, in the smallest form that is right.
 
-`Desk` judges one POST at a time: token, site binding, duplicates by id, JSON, schema, order. It knows no sockets;
-`serve` puts it behind a real HTTP server.
+`Desk` judges, `serve` puts it behind a real server. For how to write one's own see docs/writing-an-endpoint.md.
 """
 
 from __future__ import annotations
 
-import gzip
-import hmac
+import contextlib
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
-MAX_BODY = 1 << 20
-_REMEMBERED_IDS = 10_000
+from agent import __version__
+from agent.receiver_desk import MAX_BODY, Desk, Verdict
+
+__all__ = ["MAX_BODY", "Desk", "Verdict", "serve", "serving", "tls_context"]
+
+Report = Callable[[Verdict, Mapping[str, str]], None]
+"""Called for each POST with its verdict and its headers (by lower-case name), one at a time."""
+
+# A sender keeps its connection alive between two pushes; half a request for a minute is an attack or a dead link.
+_IDLE_S = 600.0
+_REQUEST_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of one POST: the status it is answered with, and what is to be said about it."""
-
-    status: int
-    problems: tuple[str, ...] = ()
-    message: dict[str, Any] | None = None
-    duplicate: bool = False
-    late: bool = False
-    """Older than a message already received: the backlog after an outage."""
+def tls_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    """TLS >= 1.2 with a certificate chain and its key, both PEM. Raises OSError (ssl.SSLError is one)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert_file, key_file)
+    return context
 
 
-@dataclass(slots=True)
-class Desk:
-    """Judges messages. `token` belongs to one site: a message of another site is refused."""
+@contextlib.contextmanager
+def serving(
+    desk: Desk, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None
+) -> Iterator[ThreadingHTTPServer]:
+    """A server that runs in a thread of its own until the block ends."""
+    server = serve(desk, host, port, report, tls)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
-    token: str
-    site: str | None = None
-    counts: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "duplicate": 0, "refused": 0, "late": 0})
-    _seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    _newest: dict[str, int] = field(default_factory=dict)
+
+def serve(desk: Desk, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None) -> ThreadingHTTPServer:
+    """A bound server; run its `serve_forever` in a thread."""
+    return _Server((host, port), desk, report, tls)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], desk: Desk, report: Report, tls: ssl.SSLContext | None) -> None:
+        super().__init__(address, _Handler)
+        self._desk = desk
+        self._report = report
+        self._lock = threading.Lock()
+        self.tls = tls
 
     def judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
-        """The verdict on one POST; `headers` by lower-case name."""
-        verdict = self._judge(headers, body)
-        if verdict.status >= 300:
-            self.counts["refused"] += 1
-        elif verdict.duplicate:
-            self.counts["duplicate"] += 1
-        else:
-            self.counts["accepted"] += 1
-            self.counts["late"] += verdict.late
+        with self._lock:
+            verdict = self._desk.judge(headers, body)
+            self._report(verdict, headers)
         return verdict
 
-    def _judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
-        if not hmac.compare_digest(headers.get("authorization", "").encode(), f"Bearer {self.token}".encode()):
-            return Verdict(401, ("wrong or missing bearer token",))
-        if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return Verdict(415, (f"Content-Type is {headers.get('content-type')!r}, not application/json",))
-        identity = headers.get("webhook-id", "")
-        if not identity or headers.get("idempotency-key") != f'"{identity}"':
-            return Verdict(400, ("Idempotency-Key and webhook-id must carry the same id",))
-        try:
-            if headers.get("content-encoding") == "gzip":
-                body = gzip.decompress(body)
-            message = json.loads(body)
-        except (OSError, EOFError, ValueError) as error:
-            return Verdict(400, (f"not JSON: {error}",))
-        if problems := self._problems(message):
-            return Verdict(422, tuple(problems), message if isinstance(message, dict) else None)
-        if identity in self._seen:
-            return Verdict(200, message=message, duplicate=True)
-        self._seen[identity] = None
-        if len(self._seen) > _REMEMBERED_IDS:
-            self._seen.popitem(last=False)
-        stream = str(message.get("nodeId", "nodes" if "nodes" in message else ""))
-        time = int(message["time"])
-        late = time < self._newest.get(stream, time)
-        self._newest[stream] = max(time, self._newest.get(stream, time))
-        return Verdict(200, message=message, late=late)
+    def refuse(self, verdict: Verdict, headers: Mapping[str, str]) -> None:
+        """Count and report what was not even read."""
+        with self._lock:
+            self._desk.counts["refused"] += 1
+            self._report(verdict, headers)
 
-    def _problems(self, message: Any) -> list[str]:
-        from agent.schema import problems
-
-        found = problems(message)
-        if not found and self.site is not None and message["siteNodeId"] != self.site:
-            found = [f"siteNodeId is {message['siteNodeId']!r}, but the token is bound to {self.site!r}"]
-        return found
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exception()
+        if not isinstance(error, OSError):  # connections break; that is the sender's to notice
+            super().handle_error(request, client_address)
 
 
-def serve(
-    desk: Desk, host: str, port: int, report: Callable[[Verdict, Mapping[str, str]], None]
-) -> ThreadingHTTPServer:
-    """A bound server; run its `serve_forever` in a thread. `report` is called for each POST, one at a time."""
-    from threading import Lock
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = f"telemetry-agent/{__version__}"
+    sys_version = ""
+    timeout = _IDLE_S
+    server: _Server
 
-    lock = Lock()
+    def setup(self) -> None:
+        # Here and not around the listening socket: a slow handshake holds up nobody else.
+        if self.server.tls is not None:
+            self.request.settimeout(_REQUEST_S)
+            self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+        super().setup()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 600
+    def finish(self) -> None:
+        super().finish()
+        if self.server.tls is not None:
+            self.request.close()  # the server knows only the socket below it
 
-        def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length", "0") or 0)
-            if length > MAX_BODY:
-                self.close_connection = True
-                self._answer(Verdict(413, (f"{length} bytes are more than {MAX_BODY}",)))
-                return
-            body = self.rfile.read(length)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            with lock:
-                verdict = desk.judge(headers, body)
-                report(verdict, headers)
-            self._answer(verdict)
+    def do_POST(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        if (refused := _unreadable(headers)) is not None:
+            self.close_connection = True
+            self.server.refuse(refused, headers)
+            self._answer(refused)
+            return
+        self.connection.settimeout(_REQUEST_S)
+        length = int(headers["content-length"])
+        body = self.rfile.read(length)
+        self.connection.settimeout(_IDLE_S)
+        if len(body) == length:  # else the sender went away in the middle, and will come again
+            self._answer(self.server.judge(headers, body))
 
-        def _answer(self, verdict: Verdict) -> None:
-            reply = json.dumps({"problems": verdict.problems} if verdict.problems else {"status": "ok"}).encode()
-            self.send_response(verdict.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
+    def do_GET(self) -> None:
+        """Somebody looks with a browser."""
+        self._answer(Verdict(405, ("POST telemetry here",)))
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-            """`report` says what there is to say."""
+    def _answer(self, verdict: Verdict) -> None:
+        fine = {"status": "duplicate" if verdict.duplicate else "ok"}
+        reply = json.dumps({"problems": verdict.problems} if verdict.problems else fine).encode()
+        self.send_response(verdict.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(reply)))
+        if verdict.status == 401:
+            self.send_header("WWW-Authenticate", "Bearer")
+        if verdict.status == 405:
+            self.send_header("Allow", "POST")
+        self.end_headers()
+        self.wfile.write(reply)
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        block_on_close = False
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """`report` says what there is to say."""
 
-    return Server((host, port), Handler)
+
+def _unreadable(headers: Mapping[str, str]) -> Verdict | None:
+    """The verdict on a body that is not worth reading."""
+    length = headers.get("content-length", "")
+    if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
+        return Verdict(411, ("Content-Length is missing",))
+    if int(length) > MAX_BODY:
+        return Verdict(413, (f"{length} bytes are more than {MAX_BODY}",))
+    return None

@@ -1,0 +1,89 @@
+"""Order and gaps in what one site or node sends. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+_MAX_HOLES = 1000
+_MAX_STEPS = 100
+_SURE_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Between two messages that arrived more than an interval apart; times in Unix seconds, both exclusive."""
+
+    after: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message stands among those before it."""
+
+    late: bool = False
+    """Older than the newest: the backlog after an outage."""
+    missing: int = 0
+    """Messages that should have come between the newest before and this one."""
+    surplus: bool = False
+    """Nothing was missing at its time: another message had it already, under another id."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """The times of one stream of messages. `interval_s` is given, or learned as the commonest step."""
+
+    interval_s: float | None = None
+    oldest: int | None = None
+    newest: int | None = None
+    holes: list[Hole] = field(default_factory=list)
+    _last: int | None = None
+    _steps: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def missing(self) -> int:
+        """Messages that have not come, as far as is known now."""
+        return sum(map(self._missing_in, self.holes))
+
+    def arrived(self, time: int) -> Place:
+        """Take note of a message of `time`, in Unix seconds."""
+        self._learn(time)
+        if self.oldest is None or self.newest is None:
+            self.oldest = self.newest = time
+            return Place()
+        if time > self.newest:
+            missing = self._leave(self.newest, time)
+            self.newest = time
+            return Place(missing=missing)
+        if time < self.oldest:
+            self._leave(time, self.oldest)
+            self.oldest = time
+            return Place(late=True)
+        return Place(late=time < self.newest, surplus=not self._fill(time))
+
+    def _learn(self, time: int) -> None:
+        step = abs(time - self._last) if self._last is not None else 0
+        if step and (step in self._steps or len(self._steps) < _MAX_STEPS):
+            self._steps[step] += 1
+        self._last = time
+
+    def _leave(self, after: int, before: int) -> int:
+        hole = Hole(after, before)
+        # While the interval is a guess from few steps, it may turn out to be shorter.
+        if self._missing_in(hole) or (self.interval_s is None and self._steps.total() < _SURE_STEPS):
+            self.holes = [*self.holes[1 - _MAX_HOLES :], hole]
+        return self._missing_in(hole)
+
+    def _fill(self, time: int) -> bool:
+        for hole in self.holes:
+            if hole.after < time < hole.before:
+                self.holes.remove(hole)
+                self._leave(hole.after, time)
+                self._leave(time, hole.before)
+                return True
+        return False
+
+    def _missing_in(self, hole: Hole) -> int:
+        interval = self.interval_s or min(self._steps, key=lambda step: (-self._steps[step], step), default=0)
+        return max(0, round((hole.before - hole.after) / interval) - 1) if interval else 0
