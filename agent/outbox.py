@@ -2,15 +2,16 @@
 
 Invariants:
 
-1. What `put` returned an id for is on the disk, synced, and stays until `ack`, `park` or a drop by bound.
-2. One message has one id and one body for ever; both, its attempts and its next try survive restarts.
-3. A record is in exactly one state: waiting or parked (dead letter).
+1. What `put` returned an id for is on the disk, synced, and stays until `ack` or a drop by bound.
+2. One message has one id and, from its first attempt on, one body for ever; both, its attempts and its next try survive
+   restarts.
+3. A record is in exactly one state: undated (it waits for the clock), waiting, or parked (dead letter).
 4. Every record that leaves unacknowledged is counted with its reason in `drops`, and logged.
 5. What was acknowledged is not handed out again; after a power cut, perhaps what was acknowledged since the last `put`.
 6. A checksum guards every body: nothing is handed out that was not put in.
 7. No state of the disk stops the queue. Full: the reserve is given back and the oldest make room. Unwritable: changes
    wait in memory (bounded; 1 is suspended and said aloud), what can be read is handed out, and everything is written
-   down when the disk is back. Damaged, or written by a later version: set aside with a date, and what can be saved of
+   down when the disk is back. Damaged, or written by a later version: set aside with a date, and what can be read of
    it is taken over. An older schema is migrated.
 """
 
@@ -29,7 +30,7 @@ import structlog
 
 from agent.outbox_open import open_or_begin
 from agent.outbox_record import Counts, Record, Unsaved
-from agent.outbox_store import DamagedRecordError, Store, code, means_damage
+from agent.outbox_store import DamagedRecordError, Reserve, Store, code, means_damage
 
 __all__ = ["Counts", "Outbox", "Record"]
 
@@ -40,9 +41,7 @@ T = TypeVar("T")
 MAX_DEAD_LETTERS = 1000
 MEMORY_BYTES = 4 * 1024 * 1024
 # No next try lies further ahead than this: where one does, the clock has stepped back.
-MAX_WAIT_S = 2 * 3600.0
-# A message with an earlier date was stored before the clock was set; its age is unknown (2020-01-01).
-_CLOCK_SET = 1_577_836_800
+MAX_WAIT_S = 3700.0
 _DROPPED_AT_ONCE = 16
 # The file is as good as it was; it only takes nothing now.
 _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
@@ -65,10 +64,12 @@ class Outbox:
         self._now = now
         self._lock = threading.RLock()
         self._store: Store | None = None
+        self._reserve = Reserve(path)
         self._unsaved = Unsaved()
         self._last_seq = 0
         self._live_from = 0
         self._in_memory_since: float | None = None
+        self._reserve_given = False
         self.drops: Counter[str] = Counter()
 
     @classmethod
@@ -76,6 +77,7 @@ class Outbox:
         """Open or begin the queue at `path`. Never refuses to start."""
         outbox = cls(path, max_age_s, max_size_mb, now)
         outbox._attach()
+        outbox._reserve.keep()
         outbox._live_from = outbox._last_seq + 1
         return outbox
 
@@ -84,14 +86,18 @@ class Outbox:
         """The disk does not take what is put here."""
         return self._in_memory_since is not None
 
-    def put(self, bodies: Sequence[bytes]) -> tuple[str, ...]:
-        """Store messages, newest last; durable on return. From now on they alone are `live`."""
+    def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> tuple[str, ...]:
+        """Store messages, newest last; durable on return. From now on they alone are `live`.
+
+        With a `boot` they are undated: measured at this monotonic second of it, while nobody knew the time.
+        """
         with self._lock:
             if self._store is None or self._store.read_only:
                 self._attach()
-            self._expire()
+            if boot is None:
+                self._expire()
             self._live_from = self._next_seq()
-            records = [self._new(body) for body in bodies]
+            records = [self._new(body, boot, mono) for body in bodies]
             for record in records:
                 self._unsaved.add(record)
             self._save(durable=True)
@@ -123,20 +129,30 @@ class Outbox:
             self._unsaved.remove(record.seq)
             self._save()
 
-    def update(self, record: Record) -> None:
-        """Keep attempts, refusals, next try and `parked` of a record that is still here."""
+    def undated(self, after: int = 0, limit: int = 64) -> list[Record]:
+        """What waits for the clock, oldest first, beginning after this seq."""
         with self._lock:
-            self._unsaved.change(record)
+            here = [r for r in self._unsaved.records if r.boot is not None and r.parked is None and r.seq > after]
+            stored = self._read(lambda store: store.undated(after, limit)) or []
+            return sorted([r for r in stored if r.seq not in self._unsaved] + here, key=_by_seq)[:limit]
+
+    def update(self, *records: Record) -> None:
+        """Keep these records, still here, as they are now."""
+        with self._lock:
+            for record in records:
+                self._unsaved.change(record)
             self._save()
-            if record.parked is not None and self.counts().parked > MAX_DEAD_LETTERS:
-                self._drop(self._read(lambda store: store.oldest_parked(_DROPPED_AT_ONCE)) or [], "dead_letters")
+            if any(record.parked is not None for record in records):
+                while (over := self.counts().parked - MAX_DEAD_LETTERS) > 0:
+                    victims = [record.seq for record in self.parked()[: max(over, _DROPPED_AT_ONCE)]]
+                    self._drop(victims, "dead_letters")
 
     def parked(self) -> list[Record]:
         """The dead letters, oldest first."""
         with self._lock:
             here = [record for record in self._unsaved.records if record.parked is not None]
             stored = self._read(lambda store: [r for r in store.parked() if r.seq not in self._unsaved]) or []
-            return sorted(stored + here, key=lambda record: record.seq)
+            return sorted(stored + here, key=_by_seq)
 
     def counts(self) -> Counts:
         with self._lock:
@@ -161,9 +177,9 @@ class Outbox:
     def _next_seq(self) -> int:
         return max(self._last_seq + 1, int(self._now() * 1e6))
 
-    def _new(self, body: bytes) -> Record:
+    def _new(self, body: bytes, boot: str | None, mono: float) -> Record:
         self._last_seq = self._next_seq()
-        return Record(self._last_seq, f"msg_{uuid.uuid4().hex}", body, self._now())
+        return Record(self._last_seq, new_id(), body, self._now(), boot=boot, mono=mono)
 
     def _waiting(
         self, first: int, before: int, limit: int | None, wanted: Callable[[Record], bool] = lambda _: True
@@ -177,8 +193,8 @@ class Outbox:
                         break
             return found
 
-        here = [r for r in self._unsaved.records if first <= r.seq < before and r.parked is None and wanted(r)]
-        return sorted((self._read(stored) or []) + here, key=lambda record: record.seq)[:limit]
+        here = [r for r in self._unsaved.records if first <= r.seq < before and _is_sendable(r) and wanted(r)]
+        return sorted((self._read(stored) or []) + here, key=_by_seq)[:limit]
 
     def _read(self, read: Callable[[Store], T]) -> T | None:
         """Ask the disk; None when it does not answer. Damaged records are dropped, a damaged file is replaced."""
@@ -206,7 +222,7 @@ class Outbox:
                     break
             else:
                 self._unsaved.clear()
-                self._recovered(self._store)
+                self._recovered()
                 return
         self._count(self._unsaved.shed(MEMORY_BYTES), "memory")
 
@@ -214,14 +230,15 @@ class Outbox:
         """Whether old records could be dropped, so that writing may be tried again."""
         if code(error) != sqlite3.SQLITE_FULL:
             return False
-        store.give_reserve()
+        self._reserve_given |= self._reserve.give()
         try:
             return self._drop_oldest(store)
         except (sqlite3.Error, OSError):
             return False
 
     def _drop_oldest(self, store: Store) -> bool:
-        victims = Unsaved(gone={seq for seq in store.oldest(_DROPPED_AT_ONCE) if seq not in self._unsaved})
+        oldest = store.oldest_parked(_DROPPED_AT_ONCE) or [seq for seq, _, _ in store.oldest(_DROPPED_AT_ONCE)]
+        victims = Unsaved(gone={seq for seq in oldest if seq not in self._unsaved})
         if not victims:
             return False
         store.apply(victims, durable=False)
@@ -233,9 +250,14 @@ class Outbox:
             pass
 
     def _expire(self) -> None:
-        limit = int((self._now() - self._max_age_s) * 1e6)
-        old = self._read(lambda store: store.between(_CLOCK_SET * 1_000_000, limit)) or []
-        self._drop([seq for seq in old if seq not in self._unsaved], "age")
+        # Looks at the oldest only, so that it costs the same whatever waits.
+        limit = self._now() - self._max_age_s
+        for _ in range(_DROPPED_AT_ONCE):
+            oldest = self._read(lambda store: store.oldest(_DROPPED_AT_ONCE)) or []
+            old = [seq for seq, created, dated in oldest if dated and created < limit and seq not in self._unsaved]
+            self._drop(old, "age")
+            if len(old) < _DROPPED_AT_ONCE:
+                break
 
     def _drop(self, seqs: Iterable[int], reason: str) -> None:
         dropped = list(seqs)
@@ -250,13 +272,13 @@ class Outbox:
             self.drops[reason] += count
             log.warning("message_dropped", count=count, reason=_WORDS[reason])
 
-    def _attach(self) -> None:
+    def _attach(self, damage: str | None = None) -> None:
         """Open the file, if need be a new one, if need be read-only, if need be none."""
         if self._store is not None:
             self._store.close()
             self._store = None
         try:
-            self._store = open_or_begin(self._path, self._max_size_mb)
+            self._store = self._open(damage)
         except (sqlite3.Error, OSError) as error:
             self._say_in_memory(error)
             try:
@@ -265,14 +287,23 @@ class Outbox:
                 return
         self._last_seq = max(self._last_seq, self._read(lambda store: store.last_seq()) or 0)
 
+    def _open(self, damage: str | None) -> Store:
+        try:
+            return open_or_begin(self._path, self._max_size_mb, damage)
+        except (sqlite3.Error, OSError):
+            if not self._reserve.give():
+                raise
+            self._reserve_given = True
+            return open_or_begin(self._path, self._max_size_mb, damage)
+
     def _mended(self, error: Exception) -> bool:
         """The disk does not do what it should: whether a new file takes the place of a damaged one."""
         if self._store is not None and code(error) not in _PASSING:
             self._store.close()
             self._store = None
         if means_damage(error):
-            self._attach()
-            return self._store is not None
+            self._attach(str(error))
+            return self._store is not None and not self._store.read_only
         self._say_in_memory(error)
         return False
 
@@ -284,11 +315,25 @@ class Outbox:
             "outbox_in_memory", path=str(self._path), reason=str(error), at_risk="what is measured until it can write"
         )
 
-    def _recovered(self, store: Store) -> None:
+    def _recovered(self) -> None:
+        if self._reserve_given:
+            self._reserve_given = not self._reserve.keep()
         if self._in_memory_since is not None:
-            store.keep_reserve()
             log.info("outbox_recovered", after_s=round(time.monotonic() - self._in_memory_since, 1))
             self._in_memory_since = None
+
+
+def new_id() -> str:
+    """An id for a message; 122 random bits."""
+    return f"msg_{uuid.uuid4().hex}"
+
+
+def _by_seq(record: Record) -> int:
+    return record.seq
+
+
+def _is_sendable(record: Record) -> bool:
+    return record.parked is None and record.boot is None
 
 
 def _is_due(record: Record, now: float) -> bool:

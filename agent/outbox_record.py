@@ -18,6 +18,10 @@ class Record:
     refusals: int = 0
     next_try: float = 0.0
     parked: str | None = None
+    boot: str | None = None
+    """The boot in which it was measured, while its `time` is not known; it waits for the clock."""
+    mono: float = 0.0
+    """The monotonic second of that boot which it describes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,10 @@ class Unsaved:
             self.changed[record.seq] = record
 
     def remove(self, seq: int) -> None:
-        if self.added.pop(seq, None) is None:
-            self.changed.pop(seq, None)
-            self.gone.add(seq)
+        self.added.pop(seq, None)
+        self.changed.pop(seq, None)
+        # Even of what was only added here: a commit that failed may still have reached the disk.
+        self.gone.add(seq)
 
     def clear(self) -> None:
         self.added.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
@@ -24,15 +25,22 @@ CREATE TABLE message (
     refusals INTEGER NOT NULL,
     next_try REAL NOT NULL,
     parked TEXT,
-    crc INTEGER NOT NULL,
+    boot TEXT,
+    mono REAL,
+    crc INTEGER,
     body BLOB NOT NULL
 )
 """
-_COLUMNS = "seq, id, created, attempts, refusals, next_try, parked, crc, body"
-_INSERT = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_UPDATE = "UPDATE message SET attempts = ?, refusals = ?, next_try = ?, parked = ? WHERE seq = ?"
-_RESERVE_BYTES = 512 * 1024
+_FIELDS = ("seq", "id", "created", "attempts", "refusals", "next_try", "parked", "boot", "mono", "crc", "body")
+_COLUMNS = ", ".join(_FIELDS)
+# Replaces: a commit that failed may still have reached the disk.
+_INSERT = f"INSERT OR REPLACE INTO message ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))})"  # noqa: S608 - our own
+_UPDATE = (
+    f"UPDATE message SET {', '.join(f'{name} = ?{place}' for place, name in enumerate(_FIELDS, 1))} WHERE seq = ?1"  # noqa: S608
+)
+RESERVE_BYTES = 512 * 1024
 _BUSY_TIMEOUT_S = 5.0
+_CACHE_KIB = 512
 
 
 class UnusableFileError(sqlite3.DatabaseError):
@@ -50,31 +58,34 @@ class DamagedRecordError(sqlite3.DatabaseError):
 class Store:
     """One open file."""
 
-    def __init__(self, db: sqlite3.Connection, path: Path, max_pages: int) -> None:
+    def __init__(self, db: sqlite3.Connection, max_pages: int) -> None:
         """`max_pages` is 0 for a file that can only be read."""
         self._db = db
         self.read_only = max_pages == 0
-        self._reserve = path.with_name(path.name + ".reserve")
         self._max_pages = max_pages
         self._durable = True
         self._seen_version = 0
-        self._counts = Counts(0, 0)
-        self.counts()
+        self._counts: Counts | None = None
+        db.execute(f"SELECT {_COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - does it fit?
 
     @classmethod
     def open(cls, path: Path, max_size_mb: int) -> Store:
-        """Open, check, migrate or begin the file at `path`."""
-        db = sqlite3.connect(path, check_same_thread=False, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        """Open, check, migrate or begin the file at `path`. A file that was closed well is not read as a whole."""
+        wal = path.with_name(path.name + "-wal")
+        closed_well = not (wal.exists() and wal.stat().st_size)
+        db = _connect(str(path))
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA wal_autocheckpoint = 64")
-            db.execute(f"PRAGMA journal_size_limit = {_RESERVE_BYTES}")
-            _require_sound(db)
+            db.execute(f"PRAGMA journal_size_limit = {RESERVE_BYTES}")
+            db.execute("BEGIN IMMEDIATE")  # shows whether the disk takes writes
+            db.execute("ROLLBACK")
+            if not closed_well:
+                _require_sound(db)
             _migrate(db)
-            store = cls(db, path, max_size_mb * 1024 * 1024 // _pragma(db, "page_size"))
+            store = cls(db, max_size_mb * 1024 * 1024 // _pragma(db, "page_size"))
             db.execute(f"PRAGMA max_page_count = {store._max_pages}")
-            store.keep_reserve()
         except BaseException as error:
             db.close()
             if code(error) == sqlite3.SQLITE_ERROR:  # our statements do not fit what the file holds
@@ -85,12 +96,10 @@ class Store:
     @classmethod
     def open_read_only(cls, path: Path) -> Store:
         """What can still be read of a file on a disk that takes no writes."""
-        uri = f"file:{quote(str(path))}?mode=ro"
-        db = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        db = _connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")  # the WAL's index in memory, for want of a file
-            _require_sound(db)
-            return cls(db, path, 0)
+            return cls(db, 0)
         except BaseException:
             db.close()
             raise
@@ -107,20 +116,17 @@ class Store:
         with self._transaction():
             before = self.tally(changes.seqs)
             self._db.executemany("DELETE FROM message WHERE seq = ?", ((seq,) for seq in changes.gone))
-            self._db.executemany(
-                _UPDATE,
-                ((r.attempts, r.refusals, r.next_try, r.parked, r.seq) for r in changes.changed.values()),
-            )
+            self._db.executemany(_UPDATE, map(_row, changes.changed.values()))
             self._db.executemany(_INSERT, map(_row, changes.added.values()))
             after = self.tally(changes.seqs)
-        self._counts = Counts(
-            self._counts.waiting + after.waiting - before.waiting, self._counts.parked + after.parked - before.parked
-        )
+        if self._counts is not None:
+            waiting, parked = self._counts.waiting, self._counts.parked
+            self._counts = Counts(waiting + after.waiting - before.waiting, parked + after.parked - before.parked)
 
     def counts(self) -> Counts:
-        """Counted once, and again only when another process has written."""
+        """Counted when first asked for, and again only when another process has written."""
         version = _pragma(self._db, "data_version")
-        if version != self._seen_version:
+        if self._counts is None or version != self._seen_version:
             row = self._db.execute("SELECT count(*), count(parked) FROM message").fetchone()
             self._counts = Counts(row[0] - row[1], row[1])
             self._seen_version = version
@@ -142,38 +148,31 @@ class Store:
         return next(self._records("WHERE seq = ?", seq), None)
 
     def waiting(self, first: int, before: int) -> Iterator[Record]:
-        """What waits with first <= seq < before, oldest first, as a stream; write nothing while it is open."""
-        return self._records("WHERE parked IS NULL AND seq >= ? AND seq < ? ORDER BY seq", first, before)
+        """What can be sent of first <= seq < before, oldest first, as a stream; write nothing while it is open."""
+        return self._records(
+            "WHERE parked IS NULL AND boot IS NULL AND seq >= ? AND seq < ? ORDER BY seq", first, before
+        )
 
     def parked(self) -> Iterator[Record]:
         return self._records("WHERE parked IS NOT NULL ORDER BY seq")
 
-    def between(self, first: int, before: int) -> list[int]:
-        """All records, parked or not, with first <= seq < before."""
-        return self._seqs("WHERE seq >= ? AND seq < ?", first, before)
+    def undated(self, after: int, limit: int) -> list[Record]:
+        """What was measured before the clock was set, oldest first, beginning after this seq."""
+        clause = "WHERE boot IS NOT NULL AND parked IS NULL AND seq > ? ORDER BY seq LIMIT ?"
+        return list(self._records(clause, after, limit))
 
-    def oldest(self, limit: int) -> list[int]:
-        """What goes first when room is needed: dead letters, then the oldest."""
-        if self.counts().parked:
-            return self.oldest_parked(limit)
-        return self._seqs("ORDER BY seq LIMIT ?", limit)
+    def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
+        """Seq, date (Unix seconds) and whether that date is right, of the oldest records, parked or not."""
+        rows = self._db.execute("SELECT seq, created, boot IS NULL FROM message ORDER BY seq LIMIT ?", (limit,))
+        return [(seq, created, bool(dated)) for seq, created, dated in rows]
 
     def oldest_parked(self, limit: int) -> list[int]:
-        return self._seqs("WHERE parked IS NOT NULL ORDER BY seq LIMIT ?", limit)
+        rows = self._db.execute("SELECT seq FROM message WHERE parked IS NOT NULL ORDER BY seq LIMIT ?", (limit,))
+        return [seq for (seq,) in rows]
 
     def over_bound(self) -> bool:
         """The configured size was made smaller than what the file holds."""
         return _pragma(self._db, "page_count") - _pragma(self._db, "freelist_count") > self._max_pages
-
-    def keep_reserve(self) -> None:
-        """Room on the disk that is given back when the disk is full, so that deleting can be written down."""
-        with contextlib.suppress(OSError), self._reserve.open("ab") as file:
-            if file.tell() < _RESERVE_BYTES:
-                os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
-
-    def give_reserve(self) -> None:
-        with contextlib.suppress(OSError):
-            self._reserve.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -187,14 +186,38 @@ class Store:
                     self._db.execute("ROLLBACK")
             raise
 
-    def _seqs(self, clause: str, *arguments: Any) -> list[int]:
-        rows = self._db.execute(f"SELECT seq FROM message {clause}", arguments)  # noqa: S608 - our own text
-        return [seq for (seq,) in rows]
-
     def _records(self, clause: str, *arguments: Any) -> Iterator[Record]:
         rows = self._db.execute(f"SELECT {_COLUMNS} FROM message {clause}", arguments)  # noqa: S608 - our own text
         for row in rows:
             yield record_from(row)
+
+
+class Reserve:
+    """Room on the disk that is given back when the disk is full, so that deleting can be written down."""
+
+    def __init__(self, outbox: Path) -> None:
+        self._path = outbox.with_name(outbox.name + ".reserve")
+
+    def keep(self) -> bool:
+        """Take the room, unless the disk is nearly full anyway; whether it is there."""
+        try:
+            if self._path.exists() and self._path.stat().st_size >= RESERVE_BYTES:
+                return True
+            if shutil.disk_usage(self._path.parent).free < 4 * RESERVE_BYTES:
+                return False
+            with self._path.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError:
+            return False
+        return True
+
+    def give(self) -> bool:
+        """Whether there was any."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
 
 
 def code(error: BaseException) -> int | None:
@@ -210,24 +233,36 @@ def means_damage(error: BaseException) -> bool:
 
 def record_from(row: tuple[Any, ...]) -> Record:
     """Raises DamagedRecordError when these are not the bytes that were stored."""
-    seq, identity, created, attempts, refusals, next_try, parked, crc, body = row
-    if not isinstance(body, bytes) or zlib.crc32(body, zlib.crc32(str(identity).encode())) != crc:
+    seq, identity, created, attempts, refusals, next_try, parked, boot, mono, crc, body = row
+    # The first schema had no checksum.
+    if not isinstance(body, bytes) or (crc is not None and _checksum(identity, body) != crc):
         raise DamagedRecordError(seq)
-    return Record(seq, identity, body, created, attempts, refusals, next_try, parked)
+    return Record(seq, identity, body, created, attempts, refusals, next_try, parked, boot, mono or 0.0)
 
 
 def salvage(path: Path) -> Iterator[Record]:
     """What can be read of a damaged file, from both ends; a record may come twice."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as db:
-        for order in ("ASC", "DESC"):
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(str(path))) as db:
+        with contextlib.suppress(sqlite3.Error):
+            _migrate(db)
+        for order in ("DESC", "ASC"):
             with contextlib.suppress(sqlite3.Error):
                 for row in db.execute(f"SELECT {_COLUMNS} FROM message ORDER BY seq {order}"):  # noqa: S608 - our own
                     with contextlib.suppress(sqlite3.Error):
                         yield record_from(row)
 
 
+def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    db = sqlite3.connect(name, uri=uri, check_same_thread=False, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return db
+
+
+def _checksum(identity: object, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(str(identity).encode()))
+
+
 def _row(record: Record) -> tuple[Any, ...]:
-    crc = zlib.crc32(record.body, zlib.crc32(record.id.encode()))
     return (
         record.seq,
         record.id,
@@ -236,7 +271,9 @@ def _row(record: Record) -> tuple[Any, ...]:
         record.refusals,
         record.next_try,
         record.parked,
-        crc,
+        record.boot,
+        record.mono,
+        _checksum(record.id, record.body),
         record.body,
     )
 
@@ -246,7 +283,7 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
 
 
 def _require_sound(db: sqlite3.Connection) -> None:
-    if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise UnusableFileError("the file is damaged")
 
 
@@ -257,23 +294,12 @@ def _migrate(db: sqlite3.Connection) -> None:
     if version == SCHEMA_VERSION:
         return
     db.execute("BEGIN IMMEDIATE")
-    old = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'message'").fetchone() is not None
-    if old:
-        db.execute("ALTER TABLE message RENAME TO message_1")
-    db.execute(_SCHEMA)
-    if old:
-        _copy_1(db)
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'message'").fetchone() is None:
+        db.execute(_SCHEMA)
+    else:
+        # Nothing is copied, so that a full disk is no hindrance.
+        for column in ("boot TEXT", "mono REAL", "crc INTEGER"):
+            db.execute(f"ALTER TABLE message ADD COLUMN {column}")
+        db.execute("DROP INDEX IF EXISTS waiting")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     db.execute("COMMIT")
-
-
-def _copy_1(db: sqlite3.Connection) -> None:
-    """Schema 1 counted seq from 1 and had no checksum."""
-    last = 0
-    rows = db.execute(
-        "SELECT id, body, created, attempts, refusals, next_try, parked FROM message_1 ORDER BY message_1.seq"
-    )
-    for identity, body, created, *rest in rows:
-        last = max(last + 1, int(created * 1e6))
-        db.execute(_INSERT, _row(Record(last, identity, body, created, *rest)))
-    db.execute("DROP TABLE message_1")
