@@ -1,30 +1,37 @@
 """Polling: one task per link, one back-off per device; who asks for a round gets a future per link.
 
-- Links never wait for each other. On one link the devices that answered last are asked first, then at most one of
-  those that are down and due for a probe, so that a dead unit costs its neighbours one time-out at the most.
-- A device that is silent is asked again after `BACKOFF_FIRST_S`, doubling to `BACKOFF_MAX_S`; one answer ends it.
+- Links never wait for each other. On one link the devices that answered last are asked first, then those that are down
+  and due for a probe; the first probe that fails ends the round, so that dead units cost their neighbours one time-out.
+- A device that is silent is asked again after `BACKOFF_FIRST_S`, doubling to `BACKOFF_MAX_S`; one answer ends it. When
+  every device of a link was down, the first answer is a probe for the others as well: the link is back.
+- A device that answers, but takes longer than its `patience_s`, goes on beside the others: on the link they take turns,
+  request by request. After `LIMIT_S` it counts as silent.
 - A round asked for while one is running starts when that one ends; rounds never pile up.
+- A loss is told once, and not at all within `FLAP_S` of the last return: a sleeping inverter is no news all night.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 
 from agent.clock import Clock
-from agent.node import Node
+from agent.node import Node, readings_of
 from drivers.base import Driver, Reader
-from drivers.errors import DriverError, LinkError
+from drivers.errors import DriverError, LinkError, SilentError
 from drivers.model import Scan
 
 log = structlog.get_logger(__name__)
 
 BACKOFF_FIRST_S = 2.0
 BACKOFF_MAX_S = 300.0
+LIMIT_S = 60.0
+FLAP_S = 300.0
 
 
 class Closable(Protocol):
@@ -33,7 +40,7 @@ class Closable(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Device:
     """One device of the site: how to read it, which nodes it feeds, and how it has been doing."""
 
@@ -43,6 +50,8 @@ class Device:
     reader: Reader
     nodes: tuple[Node, ...]
     address: str
+    patience_s: float = 3.0
+    """How long its neighbours on the link wait for a whole poll; longer than one silence takes."""
     health: Health = field(default_factory=lambda: Health())
 
 
@@ -60,6 +69,12 @@ class Health:
     partial: str | None = None
     """What the last poll could not read, if it answered at all."""
     last_answer: float | None = None
+    back_since: float | None = None
+    """When the last failures in a row ended."""
+    told: bool = False
+    """Whether the present failures were told to the operator."""
+    slow: bool = False
+    """Its last poll outlasted the patience of its neighbours."""
     polls: int = 0
     failed_polls: int = 0
 
@@ -74,6 +89,8 @@ class Health:
 
     def answered(self, now: float) -> None:
         self.polls += 1
+        if self.failures:
+            self.back_since = now
         self.failures = 0
         self.error = None
         self.since = None
@@ -122,11 +139,15 @@ class _Line:
     """One link: asks its devices in turn."""
 
     def __init__(self, connection: Connection, clock: Clock, sink: Sink) -> None:
-        self._devices = connection.devices
+        self.devices = connection.devices
         self._clock = clock
         self._sink = sink
         self._waiting: list[asyncio.Future[None]] = []
         self._wanted = asyncio.Event()
+        self._asking: dict[asyncio.Task[None], Device] = {}
+        """The walk of this round, and those of slow devices that go on beside it."""
+        self._walk: asyncio.Task[None] | None = None
+        self._patient_until = 0.0
 
     def request(self) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -135,54 +156,106 @@ class _Line:
         return future
 
     async def run(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            waiting, self._waiting = self._waiting, []
-            await self._round()
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                waiting, self._waiting = self._waiting, []
+                await self._round(group)
+                if self._asking:
+                    group.create_task(self._answer_later(waiting, list(self._asking)))
+                else:
+                    _answer(waiting)
 
-    async def _round(self) -> None:
+    async def _answer_later(self, waiting: Iterable[asyncio.Future[None]], walks: Iterable[asyncio.Task[None]]) -> None:
+        await asyncio.wait(walks)
+        _answer(waiting)
+
+    async def _round(self, group: asyncio.TaskGroup) -> None:
+        """Ask every device that is well, then those that are due for a probe."""
+        free = [device for device in self.devices if device not in self._asking.values()]
+        well = sorted((device for device in free if not device.health.failures), key=lambda device: device.health.slow)
+        down = {device: None for device in free if device.health.failures}
         now = self._clock.monotonic()
-        healthy = [device for device in self._devices if not device.health.failures]
-        down = [device for device in self._devices if device.health.failures]
-        due = sorted((device for device in down if device.health.due <= now), key=lambda device: device.health.due)[:1]
-        asked = healthy + due
+        due = sorted((device for device in down if device.health.due <= now), key=lambda device: device.health.due)
+        order = deque((*well, *due))
+        shortest_s = min((device.patience_s for device in free), default=0.0)
+        while order:
+            walk = self._walk = group.create_task(self._ask_all(order, down, dark=not well))
+            await self._patiently(walk, shortest_s)
+        self._walk = None
         for device in down:
-            if device not in due:
-                self._sink.missed(device, device.health.error or LinkError("not asked"), now)
-        for position, device in enumerate(asked):
-            if isinstance(error := await self._poll(device), LinkError):
-                # The others stand behind the same closed door: no further attempt makes sense in this round.
-                for other in asked[position + 1 :]:
-                    self._failed(other, error)
-                return
+            self._sink.missed(device, device.health.error or LinkError("not asked"), now)
+
+    async def _patiently(self, walk: asyncio.Task[None], step_s: float) -> None:
+        """Until `walk` has ended, or has been longer with one device than that is given; looks every `step_s`."""
+        loop = asyncio.get_running_loop()
+        self._patient_until = loop.time() + step_s  # until it has begun
+        while not walk.done() and (left_s := self._patient_until - loop.time()) > 0:
+            await asyncio.wait({walk}, timeout=min(left_s, step_s))
+        if not walk.done():
+            self._asking[walk].health.slow = True
+
+    async def _ask_all(self, order: deque[Device], down: dict[Device, None], *, dark: bool) -> None:
+        """Ask the devices in `order`, up to the one that outlasts its patience; `down` loses those that were asked.
+
+        `dark` says that no device of the link has been answering.
+        """
+        loop = asyncio.get_running_loop()
+        walk = cast("asyncio.Task[None]", asyncio.current_task())
+        try:
+            while order and self._walk is walk:
+                device = self._asking[walk] = order.popleft()
+                probe = device in down
+                down.pop(device, None)
+                device.health.slow = False
+                self._patient_until = loop.time() + device.patience_s
+                error = await self._poll(device)
+                if self._walk is not walk:
+                    return
+                if isinstance(error, LinkError):
+                    # The others stand behind the same closed door: no further attempt makes sense in this round.
+                    while order:
+                        down.pop(other := order.popleft(), None)
+                        self._failed(other, error)
+                elif error is not None and probe:
+                    order.clear()
+                elif error is None and dark:
+                    dark = False
+                    order.extend(other for other in down if other not in order)
+        finally:
+            self._asking.pop(walk, None)
 
     async def _poll(self, device: Device) -> Exception | None:
         try:
-            scan = await device.driver.poll(device.reader, self._clock.monotonic)
-        except DriverError as error:
-            self._failed(device, error)
-            return error
-        except Exception as error:  # a defect in one driver must not stop the other devices
+            async with asyncio.timeout(LIMIT_S):
+                scan = await device.driver.poll(device.reader, self._clock.monotonic)
+        except TimeoutError:
+            error: Exception = SilentError(f"the poll was not complete within {LIMIT_S:g} s")
+        except DriverError as refusal:
+            error = refusal
+        except Exception as defect:  # a defect in one driver must not stop the other devices
             log.exception("driver_defect", device=device.name, driver=device.driver_name)
-            self._failed(device, error)
-            return error
-        self._answered(device, scan)
-        return None
+            error = defect
+        else:
+            self._answered(device, scan)
+            return None
+        self._failed(device, error)
+        return error
 
     def _failed(self, device: Device, error: Exception) -> None:
         now = self._clock.monotonic()
-        first = not device.health.failures
-        device.health.failed(error, now)
-        (log.warning if first else log.debug)(
-            "device_lost" if first else "device_still_lost",
+        health = device.health
+        news = not health.failures and (health.back_since is None or now - health.back_since >= FLAP_S)
+        health.told = health.told or news
+        health.failed(error, now)
+        sleeps = all(node.when_offline == "zero" for node in device.nodes)
+        (log.debug if not news else log.info if sleeps else log.warning)(
+            "device_lost" if health.failures == 1 else "device_still_lost",
             device=device.name,
             address=device.address,
             reason=str(error),
-            retry_in_s=round(device.health.due - now, 1),
+            retry_in_s=round(health.due - now, 1),
         )
         self._sink.missed(device, error, now)
 
@@ -190,13 +263,14 @@ class _Line:
         now = self._clock.monotonic()
         health = device.health
         if health.since is not None:
-            log.info(
+            (log.info if health.told else log.debug)(
                 "device_back", device=device.name, after_s=round(now - health.since, 1), failed_polls=health.failures
             )
+            health.told = False
         elif health.last_answer is None:
             log.info("device_found", device=device.name, address=device.address, readings=len(scan.readings))
         health.answered(now)
-        partial = "; ".join(sorted({str(error) for error in scan.errors})) or None
+        partial = "; ".join(sorted(_lacks(device, scan))) or None
         if partial != health.partial:
             if partial:
                 log.warning("device_partial", device=device.name, reason=partial)
@@ -204,6 +278,21 @@ class _Line:
                 log.info("device_complete", device=device.name)
             health.partial = partial
         self._sink.observe(device, scan)
+
+
+def _answer(futures: Iterable[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+def _lacks(device: Device, scan: Scan) -> set[str]:
+    """What a scan should have brought and did not, in words."""
+    lacks = {str(error) for error in scan.errors}
+    for node in device.nodes:
+        if next(readings_of(node, scan.readings), None) is None:
+            lacks.add(f"the device has nothing that a {node.type} node can use ({node.node_id})")
+    return lacks
 
 
 async def within(futures: Sequence[asyncio.Future[None]], clock: Clock, seconds: float) -> bool:

@@ -105,6 +105,7 @@ class _Builder:
             reader=link.unit(unit_id, timeout_s=settings.timeout_s, request_gap_s=settings.request_gap_s),
             nodes=nodes,
             address=f"{address} unit {unit_id}",
+            patience_s=settings.connect_delay_s + 3 * settings.timeout_s,
         )
 
     def _mistake(self, index: int, key: str, rule: str) -> None:

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import struct
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
 import structlog
 
 from agent.node import Node
@@ -15,7 +18,9 @@ from drivers.base import Catalogue, ReadOptions
 from drivers.bus import Link
 from drivers.errors import SilentError
 from drivers.model import Kind, NodeType, Scan, Table
-from tests.faults.modbus import FaultServer, registers_from
+from drivers.profile import BUILT_IN
+from tests.faults import sunspec
+from tests.faults.modbus import Faults, FaultServer, registers_from
 
 
 class SteppedClock:
@@ -54,11 +59,17 @@ def registers() -> dict[int, int]:
     return words
 
 
-def device(link: Link, unit_id: int) -> Device:
+TEN_REQUESTS = 'manufacturer = "Acme"\nmodels = ["Ten"]\nkind = "meter"\nsource = "this test"\n' + "".join(
+    f'[[point]]\nquantity = "active_power"\ntable = "input"\naddress = {100 * number}\ntype = "int16"\nbarrier = true\n'
+    for number in range(10)
+)
+
+
+def device(link: Link, unit_id: int, driver_name: str = "eastron-sdm120", profiles: Path = BUILT_IN) -> Device:
     name = f"u{unit_id}"
-    driver = Catalogue().create("eastron-sdm120", ReadOptions())
+    driver = Catalogue((profiles,)).create(driver_name, ReadOptions())
     node = Node(name, NodeType.VARIABLE_POWER_LOAD, Kind.METER)
-    return Device(name, "eastron-sdm120", driver, link.unit(unit_id), (node,), "test")
+    return Device(name, driver_name, driver, link.unit(unit_id), (node,), "test")
 
 
 @contextlib.asynccontextmanager
@@ -126,6 +137,114 @@ async def test_links_do_not_wait_for_each_other() -> None:
 class RealClock(SteppedClock):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+async def test_a_slow_device_does_not_hold_up_its_neighbours(tmp_path: Path) -> None:
+    """Each answer of unit 2 is in time, but it has ten to give; the others wait for two of them at the most."""
+    (tmp_path / "ten.toml").write_text(TEN_REQUESTS)
+    notes = Notes()
+    tables = {(unit, Table.INPUT): registers() for unit in (1, 3)}
+    async with FaultServer({**tables, (2, Table.INPUT): registers_from(0, [0] * 1000)}) as server:
+        server.unit_faults[2] = Faults(latency_s=0.05)
+        link = Link(server.link(timeout_s=0.5))
+        slow = device(link, 2, "ten", tmp_path)
+        slow.patience_s = 0.08
+        async with polling({link: [device(link, 1), slow, device(link, 3)]}, SteppedClock(), notes) as poller:
+            await asyncio.gather(*poller.request())
+            assert notes.observed == ["u1", "u3", "u2"]
+            before_third = [seen.unit_id for seen in server.requests].index(3)
+            assert sum(seen.unit_id == 2 for seen in server.requests[:before_third]) <= 3
+            # Known to be slow, it is asked last; a round asked for meanwhile is for the others.
+            asked = len(server.requests)
+            first = poller.request()
+            await server.wait(lambda: sum(seen.unit_id == 2 for seen in server.requests[asked:]) == 3)
+            await asyncio.gather(*first, *poller.request())
+    assert notes.observed[3:] == ["u1", "u3", "u1", "u3", "u2"]
+    assert sum(seen.unit_id == 2 for seen in server.requests) == 20
+    assert not notes.missing
+
+
+async def test_a_poll_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.poll.LIMIT_S", 0.25)
+    (tmp_path / "ten.toml").write_text(TEN_REQUESTS)
+    notes = Notes()
+    async with FaultServer({(2, Table.INPUT): registers_from(0, [0] * 1000)}) as server:
+        server.faults.latency_s = 0.1
+        link = Link(server.link())
+        slow = device(link, 2, "ten", tmp_path)
+        async with polling({link: [slow]}, SteppedClock(), notes) as poller:
+            await asyncio.gather(*poller.request())
+            assert notes.missing == ["u2"]
+            assert str(slow.health.error) == "the poll was not complete within 0.25 s"
+
+
+async def test_when_a_link_comes_back_all_its_devices_do() -> None:
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(unit, Table.INPUT): registers() for unit in (1, 2, 3)}) as server:
+        link = Link(server.link(timeout_s=0.1))
+        async with polling({link: [device(link, unit) for unit in (1, 2, 3)]}, clock, notes) as poller:
+            server.faults.silent = True
+            for _ in range(8):
+                await asyncio.gather(*poller.request())
+                clock.now += 3
+            server.heal()
+            asked = len(server.requests)
+            clock.now += BACKOFF_FIRST_S
+            while not notes.observed:
+                await asyncio.gather(*poller.request())
+                clock.now += 3
+            assert sorted(notes.observed) == ["u1", "u2", "u3"]
+    assert sorted(seen.unit_id for seen in server.requests[asked:]) == [1, 1, 2, 2, 3, 3]
+
+
+async def test_an_inverter_that_sleeps_is_no_news_all_night_and_is_found_at_sunrise() -> None:
+    clock, notes = SteppedClock(), Notes()
+    with structlog.testing.capture_logs() as events:
+        async with FaultServer({(1, Table.INPUT): registers()}) as server:
+            await server.refuse()
+            link = Link(server.link(timeout_s=0.1))
+            inverter = device(link, 1)
+            inverter.nodes = (replace(inverter.nodes[0], when_offline="zero"),)
+            async with polling({link: [inverter]}, clock, notes) as poller:
+                for _ in range(8 * 60):
+                    await asyncio.gather(*poller.request())
+                    clock.now += 60
+                await server.listen()
+                sunrise = clock.now
+                while not notes.observed:
+                    await asyncio.gather(*poller.request())
+                    clock.now += 10
+                assert clock.now - sunrise <= BACKOFF_MAX_S + 10
+                for _ in range(5):  # the first light comes and goes
+                    await server.refuse()
+                    await asyncio.gather(*poller.request())
+                    await server.listen()
+                    clock.now += BACKOFF_FIRST_S
+                    await asyncio.gather(*poller.request())
+    told = [event for event in events if event["log_level"] != "debug"]
+    assert [(event["event"], event["log_level"]) for event in told] == [
+        ("device_lost", "info"),
+        ("device_back", "info"),
+    ]
+
+
+async def test_a_node_for_which_the_device_has_nothing_is_told() -> None:
+    clock, notes = SteppedClock(), Notes()
+    with structlog.testing.capture_logs() as events:
+        async with FaultServer(
+            {(1, Table.HOLDING): sunspec.device(sunspec.common(), sunspec.meter(W=5, W_SF=0))}
+        ) as server:
+            link = Link(server.link())
+            nodes = tuple(
+                Node(type_.value, type_, Kind.HYBRID, of_hybrid=True) for type_ in (NodeType.GRID, NodeType.SOLAR)
+            )
+            driver = Catalogue().create("sunspec", ReadOptions())
+            async with polling(
+                {link: [Device("d", "sunspec", driver, link.unit(1), nodes, "test")]}, clock, notes
+            ) as poller:
+                await asyncio.gather(*poller.request())
+    (partial,) = [event for event in events if event["event"] == "device_partial"]
+    assert partial["reason"] == "the device has nothing that a solar node can use (solar)"
 
 
 def test_the_back_off_doubles_to_its_bound_and_one_answer_ends_it() -> None:
