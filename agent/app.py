@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from agent import __version__
 from agent.aggregate import Summary
-from agent.clock import Clock
-from agent.config import Config
+from agent.clock import Clock, sleep_unless
+from agent.config import Config, ConfigError
 from agent.energy_store import EnergyStore
 from agent.outbox import Outbox
 from agent.payload import PayloadOptions, bodies
-from agent.poll import Device, Poller, within
+from agent.poll import STUCK_S, Device, Poller, within
+from agent.pulse import Pulse
 from agent.push import Sender
 from agent.site import Site
 from agent.ticks import Tick, first_tick, next_tick, phase_s
@@ -39,48 +39,104 @@ class App:
         environ: Mapping[str, str],
         on_summary: Callable[[Summary], None] | None = None,
     ) -> None:
-        self._config = config
+        self.config = config
+        self.site = site
+        self.pulse = Pulse(clock)
         self._clock = clock
+        self._environ = environ
         self._on_summary = on_summary
-        self._phase = phase_s(config.push.align, config.site.node_id, config.push.interval_s)
         self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
         self._totals = Totals(site.nodes, totals_settings(config), self._store)
-        self._payload = payload_options(config)
-        self.poller = Poller(site.connections, clock, self)
-        outbox = Outbox.open(
-            config.outbox.path, max_age_s=config.outbox.max_age_s, max_size_mb=config.outbox.max_size_mb, now=clock.time
-        )
-        self._outbox = outbox
-        self.sender = Sender(
-            config.push,
-            outbox,
-            backlog_rate_per_s=config.outbox.backlog_rate_per_s,
-            clock=clock,
-            environ=environ,
-            user_agent=USER_AGENT,
-        )
+        self.poller = Poller(site.connections, clock, self, self.pulse)
+        self._outbox = self._open_outbox(config)
+        self.sender = self._sender(config)
+        self._changed = asyncio.Event()
+        self._delivery = asyncio.Lock()
+        """Held while a message is handed to the sender, and while another sender takes its place."""
+        self._senders: asyncio.TaskGroup | None = None
+        self._sending: asyncio.Task[None] | None = None
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Poll and push until cancelled; then stop polling, finish or keep the attempt in flight, and close."""
-        log.info("started", version=__version__, interval_s=self._config.push.interval_s, phase_s=self._phase)
-        sender = asyncio.create_task(self.sender.run(), name="push")
-        line = asyncio.gather(self.poller.run(), self._schedule(ready))
+        log.info("started", version=__version__, interval_s=self.config.push.interval_s, phase_s=self._phase)
         try:
-            both: set[asyncio.Future[Any]] = {sender, line}
-            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            async with asyncio.TaskGroup() as self._senders:
+                self._start_sender()
+                try:
+                    async with asyncio.TaskGroup() as line:
+                        line.create_task(self.poller.run())
+                        line.create_task(self._schedule(ready))
+                finally:
+                    await self._stop_sender()
         finally:
-            line.cancel()
-            await asyncio.gather(line, return_exceptions=True)
-            await self.sender.stop(_GRACE_S)
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
-            await self.sender.close()
             await asyncio.to_thread(self._totals.save)
             self._store.close()
             self._outbox.close()
             log.info("stopped")
+
+    async def reload(self, config: Config, site: Site) -> None:
+        """Go on with another configuration; `site` was built beside the running one. Raises ConfigError.
+
+        Devices and links that are the same objects go on undisturbed. The queue is the same, whoever sends from it.
+        """
+        before = self.config
+        if config.outbox.path != before.outbox.path:
+            raise ConfigError([f"outbox.path: moves with a restart only (is {str(before.outbox.path)!r})"])
+        self.config = config
+        self.site = site
+        self._totals.reconfigure(site.nodes, totals_settings(config))
+        await self.poller.replace(site.connections)
+        self.poller.request()
+        if (config.push, config.outbox) != (before.push, before.outbox):
+            await self._replace_sender(reopen=config.outbox != before.outbox)
+        self._changed.set()
+
+    async def waiting(self) -> int:
+        """Messages in the queue."""
+        async with self._delivery:
+            return await asyncio.to_thread(self._outbox.waiting)
+
+    @property
+    def _phase(self) -> int:
+        return phase_s(self.config.push.align, self.config.site.node_id, self.config.push.interval_s)
+
+    def _open_outbox(self, config: Config) -> Outbox:
+        limits = config.outbox
+        return Outbox.open(
+            limits.path, max_age_s=limits.max_age_s, max_size_mb=limits.max_size_mb, now=self._clock.time
+        )
+
+    def _sender(self, config: Config) -> Sender:
+        return Sender(
+            config.push,
+            self._outbox,
+            backlog_rate_per_s=config.outbox.backlog_rate_per_s,
+            clock=self._clock,
+            environ=self._environ,
+            user_agent=USER_AGENT,
+        )
+
+    def _start_sender(self) -> None:
+        if self._senders is not None:
+            self._sending = self._senders.create_task(self.sender.run(), name="push")
+
+    async def _stop_sender(self) -> None:
+        await self.sender.stop(_GRACE_S)
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+        await self.sender.close()
+
+    async def _replace_sender(self, *, reopen: bool) -> None:
+        async with self._delivery:
+            await self._stop_sender()
+            if reopen:
+                self._outbox.close()
+                self._outbox = await asyncio.to_thread(self._open_outbox, self.config)
+            stats = self.sender.stats
+            self.sender = self._sender(self.config)
+            self.sender.stats = stats
+            self._start_sender()
 
     # poll.Sink
     def observe(self, device: Device, scan: Scan) -> None:
@@ -92,44 +148,61 @@ class App:
     async def _schedule(self, ready: Callable[[], None]) -> None:
         self.poller.request()
         ready()
-        tick = first_tick(self._clock.monotonic(), self._clock.time(), self._config.push.interval_s, self._phase)
+        tick = first_tick(self._clock.monotonic(), self._clock.time(), *self._rhythm)
+        rhythm = self._rhythm
+        pushed: Tick | None = None
         async with asyncio.TaskGroup() as group:
             while True:
-                await self._poll_until(tick)
-                group.create_task(self._push(tick, self.poller.request()))
-                tick = next_tick(
-                    tick,
-                    self._clock.monotonic(),
-                    self._clock.time(),
-                    self._config.push.interval_s,
-                    self._phase,
-                )
+                if await self._poll_until(tick):
+                    group.create_task(self._push(tick, self.poller.request()))
+                    pushed = tick
+                    tick = next_tick(tick, self._clock.monotonic(), self._clock.time(), *self._rhythm)
+                elif self._rhythm != rhythm:
+                    rhythm = self._rhythm
+                    tick = first_tick(self._clock.monotonic(), self._clock.time(), *rhythm)
+                    if pushed is not None and tick.time <= pushed.time:
+                        tick = next_tick(tick, self._clock.monotonic(), self._clock.time(), *rhythm)
 
-    async def _poll_until(self, tick: Tick) -> None:
-        """Ask for the rounds between two pushes; the one of the tick itself is left to the caller."""
-        interval = self._config.poll.interval_s
-        at = max(self._clock.monotonic(), tick.at - self._config.push.interval_s) + interval
+    @property
+    def _rhythm(self) -> tuple[int, int]:
+        """Interval and phase of the pushes."""
+        return self.config.push.interval_s, self._phase
+
+    async def _poll_until(self, tick: Tick) -> bool:
+        """Ask for the rounds between two pushes; the one of the tick itself is left to the caller.
+
+        False when the configuration changed before.
+        """
+        interval = self.config.poll.interval_s
+        at = max(self._clock.monotonic(), tick.at - self.config.push.interval_s) + interval
         while at < tick.at - interval / 2:
-            await self._until(at)
+            if not await self._until(at):
+                return False
             self.poller.request()
             at += interval
-        await self._until(tick.at)
+        return await self._until(tick.at)
 
-    async def _until(self, at: float) -> None:
+    async def _until(self, at: float) -> bool:
+        """Whether the moment came before a changed configuration."""
         while (remaining := at - self._clock.monotonic()) > 0:
-            await self._clock.sleep(remaining)
+            if await sleep_unless(self._clock, remaining, self._changed):
+                self._changed.clear()
+                return False
+        return True
 
     async def _push(self, tick: Tick, answers: list[asyncio.Future[None]]) -> None:
         """Close the interval as soon as every device has answered, at the deadline at the latest."""
-        deadline = tick.at + self._config.push.effective_deadline_s
+        deadline = tick.at + self.config.push.effective_deadline_s
         if not await within(answers, self._clock, deadline - self._clock.monotonic()):
             log.debug("deadline_reached", tick=tick.time)
         summary = self._totals.close(tick.at, tick.time)
-        try:
-            await self.sender.submit(bodies(summary, self._payload))
-        except Exception:  # a disk that refuses one interval must not end the next ones
-            log.exception("interval_not_stored", tick=tick.time)
-        await asyncio.to_thread(self._totals.save)
+        with self.pulse.busy("storing the interval", STUCK_S):
+            try:
+                async with self._delivery:
+                    await self.sender.submit(bodies(summary, payload_options(self.config)))
+            except Exception:  # a disk that refuses one interval must not end the next ones
+                log.exception("interval_not_stored", tick=tick.time)
+            await asyncio.to_thread(self._totals.save)
         if self._on_summary is not None:
             self._on_summary(summary)
 

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 something failed, 2 usage, 78 configuration (EX_CONFIG, w
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import typer
 from agent import __version__
 
 if TYPE_CHECKING:
-    from agent.config import Config
+    from agent.config import Config, LogConfig
     from agent.site import Site
 
 EX_CONFIG = 78
@@ -73,14 +74,18 @@ def run(
 ) -> None:
     """The daemon, in the foreground."""
     from agent import log, supervise
-    from agent.app import App
-    from agent.clock import SystemClock
+    from agent.daemon import Daemon
 
     settings, site = _load(config)
     if log_format not in ("", "auto", "console", "json"):
         fail(f"--log-format: must be auto, console or json (found {log_format!r})", 2)
-    log.configure(settings.log.level, log_format or settings.log.format)  # type: ignore[arg-type]  # just checked
-    supervise.run(lambda ready: App(settings, site, SystemClock(), os.environ).run(ready))
+
+    def set_log(table: LogConfig) -> None:
+        log.configure(table.level, log_format or table.format)  # type: ignore[arg-type]  # just checked
+
+    set_log(settings.log)
+    faulthandler.enable()  # the watchdog's SIGABRT says where it hung
+    supervise.run(Daemon(config, settings, site, os.environ, set_log).run)
 
 
 @app.command()

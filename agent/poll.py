@@ -7,6 +7,7 @@
 - A device that answers, but takes longer than its `patience_s`, goes on beside the others: on the link they take turns,
   request by request. After `LIMIT_S` it counts as silent.
 - A round asked for while one is running starts when that one ends; rounds never pile up.
+- The site can be replaced while it is polled: links and devices that are the same objects go on as they were.
 - A loss is told once, and not at all within `FLAP_S` of the last return: a sleeping inverter is no news all night.
 """
 
@@ -22,6 +23,7 @@ import structlog
 
 from agent.clock import Clock
 from agent.node import Node, readings_of
+from agent.pulse import Pulse
 from drivers.base import Driver, Reader
 from drivers.errors import DriverError, LinkError, SilentError
 from drivers.model import Scan
@@ -32,6 +34,8 @@ BACKOFF_FIRST_S = 2.0
 BACKOFF_MAX_S = 300.0
 LIMIT_S = 60.0
 FLAP_S = 300.0
+# `LIMIT_S` ends every poll; one that goes on hangs in something that cannot be cancelled.
+STUCK_S = 2 * LIMIT_S
 
 
 class Closable(Protocol):
@@ -52,6 +56,8 @@ class Device:
     address: str
     patience_s: float = 3.0
     """How long its neighbours on the link wait for a whole poll; longer than one silence takes."""
+    origin: object = None
+    """What it was made from; an equal origin on the same link is the same device."""
     health: Health = field(default_factory=lambda: Health())
 
 
@@ -117,9 +123,12 @@ class Sink(Protocol):
 class Poller:
     """Polls every connection of a site, a round each time `request` is called."""
 
-    def __init__(self, connections: Sequence[Connection], clock: Clock, sink: Sink) -> None:
-        self._lines = [_Line(connection, clock, sink) for connection in connections]
-        self._connections = connections
+    def __init__(self, connections: Sequence[Connection], clock: Clock, sink: Sink, pulse: Pulse | None = None) -> None:
+        self._clock = clock
+        self._sink = sink
+        self._pulse = pulse or Pulse(clock)
+        self._lines = [self._line(connection) for connection in connections]
+        self._group: asyncio.TaskGroup | None = None
 
     def request(self) -> list[asyncio.Future[None]]:
         """Ask for a round; a future per link is done when each of its devices has answered or failed."""
@@ -128,20 +137,45 @@ class Poller:
     async def run(self) -> None:
         """Poll until cancelled, then close every link."""
         try:
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as self._group:
                 for line in self._lines:
-                    group.create_task(line.run())
+                    line.start(self._group)
+                await asyncio.get_running_loop().create_future()
         finally:
-            await asyncio.gather(*(connection.link.close() for connection in self._connections))
+            self._group = None
+            await asyncio.gather(*(line.link.close() for line in self._lines))
+
+    async def replace(self, connections: Sequence[Connection]) -> None:
+        """Poll these from now on. A link that is still there stays open; one that is not is closed first."""
+        gone = {id(line.link): line for line in self._lines}
+        lines = []
+        for connection in connections:
+            line = gone.pop(id(connection.link), None) or self._line(connection)
+            line.devices = connection.devices
+            lines.append(line)
+        self._lines = lines
+        for line in gone.values():
+            line.devices = ()
+        await asyncio.gather(*(line.end() for line in gone.values()))
+        if self._group is not None:
+            for line in lines:
+                line.start(self._group)
+
+    def _line(self, connection: Connection) -> _Line:
+        return _Line(connection, self._clock, self._sink, self._pulse)
 
 
 class _Line:
     """One link: asks its devices in turn."""
 
-    def __init__(self, connection: Connection, clock: Clock, sink: Sink) -> None:
+    def __init__(self, connection: Connection, clock: Clock, sink: Sink, pulse: Pulse) -> None:
+        self.link = connection.link
         self.devices = connection.devices
         self._clock = clock
         self._sink = sink
+        self._pulse = pulse
+        self._task: asyncio.Task[None] | None = None
+        self._unanswered: set[asyncio.Future[None]] = set()
         self._waiting: list[asyncio.Future[None]] = []
         self._wanted = asyncio.Event()
         self._asking: dict[asyncio.Task[None], Device] = {}
@@ -149,13 +183,27 @@ class _Line:
         self._walk: asyncio.Task[None] | None = None
         self._patient_until = 0.0
 
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Begin to answer requests; nothing happens when it has begun already."""
+        self._task = self._task or group.create_task(self._run())
+
+    async def end(self) -> None:
+        """Stop for good and close the link; nobody waits for it any longer."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        _answer(tuple(self._unanswered))
+        await self.link.close()
+
     def request(self) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unanswered.add(future)
+        future.add_done_callback(self._unanswered.discard)
         self._waiting.append(future)
         self._wanted.set()
         return future
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._wanted.wait()
@@ -208,6 +256,8 @@ class _Line:
                 device = self._asking[walk] = order.popleft()
                 probe = device in down
                 down.pop(device, None)
+                if device not in self.devices:
+                    continue  # taken away by a reload
                 device.health.slow = False
                 self._patient_until = loop.time() + device.patience_s
                 error = await self._poll(device)
@@ -228,8 +278,9 @@ class _Line:
 
     async def _poll(self, device: Device) -> Exception | None:
         try:
-            async with asyncio.timeout(LIMIT_S):
-                scan = await device.driver.poll(device.reader, self._clock.monotonic)
+            with self._pulse.busy(f"poll of {device.name}", STUCK_S):
+                async with asyncio.timeout(LIMIT_S):
+                    scan = await device.driver.poll(device.reader, self._clock.monotonic)
         except TimeoutError:
             error: Exception = SilentError(f"the poll was not complete within {LIMIT_S:g} s")
         except DriverError as refusal:
@@ -244,6 +295,8 @@ class _Line:
         return error
 
     def _failed(self, device: Device, error: Exception) -> None:
+        if device not in self.devices:
+            return
         now = self._clock.monotonic()
         health = device.health
         news = not health.failures and (health.back_since is None or now - health.back_since >= FLAP_S)
@@ -260,6 +313,8 @@ class _Line:
         self._sink.missed(device, error, now)
 
     def _answered(self, device: Device, scan: Scan) -> None:
+        if device not in self.devices:
+            return
         now = self._clock.monotonic()
         health = device.health
         if health.since is not None:

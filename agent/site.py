@@ -39,9 +39,15 @@ class Site:
         return tuple(node for device in self.devices for node in device.nodes)
 
 
-def build(config: Config, origin: str) -> Site:
-    """The site that `config` describes; `origin` names the file in messages. Raises ConfigError."""
-    return _Builder(config, origin).build()
+NOTHING = Site(())
+
+
+def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
+    """The site that `config` describes; `origin` names the file in messages. Raises ConfigError.
+
+    Links and devices that did not change are those of the `running` site, with all they know.
+    """
+    return _Builder(config, origin, running).build()
 
 
 @dataclass(slots=True)
@@ -56,9 +62,10 @@ class _Line:
 
 
 class _Builder:
-    def __init__(self, config: Config, origin: str) -> None:
+    def __init__(self, config: Config, origin: str, running: Site) -> None:
         self._config = config
         self._origin = origin
+        self._running = running
         self._catalogue = Catalogue(config.drivers.profile_dirs)
         self._mistakes: list[str] = []
         self._lines: dict[tuple[object, ...], _Line] = {}
@@ -89,38 +96,53 @@ class _Builder:
         return line
 
     def _connected(self, line: _Line) -> Connection:
-        link = Link(line.settings)
-        devices = tuple(self._device(link, line.settings.address, *member) for member in line.members)
-        return Connection(link, devices)
+        link, known = self._link(line.settings)
+        return Connection(link, tuple(self._device(link, known, *member) for member in line.members))
+
+    def _link(self, settings: LinkSettings) -> tuple[Link, tuple[Device, ...]]:
+        """The link, and the devices that are polled on it already."""
+        for connection in self._running.connections:
+            if isinstance(connection.link, Link) and connection.link.settings == settings:
+                return connection.link, connection.devices
+        return Link(settings), ()
 
     def _device(
-        self, link: Link, address: str, device: DeviceConfig, driver: Driver, nodes: tuple[Node, ...]
+        self, link: Link, known: tuple[Device, ...], device: DeviceConfig, driver: Driver, nodes: tuple[Node, ...]
     ) -> Device:
+        name = " + ".join(node.node_id for node in nodes)
         unit_id = _first(device.unit_id, driver.defaults.unit_id, 1)
         settings = self._settings(device, driver)
+        # A profile is data that may have been edited; a driver in Python has none.
+        origin = (device.driver, getattr(driver, "profile", None), self._options(device), unit_id, settings)
+        for same in known:
+            if same.origin == origin and {node.node_id for node in same.nodes} & {node.node_id for node in nodes}:
+                return same if same.nodes == nodes else replace(same, name=name, nodes=nodes)
         return Device(
-            name=" + ".join(node.node_id for node in nodes),
+            name=name,
             driver_name=device.driver,
             driver=driver,
             reader=link.unit(unit_id, timeout_s=settings.timeout_s, request_gap_s=settings.request_gap_s),
             nodes=nodes,
-            address=f"{address} unit {unit_id}",
+            address=f"{link.settings.address} unit {unit_id}",
             patience_s=settings.connect_delay_s + 3 * settings.timeout_s,
+            origin=origin,
         )
 
     def _mistake(self, index: int, key: str, rule: str) -> None:
         self._mistakes.append(f"{self._origin}: device[{index}].{key}: {rule}")
 
-    def _driver(self, index: int, device: DeviceConfig) -> Driver | None:
+    def _options(self, device: DeviceConfig) -> ReadOptions:
         serial = device.connection is not None and self._config.connection[device.connection].serial
-        options = ReadOptions(
+        return ReadOptions(
             max_registers=device.max_registers,
             max_gap=device.max_gap,
             word_order=device.word_order,
             default_max_gap=_MAX_GAP_SERIAL if serial else _MAX_GAP_NETWORK,
         )
+
+    def _driver(self, index: int, device: DeviceConfig) -> Driver | None:
         try:
-            return self._catalogue.create(device.driver, options)
+            return self._catalogue.create(device.driver, self._options(device))
         except KeyError:
             guess = closest(device.driver, self._catalogue.names())
             hint = f"; did you mean {guess!r}?" if guess else "; `telemetry-agent drivers` lists them"

@@ -1,27 +1,17 @@
-"""Startup, run, ordered shutdown: signals and the service manager's notifications around any coroutine."""
+"""Startup, run, ordered shutdown: the signals around any coroutine."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 
+from agent.notify import notify
+
 log = structlog.get_logger(__name__)
-
-
-def notify(message: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Tell the service manager (sd_notify(3)); nothing happens without one."""
-    address = environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.connect("\0" + address[1:] if address.startswith("@") else address)
-        channel.sendall(message.encode())
 
 
 def run(main: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> None:

@@ -47,6 +47,15 @@ class Totals:
         self._windows = {node.node_id: Window(node) for node in nodes}
         self._days: dict[str, Day] = store.load()
 
+    def reconfigure(self, nodes: Sequence[Node], settings: TotalsSettings) -> None:
+        """Go on with these nodes; what is known of one that did not change is kept, and so is every energy."""
+        self._settings = settings
+        before = self._windows
+        self._windows = {node.node_id: before.get(node.node_id, Window(node)) for node in nodes}
+        for node in nodes:
+            if self._windows[node.node_id].node != node:
+                self._windows[node.node_id] = Window(node)
+
     def observe(self, nodes: Sequence[Node], scan: Scan, wall: float) -> None:
         """One finished poll of the device behind `nodes`; `wall` is the Unix time of `scan.finished`."""
         for node in nodes:

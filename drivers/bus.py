@@ -32,7 +32,7 @@ class Link:
     """A connection shared by the units behind it."""
 
     def __init__(self, settings: LinkSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._gap_s = max(settings.request_gap_s, settings.line_silence_s)
         self._lock = asyncio.Lock()
         self._channel: Channel | None = None
@@ -62,8 +62,8 @@ class Link:
 
         Raises a DriverError, ValueError for a read that Modbus cannot express.
         """
-        timeout_s = self._settings.timeout_s if timeout_s is None else timeout_s
-        gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self._settings.line_silence_s)
+        timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
+        gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self.settings.line_silence_s)
         async with self._lock:
             self._transaction = self._transaction % 0xFFFF + 1
             request = Request(unit_id, table, address, count, self._transaction)
@@ -99,7 +99,7 @@ class Link:
         except (ExceptionReply, LinkError):
             raise
         except BaseException:
-            if not self._settings.serial:
+            if not self.settings.serial:
                 channel.abort()
             if not channel.numbered:
                 self._late_until[request.unit_id] = sent + 2 * timeout_s
@@ -116,13 +116,13 @@ class Link:
     async def _connect(self) -> Channel:
         self._require_open()
         await self._disconnect()
-        self._channel = await connect(self._settings)
-        self._not_before = asyncio.get_running_loop().time() + self._settings.connect_delay_s
+        self._channel = await connect(self.settings)
+        self._not_before = asyncio.get_running_loop().time() + self.settings.connect_delay_s
         return self._channel
 
     def _require_open(self) -> None:
         if self._closed:
-            raise LinkError(f"{self._settings.address}: the link is closed")
+            raise LinkError(f"{self.settings.address}: the link is closed")
 
     async def _disconnect(self) -> None:
         if self._channel is not None:

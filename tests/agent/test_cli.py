@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drivers.model import Table
-from tests.agent.test_app import configuration, device, sdm630
+from tests.agent.line import configuration, device, sdm630
 from tests.faults.modbus import FaultServer
 
 

@@ -13,7 +13,8 @@ import pytest
 import structlog
 
 from agent.node import Node
-from agent.poll import BACKOFF_FIRST_S, BACKOFF_MAX_S, Connection, Device, Health, Poller, within
+from agent.poll import BACKOFF_FIRST_S, BACKOFF_MAX_S, STUCK_S, Connection, Device, Health, Poller, within
+from agent.pulse import Pulse
 from drivers.base import Catalogue, ReadOptions
 from drivers.bus import Link
 from drivers.errors import SilentError
@@ -132,6 +133,69 @@ async def test_links_do_not_wait_for_each_other() -> None:
             assert notes.observed == ["u1"]
             assert not answers[0].done()
             assert not await within(answers, RealClock(), 0.01)
+
+
+async def test_a_new_site_keeps_the_links_and_devices_that_are_still_there() -> None:
+    clock, notes = SteppedClock(), Notes()
+    served = {(unit, Table.INPUT): registers() for unit in (1, 2)}
+    async with FaultServer(served) as kept, FaultServer(served) as gone, FaultServer(served) as new:
+        silent = device(Link(kept.link()), 3)
+        silent.health.failed(SilentError("no answer"), clock.now)
+        stays, leaves, comes = Link(kept.link()), Link(gone.link()), Link(new.link())
+        first = device(stays, 1)
+        async with polling({stays: [first, silent], leaves: [device(leaves, 1)]}, clock, notes) as poller:
+            await asyncio.gather(*poller.request())
+            answers = poller.request()
+            await poller.replace(
+                [Connection(stays, (first, silent, device(stays, 2))), Connection(comes, (device(comes, 1),))]
+            )
+            await asyncio.gather(*answers)
+            assert gone.connections == 0
+            await asyncio.gather(*poller.request())
+            assert (kept.total_connections, gone.total_connections, new.total_connections) == (1, 1, 1)
+            assert {seen.unit_id for seen in kept.requests} == {1, 2}, "the silent one keeps its back-off"
+            assert {seen.unit_id for seen in new.requests} == {1}
+
+
+async def test_what_a_device_answers_after_it_was_taken_away_is_nobodys() -> None:
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(unit, Table.INPUT): registers() for unit in (1, 2)}) as server:
+        server.faults.latency_s = 0.05
+        link = Link(server.link())
+        async with polling({link: [device(link, 1)]}, clock, notes) as poller:
+            answers = poller.request()
+            await server.wait(lambda: bool(server.requests))
+            await poller.replace([Connection(link, (device(link, 2),))])
+            await asyncio.gather(*answers)
+            assert notes.observed == []
+            await asyncio.gather(*poller.request())
+            assert notes.observed == ["u2"]
+
+
+async def test_a_poll_that_hangs_is_stuck_and_one_that_fails_is_not() -> None:
+    class Hanging:
+        async def poll(self, reader: object, now: object) -> Scan:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    clock = SteppedClock()
+    pulse = Pulse(clock)
+    async with FaultServer({}) as server:
+        link, other = Link(server.link(timeout_s=0.01)), Link(server.link())
+        hanging = device(other, 1)
+        hanging.driver = Hanging()  # type: ignore[assignment]
+        connections = [Connection(link, (device(link, 2),)), Connection(other, (hanging,))]
+        poller = Poller(connections, clock, Notes(), pulse)
+        task = asyncio.create_task(poller.run())
+        try:
+            await poller.request()[0]
+            assert pulse.stuck() == []
+            clock.now += STUCK_S + 1
+            assert pulse.stuck() == ["poll of u1"]
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert pulse.stuck() == []
 
 
 class RealClock(SteppedClock):

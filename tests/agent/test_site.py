@@ -143,3 +143,31 @@ def test_what_cannot_share_a_link_is_a_mistake_that_names_both(tmp_path: Path) -
     assert str(caught.value) == (
         "config.toml: device[1].host: gateway:502 is one link; transport is rtu_over_tcp, but tcp for device[0]"
     )
+
+
+def test_what_did_not_change_is_the_same_object_in_a_site_built_beside_a_running_one(tmp_path: Path) -> None:
+    profile = tmp_path / "acme.toml"
+    profile.write_text(PROFILE.format(defaults=""))
+    devices = [load("a"), load("b", unit_id=2), load("c", host="127.0.0.2"), load("d", host="127.0.0.3")]
+    before = site(tmp_path, devices)
+    running = {device.name: device for device in before.devices}
+    links = {device.name: line.link for line in before.connections for device in line.devices}
+
+    changed = [load("a"), load("b", unit_id=2, push=False), load("c", host="127.0.0.2", unit_id=3), load("d")]
+    after = build(config(tmp_path, changed), "config.toml", before)
+    devices_after = {device.name: device for device in after.devices}
+    assert after.connections[0].link is links["a"]
+    assert devices_after["a"] is running["a"]
+    b = devices_after["b"]
+    assert b is not running["b"]
+    assert b.health is running["b"].health, "what it feeds changed, not the device"
+    assert b.driver is running["b"].driver
+    assert not b.nodes[0].push
+    assert after.connections[1].link is links["c"]
+    assert devices_after["c"].health is not running["c"].health, "another unit is another device"
+    assert devices_after["d"].driver is not running["d"].driver, "it moved to another link"
+
+    profile.write_text(PROFILE.format(defaults="max_registers = 3"))
+    edited = build(config(tmp_path, devices), "config.toml", before)
+    assert edited.connections[0].link is links["a"]
+    assert edited.devices[0].driver is not running["a"].driver, "its profile was edited"

@@ -1,0 +1,35 @@
+"""Progress, told apart from waiting: who begins work says until when it will be back.
+
+An endpoint that does not answer, a device that is silent and a full disk all end in time, as failures; that is
+progress. What is not back when it said is stuck, and then the service manager's watchdog is not fed any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from agent.clock import Clock
+
+
+class Pulse:
+    """The work in hand, each with its latest end; for one event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._due: dict[object, tuple[str, float]] = {}
+
+    @contextmanager
+    def busy(self, what: str, within_s: float) -> Iterator[None]:
+        """The block ends within `within_s` seconds, or `what` is stuck."""
+        key = object()
+        self._due[key] = what, self._clock.monotonic() + within_s
+        try:
+            yield
+        finally:
+            del self._due[key]
+
+    def stuck(self) -> list[str]:
+        """What should have ended by now."""
+        now = self._clock.monotonic()
+        return sorted({what for what, due in self._due.values() if due < now})
