@@ -1,4 +1,7 @@
-"""Function codes 1 to 4 are all that can be sent; each test with a FaultServer proves it again for what it does."""
+"""Function codes 1 to 4 and 43/14 are all that can be sent.
+
+Each test with a FaultServer proves it again for what it does, and `tests.conftest` for the whole run.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import pytest
 
 from drivers.bus_frames import Ascii, Mbap, Request, Rtu
 from drivers.model import Table
+from tests.faults import wire
 from tests.faults.modbus import FaultServer
 
 
@@ -18,6 +22,15 @@ def test_a_request_can_only_be_a_read() -> None:
     assert Mbap().encode(request)[7] == Rtu().encode(request)[1] == int(Ascii().encode(request)[3:5], 16) == 3
 
 
+def test_the_record_of_the_run_knows_a_write() -> None:
+    before = wire.seen()
+    with wire.off_the_record():
+        wire.record(bytes((6, 0, 0, 0, 1)))
+    assert wire.seen() == before
+    assert not {"5", "6", "15", "16", "22", "23", "43/13"} & wire.READS
+
+
+@pytest.mark.usefixtures("off_the_record")
 @pytest.mark.parametrize("function", [5, 6, 15, 16, 22, 23])
 async def test_a_write_on_the_wire_does_not_stay_unseen(function: int) -> None:
     server = await FaultServer({(1, Table.HOLDING): {0: 1}}).__aenter__()

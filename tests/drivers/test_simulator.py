@@ -158,6 +158,7 @@ NOT_READS = {
 }
 
 
+@pytest.mark.usefixtures("off_the_record")
 @pytest.mark.parametrize("pdu", [pytest.param(bytes.fromhex(pdu), id=name) for name, pdu in NOT_READS.items()])
 async def test_it_can_only_be_read(pdu: bytes) -> None:
     words = {0: 17}

@@ -223,6 +223,7 @@ def test_a_dump_is_served_word_by_word() -> None:
 FULL = dump_unit({table: dict.fromkeys(range(0x10000), 1) for table in (Table.INPUT, Table.COIL)})
 
 
+@pytest.mark.usefixtures("off_the_record")
 @given(st.binary(min_size=1, max_size=253))
 def test_any_request_gets_a_reply_of_a_legal_length(pdu: bytes) -> None:
     reply = FULL.answer(pdu)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 from drivers.bus import LinkSettings
+from tests.faults import wire
 from tests.faults.device import TABLES, Faults, Registers, answer, registers_from
 from tests.faults.framing import FRAMINGS, Framing, Query
 from tests.faults.pty import Pty
@@ -198,6 +199,7 @@ class FaultServer:
         queries, peer.received = self._framing.split(peer.received + data)
         for query in queries:
             address, count = int.from_bytes(query.pdu[1:3], "big"), int.from_bytes(query.pdu[3:5], "big")
+            wire.record(query.pdu)
             self.requests.append(Seen(query.unit_id, query.pdu[0], address, count))
             self._notify()
             early = asyncio.get_running_loop().time() - peer.since < self._of(query).slow_after_connect_s
