@@ -18,6 +18,7 @@ from agent import __version__
 if TYPE_CHECKING:
     from agent.config import Config, LogConfig
     from agent.site import Site
+    from drivers.base import Catalogue
 
 EX_CONFIG = 78
 
@@ -33,6 +34,7 @@ drivers_app = typer.Typer(help="Lists built-in and local drivers.", invoke_witho
 app.add_typer(drivers_app, name="drivers")
 
 ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration.")]
+ProfileDirs = Annotated[list[Path] | None, typer.Option("--profile-dir", help="A directory of local profiles.")]
 DEFAULT = Path("/etc/telemetry-agent/config.toml")
 
 
@@ -65,6 +67,12 @@ def _load(path: Path) -> tuple[Config, Site]:
         return config, build(config, str(path))
     except ConfigError as error:
         fail(str(error), EX_CONFIG)
+
+
+def _catalogue(profile_dirs: list[Path] | None) -> Catalogue:
+    from drivers.base import Catalogue
+
+    return Catalogue(tuple(profile_dirs or (Path("/etc/telemetry-agent/profiles"),)))
 
 
 @app.command()
@@ -126,17 +134,51 @@ def read(
         raise typer.Exit(1)
 
 
+@app.command()
+def scan(
+    targets: Annotated[list[str], typer.Argument(help="HOST, 192.168.1.0/24, 192.168.1.20-40 or /dev/ttyUSB0.")],
+    port: Annotated[list[int] | None, typer.Option(help="Instead of 502 and 1502; several times for several.")] = None,
+    units: Annotated[str, typer.Option(help="Unit ids, such as 1-247; default: the usual ones.")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 1.0,
+    baudrate: Annotated[list[int] | None, typer.Option(help="Of a serial line, instead of the usual ones.")] = None,
+    parity: Annotated[list[str] | None, typer.Option(help="N, E or O; of a serial line.")] = None,
+    profile_dir: ProfileDirs = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Finds Modbus devices, identifies them and prints [[device]] tables to paste; Ctrl-C ends it with what it has.
+
+    It only reads. Stop the daemon first: some devices serve one client at a time.
+    """
+    from agent import commission, log, paste
+    from drivers.scan_targets import TargetError
+
+    log.configure("error")
+    profiles, mistakes = commission.profiles_of(_catalogue(profile_dir))
+    try:
+        wanted = commission.request(targets, port, units, timeout, baudrate, parity, profiles)
+    except TargetError as error:
+        fail(str(error), 2)
+    for mistake in mistakes:
+        typer.echo(f"telemetry-agent: left out: {mistake}", err=True)
+    places, complete = commission.scan(*wanted, profiles)
+    typer.echo(paste.as_json(places) if as_json else paste.device_tables(places))
+    if not complete:
+        typer.echo("telemetry-agent: interrupted; this is what had been found", err=True)
+    elif not any(place.units for place in places):
+        typer.echo("telemetry-agent: no device found", err=True)
+    if not complete or not any(place.units for place in places):
+        raise typer.Exit(1)
+
+
 @drivers_app.callback()
 def drivers(
     context: typer.Context,
-    profile_dir: Annotated[list[Path] | None, typer.Option(help="A directory of local profiles.")] = None,
+    profile_dir: ProfileDirs = None,
 ) -> None:
     """Lists built-in and local drivers."""
     from agent.show import print_drivers
-    from drivers.base import Catalogue
 
-    catalogue = Catalogue(tuple(profile_dir or (Path("/etc/telemetry-agent/profiles"),)))
-    context.obj = catalogue
+    context.obj = catalogue = _catalogue(profile_dir)
     if context.invoked_subcommand is None:
         print_drivers(catalogue)
 

@@ -1,0 +1,100 @@
+"""`scan`: from what the operator typed to what it prints."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from drivers.base import Catalogue
+from drivers.errors import ProfileError
+from drivers.identify import Identifier
+from drivers.profile import Profile, load, profile_files
+from drivers.scan import LINES, PORTS, Scanner, ScanSettings
+from drivers.scan_targets import TargetError, Targets, parse_numbers, parse_targets
+from drivers.scan_units import Place
+
+
+def profiles_of(catalogue: Catalogue) -> tuple[list[Profile], list[str]]:
+    """Every profile that can be used, and what is wrong with the others."""
+    profiles, mistakes = [], []
+    for path in profile_files(catalogue.profile_dirs).values():
+        try:
+            profiles.append(load(path))
+        except ProfileError as error:
+            mistakes.append(str(error))
+    return profiles, mistakes
+
+
+def request(
+    targets: Sequence[str],
+    ports: Sequence[int] | None,
+    units: str,
+    timeout_s: float,
+    baudrates: Sequence[int] | None,
+    parities: Sequence[str] | None,
+    profiles: Sequence[Profile],
+) -> tuple[Targets, ScanSettings]:
+    """What the options mean. Raises TargetError."""
+    for port in ports or ():
+        if not 1 <= port <= 65_535:
+            raise TargetError(f"--port: must be 1..65535 (found {port})")
+    if not 0 < timeout_s <= 60:
+        raise TargetError(f"--timeout: must be seconds up to 60 (found {timeout_s:g})")
+    settings = ScanSettings(
+        ports=tuple(ports or PORTS),
+        units=parse_numbers(units, 0, 255) if units else None,
+        likely_units=tuple(profile.unit_id for profile in profiles if profile.unit_id is not None),
+        timeout_s=timeout_s,
+        serial_timeout_s=0.3 * timeout_s,
+        lines=_lines(baudrates, parities),
+    )
+    return parse_targets(targets), settings
+
+
+def _lines(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tuple[tuple[int, str], ...]:
+    """The usual lines, or what the options name; the usual of the one for what only the other says."""
+    for parity in parities or ():
+        if parity not in ("N", "E", "O"):
+            raise TargetError(f"--parity: must be N, E or O (found {parity!r})")
+    for baudrate in baudrates or ():
+        if baudrate < 300:
+            raise TargetError(f"--baudrate: must be at least 300 (found {baudrate})")
+    if not baudrates and not parities:
+        return LINES
+    rates = baudrates or tuple(dict.fromkeys(baudrate for baudrate, _ in LINES))
+    return tuple((baudrate, parity) for baudrate in rates for parity in parities or ("N", "E"))
+
+
+def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) -> tuple[list[Place], bool]:
+    """Scan until done or Ctrl-C; what was found, and whether it was all."""
+    scanner = Scanner(settings, Identifier(profiles))
+    total = len(targets.hosts) + len(targets.serial_ports)
+    with _bar(scanner, total) if sys.stderr.isatty() else nullcontext():
+        try:
+            asyncio.run(scanner.run(targets))
+        except KeyboardInterrupt:
+            return scanner.places, False
+    return scanner.places, True
+
+
+def _bar(scanner: Scanner, total: int) -> AbstractContextManager[object]:
+    """A bar on the terminal, which looks at `scanner` itself whenever it is drawn."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
+    from rich.text import Text
+
+    class State(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            task.completed = scanner.done
+            found = sum(len(place.units) for place in scanner.places)
+            place = scanner.latest
+            now = f", asking {place.link.address} unit {place.asking}" if place else ""
+            return Text(f"{scanner.done} of {total} places, {found} units found{now}")
+
+    bar = Progress(
+        SpinnerColumn(), BarColumn(), State(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    )
+    bar.add_task("scan", total=total)
+    return bar

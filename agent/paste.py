@@ -1,0 +1,205 @@
+"""What a scan found → text for the configuration file. Pure.
+
+Every [[device]] table is accepted as it stands. What cannot be known is chosen so that nothing is counted twice until
+somebody has looked: the first meter is taken for the grid's, each further one is there but disabled.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from drivers.bus_settings import LinkSettings
+from drivers.identify import Identity, Match
+from drivers.model import Kind, NodeType
+from drivers.scan_units import FoundUnit, Place
+
+_TYPES = {
+    Kind.METER: NodeType.GRID,
+    Kind.INVERTER: NodeType.SOLAR,
+    Kind.BATTERY: NodeType.STORAGE,
+    Kind.HEAT_PUMP: NodeType.HEAT_PUMP,
+    Kind.CHARGER: NodeType.VARIABLE_POWER_LOAD,
+    Kind.RELAY: NodeType.SWITCHED_LOAD,
+}
+_NAMES = {
+    NodeType.GRID: "meter",
+    NodeType.SOLAR: "pv",
+    NodeType.STORAGE: "battery",
+    NodeType.HEAT_PUMP: "heat-pump",
+    NodeType.SWITCHED_LOAD: "relay",
+    NodeType.VARIABLE_POWER_LOAD: "charger",
+}
+
+
+class _Writer:
+    """Writes one table after the other; keeps count of the names given."""
+
+    def __init__(self, grid: FoundUnit | None) -> None:
+        self.lines: list[str] = []
+        self._grid = grid
+        """The only device that counts for the grid."""
+        self._names: Counter[str] = Counter()
+
+    def device(self, place: Place, unit: FoundUnit, match: Match) -> None:
+        self.lines.append("[[device]]")
+        if match.kind is Kind.HYBRID:
+            self._nodes(match, unit is self._grid)
+        else:
+            self._node(match, unit is self._grid)
+        self.lines.append(f"driver = {_text(match.driver)}")
+        self.lines += [*_where(place.link), f"unit_id = {unit.unit_id}", ""]
+
+    def _node(self, match: Match, of_grid: bool) -> None:
+        type_ = _TYPES[match.kind]
+        self.lines.append(f"node_id = {_text(self._name(type_))}")
+        if match.kind is Kind.METER:
+            self.lines.append(f'type = "{type_}"  # or what it measures: {", ".join(list(NodeType)[1:])}')
+            if not of_grid:
+                self.lines.append("enabled = false  # the grid is measured already: set the type, then enable it")
+            return
+        self.lines.append(f'type = "{type_}"')
+        if match.kind is Kind.INVERTER:
+            self.lines.append('when_offline = "zero"  # it sleeps at night')
+        if match.kind is Kind.RELAY:
+            self.lines.append("# nominal_power_W = 2000  # what the load draws while it is on")
+
+    def _nodes(self, match: Match, of_grid: bool) -> None:
+        wanted = [each for each in NodeType if each in match.nodes and (of_grid or each is not NodeType.GRID)]
+        if len(wanted) < len(match.nodes):
+            self.lines.append("# Its meter (grid) is left out: the grid is measured already.")
+        nodes = ", ".join(f"{each} = {_text(self._name(each))}" for each in wanted)
+        self.lines.append(f"nodes = {{ {nodes} }}")
+
+    def _name(self, type_: NodeType) -> str:
+        base = _NAMES[type_]
+        self._names[base] += 1
+        return f"{base}-{self._names[base]}"
+
+
+def _grid_unit(places: Iterable[Place]) -> FoundUnit | None:
+    """Who measures the grid: a hybrid knows which meter is its own, else it is the first meter."""
+    best = [(unit, unit.identity.matches[0]) for unit in _units(places) if unit.identity and unit.identity.matches]
+    hybrids = [unit for unit, match in best if match.kind is Kind.HYBRID and NodeType.GRID in match.nodes]
+    meters = [unit for unit, match in best if match.kind is Kind.METER]
+    return next(iter(hybrids + meters), None)
+
+
+def _units(places: Iterable[Place]) -> Iterator[FoundUnit]:
+    return (unit for place in places for unit in place.units)
+
+
+def device_tables(places: Sequence[Place]) -> str:
+    """[connection.…] and [[device]] tables of all that was identified, comments for the rest."""
+    writer = _Writer(_grid_unit(places))
+    for place in places:
+        if place.link.serial and any(unit.identity and unit.identity.matches for unit in place.units):
+            writer.lines += [*_connection(place.link), ""]
+    for place in places:
+        if place.note:
+            writer.lines += [f"# {place.link.address}: {place.note}", ""]
+        for unit in place.units:
+            writer.lines += _comments(place, unit)
+            if unit.identity and unit.identity.matches:
+                writer.device(place, unit, unit.identity.matches[0])
+            else:
+                writer.lines.append("")
+    return "\n".join(writer.lines)
+
+
+def _comments(place: Place, unit: FoundUnit) -> Iterator[str]:
+    where = f"{place.link.address} unit {unit.unit_id}"
+    if place.any_unit:
+        where += " (and every other: the device does not look at the unit id)"
+    if unit.identity is None:
+        yield f"# {where}: answers, but was not asked what it is"
+        return
+    if unit.identity.labels:
+        yield f"# {where}: calls itself {' '.join(unit.identity.labels)}"
+    if not unit.identity.matches:
+        yield f"# {where}: answers, but no profile knows it. What it says, to report it or to write a profile:"
+        yield f"#   {dump_command(place.link, unit.unit_id)}"
+        return
+    best, *others = unit.identity.matches
+    yield f"# {where}: {best.device}, recognised {best.why}"
+    for other in others:
+        yield f'# also possible: driver = "{other.driver}" ({other.device}, {other.why})'
+
+
+def _connection(link: LinkSettings) -> Iterator[str]:
+    yield f"[connection.{_connection_name(link)}]"
+    yield f'transport = "{link.transport}"'
+    yield f"serial_port = {_text(str(link.serial_port))}"
+    yield f"baudrate = {link.baudrate}"
+    yield f'parity = "{link.parity}"'
+    yield f"stop_bits = {link.stop_bits}"
+
+
+def _connection_name(link: LinkSettings) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", str(link.serial_port).removeprefix("/dev/"))
+
+
+def _where(link: LinkSettings) -> Iterator[str]:
+    if link.serial:
+        yield f"connection = {_text(_connection_name(link))}"
+        return
+    yield f"host = {_text(str(link.host))}"
+    if link.port != 502:
+        yield f"port = {link.port}"
+    if link.connect_delay_s:
+        yield f"connect_delay_s = {link.connect_delay_s:g}  # it answers only some time after the connection"
+
+
+def dump_command(link: LinkSettings, unit_id: int) -> str:
+    """The command that writes down what an unknown device says."""
+    if link.serial:
+        place = [str(link.serial_port), "--baudrate", str(link.baudrate), "--parity", link.parity]
+    else:
+        place = [str(link.host)] + (["--port", str(link.port)] if link.port != 502 else [])
+    return shlex.join(["telemetry-agent", "dump", *place, "--unit", str(unit_id)])
+
+
+def as_json(places: Sequence[Place]) -> str:
+    """The same for programs: a list of places, each with its units."""
+    return json.dumps([_place(place) for place in places], indent=1)
+
+
+def _place(place: Place) -> dict[str, object]:
+    link = place.link
+    where: dict[str, object] = (
+        {"serial_port": link.serial_port, "baudrate": link.baudrate, "parity": link.parity}
+        if link.serial
+        else {"host": link.host, "port": link.port}
+    )
+    return {
+        **where,
+        "note": place.note or None,
+        "any_unit": place.any_unit,
+        "units": [{"unit_id": unit.unit_id, **_identity(unit.identity)} for unit in place.units],
+    }
+
+
+def _identity(identity: Identity | None) -> dict[str, object]:
+    if identity is None:
+        return {"identified": None, "labels": [], "drivers": []}
+    return {
+        "identified": bool(identity.matches),
+        "labels": list(identity.labels),
+        "drivers": [
+            {
+                "driver": match.driver,
+                "kind": match.kind.value,
+                "nodes": sorted(node.value for node in match.nodes),
+                "device": match.device,
+                "recognised": match.why,
+            }
+            for match in identity.matches
+        ],
+    }
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)

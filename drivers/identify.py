@@ -1,0 +1,123 @@
+"""What is behind a unit id: asks for what tells device families apart, in as few reads as there are distinct marks.
+
+A family is recognised by the `[identify]` of its profile, or by the models that a SunSpec device offers. The mark of a
+profile wins over SunSpec, since it was written for that device; the other is kept as an alternative.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from drivers.base import Reader, ReadOptions
+from drivers.errors import DriverError, ExceptionReply, GatewayError, LinkError, SilentError
+from drivers.model import Kind, NodeType, Table
+from drivers.profile import Profile
+
+_SUNSPEC_ATTEMPTS = 3
+"""Some devices are silent at a wrong address: each attempt looks elsewhere (`drivers.sunspec_walk`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A driver that can read the device, and why we think so."""
+
+    driver: str
+    kind: Kind
+    nodes: frozenset[NodeType]
+    """For a hybrid, and for SunSpec: the node types that it fills."""
+    device: str
+    """Manufacturer and model, for people."""
+    why: str
+
+
+@dataclass(slots=True)
+class Identity:
+    """All that was found out about one unit."""
+
+    matches: list[Match] = field(default_factory=list)
+    """Best first; empty when nothing is known about the device."""
+    serial: str = ""
+    """Tells devices apart; never shown."""
+    labels: tuple[str, ...] = ()
+    """What the device calls itself (Modbus function 43/14): vendor, product, revision."""
+
+
+class Identifier:
+    """Knows the marks of all families."""
+
+    def __init__(self, profiles: Iterable[Profile]) -> None:
+        self._marks: dict[tuple[Table, int, int], list[Profile]] = defaultdict(list)
+        marked = [(profile, mark) for profile in profiles if (mark := profile.identify) is not None]
+        for profile, mark in sorted(marked, key=lambda pair: pair[1].encoding.width):
+            self._marks[mark.table, mark.address, mark.encoding.width].append(profile)
+
+    async def identify(self, reader: Reader, sunspec: bool = True) -> Identity:
+        """Raises LinkError when the link is gone; whatever else goes wrong only means "not this one"."""
+        identity = Identity()
+        for (table, address, count), profiles in self._marks.items():
+            words = await _read(reader, table, address, count)
+            if words is not None:
+                where = f"{table} {address}" + (f"-{address + count - 1}" if count > 1 else "")
+                identity.matches += [_match(profile, where) for profile in profiles if _has_mark(profile, words)]
+        identity.matches.reverse()  # wide marks were asked last, and say more
+        if sunspec:
+            await _sunspec(reader, identity)
+        return identity
+
+
+async def _read(reader: Reader, table: Table, address: int, count: int) -> Sequence[int] | None:
+    try:
+        return await reader.read(table, address, count)
+    except LinkError:
+        raise
+    except DriverError:
+        return None
+
+
+def _has_mark(profile: Profile, words: Sequence[int]) -> bool:
+    return profile.identify is not None and profile.identify.matches(words)
+
+
+def _match(profile: Profile, where: str) -> Match:
+    return Match(
+        driver=profile.name,
+        kind=profile.kind,
+        nodes=profile.nodes,
+        device=f"{profile.manufacturer} {', '.join(profile.models)}",
+        why=f"by {where}",
+    )
+
+
+async def _sunspec(reader: Reader, identity: Identity) -> None:
+    from drivers.sunspec import SunSpec
+
+    driver = SunSpec(ReadOptions())
+    for _ in range(_SUNSPEC_ATTEMPTS):
+        try:
+            await driver.poll(reader, time.monotonic)
+        except SilentError:
+            continue
+        except (LinkError, GatewayError):
+            raise
+        except (DriverError, ExceptionReply):
+            break
+        made = driver.identity
+        identity.serial = made.serial
+        identity.matches.append(
+            Match(
+                driver="sunspec",
+                kind=_kind(driver.nodes),
+                nodes=driver.nodes,
+                device=" ".join(part for part in (made.manufacturer, made.model) if part) or "SunSpec device",
+                why="by its SunSpec models " + ", ".join(str(model.id) for model in driver.models),
+            )
+        )
+        break
+
+
+def _kind(nodes: frozenset[NodeType]) -> Kind:
+    one = {NodeType.GRID: Kind.METER, NodeType.SOLAR: Kind.INVERTER, NodeType.STORAGE: Kind.BATTERY}
+    return one[next(iter(nodes))] if len(nodes) == 1 else Kind.HYBRID

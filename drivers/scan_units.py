@@ -1,0 +1,159 @@
+"""Which unit ids answer on one link.
+
+A unit is there when it answers anything, be it an exception: only 10 and 11 are the gateway saying that nobody is. Some
+devices answer as every unit id; three ids that nobody gives to a device tell them from a gateway with many units.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from drivers.bus import Link, LinkSettings
+from drivers.bus_channel import DroppedError
+from drivers.errors import BadReplyError, ExceptionReply, GatewayError, LinkError, SilentError
+from drivers.identify import Identity
+from drivers.model import Table
+
+Probe = tuple[Table, int, int]
+
+# Where a device is most likely to say anything at all: the SunSpec marker, a meter's first value, a first word.
+NETWORK_PROBES: tuple[Probe, ...] = ((Table.HOLDING, 40_000, 2), (Table.INPUT, 0, 2))
+SERIAL_PROBES: tuple[Probe, ...] = ((Table.INPUT, 0, 2), (Table.HOLDING, 0, 1))
+
+WINDOW = 10
+"""The search goes on until so many ids behind the last one found are silent: ids are mostly given one by one."""
+
+_LAST_UNIT = 247
+_STRANGE_UNITS = (199, 213, 231)
+_ENOUGH_TO_DOUBT = 4
+
+_MOST_FAILURES = 3
+_AGAIN_AFTER_S = 1.0
+
+
+@dataclass(slots=True)
+class FoundUnit:
+    """A unit that answers."""
+
+    unit_id: int
+    identity: Identity | None = None
+    """None while it was not asked."""
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """An open port or a serial line, as far as it is known; fills while the scan runs."""
+
+    link: LinkSettings
+    units: list[FoundUnit] = field(default_factory=list)
+    opened: bool = False
+    """Whether anything was there at all."""
+    any_unit: bool = False
+    """The device answers as every unit id: one device, not many."""
+    asking: int | None = None
+    """The unit that is being asked for."""
+    note: str = ""
+    """What the installer should know: why nothing was found here, what was odd."""
+
+
+class Search:
+    """Asks for one unit after the other, and puts those that answer into `place`."""
+
+    def __init__(
+        self, place: Place, link: Link, probes: Sequence[Probe], timeout_s: float, first_timeout_s: float = 0.0
+    ) -> None:
+        """`first_timeout_s` is for the first unit that is silent: how long a gateway may take to say that it is dead.
+
+        A gateway that is asked again sooner is still busy with the dead unit, and misses the next.
+        """
+        self._place = place
+        self._link = link
+        self._probes = probes
+        self._timeout_s = timeout_s
+        self._patience_s = max(timeout_s, first_timeout_s)
+        self._gone: set[int] = set()
+        """Units that a gateway says do not exist."""
+        self._failures = 0
+
+    async def run(self, units: Sequence[int], *, window: bool) -> None:
+        """Ask for `units`, with `window` also for those behind the last one found.
+
+        Raises LinkError when the port cannot be opened.
+        """
+        place = self._place
+        for probe in self._probes:
+            for unit_id in self._candidates(units, window):
+                if await self._answers(unit_id, probe):
+                    place.units.append(FoundUnit(unit_id))
+                    if len(place.units) == _ENOUGH_TO_DOUBT and window and await self._answers_to_any(probe):
+                        del place.units[1:]
+                        place.any_unit = True
+                        return
+                if place.note:
+                    return
+
+    def _candidates(self, units: Sequence[int], window: bool) -> Iterator[int]:
+        """What to ask in this pass; goes on behind what is found meanwhile."""
+        asked = self._gone | {unit.unit_id for unit in self._place.units}
+        for unit_id in units:
+            if unit_id not in asked:
+                asked.add(unit_id)
+                yield unit_id
+        while window and (ahead := self._ahead() - asked):
+            unit_id = min(ahead)
+            asked.add(unit_id)
+            yield unit_id
+
+    def _ahead(self) -> set[int]:
+        return {
+            unit_id
+            for unit in self._place.units
+            for unit_id in range(unit.unit_id + 1, min(unit.unit_id + WINDOW, _LAST_UNIT) + 1)
+        }
+
+    async def _answers_to_any(self, probe: Probe) -> bool:
+        return all([await self._answers(unit_id, probe) for unit_id in _STRANGE_UNITS])
+
+    async def _answers(self, unit_id: int, probe: Probe) -> bool:
+        started = asyncio.get_running_loop().time()
+        self._place.asking = unit_id
+        try:
+            await self._link.unit(unit_id, timeout_s=self._patience_s).read(*probe)
+        except GatewayError:
+            took_s = asyncio.get_running_loop().time() - started
+            self._patience_s = max(self._timeout_s, 1.5 * took_s + 0.2)
+            self._gone.add(unit_id)
+            self._reached()
+            return False
+        except ExceptionReply:
+            pass
+        except SilentError:
+            self._patience_s = self._timeout_s
+            self._reached()
+            return False
+        except BadReplyError as error:
+            self._failed(f"something answers, but not as Modbus does: {error}")
+            return False
+        except DroppedError:
+            self._failed("the port is open, but the device closes the connection instead of a reply")
+            return False
+        except LinkError as error:
+            if not self._place.opened:
+                raise
+            self._failed(str(error))
+            await asyncio.sleep(_AGAIN_AFTER_S)
+            return False
+        self._reached()
+        return True
+
+    def _reached(self) -> None:
+        self._place.opened = True
+        self._failures = 0
+
+    def _failed(self, why: str) -> None:
+        self._place.opened = True
+        self._failures += 1
+        if self._failures >= _MOST_FAILURES:
+            self._place.note = why

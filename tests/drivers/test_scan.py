@@ -1,0 +1,309 @@
+"""Scanning real sockets and pseudo-terminals."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from drivers.identify import Identifier
+from drivers.model import Kind, NodeType, Table
+from drivers.profile import Profile, load
+from drivers.scan import Scanner, ScanSettings
+from drivers.scan_targets import TargetError, Targets, parse_numbers, parse_targets
+from drivers.scan_units import Place
+from drivers.simulator_server import Server
+from drivers.simulator_sunspec import battery_model, inverter_model, meter_model, sunspec_unit
+from tests.faults.device import Faults
+from tests.faults.modbus import FaultServer
+
+QUICK = ScanSettings(
+    connect_timeout_s=0.5, timeout_s=0.05, gateway_timeout_s=0.1, serial_timeout_s=0.05, request_gap_s=0
+)
+MARK = 0xFC02
+
+
+def marked(folder: Path, name: str, value: object, type_: str = "uint16", extra: str = "") -> Profile:
+    path = folder / f"{name}.toml"
+    path.write_text(
+        f'manufacturer = "Acme"\nmodels = ["{name}"]\nkind = "meter"\nsource = "this test"\n'
+        '[[point]]\nquantity = "active_power"\ntable = "input"\naddress = 0\ntype = "float32"\n'
+        f'[identify]\ntable = "holding"\naddress = {MARK}\ntype = "{type_}"\nequals = [{value}]\n{extra}'
+    )
+    return load(path)
+
+
+def meter(mark: int) -> dict[Table, dict[int, int]]:
+    return {Table.INPUT: {0: 0, 1: 0}, Table.HOLDING: {MARK: mark}}
+
+
+def gateway(units: dict[int, int]) -> dict[tuple[int, Table], dict[int, int]]:
+    return {(unit, table): words for unit, mark in units.items() for table, words in meter(mark).items()}
+
+
+async def scan(settings: ScanSettings, targets: Targets, *profiles: Profile) -> list[Place]:
+    scanner = Scanner(settings, Identifier(profiles))
+    await scanner.run(targets)
+    return scanner.places
+
+
+def at(*servers: FaultServer, settings: ScanSettings = QUICK) -> ScanSettings:
+    return replace(settings, ports=tuple(server.port for server in servers))
+
+
+LOCAL = Targets(hosts=("127.0.0.1",))
+
+
+async def test_twenty_devices_behind_one_gateway_are_all_found(tmp_path: Path) -> None:
+    profile = marked(tmp_path, "acme-1", 7)
+    async with FaultServer(gateway(dict.fromkeys(range(1, 21), 7))) as server:
+        (place,) = await scan(at(server), LOCAL, profile)
+    assert [unit.unit_id for unit in place.units] == list(range(1, 21))
+    for unit in place.units:
+        assert unit.identity is not None
+        assert [match.driver for match in unit.identity.matches] == ["acme-1"]
+    assert not place.any_unit
+    assert server.functions <= {3, 4}
+
+
+async def test_a_gateway_that_answers_for_dead_units_finds_none_of_them() -> None:
+    async with FaultServer(gateway({3: 7, 12: 7})) as server:
+        for unit_id in set(range(256)) - {3, 12}:
+            server.registers[unit_id, Table.COIL] = {}
+            server.unit_faults[unit_id] = Faults(exception=11 if unit_id % 2 else 10)
+        (place,) = await scan(at(server), LOCAL)
+    assert [unit.unit_id for unit in place.units] == [3, 12]
+
+
+async def test_a_device_with_an_exception_for_everything_is_there() -> None:
+    async with FaultServer(gateway({2: 7})) as server:
+        server.unit_faults[2] = Faults(exception=4)
+        (place,) = await scan(at(server), LOCAL)
+    assert [unit.unit_id for unit in place.units] == [2]
+    assert place.units[0].identity is not None
+    assert place.units[0].identity.matches == []
+
+
+async def test_a_device_that_does_not_look_at_the_unit_id_is_found_once(tmp_path: Path) -> None:
+    async with FaultServer(gateway(dict.fromkeys(range(256), 7))) as server:
+        (place,) = await scan(at(server), LOCAL, marked(tmp_path, "acme-1", 7))
+    assert place.any_unit
+    assert [unit.unit_id for unit in place.units] == [1]
+
+
+async def test_the_units_asked_for_are_exactly_those_given() -> None:
+    async with FaultServer(gateway({40: 7, 45: 7, 50: 7})) as server:
+        (place,) = await scan(replace(at(server), units=(40, 41, 45)), LOCAL)
+    assert [unit.unit_id for unit in place.units] == [40, 45]
+    assert {seen.unit_id for seen in server.requests} == {40, 41, 45}
+
+
+async def test_profiles_are_told_apart_in_one_read(tmp_path: Path) -> None:
+    profiles = [marked(tmp_path, f"acme-{value}", value) for value in (7, 8, 9)]
+    async with FaultServer(gateway({1: 8})) as server:
+        (place,) = await scan(replace(at(server), units=(1,)), LOCAL, *profiles)
+    identity = place.units[0].identity
+    assert identity is not None
+    assert [(match.driver, match.why) for match in identity.matches] == [("acme-8", f"by holding {MARK}")]
+    assert [seen.address for seen in server.requests].count(MARK) == 1
+
+
+async def test_a_wide_mark_wins_over_a_narrow_one(tmp_path: Path) -> None:
+    narrow = marked(tmp_path, "a-narrow", 0x4142)
+    wide = marked(tmp_path, "b-wide", '"ABCD"', "string", "length = 2\n")
+    registers = {(1, Table.HOLDING): {MARK: 0x4142, MARK + 1: 0x4344}}
+    async with FaultServer(registers) as server:
+        (place,) = await scan(replace(at(server), units=(1,)), LOCAL, narrow, wide)
+    identity = place.units[0].identity
+    assert identity is not None
+    assert [match.driver for match in identity.matches] == ["b-wide", "a-narrow"]
+
+
+@pytest.mark.parametrize(
+    ("models", "kind", "nodes"),
+    [
+        ([inverter_model(1000, 5, 230)], Kind.INVERTER, {NodeType.SOLAR}),
+        ([meter_model(1000, 5, 6, 230)], Kind.METER, {NodeType.GRID}),
+        (
+            [inverter_model(1000, 5, 230), battery_model(100, 50, 9000), meter_model(1000, 5, 6, 230)],
+            Kind.HYBRID,
+            {NodeType.SOLAR, NodeType.STORAGE, NodeType.GRID},
+        ),
+    ],
+)
+async def test_sunspec_devices_say_what_they_are(models: list[list[int]], kind: Kind, nodes: set[NodeType]) -> None:
+    server = Server([sunspec_unit("x", lambda: models, 126)], "127.0.0.1")
+    await server.start()
+    (place,) = await scan(replace(QUICK, ports=(server.port,), units=(126,)), LOCAL)
+    await server.stop()
+    assert [unit.unit_id for unit in place.units] == [126]
+    identity = place.units[0].identity
+    assert identity is not None
+    assert [(match.driver, match.kind, match.nodes) for match in identity.matches] == [("sunspec", kind, nodes)]
+    assert identity.matches[0].device == "Simulated x"
+
+
+async def test_a_sunspec_device_that_answers_as_two_units_is_one() -> None:
+    models = [inverter_model(1000, 5, 230)]
+    server = Server([sunspec_unit("same", lambda: models, unit) for unit in (1, 126)], "127.0.0.1")
+    await server.start()
+    (place,) = await scan(replace(QUICK, ports=(server.port,), units=(1, 2, 126)), LOCAL)
+    await server.stop()
+    assert [unit.unit_id for unit in place.units] == [1]
+    assert place.note == "unit 126 is the same device as unit 1"
+
+
+async def test_serial_lines_are_tried_until_one_answers(tmp_path: Path) -> None:
+    async with FaultServer(gateway({4: 7}), transport="rtu") as server:
+        port = server.link().serial_port
+        assert port is not None
+        (place,) = await scan(QUICK, Targets(serial_ports=(port,)), marked(tmp_path, "acme-1", 7))
+    assert (place.link.serial_port, place.link.baudrate, place.link.parity) == (port, 9600, "N")
+    assert [unit.unit_id for unit in place.units] == [4]
+    identity = place.units[0].identity
+    assert identity is not None
+    assert [match.driver for match in identity.matches] == ["acme-1"]
+
+
+async def test_a_serial_line_without_devices_says_so_after_every_setting() -> None:
+    settings = replace(QUICK, units=(1,), lines=((9600, "N"), (2400, "N")), serial_timeout_s=0.02)
+    async with FaultServer({}, transport="rtu") as server:
+        port = server.link().serial_port
+        assert port is not None
+        (place,) = await scan(settings, Targets(serial_ports=(port,)))
+    assert place.units == []
+    assert place.note.startswith("no unit answers")
+    assert place.link.baudrate == 2400
+
+
+async def test_a_serial_port_that_is_not_there_says_why() -> None:
+    (place,) = await scan(QUICK, Targets(serial_ports=("/dev/ttyNONE",)))
+    assert "no such serial port" in place.note
+
+
+async def test_closed_ports_are_passed_over_and_those_that_are_no_modbus_named() -> None:
+    units = gateway(dict.fromkeys(range(256), 7))
+    async with FaultServer(units) as server, FaultServer(units) as closed:
+        server.faults.garbage = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+        await closed.refuse()
+        (place,) = await scan(at(closed, server), LOCAL)
+    assert place.link.port == server.port
+    assert place.units == []
+    assert place.note.startswith("something answers, but not as Modbus does")
+
+
+async def test_a_device_that_drops_its_client_ends_the_search_soon() -> None:
+    async with FaultServer(gateway(dict.fromkeys(range(256), 7))) as server:
+        server.faults.close_instead = True
+        (place,) = await scan(at(server), LOCAL)
+    assert "closes the connection instead of a reply" in place.note
+    assert len(server.requests) < 10
+
+
+async def test_a_device_that_swallows_what_comes_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.scan._SLEEPY_DELAY_S", 0.3)
+    async with FaultServer(gateway({1: 7})) as server:
+        server.faults.slow_after_connect_s = 0.2
+        (place,) = await scan(replace(at(server), units=(1,)), LOCAL)
+    assert [unit.unit_id for unit in place.units] == [1]
+    assert place.link.connect_delay_s == 0.3
+
+
+async def test_one_connection_and_one_request_at_a_time() -> None:
+    async with FaultServer(gateway({1: 7, 2: 7})) as server:
+        server.faults.latency_s = 0.005
+        server.one_client = True
+        (place,) = await scan(at(server), LOCAL)
+    assert [unit.unit_id for unit in place.units] == [1, 2]
+    assert server.max_connections == 1
+
+
+@contextmanager
+def silent_address(host: str, port: int) -> Iterator[None]:
+    """A listener whose queue is full: the kernel drops every further SYN, as a host that is not there does."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(0)
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex((host, port))
+            fillers.append(filler)
+        try:
+            yield
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+async def test_silent_addresses_are_waited_for_side_by_side() -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(FaultServer(gateway({1: 7})))
+        hosts = [f"127.0.7.{number}" for number in range(1, 31)]
+        for host in hosts:
+            stack.enter_context(silent_address(host, server.port))
+        before = asyncio.get_running_loop().time()
+        settings = replace(at(server), units=(1,), hosts_at_once=31)
+        (place,) = await scan(settings, Targets(hosts=(*hosts, "127.0.0.1")))
+        took_s = asyncio.get_running_loop().time() - before
+    assert place.link.host == "127.0.0.1"
+    assert 0.45 < took_s < 30 * 0.5 / 3, "30 time-outs of 0.5 s cost about one of them"
+
+
+async def test_a_scan_that_is_broken_off_keeps_what_it_found() -> None:
+    async with FaultServer(gateway({1: 7})) as server, FaultServer(gateway({1: 7})) as second:
+        second.faults.silent = True
+        settings = replace(at(server, second), units=(1, 2), timeout_s=60)
+        server.unit_faults[2] = Faults(exception=11)
+        scanner = Scanner(settings, Identifier([]))
+        task = asyncio.create_task(scanner.run(LOCAL))
+        await second.wait(lambda: bool(second.requests))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await second.wait(lambda: not second.connections)
+    assert [(place.link.port, len(place.units)) for place in scanner.places] == [(server.port, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("192.168.1.20", ["192.168.1.20"]),
+        ("inverter.local", ["inverter.local"]),
+        ("192.168.1.0/30", ["192.168.1.1", "192.168.1.2"]),
+        ("192.168.1.7/32", ["192.168.1.7"]),
+        ("192.168.1.9-11", ["192.168.1.9", "192.168.1.10", "192.168.1.11"]),
+        ("192.168.1.254-192.168.2.1", ["192.168.1.254", "192.168.1.255", "192.168.2.0", "192.168.2.1"]),
+        ("fe80::1", ["fe80::1"]),
+    ],
+)
+def test_targets(text: str, hosts: list[str]) -> None:
+    assert parse_targets([text]) == Targets(hosts=tuple(hosts))
+
+
+def test_serial_ports_and_hosts_stand_side_by_side_and_once() -> None:
+    targets = parse_targets(["/dev/ttyUSB0", "10.0.0.1", "10.0.0.1-2"])
+    assert targets == Targets(hosts=("10.0.0.1", "10.0.0.2"), serial_ports=("/dev/ttyUSB0",))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "192.168.1.0/99", "10.0.0.0/8", "192.168.1.20-10", "192.168.1.300", "1.2.3.4-::1", "-x", "a b"]
+)
+def test_wrong_targets_say_what_is_right(text: str) -> None:
+    with pytest.raises(TargetError, match=re.escape(f"(found {text!r})")):
+        parse_targets([text])
+
+
+def test_numbers() -> None:
+    assert parse_numbers("1,3,10-12,3", 0, 255) == (1, 3, 10, 11, 12)
+    for text in ("", "x", "5-1", "256", "1,,2", "-1"):
+        with pytest.raises(TargetError, match=r"must be numbers 0\.\.255"):
+            parse_numbers(text, 0, 255)
