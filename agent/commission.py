@@ -45,7 +45,7 @@ def request(
     settings = ScanSettings(
         ports=tuple(ports or PORTS),
         units=parse_numbers(units, 0, 255) if units else None,
-        likely_units=tuple(profile.unit_id for profile in profiles if profile.unit_id is not None),
+        likely_units=tuple(unit for profile in profiles if (unit := profile.link.unit_id) is not None),
         timeout_s=timeout_s,
         serial_timeout_s=0.3 * timeout_s,
         lines=_lines(baudrates, parities),

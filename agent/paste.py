@@ -100,9 +100,9 @@ def device_tables(places: Sequence[Place]) -> str:
             writer.lines += [*_connection(place.link), ""]
     for place in places:
         if place.note:
-            writer.lines += [f"# {place.link.address}: {place.note}", ""]
+            writer.lines += [_printable(f"# {place.link.address}: {place.note}"), ""]
         for unit in place.units:
-            writer.lines += _comments(place, unit)
+            writer.lines += map(_printable, _comments(place, unit))
             if unit.identity and unit.identity.matches:
                 writer.device(place, unit, unit.identity.matches[0])
             else:
@@ -147,8 +147,7 @@ def _where(link: LinkSettings) -> Iterator[str]:
         yield f"connection = {_text(_connection_name(link))}"
         return
     yield f"host = {_text(str(link.host))}"
-    if link.port != 502:
-        yield f"port = {link.port}"
+    yield f"port = {link.port}"
     if link.connect_delay_s:
         yield f"connect_delay_s = {link.connect_delay_s:g}  # it answers only some time after the connection"
 
@@ -203,3 +202,8 @@ def _identity(identity: Identity | None) -> dict[str, object]:
 
 def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _printable(line: str) -> str:
+    """What a device says of itself must stay in its comment, and off the controls of the terminal."""
+    return "".join(character if character.isprintable() else " " for character in line)

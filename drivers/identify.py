@@ -104,12 +104,12 @@ async def _sunspec(reader: Reader, identity: Identity) -> None:
             raise
         except (DriverError, ExceptionReply):
             break
-        made = driver.identity
+        made, kind = driver.identity, _kind(driver.nodes)
         identity.serial = made.serial
         identity.matches.append(
             Match(
-                driver="sunspec",
-                kind=_kind(driver.nodes),
+                driver="sunspec-meter" if kind is Kind.METER else "sunspec",
+                kind=kind,
                 nodes=driver.nodes,
                 device=" ".join(part for part in (made.manufacturer, made.model) if part) or "SunSpec device",
                 why="by its SunSpec models " + ", ".join(str(model.id) for model in driver.models),

@@ -126,18 +126,21 @@ async def test_a_wide_mark_wins_over_a_narrow_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("models", "kind", "nodes"),
+    ("models", "kind", "driver", "nodes"),
     [
-        ([inverter_model(1000, 5, 230)], Kind.INVERTER, {NodeType.SOLAR}),
-        ([meter_model(1000, 5, 6, 230)], Kind.METER, {NodeType.GRID}),
+        ([inverter_model(1000, 5, 230)], Kind.INVERTER, "sunspec", {NodeType.SOLAR}),
+        ([meter_model(1000, 5, 6, 230)], Kind.METER, "sunspec-meter", {NodeType.GRID}),
         (
             [inverter_model(1000, 5, 230), battery_model(100, 50, 9000), meter_model(1000, 5, 6, 230)],
             Kind.HYBRID,
+            "sunspec",
             {NodeType.SOLAR, NodeType.STORAGE, NodeType.GRID},
         ),
     ],
 )
-async def test_sunspec_devices_say_what_they_are(models: list[list[int]], kind: Kind, nodes: set[NodeType]) -> None:
+async def test_sunspec_devices_say_what_they_are(
+    models: list[list[int]], kind: Kind, driver: str, nodes: set[NodeType]
+) -> None:
     server = Server([sunspec_unit("x", lambda: models, 126)], "127.0.0.1")
     await server.start()
     (place,) = await scan(replace(QUICK, ports=(server.port,), units=(126,)), LOCAL)
@@ -145,8 +148,8 @@ async def test_sunspec_devices_say_what_they_are(models: list[list[int]], kind: 
     assert [unit.unit_id for unit in place.units] == [126]
     identity = place.units[0].identity
     assert identity is not None
-    assert [(match.driver, match.kind, match.nodes) for match in identity.matches] == [("sunspec", kind, nodes)]
-    assert identity.matches[0].device == "Simulated x"
+    (match,) = identity.matches
+    assert (match.driver, match.kind, set(match.nodes), match.device) == (driver, kind, nodes, "Simulated x")
 
 
 async def test_a_sunspec_device_that_answers_as_two_units_is_one() -> None:
