@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from drivers.model import Table
-from tests.agent.test_app import configuration
+from tests.agent.line import configuration
 from tests.agent.test_cli import call
 from tests.faults.modbus import FaultServer
 
