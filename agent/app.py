@@ -94,7 +94,7 @@ class App:
     async def waiting(self) -> int:
         """Messages in the queue."""
         async with self._delivery:
-            return await asyncio.to_thread(self._outbox.waiting)
+            return (await asyncio.to_thread(self._outbox.counts)).waiting
 
     @property
     def _phase(self) -> int:

@@ -2,23 +2,26 @@
 
 The live worker owns the messages of the newest tick: it retries them with full jitter until they are delivered or a
 newer tick supersedes them; what is superseded is backlog. The backlog worker goes oldest first at its own pace while
-the endpoint takes messages, so that the two never wait for each other.
+the endpoint takes messages. Each has its own connection, so that neither waits for the other; what both learn about
+the endpoint they share (`push_health`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import structlog
-from tenacity import RetryCallState, wait_random_exponential
 
 from agent.clock import Clock
 from agent.config import PushConfig
 from agent.outbox import Outbox, Record
+from agent.push_health import Backoff, Health, State
 from agent.push_http import Endpoint
 from agent.push_outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
 from agent.token import Token
@@ -27,20 +30,28 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# So many different messages refused one after the other mean that it is not the messages.
-REFUSALS_THAT_MEAN_SCHEMA = 3
+# How soon a message of the backlog is looked at after its due time; a dead letter that was revived from outside, when
+# nothing else waits.
+_IDLE_S = 1.0
+_ASLEEP_S = 30.0
+# How often the token is looked at while the endpoint takes none.
+_TOKEN_S = 5.0
 
 
 @dataclass(slots=True)
 class Stats:
     """Counted since the start."""
 
-    delivered: int = 0
     attempts: int = 0
-    outcomes: dict[str, int] = field(default_factory=dict)
+    delivered: int = 0
+    refused: int = 0
     parked: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    """Attempts that did not deliver, by kind: `http_503`, `timeout`, `dns`, …"""
     last_delivery: float | None = None
     """Unix seconds."""
+    last_failure: str | None = None
+    """In words; None while the endpoint is well."""
 
 
 class Sender:
@@ -58,6 +69,7 @@ class Sender:
         on_outcome: Callable[[Record, Outcome], None] | None = None,
     ) -> None:
         self.stats = Stats()
+        self.health = Health(Backoff(config.retry.initial_s, config.retry.max_s))
         self._config = config
         self._outbox = outbox
         self._clock = clock
@@ -65,36 +77,29 @@ class Sender:
         self._token = Token(config, environ)
         self._endpoint = Endpoint(config, self._token, clock, user_agent)
         self._on_outcome = on_outcome
-        self._wait = wait_random_exponential(multiplier=config.retry.initial_s, max=config.retry.max_s)
         self._disk_thread = ThreadPoolExecutor(1, "outbox")
-        self._live: list[Record] = []
-        self._live_from = outbox.last_seq() + 1
-        self._generation = 0
+        self._tick = 0
         self._fresh = asyncio.Event()
-        self._healthy = asyncio.Event()
-        self._healthy.set()
-        self._failing_since: float | None = None
-        self._refused_in_a_row: set[str] = set()
-        self._in_flight = 0
+        self._backlog_changed = asyncio.Event()
+        self._in_flight: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
 
     async def submit(self, bodies: Sequence[bytes]) -> None:
         """Store messages durably and deliver them before everything else."""
-        first = self._live_from = await self._disk(self._outbox.last_seq) + 1
-        await self._disk(self._outbox.put, bodies)
-        self._live = await self._disk(self._outbox.live, first - 1)
-        self._generation += 1
+        await self._disk(self._put, bodies)
+        self._tick += 1
         self._fresh.set()
+        self._backlog_changed.set()
 
     async def push_once(self, bodies: Sequence[bytes]) -> list[Outcome]:
-        """Store messages and try each once."""
-        await self.submit(bodies)
-        return [await self._attempt(record) for record in self._live]
+        """Store messages and try each once, without `run`."""
+        await self._disk(self._put, bodies)
+        return [(await self._attempt(record))[0] for record in await self._disk(self._outbox.live)]
 
     async def run(self) -> None:
-        """Deliver until cancelled."""
+        """Deliver until cancelled or stopped."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._deliver_live())
             group.create_task(self._deliver_backlog())
@@ -102,6 +107,8 @@ class Sender:
     async def stop(self, grace_s: float) -> None:
         """Let the attempt in flight end, `grace_s` at most; start no other. What is not delivered stays queued."""
         self._stopping = True
+        self._fresh.set()
+        self._backlog_changed.set()
         try:
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()
@@ -111,145 +118,172 @@ class Sender:
     async def close(self) -> None:
         """After `run` has ended."""
         await self._endpoint.close()
-        self._disk_thread.shutdown()
+        await asyncio.to_thread(self._disk_thread.shutdown)
+
+    def _put(self, bodies: Sequence[bytes]) -> None:
+        # Compressed once and for all, so that every retry has the same bytes.
+        self._outbox.put([gzip.compress(body, mtime=0) for body in bodies] if self._config.gzip else bodies)
 
     async def _deliver_live(self) -> None:
-        while True:
+        while not self._stopping:
             await self._fresh.wait()
             self._fresh.clear()
-            generation = self._generation
-            for record in self._live:
-                await self._retry_until_superseded(record, generation)
-                if self._generation != generation:
-                    break
+            records = await self._disk(self._outbox.live)
+            await self._deliver_tick(self._tick, dict.fromkeys(records, 0.0))
 
-    async def _retry_until_superseded(self, record: Record, generation: int) -> None:
-        tries = 0
-        while self._generation == generation and not self._stopping:
-            outcome = await self._attempt(record)
-            if not isinstance(outcome, Retry):
-                return
-            tries += 1
-            await self._sleep_until_superseded(self._delay(tries, outcome.after_s))
-            stored: Record | None = await self._disk(self._outbox.get, record.seq)
-            record = stored or record
-
-    async def _sleep_until_superseded(self, seconds: float) -> None:
-        timer = asyncio.ensure_future(self._clock.sleep(seconds))
-        fresh = asyncio.ensure_future(self._fresh.wait())
-        both: set[asyncio.Future[Any]] = {timer, fresh}
-        try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            fresh.cancel()
+    async def _deliver_tick(self, tick: int, due: dict[Record, float]) -> None:
+        """Until all are delivered or parked, or a newer tick is there; `due` in monotonic seconds."""
+        while due and tick == self._tick and not self._stopping:
+            record = min(due, key=lambda each: due[each])
+            wait_s = max(due[record] - self._clock.monotonic(), self._held_s())
+            if wait_s > 0:
+                await self._sleep(min(wait_s, _TOKEN_S) if self._held_s() else wait_s, self._fresh)
+                continue
+            outcome, again_s = await self._attempt(record)
+            del due[record]
+            now = await self._disk(self._outbox.get, record)
+            if now is None or now.parked is not None or isinstance(outcome, Stopped):
+                continue
+            again = self._clock.monotonic() + again_s
+            if self.health.state is State.MISCONFIGURED:
+                again = 0.0  # `_held_s` says when
+            elif isinstance(outcome, Retry):
+                due = dict.fromkeys(due, again)  # the others would fare no better
+            due[now] = again
 
     async def _deliver_backlog(self) -> None:
-        failures = 0
-        while True:
-            if not self._healthy.is_set():
-                failures += 1
-                await self._wait_for_health(self._delay(failures, None) + self._config.retry.initial_s)
-            record = await self._disk(self._outbox.oldest, self._live_from, self._clock.time())
-            if record is None or self._stopping:
-                await self._clock.sleep(_IDLE_S)
+        slot = self._clock.monotonic()
+        while not self._stopping:
+            self._backlog_changed.clear()
+            now = self._clock.monotonic()
+            wait_s = max(slot, self.health.retry_at, self.health.held_until) - now
+            if wait_s > 0:
+                await self._sleep(wait_s, self._backlog_changed)
                 continue
-            outcome = await self._attempt(record)
-            if isinstance(outcome, Delivered):
-                failures = 0
-            await self._clock.sleep(self._pace_s)
+            records = await self._disk(self._outbox.backlog, self._clock.time(), frozenset(self._in_flight))
+            if not records:
+                waiting = (await self._disk(self._outbox.counts)).waiting
+                await self._sleep(_IDLE_S if waiting else _ASLEEP_S, self._backlog_changed)
+                continue
+            slot = max(slot + self._pace_s, now)
+            await self._attempt(records[0])
 
-    async def _wait_for_health(self, seconds: float) -> None:
-        timer = asyncio.ensure_future(self._clock.sleep(seconds))
-        health = asyncio.ensure_future(self._healthy.wait())
-        both: set[asyncio.Future[Any]] = {timer, health}
-        try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            health.cancel()
+    def _held_s(self) -> float:
+        """How long nothing at all may be sent. A new token is reason enough to try at once."""
+        held_s = self.health.held_until - self._clock.monotonic()
+        if held_s > 0 and self.health.state is State.MISCONFIGURED and self._endpoint.token_changed():
+            self.health.release()
+            return 0.0
+        return max(0.0, held_s)
 
-    async def _attempt(self, record: Record) -> Outcome:
-        if self._stopping:
-            return Stopped()
-        self._in_flight += 1
+    async def _attempt(self, record: Record) -> tuple[Outcome, float]:
+        """The outcome, and in how many seconds another attempt makes sense."""
+        if self._stopping or record.seq in self._in_flight:
+            return Stopped(), 0.0
+        self._in_flight.add(record.seq)
         self._idle.clear()
         try:
-            waiting = await self._disk(self._outbox.waiting)
-            outcome = await self._endpoint.post(record, max(0, waiting - 1))
-            await self._settle(record, outcome)
+            counts = await self._disk(self._outbox.counts)
+            outcome = await self._endpoint.post(record, max(0, counts.waiting - 1))
+            again_s = await self._settle(record, outcome)
         finally:
-            self._in_flight -= 1
+            self._in_flight.discard(record.seq)
             if not self._in_flight:
                 self._idle.set()
         if self._on_outcome is not None:
             self._on_outcome(record, outcome)
-        return outcome
+        return outcome, again_s
 
-    async def _settle(self, record: Record, outcome: Outcome) -> None:
-        name = type(outcome).__name__.lower()
+    async def _settle(self, record: Record, outcome: Outcome) -> float:
         self.stats.attempts += 1
-        self.stats.outcomes[name] = self.stats.outcomes.get(name, 0) + 1
-        match outcome:
-            case Delivered():
-                await self._disk(self._outbox.ack, record)
-                await self._delivered()
-            case Refused():
-                await self._refused(record, outcome)
-            case Retry() | Misconfigured():
-                after = outcome.after_s if isinstance(outcome, Retry) else self._config.retry.max_s
-                next_try = self._clock.time() + self._delay(record.attempts + 1, after)
-                await self._disk(self._outbox.tried, record, next_try, False)
-                self._failed(record, outcome.reason, isinstance(outcome, Misconfigured))
-            case Stopped():
-                pass
+        if isinstance(outcome, Delivered):
+            await self._disk(self._outbox.ack, record)
+            await self._delivered()
+            return 0.0
+        self.stats.failures[outcome.kind] += 1
+        if isinstance(outcome, Refused):
+            return await self._refused(record, outcome)
+        if isinstance(outcome, Misconfigured):
+            again_s = self._misconfigured(record, outcome.reason)
+            await self._tried(record, 0.0)
+            return again_s
+        if isinstance(outcome, Retry):
+            again_s = self._failed(record, outcome)
+            await self._tried(record, again_s if outcome.reached else 0.0)
+            return again_s
+        return 0.0
+
+    async def _tried(self, record: Record, again_s: float, **changes: Any) -> Record:
+        tried = replace(record, attempts=record.attempts + 1, next_try=self._clock.time() + again_s, **changes)
+        await self._disk(self._outbox.update, tried)
+        return tried
 
     async def _delivered(self) -> None:
+        now = self._clock.monotonic()
         self.stats.delivered += 1
         self.stats.last_delivery = self._clock.time()
-        self._refused_in_a_row.clear()
-        self._healthy.set()
-        if self._failing_since is not None:
-            log.info(
-                "push_recovered",
-                after_s=round(self._clock.monotonic() - self._failing_since, 1),
-                backlog=await self._disk(self._outbox.waiting),
-            )
-            self._failing_since = None
+        self.stats.last_failure = None
+        if self.health.state is not State.WELL:
+            backlog = (await self._disk(self._outbox.counts)).waiting
+            log.info("push_recovered", after_s=round(now - self.health.since, 1), backlog=backlog)
+            self._backlog_changed.set()
+        self.health.delivered()
 
-    async def _refused(self, record: Record, outcome: Refused) -> None:
-        self._refused_in_a_row.add(record.id)
-        schema = len(self._refused_in_a_row) >= REFUSALS_THAT_MEAN_SCHEMA
-        if record.refusals + 1 >= self._config.retry.dead_letter_after and not schema:
+    def _failed(self, record: Record, outcome: Retry) -> float:
+        news, again_s = self.health.failed(self._clock.monotonic(), outcome.after_s)
+        self.stats.last_failure = outcome.reason
+        (log.warning if news else log.debug)(
+            "push_failed", id=record.id, url=self._config.url, reason=outcome.reason, again_s=round(again_s, 1)
+        )
+        return again_s
+
+    def _misconfigured(self, record: Record, reason: str) -> float:
+        news, again_s = self.health.misconfigured(self._clock.monotonic())
+        self.stats.last_failure = reason
+        (log.error if news else log.debug)(
+            "endpoint_misconfigured", id=record.id, url=self._config.url, reason=reason, again_s=round(again_s, 1)
+        )
+        return again_s
+
+    async def _refused(self, record: Record, outcome: Refused) -> float:
+        self.stats.refused += 1
+        refusals = record.refusals + 1
+        if self.health.refuse(record.id):
+            await self._tried(record, 0.0, refusals=refusals)
+            await self._revive()
+            return self._misconfigured(record, f"several different messages refused, the last with {outcome.reason}")
+        if refusals >= self._config.retry.dead_letter_after:
+            parked = await self._tried(record, 0.0, refusals=refusals, parked=outcome.reason)
+            self.health.parked.append(parked)
             self.stats.parked += 1
-            self._refused_in_a_row.discard(record.id)
-            await self._disk(self._outbox.park, record, outcome.reason)
-            log.warning("message_parked", id=record.id, reason=outcome.reason, refusals=record.refusals + 1)
-            return
-        next_try = self._clock.time() + self._delay(record.attempts + 1, None)
-        await self._disk(self._outbox.tried, record, next_try, True)
-        log.warning("message_refused", id=record.id, reason=outcome.reason)
-        if schema:
-            self._failed(record, f"several different messages refused, the last with {outcome.reason}", True)
+            log.warning("message_parked", id=record.id, reason=outcome.reason, refusals=refusals)
+            return 0.0
+        again_s = self.health.backoff(refusals)
+        await self._tried(record, again_s, refusals=refusals)
+        (log.warning if refusals == 1 else log.debug)("message_refused", id=record.id, reason=outcome.reason)
+        return again_s
 
-    def _failed(self, record: Record, reason: str, misconfigured: bool) -> None:
-        first = self._failing_since is None
-        if first:
-            self._failing_since = self._clock.monotonic()
-        self._healthy.clear()
-        if misconfigured:
-            self._token.forget()
-        event = "endpoint_misconfigured" if misconfigured else "push_failed"
-        (log.warning if first else log.debug)(event, id=record.id, url=self._config.url, reason=reason)
+    async def _revive(self) -> None:
+        """It was not the fault of those that were parked since the last delivery."""
+        for record in self.health.parked:
+            self.stats.parked -= 1
+            await self._disk(self._outbox.update, replace(record, parked=None))
+            log.info("message_revived", id=record.id)
+        self.health.parked.clear()
 
-    def _delay(self, tries: int, after_s: float | None) -> float:
-        state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]  # only the number of tries matters
-        state.attempt_number = max(1, tries)
-        return max(after_s or 0.0, self._wait(state))
+    async def _sleep(self, seconds: float, unless: asyncio.Event) -> None:
+        """Until the time has come or something has happened."""
+        timer = asyncio.ensure_future(self._clock.sleep(seconds))
+        event = asyncio.ensure_future(unless.wait())
+        both: set[asyncio.Future[Any]] = {timer, event}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in both:
+                each.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
 
     async def _disk(self, call: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._disk_thread, call, *arguments)
-
-
-# How soon after its due time a message of the backlog is looked at when nothing else happens.
-_IDLE_S = 1.0
+        """The outbox may wait for the disk, the event loop may not. What was begun is finished, cancelled or not."""
+        work = asyncio.get_running_loop().run_in_executor(self._disk_thread, call, *arguments)
+        return await asyncio.shield(work)

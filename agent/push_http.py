@@ -1,115 +1,187 @@
-"""One attempt over HTTP: a record and the token in, an Outcome out. Knows httpx, knows no queue."""
+"""One attempt over HTTP: a record in, an Outcome out. Knows httpx, knows no queue."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import gzip
-import hashlib
-import hmac
+import contextlib
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import httpx
+import structlog
 
 from agent.clock import Clock
 from agent.config import PushConfig
-from agent.outbox import Record
-from agent.push_outcome import Outcome, Retry, classify
-from agent.token import Token
+from agent.outbox_record import Record
+from agent.push_dns import NetworkBackend
+from agent.push_outcome import Misconfigured, Outcome, Retry, classify
+from agent.push_sign import signatures
+from agent.push_words import in_words
+from agent.token import SecretFile, Token, usable
+
+log = structlog.get_logger(__name__)
 
 MAX_REPLY_BYTES = 64 * 1024
+GZIP_MAGIC = b"\x1f\x8b"
 _SHOWN_REPLY = 200
+_REPLY_S = 5.0
+# A server may close a connection it kept alive in the very moment we use it.
+_BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
 
-@dataclass(slots=True)
+class LocalError(Exception):
+    """Something on our side keeps a request from being made."""
+
+
 class Endpoint:
     """The integrator's URL. One client, kept alive between pushes; nothing from the environment, no redirects."""
 
-    config: PushConfig
-    token: Token
-    clock: Clock
-    user_agent: str
-    _client: httpx.AsyncClient | None = None
+    def __init__(self, config: PushConfig, token: Token, clock: Clock, user_agent: str) -> None:
+        self._config = config
+        self._token = token
+        self._clock = clock
+        self._user_agent = user_agent
+        self._signing = (
+            SecretFile(config.signing_secret_file, "signing_secret_rotated") if config.signing_secret_file else None
+        )
+        self._used = token.value()
+        self._client: httpx.AsyncClient | None = None
 
     async def post(self, record: Record, backlog: int) -> Outcome:
         """POST one message; every failure is an Outcome, only cancellation is raised."""
         try:
-            async with asyncio.timeout(self.config.timeout_s):
-                return await self._post(record, backlog)
+            async with asyncio.timeout(self._config.timeout_s):
+                return await self._with_the_token_of_now(record, backlog)
         except TimeoutError:
-            return Retry(f"no answer within {self.config.timeout_s:g} s")
-        except httpx.HTTPError as error:
-            return Retry(_in_words(error))
-        except OSError as error:
-            return Retry(str(error))
+            return Retry(f"no answer within {self._config.timeout_s:g} s", "timeout")
+        except LocalError as error:
+            return Retry(str(error), "local")
+        except httpx.ProxyError as error:
+            status = str(error)[:3]  # of its answer to CONNECT
+            return classify(int(status) if status.isdigit() else 502, f"the proxy says {error}", None, 0.0)
+        except (httpx.HTTPError, OSError) as error:
+            kind, reason = in_words(error, self._clock.time())
+            if kind == "tls":
+                await self.close()  # certificates may be renewed on the disk
+            return Retry(reason, kind)
+        except Exception as error:
+            # Whatever a library comes up with must not end delivery. Its text could quote headers.
+            log.exception("push_error")
+            return Retry(f"unexpected {type(error).__name__}", "local")
+
+    def token_changed(self) -> bool:
+        """Since the last attempt."""
+        return self._token.value() != self._used
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(httpx.HTTPError, OSError):
+                await client.aclose()
 
-    async def _post(self, record: Record, backlog: int) -> Outcome:
+    async def _with_the_token_of_now(self, record: Record, backlog: int) -> Outcome:
+        outcome = await self._unbroken(record, backlog)
+        if isinstance(outcome, Misconfigured) and outcome.status == 401 and self._token.reread() != self._used:
+            outcome = await self._unbroken(record, backlog)
+        return outcome
+
+    async def _unbroken(self, record: Record, backlog: int) -> Outcome:
+        """Post, and once more at once when a kept-alive connection turns out to be closed."""
+        connected: list[str] = []
+
+        async def trace(event: str, _info: Mapping[str, Any]) -> None:
+            if event.endswith("connect_tcp.complete"):
+                connected.append(event)
+
+        try:
+            return await self._post(record, backlog, trace)
+        except _BROKEN:
+            if connected:
+                raise
+        return await self._post(record, backlog, trace)
+
+    async def _post(self, record: Record, backlog: int, trace: Callable[..., Any]) -> Outcome:
         client = self._client or self._open()
-        body = gzip.compress(record.body, mtime=0) if self.config.gzip else record.body
-        headers = self._headers(record, body, backlog)
-        async with client.stream("POST", self.config.url, content=body, headers=headers) as response:
+        request = client.build_request(
+            "POST",
+            self._config.url,
+            content=record.body,
+            headers=self._headers(record, backlog),
+            extensions={"trace": trace},
+        )
+        response = await client.send(request, stream=True)
+        try:
             reply = await _beginning(response)
-            return classify(
-                response.status_code, _printable(reply), response.headers.get("retry-after"), self.clock.time()
-            )
+            retry_after = response.headers.get("retry-after")
+            return classify(response.status_code, _printable(reply), retry_after, self._clock.time())
+        finally:
+            with contextlib.suppress(httpx.HTTPError, OSError):
+                await response.aclose()
 
-    def _headers(self, record: Record, body: bytes, backlog: int) -> Mapping[str, str]:
+    def _headers(self, record: Record, backlog: int) -> Mapping[str, str]:
+        token = self._used = self._token.value()
+        if not usable(token):
+            raise LocalError("there is no usable token: it must be visible ASCII without blanks")
         headers = {
-            "Authorization": f"Bearer {self.token.value()}",
+            "Authorization": f"Bearer {token.get_secret_value()}",
             "Content-Type": "application/json",
-            "User-Agent": self.user_agent,
+            "User-Agent": self._user_agent,
             "Accept-Encoding": "identity",
             "Idempotency-Key": f'"{record.id}"',
             "webhook-id": record.id,
             "X-Telemetry-Attempt": str(record.attempts),
             "X-Telemetry-Backlog": str(backlog),
         }
-        if self.config.gzip:
+        if record.body.startswith(GZIP_MAGIC):
             headers["Content-Encoding"] = "gzip"
-        if self.config.signing_secret_file is not None:
-            at = int(self.clock.time())
-            headers["webhook-timestamp"] = str(at)
-            secrets = self.config.signing_secret_file.read_text(encoding="utf-8").split()
-            headers["webhook-signature"] = " ".join(signature(secret, record.id, at, body) for secret in secrets)
+        if self._signing is not None:
+            at = int(self._clock.time())
+            secrets = self._signing.value().get_secret_value()
+            try:
+                signature = signatures(secrets, record.id, at, record.body)
+            except ValueError as error:
+                raise LocalError(f"push.signing_secret_file: {error}") from None
+            headers |= {"webhook-timestamp": str(at), "webhook-signature": signature}
         return headers
 
     def _open(self) -> httpx.AsyncClient:
-        config = self.config
-        self._client = httpx.AsyncClient(
-            verify=_tls(config),
+        config = self._config
+        tls = _tls(config)
+        transport = httpx.AsyncHTTPTransport(
+            verify=tls,
             trust_env=False,
-            follow_redirects=False,
-            proxy=config.proxy_url,
-            timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
+            proxy=_proxy(config.proxy_url, tls),
             # The default of 5 s would make every push of a minute's rhythm a new TLS handshake.
             limits=httpx.Limits(max_connections=4, keepalive_expiry=2.5 * config.interval_s + 10),
+        )
+        # httpx passes no network backend on to httpcore, which has the parameter.
+        transport._pool._network_backend = NetworkBackend()  # noqa: SLF001
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
         )
         return self._client
 
 
-def signature(secret: str, identity: str, at: int, body: bytes) -> str:
-    """Standard Webhooks: `v1,` and the HMAC-SHA256 of `id.timestamp.body`; the secret as `whsec_<base64>`."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    return "v1," + base64.b64encode(hmac.digest(key, f"{identity}.{at}.".encode() + body, hashlib.sha256)).decode(
-        "ascii"
-    )
+def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:
+    if url is None:
+        return None
+    return httpx.Proxy(url, ssl_context=tls if url.startswith("https:") else None)
 
 
 async def _beginning(response: httpx.Response) -> bytes:
-    """As much of the reply as anyone may make us read; the status has been said already."""
-    reply = b""
-    async for chunk in response.aiter_raw():
-        reply += chunk
-        if len(reply) >= MAX_REPLY_BYTES:
-            break
-    return reply
+    """As much of the reply as anyone may make us read, in bytes and in time; the status has been said already."""
+    reply = bytearray()
+    with contextlib.suppress(httpx.HTTPError, OSError, TimeoutError):
+        async with asyncio.timeout(_REPLY_S):
+            async for chunk in response.aiter_raw():
+                reply += chunk[: MAX_REPLY_BYTES - len(reply)]
+                if len(reply) >= MAX_REPLY_BYTES:
+                    break
+    return bytes(reply)
 
 
 def _printable(reply: bytes) -> str:
@@ -118,13 +190,15 @@ def _printable(reply: bytes) -> str:
 
 
 def _tls(config: PushConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=config.ca_file)  # the system's store, not certifi's
+    try:
+        context = ssl.create_default_context(cafile=config.ca_file)  # the system's store, not certifi's
+    except OSError as error:
+        raise LocalError(f"push.ca_file: {config.ca_file} cannot be used ({error.strerror or error})") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if config.client_cert_file is not None:
-        context.load_cert_chain(config.client_cert_file, config.client_key_file)
+        try:
+            context.load_cert_chain(config.client_cert_file, config.client_key_file)
+        except OSError as error:
+            reason = error.strerror or error
+            raise LocalError(f"push.client_cert_file: {config.client_cert_file} cannot be used ({reason})") from None
     return context
-
-
-def _in_words(error: httpx.HTTPError) -> str:
-    kind = type(error).__name__
-    return f"{kind}: {error}" if str(error) else kind

@@ -14,6 +14,7 @@ class Delivered:
     """2xx: the receiver has it."""
 
     status: int
+    kind: str = "delivered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +24,43 @@ class Refused:
     status: int
     reason: str
 
+    @property
+    def kind(self) -> str:
+        return f"http_{self.status}"
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Not now: the same bytes again, `after_s` at the earliest if the receiver said so."""
 
     reason: str
+    kind: str
+    """One word for counters: `http_503`, `timeout`, `dns`, `tls`, `connect`, `broken`, `local`."""
     after_s: float | None = None
+
+    @property
+    def reached(self) -> bool:
+        """The receiver saw the message, so that the message itself may be what it chokes on."""
+        return self.kind not in ("dns", "tls", "connect", "local")
 
 
 @dataclass(frozen=True, slots=True)
 class Misconfigured:
-    """Nothing will be taken until somebody mends the address or the token: keep all, probe slowly."""
+    """Nothing will be taken until somebody mends the address, the token or the schema: keep all, probe slowly."""
 
     status: int
     reason: str
+
+    @property
+    def kind(self) -> str:
+        return f"http_{self.status}"
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """The agent ends; the message stays in the queue."""
+
+    kind: str = "stopped"
 
 
 Outcome = Delivered | Refused | Retry | Misconfigured | Stopped
@@ -56,10 +74,10 @@ def classify(status: int, reply: str, retry_after: str | None, now: float) -> Ou
     reason = f"HTTP {status}" + (f": {reply}" if reply else "")
     if 200 <= status < 300:
         return Delivered(status)
-    if status in _MISCONFIGURED or 300 <= status < 400:
+    if status in _MISCONFIGURED or status < 400:
         return Misconfigured(status, reason)
     if status in _RETRY or status >= 500:
-        return Retry(reason, parse_retry_after(retry_after, now))
+        return Retry(reason, f"http_{status}", parse_retry_after(retry_after, now))
     # Any other 4xx is about this message too, and parking one message is the smaller mistake.
     return Refused(status, reason)
 
@@ -73,7 +91,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     except ValueError:
         try:
             when = parsedate_to_datetime(value)
-        except ValueError:
+            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, OverflowError):
             return None
-        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
     return min(MAX_RETRY_AFTER_S, max(0.0, seconds)) if seconds == seconds else None

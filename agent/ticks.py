@@ -44,7 +44,7 @@ def next_tick(previous: Tick, monotonic: float, wall: float, interval_s: int, ph
         at += ceil((monotonic - at) / interval_s) * interval_s
     time = at - monotonic + wall
     error = (time - phase_s + interval_s / 2) % interval_s - interval_s / 2
-    if abs(error) > _STEP_S:
+    if abs(error) >= _STEP_S:
         at -= error
         time -= error
         if at < monotonic:

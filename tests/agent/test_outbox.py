@@ -1,30 +1,48 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from agent.outbox import Outbox
+from agent.outbox import Outbox, Record
+
+V1 = """
+CREATE TABLE message (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body BLOB NOT NULL, created REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, refusals INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL DEFAULT 0,
+    parked TEXT
+) STRICT;
+CREATE INDEX waiting ON message (seq) WHERE parked IS NULL;
+PRAGMA user_version = 1;
+"""
 
 
 def opened(path: Path, max_size_mb: int = 64, max_age_s: float = 604_800, at: float = 1000.0) -> Outbox:
     return Outbox.open(path, max_age_s=max_age_s, max_size_mb=max_size_mb, now=lambda: at)
 
 
+def waiting(outbox: Outbox) -> list[Record]:
+    return sorted(outbox.backlog(1e12, limit=1000) + outbox.live(), key=lambda record: record.seq)
+
+
 def bodies_of(outbox: Outbox) -> list[bytes]:
-    return [record.body for record in outbox.live(0)]
+    return [record.body for record in waiting(outbox)]
 
 
 def test_what_was_put_is_there_after_a_restart_with_the_same_id(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3")
     identities = outbox.put([b"1", b"2"])
-    outbox.tried(outbox.live(0)[0], 1060.0, refused=True)
+    outbox.update(replace(outbox.live()[0], attempts=1, refusals=1, next_try=1060.0))
     outbox.close()
     outbox = opened(tmp_path / "o.sqlite3")
-    records = outbox.live(0)
+    assert outbox.live() == []
+    records = waiting(outbox)
     assert [(record.id, record.body) for record in records] == list(zip(identities, (b"1", b"2"), strict=True))
     assert (records[0].attempts, records[0].refusals, records[0].next_try) == (1, 1, 1060.0)
     outbox.ack(records[0])
@@ -32,48 +50,103 @@ def test_what_was_put_is_there_after_a_restart_with_the_same_id(tmp_path: Path) 
     outbox.close()
 
 
-def test_the_backlog_is_oldest_first_due_and_before_the_live_message(tmp_path: Path) -> None:
+def test_live_is_the_newest_put_and_the_backlog_is_the_oldest_that_is_due(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3")
-    outbox.put([b"1", b"2", b"3"])
-    first, second, third = outbox.live(0)
-    outbox.tried(first, 2000.0, refused=False)
-    due = outbox.oldest(third.seq, 1000.0)
-    assert due is not None
-    assert due.body == second.body
-    later = outbox.oldest(third.seq, 2000.0)
-    assert later is not None
-    assert later.body == first.body
+    outbox.put([b"1", b"2"])
+    first, second = outbox.live()
+    outbox.put([b"3"])
+    assert [record.body for record in outbox.live()] == [b"3"]
+    outbox.update(replace(first, next_try=2000.0))
+    assert outbox.backlog(1000.0) == [second]
+    assert outbox.backlog(1000.0, skip={second.seq}) == []
+    assert [record.body for record in outbox.backlog(2000.0, limit=5)] == [b"1", b"2"]
+    outbox.close()
+
+
+def test_a_next_try_beyond_any_wait_is_a_clock_that_stepped_back(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.put([b"1"])
+    outbox.update(replace(outbox.live()[0], next_try=1_700_000_000.0))
+    outbox.put([])
+    assert [record.body for record in outbox.backlog(1000.0)] == [b"1"]
     outbox.close()
 
 
 def test_a_dead_letter_is_kept_and_no_longer_waits(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3")
     outbox.put([b"1", b"2"])
-    outbox.park(outbox.live(0)[0], "HTTP 422")
-    assert outbox.waiting() == 1
+    outbox.update(replace(outbox.live()[0], parked="HTTP 422"))
+    assert (outbox.counts().waiting, outbox.counts().parked) == (1, 1)
     assert [(record.body, record.parked) for record in outbox.parked()] == [(b"1", "HTTP 422")]
+    assert [record.body for record in outbox.live()] == [b"2"]
+    outbox.close()
+
+
+def test_dead_letters_are_bounded_and_the_oldest_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.outbox.MAX_DEAD_LETTERS", 20)
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.put([str(number).encode() for number in range(25)])
+    for record in outbox.live():
+        outbox.update(replace(record, parked="HTTP 422"))
+    kept = [int(record.body) for record in outbox.parked()]
+    assert 0 < len(kept) <= 20
+    assert kept == list(range(25 - len(kept), 25))
+    assert outbox.drops["dead_letters"] == 25 - len(kept)
     outbox.close()
 
 
 def test_the_bound_by_size_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
-    for number in range(150):
-        outbox.put([f"{number:05}".encode() * 2000])
+    with capture_logs() as logs:
+        for number in range(150):
+            outbox.put([f"{number:05}".encode() * 2000])
     bodies = bodies_of(outbox)
     assert bodies[-1].startswith(b"00149")
     assert outbox.drops["size"] == 150 - len(bodies) > 0
+    dropped = [entry for entry in logs if entry["event"] == "message_dropped"]
+    assert sum(entry["count"] for entry in dropped) == outbox.drops["size"]
+    assert outbox.counts().waiting == len(bodies)
+    assert not outbox.in_memory
     assert (tmp_path / "o.sqlite3").stat().st_size <= 1024 * 1024
+    outbox.close()
+
+
+def test_a_bound_that_was_made_smaller_holds_from_the_next_put(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3")
+    for number in range(150):
+        outbox.put([f"{number:05}".encode() * 4000])
+    outbox.close()
+    outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
+    outbox.put([b"new"])
+    assert 0 < sum(map(len, bodies_of(outbox))) <= 1024 * 1024
+    assert bodies_of(outbox)[-1] == b"new"
     outbox.close()
 
 
 def test_the_bound_by_age(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3", at=1000.0)
-    outbox.put([b"old"])
+    for number in range(40):
+        outbox.put([f"old {number}".encode()])
     outbox.close()
     outbox = opened(tmp_path / "o.sqlite3", max_age_s=60, at=2000.0)
     outbox.put([b"new"])
     assert bodies_of(outbox) == [b"new"]
-    assert outbox.drops["age"] == 1
+    assert outbox.drops["age"] == 40
+    outbox.close()
+
+
+def test_before_the_clock_is_set_nothing_is_too_old(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3", at=10.0)
+    outbox.put([b"undated"], boot="boot-1", mono=5.0)
+    outbox.close()
+    outbox = opened(tmp_path / "o.sqlite3", max_age_s=60, at=1_700_000_000.0)
+    outbox.put([b"dated"])
+    undated = outbox.undated()
+    assert [(record.body, record.boot, record.mono) for record in undated] == [(b"undated", "boot-1", 5.0)]
+    assert bodies_of(outbox) == [b"dated"]
+    outbox.update(replace(undated[0], body=b"dated later", created=1_699_999_990.0, boot=None))
+    assert not outbox.undated()
+    assert bodies_of(outbox) == [b"dated later", b"dated"]
     outbox.close()
 
 
@@ -81,11 +154,91 @@ def test_the_bound_by_age(tmp_path: Path) -> None:
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "o.sqlite3"
     path.write_bytes(damage)
-    outbox = opened(path)
+    with capture_logs() as logs:
+        outbox = opened(path)
     outbox.put([b"1"])
     assert bodies_of(outbox) == [b"1"]
     outbox.close()
     assert [aside.read_bytes() for aside in tmp_path.glob("o.sqlite3.damaged-*")] == [damage]
+    assert [entry["log_level"] for entry in logs if entry["event"] == "outbox_set_aside"] == ["error"]
+
+
+def test_what_can_be_read_of_a_damaged_file_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    identities = [outbox.put([f"{number:04}".encode() * 100])[0] for number in range(200)]
+    outbox.close()
+    content = bytearray(path.read_bytes())
+    page = 4096
+    content[10 * page : 11 * page] = b"\xff" * page
+    path.write_bytes(content)
+    outbox = opened(path)
+    outbox.put([b"new"])
+    kept = [record.id for record in waiting(outbox)]
+    assert kept[:-1] == [identity for identity in identities if identity in kept]
+    assert 180 <= len(kept) < 200
+    assert bodies_of(outbox)[-1] == b"new"
+    outbox.close()
+    assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 1
+
+
+def test_bytes_that_are_not_what_was_put_are_never_handed_out(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"good message"])
+    outbox.put([b"other message"])
+    outbox.close()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"good message", b"evil message"))
+    outbox = opened(path)
+    assert bodies_of(outbox) == [b"other message"]
+    assert outbox.drops["damaged"] == 1
+    outbox.close()
+
+
+def test_files_set_aside_do_not_pile_up(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    for _ in range(6):
+        path.write_bytes(b"this is not a database" * 100)
+        opened(path).close()
+    assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 3
+
+
+def test_a_file_of_a_later_version_is_set_aside_and_its_messages_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"1"])
+    outbox.close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    outbox = opened(path)
+    assert bodies_of(outbox) == [b"1"]
+    outbox.close()
+    assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 1
+
+
+def test_the_first_schema_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    with sqlite3.connect(path) as db:
+        db.executescript(V1)
+        db.executemany(
+            "INSERT INTO message (id, body, created, attempts, refusals, next_try, parked) VALUES (?,?,?,?,?,?,?)",
+            [("msg_a", b"a", 990.0, 3, 1, 5.0, None), ("msg_b", b"b", 991.0, 5, 5, 0.0, "HTTP 422")],
+        )
+    db.close()
+    outbox = opened(path)
+    outbox.put([b"c"])
+    records = waiting(outbox)
+    assert [(record.id, record.body, record.attempts, record.refusals) for record in records][:1] == [
+        ("msg_a", b"a", 3, 1)
+    ]
+    assert [record.body for record in records] == [b"a", b"c"]
+    assert [(record.id, record.parked) for record in outbox.parked()] == [("msg_b", "HTTP 422")]
+    outbox.ack(records[0])
+    assert outbox.counts().waiting == 1
+    outbox.close()
+    assert not list(tmp_path.glob("*.damaged-*"))
 
 
 def test_a_place_that_cannot_be_written_never_stops_the_start(tmp_path: Path) -> None:
@@ -93,6 +246,7 @@ def test_a_place_that_cannot_be_written_never_stops_the_start(tmp_path: Path) ->
     outbox = opened(tmp_path / "file" / "o.sqlite3")
     outbox.put([b"1"])
     assert bodies_of(outbox) == [b"1"]
+    assert outbox.in_memory
     outbox.close()
 
 
@@ -112,7 +266,8 @@ while True:
 def test_kill_9_loses_nothing_that_was_promised(tmp_path: Path) -> None:
     path = tmp_path / "o.sqlite3"
     for _ in range(3):
-        path.unlink(missing_ok=True)
+        for file in tmp_path.glob("o.sqlite3*"):
+            file.unlink()
         writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
         promised = [writer.stdout.readline().split() for _ in range(20)]
@@ -121,6 +276,6 @@ def test_kill_9_loses_nothing_that_was_promised(tmp_path: Path) -> None:
         writer.wait()
         writer.stdout.close()
         outbox = opened(path)
-        kept = [[record.body.decode(), record.id] for record in outbox.live(0)]
+        kept = [[record.body.decode(), record.id] for record in outbox.backlog(1e12, limit=100_000)]
         outbox.close()
         assert kept[: len(promised)] == promised

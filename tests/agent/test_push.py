@@ -54,7 +54,7 @@ async def test_headers_and_body(tmp_path: Path, respx_mock: respx.MockRouter) ->
     route = respx_mock.post(URL).respond(204)
     async with sender(tmp_path) as (made, outbox):
         await made.submit([b'{"time":1}'])
-        await until(lambda: outbox.waiting() == 0)
+        await until(lambda: outbox.counts().waiting == 0)
     request = route.calls[0].request
     assert request.content == b'{"time":1}'
     assert request.headers["authorization"] == "Bearer secret-token"
@@ -75,7 +75,7 @@ async def test_the_same_bytes_and_id_until_delivered(tmp_path: Path, respx_mock:
     route = respx_mock.post(URL).mock(side_effect=answers)
     async with sender(tmp_path) as (made, outbox):
         await made.submit([b"x"])
-        await until(lambda: outbox.waiting() == 0)
+        await until(lambda: outbox.counts().waiting == 0)
     requests = [call.request for call in route.calls]
     assert len(requests) == 6
     assert len({(request.headers["webhook-id"], request.content) for request in requests}) == 1
@@ -98,7 +98,7 @@ async def test_live_first_then_the_backlog_oldest_first(tmp_path: Path, respx_mo
         for number in range(5):
             await made.submit([str(number).encode()])
         await made.submit([b"live"])
-        await until(lambda: outbox.waiting() == 0)
+        await until(lambda: outbox.counts().waiting == 0)
     assert seen[0] == b"live"
     assert sorted(seen) == [b"0", b"1", b"2", b"3", b"4", b"live"]
 
@@ -112,7 +112,7 @@ async def test_a_poison_message_is_parked_and_the_next_goes_on(tmp_path: Path, r
         await made.submit([b"poison"])
         await until(lambda: made.stats.attempts == 1)
         await made.submit([b"good"])
-        await until(lambda: outbox.waiting() == 0)
+        await until(lambda: outbox.counts().waiting == 0)
         assert [record.body for record in outbox.parked()] == [b"poison"]
 
 
@@ -124,7 +124,7 @@ async def test_a_misconfigured_endpoint_loses_nothing(
     async with sender(tmp_path) as (made, outbox):
         await made.submit([b"1"])
         await until(lambda: made.stats.attempts >= 1)
-        assert outbox.waiting() == 1
+        assert outbox.counts().waiting == 1
         assert not outbox.parked()
     assert all(str(call.request.url) == URL for call in route.calls)
 
@@ -136,10 +136,10 @@ async def test_a_rotated_token_is_picked_up(tmp_path: Path, respx_mock: respx.Mo
     route = respx_mock.post(URL).respond(200)
     async with sender(tmp_path, token=None, token_file=token) as (made, outbox):
         await made.submit([b"1"])
-        await until(lambda: outbox.waiting() == 0)
+        await until(lambda: outbox.counts().waiting == 0)
         token.write_text("second-one\n")
         await made.submit([b"2"])
-        await until(lambda: outbox.waiting() == 0)
+        await until(lambda: outbox.counts().waiting == 0)
     assert [call.request.headers["authorization"] for call in route.calls] == ["Bearer first", "Bearer second-one"]
 
 
@@ -150,7 +150,7 @@ async def test_gzip_and_signature(tmp_path: Path, respx_mock: respx.MockRouter) 
     route = respx_mock.post(URL).respond(200)
     async with sender(tmp_path, gzip=True, signing_secret_file=secret) as (made, outbox):
         await made.submit([b"body"])
-        await until(lambda: outbox.waiting() == 0)
+        await until(lambda: outbox.counts().waiting == 0)
     request = route.calls[0].request
     assert gzip.decompress(request.content) == b"body"
     signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.content

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.push_http import signature as sent_signature
+from agent.push_sign import signatures as sent_signature
 from agent.receiver import MAX_BODY, Desk, Verdict
 from agent.receiver_report import Journal, json_line, summary, text_line
 

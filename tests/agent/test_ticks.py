@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.ticks import Tick, first_tick, next_tick, phase_s
@@ -24,6 +24,7 @@ def test_a_day_of_ticks_does_not_drift() -> None:
     phase=st.integers(0, 899),
     late=st.floats(0, 0.2),
 )
+@example(step=0.5, interval=2, phase=1, late=0.0)
 def test_a_step_of_the_wall_clock_neither_stops_repeats_nor_bursts(
     step: float, interval: int, phase: int, late: float
 ) -> None:

@@ -1,0 +1,30 @@
+"""Standard Webhooks signatures. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+_PREFIX = "whsec_"
+
+
+def signatures(secrets: str, identity: str, at: int, body: bytes) -> str:
+    """The value of `webhook-signature`: one signature for each secret, so that keys can be rotated.
+
+    `secrets` holds one or more `whsec_<base64>`, divided by blanks or lines; `at` is in Unix seconds. Raises
+    ValueError, without a word of the secret, when there is none or one is no such text.
+    """
+    keys = [_key(secret) for secret in secrets.split()]
+    if not keys:
+        raise ValueError("holds no signing secret")
+    signed = f"{identity}.{at}.".encode() + body
+    return " ".join("v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode("ascii") for key in keys)
+
+
+def _key(secret: str) -> bytes:
+    try:
+        return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"a signing secret must be {_PREFIX}<base64>") from None

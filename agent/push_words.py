@@ -1,0 +1,79 @@
+"""Why an attempt got no answer, in a word for counters and in words for people. Pure."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import httpx
+
+# OpenSSL's X509_V_ERR_… numbers.
+_NOT_YET_VALID = 9
+_EXPIRED = 10
+
+
+def in_words(error: Exception, now: float) -> tuple[str, str]:
+    """Kind and reason; `now` is the wall clock in Unix seconds, for certificates."""
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return "tls", _certificate(cause, now)
+    for cause in chain:
+        if isinstance(cause, ssl.SSLError):
+            return "tls", f"TLS failed: {_plain(cause)}"
+        if isinstance(cause, socket.gaierror):
+            return "dns", str(chain[0])
+    return _kind(error), _reason(error, chain)
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "connect"
+    if isinstance(error, httpx.TimeoutException):
+        return "timeout"
+    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
+        return "local"
+    return "broken"
+
+
+def _reason(error: Exception, chain: list[BaseException]) -> str:
+    name = _WORDS.get(type(error), type(error).__name__)
+    if isinstance(error, httpx.LocalProtocolError):
+        return name  # h11 quotes the header that it does not like
+    numbers = [cause.errno for cause in chain if isinstance(cause, OSError) and cause.errno]
+    detail = os.strerror(numbers[-1]) if numbers else str(error)
+    return f"{name}: {detail}" if detail else name
+
+
+_WORDS: dict[type[Exception], str] = {
+    httpx.ConnectError: "no connection",
+    httpx.ConnectTimeout: "no connection in time",
+    httpx.ReadTimeout: "no answer in time",
+    httpx.WriteTimeout: "sending took too long",
+    httpx.PoolTimeout: "all connections are busy",
+    httpx.ReadError: "the connection broke before the answer",
+    httpx.WriteError: "the connection broke while sending",
+    httpx.RemoteProtocolError: "the answer is no HTTP",
+    httpx.LocalProtocolError: "the request cannot be put into HTTP",
+}
+
+
+def _certificate(error: ssl.SSLCertVerificationError, now: float) -> str:
+    if error.verify_code in (_NOT_YET_VALID, _EXPIRED):
+        what = "not yet valid" if error.verify_code == _NOT_YET_VALID else "expired"
+        clock = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+        return f"the server's certificate is {what}; the clock here is at {clock}"
+    return f"the server's certificate is not trusted: {error.verify_message}"
+
+
+def _plain(error: ssl.SSLError) -> str:
+    return (error.reason or str(error)).replace("_", " ").lower()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
