@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import tomllib
@@ -371,31 +372,44 @@ def _require_token(config: Config, environ: Mapping[str, str], origin: str) -> N
     if push.token is not None:
         if not push.token.get_secret_value().strip():
             raise ConfigError([f"{origin}: push.token: must not be empty"])
-    elif credential_file(environ) is not None:
-        return  # the service manager's copy of the token; the user of the service may not read the file itself
-    elif push.token_file is not None:
-        try:
-            empty = not push.token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "is not text"
-            raise ConfigError(
-                [f"{origin}: push.token_file: must be a readable file ({reason}: {str(push.token_file)!r})"]
-            ) from None
-        if empty:
-            raise ConfigError(
-                [f"{origin}: push.token_file: must hold the token (found {str(push.token_file)!r} empty)"]
-            )
-    else:
+        return
+    path = token_path(push, environ)
+    if path is None:
         raise ConfigError(
             [f"{origin}: push.token_file: missing; give token_file, token or the systemd credential {CREDENTIAL}"]
         )
+    try:
+        empty = not path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, PermissionError) and path != push.token_file:
+            return  # the service's own processes may not all look at its credential (ExecReload=)
+        reason = getattr(error, "strerror", None) or "is not text"
+        raise ConfigError([f"{origin}: push.token_file: must be a readable file ({reason}: {str(path)!r})"]) from None
+    if empty:
+        raise ConfigError([f"{origin}: push.token_file: must hold the token (found {str(path)!r} empty)"])
 
 
-def credential_file(environ: Mapping[str, str]) -> Path | None:
-    """The token as systemd passes it with LoadCredential=push_token:…, if it does."""
+def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
+    """Where the token stands: in `token_file`; where the user of the service cannot read that, in systemd's copy of it.
+
+    The copy (LoadCredential=push_token:…) is as old as the service's start, the file can be rotated.
+    """
     directory = environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(directory, CREDENTIAL) if directory else None
-    return path if path and path.is_file() else None
+    if directory is None or not _exists(Path(directory, CREDENTIAL)):
+        return push.token_file
+    with contextlib.suppress(OSError):
+        if push.token_file is not None and os.access(push.token_file, os.R_OK) and push.token_file.stat().st_size:
+            return push.token_file
+    return Path(directory, CREDENTIAL)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file, even where we may not look."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 class _OverrideError(Exception):

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
-from agent.config import PushConfig, credential_file
+from agent.config import PushConfig, token_path
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class Token:
 
     def __init__(self, config: PushConfig, environ: Mapping[str, str]) -> None:
         self._fixed = SecretStr(config.token.get_secret_value().strip()) if config.token is not None else None
-        path = credential_file(environ) or config.token_file
+        path = token_path(config, environ)
         self._file = SecretFile(path, "token_rotated") if self._fixed is None and path is not None else None
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.config import Config, ConfigError, load, parse
+from agent.config import Config, ConfigError, PushConfig, load, parse, token_path
 
 TABLE = """
 [site]
@@ -126,6 +126,21 @@ def test_a_token_file_must_be_readable_and_not_empty(tmp_path: Path) -> None:
     assert "must be a readable file (No such file or directory" in mistakes(table)[0]
     (tmp_path / "token").write_text("\n")
     assert "must hold the token" in mistakes(table)[0]
+
+
+def test_a_token_file_that_can_be_read_wins_over_the_older_copy_of_the_service_manager(tmp_path: Path) -> None:
+    file, credential = tmp_path / "token", tmp_path / "credentials" / "push_token"
+    credential.parent.mkdir()
+    push = PushConfig(url="https://telemetry.example.com", token_file=file)
+    environ = {"CREDENTIALS_DIRECTORY": str(credential.parent)}
+    assert token_path(push, {}) == file
+    assert token_path(push, environ) == file, "no such credential"
+    credential.write_text("copy")
+    assert token_path(push, environ) == credential, "no such file"
+    file.touch()
+    assert token_path(push, environ) == credential, "as the installation leaves it"
+    file.write_text("rotated")
+    assert token_path(push, environ) == file
 
 
 def test_every_key_can_be_overridden_from_the_environment() -> None:
