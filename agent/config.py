@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -61,6 +62,15 @@ def _absolute_url(url: str) -> str:
     if parts.username or parts.password:
         raise ValueError("must not carry a user or password; use push.token_file")
     return url
+
+
+def _host_and_port(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host.strip("[]") or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError("must be an address and a port, such as 127.0.0.1:9464 or [::1]:9464")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError("must have an IPv6 address in brackets, such as [::1]:9464")
+    return text
 
 
 def _identifier(name: str) -> str:
@@ -187,7 +197,46 @@ class DriversConfig(Section):
 class StatusConfig(Section):
     """[status]"""
 
-    listen: str = "127.0.0.1:9464"
+    listen: Annotated[str, AfterValidator(_host_and_port)] = "127.0.0.1:9464"
+    token: SecretStr | None = None
+    token_file: Path | None = None
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def loopback(self) -> bool:
+        return _is_loopback(self.host)
+
+    def secret(self) -> SecretStr | None:
+        """The token that has to be shown, if one has to. Raises OSError, UnicodeDecodeError."""
+        if self.token_file is not None:
+            return SecretStr(self.token_file.read_text(encoding="utf-8").strip())
+        return self.token
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if self.token and self.token_file:
+            raise ValueError("token: give either token or token_file, not both")
+        if not self.loopback and not (self.token or self.token_file):
+            raise ValueError(
+                f"token_file: missing; whoever reaches {self.listen} could look in: give token_file or token,"
+                " or listen on 127.0.0.1"
+            )
+        try:
+            secret = self.secret()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "is not text"
+            raise ValueError(f"token_file: must be a readable file ({reason}: {str(self.token_file)!r})") from None
+        if secret is not None and not re.fullmatch(r"[!-~]{16,}", secret.get_secret_value()):
+            key = "token" if self.token else "token_file"
+            raise ValueError(f"{key}: must be at least 16 visible ASCII characters; `openssl rand -hex 24` makes some")
+        return self
 
 
 class LogConfig(Section):

@@ -37,6 +37,7 @@ OWNERS = {
     "pymodbus": ("drivers/bus", "drivers/simulator"),
     "httpx": ("agent/push",),
     "tenacity": ("agent/push",),
+    "prometheus_client": ("agent/status_metrics",),
     "sqlite3": ("agent/outbox", "agent/energy_store"),
 }
 
@@ -72,7 +73,7 @@ def test_the_daemon_does_not_load_the_tools() -> None:
     # rich is not among them: structlog imports it wherever it is installed.
     code = (
         "import sys, agent.app, agent.site, agent.supervise, agent.log;"
-        "print([m for m in ('prometheus_client', 'drivers.simulator', 'agent.schema', 'agent.receiver',"
+        "print([m for m in ('prometheus_client', 'agent.status', 'drivers.simulator', 'agent.schema', 'agent.receiver',"
         " 'pymodbus.server', 'typer', 'drivers.sunspec', 'pytest') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout

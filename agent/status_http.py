@@ -1,0 +1,170 @@
+"""A small HTTP/1.1 server for a few short answers to GET and HEAD: one request a connection, bounded in everything.
+
+A head of at most 8 KiB in at most 5 s, at most 16 connections, an answer taken within 10 s: whoever is slower is cut
+off, and the daemon has not waited for him.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+MAX_HEAD_BYTES = 8192
+MAX_CONNECTIONS = 16
+HEAD_S = 5.0
+ANSWER_S = 10.0
+
+_ALWAYS = {
+    "Connection": "close",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`path` as sent, without the query; header names in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What is answered."""
+
+    status: HTTPStatus = HTTPStatus.OK
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class BadRequestError(Exception):
+    """Carries the status to answer with."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
+
+
+class Server:
+    """Serves `handler`; `start` binds or raises OSError."""
+
+    def __init__(self, handler: Handler, *, head_s: float = HEAD_S, answer_s: float = ANSWER_S) -> None:
+        self._handler = handler
+        self._head_s = head_s
+        self._answer_s = answer_s
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port, which matters when 0 was asked for."""
+        self._server = await asyncio.start_server(self._accept, host, port, limit=MAX_HEAD_BYTES)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Close the listener and every connection."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._tasks) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._tasks.add(task)
+        try:
+            await self._converse(reader, writer)
+        except (OSError, TimeoutError) as error:
+            log.debug("status_client_gone", reason=type(error).__name__)
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()  # nothing happens when all was said and the connection is closed
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        method = "GET"
+        try:
+            async with asyncio.timeout(self._head_s):
+                request = parse_head(await _head(reader))
+            method = request.method
+            response = await self._answer(request)
+        except TimeoutError:
+            response = _plain(HTTPStatus.REQUEST_TIMEOUT)
+        except BadRequestError as error:
+            response = _plain(error.status)
+        async with asyncio.timeout(self._answer_s):
+            writer.write(render(response, with_body=method != "HEAD"))
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            response = _plain(HTTPStatus.METHOD_NOT_ALLOWED)
+            return Response(response.status, response.body, headers={"Allow": "GET, HEAD"})
+        try:
+            return await self._handler(request)
+        except Exception:  # a defect in the display must not be one of the daemon
+            log.exception("status_defect", path=request.path)
+            return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+async def _head(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readuntil(b"\r\n\r\n")
+    except asyncio.LimitOverrunError:
+        raise BadRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from None
+    except asyncio.IncompleteReadError as error:
+        if not error.partial:
+            raise ConnectionResetError("closed before it asked") from None
+        raise BadRequestError(HTTPStatus.BAD_REQUEST) from None
+
+
+def parse_head(head: bytes) -> Request:
+    """Request line and headers; the first of several equal headers counts."""
+    request_line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    words = request_line.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith("/"):
+        raise BadRequestError(HTTPStatus.BAD_REQUEST)
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip():
+            raise BadRequestError(HTTPStatus.BAD_REQUEST)
+        headers.setdefault(name.lower(), value.strip())
+    return Request(words[0], words[1].partition("?")[0], headers)
+
+
+def render(response: Response, *, with_body: bool = True) -> bytes:
+    """The bytes on the wire."""
+    headers = {
+        **_ALWAYS,
+        "Content-Type": response.content_type,
+        "Content-Length": str(len(response.body)),
+        **response.headers,
+    }
+    lines = [f"HTTP/1.1 {response.status.value} {response.status.phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+    return head + response.body if with_body else head
+
+
+def _plain(status: HTTPStatus) -> Response:
+    return Response(status, f"{status.phrase}\n".encode())

@@ -1,0 +1,234 @@
+"""How the daemon does at one moment, as plain values: what page, metrics, terminal and service manager show.
+
+`Snapshot` holds no secret: of the endpoint's URL only scheme, host and port. Powers are those of this moment with the
+contract's signs ([push.sign] turns only what is sent); energies of the day are those of the last push.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from urllib.parse import urlsplit
+
+from agent import __version__
+from agent.aggregate import Fields, NodeSummary, Summary, Window, fields_of, total
+from agent.clock import Clock
+from agent.config import Config
+from agent.outbox import Outbox
+from agent.poll import Device
+from agent.status_record import Attempt, Polls, Recorder
+from drivers.model import NodeType
+
+# A push may be late by its deadline, an attempt's time-out and one back-off before it is worth a word.
+_LATE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node with the contract's fields as they stand."""
+
+    node_id: str
+    type: str
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """One device; seconds are durations."""
+
+    name: str
+    driver: str
+    address: str
+    state: str
+    """`waiting` (not polled yet), `ok`, `partial` (answers in part) or `lost`."""
+    reason: str | None
+    lost_s: float | None
+    age_s: float | None
+    """Since the last answer."""
+    polls: int
+    failed_polls: int
+    errors: Mapping[str, int]
+    poll_s: float | None
+    """How long the last answer took."""
+    answered: int
+    answered_s: float
+    """How many polls were answered, and what they took together."""
+    nodes: tuple[NodeStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PushStatus:
+    """Delivery."""
+
+    endpoint: str
+    interval_s: int
+    failing_s: float | None
+    delivered_s: float | None
+    """Since the last delivery."""
+    outcomes: Mapping[str, int]
+    recent: tuple[Attempt, ...]
+    """Newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The queue: what waits, what was parked, what was given up and why."""
+
+    waiting: int
+    oldest_s: float | None
+    parked: int
+    in_memory: bool
+    """The disk takes nothing: what waits would not survive a restart."""
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything; `time` in Unix seconds."""
+
+    version: str
+    site: str
+    time: float
+    uptime_s: float
+    ready: bool
+    reason: str | None
+    """Why it is not ready."""
+    clock: str
+    flow: Mapping[str, Fields]
+    """The groups of the contract that have devices."""
+    devices: tuple[DeviceStatus, ...]
+    push: PushStatus
+    backlog: Backlog
+
+
+def snapshot(
+    config: Config, recorder: Recorder, devices: Sequence[Device], backlog: Backlog, clock: Clock, clock_state: str
+) -> Snapshot:
+    """The daemon as it stands. Call it in the event loop; it waits for nothing."""
+    now = clock.monotonic()
+    nodes = {
+        device.name: [
+            (node, _with_energies(node, fields, recorder.summary))
+            for node, fields in _fields_now(device, recorder.polls.get(device.name), now, config.poll.stale_after_s)
+        ]
+        for device in devices
+    }
+    push = _push(config, recorder, now)
+    reason = why_not_ready(push, clock_state, now - recorder.started)
+    return Snapshot(
+        version=__version__,
+        site=config.site.node_id,
+        time=clock.time(),
+        uptime_s=now - recorder.started,
+        ready=reason is None,
+        reason=reason,
+        clock=clock_state,
+        flow=_flow([pair for pairs in nodes.values() for pair in pairs]),
+        devices=tuple(
+            _device(device, recorder.polls.get(device.name, Polls()), nodes[device.name], now) for device in devices
+        ),
+        push=push,
+        backlog=backlog,
+    )
+
+
+def queued(outbox: Outbox, now: float) -> Backlog:
+    """What waits at Unix second `now`. Waits for the disk."""
+    counts = outbox.counts()
+    first = (outbox.backlog(inf) or outbox.live())[:1]
+    return Backlog(
+        waiting=counts.waiting,
+        oldest_s=max(0.0, now - first[0].created) if first else None,
+        parked=counts.parked,
+        in_memory=outbox.in_memory,
+        dropped=dict(outbox.drops),
+    )
+
+
+def why_not_ready(push: PushStatus, clock_state: str, uptime_s: float) -> str | None:
+    """Why nothing arrives at the endpoint, in words; None while it does."""
+    last = push.recent[0] if push.recent else None
+    if clock_state == "unsynchronised":
+        return "the clock is not set yet; pushes wait for it"
+    if push.failing_s is not None and last is not None:
+        return f"no delivery for {in_words(push.failing_s)}: {last.reason}"
+    if push.delivered_s is None:
+        return f"nothing delivered since the start {in_words(uptime_s)} ago" + (f": {last.reason}" if last else "")
+    if push.delivered_s > 2 * push.interval_s + _LATE_S:
+        why = f": {last.reason}" if last is not None and last.reason else ""
+        return f"nothing delivered for {in_words(push.delivered_s)}{why}"
+    return None
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people, in at most two units: `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
+    whole = max(0, round(seconds))
+    for size, unit, smaller, small_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
+    return f"{whole} s"
+
+
+def _fields_now(
+    device: Device, polls: Polls | None, now: float, stale_after_s: float
+) -> list[tuple[NodeSummary, Fields]]:
+    """The contract's fields of each node as they would be sent at this moment, without the energies of the day."""
+    found = []
+    for node in device.nodes:
+        window = Window(node)
+        if polls is not None and polls.scan is not None:
+            window.add(polls.scan.readings)
+        summary = window.close(now, stale_after_s, "last")
+        found.append((summary, fields_of(summary, {})))
+    return found
+
+
+def _with_energies(node: NodeSummary, fields: Fields, last: Summary | None) -> Fields:
+    if last is not None:
+        for summary, sent in last.nodes:
+            if summary.node.node_id == node.node.node_id:
+                return fields | {name: value for name, value in sent.items() if name.startswith("today_")}
+    return fields
+
+
+def _flow(nodes: list[tuple[NodeSummary, Fields]]) -> dict[str, Fields]:
+    return {
+        type_.value: total([fields for summary, fields in nodes if summary.node.type is type_], "omit")
+        for type_ in NodeType
+        if any(summary.node.type is type_ for summary, _ in nodes)
+    }
+
+
+def _device(device: Device, polls: Polls, nodes: list[tuple[NodeSummary, Fields]], now: float) -> DeviceStatus:
+    health = device.health
+    state = "lost" if health.failures else "waiting" if not health.polls else "partial" if health.partial else "ok"
+    return DeviceStatus(
+        name=device.name,
+        driver=device.driver_name,
+        address=device.address,
+        state=state,
+        reason=str(health.error) if health.error is not None else health.partial,
+        lost_s=None if health.since is None else now - health.since,
+        age_s=None if health.last_answer is None else now - health.last_answer,
+        polls=health.polls,
+        failed_polls=health.failed_polls,
+        errors=dict(polls.errors),
+        poll_s=polls.last_s,
+        answered=polls.answered,
+        answered_s=polls.seconds,
+        nodes=tuple(NodeStatus(summary.node.node_id, summary.node.type.value, fields) for summary, fields in nodes),
+    )
+
+
+def _push(config: Config, recorder: Recorder, now: float) -> PushStatus:
+    url = urlsplit(config.push.url)
+    return PushStatus(
+        endpoint=f"{url.scheme}://{url.netloc}",
+        interval_s=config.push.interval_s,
+        failing_s=None if recorder.failing_since is None else now - recorder.failing_since,
+        delivered_s=None if recorder.last_delivery is None else now - recorder.last_delivery,
+        outcomes=dict(recorder.outcomes),
+        recent=tuple(reversed(recorder.attempts)),
+    )
