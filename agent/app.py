@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -19,9 +20,14 @@ from agent.poll import STUCK_S, Device, Poller, within
 from agent.pulse import Pulse
 from agent.push import Sender
 from agent.site import Site
+from agent.status_record import Recorder
+from agent.status_snapshot import Snapshot, queued, snapshot
 from agent.ticks import Tick, first_tick, next_tick, phase_s
 from agent.totals import Totals, TotalsSettings
 from drivers.model import NodeType, Scan
+
+if TYPE_CHECKING:
+    from agent.status import StatusListener
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +51,8 @@ class App:
         self._clock = clock
         self._environ = environ
         self._on_summary = on_summary
+        self.recorder = Recorder(clock)
+        self.status: StatusListener | None = None
         self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
         self._totals = Totals(site.nodes, totals_settings(config), self._store)
         self.poller = Poller(site.connections, clock, self, self.pulse)
@@ -53,6 +61,8 @@ class App:
         self._changed = asyncio.Event()
         self._delivery = asyncio.Lock()
         """Held while a message is handed to the sender, and while another sender takes its place."""
+        self._line: asyncio.TaskGroup | None = None
+        self._showing: asyncio.Task[None] | None = None
         self._senders: asyncio.TaskGroup | None = None
         self._sending: asyncio.Task[None] | None = None
 
@@ -63,9 +73,10 @@ class App:
             async with asyncio.TaskGroup() as self._senders:
                 self._start_sender()
                 try:
-                    async with asyncio.TaskGroup() as line:
-                        line.create_task(self.poller.run())
-                        line.create_task(self._schedule(ready))
+                    async with asyncio.TaskGroup() as self._line:
+                        self._line.create_task(self.poller.run())
+                        self._line.create_task(self._schedule(ready))
+                        self._start_status()
                 finally:
                     await self._stop_sender()
         finally:
@@ -89,12 +100,35 @@ class App:
         self.poller.request()
         if (config.push, config.outbox) != (before.push, before.outbox):
             await self._replace_sender(reopen=config.outbox != before.outbox)
+        if config.status != before.status:
+            await self._stop_status()
+            self._start_status()
         self._changed.set()
 
     async def waiting(self) -> int:
         """Messages in the queue."""
         async with self._delivery:
             return (await asyncio.to_thread(self._outbox.counts)).waiting
+
+    async def snapshot(self) -> Snapshot:
+        """How the daemon does, for whoever looks."""
+        async with self._delivery:
+            backlog = await asyncio.to_thread(queued, self._outbox, self._clock.time())
+        return snapshot(self.config, self.recorder, self.site.devices, backlog, self._clock, "unknown")
+
+    def _start_status(self) -> None:
+        """The status listener, where one is configured; it and its metrics cost memory only then."""
+        if self.config.status is not None and self._line is not None:
+            from agent.status import StatusListener
+
+            self.status = StatusListener(self.config.status, self.snapshot, self._clock)
+            self._showing = self._line.create_task(self.status.run())
+
+    async def _stop_status(self) -> None:
+        if self._showing is not None:
+            self._showing.cancel()
+            await asyncio.gather(self._showing, return_exceptions=True)
+        self._showing = self.status = None
 
     @property
     def _phase(self) -> int:
@@ -114,6 +148,7 @@ class App:
             clock=self._clock,
             environ=self._environ,
             user_agent=USER_AGENT,
+            on_outcome=self.recorder.outcome,
         )
 
     def _start_sender(self) -> None:
@@ -140,9 +175,11 @@ class App:
 
     # poll.Sink
     def observe(self, device: Device, scan: Scan) -> None:
+        self.recorder.observe(device, scan)
         self._totals.observe(device.nodes, scan, self._clock.time())
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
+        self.recorder.missed(device, error, at)
         self._totals.missed(device.nodes, at)
 
     async def _schedule(self, ready: Callable[[], None]) -> None:
@@ -196,6 +233,7 @@ class App:
         if not await within(answers, self._clock, deadline - self._clock.monotonic()):
             log.debug("deadline_reached", tick=tick.time)
         summary = self._totals.close(tick.at, tick.time)
+        self.recorder.interval(summary)
         with self.pulse.busy("storing the interval", STUCK_S):
             try:
                 async with self._delivery:

@@ -22,7 +22,7 @@ from agent.status import StatusListener, is_loopback_name, page
 from agent.status_http import Request
 from agent.status_snapshot import Snapshot
 from drivers.model import Table
-from tests.agent.test_app import TOKEN, Endpoint, sdm630
+from tests.agent.line import TOKEN, Endpoint, sdm630
 from tests.faults.modbus import FaultServer
 
 LIMIT_S = 20
@@ -146,6 +146,22 @@ async def test_no_secret_is_shown(tmp_path: Path, endpoint: Endpoint) -> None:
     assert [code for code, _, _ in shown] == [200, 200, 200]
     for secret in (TOKEN, STATUS_TOKEN, "a-secret-in-the-url"):
         assert all(secret.encode() not in body and secret not in str(headers) for _, headers, body in shown)
+
+
+async def test_a_reload_moves_the_listener(tmp_path: Path, endpoint: Endpoint) -> None:
+    async with FaultServer({(1, Table.INPUT): sdm630(1, 1, 1)}) as meter:
+        devices = [("m", "grid", meter.link().port)]
+        async with running(configuration(tmp_path, endpoint.url, devices)) as app:
+            first = app.status
+            assert first is not None
+            guarded = configuration(tmp_path, endpoint.url, devices, token=STATUS_TOKEN)
+            await app.reload(guarded, build(guarded, "test", app.site))
+            async with asyncio.timeout(LIMIT_S):
+                while app.status is None or app.status.port is None:  # noqa: ASYNC110 - the listener's task sets it
+                    await asyncio.sleep(0.01)
+            assert first.port is None
+            assert (await get(app, "/status.json"))[0] == 401
+            assert (await get(app, "/status.json", Authorization=f"Bearer {STATUS_TOKEN}"))[0] == 200
 
 
 async def _nothing() -> Snapshot:
