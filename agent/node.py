@@ -1,12 +1,22 @@
-"""A node as the receiver knows it: one id, one type, and how its readings become those of its type. Pure."""
+"""A node as the receiver knows it: one id, one type, and what a device's readings are to it. Pure.
+
+Readings come in the sign of their device (`drivers.model`). A meter counts what flows into the installation behind it;
+on a node of another type its power and its counters are renamed and turned by `_AS_METER`:
+
+    node           positive power of the meter   imported energy   exported energy
+    grid           import                        imported          exported
+    solar          negative production           consumed          produced
+    storage        charge                        charged           discharged
+    loads          consumption                   consumed          produced
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from drivers.model import Kind, NodeType, Quantity, Reading
+from drivers.model import Kind, NodeType, Quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +27,26 @@ class Node:
     type: NodeType
     kind: Kind
     of_hybrid: bool = False
-    """Takes only the readings marked with its type."""
+    """One of several nodes behind its device: takes only the readings marked with its type."""
     push: bool = True
+    within: str | None = None
+    """Id of the node that measures this one too: it is sent as a device, but adds nothing to the total of its type."""
     invert: bool = False
     when_offline: Literal["missing", "zero"] = "missing"
     nominal_power_W: float | None = None
     energy_capacity_Wh: float | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is a member of the total of its type."""
+        return self.push and self.within is None
+
+
+class Use(NamedTuple):
+    """What a reading is to a node."""
+
+    quantity: Quantity
+    sign: float
 
 
 _LOADS = frozenset({NodeType.HEAT_PUMP, NodeType.SWITCHED_LOAD, NodeType.VARIABLE_POWER_LOAD})
@@ -38,76 +62,126 @@ _POSSIBLE: dict[Kind, frozenset[NodeType]] = {
     Kind.RELAY: _LOADS,
 }
 
-_POSITIVE = {
-    NodeType.GRID: "import",
-    NodeType.SOLAR: "production",
-    NodeType.STORAGE: "charge",
-    NodeType.HEAT_PUMP: "consumption",
-    NodeType.SWITCHED_LOAD: "consumption",
-    NodeType.VARIABLE_POWER_LOAD: "consumption",
+# (positive, negative) power of a node in words.
+_DIRECTIONS = {
+    NodeType.GRID: ("import", "export"),
+    NodeType.SOLAR: ("production", "own consumption"),
+    NodeType.STORAGE: ("charge", "discharge"),
+    NodeType.HEAT_PUMP: ("consumption", "generation"),
+    NodeType.SWITCHED_LOAD: ("consumption", "generation"),
+    NodeType.VARIABLE_POWER_LOAD: ("consumption", "generation"),
 }
 
-# What a meter's two counters are on a node of each type: (imported, exported).
-_METER_COUNTERS = {
-    NodeType.SOLAR: (Quantity.CONSUMED_ENERGY, Quantity.PRODUCED_ENERGY),
-    NodeType.STORAGE: (Quantity.CHARGED_ENERGY, Quantity.DISCHARGED_ENERGY),
-    NodeType.HEAT_PUMP: (Quantity.CONSUMED_ENERGY, Quantity.PRODUCED_ENERGY),
-    NodeType.SWITCHED_LOAD: (Quantity.CONSUMED_ENERGY, Quantity.PRODUCED_ENERGY),
-    NodeType.VARIABLE_POWER_LOAD: (Quantity.CONSUMED_ENERGY, Quantity.PRODUCED_ENERGY),
-}
+_SIGNED = frozenset({Quantity.ACTIVE_POWER, Quantity.REACTIVE_POWER})
 
-_MIRRORED = {
-    Quantity.IMPORTED_ENERGY: Quantity.EXPORTED_ENERGY,
-    Quantity.EXPORTED_ENERGY: Quantity.IMPORTED_ENERGY,
+
+def _renamed(imported: str, exported: str) -> dict[Quantity, Quantity]:
+    names = {"imported": imported, "exported": exported}
+    return {
+        Quantity(f"{day}{old}_energy"): Quantity(f"{day}{new}_energy")  # type: ignore[call-arg]  # __new__ takes three
+        for day in ("", "today_")
+        for old, new in names.items()
+    }
+
+
+_AS_LOAD = _renamed("consumed", "produced")
+_AS_METER: dict[NodeType, dict[Quantity, Quantity]] = {
+    NodeType.GRID: {},
+    NodeType.SOLAR: _AS_LOAD,
+    NodeType.STORAGE: _renamed("charged", "discharged"),
+    **dict.fromkeys(_LOADS, _AS_LOAD),
+}
+_MIRRORED = _renamed("exported", "imported") | {
     Quantity.CHARGED_ENERGY: Quantity.DISCHARGED_ENERGY,
     Quantity.DISCHARGED_ENERGY: Quantity.CHARGED_ENERGY,
-    Quantity.TODAY_IMPORTED_ENERGY: Quantity.TODAY_EXPORTED_ENERGY,
-    Quantity.TODAY_EXPORTED_ENERGY: Quantity.TODAY_IMPORTED_ENERGY,
     Quantity.TODAY_CHARGED_ENERGY: Quantity.TODAY_DISCHARGED_ENERGY,
     Quantity.TODAY_DISCHARGED_ENERGY: Quantity.TODAY_CHARGED_ENERGY,
 }
 
-_SIGNED = frozenset({Quantity.ACTIVE_POWER, Quantity.CURRENT, Quantity.REACTIVE_POWER, Quantity.POWER_FACTOR})
 
+def use_of(node: Node, quantity: Quantity, marked: NodeType | None, *, has_own: bool) -> Use | None:
+    """What a reading of the node's device is to the node; None when it belongs to another one.
 
-def why_not(kind: Kind, type_: NodeType) -> str | None:
-    """Why a device of that kind cannot be a node of that type; None when it can."""
-    if type_ in _POSSIBLE[kind]:
+    `marked` is the node that the driver named (`Reading.node`). A device that is bound to one node but offers several
+    gives that node its own readings; where it has none (`has_own` is false), its meter stands for the node.
+    """
+    if marked is None:
+        as_meter = node.kind is Kind.METER
+    elif marked is node.type:
+        as_meter = False
+    elif marked is NodeType.GRID and not node.of_hybrid and not has_own:
+        as_meter = True
+    else:
         return None
-    possible = ", ".join(each for each in NodeType if each in _POSSIBLE[kind])
-    return f"a device of kind {kind} cannot be {type_!s}; it can be {possible}"
+    if node.of_hybrid and marked is None:
+        return None
+    if node.invert:
+        quantity = _MIRRORED.get(quantity, quantity)
+    turned = node.invert != (as_meter and node.type is NodeType.SOLAR)
+    sign = -1.0 if turned and quantity in _SIGNED else 1.0
+    return Use(_AS_METER[node.type].get(quantity, quantity) if as_meter else quantity, sign)
 
 
-def sign_in_words(node: Node) -> str:
-    """The sign that the node's power gets, for people."""
-    words = f"positive is {_POSITIVE[node.type]}"
-    if _is_turned(node):
-        words += ", the device's import counts as negative"
-    return words + (" (inverted)" if node.invert else "")
+def why_not(kind: Kind, type_: NodeType, offered: frozenset[NodeType] = frozenset()) -> str | None:
+    """Why a device of that kind cannot be a node of that type; None when it can.
+
+    `offered` are the nodes that the driver marks (`Driver.nodes`); one with a meter among them can be any single node.
+    """
+    possible = offered or _POSSIBLE[kind]
+    if type_ in possible or NodeType.GRID in offered:
+        return None
+    return f"a device of kind {kind} cannot be {type_!s}; it can be {_listed(possible)}"
 
 
-def readings_of(node: Node, readings: Iterable[Reading]) -> Iterator[Reading]:
-    """The readings of a scan that belong to `node`, in the sign and the counters of its type."""
-    turned = _is_turned(node) != node.invert
-    meter = _METER_COUNTERS.get(node.type) if node.kind is Kind.METER else None
-    for reading in readings:
-        if node.of_hybrid and reading.node is not node.type:
+def _listed(types: frozenset[NodeType]) -> str:
+    return ", ".join(type_ for type_ in NodeType if type_ in types)
+
+
+def sign_in_words(node: Node, push_sign: int = 1) -> str:
+    """The sign that the node's power is sent with, for people; `push_sign` is that of its group in [push.sign]."""
+    positive, negative = _DIRECTIONS[node.type][::push_sign]
+    words = [f"{positive} is sent as positive, {negative} as negative"]
+    if node.kind is Kind.METER and node.type is NodeType.SOLAR:
+        words.append("what the meter exports is production")
+    if node.invert:
+        words.append("turned by invert = true")
+    if push_sign == -1:
+        words.append(f"turned by push.sign.{node.type} = -1")
+    return "; ".join(words)
+
+
+def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
+    """(node id, rule) for each `within` that cannot be meant."""
+    by_id = {node.node_id: node for node in nodes}
+    for node in nodes:
+        if node.within is None:
             continue
-        quantity = reading.quantity
-        if node.invert:
-            quantity = _MIRRORED.get(quantity, quantity)
-        if meter is not None and quantity is Quantity.IMPORTED_ENERGY:
-            quantity = meter[0]
-        elif meter is not None and quantity is Quantity.EXPORTED_ENERGY:
-            quantity = meter[1]
-        if turned and quantity in _SIGNED and isinstance(reading.value, float):
-            yield reading._replace(quantity=quantity, value=-reading.value)
-        elif quantity is not reading.quantity:
-            yield reading._replace(quantity=quantity)
-        else:
-            yield reading
+        outer = by_id.get(node.within)
+        if outer is None:
+            yield node.node_id, f"within: no enabled node is named {node.within!r}"
+        elif outer.type is not node.type:
+            yield node.node_id, f"within: {node.within!r} is {outer.type}; only nodes of one type are counted twice"
+        elif not _outermost(node, by_id).counted:
+            yield node.node_id, f"within: {node.within!r} is not counted itself, so that neither would be"
 
 
-def _is_turned(node: Node) -> bool:
-    """A meter reads import as positive; what a solar feeder exports is production."""
-    return node.kind is Kind.METER and node.type is NodeType.SOLAR
+def _outermost(node: Node, by_id: dict[str, Node]) -> Node:
+    """The node that is within no other, or the last before the chain ends or turns in a circle."""
+    seen = set()
+    while node.within in by_id and node.node_id not in seen:
+        seen.add(node.node_id)
+        node = by_id[node.within]
+    return node
+
+
+def doubts(nodes: Sequence[Node]) -> Iterator[str]:
+    """What is allowed but seldom meant, a sentence each, for `check`."""
+    meters = [node.node_id for node in nodes if node.type is NodeType.GRID and node.counted]
+    if len(meters) > 1:
+        yield (
+            f"{' and '.join(meters)} are summed as grid; if one of them measures the other too, "
+            'give the inner one within = "…"'
+        )
+    for node in nodes:
+        if node.kind is Kind.RELAY and node.nominal_power_W is None:
+            yield f"{node.node_id} reports only a state; without nominal_power_W it has no power"
