@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench schema lock clean
 
 demo: $(STAMP)  ## a simulated site, a receiver and the agent between them, live on the terminal
 	@$(BIN)/telemetry-agent demo
@@ -24,6 +24,9 @@ $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint requirements.lock --editable '.[dev]'
 	@touch $@
+
+schema: $(STAMP)  ## the published JSON Schemas, from the code's types
+	$(BIN)/python -m agent.schema docs/schema
 
 lock:  ## the versions that the tests run with; review the diff
 	$(PYTHON) -m venv --clear $(VENV)

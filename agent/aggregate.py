@@ -1,53 +1,117 @@
-"""Scans → a Summary per node, Summaries → totals per type. Pure.
+"""Scans → a summary per node, summaries → totals per type. Pure.
 
-Gauges have a last value and a mean, minimum and maximum over the push interval; the mean is weighted by time, each
-value standing until the next. Counters and states have their last value; `agent.energy` makes days of counters.
+Every quantity has its last value and a mean, minimum and maximum over the push interval. The mean is weighted by time,
+each value standing until the next; intervals meet at their last readings, so that means add up to the integral. A state
+counts as 1 while it is on. `agent.energy` makes days of counters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from math import fsum, inf
+from typing import Literal, NamedTuple
 
-from agent.node import Node, readings_of
-from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Value
+from agent.energy_day import Basis
+from agent.limits import ranges
+from agent.node import Node, Use, use_of
+from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Scan, Value
 
 Key = tuple[Quantity, Phase | None]
+Statistic = Literal["last", "mean"]
+Fields = dict[str, float | list[str]]
+
+_COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
 
-@dataclass(slots=True)
-class Gauge:
-    """One quantity over the push interval."""
+class Gauge(NamedTuple):
+    """One quantity of one node since the interval began. Immutable: a summary keeps it while the next one begins."""
 
     last: Value
     at: float
-    first_at: float
-    area: float = 0.0
-    """The integral since `first_at`: value times seconds."""
-    minimum: float = 0.0
-    maximum: float = 0.0
-
-    @property
-    def mean(self) -> Value:
-        seconds = self.at - self.first_at
-        return self.area / seconds if seconds > 0 else self.last
+    interval: int
+    start: float
+    area: float
+    """The integral since `start`: value times seconds."""
+    minimum: float
+    maximum: float
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSummary:
-    """One node at the end of a push interval: only values fresh enough to be sent."""
+class Statistics(NamedTuple):
+    """One quantity over a push interval."""
+
+    last: Value
+    mean: float
+    minimum: float
+    maximum: float
+
+
+class Taken(NamedTuple):
+    """What a node took of a scan, beyond its gauges."""
+
+    counters: list[tuple[Quantity, float, float]]
+    """(quantity, Wh, monotonic seconds)."""
+    dropped: list[Reading]
+    """Outside the range of the device."""
+
+
+class NodeSummary(NamedTuple):
+    """One node at the end of a push interval. Values that are too old are not there."""
 
     node: Node
-    values: dict[Key, Value]
+    at: float
+    """Monotonic seconds of the tick."""
+    stale_after_s: float
+    statistic: Statistic
+    interval: int
+    gauges: dict[Key, Gauge]
+    newest: float
+    """When its last value was read."""
     expected: int
     """Polls in the interval."""
     got: int
-    """Polls that brought a usable power or state."""
-    oldest_s: float | None
-    """Age of the oldest value that is used."""
-    offline: bool
-    """No fresh reading at all."""
+    """Polls that brought a usable value."""
+
+    @property
+    def offline(self) -> bool:
+        """No fresh value at all."""
+        return self.at - self.newest > self.stale_after_s
+
+    @property
+    def fresh(self) -> dict[Key, Gauge]:
+        return {key: gauge for key, gauge in self.gauges.items() if self.at - gauge.at <= self.stale_after_s}
+
+    @property
+    def oldest_s(self) -> float | None:
+        """Age of the oldest value that is used."""
+        return max((self.at - gauge.at for gauge in self.fresh.values()), default=None)
+
+    def gauge(self, quantity: Quantity, phase: Phase | None = None) -> Gauge | None:
+        found = self.gauges.get((quantity, phase))
+        return None if found is None or self.at - found.at > self.stale_after_s else found
+
+    def number(self, quantity: Quantity) -> float | None:
+        """The total of a quantity as a number, if it is fresh."""
+        gauge = self.gauge(quantity)
+        return gauge.last if gauge is not None and isinstance(gauge.last, float) else None
+
+    def statistics(self, gauge: Gauge) -> Statistics:
+        """Over the interval; of its last value alone where nothing was read in it."""
+        seconds = gauge.at - gauge.start
+        if gauge.interval != self.interval or seconds <= 0:
+            number = _number(gauge.last)
+            return Statistics(gauge.last, number, number, number)
+        return Statistics(gauge.last, gauge.area / seconds, gauge.minimum, gauge.maximum)
+
+    def chosen(self, gauge: Gauge) -> float:
+        """Last value or mean, as a number, by `poll.statistic`."""
+        return self.statistics(gauge).mean if self.statistic == "mean" else _number(gauge.last)
+
+
+def _number(value: Value) -> float:
+    if isinstance(value, float):
+        return value
+    return 1.0 if value in (True, "on") else 0.0
 
 
 @dataclass(slots=True)
@@ -55,120 +119,162 @@ class Window:
     """Collects the readings of one node between two pushes."""
 
     node: Node
+    stale_after_s: float
     gauges: dict[Key, Gauge] = field(default_factory=dict)
+    newest: float = -inf
+    interval: int = 0
     expected: int = 0
     got: int = 0
+    _uses: dict[tuple[Quantity, NodeType | None], Use | None] = field(default_factory=dict)
+    _ranges: dict[Quantity, tuple[float, float]] = field(init=False)
 
-    def add(self, readings: Iterable[Reading]) -> list[Reading]:
-        """Take one scan; returns the node's own readings, for the energies."""
+    def __post_init__(self) -> None:
+        self._ranges = ranges(self.node.limits)
+
+    def add(self, scan: Scan) -> Taken:
+        """Take what belongs to the node."""
         self.expected += 1
-        own = list(readings_of(self.node, readings))
+        taken = Taken([], [])
         usable = False
-        for reading in own:
-            key = reading.quantity, reading.phase
-            value = reading.value
-            if reading.quality is not Quality.GOOD or value is None:
-                self.gauges.pop(key, None)
-                continue
-            usable = True
-            gauge = self.gauges.get(key)
-            if gauge is None:
-                number = value if isinstance(value, float) else 0.0
-                self.gauges[key] = Gauge(value, reading.at, reading.at, 0.0, number, number)
-                continue
-            if isinstance(value, float) and isinstance(gauge.last, float):
-                gauge.area += gauge.last * (reading.at - gauge.at)
-                gauge.minimum = min(gauge.minimum, value)
-                gauge.maximum = max(gauge.maximum, value)
-            gauge.last = value
-            gauge.at = reading.at
+        for reading in scan.readings:
+            key = reading.quantity, reading.node
+            try:
+                use = self._uses[key]
+            except KeyError:
+                use = self._uses[key] = use_of(self.node, *key)
+            if use is not None:
+                usable |= self._take(reading, use, taken)
         self.got += usable
-        return own
+        return taken
 
     def missed(self) -> None:
         """A poll that brought nothing."""
         self.expected += 1
 
-    def close(self, at: float, stale_after_s: float, statistic: Literal["last", "mean"]) -> NodeSummary:
+    def close(self, at: float, statistic: Statistic) -> NodeSummary:
         """The node at `at`; the next interval begins."""
-        values: dict[Key, Value] = {}
-        oldest: float | None = None
-        for key, gauge in self.gauges.items():
-            age = at - gauge.at
-            if age > stale_after_s:
-                continue
-            mean = statistic == "mean" and key[0].nature is Nature.GAUGE and key[0] is Quantity.ACTIVE_POWER
-            values[key] = gauge.mean if mean else gauge.last
-            oldest = max(oldest or 0.0, age)
-            gauge.first_at, gauge.area = gauge.at, 0.0
-            if isinstance(gauge.last, float):
-                gauge.minimum = gauge.maximum = gauge.last
-        summary = NodeSummary(self.node, values, self.expected, self.got, oldest, not values)
+        summary = NodeSummary(
+            self.node,
+            at,
+            self.stale_after_s,
+            statistic,
+            self.interval,
+            self.gauges.copy(),
+            self.newest,
+            self.expected,
+            self.got,
+        )
+        self.interval += 1
         self.expected = self.got = 0
         return summary
 
+    def _take(self, reading: Reading, use: Use, taken: Taken) -> bool:
+        value, quality, at = reading.value, reading.quality, reading.at
+        if isinstance(value, float):
+            low, high = self._ranges[reading.quantity]
+            if not low <= value <= high:
+                quality = Quality.INVALID
+            value *= use.sign
+        if quality is Quality.INVALID:  # not the device's word: what it said before stands until it is too old
+            taken.dropped.append(reading)
+            return False
+        key = use.quantity, reading.phase
+        if quality is not Quality.GOOD or value is None:
+            self.gauges.pop(key, None)
+            return False
+        self.gauges[key] = self._continued(self.gauges.get(key), value, at)
+        self.newest = max(self.newest, at)
+        if reading.phase is None and isinstance(value, float) and use.quantity.nature in _COUNTERS:
+            taken.counters.append((use.quantity, value, at))
+        return True
 
-Fields = dict[str, float | list[str]]
+    def _continued(self, gauge: Gauge | None, value: Value, at: float) -> Gauge:
+        number = _number(value)
+        if gauge is None or at - gauge.at > self.stale_after_s:  # nobody knows what was in between
+            return Gauge(value, at, self.interval, at, 0.0, number, number)
+        before = _number(gauge.last)
+        area = before * (at - gauge.at)
+        if gauge.interval != self.interval:
+            return Gauge(value, at, self.interval, gauge.at, area, min(before, number), max(before, number))
+        return Gauge(
+            value,
+            at,
+            self.interval,
+            gauge.start,
+            gauge.area + area,
+            min(gauge.minimum, number),
+            max(gauge.maximum, number),
+        )
+
+
+class NodeResult(NamedTuple):
+    """A node of a push: what is known of it, its fields of the contract, and how well its energies of the day are known
+    (None where it has none)."""
+
+    summary: NodeSummary
+    fields: Fields
+    basis: Basis | None
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One push: its Unix second, each node with its fields, and the group of each type."""
+    """One push: its Unix second, its nodes, and the group of each type."""
 
     time: int
-    nodes: tuple[tuple[NodeSummary, Fields], ...]
+    nodes: tuple[NodeResult, ...]
     groups: dict[NodeType, Fields]
 
+    def members(self, type_: NodeType) -> list[NodeResult]:
+        """The nodes that make the total of a type."""
+        return [each for each in self.nodes if each.summary.node.type is type_ and each.summary.node.counted]
 
-def fields_of(summary: NodeSummary, today: dict[str, float]) -> Fields:
-    """The contract's fields of one node; `today` are its energies of the day by field name."""
+
+def fields_of(summary: NodeSummary) -> Fields:
+    """The contract's fields of one node, but for its energies of the day."""
     node = summary.node
     fields: Fields = {}
     power = _power(summary)
     if power is not None:
         fields["active_power_W"] = power
-    if node.type is NodeType.STORAGE:
+    if node.type is NodeType.STORAGE and not summary.offline:
         fields |= _storage(summary)
-    if node.type is NodeType.HEAT_PUMP and (mode := _mode(summary)) is not None:
-        fields["operation_modes"] = [mode]
-    return fields | today
+    if node.type is NodeType.HEAT_PUMP and (state := _state(summary)) is not None:
+        fields["operation_modes"] = ["on" if _number(state.last) else "off"]
+    return fields
 
 
 def _power(summary: NodeSummary) -> float | None:
     node = summary.node
-    power = summary.values.get((Quantity.ACTIVE_POWER, None))
-    if isinstance(power, float):
-        return power
+    power = summary.gauge(Quantity.ACTIVE_POWER)
+    if power is not None:
+        return summary.chosen(power)
     if summary.offline and node.when_offline == "zero":
         return 0.0
-    state = _mode(summary)
-    if state is not None and node.nominal_power_W is not None:
-        return node.nominal_power_W if state == "on" else 0.0
+    if node.nominal_power_W is not None and (state := _state(summary)) is not None:
+        return node.nominal_power_W * summary.chosen(state)
     return None
 
 
-def _mode(summary: NodeSummary) -> str | None:
-    mode = summary.values.get((Quantity.OPERATION_MODE, None))
-    if isinstance(mode, str):
-        return mode
-    on = summary.values.get((Quantity.ON, None))
-    return None if on is None else "on" if on else "off"
+def _state(summary: NodeSummary) -> Gauge | None:
+    return summary.gauge(Quantity.OPERATION_MODE) or summary.gauge(Quantity.ON)
 
 
 def _storage(summary: NodeSummary) -> Fields:
-    values = summary.values
-    soc = values.get((Quantity.SOC, None))
-    stored = values.get((Quantity.ENERGY_STORED, None))
-    capacity = values.get((Quantity.ENERGY_CAPACITY, None), summary.node.energy_capacity_Wh)
-    if not isinstance(stored, float) and isinstance(soc, float) and isinstance(capacity, float):
+    soc = _percent(summary.number(Quantity.SOC))
+    stored = summary.number(Quantity.ENERGY_STORED)
+    capacity = summary.number(Quantity.ENERGY_CAPACITY)
+    if capacity is None:
+        capacity = summary.node.energy_capacity_Wh
+    if stored is None and soc is not None and capacity is not None:
         stored = capacity * soc / 100
-    if not isinstance(soc, float) and isinstance(stored, float) and isinstance(capacity, float) and capacity > 0:
-        soc = 100 * stored / capacity
+    if soc is None and stored is not None and capacity:
+        soc = _percent(100 * stored / capacity)
     named = {"energy_stored_Wh": stored, "energy_capacity_Wh": capacity, "mean_soc_perc": soc}
-    # A capacity from the configuration alone is no reading of a battery that is silent.
-    if summary.offline:
-        return {}
-    return {name: value for name, value in named.items() if isinstance(value, float)}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else min(100.0, max(0.0, value))
 
 
 def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
@@ -181,19 +287,17 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
         if name == "operation_modes":
             fields[name] = [mode for modes in present if isinstance(modes, list) for mode in modes]
         elif name == "mean_soc_perc":
-            fields[name] = _mean_soc(members)
+            fields[name] = _mean_soc([member for member in members if name in member])
         else:
-            fields[name] = sum(value for value in present if not isinstance(value, list))
+            fields[name] = fsum(value for value in present if not isinstance(value, list))
     return fields
 
 
 def _mean_soc(members: Sequence[Fields]) -> float:
-    stored = [member.get("energy_stored_Wh") for member in members]
-    capacity = [member.get("energy_capacity_Wh") for member in members]
-    energies = [value for value in stored if isinstance(value, float)]
-    capacities = [value for value in capacity if isinstance(value, float)]
-    if len(energies) == len(capacities) == len(members) and sum(capacities) > 0:
-        return 100 * sum(energies) / sum(capacities)
-    charges = [member["mean_soc_perc"] for member in members if "mean_soc_perc" in member]
-    numbers = [value for value in charges if isinstance(value, float)]
-    return sum(numbers) / len(numbers)
+    stored, capacity, charge = (
+        [value for member in members if isinstance(value := member.get(name), float)]
+        for name in ("energy_stored_Wh", "energy_capacity_Wh", "mean_soc_perc")
+    )
+    if len(stored) == len(capacity) == len(members) and sum(capacity) > 0:
+        return min(100.0, 100 * fsum(stored) / fsum(capacity))
+    return fsum(charge) / len(charge)

@@ -240,7 +240,8 @@ class App:
                     await self.sender.submit(bodies(summary, payload_options(self.config)))
             except Exception:  # a disk that refuses one interval must not end the next ones
                 log.exception("interval_not_stored", tick=tick.time)
-            await asyncio.to_thread(self._totals.save)
+            if self._totals.save_due(now := self._clock.monotonic()):
+                await asyncio.to_thread(self._totals.save, now)
         if self._on_summary is not None:
             self._on_summary(summary)
 

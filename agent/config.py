@@ -13,6 +13,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     SecretStr,
     StrictBool,
     StrictInt,
@@ -32,6 +34,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agent.limits import QUANTITIES
 from drivers.model import NodeType
 
 DEFAULT_PATH = Path("/etc/telemetry-agent/config.toml")
@@ -73,6 +76,24 @@ def _host_and_port(text: str) -> str:
     return text
 
 
+def _limited(name: str) -> str:
+    if name not in QUANTITIES:
+        raise ValueError(f"must be a quantity with its unit, such as active_power_W{_did_you_mean(name, QUANTITIES)}")
+    return name
+
+
+def _limit(value: Any) -> tuple[float, float]:
+    """One number bounds both directions."""
+    bounds = value if isinstance(value, list | tuple) else [value, value]
+    numbers = [float(bound) for bound in bounds if isinstance(bound, int | float) and not isinstance(bound, bool)]
+    if len(bounds) != 2 or len(numbers) != 2 or not all(map(isfinite, numbers)):
+        raise ValueError("must be a number, or [lowest, highest]")
+    low, high = numbers if bounds is value else (-numbers[0], numbers[1])
+    if low > high:
+        raise ValueError("must be [lowest, highest]" if bounds is value else "must not be negative")
+    return low, high
+
+
 def _identifier(name: str) -> str:
     if not name or name != name.strip() or not name.isprintable():
         raise ValueError("must be a non-empty printable name without blanks at its ends")
@@ -86,6 +107,7 @@ Watts = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 WholeSeconds = Annotated[StrictInt, Field(ge=1, le=86_400)]
 Port = Annotated[StrictInt, Field(ge=1, le=65_535)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
+Limit = Annotated[tuple[float, float], PlainValidator(_limit)]
 Sign = Literal[1, -1]
 Level = Literal["device_type", "device"]
 
@@ -293,6 +315,7 @@ class DeviceConfig(Section):
     driver: Identifier
     enabled: StrictBool = True
     push: StrictBool = True
+    within: Identifier | None = None
     host: str | None = None
     port: Port | None = None
     connection: str | None = None
@@ -301,6 +324,7 @@ class DeviceConfig(Section):
     when_offline: Literal["missing", "zero"] = "missing"
     nominal_power_W: Watts | None = None
     energy_capacity_Wh: Watts | None = None
+    limits: dict[Annotated[str, AfterValidator(_limited)], Limit] = {}
     timeout_s: Seconds | None = None
     max_registers: Annotated[StrictInt, Field(ge=1, le=125)] | None = None
     max_gap: Annotated[StrictInt, Field(ge=0, le=124)] | None = None

@@ -1,14 +1,17 @@
 """Counters of devices → the energy of the local day. Pure.
 
 A `Ledger` follows one counter. Its `total` is what the counter really grew since it was first seen; the energy of a day
-is the total now minus the total at local midnight, interpolated between the readings around it. The total never falls
-and never takes in what cannot be energy:
+is the total now minus the total at local midnight, interpolated between the readings around it. What cannot be energy
+does not enter the total:
 
-- A counter that falls, or rises faster than any site could, is in doubt: the total waits. When the counter comes back
+- A counter that falls, or rises faster than the device can, is in doubt: the total waits. When the counter comes back
   (a reboot, a half-written value), it goes on from where it was. When it stays for `PATIENCE_S`, it was reset or
   replaced: what it grew since then counts, and where it began at zero, what it showed then counts too.
-- A rise that is possible but large counts as soon as a second reading confirms it.
+- A rise that is too fast since the last reading, but not since the counter last moved, needs a second reading to agree:
+  the steps of a coarse counter.
+- A counter that falls back onto its way had one value too high: that one is taken out again.
 - A counter at the end of 16 or 32 bits that goes on from the beginning has rolled over.
+- Readings dated before the last one are left out; when they go on for `PATIENCE_S`, the clock was wrong before.
 
 A register that the device itself sets to zero every day is followed in the same way, so that it does not matter when
 its day begins. It is believed as a whole only where nothing better is known: when it was set to zero while nobody
@@ -17,9 +20,10 @@ looked, and when it is seen for the first time, long enough after midnight for i
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, tzinfo
-from enum import IntEnum
+from datetime import tzinfo
 from typing import NamedTuple
+
+from agent.energy_day import Basis, Day, DayEnergy, day_of
 
 PATIENCE_S = 600.0
 """How long a counter that fell or jumped may take to come back."""
@@ -28,44 +32,18 @@ SEEN_S = 300.0
 REGISTER_S = 3 * 3600.0
 """After midnight, when a daily register is believed to count the same day: device clocks ignore summer time, or run on
 UTC, or are some minutes off."""
+POWER_W = 1e6
+"""What a device can turn over where its limits do not say."""
 
-# A step up to this is taken at once: 5 kWh for the resolution of the counter, and 100 kW for the time that has passed.
-_USUAL_STEP_WH, _USUAL_POWER_W = 5e3, 1e5
-# A confirmed step up to this is energy: 10 MW since the counter last moved.
-_POSSIBLE_POWER_W = 1e7
-# Registers of 32 and 16 bits in the resolutions that energy counters have.
-_SIZES_WH = [2.0**32 * 10.0**n for n in range(-3, 5)] + [2.0**16 * 10.0**n for n in range(4)]
+# A counter in whole kWh moves by this at once.
+_RESOLUTION_WH = 1.1e3
+# Ends of registers of 32 and 16 bits, unsigned and signed, in the resolutions that energy counters have.
+_SIZES_WH = [2.0**32 * 10.0**n for n in range(-3, 5)] + [2.0**16 * 10.0**n for n in range(5)]
 _RANGES_WH = [(0.0, size) for size in _SIZES_WH] + [(-size / 2, size / 2) for size in _SIZES_WH]
 # How near its end a counter must have been to roll over instead of being reset: this part of its range.
-_ROLLOVER_SHARE = 1e-3
-
-
-class Basis(IntEnum):
-    """How the beginning of a day is known, best first."""
-
-    SEEN = 0
-    """Readings stand close around midnight."""
-    REGISTER = 1
-    """By the device's own daily register."""
-    INTERPOLATED = 2
-    """Between the last reading before midnight and the first one after it, longer ago than `SEEN_S`."""
-    PARTIAL = 3
-    """Not at all: the day counts since the device was first seen."""
-
-
-class Day(NamedTuple):
-    """One local day of a ledger."""
-
-    date: str
-    """ISO 8601."""
-    start: float
-    end: float
-    """Unix seconds of both midnights."""
-    base: float
-    """The total at its beginning, Wh."""
-    basis: Basis
-    believed: float = 0.0
-    """The part of its energy that was taken from a daily register as it stood, Wh."""
+_ROLLOVER_SHARE = 0.01
+# A clock that was set by more than this labelled its days at random.
+_RELABEL_S = 12 * 3600.0
 
 
 class Doubt(NamedTuple):
@@ -77,7 +55,7 @@ class Doubt(NamedTuple):
 
 
 class Ledger(NamedTuple):
-    """What is kept per counter, on disk too, except for `doubt`. Energies in Wh, times in Unix seconds."""
+    """What is kept per counter. Energies in Wh, times in Unix seconds."""
 
     value: float
     """The counter as it was believed last."""
@@ -91,47 +69,47 @@ class Ledger(NamedTuple):
     foreign: bool = False
     """A daily register that was seen to start its day far from midnight."""
     doubt: Doubt | None = None
+    prior: Ledger | None = None
+    """Before the counter last moved. Like `doubt` not worth keeping on disk."""
 
 
-class DayEnergy(NamedTuple):
-    """The energy of one day, Wh."""
+def advance(
+    ledger: Ledger | None,
+    value: float,
+    at: float,
+    zone: tzinfo | None,
+    *,
+    power_W: float = POWER_W,
+    daily: bool = False,
+) -> Ledger:
+    """The ledger after one more reading (Wh, Unix seconds). It believed the reading when its `at` is the reading's.
 
-    energy: float
-    basis: Basis
-
-
-def day_of(at: float, zone: tzinfo | None) -> tuple[str, float, float]:
-    """(date, start, end) of the local day of a moment; None is the system's zone."""
-    local = datetime.fromtimestamp(at, zone)
-    start = datetime(local.year, local.month, local.day, tzinfo=zone)
-    end = start + timedelta(days=1)  # by the clock on the wall: 23 or 25 hours where it changes
-    return start.date().isoformat(), start.timestamp(), end.timestamp()
-
-
-def advance(ledger: Ledger | None, value: float, at: float, zone: tzinfo | None, *, daily: bool = False) -> Ledger:
-    """The ledger after one more reading (Wh, Unix seconds); `daily` for a register that the device resets every day."""
-    if ledger is None or at < ledger.at - PATIENCE_S:  # what was kept lies in the future: the clock was wrong then
+    `power_W` is the most that the device can turn over; `daily` marks a register that the device resets every day.
+    """
+    if ledger is None:
         return _first_sight(value, at, zone, daily=daily)
     if at <= ledger.at:
-        return ledger
-    if at < ledger.day.end:
-        step = value - ledger.value
-        if ledger.doubt is None and 0.0 <= step <= _USUAL_STEP_WH:
-            return Ledger(
-                value,
-                at,
-                at if step else ledger.changed,
-                ledger.total + step,
-                ledger.day,
-                ledger.before,
-                ledger.foreign,
-            )
-        return _step(ledger, value, at, daily=daily)
-    return _over_midnight(ledger, value, at, zone, daily=daily)
+        doubt = ledger.doubt or Doubt(value, value, at)
+        if not doubt.since <= at - PATIENCE_S:
+            return ledger._replace(doubt=doubt)
+        # Nobody knows how long ago that last reading really was.
+        ledger = shifted(ledger, at - ledger.at, zone)._replace(changed=0.0)
+    over_midnight = at >= ledger.day.end
+    prior = ledger.prior
+    if (
+        prior is not None
+        and prior.value <= value < ledger.value
+        and at - ledger.changed <= PATIENCE_S
+        and not (daily and over_midnight)
+    ):
+        ledger = prior
+    if at >= ledger.day.end:
+        return _over_midnight(ledger, value, at, zone, power_W, daily=daily)
+    return _step(ledger, value, at, power_W, daily=daily)
 
 
 def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
-    """The energy of a date, None for one that the ledger does not know; 0 for the day after its last reading."""
+    """The energy of a date, None for one that the ledger does not know; 0 for a day after its last reading."""
     day, before = ledger.day, ledger.before
     if date == day.date:
         return DayEnergy(ledger.total - day.base, day.basis)
@@ -141,16 +119,16 @@ def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
 
 
 def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
-    """The ledger after its readings turn out to belong to other times (the clock was set) or to another time zone."""
+    """The ledger when its readings turn out to be dated wrong by that much (the clock was set), or in another zone."""
     at = ledger.at + seconds
+    ledger = ledger._replace(at=at, changed=ledger.changed + seconds, doubt=None, prior=None)
     date, start, end = day_of(at, zone)
     day, before = ledger.day, ledger.before
-    if start != day.start:
-        if before is not None and start == before.start:
-            day, before = before, None
-        else:
-            day, before = Day(date, start, end, day.base, Basis.PARTIAL), None
-    return ledger._replace(at=at, changed=ledger.changed + seconds, day=day, before=before, doubt=None)
+    if day.start == start or day.end <= at < day.end + _RELABEL_S:  # a midnight that is past now waits for `advance`
+        return ledger
+    if before is not None and before.start == start:  # it was not midnight yet
+        return ledger._replace(day=before, before=None)
+    return ledger._replace(day=Day(date, start, end, day.base, Basis.PARTIAL), before=None)
 
 
 def _first_sight(value: float, at: float, zone: tzinfo | None, *, daily: bool) -> Ledger:
@@ -160,46 +138,44 @@ def _first_sight(value: float, at: float, zone: tzinfo | None, *, daily: bool) -
     return Ledger(value, at, at, 0.0, Day(date, start, end, 0.0, Basis.PARTIAL))
 
 
-def _step(ledger: Ledger, value: float, at: float, *, daily: bool) -> Ledger:
-    """One more reading, in the general case; the day stays as it is."""
+def _step(ledger: Ledger, value: float, at: float, power_W: float, *, daily: bool) -> Ledger:
+    """One more reading; the day stays as it is."""
     growth = _growth(ledger.value, value)
-    usual = _usual(at - ledger.at)
-    if growth is not None and growth <= usual:
+    possible = _RESOLUTION_WH + power_W * (at - ledger.at) / 3600
+    if growth is not None and growth <= possible:
         return _grown(ledger, value, at, growth)
     doubt = ledger.doubt
-    if doubt is None or not 0.0 <= value - doubt.last <= usual:
+    if doubt is None or not 0.0 <= value - doubt.last <= possible:
         return ledger._replace(doubt=Doubt(value, value, at))
-    if growth is not None and growth <= _USUAL_STEP_WH + _POSSIBLE_POWER_W * (doubt.since - ledger.changed) / 3600:
+    if growth is not None and growth <= _RESOLUTION_WH + power_W * (doubt.since - ledger.changed) / 3600:
         return _grown(ledger, value, at, growth)
     doubt = doubt._replace(last=value)
     if at - doubt.since < PATIENCE_S:
         return ledger._replace(doubt=doubt)
-    return _settled(ledger, doubt, at, daily=daily)
+    return _settled(ledger, doubt, at, power_W, daily=daily)
 
 
-def _settled(ledger: Ledger, doubt: Doubt, at: float, *, daily: bool) -> Ledger:
+def _settled(ledger: Ledger, doubt: Doubt, at: float, power_W: float, *, daily: bool) -> Ledger:
     """The counter stays where it fell or jumped to: it was reset or replaced."""
     growth = doubt.last - doubt.first
-    if _began_at_zero(ledger, doubt):
+    from_zero = _RESOLUTION_WH + power_W * (doubt.since - ledger.at) / 3600
+    if 0.0 <= doubt.first <= min(ledger.value / 2, from_zero):
         growth += doubt.first
     ledger = _grown(ledger, doubt.last, at, growth)
     if not daily:
         return ledger
     day = ledger.day
-    if doubt.since - day.start > REGISTER_S and day.end - doubt.since > REGISTER_S:
-        ledger = ledger._replace(foreign=True)
+    foreign = doubt.since - day.start > REGISTER_S and day.end - doubt.since > REGISTER_S
     if day.believed:  # the register's day began only now: what it showed was of the day before
         day = day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0)
-    return ledger._replace(day=day)
-
-
-def _began_at_zero(ledger: Ledger, doubt: Doubt) -> bool:
-    return 0.0 <= doubt.first <= ledger.value / 2 and doubt.first <= _usual(doubt.since - ledger.at)
+    return ledger._replace(day=day, foreign=foreign)
 
 
 def _grown(ledger: Ledger, value: float, at: float, growth: float) -> Ledger:
-    changed = at if value != ledger.value else ledger.changed
-    return ledger._replace(value=value, at=at, changed=changed, total=ledger.total + growth, doubt=None)
+    if value == ledger.value:
+        return ledger._replace(at=at, doubt=None)
+    prior = ledger._replace(doubt=None, prior=None)
+    return Ledger(value, at, at, ledger.total + growth, ledger.day, ledger.before, ledger.foreign, None, prior)
 
 
 def _growth(before: float, after: float) -> float | None:
@@ -213,28 +189,27 @@ def _growth(before: float, after: float) -> float | None:
     return None
 
 
-def _usual(seconds: float) -> float:
-    return _USUAL_STEP_WH + _USUAL_POWER_W * seconds / 3600
-
-
-def _over_midnight(ledger: Ledger, value: float, at: float, zone: tzinfo | None, *, daily: bool) -> Ledger:
+def _over_midnight(
+    ledger: Ledger, value: float, at: float, zone: tzinfo | None, power_W: float, *, daily: bool
+) -> Ledger:
     """The first reading of a new day."""
     date, start, end = day_of(at, zone)
     seconds = at - ledger.at
-    if daily and not ledger.foreign and 0.0 <= value < ledger.value:
+    if daily and not ledger.foreign and ledger.doubt is None and 0.0 <= value < ledger.value:
         # Set to zero in between: what it shows is the new day's, all of it.
-        basis = Basis.SEEN if seconds <= SEEN_S else Basis.REGISTER
-        day = Day(date, start, end, ledger.total, basis, believed=value)
+        seen = seconds <= SEEN_S
+        basis = Basis.SEEN if seen else Basis.REGISTER
+        day = Day(date, start, end, ledger.total, basis, believed=0.0 if seen else value)
         before = ledger.day if ledger.day.end == start else None
         return Ledger(value, at, at, ledger.total + value, day, before)
-    after = _step(ledger, value, at, daily=daily)
+    after = _step(ledger, value, at, power_W, daily=daily)
     if after.doubt is not None:
         return after  # the day begins when it is known what the counter grew
     grown = after.total - ledger.total
     basis = Basis.SEEN if seconds <= SEEN_S or grown == 0 else Basis.INTERPOLATED
 
     def total_at(moment: float) -> float:
-        return ledger.total + grown * (moment - ledger.at) / seconds
+        return ledger.total + grown * max(0.0, moment - ledger.at) / seconds
 
     before = ledger.day
     if before.end < start:  # more than one midnight lies between

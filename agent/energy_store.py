@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from agent.energy import Day
+from agent.energy import Ledger
+from agent.energy_day import Basis, Day
+from drivers.model import Quantity
 
 log = structlog.get_logger(__name__)
 
+_QUANTITIES = {quantity.value: quantity for quantity in Quantity}
+
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS day (
-    counter TEXT PRIMARY KEY, date TEXT NOT NULL, energy REAL NOT NULL, last REAL NOT NULL, at REAL NOT NULL,
-    peak REAL NOT NULL, whole INTEGER NOT NULL
-) STRICT
+CREATE TABLE IF NOT EXISTS ledger (node_id TEXT NOT NULL, quantity TEXT NOT NULL, ledger TEXT NOT NULL,
+                                   PRIMARY KEY (node_id, quantity)) STRICT, WITHOUT ROWID
 """
 
 
@@ -43,22 +47,24 @@ class EnergyStore:
             return cls(_connect(path))
         return cls(_connect(Path(":memory:")))
 
-    def load(self) -> dict[str, Day]:
+    def load(self) -> dict[tuple[str, Quantity], Ledger]:
+        """The ledgers by node id and quantity; a row that makes no sense is left out and reported."""
+        ledgers = {}
         with self._lock:
-            rows = self._db.execute("SELECT counter, date, energy, last, at, peak, whole FROM day")
-            return {
-                counter: Day(date, energy, last, at, peak, bool(whole))
-                for counter, date, energy, last, at, peak, whole in rows
-            }
+            rows = self._db.execute("SELECT node_id, quantity, ledger FROM ledger").fetchall()
+        for node_id, quantity, row in rows:
+            try:
+                ledgers[node_id, _QUANTITIES[quantity]] = _ledger(row)
+            except (ValueError, TypeError, KeyError) as error:
+                log.warning("energy_unreadable", node=node_id, quantity=quantity, reason=str(error))
+        return ledgers
 
-    def save(self, days: Mapping[str, Day]) -> None:
-        """Keep the days of these counters; a full or read-only disk is reported once."""
-        rows = [
-            (counter, day.date, day.energy, day.last, day.at, day.peak, int(day.whole)) for counter, day in days.items()
-        ]
+    def save(self, ledgers: Mapping[tuple[str, Quantity], Ledger]) -> None:
+        """Keep these ledgers; a full or read-only disk is reported once."""
+        rows = [(node_id, quantity.value, _row(ledger)) for (node_id, quantity), ledger in ledgers.items()]
         try:
             with self._lock, self._db:
-                self._db.executemany("INSERT OR REPLACE INTO day VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                self._db.executemany("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", rows)
         except sqlite3.DatabaseError as error:
             (log.debug if self._failing else log.warning)("energies_not_saved", reason=str(error))
             self._failing = True
@@ -81,3 +87,19 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _row(ledger: Ledger) -> str:
+    """All but what is not worth keeping."""
+    return json.dumps(ledger._replace(doubt=None, prior=None), allow_nan=False)
+
+
+def _ledger(row: str) -> Ledger:
+    value, at, changed, total, day, before, foreign, *_ = json.loads(row)
+    yesterday = None if before is None else _day(before)
+    return Ledger(float(value), float(at), float(changed), float(total), _day(day), yesterday, bool(foreign))
+
+
+def _day(row: list[Any]) -> Day:
+    date, start, end, base, basis, believed = row
+    return Day(str(date), float(start), float(end), float(base), Basis(basis), float(believed))

@@ -12,8 +12,8 @@ on a node of another type its power and its counters are renamed and turned by `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from drivers.model import Kind, NodeType, Quantity
@@ -27,7 +27,7 @@ class Node:
     type: NodeType
     kind: Kind
     of_hybrid: bool = False
-    """One of several nodes behind its device: takes only the readings marked with its type."""
+    """Takes only the readings marked with its type: its driver can fill several nodes."""
     push: bool = True
     within: str | None = None
     """Id of the node that measures this one too: it is sent as a device, but adds nothing to the total of its type."""
@@ -35,6 +35,8 @@ class Node:
     when_offline: Literal["missing", "zero"] = "missing"
     nominal_power_W: float | None = None
     energy_capacity_Wh: float | None = None
+    limits: Mapping[Quantity, tuple[float, float]] = field(default_factory=dict, hash=False)
+    """What the device can read, in its own sign; `agent.limits` has the rest."""
 
     @property
     def counted(self) -> bool:
@@ -99,22 +101,14 @@ _MIRRORED = _renamed("exported", "imported") | {
 }
 
 
-def use_of(node: Node, quantity: Quantity, marked: NodeType | None, *, has_own: bool) -> Use | None:
+def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> Use | None:
     """What a reading of the node's device is to the node; None when it belongs to another one.
 
-    `marked` is the node that the driver named (`Reading.node`). A device that is bound to one node but offers several
-    gives that node its own readings; where it has none (`has_own` is false), its meter stands for the node.
+    `marked` is the node that the driver named (`Reading.node`).
     """
-    if marked is None:
-        as_meter = node.kind is Kind.METER
-    elif marked is node.type:
-        as_meter = False
-    elif marked is NodeType.GRID and not node.of_hybrid and not has_own:
-        as_meter = True
-    else:
+    if node.of_hybrid and marked is not node.type:
         return None
-    if node.of_hybrid and marked is None:
-        return None
+    as_meter = node.kind is Kind.METER and not node.of_hybrid
     if node.invert:
         quantity = _MIRRORED.get(quantity, quantity)
     turned = node.invert != (as_meter and node.type is NodeType.SOLAR)
@@ -122,15 +116,10 @@ def use_of(node: Node, quantity: Quantity, marked: NodeType | None, *, has_own: 
     return Use(_AS_METER[node.type].get(quantity, quantity) if as_meter else quantity, sign)
 
 
-def why_not(kind: Kind, type_: NodeType, offered: frozenset[NodeType] = frozenset()) -> str | None:
-    """Why a device of that kind cannot be a node of that type; None when it can.
-
-    `offered` are the nodes that the driver marks (`Driver.nodes`); one with a meter among them can be any single node.
-    """
-    possible = offered or _POSSIBLE[kind]
-    if type_ in possible or NodeType.GRID in offered:
-        return None
-    return f"a device of kind {kind} cannot be {type_!s}; it can be {_listed(possible)}"
+def why_not(kind: Kind, type_: NodeType) -> str | None:
+    """Why a device of that kind cannot be a node of that type; None when it can."""
+    possible = _POSSIBLE[kind]
+    return None if type_ in possible else f"a device of kind {kind} cannot be {type_!s}; it can be {_listed(possible)}"
 
 
 def _listed(types: frozenset[NodeType]) -> str:
@@ -140,14 +129,13 @@ def _listed(types: frozenset[NodeType]) -> str:
 def sign_in_words(node: Node, push_sign: int = 1) -> str:
     """The sign that the node's power is sent with, for people; `push_sign` is that of its group in [push.sign]."""
     positive, negative = _DIRECTIONS[node.type][::push_sign]
-    words = [f"{positive} is sent as positive, {negative} as negative"]
-    if node.kind is Kind.METER and node.type is NodeType.SOLAR:
-        words.append("what the meter exports is production")
-    if node.invert:
-        words.append("turned by invert = true")
+    words = f"{positive} is sent as positive, {negative} as negative"
     if push_sign == -1:
-        words.append(f"turned by push.sign.{node.type} = -1")
-    return "; ".join(words)
+        words += f" (push.sign.{node.type} = -1)"
+    if node.kind is Kind.METER and (node.invert or node.type is NodeType.SOLAR):
+        counted = "import" if node.invert == (node.type is NodeType.SOLAR) else "export"
+        words += f"; what the meter counts as {counted} is {_DIRECTIONS[node.type][0]}"
+    return words + (" (invert = true)" if node.invert else "")
 
 
 def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
@@ -158,11 +146,11 @@ def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
             continue
         outer = by_id.get(node.within)
         if outer is None:
-            yield node.node_id, f"within: no enabled node is named {node.within!r}"
+            yield node.node_id, f"no enabled node is named {node.within!r}"
         elif outer.type is not node.type:
-            yield node.node_id, f"within: {node.within!r} is {outer.type}; only nodes of one type are counted twice"
+            yield node.node_id, f"{node.within!r} is {outer.type}; only nodes of one type are counted twice"
         elif not _outermost(node, by_id).counted:
-            yield node.node_id, f"within: {node.within!r} is not counted itself, so that neither would be"
+            yield node.node_id, f"{node.within!r} is not counted itself, so that neither would be"
 
 
 def _outermost(node: Node, by_id: dict[str, Node]) -> Node:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
-from agent.aggregate import Fields, NodeSummary, Summary
+from agent.aggregate import NodeResult, NodeSummary, Summary
+from agent.energy_day import Basis
 from drivers.model import NodeType, Quantity
 
 
@@ -44,38 +45,44 @@ def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
 
 def _device_types(head: dict[str, Any], summary: Summary, options: PayloadOptions) -> dict[str, Any]:
     message = head | {type_.value: _rounded(summary.groups[type_]) for type_ in NodeType}
-    if any(node.node.type is NodeType.GRID for node, _ in summary.nodes):
+    if summary.members(NodeType.GRID):
         message["grid"] |= _limits(options)
     if options.quality:
-        message["quality"] = _quality(summary)
+        groups = {type_: _quality(summary.members(type_)) for type_ in NodeType}
+        message["quality"] = {type_.value: quality for type_, quality in groups.items() if quality}
     return message
 
 
 def _devices(head: dict[str, Any], summary: Summary, options: PayloadOptions) -> list[dict[str, Any]]:
     nodes = {
-        node.node.node_id: {node.node.type.value: _node(node, fields, options)}
-        for node, fields in summary.nodes
-        if node.node.push
+        result.summary.node.node_id: _node(result, options) for result in summary.nodes if result.summary.node.push
     }
     if options.device_format == "snapshot":
         return [head | {"nodes": nodes}]
     return [head | {"nodeId": node_id} | group for node_id, group in nodes.items()]
 
 
-def _node(summary: NodeSummary, fields: Fields, options: PayloadOptions) -> dict[str, Any]:
-    group = _rounded(fields)
+def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
+    summary = result.summary
+    type_ = summary.node.type
+    group = _rounded(result.fields)
     if options.device_fields == "all":
-        for (quantity, phase), value in summary.values.items():
-            name = "_".join(part for part in (quantity.value, phase, quantity.unit.value) if part)
-            if quantity is Quantity.ACTIVE_POWER and phase is None:
-                continue
-            if isinstance(value, float):
-                group |= _rounded({name: value})
-            else:
-                group.setdefault(name, value)
-    if summary.node.type is NodeType.GRID:
+        group = _rounded(_all(summary)) | group
+    if type_ is NodeType.GRID:
         group |= _limits(options)
-    return group
+    message = {type_.value: group}
+    if options.quality:
+        message["quality"] = {type_.value: _quality([result])}
+    return message
+
+
+def _all(summary: NodeSummary) -> dict[str, Any]:
+    """Every quantity that is fresh, by its name in a payload."""
+    return {
+        quantity.label(phase): summary.chosen(gauge) if quantity is Quantity.ACTIVE_POWER else gauge.last
+        for (quantity, phase), gauge in summary.fresh.items()
+        if quantity is not Quantity.ACTIVE_POWER or phase is not None
+    }
 
 
 def _limits(options: PayloadOptions) -> dict[str, Any]:
@@ -87,7 +94,7 @@ def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Three decimals at most, whole numbers without any; what is not a number does not leave."""
     result: dict[str, Any] = {}
     for name, value in fields.items():
-        if isinstance(value, float | int):
+        if isinstance(value, float | int) and not isinstance(value, bool):
             if isfinite(value):
                 number = round(float(value), 3)
                 result[name] = int(number) if number.is_integer() else number
@@ -96,14 +103,21 @@ def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _quality(summary: Summary) -> dict[str, Any]:
-    quality: dict[str, Any] = {}
-    for type_ in NodeType:
-        members = [node for node, _ in summary.nodes if node.node.type is type_ and node.node.push]
-        if members:
-            ages = [node.oldest_s for node in members if node.oldest_s is not None]
-            fresh = sum(not node.offline for node in members)
-            quality[type_.value] = {"devices": len(members), "fresh": fresh}
-            if ages:
-                quality[type_.value]["oldest_s"] = round(max(0.0, *ages), 3)
+def _quality(members: Sequence[NodeResult]) -> dict[str, Any]:
+    """How much stands behind the numbers of these nodes; empty for none."""
+    if not members:
+        return {}
+    summaries = [result.summary for result in members]
+    quality: dict[str, Any] = {
+        "devices": len(members),
+        "fresh": sum(not summary.offline for summary in summaries),
+        "expected": sum(summary.expected for summary in summaries),
+        "got": sum(summary.got for summary in summaries),
+    }
+    ages = [age for summary in summaries if (age := summary.oldest_s) is not None]
+    if ages:
+        quality["oldest_s"] = round(max(0.0, *ages), 3)
+    worst = max((result.basis for result in members if result.basis is not None), default=Basis.SEEN)
+    if worst is not Basis.SEEN:
+        quality["today"] = worst.name.lower()
     return quality

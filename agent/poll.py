@@ -22,7 +22,7 @@ from typing import Any, Protocol, cast
 import structlog
 
 from agent.clock import Clock
-from agent.node import Node, readings_of
+from agent.node import Node, use_of
 from agent.pulse import Pulse
 from drivers.base import Driver, Reader
 from drivers.errors import DriverError, LinkError, SilentError
@@ -345,7 +345,7 @@ def _lacks(device: Device, scan: Scan) -> set[str]:
     """What a scan should have brought and did not, in words."""
     lacks = {str(error) for error in scan.errors}
     for node in device.nodes:
-        if next(readings_of(node, scan.readings), None) is None:
+        if all(use_of(node, reading.quantity, reading.node) is None for reading in scan.readings):
             lacks.add(f"the device has nothing that a {node.type} node can use ({node.node_id})")
     return lacks
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from agent.node import sign_in_words
+from agent.node import doubts, sign_in_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 
 
 def describe(config: Config, site: Site) -> Iterator[str]:
-    """What the configuration means, a line each."""
+    """What the configuration means, a line each; doubts begin with "warning: "."""
     push = config.push
     levels = " and ".join(push.levels)
     yield f"site {config.site.node_id}: {levels} to {push.url} every {push.interval_s} s"
     for device in site.devices:
         for node in device.nodes:
-            yield f"{node.node_id}: {node.type} by {device.driver_name} at {device.address}; {sign_in_words(node)}"
+            sign = sign_in_words(node, getattr(push.sign, node.type))
+            counted = f"; not counted again, it is within {node.within}" if node.within else ""
+            unsent = "" if node.push else "; not sent (push = false)"
+            yield f"{node.node_id}: {node.type} by {device.driver_name} at {device.address}; {sign}{counted}{unsent}"
+    for doubt in doubts(site.nodes):
+        yield f"warning: {doubt}"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
-from agent.node import Node, why_not
+from agent.limits import QUANTITIES
+from agent.node import Node, nesting_mistakes, why_not
 from agent.poll import Connection, Device
 from drivers.base import Catalogue, Driver, ReadOptions, closest
 from drivers.bus import Link, LinkSettings
 from drivers.errors import ProfileError
+from drivers.model import NodeType
 
 # A hole costs less than another request while it is smaller than what framing and turnaround cost, in registers.
 _MAX_GAP_SERIAL = 7
@@ -76,6 +78,7 @@ class _Builder:
             if driver is not None:
                 nodes = tuple(self._nodes(index, device, driver))
                 self._line(index, device, driver).members.append((device, driver, nodes))
+        self._check_nesting()
         if self._mistakes:
             raise ConfigError(self._mistakes)
         return Site(tuple(self._connected(line) for line in self._lines.values()))
@@ -131,6 +134,22 @@ class _Builder:
     def _mistake(self, index: int, key: str, rule: str) -> None:
         self._mistakes.append(f"{self._origin}: device[{index}].{key}: {rule}")
 
+    def _type_of(self, node_id: str | None) -> NodeType | None:
+        nodes = (device.node_ids.items() for device in self._config.device)
+        return next((type_ for each in nodes for type_, name in each if name == node_id), None)
+
+    def _check_nesting(self) -> None:
+        nodes = [node for line in self._lines.values() for *_, own in line.members for node in own]
+        wrong = dict(nesting_mistakes(nodes))
+        for index, device in enumerate(self._config.device):
+            if not device.enabled or device.within is None:
+                continue
+            names = device.node_ids.values()
+            if all(node.within is None for node in nodes if node.node_id in names):
+                self._mistake(index, "within", f"no node of this device is of the type of {device.within!r}")
+            for rule in (wrong[name] for name in names if name in wrong):
+                self._mistake(index, "within", rule)
+
     def _options(self, device: DeviceConfig) -> ReadOptions:
         serial = device.connection is not None and self._config.connection[device.connection].serial
         return ReadOptions(
@@ -169,10 +188,12 @@ class _Builder:
                 kind=driver.kind,
                 of_hybrid=of_hybrid or bool(driver.nodes),
                 push=device.push,
+                within=device.within if not of_hybrid or type_ is self._type_of(device.within) else None,
                 invert=device.invert,
                 when_offline=device.when_offline,
                 nominal_power_W=device.nominal_power_W,
                 energy_capacity_Wh=device.energy_capacity_Wh,
+                limits={QUANTITIES[name]: limit for name, limit in device.limits.items()},
             )
 
     def _settings(self, device: DeviceConfig, driver: Driver) -> LinkSettings:

@@ -1,30 +1,47 @@
-"""The numbers of a push: collects scans per node, keeps the days of counters, closes each interval to a Summary."""
+"""The numbers of a push: collects scans per node, keeps the ledgers of counters, closes each interval to a Summary."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from math import inf
 from typing import Literal
 
-from agent.aggregate import Fields, NodeSummary, Summary, Window, fields_of, total
-from agent.energy import Day, advance, of_today
-from agent.energy_store import EnergyStore
-from agent.node import Node
-from drivers.model import Nature, NodeType, Quality, Quantity, Reading, Scan
+import structlog
 
-# Field of the contract -> the lifetime counter it comes from, and the device's own daily register.
+from agent.aggregate import Fields, NodeResult, NodeSummary, Statistic, Summary, Window, fields_of, total
+from agent.energy import POWER_W, Ledger, advance, of_day, shifted
+from agent.energy_day import Basis, DayEnergy, day_of
+from agent.energy_store import EnergyStore
+from agent.limits import largest_power, ranges
+from agent.node import Node
+from drivers.model import Nature, NodeType, Quantity, Reading, Scan
+
+log = structlog.get_logger(__name__)
+
+SAVE_EVERY_S = 900.0
+"""Counters go on by themselves: a power cut costs what is known of a midnight or a reset since the last save, and no
+energy. One save is a page or two of the SD card per dozen counters."""
+
+# Field of the contract -> the counters it can come from: the device's own daily register, its lifetime counter.
 TODAY: dict[NodeType, dict[str, tuple[Quantity, Quantity]]] = {
     NodeType.GRID: {
-        "today_imported_energy_Wh": (Quantity.IMPORTED_ENERGY, Quantity.TODAY_IMPORTED_ENERGY),
-        "today_exported_energy_Wh": (Quantity.EXPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY),
+        "today_imported_energy_Wh": (Quantity.TODAY_IMPORTED_ENERGY, Quantity.IMPORTED_ENERGY),
+        "today_exported_energy_Wh": (Quantity.TODAY_EXPORTED_ENERGY, Quantity.EXPORTED_ENERGY),
     },
-    NodeType.SOLAR: {"today_energy_Wh": (Quantity.PRODUCED_ENERGY, Quantity.TODAY_PRODUCED_ENERGY)},
+    NodeType.SOLAR: {"today_energy_Wh": (Quantity.TODAY_PRODUCED_ENERGY, Quantity.PRODUCED_ENERGY)},
     NodeType.STORAGE: {
-        "today_charged_Wh": (Quantity.CHARGED_ENERGY, Quantity.TODAY_CHARGED_ENERGY),
-        "today_discharged_Wh": (Quantity.DISCHARGED_ENERGY, Quantity.TODAY_DISCHARGED_ENERGY),
+        "today_charged_Wh": (Quantity.TODAY_CHARGED_ENERGY, Quantity.CHARGED_ENERGY),
+        "today_discharged_Wh": (Quantity.TODAY_DISCHARGED_ENERGY, Quantity.DISCHARGED_ENERGY),
     },
 }
+_FOLLOWED = {
+    type_: frozenset(quantity for pair in fields.values() for quantity in pair) for type_, fields in TODAY.items()
+}
+
+CounterId = tuple[str, Quantity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +49,18 @@ class TotalsSettings:
     """How to aggregate."""
 
     timezone: tzinfo | None = None
-    statistic: Literal["last", "mean"] = "last"
+    statistic: Statistic = "last"
     stale_after_s: float = 30.0
     partial_totals: Literal["omit", "sum"] = "omit"
     sign: Mapping[NodeType, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Account:
+    """A ledger, and when it last believed a reading (monotonic seconds)."""
+
+    ledger: Ledger | None = None
+    seen: float = -inf
 
 
 class Totals:
@@ -44,71 +69,132 @@ class Totals:
     def __init__(self, nodes: Sequence[Node], settings: TotalsSettings, store: EnergyStore) -> None:
         self._settings = settings
         self._store = store
-        self._windows = {node.node_id: Window(node) for node in nodes}
-        self._days: dict[str, Day] = store.load()
+        self._windows: dict[str, Window] = {}
+        self._power_W: dict[str, float] = {}
+        self._accounts = {counter: _Account(ledger) for counter, ledger in store.load().items()}
+        self._redate(0.0, settings.timezone)  # the zone may be another than before
+        self.reconfigure(nodes, settings)
+        self._saved_at, self._saved_date, self._date = -inf, "", ""
+        self.dropped: Counter[str] = Counter()
+        """Readings outside the range of their device, by node id."""
+        self._reported: set[tuple[str, Quantity]] = set()
 
     def reconfigure(self, nodes: Sequence[Node], settings: TotalsSettings) -> None:
         """Go on with these nodes; what is known of one that did not change is kept, and so is every energy."""
+        if settings.timezone != self._settings.timezone:
+            self._redate(0.0, settings.timezone)
+        same_age = settings.stale_after_s == self._settings.stale_after_s
+        before = {window.node: window for window in self._windows.values() if same_age}
         self._settings = settings
-        before = self._windows
-        self._windows = {node.node_id: before.get(node.node_id, Window(node)) for node in nodes}
-        for node in nodes:
-            if self._windows[node.node_id].node != node:
-                self._windows[node.node_id] = Window(node)
+        self._windows = {node.node_id: before.get(node) or Window(node, settings.stale_after_s) for node in nodes}
+        self._power_W = {node.node_id: largest_power(node.limits) or POWER_W for node in nodes}
 
-    def observe(self, nodes: Sequence[Node], scan: Scan, wall: float) -> None:
-        """One finished poll of the device behind `nodes`; `wall` is the Unix time of `scan.finished`."""
+    def observe(self, nodes: Sequence[Node], scan: Scan, wall: float | None) -> None:
+        """One finished poll of the device behind `nodes`; `wall` is the Unix time of `scan.finished`, None while the
+        clock is known to be wrong: counters lose nothing by waiting for it."""
         for node in nodes:
-            for reading in self._windows[node.node_id].add(scan.readings):
-                if reading.quantity.nature is Nature.COUNTER and reading.phase is None:
-                    self._count(node, reading, wall - (scan.finished - reading.at))
+            taken = self._windows[node.node_id].add(scan)
+            for reading in taken.dropped:
+                self._drop(node, reading)
+            if wall is not None and node.type in TODAY:
+                for quantity, value, at in taken.counters:
+                    if quantity in _FOLLOWED[node.type]:
+                        self._count(node, quantity, value, at, wall - (scan.finished - at))
 
     def missed(self, nodes: Sequence[Node], at: float) -> None:
         """A poll that failed."""
         for node in nodes:
             self._windows[node.node_id].missed()
 
+    def clock_set(self, seconds: float) -> None:
+        """The wall clock was set forward by `seconds` (back: negative): what was dated since the start was wrong.
+
+        Not needed for the numbers to be right; it spares the minutes after which `agent.energy` finds out by itself.
+        """
+        self._redate(seconds, self._settings.timezone)
+
     def close(self, at: float, wall: int) -> Summary:
         """End the push interval at monotonic `at`, Unix second `wall`."""
         settings = self._settings
-        nodes = []
+        self._date = day_of(wall, settings.timezone)[0]
+        results = []
         for window in self._windows.values():
-            summary = window.close(at, settings.stale_after_s, settings.statistic)
-            nodes.append((summary, self._signed(window.node, fields_of(summary, self._today(summary, wall)))))
+            summary = window.close(at, settings.statistic)
+            fields = self._signed(window.node, fields_of(summary))
+            results.append(NodeResult(summary, fields, self._today(summary, fields)))
         groups: dict[NodeType, Fields] = {}
         for type_ in NodeType:
-            members = [fields for summary, fields in nodes if summary.node.type is type_ and summary.node.push]
+            members = [fields for summary, fields, _ in results if summary.node.type is type_ and summary.node.counted]
             groups[type_] = total(members, settings.partial_totals)
-        return Summary(wall, tuple(nodes), groups)
+        return Summary(wall, tuple(results), groups)
 
-    def save(self) -> None:
-        """Keep the energies; waits for the disk."""
-        self._store.save(dict(self._days))
+    def save_due(self, at: float) -> bool:
+        """Whether it is time to `save`: each `SAVE_EVERY_S`, and when a day has begun."""
+        return at - self._saved_at >= SAVE_EVERY_S or self._date != self._saved_date
 
-    def _count(self, node: Node, reading: Reading, at: float) -> None:
-        if reading.quality is not Quality.GOOD or not isinstance(reading.value, float):
-            return
-        counter = f"{node.node_id}/{reading.quantity.value}"
-        self._days[counter] = advance(self._days.get(counter), reading.value, at, self._settings.timezone)
+    def save(self, at: float = inf) -> None:
+        """Keep the energies; waits for the disk. `at` is the monotonic time."""
+        self._saved_at, self._saved_date = at, self._date
+        accounts = dict(self._accounts)
+        self._store.save({counter: account.ledger for counter, account in accounts.items() if account.ledger})
 
-    def _today(self, summary: NodeSummary, wall: int) -> dict[str, float]:
+    def _redate(self, seconds: float, zone: tzinfo | None) -> None:
+        for account in self._accounts.values():
+            if account.ledger is not None:
+                account.ledger = shifted(account.ledger, seconds if account.seen > -inf else 0.0, zone)
+
+    def _count(self, node: Node, quantity: Quantity, value: float, at: float, wall: float) -> None:
+        account = self._accounts.setdefault((node.node_id, quantity), _Account())
+        account.ledger = advance(
+            account.ledger,
+            value,
+            wall,
+            self._settings.timezone,
+            power_W=self._power_W[node.node_id],
+            daily=quantity.nature is Nature.DAILY,
+        )
+        if account.ledger.at == wall:
+            account.seen = at
+
+    def _today(self, summary: NodeSummary, fields: Fields) -> Basis | None:
+        """Adds the energies of the day to `fields`; how well the worst of them is known."""
         node = summary.node
-        if summary.offline and node.when_offline != "zero":
-            return {}
-        energies: dict[str, float] = {}
-        for name, (counter, daily) in TODAY.get(node.type, {}).items():
-            own = summary.values.get((daily, None))
-            fresh = summary.offline or (counter, None) in summary.values
-            day = self._days.get(f"{node.node_id}/{counter.value}")
-            energy = of_today(day, wall, self._settings.timezone) if fresh else None
-            if isinstance(own, float):
-                energies[name] = own
-            elif energy is not None:
-                energies[name] = energy
-        return energies
+        holds = node.when_offline == "zero" and summary.offline
+        worst: Basis | None = None
+        for name, counters in TODAY.get(node.type, {}).items():
+            best: DayEnergy | None = None
+            for quantity in counters:
+                account = self._accounts.get((node.node_id, quantity))
+                if account is None or account.ledger is None:
+                    continue
+                if not holds and summary.at - account.seen > self._settings.stale_after_s:
+                    continue
+                energy = of_day(account.ledger, self._date)
+                if energy is not None and (best is None or energy.basis < best.basis):
+                    best = energy
+            if best is not None:
+                fields[name] = best.energy
+                worst = best.basis if worst is None else max(worst, best.basis)
+        return worst
 
     def _signed(self, node: Node, fields: Fields) -> Fields:
         power = fields.get("active_power_W")
         if self._settings.sign.get(node.type, 1) == -1 and isinstance(power, float):
             fields["active_power_W"] = -power
         return fields
+
+    def _drop(self, node: Node, reading: Reading) -> None:
+        """Count it; the first of a kind is worth a line, the next ones are not."""
+        self.dropped[node.node_id] += 1
+        what = (node.node_id, reading.quantity)
+        first = what not in self._reported
+        self._reported.add(what)
+        low, high = ranges(node.limits)[reading.quantity]
+        (log.warning if first else log.debug)(
+            "implausible_value",
+            node=node.node_id,
+            quantity=reading.quantity.label(reading.phase),
+            value=reading.value,
+            low=low,
+            high=high,
+        )

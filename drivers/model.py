@@ -8,7 +8,7 @@ Imports nothing of ours. Signs are those of the payload contract, by the type of
 - heat_pump, switched_load, variable_power_load: consumption positive
 
 A meter (`Kind.METER`) always reads "into the installation behind it" as positive; binding it to a node turns its
-sign and its counters into those of the node's type (`agent.site`).
+sign and its counters into those of the node's type (`agent.node`).
 """
 
 from __future__ import annotations
@@ -124,6 +124,10 @@ class Quantity(Enum):
         member.unit = unit
         member.nature = nature
         return member
+
+    def label(self, phase: Phase | None = None) -> str:
+        """Its name in a payload: `voltage_l1_V`."""
+        return "_".join(part for part in (self.value, phase, self.unit.value) if part)
 
     # Enum hashes the name in Python on every look-up; members are singletons, identity is enough and much faster.
     __hash__ = object.__hash__

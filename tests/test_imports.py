@@ -17,6 +17,9 @@ PURE = (
     "drivers/model",
     "agent/aggregate",
     "agent/energy.py",
+    "agent/energy_day",
+    "agent/limits",
+    "agent/node",
     "agent/payload",
     "agent/ticks",
 )

@@ -38,7 +38,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
     path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630"))
     result = call("check", "--config", path)
     assert result.returncode == 0
-    assert "m: grid by eastron-sdm630 at 127.0.0.1:502 unit 1; positive is import" in result.stdout
+    assert "m: grid by eastron-sdm630 at 127.0.0.1:502 unit 1; import is sent as positive" in result.stdout
     assert result.stdout.endswith(f"{path}: ok\n")
 
 

@@ -93,6 +93,25 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
                 " shared one)"
             ),
         ),
+        (
+            {"device__0__limits": {"active_power": 5.0}},
+            (
+                "site.toml: device[0].limits.active_power: must be a quantity with its unit, such as active_power_W;"
+                " did you mean 'active_power_W'? (found 'active_power')"
+            ),
+        ),
+        (
+            {"device__0__limits": {"soc_perc": [9.0, 2.0]}},
+            "site.toml: device[0].limits.soc_perc: must be [lowest, highest] (found [9.0, 2.0])",
+        ),
+        (
+            {"device__0__limits": {"soc_perc": "all"}},
+            "site.toml: device[0].limits.soc_perc: must be a number, or [lowest, highest] (found 'all')",
+        ),
+        (
+            {"device__0__limits": {"active_power_W": -5}},
+            "site.toml: device[0].limits.active_power_W: must not be negative (found -5)",
+        ),
         ({"device": []}, "site.toml: device: needs at least one enabled [[device]]"),
         (
             {"connection__RS485__host": "h"},

@@ -1,21 +1,33 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hsettings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from agent.energy_day import day_of
 from agent.energy_store import EnergyStore
-from agent.node import Node, why_not
+from agent.node import Node
 from agent.payload import PayloadOptions, bodies
 from agent.schema import problems
 from agent.totals import Totals, TotalsSettings
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Scan, Value
 
 WALL = 1_780_300_000
+MIDNIGHT = int(day_of(WALL, ZoneInfo("Europe/Brussels"))[2])
+"""The next one."""
+NOON = MIDNIGHT + 12 * 3600
 
 
 @pytest.fixture
@@ -33,8 +45,22 @@ def scan(at: float, **values: Value | None) -> Scan:
     return Scan(readings, at, at)
 
 
-def body(totals: Totals, at: float = 1000.0, **options: Any) -> dict[str, Any]:
-    summary = totals.close(at, WALL)
+def marked_scan(at: float, **powers: float) -> Scan:
+    """Powers by the node that a driver names."""
+    readings = (
+        Reading(Quantity.ACTIVE_POWER, None, power, Quality.GOOD, at, NodeType(type_))
+        for type_, power in powers.items()
+    )
+    return Scan(tuple(readings), at, at)
+
+
+class NoStore:
+    def load(self) -> dict[object, object]:
+        return {}
+
+
+def body(totals: Totals, at: float = 1000.0, wall: int = WALL, **options: Any) -> dict[str, Any]:
+    summary = totals.close(at, wall)
     message = json.loads(bodies(summary, PayloadOptions("S", **options))[0])
     assert problems(message) == []
     return dict(message)
@@ -46,6 +72,7 @@ def settings(**changes: Any) -> TotalsSettings:
 
 PV1 = Node("pv-1", NodeType.SOLAR, Kind.INVERTER)
 PV2 = Node("pv-2", NodeType.SOLAR, Kind.INVERTER)
+BATTERY = Node("b", NodeType.STORAGE, Kind.BATTERY)
 
 
 def test_a_missing_member_leaves_its_field_out_or_is_left_out_of_the_sum(store: EnergyStore) -> None:
@@ -122,11 +149,45 @@ def test_devices_that_report_only_a_state(store: EnergyStore) -> None:
     assert message["heat_pump"] == {"active_power_W": 0, "operation_modes": ["off"]}
 
 
-def test_the_mean_is_weighted_by_time(store: EnergyStore) -> None:
+def test_the_mean_is_weighted_by_time_and_intervals_tile_it(store: EnergyStore) -> None:
     totals = Totals([PV1], settings(statistic="mean"), store)
-    for at, power in ((940.0, 0.0), (990.0, 1200.0), (1000.0, 0.0)):
+    for at, power in ((970.0, 0.0), (995.0, 1200.0), (1000.0, 600.0)):
         totals.observe([PV1], scan(at, active_power=power), WALL)
     assert body(totals)["solar"] == {"active_power_W": 200}
+    for at, power in ((1015.0, 0.0), (1030.0, 5000.0)):
+        totals.observe([PV1], scan(at, active_power=power), WALL)
+    assert body(totals, at=1030.0)["solar"] == {"active_power_W": 300}
+    assert body(totals, at=1031.0)["solar"] == {"active_power_W": 5000}
+
+
+def test_a_value_does_not_stand_for_time_in_which_nobody_looked(store: EnergyStore) -> None:
+    totals = Totals([PV1], settings(statistic="mean"), store)
+    for at, power in ((900.0, 9000.0), (980.0, 100.0), (1000.0, 200.0)):
+        totals.observe([PV1], scan(at, active_power=power), WALL)
+    assert body(totals)["solar"] == {"active_power_W": 100}
+
+
+def test_statistics_of_an_interval(store: EnergyStore) -> None:
+    totals = Totals([PV1], settings(), store)
+    for at, power in ((980.0, 300.0), (990.0, 100.0), (1000.0, 200.0)):
+        totals.observe([PV1], scan(at, active_power=power, voltage=230.0), WALL)
+    totals.missed([PV1], 1000.0)
+    summary = totals.close(1000.0, WALL).nodes[0].summary
+    gauge = summary.gauge(Quantity.ACTIVE_POWER)
+    assert gauge is not None
+    assert summary.statistics(gauge) == (200, 200, 100, 300)
+    assert (summary.expected, summary.got, summary.oldest_s) == (4, 3, 0)
+    following = totals.close(1020.0, WALL + 20).nodes[0].summary
+    assert following.statistics(gauge) == (200, 200, 200, 200)
+    assert (following.expected, following.got, following.oldest_s) == (0, 0, 20)
+
+
+def test_a_relay_counts_the_share_of_time_that_it_is_on(store: EnergyStore) -> None:
+    relay = Node("r", NodeType.SWITCHED_LOAD, Kind.RELAY, nominal_power_W=2000.0)
+    totals = Totals([relay], settings(statistic="mean"), store)
+    for at, on in ((980.0, True), (985.0, False), (1000.0, False)):
+        totals.observe([relay], scan(at, on=on), WALL)
+    assert body(totals)["switched_load"] == {"active_power_W": 500}
 
 
 def test_energies_survive_a_restart(tmp_path: Path) -> None:
@@ -138,6 +199,165 @@ def test_energies_survive_a_restart(tmp_path: Path) -> None:
         totals.save()
         store.close()
     assert message["solar"] == {"today_energy_Wh": 300}
+
+
+def test_what_is_kept_is_what_was_known(tmp_path: Path) -> None:
+    store = EnergyStore.open(tmp_path / "energy.sqlite3")
+    totals = Totals([BATTERY], settings(), store)
+    for day in range(3):
+        wall = WALL + 86_400 * day
+        totals.observe([BATTERY], scan(1000.0, charged_energy=10.0 * day, today_charged_energy=7.0), wall)
+    totals.save()
+    kept = store.load()
+    store.close()
+    again = EnergyStore.open(tmp_path / "energy.sqlite3")
+    assert again.load() == kept
+    again.close()
+    assert [quantity for _, quantity in kept] == [Quantity.CHARGED_ENERGY, Quantity.TODAY_CHARGED_ENERGY]
+    ledger = kept["b", Quantity.CHARGED_ENERGY]
+    assert ledger.value == 20
+    assert ledger.before is not None
+
+
+def test_a_row_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "energy.sqlite3"
+    store = EnergyStore.open(path)
+    totals = Totals([PV1, PV2], settings(), store)
+    for node in (PV1, PV2):
+        totals.observe([node], scan(1000.0, produced_energy=1.0), WALL)
+    totals.save()
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE ledger SET ledger = '[1, 2' WHERE node_id = 'pv-1'")
+    store = EnergyStore.open(path)
+    assert [node_id for node_id, _ in store.load()] == ["pv-2"]
+    store.close()
+
+
+def test_the_disk_is_written_each_quarter_hour_and_after_midnight(store: EnergyStore) -> None:
+    totals = Totals([PV1], settings(), store)
+    saves = []
+    for minute in range(24 * 60):
+        totals.close(60.0 * minute, WALL + 60 * minute)
+        if totals.save_due(60.0 * minute):
+            totals.save(60.0 * minute)
+            saves.append(WALL + 60 * minute)
+    assert len(saves) == 4 * 24 + 1
+    assert any(MIDNIGHT <= at < MIDNIGHT + 60 for at in saves)
+
+
+def test_a_counter_that_is_doubted_is_left_out_when_it_gets_old(store: EnergyStore) -> None:
+    totals = Totals([PV1], settings(), store)
+    for second, value in ((0, 5000.0), (10, 5010.0), (20, 0.0)):
+        totals.observe([PV1], scan(1000.0 + second, active_power=1.0, produced_energy=value), WALL + second)
+    assert body(totals, at=1020.0)["solar"] == {"active_power_W": 1, "today_energy_Wh": 10}
+    totals.observe([PV1], scan(1041.0, active_power=1.0, produced_energy=0.0), WALL + 41)
+    assert body(totals, at=1041.0)["solar"] == {"active_power_W": 1}
+
+
+def test_the_devices_own_register_goes_before_its_lifetime_counter(store: EnergyStore) -> None:
+    totals = Totals([PV1], settings(), store)
+    for second, value in ((0, 100.0), (10, 130.0)):
+        totals.observe(
+            [PV1],
+            scan(1000.0 + second, produced_energy=9e6 + value, today_produced_energy=5000.0 + value),
+            NOON + second,
+        )
+    message = body(totals, at=1010.0, wall=NOON + 10, quality=True)
+    assert message["solar"] == {"today_energy_Wh": 5130}
+    assert message["quality"]["solar"]["today"] == "register"
+
+
+def test_while_the_clock_is_wrong_counters_wait(store: EnergyStore) -> None:
+    totals = Totals([PV1], settings(), store)
+    totals.observe([PV1], scan(1000.0, active_power=1.0, produced_energy=100.0), WALL)
+    totals.observe([PV1], scan(1040.0, active_power=1.0, produced_energy=110.0), None)
+    assert body(totals, at=1040.0)["solar"] == {"active_power_W": 1}
+    totals.observe([PV1], scan(1050.0, active_power=1.0, produced_energy=120.0), WALL + 50)
+    assert body(totals, at=1050.0)["solar"] == {"active_power_W": 1, "today_energy_Wh": 20}
+
+
+def test_a_clock_set_back_over_midnight_goes_on_with_the_day(store: EnergyStore) -> None:
+    totals = Totals([PV1], settings(), store)
+    for second, value in ((-60, 100.0), (60, 130.0)):
+        totals.observe([PV1], scan(1000.0 + second, produced_energy=value), MIDNIGHT + second)
+    assert body(totals, at=1060.0, wall=MIDNIGHT + 60)["solar"] == {"today_energy_Wh": 15}
+    totals.clock_set(-3600.0)
+    totals.observe([PV1], scan(1070.0, produced_energy=140.0), MIDNIGHT + 70 - 3600)
+    assert body(totals, at=1070.0, wall=MIDNIGHT + 70 - 3600)["solar"] == {"today_energy_Wh": 40}
+
+
+def test_a_reload_keeps_what_is_known_of_nodes_that_did_not_change(store: EnergyStore) -> None:
+    totals = Totals([PV1, PV2], settings(), store)
+    for second, value in ((0, 100.0), (10, 130.0)):
+        for node in (PV1, PV2):
+            totals.observe([node], scan(1000.0 + second, active_power=5.0, produced_energy=value), WALL + second)
+    changed = replace(PV2, limits={Quantity.ACTIVE_POWER: (0.0, 9.0)})
+    totals.reconfigure([PV1, changed], settings(partial_totals="sum"))
+    assert body(totals, at=1010.0)["solar"] == {"active_power_W": 5, "today_energy_Wh": 60}
+    totals.reconfigure([PV1, changed], replace(settings(), timezone=ZoneInfo("Pacific/Auckland")))
+    assert body(totals, at=1010.0)["solar"] == {"today_energy_Wh": 60}
+
+
+# What belongs to whom
+
+
+def test_a_node_within_another_is_sent_and_not_summed(store: EnergyStore) -> None:
+    main = Node("main", NodeType.GRID, Kind.METER)
+    inner = Node("inner", NodeType.GRID, Kind.METER, within="main")
+    totals = Totals([main, inner], settings(), store)
+    totals.observe([main], scan(1000.0, active_power=500.0), WALL)
+    totals.observe([inner], scan(1000.0, active_power=300.0), WALL)
+    summary = totals.close(1000.0, WALL)
+    types, *devices = map(json.loads, bodies(summary, PayloadOptions("S", levels=("device_type", "device"))))
+    assert types["grid"] == {"active_power_W": 500}
+    assert {device["nodeId"]: device["grid"] for device in devices} == {
+        "main": {"active_power_W": 500},
+        "inner": {"active_power_W": 300},
+    }
+
+
+def test_a_hybrids_nodes_take_what_is_theirs(store: EnergyStore) -> None:
+    nodes = [Node(f"h-{type_}", type_, Kind.HYBRID, of_hybrid=True) for type_ in (NodeType.SOLAR, NodeType.STORAGE)]
+    totals = Totals(nodes, settings(), store)
+    totals.observe(nodes, marked_scan(1000.0, solar=4000.0, storage=-1000.0, grid=-5000.0), WALL)
+    message = body(totals)
+    assert message["solar"] == {"active_power_W": 4000}
+    assert message["storage"] == {"active_power_W": -1000}
+    assert message["grid"] == {}
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize("value", [20_000.0, -20_000.0, math.nan, math.inf, -math.inf])
+def test_an_implausible_value_is_dropped_counted_and_told_once(store: EnergyStore, value: float) -> None:
+    node = replace(PV1, limits={Quantity.ACTIVE_POWER: (-100.0, 11_000.0)})
+    totals = Totals([node], settings(), store)
+    with capture_logs() as logs:
+        for second, power in ((990.0, 5000.0), (995.0, value), (1000.0, value)):
+            totals.observe([node], scan(second, active_power=power), WALL)
+    assert body(totals)["solar"] == {"active_power_W": 5000}
+    assert body(totals, at=1020.1)["solar"] == {}
+    assert totals.dropped == {"pv-1": 2}
+    assert [(entry["event"], entry["quantity"], entry["log_level"]) for entry in logs] == [
+        ("implausible_value", "active_power_W", "warning"),
+        ("implausible_value", "active_power_W", "debug"),
+    ]
+
+
+@hsettings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from([q.value for q in Quantity if q.unit]), st.floats() | st.floats(-2, 102)))
+def test_whatever_is_read_what_leaves_is_valid(values: dict[str, float]) -> None:
+    nodes = [Node(type_, type_, Kind.METER) for type_ in NodeType]
+    totals = Totals(nodes, settings(), cast("EnergyStore", NoStore()))
+    with capture_logs():
+        for node in nodes:
+            for second in range(2):
+                totals.observe([node], scan(1000.0 + second, **values), WALL + second)
+    summary = totals.close(1001.0, WALL + 1)
+    for text in bodies(summary, PayloadOptions("S", levels=("device_type", "device"), device_fields="all")):
+        assert problems(json.loads(text, parse_constant=pytest.fail)) == []
 
 
 def test_a_damaged_store_is_set_aside(tmp_path: Path) -> None:
@@ -158,13 +378,6 @@ def test_quality_limits_and_time_as_text(store: EnergyStore) -> None:
     assert message["time"] == str(WALL)
     assert message["grid"] == {"active_power_W": 1, "import_limit_W": 17250}
     assert message["quality"] == {
-        "grid": {"devices": 1, "fresh": 1, "oldest_s": 1},
-        "solar": {"devices": 2, "fresh": 1, "oldest_s": 12},
+        "grid": {"devices": 1, "fresh": 1, "expected": 1, "got": 1, "oldest_s": 1},
+        "solar": {"devices": 2, "fresh": 1, "expected": 1, "got": 1, "oldest_s": 12},
     }
-
-
-def test_every_kind_can_be_something_and_says_what_it_cannot_be() -> None:
-    assert why_not(Kind.METER, NodeType.HEAT_PUMP) is None
-    assert why_not(Kind.INVERTER, NodeType.GRID) == "a device of kind inverter cannot be grid; it can be solar"
-    for kind in Kind:
-        assert any(why_not(kind, type_) is None for type_ in NodeType)
