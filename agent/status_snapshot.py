@@ -177,25 +177,27 @@ def _fields_now(
     """The contract's fields of each node as they would be sent at this moment, without the energies of the day."""
     found = []
     for node in device.nodes:
-        window = Window(node)
+        window = Window(node, stale_after_s)
         if polls is not None and polls.scan is not None:
-            window.add(polls.scan.readings)
-        summary = window.close(now, stale_after_s, "last")
-        found.append((summary, fields_of(summary, {})))
+            window.add(polls.scan)
+        summary = window.close(now, "last")
+        found.append((summary, fields_of(summary)))
     return found
 
 
 def _with_energies(node: NodeSummary, fields: Fields, last: Summary | None) -> Fields:
     if last is not None:
-        for summary, sent in last.nodes:
-            if summary.node.node_id == node.node.node_id:
-                return fields | {name: value for name, value in sent.items() if name.startswith("today_")}
+        for result in last.nodes:
+            if result.summary.node.node_id == node.node.node_id:
+                return fields | {name: value for name, value in result.fields.items() if name.startswith("today_")}
     return fields
 
 
 def _flow(nodes: list[tuple[NodeSummary, Fields]]) -> dict[str, Fields]:
     return {
-        type_.value: total([fields for summary, fields in nodes if summary.node.type is type_], "omit")
+        type_.value: total(
+            [fields for summary, fields in nodes if summary.node.type is type_ and summary.node.counted], "omit"
+        )
         for type_ in NodeType
         if any(summary.node.type is type_ for summary, _ in nodes)
     }
