@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, tzinfo
 from enum import IntEnum
+from math import floor
 from typing import NamedTuple
 
 
@@ -48,7 +49,7 @@ class DayEnergy(NamedTuple):
 
 def day_of(at: float, zone: tzinfo | None) -> tuple[str, float, float]:
     """(date, start, end) of the local day of a moment; None is the system's zone."""
-    local = datetime.fromtimestamp(at, zone)
+    local = datetime.fromtimestamp(floor(at), zone)  # it would round the last half microsecond up to midnight
     start = datetime(local.year, local.month, local.day, tzinfo=zone)
     end = start + timedelta(days=1)  # by the clock on the wall
     if at >= end.timestamp():  # a clock set back over midnight: the date has begun already
