@@ -92,23 +92,31 @@ class Catalogue:
     """Devices of one family share what its file says."""
 
     def names(self) -> list[str]:
-        """Every driver name that `create` accepts, sorted."""
+        """Every driver name that `create` accepts, sorted; a device with channels takes `NAME:2` as well."""
         from drivers.profile import profile_files
 
         return sorted({*PYTHON_DRIVERS, *profile_files(self.profile_dirs)})
 
     def create(self, name: str, options: ReadOptions) -> Driver:
         """The driver of that name. Raises KeyError when there is none, ProfileError when its file is wrong."""
-        if target := PYTHON_DRIVERS.get(name):
-            module, _, attribute = target.partition(":")
-            return cast("Driver", getattr(import_module(module), attribute)(options))
+        if name in PYTHON_DRIVERS:
+            return _python_driver(name)(options)
         from drivers.profile import load, profile_files
         from drivers.registers import Registers
 
-        path = profile_files(self.profile_dirs)[name]
+        family, _, channel = name.partition(":")
+        path = profile_files(self.profile_dirs)[family]
         if path not in self._profiles:
             self._profiles[path] = load(path)
-        return Registers(self._profiles[path], options)
+        profile = self._profiles[path]
+        if profile.driver is not None:
+            return _python_driver(profile.driver)(profile.options(options), profile.link)
+        return Registers(profile.channel(channel) if channel else profile, options)
+
+
+def _python_driver(name: str) -> Callable[..., Driver]:
+    module, _, attribute = PYTHON_DRIVERS[name].partition(":")
+    return cast("Callable[..., Driver]", getattr(import_module(module), attribute))
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:

@@ -10,6 +10,8 @@
   that of a signed type, and floats may also list values (-1.0). NaN and infinity are never values. Nothing else is
   assumed: 0xFFFF is 65535 until a profile says otherwise.
 - `min` and `max` are physical, in the unit of the quantity: a value outside is invalid.
+- `[channels]` is for devices with several like outputs: the points are those of the first, `NAME:3` is the third.
+- `driver` names a Python driver that finds the points itself; the profile then says what the family wants of its link.
 - The default of `[defaults]` loses to the site's configuration; its `word_order` also to that of a single point.
 """
 
@@ -17,11 +19,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from drivers.base import LinkDefaults
+from drivers.base import PYTHON_DRIVERS, LinkDefaults, ReadOptions
 from drivers.codec import Encoding, WordOrder, decoder
 from drivers.combine import Key
 from drivers.errors import ProfileError
@@ -79,6 +81,22 @@ class Identify:
 
 
 @dataclass(frozen=True, slots=True)
+class Channels:
+    """Like outputs of one device: the points of a profile are those of the first."""
+
+    count: int
+    step: int
+    """Addresses from one channel to the next; for points that are bits, bits of their register."""
+
+    def moved(self, point: Point, number: int) -> Point:
+        """The point of channel `number`, 1 being the first."""
+        distance = (number - 1) * self.step
+        if point.encoding.bit is None:
+            return replace(point, address=point.address + distance)
+        return replace(point, encoding=replace(point.encoding, bit=point.encoding.bit + distance))
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A device family."""
 
@@ -92,11 +110,32 @@ class Profile:
     max_registers: int | None = None
     max_gap: int | None = None
     identify: Identify | None = None
+    driver: str | None = None
+    """The Python driver that reads the device, for a profile that only says what its family wants of the link."""
+    channels: Channels | None = None
 
     @property
     def nodes(self) -> frozenset[NodeType]:
         """For a hybrid: the node types that its points fill."""
         return frozenset(point.node for point in self.points if point.node is not None)
+
+    def options(self, site: ReadOptions) -> ReadOptions:
+        """How a device of the family wants to be read; what the site says wins."""
+        return replace(
+            site,
+            max_registers=self.max_registers if site.max_registers is None else site.max_registers,
+            max_gap=self.max_gap if site.max_gap is None else site.max_gap,
+        )
+
+    def channel(self, number: str) -> Profile:
+        """The profile of one of several like outputs, "1" being the first. Raises ProfileError when there is none."""
+        if self.channels is None:
+            raise ProfileError(f"{self.name} has no channels (found {f'{self.name}:{number}'!r})")
+        if not (number.isascii() and number.isdecimal() and 1 <= int(number) <= self.channels.count):
+            raise ProfileError(
+                f"{self.name}: the channel must be 1..{self.channels.count} (found {f'{self.name}:{number}'!r})"
+            )
+        return replace(self, points=tuple(self.channels.moved(point, int(number)) for point in self.points))
 
 
 def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:
@@ -124,13 +163,15 @@ def _profile(table: TomlTable, name: str) -> Profile:
     defaults = TomlTable(table.take("defaults", dict, {}), f"{table.where}: [defaults]")
     order: WordOrder = defaults.choice("word_order", WORD_ORDERS, "big")
     identify = table.take("identify", dict, None)
+    driver = table.choice("driver", PYTHON_DRIVERS, None)
+    points = () if driver and not table.has("point") else _points(table, kind, order)
     profile = Profile(
         name=name,
         manufacturer=table.text("manufacturer"),
         models=tuple(table.some("models", (str,), "names")),
         kind=kind,
         source=table.text("source"),
-        points=_points(table, kind, order),
+        points=points,
         link=LinkDefaults(
             timeout_s=defaults.seconds("timeout_s"),
             connect_delay_s=defaults.seconds("connect_delay_s"),
@@ -141,7 +182,11 @@ def _profile(table: TomlTable, name: str) -> Profile:
         max_registers=defaults.whole("max_registers", 1, 125, None),
         max_gap=defaults.whole("max_gap", 0, 124, None),
         identify=None if identify is None else _identify(TomlTable(identify, f"{table.where}: [identify]"), order),
+        driver=driver,
+        channels=_channels(table, points),
     )
+    if driver and points:
+        raise table.wrong("driver", "finds the points itself; a profile with points has none", driver)
     defaults.done()
     table.done()
     return profile
@@ -188,6 +233,19 @@ def _point(table: TomlTable, kind: Kind, order: WordOrder) -> Point:
     table.done()
     _within(table, address, point.encoding)
     return point
+
+
+def _channels(table: TomlTable, points: Sequence[Point]) -> Channels | None:
+    content = table.take("channels", dict, None)
+    if content is None:
+        return None
+    entry = TomlTable(content, f"{table.where}: [channels]")
+    channels = Channels(count=entry.whole("count", 2, 256), step=entry.whole("step", 1, 4096, 1))
+    entry.done()
+    for last in (channels.moved(point, channels.count) for point in points):
+        if last.address + last.encoding.width > _ADDRESSES or (last.encoding.bit or 0) >= 16 * last.encoding.width:
+            raise entry.wrong("count", "must leave each point inside its register and below 65536", channels.count)
+    return channels
 
 
 def _identify(table: TomlTable, order: WordOrder) -> Identify:

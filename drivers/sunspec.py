@@ -52,8 +52,8 @@ class SunSpec:
     """Ids of the models that are read."""
     _wants = "inverter, meter or battery"
 
-    def __init__(self, options: ReadOptions) -> None:
-        """Raises ProfileError for an option that the standard leaves no room for."""
+    def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None) -> None:
+        """`defaults` are those of a device family. Raises ProfileError for what the standard leaves no room for."""
         if options.word_order not in (None, "big"):
             raise ProfileError(f"driver sunspec: word_order is always 'big' (found {options.word_order!r})")
         self.identity = Identity()
@@ -63,6 +63,7 @@ class SunSpec:
         gap = options.max_gap if options.max_gap is not None else options.default_max_gap
         self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
         self._walk = Walk(KNOWN)
+        self._defaults = defaults or LinkDefaults()
         self._known: _Known | None = None
 
     @property
@@ -78,7 +79,7 @@ class SunSpec:
 
     @property
     def defaults(self) -> LinkDefaults:
-        return LinkDefaults()
+        return self._defaults
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.base.Driver`. Raises UnsupportedError for a device that offers nothing we know."""
