@@ -1,0 +1,92 @@
+"""The README's table of devices, made from the profiles: `python -m drivers.table README.md` renews it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from drivers.model import Kind, NodeType
+from drivers.profile import BUILT_IN, Profile, load
+
+BEGIN, END = "<!-- devices: made by python -m drivers.table -->", "<!-- end of devices -->"
+
+# Profiles of the simulated site are no devices that anyone has.
+_SIMULATED = "Simulated"
+
+_TITLES = {
+    Kind.METER: "Meters",
+    Kind.INVERTER: "Inverters",
+    Kind.BATTERY: "Batteries",
+    Kind.HYBRID: "Hybrids: an inverter with its battery or its meter",
+    Kind.HEAT_PUMP: "Heat pumps",
+    Kind.CHARGER: "Chargers and other controllable loads",
+    Kind.RELAY: "Relays and outputs",
+}
+
+_TYPES = {
+    Kind.METER: "any",
+    Kind.INVERTER: NodeType.SOLAR.value,
+    Kind.BATTERY: NodeType.STORAGE.value,
+    Kind.HYBRID: "as offered",
+    Kind.HEAT_PUMP: NodeType.HEAT_PUMP.value,
+    Kind.CHARGER: NodeType.VARIABLE_POWER_LOAD.value,
+    Kind.RELAY: "any load",
+}
+
+
+def confirmation(profile: Profile) -> str:
+    """How well the registers of a profile are known, in a few words."""
+    if profile.driver is not None:
+        return "SunSpec standard"
+    alone = sum(not point.confirmed for point in profile.points)
+    if alone == 0:
+        return "two sources"
+    if alone == len(profile.points):
+        return "one source"
+    return f"two sources, {alone} of {len(profile.points)} registers one"
+
+
+def node_types(profile: Profile) -> str:
+    """The nodes that a device of the family can be."""
+    return ", ".join(each for each in NodeType if each in profile.nodes) or _TYPES[profile.kind]
+
+
+def families() -> list[Profile]:
+    """Every built-in profile of a real device, by manufacturer."""
+    profiles = (load(path) for path in BUILT_IN.glob("*.toml"))
+    real = (profile for profile in profiles if profile.manufacturer != _SIMULATED)
+    return sorted(real, key=lambda profile: (profile.manufacturer.lower(), profile.name))
+
+
+def table(profiles: Iterable[Profile]) -> str:
+    """The profiles as Markdown, one table per kind."""
+    return "\n".join(_lines(list(profiles)))
+
+
+def _lines(profiles: list[Profile]) -> Iterator[str]:
+    for kind, title in _TITLES.items():
+        of_kind = [profile for profile in profiles if profile.kind is kind]
+        if not of_kind:
+            continue
+        yield from ("", f"**{title}**", "", "| devices | driver | type | registers known from |", "|---|---|---|---|")
+        for profile in of_kind:
+            devices = f"{profile.manufacturer} {', '.join(profile.models)}"
+            name = f"`{profile.name}`" + (f", `{profile.name}:2` …" if profile.channels else "")
+            yield f"| {devices} | {name} | {node_types(profile)} | {confirmation(profile)} |"
+    yield ""
+
+
+def updated(text: str) -> str:
+    """A README with its table as it should be. Raises ValueError without the two marks."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"needs the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table(families())}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        readme = Path(name)
+        readme.write_text(updated(readme.read_text(encoding="utf-8")), encoding="utf-8")
