@@ -3,8 +3,8 @@
 - A request refused with exception 2 is read in parts. A value that is refused alone is a hole: it is not asked again,
   and nothing is read through it. Where all parts are answered, what lies between them is at fault: a cut, across which
   no request reaches.
-- A request refused with exception 3 halves the largest request. Devices that answer so for a missing address are found
-  out when a single value is refused: the limits learned on the way are forgotten, and it is a hole.
+- A request refused with exception 3 halves the largest request, as far as a value still fits. Devices that answer so
+  for a missing address are found out when a single value is refused: the limits learned on the way are forgotten.
 
 All of it is believed for `RECHECK_FIRST_S`, then put to the test; each time that it proves true, twice as long, up to
 `RECHECK_MAX_S`. So a device that refuses a register only while it starts is soon read in full.
@@ -17,7 +17,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from drivers.errors import ExceptionReply, IllegalValueError
-from drivers.plan import BITS, Block, Limits, Span, plan, together
+from drivers.plan import BITS, Block, Limits, Span, outermost, plan, together
 
 RECHECK_FIRST_S = 300.0
 RECHECK_MAX_S = 6 * 3600.0
@@ -76,21 +76,25 @@ class Learned:
         return plan(self._inside(block), self._limits)
 
     def divide(self, block: Block, error: ExceptionReply) -> tuple[Block, ...]:
-        """What to ask instead of a refused `block`: smaller requests, or none when it was a single value."""
+        """What to ask instead of a refused `block`: smaller requests. A single value is a hole from now on."""
         self._changed = True
         if isinstance(error, IllegalValueError) and self._halved(block):
             return self.parts(block)
         spans = self._inside(block)
-        if len(spans) == 1:
+        if any(block.is_all_of(span) for span in spans):
             spans = self._members(block)
-        if len(spans) == 1:
-            self._refused(spans[0], error)
-            return ()
+        if refused := [span for span in spans if block.is_all_of(span)]:
+            for span in refused:
+                self._refused(span, error)
+            return plan([span for span in spans if span not in refused], self._limits)
+        spans = outermost(spans)
         middle = len(spans) // 2
         return (*plan(spans[:middle], self._limits), *plan(spans[middle:], self._limits))
 
-    def cut(self, parts: Sequence[Block]) -> None:
-        """All `parts` of a refused request were answered: they must not be asked as one again."""
+    def cut(self, block: Block, parts: Sequence[Block]) -> None:
+        """All `parts` of a refused `block` were answered: they must not be asked as one again."""
+        if not self.allows(block):
+            return  # it was too large, which is known already
         between = {(right.table, right.address) for left, right in pairwise(parts) if right.address >= left.end}
         self._limits = replace(self._limits, cuts=self._limits.cuts | between)
 
@@ -123,10 +127,12 @@ class Learned:
         return spans
 
     def _inside(self, block: Block) -> list[Span]:
-        return sorted({span for span in self._spans() if block.holds(span)})
+        """What `block` was to read: groups where it holds them, single values of those it holds in part."""
+        groups = [span for span in self._spans() if block.holds(span)]
+        return sorted({*groups, *(span for span in self._members(block) if not any(map(span.lies_in, groups)))})
 
     def _members(self, block: Block) -> list[Span]:
-        """The single values in `block`, groups undone."""
+        """The single values in `block`."""
         members = {span for group in self._groups for span in group if block.holds(span)}
         return sorted(members - self.holes.keys())
 

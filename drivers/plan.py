@@ -30,6 +30,9 @@ class Span:
     def end(self) -> int:
         return self.address + self.count
 
+    def lies_in(self, other: Span) -> bool:
+        return self.table is other.table and other.address <= self.address and self.end <= other.end
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -46,6 +49,10 @@ class Block:
     def holds(self, span: Span) -> bool:
         """Whether all of `span` is read by this request."""
         return self.table is span.table and self.address <= span.address and span.end <= self.end
+
+    def is_all_of(self, span: Span) -> bool:
+        """Whether this request reads `span` and nothing else."""
+        return (self.table, self.address, self.count) == (span.table, span.address, span.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +92,10 @@ def plan(spans: Iterable[Span], limits: Limits) -> tuple[Block, ...]:
 
     Raises ValueError when one span is larger than a request can be.
     """
-    ordered = sorted(spans, key=lambda span: (span.address, -span.end))
     blocks: list[Block] = []
+    kept = outermost(spans)
     for table in Table:
-        blocks += _table(_outermost(span for span in ordered if span.table is table), limits)
+        blocks += _table([span for span in kept if span.table is table], limits)
     return tuple(blocks)
 
 
@@ -107,11 +114,11 @@ def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
     return [Span(first.table, first.address, end - first.address, barrier)]
 
 
-def _outermost(spans: Iterable[Span]) -> list[Span]:
-    """Without the spans that lie within another: both their beginnings and their ends then rise."""
+def outermost(spans: Iterable[Span]) -> list[Span]:
+    """By table and address, without spans that lie within another: beginnings and ends both rise."""
     kept: list[Span] = []
-    for span in spans:
-        if not kept or span.end > kept[-1].end:
+    for span in sorted(spans, key=lambda span: (span.table, span.address, -span.end)):
+        if not kept or span.table is not kept[-1].table or span.end > kept[-1].end:
             kept.append(span)
         elif span.barrier and span.address == kept[-1].address:
             kept[-1] = replace(kept[-1], barrier=True)

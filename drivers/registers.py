@@ -87,10 +87,11 @@ class Registers:
         try:
             words = await run.read(block)
         except (IllegalAddressError, IllegalValueError) as error:
+            known = len(self._learned.holes)
             parts = self._learned.divide(block, error)
-            answered = await self._read_all(run, parts) and bool(parts)
-            if answered and isinstance(error, IllegalAddressError):
-                self._learned.cut(parts)
+            answered = await self._read_all(run, parts) and len(self._learned.holes) == known
+            if answered:
+                self._learned.cut(block, parts)
             return answered
         except GatewayError:
             raise
