@@ -189,6 +189,8 @@ def _sample(quantity: Quantity, encodings: Sequence[Encoding]) -> Value:
         return 0.9
     if quantity.nature is Nature.DAILY:
         return 12_000.0
+    if quantity in (Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY):
+        return 10_000.0
     if quantity.nature is not Nature.STATE:
         return SAMPLES[quantity.unit]
     names = encodings[0].values
