@@ -1,0 +1,77 @@
+"""Scanning a network of 254 silent addresses with default settings, and one gateway with 20 units.
+
+The network is a namespace of its own with a cable at whose other end nobody is: no address answers, not even with a
+refusal. Needs Linux and the right to make one (root, or user namespaces); says so where it cannot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+from agent import commission
+from drivers.base import Catalogue
+from drivers.model import Table
+from drivers.simulator_server import Server, Unit
+
+INSIDE = "TELEMETRY_BENCHMARK_NAMESPACE"
+SILENT = "10.77.0.1-254"
+GATEWAY = "10.77.0.255"
+SET_UP = (
+    "ip link set lo up",
+    "ip link add silent0 type veth peer name silent1",
+    "ip link set silent0 up",
+    "ip link set silent1 up",
+    f"ip addr add {GATEWAY}/23 dev silent0",
+)
+
+
+def measure() -> None:
+    profiles, _ = commission.profiles_of(Catalogue())
+    silent, settings = commission.request([SILENT], None, "", 1.0, None, None, profiles)
+    started = time.monotonic()
+    places, _ = commission.scan(silent, settings, profiles)
+    took_s = time.monotonic() - started
+    one_by_one_s = len(silent.hosts) * len(settings.ports) * settings.connect_timeout_s
+    print(f"{len(silent.hosts)} silent addresses, {len(settings.ports)} ports each: {took_s:.1f} s", end=" ")
+    print(f"({took_s / one_by_one_s:.1%} of one by one), {len(places)} places found; floor: 30 s")
+    asyncio.run(gateway())
+
+
+async def gateway() -> None:
+    registers = {Table.INPUT: {0: 0, 1: 0}, Table.HOLDING: {0xFC02: 0x70}}
+    server = Server([Unit(unit_id, lambda: registers) for unit_id in range(1, 21)], GATEWAY, 502)
+    await server.start()
+    profiles, _ = commission.profiles_of(Catalogue())
+    targets, settings = commission.request([GATEWAY], None, "", 1.0, None, None, profiles)
+    started = time.monotonic()
+    places, _ = await asyncio.to_thread(commission.scan, targets, settings, profiles)
+    found = [unit for place in places for unit in place.units]
+    named = sum(bool(unit.identity and unit.identity.matches) for unit in found)
+    print(f"one gateway with 20 units, the others silent: {len(found)} found, {named} identified", end=" ")
+    print(f"in {time.monotonic() - started:.1f} s")
+    await server.stop()
+
+
+def main() -> None:
+    if os.environ.get(INSIDE):
+        for line in SET_UP:
+            subprocess.run(line.split(), check=True)
+        measure()
+        return
+    unshare = shutil.which("unshare")
+    if unshare is None or shutil.which("ip") is None:
+        print("not measured: needs unshare (util-linux) and ip (iproute2) for a network of silent addresses")
+        return
+    own = () if os.geteuid() == 0 else ("--map-root-user",)
+    command = [unshare, *own, "--net", sys.executable, "-m", "benchmarks", "scan"]
+    if subprocess.run(command, env={**os.environ, INSIDE: "1"}, check=False).returncode:
+        print("not measured: no network namespace could be made; run it as root")
+
+
+if __name__ == "__main__":
+    main()
