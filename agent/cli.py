@@ -9,18 +9,15 @@ import faulthandler
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent import __version__
+from agent import __version__, cli_devices
+from agent.cli_common import DEFAULT, ConfigOption, fail, load_site
 
 if TYPE_CHECKING:
-    from agent.config import Config, LogConfig
-    from agent.site import Site
-    from drivers.base import Catalogue
-
-EX_CONFIG = 78
+    from agent.config import LogConfig
 
 app = typer.Typer(
     name="telemetry-agent",
@@ -30,12 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-drivers_app = typer.Typer(help="Lists built-in and local drivers.", invoke_without_command=True, rich_markup_mode=None)
-app.add_typer(drivers_app, name="drivers")
-
-ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration.")]
-ProfileDirs = Annotated[list[Path] | None, typer.Option("--profile-dir", help="A directory of local profiles.")]
-DEFAULT = Path("/etc/telemetry-agent/config.toml")
+app.command()(cli_devices.scan)
+app.command()(cli_devices.dump)
+app.add_typer(cli_devices.drivers_app, name="drivers")
 
 
 def _version(value: bool) -> None:
@@ -51,30 +45,6 @@ def _root(
     pass
 
 
-def fail(message: str, status: int = 1) -> NoReturn:
-    """End with one line per mistake on standard error."""
-    for line in message.splitlines():
-        typer.echo(f"telemetry-agent: {line}", err=True)
-    raise typer.Exit(status)
-
-
-def _load(path: Path) -> tuple[Config, Site]:
-    from agent.config import ConfigError, load
-    from agent.site import build
-
-    try:
-        config = load(path)
-        return config, build(config, str(path))
-    except ConfigError as error:
-        fail(str(error), EX_CONFIG)
-
-
-def _catalogue(profile_dirs: list[Path] | None) -> Catalogue:
-    from drivers.base import Catalogue
-
-    return Catalogue(tuple(profile_dirs or (Path("/etc/telemetry-agent/profiles"),)))
-
-
 @app.command()
 def run(
     config: ConfigOption = DEFAULT,
@@ -84,7 +54,7 @@ def run(
     from agent import log, supervise
     from agent.daemon import Daemon
 
-    settings, site = _load(config)
+    settings, site = load_site(config)
     if log_format not in ("", "auto", "console", "json"):
         fail(f"--log-format: must be auto, console or json (found {log_format!r})", 2)
 
@@ -101,7 +71,7 @@ def check(config: ConfigOption = DEFAULT) -> None:
     """Validates the configuration and says what would be read."""
     from agent.show import describe
 
-    settings, site = _load(config)
+    settings, site = load_site(config)
     for line in describe(settings, site):
         typer.echo(line)
     typer.echo(f"{config}: ok")
@@ -118,7 +88,7 @@ def read(
     from agent import log
     from agent.once import read_site
 
-    settings, site = _load(config)
+    settings, site = load_site(config)
     log.configure("error", settings.log.format)
     result = asyncio.run(read_site(settings, site))
     if as_json:
@@ -132,84 +102,6 @@ def read(
         typer.echo(f"telemetry-agent: {device.name} ({device.address}): {error}", err=True)
     if result.failed:
         raise typer.Exit(1)
-
-
-@app.command()
-def scan(
-    targets: Annotated[list[str], typer.Argument(help="HOST, 192.168.1.0/24, 192.168.1.20-40 or /dev/ttyUSB0.")],
-    port: Annotated[list[int] | None, typer.Option(help="Instead of 502 and 1502; several times for several.")] = None,
-    units: Annotated[str, typer.Option(help="Unit ids, such as 1-247; default: the usual ones.")] = "",
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 1.0,
-    baudrate: Annotated[list[int] | None, typer.Option(help="Of a serial line, instead of the usual ones.")] = None,
-    parity: Annotated[list[str] | None, typer.Option(help="N, E or O; of a serial line.")] = None,
-    profile_dir: ProfileDirs = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Finds Modbus devices, identifies them and prints [[device]] tables to paste; Ctrl-C ends it with what it has.
-
-    It only reads. Stop the daemon first: some devices serve one client at a time.
-    """
-    from agent import commission, log, paste
-    from drivers.scan_targets import TargetError
-
-    log.configure("error")
-    profiles, mistakes = commission.profiles_of(_catalogue(profile_dir))
-    try:
-        wanted = commission.request(targets, port, units, timeout, baudrate, parity, profiles)
-    except TargetError as error:
-        fail(str(error), 2)
-    for mistake in mistakes:
-        typer.echo(f"telemetry-agent: left out: {mistake}", err=True)
-    places, complete = commission.scan(*wanted, profiles)
-    typer.echo(paste.as_json(places) if as_json else paste.device_tables(places))
-    if not complete:
-        typer.echo("telemetry-agent: interrupted; this is what had been found", err=True)
-    elif not any(place.units for place in places):
-        typer.echo("telemetry-agent: no device found", err=True)
-    if not complete or not any(place.units for place in places):
-        raise typer.Exit(1)
-
-
-@drivers_app.callback()
-def drivers(
-    context: typer.Context,
-    profile_dir: ProfileDirs = None,
-) -> None:
-    """Lists built-in and local drivers."""
-    from agent.show import print_drivers
-
-    context.obj = catalogue = _catalogue(profile_dir)
-    if context.invoked_subcommand is None:
-        print_drivers(catalogue)
-
-
-@drivers_app.command("show")
-def drivers_show(context: typer.Context, name: str) -> None:
-    """One profile: its points and where they stand."""
-    from agent.show import print_profile
-    from drivers.base import closest
-    from drivers.errors import ProfileError
-
-    try:
-        print_profile(context.obj, name)
-    except KeyError:
-        guess = closest(name, context.obj.names())
-        fail(f"no such driver {name!r}" + (f"; did you mean {guess!r}?" if guess else ""), 1)
-    except ProfileError as error:
-        fail(str(error), EX_CONFIG)
-
-
-@drivers_app.command("check")
-def drivers_check(file: Path) -> None:
-    """Validates a profile file."""
-    from drivers.errors import ProfileError
-    from drivers.profile import load
-
-    try:
-        profile = load(file)
-    except ProfileError as error:
-        fail(str(error), EX_CONFIG)
-    typer.echo(f"{file}: ok, {len(profile.points)} points")
 
 
 @app.command()

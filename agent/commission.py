@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from drivers.base import Catalogue
 from drivers.errors import ProfileError
@@ -37,24 +37,28 @@ def request(
     profiles: Sequence[Profile],
 ) -> tuple[Targets, ScanSettings]:
     """What the options mean. Raises TargetError."""
-    for port in ports or ():
-        if not 1 <= port <= 65_535:
-            raise TargetError(f"--port: must be 1..65535 (found {port})")
     if not 0 < timeout_s <= 60:
         raise TargetError(f"--timeout: must be seconds up to 60 (found {timeout_s:g})")
     settings = ScanSettings(
-        ports=tuple(ports or PORTS),
+        ports=tuple(port_number(port) for port in ports or PORTS),
         units=parse_numbers(units, 0, 255) if units else None,
         likely_units=tuple(unit for profile in profiles if (unit := profile.link.unit_id) is not None),
         timeout_s=timeout_s,
         serial_timeout_s=0.3 * timeout_s,
-        lines=_lines(baudrates, parities),
+        lines=lines(baudrates, parities),
     )
     return parse_targets(targets), settings
 
 
-def _lines(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tuple[tuple[int, str], ...]:
-    """The usual lines, or what the options name; the usual of the one for what only the other says."""
+def port_number(port: int) -> int:
+    """Raises TargetError for what is none."""
+    if not 1 <= port <= 65_535:
+        raise TargetError(f"--port: must be 1..65535 (found {port})")
+    return port
+
+
+def lines(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tuple[tuple[int, str], ...]:
+    """Baud rates and parities: what the options name, and the usual for what they leave open. Raises TargetError."""
     for parity in parities or ():
         if parity not in ("N", "E", "O"):
             raise TargetError(f"--parity: must be N, E or O (found {parity!r})")
@@ -98,3 +102,19 @@ def _bar(scanner: Scanner, total: int) -> AbstractContextManager[object]:
     )
     bar.add_task("scan", total=total)
     return bar
+
+
+@contextmanager
+def counter(what: str) -> Iterator[Callable[[], None]]:
+    """A function to call for each of `what`, counted on the terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    text = TextColumn(f"{{task.completed}} {what}")
+    bar = Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=None)
+    with bar:
+        yield lambda: bar.advance(task)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from agent.poll import Device
     from agent.receiver import Verdict
     from agent.site import Site
-    from drivers.base import Catalogue
     from drivers.model import Reading
 
 
@@ -69,66 +68,16 @@ def print_readings(result: SiteReading) -> None:
 
 def _row(device: Device, reading: Reading, at: float) -> tuple[str, ...]:
     name = reading.quantity.value + (f"_{reading.phase}" if reading.phase else "")
-    shown = reading.quality.value if reading.value is None else _number(reading.value)
+    shown = reading.quality.value if reading.value is None else number(reading.value)
     owner = next((node.node_id for node in device.nodes if node.type == reading.node), device.name)
     return owner, name, shown, reading.quantity.unit.value, f"{max(0.0, at - reading.at):.1f} s"
 
 
-def _number(value: float | bool | str) -> str:
+def number(value: float | bool | str) -> str:
+    """A value for people: three decimals at most."""
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     return str(value)
-
-
-_IN_PYTHON = {
-    "sunspec": ("any", "every device that offers SunSpec models"),
-    "sunspec-meter": ("meter", "the meter alone of a SunSpec device, for a node of any type"),
-}
-
-
-def print_drivers(catalogue: Catalogue) -> None:
-    """Every driver by name, with what it is for."""
-    table("Drivers", ("driver", "kind", "devices"), _drivers(catalogue))
-
-
-def _drivers(catalogue: Catalogue) -> Iterator[tuple[str, str, str]]:
-    from drivers.base import PYTHON_DRIVERS
-    from drivers.errors import ProfileError
-    from drivers.profile import load, profile_files
-
-    files = profile_files(catalogue.profile_dirs)
-    for name in catalogue.names():
-        if name in PYTHON_DRIVERS:
-            yield name, *_IN_PYTHON[name]
-            continue
-        try:
-            profile = load(files[name])
-        except ProfileError as error:
-            yield name, "unusable", str(error)
-            continue
-        yield name, profile.kind.value, f"{profile.manufacturer} {', '.join(profile.models)}"
-
-
-def print_profile(catalogue: Catalogue, name: str) -> None:
-    """The points of a profile. Raises KeyError, ProfileError."""
-    from drivers.base import PYTHON_DRIVERS
-    from drivers.profile import load, profile_files
-
-    if name in PYTHON_DRIVERS:
-        print(f"{name}: discovers the models that the device offers")  # noqa: T201 - what the command is for
-        return
-    profile = load(profile_files(catalogue.profile_dirs)[name])
-    print(f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})\nsource: {profile.source}")  # noqa: T201
-    rows = (
-        (
-            point.quantity.value + (f"_{point.phase}" if point.phase else ""),
-            point.quantity.unit.value,
-            point.table.value,
-            str(point.address),
-        )
-        for point in profile.points
-    )
-    table("Points", ("quantity", "unit", "table", "address"), rows)
 
 
 def demo_table(devices: Iterable[Device], arrivals: RenderableType, speed: float) -> RenderableType:

@@ -82,7 +82,7 @@ def test_demo_shows_pushes_that_arrive_and_are_valid() -> None:
 def test_drivers_lists_shows_and_checks(tmp_path: Path) -> None:
     listed = call("drivers")
     assert listed.returncode == 0
-    assert "eastron-sdm630\tmeter\tEastron" in listed.stdout
+    assert "any (meter)\teastron-sdm630\tconfirmed\tEastron" in listed.stdout
     assert "sunspec" in listed.stdout
     shown = call("drivers", "show", "eastron-sdm120")
     assert "imported_energy\tWh\tinput\t72" in shown.stdout

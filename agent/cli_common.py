@@ -1,0 +1,36 @@
+"""What the commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.site import Site
+
+EX_CONFIG = 78
+
+ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration.")]
+DEFAULT = Path("/etc/telemetry-agent/config.toml")
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """End with one line per mistake on standard error."""
+    for line in message.splitlines():
+        typer.echo(f"telemetry-agent: {line}", err=True)
+    raise typer.Exit(status)
+
+
+def load_site(path: Path) -> tuple[Config, Site]:
+    """The configuration and what it describes; ends with EX_CONFIG and a line per mistake."""
+    from agent.config import ConfigError, load
+    from agent.site import build
+
+    try:
+        config = load(path)
+        return config, build(config, str(path))
+    except ConfigError as error:
+        fail(str(error), EX_CONFIG)

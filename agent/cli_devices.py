@@ -1,0 +1,194 @@
+"""The commands of commissioning: scan, dump, drivers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from agent.cli_common import DEFAULT, EX_CONFIG, ConfigOption, fail, load_site
+
+if TYPE_CHECKING:
+    from agent.dump_command import Address, Subject
+    from drivers.base import Catalogue
+
+drivers_app = typer.Typer(help="Lists built-in and local drivers.", invoke_without_command=True, rich_markup_mode=None)
+
+ProfileDirs = Annotated[list[Path] | None, typer.Option("--profile-dir", help="A directory of local profiles.")]
+
+
+def _catalogue(profile_dirs: list[Path] | None) -> Catalogue:
+    from drivers.base import Catalogue
+
+    return Catalogue(tuple(profile_dirs or (Path("/etc/telemetry-agent/profiles"),)))
+
+
+def scan(
+    targets: Annotated[list[str], typer.Argument(help="HOST, 192.168.1.0/24, 192.168.1.20-40 or /dev/ttyUSB0.")],
+    port: Annotated[list[int] | None, typer.Option(help="Instead of 502 and 1502; several times for several.")] = None,
+    units: Annotated[str, typer.Option(help="Unit ids, such as 1-247; default: the usual ones.")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 1.0,
+    baudrate: Annotated[list[int] | None, typer.Option(help="Of a serial line, instead of the usual ones.")] = None,
+    parity: Annotated[list[str] | None, typer.Option(help="N, E or O; of a serial line.")] = None,
+    profile_dir: ProfileDirs = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Finds Modbus devices, identifies them and prints [[device]] tables to paste; Ctrl-C ends it with what it has.
+
+    It only reads. Stop the daemon first: some devices serve one client at a time.
+    """
+    from agent import commission, log, paste
+    from drivers.scan_targets import TargetError
+
+    log.configure("error")
+    profiles, mistakes = commission.profiles_of(_catalogue(profile_dir))
+    try:
+        wanted = commission.request(targets, port, units, timeout, baudrate, parity, profiles)
+    except TargetError as error:
+        fail(str(error), 2)
+    for mistake in mistakes:
+        typer.echo(f"telemetry-agent: left out: {mistake}", err=True)
+    places, complete = commission.scan(*wanted, profiles)
+    typer.echo(paste.as_json(places) if as_json else paste.device_tables(places))
+    if not complete:
+        typer.echo("telemetry-agent: interrupted; this is what had been found", err=True)
+    elif not any(place.units for place in places):
+        typer.echo("telemetry-agent: no device found", err=True)
+    if not complete or not any(place.units for place in places):
+        raise typer.Exit(1)
+
+
+def dump(
+    where: Annotated[str, typer.Argument(help="HOST or /dev/ttyUSB0; not with --node.")] = "",
+    node: Annotated[str, typer.Option(help="A node of the configuration.")] = "",
+    driver: Annotated[str, typer.Option(help="Read what this driver reads; default: all that any profile knows.")] = "",
+    ranges: Annotated[
+        list[str] | None, typer.Option("--range", help="Exactly these, such as holding:40000-40199.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Default: that of the driver, or 502.")] = None,
+    unit: Annotated[int | None, typer.Option(help="Default: that of the driver, or 1.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 1.0,
+    baudrate: Annotated[int, typer.Option(help="Of a serial line.")] = 9600,
+    parity: Annotated[str, typer.Option(help="N, E or O; of a serial line.")] = "N",
+    keep_text: Annotated[bool, typer.Option(help="Leave serial numbers and names in.")] = False,
+    config: ConfigOption = DEFAULT,
+    profile_dir: ProfileDirs = None,
+) -> None:
+    """Prints one device's raw registers as JSON, serial numbers blanked: to report it, or to write a profile for it.
+
+    It only reads. Stop the daemon first: some devices serve one client at a time.
+    """
+    import asyncio
+
+    from agent import commission, dump_command, log
+    from drivers.dump import to_json
+    from drivers.dump_take import parse_range
+
+    log.configure("error")
+    try:
+        spans = [parse_range(text) for text in ranges or ()]
+    except ValueError as error:
+        fail(f"--range: {error}", 2)
+    if bool(where) == bool(node):
+        fail("give either HOST (or a serial port) or --node", 2)
+    if node:
+        subject = _subject_of(config, node)
+    else:
+        options = dump_command.Address(where, port, unit, timeout, baudrate, parity)
+        subject = _subject_at(options, driver, _catalogue(profile_dir))
+    profiles, _ = commission.profiles_of(_catalogue(profile_dir))
+    with commission.counter("requests") as step:
+        result = asyncio.run(dump_command.run(subject, spans, profiles, keep_text=keep_text, step=step))
+    if result.dump.count or not result.error:
+        typer.echo(to_json(result.dump), nl=False)
+    if result.error:
+        fail(f"{result.error}" + ("; the dump is not whole" if result.dump.count else ""))
+    typer.echo(f"telemetry-agent: {result.dump.count} registers; look through them before you publish them", err=True)
+
+
+def _subject_of(config: Path, node: str) -> Subject:
+    from agent import dump_command
+    from agent.config import ConfigError
+
+    _, site = load_site(config)
+    try:
+        return dump_command.by_node(site, node)
+    except ConfigError as error:
+        fail(str(error), 2)
+
+
+def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
+    from agent import dump_command
+    from drivers.errors import ProfileError
+
+    try:
+        return dump_command.by_address(address, driver, catalogue)
+    except KeyError:
+        _no_such_driver(driver, catalogue)
+    except ValueError as error:
+        fail(str(error), 2)
+    except ProfileError as error:
+        fail(str(error), EX_CONFIG)
+
+
+def _no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:
+    from drivers.base import closest
+
+    guess = closest(name, catalogue.names())
+    fail(f"no such driver {name!r}" + (f"; did you mean {guess!r}?" if guess else ""))
+
+
+@drivers_app.callback()
+def drivers(
+    context: typer.Context,
+    profile_dir: ProfileDirs = None,
+) -> None:
+    """Lists built-in and local drivers."""
+    from agent.show_drivers import print_drivers
+
+    context.obj = catalogue = _catalogue(profile_dir)
+    if context.invoked_subcommand is None and (mistakes := print_drivers(catalogue)):
+        fail("\n".join(mistakes), EX_CONFIG)
+
+
+@drivers_app.command("show")
+def drivers_show(context: typer.Context, name: str) -> None:
+    """One profile: its points and where they stand."""
+    from agent.show_drivers import print_profile
+    from drivers.errors import ProfileError
+
+    try:
+        print_profile(context.obj, name)
+    except KeyError:
+        _no_such_driver(name, context.obj)
+    except ProfileError as error:
+        fail(str(error), EX_CONFIG)
+
+
+@drivers_app.command("check")
+def drivers_check(
+    file: Path,
+    against: Annotated[Path | None, typer.Option(help="A dump: shows what the profile makes of it.")] = None,
+) -> None:
+    """Validates a profile file; with a dump, shows the values that it finds there."""
+    from agent import profile_check
+    from drivers.dump import DumpError, load
+    from drivers.errors import ProfileError
+    from drivers.profile import load as load_profile
+
+    try:
+        profile = load_profile(file)
+        words = load(against) if against else None
+    except ProfileError as error:
+        fail(str(error), EX_CONFIG)
+    except DumpError as error:
+        fail(str(error))
+    for line in profile_check.advice(profile):
+        typer.echo(f"telemetry-agent: {file}: {line}", err=True)
+    if words is None:
+        typer.echo(f"{file}: ok, {profile_check.summary(profile)}")
+        return
+    wrong = profile_check.show(profile, words)
+    if wrong:
+        fail(f"{file}: {wrong}")

@@ -1,0 +1,182 @@
+"""`dump`: from a device to the file that is printed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from agent.commission import lines, port_number
+from agent.config import ConfigError
+from agent.site import Site
+from drivers.base import Catalogue, Driver, LinkDefaults, Reader, ReadOptions
+from drivers.bus import Link, LinkSettings
+from drivers.dump import Dump, value_names
+from drivers.dump_take import Taken, Wanted, of_profiles, of_ranges, of_sunspec, take
+from drivers.errors import DriverError, ExceptionReply, SilentError, UnsupportedError
+from drivers.model import Table, Value
+from drivers.plan import Span
+from drivers.profile import Profile
+from drivers.redact import redact
+from drivers.registers import Registers
+from drivers.scan_targets import parse_targets
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The device to dump."""
+
+    reader: Reader
+    close: Callable[[], Awaitable[object]]
+    unit_id: int
+    driver_name: str | None = None
+    driver: Driver | None = None
+    """Says which registers to read and what they mean; None when nobody knows."""
+    node_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the operator says the device is; None leaves it to the driver."""
+
+    where: str
+    port: int | None = None
+    unit_id: int | None = None
+    timeout_s: float = 1.0
+    baudrate: int = 9600
+    parity: str = "N"
+
+    def settings(self, defaults: LinkDefaults) -> LinkSettings:
+        """The link, as patient as the driver needs. Raises ValueError."""
+        targets = parse_targets([self.where])
+        port = defaults.port if self.port is None else self.port
+        lines([self.baudrate], [self.parity])
+        if len(targets.hosts) > 1:
+            raise ValueError(f"must be one host or serial port (found {self.where!r})")
+        place = (
+            LinkSettings(
+                transport="rtu", serial_port=targets.serial_ports[0], baudrate=self.baudrate, parity=self.parity
+            )
+            if targets.serial_ports
+            else LinkSettings(host=targets.hosts[0], port=port_number(502 if port is None else port))
+        )
+        return replace(
+            place,
+            timeout_s=max(self.timeout_s, defaults.timeout_s or 0.0),
+            connect_delay_s=defaults.connect_delay_s or 0.0,
+            request_gap_s=defaults.request_gap_s or 0.0,
+        )
+
+
+@dataclass(slots=True)
+class Result:
+    """A dump, and why it may not be whole."""
+
+    dump: Dump
+    error: Exception | None = None
+
+
+def by_node(site: Site, node_id: str) -> Subject:
+    """The device of a configured node. Raises ConfigError when there is none."""
+    for connection in site.connections:
+        for device in connection.devices:
+            for node in device.nodes:
+                if node.node_id == node_id:
+                    return Subject(
+                        reader=device.reader,
+                        close=connection.link.close,
+                        unit_id=int(device.address.rpartition(" ")[2]),
+                        driver_name=device.driver_name,
+                        driver=device.driver,
+                        node_type=node.type.value,
+                    )
+    known = ", ".join(node.node_id for node in site.nodes)
+    raise ConfigError([f"--node: must be one of {known} (found {node_id!r})"])
+
+
+def by_address(address: Address, driver_name: str, catalogue: Catalogue) -> Subject:
+    """The device at an address; `driver_name` may be empty.
+
+    Raises ValueError for an address that cannot be, KeyError for an unknown driver, ProfileError for a wrong profile.
+    """
+    driver = catalogue.create(driver_name, ReadOptions()) if driver_name else None
+    defaults = driver.defaults if driver is not None else LinkDefaults()
+    unit_id = next(each for each in (address.unit_id, defaults.unit_id, 1) if each is not None)
+    if not 0 <= unit_id <= 255:
+        raise ValueError(f"--unit: must be 0..255 (found {unit_id})")
+    link = Link(address.settings(defaults))
+    return Subject(link.unit(unit_id), link.close, unit_id, driver_name or None, driver)
+
+
+async def run(
+    subject: Subject,
+    ranges: Sequence[Span],
+    profiles: Sequence[Profile],
+    *,
+    keep_text: bool = False,
+    step: Callable[[], None] = lambda: None,
+) -> Result:
+    """Read, blank and decode. `ranges` replace what the driver would read; with neither, all that `profiles` know."""
+    taken = Taken()
+    error: Exception | None = None
+    try:
+        async for wanted in _wanted(subject, ranges, profiles):
+            await take(subject.reader, wanted, taken, step)
+    except DriverError as gone:
+        error = gone
+    finally:
+        await subject.close()
+    redacted = [] if keep_text else redact(taken.tables, _harmless(subject.driver))
+    dump = Dump(taken.tables, subject.unit_id)
+    dump.about = {
+        "device": _name(subject.driver),
+        **({"type": subject.node_type} if subject.node_type else {}),
+        "source": "telemetry-agent dump",
+        "refused": [_place(block.table, block.address, block.end) for block in taken.refused],
+        "redacted": [_place(span.table, span.address, span.end) for span in redacted],
+    }
+    if subject.driver is not None and not error:
+        dump.about |= {"driver": subject.driver_name, "expected": await decode(subject.driver, dump)}
+    return Result(dump, error)
+
+
+async def decode(driver: Driver, dump: Dump) -> dict[str, Value]:
+    """What `driver` makes of the words, by name; empty where it cannot read them."""
+    try:
+        scan = await driver.poll(dump, time.monotonic)
+    except DriverError:
+        return {}
+    return value_names(scan.readings)
+
+
+async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[Profile]) -> AsyncIterator[Wanted]:
+    driver = subject.driver
+    if ranges:
+        yield of_ranges(ranges)
+    elif isinstance(driver, Registers):
+        yield of_profiles([driver.profile], ReadOptions())
+    elif driver is not None:
+        yield await of_sunspec(subject.reader)
+    else:
+        with suppress(UnsupportedError, ExceptionReply, SilentError):
+            yield await of_sunspec(subject.reader)
+        yield of_profiles(profiles, ReadOptions())
+
+
+def _harmless(driver: Driver | None) -> Iterator[Span]:
+    """Numbers and marks: text that they seem to hold is none."""
+    if isinstance(driver, Registers):
+        yield from (point.span for point in driver.profile.points if point.encoding.type != "string")
+        if (mark := driver.profile.identify) is not None:
+            yield Span(mark.table, mark.address, mark.encoding.width)
+
+
+def _name(driver: Driver | None) -> str:
+    if isinstance(driver, Registers):
+        return f"{driver.profile.manufacturer} {', '.join(driver.profile.models)}"
+    return "SunSpec device" if driver is not None else "unknown"
+
+
+def _place(table: Table, address: int, end: int) -> str:
+    return f"{table} {address}" + (f"-{end - 1}" if end - address > 1 else "")

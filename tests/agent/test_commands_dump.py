@@ -1,0 +1,191 @@
+"""`dump`, `drivers` and `drivers check` as an installer calls them."""
+
+from __future__ import annotations
+
+import json
+from asyncio import to_thread
+from pathlib import Path
+
+import pytest
+
+from drivers.dump import load
+from drivers.model import Table
+from drivers.simulator_server import Server
+from drivers.simulator_units import dump_unit
+from tests.agent.line import configuration, device, sdm630
+from tests.agent.test_cli import call
+from tests.faults.modbus import FaultServer
+
+PROFILE = """
+manufacturer = "Acme"
+models = ["X1"]
+kind = "meter"
+source = "this test"
+[[point]]
+quantity = "active_power"
+table = "input"
+address = 52
+type = "float32"
+[[point]]
+quantity = "voltage"
+phase = "l1"
+table = "input"
+address = 0
+type = "float32"
+"""
+
+
+async def test_a_configured_device_is_dumped_and_the_dump_reads_as_the_device(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
+        result = await to_thread(call, "dump", "--node", "meter-1", "--config", path)
+    assert result.returncode == 0, result.stderr
+    content = json.loads(result.stdout)
+    assert content["driver"] == "eastron-sdm630"
+    assert content["type"] == "grid"
+    assert content["expected"]["active_power_W"] == 42.5
+    assert content["expected"]["imported_energy_Wh"] == 1000
+    file = tmp_path / "dump.json"
+    file.write_text(result.stdout)
+    server = Server([dump_unit(load(file).tables)], "127.0.0.1")
+    await server.start()
+    served = device("meter-1", "grid", meter).replace(f"port = {meter.port}", f"port = {server.port}")
+    read = await to_thread(call, "read", "--config", configuration(tmp_path, "http://127.0.0.1:1/", served))
+    await server.stop()
+    assert "meter-1\tactive_power\t42.5\tW" in read.stdout
+
+
+async def test_an_unknown_device_is_dumped_by_what_all_profiles_know() -> None:
+    async with FaultServer({(3, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
+        result = await to_thread(call, "dump", "127.0.0.1", "--port", str(meter.port), "--unit", "3")
+    assert result.returncode == 0, result.stderr
+    content = json.loads(result.stdout)
+    assert content["unit_id"] == 3
+    assert content["device"] == "unknown"
+    assert content["input"]["52"] == 0x422A
+    assert any(place.startswith("holding") for place in content["refused"])
+    assert meter.functions <= {1, 2, 3, 4}
+
+
+async def test_ranges_and_text() -> None:
+    text = [0x4142, 0x4344, 0x3132, 0x3334, 0x3536]
+    async with FaultServer({(1, Table.HOLDING): dict(enumerate(text, 10))}) as server:
+        arguments = ("127.0.0.1", "--port", str(server.port), "--range", "holding:10-14", "--range", "holding:20")
+        blanked = await to_thread(call, "dump", *arguments)
+        kept = await to_thread(call, "dump", *arguments, "--keep-text")
+    assert json.loads(blanked.stdout)["redacted"] == ["holding 10-14"]
+    assert json.loads(blanked.stdout)["refused"] == ["holding 20"]
+    assert set(json.loads(blanked.stdout)["holding"].values()) == {0x5858}
+    assert list(json.loads(kept.stdout)["holding"].values()) == text
+
+
+async def test_a_device_that_does_not_answer_is_one_line() -> None:
+    async with FaultServer({}) as server:
+        await server.refuse()
+        result = await to_thread(call, "dump", "127.0.0.1", "--port", str(server.port))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "connection refused" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give either HOST (or a serial port) or --node"),
+        (("h", "--node", "x"), "give either HOST (or a serial port) or --node"),
+        (("h", "--range", "x"), "--range: must be such as holding:40000-40099"),
+        (("h", "--unit", "300"), "--unit: must be 0..255 (found 300)"),
+        (("10.0.0.0/30",), "must be one host or serial port"),
+        (("h", "--port", "0"), "--port: must be 1..65535 (found 0)"),
+    ],
+)
+def test_wrong_options_are_usage_errors(arguments: tuple[str, ...], message: str) -> None:
+    result = call("dump", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_an_unknown_driver_is_guessed() -> None:
+    result = call("dump", "127.0.0.1", "--driver", "eastron-sdm360")
+    assert result.returncode == 1
+    assert result.stderr == "telemetry-agent: no such driver 'eastron-sdm360'; did you mean 'eastron-sdm630'?\n"
+
+
+def acme(folder: Path, text: str = PROFILE) -> Path:
+    path = folder / "acme-x1.toml"
+    path.write_text(text)
+    return path
+
+
+def dump_file(folder: Path, **changes: object) -> Path:
+    path = folder / "dump.json"
+    words = {str(address): word for address, word in sdm630(42.5, 1, 2).items()}
+    path.write_text(json.dumps({"input": words, **changes}))
+    return path
+
+
+def test_check_shows_what_a_profile_makes_of_a_dump(tmp_path: Path) -> None:
+    result = call("drivers", "check", acme(tmp_path), "--against", dump_file(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "active_power_W\t42.5\tW\tinput 52\t\n" in result.stdout
+    assert "voltage_l1_V\t231.5\tV\tinput 0\t\n" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("profile", "dump", "remark"),
+    [
+        (PROFILE.replace('"float32"', '"float32"\nword_order = "little"', 1), {}, "active_power_W\t0\tW"),
+        (PROFILE.replace("address = 0", "address = 4000"), {}, "not in the dump"),
+        (PROFILE.replace("address = 0", "address = 2"), {}, "voltage_l1_V\t0"),
+        (PROFILE, {"expected": {"active_power_W": 41}}, "expected 41"),
+    ],
+)
+def test_check_doubts_what_cannot_be(tmp_path: Path, profile: str, dump: dict[str, object], remark: str) -> None:
+    result = call("drivers", "check", acme(tmp_path, profile), "--against", dump_file(tmp_path, **dump))
+    assert remark in result.stdout, result.stderr
+    if "\t0" not in remark:
+        assert result.returncode == 1
+        assert "values are in doubt" in result.stderr
+
+
+def test_check_says_what_stays_empty(tmp_path: Path) -> None:
+    result = call("drivers", "check", acme(tmp_path))
+    assert result.returncode == 0
+    assert "2 points in 2 requests" in result.stdout
+    assert "meter: has no imported_energy" in result.stderr
+    assert "has no [identify]" in result.stderr
+
+
+def test_a_wrong_profile_is_named_by_file_point_rule_and_value(tmp_path: Path) -> None:
+    path = acme(tmp_path, PROFILE.replace('"float32"', '"float33"', 1))
+    result = call("drivers", "check", path)
+    assert result.returncode == 78
+    assert f"{path}: point[0] active_power: type: must be one of" in result.stderr
+    assert "(found 'float33')" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_dump_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "dump.json").write_text("{}")
+    result = call("drivers", "check", acme(tmp_path), "--against", tmp_path / "dump.json")
+    assert result.returncode == 1
+    assert "must be an object with" in result.stderr
+
+
+def test_drivers_says_what_is_a_sites_own_and_what_it_replaces(tmp_path: Path) -> None:
+    (tmp_path / "own-meter.toml").write_text(PROFILE)
+    (tmp_path / "eastron-sdm630.toml").write_text(PROFILE)
+    result = call("drivers", "--profile-dir", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"Acme X1 ({tmp_path / 'own-meter.toml'})" in result.stdout
+    assert f"Acme X1 ({tmp_path / 'eastron-sdm630.toml'}, replaces the built-in profile)" in result.stdout
+    assert "grid, solar, storage\tsunspec\tby discovery" in result.stdout
+    assert "any (meter)\teastron-sdm120\tconfirmed\t" in result.stdout
+
+
+def test_drivers_names_the_profiles_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("x = 1")
+    result = call("drivers", "--profile-dir", tmp_path)
+    assert result.returncode == 78
+    assert str(tmp_path / "bad.toml") in result.stderr
+    assert "eastron-sdm630" in result.stdout
