@@ -25,7 +25,7 @@ from agent.clock import Clock
 from agent.node import Node, use_of
 from agent.pulse import Pulse
 from drivers.base import Driver, Reader
-from drivers.errors import DriverError, LinkError, SilentError
+from drivers.errors import ConnectError, DriverError, LinkError, SilentError
 from drivers.model import Scan
 
 log = structlog.get_logger(__name__)
@@ -263,7 +263,7 @@ class _Line:
                 error = await self._poll(device)
                 if self._walk is not walk:
                     return
-                if isinstance(error, LinkError):
+                if isinstance(error, ConnectError):
                     # The others stand behind the same closed door: no further attempt makes sense in this round.
                     while order:
                         down.pop(other := order.popleft(), None)

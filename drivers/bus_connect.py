@@ -9,7 +9,7 @@ from drivers.bus_channel import Channel
 from drivers.bus_frames import Ascii, Framing, Mbap, Rtu
 from drivers.bus_reasons import in_words
 from drivers.bus_settings import LinkSettings
-from drivers.errors import LinkError
+from drivers.errors import ConnectError
 
 _FRAMINGS: dict[str, type[Framing]] = {
     "tcp": Mbap,
@@ -23,14 +23,14 @@ _FRAMINGS: dict[str, type[Framing]] = {
 
 
 async def connect(settings: LinkSettings) -> Channel:
-    """An open channel, within `settings.timeout_s`. Raises LinkError that names address and reason."""
+    """An open channel, within `settings.timeout_s`. Raises ConnectError that names address and reason."""
     try:
         async with asyncio.timeout(settings.timeout_s):
             return await _open(settings)
     except TimeoutError:
-        raise LinkError(f"{settings.address}: no connection within {settings.timeout_s:g} s") from None
+        raise ConnectError(f"{settings.address}: no connection within {settings.timeout_s:g} s") from None
     except (OSError, UnicodeError) as error:  # ssl.SSLError and serial.SerialException are OSErrors
-        raise LinkError(f"{settings.address}: {in_words(error)}") from None
+        raise ConnectError(f"{settings.address}: {in_words(error)}") from None
 
 
 async def _open(settings: LinkSettings) -> Channel:
@@ -54,12 +54,14 @@ def _tls_context(settings: LinkSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except OSError as error:
-        raise LinkError(f"{settings.address}: ca_file {settings.ca_file} cannot be used ({error.strerror})") from None
+        raise ConnectError(
+            f"{settings.address}: ca_file {settings.ca_file} cannot be used ({error.strerror})"
+        ) from None
     if settings.client_cert_file is not None:
         try:
             context.load_cert_chain(settings.client_cert_file, settings.client_key_file)
         except OSError as error:
-            raise LinkError(
+            raise ConnectError(
                 f"{settings.address}: client_cert_file {settings.client_cert_file} cannot be used ({error.strerror})"
             ) from None
     return context

@@ -2,7 +2,8 @@
 
 DriverError
 ├── ProfileError        the profile is wrong: fix the file it names
-├── LinkError           the whole link is down: every device on it is missing until it is back
+├── LinkError           the connection was lost instead of a reply: end this device's poll, the next one reconnects
+│   └── ConnectError    it cannot be opened: every device on it is missing until it can be
 ├── SilentError         no answer in time: end this device's poll, reconnect, back off
 ├── BadReplyError       an answer that is not ours (short, foreign, garbled): drop it, reconnect
 ├── ExceptionReply      the device answered with a Modbus exception
@@ -26,7 +27,11 @@ class ProfileError(DriverError):
 
 
 class LinkError(DriverError):
-    """The link could not be opened, or was closed by the other side."""
+    """There is no connection, or the other side closed it."""
+
+
+class ConnectError(LinkError):
+    """The link could not be opened."""
 
 
 class SilentError(DriverError):

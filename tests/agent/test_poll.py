@@ -99,6 +99,29 @@ async def test_a_silent_unit_costs_its_neighbours_one_time_out_then_nothing() ->
             assert sum(seen.unit_id == 2 for seen in server.requests) == 2
 
 
+@pytest.mark.parametrize("faults", [Faults(close_instead=True), Faults(reset_mid_frame=True)], ids=["closes", "resets"])
+async def test_a_gateway_that_hangs_up_on_one_unit_costs_the_others_nothing(faults: Faults) -> None:
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(unit, Table.INPUT): registers() for unit in (1, 2, 3)}) as server:
+        server.unit_faults[2] = faults
+        link = Link(server.link())
+        async with polling({link: [device(link, unit) for unit in (1, 2, 3)]}, clock, notes) as poller:
+            for _ in range(4):
+                await asyncio.gather(*poller.request())
+                clock.now += 10
+    assert notes.observed == ["u1", "u3"] * 4
+
+
+async def test_a_link_that_cannot_be_opened_is_tried_once_a_round_for_all_its_devices() -> None:
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({}) as server:
+        await server.refuse()
+        link = Link(server.link())
+        async with polling({link: [device(link, unit) for unit in (1, 2, 3)]}, clock, notes) as poller:
+            await asyncio.gather(*poller.request())
+    assert notes.missing == ["u1", "u2", "u3"]
+
+
 async def test_loss_and_return_are_one_event_each() -> None:
     clock, notes = SteppedClock(), Notes()
     with structlog.testing.capture_logs() as events:
