@@ -12,6 +12,7 @@ import structlog
 from agent import __version__
 from agent.aggregate import Summary
 from agent.clock import Clock, sleep_unless
+from agent.clock_sync import ClockTrust
 from agent.config import Config, ConfigError
 from agent.energy_store import EnergyStore
 from agent.outbox import Outbox
@@ -44,6 +45,7 @@ class App:
         clock: Clock,
         environ: Mapping[str, str],
         on_summary: Callable[[Summary], None] | None = None,
+        trust: ClockTrust | None = None,
     ) -> None:
         self.config = config
         self.site = site
@@ -53,6 +55,7 @@ class App:
         self._on_summary = on_summary
         self.recorder = Recorder(clock)
         self.status: StatusListener | None = None
+        self._trust = trust
         self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
         self._totals = Totals(site.nodes, totals_settings(config), self._store)
         self.poller = Poller(site.connections, clock, self, self.pulse)
@@ -149,6 +152,7 @@ class App:
             environ=self._environ,
             user_agent=USER_AGENT,
             on_outcome=self.recorder.outcome,
+            trust=self._trust,
         )
 
     def _start_sender(self) -> None:
@@ -237,7 +241,7 @@ class App:
         with self.pulse.busy("storing the interval", STUCK_S):
             try:
                 async with self._delivery:
-                    await self.sender.submit(bodies(summary, payload_options(self.config)))
+                    await self.sender.submit(bodies(summary, payload_options(self.config)), tick.at)
             except Exception:  # a disk that refuses one interval must not end the next ones
                 log.exception("interval_not_stored", tick=tick.time)
             if self._totals.save_due(now := self._clock.monotonic()):

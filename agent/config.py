@@ -169,6 +169,7 @@ class PushConfig(Section):
     client_key_file: Path | None = None
     proxy_url: Annotated[str, AfterValidator(_absolute_url)] | None = None
     signing_secret_file: Path | None = None
+    wait_for_clock_s: Pause = 300.0
     allow_insecure_http: StrictBool = False
     sign: SignConfig = SignConfig()
     retry: RetryConfig = RetryConfig()
@@ -467,13 +468,20 @@ def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
 
     The copy (LoadCredential=push_token:…) is as old as the service's start, the file can be rotated.
     """
-    directory = environ.get("CREDENTIALS_DIRECTORY")
-    if directory is None or not _exists(Path(directory, CREDENTIAL)):
+    credential = credential_file(environ)
+    if credential is None:
         return push.token_file
     with contextlib.suppress(OSError):
         if push.token_file is not None and os.access(push.token_file, os.R_OK) and push.token_file.stat().st_size:
             return push.token_file
-    return Path(directory, CREDENTIAL)
+    return credential
+
+
+def credential_file(environ: Mapping[str, str]) -> Path | None:
+    """The token as systemd passes it with LoadCredential=push_token:…, if it does."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(directory, CREDENTIAL) if directory else None
+    return path if path is not None and _exists(path) else None
 
 
 def _exists(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -11,6 +12,8 @@ from typing import Any, Literal
 from agent.aggregate import NodeResult, NodeSummary, Summary
 from agent.energy_day import Basis
 from drivers.model import NodeType, Quantity
+
+_TIME = re.compile(rb'^\{"time":("?)-?\d+"?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,11 @@ def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
     return [
         json.dumps(message, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() for message in messages
     ]
+
+
+def with_time(body: bytes, time: int) -> bytes:
+    """A message of `bodies` with another `time`, in Unix seconds; written as before, number or text."""
+    return _TIME.sub(lambda found: b'{"time":%b%d%b' % (found[1], time, found[1]), body, count=1)
 
 
 def _device_types(head: dict[str, Any], summary: Summary, options: PayloadOptions) -> dict[str, Any]:

@@ -9,20 +9,23 @@ the endpoint they share (`push_health`).
 from __future__ import annotations
 
 import asyncio
-import gzip
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import structlog
 
-from agent.clock import Clock
+from agent.clock import Clock, sleep_unless
+from agent.clock_sync import ClockTrust
 from agent.config import PushConfig
+from agent.dating import Now, dated
 from agent.outbox import Outbox, Record
+from agent.payload import with_time
 from agent.push_health import Backoff, Health, State
-from agent.push_http import Endpoint
+from agent.push_http import Endpoint, encoded
 from agent.push_outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
 from agent.token import Token
 
@@ -34,6 +37,8 @@ T = TypeVar("T")
 # nothing else waits.
 _IDLE_S = 1.0
 _ASLEEP_S = 30.0
+# How often the clock is looked at while it is not set.
+_CLOCK_S = 1.0
 # How often the token is looked at while the endpoint takes none.
 _TOKEN_S = 5.0
 
@@ -66,6 +71,7 @@ class Sender:
         clock: Clock,
         environ: Mapping[str, str],
         user_agent: str,
+        trust: ClockTrust | None = None,
         on_outcome: Callable[[Record, Outcome], None] | None = None,
     ) -> None:
         self.stats = Stats()
@@ -73,6 +79,9 @@ class Sender:
         self._config = config
         self._outbox = outbox
         self._clock = clock
+        self._trust = trust or ClockTrust(clock, config.wait_for_clock_s)
+        # Next tries are kept in a time that never steps while the agent runs.
+        self._steady = clock.time() - clock.monotonic()
         self._pace_s = 1 / backlog_rate_per_s
         self._token = Token(config, environ)
         self._endpoint = Endpoint(config, self._token, clock, user_agent)
@@ -85,28 +94,34 @@ class Sender:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._stop = asyncio.Event()
 
-    async def submit(self, bodies: Sequence[bytes]) -> None:
-        """Store messages durably and deliver them before everything else."""
-        await self._disk(self._put, bodies)
+    @property
+    def waits_for_clock(self) -> bool:
+        """New messages are stored and not sent, because nobody knows the time yet."""
+        return not self._trust()
+
+    async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
+        """Store messages durably and deliver them before everything else.
+
+        `at` is the monotonic second that their `time` stands for, should nobody know the time yet; now by default.
+        """
+        await self._disk(self._put, bodies, self._clock.monotonic() if at is None else at)
         self._tick += 1
         self._fresh.set()
         self._backlog_changed.set()
 
-    async def push_once(self, bodies: Sequence[bytes]) -> list[Outcome]:
-        """Store messages and try each once, without `run`."""
-        await self._disk(self._put, bodies)
-        return [(await self._attempt(record))[0] for record in await self._disk(self._outbox.live)]
-
     async def run(self) -> None:
         """Deliver until cancelled or stopped."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._date_messages())
             group.create_task(self._deliver_live())
             group.create_task(self._deliver_backlog())
 
     async def stop(self, grace_s: float) -> None:
         """Let the attempt in flight end, `grace_s` at most; start no other. What is not delivered stays queued."""
         self._stopping = True
+        self._stop.set()
         self._fresh.set()
         self._backlog_changed.set()
         try:
@@ -120,9 +135,38 @@ class Sender:
         await self._endpoint.close()
         await asyncio.to_thread(self._disk_thread.shutdown)
 
-    def _put(self, bodies: Sequence[bytes]) -> None:
-        # Compressed once and for all, so that every retry has the same bytes.
-        self._outbox.put([gzip.compress(body, mtime=0) for body in bodies] if self._config.gzip else bodies)
+    def _put(self, bodies: Sequence[bytes], at: float) -> None:
+        if self._trust():
+            self._outbox.put([encoded(body, self._config) for body in bodies])
+        else:
+            self._outbox.put(bodies, self._trust.boot, at)
+
+    async def _date_messages(self) -> None:
+        """As soon as the time is known, give it to what was measured before."""
+        if self.waits_for_clock:
+            log.warning("clock_not_set", clock=_iso(self._clock.time()), effect="messages are kept until it is")
+        while not self._trust():
+            await sleep_unless(self._clock, _CLOCK_S, self._stop)
+            if self._stopping:
+                return
+        messages = 0
+        after = 0
+        while records := await self._disk(self._outbox.undated, after):
+            now = Now(self._trust.boot, self._clock.monotonic(), self._clock.time())
+            await self._disk(self._outbox.update, *(self._dated(record, now) for record in records))
+            messages += len(records)
+            after = records[-1].seq
+        if messages:
+            log.info("messages_dated", clock=_iso(self._clock.time()), messages=messages)
+            self._fresh.set()
+            self._backlog_changed.set()
+
+    def _dated(self, record: Record, now: Now) -> Record:
+        result = dated(record, now, with_time)
+        if result.parked is not None:
+            self.stats.parked += 1
+            log.warning("message_parked", id=record.id, reason=result.parked)
+        return replace(result, body=encoded(result.body, self._config))
 
     async def _deliver_live(self) -> None:
         while not self._stopping:
@@ -137,7 +181,7 @@ class Sender:
             record = min(due, key=lambda each: due[each])
             wait_s = max(due[record] - self._clock.monotonic(), self._held_s())
             if wait_s > 0:
-                await self._sleep(min(wait_s, _TOKEN_S) if self._held_s() else wait_s, self._fresh)
+                await sleep_unless(self._clock, min(wait_s, _TOKEN_S) if self._held_s() else wait_s, self._fresh)
                 continue
             outcome, again_s = await self._attempt(record)
             del due[record]
@@ -158,12 +202,12 @@ class Sender:
             now = self._clock.monotonic()
             wait_s = max(slot, self.health.retry_at, self.health.held_until) - now
             if wait_s > 0:
-                await self._sleep(wait_s, self._backlog_changed)
+                await sleep_unless(self._clock, wait_s, self._backlog_changed)
                 continue
-            records = await self._disk(self._outbox.backlog, self._clock.time(), frozenset(self._in_flight))
+            records = await self._disk(self._outbox.backlog, self._due_time(), frozenset(self._in_flight))
             if not records:
                 waiting = (await self._disk(self._outbox.counts)).waiting
-                await self._sleep(_IDLE_S if waiting else _ASLEEP_S, self._backlog_changed)
+                await sleep_unless(self._clock, _IDLE_S if waiting else _ASLEEP_S, self._backlog_changed)
                 continue
             slot = max(slot + self._pace_s, now)
             await self._attempt(records[0])
@@ -209,12 +253,17 @@ class Sender:
             return again_s
         if isinstance(outcome, Retry):
             again_s = self._failed(record, outcome)
-            await self._tried(record, again_s if outcome.reached else 0.0)
+            # A message that alone makes the receiver fail falls behind the others.
+            again_s_alone = max(again_s, self.health.backoff(record.attempts + 1)) if outcome.reached else 0.0
+            await self._tried(record, again_s_alone)
             return again_s
         return 0.0
 
+    def _due_time(self) -> float:
+        return self._steady + self._clock.monotonic()
+
     async def _tried(self, record: Record, again_s: float, **changes: Any) -> Record:
-        tried = replace(record, attempts=record.attempts + 1, next_try=self._clock.time() + again_s, **changes)
+        tried = replace(record, attempts=record.attempts + 1, next_try=self._due_time() + again_s, **changes)
         await self._disk(self._outbox.update, tried)
         return tried
 
@@ -271,19 +320,11 @@ class Sender:
             log.info("message_revived", id=record.id)
         self.health.parked.clear()
 
-    async def _sleep(self, seconds: float, unless: asyncio.Event) -> None:
-        """Until the time has come or something has happened."""
-        timer = asyncio.ensure_future(self._clock.sleep(seconds))
-        event = asyncio.ensure_future(unless.wait())
-        both: set[asyncio.Future[Any]] = {timer, event}
-        try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in both:
-                each.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
-
     async def _disk(self, call: Callable[..., T], *arguments: Any) -> T:
         """The outbox may wait for the disk, the event loop may not. What was begun is finished, cancelled or not."""
         work = asyncio.get_running_loop().run_in_executor(self._disk_thread, call, *arguments)
         return await asyncio.shield(work)
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

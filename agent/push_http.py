@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -15,7 +17,7 @@ from agent.clock import Clock
 from agent.config import PushConfig
 from agent.outbox_record import Record
 from agent.push_dns import NetworkBackend
-from agent.push_outcome import Misconfigured, Outcome, Retry, classify
+from agent.push_outcome import Misconfigured, Outcome, Retry, classify, parse_date
 from agent.push_sign import signatures
 from agent.push_words import in_words
 from agent.token import SecretFile, Token, usable
@@ -32,6 +34,23 @@ _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProt
 
 class LocalError(Exception):
     """Something on our side keeps a request from being made."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    record: Record
+    backlog: int
+    deadline: asyncio.Timeout
+    connected: bool = False
+    """Anew, for this attempt."""
+
+    async def trace(self, event: str, _info: Mapping[str, Any]) -> None:
+        self.connected |= event.endswith("connect_tcp.complete")
+
+    def answered(self) -> None:
+        """The status is known; a reply that drips on must not turn it into a time-out."""
+        reply = asyncio.get_running_loop().time() + _REPLY_S + 1
+        self.deadline.reschedule(max(self.deadline.when() or 0.0, reply))
 
 
 class Endpoint:
@@ -51,8 +70,8 @@ class Endpoint:
     async def post(self, record: Record, backlog: int) -> Outcome:
         """POST one message; every failure is an Outcome, only cancellation is raised."""
         try:
-            async with asyncio.timeout(self._config.timeout_s):
-                return await self._with_the_token_of_now(record, backlog)
+            async with asyncio.timeout(self._config.timeout_s) as deadline:
+                return await self._with_the_token_of_now(_Attempt(record, backlog, deadline))
         except TimeoutError:
             return Retry(f"no answer within {self._config.timeout_s:g} s", "timeout")
         except LocalError as error:
@@ -80,44 +99,42 @@ class Endpoint:
             with contextlib.suppress(httpx.HTTPError, OSError):
                 await client.aclose()
 
-    async def _with_the_token_of_now(self, record: Record, backlog: int) -> Outcome:
-        outcome = await self._unbroken(record, backlog)
-        if isinstance(outcome, Misconfigured) and outcome.status == 401 and self._token.reread() != self._used:
-            outcome = await self._unbroken(record, backlog)
+    async def _with_the_token_of_now(self, attempt: _Attempt) -> Outcome:
+        outcome = await self._unbroken(attempt)
+        unauthorised = isinstance(outcome, Misconfigured) and outcome.status == 401
+        if unauthorised and self._token.refused(self._used) != self._used:
+            outcome = await self._unbroken(attempt)
         return outcome
 
-    async def _unbroken(self, record: Record, backlog: int) -> Outcome:
+    async def _unbroken(self, attempt: _Attempt) -> Outcome:
         """Post, and once more at once when a kept-alive connection turns out to be closed."""
-        connected: list[str] = []
-
-        async def trace(event: str, _info: Mapping[str, Any]) -> None:
-            if event.endswith("connect_tcp.complete"):
-                connected.append(event)
-
+        attempt.connected = False
         try:
-            return await self._post(record, backlog, trace)
+            return await self._post(attempt)
         except _BROKEN:
-            if connected:
+            if attempt.connected:
                 raise
-        return await self._post(record, backlog, trace)
+        return await self._post(attempt)
 
-    async def _post(self, record: Record, backlog: int, trace: Callable[..., Any]) -> Outcome:
+    async def _post(self, attempt: _Attempt) -> Outcome:
         client = self._client or self._open()
         request = client.build_request(
             "POST",
             self._config.url,
-            content=record.body,
-            headers=self._headers(record, backlog),
-            extensions={"trace": trace},
+            content=attempt.record.body,
+            headers=self._headers(attempt.record, attempt.backlog),
+            extensions={"trace": attempt.trace},
         )
         response = await client.send(request, stream=True)
+        attempt.answered()
         try:
             reply = await _beginning(response)
-            retry_after = response.headers.get("retry-after")
-            return classify(response.status_code, _printable(reply), retry_after, self._clock.time())
         finally:
             with contextlib.suppress(httpx.HTTPError, OSError):
                 await response.aclose()
+        # A date in Retry-After is one of the receiver's clock, and ours may be wrong.
+        now = parse_date(response.headers.get("date", "")) or self._clock.time()
+        return classify(response.status_code, _printable(reply), response.headers.get("retry-after"), now)
 
     def _headers(self, record: Record, backlog: int) -> Mapping[str, str]:
         token = self._used = self._token.value()
@@ -164,6 +181,11 @@ class Endpoint:
             timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
         )
         return self._client
+
+
+def encoded(body: bytes, config: PushConfig) -> bytes:
+    """The bytes that are sent and stored: compressed once and for all, so that every retry has the same."""
+    return gzip.compress(body, mtime=0) if config.gzip else body
 
 
 def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:

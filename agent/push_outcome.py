@@ -89,9 +89,17 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
-        except (ValueError, OverflowError):
+        date = parse_date(value)
+        if date is None:
             return None
+        seconds = date - now
     return min(MAX_RETRY_AFTER_S, max(0.0, seconds)) if seconds == seconds else None
+
+
+def parse_date(value: str) -> float | None:
+    """The Unix seconds of an HTTP-date; None when it is none."""
+    try:
+        when = parsedate_to_datetime(value)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
