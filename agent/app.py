@@ -140,7 +140,11 @@ class App:
     def _open_outbox(self, config: Config) -> Outbox:
         limits = config.outbox
         return Outbox.open(
-            limits.path, max_age_s=limits.max_age_s, max_size_mb=limits.max_size_mb, now=self._clock.time
+            limits.path,
+            max_age_s=limits.max_age_s,
+            max_size_mb=limits.max_size_mb,
+            now=self._clock.time,
+            monotonic=self._clock.monotonic,
         )
 
     def _sender(self, config: Config) -> Sender:

@@ -139,6 +139,7 @@ class Demo:
                 "token": self.desk.token,
                 "interval_s": INTERVAL_S,
                 "align": "clock",
+                "wait_for_clock_s": 0.0,
             },
             "poll": {"interval_s": 1.0},
             "outbox": {"path": f"{scratch}/outbox.sqlite3"},

@@ -57,11 +57,15 @@ _WORDS = {
 class Outbox:
     """Thread-safe; every call may wait for the disk, so that the event loop calls it in a worker thread."""
 
-    def __init__(self, path: Path, max_age_s: float, max_size_mb: int, now: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, max_age_s: float, max_size_mb: int, now: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
         self._path = path
         self._max_age_s = max_age_s
         self._max_size_mb = max_size_mb
         self._now = now
+        self._monotonic = monotonic
+        self._steady = now() - monotonic()
         self._lock = threading.RLock()
         self._store: Store | None = None
         self._reserve = Reserve(path)
@@ -73,9 +77,17 @@ class Outbox:
         self.drops: Counter[str] = Counter()
 
     @classmethod
-    def open(cls, path: Path, *, max_age_s: float, max_size_mb: int, now: Callable[[], float] = time.time) -> Outbox:
+    def open(
+        cls,
+        path: Path,
+        *,
+        max_age_s: float,
+        max_size_mb: int,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> Outbox:
         """Open or begin the queue at `path`. Never refuses to start."""
-        outbox = cls(path, max_age_s, max_size_mb, now)
+        outbox = cls(path, max_age_s, max_size_mb, now, monotonic)
         outbox._attach()
         outbox._reserve.keep()
         outbox._live_from = outbox._last_seq + 1
@@ -250,8 +262,8 @@ class Outbox:
             pass
 
     def _expire(self) -> None:
-        # Looks at the oldest only, so that it costs the same whatever waits.
-        limit = self._now() - self._max_age_s
+        # Looks at the oldest only, so that it costs the same whatever waits. A clock that leaps ahead ages nothing.
+        limit = min(self._now(), self._steady + self._monotonic()) - self._max_age_s
         for _ in range(_DROPPED_AT_ONCE):
             oldest = self._read(lambda store: store.oldest(_DROPPED_AT_ONCE)) or []
             old = [seq for seq, created, dated in oldest if dated and created < limit and seq not in self._unsaved]

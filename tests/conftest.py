@@ -25,6 +25,14 @@ def only_reads_on_the_wire() -> Iterator[None]:
     assert wire.seen().keys() <= wire.READS, f"not only reads on the wire: {wire.seen()}"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def any_clock_will_do() -> Iterator[None]:
+    """Daemons of the tests do not wait for the time service of the machine that they run on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S", "0")
+        yield
+
+
 @pytest.fixture
 def off_the_record() -> Iterator[None]:
     """For a test that sends what is no read, on purpose."""

@@ -135,6 +135,18 @@ def test_the_bound_by_age(tmp_path: Path) -> None:
     outbox.close()
 
 
+def test_a_clock_that_leaps_ahead_ages_nothing(tmp_path: Path) -> None:
+    times = iter([1000.0] * 3 + [1e9] * 9)
+    outbox = Outbox.open(
+        tmp_path / "o.sqlite3", max_age_s=60, max_size_mb=8, now=lambda: next(times), monotonic=lambda: 5.0
+    )
+    outbox.put([b"1"])
+    outbox.put([b"2"])
+    assert bodies_of(outbox) == [b"1", b"2"]
+    assert not outbox.drops
+    outbox.close()
+
+
 def test_before_the_clock_is_set_nothing_is_too_old(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3", at=10.0)
     outbox.put([b"undated"], boot="boot-1", mono=5.0)

@@ -1,0 +1,50 @@
+"""A clock that only the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+
+START = 1_750_000_020.0
+
+
+class DrivenClock:
+    """Both clocks stand still until `advance`; `wall` may be set to anything at any time."""
+
+    def __init__(self, monotonic: float = 100.0, wall: float = START) -> None:
+        self._monotonic = monotonic
+        self._offset = wall - monotonic
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def time(self) -> float:
+        return self._monotonic + self._offset
+
+    def set_time(self, wall: float) -> None:
+        """The step that a time service makes, or a person with `date`."""
+        self._offset = wall - self._monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        sleeper = (self._monotonic + seconds, woken)
+        self._sleepers.append(sleeper)
+        try:
+            if seconds > 0:
+                await woken.wait()
+        finally:
+            self._sleepers.remove(sleeper)
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass; whoever sleeps is woken at its moment and may go on before time does."""
+        end = self._monotonic + seconds
+        while True:
+            await asyncio.sleep(0.001)  # the disk has a thread of its own
+            due = [at for at, woken in self._sleepers if at <= end and not woken.is_set()]
+            if not due:
+                break
+            self._monotonic = max(self._monotonic, min(due))
+            for at, woken in self._sleepers:
+                if at <= self._monotonic:
+                    woken.set()
+        self._monotonic = end

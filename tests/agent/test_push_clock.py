@@ -1,0 +1,243 @@
+"""What happens while nobody knows the time, when it becomes known, and when it steps."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import respx
+from structlog.testing import capture_logs
+
+from agent.aggregate import Summary
+from agent.app import App
+from agent.clock_sync import ClockTrust, boot_id, kernel_synchronised
+from agent.config import PushConfig, parse
+from agent.outbox import Outbox
+from agent.payload import PayloadOptions, bodies, with_time
+from agent.push import Sender
+from agent.site import Site
+from drivers.model import NodeType
+from tests.agent.driven import START, DrivenClock
+
+URL = "https://telemetry.example.com/v1"
+NO_RTC = 40.0
+"""Seconds since 1970 at which a controller without a battery-backed clock starts."""
+
+
+class Kernel:
+    """Says whether the clock is synchronised."""
+
+    synchronised = False
+
+    def __call__(self) -> bool:
+        return self.synchronised
+
+
+@asynccontextmanager
+async def sender(
+    path: Path, clock: DrivenClock, kernel: Callable[[], bool], boot: str = "boot-1", **changes: Any
+) -> AsyncIterator[tuple[Sender, Outbox]]:
+    config = PushConfig(**{"url": URL, "token": "secret-token"} | changes)
+    outbox = Outbox.open(path, max_age_s=604_800, max_size_mb=8, now=clock.time)
+    trust = ClockTrust(clock, config.wait_for_clock_s, kernel, boot)
+    made = Sender(config, outbox, backlog_rate_per_s=1000, clock=clock, environ={}, user_agent="agent/0", trust=trust)
+    running = asyncio.create_task(made.run())
+    try:
+        yield made, outbox
+    finally:
+        await made.stop(1)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await made.close()
+        outbox.close()
+
+
+async def until(clock: DrivenClock, condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await clock.advance(0.1)
+
+
+def message(time: float, number: int) -> bytes:
+    return json.dumps({"time": int(time), "siteNodeId": "s", "number": number}, separators=(",", ":")).encode()
+
+
+def times_of(route: respx.Route) -> dict[int, int]:
+    sent = [json.loads(call.request.content) for call in route.calls]
+    return {each["number"]: each["time"] for each in sent}
+
+
+async def test_messages_wait_for_the_clock_and_get_the_time_at_which_they_were_measured(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    route = respx_mock.post(URL).respond(200)
+    clock, kernel = DrivenClock(wall=NO_RTC), Kernel()
+    began = clock.monotonic()
+    with capture_logs() as logs:
+        async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, outbox):
+            for number in range(3):
+                await made.submit([message(clock.time(), number)], clock.monotonic())
+                await clock.advance(60)
+            assert not route.called
+            assert made.waits_for_clock
+            assert outbox.counts().waiting == 3
+            clock.set_time(START + clock.monotonic() - began)
+            kernel.synchronised = True
+            await until(clock, lambda: outbox.counts().waiting == 0)
+    assert times_of(route) == {0: int(START), 1: int(START) + 60, 2: int(START) + 120}
+    assert json.loads(route.calls[0].request.content)["number"] == 2, "the newest first"
+    assert len({call.request.headers["webhook-id"] for call in route.calls}) == 3
+    assert [entry["event"] for entry in logs if "clock" in entry] == ["clock_not_set", "messages_dated"]
+
+
+async def test_a_restart_in_the_same_boot_dates_what_was_there(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
+    route = respx_mock.post(URL).respond(200)
+    clock, kernel = DrivenClock(wall=NO_RTC), Kernel()
+    async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, _):
+        await made.submit([message(clock.time(), 1)], clock.monotonic())
+    await clock.advance(600)
+    clock.set_time(START + 600)
+    kernel.synchronised = True
+    async with sender(tmp_path / "o.sqlite3", clock, kernel, gzip=True) as (_, outbox):
+        await until(clock, lambda: outbox.counts().waiting == 0)
+    assert json.loads(gzip.decompress(route.calls[0].request.content)) == {
+        "time": int(START),
+        "siteNodeId": "s",
+        "number": 1,
+    }
+
+
+async def test_of_an_earlier_boot_a_possible_date_stays_and_an_impossible_one_is_parked(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    route = respx_mock.post(URL).respond(200)
+    clock, kernel = DrivenClock(wall=NO_RTC), Kernel()
+    async with sender(tmp_path / "o.sqlite3", clock, kernel, "boot-1") as (made, _):
+        await made.submit([message(clock.time(), 1)], clock.monotonic())
+        clock.set_time(START - 5000)  # as a stored clock has it; still not synchronised
+        await made.submit([message(clock.time(), 2)], clock.monotonic())
+    clock, kernel = DrivenClock(), Kernel()
+    kernel.synchronised = True
+    async with sender(tmp_path / "o.sqlite3", clock, kernel, "boot-2") as (made, outbox):
+        await until(clock, lambda: outbox.counts().waiting == 0)
+        assert [
+            (json.loads(record.body)["number"], "earlier boot" in (record.parked or "")) for record in outbox.parked()
+        ] == [(1, True)]
+        assert made.stats.parked == 1
+    assert times_of(route) == {2: int(START - 5000)}
+
+
+async def test_bytes_are_final_from_the_first_attempt_on(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
+    answers = iter([503, 503, 200])
+    route = respx_mock.post(URL).mock(side_effect=lambda _: httpx.Response(next(answers)))
+    clock, kernel = DrivenClock(), Kernel()
+    kernel.synchronised = True
+    async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, outbox):
+        await made.submit([message(clock.time(), 1)])
+        await until(clock, lambda: route.call_count == 1)
+        clock.set_time(clock.time() - 3600)
+        await until(clock, lambda: route.call_count == 2)
+        clock.set_time(clock.time() + 86_400)
+        await until(clock, lambda: outbox.counts().waiting == 0)
+    assert len({(call.request.content, call.request.headers["webhook-id"]) for call in route.calls}) == 1
+
+
+@pytest.mark.parametrize("step", [-86_400.0, -3600.0, -1.0, 1.0, 3600.0, 86_400.0 * 3])
+async def test_a_step_of_the_clock_delays_no_retry_of_the_backlog(
+    tmp_path: Path, respx_mock: respx.MockRouter, step: float
+) -> None:
+    answers = iter([503, 200, 200])
+    respx_mock.post(URL).mock(side_effect=lambda _: httpx.Response(next(answers)))
+    clock, kernel = DrivenClock(), Kernel()
+    kernel.synchronised = True
+    async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, outbox):
+        await made.submit([message(clock.time(), 1)])
+        await until(clock, lambda: made.stats.attempts == 1)
+        clock.set_time(clock.time() + step)
+        began = clock.monotonic()
+        await made.submit([message(clock.time(), 2)])
+        await until(clock, lambda: outbox.counts().waiting == 0)
+        assert clock.monotonic() - began < 10
+
+
+def test_a_host_that_never_hears_of_a_synchronisation_is_held_back_for_a_while_only() -> None:
+    clock = DrivenClock(monotonic=20.0)
+    trust = ClockTrust(clock, 300.0, lambda: False, "boot-1")
+    assert not trust()
+    clock._monotonic = 299.0
+    assert not trust()
+    clock._monotonic = 300.0
+    assert trust()
+    clock.set_time(NO_RTC)
+    assert trust(), "once known, the time stays known"
+
+
+def test_a_date_before_the_agent_was_written_is_never_trusted() -> None:
+    clock = DrivenClock(monotonic=1e6, wall=NO_RTC)
+    trust = ClockTrust(clock, 300.0, lambda: True, "boot-1")
+    assert not trust()
+    clock.set_time(START)
+    assert trust()
+    assert ClockTrust(DrivenClock(wall=NO_RTC), 0.0, lambda: False, "boot-1")(), "0 trusts any clock"
+
+
+def test_the_kernel_can_be_asked() -> None:
+    assert kernel_synchronised() in (True, False)
+    assert boot_id() == boot_id()
+
+
+def test_another_time_in_every_kind_of_body() -> None:
+    summary = Summary(1_700_000_000, (), {type_: {} for type_ in NodeType})
+    for options in (
+        PayloadOptions("s", ("device_type", "device"), "snapshot"),
+        PayloadOptions("s", time_format="string", quality=True),
+    ):
+        later = Summary(1_750_000_000, (), summary.groups)
+        assert [with_time(body, 1_750_000_000) for body in bodies(summary, options)] == bodies(later, options)
+
+
+async def test_steps_neither_stop_nor_repeat_nor_burst_the_pushes_of_the_daemon(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    clock = DrivenClock()
+    seen: list[tuple[float, int]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append((clock.monotonic(), json.loads(request.content)["time"]))
+        return httpx.Response(200)
+
+    respx_mock.post(URL).mock(side_effect=answer)
+    device = {"node_id": "meter-1", "type": "grid", "driver": "eastron-sdm630", "host": "127.0.0.1"}
+    config = parse(
+        {
+            "site": {"node_id": "s"},
+            "push": {"url": URL, "token": "secret-token", "interval_s": 60},
+            "outbox": {"path": str(tmp_path / "o.sqlite3")},
+            "device": [device],
+        },
+        {},
+        "test",
+    )
+    app = App(config, Site(()), clock, {}, trust=ClockTrust(clock, 0.0))
+    running = asyncio.create_task(app.run())
+    try:
+        for step in (0.0, 7200.0, -7200.0, 31.0, -29.0, 86_400.0 * 40, -86_400.0 * 40):
+            clock.set_time(clock.time() + step)
+            for _ in range(300):
+                await clock.advance(1)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    at = [when for when, _ in seen]
+    gaps = [later - earlier for earlier, later in pairwise(at)]
+    assert 32 <= len(seen) <= 38
+    assert min(gaps) >= 29
+    assert max(gaps) <= 92
