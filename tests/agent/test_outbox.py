@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.outbox import Outbox, Record
+from tests.agent.driven import START, DrivenClock
 
 V1 = """
 CREATE TABLE message (
@@ -136,11 +137,10 @@ def test_the_bound_by_age(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_leaps_ahead_ages_nothing(tmp_path: Path) -> None:
-    times = iter([1000.0] * 3 + [1e9] * 9)
-    outbox = Outbox.open(
-        tmp_path / "o.sqlite3", max_age_s=60, max_size_mb=8, now=lambda: next(times), monotonic=lambda: 5.0
-    )
+    clock = DrivenClock(wall=START)
+    outbox = Outbox.open(tmp_path / "o.sqlite3", max_age_s=60, max_size_mb=8, now=clock.time, monotonic=clock.monotonic)
     outbox.put([b"1"])
+    clock.set_time(START + 1e9)
     outbox.put([b"2"])
     assert bodies_of(outbox) == [b"1", b"2"]
     assert not outbox.drops
