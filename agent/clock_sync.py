@@ -12,7 +12,7 @@ A date before this agent was written is never trusted: then everything waits, sa
 
 from __future__ import annotations
 
-import ctypes
+import struct
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,9 @@ from agent.clock import Clock
 PLAUSIBLE_FROM = 1_700_000_000
 _TIMESYNCD = Path("/run/systemd/timesync/synchronized")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_MAX_ERROR_US = 16_000_000
+_UNSYNCHRONISED_US = 16_000_000
+# modes, offset, freq, maxerror: how struct timex begins
+_TIMEX = "@Illl"
 
 
 class ClockTrust:
@@ -62,25 +64,20 @@ def boot_id() -> str:
         return f"process-{uuid.uuid4().hex}"
 
 
-class _Timex(ctypes.Structure):
-    """The beginning of struct timex (adjtimex(2)) and more room than the rest of it needs."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("rest", ctypes.c_byte * 480),
-    )
-
-
 def kernel_synchronised() -> bool:
     """What the kernel or systemd-timesyncd say; False where neither may be asked."""
-    if _TIMESYNCD.exists():
-        return True
-    timex = _Timex()  # modes 0: asks, sets nothing, needs no privilege
+    return _TIMESYNCD.exists() or _max_error_us() < _UNSYNCHRONISED_US
+
+
+def _max_error_us() -> int:
+    timex = bytearray(512)  # zeros: adjtimex(2) only answers, which takes no privilege
     try:
-        answer = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
-    except (OSError, AttributeError):
-        return False
-    return bool(answer >= 0 and timex.maxerror < _MAX_ERROR_US)
+        import ctypes  # where the service manager forbids executable memory, old versions cannot be imported
+
+        area = (ctypes.c_char * len(timex)).from_buffer(timex)
+        if ctypes.CDLL(None).adjtimex(area) < 0:
+            return _UNSYNCHRONISED_US
+    except (ImportError, MemoryError, OSError, AttributeError):
+        return _UNSYNCHRONISED_US
+    *_, max_error = struct.unpack_from(_TIMEX, timex)
+    return int(max_error)

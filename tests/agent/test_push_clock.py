@@ -16,6 +16,7 @@ import pytest
 import respx
 from structlog.testing import capture_logs
 
+from agent import clock_sync
 from agent.aggregate import Summary
 from agent.app import App
 from agent.clock_sync import ClockTrust, boot_id, kernel_synchronised
@@ -190,6 +191,7 @@ def test_a_date_before_the_agent_was_written_is_never_trusted() -> None:
 
 
 def test_the_kernel_can_be_asked() -> None:
+    assert 0 <= clock_sync._max_error_us() <= 16_000_000
     assert kernel_synchronised() in (True, False)
     assert boot_id() == boot_id()
 
