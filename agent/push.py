@@ -91,6 +91,7 @@ class Sender:
         self._fresh = asyncio.Event()
         self._backlog_changed = asyncio.Event()
         self._in_flight: set[int] = set()
+        self._settled: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
@@ -204,11 +205,14 @@ class Sender:
             if wait_s > 0:
                 await sleep_unless(self._clock, wait_s, self._backlog_changed)
                 continue
+            self._settled.clear()
             records = await self._disk(self._outbox.backlog, self._due_time(), frozenset(self._in_flight))
             if not records:
                 waiting = (await self._disk(self._outbox.counts)).waiting
                 await sleep_unless(self._clock, _IDLE_S if waiting else _ASLEEP_S, self._backlog_changed)
                 continue
+            if records[0].seq in self._settled:
+                continue  # by the live worker, while the disk was asked
             slot = max(slot + self._pace_s, now)
             await self._attempt(records[0])
 
@@ -232,6 +236,7 @@ class Sender:
             again_s = await self._settle(record, outcome)
         finally:
             self._in_flight.discard(record.seq)
+            self._settled.add(record.seq)
             if not self._in_flight:
                 self._idle.set()
         if self._on_outcome is not None:

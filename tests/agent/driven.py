@@ -40,6 +40,8 @@ class DrivenClock:
         end = self._monotonic + seconds
         while True:
             await asyncio.sleep(0.001)  # the disk has a thread of its own
+            for _ in range(10):
+                await asyncio.sleep(0)
             due = [at for at, woken in self._sleepers if at <= end and not woken.is_set()]
             if not due:
                 break

@@ -143,9 +143,9 @@ async def test_bytes_are_final_from_the_first_attempt_on(tmp_path: Path, respx_m
     kernel.synchronised = True
     async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, outbox):
         await made.submit([message(clock.time(), 1)])
-        await until(clock, lambda: route.call_count == 1)
+        await until(clock, lambda: route.call_count >= 1)
         clock.set_time(clock.time() - 3600)
-        await until(clock, lambda: route.call_count == 2)
+        await until(clock, lambda: route.call_count >= 2)
         clock.set_time(clock.time() + 86_400)
         await until(clock, lambda: outbox.counts().waiting == 0)
     assert len({(call.request.content, call.request.headers["webhook-id"]) for call in route.calls}) == 1
@@ -161,7 +161,7 @@ async def test_a_step_of_the_clock_delays_no_retry_of_the_backlog(
     kernel.synchronised = True
     async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, outbox):
         await made.submit([message(clock.time(), 1)])
-        await until(clock, lambda: made.stats.attempts == 1)
+        await until(clock, lambda: made.stats.attempts >= 1)
         clock.set_time(clock.time() + step)
         began = clock.monotonic()
         await made.submit([message(clock.time(), 2)])
@@ -206,41 +206,24 @@ def test_another_time_in_every_kind_of_body() -> None:
         assert [with_time(body, 1_750_000_000) for body in bodies(summary, options)] == bodies(later, options)
 
 
-async def test_steps_neither_stop_nor_repeat_nor_burst_the_pushes_of_the_daemon(
-    tmp_path: Path, respx_mock: respx.MockRouter
-) -> None:
-    clock = DrivenClock()
-    seen: list[tuple[float, int]] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        seen.append((clock.monotonic(), json.loads(request.content)["time"]))
-        return httpx.Response(200)
-
-    respx_mock.post(URL).mock(side_effect=answer)
+async def test_steps_neither_stop_nor_repeat_nor_burst_the_pushes_of_the_daemon(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
     device = {"node_id": "meter-1", "type": "grid", "driver": "eastron-sdm630", "host": "127.0.0.1"}
-    config = parse(
-        {
-            "site": {"node_id": "s"},
-            "push": {"url": URL, "token": "secret-token", "interval_s": 60},
-            "outbox": {"path": str(tmp_path / "o.sqlite3")},
-            "device": [device],
-        },
-        {},
-        "test",
-    )
-    app = App(config, Site(()), clock, {}, trust=ClockTrust(clock, 0.0))
+    push = {"url": URL, "token": "secret-token", "interval_s": 60}
+    table = {"site": {"node_id": "s"}, "push": push, "outbox": {"path": str(path)}, "device": [device]}
+    clock = DrivenClock()
+    app = App(parse(table, {}, "test"), Site(()), clock, {}, trust=ClockTrust(clock, 1e9, lambda: False))
     running = asyncio.create_task(app.run())
-    try:
-        for step in (0.0, 7200.0, -7200.0, 31.0, -29.0, 86_400.0 * 40, -86_400.0 * 40):
-            clock.set_time(clock.time() + step)
-            for _ in range(300):
-                await clock.advance(1)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    at = [when for when, _ in seen]
+    for step in (0.0, 7200.0, -7200.0, 31.0, -29.0, 86_400.0 * 40, -86_400.0 * 40):
+        clock.set_time(clock.time() + step)
+        for _ in range(300):
+            await clock.advance(1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=8)
+    at = [record.mono for record in outbox.undated(limit=100)]  # the moments that were pushed, by the monotonic clock
+    outbox.close()
     gaps = [later - earlier for earlier, later in pairwise(at)]
-    assert 32 <= len(seen) <= 38
-    # 30 to 90 s by the schedule; the disk's thread runs on while the clock is driven.
-    assert min(gaps) >= 20
-    assert max(gaps) <= 110
+    assert 34 <= len(at) <= 36
+    assert min(gaps) >= 29.9
+    assert max(gaps) <= 90.1
