@@ -67,14 +67,21 @@ def run(
 
 
 @app.command()
-def check(config: ConfigOption = DEFAULT) -> None:
+def check(
+    config: ConfigOption = DEFAULT,
+    online: Annotated[bool, typer.Option(help="Also reach every device and the endpoint; nothing is sent.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --online, for programs.")] = False,
+) -> None:
     """Validates the configuration and says what would be read."""
     from agent.show import describe
 
     settings, site = load_site(config)
-    for line in describe(settings, site):
-        typer.echo(line)
-    typer.echo(f"{config}: ok")
+    if not as_json:
+        for line in describe(settings, site):
+            typer.echo(line)
+        typer.echo(f"{config}: ok")
+    if online or as_json:
+        cli_devices.check_online(settings, site, as_json)
 
 
 @app.command()

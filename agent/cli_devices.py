@@ -10,7 +10,9 @@ import typer
 from agent.cli_common import DEFAULT, EX_CONFIG, ConfigOption, fail, load_site
 
 if TYPE_CHECKING:
+    from agent.config import Config
     from agent.dump_command import Address, Subject
+    from agent.site import Site
     from drivers.base import Catalogue
 
 drivers_app = typer.Typer(help="Lists built-in and local drivers.", invoke_without_command=True, rich_markup_mode=None)
@@ -192,3 +194,19 @@ def drivers_check(
     wrong = profile_check.show(profile, words)
     if wrong:
         fail(f"{file}: {wrong}")
+
+
+def check_online(config: Config, site: Site, as_json: bool) -> None:
+    """Reach every device and the endpoint; a line for each that could not be, and exit status 1."""
+    import asyncio
+
+    from agent import log, online
+
+    log.configure("error", config.log.format)
+    result = asyncio.run(online.check_site(config, site))
+    if as_json:
+        typer.echo(online.as_json(result))
+    else:
+        online.show(result)
+    if problems := list(online.problems(result)):
+        fail("\n".join(problems))

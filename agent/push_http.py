@@ -164,7 +164,7 @@ class Endpoint:
 
     def _open(self) -> httpx.AsyncClient:
         config = self._config
-        tls = _tls(config)
+        tls = tls_context(config)
         transport = httpx.AsyncHTTPTransport(
             verify=tls,
             trust_env=False,
@@ -211,7 +211,8 @@ def _printable(reply: bytes) -> str:
     return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
-def _tls(config: PushConfig) -> ssl.SSLContext:
+def tls_context(config: PushConfig) -> ssl.SSLContext:
+    """Certificates and the least version, as [push] says. Raises LocalError for a file that cannot be used."""
     try:
         context = ssl.create_default_context(cafile=config.ca_file)  # the system's store, not certifi's
     except OSError as error:
