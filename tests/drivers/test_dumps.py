@@ -52,7 +52,7 @@ async def test_a_dump_reads_as_its_source_says(name: str) -> None:
     link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
     try:
         driver = Catalogue().create(dump["driver"], ReadOptions())
-        assert driver.defaults.unit_id == dump["unit_id"]
+        assert driver.defaults.unit_id in (None, dump["unit_id"])
         scan = await driver.poll(link.unit(dump["unit_id"]), time.monotonic)
     finally:
         await link.close()
@@ -67,11 +67,11 @@ def test_a_dump_is_what_its_name_says_and_names_its_source(name: str) -> None:
     assert name == f"{dump['type']}_{slug(dump['vendor'])}_{slug(dump['model'])}.json"
     assert dump["type"] in set(NodeType)
     assert dump["driver"] in profile_files()
-    assert re.match(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}:\S", dump["source"])
+    assert re.match(r"[\w.-]+/[\w.-]+(@[0-9a-f]{40}:\S| issue \d+ )", dump["source"])
     words = [word for runs in dump["registers"].values() for run in runs.values() for word in run]
     assert all(isinstance(word, int) and 0 <= word <= 0xFFFF for word in words)
 
 
 def test_there_are_ten_dumps_of_several_vendors() -> None:
     assert len(DUMPS) >= 10
-    assert len({dump["vendor"] for dump in DUMPS.values()}) >= 3
+    assert len({dump["vendor"] for dump in DUMPS.values()}) >= 5
