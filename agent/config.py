@@ -322,7 +322,7 @@ class DeviceConfig(Section):
     connection: str | None = None
     unit_id: Annotated[StrictInt, Field(ge=0, le=255)] | None = None
     invert: StrictBool = False
-    when_offline: Literal["missing", "zero"] = "missing"
+    when_offline: Literal["missing", "zero"] | None = None
     nominal_power_W: Watts | None = None
     energy_capacity_Wh: Watts | None = None
     limits: dict[Annotated[str, AfterValidator(_limited)], Limit] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
 from agent.limits import QUANTITIES
@@ -190,7 +190,7 @@ class _Builder:
                 push=device.push,
                 within=device.within if not of_hybrid or type_ is self._type_of(device.within) else None,
                 invert=device.invert,
-                when_offline=device.when_offline,
+                when_offline=device.when_offline or _when_offline(driver, type_),
                 nominal_power_W=device.nominal_power_W,
                 energy_capacity_Wh=device.energy_capacity_Wh,
                 limits={QUANTITIES[name]: limit for name, limit in device.limits.items()},
@@ -219,6 +219,11 @@ class _Builder:
             client_cert_file=connection.client_cert_file,
             client_key_file=connection.client_key_file,
         )
+
+
+def _when_offline(driver: Driver, type_: NodeType) -> Literal["missing", "zero"]:
+    """What silence means where the site does not say: night for the panels, nothing for a meter beside them."""
+    return "zero" if driver.defaults.sleeps and type_ is NodeType.SOLAR else "missing"
 
 
 def _first(*values: Number | None) -> Number:

@@ -49,6 +49,8 @@ class LinkDefaults:
     request_gap_s: float | None = None
     unit_id: int | None = None
     port: int | None = None
+    sleeps: bool = False
+    """It is silent at night, as inverters are that live on the sun: its solar node then counts 0."""
 
 
 class Driver(Protocol):

@@ -178,6 +178,7 @@ def _profile(table: TomlTable, name: str) -> Profile:
             request_gap_s=defaults.seconds("request_gap_s"),
             unit_id=defaults.whole("unit_id", 0, 255, None),
             port=defaults.whole("port", 1, 65_535, None),
+            sleeps=defaults.take("sleeps", bool, False),
         ),
         max_registers=defaults.whole("max_registers", 1, 125, None),
         max_gap=defaults.whole("max_gap", 0, 124, None),

@@ -171,3 +171,35 @@ def test_what_did_not_change_is_the_same_object_in_a_site_built_beside_a_running
     edited = build(config(tmp_path, devices), "config.toml", before)
     assert edited.connections[0].link is links["a"]
     assert edited.devices[0].driver is not running["a"].driver, "its profile was edited"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"driver": "goodwe-dt", "node_id": "pv", "type": "solar"}, {"pv": "zero"}),
+        ({"driver": "goodwe-dt", "node_id": "pv", "type": "solar", "when_offline": "missing"}, {"pv": "missing"}),
+        ({"driver": "goodwe-et", "nodes": {"solar": "pv"}}, {"pv": "missing"}),
+        # A meter that is read through a sleeping inverter has no value at night, and that is not 0.
+        ({"driver": "solis-string", "nodes": {"solar": "pv", "grid": "meter"}}, {"pv": "zero", "meter": "missing"}),
+    ],
+)
+def test_the_sun_of_a_family_that_sleeps_counts_zero_at_night(
+    tmp_path: Path, keys: dict[str, Any], expected: dict[str, str]
+) -> None:
+    nodes = site(tmp_path, [{"host": "127.0.0.1", **keys}]).nodes
+    assert {node.node_id: node.when_offline for node in nodes} == expected
+
+
+def test_channels_of_one_board_are_devices_on_one_link(tmp_path: Path) -> None:
+    relays = [
+        load(f"boiler-{number}", type="switched_load", driver=f"kmtronic-relay:{number}", nominal_power_W=1000)
+        for number in (1, 2)
+    ]
+    found = site(tmp_path, relays)
+    assert len(found.connections) == 1
+    assert [device.driver_name for device in found.devices] == ["kmtronic-relay:1", "kmtronic-relay:2"]
+
+
+def test_a_channel_that_is_not_there_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"device\[0\]\.driver: kmtronic-relay: the channel must be 1\.\.8"):
+        site(tmp_path, [load("boiler", type="switched_load", driver="kmtronic-relay:9", nominal_power_W=1000)])
