@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent import __version__, cli_devices
+from agent import __version__, cli_delivery, cli_devices
 from agent.cli_common import DEFAULT, ConfigOption, fail, load_site
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ app = typer.Typer(
 app.command()(cli_devices.scan)
 app.command()(cli_devices.dump)
 app.add_typer(cli_devices.drivers_app, name="drivers")
+app.command()(cli_delivery.push)
+app.add_typer(cli_delivery.outbox_app, name="outbox")
 
 
 def _version(value: bool) -> None:

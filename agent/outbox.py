@@ -20,7 +20,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from typing import TypeVar
 import structlog
 
 from agent.outbox_open import open_or_begin
-from agent.outbox_record import Counts, Record, Unsaved
+from agent.outbox_record import Counts, Record, Unsaved, new_id
 from agent.outbox_store import DamagedRecordError, Reserve, Store, code, means_damage
 
 __all__ = ["Counts", "Outbox", "Record"]
@@ -333,11 +332,6 @@ class Outbox:
         if self._in_memory_since is not None:
             log.info("outbox_recovered", after_s=round(time.monotonic() - self._in_memory_since, 1))
             self._in_memory_since = None
-
-
-def new_id() -> str:
-    """An id for a message; 122 random bits."""
-    return f"msg_{uuid.uuid4().hex}"
 
 
 def _by_seq(record: Record) -> int:

@@ -1,7 +1,8 @@
-"""What the queue holds, and what of it the disk does not know yet. Pure."""
+"""What the queue holds, and what of it the disk does not know yet. Pure but for the ids."""
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 
 
@@ -84,3 +85,8 @@ class Unsaved:
             size -= len(self.added.pop(oldest).body)
             lost += 1
         return lost
+
+
+def new_id() -> str:
+    """An id for a message; 122 random bits."""
+    return f"msg_{uuid.uuid4().hex}"

@@ -104,6 +104,17 @@ class Store:
             db.close()
             raise
 
+    @classmethod
+    def open_beside(cls, path: Path) -> Store:
+        """The file of an agent that may be running: nothing is begun, migrated or replaced."""
+        db = _connect(f"file:{quote(str(path))}?mode=rw", uri=True)
+        try:
+            _require_current(db)
+            return cls(db, 1)
+        except BaseException:
+            db.close()
+            raise
+
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
@@ -160,6 +171,13 @@ class Store:
         """What was measured before the clock was set, oldest first, beginning after this seq."""
         clause = "WHERE boot IS NOT NULL AND parked IS NULL AND seq > ? ORDER BY seq LIMIT ?"
         return list(self._records(clause, after, limit))
+
+    def summary(self) -> tuple[int, int, float | None]:
+        """How many wait, how many of them for the clock, and the date of the oldest in Unix seconds."""
+        row = self._db.execute(
+            "SELECT count(*), count(boot), min(created) FILTER (WHERE boot IS NULL) FROM message WHERE parked IS NULL"
+        ).fetchone()
+        return row[0], row[1], row[2]
 
     def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
         """Seq, date (Unix seconds) and whether that date is right, of the oldest records, parked or not."""
@@ -285,6 +303,11 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
 def _require_sound(db: sqlite3.Connection) -> None:
     if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise UnusableFileError("the file is damaged")
+
+
+def _require_current(db: sqlite3.Connection) -> None:
+    if _pragma(db, "user_version") != SCHEMA_VERSION:
+        raise UnusableFileError("it is of another version of the agent, which has to run first")
 
 
 def _migrate(db: sqlite3.Connection) -> None:

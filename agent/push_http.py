@@ -134,7 +134,9 @@ class Endpoint:
                 await response.aclose()
         # A date in Retry-After is one of the receiver's clock, and ours may be wrong.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
-        return classify(response.status_code, _printable(reply), response.headers.get("retry-after"), now)
+        location = response.headers.get("location", "") if response.status_code < 400 else ""
+        said = f"redirect to {_printable(location.encode())}" if location else _printable(reply)
+        return classify(response.status_code, said, response.headers.get("retry-after"), now)
 
     def _headers(self, record: Record, backlog: int) -> Mapping[str, str]:
         token = self._used = self._token.value()

@@ -39,6 +39,11 @@ class Retry:
     after_s: float | None = None
 
     @property
+    def answered(self) -> bool:
+        """With a status."""
+        return self.kind.startswith("http_")
+
+    @property
     def reached(self) -> bool:
         """The receiver saw the message, so that the message itself may be what it chokes on."""
         return self.kind not in ("dns", "tls", "connect", "local")
