@@ -200,7 +200,7 @@ class OutboxConfig(Section):
     path: Path = Path("/var/lib/telemetry-agent/outbox.sqlite3")
     max_age_s: Seconds = 604_800.0
     max_size_mb: Annotated[StrictInt, Field(ge=1)] = 64
-    backlog_rate_per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 20.0
+    backlog_rate_per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
 
 
 class PollConfig(Section):

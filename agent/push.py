@@ -27,6 +27,7 @@ from agent.payload import with_time
 from agent.push_health import Backoff, Health, State
 from agent.push_http import Endpoint, encoded
 from agent.push_outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
+from agent.push_pace import Pace
 from agent.token import Token
 
 log = structlog.get_logger(__name__)
@@ -67,7 +68,7 @@ class Sender:
         config: PushConfig,
         outbox: Outbox,
         *,
-        backlog_rate_per_s: float,
+        backlog_rate_per_s: float | None = None,
         clock: Clock,
         environ: Mapping[str, str],
         user_agent: str,
@@ -82,12 +83,15 @@ class Sender:
         self._trust = trust or ClockTrust(clock, config.wait_for_clock_s)
         # Next tries are kept in a time that never steps while the agent runs.
         self._steady = clock.time() - clock.monotonic()
-        self._pace_s = 1 / backlog_rate_per_s
+        self._pace = Pace(config.interval_s, backlog_rate_per_s)
+        self._per_tick = 1
         self._token = Token(config, environ)
         self._endpoint = Endpoint(config, self._token, clock, user_agent)
         self._on_outcome = on_outcome
         self._disk_thread = ThreadPoolExecutor(1, "outbox")
         self._tick = 0
+        self._slot = 0.0
+        """Before this monotonic second no message of the backlog goes."""
         self._fresh = asyncio.Event()
         self._backlog_changed = asyncio.Event()
         self._in_flight: set[int] = set()
@@ -109,6 +113,7 @@ class Sender:
         """
         await self._disk(self._put, bodies, self._clock.monotonic() if at is None else at)
         self._tick += 1
+        self._per_tick = len(bodies)
         self._fresh.set()
         self._backlog_changed.set()
 
@@ -197,24 +202,29 @@ class Sender:
             due[now] = again
 
     async def _deliver_backlog(self) -> None:
-        slot = self._clock.monotonic()
+        self._slot = await self._first_slot(self._clock.monotonic())
         while not self._stopping:
             self._backlog_changed.clear()
             now = self._clock.monotonic()
-            wait_s = max(slot, self.health.retry_at, self.health.held_until) - now
+            wait_s = max(self._slot, self.health.retry_at, self.health.held_until) - now
             if wait_s > 0:
                 await sleep_unless(self._clock, wait_s, self._backlog_changed)
                 continue
             self._settled.clear()
             records = await self._disk(self._outbox.backlog, self._due_time(), frozenset(self._in_flight))
+            waiting = (await self._disk(self._outbox.counts)).waiting
             if not records:
-                waiting = (await self._disk(self._outbox.counts)).waiting
                 await sleep_unless(self._clock, _IDLE_S if waiting else _ASLEEP_S, self._backlog_changed)
                 continue
             if records[0].seq in self._settled:
                 continue  # by the live worker, while the disk was asked
-            slot = max(slot + self._pace_s, now)
+            self._slot = max(self._slot + self._pace.gap_s(waiting, self._per_tick), now)
             await self._attempt(records[0])
+
+    async def _first_slot(self, at: float) -> float:
+        """When the backlog begins, if the endpoint takes messages from monotonic second `at` on."""
+        waiting = (await self._disk(self._outbox.counts)).waiting
+        return at + self._pace.start_s(waiting, self._per_tick)
 
     def _held_s(self) -> float:
         """How long nothing at all may be sent. A new token is reason enough to try at once."""
@@ -258,6 +268,8 @@ class Sender:
             return again_s
         if isinstance(outcome, Retry):
             again_s = self._failed(record, outcome)
+            if outcome.after_s:
+                self._slot = max(self._slot, await self._first_slot(self.health.held_until))
             # A message that alone makes the receiver fail falls behind the others.
             again_s_alone = max(again_s, self.health.backoff(record.attempts + 1)) if outcome.reached else 0.0
             await self._tried(record, again_s_alone)
@@ -280,6 +292,7 @@ class Sender:
         if self.health.state is not State.WELL:
             backlog = (await self._disk(self._outbox.counts)).waiting
             log.info("push_recovered", after_s=round(now - self.health.since, 1), backlog=backlog)
+            self._slot = now + self._pace.start_s(backlog, self._per_tick)
             self._backlog_changed.set()
         self.health.delivered()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -64,6 +65,9 @@ class Health:
         """Whether that is news, and how long to wait. `after_s` is what the endpoint asked for."""
         news = self._enter(State.FAILING, now) if self.state is State.WELL else False
         self.failures += 1
+        if after_s:
+            # A date in Retry-After names the same moment to every agent of a fleet.
+            after_s *= random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, guards nothing
         wait = max(after_s or 0.0, self.backoff(self.failures))
         self.retry_at = now + wait
         if after_s:

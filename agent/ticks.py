@@ -7,13 +7,17 @@ and one and a half after the one before, so that a step neither stops, repeats n
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import reduce
 from hashlib import sha256
 from math import ceil
 from typing import Literal
 
 # A label is rounded to whole seconds, so that a smaller error than this cannot change it.
 _STEP_S = 0.5
+# 2^64 divided by the golden ratio, odd.
+_GOLDEN = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +29,16 @@ class Tick:
 
 
 def phase_s(align: Literal["splay", "clock"], node_id: str, interval_s: int) -> int:
-    """Whole seconds after a multiple of the interval. "splay" spreads a fleet evenly by a hash of the site's id."""
+    """Whole seconds after a multiple of the interval. "splay" spreads a fleet evenly by a hash of the site's id.
+
+    The digits of the id are hashed by multiples of the golden ratio (Fibonacci hashing), the rest by SHA-256: serial
+    numbers in a row fill the interval without gaps or heaps, any other ids as evenly as chance does.
+    """
     if align == "clock":
         return 0
-    return int.from_bytes(sha256(node_id.encode()).digest()[:8], "big") % interval_s
+    number = reduce(lambda sum_, digit: (10 * sum_ + int(digit)) % 2**64, re.findall("[0-9]", node_id), 0)
+    rest = int.from_bytes(sha256(re.sub("[0-9]", "#", node_id).encode()).digest()[:8], "big")
+    return ((number * _GOLDEN + rest) % 2**64) * interval_s >> 64
 
 
 def first_tick(monotonic: float, wall: float, interval_s: int, phase_s: int) -> Tick:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -42,8 +44,25 @@ def test_ticks_that_were_slept_through_are_left_out() -> None:
     assert after == Tick(660.0, 1_700_000_700)
 
 
-def test_splay_spreads_a_fleet_and_clock_does_not() -> None:
+def test_splay_spreads_a_fleet() -> None:
     phases = {phase_s("splay", f"site_{number}", 60) for number in range(2000)}
     assert phases == set(range(60))
+
+
+def test_serial_numbers_in_a_row_fill_the_interval_evenly() -> None:
+    for first in (0, 4_711, 10**15):
+        for step in (1, 2, 10, 100):
+            sites = (f"M1S{first + step * number:016d}D_site_0" for number in range(6000))
+            counts = Counter(phase_s("splay", site, 60) for site in sites)
+            assert len(counts) == 60
+            assert max(counts.values()) <= 1.1 * 100
+
+
+@given(st.text(max_size=40), st.integers(1, 86_400))
+def test_any_site_has_a_phase(site: str, interval: int) -> None:
+    assert 0 <= phase_s("splay", site, interval) < interval
+
+
+def test_a_phase_is_for_ever_and_clock_has_none() -> None:
     assert phase_s("splay", "site_1", 60) == phase_s("splay", "site_1", 60)
     assert phase_s("clock", "site_1", 60) == 0
