@@ -12,7 +12,7 @@ import structlog
 from agent import __version__
 from agent.aggregate import Summary
 from agent.clock import Clock, sleep_unless
-from agent.clock_sync import ClockTrust
+from agent.clock_sync import ClockTrust, kernel_synchronised
 from agent.config import Config, ConfigError
 from agent.energy_store import EnergyStore
 from agent.outbox import Outbox
@@ -116,8 +116,10 @@ class App:
     async def snapshot(self) -> Snapshot:
         """How the daemon does, for whoever looks."""
         async with self._delivery:
+            waits = self.sender.waits_for_clock
             backlog = await asyncio.to_thread(queued, self._outbox, self._clock.time())
-        return snapshot(self.config, self.recorder, self.site.devices, backlog, self._clock, "unknown")
+        state = "waiting" if waits else "synchronised" if kernel_synchronised() else "unsynchronised"
+        return snapshot(self.config, self.recorder, self.site.devices, backlog, self._clock, state)
 
     def _start_status(self) -> None:
         """The status listener, where one is configured; it and its metrics cost memory only then."""

@@ -23,7 +23,7 @@ from agent.status_snapshot import DeviceStatus, Snapshot
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _PREFIX = "telemetry_agent_"
 STATES = ("waiting", "ok", "partial", "lost")
-CLOCK_STATES = ("synchronised", "unsynchronised", "unknown")
+CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
 
 
 def exposition(snapshot: Snapshot) -> bytes:

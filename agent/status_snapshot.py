@@ -95,6 +95,7 @@ class Snapshot:
     reason: str | None
     """Why it is not ready."""
     clock: str
+    """`synchronised`, `unsynchronised` (used as it is) or `waiting` (nothing is sent before it is set)."""
     flow: Mapping[str, Fields]
     """The groups of the contract that have devices."""
     devices: tuple[DeviceStatus, ...]
@@ -149,7 +150,7 @@ def queued(outbox: Outbox, now: float) -> Backlog:
 def why_not_ready(push: PushStatus, clock_state: str, uptime_s: float) -> str | None:
     """Why nothing arrives at the endpoint, in words; None while it does."""
     last = push.recent[0] if push.recent else None
-    if clock_state == "unsynchronised":
+    if clock_state == "waiting":
         return "the clock is not set yet; pushes wait for it"
     if push.failing_s is not None and last is not None:
         return f"no delivery for {in_words(push.failing_s)}: {last.reason}"
