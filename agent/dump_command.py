@@ -12,7 +12,7 @@ from agent.config import ConfigError
 from agent.site import Site
 from drivers.base import Catalogue, Driver, LinkDefaults, Reader, ReadOptions
 from drivers.bus import Link, LinkSettings
-from drivers.dump import Dump, value_names
+from drivers.dump import Dump, expected_of
 from drivers.dump_take import Taken, Wanted, of_profiles, of_ranges, of_sunspec, take
 from drivers.errors import DriverError, ExceptionReply, SilentError, UnsupportedError
 from drivers.model import Table, Value
@@ -21,6 +21,7 @@ from drivers.profile import Profile
 from drivers.redact import redact
 from drivers.registers import Registers
 from drivers.scan_targets import parse_targets
+from drivers.sunspec import SunSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,26 +129,30 @@ async def run(
     finally:
         await subject.close()
     redacted = [] if keep_text else redact(taken.tables, _harmless(subject.driver))
-    dump = Dump(taken.tables, subject.unit_id)
-    dump.about = {
-        "device": _name(subject.driver),
-        **({"type": subject.node_type} if subject.node_type else {}),
+    about: dict[str, object] = {
+        "type": subject.node_type,
+        "vendor": "unknown",
+        "model": "unknown",
+        "driver": subject.driver_name,
         "source": "telemetry-agent dump",
-        "refused": [_place(block.table, block.address, block.end) for block in taken.refused],
-        "redacted": [_place(span.table, span.address, span.end) for span in redacted],
     }
+    about = {key: value for key, value in about.items() if value is not None}
+    about["refused"] = [_place(block.table, block.address, block.end) for block in taken.refused]
+    about["redacted"] = [_place(span.table, span.address, span.end) for span in redacted]
+    dump = Dump(taken.tables, subject.unit_id, about)
     if subject.driver is not None and not error:
-        dump.about |= {"driver": subject.driver_name, "expected": await decode(subject.driver, dump)}
+        dump.about["expected"] = await decode(subject.driver, dump)
+        dump.about["vendor"], dump.about["model"] = _made_by(subject.driver)
     return Result(dump, error)
 
 
-async def decode(driver: Driver, dump: Dump) -> dict[str, Value]:
+async def decode(driver: Driver, dump: Dump) -> dict[str, Value | None]:
     """What `driver` makes of the words, by name; empty where it cannot read them."""
     try:
         scan = await driver.poll(dump, time.monotonic)
     except DriverError:
         return {}
-    return value_names(scan.readings)
+    return expected_of(scan.readings)
 
 
 async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[Profile]) -> AsyncIterator[Wanted]:
@@ -172,10 +177,13 @@ def _harmless(driver: Driver | None) -> Iterator[Span]:
             yield Span(mark.table, mark.address, mark.encoding.width)
 
 
-def _name(driver: Driver | None) -> str:
+def _made_by(driver: Driver | None) -> tuple[str, str]:
+    """Vendor and model."""
     if isinstance(driver, Registers):
-        return f"{driver.profile.manufacturer} {', '.join(driver.profile.models)}"
-    return "SunSpec device" if driver is not None else "unknown"
+        return driver.profile.manufacturer, ", ".join(driver.profile.models)
+    if isinstance(driver, SunSpec):
+        return driver.identity.manufacturer or "unknown", driver.identity.model or "unknown"
+    return "unknown", "unknown"
 
 
 def _place(table: Table, address: int, end: int) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from agent.plausible import possible
 from agent.show import number, table
-from drivers.base import ReadOptions
-from drivers.dump import Dump, value_name
+from drivers.base import ReadOptions, driver_of
+from drivers.dump import Dump, reading_name
 from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading
 from drivers.profile import Point, Profile
@@ -30,18 +30,20 @@ _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
 
 def summary(profile: Profile) -> str:
     """Points and requests of one poll."""
+    if profile.driver is not None:
+        return f"read by driver {profile.driver}"
     blocks = Registers(profile, ReadOptions()).blocks
     return f"{len(profile.points)} points in {len(blocks)} requests"
 
 
 def advice(profile: Profile) -> Iterator[str]:
     """What the profile could do without being wrong: fields of the payload that stay empty."""
-    for kind_or_node in sorted(profile.nodes) or (profile.kind,):
+    for kind_or_node in () if profile.driver else sorted(profile.nodes) or (profile.kind,):
         points = [point for point in profile.points if point.node in (None, kind_or_node)]
         for quantity in _WANTED.get(kind_or_node, ()):
             if not any(_gives(point, quantity) for point in points):
                 yield f"{kind_or_node}: has no {quantity.value}; the fields that follow from it stay empty"
-    if profile.identify is None:
+    if profile.driver is None and profile.identify is None:
         yield "has no [identify]: `scan` cannot recognise the device"
 
 
@@ -60,9 +62,8 @@ _LIFETIME = {
 
 def show(profile: Profile, dump: Dump) -> str | None:
     """Print what the profile makes of the dump; what is wrong with it, in one line."""
-    driver = Registers(profile, ReadOptions())
     try:
-        scan = asyncio.run(driver.poll(dump, lambda: 0.0))
+        scan = asyncio.run(driver_of(profile, ReadOptions()).poll(dump, lambda: 0.0))
     except DriverError as error:
         return f"reads nothing from the dump: {error}"
     expected = dump.about.get("expected")
@@ -70,21 +71,23 @@ def show(profile: Profile, dump: Dump) -> str | None:
     for reading in scan.readings:
         remark = _remark(reading, expected if isinstance(expected, dict) else {})
         if remark:
-            wrong.append(value_name(reading))
+            wrong.append(reading_name(reading))
         rows.append(
-            (value_name(reading), _shown(reading), reading.quantity.unit.value, _places(profile, reading), remark)
+            (reading_name(reading), _shown(reading), reading.quantity.unit.value, _places(profile, reading), remark)
         )
-    table("Values", ("value of", "value", "unit", "registers", "remark"), rows)
+    table("Values", ("quantity", "value", "unit", "registers", "remark"), rows)
     return f"{len(wrong)} of {len(rows)} values are in doubt: {', '.join(wrong)}" if wrong else None
 
 
 def _remark(reading: Reading, expected: Mapping[str, object]) -> str:
+    name = reading_name(reading)
     if reading.quality is Quality.MISSING:
-        return "not in the dump, or not available"
+        known = name in expected and expected[name] is None
+        return "" if known else "not in the dump, or not available"
     if not possible(reading):
         return "cannot be"
-    wanted = expected.get(value_name(reading), reading.value)
-    if isinstance(wanted, float | int) and isinstance(reading.value, float):
+    wanted = expected.get(name, reading.value)
+    if isinstance(wanted, int | float) and isinstance(reading.value, float):
         return "" if abs(wanted - reading.value) <= 1e-6 * max(1.0, abs(wanted)) else f"expected {wanted:g}"
     return "" if wanted == reading.value else f"expected {wanted}"
 

@@ -103,17 +103,42 @@ class Catalogue:
         """The driver of that name. Raises KeyError when there is none, ProfileError when its file is wrong."""
         if name in PYTHON_DRIVERS:
             return _python_driver(name)(options)
-        from drivers.profile import load, profile_files
-        from drivers.registers import Registers
+        from drivers.profile import load
 
         family, _, channel = name.partition(":")
-        path = profile_files(self.profile_dirs)[family]
+        path = self.file(family)
         if path not in self._profiles:
             self._profiles[path] = load(path)
         profile = self._profiles[path]
-        if profile.driver is not None:
-            return _python_driver(profile.driver)(profile.options(options), profile.link)
-        return Registers(profile.channel(channel) if channel else profile, options)
+        return driver_of(profile.channel(channel) if channel else profile, options)
+
+    def file(self, family: str) -> Path:
+        """Where the profile of a family stands, without a look at any other. Raises KeyError when there is none."""
+        from drivers.profile import BUILT_IN
+
+        if family and not set(family) & set("/\\\0"):
+            for directory in (*reversed(self.profile_dirs), BUILT_IN):
+                if (path := directory / f"{family}.toml").is_file():
+                    return path
+        raise KeyError(family)
+
+    def replaced(self, name: str) -> Path | None:
+        """The site's own profile that is used instead of the built-in one of the same name; None when there is none."""
+        from drivers.profile import BUILT_IN
+
+        family = name.partition(":")[0]
+        if name in PYTHON_DRIVERS or (path := self.file(family)).parent == BUILT_IN:
+            return None
+        return path if (BUILT_IN / path.name).is_file() else None
+
+
+def driver_of(profile: Profile, options: ReadOptions) -> Driver:
+    """The driver that reads devices of a family."""
+    from drivers.registers import Registers
+
+    if profile.driver is not None:
+        return _python_driver(profile.driver)(profile.options(options), profile.link)
+    return Registers(profile, options)
 
 
 def _python_driver(name: str) -> Callable[..., Driver]:

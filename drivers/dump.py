@@ -1,20 +1,21 @@
 """A device's raw registers in a file: to report a device, to try a profile on it without the device, to test with it.
 
-The format is JSON, addresses and words in decimal:
+JSON; addresses and words in decimal, a run of words under the address of the first:
 
-    {"device": "…", "type": "grid", "source": "…", "unit_id": 1,
-     "holding": {"40000": 21365, …}, "input": {…}, "coil": {…}, "discrete": {…},
-     "refused": ["holding 40200-40201"], "redacted": ["holding 40052-40067"],
-     "driver": "eastron-sdm630", "expected": {"active_power_l1_W": 230.5, …}}
+    {"type": "grid", "vendor": "…", "model": "…", "driver": "eastron-sdm630", "source": "…", "unit_id": 1,
+     "registers": {"holding": {"40000": [21365, 28243, …]}, "input": {…}, "coil": {…}, "discrete": {…}},
+     "expected": {"active_power.l1": 230.5, "frequency": null, …}}
 
-`expected` is what `driver` made of the words when they were read; only the tables and `unit_id` are required.
+`expected` is what the driver made of the words, in the units and signs of `drivers.model`, null for what the device
+does not have; in a hybrid the node stands in front (`solar.active_power`). Only `registers` is required.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from drivers.model import Reading, Table, Value
 from drivers.plan import BITS
 
 _ILLEGAL_ADDRESS = 2
+_ADDRESSES = 0x1_0000
+_ROW = 16
 
 
 class DumpError(ValueError):
@@ -60,50 +63,67 @@ def load(path: Path) -> Dump:
         raise DumpError(f"{path}: cannot be read: {error}") from None
     except json.JSONDecodeError as error:
         raise DumpError(f"{path}: is not JSON: {error}") from None
-    if not isinstance(content, dict) or not any(table in content for table in Table):
-        raise DumpError(f"{path}: must be an object with {', '.join(Table)}")
+    if not isinstance(content, dict) or not isinstance(content.get("registers"), dict):
+        raise DumpError(f'{path}: must be an object with "registers"')
+    registers = content.pop("registers")
+    if unknown := sorted(set(registers) - set(Table)):
+        raise DumpError(f"{path}: registers: must be {', '.join(Table)} (found {unknown[0]!r})")
     unit_id = content.pop("unit_id", 1)
     if type(unit_id) is not int or not 0 <= unit_id <= 255:
         raise DumpError(f"{path}: unit_id: must be 0..255 (found {unit_id!r})")
-    tables = {table: _words(content.pop(table.value, {}), f"{path}: {table}", table) for table in Table}
-    return Dump({table: words for table, words in tables.items() if words}, unit_id, content)
+    tables = {Table(table): _words(runs, f"{path}: {table}", Table(table)) for table, runs in registers.items()}
+    return Dump(tables, unit_id, content)
 
 
-def _words(content: Any, where: str, table: Table) -> dict[int, int]:
+def _words(runs: Any, where: str, table: Table) -> dict[int, int]:
     most = 1 if table in BITS else 0xFFFF
-    if not isinstance(content, dict):
-        raise DumpError(f"{where}: must map addresses to words (found {content!r})")
+    if not isinstance(runs, dict):
+        raise DumpError(f"{where}: must map first addresses to lists of words (found {runs!r})")
     words: dict[int, int] = {}
-    for address, word in content.items():
-        if not address.isdecimal() or int(address) > 0xFFFF or type(word) is not int or not 0 <= word <= most:
-            raise DumpError(f"{where}: must map addresses 0..65535 to words 0..{most} (found {address!r}: {word!r})")
-        words[int(address)] = word
+    for first, run in runs.items():
+        if not first.isdecimal() or not isinstance(run, list) or int(first) + len(run) > _ADDRESSES:
+            raise DumpError(f"{where}: must map addresses 0..65535 to lists of words (found {first!r}: {run!r})")
+        for address, word in enumerate(run, int(first)):
+            if type(word) is not int or not 0 <= word <= most:
+                raise DumpError(f"{where} {address}: must be a word 0..{most} (found {word!r})")
+            words[address] = word
     return words
 
 
 def to_json(dump: Dump) -> str:
-    """One line per table and key, so that a file can be read and compared."""
-    content: dict[str, Any] = {**dump.about, "unit_id": dump.unit_id}
-    for table in Table:
-        if table in dump.tables:
-            content[table.value] = {str(address): word for address, word in sorted(dump.tables[table].items())}
-    lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items())
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    """Short lines, so that files can be read and compared."""
+    about = {key: json.dumps(value, ensure_ascii=False) for key, value in dump.about.items() if key != "expected"}
+    about["unit_id"] = json.dumps(dump.unit_id)
+    about["registers"] = _nested(
+        (table.value, _nested(_rows(dump.tables[table]), "    ")) for table in Table if table in dump.tables
+    )
+    if "expected" in dump.about:
+        about["expected"] = _nested((name, json.dumps(value)) for name, value in dump.about["expected"].items())
+    return _nested(about.items(), "") + "\n"
 
 
-def value_names(readings: Iterable[Reading]) -> dict[str, Value]:
-    """Values by name as `expected` has them: quantity, phase and unit; in a hybrid the node stands in front."""
-    names = {}
-    for reading in readings:
-        if reading.value is not None:
-            value = reading.value
-            names[value_name(reading)] = round(value, 6) if isinstance(value, float) else value
-    return names
+def _nested(items: Iterable[tuple[str, str]], indent: str = "  ") -> str:
+    lines = ",\n".join(f"{indent}  {json.dumps(key)}: {value}" for key, value in items)
+    return f"{{\n{lines}\n{indent}}}" if lines else "{}"
 
 
-def value_name(reading: Reading) -> str:
-    """`active_power_l1_W`, `solar.active_power_W`."""
-    unit = reading.quantity.unit.value
-    parts = (reading.quantity.value, reading.phase.value if reading.phase else "", unit)
-    node = f"{reading.node.value}." if reading.node else ""
-    return node + "_".join(part for part in parts if part)
+def _rows(words: Mapping[int, int]) -> Iterator[tuple[str, str]]:
+    """Runs of consecutive addresses, in rows of 16."""
+    for _, run in groupby(enumerate(sorted(words)), key=lambda pair: pair[1] - pair[0]):
+        addresses = [address for _, address in run]
+        for start in range(0, len(addresses), _ROW):
+            row = addresses[start : start + _ROW]
+            yield str(row[0]), json.dumps([words[address] for address in row])
+
+
+def expected_of(readings: Iterable[Reading]) -> dict[str, Value | None]:
+    """Readings as `expected` has them."""
+    return {
+        reading_name(reading): round(reading.value, 6) if isinstance(reading.value, float) else reading.value
+        for reading in readings
+    }
+
+
+def reading_name(reading: Reading) -> str:
+    """`active_power.l1`, `solar.active_power`."""
+    return ".".join(part for part in (reading.node, reading.quantity.value, reading.phase) if part is not None)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from drivers.base import Reader, ReadOptions
-from drivers.errors import DriverError, ExceptionReply, GatewayError, LinkError, SilentError
+from drivers.errors import DriverError, LinkError, SilentError
 from drivers.model import Kind, NodeType, Table
 from drivers.profile import Profile
 
@@ -50,6 +50,9 @@ class Identifier:
 
     def __init__(self, profiles: Iterable[Profile]) -> None:
         self._marks: dict[tuple[Table, int, int], list[Profile]] = defaultdict(list)
+        profiles = list(profiles)
+        self._families = [profile for profile in profiles if profile.driver is not None]
+        """SunSpec devices whose family wants something of its link."""
         marked = [(profile, mark) for profile in profiles if (mark := profile.identify) is not None]
         for profile, mark in sorted(marked, key=lambda pair: pair[1].encoding.width):
             self._marks[mark.table, mark.address, mark.encoding.width].append(profile)
@@ -64,8 +67,42 @@ class Identifier:
                 identity.matches += [_match(profile, where) for profile in profiles if _has_mark(profile, words)]
         identity.matches.reverse()  # wide marks were asked last, and say more
         if sunspec:
-            await _sunspec(reader, identity)
+            await self._sunspec(reader, identity)
         return identity
+
+    async def _sunspec(self, reader: Reader, identity: Identity) -> None:
+        from drivers.sunspec import SunSpec
+
+        driver = SunSpec(ReadOptions())
+        for _ in range(_SUNSPEC_ATTEMPTS):
+            try:
+                await driver.poll(reader, time.monotonic)
+            except SilentError:
+                continue
+            except LinkError:
+                raise
+            except DriverError:
+                return
+            break
+        else:
+            return
+        made, kind = driver.identity, _kind(driver.nodes)
+        general = "sunspec-meter" if kind is Kind.METER else "sunspec"
+        best = Match(
+            driver=general,
+            kind=kind,
+            nodes=driver.nodes,
+            device=" ".join(part for part in (made.manufacturer, made.model) if part) or "SunSpec device",
+            why="by its SunSpec models " + ", ".join(str(model.id) for model in driver.models),
+        )
+        identity.serial = made.serial
+        identity.matches += [replace(best, driver=name) for name in self._family_names(made.manufacturer, general)]
+        identity.matches.append(best)
+
+    def _family_names(self, manufacturer: str, driver: str) -> Iterator[str]:
+        for family in self._families:
+            if family.driver == driver and manufacturer.casefold().startswith(family.manufacturer.casefold()):
+                yield family.name
 
 
 async def _read(reader: Reader, table: Table, address: int, count: int) -> Sequence[int] | None:
@@ -89,33 +126,6 @@ def _match(profile: Profile, where: str) -> Match:
         device=f"{profile.manufacturer} {', '.join(profile.models)}",
         why=f"by {where}",
     )
-
-
-async def _sunspec(reader: Reader, identity: Identity) -> None:
-    from drivers.sunspec import SunSpec
-
-    driver = SunSpec(ReadOptions())
-    for _ in range(_SUNSPEC_ATTEMPTS):
-        try:
-            await driver.poll(reader, time.monotonic)
-        except SilentError:
-            continue
-        except (LinkError, GatewayError):
-            raise
-        except (DriverError, ExceptionReply):
-            break
-        made, kind = driver.identity, _kind(driver.nodes)
-        identity.serial = made.serial
-        identity.matches.append(
-            Match(
-                driver="sunspec-meter" if kind is Kind.METER else "sunspec",
-                kind=kind,
-                nodes=driver.nodes,
-                device=" ".join(part for part in (made.manufacturer, made.model) if part) or "SunSpec device",
-                why="by its SunSpec models " + ", ".join(str(model.id) for model in driver.models),
-            )
-        )
-        break
 
 
 def _kind(nodes: frozenset[NodeType]) -> Kind:

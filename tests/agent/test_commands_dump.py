@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from asyncio import to_thread
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,8 +44,8 @@ async def test_a_configured_device_is_dumped_and_the_dump_reads_as_the_device(tm
     content = json.loads(result.stdout)
     assert content["driver"] == "eastron-sdm630"
     assert content["type"] == "grid"
-    assert content["expected"]["active_power_W"] == 42.5
-    assert content["expected"]["imported_energy_Wh"] == 1000
+    assert content["expected"]["active_power"] == 42.5
+    assert content["expected"]["imported_energy"] == 1000
     file = tmp_path / "dump.json"
     file.write_text(result.stdout)
     server = Server([dump_unit(load(file).tables)], "127.0.0.1")
@@ -61,8 +62,8 @@ async def test_an_unknown_device_is_dumped_by_what_all_profiles_know() -> None:
     assert result.returncode == 0, result.stderr
     content = json.loads(result.stdout)
     assert content["unit_id"] == 3
-    assert content["device"] == "unknown"
-    assert content["input"]["52"] == 0x422A
+    assert content["vendor"] == "unknown"
+    assert words(content, "input")[52] == 0x422A
     assert any(place.startswith("holding") for place in content["refused"])
     assert meter.functions <= {1, 2, 3, 4}
 
@@ -75,8 +76,8 @@ async def test_ranges_and_text() -> None:
         kept = await to_thread(call, "dump", *arguments, "--keep-text")
     assert json.loads(blanked.stdout)["redacted"] == ["holding 10-14"]
     assert json.loads(blanked.stdout)["refused"] == ["holding 20"]
-    assert set(json.loads(blanked.stdout)["holding"].values()) == {0x5858}
-    assert list(json.loads(kept.stdout)["holding"].values()) == text
+    assert set(words(json.loads(blanked.stdout), "holding").values()) == {0x5858}
+    assert list(words(json.loads(kept.stdout), "holding").values()) == text
 
 
 async def test_a_device_that_does_not_answer_is_one_line() -> None:
@@ -111,6 +112,11 @@ def test_an_unknown_driver_is_guessed() -> None:
     assert result.stderr == "telemetry-agent: no such driver 'eastron-sdm360'; did you mean 'eastron-sdm630'?\n"
 
 
+def words(content: dict[str, Any], table: str) -> dict[int, int]:
+    runs = content["registers"][table].items()
+    return {address: word for first, run in runs for address, word in enumerate(run, int(first))}
+
+
 def acme(folder: Path, text: str = PROFILE) -> Path:
     path = folder / "acme-x1.toml"
     path.write_text(text)
@@ -119,25 +125,25 @@ def acme(folder: Path, text: str = PROFILE) -> Path:
 
 def dump_file(folder: Path, **changes: object) -> Path:
     path = folder / "dump.json"
-    words = {str(address): word for address, word in sdm630(42.5, 1, 2).items()}
-    path.write_text(json.dumps({"input": words, **changes}))
+    registers = {"input": {"0": list(sdm630(42.5, 1, 2).values())}}
+    path.write_text(json.dumps({"registers": registers, **changes}))
     return path
 
 
 def test_check_shows_what_a_profile_makes_of_a_dump(tmp_path: Path) -> None:
     result = call("drivers", "check", acme(tmp_path), "--against", dump_file(tmp_path))
     assert result.returncode == 0, result.stderr
-    assert "active_power_W\t42.5\tW\tinput 52\t\n" in result.stdout
-    assert "voltage_l1_V\t231.5\tV\tinput 0\t\n" in result.stdout
+    assert "active_power\t42.5\tW\tinput 52\t\n" in result.stdout
+    assert "voltage.l1\t231.5\tV\tinput 0\t\n" in result.stdout
 
 
 @pytest.mark.parametrize(
     ("profile", "dump", "remark"),
     [
-        (PROFILE.replace('"float32"', '"float32"\nword_order = "little"', 1), {}, "active_power_W\t0\tW"),
+        (PROFILE.replace('"float32"', '"float32"\nword_order = "little"', 1), {}, "active_power\t0\tW"),
         (PROFILE.replace("address = 0", "address = 4000"), {}, "not in the dump"),
-        (PROFILE.replace("address = 0", "address = 2"), {}, "voltage_l1_V\t0"),
-        (PROFILE, {"expected": {"active_power_W": 41}}, "expected 41"),
+        (PROFILE.replace("address = 0", "address = 2"), {}, "voltage.l1\t0"),
+        (PROFILE, {"expected": {"active_power": 41}}, "expected 41"),
     ],
 )
 def test_check_doubts_what_cannot_be(tmp_path: Path, profile: str, dump: dict[str, object], remark: str) -> None:
