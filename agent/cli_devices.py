@@ -43,7 +43,6 @@ def scan(
     from agent import commission, log, paste
     from drivers.scan_targets import TargetError
 
-    log.configure("error")
     profiles, mistakes = commission.profiles_of(_catalogue(profile_dir))
     try:
         wanted = commission.request(targets, port, units, timeout, baudrate, parity, profiles)
@@ -51,6 +50,7 @@ def scan(
         fail(str(error), 2)
     for mistake in mistakes:
         typer.echo(f"telemetry-agent: left out: {mistake}", err=True)
+    log.configure("error")
     places, complete = commission.scan(*wanted, profiles)
     typer.echo(paste.as_json(places) if as_json else paste.device_tables(places))
     if not complete:
@@ -87,7 +87,6 @@ def dump(
     from drivers.dump import to_json
     from drivers.dump_take import parse_range
 
-    log.configure("error")
     try:
         spans = [parse_range(text) for text in ranges or ()]
     except ValueError as error:
@@ -100,6 +99,7 @@ def dump(
         options = dump_command.Address(where, port, unit, timeout, baudrate, parity)
         subject = _subject_at(options, driver, _catalogue(profile_dir))
     profiles, _ = commission.profiles_of(_catalogue(profile_dir))
+    log.configure("error")
     with commission.counter("requests") as step:
         result = asyncio.run(dump_command.run(subject, spans, profiles, keep_text=keep_text, step=step))
     if result.dump.count or not result.error:

@@ -43,6 +43,7 @@ class Daemon:
         self._refused = ""
         self._told: dict[str, str] = {}
         self.app = App(config, site, self._clock, environ)
+        _tell_replaced(site)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Until cancelled."""
@@ -77,6 +78,7 @@ class Daemon:
         await self.app.reload(config, site)
         self._set_log(config.log)
         kept = sum(any(device is each for each in running.devices) for device in site.devices)
+        _tell_replaced(site)
         log.info("reloaded", devices=len(site.devices), kept=kept)
 
     async def _tell(self) -> None:
@@ -114,3 +116,8 @@ class Daemon:
 
 def _clock_time(unix_s: float) -> str:
     return strftime("%H:%M:%S", localtime(unix_s))
+
+
+def _tell_replaced(site: Site) -> None:
+    for name, path in site.replaced:
+        log.info("own_profile", driver=name, file=str(path), instead_of="the built-in profile")

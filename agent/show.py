@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def describe(config: Config, site: Site) -> Iterator[str]:
-    """What the configuration means, a line each; doubts begin with "warning: "."""
+    """What the configuration means, a line each; doubts begin with "warning: ", own profiles with "notice: "."""
     push = config.push
     levels = " and ".join(push.levels)
     yield f"site {config.site.node_id}: {levels} to {push.url} every {push.interval_s} s"
@@ -32,6 +32,8 @@ def describe(config: Config, site: Site) -> Iterator[str]:
             counted = f"; not counted again, it is within {node.within}" if node.within else ""
             unsent = "" if node.push else "; not sent (push = false)"
             yield f"{node.node_id}: {node.type} by {device.driver_name} at {device.address}; {sign}{counted}{unsent}"
+    for name, path in site.replaced:
+        yield f"notice: {path} is used instead of the built-in profile {name}"
     for doubt in doubts(site.nodes):
         yield f"warning: {doubt}"
 

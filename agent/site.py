@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
@@ -31,6 +32,8 @@ class Site:
     """All that is polled."""
 
     connections: tuple[Connection, ...]
+    replaced: tuple[tuple[str, Path], ...] = ()
+    """Drivers for which a profile of the site's own is used instead of the built-in one, and its file."""
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -81,7 +84,11 @@ class _Builder:
         self._check_nesting()
         if self._mistakes:
             raise ConfigError(self._mistakes)
-        return Site(tuple(self._connected(line) for line in self._lines.values()))
+        return Site(tuple(self._connected(line) for line in self._lines.values()), self._replaced())
+
+    def _replaced(self) -> tuple[tuple[str, Path], ...]:
+        names = sorted({device.driver for device in self._config.device if device.enabled})
+        return tuple((name, path) for name in names if (path := self._catalogue.replaced(name)) is not None)
 
     def _line(self, index: int, device: DeviceConfig, driver: Driver) -> _Line:
         """Same host and port, or same serial port, is one link: some devices evict a second client."""

@@ -13,6 +13,7 @@ from drivers.dump import load
 from drivers.model import Table
 from drivers.simulator_server import Server
 from drivers.simulator_units import dump_unit
+from tests.agent.inside import call_inside
 from tests.agent.line import configuration, device, sdm630
 from tests.agent.test_cli import call
 from tests.faults.modbus import FaultServer
@@ -101,13 +102,13 @@ async def test_a_device_that_does_not_answer_is_one_line() -> None:
     ],
 )
 def test_wrong_options_are_usage_errors(arguments: tuple[str, ...], message: str) -> None:
-    result = call("dump", *arguments)
+    result = call_inside("dump", *arguments)
     assert result.returncode == 2
     assert message in result.stderr
 
 
 def test_an_unknown_driver_is_guessed() -> None:
-    result = call("dump", "127.0.0.1", "--driver", "eastron-sdm360")
+    result = call_inside("dump", "127.0.0.1", "--driver", "eastron-sdm360")
     assert result.returncode == 1
     assert result.stderr == "telemetry-agent: no such driver 'eastron-sdm360'; did you mean 'eastron-sdm630'?\n"
 
@@ -131,7 +132,7 @@ def dump_file(folder: Path, **changes: object) -> Path:
 
 
 def test_check_shows_what_a_profile_makes_of_a_dump(tmp_path: Path) -> None:
-    result = call("drivers", "check", acme(tmp_path), "--against", dump_file(tmp_path))
+    result = call_inside("drivers", "check", acme(tmp_path), "--against", dump_file(tmp_path))
     assert result.returncode == 0, result.stderr
     assert "active_power\t42.5\tW\tinput 52\t\n" in result.stdout
     assert "voltage.l1\t231.5\tV\tinput 0\t\n" in result.stdout
@@ -147,7 +148,7 @@ def test_check_shows_what_a_profile_makes_of_a_dump(tmp_path: Path) -> None:
     ],
 )
 def test_check_doubts_what_cannot_be(tmp_path: Path, profile: str, dump: dict[str, object], remark: str) -> None:
-    result = call("drivers", "check", acme(tmp_path, profile), "--against", dump_file(tmp_path, **dump))
+    result = call_inside("drivers", "check", acme(tmp_path, profile), "--against", dump_file(tmp_path, **dump))
     assert remark in result.stdout, result.stderr
     if "\t0" not in remark:
         assert result.returncode == 1
@@ -155,7 +156,7 @@ def test_check_doubts_what_cannot_be(tmp_path: Path, profile: str, dump: dict[st
 
 
 def test_check_says_what_stays_empty(tmp_path: Path) -> None:
-    result = call("drivers", "check", acme(tmp_path))
+    result = call_inside("drivers", "check", acme(tmp_path))
     assert result.returncode == 0
     assert "2 points in 2 requests" in result.stdout
     assert "meter: has no imported_energy" in result.stderr
@@ -164,7 +165,7 @@ def test_check_says_what_stays_empty(tmp_path: Path) -> None:
 
 def test_a_wrong_profile_is_named_by_file_point_rule_and_value(tmp_path: Path) -> None:
     path = acme(tmp_path, PROFILE.replace('"float32"', '"float33"', 1))
-    result = call("drivers", "check", path)
+    result = call_inside("drivers", "check", path)
     assert result.returncode == 78
     assert f"{path}: point[0] active_power: type: must be one of" in result.stderr
     assert "(found 'float33')" in result.stderr
@@ -173,7 +174,7 @@ def test_a_wrong_profile_is_named_by_file_point_rule_and_value(tmp_path: Path) -
 
 def test_a_dump_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "dump.json").write_text("{}")
-    result = call("drivers", "check", acme(tmp_path), "--against", tmp_path / "dump.json")
+    result = call_inside("drivers", "check", acme(tmp_path), "--against", tmp_path / "dump.json")
     assert result.returncode == 1
     assert "must be an object with" in result.stderr
 
@@ -181,7 +182,7 @@ def test_a_dump_that_is_none_is_told(tmp_path: Path) -> None:
 def test_drivers_says_what_is_a_sites_own_and_what_it_replaces(tmp_path: Path) -> None:
     (tmp_path / "own-meter.toml").write_text(PROFILE)
     (tmp_path / "eastron-sdm630.toml").write_text(PROFILE)
-    result = call("drivers", "--profile-dir", tmp_path)
+    result = call_inside("drivers", "--profile-dir", tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"Acme X1 ({tmp_path / 'own-meter.toml'})" in result.stdout
     assert f"Acme X1 ({tmp_path / 'eastron-sdm630.toml'}, replaces the built-in profile)" in result.stdout
@@ -191,7 +192,17 @@ def test_drivers_says_what_is_a_sites_own_and_what_it_replaces(tmp_path: Path) -
 
 def test_drivers_names_the_profiles_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("x = 1")
-    result = call("drivers", "--profile-dir", tmp_path)
+    result = call_inside("drivers", "--profile-dir", tmp_path)
     assert result.returncode == 78
     assert str(tmp_path / "bad.toml") in result.stderr
     assert "eastron-sdm630" in result.stdout
+
+
+def test_check_tells_of_a_profile_that_replaces_a_built_in_one(tmp_path: Path) -> None:
+    (tmp_path / "eastron-sdm630.toml").write_text(PROFILE)
+    table = '[[device]]\nnode_id = "m"\ntype = "grid"\ndriver = "eastron-sdm630"\nhost = "127.0.0.1"\n'
+    path = configuration(tmp_path, "http://127.0.0.1:1/", f'[drivers]\nprofile_dirs = ["{tmp_path}"]\n{table}')
+    result = call_inside("check", "--config", path)
+    assert result.returncode == 0, result.stderr
+    notice = f"notice: {tmp_path / 'eastron-sdm630.toml'} is used instead of the built-in profile eastron-sdm630"
+    assert notice in result.stdout.splitlines()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from drivers.model import Table
+from tests.agent.inside import call_inside
 from tests.agent.line import configuration
 from tests.agent.test_cli import call
 from tests.faults.modbus import FaultServer
@@ -113,7 +114,7 @@ async def test_nothing_found_is_said_and_fails() -> None:
      ("h", "--baudrate", "1"), ("h", "--timeout", "0")],
 )  # fmt: skip
 def test_wrong_options_are_usage_errors_of_one_line(arguments: tuple[str, ...]) -> None:
-    result = call("scan", *arguments)
+    result = call_inside("scan", *arguments)
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
     assert "(found " in result.stderr

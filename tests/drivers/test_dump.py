@@ -188,9 +188,11 @@ def test_wrong_ranges_are_refused(text: str) -> None:
         parse_range(text)
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "fixtures" / "dumps").glob("*.json")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "fixtures" / "dumps").glob("*.json")), ids=lambda path: path.stem
+)
 def test_captures_of_real_devices_are_dumps(tmp_path: Path, path: Path) -> None:
     dump = load(path)
-    assert dump.count > 10
+    assert dump.count >= 10
     (tmp_path / "again.json").write_text(to_json(dump))
     assert load(tmp_path / "again.json") == dump
