@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent import __version__, cli_delivery, cli_devices
-from agent.cli_common import DEFAULT, ConfigOption, fail, load_site
+from agent.cli_common import DEFAULT, EX_CONFIG, ConfigOption, fail, load_site
 
 if TYPE_CHECKING:
     from agent.config import LogConfig
@@ -111,6 +111,28 @@ def read(
         typer.echo(f"telemetry-agent: {device.name} ({device.address}): {error}", err=True)
     if result.failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    config: ConfigOption = DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs; the default when piped.")] = False,
+) -> None:
+    """The running daemon: devices, last pushes, backlog. Needs [status]."""
+    from agent.config import ConfigError, load_status
+    from agent.status_show import NoAnswerError, ask, show
+
+    try:
+        listener = load_status(config)
+    except ConfigError as error:
+        fail(str(error), EX_CONFIG)
+    if listener is None:
+        fail(f'{config}: status: missing; add [status] with listen = "127.0.0.1:9464" and reload the daemon')
+    try:
+        answer = ask(listener)
+    except NoAnswerError as error:
+        fail(str(error))
+    show(answer, as_json=as_json or not sys.stdout.isatty())
 
 
 @app.command()

@@ -418,15 +418,18 @@ class Config(BaseSettings):
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     """Read and check `path` with the overrides of `environ`. Raises ConfigError."""
     environ = os.environ if environ is None else environ
+    return parse(_read(path), environ, str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError([f"{path}: no such file; start from config.example.toml"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read ({error})"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
-    return parse(table, environ, str(path))
 
 
 def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Config:
@@ -439,6 +442,26 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
         raise ConfigError([str(error)]) from None
     _require_token(config, environ, origin)
     return config
+
+
+class _StatusOnly(BaseModel):
+    """Of the whole file only [status]."""
+
+    status: StatusConfig | None = None
+
+
+def load_status(path: Path, environ: Mapping[str, str] | None = None) -> StatusConfig | None:
+    """[status] alone, for people who may not read the token of the pushes; None without such a table.
+
+    Raises ConfigError.
+    """
+    environ = os.environ if environ is None else environ
+    try:
+        return _StatusOnly.model_validate(overlay(_read(path), environ)).status
+    except ValidationError as error:
+        raise ConfigError(list(_explain(error, environ, str(path)))) from None
+    except _OverrideError as error:
+        raise ConfigError([str(error)]) from None
 
 
 def _require_token(config: Config, environ: Mapping[str, str], origin: str) -> None:
