@@ -48,13 +48,19 @@ class Authority:
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(
-        self, name: str, *, hosts: tuple[str, ...] = ("127.0.0.1", "localhost"), expired: bool = False
+        self,
+        name: str,
+        *,
+        hosts: tuple[str, ...] = ("127.0.0.1", "localhost"),
+        expired: bool = False,
+        not_yet: bool = False,
     ) -> Certificate:
         """A certificate and its key, `name`.pem and `name`.key."""
         key = ec.generate_private_key(ec.SECP256R1())
         lifetime = timedelta(hours=-1) if expired else timedelta(days=1)
+        begins = timedelta(hours=1) if not_yet else timedelta(days=-2)
         certificate = (
-            _builder(_name(name), self._name, key.public_key(), lifetime)
+            _builder(_name(name), self._name, key.public_key(), lifetime, begins)
             .add_extension(x509.SubjectAlternativeName([_alternative(host) for host in hosts]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
@@ -90,7 +96,11 @@ def _alternative(host: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    lifetime: timedelta,
+    begins: timedelta = timedelta(days=-2),
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -99,6 +109,6 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=2))
+        .not_valid_before(now + begins)
         .not_valid_after(now + lifetime)
     )
