@@ -8,6 +8,7 @@ import gzip
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -180,6 +181,7 @@ class Endpoint:
             transport=transport,
             trust_env=False,
             follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # which keeps none
             timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
         )
         return self._client
