@@ -110,6 +110,8 @@ class HttpFaults:
 
     async def up(self) -> None:
         """Listen; again on the same port after `down`."""
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, ssl=self.tls, limit=MAX_HEAD, reuse_address=True
         )
