@@ -1,0 +1,226 @@
+"""A week without an endpoint, and what follows: memory, start, the live message's delay, the pace of the backlog.
+
+10 080 messages (7 days at one a minute) are submitted to the daemon's own Sender against a closed port, its clock
+running faster. The queue that is left is then started with, and delivered to an endpoint in a process of its own;
+beside it, in the same run, bare httpx posts the same bodies one after the other on one kept-alive connection.
+"""
+# ruff: noqa: ASYNC110 - the queue has no event
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from agent import log
+from benchmarks._endpoint import BODY, Endpoint, Row, table
+
+MESSAGES = 7 * 24 * 60
+FACTOR = 60_000.0
+LIVE = 120
+LIVE_EVERY_S = 0.1
+DRAINED = 3000
+BARE = 3000
+PACED_S = 10.0
+
+
+class FastClock:
+    """The clock of a simulated week: seconds that are shorter."""
+
+    def monotonic(self) -> float:
+        return time.monotonic() * FACTOR
+
+    def time(self) -> float:
+        return 1_700_000_000.0 + self.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / FACTOR)
+
+
+def sender_on(path: Path, url: str, rate_per_s: float, clock: Any = None) -> tuple[Any, Any]:
+    """The daemon's queue and sender."""
+    from agent.clock import SystemClock
+    from agent.config import PushConfig
+    from agent.outbox import Outbox
+    from agent.push import Sender
+
+    clock = clock or SystemClock()
+    outbox = Outbox.open(path, max_age_s=1e12, max_size_mb=64, now=clock.time)
+    sender = Sender(
+        PushConfig.model_validate({"url": url, "token": "t"}),
+        outbox,
+        backlog_rate_per_s=rate_per_s,
+        clock=clock,
+        environ={},
+        user_agent="benchmark",
+    )
+    return outbox, sender
+
+
+def memory_kb() -> int:
+    rollup = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+
+
+async def outage(path: Path, url: str) -> dict[str, float]:
+    """Memory before and after a week of messages that nobody takes."""
+    clock = FastClock()
+    outbox, sender = sender_on(path, url, 20, clock)
+    running = asyncio.create_task(sender.run())
+    sizes = []
+    begun = time.monotonic()
+    for number in range(MESSAGES):
+        await sender.submit([BODY % number])
+        await clock.sleep(60)
+        if number % 500 == 499:
+            sizes.append(memory_kb())
+    seconds = time.monotonic() - begun
+    waiting = outbox.counts().waiting
+    await end(sender, running)
+    outbox.close()
+    assert waiting == MESSAGES
+    return {"first_kb": sizes[0], "last_kb": sizes[-1], "seconds": seconds, "attempts": sender.stats.attempts}
+
+
+async def start(path: Path, url: str) -> dict[str, float]:
+    """Seconds from here to a delivered live message."""
+    begun = time.monotonic()
+    outbox, sender = sender_on(path, url, 20)
+    running = asyncio.create_task(sender.run())
+    await sender.submit([BODY % 0])
+    while sender.stats.delivered == 0:
+        await asyncio.sleep(0.001)
+    seconds = time.monotonic() - begun
+    await end(sender, running)
+    outbox.close()
+    return {"seconds": seconds}
+
+
+async def live(path: Path, url: str, rate_per_s: str) -> dict[str, Any]:
+    """When each live message was submitted (monotonic seconds); the endpoint knows when it arrived."""
+    outbox, sender = sender_on(path, url, float(rate_per_s))
+    running = asyncio.create_task(sender.run())
+    await sender.submit([b"warm-up"])
+    await asyncio.sleep(0.5)
+    submitted = {}
+    for number in range(LIVE):
+        submitted[f"live-{number}"] = time.monotonic()
+        await sender.submit([b"live-%d" % number + BODY % number])
+        await asyncio.sleep(LIVE_EVERY_S)
+    waiting = outbox.counts().waiting
+    await end(sender, running)
+    outbox.close()
+    return {"submitted": submitted, "waiting": waiting}
+
+
+async def drain(path: Path, url: str, rate_per_s: str) -> dict[str, float]:
+    """Messages of the backlog delivered a second."""
+    outbox, sender = sender_on(path, url, float(rate_per_s))
+    before = outbox.counts().waiting
+    running = asyncio.create_task(sender.run())
+    while outbox.counts().waiting > before - 20:
+        await asyncio.sleep(0.005)
+    first, begun = outbox.counts().waiting, time.monotonic()
+    while outbox.counts().waiting > before - 20 - DRAINED and time.monotonic() < begun + PACED_S:
+        await asyncio.sleep(0.02)
+    rate = (first - outbox.counts().waiting) / (time.monotonic() - begun)
+    await end(sender, running)
+    outbox.close()
+    return {"rate": rate}
+
+
+async def bare(_path: Path, url: str) -> dict[str, float]:
+    """Bare posts a second."""
+    import httpx
+
+    async with httpx.AsyncClient(limits=httpx.Limits(keepalive_expiry=60), trust_env=False) as client:
+        headers = {"Authorization": "Bearer t", "Content-Type": "application/json"}
+        for number in range(20):
+            await client.post(url, content=BODY % number, headers=headers)
+        begun = time.monotonic()
+        for number in range(BARE):
+            response = await client.post(url, content=BODY % number, headers=headers)
+            assert response.status_code == 204
+        return {"rate": BARE / (time.monotonic() - begun)}
+
+
+async def end(sender: Any, running: asyncio.Task[None]) -> None:
+    await sender.stop(2.0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await sender.close()
+
+
+PARTS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
+    part.__name__: part for part in (outage, start, live, drain, bare)
+}
+
+
+def run(part: str, path: Path, url: str, *arguments: object) -> dict[str, Any]:
+    """One part in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.delivery", part, str(path), url, *map(str, arguments)]
+    return dict(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+
+
+def delays(endpoint: Endpoint, path: Path, rate_per_s: float) -> tuple[list[float], int]:
+    """Milliseconds from `submit` to the endpoint of each live message, and what still waits at the end."""
+    endpoint.forget()
+    measured = run("live", path, endpoint.url, rate_per_s)
+    arrived = endpoint.arrivals()
+    return [1000 * (arrived[name] - at) for name, at in measured["submitted"].items()], measured["waiting"]
+
+
+def main() -> None:
+    with TemporaryDirectory() as name, Endpoint() as endpoint:
+        folder = Path(name)
+        full = folder / "full.sqlite3"
+        week = run("outage", full, "http://127.0.0.1:9/")
+        rows = [Row("memory growth in a week's outage", (week["last_kb"] - week["first_kb"]) / 1024, "MB", "< 5")]
+
+        def copy() -> Path:
+            return Path(shutil.copy(full, folder / f"{time.monotonic_ns()}.sqlite3"))
+
+        with_backlog = statistics.median(run("start", copy(), endpoint.url)["seconds"] for _ in range(5))
+        without = statistics.median(
+            run("start", folder / f"empty-{n}.sqlite3", endpoint.url)["seconds"] for n in range(5)
+        )
+        rows.append(Row("start to a delivered live message, backlog - empty", with_backlog - without, "s", "< 2"))
+        empty, _ = delays(endpoint, folder / "live.sqlite3", 20)
+        behind, left = delays(endpoint, copy(), 20)
+        unpaced, _ = delays(endpoint, copy(), 1e6)
+        again, _ = delays(endpoint, folder / "live-again.sqlite3", 20)
+        assert left > 0, "the backlog was gone before the measurement ended"
+        base = statistics.median(empty + again)
+        rows += [
+            Row("live delay, empty backlog (median)", base, "ms", ""),
+            Row("live delay behind a backlog at 20/s / empty", statistics.median(behind) / base, "x", "<= 1.2"),
+            Row("live delay behind an unpaced backlog / empty", statistics.median(unpaced) / base, "x", ""),
+        ]
+        paced = run("drain", copy(), endpoint.url, 20)["rate"]
+        rows.append(Row("backlog at a configured pace of 20/s", paced, "/s", "20"))
+        rates = [
+            (run("drain", copy(), endpoint.url, 1e6)["rate"], run("bare", full, endpoint.url)["rate"]) for _ in "123"
+        ]
+        ratio = statistics.median(drained / posted for drained, posted in rates)
+        rows += [
+            Row("backlog unpaced", statistics.median(drained for drained, _ in rates), "/s", ""),
+            Row("bare sequential httpx posts", statistics.median(posted for _, posted in rates), "/s", ""),
+            Row("backlog unpaced / bare", ratio, "x", ">= 0.7"),
+        ]
+        print(table(rows))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        log.configure("critical", "json")
+        print(json.dumps(asyncio.run(PARTS[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:]))))  # type: ignore[arg-type]
+    else:
+        main()
