@@ -69,7 +69,7 @@ def test_both_levels_and_both_formats_are_valid(message: dict[str, Any]) -> None
         ({"time": 1.5}, "time"),
         ({"extra": 1}, "extra: "),
         ({"storage": {"mean_soc_perc": 101}}, "storage.mean_soc_perc"),
-        ({"solar": {"active_power_W": None}}, "solar.active_power_W: null"),
+        ({"solar": {"active_power_W": None}}, "solar.active_power_W: "),
         ({"solar": {"active_power_W": "5"}}, "solar.active_power_W"),
     ],
 )
