@@ -164,7 +164,11 @@ def _profile(table: TomlTable, name: str) -> Profile:
     order: WordOrder = defaults.choice("word_order", WORD_ORDERS, "big")
     identify = table.take("identify", dict, None)
     driver = table.choice("driver", PYTHON_DRIVERS, None)
-    points = () if driver and not table.has("point") else _points(table, kind, order)
+    if driver is not None:
+        for part, key in ((table, "point"), (table, "channels"), (defaults, "word_order")):
+            if part.has(key):
+                raise part.wrong(key, f"is for registers; driver {driver} finds them itself", part.content[key])
+    points = _points(table, kind, order) if driver is None else ()
     profile = Profile(
         name=name,
         manufacturer=table.text("manufacturer"),
@@ -172,25 +176,27 @@ def _profile(table: TomlTable, name: str) -> Profile:
         kind=kind,
         source=table.text("source"),
         points=points,
-        link=LinkDefaults(
-            timeout_s=defaults.seconds("timeout_s"),
-            connect_delay_s=defaults.seconds("connect_delay_s"),
-            request_gap_s=defaults.seconds("request_gap_s"),
-            unit_id=defaults.whole("unit_id", 0, 255, None),
-            port=defaults.whole("port", 1, 65_535, None),
-            sleeps=defaults.take("sleeps", bool, False),
-        ),
+        link=_link(defaults),
         max_registers=defaults.whole("max_registers", 1, 125, None),
         max_gap=defaults.whole("max_gap", 0, 124, None),
         identify=None if identify is None else _identify(TomlTable(identify, f"{table.where}: [identify]"), order),
         driver=driver,
         channels=_channels(table, points),
     )
-    if driver and points:
-        raise table.wrong("driver", "finds the points itself; a profile with points has none", driver)
     defaults.done()
     table.done()
     return profile
+
+
+def _link(defaults: TomlTable) -> LinkDefaults:
+    return LinkDefaults(
+        timeout_s=defaults.seconds("timeout_s"),
+        connect_delay_s=defaults.seconds("connect_delay_s"),
+        request_gap_s=defaults.seconds("request_gap_s"),
+        unit_id=defaults.whole("unit_id", 0, 255, None),
+        port=defaults.whole("port", 1, 65_535, None),
+        sleeps=defaults.take("sleeps", bool, False),
+    )
 
 
 def _points(table: TomlTable, kind: Kind, order: WordOrder) -> tuple[Point, ...]:

@@ -388,9 +388,10 @@ ON_COIL = 'point = [{ quantity = "on", table = "coil", address = 65_530 }]\n'
     ("text", "why"),
     [
         (HEAD + 'driver = "modbus"\n', "driver: must be one of sunspec, sunspec-meter (found 'modbus')"),
+        (HEAD + 'driver = "sunspec"\n' + ON_COIL, "point: is for registers; driver sunspec finds them itself (found"),
         (
-            HEAD.replace("hybrid", "relay") + 'driver = "sunspec"\n' + ON_COIL,
-            "driver: finds the points itself; a profile with points has none (found 'sunspec')",
+            HEAD + 'driver = "sunspec"\n[defaults]\nword_order = "little"\n',
+            "[defaults]: word_order: is for registers; driver sunspec finds them itself (found 'little')",
         ),
         (HEAD, "point: is missing"),
         (
