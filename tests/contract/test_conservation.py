@@ -1,0 +1,249 @@
+"""What is published adds up: simulated days through drivers, totals and payload, by a clock that the test drives.
+
+Devices are asked in memory instead of over sockets; everything behind their registers is the daemon's own. A household
+meter is added to the demo's devices, so that every load of the site is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from agent.energy_store import EnergyStore
+from agent.node import Node
+from agent.payload import PayloadOptions, bodies
+from agent.schema import problems
+from agent.totals import Totals, TotalsSettings
+from drivers.base import Catalogue, Driver, ReadOptions
+from drivers.errors import SilentError, exception_reply
+from drivers.model import NodeType, Table
+from drivers.physics import DAY_S, Energy, Site
+from drivers.profile import load, profile_files
+from drivers.simulator_server import Unit
+from drivers.simulator_site import SimulatedDevice, demo_devices, meter_values, voltage
+from drivers.simulator_units import profile_unit
+
+ZONE = ZoneInfo("Europe/Brussels")
+STEP_S = 300.0
+HOUR_S = 3600.0
+# Counters count in 1 Wh, or in what a float32 of some thousand kWh resolves; an energy is the difference of two.
+RESOLUTION_WH = 1.0
+# Powers are whole watts; the sum of eight of them.
+RESOLUTION_W = 4.0
+
+NAMES = {
+    "meter-1": "grid",
+    "pv-south": "pv_south",
+    "pv-west": "pv_west",
+    "battery-1": "storage",
+}
+"""Node → device of the physics, where it has energies of the day."""
+FIELDS = {
+    NodeType.GRID: ("today_imported_energy_Wh", "today_exported_energy_Wh"),
+    NodeType.SOLAR: ("today_energy_Wh",),
+    NodeType.STORAGE: ("today_charged_Wh", "today_discharged_Wh"),
+}
+CODES = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
+
+
+@dataclass
+class InMemory:
+    """A `drivers.base.Reader` that asks the unit itself."""
+
+    unit: Unit
+
+    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+        if not self.unit.online:
+            raise SilentError("no answer")
+        reply = self.unit.answer(struct.pack(">BHH", CODES[table], address, count))
+        if reply[0] & 0x80:
+            raise exception_reply(reply[1], f"{table} {address}")
+        if table in (Table.COIL, Table.DISCRETE):
+            return [reply[2 + place // 8] >> place % 8 & 1 for place in range(count)]
+        return struct.unpack(f">{count}H", reply[2:])
+
+
+@dataclass
+class Line:
+    """Site, devices and totals, restarted at will."""
+
+    site: Site
+    first_midnight: float
+    folder: Path
+    partial: str = "omit"
+    devices: dict[str, tuple[SimulatedDevice, Driver, Node]] = field(default_factory=dict)
+    saves: int = 0
+    restarts: int = 0
+
+    def __post_init__(self) -> None:
+        household = profile_unit(
+            load(profile_files()["eastron-sdm630"]), lambda: meter_values(self.site.household, voltage(self.site))
+        )
+        metered = SimulatedDevice("household", NodeType.VARIABLE_POWER_LOAD, "eastron-sdm630", household, {})
+        for device in (*demo_devices(self.site), metered):
+            driver = Catalogue().create(device.driver, ReadOptions())
+            node = Node(
+                device.node_id,
+                device.type,
+                driver.kind,
+                of_hybrid=bool(driver.nodes),
+                nominal_power_W=device.options.get("nominal_power_W"),
+            )
+            self.devices[device.node_id] = (device, driver, node)
+        self.start()
+
+    def start(self) -> None:
+        self.store = EnergyStore.open(self.folder / "energy.sqlite3")
+        nodes = [node for _, _, node in self.devices.values()]
+        self.totals = Totals(nodes, TotalsSettings(ZONE, stale_after_s=STEP_S / 2), self.store)
+
+    def restart(self, *, clean: bool) -> None:
+        """`clean` saves before it stops; a power cut does not."""
+        if clean:
+            self.totals.save()
+        self.store.close()
+        self.restarts += 1
+        self.start()
+
+    @property
+    def wall(self) -> float:
+        return self.first_midnight + self.site.now_s
+
+    async def push(self) -> dict[str, Any]:
+        """Poll every device once, and close the interval: the device types, and the nodes under "nodes"."""
+        now = self.site.now_s
+        for device, driver, node in self.devices.values():
+            try:
+                scan = await driver.poll(InMemory(device.unit), lambda: now)
+            except SilentError:
+                self.totals.missed([node], now)
+            else:
+                self.totals.observe([node], scan, self.wall)
+        summary = self.totals.close(now, int(self.wall))
+        if self.totals.save_due(now):
+            self.totals.save(now)
+            self.saves += 1
+        options = PayloadOptions("S", levels=("device_type", "device"), device_format="snapshot", quality=True)
+        types, nodes = map(json.loads, bodies(summary, options))
+        assert problems(types) == problems(nodes) == []
+        return {**types, "nodes": nodes["nodes"]}
+
+
+def line(folder: Path, seed: int, first_day: str = "2026-06-01", changes: Sequence[tuple[float, float]] = ()) -> Line:
+    site = Site(seed, start_s=20 * HOUR_S, clock_changes=changes)
+    return Line(site, datetime.fromisoformat(first_day).replace(tzinfo=ZONE).timestamp(), folder)
+
+
+def is_complete(message: dict[str, Any]) -> bool:
+    return all("active_power_W" in message[type_] for type_ in NodeType)
+
+
+def imbalance(message: dict[str, Any]) -> float:
+    """grid - (loads + storage - solar)."""
+    power = {type_.value: message[type_]["active_power_W"] for type_ in NodeType}
+    loads = power["heat_pump"] + power["switched_load"] + power["variable_power_load"]
+    return float(power["grid"] - (loads + power["storage"] - power["solar"]))
+
+
+def energies(message: dict[str, Any], true: dict[str, Energy]) -> Iterator[tuple[str, str, float, float]]:
+    """(node, field, published, true) of every energy of the day that a node has now."""
+    for node_id, name in NAMES.items():
+        for type_, fields in message["nodes"][node_id].items():
+            if type_ == "quality":
+                continue
+            for number, key in enumerate(FIELDS[NodeType(type_)]):
+                if key in fields:
+                    yield node_id, key, fields[key], true[name][number]
+
+
+# Ten days: the clock goes forward in two of them and back in two.
+SPRING = ("2026-03-28", ((DAY_S + 2 * HOUR_S, HOUR_S),))
+AUTUMN = ("2026-10-24", ((DAY_S + 3 * HOUR_S, -HOUR_S),))
+DAYS = [
+    (seed, *{3: SPRING, 4: AUTUMN, 7: SPRING, 8: AUTUMN}.get(seed, (f"2026-0{seed % 9 + 1}-10", ())))
+    for seed in range(1, 11)
+]
+
+
+@pytest.mark.parametrize(("seed", "first_day", "changes"), DAYS)
+async def test_a_day_adds_up(
+    tmp_path: Path, seed: int, first_day: str, changes: tuple[tuple[float, float], ...]
+) -> None:
+    """From eight in the evening through the whole next day, with restarts, power cuts and devices that fall silent."""
+    running = line(tmp_path, seed, first_day, changes)
+    chance = Random(seed)
+    silent_until: dict[str, float] = {}
+    complete = total = compared = 0
+    while running.site.day < 2 or running.site.time_of_day_s < HOUR_S:
+        message = await running.push()
+        total += 1
+        if is_complete(message):
+            complete += 1
+            assert abs(imbalance(message)) <= RESOLUTION_W
+        for node_id, key, published, true in energies(message, running.site.today):
+            compared += 1
+            assert published == pytest.approx(true, abs=RESOLUTION_WH), (node_id, key, running.site.time_of_day_s)
+        for group in message["quality"].values():
+            assert group.get("today") == ("partial" if running.site.day == 0 and "today" in group else None)
+        running.site.advance(STEP_S)
+        disturb(running, chance, silent_until)
+    assert len(running.site.days) == 2
+    assert 0.5 * total < complete < total
+    assert compared > 4 * total
+    assert running.restarts > 0
+    assert running.saves < total / 2
+
+
+def disturb(running: Line, chance: Random, silent_until: dict[str, float]) -> None:
+    """Not within half an hour of midnight: what nobody saw of it can only be divided."""
+    near_midnight = not 0.5 * HOUR_S < running.site.time_of_day_s < DAY_S - 2 * HOUR_S
+    if not near_midnight and chance.random() < 0.02:
+        running.restart(clean=chance.random() < 0.5)
+    for node_id, (device, _, _) in running.devices.items():
+        if not near_midnight and chance.random() < 0.01:
+            silent_until[node_id] = running.site.now_s + chance.uniform(0, HOUR_S)
+        device.online = running.site.now_s >= silent_until.get(node_id, 0.0)
+
+
+async def test_a_midnight_that_nobody_saw_is_divided_and_said(tmp_path: Path) -> None:
+    running = line(tmp_path, seed=21)
+    await running.push()
+    running.site.advance(3 * HOUR_S)
+    last = await running.push()
+    running.totals.save(0.0)
+    unseen = [running.site.grid.energy]
+    running.site.advance(2 * HOUR_S)
+    running.restart(clean=False)
+    unseen.append(running.site.grid.energy)
+    message = await running.push()
+    assert message["quality"]["grid"]["today"] == "interpolated"
+    grid = message["grid"]
+    for number, key in enumerate(FIELDS[NodeType.GRID]):
+        assert grid[key] == pytest.approx((unseen[1][number] - unseen[0][number]) / 2, abs=RESOLUTION_WH)
+        assert last["grid"][key] >= 0
+    while running.site.day < 2:
+        running.site.advance(STEP_S)
+        message = await running.push()
+    assert set(message["quality"]["grid"]) == {"devices", "fresh", "expected", "got", "oldest_s"}
+
+
+async def test_a_silent_member_takes_its_total_with_it_and_no_more(tmp_path: Path) -> None:
+    running = line(tmp_path, seed=22)
+    running.devices["pv-west"][0].online = False
+    for _ in range(5):
+        message = await running.push()
+        running.site.advance(STEP_S)
+    assert message["solar"] == {}
+    assert set(message["grid"]) == {"active_power_W", *FIELDS[NodeType.GRID]}
+    assert "active_power_W" in message["nodes"]["pv-south"]["solar"]
+    assert message["nodes"]["pv-west"]["solar"] == {}
+    assert message["quality"]["solar"]["fresh"] == 1
