@@ -7,6 +7,7 @@ counts as 1 while it is on. `agent.energy` makes days of counters.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import fsum, inf
@@ -75,7 +76,7 @@ class NodeSummary(NamedTuple):
     @property
     def offline(self) -> bool:
         """No fresh value at all."""
-        return self.at - self.newest > self.stale_after_s
+        return self.newest < self.at - self.stale_after_s
 
     @property
     def fresh(self) -> dict[Key, Gauge]:
@@ -88,7 +89,7 @@ class NodeSummary(NamedTuple):
 
     def gauge(self, quantity: Quantity, phase: Phase | None = None) -> Gauge | None:
         found = self.gauges.get((quantity, phase))
-        return None if found is None or self.at - found.at > self.stale_after_s else found
+        return found if found is not None and self.at - found.at <= self.stale_after_s else None
 
     def number(self, quantity: Quantity) -> float | None:
         """The total of a quantity as a number, if it is fresh."""
@@ -105,13 +106,11 @@ class NodeSummary(NamedTuple):
 
     def chosen(self, gauge: Gauge) -> float:
         """Last value or mean, as a number, by `poll.statistic`."""
-        return self.statistics(gauge).mean if self.statistic == "mean" else _number(gauge.last)
+        return _number(gauge.last) if self.statistic == "last" else self.statistics(gauge).mean
 
 
 def _number(value: Value) -> float:
-    if isinstance(value, float):
-        return value
-    return 1.0 if value in (True, "on") else 0.0
+    return value if isinstance(value, float) else float(value in (True, "on"))
 
 
 @dataclass(slots=True)
@@ -125,6 +124,8 @@ class Window:
     interval: int = 0
     expected: int = 0
     got: int = 0
+    _handed_over: bool = False
+    """A summary has `gauges` now; the next reading goes into a copy."""
     _uses: dict[tuple[Quantity, NodeType | None], Use | None] = field(default_factory=dict)
     _ranges: dict[Quantity, tuple[float, float]] = field(init=False)
 
@@ -134,6 +135,9 @@ class Window:
     def add(self, scan: Scan) -> Taken:
         """Take what belongs to the node."""
         self.expected += 1
+        if self._handed_over:
+            self.gauges = self.gauges.copy()
+            self._handed_over = False
         taken = Taken([], [])
         usable = False
         for reading in scan.readings:
@@ -159,11 +163,12 @@ class Window:
             self.stale_after_s,
             statistic,
             self.interval,
-            self.gauges.copy(),
+            self.gauges,
             self.newest,
             self.expected,
             self.got,
         )
+        self._handed_over = True
         self.interval += 1
         self.expected = self.got = 0
         return summary
@@ -232,10 +237,8 @@ class Summary:
 def fields_of(summary: NodeSummary) -> Fields:
     """The contract's fields of one node, but for its energies of the day."""
     node = summary.node
-    fields: Fields = {}
     power = _power(summary)
-    if power is not None:
-        fields["active_power_W"] = power
+    fields: Fields = {} if power is None else {"active_power_W": power}
     if node.type is NodeType.STORAGE and not summary.offline:
         fields |= _storage(summary)
     if node.type is NodeType.HEAT_PUMP and (state := _state(summary)) is not None:
@@ -279,9 +282,12 @@ def _percent(value: float | None) -> float | None:
 
 def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
     """The group of a type: sums, the charge weighted by capacity, a field with a missing member left out."""
+    values: dict[str, list[float | list[str]]] = defaultdict(list)
+    for member in members:
+        for name, value in member.items():
+            values[name].append(value)
     fields: Fields = {}
-    for name in dict.fromkeys(name for member in members for name in member):
-        present = [member[name] for member in members if name in member]
+    for name, present in values.items():
         if len(present) < len(members) and partial == "omit":
             continue
         if name == "operation_modes":

@@ -55,12 +55,29 @@ class TotalsSettings:
     sign: Mapping[NodeType, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
 class _Account:
     """A ledger, and when it last believed a reading (monotonic seconds)."""
 
-    ledger: Ledger | None = None
-    seen: float = -inf
+    __slots__ = ("_date", "_today", "ledger", "seen")
+
+    def __init__(self, ledger: Ledger | None = None) -> None:
+        self.seen = -inf
+        self.ledger: Ledger | None = None
+        self._date = ""
+        self._today: DayEnergy | None = None
+        if ledger is not None:
+            self.keep(ledger)
+
+    def keep(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        # A push asks for this and little else, of every counter of the site at once.
+        self._date = ledger.day.date
+        self._today = of_day(ledger, self._date)
+
+    def of_day(self, date: str) -> DayEnergy | None:
+        if date == self._date:
+            return self._today
+        return None if self.ledger is None else of_day(self.ledger, date)
 
 
 class Totals:
@@ -71,6 +88,7 @@ class Totals:
         self._store = store
         self._windows: dict[str, Window] = {}
         self._power_W: dict[str, float] = {}
+        self._sources: dict[str, list[tuple[str, list[_Account]]]] = {}
         self._accounts = {counter: _Account(ledger) for counter, ledger in store.load().items()}
         self._redate(0.0, settings.timezone)  # the zone may be another than before
         self.reconfigure(nodes, settings)
@@ -88,6 +106,7 @@ class Totals:
         self._settings = settings
         self._windows = {node.node_id: before.get(node) or Window(node, settings.stale_after_s) for node in nodes}
         self._power_W = {node.node_id: largest_power(node.limits) or POWER_W for node in nodes}
+        self._sources = {node.node_id: self._sources_of(node) for node in nodes}
 
     def observe(self, nodes: Sequence[Node], scan: Scan, wall: float | None) -> None:
         """One finished poll of the device behind `nodes`; `wall` is the Unix time of `scan.finished`, None while the
@@ -117,15 +136,19 @@ class Totals:
         """End the push interval at monotonic `at`, Unix second `wall`."""
         settings = self._settings
         self._date = day_of(wall, settings.timezone)[0]
+        turned = {type_ for type_, sign in settings.sign.items() if sign == -1}
         results = []
+        members: dict[NodeType, list[Fields]] = {type_: [] for type_ in NodeType}
         for window in self._windows.values():
             summary = window.close(at, settings.statistic)
-            fields = self._signed(window.node, fields_of(summary))
+            node, fields = summary.node, fields_of(summary)
+            power = fields.get("active_power_W")
+            if isinstance(power, float) and node.type in turned:
+                fields["active_power_W"] = -power
             results.append(NodeResult(summary, fields, self._today(summary, fields)))
-        groups: dict[NodeType, Fields] = {}
-        for type_ in NodeType:
-            members = [fields for summary, fields, _ in results if summary.node.type is type_ and summary.node.counted]
-            groups[type_] = total(members, settings.partial_totals)
+            if node.counted:
+                members[node.type].append(fields)
+        groups = {type_: total(fields, settings.partial_totals) for type_, fields in members.items()}
         return Summary(wall, tuple(results), groups)
 
     def save_due(self, at: float) -> bool:
@@ -138,14 +161,21 @@ class Totals:
         accounts = dict(self._accounts)
         self._store.save({counter: account.ledger for counter, account in accounts.items() if account.ledger})
 
+    def _sources_of(self, node: Node) -> list[tuple[str, list[_Account]]]:
+        """Each field of the node's energies of the day with the accounts it can come from, in that order."""
+        return [
+            (name, [self._accounts.setdefault((node.node_id, quantity), _Account()) for quantity in counters])
+            for name, counters in TODAY.get(node.type, {}).items()
+        ]
+
     def _redate(self, seconds: float, zone: tzinfo | None) -> None:
         for account in self._accounts.values():
             if account.ledger is not None:
-                account.ledger = shifted(account.ledger, seconds if account.seen > -inf else 0.0, zone)
+                account.keep(shifted(account.ledger, seconds if account.seen > -inf else 0.0, zone))
 
     def _count(self, node: Node, quantity: Quantity, value: float, at: float, wall: float) -> None:
-        account = self._accounts.setdefault((node.node_id, quantity), _Account())
-        account.ledger = advance(
+        account = self._accounts[node.node_id, quantity]
+        ledger = advance(
             account.ledger,
             value,
             wall,
@@ -153,35 +183,29 @@ class Totals:
             power_W=self._power_W[node.node_id],
             daily=quantity.nature is Nature.DAILY,
         )
-        if account.ledger.at == wall:
+        account.keep(ledger)
+        if ledger.at == wall:
             account.seen = at
 
     def _today(self, summary: NodeSummary, fields: Fields) -> Basis | None:
         """Adds the energies of the day to `fields`; how well the worst of them is known."""
         node = summary.node
-        holds = node.when_offline == "zero" and summary.offline
+        oldest = summary.at - self._settings.stale_after_s
+        if node.when_offline == "zero" and summary.offline:
+            oldest = -inf  # counters hold
         worst: Basis | None = None
-        for name, counters in TODAY.get(node.type, {}).items():
+        for name, accounts in self._sources[node.node_id]:
             best: DayEnergy | None = None
-            for quantity in counters:
-                account = self._accounts.get((node.node_id, quantity))
-                if account is None or account.ledger is None:
-                    continue
-                if not holds and summary.at - account.seen > self._settings.stale_after_s:
-                    continue
-                energy = of_day(account.ledger, self._date)
+            for account in accounts:
+                energy = account.of_day(self._date) if account.seen >= oldest else None
                 if energy is not None and (best is None or energy.basis < best.basis):
                     best = energy
+                    if best.basis is Basis.SEEN:
+                        break
             if best is not None:
                 fields[name] = best.energy
                 worst = best.basis if worst is None else max(worst, best.basis)
         return worst
-
-    def _signed(self, node: Node, fields: Fields) -> Fields:
-        power = fields.get("active_power_W")
-        if self._settings.sign.get(node.type, 1) == -1 and isinstance(power, float):
-            fields["active_power_W"] = -power
-        return fields
 
     def _drop(self, node: Node, reading: Reading) -> None:
         """Count it; the first of a kind is worth a line, the next ones are not."""

@@ -18,7 +18,13 @@ from enum import Enum, StrEnum
 from typing import NamedTuple
 
 
-class NodeType(StrEnum):
+class _Text(StrEnum):
+    """A StrEnum that hashes at the speed of its text: Enum itself hashes the name, in Python, on every look-up."""
+
+    __hash__ = str.__hash__
+
+
+class NodeType(_Text):
     """The six groups of the payload contract, in its order."""
 
     GRID = "grid"
@@ -29,7 +35,7 @@ class NodeType(StrEnum):
     VARIABLE_POWER_LOAD = "variable_power_load"
 
 
-class Kind(StrEnum):
+class Kind(_Text):
     """What a device is; decides to which node types it can be bound."""
 
     METER = "meter"
@@ -41,7 +47,7 @@ class Kind(StrEnum):
     RELAY = "relay"
 
 
-class Table(StrEnum):
+class Table(_Text):
     """The four Modbus tables."""
 
     COIL = "coil"
@@ -50,7 +56,7 @@ class Table(StrEnum):
     HOLDING = "holding"
 
 
-class Phase(StrEnum):
+class Phase(_Text):
     """A line conductor; a reading without a phase is the total of the device."""
 
     L1 = "l1"
@@ -58,7 +64,7 @@ class Phase(StrEnum):
     L3 = "l3"
 
 
-class Unit(StrEnum):
+class Unit(_Text):
     """Units as they stand at the end of payload names."""
 
     W = "W"
@@ -73,7 +79,7 @@ class Unit(StrEnum):
     NONE = ""
 
 
-class Nature(StrEnum):
+class Nature(_Text):
     """How values of a quantity combine over time."""
 
     GAUGE = "gauge"
@@ -129,11 +135,11 @@ class Quantity(Enum):
         """Its name in a payload: `voltage_l1_V`."""
         return "_".join(part for part in (self.value, phase, self.unit.value) if part)
 
-    # Enum hashes the name in Python on every look-up; members are singletons, identity is enough and much faster.
+    # As `_Text`; members are singletons, identity is enough.
     __hash__ = object.__hash__
 
 
-class Quality(StrEnum):
+class Quality(_Text):
     """Why a reading has a value, or has none."""
 
     GOOD = "good"
