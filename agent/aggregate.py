@@ -7,15 +7,16 @@ counts as 1 while it is on. `agent.energy` makes days of counters.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import fsum, inf
 from typing import Literal, NamedTuple
 
 from agent.energy_day import Basis
 from agent.limits import ranges
-from agent.node import Node, Use, use_of
+from agent.node import Node, use_of
 from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Scan, Value
 
 Key = tuple[Quantity, Phase | None]
@@ -24,24 +25,15 @@ Fields = dict[str, float | list[str]]
 
 _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
-
-class Gauge(NamedTuple):
-    """One quantity of one node since the interval began. Immutable: a summary keeps it while the next one begins."""
-
-    last: Value
-    at: float
-    interval: int
-    start: float
-    area: float
-    """The integral since `start`: value times seconds."""
-    minimum: float
-    maximum: float
+# The cells of one quantity. An array of plain numbers is copied at each push faster than objects could be made.
+_LAST, _AT, _INTERVAL, _START, _AREA, _MINIMUM, _MAXIMUM = range(7)
+_NOTHING = (0.0, -inf, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class Statistics(NamedTuple):
-    """One quantity over a push interval."""
+    """One quantity over a push interval; a state is 1 while it is on."""
 
-    last: Value
+    last: float
     mean: float
     minimum: float
     maximum: float
@@ -62,10 +54,14 @@ class NodeSummary(NamedTuple):
     node: Node
     at: float
     """Monotonic seconds of the tick."""
-    stale_after_s: float
+    oldest: float
+    """Values from before are too old."""
     statistic: Statistic
     interval: int
-    gauges: dict[Key, Gauge]
+    places: dict[Key, int]
+    totals: dict[Quantity, int]
+    """The places without a phase."""
+    cells: array[float]
     newest: float
     """When its last value was read."""
     expected: int
@@ -76,41 +72,63 @@ class NodeSummary(NamedTuple):
     @property
     def offline(self) -> bool:
         """No fresh value at all."""
-        return self.newest < self.at - self.stale_after_s
-
-    @property
-    def fresh(self) -> dict[Key, Gauge]:
-        return {key: gauge for key, gauge in self.gauges.items() if self.at - gauge.at <= self.stale_after_s}
+        return self.newest < self.oldest
 
     @property
     def oldest_s(self) -> float | None:
         """Age of the oldest value that is used."""
-        return max((self.at - gauge.at for gauge in self.fresh.values()), default=None)
+        return max((self.at - self.cells[place + _AT] for _, place in self._fresh()), default=None)
 
-    def gauge(self, quantity: Quantity, phase: Phase | None = None) -> Gauge | None:
-        found = self.gauges.get((quantity, phase))
-        return found if found is not None and self.at - found.at <= self.stale_after_s else None
+    @property
+    def values(self) -> dict[Key, Value]:
+        """The last value of every quantity; of `statistic` for power."""
+        return {
+            key: self._chosen(place) if key[0] is Quantity.ACTIVE_POWER else _as_read(key[0], self.cells[place])
+            for key, place in self._fresh()
+        }
 
     def number(self, quantity: Quantity) -> float | None:
-        """The total of a quantity as a number, if it is fresh."""
-        gauge = self.gauge(quantity)
-        return gauge.last if gauge is not None and isinstance(gauge.last, float) else None
+        """The last value of the device's total, if it is fresh."""
+        place = self.totals.get(quantity)
+        return self.cells[place] if place is not None and self.cells[place + _AT] >= self.oldest else None
 
-    def statistics(self, gauge: Gauge) -> Statistics:
+    def chosen(self, quantity: Quantity) -> float | None:
+        """As `number`, last or mean as `statistic` says."""
+        place = self.totals.get(quantity)
+        return self._chosen(place) if place is not None and self.cells[place + _AT] >= self.oldest else None
+
+    def statistics(self, quantity: Quantity, phase: Phase | None = None) -> Statistics | None:
         """Over the interval; of its last value alone where nothing was read in it."""
-        seconds = gauge.at - gauge.start
-        if gauge.interval != self.interval or seconds <= 0:
-            number = _number(gauge.last)
-            return Statistics(gauge.last, number, number, number)
-        return Statistics(gauge.last, gauge.area / seconds, gauge.minimum, gauge.maximum)
+        place = self.places.get((quantity, phase))
+        if place is None or self.cells[place + _AT] < self.oldest:
+            return None
+        last, at, interval, start, area, minimum, maximum = self.cells[place : place + len(_NOTHING)]
+        if interval != self.interval or at <= start:
+            return Statistics(last, last, last, last)
+        return Statistics(last, area / (at - start), minimum, maximum)
 
-    def chosen(self, gauge: Gauge) -> float:
-        """Last value or mean, as a number, by `poll.statistic`."""
-        return _number(gauge.last) if self.statistic == "last" else self.statistics(gauge).mean
+    def _chosen(self, place: int) -> float:
+        cells = self.cells
+        seconds = cells[place + _AT] - cells[place + _START]
+        if self.statistic == "last" or cells[place + _INTERVAL] != self.interval or seconds <= 0:
+            return cells[place]
+        return cells[place + _AREA] / seconds
+
+    def _fresh(self) -> Iterator[tuple[Key, int]]:
+        for key, place in self.places.items():
+            if self.cells[place + _AT] >= self.oldest:
+                yield key, place
 
 
-def _number(value: Value) -> float:
-    return value if isinstance(value, float) else float(value in (True, "on"))
+class _Source(NamedTuple):
+    """What a reading is to the node: where it goes, and what it may be."""
+
+    place: int
+    sign: float
+    low: float
+    high: float
+    counter: Quantity | None
+    """The counter that it is, for the energies of the day."""
 
 
 @dataclass(slots=True)
@@ -119,35 +137,33 @@ class Window:
 
     node: Node
     stale_after_s: float
-    gauges: dict[Key, Gauge] = field(default_factory=dict)
     newest: float = -inf
     interval: int = 0
     expected: int = 0
     got: int = 0
+    _places: dict[Key, int] = field(default_factory=dict)
+    _totals: dict[Quantity, int] = field(default_factory=dict)
     _handed_over: bool = False
-    """A summary has `gauges` now; the next reading goes into a copy."""
-    _uses: dict[tuple[Quantity, NodeType | None], Use | None] = field(default_factory=dict)
-    _ranges: dict[Quantity, tuple[float, float]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._ranges = ranges(self.node.limits)
+    """A summary has all this now: what comes next goes into a copy."""
+    _cells: array[float] = field(default_factory=lambda: array("d"))
+    _sources: dict[tuple[Quantity, Phase | None, NodeType | None], _Source | None] = field(default_factory=dict)
 
     def add(self, scan: Scan) -> Taken:
         """Take what belongs to the node."""
         self.expected += 1
         if self._handed_over:
-            self.gauges = self.gauges.copy()
             self._handed_over = False
+            self._cells = self._cells[:]
         taken = Taken([], [])
         usable = False
         for reading in scan.readings:
-            key = reading.quantity, reading.node
+            key = reading.quantity, reading.phase, reading.node
             try:
-                use = self._uses[key]
+                source = self._sources[key]
             except KeyError:
-                use = self._uses[key] = use_of(self.node, *key)
-            if use is not None:
-                usable |= self._take(reading, use, taken)
+                source = self._sources[key] = self._source(*key)
+            if source is not None:
+                usable |= self._take(reading, source, taken)
         self.got += usable
         return taken
 
@@ -160,10 +176,12 @@ class Window:
         summary = NodeSummary(
             self.node,
             at,
-            self.stale_after_s,
+            at - self.stale_after_s,
             statistic,
             self.interval,
-            self.gauges,
+            self._places,
+            self._totals,
+            self._cells,
             self.newest,
             self.expected,
             self.got,
@@ -173,43 +191,65 @@ class Window:
         self.expected = self.got = 0
         return summary
 
-    def _take(self, reading: Reading, use: Use, taken: Taken) -> bool:
-        value, quality, at = reading.value, reading.quality, reading.at
-        if isinstance(value, float):
-            low, high = self._ranges[reading.quantity]
-            if not low <= value <= high:
-                quality = Quality.INVALID
-            value *= use.sign
-        if quality is Quality.INVALID:  # not the device's word: what it said before stands until it is too old
-            taken.dropped.append(reading)
+    def _source(self, quantity: Quantity, phase: Phase | None, marked: NodeType | None) -> _Source | None:
+        use = use_of(self.node, quantity, marked)
+        if use is None:
+            return None
+        key = use.quantity, phase
+        if key not in self._places:
+            place = len(self._cells)
+            self._cells.extend(_NOTHING)
+            self._places = self._places | {key: place}  # a summary may have the ones before
+            if phase is None:
+                self._totals = self._totals | {use.quantity: place}
+        counter = use.quantity if phase is None and use.quantity.nature in _COUNTERS else None
+        return _Source(self._places[key], use.sign, *ranges(self.node.limits)[quantity], counter)
+
+    def _take(self, reading: Reading, source: _Source, taken: Taken) -> bool:
+        place, sign, low, high, counter = source
+        value, at = reading.value, reading.at
+        if reading.quality is Quality.MISSING or (value is None and reading.quality is Quality.GOOD):
+            self._cells[place + _AT] = -inf
             return False
-        key = use.quantity, reading.phase
-        if quality is not Quality.GOOD or value is None:
-            self.gauges.pop(key, None)
+        number = value if isinstance(value, float) else float(value in (True, "on"))
+        if reading.quality is Quality.INVALID or not low <= number <= high:
+            taken.dropped.append(reading)  # not the device's word: what it said before stands until it is too old
             return False
-        self.gauges[key] = self._continued(self.gauges.get(key), value, at)
-        self.newest = max(self.newest, at)
-        if reading.phase is None and isinstance(value, float) and use.quantity.nature in _COUNTERS:
-            taken.counters.append((use.quantity, value, at))
+        number *= sign
+        self._continue(place, number, at)
+        if at > self.newest:
+            self.newest = at
+        if counter is not None:
+            taken.counters.append((counter, number, at))
         return True
 
-    def _continued(self, gauge: Gauge | None, value: Value, at: float) -> Gauge:
-        number = _number(value)
-        if gauge is None or at - gauge.at > self.stale_after_s:  # nobody knows what was in between
-            return Gauge(value, at, self.interval, at, 0.0, number, number)
-        before = _number(gauge.last)
-        area = before * (at - gauge.at)
-        if gauge.interval != self.interval:
-            return Gauge(value, at, self.interval, gauge.at, area, min(before, number), max(before, number))
-        return Gauge(
-            value,
-            at,
-            self.interval,
-            gauge.start,
-            gauge.area + area,
-            min(gauge.minimum, number),
-            max(gauge.maximum, number),
-        )
+    def _continue(self, place: int, number: float, at: float) -> None:
+        cells = self._cells
+        before_at = cells[place + _AT]
+        if at - before_at > self.stale_after_s:  # nobody knows what was in between
+            cells[place : place + len(_NOTHING)] = array("d", (number, at, self.interval, at, 0.0, number, number))
+            return
+        before = cells[place]
+        if cells[place + _INTERVAL] != self.interval:
+            cells[place + _INTERVAL] = self.interval
+            cells[place + _START] = before_at
+            cells[place + _AREA] = 0.0
+            cells[place + _MINIMUM] = cells[place + _MAXIMUM] = before
+        cells[place] = number
+        cells[place + _AT] = at
+        cells[place + _AREA] += before * (at - before_at)
+        if number < cells[place + _MINIMUM]:
+            cells[place + _MINIMUM] = number
+        elif number > cells[place + _MAXIMUM]:
+            cells[place + _MAXIMUM] = number
+
+
+def _as_read(quantity: Quantity, number: float) -> Value:
+    """States as the driver gives them."""
+    if quantity.nature is not Nature.STATE:
+        return number
+    on = number > 0
+    return on if quantity is Quantity.ON else "on" if on else "off"
 
 
 class NodeResult(NamedTuple):
@@ -242,24 +282,26 @@ def fields_of(summary: NodeSummary) -> Fields:
     if node.type is NodeType.STORAGE and not summary.offline:
         fields |= _storage(summary)
     if node.type is NodeType.HEAT_PUMP and (state := _state(summary)) is not None:
-        fields["operation_modes"] = ["on" if _number(state.last) else "off"]
+        fields["operation_modes"] = ["on" if summary.number(state) else "off"]
     return fields
 
 
 def _power(summary: NodeSummary) -> float | None:
     node = summary.node
-    power = summary.gauge(Quantity.ACTIVE_POWER)
+    power = summary.chosen(Quantity.ACTIVE_POWER)
     if power is not None:
-        return summary.chosen(power)
+        return power
     if summary.offline and node.when_offline == "zero":
         return 0.0
-    if node.nominal_power_W is not None and (state := _state(summary)) is not None:
-        return node.nominal_power_W * summary.chosen(state)
-    return None
+    state = _state(summary) if node.nominal_power_W is not None else None
+    share = summary.chosen(state) if state is not None else None
+    return None if share is None or node.nominal_power_W is None else node.nominal_power_W * share
 
 
-def _state(summary: NodeSummary) -> Gauge | None:
-    return summary.gauge(Quantity.OPERATION_MODE) or summary.gauge(Quantity.ON)
+def _state(summary: NodeSummary) -> Quantity | None:
+    """The quantity that says whether it is on."""
+    states = (Quantity.OPERATION_MODE, Quantity.ON)
+    return next((state for state in states if summary.number(state) is not None), None)
 
 
 def _storage(summary: NodeSummary) -> Fields:

@@ -87,8 +87,8 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
 def _all(summary: NodeSummary) -> dict[str, Any]:
     """Every quantity that is fresh, by its name in a payload."""
     return {
-        quantity.label(phase): summary.chosen(gauge) if quantity is Quantity.ACTIVE_POWER else gauge.last
-        for (quantity, phase), gauge in summary.fresh.items()
+        quantity.label(phase): value
+        for (quantity, phase), value in summary.values.items()
         if quantity is not Quantity.ACTIVE_POWER or phase is not None
     }
 

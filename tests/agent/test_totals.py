@@ -173,13 +173,14 @@ def test_statistics_of_an_interval(store: EnergyStore) -> None:
         totals.observe([PV1], scan(at, active_power=power, voltage=230.0), WALL)
     totals.missed([PV1], 1000.0)
     summary = totals.close(1000.0, WALL).nodes[0].summary
-    gauge = summary.gauge(Quantity.ACTIVE_POWER)
-    assert gauge is not None
-    assert summary.statistics(gauge) == (200, 200, 100, 300)
+    assert summary.statistics(Quantity.ACTIVE_POWER) == (200, 200, 100, 300)
     assert (summary.expected, summary.got, summary.oldest_s) == (4, 3, 0)
     following = totals.close(1020.0, WALL + 20).nodes[0].summary
-    assert following.statistics(gauge) == (200, 200, 200, 200)
+    assert following.statistics(Quantity.ACTIVE_POWER) == (200, 200, 200, 200)
+    assert following.statistics(Quantity.FREQUENCY) is None
     assert (following.expected, following.got, following.oldest_s) == (0, 0, 20)
+    totals.observe([PV1], scan(1025.0, active_power=900.0), WALL)
+    assert following.number(Quantity.ACTIVE_POWER) == 200, "a summary is of its own moment"
 
 
 def test_a_relay_counts_the_share_of_time_that_it_is_on(store: EnergyStore) -> None:
