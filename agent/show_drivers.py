@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.node import why_not
 from agent.show import table
 from drivers.base import PYTHON_DRIVERS, Catalogue
 from drivers.errors import ProfileError
-from drivers.model import Kind, NodeType
+from drivers.model import Kind
 from drivers.profile import BUILT_IN, Profile, load, profile_files
+from drivers.table import confirmation, types_of
 
 _IN_PYTHON = {
     "sunspec": ("grid, solar, storage", "every device that offers SunSpec models"),
@@ -27,22 +27,6 @@ def print_drivers(catalogue: Catalogue) -> list[str]:
         rows.append((types_of(profile), profile.name, confirmation(profile), _devices(profile, path)))
     table("Drivers", ("for", "driver", "registers", "devices"), rows)
     return mistakes
-
-
-def types_of(profile: Profile) -> str:
-    """The node types that a device of the family can be."""
-    if profile.kind is Kind.METER:
-        return "any (meter)"
-    types = profile.nodes or {each for each in NodeType if why_not(profile.kind, each) is None}
-    return ", ".join(each for each in NodeType if each in types)
-
-
-def confirmation(profile: Profile) -> str:
-    """How many of the registers rest on more than one source."""
-    confirmed = sum(point.confirmed for point in profile.points)
-    if confirmed == len(profile.points):
-        return "confirmed" if confirmed else "by discovery"
-    return f"{confirmed} of {len(profile.points)} confirmed" if confirmed else "from one source"
 
 
 def _devices(profile: Profile, path: Path) -> str:

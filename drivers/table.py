@@ -24,32 +24,31 @@ _TITLES = {
     Kind.RELAY: "Relays and outputs",
 }
 
-_TYPES = {
-    Kind.METER: "any",
-    Kind.INVERTER: NodeType.SOLAR.value,
-    Kind.BATTERY: NodeType.STORAGE.value,
-    Kind.HYBRID: "as offered",
-    Kind.HEAT_PUMP: NodeType.HEAT_PUMP.value,
-    Kind.CHARGER: NodeType.VARIABLE_POWER_LOAD.value,
-    Kind.RELAY: "any load",
+_LOADS = frozenset({NodeType.HEAT_PUMP, NodeType.SWITCHED_LOAD, NodeType.VARIABLE_POWER_LOAD})
+_FILLS = {
+    Kind.INVERTER: frozenset({NodeType.SOLAR}),
+    Kind.BATTERY: frozenset({NodeType.STORAGE}),
+    Kind.HYBRID: frozenset({NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE}),
+    Kind.HEAT_PUMP: frozenset({NodeType.HEAT_PUMP}),
+    Kind.CHARGER: frozenset({NodeType.VARIABLE_POWER_LOAD}),
+    Kind.RELAY: _LOADS,
 }
 
 
+def types_of(profile: Profile) -> str:
+    """The node types that a device of the family can be."""
+    if profile.kind is Kind.METER:
+        return "any (meter)"
+    types = profile.nodes or _FILLS[profile.kind]
+    return ", ".join(each for each in NodeType if each in types)
+
+
 def confirmation(profile: Profile) -> str:
-    """How well the registers of a profile are known, in a few words."""
-    if profile.driver is not None:
-        return "SunSpec standard"
-    alone = sum(not point.confirmed for point in profile.points)
-    if alone == 0:
-        return "two sources"
-    if alone == len(profile.points):
-        return "one source"
-    return f"two sources, {alone} of {len(profile.points)} registers one"
-
-
-def node_types(profile: Profile) -> str:
-    """The nodes that a device of the family can be."""
-    return ", ".join(each for each in NodeType if each in profile.nodes) or _TYPES[profile.kind]
+    """How many of the registers rest on more than one source."""
+    confirmed = sum(point.confirmed for point in profile.points)
+    if confirmed == len(profile.points):
+        return "confirmed" if confirmed else "by discovery"
+    return f"{confirmed} of {len(profile.points)} confirmed" if confirmed else "from one source"
 
 
 def families() -> list[Profile]:
@@ -69,11 +68,11 @@ def _lines(profiles: list[Profile]) -> Iterator[str]:
         of_kind = [profile for profile in profiles if profile.kind is kind]
         if not of_kind:
             continue
-        yield from ("", f"**{title}**", "", "| devices | driver | type | registers known from |", "|---|---|---|---|")
+        yield from ("", f"**{title}**", "", "| devices | driver | for | registers |", "|---|---|---|---|")
         for profile in of_kind:
             devices = f"{profile.manufacturer} {', '.join(profile.models)}"
             name = f"`{profile.name}`" + (f", `{profile.name}:2` …" if profile.channels else "")
-            yield f"| {devices} | {name} | {node_types(profile)} | {confirmation(profile)} |"
+            yield f"| {devices} | {name} | {types_of(profile)} | {confirmation(profile)} |"
     yield ""
 
 

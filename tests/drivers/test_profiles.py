@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.node import why_not
 from drivers.base import Catalogue, ReadOptions
 from drivers.bus import Link
 from drivers.bus_settings import LinkSettings
@@ -22,7 +23,7 @@ from drivers.simulator_server import Image, Server
 from drivers.simulator_server import Unit as SimulatedUnit
 from drivers.simulator_units import Key, profile_unit
 from drivers.sunspec import SunSpec
-from drivers.table import confirmation, families, updated
+from drivers.table import types_of, updated
 
 PROFILES = {path.stem: load(path) for path in sorted(BUILT_IN.glob("*.toml"))}
 BY_REGISTERS = [name for name, profile in PROFILES.items() if profile.driver is None]
@@ -422,8 +423,19 @@ def rows() -> Iterator[str]:
 
 
 def test_the_table_says_how_well_each_is_known() -> None:
-    listed = {name for name in REAL if any(f"| `{name}`" in row for row in rows())}
-    assert listed == set(REAL)
-    for profile in families():
-        alone = [point for point in profile.points if not point.confirmed]
-        assert ("one" in confirmation(profile).split()[-1:]) == bool(0 < len(alone) < len(profile.points))
+    listed = {name: row for name in REAL for row in rows() if f"| `{name}`" in row}
+    assert listed.keys() == set(REAL)
+    for name, row in listed.items():
+        points = PROFILES[name].points
+        sure = sum(point.confirmed for point in points)
+        if points and sure < len(points):
+            assert (f"{sure} of {len(points)} confirmed" if sure else "from one source") in row
+        else:
+            assert ("confirmed" if points else "by discovery") in row
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_types_of_a_kind_are_those_that_the_agent_binds(kind: Kind) -> None:
+    profile = Profile("some", "Some", ("device",), kind, "its manual", ())
+    bound = [type_.value for type_ in NodeType if why_not(kind, type_) is None]
+    assert types_of(profile) == ("any (meter)" if kind is Kind.METER else ", ".join(bound))
