@@ -192,13 +192,12 @@ class _Line:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        _answer(tuple(self._unanswered))
+        self._answer(tuple(self._unanswered))
         await self.link.close()
 
     def request(self) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unanswered.add(future)
-        future.add_done_callback(self._unanswered.discard)
         self._waiting.append(future)
         self._wanted.set()
         return future
@@ -213,11 +212,17 @@ class _Line:
                 if self._asking:
                     group.create_task(self._answer_later(waiting, list(self._asking)))
                 else:
-                    _answer(waiting)
+                    self._answer(waiting)
 
     async def _answer_later(self, waiting: Iterable[asyncio.Future[None]], walks: Iterable[asyncio.Task[None]]) -> None:
         await asyncio.wait(walks)
-        _answer(waiting)
+        self._answer(waiting)
+
+    def _answer(self, futures: Iterable[asyncio.Future[None]]) -> None:
+        self._unanswered.difference_update(futures)
+        for future in futures:
+            if not future.done():
+                future.set_result(None)
 
     async def _round(self, group: asyncio.TaskGroup) -> None:
         """Ask every device that is well, then those that are due for a probe."""
@@ -227,10 +232,14 @@ class _Line:
         now = self._clock.monotonic()
         due = sorted((device for device in down if device.health.due <= now), key=lambda device: device.health.due)
         order = deque((*well, *due))
-        shortest_s = min((device.patience_s for device in free), default=0.0)
-        while order:
-            walk = self._walk = group.create_task(self._ask_all(order, down, dark=not well))
-            await self._patiently(walk, shortest_s)
+        if len(self.devices) == 1:  # nobody to be held up: spare the task
+            self._walk = cast("asyncio.Task[None]", asyncio.current_task())
+            await self._ask_all(order, down, dark=not well)
+        else:
+            shortest_s = min((device.patience_s for device in free), default=0.0)
+            while order:
+                walk = self._walk = group.create_task(self._ask_all(order, down, dark=not well))
+                await self._patiently(walk, shortest_s)
         self._walk = None
         for device in down:
             self._sink.missed(device, device.health.error or LinkError("not asked"), now)
@@ -325,7 +334,7 @@ class _Line:
         elif health.last_answer is None:
             log.info("device_found", device=device.name, address=device.address, readings=len(scan.readings))
         health.answered(now)
-        partial = "; ".join(sorted(_lacks(device, scan))) or None
+        partial = _lacks(device, scan)
         if partial != health.partial:
             if partial:
                 log.warning("device_partial", device=device.name, reason=partial)
@@ -335,19 +344,13 @@ class _Line:
         self._sink.observe(device, scan)
 
 
-def _answer(futures: Iterable[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
-
-
-def _lacks(device: Device, scan: Scan) -> set[str]:
-    """What a scan should have brought and did not, in words."""
+def _lacks(device: Device, scan: Scan) -> str | None:
+    """What a scan should have brought and did not, in words; None if it brought all."""
     lacks = {str(error) for error in scan.errors}
     for node in device.nodes:
         if all(use_of(node, reading.quantity, reading.node) is None for reading in scan.readings):
             lacks.add(f"the device has nothing that a {node.type} node can use ({node.node_id})")
-    return lacks
+    return "; ".join(sorted(lacks)) if lacks else None
 
 
 async def within(futures: Sequence[asyncio.Future[None]], clock: Clock, seconds: float) -> bool:

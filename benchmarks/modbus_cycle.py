@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from multiprocessing import Queue, get_context
@@ -25,12 +26,12 @@ from benchmarks.daemon_load import Bare
 from benchmarks.modbus_link import VALUES, benchmark_driver
 from benchmarks.modbus_link import Device as Answering
 from drivers.bus import Link, LinkSettings
-from drivers.model import Kind, NodeType, Scan
+from drivers.model import Kind, NodeType, Scan, Table
 
 LINKS, SLOWEST, LATENCY_S = 20, 6, 0.05
 MANY, MANY_LATENCY_S = 200, 0.02
 SILENT = 8
-ROUNDS = 10
+ROUNDS = 20
 _CONTEXT = get_context("spawn")
 
 
@@ -68,58 +69,94 @@ def connection(port: int, devices: int) -> Connection:
     )
 
 
-async def best_round_s(connections: list[Connection], counted: int | None = None) -> float:
-    """Seconds until the first `counted` links have answered, in the best of several rounds."""
+Round = Callable[[], Awaitable[float]]
+
+
+async def polled(connections: list[Connection], stack: AsyncExitStack, counted: int | None = None) -> Round:
+    """Seconds until the first `counted` links have answered; the round ends with the others."""
     poller = Poller(connections, SystemClock(), Nobody())
     polling = asyncio.create_task(poller.run())
-    times = []
-    for _ in range(ROUNDS + 1):
+
+    async def end() -> None:
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+
+    async def round_s() -> float:
         started = time.perf_counter()
         answers = poller.request()
         await asyncio.gather(*answers[:counted])
-        times.append(time.perf_counter() - started)
+        taken = time.perf_counter() - started
         await asyncio.gather(*answers)
-    polling.cancel()
-    await asyncio.gather(polling, return_exceptions=True)
-    return min(times[1:])  # links connect in the first
+        return taken
+
+    stack.push_async_callback(end)
+    await round_s()  # links connect in the first
+    return round_s
 
 
-async def best_bare_s(port: int) -> float:
-    """The same for as many bare clients as there are devices, a read each."""
-    async with AsyncExitStack() as stack:
-        clients = []
-        for _ in range(MANY):
-            transport, client = await asyncio.get_running_loop().create_connection(Bare, "127.0.0.1", port)
-            stack.callback(transport.close)
-            clients.append(client)
-        times = []
-        for _ in range(ROUNDS):
-            started = time.perf_counter()
-            await asyncio.gather(*(client.read(0, 2 * VALUES) for client in clients))
-            times.append(time.perf_counter() - started)
-    return min(times)
+async def bare(port: int, stack: AsyncExitStack) -> Round:
+    """Seconds for a read of as many bare clients as there are devices."""
+    clients = []
+    for _ in range(MANY):
+        transport, client = await asyncio.get_running_loop().create_connection(Bare, "127.0.0.1", port)
+        stack.callback(transport.close)
+        clients.append(client)
+
+    return lambda: timed(*(client.read(0, 2 * VALUES) for client in clients))
+
+
+async def timed(*reads: Awaitable[object]) -> float:
+    """Seconds until all have ended."""
+    started = time.perf_counter()
+    await asyncio.gather(*reads)
+    return time.perf_counter() - started
+
+
+async def read_by_links(port: int, stack: AsyncExitStack) -> Round:
+    """Links alone."""
+    links = [Link(LinkSettings(host="127.0.0.1", port=port)) for _ in range(MANY)]
+    for link in links:
+        stack.push_async_callback(link.close)
+    await timed(*(link.read(1, Table.INPUT, 0, 1) for link in links))
+    return lambda: timed(*(link.read(1, Table.INPUT, 0, 2 * VALUES) for link in links))
+
+
+async def read_by_drivers(devices: list[Device]) -> Round:
+    """Drivers on links, without the poller."""
+    await timed(*(device.driver.poll(device.reader, time.monotonic) for device in devices))
+    return lambda: timed(*(device.driver.poll(device.reader, time.monotonic) for device in devices))
+
+
+async def best_of(*rounds: Round) -> list[float]:
+    """The best of each, taking turns, so that a busy machine disturbs all alike."""
+    times = [[await round_s() for round_s in rounds] for _ in range(ROUNDS)]
+    return [min(each) for each in zip(*times, strict=True)]
 
 
 async def compare(port: int, many_port: int, silent_port: int) -> None:
-    several = await best_round_s([connection(port, 1 + number % SLOWEST) for number in range(LINKS)])
-    print(
-        f"{LINKS} links with up to {SLOWEST} requests of {1e3 * LATENCY_S:.0f} ms: {1e3 * several:.0f} ms,"
-        f" {several / (SLOWEST * LATENCY_S):.2f} x the waiting of the slowest link",
-        flush=True,
-    )
-    bare = await best_bare_s(many_port)
-    many = await best_round_s([connection(many_port, 1) for _ in range(MANY)])
-    print(
-        f"{MANY} devices with {1e3 * MANY_LATENCY_S:.0f} ms: {1e3 * many:.0f} ms,"
-        f" {many / bare:.2f} x the bare client's {1e3 * bare:.0f} ms",
-        flush=True,
-    )
-    well = LINKS - SILENT
-    alone = await best_round_s([connection(port, 1) for _ in range(LINKS)], well)
-    beside = await best_round_s(
-        [connection(port if number < well else silent_port, 1) for number in range(LINKS)], well
-    )
-    print(f"{well} links while {SILENT} more are silent: {beside / alone:.2f} x their round while all are well")
+    async with AsyncExitStack() as stack:
+        several = await polled([connection(port, 1 + number % SLOWEST) for number in range(LINKS)], stack)
+        (taken,) = await best_of(several)
+        print(
+            f"{LINKS} links with up to {SLOWEST} requests of {1e3 * LATENCY_S:.0f} ms: {1e3 * taken:.0f} ms,"
+            f" {taken / (SLOWEST * LATENCY_S):.2f} x the waiting of the slowest link",
+            flush=True,
+        )
+        many = [connection(many_port, 1) for _ in range(MANY)]
+        drivers = await read_by_drivers([device for each in many for device in each.devices])
+        words, readings, rounds, least = await best_of(
+            await read_by_links(many_port, stack), drivers, await polled(many, stack), await bare(many_port, stack)
+        )
+        print(
+            f"{MANY} devices with {1e3 * MANY_LATENCY_S:.0f} ms: the bare client takes {1e3 * least:.0f} ms; links"
+            f" {words / least:.2f} x, with readings {readings / least:.2f} x, with the poller {rounds / least:.2f} x",
+            flush=True,
+        )
+        well = LINKS - SILENT
+        all_well = await polled([connection(port, 1) for _ in range(LINKS)], stack, well)
+        mixed = [connection(port if number < well else silent_port, 1) for number in range(LINKS)]
+        taken, least = await best_of(await polled(mixed, stack, well), all_well)
+        print(f"{well} links while {SILENT} more are silent: {taken / least:.2f} x their round while all are well")
 
 
 def main() -> None:
