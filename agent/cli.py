@@ -141,11 +141,15 @@ def simulate(
     base_port: Annotated[int, typer.Option(help="First port; 0 takes free ones.")] = 15020,
     seed: Annotated[int, typer.Option(help="Weather, loads and battery follow from it.")] = 1,
     speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
+    dump: Annotated[list[Path] | None, typer.Option(help="Serve these dumps instead of a site.")] = None,
 ) -> None:
     """Serves the simulated devices of a site over Modbus TCP and prints the [[device]] tables to paste."""
     from agent import supervise
     from agent.demo import simulate as main
 
+    if dump:
+        cli_devices.serve_dumps(dump, host, base_port)
+        return
     supervise.run(lambda ready: main(host, base_port, seed, speed, ready))
 
 

@@ -210,3 +210,16 @@ def check_online(config: Config, site: Site, as_json: bool) -> None:
         online.show(result)
     if problems := list(online.problems(result)):
         fail("\n".join(problems))
+
+
+def serve_dumps(files: list[Path], host: str, base_port: int) -> None:
+    """Serve dumps as Modbus devices until a signal."""
+    from agent import supervise
+    from agent.dump_serve import serve
+    from drivers.dump import DumpError, load
+
+    try:
+        dumps = [(file.name, load(file)) for file in files]
+    except DumpError as error:
+        fail(str(error))
+    supervise.run(lambda ready: serve(dumps, host, base_port, ready))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from asyncio import to_thread
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from drivers.bus import Link, LinkSettings
 from drivers.dump import load
 from drivers.model import Table
 from drivers.simulator_server import Server
@@ -88,6 +91,22 @@ async def test_a_device_that_does_not_answer_is_one_line() -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert "connection refused" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+async def test_a_dump_is_served_as_a_device(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "agent", "simulate", "--base-port", "0", "--dump", str(dump_file(tmp_path, unit_id=7))),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+    name, place, unit, unit_id = line.split()
+    assert (name, unit, unit_id) == ("dump.json:", "unit", "7")
+    link = Link(LinkSettings(host="127.0.0.1", port=int(place.partition(":")[2]), timeout_s=5))
+    assert list(await link.unit(7).read(Table.INPUT, 52, 2)) == [0x422A, 0]
+    await link.close()
+    process.terminate()
+    assert await asyncio.wait_for(process.wait(), 30) == 0
 
 
 @pytest.mark.parametrize(

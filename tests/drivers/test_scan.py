@@ -152,6 +152,26 @@ async def test_sunspec_devices_say_what_they_are(
     assert (match.driver, match.kind, set(match.nodes), match.device) == (driver, kind, nodes, "Simulated x")
 
 
+async def test_a_sunspec_family_with_wishes_of_its_own_comes_first(tmp_path: Path) -> None:
+    text = 'manufacturer = "{}"\nmodels = ["x"]\nkind = "hybrid"\nsource = "this test"\ndriver = "{}"\n'
+    families = {
+        "theirs": ("Simulated", "sunspec"),
+        "others": ("Acme", "sunspec"),
+        "meter": ("Simulated", "sunspec-meter"),
+    }
+    profiles = []
+    for name, family in families.items():
+        (tmp_path / f"{name}.toml").write_text(text.format(*family))
+        profiles.append(load(tmp_path / f"{name}.toml"))
+    server = Server([sunspec_unit("x", lambda: [inverter_model(1000, 5, 230)])], "127.0.0.1")
+    await server.start()
+    (place,) = await scan(replace(QUICK, ports=(server.port,), units=(1,)), LOCAL, *profiles)
+    await server.stop()
+    identity = place.units[0].identity
+    assert identity is not None
+    assert [match.driver for match in identity.matches] == ["theirs", "sunspec"]
+
+
 async def test_a_sunspec_device_that_answers_as_two_units_is_one() -> None:
     models = [inverter_model(1000, 5, 230)]
     server = Server([sunspec_unit("same", lambda: models, unit) for unit in (1, 126)], "127.0.0.1")
