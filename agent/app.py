@@ -186,7 +186,7 @@ class App:
     # poll.Sink
     def observe(self, device: Device, scan: Scan) -> None:
         self.recorder.observe(device, scan)
-        self._totals.observe(device.nodes, scan, self._clock.time())
+        self._totals.observe(device.nodes, scan, None if self.sender.waits_for_clock else self._clock.time())
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self.recorder.missed(device, error, at)
