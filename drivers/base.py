@@ -138,6 +138,10 @@ def driver_of(profile: Profile, options: ReadOptions) -> Driver:
 
     if profile.driver is not None:
         return _python_driver(profile.driver)(profile.options(options), profile.link)
+    if profile.directed:
+        from drivers.directed import Directed
+
+        return Directed(profile, options)
     return Registers(profile, options)
 
 

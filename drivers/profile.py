@@ -11,6 +11,7 @@
   assumed: 0xFFFF is 65535 until a profile says otherwise.
 - `min` and `max` are physical, in the unit of the quantity: a value outside is invalid.
 - `[channels]` is for devices with several like outputs: the points are those of the first, `NAME:3` is the third.
+- `directed` is for powers that are magnitudes with a bit beside them that says which way (`drivers.directed`).
 - `driver` names a Python driver that finds the points itself; the profile then says what the family wants of its link.
 - The default of `[defaults]` loses to the site's configuration; its `word_order` also to that of a single point.
 """
@@ -113,6 +114,8 @@ class Profile:
     driver: str | None = None
     """The Python driver that reads the device, for a profile that only says what its family wants of the link."""
     channels: Channels | None = None
+    directed: bool = False
+    """Powers are magnitudes, and the `on` of their node says that they are negative (`drivers.directed`)."""
 
     @property
     def nodes(self) -> frozenset[NodeType]:
@@ -182,6 +185,7 @@ def _profile(table: TomlTable, name: str) -> Profile:
         identify=None if identify is None else _identify(TomlTable(identify, f"{table.where}: [identify]"), order),
         driver=driver,
         channels=_channels(table, points),
+        directed=_directed(table, points),
     )
     defaults.done()
     table.done()
@@ -240,6 +244,14 @@ def _point(table: TomlTable, kind: Kind, order: WordOrder) -> Point:
     table.done()
     _within(table, address, point.encoding)
     return point
+
+
+def _directed(table: TomlTable, points: Sequence[Point]) -> bool:
+    directed: bool = table.take("directed", bool, False)
+    nodes = {point.node for point in points if point.quantity is Quantity.ON}
+    if directed and not any(point.node in nodes for point in points if point.quantity is Quantity.ACTIVE_POWER):
+        raise table.wrong("directed", "needs active_power and on of the same node", directed)
+    return directed
 
 
 def _channels(table: TomlTable, points: Sequence[Point]) -> Channels | None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from agent.node import why_not
-from drivers.base import Catalogue, ReadOptions
+from drivers.base import Catalogue, ReadOptions, driver_of
 from drivers.bus import Link
 from drivers.bus_settings import LinkSettings
 from drivers.errors import ProfileError
-from drivers.model import Kind, Nature, NodeType, Quality, Quantity, Table, Unit, Value
+from drivers.model import Kind, Nature, NodeType, Quality, Quantity, Scan, Table, Unit, Value
 from drivers.plan import MAX_REGISTERS
 from drivers.profile import BUILT_IN, Point, Profile, load
 from drivers.registers import Registers
@@ -168,6 +168,14 @@ def shown(quantity: Quantity) -> Value:
     return TODAY_WH if quantity.nature is Nature.DAILY else SHOWN[quantity]
 
 
+def all_shown(profile: Profile) -> dict[Key, Value]:
+    """What a device of the family shows while everything flows in the positive direction."""
+    values = {key: shown(key[1]) for key in groups(profile)}
+    if profile.directed:
+        values |= {key: False for key in values if key[1] is Quantity.ON}
+    return values
+
+
 def groups(profile: Profile) -> Mapping[Key, list[Point]]:
     found: dict[Key, list[Point]] = defaultdict(list)
     for point in profile.points:
@@ -194,7 +202,7 @@ async def read_back(profile: Profile, values: Mapping[Key, Value], unit_id: int 
     await server.start()
     link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
     try:
-        driver = Registers(profile, ReadOptions())
+        driver = driver_of(profile, ReadOptions())
         scan = await driver.poll(link.unit(unit_id), time.monotonic)
     finally:
         await link.close()
@@ -207,9 +215,12 @@ async def read_back(profile: Profile, values: Mapping[Key, Value], unit_id: int 
 @pytest.mark.parametrize("name", BY_REGISTERS)
 async def test_what_a_device_shows_is_read_back(name: str) -> None:
     profile = PROFILES[name]
-    values = {key: shown(key[1]) for key in groups(profile)}
+    values = all_shown(profile)
     found = await read_back(profile, values, unit_id=profile.link.unit_id or 1)
     for key, points in groups(profile).items():
+        if profile.directed and key[1] is Quantity.ON:
+            assert key not in found
+            continue
         expected = values[key]
         if isinstance(expected, float):
             assert found[key] == pytest.approx(expected, rel=1e-6, abs=resolution(points)), key
@@ -227,7 +238,9 @@ async def test_both_directions_are_read_back(name: str) -> None:
         if key[1] is Quantity.ACTIVE_POWER
         and (key[0] in (NodeType.GRID, NodeType.STORAGE) or profile.kind in (Kind.METER, Kind.BATTERY))
     ]
-    values = {key: shown(key[1]) for key in groups(profile)} | dict.fromkeys(directed, -3500.0)
+    values = all_shown(profile) | dict.fromkeys(directed, -3500.0)
+    if profile.directed:
+        values |= {key: True for key in values if key[1] is Quantity.ON}
     found = await read_back(profile, values)
     for key in directed:
         assert found[key] == pytest.approx(-3500.0, abs=10), key
@@ -396,6 +409,10 @@ ON_COIL = 'point = [{ quantity = "on", table = "coil", address = 65_530 }]\n'
         ),
         (HEAD, "point: is missing"),
         (
+            HEAD.replace("hybrid", "relay") + "directed = true\n" + ON_COIL,
+            "directed: needs active_power and on of the same node (found True)",
+        ),
+        (
             HEAD.replace("hybrid", "relay") + ON_COIL + "[channels]\ncount = 8\n",
             "[channels]: count: must leave each point inside its register and below 65536 (found 8)",
         ),
@@ -407,6 +424,57 @@ def test_mistakes_in_a_profile_are_named(tmp_path: Path, text: str, why: str) ->
     path.write_text(text)
     with pytest.raises(ProfileError, match=re.escape(why)):
         load(path)
+
+
+# Powers that are magnitudes.
+
+BATTERY = (
+    HEAD
+    + """directed = true
+point = [
+    { node = "storage", quantity = "on", table = "input", address = 0, type = "uint16", bit = 2 },
+    { node = "storage", quantity = "active_power", table = "input", address = 1, type = "int16", invalid = [0x8000] },
+    { node = "grid", quantity = "active_power", table = "input", address = 2, type = "int16" },
+]
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "storage_W"),
+    [
+        ([0b011, 700], 700.0),
+        ([0b100, 700], -700.0),
+        ([0b100, 0x10000 - 700], -700.0),
+        ([0b000, 0x10000 - 700], 700.0),
+        ([0b100, 0], 0.0),
+        ([0b100, 0x8000], None),
+    ],
+)
+async def test_the_bit_says_which_way_a_power_flows(tmp_path: Path, words: list[int], storage_W: float | None) -> None:
+    scan = await poll_battery(tmp_path, {0: words[0], 1: words[1], 2: 0x10000 - 40})
+    assert [(reading.node, reading.value) for reading in scan.readings] == [("storage", storage_W), ("grid", -40.0)]
+
+
+async def test_a_power_without_its_direction_is_missing(tmp_path: Path) -> None:
+    scan = await poll_battery(tmp_path, {1: 700, 2: 40})
+    assert [(reading.value, reading.quality) for reading in scan.readings] == [
+        (None, Quality.MISSING),
+        (40.0, Quality.GOOD),
+    ]
+
+
+async def poll_battery(folder: Path, words: dict[int, int]) -> Scan:
+    path = folder / "battery.toml"
+    path.write_text(BATTERY)
+    server = Server([SimulatedUnit(1, lambda: {Table.INPUT: words})], "127.0.0.1")
+    await server.start()
+    link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
+    try:
+        return await driver_of(load(path), ReadOptions()).poll(link.unit(1), time.monotonic)
+    finally:
+        await link.close()
+        await server.stop()
 
 
 # The README.
