@@ -72,7 +72,7 @@ class Outbox:
         self._last_seq = 0
         self._live_from = 0
         self._in_memory_since: float | None = None
-        self._reserve_given = False
+        self._reserved = False
         self.drops: Counter[str] = Counter()
 
     @classmethod
@@ -88,7 +88,7 @@ class Outbox:
         """Open or begin the queue at `path`. Never refuses to start."""
         outbox = cls(path, max_age_s, max_size_mb, now, monotonic)
         outbox._attach()
-        outbox._reserve.keep()
+        outbox._reserved = outbox._reserve.keep()
         outbox._live_from = outbox._last_seq + 1
         return outbox
 
@@ -233,7 +233,7 @@ class Outbox:
                     break
             else:
                 self._unsaved.clear()
-                self._recovered()
+                self._recovered(self._store)
                 return
         self._count(self._unsaved.shed(MEMORY_BYTES), "memory")
 
@@ -241,8 +241,11 @@ class Outbox:
         """Whether old records could be dropped, so that writing may be tried again."""
         if code(error) != sqlite3.SQLITE_FULL:
             return False
-        self._reserve_given |= self._reserve.give()
         try:
+            if not store.at_bound():
+                self._reserve.give()
+                self._reserved = False
+                store.tighten()
             return self._drop_oldest(store)
         except (sqlite3.Error, OSError):
             return False
@@ -304,7 +307,7 @@ class Outbox:
         except (sqlite3.Error, OSError):
             if not self._reserve.give():
                 raise
-            self._reserve_given = True
+            self._reserved = False
             return open_or_begin(self._path, self._max_size_mb, damage)
 
     def _mended(self, error: Exception) -> bool:
@@ -326,9 +329,11 @@ class Outbox:
             "outbox_in_memory", path=str(self._path), reason=str(error), at_risk="what is measured until it can write"
         )
 
-    def _recovered(self) -> None:
-        if self._reserve_given:
-            self._reserve_given = not self._reserve.keep()
+    def _recovered(self, store: Store) -> None:
+        if not self._reserved:
+            self._reserved = self._reserve.keep()
+            if self._reserved:
+                store.relax()
         if self._in_memory_since is not None:
             log.info("outbox_recovered", after_s=round(time.monotonic() - self._in_memory_since, 1))
             self._in_memory_since = None

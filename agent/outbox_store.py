@@ -41,6 +41,8 @@ _UPDATE = (
 RESERVE_BYTES = 512 * 1024
 _BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 512
+_WAL_PAGES = 64
+_WAL_PAGES_WHEN_TIGHT = 8
 
 
 class UnusableFileError(sqlite3.DatabaseError):
@@ -71,13 +73,12 @@ class Store:
     @classmethod
     def open(cls, path: Path, max_size_mb: int) -> Store:
         """Open, check, migrate or begin the file at `path`. A file that was closed well is not read as a whole."""
-        wal = path.with_name(path.name + "-wal")
-        closed_well = not (wal.exists() and wal.stat().st_size)
+        closed_well = not _has_log(path)
         db = _connect(str(path))
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA wal_autocheckpoint = 64")
+            db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             db.execute(f"PRAGMA journal_size_limit = {RESERVE_BYTES}")
             db.execute("BEGIN IMMEDIATE")  # shows whether the disk takes writes
             db.execute("ROLLBACK")
@@ -96,9 +97,10 @@ class Store:
     @classmethod
     def open_read_only(cls, path: Path) -> Store:
         """What can still be read of a file on a disk that takes no writes."""
-        db = _connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+        # SQLite wants a file beside the log and a lock for writing, neither of which can be had.
+        how = "vfs=unix-none" if _has_log(path) else "immutable=1"
+        db = _connect(f"file:{quote(str(path))}?mode=ro&{how}", uri=True, exclusive=True)
         try:
-            db.execute("PRAGMA locking_mode = EXCLUSIVE")  # the WAL's index in memory, for want of a file
             return cls(db, 0)
         except BaseException:
             db.close()
@@ -192,6 +194,21 @@ class Store:
         """The configured size was made smaller than what the file holds."""
         return _pragma(self._db, "page_count") - _pragma(self._db, "freelist_count") > self._max_pages
 
+    def at_bound(self) -> bool:
+        """The file may not grow any more, whatever the disk has room for."""
+        return _pragma(self._db, "page_count") >= _pragma(self._db, "max_page_count")
+
+    def tighten(self) -> None:
+        """For a full disk: write the log back into the file, and let neither grow any more."""
+        self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        self._db.execute(f"PRAGMA max_page_count = {_pragma(self._db, 'page_count')}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES_WHEN_TIGHT}")
+
+    def relax(self) -> None:
+        """There is room again."""
+        self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
@@ -211,7 +228,11 @@ class Store:
 
 
 class Reserve:
-    """Room on the disk that is given back when the disk is full, so that deleting can be written down."""
+    """Room on the disk that is given back when the disk is full.
+
+    The log can then be written back into the file, which grows by what is new in the log; from then on both have the
+    pages that they need.
+    """
 
     def __init__(self, outbox: Path) -> None:
         self._path = outbox.with_name(outbox.name + ".reserve")
@@ -221,7 +242,7 @@ class Reserve:
         try:
             if self._path.exists() and self._path.stat().st_size >= RESERVE_BYTES:
                 return True
-            if shutil.disk_usage(self._path.parent).free < 4 * RESERVE_BYTES:
+            if shutil.disk_usage(self._path.parent).free < 2 * RESERVE_BYTES:
                 return False
             with self._path.open("ab") as file:
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
@@ -270,10 +291,18 @@ def salvage(path: Path) -> Iterator[Record]:
                         yield record_from(row)
 
 
-def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
+def _connect(name: str, *, uri: bool = False, exclusive: bool = False) -> sqlite3.Connection:
     db = sqlite3.connect(name, uri=uri, check_same_thread=False, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    if exclusive:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return db
+
+
+def _has_log(path: Path) -> bool:
+    """Whether the file was not closed well, so that the newest part of it stands in the log."""
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def _checksum(identity: object, body: bytes) -> int:
