@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -32,7 +33,7 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     structlog.configure(
         processors=[*shared, *_renderers(format, out)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Lossy(out))),
         cache_logger_on_first_use=False,
     )
     handler = _Forward()
@@ -50,6 +51,21 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
         structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24),
     ]
+
+
+class _Lossy:
+    """A stream that may be on a full disk, or gone: what it does not take is lost, and nobody stumbles over it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _Prioritise:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
+from agent import log
 from agent.outbox import MEMORY_BYTES, Outbox, Record
 from agent.outbox_store import RESERVE_BYTES
 
@@ -205,3 +207,15 @@ def test_a_message_costs_little_of_the_disk(tmp_path: Path) -> None:
         outbox.ack(outbox.live()[0])
     assert (written() - before) / 200 <= 16 * 1024
     outbox.close()
+
+
+def test_a_log_on_a_full_disk_ends_nothing() -> None:
+    before = structlog.get_config()
+    full = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115 - closing it fails
+    try:
+        log.configure("info", "json", full)
+        structlog.get_logger().error("outbox_in_memory", reason="disk full")
+    finally:
+        structlog.configure(**before)
+        with contextlib.suppress(OSError):
+            full.close()
