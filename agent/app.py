@@ -14,10 +14,12 @@ from agent.aggregate import Summary
 from agent.clock import Clock, sleep_unless
 from agent.clock_sync import ClockTrust, kernel_synchronised
 from agent.config import Config, ConfigError
+from agent.device import Device
 from agent.energy_store import EnergyStore
+from agent.line import STUCK_S
 from agent.outbox import Outbox
 from agent.payload import PayloadOptions, bodies
-from agent.poll import STUCK_S, Device, Poller, within
+from agent.poll import Poller, within
 from agent.pulse import Pulse
 from agent.push import Sender
 from agent.site import Site

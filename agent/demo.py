@@ -21,7 +21,7 @@ from agent.receiver import Desk, Verdict, serving
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from agent.poll import Device
+    from agent.device import Device
     from drivers.simulator import SimulatedDevice
 
 SITE_ID = "DEMO_site_0"

@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 from agent.app import payload_options, totals_settings
 from agent.clock import Clock, SystemClock
 from agent.config import Config
+from agent.device import Device
 from agent.energy_store import EnergyStore
 from agent.payload import bodies
-from agent.poll import Device, Poller
+from agent.poll import Poller
 from agent.site import Site
 from agent.totals import Totals
 from drivers.model import Scan

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from agent.config import Config
+from agent.device import Connection, Device
 from agent.node import Node, use_of
 from agent.plausible import hints, name_of, possible, swapped
-from agent.poll import Connection, Device
 from agent.push_probe import Reached, probe
 from agent.show import number, table
 from agent.site import Site

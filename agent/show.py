@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.config import Config
+    from agent.device import Device
     from agent.once import SiteReading
-    from agent.poll import Device
     from agent.receiver import Verdict
     from agent.site import Site
     from drivers.model import Reading

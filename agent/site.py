@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
+from agent.device import Connection, Device
 from agent.limits import QUANTITIES
 from agent.node import Node, nesting_mistakes, why_not
-from agent.poll import Connection, Device
 from drivers.base import Catalogue, Driver, ReadOptions, closest
 from drivers.bus import Link, LinkSettings
 from drivers.errors import ProfileError

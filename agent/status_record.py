@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from agent.aggregate import Summary
 from agent.clock import Clock
+from agent.device import Device
 from agent.outbox import Record
-from agent.poll import Device
 from agent.push_outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
 from drivers.errors import DriverError
 from drivers.model import Scan

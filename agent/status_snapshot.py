@@ -15,8 +15,8 @@ from agent import __version__
 from agent.aggregate import Fields, NodeSummary, Summary, Window, fields_of, total
 from agent.clock import Clock
 from agent.config import Config
+from agent.device import Device
 from agent.outbox import Outbox
-from agent.poll import Device
 from agent.status_record import Attempt, Polls, Recorder
 from drivers.model import NodeType
 

@@ -20,8 +20,9 @@ from multiprocessing import Queue, get_context
 import structlog
 
 from agent.clock import SystemClock
+from agent.device import Connection, Device
 from agent.node import Node
-from agent.poll import Connection, Device, Poller
+from agent.poll import Poller
 from benchmarks.daemon_load import Bare
 from benchmarks.modbus_link import VALUES, benchmark_driver
 from benchmarks.modbus_link import Device as Answering

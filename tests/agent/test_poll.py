@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import structlog
 
+from agent.device import BACKOFF_FIRST_S, BACKOFF_MAX_S, Connection, Device, Health
+from agent.line import STUCK_S
 from agent.node import Node
-from agent.poll import BACKOFF_FIRST_S, BACKOFF_MAX_S, STUCK_S, Connection, Device, Health, Poller, within
+from agent.poll import Poller, within
 from agent.pulse import Pulse
 from drivers.base import Catalogue, ReadOptions
 from drivers.bus import Link
@@ -252,7 +254,7 @@ async def test_a_slow_device_does_not_hold_up_its_neighbours(tmp_path: Path) -> 
 
 
 async def test_a_poll_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.poll.LIMIT_S", 0.25)
+    monkeypatch.setattr("agent.line.LIMIT_S", 0.25)
     (tmp_path / "ten.toml").write_text(TEN_REQUESTS)
     notes = Notes()
     async with FaultServer({(2, Table.INPUT): registers_from(0, [0] * 1000)}) as server:
