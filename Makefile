@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench schema lock clean
+.PHONY: demo test test-system lint bench schema lock clean
 
 demo: $(STAMP)  ## a simulated site, a receiver and the agent between them, live on the terminal
 	@$(BIN)/telemetry-agent demo
 
 test: $(STAMP)  ## the whole suite
 	$(BIN)/python -m pytest
+
+test-system: $(STAMP)  ## the service on a clean Debian that it boots; needs root and Debian's mirror, says so without
+	$(BIN)/python -m pytest -m system -rs --durations=5 tests/system
 
 lint: $(STAMP)  ## ruff and mypy strict
 	$(BIN)/ruff check .

@@ -113,7 +113,7 @@ def machine(directory: Path) -> Machine:
     packages = wheels(clean)
     copy = directory / "root"
     call("cp", "--archive", "--reflink=auto", clean, copy)
-    booted = Machine(copy, {REPO: "/src", packages: "/wheels", directory: "/stage"})
+    booted = Machine(copy, {REPO: "/src", packages: "/wheels"})
     try:
         booted.boot()
     except (OSError, TimeoutError, subprocess.SubprocessError) as error:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 BOOT_S = 60.0
+RESTART_ME = 133
 NSPAWN = (
     *("systemd-nspawn", "--quiet", "--boot", "--settings=no"),
     *("--register=no", "--keep-unit", "--console=pipe"),  # works where the host itself has no systemd
@@ -31,7 +32,10 @@ class Machine:
     def __init__(self, root: Path, shared: Mapping[Path, str]) -> None:
         """`shared` directories of the host are seen read-only under the given paths."""
         self.root = root
-        self._shared = shared
+        self.stage = root.with_name("stage")
+        """Seen as /stage."""
+        self.stage.mkdir()
+        self._shared = {**shared, self.stage: "/stage"}
         self._log = root.with_name("console.log")
         self._nspawn: subprocess.Popen[bytes] | None = None
 
@@ -49,10 +53,12 @@ class Machine:
         self._wait_until_running()
 
     def reboot(self) -> None:
-        before = self._first_process()
+        """As `systemctl reboot` does it."""
+        assert self._nspawn is not None
         self.run("systemctl", "reboot", check=False)
-        eventually(lambda: self._first_process() not in (None, before), "reboot", BOOT_S)
-        self._wait_until_running()
+        # With --keep-unit nspawn leaves the second half to whoever started it.
+        assert self._nspawn.wait(BOOT_S) == RESTART_ME, self.console()
+        self.boot()
 
     def stop(self) -> None:
         if self._nspawn is None:
