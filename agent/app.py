@@ -16,11 +16,10 @@ from agent.clock_sync import ClockTrust, kernel_synchronised
 from agent.config import Config, ConfigError
 from agent.device import Device
 from agent.energy_store import EnergyStore
-from agent.line import STUCK_S
 from agent.outbox import Outbox
 from agent.payload import PayloadOptions, bodies
 from agent.poll import Poller, within
-from agent.pulse import Pulse
+from agent.pulse import STUCK_S, Pulse
 from agent.push import Sender
 from agent.site import Site
 from agent.status_record import Recorder
@@ -161,6 +160,7 @@ class App:
             user_agent=USER_AGENT,
             on_outcome=self.recorder.outcome,
             trust=self._trust,
+            pulse=self.pulse,
         )
 
     def _start_sender(self) -> None:

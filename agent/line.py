@@ -22,7 +22,7 @@ import structlog
 from agent.clock import Clock
 from agent.device import Connection, Device, Sink
 from agent.node import use_of
-from agent.pulse import Pulse
+from agent.pulse import STUCK_S, Pulse
 from drivers.errors import ConnectError, DriverError, LinkError, SilentError
 from drivers.model import Scan
 
@@ -30,8 +30,6 @@ log = structlog.get_logger(__name__)
 
 LIMIT_S = 60.0
 FLAP_S = 300.0
-# `LIMIT_S` ends every poll; one that goes on hangs in something that cannot be cancelled.
-STUCK_S = 2 * LIMIT_S
 
 
 class Line:

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 
 from agent.clock import Clock
 
+# Longer than anything that ends by a time-out of its own.
+STUCK_S = 120.0
+
 
 class Pulse:
     """The work in hand, each with its latest end; for one event loop."""
@@ -28,6 +31,14 @@ class Pulse:
             yield
         finally:
             del self._due[key]
+
+    def expect(self, what: str, within_s: float) -> None:
+        """Somebody else will say `met`, within `within_s` seconds from the first time that this was said."""
+        self._due.setdefault(what, (what, self._clock.monotonic() + within_s))
+
+    def met(self, what: str) -> None:
+        """What was expected, if it was, is there."""
+        self._due.pop(what, None)
 
     def stuck(self) -> list[str]:
         """What should have ended by now."""

@@ -24,6 +24,7 @@ from agent.config import PushConfig
 from agent.dating import Now, dated
 from agent.outbox import Outbox, Record
 from agent.payload import with_time
+from agent.pulse import STUCK_S, Pulse
 from agent.push_health import Backoff, Health, State
 from agent.push_http import Endpoint, encoded
 from agent.push_outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
@@ -42,6 +43,8 @@ _ASLEEP_S = 30.0
 _CLOCK_S = 1.0
 # How often the token is looked at while the endpoint takes none.
 _TOKEN_S = 5.0
+# What a new message waits for: whatever the live worker does, it looks up for it.
+_LIVE = "live push"
 
 
 @dataclass(slots=True)
@@ -74,8 +77,10 @@ class Sender:
         user_agent: str,
         trust: ClockTrust | None = None,
         on_outcome: Callable[[Record, Outcome], None] | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         self.stats = Stats()
+        self._pulse = pulse or Pulse(clock)
         self.health = Health(Backoff(config.retry.initial_s, config.retry.max_s))
         self._config = config
         self._outbox = outbox
@@ -114,6 +119,7 @@ class Sender:
         await self._disk(self._put, bodies, self._clock.monotonic() if at is None else at)
         self._tick += 1
         self._per_tick = len(bodies)
+        self._pulse.expect(_LIVE, self._config.timeout_s + STUCK_S)
         self._fresh.set()
         self._backlog_changed.set()
 
@@ -127,6 +133,7 @@ class Sender:
     async def stop(self, grace_s: float) -> None:
         """Let the attempt in flight end, `grace_s` at most; start no other. What is not delivered stays queued."""
         self._stopping = True
+        self._pulse.met(_LIVE)
         self._stop.set()
         self._fresh.set()
         self._backlog_changed.set()
@@ -178,6 +185,7 @@ class Sender:
         while not self._stopping:
             await self._fresh.wait()
             self._fresh.clear()
+            self._pulse.met(_LIVE)
             records = await self._disk(self._outbox.live)
             await self._deliver_tick(self._tick, dict.fromkeys(records, 0.0))
 
@@ -242,7 +250,8 @@ class Sender:
         self._idle.clear()
         try:
             counts = await self._disk(self._outbox.counts)
-            outcome = await self._endpoint.post(record, max(0, counts.waiting - 1))
+            with self._pulse.busy("push", self._config.timeout_s + STUCK_S):
+                outcome = await self._endpoint.post(record, max(0, counts.waiting - 1))
             again_s = await self._settle(record, outcome)
         finally:
             self._in_flight.discard(record.seq)
@@ -341,7 +350,8 @@ class Sender:
     async def _disk(self, call: Callable[..., T], *arguments: Any) -> T:
         """The outbox may wait for the disk, the event loop may not. What was begun is finished, cancelled or not."""
         work = asyncio.get_running_loop().run_in_executor(self._disk_thread, call, *arguments)
-        return await asyncio.shield(work)
+        with self._pulse.busy("disk", STUCK_S):
+            return await asyncio.shield(work)
 
 
 def _iso(at: float) -> str:

@@ -13,10 +13,9 @@ import pytest
 import structlog
 
 from agent.device import BACKOFF_FIRST_S, BACKOFF_MAX_S, Connection, Device, Health
-from agent.line import STUCK_S
 from agent.node import Node
 from agent.poll import Poller, within
-from agent.pulse import Pulse
+from agent.pulse import STUCK_S, Pulse
 from drivers.base import Catalogue, ReadOptions
 from drivers.bus import Link
 from drivers.errors import SilentError
