@@ -21,7 +21,9 @@ from agent.receiver import Desk, Verdict, serving
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from agent.aggregate import Summary
     from agent.device import Device
+    from drivers.physics import Site as PhysicalSite
     from drivers.simulator import SimulatedDevice
 
 SITE_ID = "DEMO_site_0"
@@ -80,10 +82,12 @@ class Demo:
     speed: float
     pushes: int = 0
     desk: Desk = field(default_factory=lambda: Desk(secrets.token_urlsafe(16), SITE_ID))
-    arrivals: deque[Verdict] = field(default_factory=lambda: deque(maxlen=8))
+    arrivals: deque[Verdict] = field(default_factory=lambda: deque(maxlen=6))
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None
     _devices: tuple[Device, ...] = ()
+    _site: PhysicalSite | None = None
+    _summary: Summary | None = None
 
     def run(self) -> int:
         """Until Ctrl-C, or until `pushes` messages arrived; 1 when one of them was refused."""
@@ -106,7 +110,7 @@ class Demo:
             config = parse(table, {}, "demo")
             site = build(config, "demo")
             self._devices = site.devices
-            app = App(config, site, SystemClock(), {})
+            app = App(config, site, SystemClock(), {}, self._closed)
             running = asyncio.create_task(app.run(ready))
             showing = asyncio.create_task(self._show(scratch))
             try:
@@ -123,7 +127,7 @@ class Demo:
     async def _surroundings(self) -> AsyncIterator[tuple[dict[str, Any], Path]]:
         from drivers.simulator import SimulatedSite, Site
 
-        site = Site(seed=self.seed, speed=self.speed, start_s=9 * 3600.0)
+        site = self._site = Site(seed=self.seed, speed=self.speed, start_s=9 * 3600.0)
         with TemporaryDirectory(prefix="telemetry-demo-") as scratch:
             async with SimulatedSite(site, "127.0.0.1", 0) as running:
                 with serving(self.desk, "127.0.0.1", 0, self._arrived) as server:
@@ -166,6 +170,11 @@ class Demo:
                 live.update(self._picture())
 
     def _picture(self) -> RenderableType:
-        from agent.show import arrivals_table, demo_table
+        from agent.demo_picture import picture
 
-        return demo_table(self._devices, arrivals_table(self.arrivals, self.desk.counts), self.speed)
+        minutes = int(self._site.time_of_day_s // 60) if self._site is not None else 0
+        clock = f"it is {minutes // 60:02}:{minutes % 60:02} at the simulated site, {self.speed:g} x real time"
+        return picture(self._devices, self._summary, tuple(self.arrivals), self.desk.counts, clock)
+
+    def _closed(self, summary: Summary) -> None:
+        self._summary = summary

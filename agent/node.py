@@ -126,6 +126,12 @@ def _listed(types: frozenset[NodeType]) -> str:
     return ", ".join(type_ for type_ in NodeType if type_ in types)
 
 
+def direction(type_: NodeType, power_W: float) -> str:
+    """Which way a power goes, in a word; none for 0."""
+    positive, negative = _DIRECTIONS[type_]
+    return positive if power_W > 0 else negative if power_W < 0 else ""
+
+
 def sign_in_words(node: Node, push_sign: int = 1) -> str:
     """The sign that the node's power is sent with, for people; `push_sign` is that of its group in [push.sign]."""
     positive, negative = _DIRECTIONS[node.type][::push_sign]

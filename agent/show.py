@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from agent.node import doubts, sign_in_words
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.table import Table
 
     from agent.config import Config
     from agent.device import Device
     from agent.once import SiteReading
-    from agent.receiver import Verdict
     from agent.site import Site
     from drivers.model import Reading
 
@@ -80,44 +77,3 @@ def number(value: float | bool | str) -> str:
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     return str(value)
-
-
-def demo_table(devices: Iterable[Device], arrivals: RenderableType, speed: float) -> RenderableType:
-    """The live picture of the demo: what is polled above, what arrives below."""
-    from rich.console import Group
-
-    grid = _grid(
-        f"Polled over Modbus TCP (simulated site, {speed:g} x real time)", ("device", "driver", "address", "state")
-    )
-    for device in devices:
-        health = device.health
-        state = f"lost: {health.error}" if health.failures else f"{health.polls} polls" if health.polls else "waiting"
-        grid.add_row(device.name, device.driver_name, device.address, state)
-    return Group(grid, arrivals, "Ctrl-C ends the demo.")
-
-
-def arrivals_table(arrivals: Iterable[Verdict], counts: Mapping[str, int]) -> RenderableType:
-    """The last messages, with their groups in short, and the newest whole."""
-    from rich.console import Group
-
-    rows = list(arrivals)
-    grid = _grid(f"Arrived by HTTP: {counts['accepted']} valid, {counts['refused']} refused", ("time", *_SHORT))
-    for verdict in rows:
-        grid.add_row(*_short(verdict))
-    newest = rows[-1].message if rows else None
-    return Group(grid, json.dumps(newest) if newest else "waiting for the first push")
-
-
-_SHORT = ("grid", "solar", "storage", "heat_pump", "switched_load", "variable_power_load")
-
-
-def _short(verdict: Verdict) -> tuple[str, ...]:
-    if verdict.problems or verdict.message is None:
-        return (f"refused: {'; '.join(verdict.problems)}",)
-    message = verdict.message
-    return str(message.get("time")), *(_watts(message.get(group, {})) for group in _SHORT)
-
-
-def _watts(group: Any) -> str:
-    power = group.get("active_power_W") if isinstance(group, dict) else None
-    return "" if power is None else f"{power:.0f} W"

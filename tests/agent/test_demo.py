@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from agent.config import parse
+from agent.demo import device_tables
+from agent.demo_picture import picture
+from agent.energy_store import EnergyStore
+from agent.receiver import Verdict
+from agent.site import Site, build
+from agent.totals import Totals, TotalsSettings
+from drivers.model import NodeType, Quality, Quantity, Reading, Scan
+from drivers.physics import Site as PhysicalSite
+from drivers.simulator_site import demo_devices
+
+
+@pytest.fixture
+def site() -> Site:
+    devices = demo_devices(PhysicalSite())
+    for number, device in enumerate(devices):
+        device.port = 5000 + number
+    table = {"site": {"node_id": "S"}, "push": {"url": "http://127.0.0.1/", "token": "t"}}
+    return build(parse(table | tomllib.loads(device_tables(devices, "127.0.0.1")), {}, "demo"), "demo")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EnergyStore]:
+    opened = EnergyStore.open(tmp_path / "energy.sqlite3")
+    yield opened
+    opened.close()
+
+
+def test_the_picture_shows_each_node_each_total_and_what_arrived(site: Site, store: EnergyStore) -> None:
+    totals = Totals(site.nodes, TotalsSettings(), store)
+    for number, device in enumerate(site.devices):
+        marked = NodeType.SOLAR if device.driver.nodes else None
+        for at, counter in ((999.0, 0.0), (1000.0, 500.0)):
+            power = Reading(Quantity.ACTIVE_POWER, None, 1000.0 + number, Quality.GOOD, at, marked)
+            energy = Reading(Quantity.PRODUCED_ENERGY, None, counter, Quality.GOOD, at, marked)
+            totals.observe(device.nodes, Scan((power, energy), at, at), 1e9 + at)
+    site.devices[0].health.failed(OSError("unplugged"), 1000.0)
+    arrivals = [
+        Verdict(200, message={"time": 1, "grid": {"active_power_W": -42.0}, "solar": {}}),
+        Verdict(401, ("wrong or missing bearer token",)),
+    ]
+    shown = picture(
+        site.devices, totals.close(1000.0, 1_000_001_000), arrivals, {"accepted": 1, "refused": 1}, "it is late"
+    )
+    console = Console(width=130, file=StringIO(), record=True)
+    console.print(shown)
+    rows = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert "grid meter-1 1,000 W import eastron-sdm630 lost: unplugged" in rows
+    assert "solar 2 nodes 2,003 W production 1.00" in rows
+    assert "pv-west 1,002 W production 0.50 simulated-inverter 0" in rows
+    assert "1 -42 W" in rows
+    assert any(row.startswith("refused: wrong") for row in rows)
+    assert '{"time": 1, "grid": {"active_power_W": -42.0}, "solar": {}}' in rows
