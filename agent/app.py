@@ -16,6 +16,7 @@ from agent.clock_sync import ClockTrust, kernel_synchronised
 from agent.config import Config, ConfigError
 from agent.device import Device
 from agent.energy_store import EnergyStore
+from agent.log_report import Report
 from agent.outbox import Outbox
 from agent.payload import PayloadOptions, bodies
 from agent.poll import Poller, within
@@ -55,6 +56,7 @@ class App:
         self._environ = environ
         self._on_summary = on_summary
         self.recorder = Recorder(clock)
+        self._report = Report(clock.monotonic())
         self.status: StatusListener | None = None
         self._trust = trust
         self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
@@ -254,8 +256,14 @@ class App:
                 log.exception("interval_not_stored", tick=tick.time)
             if self._totals.save_due(now := self._clock.monotonic()):
                 await asyncio.to_thread(self._totals.save, now)
+        await self._report_hourly()
         if self._on_summary is not None:
             self._on_summary(summary)
+
+    async def _report_hourly(self) -> None:
+        now = self._clock.monotonic()
+        if self._report.due(now):
+            self._report.write(await self.snapshot(), now)
 
 
 _GRACE_S = 3.0

@@ -11,6 +11,8 @@ from typing import Any, Literal, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from agent.log_repeats import Repeats
+
 Format = Literal["auto", "console", "json"]
 
 # <priority> as journald reads it from standard error (sd-daemon(3)).
@@ -26,6 +28,7 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
     shared: list[Processor] = [
+        Repeats(),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,

@@ -22,7 +22,7 @@ from agent.status_snapshot import DeviceStatus, Snapshot
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _PREFIX = "telemetry_agent_"
-STATES = ("waiting", "ok", "partial", "lost")
+STATES = ("waiting", "ok", "partial", "asleep", "lost")
 CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
 
 

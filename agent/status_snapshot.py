@@ -41,7 +41,7 @@ class DeviceStatus:
     driver: str
     address: str
     state: str
-    """`waiting` (not polled yet), `ok`, `partial` (answers in part) or `lost`."""
+    """`waiting` (not polled yet), `ok`, `partial` (answers in part), `asleep` (silent as it may be) or `lost`."""
     reason: str | None
     lost_s: float | None
     age_s: float | None
@@ -206,12 +206,11 @@ def _flow(nodes: list[tuple[NodeSummary, Fields]]) -> dict[str, Fields]:
 
 def _device(device: Device, polls: Polls, nodes: list[tuple[NodeSummary, Fields]], now: float) -> DeviceStatus:
     health = device.health
-    state = "lost" if health.failures else "waiting" if not health.polls else "partial" if health.partial else "ok"
     return DeviceStatus(
         name=device.name,
         driver=device.driver_name,
         address=device.address,
-        state=state,
+        state=_state(device),
         reason=str(health.error) if health.error is not None else health.partial,
         lost_s=None if health.since is None else now - health.since,
         age_s=None if health.last_answer is None else now - health.last_answer,
@@ -223,6 +222,13 @@ def _device(device: Device, polls: Polls, nodes: list[tuple[NodeSummary, Fields]
         answered_s=polls.seconds,
         nodes=tuple(NodeStatus(summary.node.node_id, summary.node.type.value, fields) for summary, fields in nodes),
     )
+
+
+def _state(device: Device) -> str:
+    health = device.health
+    if health.failures:
+        return "asleep" if all(node.when_offline == "zero" for node in device.nodes) else "lost"
+    return "waiting" if not health.polls else "partial" if health.partial else "ok"
 
 
 def _push(config: Config, recorder: Recorder, now: float) -> PushStatus:

@@ -77,11 +77,11 @@ def test_imports(path: Path) -> None:
 
 
 def test_the_daemon_does_not_load_the_tools() -> None:
-    # rich is not among them: structlog imports it wherever it is installed.
     code = (
-        "import sys, agent.app, agent.site, agent.supervise, agent.log;"
+        "import sys, agent.__main__; agent.__main__._import_structlog_without_rich();"
+        "import agent.app, agent.site, agent.supervise, agent.daemon, agent.log;"
         "print([m for m in ('prometheus_client', 'agent.status', 'drivers.simulator', 'agent.schema', 'agent.receiver',"
-        " 'pymodbus.server', 'typer', 'drivers.sunspec', 'pytest') if m in sys.modules])"
+        " 'pymodbus.server', 'typer', 'rich', 'drivers.sunspec', 'pytest') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert found.strip() == "[]"
