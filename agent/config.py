@@ -189,6 +189,12 @@ class PushConfig(Section):
         return self
 
     @property
+    def shown_url(self) -> str:
+        """The URL for logs: its query may be a secret."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+    @property
     def effective_deadline_s(self) -> float:
         """A push leaves at most this long after its tick: never more than half of the interval."""
         return min(self.deadline_s, self.interval_s / 2)

@@ -165,6 +165,15 @@ async def test_which_device_failed_and_which_message_was_refused(tmp_path: Path)
     assert refusals[0]["log_level"] in ("warning", "error")
 
 
+async def test_the_query_of_the_url_is_not_logged(tmp_path: Path) -> None:
+    with capture_logs() as events:
+        config = configuration(tmp_path, "http://127.0.0.1:1/v1?code=a-secret", [("m", "grid", 1)])
+        async with running(config) as app:
+            await until(app, lambda each: each["push"]["failing_s"] is not None)
+    assert told(events, "push_failed")[0]["url"] == "http://127.0.0.1:1/v1"
+    assert "a-secret" not in str(events)
+
+
 async def test_the_report_is_written_by_the_running_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.log_report.EVERY_S", 0.5)
     with Endpoint() as endpoint, capture_logs() as events:
