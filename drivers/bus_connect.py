@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 
 from drivers.bus_channel import Channel
 from drivers.bus_frames import Ascii, Framing, Mbap, Rtu
+from drivers.bus_names import addresses
 from drivers.bus_reasons import in_words
 from drivers.bus_settings import LinkSettings
 from drivers.errors import ConnectError
@@ -34,20 +36,30 @@ async def connect(settings: LinkSettings) -> Channel:
 
 
 async def _open(settings: LinkSettings) -> Channel:
-    datagrams = settings.transport == "udp"
-    channel = Channel(_FRAMINGS[settings.transport](), settings.address, datagrams=datagrams)
+    channel = Channel(_FRAMINGS[settings.transport](), settings.address, datagrams=settings.transport == "udp")
     if settings.serial:
         from drivers.bus_serial import open_serial
 
         await open_serial(channel, settings)
         return channel
-    loop = asyncio.get_running_loop()
-    if datagrams:
-        await loop.create_datagram_endpoint(lambda: channel, remote_addr=(str(settings.host), settings.port))
-    else:
-        context = _tls_context(settings) if settings.transport == "tls" else None
-        await loop.create_connection(lambda: channel, str(settings.host), settings.port, ssl=context)
+    found = await addresses(str(settings.host))
+    context = _tls_context(settings) if settings.transport == "tls" else None
+    for address in found[:-1]:
+        with suppress(OSError):  # TimeoutError is one
+            async with asyncio.timeout(settings.timeout_s / len(found)):
+                await _open_at(address, settings, channel, context)
+                return channel
+    await _open_at(found[-1], settings, channel, context)
     return channel
+
+
+async def _open_at(address: str, settings: LinkSettings, channel: Channel, context: ssl.SSLContext | None) -> None:
+    loop = asyncio.get_running_loop()
+    if settings.transport == "udp":
+        await loop.create_datagram_endpoint(lambda: channel, remote_addr=(address, settings.port))
+        return
+    name = settings.host if context else None
+    await loop.create_connection(lambda: channel, address, settings.port, ssl=context, server_hostname=name)
 
 
 def _tls_context(settings: LinkSettings) -> ssl.SSLContext:

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import logging
 import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,39 @@ async def test_a_name_that_does_not_exist() -> None:
 
 async def test_a_name_that_cannot_exist() -> None:
     assert await why(LinkSettings(host="meter..local")) == "meter..local:502: not a valid host name"
+
+
+@pytest.fixture
+def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """A resolver that does not come back; gives what it was asked."""
+    asked: list[object] = []
+    back = threading.Event()
+
+    def hang(host: object, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        back.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    yield asked
+    back.set()
+
+
+async def test_a_resolver_that_hangs_holds_up_nothing_else(hanging_resolver: list[object]) -> None:
+    reasons = await asyncio.gather(*(why(LinkSettings(host=f"m{n}.local", timeout_s=0.1)) for n in range(40)))
+    assert reasons == [f"m{n}.local:502: no connection within 0.1 s" for n in range(40)]
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 5) == "free"
+    await why(LinkSettings(host="m0.local", timeout_s=0.1))
+    assert len(hanging_resolver) == 40  # one thread a name, however often it is asked for
+
+
+async def test_the_second_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FaultServer(REGISTERS) as server:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        link = Link(server.link(host="meter.local"))
+        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
+        await link.close()
 
 
 async def test_no_answer_to_a_connect() -> None:
