@@ -21,8 +21,9 @@ from drivers.errors import ProfileError
 from drivers.model import NodeType
 
 # A hole costs less than another request while it is smaller than what framing and turnaround cost, in registers.
-_MAX_GAP_SERIAL = 7
 _MAX_GAP_NETWORK = 31
+_MAX_GAP_LINE = 7
+_LINES = frozenset({"rtu", "ascii", "rtu_over_tcp", "ascii_over_tcp"})
 
 Number = TypeVar("Number", int, float)
 
@@ -158,12 +159,12 @@ class _Builder:
                 self._mistake(index, "within", rule)
 
     def _options(self, device: DeviceConfig) -> ReadOptions:
-        serial = device.connection is not None and self._config.connection[device.connection].serial
+        transport = "tcp" if device.connection is None else self._config.connection[device.connection].transport
         return ReadOptions(
             max_registers=device.max_registers,
             max_gap=device.max_gap,
             word_order=device.word_order,
-            default_max_gap=_MAX_GAP_SERIAL if serial else _MAX_GAP_NETWORK,
+            default_max_gap=_MAX_GAP_LINE if transport in _LINES else _MAX_GAP_NETWORK,
         )
 
     def _driver(self, index: int, device: DeviceConfig) -> Driver | None:

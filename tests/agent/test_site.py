@@ -203,3 +203,22 @@ def test_channels_of_one_board_are_devices_on_one_link(tmp_path: Path) -> None:
 def test_a_channel_that_is_not_there_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"device\[0\]\.driver: kmtronic-relay: the channel must be 1\.\.8"):
         site(tmp_path, [load("boiler", type="switched_load", driver="kmtronic-relay:9", nominal_power_W=1000)])
+
+
+@pytest.mark.parametrize(
+    ("transport", "requests"), [("tcp", 1), ("udp", 1), ("rtu_over_tcp", 2), ("ascii_over_tcp", 2)]
+)
+async def test_a_hole_is_read_through_where_that_is_cheaper(tmp_path: Path, transport: str, requests: int) -> None:
+    """Twenty registers cost less than a request on a network, and more on the serial line behind a converter."""
+    second = (
+        PROFILE.format(defaults="").partition("[defaults]")[2].replace("= 0", "= 21").replace("active_power", "voltage")
+    )
+    (tmp_path / "acme.toml").write_text(PROFILE.format(defaults="") + second)
+    async with FaultServer({(1, Table.HOLDING): dict.fromkeys(range(30), 1)}, transport=transport) as server:
+        found = config(
+            tmp_path,
+            [{**load("a"), "host": None, "connection": "c"}],
+            connection={"c": {"transport": transport, "host": "127.0.0.1", "port": server.port}},
+        )
+        await read_site(found, build(found, "config.toml"))
+    assert len(server.requests) == requests
