@@ -20,7 +20,7 @@ from struct import unpack
 from drivers.base import Reader
 from drivers.bus_channel import Channel, DroppedError
 from drivers.bus_connect import connect
-from drivers.bus_frames import Request
+from drivers.bus_frames import Identification, Question, Request, texts
 from drivers.bus_settings import LinkSettings
 from drivers.errors import ExceptionReply, LinkError
 from drivers.model import Table
@@ -73,6 +73,12 @@ class Link:
         bits = int.from_bytes(data, "little")
         return tuple(bits >> position & 1 for position in range(count))
 
+    async def identification(self, unit_id: int, timeout_s: float) -> tuple[str, ...]:
+        """What a device calls itself: vendor, product, revision. Raises a DriverError; most devices have none."""
+        async with self._lock:
+            self._transaction = self._transaction % 0xFFFF + 1
+            return texts(await self._ask(Identification(unit_id, self._transaction), timeout_s, self._gap_s))
+
     async def close(self) -> None:
         """Close for good: a read that is waiting fails at once, later ones fail too."""
         self._closed = True
@@ -81,7 +87,7 @@ class Link:
         async with self._lock:
             await self._disconnect()
 
-    async def _ask(self, request: Request, timeout_s: float, gap_s: float) -> bytes:
+    async def _ask(self, request: Question, timeout_s: float, gap_s: float) -> bytes:
         if self._channel is not None and self._channel.usable:
             try:
                 return await self._exchange(self._channel, request, timeout_s, gap_s)
@@ -89,7 +95,7 @@ class Link:
                 pass  # closed while idle, as many devices do: worth one fresh connection
         return await self._exchange(await self._connect(), request, timeout_s, gap_s)
 
-    async def _exchange(self, channel: Channel, request: Request, timeout_s: float, gap_s: float) -> bytes:
+    async def _exchange(self, channel: Channel, request: Question, timeout_s: float, gap_s: float) -> bytes:
         await self._pause(request.unit_id, gap_s)
         self._require_open()
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from drivers.bus_frames import Framing, Request
+from drivers.bus_frames import Framing, Question
 from drivers.bus_reasons import in_words
 from drivers.errors import BadReplyError, DriverError, LinkError, SilentError
 
@@ -31,7 +31,7 @@ class Channel(asyncio.Protocol, asyncio.DatagramProtocol):
         self._datagrams = datagrams
         self._transport: Any = None
         self._closed = asyncio.Event()
-        self._request: Request | None = None
+        self._request: Question | None = None
         self._reply: asyncio.Future[bytes | DriverError] | None = None
         self._received = b""
 
@@ -45,7 +45,7 @@ class Channel(asyncio.Protocol, asyncio.DatagramProtocol):
         """False once either side has closed it."""
         return not (self._closed.is_set() or self._transport.is_closing())
 
-    async def exchange(self, request: Request, timeout_s: float) -> bytes:
+    async def exchange(self, request: Question, timeout_s: float) -> bytes:
         """The data of the reply to `request`. Raises a DriverError, `timeout_s` after the call at the latest."""
         if not self.usable:
             raise DroppedError(f"{self._address}: the device closes the connection at once")

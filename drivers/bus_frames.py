@@ -1,6 +1,6 @@
 """Modbus frames: a read request to bytes, and what came back to data or an error. Pure.
 
-Only the function codes of reads exist here, so that nothing above can send a write.
+Only the function codes of reads and of device identification exist here, so that nothing above can send a write.
 
 A framing's `accept` sees all bytes received since the request was sent and gives the data of its reply, or None while
 the reply is not complete. It raises an `ExceptionReply` when the device refuses and `BadReplyError` when what came
@@ -21,6 +21,10 @@ _FUNCTIONS = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4
 _MAX_BITS = 2000
 _MAX_REGISTERS = 125
 _EXCEPTION = 0x80
+_EXCEPTION_LENGTH = 2
+_READ_IDENTIFICATION, _BASIC = 14, 1
+_OBJECTS = 7
+"""Where the objects of an identification begin, behind their count."""
 
 _REQUEST = Struct(">BHH")  # function code, address, count
 _MBAP = Struct(">HHHB")  # transaction, protocol (always 0), bytes that follow, unit id
@@ -56,6 +60,14 @@ class Request:
         """The protocol data unit, without any framing."""
         return _REQUEST.pack(self.function, self.address, self.count)
 
+    def fits(self, length: int) -> bool:
+        """Whether a reply's protocol data unit can have `length` bytes."""
+        return length == self.size + 2 or length == _EXCEPTION_LENGTH
+
+    def length(self, pdu: bytes) -> int:
+        """How long the reply's protocol data unit that begins with `pdu` is, as far as it shows."""
+        return 2 + (pdu[1] if pdu[0] == self.function and len(pdu) > 1 else 0)
+
     def data(self, pdu: bytes) -> bytes:
         """The data of a reply's protocol data unit that is known to be complete and from this unit."""
         if pdu[0] == self.function | _EXCEPTION and len(pdu) == 2:
@@ -67,6 +79,55 @@ class Request:
         return pdu[2:]
 
 
+class Identification:
+    """Asks a device what it calls itself: function 43, MEI type 14, the basic objects."""
+
+    function = 43
+
+    def __init__(self, unit_id: int, transaction: int = 0) -> None:
+        self.unit_id = unit_id
+        self.transaction = transaction
+
+    def __str__(self) -> str:
+        return f"unit {self.unit_id}, identification"
+
+    def encode(self) -> bytes:
+        return bytes((self.function, _READ_IDENTIFICATION, _BASIC, 0))
+
+    def fits(self, length: int) -> bool:
+        return length == _EXCEPTION_LENGTH or length >= _OBJECTS
+
+    def length(self, pdu: bytes) -> int:
+        """See `Request.length`: a count of objects, each with its id, its length and its text."""
+        if pdu[0] != self.function or len(pdu) < _OBJECTS:
+            return _OBJECTS if pdu[0] == self.function else _EXCEPTION_LENGTH
+        end = _OBJECTS
+        for _ in range(pdu[_OBJECTS - 1]):
+            end += 2 + (pdu[end + 1] if end + 1 < len(pdu) else 0)
+        return end
+
+    def data(self, pdu: bytes) -> bytes:
+        """The objects. Raises ExceptionReply where the device has no identification."""
+        if pdu[0] == self.function | _EXCEPTION and len(pdu) == _EXCEPTION_LENGTH:
+            raise exception_reply(pdu[1], str(self))
+        if pdu[:2] != bytes((self.function, _READ_IDENTIFICATION)) or len(pdu) != self.length(pdu):
+            raise BadReplyError(f"{self}: the reply is no identification")
+        return pdu[_OBJECTS:]
+
+
+def texts(objects: bytes) -> tuple[str, ...]:
+    """The texts of `Identification.data`: vendor, product, revision."""
+    found = []
+    while len(objects) >= 2:
+        end = 2 + objects[1]
+        found.append(objects[2:end].decode("utf-8", "replace").strip("\0 "))
+        objects = objects[end:]
+    return tuple(found)
+
+
+Question = Request | Identification
+
+
 class Framing(Protocol):
     """How a request and its reply travel."""
 
@@ -75,9 +136,9 @@ class Framing(Protocol):
         """Replies carry the transaction of their request."""
         ...
 
-    def encode(self, request: Request) -> bytes: ...
+    def encode(self, request: Question) -> bytes: ...
 
-    def accept(self, request: Request, received: bytes) -> bytes | None: ...
+    def accept(self, request: Question, received: bytes) -> bytes | None: ...
 
 
 class Mbap:
@@ -85,10 +146,11 @@ class Mbap:
 
     numbered = True
 
-    def encode(self, request: Request) -> bytes:
-        return _MBAP.pack(request.transaction, 0, 6, request.unit_id) + request.encode()
+    def encode(self, request: Question) -> bytes:
+        pdu = request.encode()
+        return _MBAP.pack(request.transaction, 0, len(pdu) + 1, request.unit_id) + pdu
 
-    def accept(self, request: Request, received: bytes) -> bytes | None:
+    def accept(self, request: Question, received: bytes) -> bytes | None:
         while len(received) >= _MBAP.size:
             transaction, protocol, length, unit_id = _MBAP.unpack_from(received)
             end = 6 + length
@@ -97,7 +159,7 @@ class Mbap:
             if transaction == request.transaction:
                 if unit_id != request.unit_id:
                     raise BadReplyError(f"{request}: the reply is from unit {unit_id}")
-                if len(received) > end or length not in (3, request.size + 3):
+                if len(received) > end or not request.fits(length - 1):
                     raise BadReplyError(f"{request}: the reply has another length than asked for")
                 return request.data(received[_MBAP.size :]) if len(received) == end else None
             if len(received) < end:
@@ -112,17 +174,16 @@ class Rtu:
 
     numbered = False
 
-    def encode(self, request: Request) -> bytes:
+    def encode(self, request: Question) -> bytes:
         frame = bytes((request.unit_id,)) + request.encode()
         return frame + crc16(frame)
 
-    def accept(self, request: Request, received: bytes) -> bytes | None:
+    def accept(self, request: Question, received: bytes) -> bytes | None:
         # The line may carry noise, an echo of the request or another unit's late reply before ours.
         for function in (request.function, request.function | _EXCEPTION):
             start = received.find(head := bytes((request.unit_id, function)))
             while start >= 0:
-                size = received[start + 2] if function == request.function and start + 2 < len(received) else 0
-                end = start + 5 + size
+                end = start + 3 + request.length(received[start + 1 :])
                 if end <= len(received) and crc16(received[start : end - 2]) == received[end - 2 : end]:
                     return request.data(received[start + 1 : end - 2])
                 start = received.find(head, start + 1)
@@ -134,11 +195,11 @@ class Ascii:
 
     numbered = False
 
-    def encode(self, request: Request) -> bytes:
+    def encode(self, request: Question) -> bytes:
         frame = bytes((request.unit_id,)) + request.encode()
         return b":" + (frame + lrc(frame)).hex().upper().encode() + b"\r\n"
 
-    def accept(self, request: Request, received: bytes) -> bytes | None:
+    def accept(self, request: Question, received: bytes) -> bytes | None:
         for line in received.split(b"\r\n")[:-1]:
             _, colon, digits = line.rpartition(b":")
             frame = _unhex(digits) if colon else b""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from drivers.bus import Link, LinkSettings
-from drivers.errors import LinkError
+from drivers.errors import DriverError, LinkError
 from drivers.identify import Identifier
 from drivers.scan_targets import Targets
 from drivers.scan_units import NETWORK_PROBES, SERIAL_PROBES, Place, Search
@@ -155,10 +155,21 @@ class Scanner:
         for unit in place.units:
             try:
                 unit.identity = await self._identifier.identify(link.unit(unit.unit_id, timeout_s=timeout_s))
+                if not unit.identity.matches:
+                    unit.identity.labels = await _labels(link, unit.unit_id, timeout_s)
             except LinkError as error:
                 place.note = str(error)
                 return
         _without_doubles(place)
+
+
+async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]:
+    try:
+        return tuple(filter(None, await link.identification(unit_id, timeout_s)))
+    except LinkError:
+        raise
+    except DriverError:
+        return ()  # as most devices
 
 
 def _without_doubles(place: Place) -> None:

@@ -182,6 +182,20 @@ async def test_a_sunspec_device_that_answers_as_two_units_is_one() -> None:
     assert place.note == "unit 126 is the same device as unit 1"
 
 
+@pytest.mark.parametrize("transport", ["tcp", "rtu"])
+async def test_an_unknown_device_is_asked_what_it_calls_itself(transport: str) -> None:
+    async with FaultServer(gateway({1: 7}), transport=transport) as server:
+        server.faults.labels = (b"Acme", b"X1", b"V2.0")
+        link = server.link()
+        targets = LOCAL if link.serial_port is None else Targets(serial_ports=(link.serial_port,))
+        (place,) = await scan(replace(QUICK, ports=(server.port or 502,), units=(1,)), targets)
+    identity = place.units[0].identity
+    assert identity is not None
+    assert identity.labels == ("Acme", "X1", "V2.0")
+    assert [seen.function for seen in server.requests].count(43) == 1
+    assert server.functions <= {3, 4, 43}
+
+
 async def test_serial_lines_are_tried_until_one_answers(tmp_path: Path) -> None:
     async with FaultServer(gateway({4: 7}), transport="rtu") as server:
         port = server.link().serial_port

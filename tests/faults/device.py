@@ -48,6 +48,8 @@ class Faults:
     exception: int | None = None
     max_registers: int | None = None
     """Exception 3 for more than these."""
+    labels: tuple[bytes, ...] = ()
+    """What it calls itself when it is asked by function 43; exception 1 without any."""
     slow_after_connect_s: float = 0.0
     """Swallows what comes so soon after a connect."""
 
@@ -65,6 +67,9 @@ def answer(query: Query, registers: Registers, faults: Faults) -> bytes | None:
         return bytes((function | 0x80, faults.exception))
     if not any(unit_id == query.unit_id for unit_id, _ in registers):
         return None
+    if query.pdu[:3] == b"\x2b\x0e\x01" and faults.labels:
+        objects = b"".join(bytes((number, len(text))) + text for number, text in enumerate(faults.labels))
+        return b"\x2b\x0e\x01\x01\x00\x00" + bytes((len(faults.labels),)) + objects
     table = registers.get((query.unit_id, TABLES[function])) if function in TABLES else None
     if table is None:
         return bytes((function | 0x80, 1))

@@ -36,12 +36,12 @@ class Mbap:
 
 
 class Rtu:
-    """Every read request is eight bytes long."""
+    """Every read request is eight bytes long, one for an identification seven."""
 
     def split(self, received: bytes) -> tuple[list[Query], bytes]:
         queries = []
-        while len(received) >= 8:
-            frame, received = received[:8], received[8:]
+        while len(received) >= (size := 7 if received[1:2] == b"\x2b" else 8):
+            frame, received = received[:size], received[size:]
             if crc(frame[:-2]) == frame[-2:]:
                 queries.append(Query(frame[0], frame[1:-2]))
         return queries, received
