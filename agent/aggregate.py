@@ -68,11 +68,18 @@ class NodeSummary(NamedTuple):
     """Polls in the interval."""
     got: int
     """Polls that brought a usable value."""
+    powerless: float = -inf
+    """When it last answered in full, but had no power to tell."""
 
     @property
     def offline(self) -> bool:
         """No fresh value at all."""
         return self.newest < self.oldest
+
+    @property
+    def sleeps(self) -> bool:
+        """It is silent, or says that it has no power now, as is right for it at night (`when_offline = "zero"`)."""
+        return self.node.when_offline == "zero" and (self.offline or self.powerless >= self.oldest)
 
     @property
     def oldest_s(self) -> float | None:
@@ -141,6 +148,7 @@ class Window:
     interval: int = 0
     expected: int = 0
     got: int = 0
+    _powerless: float = -inf
     _places: dict[Key, int] = field(default_factory=dict)
     _totals: dict[Quantity, int] = field(default_factory=dict)
     _handed_over: bool = False
@@ -165,6 +173,10 @@ class Window:
             if source is not None:
                 usable |= self._take(reading, source, taken)
         self.got += usable
+        power = self._totals.get(Quantity.ACTIVE_POWER)
+        # In a scan with holes, power may be what is missing.
+        if power is not None and self._cells[power + _AT] == -inf and scan.complete:
+            self._powerless = scan.finished
         return taken
 
     def missed(self) -> None:
@@ -185,6 +197,7 @@ class Window:
             self.newest,
             self.expected,
             self.got,
+            self._powerless,
         )
         self._handed_over = True
         self.interval += 1
@@ -291,7 +304,7 @@ def _power(summary: NodeSummary) -> float | None:
     power = summary.chosen(Quantity.ACTIVE_POWER)
     if power is not None:
         return power
-    if summary.offline and node.when_offline == "zero":
+    if summary.sleeps:
         return 0.0
     state = _state(summary) if node.nominal_power_W is not None else None
     share = summary.chosen(state) if state is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -122,7 +123,8 @@ class App:
             waits = self.sender.waits_for_clock
             backlog = await asyncio.to_thread(queued, self._outbox, self._clock.time())
         state = "waiting" if waits else "synchronised" if kernel_synchronised() else "unsynchronised"
-        return snapshot(self.config, self.recorder, self.site.devices, backlog, self._clock, state)
+        found = snapshot(self.config, self.recorder, self.site.devices, backlog, self._clock, state)
+        return replace(found, implausible=dict(self._totals.dropped))
 
     def _start_status(self) -> None:
         """The status listener, where one is configured; it and its metrics cost memory only then."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agent.node import doubts, sign_in_words
+from drivers.model import Kind
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,8 +32,20 @@ def describe(config: Config, site: Site) -> Iterator[str]:
             yield f"{node.node_id}: {node.type} by {device.driver_name} at {device.address}; {sign}{counted}{unsent}"
     for name, path in site.replaced:
         yield f"notice: {path} is used instead of the built-in profile {name}"
-    for doubt in doubts(site.nodes):
+    for doubt in (*doubts(site.nodes), *_read_twice(site.devices)):
         yield f"warning: {doubt}"
+
+
+def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
+    """Nodes of one type behind one address; the contacts of a relay board are meant so."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for device in devices:
+        for node in device.nodes:
+            if node.counted and node.kind is not Kind.RELAY:
+                found.setdefault((device.address, node.type.value), []).append(node.node_id)
+    for (address, type_), names in found.items():
+        if len(names) > 1:
+            yield f"{' and '.join(names)} both read {address}; the same {type_} would be summed twice"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

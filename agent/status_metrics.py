@@ -97,6 +97,7 @@ def _site(snapshot: Snapshot) -> Iterator[Metric]:
         if isinstance(value, float | int):
             power.add_metric([group], value)
     yield power
+    yield _counters("implausible_readings", "Readings outside the range of a device.", "node", snapshot.implausible)
     charge = snapshot.flow.get("storage", {}).get("mean_soc_perc")
     if isinstance(charge, float | int):
         yield _gauge("storage_charge_ratio", "Mean state of charge, 0..1.", charge / 100)

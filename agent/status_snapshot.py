@@ -7,7 +7,7 @@ contract's signs ([push.sign] turns only what is sent); energies of the day are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from urllib.parse import urlsplit
 
@@ -101,6 +101,8 @@ class Snapshot:
     devices: tuple[DeviceStatus, ...]
     push: PushStatus
     backlog: Backlog
+    implausible: Mapping[str, int] = field(default_factory=dict)
+    """Readings outside the range of their device, by node."""
 
 
 def snapshot(

@@ -189,12 +189,9 @@ class Totals:
 
     def _today(self, summary: NodeSummary, fields: Fields) -> Basis | None:
         """Adds the energies of the day to `fields`; how well the worst of them is known."""
-        node = summary.node
-        oldest = summary.at - self._settings.stale_after_s
-        if node.when_offline == "zero" and summary.offline:
-            oldest = -inf  # counters hold
+        oldest = -inf if summary.sleeps else summary.oldest  # the counters of a sleeper hold
         worst: Basis | None = None
-        for name, accounts in self._sources[node.node_id]:
+        for name, accounts in self._sources[summary.node.node_id]:
             best: DayEnergy | None = None
             for account in accounts:
                 energy = account.of_day(self._date) if account.seen >= oldest else None

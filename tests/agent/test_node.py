@@ -98,6 +98,18 @@ def test_check_says_the_sign_of_each_node_and_what_is_doubtful() -> None:
     ]
 
 
+def test_check_warns_of_one_device_that_is_two_nodes_of_a_type() -> None:
+    config, built = site(
+        meter("a", "solar", unit_id=7),
+        meter("b", "solar", unit_id=7),
+        {"node_id": "r1", "type": "switched_load", "driver": "relay", "unit_id": 8, "nominal_power_W": 1.0},
+        {"node_id": "r2", "type": "switched_load", "driver": "relay:2", "unit_id": 8, "nominal_power_W": 1.0},
+    )
+    assert [line for line in describe(config, built) if "warning" in line] == [
+        "warning: a and b both read 192.0.2.1:502 unit 7; the same solar would be summed twice"
+    ]
+
+
 def test_words_and_numbers_agree() -> None:
     """The direction that a meter's positive power gets, in words and in the sign that is used."""
     for type_, invert in product(NodeType, (False, True)):

@@ -104,6 +104,21 @@ def test_a_sleeping_inverter_counts_zero_and_holds_its_day(store: EnergyStore) -
     assert body(totals)["solar"] == {"active_power_W": 0, "today_energy_Wh": 200}
 
 
+def test_an_inverter_that_answers_at_night_without_power_sleeps_too(store: EnergyStore) -> None:
+    node = Node("pv-1", NodeType.SOLAR, Kind.INVERTER, when_offline="zero")
+    totals = Totals([node], settings(), store)
+    totals.observe([node], scan(900.0, active_power=10.0, produced_energy=1000.0), WALL - 100)
+    totals.observe([node], scan(910.0, active_power=10.0, produced_energy=1200.0), WALL - 90)
+    asleep = scan(1000.0, active_power=None, produced_energy=None, temperature=12.0)
+    totals.observe([node], asleep, WALL)
+    assert body(totals)["solar"] == {"active_power_W": 0, "today_energy_Wh": 200}
+    holes = scan(1100.0, active_power=None, temperature=12.0)
+    totals.observe([node], replace(holes, errors=(OSError("exception 4"),)), WALL + 100)
+    assert body(totals, at=1100.0)["solar"] == {}
+    totals.observe([node], scan(1110.0, active_power=7.0), WALL + 110)
+    assert body(totals, at=1110.0)["solar"] == {"active_power_W": 7}
+
+
 def test_a_meter_on_a_solar_feeder_reports_production(store: EnergyStore) -> None:
     node = Node("pv-1", NodeType.SOLAR, Kind.METER)
     totals = Totals([node], settings(), store)
@@ -141,12 +156,14 @@ def test_state_of_charge_is_weighted_by_capacity(store: EnergyStore) -> None:
 def test_devices_that_report_only_a_state(store: EnergyStore) -> None:
     relay = Node("r", NodeType.SWITCHED_LOAD, Kind.RELAY, nominal_power_W=2000.0)
     pump = Node("h", NodeType.HEAT_PUMP, Kind.HEAT_PUMP, nominal_power_W=1800.0)
-    totals = Totals([relay, pump], settings(), store)
+    sg_ready = Node("sg", NodeType.HEAT_PUMP, Kind.RELAY, nominal_power_W=1500.0)
+    totals = Totals([relay, pump, sg_ready], settings(), store)
     totals.observe([relay], scan(1000.0, on=True), WALL)
     totals.observe([pump], scan(1000.0, operation_mode="off"), WALL)
+    totals.observe([sg_ready], scan(1000.0, on=True), WALL)
     message = body(totals)
     assert message["switched_load"] == {"active_power_W": 2000}
-    assert message["heat_pump"] == {"active_power_W": 0, "operation_modes": ["off"]}
+    assert message["heat_pump"] == {"active_power_W": 1500, "operation_modes": ["off", "on"]}
 
 
 def test_the_mean_is_weighted_by_time_and_intervals_tile_it(store: EnergyStore) -> None:
