@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from drivers.bus import Link, LinkSettings
 from drivers.bus_channel import DroppedError
-from drivers.errors import BadReplyError, ExceptionReply, GatewayError, LinkError, SilentError
+from drivers.errors import BadReplyError, DriverError, ExceptionReply, GatewayError, LinkError, SilentError
 from drivers.identify import Identity
 from drivers.model import Table
+from drivers.scan_patience import Patience
 
 Probe = tuple[Table, int, int]
 
@@ -29,6 +31,7 @@ _LAST_UNIT = 247
 _STRANGE_UNITS = (199, 213, 231)
 _ENOUGH_TO_DOUBT = 4
 
+_GLANCE_S = 0.1
 _MOST_FAILURES = 3
 _AGAIN_AFTER_S = 1.0
 
@@ -64,15 +67,11 @@ class Search:
     def __init__(
         self, place: Place, link: Link, probes: Sequence[Probe], timeout_s: float, first_timeout_s: float = 0.0
     ) -> None:
-        """`first_timeout_s` is for the first unit that is silent: how long a gateway may take to say that it is dead.
-
-        A gateway that is asked again sooner is still busy with the dead unit, and misses the next.
-        """
+        """`first_timeout_s` is for the first silent unit: how long a gateway may take to say that it is dead."""
         self._place = place
         self._link = link
         self._probes = probes
-        self._timeout_s = timeout_s
-        self._patience_s = max(timeout_s, first_timeout_s)
+        self._patience = Patience(timeout_s, first_timeout_s)
         self._gone: set[int] = set()
         """Units that a gateway says do not exist."""
         self._failures = 0
@@ -117,21 +116,19 @@ class Search:
         return all([await self._answers(unit_id, probe) for unit_id in _STRANGE_UNITS])
 
     async def _answers(self, unit_id: int, probe: Probe) -> bool:
-        started = asyncio.get_running_loop().time()
         self._place.asking = unit_id
         try:
-            await self._link.unit(unit_id, timeout_s=self._patience_s).read(*probe)
+            await self._ask(unit_id, probe, self._patience.seconds)
         except GatewayError:
-            took_s = asyncio.get_running_loop().time() - started
-            self._patience_s = max(self._timeout_s, 1.5 * took_s + 0.2)
             self._gone.add(unit_id)
             self._reached()
             return False
         except ExceptionReply:
             pass
         except SilentError:
-            self._patience_s = self._timeout_s
             self._reached()
+            if self._patience.silent() and self._place.units:
+                await self._learn(unit_id, probe)
             return False
         except BadReplyError as error:
             self._failed(f"something answers, but not as Modbus does: {error}")
@@ -147,6 +144,28 @@ class Search:
             return False
         self._reached()
         return True
+
+    async def _ask(self, unit_id: int, probe: Probe, timeout_s: float) -> None:
+        started = asyncio.get_running_loop().time()
+        try:
+            await self._link.unit(unit_id, timeout_s=timeout_s).read(*probe)
+        except ExceptionReply:
+            self._patience.answered(asyncio.get_running_loop().time() - started)
+            raise
+        self._patience.answered(asyncio.get_running_loop().time() - started)
+
+    async def _learn(self, dead: int, probe: Probe) -> None:
+        """How long a gateway is busy with a dead unit shows in the answer of a live one that is asked right behind."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        with suppress(DriverError):
+            await self._link.unit(dead, timeout_s=_GLANCE_S).read(*probe)
+        asked = loop.time()
+        with suppress(DriverError):
+            with suppress(ExceptionReply):
+                await self._link.unit(self._place.units[0].unit_id, timeout_s=self._patience.first_s).read(*probe)
+            if self._patience.held_up(loop.time() - asked):
+                self._patience.answered(loop.time() - started)
 
     def _reached(self) -> None:
         self._place.opened = True

@@ -16,6 +16,7 @@ PURE = (
     "drivers/plan",
     "drivers/model",
     "drivers/redact",
+    "drivers/scan_patience",
     "drivers/scan_targets",
     "agent/paste",
     "agent/plausible",

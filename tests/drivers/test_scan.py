@@ -16,6 +16,7 @@ from drivers.identify import Identifier
 from drivers.model import Kind, NodeType, Table
 from drivers.profile import Profile, load
 from drivers.scan import Scanner, ScanSettings
+from drivers.scan_patience import Patience
 from drivers.scan_targets import TargetError, Targets, parse_numbers, parse_targets
 from drivers.scan_units import Place
 from drivers.simulator_server import Server
@@ -79,6 +80,53 @@ async def test_a_gateway_that_answers_for_dead_units_finds_none_of_them() -> Non
             server.unit_faults[unit_id] = Faults(exception=11 if unit_id % 2 else 10)
         (place,) = await scan(at(server), LOCAL)
     assert [unit.unit_id for unit in place.units] == [3, 12]
+
+
+class BusyGateway(asyncio.Protocol):
+    """Serves one request at a time for all its clients, and is deaf for `busy_s` while it waits for a dead unit."""
+
+    busy_s = 0.3
+    units = frozenset({1, 3, 5, 7})
+
+    def __init__(self) -> None:
+        self.transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        self.free_at = max(getattr(BusyGateway, "free_at", 0.0), loop.time())
+        if data[6] not in self.units:
+            BusyGateway.free_at = self.free_at + self.busy_s
+            return
+        reply = data[:5] + bytes((3, data[6], data[7] | 0x80, 2))
+        loop.call_at(self.free_at, self.transport.write, reply)  # type: ignore[union-attr]
+
+
+async def test_a_gateway_that_is_deaf_while_it_waits_for_a_dead_unit_loses_none() -> None:
+    listener = await asyncio.get_running_loop().create_server(BusyGateway, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    settings = replace(QUICK, ports=(port,), units=tuple(range(1, 8)), gateway_timeout_s=1.0, timeout_s=0.1)
+    (place,) = await scan(settings, LOCAL)
+    listener.close()
+    assert [unit.unit_id for unit in place.units] == [1, 3, 5, 7]
+
+
+def test_patience_follows_the_slowest_answer_and_never_undercuts_it() -> None:
+    patience = Patience(1.0, 4.0)
+    assert patience.seconds == 4
+    patience.answered(0.02)
+    assert patience.seconds == 4, "until it is known how long silence is"
+    assert patience.silent()
+    assert not patience.silent()
+    assert patience.seconds == 0.3
+    patience.answered(0.06)
+    assert patience.seconds == pytest.approx(0.6)
+    patience.answered(0.5)
+    assert patience.seconds == 1
+    patience.answered(2.0)
+    assert patience.seconds == 3
 
 
 async def test_a_device_with_an_exception_for_everything_is_there() -> None:
