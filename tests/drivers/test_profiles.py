@@ -253,9 +253,9 @@ def test_the_sign_is_that_of_the_devices_documents(name: str) -> None:
             assert sorted(scale > 0 for scale in scales) == [False, True]
         elif node is NodeType.STORAGE:
             assert all((scale < 0) == (name in DISCHARGE_IS_POSITIVE) for scale in scales)
-        elif node is NodeType.GRID and not (
-            name.startswith("sungrow-sh") and points[0].phase
-        ):  # its phases count import positive
+        elif name.startswith("sungrow-sh") and node is NodeType.GRID and points[0].phase:
+            assert scales == [1]  # unlike the total, the phases of its meter count import positive
+        elif node is NodeType.GRID:
             assert all((scale < 0) == (name in EXPORT_IS_POSITIVE) for scale in scales)
         elif node is None or node is NodeType.SOLAR:
             assert all(scale > 0 for scale in scales)
