@@ -46,7 +46,9 @@ async def probe(config: PushConfig, now: float) -> Reached:
     except (_ProxyError, LocalError) as error:
         return Reached(False, str(error))
     except OSError as error:
-        return Reached(False, in_words(error, now)[1])
+        kind, reason = in_words(error, now)
+        reason = reason.partition(": ")[2] or reason if kind == "broken" else reason
+        return Reached(False, f"no connection: {reason}" if kind in ("broken", "dns") else reason)
     if tls is None:
         return Reached(True, f"connected{via}, without TLS", took_s)
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now) / 86_400

@@ -144,6 +144,8 @@ def _to_raw(encoding: Encoding, value: Value) -> float:
         return int(bool(value))
     if encoding.is_float:
         return (value - encoding.offset) / encoding.scale
+    if encoding.scale == 1 and encoding.offset == 0 and isinstance(value, int):
+        return value  # all of its 64 bits
     if not isfinite(value):
         raise ValueError(f"{value!r} does not fit {encoding.type}")
     return round((value - encoding.offset) / encoding.scale)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.base import ReadOptions
-from drivers.codec import Encoding
+from drivers.codec import Encoding, encode
 from drivers.errors import exception_reply
 from drivers.model import Nature, NodeType, Quality, Quantity, Table, Unit, Value
 from drivers.profile import Profile, load, profile_files
@@ -334,3 +334,8 @@ async def test_the_driver_reads_a_device_that_is_all_three() -> None:
     assert values[NodeType.STORAGE, Quantity.ACTIVE_POWER] == 1500
     assert values[NodeType.STORAGE, Quantity.SOC] == 62.5
     assert values[NodeType.STORAGE, Quantity.ENERGY_CAPACITY] == 10_000
+
+
+def test_a_64_bit_value_that_is_not_available_has_all_its_bits() -> None:
+    assert encode(Encoding("uint64"), 2**64 - 1) == [0xFFFF] * 4
+    assert encode(Encoding("uint64", word_order="little"), 2**63 + 1) == [1, 0, 0, 0x8000]
