@@ -291,6 +291,7 @@ class ConnectionConfig(Section):
     ca_file: Path | None = None
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
+    server_name: str | None = None
 
     @property
     def serial(self) -> bool:
@@ -308,8 +309,11 @@ class ConnectionConfig(Section):
                 raise ValueError(f"host: transport {self.transport} needs one")
             if self.serial_port:
                 raise ValueError(f"serial_port: transport {self.transport} has none; use host and port")
-        if self.transport != "tls" and (self.ca_file or self.client_cert_file or self.client_key_file):
-            raise ValueError(f"ca_file: certificates need transport tls, not {self.transport}")
+        for key in ("ca_file", "client_cert_file", "client_key_file", "server_name"):
+            if self.transport != "tls" and getattr(self, key) is not None:
+                raise ValueError(f"{key}: needs transport tls, not {self.transport}")
+        if self.client_key_file and not self.client_cert_file:
+            raise ValueError("client_key_file: needs client_cert_file beside it")
         return self
 
 

@@ -226,6 +226,7 @@ class _Builder:
             ca_file=connection.ca_file,
             client_cert_file=connection.client_cert_file,
             client_key_file=connection.client_key_file,
+            server_name=connection.server_name,
         )
 
 

@@ -58,7 +58,7 @@ async def _open_at(address: str, settings: LinkSettings, channel: Channel, conte
     if settings.transport == "udp":
         await loop.create_datagram_endpoint(lambda: channel, remote_addr=(address, settings.port))
         return
-    name = settings.host if context else None
+    name = (settings.server_name or settings.host) if context else None
     await loop.create_connection(lambda: channel, address, settings.port, ssl=context, server_hostname=name)
 
 
@@ -71,7 +71,7 @@ def _tls_context(settings: LinkSettings) -> ssl.SSLContext:
         ) from None
     if settings.client_cert_file is not None:
         try:
-            context.load_cert_chain(settings.client_cert_file, settings.client_key_file)
+            context.load_cert_chain(settings.client_cert_file, settings.client_key_file, lambda: "")  # never a prompt
         except OSError as error:
             raise ConnectError(
                 f"{settings.address}: client_cert_file {settings.client_cert_file} cannot be used ({error.strerror})"

@@ -21,7 +21,8 @@ def in_words(error: Exception) -> str:
     """Why `error` happened, and where it helps what to look at."""
     match error:
         case ssl.SSLCertVerificationError():
-            return f"the device's TLS certificate is not accepted: {error.verify_message}"
+            hint = "; server_name is the name in it" if "mismatch" in error.verify_message else ""
+            return f"the device's TLS certificate is not accepted: {error.verify_message}{hint}"
         case ssl.SSLError():
             return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
         case socket.gaierror():

@@ -31,6 +31,8 @@ class LinkSettings:
     ca_file: Path | None = None
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
+    server_name: str | None = None
+    """The name in the certificate of a TLS device, where that is not the host."""
 
     @property
     def serial(self) -> bool:

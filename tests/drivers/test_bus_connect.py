@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from drivers.bus import Link, LinkSettings
 from drivers.bus_reasons import in_words
@@ -169,6 +170,36 @@ async def test_tls_certificates_that_are_not_accepted(
             await link.read(1, Table.HOLDING, 0, 1)
         await link.close()
     assert not server.requests
+
+
+async def test_a_certificate_may_have_another_name_than_the_host(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server_context(authority.issue("device", hosts=("gateway-7",)))
+    async with FaultServer(REGISTERS, transport="tls", tls=tls) as server:
+        reason = await why(server.link(ca_file=authority.ca_file))
+        assert "mismatch" in reason
+        assert reason.endswith("; server_name is the name in it")
+        link = Link(server.link(ca_file=authority.ca_file, server_name="gateway-7"))
+        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
+        await link.close()
+
+
+async def test_a_key_with_a_passphrase_is_an_error_not_a_question(tmp_path: Path) -> None:
+    certificate = Authority(tmp_path).issue("client")
+    key = serialization.load_pem_private_key(certificate.key_file.read_bytes(), None)
+    secret = serialization.BestAvailableEncryption(b"secret")
+    certificate.key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, secret)
+    )
+    reason = await why(
+        LinkSettings(
+            transport="tls",
+            host="127.0.0.1",
+            client_cert_file=certificate.cert_file,
+            client_key_file=certificate.key_file,
+        )
+    )
+    assert reason.startswith(f"127.0.0.1:502: client_cert_file {certificate.cert_file} cannot be used (")
 
 
 async def test_tls_to_a_device_that_speaks_plain_modbus() -> None:
