@@ -23,6 +23,8 @@ from agent.status_snapshot import DeviceStatus, Snapshot
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _PREFIX = "telemetry_agent_"
 STATES = ("waiting", "ok", "partial", "asleep", "lost")
+# Counters that are there from the start, so that the first drop is an increase.
+DROPS = ("age", "size", "memory", "dead_letters", "damaged")
 CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
 
 
@@ -85,7 +87,8 @@ def _push(snapshot: Snapshot) -> Iterator[Metric]:
     yield _gauge("backlog_oldest_seconds", "Age of the oldest of them; 0 without any.", backlog.oldest_s)
     yield _gauge("dead_letters", "Messages that the endpoint refused, parked.", backlog.parked)
     yield _gauge("backlog_in_memory", "1 while the disk takes no messages.", float(backlog.in_memory))
-    yield _counters("dropped_messages", "Messages given up, by reason.", "reason", backlog.dropped)
+    dropped = {**dict.fromkeys(DROPS, 0), **backlog.dropped}
+    yield _counters("dropped_messages", "Messages given up, by reason.", "reason", dropped)
 
 
 def _site(snapshot: Snapshot) -> Iterator[Metric]:
