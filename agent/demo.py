@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from agent.aggregate import Summary
+    from agent.app import App
     from agent.device import Device
     from drivers.physics import Site as PhysicalSite
     from drivers.simulator import SimulatedDevice
@@ -83,6 +84,7 @@ class Demo:
     pushes: int = 0
     desk: Desk = field(default_factory=lambda: Desk(secrets.token_urlsafe(16), SITE_ID))
     arrivals: deque[Verdict] = field(default_factory=lambda: deque(maxlen=6))
+    _app: App | None = None
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None
     _devices: tuple[Device, ...] = ()
@@ -110,7 +112,7 @@ class Demo:
             config = parse(table, {}, "demo")
             site = build(config, "demo")
             self._devices = site.devices
-            app = App(config, site, SystemClock(), {}, self._closed)
+            app = self._app = App(config, site, SystemClock(), {}, self._closed)
             running = asyncio.create_task(app.run(ready))
             showing = asyncio.create_task(self._show(scratch))
             try:
@@ -146,6 +148,7 @@ class Demo:
                 "wait_for_clock_s": 0.0,
             },
             "poll": {"interval_s": 1.0},
+            "status": {"listen": "127.0.0.1:0"},
             "outbox": {"path": f"{scratch}/outbox.sqlite3"},
         }
 
@@ -174,6 +177,8 @@ class Demo:
 
         minutes = int(self._site.time_of_day_s // 60) if self._site is not None else 0
         clock = f"it is {minutes // 60:02}:{minutes % 60:02} at the simulated site, {self.speed:g} x real time"
+        if self._app is not None and self._app.status is not None and self._app.status.port is not None:
+            clock += f"; its status page: http://127.0.0.1:{self._app.status.port}/"
         return picture(self._devices, self._summary, tuple(self.arrivals), self.desk.counts, clock)
 
     def _closed(self, summary: Summary) -> None:
