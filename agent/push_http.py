@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from traceback import format_tb
 from typing import Any
 
 import httpx
@@ -86,8 +87,8 @@ class Endpoint:
                 await self.close()  # certificates may be renewed on the disk
             return Retry(reason, kind)
         except Exception as error:
-            # Whatever a library comes up with must not end delivery. Its text could quote headers.
-            log.exception("push_error")
+            # Whatever a library comes up with must not end delivery. Its text could quote headers: say only where.
+            log.error("push_error", error=type(error).__name__, where="".join(format_tb(error.__traceback__)))
             return Retry(f"unexpected {type(error).__name__}", "local")
 
     def token_changed(self) -> bool:
@@ -136,8 +137,15 @@ class Endpoint:
         # A date in Retry-After is one of the receiver's clock, and ours may be wrong.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
-        said = f"redirect to {_printable(location.encode())}" if location else _printable(reply)
+        said = f"redirect to {self._quoted(location.encode())}" if location else self._quoted(reply)
         return classify(response.status_code, said, response.headers.get("retry-after"), now)
+
+    def _quoted(self, reply: bytes) -> str:
+        """The beginning of what the receiver says, for logs; it may quote what it was sent."""
+        text = reply.replace(self._used.get_secret_value().encode(), b"[token]")[:_SHOWN_REPLY].decode(
+            "utf-8", "replace"
+        )
+        return "".join(character if character.isprintable() else " " for character in text).strip()
 
     def _headers(self, record: Record, backlog: int) -> Mapping[str, str]:
         token = self._used = self._token.value()
@@ -208,11 +216,6 @@ async def _beginning(response: httpx.Response) -> bytes:
                 if len(reply) >= MAX_REPLY_BYTES:
                     break
     return bytes(reply)
-
-
-def _printable(reply: bytes) -> str:
-    text = reply[:_SHOWN_REPLY].decode("utf-8", "replace")
-    return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 def tls_context(config: PushConfig) -> ssl.SSLContext:
