@@ -55,6 +55,7 @@ def run(
     """The daemon, in the foreground."""
     from agent import log, supervise
     from agent.daemon import Daemon
+    from agent.token import warn_if_open
 
     settings, site = load_site(config)
     if log_format not in ("", "auto", "console", "json"):
@@ -64,6 +65,8 @@ def run(
         log.configure(table.level, log_format or table.format)  # type: ignore[arg-type]  # just checked
 
     set_log(settings.log)
+    if settings.push.token is not None:
+        warn_if_open(config)
     faulthandler.enable()  # the watchdog's SIGABRT says where it hung
     supervise.run(Daemon(config, settings, site, os.environ, set_log).run)
 

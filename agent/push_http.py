@@ -88,7 +88,8 @@ class Endpoint:
             return Retry(reason, kind)
         except Exception as error:
             # Whatever a library comes up with must not end delivery. Its text could quote headers: say only where.
-            log.error("push_error", error=type(error).__name__, where="".join(format_tb(error.__traceback__)))
+            where = "".join(format_tb(error.__traceback__))
+            log.error("push_error", error=type(error).__name__, where=where)  # noqa: TRY400 - as above
             return Retry(f"unexpected {type(error).__name__}", "local")
 
     def token_changed(self) -> bool:
@@ -142,9 +143,8 @@ class Endpoint:
 
     def _quoted(self, reply: bytes) -> str:
         """The beginning of what the receiver says, for logs; it may quote what it was sent."""
-        text = reply.replace(self._used.get_secret_value().encode(), b"[token]")[:_SHOWN_REPLY].decode(
-            "utf-8", "replace"
-        )
+        hidden = reply.replace(self._used.get_secret_value().encode(), b"[token]")
+        text = hidden[:_SHOWN_REPLY].decode("utf-8", "replace")
         return "".join(character if character.isprintable() else " " for character in text).strip()
 
     def _headers(self, record: Record, backlog: int) -> Mapping[str, str]:

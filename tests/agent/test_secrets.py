@@ -129,6 +129,7 @@ async def test_nothing_of_the_daemon_shows_a_secret(tmp_path: Path) -> None:
             process.terminate()
             shown += (await process.communicate())[1]
     assert b"endpoint_misconfigured" in shown
+    assert b"secret_world_readable" in shown, "the files of this test are open to all"
     shown += contents(tmp_path / "state")
     for text in (TOKEN, SECRET, base64.b64decode(SECRET).decode()):
         assert text.encode() not in shown
