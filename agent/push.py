@@ -39,6 +39,7 @@ T = TypeVar("T")
 # nothing else waits.
 _IDLE_S = 1.0
 _ASLEEP_S = 30.0
+_TICKS_UNDER_WAY = 2
 # How often the clock is looked at while it is not set.
 _CLOCK_S = 1.0
 # How often the token is looked at while the endpoint takes none.
@@ -95,6 +96,7 @@ class Sender:
         self._on_outcome = on_outcome
         self._disk_thread = ThreadPoolExecutor(1, "outbox")
         self._tick = 0
+        self._live_waits = False
         self._slot = 0.0
         """Before this monotonic second no message of the backlog goes."""
         self._fresh = asyncio.Event()
@@ -182,12 +184,20 @@ class Sender:
         return replace(result, body=encoded(result.body, self._config))
 
     async def _deliver_live(self) -> None:
-        while not self._stopping:
-            await self._fresh.wait()
-            self._fresh.clear()
-            self._pulse.met(_LIVE)
-            records = await self._disk(self._outbox.live)
-            await self._deliver_tick(self._tick, dict.fromkeys(records, 0.0))
+        """A newer tick does not wait for an attempt of an older one that hangs; but at most two are under way."""
+        ticks: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            while not self._stopping:
+                await self._fresh.wait()
+                if len(ticks) >= _TICKS_UNDER_WAY:
+                    await asyncio.wait(ticks, return_when=asyncio.FIRST_COMPLETED)
+                self._fresh.clear()
+                self._pulse.met(_LIVE)
+                tick = self._tick
+                self._live_waits = True
+                records = await self._disk(self._outbox.live)
+                ticks = {each for each in ticks if not each.done()}
+                ticks.add(group.create_task(self._deliver_tick(tick, dict.fromkeys(records, 0.0))))
 
     async def _deliver_tick(self, tick: int, due: dict[Record, float]) -> None:
         """Until all are delivered or parked, or a newer tick is there; `due` in monotonic seconds."""
@@ -208,6 +218,8 @@ class Sender:
             elif isinstance(outcome, Retry):
                 due = dict.fromkeys(due, again)  # the others would fare no better
             due[now] = again
+        if tick == self._tick:
+            self._live_waits = False
 
     async def _deliver_backlog(self) -> None:
         self._slot = await self._first_slot(self._clock.monotonic())
@@ -217,6 +229,9 @@ class Sender:
             wait_s = max(self._slot, self.health.retry_at, self.health.held_until) - now
             if wait_s > 0:
                 await sleep_unless(self._clock, wait_s, self._backlog_changed)
+                continue
+            if self.health.state is not State.WELL and self._live_waits:
+                await sleep_unless(self._clock, _IDLE_S, self._backlog_changed)  # the newest tries the endpoint
                 continue
             self._settled.clear()
             records = await self._disk(self._outbox.backlog, self._due_time(), frozenset(self._in_flight))

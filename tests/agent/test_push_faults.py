@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from agent import push_http
-from tests.agent.sending import FAST, TOKEN, FastClock, sending
+from tests.agent.sending import FAST, TOKEN, FastClock, Sending, sending
 from tests.faults import http
 from tests.faults.http import Behaviour, Exchange, HttpFaults, answer
 
@@ -202,7 +203,7 @@ async def test_a_backlog_that_hangs_does_not_hold_up_live_messages(tmp_path: Pat
         server.behaviour = behave
         await made.submit(b"live")
         await server.until(lambda: made.waiting == 1)
-        await server.until(lambda: any(request.body == b"old" for request in server.accepted[2:]))
+        await server.until(lambda: [request.body for request in server.accepted].count(b"old") > 1)
         for number in range(3):
             await made.submit(b"next %d" % number)
             await server.until(lambda: made.waiting == 1)
@@ -301,3 +302,53 @@ async def test_retry_after_holds_everything_back(tmp_path: Path) -> None:
             await made.all_delivered()
             assert clock.monotonic() - begun >= 120
     assert len(server.requests) == 4
+
+
+async def test_a_newer_tick_does_not_wait_for_an_attempt_of_an_older_one_that_hangs(tmp_path: Path) -> None:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        if exchange.request.body == b"hangs":
+            await asyncio.Event().wait()
+        await exchange.answer(200)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), timeout_s=30) as made:
+        await made.submit(b"hangs")
+        await server.until(lambda: len(server.accepted) == 1)
+        await made.submit(b"newer")
+        await server.until(lambda: made.waiting == 1)
+
+
+async def test_a_message_that_alone_makes_the_receiver_fail_holds_up_no_backlog(tmp_path: Path) -> None:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.answer(500 if exchange.request.body == b"0" else 200)
+
+    retry = {"initial_s": 0.2, "max_s": 0.5}
+    async with (
+        HttpFaults(answer(503)) as server,
+        sending(tmp_path, server.url(), retry=retry) as made,
+    ):
+        for number in range(10):
+            await made.submit(b"%d" % number)
+        server.behaviour = behave
+        await server.until(lambda: made.waiting == 1)
+        assert made.outbox.backlog(1e12)[0].body == b"0"
+        assert not made.outbox.parked()
+
+
+def refused_more_than(made: Sending, number: int) -> bool:
+    return made.sender.stats.refused > number
+
+
+async def test_when_it_is_the_schema_nothing_stays_parked(tmp_path: Path) -> None:
+    """Different messages refused one after the other: those parked before it was clear wait again."""
+    async with (
+        HttpFaults(answer(422, b"no such field")) as server,
+        sending(tmp_path, server.url(), retry={"initial_s": 0.01, "max_s": 0.02, "dead_letter_after": 1}) as made,
+    ):
+        for number in range(3):
+            await made.submit(b"%d" % number)
+            await server.until(partial(refused_more_than, made, number))
+        await server.until(lambda: made.sender.health.state == "misconfigured" and made.waiting == 3)
+        assert not made.outbox.parked()
+        assert made.sender.stats.parked == 0
