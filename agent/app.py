@@ -131,7 +131,7 @@ class App:
         if self.config.status is not None and self._line is not None:
             from agent.status import StatusListener
 
-            self.status = StatusListener(self.config.status, self.snapshot, self._clock)
+            self.status = StatusListener(self.config.status, self.snapshot, self._clock, self.pulse.stuck)
             self._showing = self._line.create_task(self.status.run())
 
     async def _stop_status(self) -> None:

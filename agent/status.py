@@ -14,7 +14,7 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 from importlib.resources import files
@@ -38,9 +38,17 @@ _FRESH_S = 0.5
 class StatusListener:
     """Serves snapshots until cancelled."""
 
-    def __init__(self, config: StatusConfig, take: Callable[[], Awaitable[Snapshot]], clock: Clock) -> None:
+    def __init__(
+        self,
+        config: StatusConfig,
+        take: Callable[[], Awaitable[Snapshot]],
+        clock: Clock,
+        stuck: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        """`take` is asked for a snapshot, `stuck` for the work that should have ended by now."""
         self._config = config
         self._take = take
+        self._stuck = stuck
         self._clock = clock
         self._token = config.secret()
         self._page, self._policy = page()
@@ -85,13 +93,21 @@ class StatusListener:
             headers = {"Content-Security-Policy": self._policy}
             return Response(body=self._page, content_type="text/html; charset=utf-8", headers=headers)
         if request.path == "/healthz":
-            return _text(HTTPStatus.OK, "ok")
+            return self._alive()
         if request.path not in ("/readyz", "/metrics", "/status.json"):
             return _text(HTTPStatus.NOT_FOUND, "there are /, /healthz, /readyz, /metrics and /status.json")
         if not self._may(request):
             headers = {"WWW-Authenticate": 'Bearer realm="telemetry-agent"'}
             return Response(HTTPStatus.UNAUTHORIZED, b"status.token is needed as a bearer token\n", headers=headers)
         return self._shown(request.path, await self._snapshot())
+
+    def _alive(self) -> Response:
+        """As the service manager's watchdog sees it; names nothing, for it is open to everybody."""
+        if stuck := self._stuck():
+            return _text(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"stuck: {len(stuck)} at work for too long; the log names them"
+            )
+        return _text(HTTPStatus.OK, "ok")
 
     @staticmethod
     def _shown(path: str, snapshot: Snapshot) -> Response:

@@ -179,6 +179,16 @@ async def test_a_token_is_asked_for(tmp_path: Path, header: dict[str, str], path
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+@pytest.mark.parametrize(("stuck", "status"), [([], HTTPStatus.OK), (["poll of m"], HTTPStatus.SERVICE_UNAVAILABLE)])
+async def test_health_is_what_the_watchdog_sees(tmp_path: Path, stuck: list[str], status: HTTPStatus) -> None:
+    config = configuration(tmp_path, "http://127.0.0.1:1/", [("m", "grid", 1)])
+    assert config.status is not None
+    listener = StatusListener(config.status, _nothing, SystemClock(), lambda: stuck)
+    response = await listener.answer(Request("GET", "/healthz", {"host": "localhost"}))
+    assert response.status is status
+    assert b"poll of m" not in response.body
+
+
 async def test_without_a_token_only_loopback_names_are_answered(tmp_path: Path) -> None:
     config = configuration(tmp_path, "http://127.0.0.1:1/", [("m", "grid", 1)])
     assert config.status is not None
