@@ -112,6 +112,8 @@ class Agent:
         if max(self.slot, self.health.retry_at, self.health.held_until) > now:
             self.look(now)
             return
+        if self.health.state is not State.WELL and self.live:
+            return  # the newest message tries the endpoint; its delivery looks again
         self.slot = max(self.slot + self.pace.gap_s(self.backlog, 1), now)
         if self.attempt(now) is None:
             self.backlog -= 1
