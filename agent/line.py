@@ -7,7 +7,7 @@
 - A device that answers, but takes longer than its `patience_s`, goes on beside the others: on the link they take turns,
   request by request. After `LIMIT_S` it counts as silent.
 - A round asked for while one is running starts when that one ends; rounds never pile up.
-- A loss is told once, and not at all within `FLAP_S` of the last return: a sleeping inverter is no news all night.
+- A loss is told once, `FLAP_S` after the last return at the earliest: a sleeping inverter is no news all night.
 """
 
 from __future__ import annotations
@@ -175,12 +175,12 @@ class Line:
             return
         now = self._clock.monotonic()
         health = device.health
-        news = not health.failures and (health.back_since is None or now - health.back_since >= FLAP_S)
+        news = not health.told and (health.back_since is None or now - health.back_since >= FLAP_S)
         health.told = health.told or news
         health.failed(error, now)
         sleeps = all(node.when_offline == "zero" for node in device.nodes)
         (log.debug if not news else log.info if sleeps else log.warning)(
-            "device_lost" if health.failures == 1 else "device_still_lost",
+            "device_lost" if news or health.failures == 1 else "device_still_lost",
             device=device.name,
             address=device.address,
             reason=str(error),

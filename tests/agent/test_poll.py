@@ -309,11 +309,12 @@ async def test_an_inverter_that_sleeps_is_no_news_all_night_and_is_found_at_sunr
                     await server.listen()
                     clock.now += BACKOFF_FIRST_S
                     await asyncio.gather(*poller.request())
-    told = [event for event in events if event["log_level"] != "debug"]
-    assert [(event["event"], event["log_level"]) for event in told] == [
-        ("device_lost", "info"),
-        ("device_back", "info"),
-    ]
+                await server.refuse()
+                for _ in range(60):  # a cloud that stays
+                    await asyncio.gather(*poller.request())
+                    clock.now += 10
+    told = [(event["event"], event["log_level"]) for event in events if event["log_level"] != "debug"]
+    assert told == [("device_lost", "info"), ("device_back", "info"), ("device_lost", "info")]
 
 
 async def test_a_node_for_which_the_device_has_nothing_is_told() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from math import fsum
 
 import pytest
@@ -223,3 +223,13 @@ async def test_a_device_that_falls_silent_while_it_teaches_is_learned_from_all_t
         await poll(reader, Falling(limit=10))
     assert (await poll(reader, device)).complete
     assert device.refused == 0
+
+
+async def test_each_reading_keeps_the_time_of_its_own_request() -> None:
+    apart = driver((0, 1), (90, 1), gap=0)
+    scan = await apart.poll(Device(), count().__next__)  # the start, a request, a request, the end
+    assert [reading.at for reading in scan.readings] == [1, 2]
+    assert (scan.started, scan.finished) == (0, 4)
+    summed = driver((0, 1), (90, 1), gap=0, same=True)
+    scan = await summed.poll(Device(limit=50), count().__next__)
+    assert [reading.at for reading in scan.readings] == [1]  # as old as its oldest part
