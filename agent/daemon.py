@@ -108,7 +108,9 @@ class Daemon:
         last = app.sender.stats.last_delivery
         pushed = f"last push {_clock_time(last)}" if last is not None else "nothing pushed yet"
         waiting = await app.waiting()
-        return status(f"{answering} of {len(devices)} devices answer; {pushed}; {waiting} waiting{self._refused}")
+        failing = f"; pushes fail: {app.sender.stats.last_failure}" if app.sender.stats.last_failure else ""
+        line = f"{answering} of {len(devices)} devices answer; {pushed}; {waiting} waiting"
+        return status(line + failing + self._refused)
 
     def _notify(self, *lines: str) -> None:
         notify(*lines, environ=self._environ)

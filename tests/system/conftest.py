@@ -95,7 +95,7 @@ class Site:
         eventually(lambda: self.endpoint.desk.counts["accepted"] >= wanted, "pushes", within_s)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     try:
         machine = debian.machine(tmp_path_factory.mktemp("machine"))

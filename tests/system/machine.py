@@ -72,15 +72,29 @@ class Machine:
         self._nspawn.wait()
         self._nspawn = None
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command as root; standard error joins standard output. Raises AssertionError when it fails."""
+    def run(self, *command: str, check: bool = True, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command as root, in /src; standard error joins standard output. Raises AssertionError when it fails.
+
+        `typed` is its standard input.
+        """
         first = self._first_process()
         assert first is not None, self.console()
-        enter = ["nsenter", f"--target={first}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"]
+        enter = [
+            "nsenter",
+            f"--target={first}",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            "--cgroup",
+            "--wdns=/src",
+            "--",
+        ]
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         done = subprocess.run(
             [*enter, "env", "-i", path, "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", *command],
-            stdin=subprocess.DEVNULL,
+            input=typed,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -90,9 +104,9 @@ class Machine:
         assert done.returncode == 0 or not check, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
         return done
 
-    def shell(self, script: str) -> str:
+    def shell(self, script: str, typed: str = "") -> str:
         """What a script prints; it ends at the first command that fails."""
-        return self.run("bash", "-euo", "pipefail", "-c", script).stdout
+        return self.run("bash", "-euo", "pipefail", "-c", script, typed=typed).stdout
 
     def console(self) -> str:
         """The end of what it said."""

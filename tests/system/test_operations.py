@@ -1,0 +1,53 @@
+"""docs/operations.md, command by command, on a clean Debian: what is printed there is what happens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.agent.line import TOKEN
+from tests.system.conftest import Site
+from tests.system.debian import REPO
+
+pytestmark = pytest.mark.system
+
+OPERATIONS = REPO / "docs/operations.md"
+
+
+def commands(text: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Section, command and the lines that it prints, of every console block; `…` stands for anything."""
+    section, command, inside = "", "", False
+    printed: list[str] = []
+    for line in [*text.splitlines(), "```"]:
+        if line.startswith("## "):
+            section = line[3:]
+        elif inside and (line.startswith("# ") or line == "```"):
+            if command:
+                yield section, command, printed
+            command, printed = line[2:] if line != "```" else "", []
+        elif inside:
+            printed.append(line)
+        if line.startswith("```"):
+            inside = line == "```console"
+
+
+def test_everything_printed_is_true(site: Site) -> None:
+    # Where the reader edits a file or changes the machine.
+    before: dict[str, Callable[[], object]] = {
+        "telemetry-agent check": site.configure,
+        "tar -C / -xzf /root/site.tar.gz": lambda: site.machine.shell("systemd/uninstall --purge; systemd/install"),
+    }
+    sections = set()
+    for section, command, printed in commands(OPERATIONS.read_text(encoding="utf-8")):
+        sections.add(section)
+        if prepare := before.get(command):
+            prepare()
+        output = site.machine.shell(command, typed=f"{TOKEN}\n")
+        for line in printed:
+            pattern = ".*".join(re.escape(part) for part in line.split("…"))
+            assert re.search(f"(?m)^{pattern}$", output), f"{section}: {command}: no line {line!r} in\n{output}"
+        if command.startswith("systemctl enable"):
+            site.await_pushes()
+    assert {"Install", "Rotate a token", "Move a site to another controller", "Remove"} <= sections
