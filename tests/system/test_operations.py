@@ -10,6 +10,7 @@ import pytest
 from tests.agent.line import TOKEN
 from tests.system.conftest import Site
 from tests.system.debian import REPO
+from tests.system.machine import eventually
 
 pytestmark = pytest.mark.system
 
@@ -37,6 +38,9 @@ def test_everything_printed_is_true(site: Site) -> None:
     # Where the reader edits a file or changes the machine.
     before: dict[str, Callable[[], object]] = {
         "telemetry-agent check": site.configure,
+        "systemctl status --no-pager telemetry-agent": lambda: eventually(
+            lambda: "last push" in site.property("StatusText"), "the status line"
+        ),
         "tar -C / -xzf /root/site.tar.gz": lambda: site.machine.shell("systemd/uninstall --purge; systemd/install"),
     }
     sections = set()

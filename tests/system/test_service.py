@@ -84,7 +84,7 @@ def test_nothing_is_lost_when_it_is_killed(site: Site) -> None:
     keep = site.endpoint.desk.keep
     site.endpoint.desk.keep = refuse
     eventually(lambda: re.search(r" ([3-9]|\d\d+) waiting", site.property("StatusText")) is not None, "a backlog")
-    site.machine.run("systemctl", "kill", "--signal=KILL", "telemetry-agent")
+    site.machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "telemetry-agent")
     queue = sqlite3.connect(f"file:{site.machine.root}{STATE}/outbox.sqlite3?mode=ro", uri=True)
     waiting = {identity for (identity,) in queue.execute("SELECT id FROM message")}
     queue.close()
