@@ -66,8 +66,6 @@ class Ledger(NamedTuple):
     day: Day
     before: Day | None = None
     """The day before, for a push whose tick is older than its readings."""
-    foreign: bool = False
-    """A daily register that was seen to start its day far from midnight."""
     doubt: Doubt | None = None
     prior: Ledger | None = None
     """Before the counter last moved. Like `doubt` not worth keeping on disk."""
@@ -105,7 +103,7 @@ def advance(
         ledger = prior
     if at >= ledger.day.end:
         return _over_midnight(ledger, value, at, zone, power_W, daily=daily)
-    return _step(ledger, value, at, power_W, daily=daily)
+    return _step(ledger, value, at, power_W)
 
 
 def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
@@ -138,7 +136,7 @@ def _first_sight(value: float, at: float, zone: tzinfo | None, *, daily: bool) -
     return Ledger(value, at, at, 0.0, Day(date, start, end, 0.0, Basis.PARTIAL))
 
 
-def _step(ledger: Ledger, value: float, at: float, power_W: float, *, daily: bool) -> Ledger:
+def _step(ledger: Ledger, value: float, at: float, power_W: float) -> Ledger:
     """One more reading; the day stays as it is."""
     growth = _growth(ledger.value, value)
     possible = _RESOLUTION_WH + power_W * (at - ledger.at) / 3600
@@ -152,30 +150,28 @@ def _step(ledger: Ledger, value: float, at: float, power_W: float, *, daily: boo
     doubt = doubt._replace(last=value)
     if at - doubt.since < PATIENCE_S:
         return ledger._replace(doubt=doubt)
-    return _settled(ledger, doubt, at, power_W, daily=daily)
+    return _settled(ledger, doubt, at, power_W)
 
 
-def _settled(ledger: Ledger, doubt: Doubt, at: float, power_W: float, *, daily: bool) -> Ledger:
+def _settled(ledger: Ledger, doubt: Doubt, at: float, power_W: float) -> Ledger:
     """The counter stays where it fell or jumped to: it was reset or replaced."""
     growth = doubt.last - doubt.first
     from_zero = _RESOLUTION_WH + power_W * (doubt.since - ledger.at) / 3600
     if 0.0 <= doubt.first <= min(ledger.value / 2, from_zero):
         growth += doubt.first
     ledger = _grown(ledger, doubt.last, at, growth)
-    if not daily:
-        return ledger
     day = ledger.day
-    foreign = doubt.since - day.start > REGISTER_S and day.end - doubt.since > REGISTER_S
-    if day.believed:  # the register's day began only now: what it showed was of the day before
-        day = day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0)
-    return ledger._replace(day=day, foreign=foreign)
+    if not day.believed:
+        return ledger
+    # The register's day began only now: what it showed was of the day before.
+    return ledger._replace(day=day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0))
 
 
 def _grown(ledger: Ledger, value: float, at: float, growth: float) -> Ledger:
     if value == ledger.value:
         return ledger._replace(at=at, doubt=None)
     prior = ledger._replace(doubt=None, prior=None)
-    return Ledger(value, at, at, ledger.total + growth, ledger.day, ledger.before, ledger.foreign, None, prior)
+    return Ledger(value, at, at, ledger.total + growth, ledger.day, ledger.before, None, prior)
 
 
 def _growth(before: float, after: float) -> float | None:
@@ -195,14 +191,14 @@ def _over_midnight(
     """The first reading of a new day."""
     date, start, end = day_of(at, zone)
     seconds = at - ledger.at
-    if daily and not ledger.foreign and ledger.doubt is None and 0.0 <= value < ledger.value:
+    if daily and ledger.doubt is None and 0.0 <= value < ledger.value:
         # Set to zero in between: what it shows is the new day's, all of it.
         seen = seconds <= SEEN_S
         basis = Basis.SEEN if seen else Basis.REGISTER
         day = Day(date, start, end, ledger.total, basis, believed=0.0 if seen else value)
         before = ledger.day if ledger.day.end == start else None
         return Ledger(value, at, at, ledger.total + value, day, before)
-    after = _step(ledger, value, at, power_W, daily=daily)
+    after = _step(ledger, value, at, power_W)
     if after.doubt is not None:
         return after  # the day begins when it is known what the counter grew
     grown = after.total - ledger.total

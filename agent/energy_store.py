@@ -95,9 +95,9 @@ def _row(ledger: Ledger) -> str:
 
 
 def _ledger(row: str) -> Ledger:
-    value, at, changed, total, day, before, foreign, *_ = json.loads(row)
+    value, at, changed, total, day, before, *_ = json.loads(row)
     yesterday = None if before is None else _day(before)
-    return Ledger(float(value), float(at), float(changed), float(total), _day(day), yesterday, bool(foreign))
+    return Ledger(float(value), float(at), float(changed), float(total), _day(day), yesterday)
 
 
 def _day(row: list[Any]) -> Day:

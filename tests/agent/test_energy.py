@@ -112,6 +112,21 @@ def test_a_replaced_meter_brings_no_energy_of_its_own() -> None:
         assert energy(ledger, "2026-06-01") == 1000 + 2800
 
 
+def test_a_counter_that_goes_back_to_its_last_backup_brings_no_energy() -> None:
+    ledger = run(("2026-06-01T09:00", 950), ("2026-06-01T10:00", 1000), *reset(first=900, power_Wh_a_minute=1))
+    assert energy(ledger, "2026-06-01") == 50 + 28
+
+
+def test_what_was_counted_long_ago_is_not_taken_out() -> None:
+    ledger = run(("2026-06-01T09:00", 0), ("2026-06-01T09:01", 900), ("2026-06-01T10:00", 900))
+    assert energy(run(*reset(first=0, power_Wh_a_minute=1), ledger=ledger), "2026-06-01") == 900 + 28
+
+
+def test_a_jump_in_the_first_reading_of_a_day_does_not_move_its_beginning() -> None:
+    ledger = run(("2026-06-01T22:00", 1000), ("2026-06-02T01:59:50", 0), ("2026-06-02T02:00", 1400))
+    assert energy(ledger, "2026-06-02") == 200
+
+
 def test_a_doubtful_counter_is_not_believed_at_once() -> None:
     ledger = run(("2026-06-01T10:00", 9000), *reset(first=0)[:5])
     assert ledger.at == at("2026-06-01T10:00")
@@ -163,6 +178,27 @@ def test_a_daily_register_that_starts_at_midnight() -> None:
     assert of_day(ledger, "2026-06-01") == DayEnergy(8000, Basis.REGISTER)
 
 
+def test_what_a_daily_register_counted_last_before_midnight_stays_yesterdays() -> None:
+    ledger = run(("2026-06-01T12:00", 0), ("2026-06-01T23:59:50", 10), ("2026-06-02T00:00:05", 0), daily=True)
+    assert energy(ledger, "2026-06-01") == 10
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [("2026-06-02T12:00", 8000.0)],  # seen for the first time
+        [("2026-06-01T15:00", 9000.0), ("2026-06-02T12:00", 8000.0)],  # set to zero while nobody looked
+    ],
+)
+def test_a_daily_register_that_turns_out_to_be_of_another_day_is_not_believed(
+    before: list[tuple[str, float]],
+) -> None:
+    """It starts its day at four in the afternoon."""
+    after = [(f"2026-06-02T16:{minute:02}", float(minute)) for minute in range(20)]
+    ledger = run(*before, ("2026-06-02T15:59", 8050), *after, daily=True)
+    assert of_day(ledger, "2026-06-02") == DayEnergy(50 + 19, Basis.PARTIAL)
+
+
 def test_a_daily_register_over_downtime() -> None:
     ledger = run(("2026-06-01T20:00", 8000), ("2026-06-02T09:00", 900), daily=True)
     assert of_day(ledger, "2026-06-02") == DayEnergy(900, Basis.REGISTER)
@@ -177,8 +213,8 @@ def test_a_daily_register_whose_day_is_another(resets_at: int) -> None:
         since_reset = (minute + 12 * 60 - resets_at) % (24 * 60)
         ledger = advance(ledger, 10.0 * since_reset, start + 60 * minute, BRUSSELS, daily=True)
     assert ledger is not None
-    assert energy(ledger, "2026-06-03") == pytest.approx(14_400, abs=60)
-    assert energy(ledger, "2026-06-04") == pytest.approx(7190, abs=60)
+    assert energy(ledger, "2026-06-03") == pytest.approx(14_400, abs=15)
+    assert energy(ledger, "2026-06-04") == pytest.approx(7190, abs=15)
 
 
 # The clock
@@ -189,17 +225,29 @@ def test_a_clock_set_forward_changes_nothing() -> None:
     assert energy(ledger, "2026-06-01") == 102
 
 
-@pytest.mark.parametrize("steps_back_s", [30.0, 3600.0, 3 * 86_400.0])
-def test_a_clock_set_back_loses_no_energy(steps_back_s: float) -> None:
-    now, value = at("2026-06-04T10:00"), 5000.0
-    ledger = advance(advance(None, value, now, BRUSSELS), value + 100, now + 60, BRUSSELS)
-    for second in range(60, int(steps_back_s) + 7200, 60):
-        if second > PATIENCE_S + 3600:
-            break
-        ledger = advance(ledger, value + 100 + second, now + 60 - steps_back_s + second, BRUSSELS)
-    assert ledger.total == 100 + ledger.value - value - 100
-    assert ledger.value > 5000 + 100 + PATIENCE_S
-    assert energy(ledger, day_of(ledger.at, BRUSSELS)[0]) == ledger.total
+@pytest.mark.parametrize("back_s", [30, 3600, 3 * 86_400])
+def test_a_clock_set_back_loses_no_energy(back_s: int) -> None:
+    start = at("2026-06-04T10:00")
+    ledger = advance(None, 5000.0, start, BRUSSELS)
+    for second in range(60, 3600, 60):
+        ledger = advance(ledger, 5000.0 + second, start + second - back_s, BRUSSELS)
+    assert energy(ledger, day_of(ledger.at, BRUSSELS)[0]) == 3540
+    assert ledger.at == start + 3540 - back_s
+
+
+def test_what_grew_while_the_clock_was_ahead_is_counted() -> None:
+    """The agent was off for a week, and had been told a wrong year before."""
+    ledger = run(("2027-01-01T10:00", 1e6))
+    for minute in range(12):
+        ledger = run((f"2026-06-01T10:{minute:02}", 1e6 + 2e5), ledger=ledger)
+    assert energy(ledger, "2026-06-01") == 2e5
+
+
+def test_a_clock_set_forward_over_midnight_ends_the_day_where_it_was() -> None:
+    ledger = run(("2026-06-01T23:00", 1000), ("2026-06-01T23:30", 1030))
+    later = run(("2026-06-02T00:31", 1040), ledger=shifted(ledger, 3600, BRUSSELS))
+    assert energy(later, "2026-06-01") == 30
+    assert energy(later, "2026-06-02") == 10
 
 
 def test_a_midnight_that_was_not_is_taken_back() -> None:
