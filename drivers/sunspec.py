@@ -2,8 +2,9 @@
 
 What is remembered is where the models stand, never a value. The headers of the models are read along with the
 points: when one of them, or an exception 2 or 3, says that the device is no longer the same, the poll walks the chain
-anew. A request that is refused right after a walk is split, down to single points; what stays refused is left out and
-asked again after `RECHECK_S`.
+anew. A request that is refused right after a walk is split, down to single points; what stays refused is left out. The
+chain is walked again after a while, more and more rarely, for what was refused and where it had no end model: a device
+that is waking up may have cut it short.
 
 One SunSpec device can be an inverter, a meter and a battery. Every reading carries the node to which it belongs:
 SOLAR for inverter models, STORAGE for batteries, GRID for meter models, counted positive for import. `SunSpecMeter`
@@ -27,6 +28,7 @@ from drivers.errors import (
     ProfileError,
     UnsupportedError,
 )
+from drivers.learned import RECHECK_FIRST_S, RECHECK_MAX_S
 from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
 from drivers.plan import MAX_REGISTERS, Limits
 from drivers.sunspec_batch import Batch, batches, spans_of
@@ -35,8 +37,6 @@ from drivers.sunspec_layout import Layout, build
 from drivers.sunspec_map import CHANNELS, KNOWN, METERS
 from drivers.sunspec_models import Model, of
 from drivers.sunspec_walk import Identity, Walk, channels, identify
-
-RECHECK_S = 6 * 3600.0
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +65,7 @@ class SunSpec:
         self._walk = Walk(KNOWN)
         self._defaults = defaults or LinkDefaults()
         self._known: _Known | None = None
+        self._patience_s = RECHECK_FIRST_S
 
     @property
     def kind(self) -> Kind:
@@ -90,20 +91,25 @@ class SunSpec:
                 return await known.poll(run, fresh=False)
             except _ChangedError as change:
                 log.info("sunspec_changed", manufacturer=self.identity.manufacturer, reason=str(change))
-        self._known = None
-        known = await self._discover(run)
+                self._known = known = None
+        before, known = known, await self._discover(run, known)
         try:
-            scan = await known.poll(run, fresh=True)
+            scan = await known.poll(run, fresh=known is not before)
         except _ChangedError as change:
+            self._known = None
             raise UnsupportedError(f"SunSpec models move while they are read: {change}") from None
         if not scan.readings and scan.errors:
             raise scan.errors[0]  # it refuses everything just now: nothing to learn from that
         self._known = known
         return scan
 
-    async def _discover(self, run: _Run) -> _Known:
+    async def _discover(self, run: _Run, before: _Known | None) -> _Known:
+        """Walk the chain; what was known `before` stays where the chain is only cut shorter than it was."""
         base = await self._walk.base(run)
         models = await self._walk.models(run, base)
+        if before is not None and len(models) < len(self.models) and models == self.models[: len(models)]:
+            before.walked(run.started, self._patience_s)
+            return before
         identity = await identify(run, models)
         used = tuple(of(models, *self._uses))
         inputs = {model: await channels(run, model) for model in of(used, *CHANNELS)}
@@ -111,8 +117,11 @@ class SunSpec:
         if not layout.recipes:
             offered = ", ".join(str(model.id) for model in models) or "none"
             raise UnsupportedError(f"SunSpec at {base} offers no {self._wants} model (found: {offered})")
-        if (models, identity) != (self.models, self.identity):
+        if (models, identity) == (self.models, self.identity):
+            self._patience_s = min(2 * self._patience_s, RECHECK_MAX_S)
+        else:
             self.models, self.identity = models, identity
+            self._patience_s = RECHECK_FIRST_S
             log.info(
                 "sunspec_discovered",
                 manufacturer=identity.manufacturer,
@@ -122,7 +131,10 @@ class SunSpec:
                 models=[model.id for model in models],
                 nodes=sorted(node.value for node in layout.nodes),
             )
-        return _Known(layout, self._limits, run.started)
+        known = _Known(layout, self._limits, open_end=self._walk.open_end)
+        known.walked(run.started, self._patience_s)
+        known.battery_seen = before is not None and before.battery_seen
+        return known
 
 
 class SunSpecMeter(SunSpec):
@@ -148,17 +160,23 @@ class SunSpecMeter(SunSpec):
 class _Known:
     """A device whose chain was walked: what to ask it, as it taught us."""
 
-    def __init__(self, layout: Layout, limits: Limits, walked_at: float) -> None:
+    def __init__(self, layout: Layout, limits: Limits, *, open_end: bool) -> None:
         self.layout = layout
         self._limits = limits
-        self._walked_at = walked_at
+        self._open_end = open_end
+        self._again_at = 0.0
         self._batches = batches(layout, spans_of(layout), limits)
         self._refused: list[Exception] = []
-        self._battery_seen = False
+        self.battery_seen = False
+        """Its battery has given or taken power since the device was found."""
+
+    def walked(self, at: float, patience_s: float) -> None:
+        """The chain was walked at monotonic `at`; not again for `patience_s`."""
+        self._again_at = at + patience_s
 
     def stale(self, at: float) -> bool:
-        """Whether it is time to ask again for what was refused."""
-        return bool(self._refused) and at - self._walked_at >= RECHECK_S
+        """Whether it is time to ask again for what was refused, or may stand behind a chain without an end."""
+        return (bool(self._refused) or self._open_end) and at >= self._again_at
 
     async def poll(self, run: _Run, fresh: bool) -> Scan:
         """One scan; a `fresh` one, right after the walk, learns what the device refuses. Raises _ChangedError."""
@@ -203,9 +221,9 @@ class _Known:
     def _readings(self, cells: Sequence[Cell], times: Sequence[float]) -> Iterator[Reading]:
         charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
         idle = charge == 0 or charge is Quality.MISSING
-        self._battery_seen = self._battery_seen or (isinstance(charge, float) and not idle)
+        self.battery_seen = self.battery_seen or (isinstance(charge, float) and not idle)
         # Whatever is not known to be idle may stand in the inverter's power.
-        for recipe in self.layout.recipes if idle and not self._battery_seen else self.layout.hybrid:
+        for recipe in self.layout.recipes if idle and not self.battery_seen else self.layout.hybrid:
             number = recipe.formula(cells)
             value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)
             if number is not None:

@@ -59,6 +59,8 @@ class Walk:
         self._known = known
         self._bases = deque(BASES)
         self._silent_at: int | None = None
+        self.open_end = False
+        """The last chain had no end model: there may be more behind what cut it short."""
 
     async def base(self, reader: Reader) -> int:
         """Address of the "SunS" marker. Raises UnsupportedError when no base has it."""
@@ -84,9 +86,11 @@ class Walk:
         """Every model behind the marker at `base`. Raises UnsupportedError for a chain that cannot be."""
         models: list[Model] = []
         address = base + len(MARKER)
+        self.open_end = True
         while address + HEADER <= _ADDRESSES:
             header = await self._header(reader, address, bool(models))
             if header is None or header[0] == _END:
+                self.open_end = header is None
                 break
             model = Model(header[0], address, header[1])
             if model.length == 0 or model.end > _ADDRESSES:

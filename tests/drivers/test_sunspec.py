@@ -10,8 +10,9 @@ from structlog.testing import capture_logs
 from drivers.base import Catalogue, ReadOptions
 from drivers.bus import Link
 from drivers.errors import BusyError, GatewayError, ProfileError, SilentError, UnsupportedError, exception_reply
+from drivers.learned import RECHECK_FIRST_S, RECHECK_MAX_S
 from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Reading, Scan, Table
-from drivers.sunspec import RECHECK_S, SunSpec
+from drivers.sunspec import SunSpec
 from tests.faults.modbus import FaultServer
 from tests.faults.sunspec import NO_INT16, FakeReader, common, device, inverter, meter, model, words
 
@@ -257,14 +258,50 @@ async def test_what_is_refused_is_left_out_remembered_and_asked_again_later() ->
     assert (SOLAR, Quantity.FREQUENCY) not in {(reading.node, reading.quantity) for reading in scan.readings}
 
     reader.asked.clear()
-    again = await poll(driver, reader, at=RECHECK_S - 1)
+    again = await poll(driver, reader, at=RECHECK_FIRST_S - 1)
     assert len(again.readings) == len(scan.readings)
     assert not any(start <= frequency < start + count for start, count in reader.asked)
 
     reader.failures.clear()
-    later = await poll(driver, reader, at=RECHECK_S)
+    later = await poll(driver, reader, at=RECHECK_FIRST_S)
     assert later.complete
     assert value(later, SOLAR, Quantity.FREQUENCY) == 49.98
+
+
+async def test_a_chain_that_was_cut_short_is_walked_again() -> None:
+    """An inverter that wakes up may refuse the second half of its chain."""
+    reader = FakeReader(device(common(), INVERTER, METER))
+    header = 40070 + 2 + 50
+    reader.failures[header] = exception_reply(4, "waking up")
+    driver = SunSpec(PLAIN)
+    assert {reading.node for reading in (await poll(driver, reader)).readings} == {SOLAR}
+    reader.failures.clear()
+    assert {reading.node for reading in (await poll(driver, reader, RECHECK_FIRST_S - 1)).readings} == {SOLAR}
+    assert {reading.node for reading in (await poll(driver, reader, RECHECK_FIRST_S)).readings} == {SOLAR, GRID}
+
+
+async def test_a_device_without_an_end_model_is_walked_more_and_more_rarely_and_keeps_what_it_had() -> None:
+    class Waking(FakeReader):
+        awake = True
+
+        async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+            if not self.awake and (address, count) == (40070 + 2 + 50, 2):
+                raise exception_reply(4, "waking up")
+            return await super().read(table, address, count)
+
+    reader = Waking(device(common(), INVERTER, METER, end=False))
+    driver = SunSpec(PLAIN)
+    await poll(driver, reader)
+    walks: list[int] = []
+    for at in range(60, int(3 * RECHECK_MAX_S), 60):
+        reader.asked.clear()
+        reader.awake = len(walks) != 2
+        scan = await poll(driver, reader, float(at))
+        assert {reading.node for reading in scan.readings} == {SOLAR, GRID}
+        if len(reader.asked) > 1:
+            walks.append(at)
+    assert walks[0] == RECHECK_FIRST_S
+    assert walks[-1] - walks[-2] == RECHECK_MAX_S
 
 
 async def test_a_device_that_refuses_everything_for_now_is_not_given_up() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from drivers.base import ReadOptions
 from drivers.errors import exception_reply
+from drivers.learned import RECHECK_FIRST_S
 from drivers.model import NodeType, Phase, Quantity, Reading, Scan
 from drivers.sunspec import SunSpec
 from tests.faults.sunspec import (
@@ -118,6 +119,15 @@ async def test_once_seen_a_silent_battery_leaves_solar_unknown() -> None:
     scan = await driver.poll(reader, lambda: 1.0)
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is None
     assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
+
+
+async def test_a_battery_that_was_seen_is_remembered_when_the_chain_is_walked_again() -> None:
+    reader = FakeReader(device(common(), INVERTER, battery(W=1000, W_SF=0), end=False))
+    driver = SunSpec(ReadOptions())
+    await driver.poll(reader, lambda: 0.0)
+    reader.registers |= device(common(), INVERTER, battery(), end=False)
+    scan = await driver.poll(reader, lambda: RECHECK_FIRST_S)
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is None
 
 
 async def test_while_the_battery_cannot_be_read_solar_is_unknown() -> None:
