@@ -193,6 +193,6 @@ def test_wrong_ranges_are_refused(text: str) -> None:
 )
 def test_captures_of_real_devices_are_dumps(tmp_path: Path, path: Path) -> None:
     dump = load(path)
-    assert dump.count >= 10
+    assert dump.count
     (tmp_path / "again.json").write_text(to_json(dump))
     assert load(tmp_path / "again.json") == dump
