@@ -83,6 +83,12 @@ def test_rules_and_dashboard_ask_for_metrics_that_exist(name: str) -> None:
     assert states <= {*STATES, *CLOCK_STATES}
 
 
+def test_each_alert_is_explained() -> None:
+    alerts = re.findall(r"alert: (\w+)", (DOCS / SHIPPED[0]).read_text())
+    explained = re.findall(r"^\| `(TelemetryAgent\w+)` \|", (DOCS / "operations.md").read_text(), re.MULTILINE)
+    assert alerts == explained
+
+
 def test_the_dashboard_is_whole() -> None:
     dashboard = json.loads((DOCS / SHIPPED[1]).read_text())
     panels = dashboard["panels"]
