@@ -43,7 +43,7 @@ def scan(
     from agent import commission, log, paste
     from drivers.scan_targets import TargetError
 
-    profiles, mistakes = commission.profiles_of(_catalogue(profile_dir))
+    profiles, mistakes = _catalogue(profile_dir).profiles()
     try:
         wanted = commission.request(targets, port, units, timeout, baudrate, parity, profiles)
     except TargetError as error:
@@ -98,7 +98,7 @@ def dump(
     else:
         options = dump_command.Address(where, port, unit, timeout, baudrate, parity)
         subject = _subject_at(options, driver, _catalogue(profile_dir))
-    profiles, _ = commission.profiles_of(_catalogue(profile_dir))
+    profiles, _ = _catalogue(profile_dir).profiles()
     log.configure("error")
     with commission.counter("requests") as step:
         result = asyncio.run(dump_command.run(subject, spans, profiles, keep_text=keep_text, step=step))

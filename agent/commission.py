@@ -7,24 +7,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from drivers.base import Catalogue
-from drivers.errors import ProfileError
 from drivers.identify import Identifier
-from drivers.profile import Profile, load, profile_files
+from drivers.profile import Profile
 from drivers.scan import LINES, PORTS, Scanner, ScanSettings
 from drivers.scan_targets import TargetError, Targets, parse_numbers, parse_targets
 from drivers.scan_units import Place
-
-
-def profiles_of(catalogue: Catalogue) -> tuple[list[Profile], list[str]]:
-    """Every profile that can be used, and what is wrong with the others."""
-    profiles, mistakes = [], []
-    for path in profile_files(catalogue.profile_dirs).values():
-        try:
-            profiles.append(load(path))
-        except ProfileError as error:
-            mistakes.append(str(error))
-    return profiles, mistakes
 
 
 def request(

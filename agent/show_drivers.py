@@ -7,9 +7,8 @@ from pathlib import Path
 
 from agent.show import table
 from drivers.base import PYTHON_DRIVERS, Catalogue
-from drivers.errors import ProfileError
 from drivers.model import Kind
-from drivers.profile import BUILT_IN, Profile, load, profile_files
+from drivers.profile import BUILT_IN, Profile, load
 from drivers.table import confirmation, types_of
 
 _IN_PYTHON = {
@@ -21,10 +20,11 @@ _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, 
 
 def print_drivers(catalogue: Catalogue) -> list[str]:
     """Every driver, by the types that it fills; what is wrong with those that cannot be used."""
-    profiles, mistakes = _profiles(catalogue)
+    profiles, mistakes = catalogue.profiles()
     rows = [(types, name, "by discovery", what) for name, (types, what) in _IN_PYTHON.items()]
-    for profile, path in sorted(profiles, key=lambda pair: (_ORDER.index(pair[0].kind), pair[0].name)):
-        rows.append((types_of(profile), profile.name, confirmation(profile), _devices(profile, path)))
+    for profile in sorted(profiles, key=lambda profile: (_ORDER.index(profile.kind), profile.name)):
+        devices = _devices(profile, catalogue.file(profile.name))
+        rows.append((types_of(profile), profile.name, confirmation(profile), devices))
     table("Drivers", ("for", "driver", "registers", "devices"), rows)
     return mistakes
 
@@ -37,22 +37,12 @@ def _devices(profile: Profile, path: Path) -> str:
     return f"{text} ({path}{replaces})"
 
 
-def _profiles(catalogue: Catalogue) -> tuple[list[tuple[Profile, Path]], list[str]]:
-    profiles, mistakes = [], []
-    for path in profile_files(catalogue.profile_dirs).values():
-        try:
-            profiles.append((load(path), path))
-        except ProfileError as error:
-            mistakes.append(str(error))
-    return profiles, mistakes
-
-
 def print_profile(catalogue: Catalogue, name: str) -> None:
     """The points of a profile. Raises KeyError, ProfileError."""
     if name in PYTHON_DRIVERS:
         print(f"{name}: discovers the models that the device offers")  # noqa: T201 - what the command is for
         return
-    profile = load(profile_files(catalogue.profile_dirs)[name])
+    profile = load(catalogue.file(name))
     print(f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})\nsource: {profile.source}")  # noqa: T201
     table("Points", ("quantity", "unit", "table", "address", "registers"), _points(profile))
 

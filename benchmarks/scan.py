@@ -31,7 +31,7 @@ SET_UP = (
 
 
 def measure() -> None:
-    profiles, _ = commission.profiles_of(Catalogue())
+    profiles, _ = Catalogue().profiles()
     silent, settings = commission.request([SILENT], None, "", 1.0, None, None, profiles)
     started = time.monotonic()
     places, _ = commission.scan(silent, settings, profiles)
@@ -46,7 +46,7 @@ async def gateway() -> None:
     registers = {Table.INPUT: {0: 0, 1: 0}, Table.HOLDING: {0xFC02: 0x70}}
     server = Server([Unit(unit_id, lambda: registers) for unit_id in range(1, 21)], GATEWAY, 502)
     await server.start()
-    profiles, _ = commission.profiles_of(Catalogue())
+    profiles, _ = Catalogue().profiles()
     targets, settings = commission.request([GATEWAY], None, "", 1.0, None, None, profiles)
     started = time.monotonic()
     places, _ = await asyncio.to_thread(commission.scan, targets, settings, profiles)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from drivers.codec import WordOrder
+from drivers.errors import ProfileError
 from drivers.model import Kind, NodeType, Scan, Table
 
 if TYPE_CHECKING:
@@ -111,6 +112,18 @@ class Catalogue:
             self._profiles[path] = load(path)
         profile = self._profiles[path]
         return driver_of(profile.channel(channel) if channel else profile, options)
+
+    def profiles(self) -> tuple[list[Profile], list[str]]:
+        """Every profile that can be used, and what is wrong with the others. Reads all of them: not for the daemon."""
+        from drivers.profile import load, profile_files
+
+        profiles, mistakes = [], []
+        for path in profile_files(self.profile_dirs).values():
+            try:
+                profiles.append(load(path))
+            except ProfileError as error:
+                mistakes.append(str(error))
+        return profiles, mistakes
 
     def file(self, family: str) -> Path:
         """Where the profile of a family stands, without a look at any other. Raises KeyError when there is none."""

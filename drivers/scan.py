@@ -94,14 +94,17 @@ class Scanner:
 
     async def _host(self, host: str) -> None:
         settings = self._settings
+        places = []
         for port in settings.ports:
             place = self._place(LinkSettings(host=host, port=port, timeout_s=settings.connect_timeout_s))
+            places.append(place)
             try:
                 await self._look(place, settings.usual_units(serial=False))
                 if place.opened and not (place.units or place.note):
                     await self._look_slowly(place)
             except LinkError:
                 continue  # nothing listens there
+        _without_doubles(places)
 
     async def _serial(self, port: str) -> None:
         tried, refused = False, ""
@@ -134,7 +137,7 @@ class Scanner:
             else:
                 search = Search(place, link, NETWORK_PROBES, timeout_s, settings.gateway_timeout_s)
             await search.run(units, window=settings.units is None)
-            await self._identify(place, link, timeout_s)
+            await self._identify(place, link, search.reply_timeout_s)
         finally:
             await link.close()
 
@@ -160,7 +163,6 @@ class Scanner:
             except LinkError as error:
                 place.note = str(error)
                 return
-        _without_doubles(place)
 
 
 async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]:
@@ -172,13 +174,25 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
         return ()  # as most devices
 
 
-def _without_doubles(place: Place) -> None:
-    """A device that answers as several units is one: its serial number says so, where SunSpec has it."""
-    seen: dict[str, int] = {}
-    for unit in list(place.units):
-        serial = unit.identity.serial if unit.identity else ""
-        if serial and serial in seen:
-            place.units.remove(unit)
-            place.note = f"unit {unit.unit_id} is the same device as unit {seen[serial]}"
-        elif serial:
-            seen[serial] = unit.unit_id
+def _without_doubles(places: Sequence[Place]) -> None:
+    """A device that answers as several units or on several ports of one host is one.
+
+    Its serial number says so, where SunSpec has it; the same driver and unit id on another port can be no other device.
+    """
+    seen: dict[object, str] = {}
+    for place in places:
+        here: dict[object, str] = {}
+        for unit in list(place.units):
+            name = f"{place.link.address} unit {unit.unit_id}"
+            identity = unit.identity
+            if identity is None or not identity.matches:
+                continue
+            by_port = identity.matches[0].driver, unit.unit_id
+            if (first := seen.get(identity.serial) or seen.get(by_port)) is not None:
+                place.units.remove(unit)
+                place.note = f"unit {unit.unit_id} is the same device as {first}"
+                continue
+            if identity.serial:
+                seen[identity.serial] = name
+            here[by_port] = name
+        seen |= here

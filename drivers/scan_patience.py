@@ -29,7 +29,12 @@ class Patience:
             return self.first_s
         if self._slowest_s is None:
             return self._timeout_s
-        return max(min(self._timeout_s, max(_LEAST_S, _TIMES * self._slowest_s)), _MARGIN * self._slowest_s)
+        return max(min(self._timeout_s, max(_LEAST_S, _TIMES * self._slowest_s)), self.reply_s)
+
+    @property
+    def reply_s(self) -> float:
+        """A good time-out for units that answer."""
+        return _MARGIN * (self._slowest_s or 0.0)
 
     def answered(self, took_s: float) -> None:
         """Somebody answered, after so long."""

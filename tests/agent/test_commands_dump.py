@@ -18,7 +18,6 @@ from drivers.simulator_server import Server
 from drivers.simulator_units import dump_unit
 from tests.agent.inside import call_inside
 from tests.agent.line import configuration, device, sdm630
-from tests.agent.test_cli import call
 from tests.faults.modbus import FaultServer
 
 PROFILE = """
@@ -43,7 +42,7 @@ type = "float32"
 async def test_a_configured_device_is_dumped_and_the_dump_reads_as_the_device(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
         path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
-        result = await to_thread(call, "dump", "--node", "meter-1", "--config", path)
+        result = await to_thread(call_inside, "dump", "--node", "meter-1", "--config", path)
     assert result.returncode == 0, result.stderr
     content = json.loads(result.stdout)
     assert content["driver"] == "eastron-sdm630"
@@ -55,14 +54,14 @@ async def test_a_configured_device_is_dumped_and_the_dump_reads_as_the_device(tm
     server = Server([dump_unit(load(file).tables)], "127.0.0.1")
     await server.start()
     served = device("meter-1", "grid", meter).replace(f"port = {meter.port}", f"port = {server.port}")
-    read = await to_thread(call, "read", "--config", configuration(tmp_path, "http://127.0.0.1:1/", served))
+    read = await to_thread(call_inside, "read", "--config", configuration(tmp_path, "http://127.0.0.1:1/", served))
     await server.stop()
     assert "meter-1\tactive_power\t42.5\tW" in read.stdout
 
 
 async def test_an_unknown_device_is_dumped_by_what_all_profiles_know() -> None:
     async with FaultServer({(3, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
-        result = await to_thread(call, "dump", "127.0.0.1", "--port", str(meter.port), "--unit", "3")
+        result = await to_thread(call_inside, "dump", "127.0.0.1", "--port", str(meter.port), "--unit", "3")
     assert result.returncode == 0, result.stderr
     content = json.loads(result.stdout)
     assert content["unit_id"] == 3
@@ -76,8 +75,8 @@ async def test_ranges_and_text() -> None:
     text = [0x4142, 0x4344, 0x3132, 0x3334, 0x3536]
     async with FaultServer({(1, Table.HOLDING): dict(enumerate(text, 10))}) as server:
         arguments = ("127.0.0.1", "--port", str(server.port), "--range", "holding:10-14", "--range", "holding:20")
-        blanked = await to_thread(call, "dump", *arguments)
-        kept = await to_thread(call, "dump", *arguments, "--keep-text")
+        blanked = await to_thread(call_inside, "dump", *arguments)
+        kept = await to_thread(call_inside, "dump", *arguments, "--keep-text")
     assert json.loads(blanked.stdout)["redacted"] == ["holding 10-14"]
     assert json.loads(blanked.stdout)["refused"] == ["holding 20"]
     assert set(words(json.loads(blanked.stdout), "holding").values()) == {0x5858}
@@ -87,7 +86,7 @@ async def test_ranges_and_text() -> None:
 async def test_a_device_that_does_not_answer_is_one_line() -> None:
     async with FaultServer({}) as server:
         await server.refuse()
-        result = await to_thread(call, "dump", "127.0.0.1", "--port", str(server.port))
+        result = await to_thread(call_inside, "dump", "127.0.0.1", "--port", str(server.port))
     assert (result.returncode, result.stdout) == (1, "")
     assert "connection refused" in result.stderr
     assert len(result.stderr.splitlines()) == 1

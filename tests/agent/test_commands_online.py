@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from drivers.model import Table
+from tests.agent.inside import call_inside
 from tests.agent.line import TOKEN, configuration, device, sdm630
-from tests.agent.test_cli import call
 from tests.faults.certificates import Authority
 from tests.faults.modbus import FaultServer
 
@@ -40,7 +40,7 @@ async def listening(received: list[bytes], tls: object = None) -> AsyncIterator[
 
 
 async def check(path: Path, *more: str) -> tuple[int, str, str]:
-    result = await to_thread(call, "check", "--online", *more, "--config", path)
+    result = await to_thread(call_inside, "check", "--online", *more, "--config", path)
     assert TOKEN not in result.stdout + result.stderr
     return result.returncode, result.stdout, result.stderr
 

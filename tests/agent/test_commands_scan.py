@@ -15,7 +15,6 @@ import pytest
 from drivers.model import Table
 from tests.agent.inside import call_inside
 from tests.agent.line import configuration
-from tests.agent.test_cli import call
 from tests.faults.modbus import FaultServer
 
 PROFILE = """
@@ -55,17 +54,17 @@ def meters(*marks: int) -> dict[tuple[int, Table], dict[int, int]]:
 async def test_the_output_can_be_pasted_and_checked(tmp_path: Path, profiles: Path) -> None:
     async with FaultServer(meters(7, 7, 99)) as server:
         arguments = ("127.0.0.1", "--port", str(server.port), "--units", "1-3", "--profile-dir", profiles)
-        result = await to_thread(call, "scan", *arguments)
+        result = await to_thread(call_inside, "scan", *arguments)
         assert result.returncode == 0, result.stderr
         assert f"#   telemetry-agent dump 127.0.0.1 --port {server.port} --unit 3" in result.stdout
         path = configuration(tmp_path, "http://127.0.0.1:1/", result.stdout)
         path.write_text(path.read_text() + f'[drivers]\nprofile_dirs = ["{profiles}"]\n')
-        checked = await to_thread(call, "check", "--config", path)
+        checked = await to_thread(call_inside, "check", "--config", path)
         assert checked.returncode == 0, checked.stderr
         assert "meter-1: grid by acme-x1" in checked.stdout
-        read = await to_thread(call, "read", "--config", path)
+        read = await to_thread(call_inside, "read", "--config", path)
         assert "meter-1\tactive_power\t100\tW" in read.stdout
-        as_json = await to_thread(call, "scan", *arguments, "--json")
+        as_json = await to_thread(call_inside, "scan", *arguments, "--json")
     (place,) = json.loads(as_json.stdout)
     assert [unit["identified"] for unit in place["units"]] == [True, True, False]
     assert server.functions <= {1, 2, 3, 4, 43}
@@ -75,11 +74,11 @@ async def test_a_serial_line_becomes_a_connection(tmp_path: Path, profiles: Path
     async with FaultServer(meters(7), transport="rtu") as server:
         port = str(server.link().serial_port)
         arguments = (port, "--units", "1", "--baudrate", "19200", "--parity", "N", "--profile-dir", profiles)
-        result = await to_thread(call, "scan", *arguments)
+        result = await to_thread(call_inside, "scan", *arguments)
         assert result.returncode == 0, result.stderr
         path = configuration(tmp_path, "http://127.0.0.1:1/", result.stdout)
         path.write_text(path.read_text() + f'[drivers]\nprofile_dirs = ["{profiles}"]\n')
-        read = await to_thread(call, "read", "--config", path)
+        read = await to_thread(call_inside, "read", "--config", path)
     assert "meter-1\tactive_power\t100\tW" in read.stdout, read.stderr
 
 
@@ -103,7 +102,7 @@ async def test_ctrl_c_prints_what_had_been_found(profiles: Path) -> None:
 async def test_nothing_found_is_said_and_fails() -> None:
     async with FaultServer({}) as server:
         await server.refuse()
-        result = await to_thread(call, "scan", "127.0.0.1", "--port", str(server.port))
+        result = await to_thread(call_inside, "scan", "127.0.0.1", "--port", str(server.port))
     assert result.returncode == 1
     assert result.stderr == "telemetry-agent: no device found\n"
 
