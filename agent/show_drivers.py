@@ -42,8 +42,13 @@ def print_profile(catalogue: Catalogue, name: str) -> None:
     if name in PYTHON_DRIVERS:
         print(f"{name}: discovers the models that the device offers")  # noqa: T201 - what the command is for
         return
-    profile = load(catalogue.file(name))
+    family, _, channel = name.partition(":")
+    profile = load(catalogue.file(family))
+    profile = profile.channel(channel) if channel else profile
     print(f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})\nsource: {profile.source}")  # noqa: T201
+    if profile.driver is not None:
+        print(f"read by driver {profile.driver}, which discovers what the device offers")  # noqa: T201
+        return
     table("Points", ("quantity", "unit", "table", "address", "registers"), _points(profile))
 
 

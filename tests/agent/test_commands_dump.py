@@ -224,3 +224,12 @@ def test_check_tells_of_a_profile_that_replaces_a_built_in_one(tmp_path: Path) -
     assert result.returncode == 0, result.stderr
     notice = f"notice: {tmp_path / 'eastron-sdm630.toml'} is used instead of the built-in profile eastron-sdm630"
     assert notice in result.stdout.splitlines()
+
+
+def test_a_channel_and_a_discovered_family_can_be_shown() -> None:
+    first = call_inside("drivers", "show", "waveshare-relay")
+    third = call_inside("drivers", "show", "waveshare-relay:3")
+    assert "on\t\tcoil\t0\t" in first.stdout
+    assert "on\t\tcoil\t2\t" in third.stdout
+    assert "read by driver sunspec" in call_inside("drivers", "show", "solaredge-sunspec").stdout
+    assert call_inside("drivers", "show", "waveshare-relay:99").returncode == 78
