@@ -2,8 +2,8 @@
 
 After an outage every agent of a fleet has a backlog at the same moment. At a fixed rate each, they would all send it in
 the same minutes: a second outage. So the backlog goes at a share of the live rate, at random moments: what an outage
-left behind takes `SPREAD` times as long as the outage, and the endpoint sees less than twice its usual load. Long
-backlogs go faster, so that none takes days.
+left behind takes `SPREAD` times as long as the outage, and the endpoint sees less than twice its usual load. A backlog
+of more than about two hours goes faster, so that none takes days.
 """
 
 from __future__ import annotations

@@ -210,7 +210,8 @@ def main() -> None:
             f"  steady: peak {r.steady_peak / r.mean:.2f}\n"
             f"  outage: mean {r.outage_mean / r.mean:.2f}, peak {r.outage_peak / r.mean:.2f}\n"
             f"  after:  mean {r.after_mean / r.mean:.2f}, peak {r.after_peak / r.mean:.2f},"
-            f" caught up in {r.caught_up_s / 60:.0f} min, {r.late_live} live messages waiting at the end"
+            f" caught up in {r.caught_up_s / 60:.0f} min, {r.late_live} live messages waiting at the end",
+            flush=True,
         )
 
 
