@@ -75,7 +75,10 @@ class Line:
                 await self._wanted.wait()
                 self._wanted.clear()
                 waiting, self._waiting = self._waiting, []
-                await self._round(group)
+                if len(self.devices) == 1:
+                    await self._ask_alone(self.devices[0])
+                else:
+                    await self._round(group)
                 if self._asking:
                     group.create_task(self._answer_later(waiting, list(self._asking)))
                 else:
@@ -91,6 +94,15 @@ class Line:
             if not future.done():
                 future.set_result(None)
 
+    async def _ask_alone(self, device: Device) -> None:
+        """A round of a link with one device, which holds up nobody."""
+        if device in self._asking.values():
+            return  # slow, and its neighbours were taken away by a reload
+        if device.health.failures and device.health.due > (now := self._clock.monotonic()):
+            self._sink.missed(device, device.health.error or LinkError("not asked"), now)
+        else:
+            await self._poll(device)
+
     async def _round(self, group: asyncio.TaskGroup) -> None:
         """Ask every device that is well, then those that are due for a probe."""
         free = [device for device in self.devices if device not in self._asking.values()]
@@ -99,14 +111,10 @@ class Line:
         now = self._clock.monotonic()
         due = sorted((device for device in down if device.health.due <= now), key=lambda device: device.health.due)
         order = deque((*well, *due))
-        if len(self.devices) == 1:  # nobody to be held up: spare the task
-            self._walk = cast("asyncio.Task[None]", asyncio.current_task())
-            await self._ask_all(order, down, dark=not well)
-        else:
-            shortest_s = min((device.patience_s for device in free), default=0.0)
-            while order:
-                walk = self._walk = group.create_task(self._ask_all(order, down, dark=not well))
-                await self._patiently(walk, shortest_s)
+        shortest_s = min((device.patience_s for device in free), default=0.0)
+        while order:
+            walk = self._walk = group.create_task(self._ask_all(order, down, dark=not well))
+            await self._patiently(walk, shortest_s)
         self._walk = None
         for device in down:
             self._sink.missed(device, device.health.error or LinkError("not asked"), now)
