@@ -234,15 +234,17 @@ class Sender:
                 await sleep_unless(self._clock, _IDLE_S, self._backlog_changed)  # the newest tries the endpoint
                 continue
             self._settled.clear()
-            records = await self._disk(self._outbox.backlog, self._due_time(), frozenset(self._in_flight))
-            waiting = (await self._disk(self._outbox.counts)).waiting
+            records, waiting = await self._disk(self._oldest_due, frozenset(self._in_flight))
             if not records:
                 await sleep_unless(self._clock, _IDLE_S if waiting else _ASLEEP_S, self._backlog_changed)
                 continue
             if records[0].seq in self._settled:
                 continue  # by the live worker, while the disk was asked
             self._slot = max(self._slot + self._pace.gap_s(waiting, self._per_tick), now)
-            await self._attempt(records[0])
+            await self._attempt(records[0], waiting)
+
+    def _oldest_due(self, skip: frozenset[int]) -> tuple[list[Record], int]:
+        return self._outbox.backlog(self._due_time(), skip), self._outbox.counts().waiting
 
     async def _first_slot(self, at: float) -> float:
         """When the backlog begins, if the endpoint takes messages from monotonic second `at` on."""
@@ -257,16 +259,17 @@ class Sender:
             return 0.0
         return max(0.0, held_s)
 
-    async def _attempt(self, record: Record) -> tuple[Outcome, float]:
-        """The outcome, and in how many seconds another attempt makes sense."""
+    async def _attempt(self, record: Record, waiting: int | None = None) -> tuple[Outcome, float]:
+        """The outcome, and in how many seconds another attempt makes sense; `waiting` as it was just counted."""
         if self._stopping or record.seq in self._in_flight:
             return Stopped(), 0.0
         self._in_flight.add(record.seq)
         self._idle.clear()
         try:
-            counts = await self._disk(self._outbox.counts)
+            if waiting is None:
+                waiting = (await self._disk(self._outbox.counts)).waiting
             with self._pulse.busy("push", self._config.timeout_s + STUCK_S):
-                outcome = await self._endpoint.post(record, max(0, counts.waiting - 1))
+                outcome = await self._endpoint.post(record, max(0, waiting - 1))
             again_s = await self._settle(record, outcome)
         finally:
             self._in_flight.discard(record.seq)
