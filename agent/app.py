@@ -39,7 +39,7 @@ USER_AGENT = f"telemetry-push-agent/{__version__}"
 
 
 class App:
-    """The running line. `on_summary` sees each push interval as it is closed, for the demo and for status."""
+    """The running line. `on_summary` sees each push interval as it is closed."""
 
     def __init__(
         self,
