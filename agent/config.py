@@ -242,6 +242,11 @@ class StatusConfig(Section):
     def loopback(self) -> bool:
         return _is_loopback(self.host)
 
+    @property
+    def guarded(self) -> bool:
+        """Whether a token has to be shown."""
+        return self.token is not None or self.token_file is not None
+
     def secret(self) -> SecretStr | None:
         """The token that has to be shown, if one has to. Raises OSError, UnicodeDecodeError."""
         if self.token_file is not None:

@@ -22,12 +22,14 @@ from math import isfinite
 from typing import Any
 
 import structlog
+from pydantic import SecretStr
 
 from agent.clock import Clock
 from agent.config import StatusConfig
 from agent.status_http import Request, Response, Server
 from agent.status_metrics import CONTENT_TYPE, exposition
 from agent.status_snapshot import Snapshot
+from agent.token import SecretFile
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +52,7 @@ class StatusListener:
         self._take = take
         self._stuck = stuck
         self._clock = clock
-        self._token = config.secret()
+        self._file = SecretFile(config.token_file, "status_token_rotated") if config.token_file is not None else None
         self._page, self._policy = page()
         self._lock = asyncio.Lock()
         self._last: tuple[float, Snapshot] | None = None
@@ -130,14 +132,21 @@ class StatusListener:
                 self._last = now, await self._take()
             return self._last[1]
 
+    @property
+    def _token(self) -> SecretStr | None:
+        return self._config.token if self._file is None else self._file.value()
+
     def _named_well(self, request: Request) -> bool:
-        return self._token is not None or is_loopback_name(request.headers.get("host", ""))
+        return self._config.guarded or is_loopback_name(request.headers.get("host", ""))
 
     def _may(self, request: Request) -> bool:
-        if self._token is None:
+        if not self._config.guarded:
             return True
+        token = self._token
+        if token is None or not token.get_secret_value():
+            return False
         given = request.headers.get("authorization", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {self._token.get_secret_value()}".encode())
+        return hmac.compare_digest(given.encode(), f"Bearer {token.get_secret_value()}".encode())
 
 
 def is_loopback_name(host: str) -> bool:

@@ -46,7 +46,7 @@ def ask(config: StatusConfig) -> dict[str, Any]:
         body = response.read()
         if response.status == 401:
             raise NoAnswerError(
-                f"{config.listen} does not accept the token: it changed since the daemon read it; reload the daemon"
+                f"{config.listen} does not accept the token: the daemon runs with another configuration; reload it"
             )
         if response.status != 200:
             raise NoAnswerError(

@@ -148,6 +148,19 @@ async def test_no_secret_is_shown(tmp_path: Path, endpoint: Endpoint) -> None:
         assert all(secret.encode() not in body and secret not in str(headers) for _, headers, body in shown)
 
 
+async def test_a_token_is_rotated_while_it_runs(tmp_path: Path) -> None:
+    file = tmp_path / "status-token"
+    file.write_text(STATUS_TOKEN + "\n")
+    config = configuration(tmp_path, "http://127.0.0.1:1/", [("m", "grid", 1)], token_file=str(file))
+    async with running(config) as app:
+        assert (await get(app, "/readyz", Authorization=f"Bearer {STATUS_TOKEN}"))[0] == 503
+        file.write_text("another-token-0123456789")
+        assert (await get(app, "/readyz", Authorization=f"Bearer {STATUS_TOKEN}"))[0] == 401
+        assert (await get(app, "/readyz", Authorization="Bearer another-token-0123456789"))[0] == 503
+        file.unlink()
+        assert (await get(app, "/readyz", Authorization="Bearer "))[0] == 401
+
+
 async def test_a_reload_moves_the_listener(tmp_path: Path, endpoint: Endpoint) -> None:
     async with FaultServer({(1, Table.INPUT): sdm630(1, 1, 1)}) as meter:
         devices = [("m", "grid", meter.link().port)]
