@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 drivers_app = typer.Typer(help="Lists built-in and local drivers.", invoke_without_command=True, rich_markup_mode=None)
 
+TransportOption = Annotated[str, typer.Option(help="To hosts: tcp, rtu_over_tcp or ascii_over_tcp.")]
 ProfileDirs = Annotated[list[Path] | None, typer.Option("--profile-dir", help="A directory of local profiles.")]
 
 
@@ -33,6 +34,7 @@ def scan(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 1.0,
     baudrate: Annotated[list[int] | None, typer.Option(help="Of a serial line, instead of the usual ones.")] = None,
     parity: Annotated[list[str] | None, typer.Option(help="N, E or O; of a serial line.")] = None,
+    transport: TransportOption = "tcp",
     profile_dir: ProfileDirs = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
@@ -45,7 +47,7 @@ def scan(
 
     profiles, mistakes = _catalogue(profile_dir).profiles()
     try:
-        wanted = commission.request(targets, port, units, timeout, baudrate, parity, profiles)
+        wanted = commission.request(targets, port, units, timeout, baudrate, parity, transport, profiles)
     except TargetError as error:
         fail(str(error), 2)
     for mistake in mistakes:
@@ -73,6 +75,7 @@ def dump(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 1.0,
     baudrate: Annotated[int, typer.Option(help="Of a serial line.")] = 9600,
     parity: Annotated[str, typer.Option(help="N, E or O; of a serial line.")] = "N",
+    transport: TransportOption = "tcp",
     keep_text: Annotated[bool, typer.Option(help="Leave serial numbers and names in.")] = False,
     config: ConfigOption = DEFAULT,
     profile_dir: ProfileDirs = None,
@@ -96,7 +99,7 @@ def dump(
     if node:
         subject = _subject_of(config, node)
     else:
-        options = dump_command.Address(where, port, unit, timeout, baudrate, parity)
+        options = dump_command.Address(where, port, unit, timeout, baudrate, parity, transport)
         subject = _subject_at(options, driver, _catalogue(profile_dir))
     profiles, _ = _catalogue(profile_dir).profiles()
     log.configure("error")

@@ -13,6 +13,9 @@ from drivers.scan import LINES, PORTS, Scanner, ScanSettings
 from drivers.scan_targets import TargetError, Targets, parse_numbers, parse_targets
 from drivers.scan_units import Place
 
+_HOST_TRANSPORTS = ("tcp", "rtu_over_tcp", "ascii_over_tcp")
+"""By which silence can be told from nobody being there."""
+
 
 def request(
     targets: Sequence[str],
@@ -21,6 +24,7 @@ def request(
     timeout_s: float,
     baudrates: Sequence[int] | None,
     parities: Sequence[str] | None,
+    transport: str,
     profiles: Sequence[Profile],
 ) -> tuple[Targets, ScanSettings]:
     """What the options mean. Raises TargetError."""
@@ -33,8 +37,16 @@ def request(
         timeout_s=timeout_s,
         serial_timeout_s=0.3 * timeout_s,
         lines=lines(baudrates, parities),
+        transport=host_transport(transport),
     )
     return parse_targets(targets), settings
+
+
+def host_transport(transport: str) -> str:
+    """Raises TargetError for what no host can be scanned by."""
+    if transport not in _HOST_TRANSPORTS:
+        raise TargetError(f"--transport: must be {', '.join(_HOST_TRANSPORTS)} (found {transport!r})")
+    return transport
 
 
 def port_number(port: int) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from agent.commission import lines, port_number
+from agent.commission import host_transport, lines, port_number
 from agent.config import ConfigError
 from agent.site import Site
 from drivers.base import Catalogue, Driver, LinkDefaults, Reader, ReadOptions
@@ -47,6 +48,7 @@ class Address:
     timeout_s: float = 1.0
     baudrate: int = 9600
     parity: str = "N"
+    transport: str = "tcp"
 
     def settings(self, defaults: LinkDefaults) -> LinkSettings:
         """The link, as patient as the driver needs. Raises ValueError."""
@@ -60,7 +62,9 @@ class Address:
                 transport="rtu", serial_port=targets.serial_ports[0], baudrate=self.baudrate, parity=self.parity
             )
             if targets.serial_ports
-            else LinkSettings(host=targets.hosts[0], port=port_number(502 if port is None else port))
+            else LinkSettings(
+                host_transport(self.transport), targets.hosts[0], port_number(502 if port is None else port)
+            )
         )
         return replace(
             place,
@@ -126,6 +130,8 @@ async def run(
             await take(subject.reader, wanted, taken, step)
     except DriverError as gone:
         error = gone
+    except asyncio.CancelledError:
+        error = DriverError("interrupted")
     finally:
         await subject.close()
     redacted = [] if keep_text else redact(taken.tables, _harmless(subject.driver))

@@ -96,7 +96,7 @@ def device_tables(places: Sequence[Place]) -> str:
     """[connection.…] and [[device]] tables of all that was identified, comments for the rest."""
     writer = _Writer(_grid_unit(places))
     for place in places:
-        if place.link.serial and any(unit.identity and unit.identity.matches for unit in place.units):
+        if place.link.transport != "tcp" and any(unit.identity and unit.identity.matches for unit in place.units):
             writer.lines += [*_connection(place.link), ""]
     for place in places:
         if place.note:
@@ -132,24 +132,31 @@ def _comments(place: Place, unit: FoundUnit) -> Iterator[str]:
 def _connection(link: LinkSettings) -> Iterator[str]:
     yield f"[connection.{_connection_name(link)}]"
     yield f'transport = "{link.transport}"'
-    yield f"serial_port = {_text(str(link.serial_port))}"
-    yield f"baudrate = {link.baudrate}"
-    yield f'parity = "{link.parity}"'
-    yield f"stop_bits = {link.stop_bits}"
+    if link.serial:
+        yield f"serial_port = {_text(str(link.serial_port))}"
+        yield f"baudrate = {link.baudrate}"
+        yield f'parity = "{link.parity}"'
+        yield f"stop_bits = {link.stop_bits}"
+    else:
+        yield from _host(link)
 
 
 def _connection_name(link: LinkSettings) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", str(link.serial_port).removeprefix("/dev/"))
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", link.address.removeprefix("/dev/")).strip("-")
 
 
 def _where(link: LinkSettings) -> Iterator[str]:
-    if link.serial:
+    if link.transport == "tcp":
+        yield from _host(link)
+    else:
         yield f"connection = {_text(_connection_name(link))}"
-        return
-    yield f"host = {_text(str(link.host))}"
-    yield f"port = {link.port}"
     if link.connect_delay_s:
         yield f"connect_delay_s = {link.connect_delay_s:g}  # it answers only some time after the connection"
+
+
+def _host(link: LinkSettings) -> Iterator[str]:
+    yield f"host = {_text(str(link.host))}"
+    yield f"port = {link.port}"
 
 
 def dump_command(link: LinkSettings, unit_id: int) -> str:
@@ -158,6 +165,7 @@ def dump_command(link: LinkSettings, unit_id: int) -> str:
         place = [str(link.serial_port), "--baudrate", str(link.baudrate), "--parity", link.parity]
     else:
         place = [str(link.host)] + (["--port", str(link.port)] if link.port != 502 else [])
+        place += ["--transport", link.transport] if link.transport != "tcp" else []
     return shlex.join(["telemetry-agent", "dump", *place, "--unit", str(unit_id)])
 
 
@@ -171,7 +179,7 @@ def _place(place: Place) -> dict[str, object]:
     where: dict[str, object] = (
         {"serial_port": link.serial_port, "baudrate": link.baudrate, "parity": link.parity}
         if link.serial
-        else {"host": link.host, "port": link.port}
+        else {"transport": link.transport, "host": link.host, "port": link.port}
     )
     return {
         **where,

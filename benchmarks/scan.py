@@ -32,7 +32,7 @@ SET_UP = (
 
 def measure() -> None:
     profiles, _ = Catalogue().profiles()
-    silent, settings = commission.request([SILENT], None, "", 1.0, None, None, profiles)
+    silent, settings = commission.request([SILENT], None, "", 1.0, None, None, "tcp", profiles)
     started = time.monotonic()
     places, _ = commission.scan(silent, settings, profiles)
     took_s = time.monotonic() - started
@@ -47,7 +47,7 @@ async def gateway() -> None:
     server = Server([Unit(unit_id, lambda: registers) for unit_id in range(1, 21)], GATEWAY, 502)
     await server.start()
     profiles, _ = Catalogue().profiles()
-    targets, settings = commission.request([GATEWAY], None, "", 1.0, None, None, profiles)
+    targets, settings = commission.request([GATEWAY], None, "", 1.0, None, None, "tcp", profiles)
     started = time.monotonic()
     places, _ = await asyncio.to_thread(commission.scan, targets, settings, profiles)
     found = [unit for place in places for unit in place.units]

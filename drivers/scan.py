@@ -49,6 +49,8 @@ class ScanSettings:
     request_gap_s: float = 0.02
     hosts_at_once: int = 64
     lines: tuple[tuple[int, str], ...] = LINES
+    transport: str = "tcp"
+    """Of the hosts; "rtu_over_tcp" is what a converter speaks that does not translate."""
 
     def usual_units(self, serial: bool) -> tuple[int, ...]:
         """The units to ask for, in this order."""
@@ -96,7 +98,8 @@ class Scanner:
         settings = self._settings
         places = []
         for port in settings.ports:
-            place = self._place(LinkSettings(host=host, port=port, timeout_s=settings.connect_timeout_s))
+            link = LinkSettings(settings.transport, host, port, timeout_s=settings.connect_timeout_s)
+            place = self._place(link)
             places.append(place)
             try:
                 await self._look(place, settings.usual_units(serial=False))

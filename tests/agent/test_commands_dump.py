@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from asyncio import to_thread
 from pathlib import Path
@@ -90,6 +91,23 @@ async def test_a_device_that_does_not_answer_is_one_line() -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert "connection refused" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+async def test_ctrl_c_prints_what_had_been_read() -> None:
+    async with FaultServer({(1, Table.INPUT): {0: 5}, (1, Table.HOLDING): {0: 6}}) as server:
+        server.faults.latency_s = 2
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "agent", "dump", "127.0.0.1", "--port", str(server.port), "--timeout", "50"),
+            *("--range", "input:0", "--range", "holding:0"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        await server.wait(lambda: len(server.requests) == 2)
+        process.send_signal(signal.SIGINT)
+        out, error = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 1
+    assert json.loads(out)["registers"] == {"input": {"0": [5]}}
+    assert error == b"telemetry-agent: interrupted; the dump is not whole\n"
 
 
 async def test_a_dump_is_served_as_a_device(tmp_path: Path) -> None:

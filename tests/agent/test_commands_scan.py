@@ -82,6 +82,21 @@ async def test_a_serial_line_becomes_a_connection(tmp_path: Path, profiles: Path
     assert "meter-1\tactive_power\t100\tW" in read.stdout, read.stderr
 
 
+async def test_a_converter_that_does_not_translate(tmp_path: Path, profiles: Path) -> None:
+    async with FaultServer(meters(7, 99), transport="rtu_over_tcp") as server:
+        place = ("127.0.0.1", "--port", str(server.port), "--transport", "rtu_over_tcp")
+        result = await to_thread(call_inside, "scan", *place, "--units", "1-2", "--profile-dir", profiles)
+        assert result.returncode == 0, result.stderr
+        dump = f"dump 127.0.0.1 --port {server.port} --transport rtu_over_tcp --unit 2"
+        assert dump in result.stdout
+        path = configuration(tmp_path, "http://127.0.0.1:1/", result.stdout)
+        path.write_text(path.read_text() + f'[drivers]\nprofile_dirs = ["{profiles}"]\n')
+        read = await to_thread(call_inside, "read", "--config", path)
+        dumped = await to_thread(call_inside, *dump.split(), "--range", "input:0-1")
+    assert "meter-1\tactive_power\t100\tW" in read.stdout, read.stderr
+    assert json.loads(dumped.stdout)["registers"]["input"]["0"] == [0x42C8, 0]
+
+
 async def test_ctrl_c_prints_what_had_been_found(profiles: Path) -> None:
     async with FaultServer(meters(7)) as server, FaultServer(meters(7)) as silent:
         silent.faults.silent = True
@@ -110,7 +125,7 @@ async def test_nothing_found_is_said_and_fails() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [("10.0.0.0/99",), ("a b",), ("h", "--units", "0-300"), ("h", "--port", "0"), ("h", "--parity", "X"),
-     ("h", "--baudrate", "1"), ("h", "--timeout", "0")],
+     ("h", "--transport", "rtu"), ("h", "--baudrate", "1"), ("h", "--timeout", "0")],
 )  # fmt: skip
 def test_wrong_options_are_usage_errors_of_one_line(arguments: tuple[str, ...]) -> None:
     result = call_inside("scan", *arguments)
