@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
-from agent.aggregate import NodeResult, NodeSummary, Summary
+from agent.aggregate import NodeResult, Summary
 from agent.energy_day import Basis
+from agent.window import NodeSummary
 from drivers.model import NodeType, Quantity
 
 _TIME = re.compile(rb'^\{"time":("?)-?\d+"?')

@@ -12,12 +12,13 @@ from math import inf
 from urllib.parse import urlsplit
 
 from agent import __version__
-from agent.aggregate import Fields, NodeSummary, Summary, Window, fields_of, total
+from agent.aggregate import Fields, Summary, fields_of, total
 from agent.clock import Clock
 from agent.config import Config
 from agent.device import Device
 from agent.outbox import Outbox
 from agent.status_record import Attempt, Polls, Recorder
+from agent.window import NodeSummary, Window
 from drivers.model import NodeType
 
 # A push may be late by its deadline, an attempt's time-out and one back-off before it is worth a word.

@@ -11,12 +11,13 @@ from typing import Literal
 
 import structlog
 
-from agent.aggregate import Fields, NodeResult, NodeSummary, Statistic, Summary, Window, fields_of, total
+from agent.aggregate import Fields, NodeResult, Summary, fields_of, total
 from agent.energy import POWER_W, Ledger, advance, of_day, shifted
 from agent.energy_day import Basis, DayEnergy, day_of
 from agent.energy_store import EnergyStore
 from agent.limits import largest_power, ranges
 from agent.node import Node
+from agent.window import NodeSummary, Statistic, Window
 from drivers.model import Nature, NodeType, Quantity, Reading, Scan
 
 log = structlog.get_logger(__name__)

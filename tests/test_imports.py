@@ -25,6 +25,7 @@ PURE = (
     "agent/energy_day",
     "agent/limits",
     "agent/node",
+    "agent/window",
     "agent/payload",
     "agent/ticks",
 )
