@@ -22,8 +22,8 @@ Statistic = Literal["last", "mean"]
 
 _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
-# The cells of one quantity, in an array of all: a summary keeps the array and the next interval begins with a copy, which
-# costs less than an object per quantity would.
+# The cells of one quantity, in an array of all: a summary keeps the array and the next interval begins with a copy,
+# which costs less than an object per quantity would.
 _LAST, _AT, _INTERVAL, _START, _AREA, _MINIMUM, _MAXIMUM = range(7)
 _NOTHING = (0.0, -inf, 0.0, 0.0, 0.0, 0.0, 0.0)
 

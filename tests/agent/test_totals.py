@@ -22,7 +22,7 @@ from agent.node import Node
 from agent.payload import PayloadOptions, bodies
 from agent.schema import problems
 from agent.totals import Totals, TotalsSettings
-from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Scan, Value
+from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Reading, Scan, Value
 
 WALL = 1_780_300_000
 MIDNIGHT = int(day_of(WALL, ZoneInfo("Europe/Brussels"))[2])
@@ -153,6 +153,20 @@ def test_state_of_charge_is_weighted_by_capacity(store: EnergyStore) -> None:
     }
 
 
+def test_without_a_capacity_the_charge_is_the_plain_mean(store: EnergyStore) -> None:
+    other = Node("b2", NodeType.STORAGE, Kind.BATTERY)
+    totals = Totals([BATTERY, other], settings(), store)
+    totals.observe([BATTERY], scan(1000.0, soc=40.0), WALL)
+    totals.observe([other], scan(1000.0, energy_stored=3000.0, energy_capacity=15_000.0), WALL)
+    assert body(totals)["storage"] == {"mean_soc_perc": 30}
+
+
+def test_a_silent_battery_has_no_capacity_either(store: EnergyStore) -> None:
+    totals = Totals([replace(BATTERY, energy_capacity_Wh=5000.0)], settings(), store)
+    totals.observe([BATTERY], scan(900.0, soc=50.0), WALL)
+    assert body(totals)["storage"] == {}
+
+
 def test_devices_that_report_only_a_state(store: EnergyStore) -> None:
     relay = Node("r", NodeType.SWITCHED_LOAD, Kind.RELAY, nominal_power_W=2000.0)
     pump = Node("h", NodeType.HEAT_PUMP, Kind.HEAT_PUMP, nominal_power_W=1800.0)
@@ -198,6 +212,35 @@ def test_statistics_of_an_interval(store: EnergyStore) -> None:
     assert (following.expected, following.got, following.oldest_s) == (0, 0, 20)
     totals.observe([PV1], scan(1025.0, active_power=900.0), WALL)
     assert following.number(Quantity.ACTIVE_POWER) == 200, "a summary is of its own moment"
+    later = totals.close(1025.0, WALL + 25).nodes[0].summary
+    assert later.statistics(Quantity.ACTIVE_POWER) == (900, 200, 200, 900)
+
+
+def test_a_phase_is_not_the_device(store: EnergyStore) -> None:
+    meter = Node("m", NodeType.GRID, Kind.METER)
+    totals = Totals([meter], settings(), store)
+    for at, counter in ((990.0, 600.0), (1000.0, 630.0)):
+        readings = [
+            Reading(quantity, phase, value if phase is None else value / 3, Quality.GOOD, at)
+            for quantity, value in ((Quantity.ACTIVE_POWER, 900.0), (Quantity.IMPORTED_ENERGY, counter))
+            for phase in (*Phase, None)
+        ]
+        totals.observe([meter], Scan(tuple(readings), at, at), WALL + at - 1000)
+    summary = totals.close(1000.0, WALL)
+    message = json.loads(
+        bodies(summary, PayloadOptions("S", levels=("device",), device_format="snapshot", device_fields="all"))[0]
+    )
+    assert message["nodes"]["m"]["grid"] == {
+        "active_power_W": 900,
+        "active_power_l1_W": 300,
+        "active_power_l2_W": 300,
+        "active_power_l3_W": 300,
+        "imported_energy_Wh": 630,
+        "imported_energy_l1_Wh": 210,
+        "imported_energy_l2_Wh": 210,
+        "imported_energy_l3_Wh": 210,
+        "today_imported_energy_Wh": 30,
+    }
 
 
 def test_a_relay_counts_the_share_of_time_that_it_is_on(store: EnergyStore) -> None:
@@ -284,6 +327,59 @@ def test_the_devices_own_register_goes_before_its_lifetime_counter(store: Energy
     message = body(totals, at=1010.0, wall=NOON + 10, quality=True)
     assert message["solar"] == {"today_energy_Wh": 5130}
     assert message["quality"]["solar"]["today"] == "register"
+
+
+def test_quality_tells_of_the_counter_that_is_known_worst(store: EnergyStore) -> None:
+    totals = Totals([BATTERY], settings(), store)
+    totals.observe([BATTERY], scan(1000.0, today_charged_energy=700.0, discharged_energy=9e5), NOON)
+    message = body(totals, wall=NOON, quality=True)
+    assert message["storage"] == {"today_charged_Wh": 700, "today_discharged_Wh": 0}
+    assert message["quality"]["storage"]["today"] == "partial"
+
+
+def test_a_reading_belongs_to_its_own_time_not_to_that_of_its_scan(store: EnergyStore) -> None:
+    totals = Totals([PV1], settings(), store)
+    reading = Reading(Quantity.PRODUCED_ENERGY, None, 5.0, Quality.GOOD, 990.0)
+    totals.observe([PV1], Scan((reading,), 990.0, 1000.0), MIDNIGHT + 5)
+    totals.save()
+    assert store.load()["pv-1", Quantity.PRODUCED_ENERGY].at == MIDNIGHT - 5
+
+
+def test_limits_bound_what_a_counter_can_grow(store: EnergyStore) -> None:
+    small = replace(PV2, limits={Quantity.ACTIVE_POWER: (-5000.0, 5000.0)})
+    totals = Totals([PV1, small], settings(), store)
+    for second, value in ((0, 1e5), (60, 1e5 + 2000)):
+        for node in (PV1, small):
+            totals.observe([node], scan(1000.0 + second, produced_energy=value), WALL + second)
+    totals.save()
+    assert [ledger.total for ledger in store.load().values()] == [2000, 0]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Brussels", "Pacific/Auckland"])
+def test_in_another_zone_the_day_is_another(store: EnergyStore, zone: str) -> None:
+    """Midnight in Brussels was seen; that in Auckland lies before the first reading."""
+    totals = Totals([PV1], settings(), store)
+    for second in (-10, 10):
+        totals.observe([PV1], scan(1000.0 + second, produced_energy=5.0), MIDNIGHT + second)
+    totals.save()
+    moved = replace(settings(), timezone=ZoneInfo(zone))
+    again = Totals([PV1], moved, store)
+    again.observe([PV1], scan(1020.0, produced_energy=5.0), MIDNIGHT + 20)
+    totals.reconfigure([PV1], moved)
+    for each in (totals, again):
+        quality = body(each, at=1020.0, wall=MIDNIGHT + 20, quality=True)["quality"]["solar"]
+        assert quality.get("today") == (None if zone == "Europe/Brussels" else "partial")
+
+
+def test_a_clock_that_is_set_does_not_move_what_was_kept_before(store: EnergyStore) -> None:
+    for node in (PV1, PV2):
+        totals = Totals([PV1, PV2], settings(), store)
+        totals.observe([node], scan(1000.0, produced_energy=5.0), WALL)
+        totals.clock_set(100.0)
+        totals.save()
+    kept = store.load()
+    assert kept["pv-1", Quantity.PRODUCED_ENERGY].at == WALL + 100
+    assert kept["pv-2", Quantity.PRODUCED_ENERGY].at == WALL + 100
 
 
 def test_while_the_clock_is_wrong_counters_wait(store: EnergyStore) -> None:
