@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isclose
 
 from agent.node import Node
-from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading
+from drivers.model import Kind, Nature, NodeType, Phase, Quality, Quantity, Reading
 
 Values = Mapping[tuple[Quantity, Phase | None], float]
 
@@ -64,7 +64,8 @@ def hints(node: Node, readings: Iterable[Reading]) -> Iterator[str]:
             values[reading.quantity, reading.phase] = reading.value
     yield from _sign(node, values)
     yield from _turned(values)
-    yield from _ratio(values)
+    if node.kind is not Kind.HYBRID or node.type is NodeType.GRID:  # else the power is that of the DC side
+        yield from _ratio(values)
 
 
 def swapped(before: Sequence[Reading], after: Sequence[Reading], order: str) -> str | None:
@@ -114,14 +115,14 @@ def _turned(values: Values) -> Iterator[str]:
 
 def _ratio(values: Values) -> Iterator[str]:
     """A whole factor between power and voltage times current is a transformer ratio set on one side only."""
-    pairs = [pair for phase in Phase if (pair := _pair(values, phase)) is not None]
-    whole_device = _pair(values, None)
-    if not pairs and whole_device is not None:
-        pairs = [whole_device]
+    by_phase = [pair for phase in Phase if (pair := _pair(values, phase)) is not None]
+    pairs = by_phase or [pair for pair in (_pair(values, None),) if pair is not None]
     power, product = sum(abs(pair[0]) for pair in pairs), sum(abs(pair[1]) for pair in pairs)
     if max(power, product) < _ENOUGH_VA or not power or not product:
         return
     up, down = _whole(power / product), _whole(product / power)
+    if up == len(Phase) and not by_phase:
+        return  # the current is that of one phase
     if up >= _LEAST_RATIO_UP:
         yield f"power is {up} times voltage x current: the CT ratio counts twice, or is missing in the current"
     elif down >= _LEAST_RATIO_DOWN:

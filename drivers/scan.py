@@ -190,12 +190,13 @@ def _without_doubles(places: Sequence[Place]) -> None:
             identity = unit.identity
             if identity is None or not identity.matches:
                 continue
-            by_port = identity.matches[0].driver, unit.unit_id
-            if (first := seen.get(identity.serial) or seen.get(by_port)) is not None:
+            best = identity.matches[0]
+            by_port, by_serial = (best.driver, unit.unit_id), (best, identity.serial)
+            if (first := seen.get(by_serial) or seen.get(by_port)) is not None:
                 place.units.remove(unit)
                 place.note = f"unit {unit.unit_id} is the same device as {first}"
                 continue
             if identity.serial:
-                seen[identity.serial] = name
+                seen[by_serial] = name
             here[by_port] = name
         seen |= here

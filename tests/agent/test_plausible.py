@@ -79,6 +79,13 @@ def test_a_single_phase_meter_has_no_phases() -> None:
     assert "power is 10 times" in hint
 
 
+def test_what_need_not_fit_gives_no_hint() -> None:
+    hybrid = Node("n", NodeType.SOLAR, Kind.HYBRID, of_hybrid=True)
+    charging = readings([(P, None, 5000.0), (V, None, 230.0), (A, None, 2.2)])
+    assert list(hints(hybrid, charging)) == [], "what charges the battery does not pass the AC side"
+    assert of(NodeType.VARIABLE_POWER_LOAD, (P, None, 11_040.0), (V, None, 230.0), (A, None, 16.0)) == []
+
+
 def test_a_turned_transformer_is_named_by_its_phase() -> None:
     (hint,) = hints(node(NodeType.GRID), three_phases((690, 1150, 690), (3, -5, 3)))
     assert "disagree in sign on l2" in hint
