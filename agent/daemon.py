@@ -63,23 +63,35 @@ class Daemon:
             self._hangup.clear()
             self._notify(*reloading())
             try:
-                await self._take(await asyncio.to_thread(load, self._path, self._environ))
+                config, site = await asyncio.to_thread(self._read, self.app.site)
+                await self._take(config, site)
             except ConfigError as error:
-                self._refused = f"; reload refused at {_clock_time(self._clock.time())}: {error.lines[0]}"
-                for line in error.lines:
-                    log.warning("reload_refused", reason=line, remains="the configuration of before")
-            else:
-                self._refused = ""
+                self._refuse(error.lines)
             self._notify("READY=1", await self._status())
 
-    async def _take(self, config: Config) -> None:
-        running = self.app.site
-        site = await asyncio.to_thread(build, config, str(self._path), running)
+    def _read(self, running: Site) -> tuple[Config, Site]:
+        """The file as it is now. Raises ConfigError, whatever is wrong with it."""
+        try:
+            config = load(self._path, self._environ)
+            return config, build(config, str(self._path), running)
+        except ConfigError:
+            raise
+        except Exception as error:  # a defect in a driver that only the new file uses must not stop those that run
+            log.exception("reload_defect")
+            raise ConfigError([f"{self._path}: {type(error).__name__}: {error}"]) from error
+
+    async def _take(self, config: Config, site: Site) -> None:
+        before = self.app.site.devices
         await self.app.reload(config, site)
+        self._refused = ""
         self._set_log(config.log)
-        kept = sum(any(device is each for each in running.devices) for device in site.devices)
         _tell_replaced(site)
-        log.info("reloaded", devices=len(site.devices), kept=kept)
+        log.info("reloaded", devices=len(site.devices), kept=sum(device in before for device in site.devices))
+
+    def _refuse(self, lines: list[str]) -> None:
+        self._refused = f"; reload refused at {_clock_time(self._clock.time())}: {lines[0]}"
+        for line in lines:
+            log.warning("reload_refused", reason=line, remains="the configuration of before")
 
     async def _tell(self) -> None:
         while True:

@@ -181,7 +181,9 @@ def test_an_upgrade_keeps_everything_and_one_that_fails_changes_nothing(site: Si
     assert site.machine.run("telemetry-agent", "--version").stdout == version
     site.await_pushes()
 
-    site.machine.run(f"{release(site, 'next', '9.0')}/systemd/install")
+    pip = "/opt/telemetry-agent/current/bin/pip --quiet --disable-pip-version-check"
+    site.machine.shell(f"{pip} wheel --no-deps --wheel-dir /root {release(site, 'next', '9.0')}")
+    site.machine.shell("/src/systemd/install /root/telemetry_push_agent-9.0-*.whl")
     assert site.machine.run("telemetry-agent", "--version").stdout == "telemetry-agent 9.0\n"
     assert site.machine.run("cat", f"{ETC}/config.toml").stdout == config
     site.await_pushes()
@@ -196,6 +198,6 @@ def test_it_goes_as_a_whole_and_leaves_what_is_the_sites(site: Site) -> None:
     assert {"config.toml", "token"} <= set(site.machine.shell(f"ls {ETC}").split())
     assert "outbox.sqlite3" in site.machine.shell(f"ls {STATE}")
     site.machine.run("/src/systemd/uninstall", "--purge")
-    ours = "find / -xdev -path /src -prune -o -path /stage -prune -o -name '*telemetry?agent*' -print"
+    ours = "find / -xdev -path /src -prune -o -path /stage -prune -o -path /root -prune -o -name '*telemetry?agent*' -print"
     assert site.machine.shell(ours) == ""
     assert "telemetry" not in site.machine.shell("cat /etc/passwd /etc/group")
