@@ -198,6 +198,6 @@ def test_it_goes_as_a_whole_and_leaves_what_is_the_sites(site: Site) -> None:
     assert {"config.toml", "token"} <= set(site.machine.shell(f"ls {ETC}").split())
     assert "outbox.sqlite3" in site.machine.shell(f"ls {STATE}")
     site.machine.run("/src/systemd/uninstall", "--purge")
-    ours = "find / -xdev -path /src -prune -o -path /stage -prune -o -path /root -prune -o -name '*telemetry?agent*' -print"
-    assert site.machine.shell(ours) == ""
+    elsewhere = "-path /src -prune -o -path /stage -prune -o -path /root -prune"
+    assert site.machine.shell(f"find / -xdev {elsewhere} -o -name '*telemetry?agent*' -print") == ""
     assert "telemetry" not in site.machine.shell("cat /etc/passwd /etc/group")
