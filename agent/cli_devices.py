@@ -53,14 +53,14 @@ def scan(
     for mistake in mistakes:
         typer.echo(f"telemetry-agent: left out: {mistake}", err=True)
     log.configure("error")
-    places, complete = commission.scan(*wanted, profiles)
-    typer.echo(paste.as_json(places) if as_json else paste.device_tables(places))
+    scanner, complete = commission.scan(*wanted, profiles)
+    places = scanner.places
+    if as_json or places:
+        typer.echo(paste.as_json(places) if as_json else paste.device_tables(places))
     if not complete:
-        typer.echo("telemetry-agent: interrupted; this is what had been found", err=True)
-    elif not any(place.units for place in places):
-        typer.echo("telemetry-agent: no device found", err=True)
-    if not complete or not any(place.units for place in places):
-        raise typer.Exit(1)
+        fail("interrupted; this is what had been found")
+    if not any(place.units for place in places):
+        fail("\n".join(commission.reasons(scanner)))
 
 
 def dump(

@@ -11,8 +11,8 @@ from drivers.identify import Identifier
 from drivers.profile import Profile
 from drivers.scan import LINES, PORTS, Scanner, ScanSettings
 from drivers.scan_targets import TargetError, Targets, parse_numbers, parse_targets
-from drivers.scan_units import Place
 
+_MOST_REASONS = 4
 _HOST_TRANSPORTS = ("tcp", "rtu_over_tcp", "ascii_over_tcp")
 """By which silence can be told from nobody being there."""
 
@@ -70,16 +70,22 @@ def lines(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tu
     return tuple((baudrate, parity) for baudrate in rates for parity in parities or ("N", "E"))
 
 
-def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) -> tuple[list[Place], bool]:
-    """Scan until done or Ctrl-C; what was found, and whether it was all."""
+def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) -> tuple[Scanner, bool]:
+    """Scan until done or Ctrl-C; the scanner with what it found, and whether that is all."""
     scanner = Scanner(settings, Identifier(profiles))
     total = len(targets.hosts) + len(targets.serial_ports)
     with _bar(scanner, total) if sys.stderr.isatty() else nullcontext():
         try:
             asyncio.run(scanner.run(targets))
         except KeyboardInterrupt:
-            return scanner.places, False
-    return scanner.places, True
+            return scanner, False
+    return scanner, True
+
+
+def reasons(scanner: Scanner) -> list[str]:
+    """Why nothing was found; silence of a whole network needs no reasons."""
+    closed = scanner.closed
+    return closed if 0 < len(closed) <= _MOST_REASONS else ["no device found"]
 
 
 def _bar(scanner: Scanner, total: int) -> AbstractContextManager[object]:

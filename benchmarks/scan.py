@@ -34,11 +34,11 @@ def measure() -> None:
     profiles, _ = Catalogue().profiles()
     silent, settings = commission.request([SILENT], None, "", 1.0, None, None, "tcp", profiles)
     started = time.monotonic()
-    places, _ = commission.scan(silent, settings, profiles)
+    scanner, _ = commission.scan(silent, settings, profiles)
     took_s = time.monotonic() - started
     one_by_one_s = len(silent.hosts) * len(settings.ports) * settings.connect_timeout_s
     print(f"{len(silent.hosts)} silent addresses, {len(settings.ports)} ports each: {took_s:.1f} s", end=" ")
-    print(f"({took_s / one_by_one_s:.1%} of one by one), {len(places)} places found; floor: 30 s")
+    print(f"({took_s / one_by_one_s:.1%} of one by one), {len(scanner.places)} places found; floor: 30 s")
     asyncio.run(gateway())
 
 
@@ -49,8 +49,8 @@ async def gateway() -> None:
     profiles, _ = Catalogue().profiles()
     targets, settings = commission.request([GATEWAY], None, "", 1.0, None, None, "tcp", profiles)
     started = time.monotonic()
-    places, _ = await asyncio.to_thread(commission.scan, targets, settings, profiles)
-    found = [unit for place in places for unit in place.units]
+    scanner, _ = await asyncio.to_thread(commission.scan, targets, settings, profiles)
+    found = [unit for place in scanner.places for unit in place.units]
     named = sum(bool(unit.identity and unit.identity.matches) for unit in found)
     print(f"one gateway with 20 units, the others silent: {len(found)} found, {named} identified", end=" ")
     print(f"in {time.monotonic() - started:.1f} s")

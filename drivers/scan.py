@@ -75,6 +75,11 @@ class Scanner:
         return [place for place in self._places if place.units or place.note]
 
     @property
+    def closed(self) -> list[str]:
+        """Why ports of hosts could not be opened."""
+        return [place.closed for place in self._places if place.closed]
+
+    @property
     def latest(self) -> Place | None:
         """Where it looked last."""
         return next((place for place in reversed(self._places) if place.asking is not None), None)
@@ -105,8 +110,8 @@ class Scanner:
                 await self._look(place, settings.usual_units(serial=False))
                 if place.opened and not (place.units or place.note):
                     await self._look_slowly(place)
-            except LinkError:
-                continue  # nothing listens there
+            except LinkError as error:
+                place.closed = str(error)
         _without_doubles(places)
 
     async def _serial(self, port: str) -> None:

@@ -57,6 +57,8 @@ class Place:
     """The device answers as every unit id: one device, not many."""
     asking: int | None = None
     """The unit that is being asked for."""
+    closed: str = ""
+    """Why the port could not be opened; for most addresses of a network nothing worth a word."""
     note: str = ""
     """What the installer should know: why nothing was found here, what was odd."""
 

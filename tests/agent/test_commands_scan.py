@@ -114,12 +114,14 @@ async def test_ctrl_c_prints_what_had_been_found(profiles: Path) -> None:
     assert error == b"telemetry-agent: interrupted; this is what had been found\n"
 
 
-async def test_nothing_found_is_said_and_fails() -> None:
+async def test_nothing_found_fails_and_says_why() -> None:
     async with FaultServer({}) as server:
         await server.refuse()
         result = await to_thread(call_inside, "scan", "127.0.0.1", "--port", str(server.port))
     assert result.returncode == 1
-    assert result.stderr == "telemetry-agent: no device found\n"
+    assert result.stderr == (
+        f"telemetry-agent: 127.0.0.1:{server.port}: connection refused; nothing listens on that port\n"
+    )
 
 
 @pytest.mark.parametrize(
