@@ -1,9 +1,9 @@
 """Runs any profile: a poll is the fewest block reads, each decoded as it arrives.
 
 What a device refuses costs only what cannot be read otherwise (`drivers.learned`): the reading is missing, and the
-refusal stands in the errors of every scan. A busy device is asked once more. Silence, a lost link, a dead gateway or a
-reply that is not ours end the poll at once, and nothing of it is used: a device that falls silent half-way is polled
-again as a whole, so that all of a scan is from one moment.
+refusal stands in the errors of every scan. A busy device is asked once more, a little later. Silence, a lost link, a
+dead gateway or a reply that is not ours end the poll at once, and nothing of it is used: a device that falls silent
+half-way is polled again as a whole, so that all of a scan is from one moment.
 
 The site's `ReadOptions` win over the profile's defaults, which win over those of the transport. A word order of the
 site is that of every point, since it is a setting of the device.
@@ -17,11 +17,12 @@ from dataclasses import replace
 from drivers.base import LinkDefaults, Reader, ReadOptions
 from drivers.codec_block import Cell, Fill, block_decoder
 from drivers.combine import by_key, combiner
-from drivers.errors import BusyError, ExceptionReply, GatewayError, IllegalAddressError, IllegalValueError
+from drivers.errors import ExceptionReply, GatewayError, IllegalAddressError, IllegalValueError
 from drivers.learned import Learned
 from drivers.model import Kind, NodeType, Quality, Reading, Scan
 from drivers.plan import MAX_REGISTERS, Block, Limits
 from drivers.profile import Point, Profile
+from drivers.run import Run
 
 
 class Registers:
@@ -85,7 +86,7 @@ class Registers:
         if not self._learned.allows(block):
             return await self._read_all(run, self._learned.parts(block))
         try:
-            words = await run.read(block)
+            words = await run.read(block.table, block.address, block.count)
         except (IllegalAddressError, IllegalValueError) as error:
             known = len(self._learned.holes)
             parts = self._learned.divide(block, error)
@@ -123,30 +124,16 @@ class Registers:
         ]
 
 
-class _Run:
-    """The requests of one poll and what they brought: a reading per point, None where there is none yet."""
+class _Run(Run):
+    """One poll: a reading per point, None where there is none yet."""
 
     def __init__(self, reader: Reader, now: Callable[[], float], points: int) -> None:
-        self._reader = reader
-        self.now = now
-        self.started = now()
-        self.requests = 0
+        super().__init__(reader, now)
         self.readings: list[Reading | None] = [None] * points
-        self.errors: list[Exception] = []
 
     @property
     def answered(self) -> bool:
         return any(self.readings)
-
-    async def read(self, block: Block) -> Sequence[int]:
-        try:
-            return await self._once(block)
-        except BusyError:
-            return await self._once(block)
-
-    async def _once(self, block: Block) -> Sequence[int]:
-        self.requests += 1
-        return await self._reader.read(block.table, block.address, block.count)
 
 
 def _ordered(point: Point, options: ReadOptions) -> Point:

@@ -20,7 +20,6 @@ import structlog
 
 from drivers.base import LinkDefaults, Reader, ReadOptions
 from drivers.errors import (
-    BusyError,
     ExceptionReply,
     GatewayError,
     IllegalAddressError,
@@ -31,6 +30,7 @@ from drivers.errors import (
 from drivers.learned import RECHECK_FIRST_S, RECHECK_MAX_S
 from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
 from drivers.plan import MAX_REGISTERS, Limits
+from drivers.run import Run
 from drivers.sunspec_batch import Batch, batches, spans_of
 from drivers.sunspec_cells import Cell
 from drivers.sunspec_layout import Layout, build
@@ -84,7 +84,7 @@ class SunSpec:
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.base.Driver`. Raises UnsupportedError for a device that offers nothing we know."""
-        run = _Run(reader, now)
+        run = Run(reader, now)
         known = self._known
         if known is not None and not known.stale(run.started):
             try:
@@ -103,7 +103,7 @@ class SunSpec:
         self._known = known
         return scan
 
-    async def _discover(self, run: _Run, before: _Known | None) -> _Known:
+    async def _discover(self, run: Run, before: _Known | None) -> _Known:
         """Walk the chain; what was known `before` stays where the chain is only cut shorter than it was."""
         base = await self._walk.base(run)
         models = await self._walk.models(run, base)
@@ -178,7 +178,7 @@ class _Known:
         """Whether it is time to ask again for what was refused, or may stand behind a chain without an end."""
         return (bool(self._refused) or self._open_end) and at >= self._again_at
 
-    async def poll(self, run: _Run, fresh: bool) -> Scan:
+    async def poll(self, run: Run, fresh: bool) -> Scan:
         """One scan; a `fresh` one, right after the walk, learns what the device refuses. Raises _ChangedError."""
         cells: list[Cell] = [None] * len(self.layout.places)
         times = [run.started] * len(cells)
@@ -228,24 +228,3 @@ class _Known:
             value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)
             if number is not None:
                 yield Reading(recipe.quantity, recipe.phase, value, quality, times[recipe.slot], recipe.node)
-
-
-class _Run:
-    """The requests of one poll: a reader that counts them and asks a busy device once more."""
-
-    def __init__(self, reader: Reader, now: Callable[[], float]) -> None:
-        self._reader = reader
-        self.now = now
-        self.started = now()
-        self.requests = 0
-        self.errors: list[Exception] = []
-
-    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        try:
-            return await self._once(table, address, count)
-        except BusyError:
-            return await self._once(table, address, count)
-
-    async def _once(self, table: Table, address: int, count: int) -> Sequence[int]:
-        self.requests += 1
-        return await self._reader.read(table, address, count)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import struct
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from drivers.bus import Link
 from drivers.errors import SilentError
 from drivers.model import Phase, Quality, Quantity, Reading, Table
 from drivers.profile import profile_files
+from drivers.run import BUSY_PAUSE_S
 from tests.faults.modbus import FaultServer, registers_from
 
 
@@ -75,6 +77,22 @@ async def test_a_smaller_limit_is_learned() -> None:
     assert found(scan.readings)[Quantity.EXPORTED_ENERGY, None].value == 2000
     assert scan.complete
     assert all(seen.count <= 20 for seen in server.requests[before:])
+
+
+async def test_a_device_that_is_busy_for_a_moment_is_read_all_the_same() -> None:
+    driver = Catalogue().create("eastron-sdm120", ReadOptions(max_gap=100))
+    async with FaultServer({(1, Table.INPUT): floats({12: 7.0})}) as server:
+        server.faults.exception = 6
+        link = Link(server.link())
+        poll = asyncio.ensure_future(driver.poll(link.unit(1), time.monotonic))
+        await server.wait(lambda: len(server.requests) == 1)
+        await asyncio.sleep(BUSY_PAUSE_S / 3)
+        server.heal()
+        scan = await poll
+        await link.close()
+    assert scan.complete
+    assert found(scan.readings)[Quantity.ACTIVE_POWER, None].value == 7
+    assert scan.requests == len(server.requests) == 2
 
 
 async def test_silence_ends_the_poll() -> None:
