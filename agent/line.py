@@ -125,8 +125,8 @@ class Line:
         self._patient_until = loop.time() + step_s  # until it has begun
         while not walk.done() and (left_s := self._patient_until - loop.time()) > 0:
             await asyncio.wait({walk}, timeout=min(left_s, step_s))
-        if not walk.done():
-            self._asking[walk].health.slow = True
+        if not walk.done() and (device := self._asking.get(walk)):
+            device.health.slow = True
 
     async def _ask_all(self, order: deque[Device], down: dict[Device, None], *, dark: bool) -> None:
         """Ask the devices in `order`, up to the one that outlasts its patience; `down` loses those that were asked.
