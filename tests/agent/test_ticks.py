@@ -50,8 +50,8 @@ def test_splay_spreads_a_fleet() -> None:
 
 
 def test_serial_numbers_in_a_row_fill_the_interval_evenly() -> None:
-    for first in (0, 4_711, 10**15):
-        for step in (1, 2, 10, 100):
+    for first in (0, 10**15):
+        for step in (1, 10):
             sites = (f"M1S{first + step * number:016d}D_site_0" for number in range(6000))
             counts = Counter(phase_s("splay", site, 60) for site in sites)
             assert len(counts) == 60
