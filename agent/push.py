@@ -9,7 +9,7 @@ the endpoint they share (`push_health`).
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -40,6 +40,8 @@ T = TypeVar("T")
 _IDLE_S = 1.0
 _ASLEEP_S = 30.0
 _TICKS_UNDER_WAY = 2
+# Of the backlog, where it goes fast.
+_READ_AT_ONCE = 16
 # How often the clock is looked at while it is not set.
 _CLOCK_S = 1.0
 # How often the token is looked at while the endpoint takes none.
@@ -223,28 +225,36 @@ class Sender:
 
     async def _deliver_backlog(self) -> None:
         self._slot = await self._first_slot(self._clock.monotonic())
+        read: deque[Record] = deque()
+        waiting = 0
         while not self._stopping:
             self._backlog_changed.clear()
             now = self._clock.monotonic()
             wait_s = max(self._slot, self.health.retry_at, self.health.held_until) - now
             if wait_s > 0:
+                if wait_s > _IDLE_S:
+                    read.clear()
                 await sleep_unless(self._clock, wait_s, self._backlog_changed)
                 continue
             if self.health.state is not State.WELL and self._live_waits:
                 await sleep_unless(self._clock, _IDLE_S, self._backlog_changed)  # the newest tries the endpoint
                 continue
-            self._settled.clear()
-            records, waiting = await self._disk(self._oldest_due, frozenset(self._in_flight))
-            if not records:
+            if not read:
+                self._settled.clear()
+                records, waiting = await self._disk(self._oldest_due, frozenset(self._in_flight))
+                read.extend(records)
+            if not read:
                 await sleep_unless(self._clock, _IDLE_S if waiting else _ASLEEP_S, self._backlog_changed)
                 continue
-            if records[0].seq in self._settled:
-                continue  # by the live worker, while the disk was asked
+            record = read.popleft()
+            if record.seq in self._settled:
+                continue  # by the live worker, since the disk was asked
             self._slot = max(self._slot + self._pace.gap_s(waiting, self._per_tick), now)
-            await self._attempt(records[0], waiting)
+            await self._attempt(record, waiting)
+            waiting -= 1
 
     def _oldest_due(self, skip: frozenset[int]) -> tuple[list[Record], int]:
-        return self._outbox.backlog(self._due_time(), skip), self._outbox.counts().waiting
+        return self._outbox.backlog(self._due_time(), skip, _READ_AT_ONCE), self._outbox.counts().waiting
 
     async def _first_slot(self, at: float) -> float:
         """When the backlog begins, if the endpoint takes messages from monotonic second `at` on."""

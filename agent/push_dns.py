@@ -24,6 +24,8 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
     def __init__(self) -> None:
         self._asyncio = httpcore.AnyIOBackend()
         self._lookups: dict[str, asyncio.Future[Addresses]] = {}
+        self.connections = 0
+        """How many were begun."""
 
     async def connect_tcp(
         self,
@@ -34,6 +36,7 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Try the addresses of `host` in turn, each for its share of what is left of `timeout` (seconds)."""
+        self.connections += 1
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         try:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from traceback import format_tb
-from typing import Any
 
 import httpx
 import structlog
@@ -48,11 +47,6 @@ class _Attempt:
     record: Record
     backlog: int
     deadline: asyncio.Timeout
-    connected: bool = False
-    """Anew, for this attempt."""
-
-    async def trace(self, event: str, _info: Mapping[str, Any]) -> None:
-        self.connected |= event.endswith("connect_tcp.complete")
 
     def answered(self) -> None:
         """The status is known; a reply that drips on must not turn it into a time-out."""
@@ -72,6 +66,7 @@ class Endpoint:
             SecretFile(config.signing_secret_file, "signing_secret_rotated") if config.signing_secret_file else None
         )
         self._used = token.value()
+        self._network = NetworkBackend()
         self._client: httpx.AsyncClient | None = None
 
     async def post(self, record: Record, backlog: int) -> Outcome:
@@ -116,11 +111,11 @@ class Endpoint:
 
     async def _unbroken(self, attempt: _Attempt) -> Outcome:
         """Post, and once more at once when a kept-alive connection turns out to be closed."""
-        attempt.connected = False
+        connections = self._network.connections
         try:
             return await self._post(attempt)
         except _BROKEN:
-            if attempt.connected:
+            if self._network.connections > connections:
                 raise
         return await self._post(attempt)
 
@@ -131,7 +126,6 @@ class Endpoint:
             self._config.url,
             content=attempt.record.body,
             headers=self._headers(attempt.record, attempt.backlog),
-            extensions={"trace": attempt.trace},
         )
         response = await client.send(request, stream=True)
         attempt.answered()
@@ -189,7 +183,7 @@ class Endpoint:
             limits=httpx.Limits(max_connections=4, keepalive_expiry=2.5 * config.interval_s + 10),
         )
         # httpx passes no network backend on to httpcore, which has the parameter.
-        transport._pool._network_backend = NetworkBackend()  # noqa: SLF001
+        transport._pool._network_backend = self._network  # noqa: SLF001
         self._client = httpx.AsyncClient(
             transport=transport,
             trust_env=False,
