@@ -67,14 +67,15 @@ LOST_BEFORE_THE_VERDICT: dict[str, Behaviour] = {
 async def test_without_a_verdict_the_same_message_goes_again(tmp_path: Path, fault: Behaviour) -> None:
     async with HttpFaults(answer(200)) as server:
         server.script += [fault, fault]
-        async with sending(tmp_path, server.url(), timeout_s=0.3) as made:
+        async with sending(tmp_path, server.url(), timeout_s=0.5) as made:
             await made.submit(BODY)
             await made.all_delivered()
             assert made.kinds[:2] == ["Retry", "Retry"]
             assert made.kinds.index("Delivered") == len(made.kinds) - 1
     assert len({request.headers["webhook-id"] for request in server.requests}) == 1
     assert {request.body for request in server.accepted} == {BODY}
-    assert [request.headers["x-telemetry-attempt"] for request in server.requests[:3]] == ["0", "1", "2"]
+    attempts = [int(request.headers["x-telemetry-attempt"]) for request in server.requests]
+    assert attempts == sorted(set(attempts))
     assert server.sent_bytes < 16 << 20
 
 
