@@ -94,7 +94,6 @@ async def test_messages_wait_for_the_clock_and_get_the_time_at_which_they_were_m
             kernel.synchronised = True
             await until(clock, lambda: outbox.counts().waiting == 0)
     assert times_of(route) == {0: int(START), 1: int(START) + 60, 2: int(START) + 120}
-    assert json.loads(route.calls[0].request.content)["number"] == 2, "the newest first"
     assert len({call.request.headers["webhook-id"] for call in route.calls}) == 3
     assert [entry["event"] for entry in logs if "clock" in entry] == ["clock_not_set", "messages_dated"]
 
