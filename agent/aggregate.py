@@ -40,20 +40,20 @@ class Summary:
 def fields_of(summary: NodeSummary) -> Fields:
     """The contract's fields of one node, but for its energies of the day."""
     node = summary.node
-    power = _power(summary)
+    power = summary.chosen(Quantity.ACTIVE_POWER)
+    if power is None:
+        power = _assumed_power(summary)
     fields: Fields = {} if power is None else {"active_power_W": power}
     if node.type is NodeType.STORAGE and not summary.offline:
-        fields |= _storage(summary)
+        _add_storage(fields, summary)
     if node.type is NodeType.HEAT_PUMP and (state := _state(summary)) is not None:
         fields["operation_modes"] = ["on" if summary.number(state) else "off"]
     return fields
 
 
-def _power(summary: NodeSummary) -> float | None:
+def _assumed_power(summary: NodeSummary) -> float | None:
+    """Of a device that reports none."""
     node = summary.node
-    power = summary.chosen(Quantity.ACTIVE_POWER)
-    if power is not None:
-        return power
     if summary.sleeps:
         return 0.0
     state = _state(summary) if node.nominal_power_W is not None else None
@@ -67,7 +67,7 @@ def _state(summary: NodeSummary) -> Quantity | None:
     return next((state for state in states if summary.number(state) is not None), None)
 
 
-def _storage(summary: NodeSummary) -> Fields:
+def _add_storage(fields: Fields, summary: NodeSummary) -> None:
     soc = _percent(summary.number(Quantity.SOC))
     stored = summary.number(Quantity.ENERGY_STORED)
     capacity = summary.number(Quantity.ENERGY_CAPACITY)
@@ -77,8 +77,12 @@ def _storage(summary: NodeSummary) -> Fields:
         stored = capacity * soc / 100
     if soc is None and stored is not None and capacity:
         soc = _percent(100 * stored / capacity)
-    named = {"energy_stored_Wh": stored, "energy_capacity_Wh": capacity, "mean_soc_perc": soc}
-    return {name: value for name, value in named.items() if value is not None}
+    if stored is not None:
+        fields["energy_stored_Wh"] = stored
+    if capacity is not None:
+        fields["energy_capacity_Wh"] = capacity
+    if soc is not None:
+        fields["mean_soc_perc"] = soc
 
 
 def _percent(value: float | None) -> float | None:

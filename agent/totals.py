@@ -143,8 +143,7 @@ class Totals:
         for window in self._windows.values():
             summary = window.close(at, settings.statistic)
             node, fields = summary.node, fields_of(summary)
-            power = fields.get("active_power_W")
-            if isinstance(power, float) and node.type in turned:
+            if node.type in turned and isinstance(power := fields.get("active_power_W"), float):
                 fields["active_power_W"] = -power
             results.append(NodeResult(summary, fields, self._today(summary, fields)))
             if node.counted:

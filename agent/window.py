@@ -101,7 +101,9 @@ class NodeSummary(NamedTuple):
     def chosen(self, quantity: Quantity) -> float | None:
         """As `number`, last or mean as `statistic` says."""
         place = self.totals.get(quantity)
-        return self._chosen(place) if place is not None and self.cells[place + _AT] >= self.oldest else None
+        if place is None or self.cells[place + _AT] < self.oldest:
+            return None
+        return self.cells[place] if self.statistic == "last" else self._chosen(place)
 
     def statistics(self, quantity: Quantity, phase: Phase | None = None) -> Statistics | None:
         """Over the interval; of its last value alone where nothing was read in it."""
