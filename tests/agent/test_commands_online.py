@@ -144,7 +144,7 @@ async def test_the_way_through_a_proxy(tmp_path: Path) -> None:
         status, out, error = await check(path)
     server.close()
     assert (status, error) == (0, "")
-    assert f"through 127.0.0.1:{proxy_port}" in out
+    assert f"endpoint: TLSv1.3 through 127.0.0.1:{proxy_port}, certificate valid for " in out
     assert asked[0].startswith(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n".encode())
     assert TOKEN.encode() not in asked[0]
 
