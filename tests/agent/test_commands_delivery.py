@@ -22,6 +22,8 @@ from agent.push_outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from drivers.model import Table
 from tests.agent.driven import DrivenClock
 from tests.agent.line import TOKEN, Endpoint, configuration, device, sdm630
+from tests.faults.certificates import Authority
+from tests.faults.http import HttpFaults, answer
 from tests.faults.modbus import FaultServer
 
 DEVICE = '[[device]]\nnode_id = "m"\ntype = "grid"\ndriver = "eastron-sdm630"\nhost = "127.0.0.1"\n'
@@ -165,3 +167,15 @@ def test_what_is_done_beside_it_is_seen_by_a_running_agent(tmp_path: Path) -> No
     assert (outbox.counts().waiting, outbox.counts().parked) == (1, 0)
     outbox.update(replace(outbox.live()[0], attempts=1))
     outbox.close()
+
+
+async def test_a_certificate_that_is_not_yet_valid_names_the_clock(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server_context(authority.issue("server", not_yet=True))
+    async with HttpFaults(answer(200), tls) as server:
+        config = PushConfig(url=server.url(), token="x", ca_file=authority.ca_file)
+        (verdict,) = await verdicts(config, SystemClock())
+    today = datetime.now(UTC).date().isoformat()
+    assert verdict.line.startswith(
+        f"unreachable: the server's certificate is not yet valid; the clock here is at {today}T"
+    )
