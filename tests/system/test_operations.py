@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.agent.line import TOKEN
-from tests.system.conftest import Site
+from tests.system.conftest import ETC, STATE, Site
 from tests.system.debian import REPO
 from tests.system.machine import eventually
 
@@ -35,13 +35,17 @@ def commands(text: str) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def test_everything_printed_is_true(site: Site) -> None:
+    def another_controller() -> None:
+        """As an installation leaves it."""
+        site.machine.shell(f"rm -r {ETC} {STATE}; systemd-tmpfiles --create telemetry-agent.conf")
+
     # Where the reader edits a file or changes the machine.
     before: dict[str, Callable[[], object]] = {
         "telemetry-agent check": site.configure,
         "systemctl status --no-pager telemetry-agent": lambda: eventually(
             lambda: "last push" in site.property("StatusText"), "the status line"
         ),
-        "tar -C / -xzf /root/site.tar.gz": lambda: site.machine.shell("systemd/uninstall --purge; systemd/install"),
+        "tar -C / -xzf /root/site.tar.gz": another_controller,
     }
     sections = set()
     for section, command, printed in commands(OPERATIONS.read_text(encoding="utf-8")):
