@@ -22,6 +22,7 @@ from agent.push_dns import NetworkBackend
 from agent.push_outcome import Misconfigured, Outcome, Retry, classify, parse_date
 from agent.push_sign import signatures
 from agent.push_words import in_words
+from agent.tls_key import refuse_passphrase
 from agent.token import SecretFile, Token, usable
 
 log = structlog.get_logger(__name__)
@@ -226,7 +227,7 @@ def tls_context(config: PushConfig) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if config.client_cert_file is not None:
         try:
-            context.load_cert_chain(config.client_cert_file, config.client_key_file)
+            context.load_cert_chain(config.client_cert_file, config.client_key_file, refuse_passphrase)
         except OSError as error:
             reason = error.strerror or error
             raise LocalError(f"push.client_cert_file: {config.client_cert_file} cannot be used ({reason})") from None

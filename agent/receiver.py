@@ -17,6 +17,7 @@ from typing import Any
 
 from agent import __version__
 from agent.receiver_desk import MAX_BODY, Desk, Verdict
+from agent.tls_key import refuse_passphrase
 
 __all__ = ["MAX_BODY", "Desk", "Verdict", "serve", "serving", "tls_context"]
 
@@ -32,7 +33,7 @@ def tls_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     """TLS >= 1.2 with a certificate chain and its key, both PEM. Raises OSError (ssl.SSLError is one)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert_file, key_file)
+    context.load_cert_chain(cert_file, key_file, refuse_passphrase)
     return context
 
 

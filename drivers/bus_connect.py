@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
+from typing import NoReturn
 
 from drivers.bus_channel import Channel
 from drivers.bus_frames import Ascii, Framing, Mbap, Rtu
@@ -71,9 +72,15 @@ def _tls_context(settings: LinkSettings) -> ssl.SSLContext:
         ) from None
     if settings.client_cert_file is not None:
         try:
-            context.load_cert_chain(settings.client_cert_file, settings.client_key_file, lambda: "")  # never a prompt
+            context.load_cert_chain(settings.client_cert_file, settings.client_key_file, _refuse_passphrase)
         except OSError as error:
+            reason = error.strerror or error
             raise ConnectError(
-                f"{settings.address}: client_cert_file {settings.client_cert_file} cannot be used ({error.strerror})"
+                f"{settings.address}: client_cert_file {settings.client_cert_file} cannot be used ({reason})"
             ) from None
     return context
+
+
+def _refuse_passphrase() -> NoReturn:
+    """Python would ask on the terminal otherwise, and wait there."""
+    raise OSError("its private key has a passphrase, which nobody can type here; store it without, as mode 0600")

@@ -134,6 +134,17 @@ async def test_the_client_s_certificate(tmp_path: Path, authority: Authority, st
     assert len(server.requests) == 1
 
 
+async def test_a_key_with_a_passphrase_is_an_error_not_a_question(tmp_path: Path, authority: Authority) -> None:
+    shown = authority.issue("client", passphrase="secret")
+    files = {"client_cert_file": shown.cert_file, "client_key_file": shown.key_file}
+    async with sending(tmp_path, "https://127.0.0.1:1/", run=False, ca_file=authority.ca_file, push=files) as made:
+        outcome = await made.attempt(BODY)
+    assert isinstance(outcome, Retry)
+    assert outcome.kind == "local"
+    why = f"push.client_cert_file: {shown.cert_file} cannot be used (its private key has a passphrase,"
+    assert outcome.reason.startswith(why)
+
+
 async def test_a_name_that_does_not_exist(tmp_path: Path) -> None:
     async with sending(tmp_path, "https://telemetry.invalid/v1", run=False, connect_timeout_s=20, timeout_s=30) as made:
         outcome = await made.attempt(BODY)

@@ -107,6 +107,11 @@ def test_tls(tmp_path: Path) -> None:
             connection.close()
 
 
+def test_a_key_with_a_passphrase_is_an_error_not_a_question(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="private key has a passphrase"):
+        tls_context(*Authority(tmp_path).issue("server", passphrase="secret"))
+
+
 async def run(*arguments: str | Path, token: str | None = None) -> asyncio.subprocess.Process:
     environ = {"TELEMETRY_RECEIVER_TOKEN": token} if token else {}
     return await asyncio.create_subprocess_exec(

@@ -54,8 +54,9 @@ class Authority:
         hosts: tuple[str, ...] = ("127.0.0.1", "localhost"),
         expired: bool = False,
         not_yet: bool = False,
+        passphrase: str = "",
     ) -> Certificate:
-        """A certificate and its key, `name`.pem and `name`.key."""
+        """A certificate and its key, `name`.pem and `name`.key; encrypted where there is a passphrase."""
         key = ec.generate_private_key(ec.SECP256R1())
         lifetime = timedelta(hours=-1) if expired else timedelta(days=1)
         begins = timedelta(hours=1) if not_yet else timedelta(days=-2)
@@ -67,10 +68,11 @@ class Authority:
         )
         issued = Certificate(self._directory / f"{name}.pem", self._directory / f"{name}.key")
         issued.cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if passphrase:
+            encryption = serialization.BestAvailableEncryption(passphrase.encode())
         issued.key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         )
         return issued
 
