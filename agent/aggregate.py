@@ -16,12 +16,15 @@ Fields = dict[str, float | list[str]]
 
 
 class NodeResult(NamedTuple):
-    """A node of a push: what is known of it, its fields of the contract, and how well its energies of the day are known
-    (None where it has none)."""
+    """A node of a push."""
 
     summary: NodeSummary
     fields: Fields
+    """Those of the contract."""
     basis: Basis | None
+    """How well its energies of the day are known; None where it has none."""
+    turned: bool = False
+    """Whether [push.sign] turns its group around: `fields` already are, `summary` never is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,8 @@ _DIRECTIONS = {
     NodeType.VARIABLE_POWER_LOAD: ("consumption", "generation"),
 }
 
-_SIGNED = frozenset({Quantity.ACTIVE_POWER, Quantity.REACTIVE_POWER})
+SIGNED = frozenset({Quantity.ACTIVE_POWER, Quantity.REACTIVE_POWER})
+"""What is turned around with the direction of a node."""
 
 
 def _renamed(imported: str, exported: str) -> dict[Quantity, Quantity]:
@@ -112,7 +113,7 @@ def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> Use | Non
     if node.invert:
         quantity = _MIRRORED.get(quantity, quantity)
     turned = node.invert != (as_meter and node.type is NodeType.SOLAR)
-    sign = -1.0 if turned and quantity in _SIGNED else 1.0
+    sign = -1.0 if turned and quantity in SIGNED else 1.0
     return Use(_AS_METER[node.type].get(quantity, quantity) if as_meter else quantity, sign)
 
 

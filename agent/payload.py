@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from agent.aggregate import NodeResult, Summary
 from agent.energy_day import Basis
-from agent.window import NodeSummary
+from agent.node import SIGNED
 from drivers.model import NodeType, Quantity
 
 _TIME = re.compile(rb'^\{"time":("?)-?\d+"?')
@@ -76,7 +76,7 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
     type_ = summary.node.type
     group = _rounded(result.fields)
     if options.device_fields == "all":
-        group = _rounded(_all(summary)) | group
+        group = _rounded(_all(result)) | group
     if type_ is NodeType.GRID:
         group |= _limits(options)
     message = {type_.value: group}
@@ -85,11 +85,11 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
     return message
 
 
-def _all(summary: NodeSummary) -> dict[str, Any]:
-    """Every quantity that is fresh, by its name in a payload."""
+def _all(result: NodeResult) -> dict[str, Any]:
+    """Every quantity that is fresh, by its name in a payload and with the sign of its group."""
     return {
-        quantity.label(phase): value
-        for (quantity, phase), value in summary.values.items()
+        quantity.label(phase): -value if result.turned and quantity in SIGNED and isinstance(value, float) else value
+        for (quantity, phase), value in result.summary.values.items()
         if quantity is not Quantity.ACTIVE_POWER or phase is not None
     }
 

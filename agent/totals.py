@@ -144,7 +144,7 @@ class Totals:
             node, fields = summary.node, fields_of(summary)
             if node.type in turned and isinstance(power := fields.get("active_power_W"), float):
                 fields["active_power_W"] = -power
-            results.append(NodeResult(summary, fields, self._today(summary, fields)))
+            results.append(NodeResult(summary, fields, self._today(summary, fields), node.type in turned))
             if node.counted:
                 members[node.type].append(fields)
         groups = {type_: total(fields, settings.partial_totals) for type_, fields in members.items()}

@@ -216,6 +216,28 @@ def test_statistics_of_an_interval(store: EnergyStore) -> None:
     assert later.statistics(Quantity.ACTIVE_POWER) == (900, 200, 200, 900)
 
 
+def test_phases_and_reactive_power_turn_with_their_group(store: EnergyStore) -> None:
+    meter = Node("m", NodeType.GRID, Kind.METER)
+    totals = Totals([meter], settings(sign={NodeType.GRID: -1}), store)
+    values = {Quantity.ACTIVE_POWER: 900.0, Quantity.REACTIVE_POWER: -60.0, Quantity.CURRENT: 4.0}
+    readings = [
+        Reading(quantity, phase, value, Quality.GOOD, 1000.0)
+        for quantity, value in values.items()
+        for phase in (Phase.L1, None)
+    ]
+    totals.observe([meter], Scan(tuple(readings), 1000.0, 1000.0), WALL)
+    summary = totals.close(1000.0, WALL)
+    message = json.loads(bodies(summary, PayloadOptions("S", levels=("device",), device_fields="all"))[0])
+    assert message["grid"] == {
+        "active_power_W": -900,
+        "active_power_l1_W": -900,
+        "reactive_power_var": 60,
+        "reactive_power_l1_var": 60,
+        "current_A": 4,
+        "current_l1_A": 4,
+    }
+
+
 def test_a_phase_is_not_the_device(store: EnergyStore) -> None:
     meter = Node("m", NodeType.GRID, Kind.METER)
     totals = Totals([meter], settings(), store)
