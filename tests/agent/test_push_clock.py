@@ -48,7 +48,7 @@ async def sender(
 ) -> AsyncIterator[tuple[Sender, Outbox]]:
     config = PushConfig(**{"url": URL, "token": "secret-token"} | changes)
     outbox = Outbox.open(path, max_age_s=604_800, max_size_mb=8, now=clock.time)
-    trust = ClockTrust(clock, config.wait_for_clock_s, kernel, boot)
+    trust = ClockTrust(clock, config.wait_for_clock_s, kernel, boot, lambda: True)
     made = Sender(config, outbox, backlog_rate_per_s=1000, clock=clock, environ={}, user_agent="agent/0", trust=trust)
     running = asyncio.create_task(made.run())
     try:
@@ -168,9 +168,20 @@ async def test_a_step_of_the_clock_delays_no_retry_of_the_backlog(
         assert clock.monotonic() - began < 10
 
 
+def test_where_no_time_service_runs_nothing_is_waited_for() -> None:
+    clock = DrivenClock(monotonic=20.0)
+    trust = ClockTrust(clock, 300.0, lambda: False, "boot-1", lambda: False)
+    assert not trust(), "one may still start"
+    clock._monotonic = 30.0
+    assert trust()
+    assert not ClockTrust(clock, 300.0, lambda: False, "boot-1", lambda: True)()
+    clock.set_time(NO_RTC)
+    assert not ClockTrust(clock, 300.0, lambda: False, "boot-1", lambda: False)()
+
+
 def test_a_host_that_never_hears_of_a_synchronisation_is_held_back_for_a_while_only() -> None:
     clock = DrivenClock(monotonic=20.0)
-    trust = ClockTrust(clock, 300.0, lambda: False, "boot-1")
+    trust = ClockTrust(clock, 300.0, lambda: False, "boot-1", lambda: True)
     assert not trust()
     clock._monotonic = 299.0
     assert not trust()
@@ -211,7 +222,9 @@ async def test_steps_neither_stop_nor_repeat_nor_burst_the_pushes_of_the_daemon(
     push = {"url": URL, "token": "secret-token", "interval_s": 60}
     table = {"site": {"node_id": "s"}, "push": push, "outbox": {"path": str(path)}, "device": [device]}
     clock = DrivenClock()
-    app = App(parse(table, {}, "test"), Site(()), clock, {}, trust=ClockTrust(clock, 1e9, lambda: False))
+    app = App(
+        parse(table, {}, "test"), Site(()), clock, {}, trust=ClockTrust(clock, 1e9, lambda: False, None, lambda: True)
+    )
     running = asyncio.create_task(app.run())
     for step in (0.0, 7200.0, -7200.0, 31.0, -29.0, 86_400.0 * 40, -86_400.0 * 40):
         clock.set_time(clock.time() + step)
