@@ -11,6 +11,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from drivers.bus_settings import LinkSettings
 from drivers.identify import Identity, Match
@@ -45,13 +46,17 @@ class _Writer:
         self._names: Counter[str] = Counter()
 
     def device(self, place: Place, unit: FoundUnit, match: Match) -> None:
+        where = [*_where(place.link), f"unit_id = {unit.unit_id}", ""]
         self.lines.append("[[device]]")
         if match.kind is Kind.HYBRID:
             self._nodes(match, unit is self._grid)
         else:
             self._node(match, unit is self._grid)
-        self.lines.append(f"driver = {_text(match.driver)}")
-        self.lines += [*_where(place.link), f"unit_id = {unit.unit_id}", ""]
+        self.lines += [f"driver = {_text(match.driver)}", *where]
+        for number, driver in enumerate(match.further, 2):
+            self.lines += [f"# meter {number} of the same device", "[[device]]"]
+            self._node(replace(match, kind=Kind.METER), of_grid=False)
+            self.lines += [f"driver = {_text(driver)}", *where]
 
     def _node(self, match: Match, of_grid: bool) -> None:
         type_ = _TYPES[match.kind]
@@ -202,6 +207,7 @@ def _identity(identity: Identity | None) -> dict[str, object]:
                 "nodes": sorted(node.value for node in match.nodes),
                 "device": match.device,
                 "recognised": match.why,
+                "further": list(match.further),
             }
             for match in identity.matches
         ],

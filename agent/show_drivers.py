@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.show import table
-from drivers.base import PYTHON_DRIVERS, Catalogue
+from drivers.base import PYTHON_DRIVERS, Catalogue, ReadOptions
 from drivers.model import Kind
 from drivers.profile import BUILT_IN, Profile, load
 from drivers.table import confirmation, types_of
 
 _IN_PYTHON = {
     "sunspec": ("grid, solar, storage", "every device that offers SunSpec models"),
-    "sunspec-meter": ("any", "the meter alone of a SunSpec device, for a node of any type"),
+    "sunspec-meter": (
+        "any",
+        "one meter alone of a SunSpec device, for a node of any type; sunspec-meter:2 is its second",
+    ),
 }
 _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
 
@@ -39,10 +42,11 @@ def _devices(profile: Profile, path: Path) -> str:
 
 def print_profile(catalogue: Catalogue, name: str) -> None:
     """The points of a profile. Raises KeyError, ProfileError."""
-    if name in PYTHON_DRIVERS:
+    family, _, channel = name.partition(":")
+    if family in PYTHON_DRIVERS:
+        catalogue.create(name, ReadOptions())
         print(f"{name}: discovers the models that the device offers")  # noqa: T201 - what the command is for
         return
-    family, _, channel = name.partition(":")
     profile = load(catalogue.file(family))
     profile = profile.channel(channel) if channel else profile
     print(f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})\nsource: {profile.source}")  # noqa: T201

@@ -84,6 +84,8 @@ class Driver(Protocol):
 
 # Drivers that need more than a data file: name -> "module:class", imported only when a site uses it.
 PYTHON_DRIVERS = {"sunspec": "drivers.sunspec:SunSpec", "sunspec-meter": "drivers.sunspec:SunSpecMeter"}
+# Those that read one of several like parts of a device, and how far `NAME:2`, `NAME:3` … go.
+PYTHON_CHANNELS = {"sunspec-meter": 9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,12 @@ class Catalogue:
 
     def create(self, name: str, options: ReadOptions) -> Driver:
         """The driver of that name. Raises KeyError when there is none, ProfileError when its file is wrong."""
-        if name in PYTHON_DRIVERS:
-            return _python_driver(name)(options)
+        family, _, channel = name.partition(":")
+        if family in PYTHON_DRIVERS:
+            numbered = {"channel": channel_number(family, channel, PYTHON_CHANNELS.get(family, 0))} if channel else {}
+            return _python_driver(family)(options, **numbered)
         from drivers.profile import load
 
-        family, _, channel = name.partition(":")
         path = self.file(family)
         if path not in self._profiles:
             self._profiles[path] = load(path)
@@ -140,7 +143,7 @@ class Catalogue:
         from drivers.profile import BUILT_IN
 
         family = name.partition(":")[0]
-        if name in PYTHON_DRIVERS or (path := self.file(family)).parent == BUILT_IN:
+        if family in PYTHON_DRIVERS or (path := self.file(family)).parent == BUILT_IN:
             return None
         return path if (BUILT_IN / path.name).is_file() else None
 
@@ -156,6 +159,15 @@ def driver_of(profile: Profile, options: ReadOptions) -> Driver:
 
         return Directed(profile, options)
     return Registers(profile, options)
+
+
+def channel_number(family: str, channel: str, count: int) -> int:
+    """Which of the `count` channels of a family `channel` means, 1 being the first. Raises ProfileError."""
+    if not count:
+        raise ProfileError(f"{family} has no channels (found {f'{family}:{channel}'!r})")
+    if not (channel.isascii() and channel.isdecimal() and 1 <= int(channel) <= count):
+        raise ProfileError(f"{family}: the channel must be 1..{count} (found {f'{family}:{channel}'!r})")
+    return int(channel)
 
 
 def _python_driver(name: str) -> Callable[..., Driver]:

@@ -31,6 +31,8 @@ class Match:
     device: str
     """Manufacturer and model, for people."""
     why: str
+    further: tuple[str, ...] = ()
+    """Drivers for what else is behind the same unit, such as a second meter."""
 
 
 @dataclass(slots=True)
@@ -72,6 +74,7 @@ class Identifier:
 
     async def _sunspec(self, reader: Reader, identity: Identity) -> None:
         from drivers.sunspec import SunSpec
+        from drivers.sunspec_layout import meters
 
         driver = SunSpec(ReadOptions())
         for _ in range(_SUNSPEC_ATTEMPTS):
@@ -94,6 +97,7 @@ class Identifier:
             nodes=driver.nodes,
             device=" ".join(part for part in (made.manufacturer, made.model) if part) or "SunSpec device",
             why="by its SunSpec models " + ", ".join(str(model.id) for model in driver.models),
+            further=tuple(f"sunspec-meter:{number}" for number in range(2, len(meters(driver.models)) + 1)),
         )
         identity.serial = made.serial
         identity.matches += [replace(best, driver=name) for name in self._family_names(made.manufacturer, general)]

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from drivers.base import PYTHON_DRIVERS, LinkDefaults, ReadOptions
+from drivers.base import PYTHON_DRIVERS, LinkDefaults, ReadOptions, channel_number
 from drivers.codec import Encoding, WordOrder, decoder
 from drivers.combine import Key
 from drivers.errors import ProfileError
@@ -132,13 +132,9 @@ class Profile:
 
     def channel(self, number: str) -> Profile:
         """The profile of one of several like outputs, "1" being the first. Raises ProfileError when there is none."""
-        if self.channels is None:
-            raise ProfileError(f"{self.name} has no channels (found {f'{self.name}:{number}'!r})")
-        if not (number.isascii() and number.isdecimal() and 1 <= int(number) <= self.channels.count):
-            raise ProfileError(
-                f"{self.name}: the channel must be 1..{self.channels.count} (found {f'{self.name}:{number}'!r})"
-            )
-        return replace(self, points=tuple(self.channels.moved(point, int(number)) for point in self.points))
+        channels = self.channels or Channels(count=0, step=0)
+        which = channel_number(self.name, number, channels.count)
+        return replace(self, points=tuple(channels.moved(point, which) for point in self.points))
 
 
 def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:

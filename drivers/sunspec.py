@@ -8,7 +8,7 @@ that is waking up may have cut it short.
 
 One SunSpec device can be an inverter, a meter and a battery. Every reading carries the node to which it belongs:
 SOLAR for inverter models, STORAGE for batteries, GRID for meter models, counted positive for import. `SunSpecMeter`
-reads the meter alone, for a node of any type.
+reads one meter alone, for a node of any type.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from drivers.plan import MAX_REGISTERS, Limits
 from drivers.run import Run
 from drivers.sunspec_batch import Batch, batches, spans_of
 from drivers.sunspec_cells import Cell
-from drivers.sunspec_layout import Layout, build
-from drivers.sunspec_map import CHANNELS, KNOWN, METERS
+from drivers.sunspec_layout import Layout, build, meters
+from drivers.sunspec_map import CHANNELS, KNOWN
 from drivers.sunspec_models import Model, of
 from drivers.sunspec_walk import Identity, Walk, channels, identify
 
@@ -48,9 +48,7 @@ class _ChangedError(Exception):
 class SunSpec:
     """A `drivers.base.Driver` for every device that speaks SunSpec."""
 
-    _uses: Collection[int] = KNOWN
-    """Ids of the models that are read."""
-    _wants = "inverter, meter or battery"
+    _wants = "inverter, meter or battery model"
 
     def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None) -> None:
         """`defaults` are those of a device family. Raises ProfileError for what the standard leaves no room for."""
@@ -111,12 +109,12 @@ class SunSpec:
             before.walked(run.started, self._patience_s)
             return before
         identity = await identify(run, models)
-        used = tuple(of(models, *self._uses))
+        used = self._used(models)
         inputs = {model: await channels(run, model) for model in of(used, *CHANNELS)}
         layout = build(used, inputs, identity.manufacturer, self._limits.max_registers)
         if not layout.recipes:
             offered = ", ".join(str(model.id) for model in models) or "none"
-            raise UnsupportedError(f"SunSpec at {base} offers no {self._wants} model (found: {offered})")
+            raise UnsupportedError(f"SunSpec at {base} offers no {self._wants} (found: {offered})")
         if (models, identity) == (self.models, self.identity):
             self._patience_s = min(2 * self._patience_s, RECHECK_MAX_S)
         else:
@@ -136,12 +134,19 @@ class SunSpec:
         known.battery_seen = before is not None and before.battery_seen
         return known
 
+    def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
+        """Of the models that a device offers, those that are read."""
+        return tuple(of(models, *KNOWN))
+
 
 class SunSpecMeter(SunSpec):
-    """The meter of a SunSpec device, which may measure anything: its readings belong to no node yet."""
+    """One meter of a SunSpec device, which may measure anything: its readings belong to no node yet."""
 
-    _uses = frozenset(METERS)
-    _wants = "meter"
+    def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None, channel: int = 1) -> None:
+        """`channel` counts the meters of a device along its chain, from 1. Otherwise see `SunSpec`."""
+        super().__init__(options, defaults)
+        self._channel = channel
+        self._wants = "meter model" if channel == 1 else f"meter {channel}"
 
     @property
     def kind(self) -> Kind:
@@ -155,6 +160,9 @@ class SunSpecMeter(SunSpec):
         """See `SunSpec.poll`."""
         scan = await super().poll(reader, now)
         return replace(scan, readings=tuple(reading._replace(node=None) for reading in scan.readings))
+
+    def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
+        return meters(models)[self._channel - 1 : self._channel]
 
 
 class _Known:

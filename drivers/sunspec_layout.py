@@ -1,7 +1,8 @@
 """Pure: what a SunSpec device offers → the points to read and the formulas of its readings.
 
 Of several meters, and of several inverter models, the first in the chain is taken: SolarEdge numbers its meters in
-that order, and devices that offer the same inverter twice (as 103 and 113) say the same twice. Batteries and DC inputs
+that order (a further one is read by itself, see `meters`), and devices that offer the same inverter twice (as 103 and
+113) say the same twice. Batteries and DC inputs
 add up.
 
 The AC power of a hybrid holds what its battery gives or takes. Where the battery's power is known, solar is therefore
@@ -12,7 +13,7 @@ solar is the AC power as it is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.model import Nature, NodeType, Phase, Quantity, Unit
@@ -20,6 +21,7 @@ from drivers.sunspec_cells import Formula, Place, cell, first, total, total_coun
 from drivers.sunspec_map import (
     BATTERIES,
     CHANNELS,
+    COMMON,
     INVERTERS,
     METERS,
     QUIRKS,
@@ -85,6 +87,19 @@ def build(
     together with its scale factor is left out.
     """
     return _Builder(chain, limit).build(channels, manufacturer)
+
+
+def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
+    """The meters of a device in the order of its `chain`; one that it offers in integers and in floats counts once."""
+    found: list[Model] = []
+    same: set[int] = set()
+    for model in chain:
+        if model.id == COMMON:  # of the next device behind this one
+            same.clear()
+        elif model.id in METERS and model.id not in same:
+            found.append(model)
+            same.add(model.id + 10 if model.id + 10 in METERS else model.id - 10)
+    return tuple(found)
 
 
 class _Builder:

@@ -176,4 +176,7 @@ class Quirk(Enum):
 # words of a real one in evcc issue 18358.
 QUIRKS = {"solaredge": Quirk.EXPORT_POSITIVE, "kostal": Quirk.NEGATIVE_EXPORT}
 
-KNOWN = frozenset({1, *INVERTERS, *METERS, *BATTERIES, *STORAGE_DETAILS, *STATUS, *CHANNELS})
+COMMON = 1
+"""Who made what follows: the device itself, then each that is attached to it."""
+
+KNOWN = frozenset({COMMON, *INVERTERS, *METERS, *BATTERIES, *STORAGE_DETAILS, *STATUS, *CHANNELS})

@@ -22,14 +22,13 @@ from drivers.errors import (
     UnsupportedError,
 )
 from drivers.model import Table
-from drivers.sunspec_map import Channel
+from drivers.sunspec_map import COMMON, Channel
 from drivers.sunspec_models import HEADER, Model, Point, load, of, text
 
 # "SunS"; the addresses are those of the SunSpec Device Information Model Specification 1.1, section 6.
 MARKER = (0x5375, 0x6E53)
 BASES = (40000, 50000, 0)
 
-_COMMON = 1
 _STRINGS = ("Mn", "Md", "Vr", "SN")
 _END = 0xFFFF
 _ADDRESSES = 0x1_0000
@@ -124,10 +123,10 @@ class Walk:
 
 async def identify(reader: Reader, models: Collection[Model]) -> Identity:
     """The first common model's strings; later ones name attached devices such as meters."""
-    common = next(of(models, _COMMON), None)
+    common = next(of(models, COMMON), None)
     if common is None:
         return Identity()
-    points = load(_COMMON, frozenset(_STRINGS)).points
+    points = load(COMMON, frozenset(_STRINGS)).points
     return Identity(*[await _string(reader, common, points[name]) for name in _STRINGS])
 
 

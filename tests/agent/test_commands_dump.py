@@ -250,4 +250,6 @@ def test_a_channel_and_a_discovered_family_can_be_shown() -> None:
     assert "on\t\tcoil\t0\t" in first.stdout
     assert "on\t\tcoil\t2\t" in third.stdout
     assert "read by driver sunspec" in call_inside("drivers", "show", "solaredge-sunspec").stdout
-    assert call_inside("drivers", "show", "waveshare-relay:99").returncode == 78
+    assert "sunspec-meter:2: discovers" in call_inside("drivers", "show", "sunspec-meter:2").stdout
+    for missing in ("waveshare-relay:99", "sunspec-meter:99"):
+        assert call_inside("drivers", "show", missing).returncode == 78

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,15 @@ def test_only_one_device_counts_for_the_grid(tmp_path: Path) -> None:
     assert [node.type for node in found.values()].count(NodeType.GRID) == 1
     assert [node.type for node in found.values()].count(NodeType.STORAGE) == 2
     assert "# Its meter (grid) is left out" in hybrid_behind_a_meter
+
+
+def test_a_further_meter_of_a_device_waits_for_its_type(tmp_path: Path) -> None:
+    text = paste.device_tables([place("10.0.0.1", replace(HYBRID, further=("sunspec-meter:2", "sunspec-meter:3")))])
+    assert text.count('driver = "sunspec-meter:2"') == text.count('driver = "sunspec-meter:3"') == 1
+    assert list(nodes(tmp_path, text)) == ["meter-1", "pv-1", "battery-1"], "the others are disabled"
+    enabled = nodes(tmp_path, text.replace("enabled = false", "enabled = true"))
+    assert [node.type for node in enabled.values()].count(NodeType.GRID) == 3
+    assert {"meter-2", "meter-3"} <= set(enabled)
 
 
 def test_serial_devices_share_one_connection(tmp_path: Path) -> None:

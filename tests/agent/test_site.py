@@ -94,6 +94,29 @@ async def test_a_sunspec_meter_can_stand_for_a_solar_feeder_and_for_a_load(tmp_p
     assert server.max_connections == 1
 
 
+async def test_two_meters_of_one_device_are_a_grid_and_a_solar_node_on_one_link(tmp_path: Path) -> None:
+    """As SolarEdge has them, whose meters count export positive."""
+    grid = meter(W=-300, W_SF=0, TotWhImp=words("I", 8), TotWh_SF=0)
+    roof = meter(W=2500, W_SF=0, TotWhExp=words("I", 9), TotWh_SF=0)
+    registers = device(common("SolarEdge"), inverter(W=999, W_SF=0), common("x"), grid, common("x"), roof)
+    async with FaultServer({(1, Table.HOLDING): registers}) as server:
+        base = {"host": "127.0.0.1", "port": server.port}
+        found = config(
+            tmp_path,
+            [
+                {**base, "nodes": {"grid": "house", "solar": "inverter"}, "driver": "sunspec"},
+                {**base, "node_id": "roof", "type": "solar", "driver": "sunspec-meter:2"},
+            ],
+        )
+        result = await read_site(found, build(found, "config.toml"))
+    assert not result.failed
+    nodes = json.loads(result.bodies[0])["nodes"]
+    assert nodes["house"]["grid"]["active_power_W"] == 300
+    assert nodes["inverter"]["solar"]["active_power_W"] == 999
+    assert nodes["roof"]["solar"]["active_power_W"] == 2500
+    assert server.max_connections == 1
+
+
 async def test_a_sunspec_device_without_a_meter_says_so(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.HOLDING): device(common(), inverter(W=999, W_SF=0))}) as server:
         found = config(tmp_path, [load("a", driver="sunspec-meter", port=server.port)])

@@ -384,6 +384,8 @@ def test_channels_of_a_register_are_its_bits() -> None:
         ("kmtronic-relay:0", "kmtronic-relay: the channel must be 1..8 (found 'kmtronic-relay:0')"),
         ("kmtronic-relay:two", "kmtronic-relay: the channel must be 1..8 (found 'kmtronic-relay:two')"),
         ("eastron-sdm630:2", "eastron-sdm630 has no channels (found 'eastron-sdm630:2')"),
+        ("sunspec-meter:10", "sunspec-meter: the channel must be 1..9 (found 'sunspec-meter:10')"),
+        ("sunspec:2", "sunspec has no channels (found 'sunspec:2')"),
     ],
 )
 def test_a_channel_that_is_not_there_is_refused(driver: str, why: str) -> None:

@@ -200,6 +200,17 @@ async def test_sunspec_devices_say_what_they_are(
     assert (match.driver, match.kind, set(match.nodes), match.device) == (driver, kind, nodes, "Simulated x")
 
 
+async def test_each_further_meter_of_a_sunspec_device_is_found() -> None:
+    models = [inverter_model(1000, 5, 230), meter_model(1000, 5, 6, 230), meter_model(7, 5, 6, 230)]
+    server = Server([sunspec_unit("x", lambda: models)], "127.0.0.1")
+    await server.start()
+    (place,) = await scan(replace(QUICK, ports=(server.port,), units=(1,)), LOCAL)
+    await server.stop()
+    identity = place.units[0].identity
+    assert identity is not None
+    assert [match.further for match in identity.matches] == [("sunspec-meter:2",)]
+
+
 async def test_a_sunspec_family_with_wishes_of_its_own_comes_first(tmp_path: Path) -> None:
     text = 'manufacturer = "{}"\nmodels = ["x"]\nkind = "hybrid"\nsource = "this test"\ndriver = "{}"\n'
     families = {

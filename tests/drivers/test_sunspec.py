@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -211,6 +212,27 @@ async def test_of_several_meters_and_inverters_the_first_is_read() -> None:
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4321.0
     assert value(scan, GRID, Quantity.ACTIVE_POWER) == -12_340.0
     assert value(scan, GRID, Quantity.IMPORTED_ENERGY) == 100_000.0
+
+
+@pytest.mark.parametrize(
+    ("driver", "power"),
+    [("sunspec-meter", 10), ("sunspec-meter:1", 10), ("sunspec-meter:2", 20), ("sunspec-meter:3", 30)],
+)
+async def test_each_meter_of_a_device_can_be_read_by_itself(driver: str, power: int) -> None:
+    """The first is offered in integers and in floats, the others stand behind one common model."""
+    both = [meter(W=10, W_SF=0), model(213, 124, {26: words("f", 10.0)}, fill=NO_INT16)]
+    rest = [common("Attached"), meter(201, W=20, W_SF=0), meter(201, W=30, W_SF=0)]
+    reader = FakeReader(device(common(), INVERTER, *both, *rest))
+    scan = await Catalogue().create(driver, PLAIN).poll(reader, lambda: 0.0)
+    powers = [reading.value for reading in scan.readings if reading.quantity is Quantity.ACTIVE_POWER]
+    assert powers[0] == power
+    assert {reading.node for reading in scan.readings} == {None}
+
+
+async def test_a_meter_that_is_not_there_is_unsupported() -> None:
+    reader = FakeReader(device(common(), INVERTER, common(), METER))
+    with pytest.raises(UnsupportedError, match=re.escape("offers no meter 2 (found: 1, 103, 1, 203)")):
+        await Catalogue().create("sunspec-meter:2", PLAIN).poll(reader, lambda: 0.0)
 
 
 async def test_a_changed_device_is_walked_anew_within_the_poll() -> None:
