@@ -34,6 +34,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agent import config_files
 from agent.limits import QUANTITIES
 from drivers.model import NodeType
 
@@ -456,6 +457,8 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
     except _OverrideError as error:
         raise ConfigError([str(error)]) from None
     _require_token(config, environ, origin)
+    if unusable := [f"{origin}: {mistake}" for mistake in config_files.mistakes(config)]:
+        raise ConfigError(unusable)
     return config
 
 
@@ -479,11 +482,17 @@ def load_status(path: Path, environ: Mapping[str, str] | None = None) -> StatusC
         raise ConfigError([str(error)]) from None
 
 
+_ALONE = "must be the token alone: visible ASCII characters without blanks, and no 'Bearer' before it"
+
+
 def _require_token(config: Config, environ: Mapping[str, str], origin: str) -> None:
     push = config.push
     if push.token is not None:
-        if not push.token.get_secret_value().strip():
+        token = push.token.get_secret_value().strip()
+        if not token:
             raise ConfigError([f"{origin}: push.token: must not be empty"])
+        if not config_files.usable(token):
+            raise ConfigError([f"{origin}: push.token: {_ALONE}"])
         return
     path = token_path(push, environ)
     if path is None:
@@ -491,14 +500,16 @@ def _require_token(config: Config, environ: Mapping[str, str], origin: str) -> N
             [f"{origin}: push.token_file: missing; give token_file, token or the systemd credential {CREDENTIAL}"]
         )
     try:
-        empty = not path.read_text(encoding="utf-8").strip()
+        token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, PermissionError) and path != push.token_file:
             return  # the service's own processes may not all look at its credential (ExecReload=)
         reason = getattr(error, "strerror", None) or "is not text"
         raise ConfigError([f"{origin}: push.token_file: must be a readable file ({reason}: {str(path)!r})"]) from None
-    if empty:
+    if not token:
         raise ConfigError([f"{origin}: push.token_file: must hold the token (found {str(path)!r} empty)"])
+    if not config_files.usable(token):
+        raise ConfigError([f"{origin}: push.token_file: {_ALONE} (found something else in {str(path)!r})"])
 
 
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
@@ -541,6 +552,8 @@ def overlay(table: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]
     for name in sorted(environ):
         if name.upper().startswith(ENV_PREFIX):
             _set(result, name, environ[name])
+        elif name.upper().startswith(ENV_PREFIX[:-1]):
+            raise _OverrideError(f"environment {name}: no such key; two underscores stand before each step of it")
     return dict(result)
 
 
@@ -574,7 +587,7 @@ def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[Any, Any]:
         raise _OverrideError(
             f"environment {name}: no such key {step!r}{_did_you_mean(step.lower(), model.model_fields)}"
         )
-    existing = next((key for key in place if key.casefold() == step.casefold()), step.lower())
+    existing = next((key for key in (*place, *QUANTITIES) if key.casefold() == step.casefold()), step.lower())
     return existing, get_args(annotation)[-1] if get_args(annotation) else Any
 
 

@@ -17,13 +17,14 @@ import structlog
 
 from agent.clock import Clock
 from agent.config import PushConfig
+from agent.config_files import usable
 from agent.outbox_record import Record
 from agent.push_dns import NetworkBackend
 from agent.push_outcome import Misconfigured, Outcome, Retry, classify, parse_date
 from agent.push_sign import signatures
 from agent.push_words import in_words
 from agent.tls_key import refuse_passphrase
-from agent.token import SecretFile, Token, usable
+from agent.token import SecretFile, Token
 
 log = structlog.get_logger(__name__)
 
@@ -149,7 +150,7 @@ class Endpoint:
 
     def _headers(self, record: Record, backlog: int) -> Mapping[str, str]:
         token = self._used = self._token.value()
-        if not usable(token):
+        if not usable(token.get_secret_value()):
             raise LocalError("there is no usable token: it must be visible ASCII without blanks")
         headers = {
             "Authorization": f"Bearer {token.get_secret_value()}",

@@ -99,12 +99,6 @@ class Token:
         return [value for value in values if value != _NOTHING] or [self._fixed]
 
 
-def usable(token: SecretStr) -> bool:
-    """Whether the token can stand in a header: visible ASCII without blanks."""
-    text = token.get_secret_value()
-    return bool(text) and text.isascii() and text.isprintable() and " " not in text
-
-
 def warn_if_open(path: Path) -> None:
     """Say it when everybody on this machine can read what is secret."""
     try:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent.config import Config, ConfigError, PushConfig, load, parse, token_path
+from tests.faults.certificates import Authority
 
 TABLE = """
 [site]
@@ -74,6 +75,13 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
         ({"push__levels": "device"}, "site.toml: push.levels: must be a list (found 'device')"),
         ({"push__levels": ["x"]}, "site.toml: push.levels[0]: should be 'device_type' or 'device' (found 'x')"),
         ({"push__token": " "}, "site.toml: push.token: must not be empty"),
+        (
+            {"push__token": "Bearer abc"},
+            (
+                "site.toml: push.token: must be the token alone: visible ASCII characters without blanks, and no"
+                " 'Bearer' before it"
+            ),
+        ),
         ({"push__token": 5}, "site.toml: push.token: must be text (found a secret)"),
         (
             {"push__url": "http://192.0.2.1/"},
@@ -145,6 +153,41 @@ def test_a_token_file_must_be_readable_and_not_empty(tmp_path: Path) -> None:
     assert "must be a readable file (No such file or directory" in mistakes(table)[0]
     (tmp_path / "token").write_text("\n")
     assert "must hold the token" in mistakes(table)[0]
+    (tmp_path / "token").write_text("old\nnew\n")
+    (line,) = mistakes(table)
+    assert "must be the token alone" in line
+    assert "old" not in line
+
+
+def test_certificates_and_secrets_are_looked_at_before_the_start(tmp_path: Path) -> None:
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    theirs, ours = Authority(tmp_path / "theirs"), Authority(tmp_path / "ours")
+    client, other = ours.issue("client"), theirs.issue("client")
+    junk = tmp_path / "junk"
+    junk.write_text("whsec_no!")
+    keys = {"ca_file": ours.ca_file, "client_cert_file": client.cert_file, "client_key_file": client.key_file}
+    link = {"transport": "tls", "host": "192.0.2.1"}
+
+    def wrong(table: str = "push", **files: Path) -> list[str]:
+        paths = {key: str(path) for key, path in files.items()}
+        if table == "push":
+            return mistakes(changed(**{f"push__{key}": path for key, path in paths.items()}))
+        return mistakes(changed(connection__gateway=link | paths))
+
+    for table in ("push", "connection.gateway"):
+        assert "no such file" in wrong(table, ca_file=tmp_path / "none")[0].lower()
+        assert f"{table}.ca_file: must be a PEM file" in wrong(table, **keys | {"ca_file": junk})[0]
+        mixed = wrong(table, **keys | {"client_key_file": other.key_file})
+        assert f"{table}.client_cert_file: must be a PEM file of certificates, with a key that fits" in mixed[0]
+        assert f"{table}.client_key_file: must be a readable" in wrong(table, **keys | {"client_key_file": tmp_path})[0]
+        locked = ours.issue("locked", passphrase="x")
+        files = {"client_cert_file": locked.cert_file, "client_key_file": locked.key_file}
+        assert "has a passphrase" in wrong(table, **files)[0]
+    assert wrong(signing_secret_file=junk) == [
+        f"site.toml: push.signing_secret_file: a signing secret must be whsec_<base64> (found {str(junk)!r})"
+    ]
+    parse(changed(**{f"push__{key}": str(path) for key, path in keys.items()}), {}, "site.toml")
 
 
 def test_a_token_file_that_can_be_read_wins_over_the_older_copy_of_the_service_manager(tmp_path: Path) -> None:
@@ -160,6 +203,13 @@ def test_a_token_file_that_can_be_read_wins_over_the_older_copy_of_the_service_m
     assert token_path(push, environ) == credential, "as the installation leaves it"
     file.write_text("rotated")
     assert token_path(push, environ) == file
+
+
+def test_a_limit_can_be_set_from_the_environment_and_one_underscore_is_a_mistake() -> None:
+    limit = "TELEMETRY_AGENT__DEVICE__0__LIMITS__ACTIVE_POWER_W"
+    assert parse(changed(), {limit: "9"}, "site.toml").device[0].limits == {"active_power_W": (-9.0, 9.0)}
+    with pytest.raises(ConfigError, match="environment TELEMETRY_AGENT_PUSH__URL: no such key; two underscores"):
+        parse(changed(), {"TELEMETRY_AGENT_PUSH__URL": "https://telemetry.example.com"}, "site.toml")
 
 
 def test_every_key_can_be_overridden_from_the_environment() -> None:

@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.config import PushConfig
-from agent.token import SecretFile, Token, usable, warn_if_open
+from agent.config_files import usable
+from agent.token import SecretFile, Token, warn_if_open
 
 URL = "https://telemetry.example.com"
 
@@ -98,5 +99,5 @@ def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "two words", "line\nbreak", "tab\t", "ümlaut", "nul\0"])
 def test_what_cannot_stand_in_a_header_is_not_used(tmp_path: Path, text: str) -> None:
-    assert not usable(SecretFile(secret(tmp_path / "t", text + "x\0"), "").value())
-    assert usable(SecretFile(secret(tmp_path / "t2", "eyJhbGciOi.J9-_~+/=="), "").value())
+    assert not usable(SecretFile(secret(tmp_path / "t", text + "x\0"), "").value().get_secret_value())
+    assert usable(SecretFile(secret(tmp_path / "t2", "eyJhbGciOi.J9-_~+/=="), "").value().get_secret_value())
