@@ -250,7 +250,9 @@ class Sender:
             if record.seq in self._settled:
                 continue  # by the live worker, since the disk was asked
             self._slot = max(self._slot + self._pace.gap_s(waiting, self._per_tick), now)
-            await self._attempt(record, waiting)
+            outcome, _ = await self._attempt(record, waiting)
+            if not isinstance(outcome, Delivered):
+                read.clear()  # it is the oldest again
             waiting -= 1
 
     def _oldest_due(self, skip: frozenset[int]) -> tuple[list[Record], int]:
