@@ -61,13 +61,13 @@ def endpoint() -> Iterator[tuple[str, Queue[tuple[float, int]]]]:
 @contextmanager
 def simulated_site() -> Iterator[str]:
     """The [[device]] tables of a site that is served."""
-    process = subprocess.Popen([*AGENT, "simulate", "--base-port", "0"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*AGENT, "simulate", "--base-port", "0"], stdout=subprocess.PIPE)
     assert process.stdout is not None
-    lines: list[str] = []
-    while select.select([process.stdout], [], [], 3.0 if not lines else 0.5)[0]:
-        lines.append(process.stdout.readline())
+    text = b""
+    while select.select([process.stdout], [], [], 0.5 if text else 10.0)[0]:
+        text += os.read(process.stdout.fileno(), 65536)
     try:
-        yield "".join(lines)
+        yield text.decode()
     finally:
         process.terminate()
         process.wait()
@@ -87,6 +87,7 @@ def first_push(config: Path, arrivals: Queue[tuple[float, int]], folder: Path) -
     address.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(address))
+        manager.settimeout(20)
         started = time.monotonic()
         daemon = subprocess.Popen(
             [*AGENT, "run", "--config", str(config)],
