@@ -14,8 +14,9 @@ A `Link` connects on its first read and keeps its connection. What it guarantees
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from struct import unpack
+from typing import Any
 
 from drivers.base import Reader
 from drivers.bus_channel import Channel, DroppedError
@@ -145,7 +146,7 @@ class _Unit:
         self._timeout_s = timeout_s
         self._request_gap_s = request_gap_s
 
-    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        return await self._link.read(
+    def read(self, table: Table, address: int, count: int) -> Coroutine[Any, Any, Sequence[int]]:
+        return self._link.read(
             self._unit_id, table, address, count, timeout_s=self._timeout_s, request_gap_s=self._request_gap_s
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 from drivers.base import LinkDefaults, Reader, ReadOptions
 from drivers.codec_block import Cell, Fill, block_decoder
@@ -118,6 +119,8 @@ class Registers:
 
     def _complete(self, run: _Run) -> list[Reading]:
         """The readings, with what could not be read as missing."""
+        if all(run.readings):
+            return cast("list[Reading]", run.readings)
         return [
             reading or Reading(point.quantity, point.phase, None, Quality.MISSING, run.started, point.node)
             for reading, point in zip(run.readings, self.points, strict=True)
