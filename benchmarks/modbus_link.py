@@ -14,7 +14,7 @@ import struct
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from functools import partial
+from functools import cache, partial
 from multiprocessing import Queue, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,9 +22,10 @@ from tempfile import TemporaryDirectory
 from pymodbus.client import AsyncModbusTcpClient
 
 from benchmarks.daemon_load import Bare, profile
-from drivers.base import Catalogue, Driver, ReadOptions
+from drivers.base import Driver, ReadOptions, driver_of
 from drivers.bus import Link, LinkSettings
 from drivers.model import Table
+from drivers.profile import Profile, load
 
 COUNTS = (2, 40, 125)
 VALUES = 20
@@ -85,9 +86,16 @@ async def cpu_us(read: Read, count: int) -> float:
 
 
 def benchmark_driver() -> Driver:
+    return driver_of(_family(), ReadOptions())
+
+
+@cache
+def _family() -> Profile:
+    """One for all its devices, as in the daemon."""
     with TemporaryDirectory() as folder:
-        Path(folder, "benchmark.toml").write_text(profile())
-        return Catalogue((Path(folder),)).create("benchmark", ReadOptions())
+        path = Path(folder, "benchmark.toml")
+        path.write_text(profile())
+        return load(path)
 
 
 async def clients(port: int, stack: AsyncExitStack) -> dict[str, Read]:
