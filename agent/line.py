@@ -49,6 +49,8 @@ class Line:
         """The walk of this round, and those of slow devices that go on beside it."""
         self._walk: asyncio.Task[None] | None = None
         self._patient_until = 0.0
+        self._ends: dict[asyncio.Timeout, float] = {}
+        """Polls in progress, and when each must have ended, in the loop's time."""
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin to answer requests; nothing happens when it has begun already."""
@@ -68,6 +70,16 @@ class Line:
         self._waiting.append(future)
         self._wanted.set()
         return future
+
+    def end_overdue(self) -> None:
+        """End the polls that have taken longer than `LIMIT_S`; to be called now and then.
+
+        A timer for each poll would cost half as much as its decoding, and never fire.
+        """
+        now = asyncio.get_running_loop().time()
+        for limit, due in self._ends.items():
+            if due <= now and limit.when() is None:
+                limit.reschedule(now)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -161,9 +173,11 @@ class Line:
             self._asking.pop(walk, None)
 
     async def _poll(self, device: Device) -> Exception | None:
+        limit = asyncio.timeout(None)
+        self._ends[limit] = asyncio.get_running_loop().time() + LIMIT_S
         try:
             with self._pulse.busy(f"poll of {device.name}", STUCK_S):
-                async with asyncio.timeout(LIMIT_S):
+                async with limit:
                     scan = await device.driver.poll(device.reader, self._clock.monotonic)
         except TimeoutError:
             error: Exception = SilentError(f"the poll was not complete within {LIMIT_S:g} s")
@@ -175,6 +189,8 @@ class Line:
         else:
             self._answered(device, scan)
             return None
+        finally:
+            del self._ends[limit]
         self._failed(device, error)
         return error
 

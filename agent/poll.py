@@ -15,6 +15,9 @@ from agent.device import Connection, Sink
 from agent.line import Line
 from agent.pulse import Pulse
 
+LOOK_S = 2.0
+"""From one look for polls that must be ended to the next."""
+
 
 class Poller:
     """Polls every connection of a site, a round each time `request` is called."""
@@ -36,7 +39,10 @@ class Poller:
             async with asyncio.TaskGroup() as self._group:
                 for line in self._lines:
                     line.start(self._group)
-                await asyncio.get_running_loop().create_future()
+                while True:
+                    await asyncio.sleep(LOOK_S)
+                    for line in self._lines:
+                        line.end_overdue()
         finally:
             self._group = None
             await asyncio.gather(*(line.link.close() for line in self._lines))
