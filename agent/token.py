@@ -15,7 +15,8 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
-from agent.config import PushConfig, credential_file
+from agent.config import PushConfig
+from agent.config_token import credential_file
 
 log = structlog.get_logger(__name__)
 

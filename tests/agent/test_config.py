@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.config import Config, ConfigError, PushConfig, load, parse, token_path
+from agent.config import Config, ConfigError, PushConfig, load, parse
+from agent.config_token import token_path
 from tests.faults.certificates import Authority
 
 TABLE = """
