@@ -122,6 +122,7 @@ class Sender:
         """
         await self._disk(self._put, bodies, self._clock.monotonic() if at is None else at)
         self._tick += 1
+        self._live_waits = True
         self._per_tick = len(bodies)
         self._pulse.expect(_LIVE, self._config.timeout_s + STUCK_S)
         self._fresh.set()
@@ -188,6 +189,9 @@ class Sender:
     async def _deliver_live(self) -> None:
         """A newer tick does not wait for an attempt of an older one that hangs; but at most two are under way."""
         ticks: set[asyncio.Task[None]] = set()
+        # By seq, the tick that a message was handed out for: dating wakes this loop too, and a message in two hands
+        # would be sent twice.
+        handed: dict[int, int] = {}
         async with asyncio.TaskGroup() as group:
             while not self._stopping:
                 await self._fresh.wait()
@@ -196,10 +200,13 @@ class Sender:
                 self._fresh.clear()
                 self._pulse.met(_LIVE)
                 tick = self._tick
-                self._live_waits = True
                 records = await self._disk(self._outbox.live)
+                new = [record for record in records if handed.get(record.seq) != tick]
+                handed = {record.seq: tick for record in records}
                 ticks = {each for each in ticks if not each.done()}
-                ticks.add(group.create_task(self._deliver_tick(tick, dict.fromkeys(records, 0.0))))
+                if new or not records:
+                    self._live_waits = True
+                    ticks.add(group.create_task(self._deliver_tick(tick, dict.fromkeys(new, 0.0))))
 
     async def _deliver_tick(self, tick: int, due: dict[Record, float]) -> None:
         """Until all are delivered or parked, or a newer tick is there; `due` in monotonic seconds."""

@@ -239,3 +239,47 @@ async def test_steps_neither_stop_nor_repeat_nor_burst_the_pushes_of_the_daemon(
     assert 34 <= len(at) <= 36
     assert min(gaps) >= 29.9
     assert max(gaps) <= 90.1
+
+
+async def test_a_message_that_is_under_way_while_older_ones_are_dated_is_sent_once(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    hangs = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if json.loads(request.content)["number"] == 1:
+            await hangs.wait()
+        return httpx.Response(200)
+
+    route = respx_mock.post(URL).mock(side_effect=answer)
+    clock, kernel = DrivenClock(wall=NO_RTC), Kernel()
+    async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, outbox):
+        await made.submit([message(clock.time(), 0)])
+        clock.set_time(START)
+        kernel.synchronised = True
+        await made.submit([message(START, 1), message(START, 2)])
+        await until(clock, lambda: made.stats.delivered >= 1)
+        await clock.advance(5)
+        hangs.set()
+        await until(clock, lambda: outbox.counts().waiting == 0)
+        await clock.advance(5)
+    assert sorted(json.loads(call.request.content)["number"] for call in route.calls) == [0, 1, 2]
+
+
+async def test_a_message_that_waits_for_its_next_try_while_older_ones_are_dated_is_delivered_once(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    answers = iter([503])
+    route = respx_mock.post(URL).mock(side_effect=lambda _: httpx.Response(next(answers, 200)))
+    clock, kernel = DrivenClock(wall=NO_RTC), Kernel()
+    slow = {"initial_s": 60, "max_s": 60}  # the next try is later than the dating
+    async with sender(tmp_path / "o.sqlite3", clock, kernel, retry=slow) as (made, outbox):
+        await made.submit([message(clock.time(), 0)])
+        clock.set_time(START)
+        kernel.synchronised = True
+        await made.submit([message(START, 1)])
+        await until(clock, lambda: made.stats.attempts == 1)
+        await clock.advance(70)
+        await until(clock, lambda: outbox.counts().waiting == 0)
+        await clock.advance(70)
+    assert sorted(json.loads(call.request.content)["number"] for call in route.calls) == [0, 1, 1]
