@@ -1,16 +1,52 @@
-"""`python -m agent` and the command `telemetry-agent`."""
+"""`python -m agent` and the command `telemetry-agent`: whatever ends a command early is one line and an exit status."""
 
 from __future__ import annotations
 
+import errno
 import sys
+from typing import Any
+
+_INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line."""
     _import_structlog_without_rich()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    import typer
+
     from agent.cli import app
 
-    app()
+    try:
+        status = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+    except typer.BadParameter.__mro__[1] as error:  # UsageError, which typer does not show by its name
+        return _usage(error)
+    except typer.Abort:
+        status = _INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise
+        return _failed(f"the output cannot be written: {error.strerror}")
+    return _failed("interrupted") if status == _INTERRUPTED else int(status)
+
+
+def _usage(error: Any) -> int:
+    message = error.format_message()
+    path = error.ctx.command_path if error.ctx is not None else "telemetry-agent"
+    if "\n" in message:  # the whole help, to a command without any argument
+        sys.stderr.write(f"{message}\n")
+    else:
+        _failed(f"{message.rstrip('.')}; see `{path} --help`")
+    return 2
+
+
+def _failed(line: str) -> int:
+    sys.stderr.write(f"telemetry-agent: {line}\n")
+    return 1
 
 
 def _import_structlog_without_rich() -> None:

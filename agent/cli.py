@@ -141,19 +141,22 @@ def status(
 @app.command()
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    base_port: Annotated[int, typer.Option(help="First port; 0 takes free ones.")] = 15020,
+    base_port: Annotated[int, typer.Option(min=0, max=65_000, help="First port; 0 takes free ones.")] = 15020,
     seed: Annotated[int, typer.Option(help="Weather, loads and battery follow from it.")] = 1,
-    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0.001, help="Simulated seconds per second.")] = 1.0,
     dump: Annotated[list[Path] | None, typer.Option(help="Serve these dumps instead of a site.")] = None,
 ) -> None:
     """Serves the simulated devices of a site over Modbus TCP and prints the [[device]] tables to paste."""
     from agent import supervise
     from agent.demo import simulate as main
 
-    if dump:
-        cli_devices.serve_dumps(dump, host, base_port)
-        return
-    supervise.run(lambda ready: main(host, base_port, seed, speed, ready))
+    try:
+        if dump:
+            cli_devices.serve_dumps(dump, host, base_port)
+        else:
+            supervise.run(lambda ready: main(host, base_port, seed, speed, ready))
+    except OSError as error:
+        fail(f"cannot listen on {host}, ports from {base_port}: {error.strerror or error}")
 
 
 @app.command()
@@ -166,12 +169,12 @@ def receive(
     ] = None,
     site: Annotated[str | None, typer.Option(help="The token's site; else the first that it is used for.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8080,
     cert: Annotated[Path | None, typer.Option(help="Serve https with this certificate chain (PEM).")] = None,
     key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
     signing_secret_file: Annotated[Path | None, typer.Option(help="Ask for a signature by one of these.")] = None,
     interval: Annotated[
-        float | None, typer.Option(help="push.interval_s, to report gaps; else learned from what arrives.")
+        float | None, typer.Option(min=0.001, help="push.interval_s, to report gaps; else learned from what arrives.")
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Keep what is accepted in this file, a JSON object a line.")] = None,
 ) -> None:
@@ -191,8 +194,8 @@ def receive(
 @app.command()
 def demo(
     seed: Annotated[int, typer.Option(help="Weather, loads and battery follow from it.")] = 1,
-    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 60.0,
-    pushes: Annotated[int, typer.Option(help="End after so many valid messages; 0 goes on until Ctrl-C.")] = 0,
+    speed: Annotated[float, typer.Option(min=0.001, help="Simulated seconds per second.")] = 60.0,
+    pushes: Annotated[int, typer.Option(min=0, help="End after so many valid messages; 0: at Ctrl-C.")] = 0,
 ) -> None:
     """A simulated site, a receiver and the agent between them; nothing to configure."""
     from agent.demo import Demo

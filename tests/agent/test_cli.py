@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 import sys
 from asyncio import to_thread
@@ -94,3 +96,64 @@ def test_drivers_lists_shows_and_checks(tmp_path: Path) -> None:
     assert checked.returncode == 78
     assert "quantity" in checked.stderr
     assert "watts" in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nonsense",), "No such command 'nonsense'; see `telemetry-agent --help`"),
+        (("scan",), "Missing argument 'targets'; see `telemetry-agent scan --help`"),
+        (("simulate", "--bad"), "No such option: --bad; see `telemetry-agent simulate --help`"),
+        (("simulate", "--base-port", "70000"), "Invalid value for '--base-port'"),
+        (("simulate", "--speed", "-1"), "Invalid value for '--speed'"),
+        (("demo", "--speed", "0"), "Invalid value for '--speed'"),
+        (("receive", "--token", "x", "--port", "99999"), "Invalid value for '--port'"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_status_2(arguments: tuple[str, ...], words: str) -> None:
+    result = call(*arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("telemetry-agent: ")
+    assert words in line.replace("python -m agent", "telemetry-agent")
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = call("simulate", "--base-port", str(port))
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"telemetry-agent: cannot listen on 127.0.0.1, ports from {port}: ")
+
+
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630"))
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "agent", "check", "--config", path],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr == "telemetry-agent: the output cannot be written: No space left on device\n"
+
+
+def test_ctrl_c_ends_a_command_with_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        table = DEVICE.format(driver="eastron-sdm630") + f"port = {silent.getsockname()[1]}\ntimeout_s = 30\n"
+        path = configuration(tmp_path, "http://127.0.0.1:1/", table)
+        with (
+            subprocess.Popen(
+                [sys.executable, "-m", "agent", "read", "--config", path], stderr=subprocess.PIPE, text=True
+            ) as process,
+            silent.accept()[0] as asked,
+        ):
+            asked.recv(1)  # it waits for the answer now
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert said == "telemetry-agent: interrupted\n"
