@@ -20,10 +20,11 @@ def _run() -> int:
 
     from agent.cli import app
 
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not export it by its name
     try:
         status = app(standalone_mode=False) or 0
         sys.stdout.flush()
-    except typer.BadParameter.__mro__[1] as error:  # UsageError, which typer does not show by its name
+    except usage_error as error:
         return _usage(error)
     except typer.Abort:
         status = _INTERRUPTED

@@ -48,6 +48,8 @@ async def probe(config: PushConfig, now: float) -> Reached:
     except OSError as error:
         kind, reason = in_words(error, now)
         reason = reason.partition(": ")[2] or reason if kind == "broken" else reason
+        if kind == "dns":
+            reason = error.strerror or reason
         return Reached(False, f"no connection: {reason}" if kind in ("broken", "dns") else reason)
     if tls is None:
         return Reached(True, f"connected{via}, without TLS", took_s)
