@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from typing import Annotated, Any, get_args, get_origin
+from inspect import isclass
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -31,25 +33,27 @@ def overlay(table: dict[str, Any], environ: Mapping[str, str], root: type[BaseMo
 def _set(result: dict[str, Any], name: str, text: str, root: type[BaseModel]) -> None:
     place: Any = result
     annotation: Any = root
-    steps = name[len(PREFIX) :].split("__")
-    for depth, step in enumerate(steps):
+    *steps, last = name[len(PREFIX) :].split("__")
+    for depth, step in enumerate(steps, 1):
         key, annotation = _step(name, step, place, annotation)
-        if depth == len(steps) - 1:
-            place[key] = _literal(text, annotation)
-        elif isinstance(place, dict):
-            place = place.setdefault(key, {})
-        else:
-            place = place[key]
-        if depth < len(steps) - 1 and not isinstance(place, dict | list):
-            raise ConfigError([f"environment {name}: {'.'.join(steps[: depth + 1])} is a value, not a table"])
+        container = _container(annotation)
+        if container is not None and isinstance(place, dict):
+            place.setdefault(key, container())
+        if container is None or not isinstance(place[key], container):
+            wrong = "is not a list in the file" if container is list else "is a value, not a table"
+            raise ConfigError([f"environment {name}: {'.'.join(steps[:depth])} {wrong}"])
+        place = place[key]
+    key, annotation = _step(name, last, place, annotation)
+    place[key] = _literal(text, annotation)
 
 
 def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[Any, Any]:
-    """The key that `step` means below `place`, and the annotation of what stands there."""
+    """The key that `step` means in `place`, and the annotation of what stands there."""
     if isinstance(place, list):
-        if not step.isdigit() or int(step) >= len(place):
-            raise ConfigError([f"environment {name}: must name an item 0..{len(place) - 1} (found {step!r})"])
-        return int(step), get_args(annotation)[0]
+        if not step.isdecimal() or int(step) >= len(place):
+            items = f"0..{len(place) - 1}" if place else "of the file, which has none"
+            raise ConfigError([f"environment {name}: must name an item {items} (found {step!r})"])
+        return int(step), inside(annotation)
     model = model_in(annotation)
     if model is not None:
         for field, info in model.model_fields.items():
@@ -57,17 +61,36 @@ def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[Any, Any]:
                 return field, Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
         raise ConfigError([f"environment {name}: no such key {step!r}{did_you_mean(step.lower(), model.model_fields)}"])
     existing = next((key for key in (*place, *QUANTITIES) if key.casefold() == step.casefold()), step.lower())
-    return existing, get_args(annotation)[-1] if get_args(annotation) else Any
+    return existing, inside(annotation)
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The table that a key holds, by its annotation; None where it holds a value, a list or named tables."""
-    if get_origin(annotation) in (dict, tuple):
-        return None
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+    """The model of a table with fixed keys; None for anything else."""
+    core = _core(annotation)
+    return core if isclass(core) and issubclass(core, BaseModel) else None
+
+
+def inside(annotation: Any) -> Any:
+    """The annotation of the items of a list, or of a table with free names; None for anything else."""
+    core = _core(annotation)
+    arguments = get_args(core)
+    if get_origin(core) is tuple:
+        return arguments[0]
+    return arguments[-1] if get_origin(core) is dict else None
+
+
+def _container(annotation: Any) -> type[dict[str, Any]] | type[list[Any]] | None:
+    """What TOML holds it in; None for a single value."""
+    if get_origin(_core(annotation)) is tuple:
+        return list
+    return dict if model_in(annotation) is not None or inside(annotation) is not None else None
+
+
+def _core(annotation: Any) -> Any:
+    """Without `Annotated` and `| None`."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        return _core(get_args(annotation)[0])
+    return annotation
 
 
 def _literal(text: str, annotation: Any) -> Any:

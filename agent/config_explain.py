@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from agent.config_env import PREFIX, model_in
+from agent.config_env import PREFIX, inside, model_in
 from agent.config_errors import did_you_mean
 
 
@@ -78,7 +78,7 @@ def _siblings(steps: list[str], root: type[BaseModel]) -> list[str]:
         model = model_in(annotation)
         if model is not None and step in model.model_fields:
             annotation = model.model_fields[step].annotation
-        elif get_args(annotation):
-            annotation = get_args(annotation)[-1] if annotation.__origin__ is dict else get_args(annotation)[0]
+        elif model is None:
+            annotation = inside(annotation)
     model = model_in(annotation)
     return list(model.model_fields) if model else []
