@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from agent.node import doubts, sign_in_words
 from drivers.model import Kind
@@ -68,7 +68,8 @@ def _grid(title: str, columns: Sequence[str]) -> Table:
 
     grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        grid.add_column(column, justify="right" if column in ("value", "age", "accepted") else "left")
+        justify: Literal["left", "right"] = "right" if column in ("value", "age", "accepted") else "left"
+        grid.add_column(column, justify=justify, no_wrap=column in ("driver", "id"))  # they are there to be copied
     return grid
 
 
@@ -89,4 +90,4 @@ def number(value: float | bool | str) -> str:
     """A value for people: three decimals at most."""
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else value

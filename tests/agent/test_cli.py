@@ -11,7 +11,9 @@ from asyncio import to_thread
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from agent.show import _grid, number
 from drivers.model import Table
 from tests.agent.line import configuration, device, sdm630
 from tests.faults.modbus import FaultServer
@@ -157,3 +159,12 @@ def test_ctrl_c_ends_a_command_with_one_line(tmp_path: Path) -> None:
             _, said = process.communicate(timeout=20)
     assert process.returncode == 1
     assert said == "telemetry-agent: interrupted\n"
+
+
+def test_the_name_of_a_driver_is_whole_on_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "carlo-gavazzi-em24-ethernet"
+    grid = _grid("Drivers", ("for", "driver", "registers", "devices"))
+    grid.add_row("grid, solar, storage", name, "12 of 13 confirmed", "Carlo Gavazzi EM110, EM111, EM112, ET112")
+    Console(width=80).print(grid)
+    assert name in capsys.readouterr().out
+    assert number(False) == "false"
