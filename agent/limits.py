@@ -14,7 +14,7 @@ from drivers.model import Quantity
 Range = tuple[float, float]
 
 _FINITE: Range = (-float_info.max, float_info.max)
-_WIDEST: dict[Quantity, Range] = {
+WIDEST: dict[Quantity, Range] = {
     Quantity.ACTIVE_POWER: (-1e7, 1e7),
     Quantity.REACTIVE_POWER: (-1e7, 1e7),
     Quantity.APPARENT_POWER: (-1e7, 1e7),
@@ -27,13 +27,15 @@ _WIDEST: dict[Quantity, Range] = {
     Quantity.ENERGY_STORED: (0.0, 1e9),
     Quantity.ENERGY_CAPACITY: (0.0, 1e9),
 }
+"""In the unit of the quantity; what is not named is bounded by being a number."""
+
 QUANTITIES = {quantity.label(): quantity for quantity in Quantity if quantity.unit}
 """The keys of `limits` in the configuration: `active_power_W`, `temperature_C`."""
 
 
 def ranges(own: Mapping[Quantity, Range]) -> dict[Quantity, Range]:
     """The range of every quantity of a device that names `own`. NaN is in none."""
-    return {quantity: own.get(quantity, _WIDEST.get(quantity, _FINITE)) for quantity in Quantity}
+    return {quantity: own.get(quantity, WIDEST.get(quantity, _FINITE)) for quantity in Quantity}
 
 
 def largest_power(own: Mapping[Quantity, Range]) -> float | None:

@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isclose
 
+from agent.limits import WIDEST, Range
 from agent.node import Node
 from drivers.model import Kind, Nature, NodeType, Phase, Quality, Quantity, Reading
 
 Values = Mapping[tuple[Quantity, Phase | None], float]
 
-_RANGES: dict[Quantity, tuple[float, float]] = {
-    Quantity.ACTIVE_POWER: (-1e7, 1e7),
-    Quantity.REACTIVE_POWER: (-1e7, 1e7),
-    Quantity.APPARENT_POWER: (-1e7, 1e7),
-    Quantity.DC_POWER: (-1e7, 1e7),
+_RANGES: dict[Quantity, Range] = WIDEST | {
     Quantity.VOLTAGE: (50.0, 800.0),
     Quantity.CURRENT: (-1e4, 1e4),
     Quantity.FREQUENCY: (40.0, 70.0),
@@ -27,6 +24,8 @@ _RANGES: dict[Quantity, tuple[float, float]] = {
     Quantity.TEMPERATURE: (-60.0, 200.0),
     Quantity.DC_VOLTAGE: (0.0, 2000.0),
 }
+"""What the agent would drop, and what is unlikely besides."""
+
 _COUNTERS = (0.0, 1e13)
 _OTHERS = (-1e13, 1e13)
 _MAY_BE_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})

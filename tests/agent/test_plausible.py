@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf, nextafter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.limits import ranges
 from agent.node import Node
 from agent.plausible import hints, possible, swapped
 from drivers.base import ReadOptions
@@ -48,6 +50,13 @@ def test_a_site_in_order_has_no_hints() -> None:
     assert of(NodeType.SOLAR, (P, None, -12.0)) == [], "an inverter's own consumption at night"
     assert of(NodeType.STORAGE, (P, None, -2500.0), (Quantity.SOC, None, 68.0)) == []
     assert of(NodeType.HEAT_PUMP, (P, None, 0.0), (V, None, 0.0), (Quantity.FREQUENCY, None, 0.0)) == []
+
+
+@pytest.mark.parametrize("quantity", Quantity)
+def test_what_the_agent_would_drop_is_never_plausible(quantity: Quantity) -> None:
+    low, high = ranges({})[quantity]
+    assert not possible(reading(quantity, nextafter(low, -inf)))
+    assert not possible(reading(quantity, nextafter(high, inf)))
 
 
 @pytest.mark.parametrize("type_", [NodeType.SOLAR, NodeType.HEAT_PUMP, NodeType.VARIABLE_POWER_LOAD])
