@@ -2,8 +2,7 @@
 
 Of several meters, and of several inverter models, the first in the chain is taken: SolarEdge numbers its meters in
 that order (a further one is read by itself, see `meters`), and devices that offer the same inverter twice (as 103 and
-113) say the same twice. Batteries and DC inputs
-add up.
+113) say the same twice. Batteries and DC inputs add up.
 
 The AC power of a hybrid holds what its battery gives or takes. Where the battery's power is known, solar is therefore
 AC power plus charge power, or what the PV inputs give where the device names its inputs, and the AC lifetime counter
