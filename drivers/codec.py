@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isclose, isfinite
 from sys import float_info
 from typing import Any, Literal
@@ -67,7 +67,7 @@ class Encoding:
     on_invalid: Literal["missing", "zero"] = "missing"
     bit: int | None = None
     """The bit that is the value, 0 the least significant."""
-    values: Mapping[int, str] | None = None
+    values: Mapping[int, str] | None = field(default=None, hash=False)
     """Names of the raw numbers (of the bit, where there is one); any other number is invalid."""
     minimum: float | None = None
     maximum: float | None = None

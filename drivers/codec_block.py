@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from drivers.codec import Decoded, Encoding, Raw, converter
 from drivers.model import NodeType, Phase, Quantity, Reading
@@ -35,10 +36,12 @@ Item = tuple[int, Quantity, Phase | None, NodeType | None, Callable[[Raw], Decod
 Fill = Callable[[Sequence[int], float, list[Reading | None]], None]
 
 
-def block_decoder(cells: Iterable[Cell], count: int) -> Fill:
+@lru_cache(maxsize=256)
+def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
     """A function (words, monotonic time, readings) that puts the reading of each cell into its slot of `readings`.
 
-    `words` are the `count` registers or bits of one request.
+    `words` are the `count` registers or bits of one request. Devices of one family share it: it is most of a device's
+    memory.
     """
     layers = [_layer(layer, count) for layer in _layers(cells)]
 

@@ -109,11 +109,11 @@ class Registers:
     def _decoder(self, block: Block) -> Fill:
         decoder = self._decoders.get(block)
         if decoder is None:
-            cells = [
+            cells = tuple(
                 Cell(point.address - block.address, point.encoding, slot, point.quantity, point.phase, point.node)
                 for slot, point in enumerate(self.points)
                 if block.holds(point.span)
-            ]
+            )
             decoder = self._decoders[block] = block_decoder(cells, block.count)
         return decoder
 

@@ -192,7 +192,7 @@ def test_a_whole_request_decodes_as_its_values_one_by_one(
             st.one_of(st.integers(0, 0xFFFF), st.sampled_from([0, 0x8000, 0x7FC0])), min_size=count, max_size=count
         )
     )
-    cells = [Cell(offset, encoding, slot, Quantity.VOLTAGE) for slot, (offset, encoding) in enumerate(found)]
+    cells = tuple(Cell(offset, encoding, slot, Quantity.VOLTAGE) for slot, (offset, encoding) in enumerate(found))
     readings: list[Reading | None] = [None] * len(cells)
     block_decoder(cells, count)(words, 5.0, readings)
     for cell, reading in zip(cells, readings, strict=True):
@@ -205,3 +205,14 @@ def test_a_whole_request_decodes_as_its_values_one_by_one(
 
 def test_words_are_packed_as_struct_does() -> None:
     assert encode(Encoding("float32"), 231.5) == list(struct.unpack(">HH", struct.pack(">f", 231.5)))
+
+
+def test_devices_of_one_family_share_their_decoder() -> None:
+    """And one that differs in a single key, even in the names of its numbers, has its own."""
+    on, running = ({0: "off", 1: name} for name in ("on", "running"))
+
+    def made(**keys: Any) -> object:
+        return block_decoder((Cell(0, Encoding("uint16", **keys), 0, Quantity.OPERATION_MODE),), 1)
+
+    assert made(values=on) is made(values=dict(on))
+    assert len({made(values=on), made(values=running), made(), made(scale=0.1)}) == 4
