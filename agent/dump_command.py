@@ -180,7 +180,7 @@ def _harmless(driver: Driver | None) -> Iterator[Span]:
     if isinstance(driver, Registers):
         yield from (point.span for point in driver.profile.points if point.encoding.type != "string")
         if (mark := driver.profile.identify) is not None:
-            yield Span(mark.table, mark.address, mark.encoding.width)
+            yield mark.span
 
 
 def _made_by(driver: Driver | None) -> tuple[str, str]:

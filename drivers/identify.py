@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from drivers.base import Reader, ReadOptions
 from drivers.errors import DriverError, LinkError, SilentError
-from drivers.model import Kind, NodeType, Table
+from drivers.model import Kind, NodeType
+from drivers.plan import Span
 from drivers.profile import Profile
+from drivers.profile_mark import Identify
 
 _SUNSPEC_ATTEMPTS = 3
 """Some devices are silent at a wrong address: each attempt looks elsewhere (`drivers.sunspec_walk`)."""
@@ -51,23 +53,25 @@ class Identifier:
     """Knows the marks of all families."""
 
     def __init__(self, profiles: Iterable[Profile]) -> None:
-        self._marks: dict[tuple[Table, int, int], list[Profile]] = defaultdict(list)
+        self._marks: dict[Span, list[tuple[Profile, Identify]]] = defaultdict(list)
         profiles = list(profiles)
         self._families = [profile for profile in profiles if profile.driver is not None]
         """SunSpec devices whose family wants something of its link."""
         marked = [(profile, mark) for profile in profiles if (mark := profile.identify) is not None]
-        for profile, mark in sorted(marked, key=lambda pair: pair[1].encoding.width):
-            self._marks[mark.table, mark.address, mark.encoding.width].append(profile)
+        for profile, mark in sorted(marked, key=lambda pair: (pair[1].encoding.width, len(pair[1].also))):
+            self._marks[mark.span].append((profile, mark))
 
     async def identify(self, reader: Reader, sunspec: bool = True) -> Identity:
         """Raises LinkError when the link is gone; whatever else goes wrong only means "not this one"."""
         identity = Identity()
-        for (table, address, count), profiles in self._marks.items():
-            words = await _read(reader, table, address, count)
-            if words is not None:
-                where = f"{table} {address}" + (f"-{address + count - 1}" if count > 1 else "")
-                identity.matches += [_match(profile, where) for profile in profiles if _has_mark(profile, words)]
-        identity.matches.reverse()  # wide marks were asked last, and say more
+        for span, marked in self._marks.items():
+            words = await _read(reader, span)
+            if words is None:
+                continue
+            for profile, mark in marked:
+                if mark.matches(words) and await _all_hold(reader, mark.also):
+                    identity.matches.append(_match(profile, (mark, *mark.also)))
+        identity.matches.reverse()  # wide marks, and those of several registers, were asked last, and say more
         if sunspec:
             await self._sunspec(reader, identity)
         return identity
@@ -109,26 +113,35 @@ class Identifier:
                 yield family.name
 
 
-async def _read(reader: Reader, table: Table, address: int, count: int) -> Sequence[int] | None:
+async def _read(reader: Reader, span: Span) -> Sequence[int] | None:
     try:
-        return await reader.read(table, address, count)
+        return await reader.read(span.table, span.address, span.count)
     except LinkError:
         raise
     except DriverError:
         return None
 
 
-def _has_mark(profile: Profile, words: Sequence[int]) -> bool:
-    return profile.identify is not None and profile.identify.matches(words)
+async def _all_hold(reader: Reader, marks: Iterable[Identify]) -> bool:
+    """Only asked of a device whose first mark matched: it costs the others nothing."""
+    for mark in marks:
+        words = await _read(reader, mark.span)
+        if words is None or not mark.matches(words):
+            return False
+    return True
 
 
-def _match(profile: Profile, where: str) -> Match:
+def _where(span: Span) -> str:
+    return f"{span.table} {span.address}" + (f"-{span.end - 1}" if span.count > 1 else "")
+
+
+def _match(profile: Profile, marks: Iterable[Identify]) -> Match:
     return Match(
         driver=profile.name,
         kind=profile.kind,
         nodes=profile.nodes,
         device=f"{profile.manufacturer} {', '.join(profile.models)}",
-        why=f"by {where}",
+        why="by " + ", ".join(_where(mark.span) for mark in marks),
     )
 
 

@@ -25,19 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from drivers.base import PYTHON_DRIVERS, LinkDefaults, ReadOptions, channel_number
-from drivers.codec import Encoding, WordOrder, decoder
+from drivers.codec import Encoding, WordOrder
 from drivers.combine import Key
 from drivers.errors import ProfileError
 from drivers.model import Kind, NodeType, Phase, Quantity, Table, Unit
 from drivers.plan import Span
-from drivers.profile_encoding import WORD_ORDERS, encoding
+from drivers.profile_encoding import ADDRESSES, WORD_ORDERS, encoding, place, within
+from drivers.profile_mark import Identify, identify_from
 from drivers.toml_table import TomlTable
 
 BUILT_IN = Path(__file__).parent / "profiles"
 
 # What adds up when it is measured in several places.
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A})
-_ADDRESSES = 0x1_0000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +65,6 @@ class Point:
     def span(self) -> Span:
         """What must be read for it."""
         return Span(self.table, self.address, self.encoding.width, self.barrier)
-
-
-@dataclass(frozen=True, slots=True)
-class Identify:
-    """How `scan` recognises the device: these registers hold one of these values."""
-
-    table: Table
-    address: int
-    encoding: Encoding
-    equals: tuple[int | str, ...]
-
-    def matches(self, words: Sequence[int]) -> bool:
-        """Whether the `encoding.width` words at `address` are those of this family."""
-        return decoder(self.encoding)(words)[0] in self.equals
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +164,7 @@ def _profile(table: TomlTable, name: str) -> Profile:
         link=_link(defaults),
         max_registers=defaults.whole("max_registers", 1, 125, None),
         max_gap=defaults.whole("max_gap", 0, 124, None),
-        identify=None if identify is None else _identify(TomlTable(identify, f"{table.where}: [identify]"), order),
+        identify=None if identify is None else identify_from(TomlTable(identify, f"{table.where}: [identify]"), order),
         driver=driver,
         channels=_channels(table, points),
         directed=_directed(table, points),
@@ -226,7 +212,7 @@ def _point(table: TomlTable, kind: Kind, order: WordOrder) -> Point:
         raise ProfileError(f"{table.where}: node: is missing; in a hybrid each point names its node")
     if kind is not Kind.HYBRID and node is not None:
         raise table.wrong("node", f"is for hybrids, this is a {kind}", node)
-    where, address = _place(table)
+    where, address = place(table)
     point = Point(
         quantity=quantity,
         table=where,
@@ -238,7 +224,7 @@ def _point(table: TomlTable, kind: Kind, order: WordOrder) -> Point:
         confirmed=table.take("confirmed", bool, True),
     )
     table.done()
-    _within(table, address, point.encoding)
+    within(table, address, point.encoding)
     return point
 
 
@@ -258,25 +244,6 @@ def _channels(table: TomlTable, points: Sequence[Point]) -> Channels | None:
     channels = Channels(count=entry.whole("count", 2, 256), step=entry.whole("step", 1, 4096, 1))
     entry.done()
     for last in (channels.moved(point, channels.count) for point in points):
-        if last.address + last.encoding.width > _ADDRESSES or (last.encoding.bit or 0) >= 16 * last.encoding.width:
+        if last.address + last.encoding.width > ADDRESSES or (last.encoding.bit or 0) >= 16 * last.encoding.width:
             raise entry.wrong("count", "must leave each point inside its register and below 65536", channels.count)
     return channels
-
-
-def _identify(table: TomlTable, order: WordOrder) -> Identify:
-    where, address = _place(table)
-    identify = Identify(
-        where, address, encoding(table, where, order, None), tuple(table.some("equals", (int, str), "raw values"))
-    )
-    table.done()
-    _within(table, address, identify.encoding)
-    return identify
-
-
-def _place(table: TomlTable) -> tuple[Table, int]:
-    return Table(table.choice("table", Table)), table.whole("address", 0, _ADDRESSES - 1)
-
-
-def _within(table: TomlTable, address: int, encoding: Encoding) -> None:
-    if address + encoding.width > _ADDRESSES:
-        raise table.wrong("address", f"must leave room for {encoding.width} registers below {_ADDRESSES}", address)

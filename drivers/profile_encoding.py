@@ -13,10 +13,22 @@ from drivers.toml_table import TomlTable
 
 WORD_ORDERS = ("big", "little", "big_swapped", "little_swapped")
 MODES = ("off", "on")
+ADDRESSES = 0x1_0000
 
 # Keys that only make sense for a number, and for a state.
 _NUMBER_KEYS = {"scale", "offset", "min", "max"}
 _STATE_KEYS = {"bit", "values"}
+
+
+def place(table: TomlTable) -> tuple[Table, int]:
+    """Table and zero-based address."""
+    return Table(table.choice("table", Table)), table.whole("address", 0, ADDRESSES - 1)
+
+
+def within(table: TomlTable, address: int, encoding: Encoding) -> None:
+    """Raises ProfileError when the value reaches behind the last address."""
+    if address + encoding.width > ADDRESSES:
+        raise table.wrong("address", f"must leave room for {encoding.width} registers below {ADDRESSES}", address)
 
 
 def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantity | None) -> Encoding:

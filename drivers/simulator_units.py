@@ -21,14 +21,14 @@ def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 
     do not exist. The mark by which the family is recognised is there. Raises ValueError, at the request, for a value
     that no register of the device can hold.
     """
-    place, mark = _mark(profile)
+    marks = _marks(profile)
     groups: dict[Key, list[Point]] = defaultdict(list)
     for point in sorted(profile.points, key=lambda each: abs(each.encoding.scale)):
         groups[point.node, point.quantity, point.phase].append(point)
 
     def image() -> Image:
         now = values()
-        tables: dict[Table, dict[int, int]] = {table: dict(mark) if table is place else {} for table in Table}
+        tables: dict[Table, dict[int, int]] = {table: dict(marks[table]) for table in Table}
         for key, points in groups.items():
             for point, words in _written(points, now.get(key)):
                 for address, word in enumerate(words, point.address):
@@ -40,10 +40,12 @@ def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 
     return Unit(unit_id, image, max_registers=profile.max_registers or 125)
 
 
-def _mark(profile: Profile) -> tuple[Table | None, dict[int, int]]:
-    if (mark := profile.identify) is None:
-        return None, {}
-    return mark.table, dict(enumerate(encode(mark.encoding, mark.equals[0]), mark.address))
+def _marks(profile: Profile) -> Image:
+    tables: dict[Table, dict[int, int]] = {table: {} for table in Table}
+    if (first := profile.identify) is not None:
+        for mark in (first, *first.also):
+            tables[mark.table].update(enumerate(encode(mark.encoding, mark.example), mark.address))
+    return tables
 
 
 def dump_unit(dump: Image, unit_id: int = 1) -> Unit:

@@ -114,6 +114,18 @@ def test_of_a_point_s_place_and_type(tmp_path: Path, old: str, new: str, message
         (f"[defaults]\nbaudrate = 9600\n{POINT}", "[defaults]: baudrate: is no key here; there are "),
         (f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "uint16"\n', "[identify]: equals: is missing"),
         (f'{POINT}[identify]\ntable = "holding"\ntype = "uint16"\nequals = [1]\n', "[identify]: address: is missing"),
+        (
+            f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "uint16"\nequals = [65536]\n',
+            "[identify]: equals: must fit uint16 (found 65536)",
+        ),
+        (
+            f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "string"\nlength = 1\nequals = ["abc*"]\n',
+            "[identify]: equals: must fit string (found 'abc*')",
+        ),
+        (
+            f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "uint16"\nequals = [1]\nalso = [{{}}]\n',
+            "[identify] also[0]: table: is missing",
+        ),
     ],
 )
 def test_of_the_whole(tmp_path: Path, text: str, message: str) -> None:

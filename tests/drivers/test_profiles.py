@@ -336,11 +336,12 @@ def test_there_are_fifty_families_over_all_types() -> None:
 
 
 def test_no_device_is_recognised_as_two() -> None:
-    seen: dict[tuple[Table, int, str, object], str] = {}
+    seen: dict[object, str] = {}
     for name, profile in PROFILES.items():
         if profile.identify is not None:
             for raw in profile.identify.equals:
-                place = (profile.identify.table, profile.identify.address, profile.identify.encoding.type, raw)
+                also = tuple(mark.span for mark in profile.identify.also)
+                place = (profile.identify.span, profile.identify.encoding.type, raw, also)
                 assert seen.setdefault(place, name) == name
 
 
