@@ -72,7 +72,7 @@ def dump(
     ] = None,
     port: Annotated[int | None, typer.Option(help="Default: that of the driver, or 502.")] = None,
     unit: Annotated[int | None, typer.Option(help="Default: that of the driver, or 1.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 1.0,
+    timeout: Annotated[float, typer.Option(min=0.01, max=60, help="Seconds to wait for a reply.")] = 1.0,
     baudrate: Annotated[int, typer.Option(help="Of a serial line.")] = 9600,
     parity: Annotated[str, typer.Option(help="N, E or O; of a serial line.")] = "N",
     transport: TransportOption = "tcp",
@@ -141,7 +141,10 @@ def _no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:
     from drivers.base import closest
 
     guess = closest(name, catalogue.names())
-    fail(f"no such driver {name!r}" + (f"; did you mean {guess!r}?" if guess else ""))
+    fail(
+        f"no such driver {name!r}"
+        + (f"; did you mean {guess!r}?" if guess else "; `telemetry-agent drivers` lists them")
+    )
 
 
 @drivers_app.callback()

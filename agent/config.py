@@ -23,6 +23,7 @@ from agent.config_explain import explain
 from agent.config_push import PushConfig
 from agent.config_status import StatusConfig
 from agent.config_types import Identifier, Seconds, Section, Watts, Zone
+from drivers.errors import unreadable
 
 __all__ = [
     "Config",
@@ -126,7 +127,8 @@ class Config(BaseSettings):
                     f"device[{index}].connection: no such [connection.{device.connection}]"
                     f"{did_you_mean(device.connection, self.connection)}"
                 )
-        counts = Counter(node_id for device in self.device for node_id in device.node_ids.values())
+        enabled = (device for device in self.device if device.enabled)
+        counts = Counter(node_id for device in enabled for node_id in device.node_ids.values())
         for node_id, count in counts.items():
             if count > 1:
                 raise ValueError(f"device.node_id: must be unique; {count} nodes are named {node_id!r}")
@@ -149,7 +151,7 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError([f"{path}: no such file; start from config.example.toml"]) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read ({error})"]) from None
+        raise ConfigError([f"{path}: cannot be read ({unreadable(error)})"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
 

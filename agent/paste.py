@@ -105,7 +105,8 @@ def device_tables(places: Sequence[Place]) -> str:
             writer.lines += [*_connection(place.link), ""]
     for place in places:
         if place.note:
-            writer.lines += [_printable(f"# {place.link.address}: {place.note}"), ""]
+            named = place.link.address in place.note  # an error of the link says where it happened
+            writer.lines += [_printable(f"# {place.note if named else f'{place.link.address}: {place.note}'}"), ""]
         for unit in place.units:
             writer.lines += map(_printable, _comments(place, unit))
             if unit.identity and unit.identity.matches:

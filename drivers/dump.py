@@ -19,7 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from drivers.errors import exception_reply
+from drivers.errors import exception_reply, unreadable
 from drivers.model import Reading, Table, Value
 from drivers.plan import BITS
 
@@ -60,7 +60,7 @@ def load(path: Path) -> Dump:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise DumpError(f"{path}: cannot be read: {error}") from None
+        raise DumpError(f"{path}: cannot be read: {unreadable(error)}") from None
     except json.JSONDecodeError as error:
         raise DumpError(f"{path}: is not JSON: {error}") from None
     if not isinstance(content, dict) or not isinstance(content.get("registers"), dict):

@@ -103,3 +103,8 @@ _CLASSES: dict[int, type[ExceptionReply]] = {
 def exception_reply(code: int, what: str) -> ExceptionReply:
     """The error for a Modbus exception code; `what` names the request."""
     return _CLASSES.get(code, ExceptionReply)(code, what)
+
+
+def unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """Why a text file could not be read, in words, for messages that name the file themselves."""
+    return "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)

@@ -27,7 +27,7 @@ from typing import Any
 from drivers.base import PYTHON_DRIVERS, LinkDefaults, ReadOptions, channel_number
 from drivers.codec import Encoding, WordOrder
 from drivers.combine import Key
-from drivers.errors import ProfileError
+from drivers.errors import ProfileError, unreadable
 from drivers.model import Kind, NodeType, Phase, Quantity, Table, Unit
 from drivers.plan import Span
 from drivers.profile_encoding import ADDRESSES, WORD_ORDERS, encoding, place, within
@@ -137,7 +137,7 @@ def load(path: Path) -> Profile:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: cannot be read: {error}") from None
+        raise ProfileError(f"{path}: cannot be read: {unreadable(error)}") from None
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{path}: is not valid TOML: {error}") from None
     return _profile(TomlTable(content, str(path)), path.stem)

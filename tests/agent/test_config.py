@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from pydantic import BaseModel
 from agent.config import Config, ConfigError, PushConfig, load, parse
 from agent.config_env import inside, model_in
 from agent.config_token import token_path
+from drivers.dump import DumpError
+from drivers.dump import load as load_dump
+from drivers.errors import ProfileError
+from drivers.profile import load as load_profile
 from tests.faults.certificates import Authority
 
 TABLE = """
@@ -324,3 +329,19 @@ def keys_known(root: type[BaseModel], path: str = "") -> dict[str, set[str]]:
 
 def test_the_example_shows_every_key_and_no_other() -> None:
     assert keys_shown() == keys_known(Config)
+
+
+def test_a_replacement_may_have_the_id_of_a_device_that_is_disabled() -> None:
+    config = parse(changed(device__0__enabled=False, device__1__nodes={"solar": "meter-1"}), {}, "site.toml")
+    assert [list(device.node_ids.values()) for device in config.device] == [["meter-1"], ["meter-1"]]
+
+
+@pytest.mark.parametrize("load_one", [load, load_profile, load_dump], ids=["configuration", "profile", "dump"])
+def test_a_file_that_cannot_be_read_is_one_line_in_words(load_one: Callable[[Path], object], tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    for path, why in ((tmp_path, "Is a directory"), (binary, "is not UTF-8 text")):
+        with pytest.raises((ConfigError, ProfileError, DumpError), match=why) as caught:
+            load_one(path)
+        assert "Errno" not in str(caught.value)
+        assert str(caught.value).count(str(path)) == 1
