@@ -12,7 +12,7 @@ import structlog
 
 from agent import __version__
 from agent.aggregate import Summary
-from agent.clock import Clock, sleep_unless
+from agent.clock import Clock
 from agent.clock_sync import ClockTrust, kernel_synchronised
 from agent.config import Config, ConfigError
 from agent.device import Device
@@ -23,10 +23,11 @@ from agent.payload import PayloadOptions, bodies
 from agent.poll import Poller, within
 from agent.pulse import STUCK_S, Pulse
 from agent.push import Sender
+from agent.schedule import Rhythm, Schedule
 from agent.site import Site
 from agent.status_record import Recorder
 from agent.status_snapshot import Snapshot, queued, snapshot
-from agent.ticks import Tick, first_tick, next_tick, phase_s
+from agent.ticks import Tick, phase_s
 from agent.totals import Totals, TotalsSettings
 from drivers.model import NodeType, Scan
 
@@ -65,7 +66,7 @@ class App:
         self.poller = Poller(site.connections, clock, self, self.pulse)
         self._outbox = self._open_outbox(config)
         self.sender = self._sender(config)
-        self._changed = asyncio.Event()
+        self._schedule = Schedule(rhythm(config), clock, self.poller.request, self._push)
         self._delivery = asyncio.Lock()
         """Held while a message is handed to the sender, and while another sender takes its place."""
         self._line: asyncio.TaskGroup | None = None
@@ -75,14 +76,16 @@ class App:
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Poll and push until cancelled; then stop polling, finish or keep the attempt in flight, and close."""
-        log.info("started", version=__version__, interval_s=self.config.push.interval_s, phase_s=self._phase)
+        log.info(
+            "started", version=__version__, interval_s=self.config.push.interval_s, phase_s=rhythm(self.config).phase_s
+        )
         try:
             async with asyncio.TaskGroup() as self._senders:
                 self._start_sender()
                 try:
                     async with asyncio.TaskGroup() as self._line:
                         self._line.create_task(self.poller.run())
-                        self._line.create_task(self._schedule(ready))
+                        self._line.create_task(self._schedule.run(ready))
                         self._start_status()
                 finally:
                     await self._stop_sender()
@@ -110,7 +113,7 @@ class App:
         if config.status != before.status:
             await self._stop_status()
             self._start_status()
-        self._changed.set()
+        self._schedule.change(rhythm(config))
 
     async def waiting(self) -> int:
         """Messages in the queue."""
@@ -139,10 +142,6 @@ class App:
             self._showing.cancel()
             await asyncio.gather(self._showing, return_exceptions=True)
         self._showing = self.status = None
-
-    @property
-    def _phase(self) -> int:
-        return phase_s(self.config.push.align, self.config.site.node_id, self.config.push.interval_s)
 
     def _open_outbox(self, config: Config) -> Outbox:
         limits = config.outbox
@@ -198,51 +197,6 @@ class App:
         self.recorder.missed(device, error, at)
         self._totals.missed(device.nodes, at)
 
-    async def _schedule(self, ready: Callable[[], None]) -> None:
-        self.poller.request()
-        ready()
-        tick = first_tick(self._clock.monotonic(), self._clock.time(), *self._rhythm)
-        rhythm = self._rhythm
-        pushed: Tick | None = None
-        async with asyncio.TaskGroup() as group:
-            while True:
-                if await self._poll_until(tick):
-                    group.create_task(self._push(tick, self.poller.request()))
-                    pushed = tick
-                    tick = next_tick(tick, self._clock.monotonic(), self._clock.time(), *self._rhythm)
-                elif self._rhythm != rhythm:
-                    rhythm = self._rhythm
-                    tick = first_tick(self._clock.monotonic(), self._clock.time(), *rhythm)
-                    if pushed is not None and tick.time <= pushed.time:
-                        tick = next_tick(tick, self._clock.monotonic(), self._clock.time(), *rhythm)
-
-    @property
-    def _rhythm(self) -> tuple[int, int]:
-        """Interval and phase of the pushes."""
-        return self.config.push.interval_s, self._phase
-
-    async def _poll_until(self, tick: Tick) -> bool:
-        """Ask for the rounds between two pushes; the one of the tick itself is left to the caller.
-
-        False when the configuration changed before.
-        """
-        interval = self.config.poll.interval_s
-        at = max(self._clock.monotonic(), tick.at - self.config.push.interval_s) + interval
-        while at < tick.at - interval / 2:
-            if not await self._until(at):
-                return False
-            self.poller.request()
-            at += interval
-        return await self._until(tick.at)
-
-    async def _until(self, at: float) -> bool:
-        """Whether the moment came before a changed configuration."""
-        while (remaining := at - self._clock.monotonic()) > 0:
-            if await sleep_unless(self._clock, remaining, self._changed):
-                self._changed.clear()
-                return False
-        return True
-
     async def _push(self, tick: Tick, answers: list[asyncio.Future[None]]) -> None:
         """Close the interval as soon as every device has answered, at the deadline at the latest."""
         deadline = tick.at + self.config.push.effective_deadline_s
@@ -269,6 +223,12 @@ class App:
 
 
 _GRACE_S = 3.0
+
+
+def rhythm(config: Config) -> Rhythm:
+    """What the schedule needs of the configuration."""
+    push = config.push
+    return Rhythm(push.interval_s, phase_s(push.align, config.site.node_id, push.interval_s), config.poll.interval_s)
 
 
 def totals_settings(config: Config) -> TotalsSettings:
