@@ -22,11 +22,16 @@ _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234
 _SHORTEST_REGISTERS = 4
 _END = 0xFFFF
 
-# Serial numbers that are numbers: Eastron (SDM protocol, holding 0xFC00), SMA (Modbus profile, 30057 and 40067).
-_NUMBERS = (
-    Span(Table.HOLDING, 0xFC00, 2),
-    Span(Table.HOLDING, 30057, 2),
+# Serial numbers that are numbers, unless the device's driver has a value there.
+NUMBERS = (
+    Span(Table.HOLDING, 0xFC00, 2),  # Eastron: its SDM protocols, openWB/core common/sdm.py
+    Span(Table.HOLDING, 30057, 2),  # SMA: nymea/nymea-plugins-modbus sma
     Span(Table.INPUT, 30057, 2),
+    Span(Table.HOLDING, 0x8900, 2),  # ABB B2x: victronenergy/dbus-modbus-client abb.py, openWB/core b23.py
+    Span(Table.HOLDING, 0xC358, 5),  # Socomec: its communication tables
+    Span(Table.HOLDING, 0x4000, 4),  # ABB Terra AC: evcc charger/abb.go; Inepro PRO380: its manual
+    Span(Table.HOLDING, 1014, 2),  # KEBA: evcc charger/keba-modbus.go, OpenEMS edge.evse.chargepoint.keba
+    Span(Table.INPUT, 0x030B, 2),  # Mennekes Amtron Xtra: evcc charger/mennekes-hcc3.go, nymea mennekes
 )
 
 # SunSpec common model: 16 registers manufacturer, 16 model, 8 options, 8 version, then 16 serial number.
@@ -38,7 +43,7 @@ def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) ->
     """Blank in place; what was blanked. `keep` are registers known to be harmless, such as numbers and marks."""
     kept = {(span.table, address) for span in keep for address in range(span.address, span.end)}
     holding = tables.get(Table.HOLDING, {})
-    serials = list(_NUMBERS)
+    serials = [span for span in NUMBERS if not any((span.table, at) in kept for at in range(span.address, span.end))]
     for address in _common_models(holding):
         first = address + HEADER
         kept |= {(Table.HOLDING, place) for place in range(address, first + _SUNSPEC_KEPT)}

@@ -25,16 +25,14 @@ class Patience:
 
     @property
     def seconds(self) -> float:
-        if not self._was_silent:
-            return self.first_s
-        if self._slowest_s is None:
-            return self._timeout_s
-        return max(min(self._timeout_s, max(_LEAST_S, _TIMES * self._slowest_s)), self.reply_s)
+        return self.learned_s if self._was_silent else self.first_s
 
     @property
-    def reply_s(self) -> float:
-        """A good time-out for units that answer."""
-        return _MARGIN * (self._slowest_s or 0.0)
+    def learned_s(self) -> float:
+        """Also a good time-out for units that answer, but may be silent where they have no register."""
+        if self._slowest_s is None:
+            return self._timeout_s
+        return max(min(self._timeout_s, max(_LEAST_S, _TIMES * self._slowest_s)), _MARGIN * self._slowest_s)
 
     def answered(self, took_s: float) -> None:
         """Somebody answered, after so long."""

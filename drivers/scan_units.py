@@ -73,7 +73,6 @@ class Search:
         self._place = place
         self._link = link
         self._probes = probes
-        self._timeout_s = timeout_s
         self._patience = Patience(timeout_s, first_timeout_s)
         self._gone: set[int] = set()
         """Units that a gateway says do not exist."""
@@ -99,7 +98,7 @@ class Search:
     @property
     def reply_timeout_s(self) -> float:
         """What a unit that is known to be there should be given."""
-        return max(self._timeout_s, self._patience.reply_s)
+        return self._patience.learned_s
 
     def _candidates(self, units: Sequence[int], window: bool) -> Iterator[int]:
         """What to ask in this pass; goes on behind what is found meanwhile."""

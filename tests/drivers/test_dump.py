@@ -19,7 +19,7 @@ from drivers.model import Table
 from drivers.plan import Span
 from drivers.profile import load as load_profile
 from drivers.profile import profile_files
-from drivers.redact import BLANK, redact
+from drivers.redact import BLANK, NUMBERS, redact
 from drivers.simulator_server import Server
 from drivers.simulator_sunspec import inverter_model, sunspec_unit
 from drivers.simulator_units import dump_unit
@@ -123,6 +123,23 @@ def test_numeric_serial_numbers_are_blanked() -> None:
     tables = {Table.HOLDING: {0xFC00: 0x0123, 0xFC01: 0x4567, 0xFC02: 0x0070}}
     redact(tables)
     assert tables[Table.HOLDING] == {0xFC00: BLANK, 0xFC01: BLANK, 0xFC02: 0x0070}
+
+
+@pytest.mark.parametrize("span", NUMBERS, ids=lambda span: f"{span.table}-{span.address}")
+def test_a_numeric_serial_number_is_blanked_and_nothing_beside_it(span: Span) -> None:
+    tables: dict[Table, dict[int, int]] = {span.table: dict.fromkeys(range(span.address - 1, span.end + 1), 0x0123)}
+    assert redact(tables) == [span]
+    assert tables[span.table] == {
+        address: BLANK if span.address <= address < span.end else 0x0123
+        for address in range(span.address - 1, span.end + 1)
+    }
+
+
+def test_what_a_driver_reads_is_no_serial_number() -> None:
+    temperature = Span(Table.HOLDING, 1014, 2)
+    tables: dict[Table, dict[int, int]] = {Table.HOLDING: {1014: 0x4248, 1015: 0x0001}}
+    assert redact(tables, [temperature]) == []
+    assert tables == {Table.HOLDING: {1014: 0x4248, 1015: 0x0001}}
 
 
 WORDS = st.dictionaries(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), min_size=1, max_size=30)

@@ -118,6 +118,7 @@ def test_patience_follows_the_slowest_answer_and_never_undercuts_it() -> None:
     assert patience.seconds == 4
     patience.answered(0.02)
     assert patience.seconds == 4, "until it is known how long silence is"
+    assert patience.learned_s == 0.3
     assert patience.silent()
     assert not patience.silent()
     assert patience.seconds == 0.3
@@ -127,6 +128,28 @@ def test_patience_follows_the_slowest_answer_and_never_undercuts_it() -> None:
     assert patience.seconds == 1
     patience.answered(2.0)
     assert patience.seconds == 3
+
+
+class Taciturn(asyncio.Protocol):
+    """Answers at once to the first probe, and to nothing else."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if data[8:10] == (40_000).to_bytes(2):
+            self.transport.write(data[:5] + bytes((3, data[6], data[7] | 0x80, 2)))  # type: ignore[attr-defined]
+
+
+async def test_a_quick_device_is_not_waited_for_long_where_it_has_nothing(tmp_path: Path) -> None:
+    """Every mark that it does not have costs a time-out."""
+    listener = await asyncio.get_running_loop().create_server(Taciturn, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    settings = replace(QUICK, ports=(port,), units=(1,), timeout_s=60)
+    (place,) = await asyncio.wait_for(scan(settings, LOCAL, marked(tmp_path, "acme-1", 7)), 20)
+    listener.close()
+    assert place.units[0].identity is not None
+    assert place.units[0].identity.matches == []
 
 
 async def test_a_device_with_an_exception_for_everything_is_there() -> None:
