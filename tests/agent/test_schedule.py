@@ -56,6 +56,12 @@ async def test_a_round_at_once_then_at_its_pace_and_one_at_each_tick() -> None:
         assert site.labels == [START + 60, START + 120, START + 180]
 
 
+async def test_no_round_shortly_before_that_of_a_tick() -> None:
+    async with running(Rhythm(60, 0, 25.0)) as site:
+        await site.clock.advance(90)
+        assert site.rounds == [0, 25, 59, 84]
+
+
 async def test_rounds_that_are_rarer_than_pushes_come_with_them() -> None:
     async with running(Rhythm(10, 0, 60.0)) as site:
         await site.clock.advance(30)
@@ -72,6 +78,7 @@ async def test_an_interval_that_is_slow_to_close_holds_up_no_other() -> None:
 async def test_another_pace_of_polls_leaves_the_next_push_where_it_is() -> None:
     async with running(Rhythm(60, 0, 20.0)) as site:
         await site.clock.advance(30)
+        site.clock.set_time(site.clock.time() + 0.3)  # as little as a time service slews
         site.schedule.change(Rhythm(60, 0, 5.0))
         await site.clock.advance(35)
         assert site.rounds == [0, 20, 35, 40, 45, 50, 55, 59, 64]
