@@ -40,11 +40,11 @@ class Identify:
         if self.encoding.type != "string":
             return any(list(words) == encode(self.encoding, value) for value in self.equals)
         text = decoder(self.encoding)(words)[0]
-        return any(_alike(str(pattern), str(text)) for pattern in self.equals)
+        return isinstance(text, str) and any(_alike(str(pattern), text) for pattern in self.equals)
 
 
 def _alike(pattern: str, text: str) -> bool:
-    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    expression = re.escape(pattern).replace(r"\*", "[ -~]*").replace(r"\?", "[ -~]")  # numbers read as text are none
     return re.fullmatch(expression, text, re.IGNORECASE) is not None
 
 

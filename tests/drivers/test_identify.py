@@ -126,3 +126,12 @@ def test_there_are_profiles_with_a_mark() -> None:
     assert len(MARKED) >= 30
     assert isinstance(PROFILES[0], Profile)
     assert set(MARKED) <= set(Catalogue().names())
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [([0x4142, 0x4344], True), ([0, 0], False), ([0x4142, 0x4300], False), ([0x4142, 0x8701], False)],
+)
+def test_a_letter_is_no_empty_register_and_no_number(words: list[int], found: bool) -> None:
+    anything = Identify(Table.HOLDING, 0, Encoding("string", length=2), ("????",))
+    assert anything.matches(words) is found
