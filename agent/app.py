@@ -23,6 +23,7 @@ from agent.payload import PayloadOptions, bodies
 from agent.poll import Poller, within
 from agent.pulse import STUCK_S, Pulse
 from agent.push import Sender
+from agent.push_settle import Stats
 from agent.schedule import Rhythm, Schedule
 from agent.site import Site
 from agent.status_record import Recorder
@@ -153,7 +154,7 @@ class App:
             monotonic=self._clock.monotonic,
         )
 
-    def _sender(self, config: Config) -> Sender:
+    def _sender(self, config: Config, stats: Stats | None = None) -> Sender:
         return Sender(
             config.push,
             self._outbox,
@@ -164,6 +165,7 @@ class App:
             on_outcome=self.recorder.outcome,
             trust=self._trust,
             pulse=self.pulse,
+            stats=stats,
         )
 
     def _start_sender(self) -> None:
@@ -183,9 +185,7 @@ class App:
             if reopen:
                 self._outbox.close()
                 self._outbox = await asyncio.to_thread(self._open_outbox, self.config)
-            stats = self.sender.stats
-            self.sender = self._sender(self.config)
-            self.sender.stats = stats
+            self.sender = self._sender(self.config, self.sender.stats)
             self._start_sender()
 
     # poll.Sink

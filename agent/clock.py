@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -46,3 +47,9 @@ async def sleep_unless(clock: Clock, seconds: float, event: asyncio.Event) -> bo
             each.cancel()
         await asyncio.gather(*both, return_exceptions=True)
     return event.is_set()
+
+
+def steady(clock: Clock) -> Callable[[], float]:
+    """Unix seconds that do not step, however the wall clock is set from now on."""
+    offset = clock.time() - clock.monotonic()
+    return lambda: offset + clock.monotonic()

@@ -1,8 +1,8 @@
 """10,000 agents against one endpoint in simulated time: a steady hour, an outage of an hour, the recovery.
 
 Phase and ticks (`agent.ticks`), back-off and breaker (`agent.push_health`) and the pace of the backlog
-(`agent.push_pace`) are the agent's own code; the two loops of `agent.push.Sender` are followed here event by event,
-because 10,000 queues on disk and as many sockets would measure this machine instead.
+(`agent.push_pace`) are the agent's own code; the loops of `agent.push_live` and `agent.push_backlog` are followed here
+event by event, because 10,000 queues on disk and as many sockets would measure this machine instead.
 
 Counted is every request at the moment it reaches the endpoint, refused or not, in bins of one second. Each site polls
 for its own 0.05..2 s (it varies by a tenth) before its push leaves, and is 20..300 ms away.
@@ -51,7 +51,7 @@ class Endpoint:
 
 
 class Agent:
-    """One site: `Sender._deliver_tick` and `Sender._deliver_backlog` as events."""
+    """One site: `Live._deliver` and `Backlog.run` as events."""
 
     def __init__(self, number: int, fleet: Fleet, dice: random.Random) -> None:
         site = f"M1S{number:016d}D_site_0"

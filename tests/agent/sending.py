@@ -67,7 +67,7 @@ class Sending:
 
     async def all_delivered(self, within_s: float = 20.0) -> None:
         async with asyncio.timeout(within_s):
-            while self.waiting or self.sender._in_flight:  # noqa: ASYNC110 - the queue has no event
+            while self.waiting or self.sender._attempts.in_flight:  # noqa: ASYNC110 - the queue has no event
                 await asyncio.sleep(0.005)
 
 

@@ -1,0 +1,85 @@
+"""Messages that are stored before anybody knows the time, and their dates once it is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+
+from agent.clock import Clock, sleep_unless
+from agent.clock_sync import ClockTrust
+from agent.config import PushConfig
+from agent.dating import Now, dated
+from agent.outbox import Outbox, Record
+from agent.payload import with_time
+from agent.push_disk import Disk
+from agent.push_http import encoded
+from agent.push_settle import Stats
+
+log = structlog.get_logger(__name__)
+
+# How often the clock is looked at while it is not set.
+_CLOCK_S = 1.0
+
+
+class Dating:
+    """Bodies are encoded when they have their date: from then on they are final."""
+
+    def __init__(
+        self, config: PushConfig, outbox: Outbox, trust: ClockTrust, *, disk: Disk, clock: Clock, stats: Stats
+    ) -> None:
+        self._config = config
+        self._outbox = outbox
+        self._trust = trust
+        self._disk = disk
+        self._clock = clock
+        self._stats = stats
+        self._stop = asyncio.Event()
+
+    @property
+    def waits(self) -> bool:
+        """Nobody knows the time yet."""
+        return not self._trust()
+
+    def put(self, bodies: Sequence[bytes], at: float) -> None:
+        """Store messages of monotonic second `at`. Waits for the disk."""
+        if self._trust():
+            self._outbox.put([encoded(body, self._config) for body in bodies])
+        else:
+            self._outbox.put(bodies, self._trust.boot, at)
+
+    async def run(self) -> bool:
+        """As soon as the time is known, give it to what was measured before; whether there was anything."""
+        if self.waits:
+            log.warning("clock_not_set", clock=_iso(self._clock.time()), effect="messages are kept until it is")
+        while not self._trust():
+            await sleep_unless(self._clock, _CLOCK_S, self._stop)
+            if self._stop.is_set():
+                return False
+        messages = 0
+        after = 0
+        while records := await self._disk(self._outbox.undated, after):
+            now = Now(self._trust.boot, self._clock.monotonic(), self._clock.time())
+            await self._disk(self._outbox.update, *(self._dated(record, now) for record in records))
+            messages += len(records)
+            after = records[-1].seq
+        if messages:
+            log.info("messages_dated", clock=_iso(self._clock.time()), messages=messages)
+        return messages > 0
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _dated(self, record: Record, now: Now) -> Record:
+        result = dated(record, now, with_time)
+        if result.parked is not None:
+            self._stats.parked += 1
+            log.warning("message_parked", id=record.id, reason=result.parked)
+        return replace(result, body=encoded(result.body, self._config))
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
