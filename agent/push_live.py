@@ -35,11 +35,15 @@ class Live:
         self._pulse = pulse
         self._tick = 0
         self._fresh = asyncio.Event()
+        self._superseded = asyncio.Event()
+        """The newest tick is not that any more; one event for each."""
         self._stopping = False
 
     def supersede(self, timeout_s: float) -> None:
         """A newer tick has stored its messages; an attempt takes `timeout_s` at most."""
         self._tick += 1
+        self._superseded.set()
+        self._superseded = asyncio.Event()
         self.waits = True
         self._pulse.expect(_LIVE, timeout_s + STUCK_S)
         self._fresh.set()
@@ -50,6 +54,7 @@ class Live:
 
     def stop(self) -> None:
         self._stopping = True
+        self._superseded.set()
         self._pulse.met(_LIVE)
         self._fresh.set()
 
@@ -82,7 +87,7 @@ class Live:
             wait_s = max(due[record] - self._clock.monotonic(), self._attempt.held_s())
             if wait_s > 0:
                 await sleep_unless(
-                    self._clock, min(wait_s, _TOKEN_S) if self._attempt.held_s() else wait_s, self._fresh
+                    self._clock, min(wait_s, _TOKEN_S) if self._attempt.held_s() else wait_s, self._superseded
                 )
                 continue
             outcome, again_s = await self._attempt(record)

@@ -42,6 +42,16 @@ class Kernel:
         return self.synchronised
 
 
+class CountingClock(DrivenClock):
+    """Counts how often somebody goes to sleep."""
+
+    sleeps = 0
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps += 1
+        await super().sleep(seconds)
+
+
 @asynccontextmanager
 async def sender(
     path: Path, clock: DrivenClock, kernel: Callable[[], bool], boot: str = "boot-1", **changes: Any
@@ -61,10 +71,10 @@ async def sender(
         outbox.close()
 
 
-async def until(clock: DrivenClock, condition: Callable[[], bool]) -> None:
+async def until(clock: DrivenClock, condition: Callable[[], bool], step_s: float = 0.1) -> None:
     async with asyncio.timeout(20):
         while not condition():
-            await clock.advance(0.1)
+            await clock.advance(step_s)
 
 
 def message(time: float, number: int) -> bytes:
@@ -283,3 +293,34 @@ async def test_a_message_that_waits_for_its_next_try_while_older_ones_are_dated_
         await until(clock, lambda: outbox.counts().waiting == 0)
         await clock.advance(70)
     assert sorted(json.loads(call.request.content)["number"] for call in route.calls) == [0, 1, 1]
+
+
+async def test_a_message_that_waits_for_its_next_try_waits_without_work(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    hangs, tried = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if json.loads(request.content)["number"] == 1:
+            tried.set()
+            await hangs.wait()
+        return httpx.Response(503)
+
+    respx_mock.post(URL).mock(side_effect=answer)
+    clock, kernel = CountingClock(wall=NO_RTC), Kernel()
+    slow = {"initial_s": 60, "max_s": 60}
+    async with sender(tmp_path / "o.sqlite3", clock, kernel, retry=slow) as (made, outbox):
+        await made.submit([message(clock.time(), 0)])
+        clock.set_time(START)
+        kernel.synchronised = True
+        await made.submit([message(START, 1)])
+        await until(clock, tried.is_set, 0)
+        await made.submit([message(START, 2)])
+        await until(clock, lambda: made.stats.attempts == 1, 0)
+        await until(clock, lambda: not outbox.undated())
+        await clock.advance(1)
+        begun = clock.sleeps
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert clock.sleeps - begun < 10
+        hangs.set()
