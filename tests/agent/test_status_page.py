@@ -29,7 +29,7 @@ async def test_the_page(tmp_path: Path) -> None:
                     address = f"http://127.0.0.1:{app.status.port}/"
                     await tab.call("Page.navigate", url=address)
 
-                    await tab.until("!document.getElementById('login').hidden")
+                    await tab.until("document.getElementById('login')?.hidden === false")
                     assert "SITE_1" not in await tab.eval(TEXT)
                     await tab.eval(ENTER.format("wrong"))
                     await tab.until(f"{TEXT}.includes('not accepted')")
