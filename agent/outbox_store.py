@@ -87,10 +87,8 @@ class Store:
             _migrate(db)
             store = cls(db, max_size_mb * 1024 * 1024 // _pragma(db, "page_size"))
             db.execute(f"PRAGMA max_page_count = {store._max_pages}")
-        except BaseException as error:
+        except BaseException:
             db.close()
-            if code(error) == sqlite3.SQLITE_ERROR:  # our statements do not fit what the file holds
-                raise UnusableFileError(str(error)) from error
             raise
         return store
 
@@ -291,11 +289,31 @@ def salvage(path: Path) -> Iterator[Record]:
                         yield record_from(row)
 
 
+class _Connection(sqlite3.Connection):
+    """Says of statements that the file cannot be meant for that it is unusable, whatever SQLite calls it."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        try:
+            return super().execute(*arguments)
+        except UnicodeDecodeError as error:  # of a message that quotes the damaged file
+            raise UnusableFileError("the file is damaged") from error
+        except sqlite3.OperationalError as error:
+            if code(error) == sqlite3.SQLITE_ERROR:
+                raise UnusableFileError(str(error)) from error
+            raise
+
+
 def _connect(name: str, *, uri: bool = False, exclusive: bool = False) -> sqlite3.Connection:
-    db = sqlite3.connect(name, uri=uri, check_same_thread=False, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-    if exclusive:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    db = sqlite3.connect(
+        name, uri=uri, check_same_thread=False, timeout=_BUSY_TIMEOUT_S, isolation_level=None, factory=_Connection
+    )
+    try:
+        if exclusive:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

@@ -175,6 +175,28 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path, damage:
     assert [entry["log_level"] for entry in logs if entry["event"] == "outbox_set_aside"] == ["error"]
 
 
+@pytest.mark.parametrize(
+    ("at", "damage"),
+    [(47, b"\x05"), (b"CREATE TABLE message", b"CREATE TABLE mess\x80ge")],
+    ids=["a schema format that nobody knows", "a schema whose complaint is not text"],
+)
+def test_a_file_that_sqlite_cannot_begin_to_read_is_set_aside(tmp_path: Path, at: int | bytes, damage: bytes) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"1"])
+    outbox.close()
+    content = bytearray(path.read_bytes())
+    place = content.index(at) if isinstance(at, bytes) else at
+    content[place : place + len(damage)] = damage
+    path.write_bytes(content)
+    outbox = opened(path)
+    assert not outbox.in_memory
+    outbox.put([b"2"])
+    assert bodies_of(outbox)[-1] == b"2"
+    assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 1
+    outbox.close()
+
+
 def test_what_can_be_read_of_a_damaged_file_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "o.sqlite3"
     outbox = opened(path)
