@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from agent.receiver import serve
 from drivers.model import Table
-from tests.agent.line import Endpoint, configuration, daemon, device, sdm630
+from tests.agent.line import WAIT_S, Endpoint, configuration, daemon, device, sdm630
 from tests.faults.modbus import FaultServer
 
 
@@ -67,6 +69,19 @@ async def test_a_silent_device_does_not_delay_the_others(tmp_path: Path, endpoin
     assert times == list(range(times[0], times[0] + len(times)))
 
 
+async def kept(outbox: Path, messages: int) -> None:
+    """Wait until the daemon's queue holds so many more."""
+
+    def count() -> int:
+        return int(queue.execute("SELECT count(*) FROM message").fetchone()[0])
+
+    async with asyncio.timeout(WAIT_S):
+        with contextlib.closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as queue:
+            wanted = count() + messages
+            while count() < wanted:  # noqa: ASYNC110 - filled by another process
+                await asyncio.sleep(0.05)
+
+
 async def test_energies_and_messages_survive_a_restart_and_an_outage(tmp_path: Path) -> None:
     registers = sdm630(1000.0, 12.0, 0.0)
     async with FaultServer({(1, Table.INPUT): registers}) as meter:
@@ -79,7 +94,7 @@ async def test_energies_and_messages_survive_a_restart_and_an_outage(tmp_path: P
                 await first.wait_for(seen + 3)
         # The endpoint is gone: what is measured meanwhile waits on the disk.
         async with daemon(config):
-            await asyncio.sleep(2.5)
+            await kept(tmp_path / "state" / "outbox.sqlite3", 2)
         port = int(first.url.split(":")[2].split("/")[0])
         again = Endpoint.__new__(Endpoint)
         again.desk, again.verdicts, again.url = first.desk, [], first.url
