@@ -60,10 +60,9 @@ async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Ca
 
 
 def _arrival(verdict: Verdict, headers: Mapping[str, str]) -> str:
-    what = "duplicate" if verdict.duplicate else "late" if verdict.late else "valid"
     if verdict.problems:
         return f"{verdict.status} refused: {'; '.join(verdict.problems)}"
-    return f"{verdict.status} {what} {headers.get('webhook-id', '')} {json.dumps(verdict.message)}"
+    return f"{verdict.status} {verdict.name} {headers.get('webhook-id', '')} {json.dumps(verdict.message)}"
 
 
 def _totals(desk: Desk) -> str:
@@ -173,13 +172,14 @@ class Demo:
                 live.update(self._picture())
 
     def _picture(self) -> RenderableType:
-        from agent.demo_picture import picture
+        from agent.demo_picture import Picture
 
         minutes = int(self._site.time_of_day_s // 60) if self._site is not None else 0
         clock = f"it is {minutes // 60:02}:{minutes % 60:02} at the simulated site, {self.speed:g} x real time"
+        closing = "Ctrl-C ends the demo."
         if self._app is not None and self._app.status is not None and self._app.status.port is not None:
-            clock += f"; its status page: http://127.0.0.1:{self._app.status.port}/"
-        return picture(self._devices, self._summary, tuple(self.arrivals), self.desk.counts, clock)
+            closing += f" Its status page: http://127.0.0.1:{self._app.status.port}/"
+        return Picture(self._devices, self._summary, tuple(self.arrivals), self.desk.counts, clock, closing)
 
     def _closed(self, summary: Summary) -> None:
         self._summary = summary

@@ -1,13 +1,18 @@
-"""The live picture of the demo: what is read above, what it adds up to, what arrives below."""
+"""The live picture of the demo: what is read above, what it adds up to, what arrives below.
+
+It fits 80 columns and 24 lines; there the drivers and all arrivals but the newest are left out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.json import JSON
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -39,50 +44,81 @@ _SITE_COLUMNS = (
     ("type", 9),
     ("node", 11),
     ("power", 8),
-    ("", 0),
+    ("", 11),
     ("today kWh", 17),
     ("", 6),
     ("read by", 0),
     ("polls", 5),
 )
+_NARROW = 6  # how many of these there are where not all have room
+_HEADING = 2  # lines of a table above its rows
+_UNBOUNDED = 10_000
 
 
-def picture(
-    devices: Sequence[Device],
-    summary: Summary | None,
-    arrivals: Sequence[Verdict],
-    counts: Mapping[str, int],
-    clock: str,
-) -> RenderableType:
-    """Everything; `clock` says what time it is at the site."""
-    newest = next((verdict.message for verdict in reversed(arrivals) if verdict.message), None)
-    return Group(
-        _site(devices, summary, clock) if summary is not None else Text("waiting for the first readings"),
-        _arrivals(arrivals, counts),
-        _message(newest) if newest else Text("waiting for the first push"),
-        Text("\nCtrl-C ends the demo.", style="dim"),
-    )
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """As much of everything as the terminal has room for."""
+
+    devices: Sequence[Device]
+    summary: Summary | None
+    arrivals: Sequence[Verdict]
+    counts: Mapping[str, int]
+    clock: str
+    """What time it is at the site."""
+    closing: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        above, below = self._above(console, options), self._below()
+        messages = [verdict.message for verdict in self.arrivals if verdict.message and not verdict.problems]
+        if console.is_terminal:
+            taken = len(console.render_lines(Group(above, below), options, pad=False))
+            room = max(0, options.size.height - taken - _HEADING - 1)
+            messages = messages[len(messages) - min(room, len(messages)) :]
+        yield above
+        if messages:
+            yield _arrivals(messages)
+            yield ""
+        yield below
+
+    def _above(self, console: Console, options: ConsoleOptions) -> RenderableType:
+        counted = Text(f"\nArrived by HTTP: {self.counts['accepted']} valid, {self.counts['refused']} refused", "bold")
+        if self.summary is None:
+            return Group(Text("waiting for the first readings"), counted)
+        site = _site(self.devices, self.summary, len(_SITE_COLUMNS))
+        if Measurement.get(console, options.update_width(_UNBOUNDED), site).maximum > options.max_width:
+            site = _site(self.devices, self.summary, _NARROW)
+        return Group(Text(f"Read over Modbus TCP; {self.clock}", "bold"), site, counted)
+
+    def _below(self) -> RenderableType:
+        newest = next((verdict.message for verdict in reversed(self.arrivals) if verdict.message), None)
+        refusals = [f"refused: {'; '.join(verdict.problems)}" for verdict in self.arrivals if verdict.problems]
+        return Group(
+            *(Text(refusal, "red") for refusal in refusals[-1:]),
+            _as_json(newest) if newest else Text("waiting for the first push"),
+            Text(self.closing, "dim"),
+        )
 
 
-def _message(message: dict[str, Any]) -> Text:
+def _as_json(message: dict[str, Any]) -> Text:
     text = JSON.from_data(message, indent=None).text
     text.no_wrap = False
     return text
 
 
-def _grid(title: str, columns: Iterable[tuple[str, int]]) -> Table:
-    """Columns with their least width; those that shrink first have 0."""
-    grid = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+def _grid(columns: Sequence[tuple[str, int]]) -> Table:
+    """Columns with their least width; those that shrink first have 0, and what is long in the last one is wrapped."""
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column, width in columns:
         numbers = column in ("power", "polls", *_NAMES.values())
         grid.add_column(column, justify="right" if numbers else "left", no_wrap=True, min_width=width)
+    grid.columns[-1].no_wrap = False
     return grid
 
 
-def _site(devices: Sequence[Device], summary: Summary, clock: str) -> Table:
-    """By type: its total, then its nodes where there are several."""
+def _site(devices: Sequence[Device], summary: Summary, columns: int) -> Table:
+    """By type: its total, then its nodes where there are several; the first of its columns."""
     device_of = {node.node_id: device for device in devices for node in device.nodes}
-    grid = _grid(f"Read over Modbus TCP; {clock}", _SITE_COLUMNS)
+    grid = _grid(_SITE_COLUMNS[:columns])
     for type_ in NodeType:
         results = [each for each in summary.nodes if each.summary.node.type is type_]
         several = len(results) > 1
@@ -91,15 +127,18 @@ def _site(devices: Sequence[Device], summary: Summary, clock: str) -> Table:
             grid.add_row(_NAMES[type_], f"{len(results)} nodes", *total, style=_STYLES[type_])
         for result in results:
             node_id = result.summary.node.node_id
-            cells = (node_id, *_cells(type_, result.fields), *_read_by(device_of[node_id]))
-            grid.add_row("" if several else _NAMES[type_], *cells, style="" if several else _STYLES[type_])
+            device = device_of[node_id]
+            cells = (node_id, *_cells(type_, result.fields), device.driver_name, str(device.health.polls))
+            shown = _told_lost(device, cells[: columns - 1])
+            grid.add_row("" if several else _NAMES[type_], *shown, style="" if several else _STYLES[type_])
     return grid
 
 
-def _read_by(device: Device) -> tuple[str, Text]:
-    health = device.health
-    state = Text(f"lost: {health.error}", style="red") if health.failures else Text(str(health.polls))
-    return device.driver_name, state
+def _told_lost(device: Device, cells: Sequence[str]) -> tuple[RenderableType, ...]:
+    """The row of a device; the last cell of one that does not answer says why."""
+    if not device.health.failures:
+        return tuple(cells)
+    return (*cells[:-1], Text(f"lost: {device.health.error}", style="red"))
 
 
 def _cells(type_: NodeType, fields: Fields) -> tuple[str, str, str, str]:
@@ -125,15 +164,10 @@ def _more(fields: Fields) -> Iterator[str]:
         yield " ".join(modes)
 
 
-def _arrivals(arrivals: Iterable[Verdict], counts: Mapping[str, int]) -> Table:
-    columns = [("time", 10), *((name, 9) for name in _NAMES.values())]
-    grid = _grid(f"Arrived by HTTP: {counts['accepted']} valid, {counts['refused']} refused", columns)
-    for verdict in arrivals:
-        if verdict.problems or verdict.message is None:
-            grid.add_row(Text(f"refused: {'; '.join(verdict.problems)}", style="red"))
-        else:
-            powers = (_watts(verdict.message.get(type_)) for type_ in NodeType)
-            grid.add_row(str(verdict.message.get("time")), *powers)
+def _arrivals(messages: Iterable[dict[str, Any]]) -> Table:
+    grid = _grid([("time", 10), *((name, 9) for name in _NAMES.values())])
+    for message in messages:
+        grid.add_row(str(message.get("time")), *(_watts(message.get(type_)) for type_ in NodeType))
     return grid
 
 

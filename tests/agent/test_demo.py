@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from agent.config import parse
 from agent.demo import device_tables
-from agent.demo_picture import picture
+from agent.demo_picture import Picture
 from agent.energy_store import EnergyStore
 from agent.receiver import Verdict
 from agent.site import Site, build
@@ -36,7 +37,9 @@ def store(tmp_path: Path) -> Iterator[EnergyStore]:
     opened.close()
 
 
-def test_the_picture_shows_each_node_each_total_and_what_arrived(site: Site, store: EnergyStore) -> None:
+@pytest.fixture
+def picture(site: Site, store: EnergyStore) -> Picture:
+    """After two polls of each device, with the meter lost and a refused message."""
     totals = Totals(site.nodes, TotalsSettings(), store)
     for number, device in enumerate(site.devices):
         marked = NodeType.SOLAR if device.driver.nodes else None
@@ -49,11 +52,13 @@ def test_the_picture_shows_each_node_each_total_and_what_arrived(site: Site, sto
         Verdict(200, message={"time": 1, "grid": {"active_power_W": -42.0}, "solar": {}}),
         Verdict(401, ("wrong or missing bearer token",)),
     ]
-    shown = picture(
-        site.devices, totals.close(1000.0, 1_000_001_000), arrivals, {"accepted": 1, "refused": 1}, "it is late"
-    )
+    summary = totals.close(1000.0, 1_000_001_000)
+    return Picture(site.devices, summary, arrivals, {"accepted": 1, "refused": 1}, "it is late", "the end")
+
+
+def test_the_picture_shows_each_node_each_total_and_what_arrived(picture: Picture) -> None:
     console = Console(width=130, file=StringIO(), record=True)
-    console.print(shown)
+    console.print(picture)
     rows = [" ".join(line.split()) for line in console.export_text().splitlines()]
     assert "grid meter-1 1,000 W import eastron-sdm630 lost: unplugged" in rows
     assert "solar 2 nodes 2,003 W production 1.00" in rows
@@ -61,3 +66,23 @@ def test_the_picture_shows_each_node_each_total_and_what_arrived(site: Site, sto
     assert "1 -42 W" in rows
     assert any(row.startswith("refused: wrong") for row in rows)
     assert '{"time": 1, "grid": {"active_power_W": -42.0}, "solar": {}}' in rows
+
+
+LONG_MESSAGE = {group: {"active_power_W": -12345.678, "today_energy_Wh": 1234567} for group in NodeType}
+
+
+@pytest.mark.parametrize(("height", "earlier"), [(24, 0), (30, 5), (40, 6)])
+def test_on_a_terminal_of_80_columns_nothing_is_cut(picture: Picture, height: int, earlier: int) -> None:
+    arrivals = [Verdict(200, message={"time": 1_700_000_000 + n} | LONG_MESSAGE) for n in range(6)]
+    console = Console(width=80, height=height, file=StringIO(), force_terminal=True, record=True)
+    console.print(replace(picture, arrivals=arrivals))
+    lines = console.export_text().splitlines()
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    rows = [" ".join(line.split()) for line in lines]
+    assert "grid meter-1 1,000 W import lost:" in rows
+    assert "unplugged" in rows
+    assert "pv-west 1,002 W production 0.50" in rows
+    assert sum(row.startswith("170000000") for row in rows) == earlier
+    assert "the end" in rows
