@@ -6,6 +6,7 @@ nothing: either the damaged file is still in its place, or the replacement is co
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from pathlib import Path
 import structlog
 
 from agent.outbox_record import Record, Unsaved
-from agent.outbox_store import Store, code, means_damage, salvage
+from agent.outbox_sqlite import code, connect, log_of, means_damage
+from agent.outbox_store import Store
+from agent.outbox_table import COLUMNS, migrate, record_from
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +44,7 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
             damage = str(error)
     for leftover in _files(replacement):
         leftover.unlink()
-    messages = _take_over(replacement, max_size_mb, salvage(path))
+    messages = _take_over(replacement, max_size_mb, _salvage(path))
     aside = _set_aside(path)
     replacement.rename(path)
     _sync(path.parent)
@@ -72,6 +75,18 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
     return len(saved)
 
 
+def _salvage(path: Path) -> Iterator[Record]:
+    """What can be read of a damaged file, from both ends; a record may come twice."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(str(path))) as db:
+        with contextlib.suppress(sqlite3.Error):
+            migrate(db)
+        for order in ("DESC", "ASC"):
+            with contextlib.suppress(sqlite3.Error):
+                for row in db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq {order}"):  # noqa: S608 - our own
+                    with contextlib.suppress(sqlite3.Error):
+                        yield record_from(row)
+
+
 def _set_aside(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
@@ -86,7 +101,7 @@ def _set_aside(path: Path) -> Path:
 
 def _files(path: Path) -> list[Path]:
     """The database and its log, as far as they exist."""
-    return [file for file in (path.with_name(path.name + "-wal"), path) if file.exists()]
+    return [file for file in (log_of(path), path) if file.exists()]
 
 
 def _sync(folder: Path) -> None:

@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ import structlog
 from structlog.testing import capture_logs
 
 from agent import log
-from agent.outbox import MEMORY_BYTES, Outbox, Record
-from agent.outbox_store import RESERVE_BYTES
+from agent.outbox import Outbox
+from agent.outbox_keeper import MEMORY_BYTES
+from agent.outbox_reserve import RESERVE_BYTES
+from tests.agent.queued import waiting
 
 SIZE = 4 * 1024 * 1024
 
@@ -40,10 +43,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def opened(folder: Path) -> Outbox:
     return Outbox.open(folder / "o.sqlite3", max_age_s=1e9, max_size_mb=64)
-
-
-def waiting(outbox: Outbox) -> list[Record]:
-    return outbox.backlog(1e12, limit=100_000) + outbox.live()
 
 
 def fill(folder: Path) -> Path:
@@ -158,6 +157,17 @@ def test_a_read_only_disk_after_a_kill(disk: Path) -> None:
     mount("-o", "remount,ro", disk)
     outbox = opened(disk)
     assert [record.id for record in waiting(outbox)] == ids
+    outbox.close()
+
+
+def test_what_changed_in_memory_does_not_hide_what_still_waits_for_the_clock(disk: Path) -> None:
+    outbox = opened(disk)
+    outbox.put([b"1", b"2", b"3"], boot="boot-1")
+    outbox.close()
+    mount("-o", "remount,ro", disk)
+    outbox = opened(disk)
+    outbox.update(*(replace(record, boot=None) for record in outbox.undated(limit=2)))
+    assert [record.body for record in outbox.undated(limit=2)] == [b"3"]
     outbox.close()
 
 

@@ -1,0 +1,47 @@
+"""Room on the disk that the queue gives back when the disk is full."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+RESERVE_BYTES = 512 * 1024
+
+
+class Reserve:
+    """A file of nothing beside the queue's.
+
+    With its room the log can be written back into the queue's file, which grows by what is new in the log; from then on
+    both have the pages that they need.
+    """
+
+    def __init__(self, outbox: Path) -> None:
+        self._path = outbox.with_name(outbox.name + ".reserve")
+        self.held = False
+
+    def keep(self) -> bool:
+        """Take the room, unless the disk is nearly full anyway; whether it is there."""
+        try:
+            self.held = self._taken()
+        except OSError:
+            self.held = False
+        return self.held
+
+    def give(self) -> bool:
+        """Give it back; whether there was any."""
+        self.held = False
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
+
+    def _taken(self) -> bool:
+        if self._path.exists() and self._path.stat().st_size >= RESERVE_BYTES:
+            return True
+        if shutil.disk_usage(self._path.parent).free < 2 * RESERVE_BYTES:
+            return False
+        with self._path.open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        return True
