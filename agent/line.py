@@ -129,7 +129,8 @@ class Line:
             await self._patiently(walk, shortest_s)
         self._walk = None
         for device in down:
-            self._sink.missed(device, device.health.error or LinkError("not asked"), now)
+            if device in self.devices:  # not taken away by a reload meanwhile
+                self._sink.missed(device, device.health.error or LinkError("not asked"), now)
 
     async def _patiently(self, walk: asyncio.Task[None], step_s: float) -> None:
         """Until `walk` has ended, or has been longer with one device than that is given; looks every `step_s`."""

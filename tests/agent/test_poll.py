@@ -196,6 +196,22 @@ async def test_what_a_device_answers_after_it_was_taken_away_is_nobodys() -> Non
             assert notes.observed == ["u2"]
 
 
+async def test_a_silent_device_that_is_taken_away_in_the_middle_of_a_round_is_missed_by_nobody() -> None:
+    """Nobody knows its nodes any more: to be told of them would end the agent."""
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(1, Table.INPUT): registers()}) as server:
+        server.faults.latency_s = 0.05
+        link = Link(server.link())
+        first, silent = device(link, 1), device(link, 2)
+        silent.health.failed(SilentError("no answer"), clock.now)
+        async with polling({link: [first, silent]}, clock, notes) as poller:
+            answers = poller.request()
+            await server.wait(lambda: bool(server.requests))
+            await poller.replace([Connection(link, (first,))])
+            await asyncio.gather(*answers)
+            assert (notes.observed, notes.missing) == (["u1"], [])
+
+
 async def test_a_poll_that_hangs_is_stuck_and_one_that_fails_is_not() -> None:
     class Hanging:
         async def poll(self, reader: object, now: object) -> Scan:
