@@ -62,7 +62,11 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
             loop = asyncio.get_running_loop()
             lookup = self._lookups[host] = loop.create_future()
             lookup.add_done_callback(lambda done: self._done(host, done))
-            threading.Thread(target=_look_up, args=(loop, lookup, host), name="dns", daemon=True).start()
+            try:
+                threading.Thread(target=_look_up, args=(loop, lookup, host), name="dns", daemon=True).start()
+            except RuntimeError:
+                del self._lookups[host]
+                raise OSError("the system lets no further thread be started") from None
         return lookup
 
     def _done(self, host: str, lookup: asyncio.Future[Addresses]) -> None:

@@ -13,6 +13,9 @@ from contextlib import suppress
 from ipaddress import ip_address
 from weakref import WeakKeyDictionary
 
+AT_ONCE = 16
+"""Threads. A service may have a few dozen in all, and a site of hundreds of names may be offline when it starts."""
+
 _Lookup = asyncio.Future[list[str]]
 _lookups: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Lookup]] = WeakKeyDictionary()
 """Those that have not ended yet: a name that hangs has one thread, however often it is asked for."""
@@ -24,11 +27,17 @@ async def addresses(host: str) -> list[str]:
         return [str(ip_address(host))]
     loop = asyncio.get_running_loop()
     pending = _lookups.setdefault(loop, {})
+    while host not in pending and len(pending) >= AT_ONCE:
+        await asyncio.wait(list(pending.values()), return_when=asyncio.FIRST_COMPLETED)
     lookup = pending.get(host)
     if lookup is None:
         lookup = pending[host] = loop.create_future()
         lookup.add_done_callback(lambda done: (pending.pop(host, None), done.cancelled() or done.exception()))
-        threading.Thread(target=_look_up, args=(loop, host, lookup), name=f"look up {host}", daemon=True).start()
+        try:
+            threading.Thread(target=_look_up, args=(loop, host, lookup), name=f"look up {host}", daemon=True).start()
+        except RuntimeError:
+            del pending[host]
+            raise OSError("the system lets no further thread be started") from None
     return await asyncio.shield(lookup)
 
 

@@ -188,6 +188,25 @@ async def test_a_resolver_that_hangs(tmp_path: Path, hanging_resolver: threading
     assert len(server.accepted) == 5
 
 
+async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "dns":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url("localhost"), run=False) as made:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            outcome = await made.attempt(BODY)
+        assert isinstance(outcome, Retry)
+        assert outcome.reason == "no connection: cannot look up localhost: the system lets no further thread be started"
+        assert isinstance(await made.attempt(BODY), Delivered)
+
+
 async def test_stopping_does_not_wait_for_the_resolver(tmp_path: Path, hanging_resolver: threading.Event) -> None:
     url = "http://telemetry.test:1/"
     begun = time.monotonic()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from drivers.bus import Link, LinkSettings
+from drivers.bus_names import AT_ONCE
 from drivers.bus_reasons import in_words
 from drivers.errors import LinkError
 from drivers.model import Table
@@ -85,11 +86,25 @@ def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
 
 
 async def test_a_resolver_that_hangs_holds_up_nothing_else(hanging_resolver: list[object]) -> None:
-    reasons = await asyncio.gather(*(why(LinkSettings(host=f"m{n}.local", timeout_s=0.1)) for n in range(40)))
-    assert reasons == [f"m{n}.local:502: no connection within 0.1 s" for n in range(40)]
+    names = [f"m{n}.local" for n in range(40)]
+    for _ in range(2):
+        reasons = await asyncio.gather(*(why(LinkSettings(host=name, timeout_s=0.1)) for name in names))
+        assert reasons == [f"{name}:502: no connection within 0.1 s" for name in names]
     assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 5) == "free"
-    await why(LinkSettings(host="m0.local", timeout_s=0.1))
-    assert len(hanging_resolver) == 40  # one thread a name, however often it is asked for
+    assert hanging_resolver == names[:AT_ONCE]  # one thread a name, however often it is asked for, and not too many
+
+
+async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link(host="localhost"))
+        with monkeypatch.context() as patch, pytest.raises(LinkError, match="no further thread"):
+            patch.setattr(threading.Thread, "start", refuse)
+            await link.read(1, Table.HOLDING, 0, 1)
+        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
+        await link.close()
 
 
 async def test_the_second_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
