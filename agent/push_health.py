@@ -10,7 +10,8 @@ from tenacity import RetryCallState, Retrying, wait_random_exponential
 
 from agent.outbox_record import Record
 
-# So many different messages refused, none delivered in between: it is not the messages.
+# So many different messages refused, none delivered in between: it is not the messages. A tick may make more of them,
+# and some of these may be of a kind that the receiver does not know: all of one tick say nothing yet.
 REFUSALS_THAT_MEAN_SCHEMA = 3
 
 
@@ -49,12 +50,17 @@ class Health:
     """When an attempt is worth while again. A new live message does not wait for it."""
     held_until: float = 0.0
     """Before, nothing at all is sent: the endpoint said so, or would take nothing."""
-    refused: set[str] = field(default_factory=set)
-    """Ids of the messages refused since the last delivery."""
+    refused: set[int] = field(default_factory=set)
+    """By seq, the messages refused since the last delivery that are newer than all delivered so far. Refusals of older
+    ones are about these alone: some receivers take nothing that is older than a day."""
+    newest_taken: int = 0
+    """The newest message delivered so far, by seq."""
     parked: list[Record] = field(default_factory=list)
     """Those of them that were made dead letters."""
 
-    def delivered(self) -> None:
+    def delivered(self, seq: int) -> None:
+        """`seq` is the message's."""
+        self.newest_taken = max(self.newest_taken, seq)
         self.state = State.WELL
         self.failures = 0
         self.retry_at = self.held_until = 0.0
@@ -86,10 +92,11 @@ class Health:
         """Something has changed, a token perhaps: it is worth trying."""
         self.retry_at = self.held_until = 0.0
 
-    def refuse(self, identity: str) -> bool:
-        """Note a refused message; whether it is the schema by now."""
-        self.refused.add(identity)
-        return len(self.refused) >= REFUSALS_THAT_MEAN_SCHEMA
+    def refuse(self, record: Record, per_tick: int) -> bool:
+        """Note a refused message, where each tick makes `per_tick`; whether it is the schema by now."""
+        if record.seq > self.newest_taken:
+            self.refused.add(record.seq)
+        return len(self.refused) >= max(REFUSALS_THAT_MEAN_SCHEMA, per_tick + 1)
 
     def _enter(self, state: State, now: float) -> bool:
         if self.state is State.WELL:

@@ -64,7 +64,7 @@ class Settlement:
         self.stats.attempts += 1
         if isinstance(outcome, Delivered):
             await self._disk(self._outbox.ack, record)
-            await self._delivered()
+            await self._delivered(record.seq)
             return 0.0
         self.stats.failures[outcome.kind] += 1
         if isinstance(outcome, Refused):
@@ -88,7 +88,7 @@ class Settlement:
         await self._disk(self._outbox.update, tried)
         return tried
 
-    async def _delivered(self) -> None:
+    async def _delivered(self, seq: int) -> None:
         now = self._clock.monotonic()
         self.stats.delivered += 1
         self.stats.last_delivery = self._clock.time()
@@ -98,7 +98,7 @@ class Settlement:
             log.info("push_recovered", after_s=round(now - self.health.since, 1), backlog=backlog)
             self._slot.begin(now, backlog)
             self._slot.changed.set()
-        self.health.delivered()
+        self.health.delivered(seq)
 
     def _failed(self, record: Record, outcome: Retry) -> float:
         news, again_s = self.health.failed(self._clock.monotonic(), outcome.after_s)
@@ -119,7 +119,7 @@ class Settlement:
     async def _refused(self, record: Record, outcome: Refused) -> float:
         self.stats.refused += 1
         refusals = record.refusals + 1
-        if self.health.refuse(record.id):
+        if self.health.refuse(record, self._slot.per_tick):
             await self._tried(record, 0.0, refusals=refusals)
             await self._revive()
             return self._misconfigured(record, f"several different messages refused, the last with {outcome.reason}")

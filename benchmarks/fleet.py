@@ -131,7 +131,7 @@ class Agent:
             return again_s
         if self.health.state is not State.WELL:
             self.slot = now + self.pace.start_s(self.backlog, 1)
-            self.health.delivered()
+            self.health.delivered(0)
             self.look(now)
         return None
 

@@ -354,3 +354,39 @@ async def test_when_it_is_the_schema_nothing_stays_parked(tmp_path: Path) -> Non
         await server.until(lambda: made.sender.health.state == "misconfigured" and made.waiting == 3)
         assert not made.outbox.parked()
         assert made.sender.stats.parked == 0
+
+
+def refusing(what: bytes) -> Behaviour:
+    """A receiver that does not want messages that begin so."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.answer(422 if exchange.request.body.startswith(what) else 200)
+
+    return behave
+
+
+POISON = {"initial_s": 0.001, "max_s": 1000.0, "dead_letter_after": 3}
+
+
+async def test_refusals_of_a_backlog_do_not_hold_up_what_the_receiver_takes(tmp_path: Path) -> None:
+    """As by a receiver that takes nothing that is older than a day."""
+    async with HttpFaults(refusing(b"old")) as server, sending(tmp_path, server.url(), retry=POISON) as made:
+        made.outbox.put([b"old %d" % number for number in range(10)])
+        for number in range(5):
+            await made.submit(b"new %d" % number)
+            await server.until(lambda number=number: made.sender.stats.delivered > number)  # type: ignore[misc]
+            await server.until(lambda number=number: made.sender.stats.refused > 4 * number)  # type: ignore[misc]
+            assert made.sender.health.state == "well"
+        await server.until(lambda: made.waiting == 0)
+        assert len(made.outbox.parked()) == 10
+
+
+async def test_nodes_that_the_receiver_does_not_know_do_not_hold_up_the_others(tmp_path: Path) -> None:
+    """With one message per node, several of each tick may be refused in a row."""
+    async with HttpFaults(refusing(b"charger")) as server, sending(tmp_path, server.url(), retry=POISON) as made:
+        for number in range(3):
+            await made.submit(b"meter", b"charger 1", b"charger 2", b"charger 3", b"charger 4", b"panels")
+            await server.until(lambda number=number: made.sender.stats.delivered == 2 * number + 2)  # type: ignore[misc]
+        await server.until(lambda: made.waiting == 0)
+        assert len(made.outbox.parked()) == 12
