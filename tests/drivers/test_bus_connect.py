@@ -100,9 +100,10 @@ async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(monkey
 
     async with FaultServer(REGISTERS) as server:
         link = Link(server.link(host="localhost"))
-        with monkeypatch.context() as patch, pytest.raises(LinkError, match="no further thread"):
+        with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
-            await link.read(1, Table.HOLDING, 0, 1)
+            with pytest.raises(LinkError, match="no further thread"):
+                await link.read(1, Table.HOLDING, 0, 1)
         assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
         await link.close()
 
