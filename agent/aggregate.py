@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from agent.energy_day import Basis
 from agent.window import NodeSummary
 from drivers.model import NodeType, Quantity
 
 Fields = dict[str, float | list[str]]
+
+# Bound once: before 3.12 it is Python code that finds a member of an Enum, for every device of every push.
+_POWER, _SOC = Quantity.ACTIVE_POWER, Quantity.SOC
+_STORED, _CAPACITY = Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY
 
 
 class NodeResult(NamedTuple):
@@ -35,22 +39,20 @@ class Summary:
     nodes: tuple[NodeResult, ...]
     groups: dict[NodeType, Fields]
 
-    def members(self, type_: NodeType) -> list[NodeResult]:
+    def members(self, type_: NodeType) -> Iterator[NodeResult]:
         """The nodes that make the total of a type."""
-        return [each for each in self.nodes if each.summary.node.type is type_ and each.summary.node.counted]
+        return (each for each in self.nodes if each.summary.node.type is type_ and each.summary.node.counted)
 
 
 def fields_of(summary: NodeSummary) -> Fields:
     """The contract's fields of one node, but for its energies of the day."""
-    node = summary.node
-    power = summary.chosen(Quantity.ACTIVE_POWER)
+    power = summary.chosen(_POWER)
     if power is None:
         power = _assumed_power(summary)
     fields: Fields = {} if power is None else {"active_power_W": power}
-    if node.type is NodeType.STORAGE and not summary.offline:
-        _add_storage(fields, summary)
-    if node.type is NodeType.HEAT_PUMP and (state := _state(summary)) is not None:
-        fields["operation_modes"] = ["on" if summary.number(state) else "off"]
+    add = _OF_TYPE.get(summary.node.type)
+    if add is not None:
+        add(fields, summary)
     return fields
 
 
@@ -70,10 +72,17 @@ def _state(summary: NodeSummary) -> Quantity | None:
     return next((state for state in states if summary.number(state) is not None), None)
 
 
+def _add_modes(fields: Fields, summary: NodeSummary) -> None:
+    if (state := _state(summary)) is not None:
+        fields["operation_modes"] = ["on" if summary.number(state) else "off"]
+
+
 def _add_storage(fields: Fields, summary: NodeSummary) -> None:
-    soc = _percent(summary.number(Quantity.SOC))
-    stored = summary.number(Quantity.ENERGY_STORED)
-    capacity = summary.number(Quantity.ENERGY_CAPACITY)
+    if summary.offline:
+        return
+    soc = _percent(summary.number(_SOC))
+    stored = summary.number(_STORED)
+    capacity = summary.number(_CAPACITY)
     if capacity is None:
         capacity = summary.node.energy_capacity_Wh
     if stored is None and soc is not None and capacity is not None:
@@ -92,9 +101,18 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else min(100.0, max(0.0, value))
 
 
+# What a type has beyond power.
+_OF_TYPE: dict[NodeType, Callable[[Fields, NodeSummary], None]] = {
+    NodeType.STORAGE: _add_storage,
+    NodeType.HEAT_PUMP: _add_modes,
+}
+
+
 def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
     """The group of a type: sums, the charge weighted by capacity, a field with a missing member left out."""
-    values: dict[str, list[float | list[str]]] = defaultdict(list)
+    if not members:
+        return {}
+    values: dict[str, list[Any]] = defaultdict(list)
     for member in members:
         for name, value in member.items():
             values[name].append(value)
@@ -103,19 +121,20 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
         if len(present) < len(members) and partial == "omit":
             continue
         if name == "operation_modes":
-            fields[name] = [mode for modes in present if isinstance(modes, list) for mode in modes]
+            fields[name] = [mode for modes in present for mode in modes]
         elif name == "mean_soc_perc":
             fields[name] = _mean_soc([member for member in members if name in member])
         else:
-            fields[name] = fsum(value for value in present if not isinstance(value, list))
+            fields[name] = fsum(present)
     return fields
 
 
-def _mean_soc(members: Sequence[Fields]) -> float:
-    stored, capacity, charge = (
-        [value for member in members if isinstance(value := member.get(name), float)]
-        for name in ("energy_stored_Wh", "energy_capacity_Wh", "mean_soc_perc")
-    )
-    if len(stored) == len(capacity) == len(members) and sum(capacity) > 0:
-        return min(100.0, 100 * fsum(stored) / fsum(capacity))
-    return fsum(charge) / len(charge)
+def _mean_soc(members: Sequence[Mapping[str, Any]]) -> float:
+    try:
+        stored = fsum([member["energy_stored_Wh"] for member in members])
+        capacity = fsum([member["energy_capacity_Wh"] for member in members])
+    except KeyError:
+        capacity = 0.0
+    if capacity > 0:
+        return min(100.0, 100 * stored / capacity)
+    return fsum([member["mean_soc_perc"] for member in members]) / len(members)

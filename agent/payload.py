@@ -14,6 +14,7 @@ from agent.energy_day import Basis
 from agent.node import SIGNED
 from drivers.model import NodeType, Quantity
 
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _TIME = re.compile(rb'^\{"time":("?)-?\d+"?')
 
 
@@ -42,9 +43,7 @@ def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
         messages.append(_device_types(head, summary, options))
     if "device" in options.levels:
         messages += _devices(head, summary, options)
-    return [
-        json.dumps(message, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() for message in messages
-    ]
+    return [_JSON.encode(message).encode() for message in messages]
 
 
 def with_time(body: bytes, time: int) -> bytes:
@@ -54,10 +53,10 @@ def with_time(body: bytes, time: int) -> bytes:
 
 def _device_types(head: dict[str, Any], summary: Summary, options: PayloadOptions) -> dict[str, Any]:
     message = head | {type_.value: _rounded(summary.groups[type_]) for type_ in NodeType}
-    if summary.members(NodeType.GRID):
+    if next(summary.members(NodeType.GRID), None) is not None:
         message["grid"] |= _limits(options)
     if options.quality:
-        groups = {type_: _quality(summary.members(type_)) for type_ in NodeType}
+        groups = {type_: _quality(list(summary.members(type_))) for type_ in NodeType}
         message["quality"] = {type_.value: quality for type_, quality in groups.items() if quality}
     return message
 
@@ -103,12 +102,11 @@ def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Three decimals at most, whole numbers without any; what is not a number does not leave."""
     result: dict[str, Any] = {}
     for name, value in fields.items():
-        if isinstance(value, float | int) and not isinstance(value, bool):
-            if isfinite(value):
-                number = round(float(value), 3)
-                result[name] = int(number) if number.is_integer() else number
-        else:
+        if not isinstance(value, (float, int)) or isinstance(value, bool):
             result[name] = value
+        elif isfinite(value):
+            number = round(float(value), 3)
+            result[name] = int(number) if number.is_integer() else number
     return result
 
 

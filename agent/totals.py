@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from math import inf
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import structlog
 
@@ -84,15 +84,23 @@ class _Account:
         return None if self.ledger is None else of_day(self.ledger, date)
 
 
+class _Tracked(NamedTuple):
+    """What is kept of a node."""
+
+    window: Window
+    power_W: float
+    """The most that it can turn over."""
+    sources: list[tuple[str, list[_Account]]]
+    """Each field of its energies of the day with the accounts it can come from, in that order."""
+
+
 class Totals:
     """Not thread-safe but for `save`, which works on a copy."""
 
     def __init__(self, nodes: Sequence[Node], settings: TotalsSettings, store: EnergyStore) -> None:
         self._settings = settings
         self._store = store
-        self._windows: dict[str, Window] = {}
-        self._power_W: dict[str, float] = {}
-        self._sources: dict[str, list[tuple[str, list[_Account]]]] = {}
+        self._nodes: dict[str, _Tracked] = {}
         self._accounts = {counter: _Account(ledger) for counter, ledger in store.load().items()}
         self._redate(0.0, settings.timezone)  # the zone may be another than before
         self.reconfigure(nodes, settings)
@@ -106,12 +114,18 @@ class Totals:
         """Go on with these nodes; what is known of one that did not change is kept, and so is every energy."""
         if settings.timezone != self._settings.timezone:
             self._redate(0.0, settings.timezone)
+        self._day = inf, inf  # of the zone as it was
         same_age = settings.stale_after_s == self._settings.stale_after_s
-        before = {window.node: window for window in self._windows.values() if same_age}
+        before = {window.node: window for window, _, _ in self._nodes.values() if same_age}
         self._settings = settings
-        self._windows = {node.node_id: before.get(node) or Window(node, settings.stale_after_s) for node in nodes}
-        self._power_W = {node.node_id: largest_power(node.limits) or POWER_W for node in nodes}
-        self._sources = {node.node_id: self._sources_of(node) for node in nodes}
+        self._nodes = {
+            node.node_id: _Tracked(
+                before.get(node) or Window(node, settings.stale_after_s),
+                largest_power(node.limits) or POWER_W,
+                self._sources_of(node),
+            )
+            for node in nodes
+        }
 
     def observe(self, nodes: Sequence[Node], scan: Scan, wall: float | None) -> None:
         """One finished poll of the device behind `nodes`; `wall` is the Unix time of `scan.finished`, None while the
@@ -119,7 +133,7 @@ class Totals:
         if wall is not None:
             self._follow_clock(wall - scan.finished)
         for node in nodes:
-            taken = self._windows[node.node_id].add(scan)
+            taken = self._nodes[node.node_id].window.add(scan)
             for reading in taken.dropped:
                 self._drop(node, reading)
             if wall is not None and node.type in TODAY:
@@ -130,21 +144,22 @@ class Totals:
     def missed(self, nodes: Sequence[Node], at: float) -> None:
         """A poll that failed."""
         for node in nodes:
-            self._windows[node.node_id].missed()
+            self._nodes[node.node_id].window.missed()
 
     def close(self, at: float, wall: int) -> Summary:
         """End the push interval at monotonic `at`, Unix second `wall`."""
         settings = self._settings
-        self._date = day_of(wall, settings.timezone)[0]
+        self._follow_day(wall)
         turned = {type_ for type_, sign in settings.sign.items() if sign == -1}
         results = []
         members: dict[NodeType, list[Fields]] = {type_: [] for type_ in NodeType}
-        for window in self._windows.values():
+        for window, _, sources in self._nodes.values():
             summary = window.close(at, settings.statistic)
             node, fields = summary.node, fields_of(summary)
+            basis = self._today(summary, sources, fields)
             if node.type in turned and isinstance(power := fields.get("active_power_W"), float):
                 fields["active_power_W"] = -power
-            results.append(NodeResult(summary, fields, self._today(summary, fields), node.type in turned))
+            results.append(NodeResult(summary, fields, basis, node.type in turned))
             if node.counted:
                 members[node.type].append(fields)
         groups = {type_: total(fields, settings.partial_totals) for type_, fields in members.items()}
@@ -161,11 +176,16 @@ class Totals:
         self._store.save({counter: account.ledger for counter, account in accounts.items() if account.ledger})
 
     def _sources_of(self, node: Node) -> list[tuple[str, list[_Account]]]:
-        """Each field of the node's energies of the day with the accounts it can come from, in that order."""
         return [
             (name, [self._accounts.setdefault((node.node_id, quantity), _Account()) for quantity in counters])
             for name, counters in TODAY.get(node.type, {}).items()
         ]
+
+    def _follow_day(self, wall: int) -> None:
+        start, end = self._day
+        if not start <= wall < end:
+            self._date, start, end = day_of(wall, self._settings.timezone)
+            self._day = start, end
 
     def _follow_clock(self, offset: float) -> None:
         """Wall minus monotonic time. After a step back the ledgers would wait for their own future; a step forward only
@@ -186,28 +206,27 @@ class Totals:
             value,
             wall,
             self._settings.timezone,
-            power_W=self._power_W[node.node_id],
+            power_W=self._nodes[node.node_id].power_W,
             daily=quantity.nature is Nature.DAILY,
         )
         account.keep(ledger)
         if ledger.at == wall:
             account.seen = at
 
-    def _today(self, summary: NodeSummary, fields: Fields) -> Basis | None:
+    def _today(self, summary: NodeSummary, sources: list[tuple[str, list[_Account]]], fields: Fields) -> Basis | None:
         """Adds the energies of the day to `fields`; how well the worst of them is known."""
         oldest = -inf if summary.sleeps else summary.oldest  # the counters of a sleeper hold
         worst: Basis | None = None
-        for name, accounts in self._sources[summary.node.node_id]:
+        for name, accounts in sources:
             best: DayEnergy | None = None
             for account in accounts:
-                energy = account.of_day(self._date) if account.seen >= oldest else None
-                if energy is not None and (best is None or energy.basis < best.basis):
-                    best = energy
-                    if best.basis is Basis.SEEN:
-                        break
+                if account.seen >= oldest:
+                    energy = account.of_day(self._date)
+                    if energy is not None and (best is None or energy.basis < best.basis):
+                        best = energy
             if best is not None:
-                fields[name] = best.energy
-                worst = best.basis if worst is None else max(worst, best.basis)
+                fields[name], basis = best
+                worst = basis if worst is None else max(worst, basis)
         return worst
 
     def _drop(self, node: Node, reading: Reading) -> None:

@@ -393,6 +393,17 @@ def test_in_another_zone_the_day_is_another(store: EnergyStore, zone: str) -> No
         assert quality.get("today") == (None if zone == "Europe/Brussels" else "partial")
 
 
+def test_a_reload_into_another_zone_sends_the_day_of_that_zone(store: EnergyStore) -> None:
+    """An hour before midnight in Brussels, the next day has long begun in Auckland."""
+    evening = MIDNIGHT - 3600
+    totals = Totals([PV1], settings(), store)
+    for second, value in ((0, 100.0), (10, 130.0)):
+        totals.observe([PV1], scan(1000.0 + second, produced_energy=value), evening + second)
+    assert body(totals, at=1010.0, wall=evening + 10)["solar"] == {"today_energy_Wh": 30}
+    totals.reconfigure([PV1], replace(settings(), timezone=ZoneInfo("Pacific/Auckland")))
+    assert body(totals, at=1010.0, wall=evening + 10)["solar"] == {"today_energy_Wh": 30}
+
+
 def test_a_clock_set_back_does_not_move_what_was_kept_before(store: EnergyStore) -> None:
     for node in (PV1, PV2):
         totals = Totals([PV1, PV2], settings(), store)
