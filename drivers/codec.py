@@ -62,6 +62,8 @@ class Encoding:
     scale: float = 1.0
     offset: float = 0.0
     """value = raw * scale + offset"""
+    magnitude: bool = False
+    """The sign of the raw number says nothing: it is dropped before the scale."""
     invalid: tuple[int, ...] = ()
     """Bit patterns, most significant first, that mean "not available"."""
     on_invalid: Literal["missing", "zero"] = "missing"
@@ -177,7 +179,7 @@ def _number(encoding: Encoding) -> Callable[[Raw], Decoded]:
             return value, good
         return INVALID if isfinite(raw) else unavailable
 
-    return scaled
+    return (lambda raw: scaled(abs(raw))) if encoding.magnitude else scaled
 
 
 def _guarded(encoding: Encoding, convert: Callable[[Raw], Decoded]) -> Callable[[Raw], Decoded]:

@@ -16,7 +16,7 @@ MODES = ("off", "on")
 ADDRESSES = 0x1_0000
 
 # Keys that only make sense for a number, and for a state.
-_NUMBER_KEYS = {"scale", "offset", "min", "max"}
+_NUMBER_KEYS = {"scale", "offset", "magnitude", "min", "max"}
 _STATE_KEYS = {"bit", "values"}
 
 
@@ -44,6 +44,7 @@ def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantit
         word_order=table.choice("word_order", WORD_ORDERS, order),
         scale=scale,
         offset=table.number("offset", 0.0),
+        magnitude=table.take("magnitude", bool, False),
         invalid=_patterns(table, type_),
         on_invalid=table.choice("on_invalid", ("missing", "zero"), "missing"),
         bit=table.whole("bit", 0, 63, None),

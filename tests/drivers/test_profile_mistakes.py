@@ -49,6 +49,7 @@ def mistake(folder: Path, text: str, kind: str = "meter") -> str:
         ("invalid = [0x18000]", "point[0] active_power: invalid: must be bit patterns of 16 bits (found 98304)"),
         ("invalid = [-1.0]", "point[0] active_power: invalid: must be whole numbers for type int16 (found -1.0)"),
         ('on_invalid = "old"', "point[0] active_power: on_invalid: must be one of missing, zero (found 'old')"),
+        ("magnitude = 1", "point[0] active_power: magnitude: must be true or false (found 1)"),
         ("min = 5\nmax = 4", "point[0] active_power: min: must not be above max = 4 (found 5.0)"),
         ("barrier = 1", "point[0] active_power: barrier: must be true or false (found 1)"),
     ],

@@ -58,6 +58,7 @@ REACH: dict[Unit, tuple[float, float]] = {
 }
 # What the device itself shows no finer.
 COARSE = {
+    ("alphaess-smile", Quantity.ENERGY_CAPACITY): 100.0,
     ("luxtronik-shi", Quantity.ACTIVE_POWER): 100.0,
     ("siemens-versicharge", Quantity.CURRENT): 1.0,
     ("solax-hybrid", Quantity.TEMPERATURE): 1.0,
@@ -90,6 +91,7 @@ EXPORT_IS_POSITIVE = {
     "varta-element",
     "givenergy-hybrid",
 }
+PRODUCTION_IS_NEGATIVE = {"e3dc-s10-external"}
 # Import and export, charge and discharge in a register each, of which one is 0.
 TWO_REGISTERS = {
     ("kostal-ksem", None),
@@ -106,12 +108,13 @@ NO_COUNTERS = {
     ("e3dc-s10", NodeType.GRID),
     ("varta-element", NodeType.STORAGE),
     ("varta-element", NodeType.GRID),
+    ("varta-element", NodeType.SOLAR),
+    ("e3dc-s10-external", None),
     ("victron-gx", NodeType.SOLAR),
     ("victron-gx", NodeType.STORAGE),
     ("victron-gx", NodeType.GRID),
     ("kostal-plenticore", NodeType.STORAGE),
     ("kostal-plenticore", NodeType.GRID),
-    ("sungrow-sg", NodeType.GRID),  # import only
     ("sma-hybrid", NodeType.SOLAR),
     ("abb-terra-ac", None),
     ("mennekes-amtron-xtra", None),
@@ -258,7 +261,7 @@ def test_the_sign_is_that_of_the_devices_documents(name: str) -> None:
         elif node is NodeType.GRID:
             assert all((scale < 0) == (name in EXPORT_IS_POSITIVE) for scale in scales)
         elif node is None or node is NodeType.SOLAR:
-            assert all(scale > 0 for scale in scales)
+            assert all((scale < 0) == (name in PRODUCTION_IS_NEGATIVE) for scale in scales)
 
 
 @pytest.mark.parametrize("name", BY_REGISTERS)

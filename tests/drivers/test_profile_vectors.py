@@ -1,0 +1,167 @@
+"""Words of devices and what they mean, one line per fact that a profile once had wrong or left out.
+
+Unlike the dumps these are no captures: the words are put together from the sources that the profile names, so that no
+table of ours stands between them and the expected numbers. Registers that are not named read 0.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from drivers.base import Catalogue, ReadOptions
+from drivers.bus import Link
+from drivers.bus_settings import LinkSettings
+from drivers.model import Quality, Reading, Table
+from drivers.simulator_server import Image, Server, Unit
+
+Words = Mapping[int, list[int]]
+Expected = Mapping[str, float | Quality]
+
+MISSING = Quality.MISSING
+
+
+class Blank(dict[int, int]):
+    """A table in which every register can be read."""
+
+    def __missing__(self, address: int) -> int:
+        return 0
+
+
+def image(words: Words) -> Image:
+    known = {first + offset: word for first, run in words.items() for offset, word in enumerate(run)}
+    return {table: Blank(known) for table in Table}
+
+
+def name_of(reading: Reading) -> str:
+    return ".".join(part for part in (reading.node, reading.quantity.value, reading.phase) if part is not None)
+
+
+async def read(driver_name: str, words: Words) -> dict[str, float | Quality]:
+    server = Server([Unit(1, lambda: image(words))], "127.0.0.1")
+    await server.start()
+    link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
+    try:
+        scan = await Catalogue().create(driver_name, ReadOptions()).poll(link.unit(1), time.monotonic)
+    finally:
+        await link.close()
+        await server.stop()
+    assert scan.complete
+    return {name_of(r): r.value if isinstance(r.value, float) else r.quality for r in scan.readings}
+
+
+VECTORS: list[tuple[str, str, Words, Expected]] = [
+    (
+        "the counter of a single-phase meter runs below zero",
+        "huawei-sun2000",
+        {37119: [0xFFFF, 0xFFFF - 9_999]},
+        {"grid.exported_energy": 100_000.0},
+    ),
+    (
+        "three-phase meters count the same upwards",
+        "huawei-sun2000",
+        {37119: [0, 10_000]},
+        {"grid.exported_energy": 100_000.0},
+    ),
+    (
+        "a meter that is not there has no counter",
+        "huawei-sun2000",
+        {37119: [0x7FFF, 0xFFFF], 37121: [0x7FFF, 0xFFFF]},
+        {"grid.exported_energy": MISSING, "grid.imported_energy": MISSING},
+    ),
+    (
+        "the sum of all inputs counts, whatever their number",
+        "growatt-tlxh",
+        {3001: [0, 61_000], 3005: [0, 20_000], 3009: [0, 20_000], 3013: [0, 21_000]},
+        {"solar.active_power": 6100.0},
+    ),
+    (
+        "four inputs of panels",
+        "deye-hybrid-3p",
+        {672: [1000, 2000, 300, 40]},
+        {"solar.active_power": 3340.0},
+    ),
+    (
+        "four inputs of panels and two of batteries, in tens of watts",
+        "deye-hybrid-3p-hv",
+        {672: [100, 200, 300, 400], 590: [150], 595: [0x10000 - 50]},
+        {"solar.active_power": 10_000.0, "storage.active_power": -1000.0},
+    ),
+    (
+        "what the panels gave, not what the inverter fed",
+        "kostal-plenticore",
+        {320: [0x2400, 0x4974], 1056: [0x2400, 0x49F4]},  # 1 MWh and 2 MWh, low word first
+        {"solar.produced_energy": 2_000_000.0},
+    ),
+    (
+        "a meter that is not connected",
+        "sungrow-sh",
+        {5602: [0xFFFF, 0x7FFF] * 3, 5740: [0xFFFF] * 3, 13009: [0x10000 - 500, 0xFFFF]},
+        {
+            "grid.active_power.l1": MISSING,
+            "grid.active_power.l3": MISSING,
+            "grid.voltage.l1": MISSING,
+            "grid.active_power": 500.0,
+        },
+    ),
+    (
+        "counters of the meter and of the day",
+        "sungrow-sg",
+        {5002: [123], 5003: [4567, 0], 5094: [2000, 1], 5098: [3000, 0]},
+        {
+            "solar.today_produced_energy": 12_300.0,
+            "solar.produced_energy": 4_567_000.0,
+            "grid.exported_energy": 6_753_600.0,
+            "grid.imported_energy": 300_000.0,
+        },
+    ),
+    (
+        "an inverter without a meter",
+        "sungrow-sg",
+        {5082: [0xFFFF, 0x7FFF], 5098: [0xFFFF, 0xFFFF], 5030: [4200, 0]},
+        {"grid.active_power": MISSING, "grid.imported_energy": MISSING, "solar.active_power": 4200.0},
+    ),
+    (
+        "panels of the inverter and behind the PV meter",
+        "alphaess-smile",
+        {
+            144: [0, 50_000],
+            161: [0, 800],
+            1055: [0, 1500],
+            1059: [0, 700],
+            1063: [0, 50],
+            1086: [0, 30_000],
+            281: [101],
+        },
+        {
+            "solar.active_power": 3050.0,
+            "solar.produced_energy": 3_500_000.0,
+            "storage.energy_capacity": 10_100.0,
+        },
+    ),
+    (
+        "two batteries, of which one charges and one discharges",
+        "sofar-hyd-g3",
+        {0x0606: [300], 0x060D: [0x10000 - 100], 0x0586: [100], 0x0589: [50], 0x058C: [10]},
+        {"storage.active_power": 2000.0, "solar.active_power": 1600.0},
+    ),
+    ("the sensor of the panels", "varta-element", {1102: [2345]}, {"solar.active_power": 2345.0}),
+    (
+        "they count production negative",
+        "e3dc-s10-external",
+        {40075: [0x10000 - 1500, 0xFFFF]},
+        {"active_power": 1500.0},
+    ),
+    ("it sleeps", "goodwe-dt", {30127: [0xFFFF, 0xFFFF]}, {"active_power": MISSING}),
+]
+
+
+@pytest.mark.parametrize(
+    ("driver", "words", "expected"),
+    [pytest.param(driver, words, expected, id=f"{driver}: {why}") for why, driver, words, expected in VECTORS],
+)
+async def test_words_mean_what_the_sources_say(driver: str, words: Words, expected: Expected) -> None:
+    found = await read(driver, words)
+    assert {key: found[key] for key in expected} == expected
