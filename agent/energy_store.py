@@ -1,4 +1,10 @@
-"""Where the days of the counters are kept, so that a restart loses nothing. A broken file never stops the agent."""
+"""Where the days of the counters are kept, so that a restart loses nothing. No state of the disk stops the agent.
+
+- Damaged: the file is set aside and another begun. Every `save` writes all there is, so that one that is damaged or
+  removed while the agent runs costs nothing.
+- Full, read-only or away: what can be read of the file is used, and what is new goes there as soon as it can.
+- A checksum guards every row.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +12,11 @@ import contextlib
 import json
 import sqlite3
 import threading
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 
@@ -24,13 +32,24 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS ledger (node_id TEXT NOT NULL, quantity TEXT NOT NULL, ledger TEXT NOT NULL,
                                    PRIMARY KEY (node_id, quantity)) STRICT, WITHOUT ROWID
 """
+BUSY_S = 5.0
+# The file is as good as it was: the disk is full, read-only or failing, or somebody else is at it.
+_PASSING = frozenset(
+    {
+        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN),
+        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM),
+    }
+)
 
 
 class EnergyStore:
     """One row per counter. Thread-safe; `save` waits for the disk."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, inode: int | None) -> None:
+        """`inode` is that of the file that `connection` writes to, None while it is in memory."""
+        self._path = path
         self._db = connection
+        self._inode = inode
         self._lock = threading.Lock()
         self._failing = False
 
@@ -39,13 +58,10 @@ class EnergyStore:
         """Open or begin the store; in memory, and saying so, where the disk does not let us."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return cls(_connect(path))
-        except (OSError, sqlite3.DatabaseError) as error:
-            log.warning("energies_unreadable", path=str(path), reason=str(error))
-        with contextlib.suppress(OSError, sqlite3.DatabaseError):
-            path.rename(path.with_name(path.name + ".damaged"))
-            return cls(_connect(path))
-        return cls(_connect(Path(":memory:")))
+            return cls(path, _open(path), _inode(path))
+        except (OSError, sqlite3.Error) as error:
+            log.warning("energies_in_memory", path=str(path), reason=str(error))
+        return cls(path, _in_memory(path), None)
 
     def load(self) -> dict[tuple[str, Quantity], Ledger]:
         """The ledgers by node id and quantity; a row that makes no sense is left out and reported."""
@@ -63,9 +79,17 @@ class EnergyStore:
         """Keep these ledgers; a full or read-only disk is reported once."""
         rows = [(node_id, quantity.value, _row(ledger)) for (node_id, quantity), ledger in ledgers.items()]
         try:
-            with self._lock, self._db:
-                self._db.executemany("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", rows)
-        except sqlite3.DatabaseError as error:
+            with self._lock:
+                if self._inode is None or self._inode != _inode(self._path):
+                    self._reopen()
+                try:
+                    self._write(rows)
+                except sqlite3.Error as error:
+                    if not _means_damage(error):
+                        raise
+                    self._reopen()
+                    self._write(rows)
+        except (OSError, sqlite3.Error) as error:
             (log.debug if self._failing else log.warning)("energies_not_saved", reason=str(error))
             self._failing = True
         else:
@@ -75,12 +99,57 @@ class EnergyStore:
         with self._lock:
             self._db.close()
 
+    def _write(self, rows: list[tuple[str, str, str]]) -> None:
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", rows)
+
+    def _reopen(self) -> None:
+        """Take the file that is there now."""
+        self._db.close()
+        self._db, self._inode = _in_memory(self._path), None
+        opened = _open(self._path)
+        self._db.close()
+        self._db, self._inode = opened, _inode(self._path)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """The file at `path`; one that is damaged is set aside first. Raises OSError and sqlite3.Error."""
+    try:
+        return _connect(path)
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of a message that quotes the damaged file
+        if not _means_damage(error):
+            raise
+        log.warning("energies_unreadable", path=str(path), reason=str(error))
+    path.rename(path.with_name(path.name + ".damaged"))
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return _connect(path)
+
+
+def _in_memory(path: Path) -> sqlite3.Connection:
+    """What can be read of the file, while nothing can be written."""
+    memory = sqlite3.connect(":memory:", check_same_thread=False)
+    log_file = path.with_name(path.name + "-wal")
+    with contextlib.suppress(OSError, sqlite3.Error, UnicodeDecodeError):
+        # SQLite wants a lock and a file beside the log, neither of which can be had on a disk that takes nothing.
+        how = "vfs=unix-none" if log_file.exists() and log_file.stat().st_size else "immutable=1"
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&{how}", uri=True)) as disk:
+            disk.execute("PRAGMA locking_mode = EXCLUSIVE")
+            _require_sound(disk)
+            disk.backup(memory)
+    memory.text_factory = _text
+    memory.execute(_SCHEMA)
+    return memory
+
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, check_same_thread=False)
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=BUSY_S)
+    connection.text_factory = _text
     try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # needs no file for what is shared with nobody
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        _require_sound(connection)
         with connection:
             connection.execute(_SCHEMA)
     except BaseException:
@@ -89,15 +158,45 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _require_sound(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"the file is damaged: {found}")
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode("utf-8", "replace")
+
+
+def _means_damage(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return not isinstance(error, OSError) and (code is None or code & 0xFF not in _PASSING)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
 def _row(ledger: Ledger) -> str:
-    """All but what is not worth keeping."""
-    return json.dumps(ledger._replace(doubt=None, prior=None), allow_nan=False)
+    """All but what is not worth keeping, behind its checksum."""
+    text = json.dumps(ledger._replace(doubt=None, prior=None), allow_nan=False)
+    return f"{_checksum(text)} {text}"
 
 
 def _ledger(row: str) -> Ledger:
-    value, at, changed, total, day, before, *_ = json.loads(row)
+    checksum, _, text = row.partition(" ")
+    if checksum != _checksum(text):
+        raise ValueError("it is not what was stored")
+    value, at, changed, total, day, before, *_ = json.loads(text)
     yesterday = None if before is None else _day(before)
     return Ledger(float(value), float(at), float(changed), float(total), _day(day), yesterday)
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _day(row: list[Any]) -> Day:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,39 +18,17 @@ from agent.outbox import Outbox
 from agent.outbox_keeper import MEMORY_BYTES
 from agent.outbox_reserve import RESERVE_BYTES
 from tests.agent.queued import waiting
-
-SIZE = 4 * 1024 * 1024
-
-
-def mount(*arguments: str | Path) -> None:
-    subprocess.run(["mount", *map(str, arguments)], check=True, capture_output=True)
+from tests.faults.disk import fill, mount, small_disk
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of `SIZE`."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    try:
-        mount("-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"mounting a small disk takes root and the right to mount: {error}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
 def opened(folder: Path) -> Outbox:
     return Outbox.open(folder / "o.sqlite3", max_age_s=1e9, max_size_mb=64)
-
-
-def fill(folder: Path) -> Path:
-    """Leave not a byte."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"x" * 4096) == 4096:
-            pass
-    assert shutil.disk_usage(folder).free == 0
-    return filler
 
 
 def test_a_disk_that_fills_up_costs_the_oldest_only(disk: Path) -> None:
