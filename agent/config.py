@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import os
-import tomllib
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,11 +16,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from agent import config_files, config_token
 from agent.config_device import ConnectionConfig, DeviceConfig
 from agent.config_env import overlay
-from agent.config_errors import ConfigError, did_you_mean
+from agent.config_errors import ConfigError, did_you_mean, name_devices
 from agent.config_explain import explain
 from agent.config_push import PushConfig
 from agent.config_status import StatusConfig
 from agent.config_types import Identifier, Seconds, Section, Watts, Zone
+from drivers import toml_file
 from drivers.errors import unreadable
 
 __all__ = [
@@ -127,16 +126,24 @@ class Config(BaseSettings):
                     f"device[{index}].connection: no such [connection.{device.connection}]"
                     f"{did_you_mean(device.connection, self.connection)}"
                 )
-        enabled = (device for device in self.device if device.enabled)
-        counts = Counter(node_id for device in enabled for node_id in device.node_ids.values())
-        for node_id, count in counts.items():
-            if count > 1:
-                raise ValueError(f"device.node_id: must be unique; {count} nodes are named {node_id!r}")
+        first: dict[str, int] = {}
+        for index, node_id in self._enabled_nodes():
+            if node_id in first:
+                raise ValueError(
+                    f"device[{index}].node_id: must be unique; device[{first[node_id]}] has {node_id!r} already"
+                )
+            first[node_id] = index
         if not any(device.enabled for device in self.device):
             raise ValueError("device: needs at least one enabled [[device]]")
         if self.push.retry.initial_s > self.push.retry.max_s:
             raise ValueError("push.retry.initial_s: must not be larger than push.retry.max_s")
         return self
+
+    def _enabled_nodes(self) -> Iterator[tuple[int, str]]:
+        """Index of the device and node id."""
+        for index, device in enumerate(self.device):
+            if device.enabled:
+                yield from ((index, node_id) for node_id in device.node_ids.values())
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
@@ -147,12 +154,12 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return toml_file.read(path)
     except FileNotFoundError:
         raise ConfigError([f"{path}: no such file; start from config.example.toml"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read ({unreadable(error)})"]) from None
-    except tomllib.TOMLDecodeError as error:
+    except toml_file.TomlError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
 
 
@@ -161,12 +168,22 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
     try:
         config = Config(table=table, environ=environ)  # type: ignore[call-arg]  # taken by settings_customise_sources
     except ValidationError as error:
-        raise ConfigError(list(explain(error, environ, origin, Config))) from None
+        raise ConfigError(name_devices(explain(error, environ, origin, Config), _names(table))) from None
     if unusable := config_token.mistake(config.push, environ):
         raise ConfigError([f"{origin}: {unusable}"])
     if mistakes := [f"{origin}: {mistake}" for mistake in config_files.mistakes(config)]:
         raise ConfigError(mistakes)
     return config
+
+
+def _names(table: dict[str, Any]) -> list[str]:
+    """What the devices of a file are called, as far as it is right so far."""
+    devices = table.get("device")
+    if not isinstance(devices, list):
+        return []
+    tables = [device if isinstance(device, dict) else {} for device in devices]
+    nodes = [each.get("nodes") or {"": each.get("node_id")} for each in tables]
+    return [" + ".join(map(str, names.values())) if isinstance(names, dict) else "" for names in nodes]
 
 
 class _StatusOnly(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
-from agent.config_types import Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
+from agent.config_types import Host, Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
 from drivers.model import NodeType
 
 
@@ -15,7 +15,7 @@ class ConnectionConfig(Section):
     """[connection.NAME]: a named link."""
 
     transport: Literal["tcp", "udp", "tls", "rtu", "ascii", "rtu_over_tcp", "ascii_over_tcp"] = "tcp"
-    host: str | None = None
+    host: Host | None = None
     port: Port | None = None
     serial_port: str | None = None
     baudrate: Annotated[StrictInt, Field(ge=300)] = 9600
@@ -41,10 +41,10 @@ class ConnectionConfig(Section):
             if self.host is not None or self.port is not None:
                 raise ValueError(f"host: transport {self.transport} is a serial line; use serial_port")
         else:
+            if self.serial_port:
+                raise ValueError(f'serial_port: transport {self.transport} has none; use host, or transport = "rtu"')
             if not self.host:
                 raise ValueError(f"host: transport {self.transport} needs one")
-            if self.serial_port:
-                raise ValueError(f"serial_port: transport {self.transport} has none; use host and port")
         for key in ("ca_file", "client_cert_file", "client_key_file", "server_name"):
             if self.transport != "tls" and getattr(self, key) is not None:
                 raise ValueError(f"{key}: needs transport tls, not {self.transport}")
@@ -63,7 +63,7 @@ class DeviceConfig(Section):
     enabled: StrictBool = True
     push: StrictBool = True
     within: Identifier | None = None
-    host: str | None = None
+    host: Host | None = None
     port: Port | None = None
     connection: str | None = None
     unit_id: Annotated[StrictInt, Field(ge=0, le=255)] | None = None

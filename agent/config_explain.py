@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from agent.config_env import PREFIX, inside, model_in
 from agent.config_errors import did_you_mean
+
+_MOST_LISTED = 12
+_MOST_SHOWN = 120
 
 
 def explain(error: ValidationError, environ: Mapping[str, str], origin: str, root: type[BaseModel]) -> Iterator[str]:
@@ -33,7 +37,7 @@ def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
     for part in loc:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif "[" in part or "-" in part or part in ("str", "float", "int"):
+        elif part.endswith("]") or part in ("str", "float", "int"):
             continue
         else:
             text += f".{part}" if text else part
@@ -43,9 +47,8 @@ def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
 
 def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str:
     kind, message, value = item["type"], item["msg"], item["input"]
-    message = _PLAIN_WORDS.get(kind, message)
     if kind == "extra_forbidden":
-        return f": unknown key{did_you_mean(steps[-1], _siblings(steps, root))}"
+        return f": unknown key{_instead(steps, root)}"
     if kind == "missing":
         return ": missing"
     if kind == "value_error":
@@ -53,9 +56,9 @@ def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str
         # Checks over several keys name their key themselves.
         if isinstance(value, BaseModel | dict) or not place:
             return f"{'.' if place else ''}{message}"
-    message = message.removeprefix("Input ")
-    shown = "a secret" if "token" in steps[-1:] else repr(value)
-    return f": {message[:1].lower()}{message[1:]} (found {shown})"
+    message = _PLAIN_WORDS.get(kind, message).removeprefix("Input ")
+    shown = "a secret" if "token" in steps[-1:] else _shown(value)
+    return f": {message[:1].lower()}{message[1:]} (found {shown}){_remedy(item, steps)}"
 
 
 # pydantic's words for people who write Python, in words for people who write TOML.
@@ -63,13 +66,48 @@ _PLAIN_WORDS = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
-    "string_type": "must be text",
+    "string_type": "must be text, in quotes",
     "tuple_type": "must be a list",
     "path_type": "must be a file name",
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
     "dict_type": "must be a table",
+    "too_short": "must not be empty",
 }
+
+
+def _shown(value: object) -> str:
+    """A value as far as it can be no secret: a table may hold a token, a URL a password."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "a list of tables"
+    text = re.sub(r"//[^/\s]*@", "//…@", repr(value))
+    text = re.sub(r"(//[^\s?]*)\?[^\s']*", r"\1?…", text)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
+
+
+def _remedy(item: Any, steps: list[str]) -> str:
+    """What to write instead, where that can be guessed."""
+    kind, value = item["type"], item["input"]
+    if kind in ("literal_error", "enum") and isinstance(value, str):
+        return did_you_mean(value, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+    if steps == ["device"] and isinstance(value, dict):
+        return "; write [[device]], in two pairs of brackets"
+    if steps[:1] == ["connection"] and len(steps) <= 2 and kind in ("dict_type", "model_type", "model_attributes_type"):
+        return "; write [connection.NAME], and its keys below"
+    if isinstance(value, list) and kind in ("model_type", "model_attributes_type"):
+        return f"; write [{'.'.join(steps)}], in one pair of brackets"
+    if kind == "tuple_type" and isinstance(value, str):
+        return f'; write ["{value}"]'
+    return ""
+
+
+def _instead(steps: list[str], root: type[BaseModel]) -> str:
+    known = _siblings(steps, root)
+    if guess := did_you_mean(steps[-1], known):
+        return guess
+    return f"; there are {', '.join(known)}" if 0 < len(known) <= _MOST_LISTED else ""
 
 
 def _siblings(steps: list[str], root: type[BaseModel]) -> list[str]:

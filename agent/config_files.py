@@ -66,7 +66,7 @@ def _read(file: Path) -> None:
 
 def _signs(file: Path) -> None:
     try:
-        secrets = file.read_text(encoding="utf-8")
+        secrets = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("must be text") from None
     signatures(secrets, "", 0, b"")

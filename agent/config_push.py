@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, StrictBool, StrictInt, model_validator
 
-from agent.config_types import Pause, Seconds, Section, Url, WholeSeconds, is_loopback
+from agent.config_types import Pause, ProxyUrl, Seconds, Section, Url, WholeSeconds, is_loopback
 
 Sign = Literal[1, -1]
 Level = Literal["device_type", "device"]
@@ -54,7 +54,7 @@ class PushConfig(Section):
     ca_file: Path | None = None
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
-    proxy_url: Url | None = None
+    proxy_url: ProxyUrl | None = None
     signing_secret_file: Path | None = None
     wait_for_clock_s: Pause = 300.0
     allow_insecure_http: StrictBool = False
@@ -67,7 +67,7 @@ class PushConfig(Section):
         if parts.scheme == "http" and not self.allow_insecure_http and not is_loopback(parts.hostname or ""):
             raise ValueError(
                 "url: plain http would send the token in the clear; use https, or set allow_insecure_http = true"
-                f" (found {self.url!r})"
+                f" (found {self.shown_url!r})"
             )
         if self.token and self.token_file:
             raise ValueError("token: give either token or token_file, not both")

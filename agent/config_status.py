@@ -38,7 +38,7 @@ class StatusConfig(Section):
     def secret(self) -> SecretStr | None:
         """The token that has to be shown, if one has to. Raises OSError, UnicodeDecodeError."""
         if self.token_file is not None:
-            return SecretStr(self.token_file.read_text(encoding="utf-8").strip())
+            return SecretStr(self.token_file.read_text(encoding="utf-8-sig").strip())
         return self.token
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ def mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
     if path is None:
         return f"push.token_file: missing; give token_file, token or the systemd credential {CREDENTIAL}"
     try:
-        token = path.read_text(encoding="utf-8").strip()
+        token = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, PermissionError) and path != push.token_file:
             return None  # the service's own processes may not all look at its credential (ExecReload=)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from math import isfinite
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -22,13 +23,40 @@ def _timezone(name: str) -> str:
     return name
 
 
-def _absolute_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http:// or https:// URL with a host")
+def _proxy_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("must be an http:// or https:// URL with a host, and without blanks")
+    return url
+
+
+def _endpoint_url(url: str) -> str:
+    parts = urlsplit(_proxy_url(url))
     if parts.username or parts.password:
         raise ValueError("must not carry a user or password; use push.token_file")
     return url
+
+
+def _host(name: str) -> str:
+    if not re.fullmatch(r"[^\s/\[\]@]+", name):
+        raise ValueError("must be a host name or an address alone, such as 192.168.1.20")
+    if ":" in name and not _is_address(name):
+        raise ValueError("must be a host name or an address; the port stands in a key of its own, port")
+    if re.fullmatch(r"[\d.]+", name) and not _is_address(name):
+        raise ValueError("must be four numbers up to 255 if it is an IPv4 address")
+    return name
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _host_and_port(text: str) -> str:
@@ -72,7 +100,9 @@ WholeSeconds = Annotated[StrictInt, Field(ge=1, le=86_400)]
 Port = Annotated[StrictInt, Field(ge=1, le=65_535)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Zone = Annotated[str, AfterValidator(_timezone)]
-Url = Annotated[str, AfterValidator(_absolute_url)]
+Host = Annotated[str, AfterValidator(_host)]
+Url = Annotated[str, AfterValidator(_endpoint_url)]
+ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 Listen = Annotated[str, AfterValidator(_host_and_port)]
 Limited = Annotated[str, AfterValidator(_limited)]
 Limit = Annotated[tuple[float, float], PlainValidator(_limit)]

@@ -105,7 +105,7 @@ def _tls(options: ReceiveOptions) -> ssl.SSLContext | None:
 
 def _text(path: Path | None) -> str:
     try:
-        return path.read_text(encoding="utf-8") if path else ""
+        return path.read_text(encoding="utf-8-sig") if path else ""
     except (OSError, UnicodeDecodeError) as error:
         raise SetupError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 

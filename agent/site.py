@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
+from agent.config_errors import name_devices
 from agent.device import Connection, Device
 from agent.limits import QUANTITIES
 from agent.node import Node, nesting_mistakes, why_not
@@ -84,7 +85,8 @@ class _Builder:
                 self._line(index, device, driver).members.append((device, driver, nodes))
         self._check_nesting()
         if self._mistakes:
-            raise ConfigError(self._mistakes)
+            names = [" + ".join(device.node_ids.values()) for device in self._config.device]
+            raise ConfigError(name_devices(self._mistakes, names))
         return Site(tuple(self._connected(line) for line in self._lines.values()), self._replaced())
 
     def _replaced(self) -> tuple[tuple[str, Path], ...]:

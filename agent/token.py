@@ -42,7 +42,7 @@ class SecretFile:
             status = self.path.stat()
             seen = (status.st_mtime_ns, status.st_ino, status.st_size)
             if seen != self._seen:
-                self._take(self.path.read_text(encoding="utf-8").strip())
+                self._take(self.path.read_text(encoding="utf-8-sig").strip())
                 self._seen = seen
         except (OSError, UnicodeDecodeError) as error:
             self._complain("cannot be read", type(error).__name__)

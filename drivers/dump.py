@@ -58,7 +58,7 @@ class Dump:
 def load(path: Path) -> Dump:
     """Raises DumpError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise DumpError(f"{path}: cannot be read: {unreadable(error)}") from None
     except json.JSONDecodeError as error:

@@ -18,12 +18,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from drivers import toml_file
 from drivers.base import PYTHON_DRIVERS, LinkDefaults, ReadOptions, channel_number
 from drivers.codec import Encoding, WordOrder
 from drivers.combine import Key
@@ -135,10 +135,10 @@ def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:
 def load(path: Path) -> Profile:
     """Read and check one profile. Raises ProfileError for the first mistake: file, point, key, rule and value."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = toml_file.read(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path}: cannot be read: {unreadable(error)}") from None
-    except tomllib.TOMLDecodeError as error:
+    except toml_file.TomlError as error:
         raise ProfileError(f"{path}: is not valid TOML: {error}") from None
     return _profile(TomlTable(content, str(path)), path.stem)
 

@@ -34,7 +34,8 @@ def test_a_wrong_configuration_ends_with_78_and_one_line(tmp_path: Path, command
     result = call(command, "--config", path)
     assert result.returncode == 78
     assert result.stderr == (
-        f"telemetry-agent: {path}: device[0].driver: no such driver 'eastron-sdm360'; did you mean 'eastron-sdm630'?\n"
+        f"telemetry-agent: {path}: device[0].driver (m): no such driver 'eastron-sdm360'"
+        "; did you mean 'eastron-sdm630'?\n"
     )
 
 
@@ -50,7 +51,7 @@ def test_a_device_that_cannot_be_the_node_is_refused(tmp_path: Path) -> None:
     path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="relay"))
     result = call("check", "--config", path)
     assert result.returncode == 78
-    assert "device[0].type: a device of kind relay cannot be grid" in result.stderr
+    assert "device[0].type (m): a device of kind relay cannot be grid" in result.stderr
 
 
 async def test_read_shows_values_and_bodies(tmp_path: Path) -> None:

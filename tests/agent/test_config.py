@@ -78,10 +78,10 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
     [
         ({"push__intervall_s": 5}, "site.toml: push.intervall_s: unknown key; did you mean 'interval_s'?"),
         ({"puhs": {}}, "site.toml: puhs: unknown key; did you mean 'push'?"),
-        ({"device__0__nodeid": "x"}, "site.toml: device[0].nodeid: unknown key; did you mean 'node_id'?"),
+        ({"device__0__nodeid": "x"}, "site.toml: device[0].nodeid (meter-1): unknown key; did you mean 'node_id'?"),
         ({"push__interval_s": "60"}, "site.toml: push.interval_s: must be a whole number (found '60')"),
         ({"push__quality": 1}, "site.toml: push.quality: must be true or false (found 1)"),
-        ({"push__levels": "device"}, "site.toml: push.levels: must be a list (found 'device')"),
+        ({"push__levels": "device"}, "site.toml: push.levels: must be a list (found 'device'); write [\"device\"]"),
         ({"push__levels": ["x"]}, "site.toml: push.levels[0]: should be 'device_type' or 'device' (found 'x')"),
         ({"push__token": " "}, "site.toml: push.token: must not be empty"),
         (
@@ -91,7 +91,7 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
                 " 'Bearer' before it"
             ),
         ),
-        ({"push__token": 5}, "site.toml: push.token: must be text (found a secret)"),
+        ({"push__token": 5}, "site.toml: push.token: must be text, in quotes (found a secret)"),
         (
             {"push__url": "http://192.0.2.1/"},
             (
@@ -101,33 +101,33 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
         ),
         (
             {"device__0__node_id": "pv-1"},
-            "site.toml: device.node_id: must be unique; 2 nodes are named 'pv-1'",
+            "site.toml: device[1].node_id (pv-1 + bat-1): must be unique; device[0] (pv-1) has 'pv-1' already",
         ),
         (
             {"device__0__connection": "gateway"},
             (
-                "site.toml: device[0].host: give either host (an own tcp connection) or connection (the name of a"
-                " shared one)"
+                "site.toml: device[0].host (meter-1): give either host (an own tcp connection) or connection (the name of"
+                " a shared one)"
             ),
         ),
         (
             {"device__0__limits": {"active_power": 5.0}},
             (
-                "site.toml: device[0].limits.active_power: must be a quantity with its unit, such as active_power_W;"
-                " did you mean 'active_power_W'? (found 'active_power')"
+                "site.toml: device[0].limits.active_power (meter-1): must be a quantity with its unit, such as"
+                " active_power_W; did you mean 'active_power_W'? (found 'active_power')"
             ),
         ),
         (
             {"device__0__limits": {"soc_perc": [9.0, 2.0]}},
-            "site.toml: device[0].limits.soc_perc: must be [lowest, highest] (found [9.0, 2.0])",
+            "site.toml: device[0].limits.soc_perc (meter-1): must be [lowest, highest] (found [9.0, 2.0])",
         ),
         (
             {"device__0__limits": {"soc_perc": "all"}},
-            "site.toml: device[0].limits.soc_perc: must be a number, or [lowest, highest] (found 'all')",
+            "site.toml: device[0].limits.soc_perc (meter-1): must be a number, or [lowest, highest] (found 'all')",
         ),
         (
             {"device__0__limits": {"active_power_W": -5}},
-            "site.toml: device[0].limits.active_power_W: must not be negative (found -5)",
+            "site.toml: device[0].limits.active_power_W (meter-1): must not be negative (found -5)",
         ),
         ({"device": []}, "site.toml: device: needs at least one enabled [[device]]"),
         (

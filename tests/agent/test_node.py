@@ -44,21 +44,21 @@ def test_a_hybrids_meter_behind_the_main_meter() -> None:
 @pytest.mark.parametrize(
     ("devices", "line"),
     [
-        ([meter("a", within="b")], "device[0].within: no enabled node is named 'b'"),
+        ([meter("a", within="b")], "device[0].within (a): no enabled node is named 'b'"),
         (
             [meter("a"), meter("b", "solar", within="a")],
-            "device[1].within: 'a' is grid; only nodes of one type are counted twice",
+            "device[1].within (b): 'a' is grid; only nodes of one type are counted twice",
         ),
         (
             [meter("a", push=False), meter("b", within="a")],
-            "device[1].within: 'a' is not counted itself, so that neither would be",
+            "device[1].within (b): 'a' is not counted itself, so that neither would be",
         ),
-        ([meter("a", within="a")], "device[0].within: 'a' is not counted itself, so that neither would be"),
-        ([meter("a"), hybrid("a", solar="pv")], "device[1].within: no node of this device is of the type of 'a'"),
+        ([meter("a", within="a")], "device[0].within (a): 'a' is not counted itself, so that neither would be"),
+        ([meter("a"), hybrid("a", solar="pv")], "device[1].within (pv): no node of this device is of the type of 'a'"),
         (
             [{"node_id": "r", "type": "grid", "driver": "relay"}],
             (
-                "device[0].type: a device of kind relay cannot be grid; it can be heat_pump, switched_load,"
+                "device[0].type (r): a device of kind relay cannot be grid; it can be heat_pump, switched_load,"
                 " variable_power_load"
             ),
         ),

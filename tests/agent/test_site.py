@@ -127,7 +127,7 @@ async def test_a_sunspec_device_without_a_meter_says_so(tmp_path: Path) -> None:
 
 def test_a_load_behind_sunspec_is_told_of_the_meter_driver(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"device\[0\]\.type: driver 'sunspec' offers .*; the meter .* 'sunspec-meter'"
+        ConfigError, match=r"device\[0\]\.type \(a\): driver 'sunspec' offers .*; the meter .* 'sunspec-meter'"
     ):
         site(tmp_path, [load("a", driver="sunspec")])
 
@@ -164,7 +164,7 @@ def test_what_cannot_share_a_link_is_a_mistake_that_names_both(tmp_path: Path) -
             connection={"other": {"transport": "rtu_over_tcp", "host": "gateway", "port": 502}},
         )
     assert str(caught.value) == (
-        "config.toml: device[1].host: gateway:502 is one link; transport is rtu_over_tcp, but tcp for device[0]"
+        "config.toml: device[1].host (b): gateway:502 is one link; transport is rtu_over_tcp, but tcp for device[0] (a)"
     )
 
 
@@ -224,7 +224,9 @@ def test_channels_of_one_board_are_devices_on_one_link(tmp_path: Path) -> None:
 
 
 def test_a_channel_that_is_not_there_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"device\[0\]\.driver: kmtronic-relay: the channel must be 1\.\.8"):
+    with pytest.raises(
+        ConfigError, match=r"device\[0\]\.driver \(boiler\): kmtronic-relay: the channel must be 1\.\.8"
+    ):
         site(tmp_path, [load("boiler", type="switched_load", driver="kmtronic-relay:9", nominal_power_W=1000)])
 
 

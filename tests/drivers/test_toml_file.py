@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drivers.errors import ProfileError
+from drivers.profile import load
+from drivers.toml_file import TomlError, read
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "site.toml"
+
+
+@pytest.mark.parametrize(
+    "content", [b'\xef\xbb\xbfa = "x"\n', b'a = "x"\r\n', b'a = "x"'], ids=["byte order mark", "CRLF", "no end of line"]
+)
+def test_whatever_an_editor_adds_is_taken(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    assert read(file) == {"a": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[site]\nnode_id = meter-1\n", "Invalid value (at line 2, column 11), node_id; texts stand in quotes"),
+        ("node_id = \u201cmeter-1\u201d\n", 'node_id; quotes must be straight, as in "text"'),
+        ("site:\n  node_id: x\n", 'this is YAML; TOML has [table] and key = "value"'),
+        ("a = 1\na = 2\n", "(at line 2, column 6), a; this key or table stands there twice"),
+        ("[push]\n[push]\n", "[push]; this table stands there twice; put its keys under one heading"),
+        ('p = "C:\\Users"\n', r"p; in double quotes a backslash is written \\"),
+        ("power_W = 10 kW\n", "power_W; after a value only a # comment may follow"),
+        ("host = 192.168.1.1\n", "host; after a value only a # comment may follow; a text stands in quotes"),
+        ('a = "x\nb = 1\n', "(at line 1, column 7), a; a quote is missing"),
+        ('a = "x', "a quote is missing"),
+        ("a = [1", "a ] is missing"),
+        ("[[device]\n", "a heading is [table] or [[device]]"),
+        ("= 1\n", "(at line 1, column 1)"),
+    ],
+)
+def test_a_mistake_says_where_it_is_and_what_to_do(file: Path, text: str, says: str) -> None:
+    file.write_text(text)
+    with pytest.raises(TomlError) as caught:
+        read(file)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["token = SECRET\n", 'token = "SECRET" x\n', 'token = "SECRET', 'token = "SECRET\n', '["SECRET"\n']
+)
+def test_no_value_is_quoted(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(TomlError) as caught:
+        read(file)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_profile_is_read_in_the_same_way(file: Path) -> None:
+    file.write_text("kind = meter\n")
+    with pytest.raises(ProfileError, match=r"site.toml: is not valid TOML: .* kind; texts stand in quotes"):
+        load(file)
