@@ -106,8 +106,8 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
         (
             {"device__0__connection": "gateway"},
             (
-                "site.toml: device[0].host (meter-1): give either host (an own tcp connection) or connection (the name of"
-                " a shared one)"
+                "site.toml: device[0].host (meter-1): give either host (an own tcp connection) or connection (the name"
+                " of a shared one)"
             ),
         ),
         (
