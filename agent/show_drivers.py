@@ -17,6 +17,7 @@ _IN_PYTHON = {
         "any",
         "one meter alone of a SunSpec device, for a node of any type; sunspec-meter:2 is its second",
     ),
+    "solaredge": ("grid, solar, storage", "a SolarEdge inverter by SunSpec, and its batteries beside it"),
 }
 _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
 

@@ -83,7 +83,11 @@ class Driver(Protocol):
 
 
 # Drivers that need more than a data file: name -> "module:class", imported only when a site uses it.
-PYTHON_DRIVERS = {"sunspec": "drivers.sunspec:SunSpec", "sunspec-meter": "drivers.sunspec:SunSpecMeter"}
+PYTHON_DRIVERS = {
+    "sunspec": "drivers.sunspec:SunSpec",
+    "sunspec-meter": "drivers.sunspec:SunSpecMeter",
+    "solaredge": "drivers.solaredge:SolarEdge",
+}
 # Those that read one of several like parts of a device, and how far `NAME:2`, `NAME:3` … go.
 PYTHON_CHANNELS = {"sunspec-meter": 9}
 

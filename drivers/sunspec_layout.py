@@ -41,7 +41,7 @@ SOLAR, STORAGE = NodeType.SOLAR, NodeType.STORAGE
 _Inputs = dict[Key, Offer]
 _AC_POWER: Key = (SOLAR, Quantity.ACTIVE_POWER, None)
 _CHARGE_POWER: Key = (STORAGE, Quantity.ACTIVE_POWER, None)
-_MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_POWER, Quantity.DC_CURRENT})
+MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_POWER, Quantity.DC_CURRENT})
 """What an inverter model measures of PV and battery together."""
 
 _HAS_STORAGE = (*BATTERIES, 713, 124)
@@ -241,7 +241,7 @@ class _Builder:
 
     def _hybrid(self, charge: Formula, pv: _Inputs) -> dict[Key, list[Offer]]:
         """Offers while a battery does: without what an inverter model measures of PV and battery together."""
-        offers = {key: offer for key, offer in self._offers.items() if key[0] is not SOLAR or key[1] not in _MIXED}
+        offers = {key: offer for key, offer in self._offers.items() if key[0] is not SOLAR or key[1] not in MIXED}
         offers |= {key: [offer] for key, offer in pv.items()}
         ac_power = self._offers.get(_AC_POWER)
         if ac_power:

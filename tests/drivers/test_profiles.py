@@ -404,7 +404,7 @@ ON_COIL = 'point = [{ quantity = "on", table = "coil", address = 65_530 }]\n'
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (HEAD + 'driver = "modbus"\n', "driver: must be one of sunspec, sunspec-meter (found 'modbus')"),
+        (HEAD + 'driver = "modbus"\n', "driver: must be one of sunspec, sunspec-meter, solaredge (found 'modbus')"),
         (HEAD + 'driver = "sunspec"\n' + ON_COIL, "point: is for registers; driver sunspec finds them itself (found"),
         (
             HEAD + 'driver = "sunspec"\n[defaults]\nword_order = "little"\n',
