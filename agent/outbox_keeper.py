@@ -195,7 +195,9 @@ class Keeper:
                 self._store = Store.open_read_only(self._path)
             except (sqlite3.Error, OSError):
                 return
+        self._store.gone = self._unsaved.gone
         self.last_seq = max(self.last_seq, self._read(lambda store: store.last_seq()) or 0)
+        self.drop(self._read(lambda store: store.impossible()) or [], "damaged")
 
     def _detach(self) -> None:
         if self._store is not None:

@@ -82,7 +82,9 @@ def _salvage(path: Path) -> Iterator[Record]:
             migrate(db)
         for order in ("DESC", "ASC"):
             with contextlib.suppress(sqlite3.Error):
-                for row in db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq {order}"):  # noqa: S608 - our own
+                # The rowid is the seq, even where the schema is damaged and does not say so any more.
+                columns = COLUMNS.replace("seq", "rowid", 1)
+                for row in db.execute(f"SELECT {columns} FROM message ORDER BY rowid {order}"):  # noqa: S608 - our own
                     with contextlib.suppress(sqlite3.Error):
                         yield record_from(row)
 

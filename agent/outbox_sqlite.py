@@ -46,6 +46,7 @@ def connect(name: str, *, uri: bool = False, exclusive: bool = False) -> sqlite3
     db = sqlite3.connect(
         name, uri=uri, check_same_thread=False, timeout=_BUSY_TIMEOUT_S, isolation_level=None, factory=_Connection
     )
+    db.text_factory = _text
     try:
         if exclusive:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -54,6 +55,11 @@ def connect(name: str, *, uri: bool = False, exclusive: bool = False) -> sqlite3
         db.close()
         raise
     return db
+
+
+def _text(stored: bytes) -> str:
+    """Whatever stands there: checksums tell, and one damaged record must not hide the others."""
+    return stored.decode("utf-8", "replace")
 
 
 class _Connection(sqlite3.Connection):

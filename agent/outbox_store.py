@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from agent.outbox_record import Counts, Record, Unsaved
 from agent.outbox_reserve import RESERVE_BYTES
-from agent.outbox_sqlite import connect, has_log, pragma
-from agent.outbox_table import COLUMNS, INSERT, UPDATE, migrate, record_from, require_current, require_sound, row_of
+from agent.outbox_sqlite import UnusableFileError, connect, has_log, pragma
+from agent.outbox_table import (
+    COLUMNS,
+    INSERT,
+    MAX_SEQ,
+    UPDATE,
+    migrate,
+    record_from,
+    require_current,
+    require_sound,
+    row_of,
+)
 
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8
@@ -29,12 +39,15 @@ class Store:
         self._durable = True
         self._seen_version = 0
         self._counts: Counts | None = None
-        db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - does it fit?
+        self.gone: Collection[int] = ()
+        """By seq, what is passed over: whoever reads has removed it, and the file could not be told yet."""
+        row = db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own
+        if row is not None and not isinstance(row[0], int):
+            raise UnusableFileError("the file is damaged")
 
     @classmethod
     def open(cls, path: Path, max_size_mb: int) -> Store:
-        """Open, check, migrate or begin the file at `path`. A file that was closed well is not read as a whole."""
-        closed_well = not has_log(path)
+        """Open, check, migrate or begin the file at `path`."""
         db = connect(str(path))
         try:
             db.execute("PRAGMA journal_mode = WAL")
@@ -43,8 +56,7 @@ class Store:
             db.execute(f"PRAGMA journal_size_limit = {RESERVE_BYTES}")
             db.execute("BEGIN IMMEDIATE")  # shows whether the disk takes writes
             db.execute("ROLLBACK")
-            if not closed_well:
-                require_sound(db)
+            require_sound(db)
             migrate(db)
             store = cls(db, max_size_mb * 1024 * 1024 // pragma(db, "page_size"))
             db.execute(f"PRAGMA max_page_count = {store._max_pages}")
@@ -114,7 +126,14 @@ class Store:
         return Counts(waiting, parked)
 
     def last_seq(self) -> int:
-        return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0])
+        """0 without any."""
+        return int(
+            self._db.execute("SELECT coalesce(max(seq), 0) FROM message WHERE seq < ?", (MAX_SEQ,)).fetchone()[0]
+        )
+
+    def impossible(self) -> list[int]:
+        """Seqs that no message of this agent can have."""
+        return [seq for (seq,) in self._db.execute("SELECT seq FROM message WHERE seq >= ?", (MAX_SEQ,))]
 
     def get(self, seq: int) -> Record | None:
         return next(self._records("WHERE seq = ?", seq), None)
@@ -141,7 +160,9 @@ class Store:
 
     def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
         """Seq, date (Unix seconds) and whether that date is right, of the oldest records, parked or not."""
-        rows = self._db.execute("SELECT seq, created, boot IS NULL FROM message ORDER BY seq LIMIT ?", (limit,))
+        rows = self._db.execute(
+            "SELECT seq, CAST(created AS REAL), boot IS NULL FROM message ORDER BY seq LIMIT ?", (limit,)
+        )
         return [(seq, created, bool(dated)) for seq, created, dated in rows]
 
     def oldest_parked(self, limit: int) -> list[int]:
@@ -182,4 +203,5 @@ class Store:
     def _records(self, clause: str, *arguments: Any) -> Iterator[Record]:
         rows = self._db.execute(f"SELECT {COLUMNS} FROM message {clause}", arguments)  # noqa: S608 - our own text
         for row in rows:
-            yield record_from(row)
+            if row[0] not in self.gone:
+                yield record_from(row)

@@ -33,6 +33,11 @@ INSERT = f"INSERT OR REPLACE INTO message ({COLUMNS}) VALUES ({', '.join('?' * l
 UPDATE = f"UPDATE message SET {', '.join(f'{name} = ?{place}' for place, name in enumerate(_FIELDS, 1))} WHERE seq = ?1"  # noqa: S608
 
 
+MAX_SEQ = 2**62
+"""Microseconds since 1970 are far below."""
+_NUMBERS = frozenset({int, float})
+
+
 class DamagedRecordError(sqlite3.DatabaseError):
     """One record is not what was stored."""
 
@@ -93,7 +98,10 @@ def record_from(row: tuple[Any, ...]) -> Record:
     """The record in a row of COLUMNS. Raises DamagedRecordError when these are not the bytes that were stored."""
     seq, identity, created, attempts, refusals, next_try, parked, boot, mono, crc, body = row
     # The first schema had no checksum.
-    if not isinstance(body, bytes) or (crc is not None and _checksum(identity, body) != crc):
+    sound = isinstance(body, bytes) and (crc is None or _checksum(identity, body) == crc)
+    # What a damaged page makes of the other columns.
+    numbers = _NUMBERS.issuperset(map(type, (created, attempts, refusals, next_try, mono or 0.0)))
+    if not sound or not numbers or seq >= MAX_SEQ:
         raise DamagedRecordError(seq)
     return Record(seq, identity, body, created, attempts, refusals, next_try, parked, boot, mono or 0.0)
 

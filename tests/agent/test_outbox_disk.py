@@ -147,6 +147,27 @@ def test_what_changed_in_memory_does_not_hide_what_still_waits_for_the_clock(dis
     outbox.close()
 
 
+def test_a_damaged_record_on_a_read_only_disk_is_counted_once_and_hides_no_other(disk: Path) -> None:
+    outbox = opened(disk)
+    for body in (b"first", b"second", b"third"):
+        outbox.put([body])
+    outbox.close()
+    path = disk / "o.sqlite3"
+    path.write_bytes(path.read_bytes().replace(b"second", b"sec0nd"))
+    mount("-o", "remount,ro", disk)
+    outbox = opened(disk)
+    for number in range(3):
+        assert [record.body for record in waiting(outbox)][:2] == [b"first", b"third"]
+        outbox.put([b"%d" % number])
+    assert outbox.drops == {"damaged": 1}
+    assert outbox.counts().waiting == 5
+    mount("-o", "remount,rw", disk)
+    outbox.put([b"new"])
+    assert outbox.drops == {"damaged": 1}
+    assert outbox.counts().waiting == 6
+    outbox.close()
+
+
 @contextlib.contextmanager
 def no_file_may_grow() -> Iterator[None]:
     """Every write beyond the first bytes of a file fails, with another error than a full disk's."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import sqlite3
 from pathlib import Path
 
@@ -87,6 +89,58 @@ def test_bytes_that_are_not_what_was_put_are_never_handed_out(tmp_path: Path) ->
     assert bodies_of(outbox) == [b"other message"]
     assert outbox.drops["damaged"] == 1
     outbox.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "created = 'soon'",
+        "created = x'00'",
+        "next_try = 'soon'",
+        "attempts = x'00'",
+        "refusals = 'many'",
+        "mono = 'when'",
+        "id = CAST(x'ff' AS TEXT)",
+        f"seq = {2**63 - 1}",
+    ],
+)
+def test_a_record_of_which_any_part_is_damaged_stands_in_no_other_s_way(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    for body in (b"first", b"second", b"third"):
+        outbox.put([body])
+    outbox.close()
+    with contextlib.closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute(f"UPDATE message SET {damage} WHERE body = ?", (b"second",))  # noqa: S608 - of this test
+    outbox = opened(path)
+    outbox.put([b"fourth"])
+    assert bodies_of(outbox) == [b"first", b"third", b"fourth"]
+    assert [record.body for record in outbox.live()] == [b"fourth"]
+    assert outbox.drops == {"damaged": 1}
+    assert (outbox.parked(), outbox.undated(), outbox.in_memory) == ([], [], False)
+    outbox.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bit_that_fell_over_never_stops_the_queue(tmp_path: Path, seed: int) -> None:
+    """Anywhere in a file that was closed well, its schema and the order of its pages included."""
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    ids = dict(zip(outbox.put([b"%d" % number * 60 for number in range(40)]), range(40), strict=True))
+    outbox.close()
+    content = path.read_bytes()
+    dice = random.Random(seed)
+    for _ in range(40):
+        at = dice.randrange(100, len(content))
+        path.write_bytes(content[:at] + bytes((content[at] ^ 1 << dice.randrange(8),)) + content[at + 1 :])
+        outbox = opened(path)
+        (live,) = outbox.put([b"live"])
+        assert [record.id for record in outbox.live()] == [live], f"byte {at}"
+        assert all(record.body == b"%d" % ids[record.id] * 60 for record in outbox.backlog(1e12, limit=100))
+        assert (outbox.parked(), outbox.in_memory) == ([], False), f"byte {at}"
+        outbox.close()
+        for file in tmp_path.iterdir():
+            file.unlink()
 
 
 def test_files_set_aside_do_not_pile_up(tmp_path: Path) -> None:
