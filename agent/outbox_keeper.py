@@ -172,7 +172,8 @@ class Keeper:
             return False
 
     def _drop_oldest(self, store: Store) -> bool:
-        oldest = store.oldest_parked(DROPPED_AT_ONCE) or [seq for seq, _, _ in store.oldest(DROPPED_AT_ONCE)]
+        count = max(DROPPED_AT_ONCE, len(self._unsaved.added))  # a tick of a large site needs as much room at once
+        oldest = store.oldest_parked(count) or [seq for seq, _, _ in store.oldest(count)]
         victims = Unsaved(gone={seq for seq in oldest if seq not in self._unsaved})
         if not victims:
             return False

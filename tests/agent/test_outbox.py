@@ -90,6 +90,16 @@ def test_the_bound_by_size_drops_the_oldest_and_counts_them(tmp_path: Path) -> N
     outbox.close()
 
 
+def test_at_the_bound_a_tick_of_a_large_site_finds_room_as_well(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
+    for _ in range(12):
+        ids = outbox.put([b"x" * 500] * 400)
+        assert not outbox.in_memory
+        assert tuple(record.id for record in outbox.live()) == ids
+    assert set(outbox.drops) == {"size"}
+    outbox.close()
+
+
 def test_a_bound_that_was_made_smaller_holds_from_the_next_put(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3")
     for number in range(150):

@@ -111,7 +111,7 @@ def test_a_record_of_which_any_part_is_damaged_stands_in_no_other_s_way(tmp_path
         outbox.put([body])
     outbox.close()
     with contextlib.closing(sqlite3.connect(path)) as raw, raw:
-        raw.execute(f"UPDATE message SET {damage} WHERE body = ?", (b"second",))  # noqa: S608 - of this test
+        raw.execute(f"UPDATE message SET {damage} WHERE body = ?", (b"second",))
     outbox = opened(path)
     outbox.put([b"fourth"])
     assert bodies_of(outbox) == [b"first", b"third", b"fourth"]
