@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -26,32 +25,24 @@ from agent.totals import Totals, TotalsSettings
 from drivers.base import Catalogue, Driver, ReadOptions
 from drivers.errors import SilentError, exception_reply
 from drivers.model import NodeType, Table
-from drivers.physics import DAY_S, Energy, Site
-from drivers.profile import load, profile_files
+from drivers.physics import DAY_S, Site
 from drivers.simulator_server import Unit
-from drivers.simulator_site import SimulatedDevice, demo_devices, meter_values, voltage
-from drivers.simulator_units import profile_unit
+from drivers.simulator_site import SimulatedDevice
+from tests.contract.site import (
+    AUTUMN,
+    FIELDS,
+    HOUR_S,
+    RESOLUTION_W,
+    RESOLUTION_WH,
+    SPRING,
+    ZONE,
+    energies,
+    imbalance,
+    is_complete,
+    metered_devices,
+)
 
-ZONE = ZoneInfo("Europe/Brussels")
 STEP_S = 300.0
-HOUR_S = 3600.0
-# Counters count in 1 Wh, or in what a float32 of some thousand kWh resolves; an energy is the difference of two.
-RESOLUTION_WH = 1.0
-# Powers are whole watts; the sum of eight of them.
-RESOLUTION_W = 4.0
-
-NAMES = {
-    "meter-1": "grid",
-    "pv-south": "pv_south",
-    "pv-west": "pv_west",
-    "battery-1": "storage",
-}
-"""Node → device of the physics, where it has energies of the day."""
-FIELDS = {
-    NodeType.GRID: ("today_imported_energy_Wh", "today_exported_energy_Wh"),
-    NodeType.SOLAR: ("today_energy_Wh",),
-    NodeType.STORAGE: ("today_charged_Wh", "today_discharged_Wh"),
-}
 CODES = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 
 
@@ -85,11 +76,7 @@ class Line:
     restarts: int = 0
 
     def __post_init__(self) -> None:
-        household = profile_unit(
-            load(profile_files()["eastron-sdm630"]), lambda: meter_values(self.site.household, voltage(self.site))
-        )
-        metered = SimulatedDevice("household", NodeType.VARIABLE_POWER_LOAD, "eastron-sdm630", household, {})
-        for device in (*demo_devices(self.site), metered):
+        for device in metered_devices(self.site):
             driver = Catalogue().create(device.driver, ReadOptions())
             node = Node(
                 device.node_id,
@@ -143,31 +130,7 @@ def line(folder: Path, seed: int, first_day: str = "2026-06-01", changes: Sequen
     return Line(site, datetime.fromisoformat(first_day).replace(tzinfo=ZONE).timestamp(), folder)
 
 
-def is_complete(message: dict[str, Any]) -> bool:
-    return all("active_power_W" in message[type_] for type_ in NodeType)
-
-
-def imbalance(message: dict[str, Any]) -> float:
-    """grid - (loads + storage - solar)."""
-    power = {type_.value: message[type_]["active_power_W"] for type_ in NodeType}
-    loads = power["heat_pump"] + power["switched_load"] + power["variable_power_load"]
-    return float(power["grid"] - (loads + power["storage"] - power["solar"]))
-
-
-def energies(message: dict[str, Any], true: dict[str, Energy]) -> Iterator[tuple[str, str, float, float]]:
-    """(node, field, published, true) of every energy of the day that a node has now."""
-    for node_id, name in NAMES.items():
-        for type_, fields in message["nodes"][node_id].items():
-            if type_ == "quality":
-                continue
-            for number, key in enumerate(FIELDS[NodeType(type_)]):
-                if key in fields:
-                    yield node_id, key, fields[key], true[name][number]
-
-
 # Ten days: the clock goes forward in two of them and back in two.
-SPRING = ("2026-03-28", ((DAY_S + 2 * HOUR_S, HOUR_S),))
-AUTUMN = ("2026-10-24", ((DAY_S + 3 * HOUR_S, -HOUR_S),))
 DAYS = [
     (seed, *{3: SPRING, 4: AUTUMN, 7: SPRING, 8: AUTUMN}.get(seed, (f"2026-0{seed % 9 + 1}-10", ())))
     for seed in range(1, 11)
@@ -189,7 +152,7 @@ async def test_a_day_adds_up(
         if is_complete(message):
             complete += 1
             assert abs(imbalance(message)) <= RESOLUTION_W
-        for node_id, key, published, true in energies(message, running.site.today):
+        for node_id, key, published, true in energies(message["nodes"], running.site.today):
             compared += 1
             assert published == pytest.approx(true, abs=RESOLUTION_WH), (node_id, key, running.site.time_of_day_s)
         for group in message["quality"].values():

@@ -1,0 +1,127 @@
+"""What the receiver gets adds up: whole days through real sockets, from the registers of devices to acknowledged POSTs.
+
+The other half of `test_conservation`, which runs more days and asks its devices in memory. Here are the links, the
+schedule, the App, the outbox on its disk, the sender and HTTP as well; each day has the same accidents.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.model import NodeType
+from drivers.physics import Energy
+from tests.contract.line import COARSE_S, FINE_S, Line
+from tests.contract.site import (
+    AUTUMN,
+    FIELDS,
+    RESOLUTION_W,
+    RESOLUTION_WH,
+    SPRING,
+    Changes,
+    imbalance,
+    is_complete,
+)
+
+PRODUCED = 2  # of pv-west, simulated-inverter
+CHARGED = 5  # of battery-1, simulated-battery
+HALF = 0x1_0000
+"""The low word rolled over, the high one is still, or already, another."""
+
+
+async def a_day(line: Line) -> None:
+    """From eight in the evening to half past midnight of the day after next, with everything that can go wrong.
+
+    Local hours from the midnight before. No accident within half an hour of midnight: what nobody saw of it can only
+    be divided. There, pushes come every ten seconds.
+    """
+    plant = line.plant
+    await line.until(21)
+    await line.restart(after_s=1200)
+    await line.until(22)
+    await line.restart(after_s=600, power_cut=True)
+    await over_midnight(line, 24)
+
+    await line.until(25)
+    plant.devices["meter-1"].online = False
+    await line.until(25.5)
+    plant.devices["meter-1"].online = True
+    await line.until(28)
+    await plant.hang_up("battery-1")
+    await line.until(29)
+    await plant.listen("battery-1")
+    await line.until(31)
+    await line.restart(after_s=3600, power_cut=True)
+
+    await line.until(34)
+    with plant.altered("pv-west", PRODUCED, lambda counter: counter - HALF):
+        await line.until(34.1)
+    await line.until(34.5)
+    with plant.altered("pv-west", PRODUCED, lambda counter: counter + HALF):
+        await line.until(34.6)
+    await line.until(35)
+    with plant.altered("battery-1", CHARGED, lambda counter: 0):
+        await line.until(35.1)
+    await line.until(36)
+    with line.endpoint_down():
+        await line.until(36.5)
+        await line.restart(after_s=600, power_cut=True)
+        await line.until(37)
+    await line.until(38)
+    plant.devices["household"].online = False
+    await line.until(38.5)
+    plant.devices["household"].online = True
+
+    await line.until(39)
+    reset_at = round(line.site.pv_west.positive_Wh)
+    with plant.altered("pv-west", PRODUCED, lambda counter: counter - reset_at):
+        await line.until(42)
+        await line.restart(after_s=1200)
+        await over_midnight(line, 48)
+        await line.deliver_all()
+
+
+async def over_midnight(line: Line, hour: float) -> None:
+    await line.until(hour - 1 / 6)
+    await line.push_every(FINE_S)
+    await line.until(hour + 1 / 6)
+    await line.push_every(COARSE_S)
+    await line.until(hour + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("seed", "first_day", "changes"), [(3, *SPRING), (4, *AUTUMN), (11, "2026-06-10", ())], ids=["23h", "25h", "24h"]
+)
+async def test_a_day_adds_up_at_the_receiver(tmp_path: Path, seed: int, first_day: str, changes: Changes) -> None:
+    line = Line(tmp_path, seed, first_day, changes)
+    async with line.running():
+        await a_day(line)
+    assert line.starts == 6
+    assert line.verdicts.keys() == {200, 503}
+    assert line.received.keys() == line.true.keys(), "a message for each tick"
+    complete = compared = 0
+    for time, messages in line.received.items():
+        (message,) = messages  # acknowledged once
+        if is_complete(message):
+            complete += 1
+            assert abs(imbalance(message)) <= RESOLUTION_W
+        today = {group["today"] for group in message["quality"].values() if "today" in group}
+        assert today == ({"partial"} if time < line.midnight else set())
+        for type_, key, published, true in sums(message, line.true[time]):
+            compared += 1
+            assert published == pytest.approx(true, abs=2 * RESOLUTION_WH), (type_, key, time)
+    assert 0.8 * len(line.true) < complete < len(line.true)
+    assert compared > 4 * len(line.true)
+
+
+def sums(message: dict[str, Any], true: dict[str, Energy]) -> list[tuple[str, str, float, float]]:
+    """(type, field, published, true) of every energy of the day of a device type."""
+    members = {NodeType.GRID: ["grid"], NodeType.SOLAR: ["pv_south", "pv_west"], NodeType.STORAGE: ["storage"]}
+    return [
+        (type_, key, message[type_][key], sum(true[name][number] for name in members[type_]))
+        for type_, fields in FIELDS.items()
+        for number, key in enumerate(fields)
+        if key in message[type_]
+    ]
