@@ -1,4 +1,4 @@
-"""The whole line on loopback sockets: a simulated site, the daemon's App, the reference receiver; the test owns the clock.
+"""The whole line on loopback sockets: simulated site, the daemon's App, reference receiver; the test owns the clock.
 
 Two devices stand on ports of their own, two behind a Modbus TCP gateway, four on an RTU line behind a converter that
 does not translate. Time stands still while a round of polls and its push are under way, so that every reading is of
@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import struct
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from agent.energy_day import day_of
 from agent.receiver import Desk, Verdict, serving
 from agent.site import build
 from drivers.model import Table
-from drivers.physics import Energy, Site
+from drivers.physics import DAY_S, Energy, Site
 from drivers.simulator import SimulatedSite
 from drivers.simulator_site import SimulatedDevice
 from tests.agent.driven import DrivenClock
@@ -51,7 +51,7 @@ class Plant:
         for unit_id, device in enumerate(self._on_line, 1):
             device.unit.unit_id = unit_id
 
-    def _named(self, names: Any) -> tuple[SimulatedDevice, ...]:
+    def _named(self, names: Collection[str]) -> tuple[SimulatedDevice, ...]:
         return tuple(device for name, device in self.devices.items() if name in names)
 
     @asynccontextmanager
@@ -123,13 +123,15 @@ class Line:
         self.plant = Plant(self.site)
         self.true: dict[int, dict[str, Energy]] = {}
         """By the Unix second of a tick, the energies of the day at that moment."""
-        self.received: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+        self.received: dict[int, list[dict[str, Any]]] = {}
         """By their time, the messages that the receiver acknowledged for the first time."""
         self.desk = Desk(TOKEN, SITE_ID)
         self.verdicts: Counter[int] = Counter()
         self.starts = 0
         self._state = folder / "state"
         self._first_midnight = datetime.fromisoformat(first_day).replace(tzinfo=ZONE).timestamp()
+        _, self.midnight, self.next_midnight = day_of(self._first_midnight + 1.25 * DAY_S, ZONE)
+        """Of the day that is run through as a whole."""
         self._interval_s = COARSE_S
         self._closed: set[int] = set()
         self._news = asyncio.Event()
@@ -140,11 +142,6 @@ class Line:
     @property
     def wall(self) -> int:
         return int(self._first_midnight + self.site.now_s)
-
-    @property
-    def midnight(self) -> int:
-        """The end of the first day, from which on whole days are known."""
-        return int(day_of(self._first_midnight, ZONE)[2])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -233,13 +230,15 @@ class Line:
         self._clock.jump(seconds)
 
     async def _tick(self) -> None:
-        """Until the interval that ends now is closed, and its messages have come where they can."""
+        """Until the interval that ends now is closed, its message has come where it can, and nothing is being written."""
         self.true[self.wall] = self.site.today
         async with asyncio.timeout(WAIT_S):
             while self.wall not in self._closed:
                 self._news.clear()
                 await self._news.wait()
-            while not self._down and not self.received[self.wall]:  # noqa: ASYNC110 - filled by a thread
+            while not self._down and self.wall not in self.received:  # noqa: ASYNC110 - filled by a thread
+                await asyncio.sleep(0.001)
+            while self._app.sender._attempts.in_flight:  # noqa: ASYNC110 - has no event for us
                 await asyncio.sleep(0.001)
 
     def _summarised(self, summary: Summary) -> None:
@@ -249,4 +248,4 @@ class Line:
     def _judged(self, verdict: Verdict, headers: Mapping[str, str]) -> None:
         self.verdicts[verdict.status] += 1
         if verdict.status == 200 and not verdict.duplicate and verdict.message is not None:
-            self.received[verdict.message["time"]].append(verdict.message)
+            self.received.setdefault(verdict.message["time"], []).append(verdict.message)

@@ -1,7 +1,7 @@
 """What is published adds up: simulated days through drivers, totals and payload, by a clock that the test drives.
 
-Devices are asked in memory instead of over sockets; everything behind their registers is the daemon's own. A household
-meter is added to the demo's devices, so that every load of the site is measured.
+Devices are asked in memory, so that there is time for ten days of different weather and accidents;
+`test_conservation_line` has the same with sockets, outbox and HTTP between, for three.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What the receiver gets adds up: whole days through real sockets, from the registers of devices to acknowledged POSTs.
+"""What the receiver gets adds up: whole days from the registers of devices to acknowledged POSTs, all on real sockets.
 
-The other half of `test_conservation`, which runs more days and asks its devices in memory. Here are the links, the
-schedule, the App, the outbox on its disk, the sender and HTTP as well; each day has the same accidents.
+`test_conservation` asks devices in memory: ten seeds, random accidents, a push every five minutes. Here are fewer days
+and the whole daemon: links (Modbus TCP, a gateway, an RTU line), schedule, outbox on its disk, sender and HTTP, with a
+fixed list of accidents in each. Days of 23, 24 and 25 hours.
 """
 
 from __future__ import annotations
@@ -32,10 +33,9 @@ HALF = 0x1_0000
 
 
 async def a_day(line: Line) -> None:
-    """From eight in the evening to half past midnight of the day after next, with everything that can go wrong.
+    """From eight in the evening to half past midnight of the day after next; hours are local, from the midnight before.
 
-    Local hours from the midnight before. No accident within half an hour of midnight: what nobody saw of it can only
-    be divided. There, pushes come every ten seconds.
+    No accident within half an hour of midnight: what nobody saw of it can only be divided.
     """
     plant = line.plant
     await line.until(21)
@@ -84,6 +84,7 @@ async def a_day(line: Line) -> None:
 
 
 async def over_midnight(line: Line, hour: float) -> None:
+    """In shorter intervals, so that the last message of a day is one of its end."""
     await line.until(hour - 1 / 6)
     await line.push_every(FINE_S)
     await line.until(hour + 1 / 6)
@@ -112,6 +113,9 @@ async def test_a_day_adds_up_at_the_receiver(tmp_path: Path, seed: int, first_da
         for type_, key, published, true in sums(message, line.true[time]):
             compared += 1
             assert published == pytest.approx(true, abs=2 * RESOLUTION_WH), (type_, key, time)
+    last = max(time for time in line.received if time < line.next_midnight)
+    assert line.next_midnight - last == FINE_S
+    assert [key for _, key, _, _ in sums(line.received[last][0], line.true[last])] == [*sum(FIELDS.values(), ())]
     assert 0.8 * len(line.true) < complete < len(line.true)
     assert compared > 4 * len(line.true)
 
