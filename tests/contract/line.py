@@ -230,7 +230,7 @@ class Line:
         self._clock.jump(seconds)
 
     async def _tick(self) -> None:
-        """Until the interval that ends now is closed, its message has come where it can, and nothing is being written."""
+        """Until the interval that ends now is closed, its message has come where it can, and nothing is written."""
         self.true[self.wall] = self.site.today
         async with asyncio.timeout(WAIT_S):
             while self.wall not in self._closed:
