@@ -80,7 +80,7 @@ class Plant:
             # What half a counter adds must not be what the device can do between two polls so far apart.
             limits = {"active_power_W": 50_000} if device.node_id in GATEWAY else {}
             devices.append(
-                {**table, "unit_id": device.unit_id, "timeout_s": 0.25, "limits": limits, **where, **device.options}
+                {**table, "unit_id": device.unit_id, "timeout_s": 1.0, "limits": limits, **where, **device.options}
             )
         return {"connection": {"line": line}, "device": devices}
 
@@ -178,6 +178,7 @@ class Line:
         self._interval_s = seconds
         config = self._config()
         await self._app.reload(config, build(config, "test", self._app.site))
+        await self._quiet()
 
     @contextmanager
     def endpoint_down(self) -> Iterator[None]:
@@ -230,7 +231,7 @@ class Line:
         self._clock.jump(seconds)
 
     async def _tick(self) -> None:
-        """Until the interval that ends now is closed, its message has come where it can, and nothing is written."""
+        """Until the interval that ends now is closed, and its message has come where it can."""
         self.true[self.wall] = self.site.today
         async with asyncio.timeout(WAIT_S):
             while self.wall not in self._closed:
@@ -238,8 +239,18 @@ class Line:
                 await self._news.wait()
             while not self._down and self.wall not in self.received:  # noqa: ASYNC110 - filled by a thread
                 await asyncio.sleep(0.001)
-            while self._app.sender._attempts.in_flight:  # noqa: ASYNC110 - has no event for us
+        await self._quiet()
+
+    async def _quiet(self) -> None:
+        """Time must not pass while a device is asked: its answer would be older than it looks."""
+        async with asyncio.timeout(WAIT_S):
+            while self._busy:  # noqa: ASYNC110 - has no event
                 await asyncio.sleep(0.001)
+
+    @property
+    def _busy(self) -> bool:
+        asked = any(line._unanswered for line in self._app.poller._lines)
+        return asked or bool(self._app.sender._attempts.in_flight)
 
     def _summarised(self, summary: Summary) -> None:
         self._closed.add(summary.time)

@@ -46,7 +46,7 @@ async def a_day(line: Line) -> None:
 
     await line.until(25)
     plant.devices["meter-1"].online = False
-    await line.until(25.5)
+    await line.until(25.1)
     plant.devices["meter-1"].online = True
     await line.until(28)
     await plant.hang_up("battery-1")
@@ -71,7 +71,7 @@ async def a_day(line: Line) -> None:
         await line.until(37)
     await line.until(38)
     plant.devices["household"].online = False
-    await line.until(38.5)
+    await line.until(38.1)
     plant.devices["household"].online = True
 
     await line.until(39)
