@@ -58,6 +58,14 @@ class Endpoint:
             while len(self.verdicts) < count:  # noqa: ASYNC110 - filled by the server's thread
                 await asyncio.sleep(0.02)
 
+    async def wait_for_all(self, count: int) -> None:
+        """At least `count` messages, and none missing between them: the newest goes first."""
+        async with asyncio.timeout(WAIT_S):
+            while len(times := {message["time"] for message in self.messages}) < count or (  # noqa: ASYNC110
+                max(times) - min(times) >= len(times)
+            ):
+                await asyncio.sleep(0.02)
+
 
 def configuration(folder: Path, url: str, devices: str, push: str = "", token: str = TOKEN) -> Path:
     path = folder / "config.toml"

@@ -156,7 +156,7 @@ async def test_new_bounds_of_the_queue_keep_what_waits(tmp_path: Path) -> None:
                     config.read_text().replace(away, endpoint.url).replace("[outbox]", "[outbox]\nmax_size_mb = 2")
                 )
                 process.send_signal(signal.SIGHUP)
-                await endpoint.wait_for(5)
+                await endpoint.wait_for_all(5)
     times = sorted(message["time"] for message in endpoint.messages)
     assert times == list(range(times[0], times[0] + len(times)))
 

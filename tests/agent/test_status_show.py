@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,11 @@ async def test_of_a_running_daemon(tmp_path: Path) -> None:
                 answer = await asyncio.to_thread(ask, StatusConfig(listen=f"127.0.0.1:{app.status.port}"))
                 file = tmp_path / "c.toml"
                 file.write_text(f'[status]\nlisten = "127.0.0.1:{app.status.port}"\n')
-                piped = await asyncio.to_thread(CliRunner().invoke, cli, ["status", "--config", str(file)])
-    assert piped.exit_code == 0, piped.output
-    assert json.loads(piped.output)["site"] == answer["site"] == "SITE_1"
+                command = sys.executable, "-m", "agent", "status", "--config", str(file)
+                piped = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+                printed, _ = await piped.communicate()
+    assert piped.returncode == 0
+    assert json.loads(printed)["site"] == answer["site"] == "SITE_1"
     text = written(answer)
     assert text.startswith("SITE_1  pushing  up ")
     assert "grid -1.50 kW · solar no value" in text
