@@ -154,6 +154,123 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         {40075: [0x10000 - 1500, 0xFFFF]},
         {"active_power": 1500.0},
     ),
+    (
+        "the counter's two words do not stand side by side",
+        "deye-hybrid-1p",
+        {78: [5000], 79: [5001], 80: [2], 81: [300, 1], 169: [0x10000 - 700], 190: [1500], 186: [100, 200, 30, 4]},
+        {
+            "grid.imported_energy": 13_607_200.0,
+            "grid.exported_energy": 6_583_600.0,
+            "grid.frequency": 50.01,
+            "grid.active_power": -700.0,
+            "storage.active_power": -1500.0,
+            "solar.active_power": 334.0,
+        },
+    ),
+    (
+        "exports while it charges",
+        "growatt-sph",
+        {1: [0, 50_000], 1009: [0, 0, 0, 12_000], 1021: [0, 0], 1029: [0, 8000], 1014: [63]},
+        {
+            "solar.active_power": 5000.0,
+            "storage.active_power": 1200.0,
+            "grid.active_power": -800.0,
+            "storage.soc": 63.0,
+        },
+    ),
+    (
+        "imports while it discharges",
+        "huawei-emma",
+        {30354: [0, 0], 30360: [0xFFFF, 0x10000 - 2500], 30368: [4250], 31657: [0, 400], 30338: [0, 0, 1, 0]},
+        {
+            "storage.active_power": -2500.0,
+            "storage.soc": 42.5,
+            "grid.active_power": 400.0,
+            "grid.imported_energy": 655_360.0,
+        },
+    ),
+    (
+        "exports while it charges",
+        "sungrow-ihomemanager",
+        {8154: [600, 0], 8156: [0x10000 - 250, 0xFFFF], 8160: [0x10000 - 300, 0xFFFF], 8177: [10, 1]},
+        {
+            "solar.active_power": 6000.0,
+            "grid.active_power": -2500.0,
+            "storage.active_power": 3000.0,
+            "grid.exported_energy": 6_554_600.0,
+        },
+    ),
+    (
+        "exports while it charges",
+        "foxess-h1",
+        {31002: [3000], 31005: [500], 31014: [900], 31022: [0x10000 - 2000], 31024: [55]},
+        {
+            "solar.active_power": 3500.0,
+            "grid.active_power": -900.0,
+            "storage.active_power": 2000.0,
+            "storage.soc": 55.0,
+        },
+    ),
+    (
+        "imports on three phases while it discharges",
+        "foxess-h3-smart",
+        {38816: [0xFFFF, 0x10000 - 1000] * 3, 39237: [0, 2000], 39279: [0, 10, 0, 20, 0, 30, 0, 0, 0, 0, 0, 5]},
+        {"grid.active_power": 300.0, "storage.active_power": -2000.0, "solar.active_power": 65.0},
+    ),
+    (
+        "exports while it charges",
+        "sofar-hyd-es",
+        {0x0212: [120], 0x020D: [200], 0x0215: [400], 0x021C: [0, 7000], 0x0220: [1, 0]},
+        {
+            "grid.active_power": -1200.0,
+            "storage.active_power": 2000.0,
+            "solar.active_power": 4000.0,
+            "solar.produced_energy": 7_000_000.0,
+            "grid.imported_energy": 65_536_000.0,
+        },
+    ),
+    (
+        "imports while it discharges",
+        "solinteg-hybrid",
+        {11000: [0xFFFF, 0x10000 - 350], 30258: [0, 1800], 33000: [8050], 31110: [0, 12_345]},
+        {
+            "grid.active_power": 350.0,
+            "storage.active_power": -1800.0,
+            "storage.soc": 80.5,
+            "storage.discharged_energy": 1_234_500.0,
+        },
+    ),
+    (
+        "floats with the low word first",
+        "shelly-3em",
+        {1013: [0x4000, 0xC4A2], 1020: [0x6666, 0x4370], 1162: [0x2400, 0x4974]},  # -1298, 240.4, 1e6
+        {"active_power": -1298.0, "voltage.l1": 240.39999389648438, "imported_energy": 1_000_000.0},
+    ),
+    ("tenths of a kilowatt", "kermi-x-change", {108: [23], 200: [4]}, {"active_power": 2300.0}),
+    (
+        "64 bits of Wh",
+        "peblar",
+        {30000: [0, 0, 1, 0], 30014: [0, 11_000], 30022: [0, 15_900]},
+        {"consumed_energy": 65_536.0, "active_power": 11_000.0, "current.l1": 15.9},
+    ),
+    (
+        "the counter's low word stands first",
+        "solax-evc",
+        {0: [23_010], 4: [1590], 11: [7360], 16: [3, 1]},
+        {"voltage.l1": 230.1, "current.l1": 15.9, "active_power": 7360.0, "consumed_energy": 6_553_900.0},
+    ),
+    (
+        "each connector has a hundred registers",
+        "alpitronic-hypercharger:2",
+        {104: [0, 1], 204: [2, 0], 232: [0, 0, 0, 9]},
+        {"active_power": 131_072.0, "consumed_energy": 9.0},
+    ),
+    (
+        "counters in Wh",
+        "siemens-pac1600",
+        {1: [0, 23_010], 57: [0xFFFF, 0xFFFF - 99], 6687: [1, 0], 6689: [0, 7]},
+        {"voltage.l1": 230.1, "active_power": -1.0, "imported_energy": 65_536.0, "exported_energy": 7.0},
+    ),
     ("it sleeps", "goodwe-dt", {30127: [0xFFFF, 0xFFFF]}, {"active_power": MISSING}),
 ]
 

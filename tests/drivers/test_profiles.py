@@ -58,6 +58,7 @@ REACH: dict[Unit, tuple[float, float]] = {
 }
 # What the device itself shows no finer.
 COARSE = {
+    ("kermi-x-change", Quantity.ACTIVE_POWER): 100.0,
     ("alphaess-smile", Quantity.ENERGY_CAPACITY): 100.0,
     ("luxtronik-shi", Quantity.ACTIVE_POWER): 100.0,
     ("siemens-versicharge", Quantity.CURRENT): 1.0,
@@ -76,6 +77,12 @@ DISCHARGE_IS_POSITIVE = {
     "foxess-h3",
     "alphaess-smile",
     "givenergy-hybrid",
+    "deye-hybrid-1p",
+    "sungrow-ihomemanager",
+    "foxess-h1",
+    "foxess-h3-smart",
+    "solinteg-hybrid",
+    "wattsonic-gen2",
 }
 EXPORT_IS_POSITIVE = {
     "huawei-sun2000",
@@ -90,6 +97,11 @@ EXPORT_IS_POSITIVE = {
     "foxess-h3",
     "varta-element",
     "givenergy-hybrid",
+    "foxess-h1",
+    "foxess-h3-smart",
+    "solinteg-hybrid",
+    "wattsonic-gen2",
+    "sofar-hyd-es",
 }
 PRODUCTION_IS_NEGATIVE = {"e3dc-s10-external"}
 # Import and export, charge and discharge in a register each, of which one is 0.
@@ -99,6 +111,8 @@ TWO_REGISTERS = {
     ("sma-hybrid", NodeType.GRID),
     ("growatt-tlxh", NodeType.STORAGE),
     ("growatt-tlxh", NodeType.GRID),
+    ("growatt-sph", NodeType.STORAGE),
+    ("growatt-sph", NodeType.GRID),
 }
 
 # The device has no such counter, or none that a profile can read; each profile says so.
@@ -109,6 +123,12 @@ NO_COUNTERS = {
     ("varta-element", NodeType.STORAGE),
     ("varta-element", NodeType.GRID),
     ("varta-element", NodeType.SOLAR),
+    ("sungrow-ihomemanager", NodeType.SOLAR),
+    ("sungrow-ihomemanager", NodeType.STORAGE),
+    ("wattsonic-gen2", NodeType.SOLAR),
+    ("wattsonic-gen2", NodeType.STORAGE),
+    ("wattsonic-gen2", NodeType.GRID),
+    ("kermi-x-change", None),
     ("e3dc-s10-external", None),
     ("victron-gx", NodeType.SOLAR),
     ("victron-gx", NodeType.STORAGE),
