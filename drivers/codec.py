@@ -21,7 +21,7 @@ from drivers.model import Quality, Value
 
 WordOrder = Literal["big", "little", "big_swapped", "little_swapped"]
 
-# Numeric type -> struct format. "bool" is true for anything but 0; "string" has no entry, its length varies.
+# Numeric type -> struct format. "bool" is true for anything but 0. The length of "string" and "bits" varies.
 FORMATS: dict[str, str] = {
     "int16": "h",
     "uint16": "H",
@@ -57,7 +57,7 @@ class Encoding:
 
     type: str
     length: int = 1
-    """Registers, for type "string"; fixed by the other types."""
+    """Registers, for type "string"; coils or discrete inputs, for "bits"; fixed by the other types."""
     word_order: WordOrder = "big"
     scale: float = 1.0
     offset: float = 0.0
@@ -77,8 +77,8 @@ class Encoding:
 
     @property
     def width(self) -> int:
-        """Registers that the value takes."""
-        return self.length if self.type == "string" else struct.calcsize(FORMATS[self.type]) // 2
+        """Registers (or coils, or discrete inputs) that the value takes."""
+        return self.length if self.type in ("string", "bits") else struct.calcsize(FORMATS[self.type]) // 2
 
     @property
     def is_float(self) -> bool:
@@ -89,12 +89,12 @@ class Encoding:
         """Struct's byte order for packing the words, and that for unpacking `raw_format` from them."""
         if self.type == "string":
             return ("<" if self.word_order.endswith("swapped") else ">"), ">"
-        return _BYTE_ORDERS[self.word_order]
+        return _BYTE_ORDERS["big" if self.type == "bits" else self.word_order]
 
     @property
     def raw_format(self) -> str:
         """Struct format of what `converter` takes: bit patterns where they must be compared."""
-        if self.type == "string":
+        if self.type in ("string", "bits"):
             return f"{2 * self.length}s"
         return _unsigned(self) if self.invalid and self.is_float else FORMATS[self.type]
 
@@ -103,6 +103,8 @@ def converter(encoding: Encoding) -> Callable[[Raw], Decoded]:
     """A function from the raw number to (value, quality); what can be decided once is decided here."""
     if encoding.type == "string":
         return _text
+    if encoding.type == "bits":
+        return _bits(encoding)
     if encoding.type == "bool" or encoding.bit is not None or encoding.values is not None:
         convert = _state(encoding)
     else:
@@ -121,6 +123,8 @@ def decoder(encoding: Encoding) -> Callable[[Sequence[int]], Decoded]:
 
 def encode(encoding: Encoding, value: Value) -> list[int]:
     """The words that decode to `value`, to the resolution of its scale. Raises ValueError when it does not fit."""
+    if encoding.type == "bits":
+        return bits_of(int(_to_raw(encoding, value)), encoding.length)
     packed, unpacked = encoding.byte_orders
     if encoding.type == "string":
         data = str(value).encode("ascii").ljust(2 * encoding.length, b"\0")
@@ -132,6 +136,11 @@ def encode(encoding: Encoding, value: Value) -> list[int]:
         except (struct.error, OverflowError):
             raise ValueError(f"{value!r} does not fit {encoding.type} with scale {encoding.scale:g}") from None
     return list(struct.unpack(f"{packed}{encoding.width}H", data))
+
+
+def bits_of(number: int, count: int) -> list[int]:
+    """The least significant bit first, as coils and discrete inputs are numbered."""
+    return [number >> place & 1 for place in range(count)]
 
 
 def _to_raw(encoding: Encoding, value: Value) -> float:
@@ -163,6 +172,15 @@ def _state(encoding: Encoding) -> Callable[[Raw], Decoded]:
     if bit is not None:
         return lambda raw: (raw >> bit & 1 == 1, Quality.GOOD)
     return lambda raw: (raw != 0, Quality.GOOD)
+
+
+def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
+    """The names of `values` and the numbers of `invalid`, looked up by the words as they come, a bit in each."""
+    numbers = {number: (name, Quality.GOOD) for number, name in (encoding.values or {}).items()}
+    meaning = numbers | dict.fromkeys(encoding.invalid, MISSING)
+    pack = struct.Struct(f">{encoding.length}H").pack
+    decoded = {pack(*bits_of(number, encoding.length)): what for number, what in meaning.items()}
+    return lambda raw: decoded.get(raw, INVALID)
 
 
 def _number(encoding: Encoding) -> Callable[[Raw], Decoded]:

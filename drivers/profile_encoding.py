@@ -14,6 +14,8 @@ from drivers.toml_table import TomlTable
 WORD_ORDERS = ("big", "little", "big_swapped", "little_swapped")
 MODES = ("off", "on")
 ADDRESSES = 0x1_0000
+MOST_BITS = 8
+"""Of one number, in coils or discrete inputs."""
 
 # Keys that only make sense for a number, and for a state.
 _NUMBER_KEYS = {"scale", "offset", "magnitude", "min", "max"}
@@ -33,14 +35,15 @@ def within(table: TomlTable, address: int, encoding: Encoding) -> None:
 
 def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantity | None) -> Encoding:
     """The encoding of a point of `quantity`; None for registers that only identify a device."""
-    bits = where in BITS
-    type_ = table.choice("type", ["bool"] if bits else [*FORMATS, "string"], "bool" if bits else ...)
+    in_bits = where in BITS
+    known = [*FORMATS, "string"] if not in_bits else ["bool", "bits"] if quantity is not None else ["bool"]
+    type_ = table.choice("type", known, "bool" if in_bits else ...)
     scale = table.number("scale", 1.0)
     if scale == 0:
         raise table.wrong("scale", "must not be 0", scale)
     result = Encoding(
         type=type_,
-        length=table.whole("length", 1, 125, ... if type_ == "string" else 1),
+        length=_length(table, type_),
         word_order=table.choice("word_order", WORD_ORDERS, order),
         scale=scale,
         offset=table.number("offset", 0.0),
@@ -58,6 +61,13 @@ def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantit
     return result
 
 
+def _length(table: TomlTable, type_: str) -> int:
+    """What the types without a length of their own take."""
+    least, most = (2, MOST_BITS) if type_ == "bits" else (1, 125)
+    length: int = table.whole("length", least, most, ... if type_ in ("bits", "string") else 1)
+    return length
+
+
 def _patterns(table: TomlTable, type_: str) -> tuple[int, ...]:
     """Sentinels as bit patterns. A whole number is one already, or a negative number of a signed type."""
     found = table.some("invalid", (int, float), "raw numbers", [])
@@ -65,7 +75,17 @@ def _patterns(table: TomlTable, type_: str) -> tuple[int, ...]:
         return ()
     if type_ in ("string", "bool"):
         raise table.wrong("invalid", f"has no meaning for type {type_}", found)
+    if type_ == "bits":
+        return tuple(_bits(table, "invalid", raw) for raw in found)
     return tuple(_pattern(table, type_, raw) for raw in found)
+
+
+def _bits(table: TomlTable, key: str, number: float) -> int:
+    """A number that so many bits can be."""
+    length = table.content["length"]
+    if not isinstance(number, int) or not 0 <= number < 1 << length:
+        raise table.wrong(key, f"must be 0..{(1 << length) - 1} for {length} bits", number)
+    return number
 
 
 def _pattern(table: TomlTable, type_: str, raw: float) -> int:
@@ -106,16 +126,18 @@ def _names(table: TomlTable, values: Mapping[str, Any] | None) -> dict[int, str]
 
 def _consistent(table: TomlTable, encoding: Encoding) -> None:
     """Rules between the keys of one encoding."""
-    whole = not encoding.is_float and encoding.type not in ("bool", "string")
-    if encoding.type != "string" and table.has("length"):
-        raise table.wrong("length", "is for type string; the other types have their own", encoding.length)
+    whole = not encoding.is_float and encoding.type not in ("bool", "bits", "string")
+    if encoding.type not in ("bits", "string") and table.has("length"):
+        raise table.wrong("length", "is for types string and bits; the others have their own", encoding.length)
     if encoding.type == "bitfield" and encoding.bit is None:
         raise table.wrong("type", "bitfield needs bit = 0..15", encoding.type)
     if encoding.bit is not None and not (whole and encoding.bit < 16 * encoding.width):
         rule = f"must be 0..{16 * encoding.width - 1} for {encoding.type}" if whole else "needs a type of whole numbers"
         raise table.wrong("bit", rule, encoding.bit)
-    if encoding.values is not None and encoding.type != "bool" and not whole:
+    if encoding.values is not None and encoding.type not in ("bool", "bits") and not whole:
         raise table.wrong("values", "needs a type of whole numbers", encoding.type)
+    for number in encoding.values or () if encoding.type == "bits" else ():
+        _bits(table, "values", number)
     if encoding.values is not None and encoding.on_invalid == "zero":
         raise table.wrong("on_invalid", "zero is no name of values", "zero")
     if encoding.minimum is not None and encoding.maximum is not None and encoding.minimum > encoding.maximum:
@@ -127,7 +149,7 @@ def _fits(table: TomlTable, encoding: Encoding, quantity: Quantity) -> None:
     if encoding.type == "string":
         raise table.wrong("type", "string is for [identify]; no quantity is a text", encoding.type)
     is_state = quantity.nature is Nature.STATE
-    if not is_state and encoding.type in ("bool", "bitfield"):
+    if not is_state and encoding.type in ("bool", "bits", "bitfield"):
         raise table.wrong("type", f"must be a number for {quantity.value}", encoding.type)
     for key in sorted(_NUMBER_KEYS if is_state else _STATE_KEYS):
         if table.has(key):

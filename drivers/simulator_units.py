@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from drivers.codec import Encoding, encode
+from drivers.codec import Encoding, bits_of, encode
 from drivers.model import NodeType, Phase, Quantity, Table, Value
 from drivers.profile import Point, Profile
 from drivers.simulator_server import Image, Unit
@@ -70,6 +70,8 @@ def _written(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Poi
 
 def _not_available(encoding: Encoding) -> list[int]:
     """No words at all where the device has no way to say it."""
+    if encoding.invalid and encoding.type == "bits":
+        return bits_of(encoding.invalid[0], encoding.length)
     if encoding.invalid:
         bits = Encoding(f"uint{16 * encoding.width}", word_order=encoding.word_order)
         return encode(bits, encoding.invalid[0])

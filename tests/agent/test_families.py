@@ -137,7 +137,7 @@ async def test_a_family_fills_the_fields_of_its_types(tmp_path: Path, name: str)
         assert fields["active_power_W"] == pytest.approx(POWER_W[NodeType(type_)] if measured else NOMINAL_W, abs=60)
         if type_ == NodeType.STORAGE:
             assert fields["mean_soc_perc"] == SOC_PERC
-        if (type_, Quantity.OPERATION_MODE) in quantities:
+        if type_ == NodeType.HEAT_PUMP and (type_, Quantity.OPERATION_MODE) in quantities:
             assert fields["operation_modes"] == ["on"]
     for (type_, quantity), name_ in TODAY.items():
         assert (name_ in payload.get(type_, {})) == ((type_, quantity) in quantities)

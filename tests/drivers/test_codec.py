@@ -56,6 +56,20 @@ def test_a_bit_is_the_same_bit_in_every_order(bit: int, raw: int, order: Any) ->
     assert decoder(Encoding("uint32", word_order=order, bit=bit))(words) == (raw >> bit & 1 == 1, Quality.GOOD)
 
 
+@given(st.integers(2, 8), ORDERS, st.data())
+def test_bits_are_one_number_with_the_first_one_least(length: int, order: Any, data: st.DataObject) -> None:
+    """Whatever the order of words, which is for registers."""
+    words = data.draw(st.lists(st.integers(0, 1), min_size=length, max_size=length))
+    number = sum(bit << place for place, bit in enumerate(words))
+    other = (number + 1) % 2**length
+    encoding = Encoding("bits", length=length, word_order=order, values={number: "on"}, invalid=(other,))
+    assert decoder(encoding)(words) == ("on", Quality.GOOD)
+    assert encode(encoding, "on") == words
+    assert decoder(encoding)([other >> place & 1 for place in range(length)]) == (None, Quality.MISSING)
+    neither = (number + 2) % 2**length
+    assert decoder(encoding)([neither >> place & 1 for place in range(length)]) == (None, Quality.INVALID)
+
+
 @pytest.mark.parametrize(
     ("order", "words"),
     [

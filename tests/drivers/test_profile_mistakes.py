@@ -39,7 +39,10 @@ def mistake(folder: Path, text: str, kind: str = "meter") -> str:
         ("scale = true", "point[0] active_power: scale: must be a number (found True)"),
         ("scale = nan", "point[0] active_power: scale: must be a number (found nan)"),
         ('scale = "10"', "point[0] active_power: scale: must be a number (found '10')"),
-        ("length = 2", "point[0] active_power: length: is for type string; the other types have their own (found 2)"),
+        (
+            "length = 2",
+            "point[0] active_power: length: is for types string and bits; the others have their own (found 2)",
+        ),
         ('word_order = "middle"', "point[0] active_power: word_order: must be one of big, little, "),
         ('phase = "l4"', "point[0] active_power: phase: must be one of l1, l2, l3 (found 'l4')"),
         ('node = "solar"', "point[0] active_power: node: is for hybrids, this is a meter (found 'solar')"),
@@ -68,7 +71,7 @@ def test_of_a_point(tmp_path: Path, line: str, message: str) -> None:
             '"register"',
             "point[0] active_power: table: must be one of coil, discrete, input, holding (found",
         ),
-        ('"holding"', '"coil"', "point[0] active_power: type: must be one of bool (found 'int16')"),
+        ('"holding"', '"coil"', "point[0] active_power: type: must be one of bool, bits (found 'int16')"),
         ("= 0", "= 40001.0", "point[0] active_power: address: must be a whole number (found 40001.0)"),
         ("= 0", "= 65536", "point[0] active_power: address: must be 0..65535 (found 65536)"),
         ('= 0\ntype = "int16"', '= 65535\ntype = "int32"', "point[0] active_power: address: must leave room for 2 reg"),
@@ -131,6 +134,45 @@ def test_of_a_point_s_place_and_type(tmp_path: Path, old: str, new: str, message
 )
 def test_of_the_whole(tmp_path: Path, text: str, message: str) -> None:
     assert mistake(tmp_path, text).startswith(message)
+
+
+TWO = '[[point]]\nquantity = "operation_mode"\ntable = "coil"\naddress = 0\ntype = "bits"\n'
+OFF = 'values = { "1" = "off" }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{TWO}{OFF}", "length: is missing"),
+        (f"{TWO}{OFF}length = 1\n", "length: must be 2..8 (found 1)"),
+        (f"{TWO}length = 2\n", "values: is missing"),
+        (f'{TWO}length = 2\nvalues = {{ "4" = "on" }}\n', "values: must be 0..3 for 2 bits (found 4)"),
+        (f"{TWO}{OFF}length = 2\ninvalid = [-1]\n", "invalid: must be 0..3 for 2 bits (found -1)"),
+        (f"{TWO}{OFF}length = 2\ninvalid = [1.0]\n", "invalid: must be 0..3 for 2 bits (found 1.0)"),
+        (f"{TWO}{OFF}length = 2\nbit = 0\n", "bit: needs a type of whole numbers (found 0)"),
+        (f"{TWO}{OFF}length = 2\n".replace("coil", "holding"), "type: must be one of int16, "),
+        (f"{TWO}{OFF}length = 2\n".replace("= 0", "= 65535"), "address: must leave room for 2 registers below 65536"),
+    ],
+)
+def test_of_several_bits_as_one_number(tmp_path: Path, text: str, message: str) -> None:
+    assert mistake(tmp_path, text).startswith(f"point[0] operation_mode: {message}")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "message"),
+    [
+        ("on", "type: on is a bool or one bit; named states are an operation_mode (found 'bits')"),
+        ("temperature", "type: must be a number for temperature (found 'bits')"),
+    ],
+)
+def test_of_bits_that_name_no_mode(tmp_path: Path, quantity: str, message: str) -> None:
+    text = f"{TWO}length = 2\n".replace("operation_mode", quantity)
+    assert mistake(tmp_path, text).startswith(f"point[0] {quantity}: {message}")
+
+
+def test_of_a_mark_in_bits(tmp_path: Path) -> None:
+    mark = '[identify]\ntable = "coil"\naddress = 0\ntype = "bits"\nlength = 2\nequals = [1]\n'
+    assert mistake(tmp_path, f"{POINT}{mark}").startswith("[identify]: type: must be one of bool (found 'bits')")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""SG-ready heat pumps: two contacts on a hand-written board, and what the endpoint gets in each of the four states."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import parse
+from agent.once import read_site
+from agent.site import build
+from drivers.model import Table
+from tests.faults.modbus import FaultServer
+
+NOMINAL_W = 2400
+
+BLOCKED, NORMAL, RECOMMENDED, FORCED = (1, 0), (0, 0), (0, 1), (1, 1)
+KNOWN: dict[tuple[int, int], dict[str, Any]] = {
+    BLOCKED: {"active_power_W": 0, "operation_modes": ["off"]},
+    NORMAL: {},
+    RECOMMENDED: {},
+    FORCED: {"active_power_W": NOMINAL_W, "operation_modes": ["on"]},
+}
+TABLES = {"sg-ready-relay": Table.COIL, "sg-ready-contact": Table.DISCRETE}
+
+
+async def pushed(folder: Path, board: FaultServer, **drivers: str) -> dict[str, Any]:
+    """The device types as they would be pushed; `drivers` by node id."""
+    where = {"type": "heat_pump", "host": board.host, "port": board.port, "nominal_power_W": NOMINAL_W}
+    devices = [{"node_id": node_id, "driver": driver, **where} for node_id, driver in drivers.items()]
+    content = {
+        "site": {"node_id": "SITE"},
+        "push": {"url": "http://127.0.0.1:9/", "token": "t"},
+        "outbox": {"path": str(folder / "outbox.sqlite3")},
+        "drivers": {"profile_dirs": [str(folder)]},
+        "device": devices,
+    }
+    config = parse(content, {}, "config.toml")
+    result = await read_site(config, build(config, "config.toml"))
+    assert not result.failed
+    return dict(json.loads(result.bodies[0]))
+
+
+@pytest.mark.parametrize("driver", TABLES)
+@pytest.mark.parametrize("contacts", KNOWN)
+async def test_mode_and_power_are_those_of_the_state(tmp_path: Path, driver: str, contacts: tuple[int, int]) -> None:
+    async with FaultServer({(1, TABLES[driver]): dict(enumerate(contacts))}) as board:
+        message = await pushed(tmp_path, board, heating=driver)
+    assert message["heat_pump"] == KNOWN[contacts]
+    assert [seen.count for seen in board.requests] == [2], "both contacts are of one moment"
+
+
+async def test_two_heat_pumps_on_one_board(tmp_path: Path) -> None:
+    """Contacts 1 and 2, and 5 and 6; the total waits for both to be known."""
+    coils = dict.fromkeys(range(8), 0)
+    drivers = {"house": "sg-ready-relay", "flat": "sg-ready-relay:5"}
+    async with FaultServer({(1, Table.COIL): coils}) as board:
+        coils.update({0: 1, 1: 1, 4: 1, 5: 0})
+        both = await pushed(tmp_path, board, **drivers)
+        coils.update({4: 0})
+        one = await pushed(tmp_path, board, **drivers)
+    assert both["heat_pump"] == {"active_power_W": NOMINAL_W, "operation_modes": ["on", "off"]}
+    assert one["heat_pump"] == {}
+
+
+async def test_a_site_may_take_a_recommendation_for_on(tmp_path: Path) -> None:
+    """By a copy of the profile, as its comment says."""
+    built_in = Path(__file__).parents[2] / "drivers" / "profiles" / "sg-ready-relay.toml"
+    text = built_in.read_text(encoding="utf-8")
+    own = text.replace('"3" = "on" }', '"2" = "on", "3" = "on" }').replace("invalid = [0, 2]", "invalid = [0]")
+    (tmp_path / "own-sg-ready.toml").write_text(own, encoding="utf-8")
+    async with FaultServer({(1, Table.COIL): dict(enumerate(RECOMMENDED))}) as board:
+        message = await pushed(tmp_path, board, heating="own-sg-ready")
+    assert message["heat_pump"] == KNOWN[FORCED]
