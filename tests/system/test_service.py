@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+from typing import Any
 
 import pytest
 
 from tests.agent.line import TOKEN
+from tests.system import serial_device
 from tests.system.conftest import ETC, STATE, Site
 from tests.system.debian import REPO
 from tests.system.machine import eventually
@@ -16,6 +18,8 @@ from tests.system.machine import eventually
 pytestmark = pytest.mark.system
 
 UNIT = "/etc/systemd/system/telemetry-agent.service"
+OPT = "/opt/telemetry-agent"
+PORT = "/dev/serial/by-id/usb-adapter"
 
 
 def release(site: Site, name: str, version: str, breakage: tuple[str, str] | None = None) -> str:
@@ -63,7 +67,39 @@ def test_the_unit_is_in_order_and_as_closed_as_promised(site: Site) -> None:
         # The threshold is in tenths; a larger exposure is a failure.
         threshold = f"--threshold={exposure.replace('.', '')}"
         site.machine.run("systemd-analyze", "security", threshold, "--no-pager", "telemetry-agent")
-    site.machine.run("rm", "-r", f"{UNIT}.d")
+    site.machine.shell(f"rm -r {UNIT}.d; systemctl daemon-reload; systemctl restart telemetry-agent")
+
+
+def test_a_device_on_a_serial_line_is_read_with_the_drop_in_alone(site: Site) -> None:
+    """All of the sandbox but the kernel's device filter (DeviceAllow=), which is not in force in a container."""
+    plug_in = ("systemd-run", "--unit=adapter", "--working-directory=/src", f"{OPT}/current/bin/python")
+    adapter = (*plug_in, "-m", "tests.system.serial_device", PORT)
+
+    def load() -> Any:
+        return site.endpoint.messages[-1]["switched_load"]
+
+    site.machine.run(*adapter)
+    eventually(lambda: not site.machine.run("test", "-e", PORT, check=False).returncode, "the port")
+    site.configure(
+        f"[[device]]\nnode_id = 'heater'\ntype = 'switched_load'\ndriver = 'eastron-sdm630'\nconnection = 'rs485'\n"
+        f"unit_id = {serial_device.UNIT_ID}\n[connection.rs485]\ntransport = 'rtu'\nserial_port = '{PORT}'\n"
+    )
+    site.machine.run("systemctl", "restart", "telemetry-agent")
+    eventually(lambda: f"{PORT}: no such serial port" in site.journal(), "a word about the port")
+    assert load() == {}
+
+    site.machine.run("/src/systemd/install", "--serial")
+    eventually(lambda: load() == {"active_power_W": serial_device.POWER_W}, "its power")
+    site.machine.run("systemctl", "stop", "adapter")
+    eventually(lambda: load() == {}, "the loss of what was pulled out")
+    site.machine.run(*adapter)
+    eventually(lambda: load() == {"active_power_W": serial_device.POWER_W}, "its return")
+    assert site.endpoint.messages[-1]["grid"]["active_power_W"] == 1234
+
+    site.machine.run("systemctl", "stop", "adapter")
+    assert site.machine.run("systemctl", "is-failed", "adapter", check=False).stdout == "inactive\n"
+    site.configure()
+    site.machine.shell(f"rm -r {UNIT}.d; systemctl daemon-reload; systemctl restart telemetry-agent")
 
 
 def test_nothing_but_its_state_can_be_written(site: Site) -> None:
