@@ -74,7 +74,13 @@ def run(
 @app.command()
 def check(
     config: ConfigOption = DEFAULT,
-    online: Annotated[bool, typer.Option(help="Also reach every device and the endpoint; nothing is sent.")] = False,
+    online: Annotated[
+        bool,
+        typer.Option(
+            help="Also reach every device and the endpoint; nothing is sent. Stop the daemon first: it holds serial "
+            "ports, and gateways that serve one client alone."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --online, for programs.")] = False,
 ) -> None:
     """Validates the configuration and says what would be read."""
@@ -94,7 +100,7 @@ def read(
     config: ConfigOption = DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="Exactly the bodies that would be pushed.")] = False,
 ) -> None:
-    """Polls every device once and shows the values."""
+    """Polls every device once and shows the values. Stop the daemon first, as for check --online."""
     import asyncio
 
     from agent import log

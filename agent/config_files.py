@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from agent.config import Config, ConnectionConfig, PushConfig
 
 
-def usable(token: str) -> bool:
-    """Whether the token can stand in a header: visible ASCII without blanks."""
-    return bool(token) and token.isascii() and token.isprintable() and " " not in token
-
-
 def mistakes(config: Config) -> Iterator[str]:
     """A line for each file that cannot be what its key says: key, rule, file. The token has a rule of its own."""
     push = config.push

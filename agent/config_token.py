@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.config_files import usable
 from agent.config_push import PushConfig
 
 CREDENTIAL = "push_token"
@@ -34,6 +33,11 @@ def mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
     if not token:
         return f"push.token_file: must hold the token (found {str(path)!r} empty)"
     return None if usable(token) else f"push.token_file: {_ALONE} (found something else in {str(path)!r})"
+
+
+def usable(token: str) -> bool:
+    """Whether the token can stand in a header: visible ASCII without blanks."""
+    return bool(token) and token.isascii() and token.isprintable() and " " not in token
 
 
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:

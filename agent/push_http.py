@@ -17,7 +17,7 @@ import structlog
 
 from agent.clock import Clock
 from agent.config import PushConfig
-from agent.config_files import usable
+from agent.config_token import usable
 from agent.outbox_record import Record
 from agent.push_dns import NetworkBackend
 from agent.push_outcome import Misconfigured, Outcome, Retry, classify, parse_date

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.config import PushConfig
-from agent.config_files import usable
+from agent.config_token import usable
 from agent.token import SecretFile, Token, warn_if_open
 
 URL = "https://telemetry.example.com"
