@@ -51,7 +51,7 @@ def _failed(line: str) -> int:
 
 
 def _import_structlog_without_rich() -> None:
-    """structlog imports rich where it is installed, for tracebacks: 3 MB and 0.1 s of a daemon that draws none."""
+    """Where rich is installed, structlog imports it for tracebacks: 3 MB and 0.1 s of a daemon that draws none."""
     if "rich" not in sys.modules:
         sys.modules["rich"] = None  # type: ignore[assignment]  # makes an import fail
         import structlog  # noqa: F401 - for its side effect

@@ -43,7 +43,7 @@ __all__ = [
 
 
 class SiteConfig(Section):
-    """[site]"""
+    """[site]: which site this is, and where its day begins."""
 
     node_id: Identifier
     timezone: Zone | None = None
@@ -52,7 +52,7 @@ class SiteConfig(Section):
 
 
 class OutboxConfig(Section):
-    """[outbox]"""
+    """[outbox]: where messages wait, how many, how long, and how fast they follow."""
 
     path: Path = Path("/var/lib/telemetry-agent/outbox.sqlite3")
     max_age_s: Seconds = 604_800.0
@@ -61,7 +61,7 @@ class OutboxConfig(Section):
 
 
 class PollConfig(Section):
-    """[poll]"""
+    """[poll]: how often devices are asked, and what becomes of the answers."""
 
     interval_s: Seconds = 10.0
     statistic: Literal["last", "mean"] = "last"
@@ -69,13 +69,13 @@ class PollConfig(Section):
 
 
 class DriversConfig(Section):
-    """[drivers]"""
+    """[drivers]: where a site has profiles of its own."""
 
     profile_dirs: tuple[Path, ...] = (Path("/etc/telemetry-agent/profiles"),)
 
 
 class LogConfig(Section):
-    """[log]"""
+    """[log]: what is said, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"

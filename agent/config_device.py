@@ -54,7 +54,7 @@ class ConnectionConfig(Section):
 
 
 class DeviceConfig(Section):
-    """[[device]]"""
+    """[[device]]: what is read, as which nodes, and how."""
 
     node_id: Identifier | None = None
     type: NodeType | None = None

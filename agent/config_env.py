@@ -79,7 +79,7 @@ def inside(annotation: Any) -> Any:
     return arguments[-1] if get_origin(core) is dict else None
 
 
-def _container(annotation: Any) -> type[dict[str, Any]] | type[list[Any]] | None:
+def _container(annotation: Any) -> type[dict[str, Any] | list[Any]] | None:
     """What TOML holds it in; None for a single value."""
     if get_origin(_core(annotation)) is tuple:
         return list

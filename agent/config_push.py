@@ -15,7 +15,7 @@ Level = Literal["device_type", "device"]
 
 
 class RetryConfig(Section):
-    """[push.retry]"""
+    """[push.retry]: how a message is tried again."""
 
     initial_s: Seconds = 1.0
     max_s: Seconds = 300.0
@@ -23,7 +23,7 @@ class RetryConfig(Section):
 
 
 class SignConfig(Section):
-    """[push.sign]"""
+    """[push.sign]: for receivers with other signs."""
 
     grid: Sign = 1
     solar: Sign = 1
@@ -34,7 +34,7 @@ class SignConfig(Section):
 
 
 class PushConfig(Section):
-    """[push]"""
+    """[push]: endpoint, token, what is sent and when."""
 
     url: Url
     token: SecretStr | None = None

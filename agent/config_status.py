@@ -12,7 +12,7 @@ from agent.config_types import Listen, Section, is_loopback
 
 
 class StatusConfig(Section):
-    """[status]"""
+    """[status]: the listener; without this table there is none."""
 
     listen: Listen = "127.0.0.1:9464"
     token: SecretStr | None = None

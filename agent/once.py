@@ -30,7 +30,7 @@ class SiteReading:
 
 
 class _Collector:
-    """poll.Sink"""
+    """A `poll.Sink`."""
 
     def __init__(self, totals: Totals, clock: Clock, result: SiteReading) -> None:
         self._totals = totals

@@ -143,7 +143,7 @@ class Keeper:
                     break
         return None
 
-    def _save(self, durable: bool = False) -> None:
+    def _save(self, *, durable: bool = False) -> None:
         """Bring the disk up to date; what it does not take stays in memory."""
         for _ in range(_TRIES):
             if self._store is None:

@@ -49,16 +49,16 @@ class _Writer:
         where = [*_where(place.link), f"unit_id = {unit.unit_id}", ""]
         self.lines.append("[[device]]")
         if match.kind is Kind.HYBRID:
-            self._nodes(match, unit is self._grid)
+            self._nodes(match, of_grid=unit is self._grid)
         else:
-            self._node(match, unit is self._grid)
+            self._node(match, of_grid=unit is self._grid)
         self.lines += [f"driver = {_text(match.driver)}", *where]
         for number, driver in enumerate(match.further, 2):
             self.lines += [f"# meter {number} of the same device", "[[device]]"]
             self._node(replace(match, kind=Kind.METER), of_grid=False)
             self.lines += [f"driver = {_text(driver)}", *where]
 
-    def _node(self, match: Match, of_grid: bool) -> None:
+    def _node(self, match: Match, *, of_grid: bool) -> None:
         type_ = _TYPES[match.kind]
         self.lines.append(f"node_id = {_text(self._name(type_))}")
         if match.kind is Kind.METER:
@@ -72,7 +72,7 @@ class _Writer:
         if match.kind is Kind.RELAY:
             self.lines.append("# nominal_power_W = 2000  # what the load draws while it is on")
 
-    def _nodes(self, match: Match, of_grid: bool) -> None:
+    def _nodes(self, match: Match, *, of_grid: bool) -> None:
         wanted = [each for each in NodeType if each in match.nodes and (of_grid or each is not NodeType.GRID)]
         if len(wanted) < len(match.nodes):
             self.lines.append("# Its meter (grid) is left out: the grid is measured already.")

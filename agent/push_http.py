@@ -88,8 +88,8 @@ class Endpoint:
             if kind == "tls":
                 await self.close()  # certificates may be renewed on the disk
             return Retry(reason, kind)
-        except Exception as error:
-            # Whatever a library comes up with must not end delivery. Its text could quote headers: say only where.
+        except Exception as error:  # noqa: BLE001 - whatever a library comes up with must not end delivery
+            # Its text could quote headers: say only where.
             where = "".join(format_tb(error.__traceback__))
             log.error("push_error", error=type(error).__name__, where=where)  # noqa: TRY400 - as above
             return Retry(f"unexpected {type(error).__name__}", "local")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from agent.node import doubts, sign_in_words
-from drivers.model import Kind
+from drivers.model import Kind, Value
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,7 +86,7 @@ def _row(device: Device, reading: Reading, at: float) -> tuple[str, ...]:
     return owner, name, shown, reading.quantity.unit.value, f"{max(0.0, at - reading.at):.1f} s"
 
 
-def number(value: float | bool | str) -> str:
+def number(value: Value) -> str:
     """A value for people: three decimals at most."""
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")

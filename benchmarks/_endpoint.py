@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 # As large as a message of the device-type level.
 BODY = (b'{"time":%d,"siteNodeId":"BENCHMARK_site_0","grid":{"active_power_W":0}}' + b" " * 512)[:512]
@@ -67,7 +67,7 @@ def _serve(pipe: Connection) -> None:
 class Endpoint:
     """The server's process."""
 
-    def __enter__(self) -> Endpoint:
+    def __enter__(self) -> Self:
         self._pipe, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()

@@ -56,7 +56,7 @@ def serve(ports: Queue[list[int]]) -> None:
 
 
 class Nobody:
-    """poll.Sink"""
+    """A `poll.Sink`."""
 
     def observe(self, device: Device, scan: Scan) -> None:
         assert scan.complete

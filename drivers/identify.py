@@ -61,7 +61,7 @@ class Identifier:
         for profile, mark in sorted(marked, key=lambda pair: (pair[1].encoding.width, len(pair[1].also))):
             self._marks[mark.span].append((profile, mark))
 
-    async def identify(self, reader: Reader, sunspec: bool = True) -> Identity:
+    async def identify(self, reader: Reader, *, sunspec: bool = True) -> Identity:
         """Raises LinkError when the link is gone; whatever else goes wrong only means "not this one"."""
         identity = Identity()
         for span, marked in self._marks.items():

@@ -109,7 +109,7 @@ class Learned:
     def _halved(self, block: Block) -> bool:
         """Halve the largest request, unless a value would not fit any more."""
         bits = block.table in BITS
-        most = max(block.count // 2, self._widest(bits))
+        most = max(block.count // 2, self._widest(bits=bits))
         if most >= block.count:
             return False
         limits = self._limits
@@ -136,6 +136,6 @@ class Learned:
         members = {span for group in self._groups for span in group if block.holds(span)}
         return sorted(members - self.holes.keys())
 
-    def _widest(self, bits: bool) -> int:
+    def _widest(self, *, bits: bool) -> int:
         counts = (span.count for group in self._groups for span in group if (span.table in BITS) == bits)
         return max(counts, default=1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 
 class _Text(StrEnum):
@@ -124,7 +124,7 @@ class Quantity(Enum):
     ON = ("on", Unit.NONE, Nature.STATE)  # bool: a relay is closed, a machine runs
     OPERATION_MODE = ("operation_mode", Unit.NONE, Nature.STATE)  # "off" or "on", vendor modes mapped
 
-    def __new__(cls, name: str, unit: Unit, nature: Nature) -> Quantity:
+    def __new__(cls, name: str, unit: Unit, nature: Nature) -> Self:
         member = object.__new__(cls)
         member._value_ = name
         member.unit = unit

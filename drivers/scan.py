@@ -52,7 +52,7 @@ class ScanSettings:
     transport: str = "tcp"
     """Of the hosts; "rtu_over_tcp" is what a converter speaks that does not translate."""
 
-    def usual_units(self, serial: bool) -> tuple[int, ...]:
+    def usual_units(self, *, serial: bool) -> tuple[int, ...]:
         """The units to ask for, in this order."""
         if self.units is not None:
             return self.units

@@ -85,7 +85,7 @@ class Search:
         """
         place = self._place
         for probe in self._probes:
-            for unit_id in self._candidates(units, window):
+            for unit_id in self._candidates(units, window=window):
                 if await self._answers(unit_id, probe):
                     place.units.append(FoundUnit(unit_id))
                     if len(place.units) == _ENOUGH_TO_DOUBT and window and await self._answers_to_any(probe):
@@ -100,7 +100,7 @@ class Search:
         """What a unit that is known to be there should be given."""
         return self._patience.learned_s
 
-    def _candidates(self, units: Sequence[int], window: bool) -> Iterator[int]:
+    def _candidates(self, units: Sequence[int], *, window: bool) -> Iterator[int]:
         """What to ask in this pass; goes on behind what is found meanwhile."""
         asked = self._gone | {unit.unit_id for unit in self._place.units}
         for unit_id in units:

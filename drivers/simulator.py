@@ -23,7 +23,7 @@ _TICK_S = 0.2
 
 
 class SimulatedSite:
-    """Serves devices of a site, each on a port of its own, or with `gateway` all on one, unit ids 1, 2, 3 …
+    """Serves devices of a site, each on a port of its own, or with `gateway` all on one with unit ids from 1 up.
 
     `base_port` is the first of consecutive ports; 0 takes free ones. `devices` replaces those of the demo.
     """
@@ -34,6 +34,7 @@ class SimulatedSite:
         host: str = "127.0.0.1",
         base_port: int = 0,
         devices: Sequence[SimulatedDevice] | None = None,
+        *,
         gateway: bool = False,
     ) -> None:
         self.site = site

@@ -186,7 +186,7 @@ class _Known:
         """Whether it is time to ask again for what was refused, or may stand behind a chain without an end."""
         return (bool(self._refused) or self._open_end) and at >= self._again_at
 
-    async def poll(self, run: Run, fresh: bool) -> Scan:
+    async def poll(self, run: Run, *, fresh: bool) -> Scan:
         """One scan; a `fresh` one, right after the walk, learns what the device refuses. Raises _ChangedError."""
         cells: list[Cell] = [None] * len(self.layout.places)
         times = [run.started] * len(cells)

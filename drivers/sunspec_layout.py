@@ -160,6 +160,7 @@ class _Builder:
         name: str,
         sign: int = 1,
         index: int | None = None,
+        *,
         folded: bool = False,
     ) -> int | None:
         """A cell for a point; None where the device leaves it out or it cannot be read together with its factor."""

@@ -87,7 +87,7 @@ class Walk:
         address = base + len(MARKER)
         self.open_end = True
         while address + HEADER <= _ADDRESSES:
-            header = await self._header(reader, address, bool(models))
+            header = await self._header(reader, address, behind_a_model=bool(models))
             if header is None or header[0] == _END:
                 self.open_end = header is None
                 break
@@ -102,7 +102,7 @@ class Walk:
             address = model.end
         return tuple(models)
 
-    async def _header(self, reader: Reader, address: int, behind_a_model: bool) -> tuple[int, int] | None:
+    async def _header(self, reader: Reader, address: int, *, behind_a_model: bool) -> tuple[int, int] | None:
         """Id and length at `address`, or None where the chain ends without an end model."""
         try:
             model_id, length = await reader.read(Table.HOLDING, address, HEADER)

@@ -350,14 +350,13 @@ def test_glitches_and_restarts_leave_no_trace(
     """Between honest readings the counter shows zero, halves of two moments, or nothing; the agent restarts."""
     now, counter = start, 1e6
     clean = disturbed = advance(None, counter, now, BRUSSELS)
-    for seconds, power in steps:
+    for step_s, power in steps:
         if chance.random() < 0.3:
             glitch = chance.choice([0.0, counter / 2, counter + 65_536, counter + 2.0**31, counter + 300])
-            disturbed = advance(disturbed, glitch, now + min(seconds, 30) / 2, BRUSSELS)
+            disturbed = advance(disturbed, glitch, now + min(step_s, 30) / 2, BRUSSELS)
         elif chance.random() < 0.3:
             disturbed = disturbed._replace(doubt=None, prior=None)
-        if seconds > PATIENCE_S / 2:  # nobody can tell a glitch that is as old as that from a reset
-            seconds = PATIENCE_S / 2
+        seconds = min(step_s, PATIENCE_S / 2)  # nobody can tell a glitch that is older than that from a reset
         now, counter = now + seconds, counter + power * seconds / 3600
         clean = advance(clean, counter, now, BRUSSELS)
         disturbed = advance(disturbed, counter, now, BRUSSELS)

@@ -20,6 +20,7 @@ import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 MAX_HEAD = 64 * 1024
 
@@ -101,7 +102,7 @@ class HttpFaults:
     def url(self, host: str = "127.0.0.1") -> str:
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}/v1"
 
-    async def __aenter__(self) -> HttpFaults:
+    async def __aenter__(self) -> Self:
         await self.up()
         return self
 
@@ -355,7 +356,7 @@ class Mute:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
 
-    def __enter__(self) -> Mute:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,12 +14,11 @@ READS = frozenset({"1", "2", "3", "4", "43/14"})
 """Coils, discrete inputs, holding and input registers; device identification."""
 
 _seen: Counter[str] = Counter()
-_recording = True
 
 
 def record(pdu: bytes) -> None:
     """A request arrived."""
-    if _recording and pdu:
+    if pdu:
         _seen[f"{pdu[0]}/{pdu[1]}" if pdu[0] == 43 and len(pdu) > 1 else str(pdu[0])] += 1
 
 
@@ -30,9 +29,9 @@ def seen() -> dict[str, int]:
 
 @contextmanager
 def off_the_record() -> Iterator[None]:
-    global _recording
-    _recording = False
+    before = _seen.copy()
     try:
         yield
     finally:
-        _recording = True
+        _seen.clear()
+        _seen.update(before)
