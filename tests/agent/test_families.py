@@ -11,7 +11,7 @@ import pytest
 from agent.config import parse
 from agent.once import read_site
 from agent.site import build
-from drivers.model import Kind, NodeType, Quantity, Value
+from drivers.model import Kind, NodeType, Quantity, Table, Value
 from drivers.profile import BUILT_IN, Profile, load
 from drivers.simulator_server import Image, Server, Unit
 from drivers.simulator_sunspec import battery_model, inverter_model, meter_model, sunspec_unit
@@ -79,9 +79,21 @@ def values_of(profile: Profile) -> dict[Key, Value]:
     return values
 
 
+def both(first: Unit, second: Unit) -> Unit:
+    """A device with the holding registers of two."""
+    images = first.image, second.image
+    first.image = lambda: {Table.HOLDING: {**images[1]()[Table.HOLDING], **images[0]()[Table.HOLDING]}}
+    return first
+
+
 def served(name: str, profile: Profile, unit_id: int) -> Unit:
     if profile.driver is not None:
         models = [meter_model(POWER_W[NodeType.GRID], 1000.0, 2000.0, 230.0)]
+        if profile.driver == "solaredge":
+            models += [inverter_model(8400.0, 5000.0, 230.0)]
+            return both(
+                sunspec_unit(name, lambda: models, unit_id), served("", PROFILES["solaredge-storedge"], unit_id)
+            )
         if profile.kind is Kind.HYBRID:
             models += [
                 inverter_model(8400.0, 5000.0, 230.0),
