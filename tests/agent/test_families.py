@@ -112,7 +112,8 @@ def served(name: str, profile: Profile, unit_id: int) -> Unit:
 
 async def payload_of(folder: Path, name: str, profile: Profile) -> dict[str, Any]:
     """The node's fields by type, as they would be pushed."""
-    server = Server([served(name, profile, profile.link.unit_id or 1)], "127.0.0.1")
+    unit_id = 1 if profile.link.unit_id is None else profile.link.unit_id
+    server = Server([served(name, profile, unit_id)], "127.0.0.1")
     await server.start()
     # As installed, but for the pauses.
     device: dict[str, Any] = {"driver": name, "host": server.host, "port": server.port, "connect_delay_s": 0.0}
