@@ -54,6 +54,7 @@ def run(
 ) -> None:
     """The daemon, in the foreground."""
     from agent import log, supervise
+    from agent.alone import NotAloneError, alone
     from agent.daemon import Daemon
     from agent.token import warn_if_open
 
@@ -68,7 +69,11 @@ def run(
     if settings.push.token is not None:
         warn_if_open(config)
     faulthandler.enable()  # the watchdog's SIGABRT says where it hung
-    supervise.run(Daemon(config, settings, site, os.environ, set_log).run)
+    try:
+        with alone(settings.outbox.path.parent):
+            supervise.run(Daemon(config, settings, site, os.environ, set_log).run)
+    except NotAloneError as error:
+        fail(str(error))
 
 
 @app.command()

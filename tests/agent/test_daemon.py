@@ -88,6 +88,25 @@ async def test_a_configuration_that_is_refused_is_never_ready(tmp_path: Path) ->
             manager._socket.recv(4096)
 
 
+async def test_a_second_agent_on_the_same_queue_ends_and_says_why(tmp_path: Path) -> None:
+    """As when somebody tries `run` on the console beside the service."""
+    with Endpoint() as endpoint, Manager(tmp_path) as manager:
+        async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))
+            async with served(config, manager):
+                await manager.ready()
+                second = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "agent", "run", "--config", str(config)), stderr=asyncio.subprocess.PIPE
+                )
+                _, errors = await second.communicate()
+                assert second.returncode == 1
+                assert f"another agent is running with the queue and energies in {tmp_path}/state: stop it" in str(
+                    errors
+                )
+                await endpoint.wait_for(len(endpoint.verdicts) + 1)
+                assert meter.max_connections == 1
+
+
 async def test_a_reload_changes_what_changed_and_nothing_else(tmp_path: Path) -> None:
     with Endpoint() as first, Endpoint(OTHER_TOKEN) as second, Manager(tmp_path) as manager:
         async with (
