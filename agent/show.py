@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agent.node import doubts, sign_in_words
 from drivers.model import Kind, Value
+from drivers.registers import Registers
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from agent.device import Device
     from agent.once import SiteReading
     from agent.site import Site
+    from drivers.base import Driver
     from drivers.model import Reading
 
 
@@ -29,11 +31,20 @@ def describe(config: Config, site: Site) -> Iterator[str]:
             sign = sign_in_words(node, getattr(push.sign, node.type))
             counted = f"; not counted again, it is within {node.within}" if node.within else ""
             unsent = "" if node.push else "; not sent (push = false)"
-            yield f"{node.node_id}: {node.type} by {device.driver_name} at {device.address}; {sign}{counted}{unsent}"
+            doubted = "; left out while its contacts do not say whether it runs" if _by_contacts(device.driver) else ""
+            place = f"{device.driver_name} at {device.address}"
+            yield f"{node.node_id}: {node.type} by {place}; {sign}{counted}{unsent}{doubted}"
     for name, path in site.replaced:
         yield f"notice: {path} is used instead of the built-in profile {name}"
     for doubt in (*doubts(site.nodes), *_read_twice(site.devices)):
         yield f"warning: {doubt}"
+
+
+def _by_contacts(driver: Driver) -> bool:
+    """Whether its mode is a number of contacts, some of which tell nothing."""
+    return isinstance(driver, Registers) and any(
+        point.encoding.type == "bits" and point.encoding.invalid for point in driver.points
+    )
 
 
 def _read_twice(devices: Iterable[Device]) -> Iterator[str]:

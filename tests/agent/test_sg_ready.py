@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent.config import parse
+from agent.config import Config, parse
 from agent.once import read_site
+from agent.show import describe
 from agent.site import build
 from drivers.model import Table
 from tests.faults.modbus import FaultServer
@@ -26,9 +27,9 @@ KNOWN: dict[tuple[int, int], dict[str, Any]] = {
 TABLES = {"sg-ready-relay": Table.COIL, "sg-ready-contact": Table.DISCRETE}
 
 
-async def pushed(folder: Path, board: FaultServer, **drivers: str) -> dict[str, Any]:
-    """The device types as they would be pushed; `drivers` by node id."""
-    where = {"type": "heat_pump", "host": board.host, "port": board.port, "nominal_power_W": NOMINAL_W}
+def configuration(folder: Path, host: str, port: int, **drivers: str) -> Config:
+    """`drivers` by node id."""
+    where = {"type": "heat_pump", "host": host, "port": port, "nominal_power_W": NOMINAL_W}
     devices = [{"node_id": node_id, "driver": driver, **where} for node_id, driver in drivers.items()]
     content = {
         "site": {"node_id": "SITE"},
@@ -37,7 +38,12 @@ async def pushed(folder: Path, board: FaultServer, **drivers: str) -> dict[str, 
         "drivers": {"profile_dirs": [str(folder)]},
         "device": devices,
     }
-    config = parse(content, {}, "config.toml")
+    return parse(content, {}, "config.toml")
+
+
+async def pushed(folder: Path, board: FaultServer, **drivers: str) -> dict[str, Any]:
+    """The device types as they would be pushed."""
+    config = configuration(folder, board.host, board.port, **drivers)
     result = await read_site(config, build(config, "config.toml"))
     assert not result.failed
     return dict(json.loads(result.bodies[0]))
@@ -50,6 +56,13 @@ async def test_mode_and_power_are_those_of_the_state(tmp_path: Path, driver: str
         message = await pushed(tmp_path, board, heating=driver)
     assert message["heat_pump"] == KNOWN[contacts]
     assert [seen.count for seen in board.requests] == [2], "both contacts are of one moment"
+
+
+def test_check_says_that_its_mode_is_not_always_known(tmp_path: Path) -> None:
+    config = configuration(tmp_path, heating="sg-ready-relay", boiler="relay", host="192.0.2.1", port=502)
+    lines = dict(line.split(": ", 1) for line in describe(config, build(config, "config.toml")))
+    assert lines["heating"].endswith("; left out while its contacts do not say whether it runs")
+    assert "left out" not in lines["boiler"]
 
 
 async def test_two_heat_pumps_on_one_board(tmp_path: Path) -> None:
