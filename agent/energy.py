@@ -32,6 +32,8 @@ SEEN_S = 300.0
 REGISTER_S = 3 * 3600.0
 """After midnight, when a daily register is believed to count the same day: device clocks ignore summer time, or run on
 UTC, or are some minutes off."""
+RELABEL_S = 12 * 3600.0
+"""A clock that was set by more than this labelled its days at random."""
 POWER_W = 1e6
 """What a device can turn over where its limits do not say."""
 
@@ -42,8 +44,6 @@ _SIZES_WH = [2.0**32 * 10.0**n for n in range(-3, 5)] + [2.0**16 * 10.0**n for n
 _RANGES_WH = [(0.0, size) for size in _SIZES_WH] + [(-size / 2, size / 2) for size in _SIZES_WH]
 # How near its end a counter must have been to roll over instead of being reset: this part of its range.
 _ROLLOVER_SHARE = 0.01
-# A clock that was set by more than this labelled its days at random.
-_RELABEL_S = 12 * 3600.0
 
 
 class Doubt(NamedTuple):
@@ -122,11 +122,18 @@ def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
     ledger = ledger._replace(at=at, changed=ledger.changed + seconds, doubt=None, prior=None)
     date, start, end = day_of(at, zone)
     day, before = ledger.day, ledger.before
-    if day.start == start or day.end <= at < day.end + _RELABEL_S:  # a midnight that is past now waits for `advance`
+    if day.start == start or day.end <= at < day.end + RELABEL_S:  # a midnight that is past now waits for `advance`
         return ledger
     if before is not None and before.start == start:  # it was not midnight yet
         return ledger._replace(day=before, before=None)
     return ledger._replace(day=Day(date, start, end, day.base, Basis.PARTIAL), before=None)
+
+
+def resumed(ledger: Ledger, then: Ledger) -> Ledger:
+    """`ledger` with the days that it had `then`, before the clock left for another day; it is back now."""
+    if then.day.start <= ledger.at < then.day.end + RELABEL_S:
+        return ledger._replace(day=then.day, before=then.before)
+    return ledger
 
 
 def _first_sight(value: float, at: float, zone: tzinfo | None, *, daily: bool) -> Ledger:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import structlog
 
 from agent.aggregate import Fields, NodeResult, Summary, fields_of, total
-from agent.energy import POWER_W, Ledger, advance, of_day, shifted
+from agent.energy import POWER_W, RELABEL_S, Ledger, advance, of_day, resumed, shifted
 from agent.energy_day import Basis, DayEnergy, day_of
 from agent.energy_store import EnergyStore
 from agent.limits import largest_power, ranges
@@ -28,6 +28,8 @@ energy. One save is a page or two of the SD card per dozen counters: about 1.2 M
 
 # Scheduling moves the wall time of a scan by less than this.
 _STEP_S = 5.0
+# So near to where it was before it leapt, the clock is back.
+_BACK_S = 60.0
 
 # Field of the contract -> the counters it can come from: the device's own daily register, its lifetime counter.
 TODAY: dict[NodeType, dict[str, tuple[Quantity, Quantity]]] = {
@@ -106,6 +108,8 @@ class Totals:
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date, self._date = -inf, "", ""
         self._offset = -inf
+        self._left: deque[tuple[float, dict[CounterId, Ledger]]] = deque(maxlen=4)
+        """Where the clock stood before it leapt, and the ledgers of then."""
         self.dropped: Counter[str] = Counter()
         """Readings outside the range of their device, by node id."""
         self._reported: set[tuple[str, Quantity]] = set()
@@ -190,9 +194,25 @@ class Totals:
     def _follow_clock(self, offset: float) -> None:
         """Wall minus monotonic time. After a step back the ledgers would wait for their own future; a step forward only
         makes a gap longer than it was, and looks the same as a host that slept."""
-        if offset < self._offset - _STEP_S:
-            self._redate(offset - self._offset, self._settings.timezone)
+        step = offset - self._offset
+        if abs(step) > RELABEL_S and self._offset > -inf:
+            self._leap(step, offset)
+        elif step < -_STEP_S:
+            self._redate(step, self._settings.timezone)
         self._offset = offset
+
+    def _leap(self, step: float, offset: float) -> None:
+        """To another day: perhaps by a mistake of the time service, and then it comes back to the one that it left."""
+        then = next((ledgers for left, ledgers in self._left if abs(left - offset) < _BACK_S), {})
+        if not then:
+            self._left.append(
+                (self._offset, {name: each.ledger for name, each in self._accounts.items() if each.ledger})
+            )
+        if then or step < 0:
+            self._redate(step, self._settings.timezone)
+        for name, ledger in then.items():
+            account = self._accounts[name]
+            account.keep(resumed(account.ledger or ledger, ledger))
 
     def _redate(self, seconds: float, zone: tzinfo | None) -> None:
         for account in self._accounts.values():

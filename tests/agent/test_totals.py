@@ -433,6 +433,41 @@ def test_a_clock_set_back_over_midnight_goes_on_with_the_day(store: EnergyStore)
     assert body(totals, at=1070.0, wall=MIDNIGHT + 70 - 3600)["solar"] == {"today_energy_Wh": 40}
 
 
+@pytest.mark.parametrize("years", [10, -10, 0.01, -0.01])
+def test_a_clock_that_leaps_to_another_day_and_back_costs_nothing(store: EnergyStore, years: float) -> None:
+    """1 Wh a second, read every 10 s, of a counter that was first seen at noon."""
+    totals = Totals([PV1], settings(), store)
+    leap = int(years * 365 * 86_400)
+
+    def today_after(begin: int, end: int, leap: int = 0) -> Any:
+        for second in range(begin, end, 10):
+            totals.observe([PV1], scan(1000.0 + second, produced_energy=float(second)), NOON + second + leap)
+        message = body(totals, at=1000.0 + end - 10, wall=NOON + end - 10 + leap)
+        return message["solar"]["today_energy_Wh"]
+
+    assert today_after(0, 200) == 190
+    today_after(200, 400, leap)
+    assert today_after(400, 600) == 590
+
+
+def test_a_midnight_that_passes_while_the_clock_is_wrong_doubles_nothing(store: EnergyStore) -> None:
+    totals = Totals([PV1], settings(), store)
+    for second in range(-600, 610, 10):
+        wrong = 86_400 * 3650 if -300 <= second < 300 else 0
+        totals.observe([PV1], scan(1000.0 + second, produced_energy=float(second + 600)), MIDNIGHT + second + wrong)
+    days = [body(totals, at=1600.0, wall=MIDNIGHT + second)["solar"]["today_energy_Wh"] for second in (-1, 600)]
+    assert sum(days) == pytest.approx(1200)
+    assert days[0] >= 600
+
+
+def test_a_host_that_slept_for_days_begins_a_new_day(store: EnergyStore) -> None:
+    """Its monotonic clock slept, too."""
+    totals = Totals([PV1], settings(), store)
+    totals.observe([PV1], scan(1000.0, produced_energy=0.0), NOON)
+    totals.observe([PV1], scan(1010.0, produced_energy=1000.0), NOON + 86_400)
+    assert body(totals, at=1010.0, wall=NOON + 86_400)["solar"] == {"today_energy_Wh": 500}
+
+
 def test_a_reload_keeps_what_is_known_of_nodes_that_did_not_change(store: EnergyStore) -> None:
     totals = Totals([PV1, PV2], settings(), store)
     for second, value in ((0, 100.0), (10, 130.0)):
