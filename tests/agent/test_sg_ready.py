@@ -13,6 +13,8 @@ from agent.once import read_site
 from agent.show import describe
 from agent.site import build
 from drivers.model import Table
+from tests.agent.line import Endpoint, daemon, device
+from tests.agent.line import configuration as line_configuration
 from tests.faults.modbus import FaultServer
 
 NOMINAL_W = 2400
@@ -87,3 +89,20 @@ async def test_a_site_may_take_a_recommendation_for_on(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.COIL): dict(enumerate(RECOMMENDED))}) as board:
         message = await pushed(tmp_path, board, heating="own-sg-ready")
     assert message["heat_pump"] == KNOWN[FORCED]
+
+
+async def test_the_daemon_follows_the_contacts(tmp_path: Path) -> None:
+    """At once: what was known a second ago is not sent, though it is younger than `stale_after_s`."""
+    coils = dict(enumerate(FORCED))
+    with Endpoint() as endpoint:
+        async with FaultServer({(1, Table.COIL): coils}) as board:
+            heat_pump = device("heating", "heat_pump", board, "sg-ready-relay") + f"nominal_power_W = {NOMINAL_W}"
+            config = line_configuration(tmp_path, endpoint.url, heat_pump)
+            config.write_text(config.read_text().replace("stale_after_s = 1", "stale_after_s = 60"))
+            async with daemon(config):
+                for contacts in (FORCED, NORMAL, BLOCKED):
+                    coils.update(enumerate(contacts))
+                    seen = len(endpoint.messages)
+                    # The first one may be of a moment before.
+                    await endpoint.wait_for(seen + 2)
+                    assert endpoint.messages[seen + 1]["heat_pump"] == KNOWN[contacts]
