@@ -6,38 +6,35 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import structlog
 
 from agent import __version__
 from agent.aggregate import Summary
+from agent.app_settings import payload_options, rhythm, totals_settings
 from agent.clock import Clock
 from agent.clock_sync import ClockTrust, kernel_synchronised
 from agent.config import Config, ConfigError
+from agent.delivery import Delivery
 from agent.device import Device
 from agent.energy_store import EnergyStore
 from agent.log_report import Report
-from agent.outbox import Outbox
-from agent.payload import PayloadOptions, bodies
+from agent.payload import bodies
 from agent.poll import Poller, within
 from agent.pulse import STUCK_S, Pulse
 from agent.push import Sender
-from agent.push_settle import Stats
-from agent.schedule import Rhythm, Schedule
+from agent.schedule import Schedule
 from agent.site import Site
 from agent.status_record import Recorder
-from agent.status_snapshot import Snapshot, queued, snapshot
-from agent.ticks import Tick, phase_s
-from agent.totals import Totals, TotalsSettings
-from drivers.model import NodeType, Scan
+from agent.status_snapshot import Snapshot, snapshot
+from agent.ticks import Tick
+from agent.totals import Totals
+from drivers.model import Scan
 
 if TYPE_CHECKING:
     from agent.status import StatusListener
 
 log = structlog.get_logger(__name__)
-
-USER_AGENT = f"telemetry-push-agent/{__version__}"
 
 
 class App:
@@ -56,24 +53,24 @@ class App:
         self.site = site
         self.pulse = Pulse(clock)
         self._clock = clock
-        self._environ = environ
         self._on_summary = on_summary
         self.recorder = Recorder(clock)
         self._report = Report(clock.monotonic())
         self.status: StatusListener | None = None
-        self._trust = trust
         self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
         self._totals = Totals(site.nodes, totals_settings(config), self._store)
         self.poller = Poller(site.connections, clock, self, self.pulse)
-        self._outbox = self._open_outbox(config)
-        self.sender = self._sender(config)
+        self._delivery = Delivery(
+            config, clock, environ, on_outcome=self.recorder.outcome, pulse=self.pulse, trust=trust
+        )
         self._schedule = Schedule(rhythm(config), clock, self.poller.request, self._push)
-        self._delivery = asyncio.Lock()
-        """Held while a message is handed to the sender, and while another sender takes its place."""
         self._line: asyncio.TaskGroup | None = None
         self._showing: asyncio.Task[None] | None = None
-        self._senders: asyncio.TaskGroup | None = None
-        self._sending: asyncio.Task[None] | None = None
+
+    @property
+    def sender(self) -> Sender:
+        """Who sends at this moment."""
+        return self._delivery.sender
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Poll and push until cancelled; then stop polling, finish or keep the attempt in flight, and close."""
@@ -81,19 +78,19 @@ class App:
             "started", version=__version__, interval_s=self.config.push.interval_s, phase_s=rhythm(self.config).phase_s
         )
         try:
-            async with asyncio.TaskGroup() as self._senders:
-                self._start_sender()
+            async with asyncio.TaskGroup() as senders:
+                self._delivery.start(senders)
                 try:
                     async with asyncio.TaskGroup() as self._line:
                         self._line.create_task(self.poller.run())
                         self._line.create_task(self._schedule.run(ready))
                         self._start_status()
                 finally:
-                    await self._stop_sender()
+                    await self._delivery.stop()
         finally:
             await asyncio.to_thread(self._totals.save)
             self._store.close()
-            self._outbox.close()
+            self._delivery.close()
             log.info("stopped")
 
     async def reload(self, config: Config, site: Site) -> None:
@@ -109,8 +106,7 @@ class App:
         self._totals.reconfigure(site.nodes, totals_settings(config))
         await self.poller.replace(site.connections)
         self.poller.request()
-        if (config.push, config.outbox) != (before.push, before.outbox):
-            await self._replace_sender(reopen=config.outbox != before.outbox)
+        await self._delivery.change(config)
         if config.status != before.status:
             await self._stop_status()
             self._start_status()
@@ -118,14 +114,12 @@ class App:
 
     async def waiting(self) -> int:
         """Messages in the queue."""
-        async with self._delivery:
-            return (await asyncio.to_thread(self._outbox.counts)).waiting
+        return await self._delivery.waiting()
 
     async def snapshot(self) -> Snapshot:
         """How the daemon does, for whoever looks."""
-        async with self._delivery:
-            waits = self.sender.waits_for_clock
-            backlog = await asyncio.to_thread(queued, self._outbox, self._clock.time())
+        backlog = await self._delivery.backlog()
+        waits = self.sender.waits_for_clock
         state = "waiting" if waits else "synchronised" if kernel_synchronised() else "unsynchronised"
         found = snapshot(self.config, self.recorder, self.site.devices, backlog, self._clock, state)
         return replace(found, implausible=dict(self._totals.dropped))
@@ -143,50 +137,6 @@ class App:
             self._showing.cancel()
             await asyncio.gather(self._showing, return_exceptions=True)
         self._showing = self.status = None
-
-    def _open_outbox(self, config: Config) -> Outbox:
-        limits = config.outbox
-        return Outbox.open(
-            limits.path,
-            max_age_s=limits.max_age_s,
-            max_size_mb=limits.max_size_mb,
-            now=self._clock.time,
-            monotonic=self._clock.monotonic,
-        )
-
-    def _sender(self, config: Config, stats: Stats | None = None) -> Sender:
-        return Sender(
-            config.push,
-            self._outbox,
-            backlog_rate_per_s=config.outbox.backlog_rate_per_s,
-            clock=self._clock,
-            environ=self._environ,
-            user_agent=USER_AGENT,
-            on_outcome=self.recorder.outcome,
-            trust=self._trust,
-            pulse=self.pulse,
-            stats=stats,
-        )
-
-    def _start_sender(self) -> None:
-        if self._senders is not None:
-            self._sending = self._senders.create_task(self.sender.run(), name="push")
-
-    async def _stop_sender(self) -> None:
-        await self.sender.stop(_GRACE_S)
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
-        await self.sender.close()
-
-    async def _replace_sender(self, *, reopen: bool) -> None:
-        async with self._delivery:
-            await self._stop_sender()
-            if reopen:
-                self._outbox.close()
-                self._outbox = await asyncio.to_thread(self._open_outbox, self.config)
-            self.sender = self._sender(self.config, self.sender.stats)
-            self._start_sender()
 
     # poll.Sink
     def observe(self, device: Device, scan: Scan) -> None:
@@ -206,8 +156,7 @@ class App:
         self.recorder.interval(summary)
         with self.pulse.busy("storing the interval", STUCK_S):
             try:
-                async with self._delivery:
-                    await self.sender.submit(bodies(summary, payload_options(self.config)), tick.at)
+                await self._delivery.submit(bodies(summary, payload_options(self.config)), tick.at)
             except Exception:  # a disk that refuses one interval must not end the next ones
                 log.exception("interval_not_stored", tick=tick.time)
             if self._totals.save_due(now := self._clock.monotonic()):
@@ -220,38 +169,3 @@ class App:
         now = self._clock.monotonic()
         if self._report.due(now):
             self._report.write(await self.snapshot(), now)
-
-
-_GRACE_S = 3.0
-
-
-def rhythm(config: Config) -> Rhythm:
-    """What the schedule needs of the configuration."""
-    push = config.push
-    return Rhythm(push.interval_s, phase_s(push.align, config.site.node_id, push.interval_s), config.poll.interval_s)
-
-
-def totals_settings(config: Config) -> TotalsSettings:
-    """What the totals need of the configuration."""
-    return TotalsSettings(
-        timezone=ZoneInfo(config.site.timezone) if config.site.timezone else None,
-        statistic=config.poll.statistic,
-        stale_after_s=config.poll.stale_after_s,
-        partial_totals=config.push.partial_totals,
-        sign={type_: getattr(config.push.sign, type_) for type_ in NodeType},
-    )
-
-
-def payload_options(config: Config) -> PayloadOptions:
-    """What the payload needs of the configuration."""
-    push = config.push
-    return PayloadOptions(
-        site_node_id=config.site.node_id,
-        levels=push.levels,
-        device_format=push.device_format,
-        device_fields=push.device_fields,
-        time_format=push.time_format,
-        quality=push.quality,
-        import_limit_W=config.site.import_limit_W,
-        export_limit_W=config.site.export_limit_W,
-    )

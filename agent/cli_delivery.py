@@ -39,8 +39,8 @@ def push(
 
 async def _push(settings: Config, site: Site) -> bool:
     from agent import log
-    from agent.app import USER_AGENT
     from agent.clock import SystemClock
+    from agent.delivery import USER_AGENT
     from agent.once import read_site
     from agent.push_once import push_each
 
