@@ -121,7 +121,8 @@ class App:
         backlog = await self._delivery.backlog()
         waits = self.sender.waits_for_clock
         state = "waiting" if waits else "synchronised" if kernel_synchronised() else "unsynchronised"
-        found = snapshot(self.config, self.recorder, self.site.devices, backlog, self._clock, state)
+        nights = self._totals.nights(self._clock.monotonic())
+        found = snapshot(self.config, self.recorder, self.site.devices, nights, backlog, self._clock, state)
         return replace(found, implausible=dict(self._totals.dropped))
 
     def _start_status(self) -> None:
@@ -147,11 +148,16 @@ class App:
         self.recorder.missed(device, error, at)
         self._totals.missed(device.nodes, at)
 
+    def asleep(self, device: Device, at: float) -> bool:
+        return self._totals.asleep(device.nodes, at)
+
     async def _push(self, tick: Tick, answers: list[asyncio.Future[None]]) -> None:
         """Close the interval as soon as every device has answered, at the deadline at the latest."""
         deadline = tick.at + self.config.push.effective_deadline_s
         if not await within(answers, self._clock, deadline - self._clock.monotonic()):
             log.debug("deadline_reached", tick=tick.time)
+        if not self.sender.waits_for_clock:
+            self._totals.follow_clock(self._clock.time() - self._clock.monotonic())
         summary = self._totals.close(tick.at, tick.time)
         self.recorder.interval(summary)
         with self.pulse.busy("storing the interval", STUCK_S):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from agent.config_types import Host, Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
+from agent.node import WhenOffline
 from drivers.model import NodeType
 
 
@@ -68,7 +69,7 @@ class DeviceConfig(Section):
     connection: str | None = None
     unit_id: Annotated[StrictInt, Field(ge=0, le=255)] | None = None
     invert: StrictBool = False
-    when_offline: Literal["missing", "zero"] | None = None
+    when_offline: WhenOffline | None = None
     nominal_power_W: Watts | None = None
     energy_capacity_Wh: Watts | None = None
     limits: dict[Limited, Limit] = Field(default_factory=dict)
@@ -89,6 +90,8 @@ class DeviceConfig(Section):
         elif self.node_id is None or self.type is None:
             missing = "node_id" if self.node_id is None else "type"
             raise ValueError(f"{missing}: missing; a device has node_id and type, or nodes")
+        if self.when_offline == "sleep" and NodeType.SOLAR not in self.node_ids:
+            raise ValueError('when_offline: only a solar node sleeps; use "missing" or "zero"')
         if (self.host is None) == (self.connection is None):
             raise ValueError("host: give either host (an own tcp connection) or connection (the name of a shared one)")
         if self.connection is not None and self.port is not None:

@@ -1,4 +1,4 @@
-"""Where the days of the counters are kept, so that a restart loses nothing. No state of the disk stops the agent.
+"""Where days of counters and nights of inverters are kept for a restart. No state of the disk stops the agent.
 
 - Damaged: the file is set aside and another begun. Every `save` writes all there is, so that one that is damaged or
   removed while the agent runs costs nothing.
@@ -22,6 +22,7 @@ import structlog
 
 from agent.energy import Ledger
 from agent.energy_day import Basis, Day
+from agent.night import Night
 from drivers.model import Quantity
 
 log = structlog.get_logger(__name__)
@@ -30,7 +31,8 @@ _QUANTITIES = {quantity.value: quantity for quantity in Quantity}
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS ledger (node_id TEXT NOT NULL, quantity TEXT NOT NULL, ledger TEXT NOT NULL,
-                                   PRIMARY KEY (node_id, quantity)) STRICT, WITHOUT ROWID
+                                   PRIMARY KEY (node_id, quantity)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS night (node_id TEXT NOT NULL PRIMARY KEY, night TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
 BUSY_S = 5.0
 # The file is as good as it was: the disk is full, read-only or failing, or somebody else is at it.
@@ -43,7 +45,7 @@ _PASSING = frozenset(
 
 
 class EnergyStore:
-    """One row per counter. Thread-safe; `save` waits for the disk."""
+    """One row per counter, and one per inverter. Thread-safe; `save` waits for the disk."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, inode: int | None) -> None:
         """`inode` is that of the file that `connection` writes to, None while it is in memory."""
@@ -75,20 +77,33 @@ class EnergyStore:
                 log.warning("energy_unreadable", node=node_id, quantity=quantity, reason=str(error))
         return ledgers
 
-    def save(self, ledgers: Mapping[tuple[str, Quantity], Ledger]) -> None:
-        """Keep these ledgers; a full or read-only disk is reported once."""
+    def load_nights(self) -> dict[str, Night]:
+        """The nights by node id, in Unix seconds; a row that makes no sense is left out and reported."""
+        nights = {}
+        with self._lock:
+            rows = self._db.execute("SELECT node_id, night FROM night").fetchall()
+        for node_id, row in rows:
+            try:
+                nights[node_id] = Night(*map(float, _unsealed(row)))
+            except (ValueError, TypeError) as error:
+                log.warning("night_unreadable", node=node_id, reason=str(error))
+        return nights
+
+    def save(self, ledgers: Mapping[tuple[str, Quantity], Ledger], nights: Mapping[str, Night] | None = None) -> None:
+        """Keep these; a full or read-only disk is reported once."""
         rows = [(node_id, quantity.value, _row(ledger)) for (node_id, quantity), ledger in ledgers.items()]
+        dark = [(node_id, _sealed(night)) for node_id, night in (nights or {}).items()]
         try:
             with self._lock:
                 if self._inode is None or self._inode != _inode(self._path):
                     self._reopen()
                 try:
-                    self._write(rows)
+                    self._write(rows, dark)
                 except sqlite3.Error as error:
                     if not _means_damage(error):
                         raise
                     self._reopen()
-                    self._write(rows)
+                    self._write(rows, dark)
         except (OSError, sqlite3.Error) as error:
             (log.debug if self._failing else log.warning)("energies_not_saved", reason=str(error))
             self._failing = True
@@ -99,9 +114,10 @@ class EnergyStore:
         with self._lock:
             self._db.close()
 
-    def _write(self, rows: list[tuple[str, str, str]]) -> None:
+    def _write(self, ledgers: list[tuple[str, str, str]], nights: list[tuple[str, str]]) -> None:
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", ledgers)
+            self._db.executemany("INSERT OR REPLACE INTO night VALUES (?, ?)", nights)
 
     def _reopen(self) -> None:
         """Take the file that is there now."""
@@ -138,7 +154,7 @@ def _in_memory(path: Path) -> sqlite3.Connection:
             _require_sound(disk)
             disk.backup(memory)
     memory.text_factory = _text
-    memory.execute(_SCHEMA)
+    memory.executescript(_SCHEMA)
     return memory
 
 
@@ -150,8 +166,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         _require_sound(connection)
-        with connection:
-            connection.execute(_SCHEMA)
+        connection.executescript(_SCHEMA)
     except BaseException:
         connection.close()
         raise
@@ -180,17 +195,26 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-def _row(ledger: Ledger) -> str:
-    """All but what is not worth keeping, behind its checksum."""
-    text = json.dumps(ledger._replace(doubt=None, prior=None), allow_nan=False)
+def _sealed(values: tuple[object, ...]) -> str:
+    """JSON behind its checksum."""
+    text = json.dumps(values, allow_nan=False)
     return f"{_checksum(text)} {text}"
 
 
-def _ledger(row: str) -> Ledger:
+def _unsealed(row: str) -> list[Any]:
     checksum, _, text = row.partition(" ")
     if checksum != _checksum(text):
         raise ValueError("it is not what was stored")
-    value, at, changed, total, day, before, *_ = json.loads(text)
+    return list(json.loads(text))
+
+
+def _row(ledger: Ledger) -> str:
+    """All but what is not worth keeping."""
+    return _sealed(ledger._replace(doubt=None, prior=None))
+
+
+def _ledger(row: str) -> Ledger:
+    value, at, changed, total, day, before, *_ = _unsealed(row)
     yesterday = None if before is None else _day(before)
     return Ledger(float(value), float(at), float(changed), float(total), _day(day), yesterday)
 

@@ -203,8 +203,7 @@ class Line:
         news = not health.told and (health.back_since is None or now - health.back_since >= FLAP_S)
         health.told = health.told or news
         health.failed(error, now)
-        sleeps = all(node.when_offline == "zero" for node in device.nodes)
-        (log.debug if not news else log.info if sleeps else log.warning)(
+        (log.debug if not news else log.info if self._sink.asleep(device, now) else log.warning)(
             "device_lost" if news or health.failures == 1 else "device_still_lost",
             device=device.name,
             address=device.address,

@@ -18,6 +18,9 @@ from typing import Literal, NamedTuple
 
 from drivers.model import Kind, NodeType, Quantity
 
+WhenOffline = Literal["missing", "zero", "sleep"]
+"""What silence is: no value; 0 W and counters that hold; that only while it can be night (`agent.night`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -32,7 +35,7 @@ class Node:
     within: str | None = None
     """Id of the node that measures this one too: it is sent as a device, but adds nothing to the total of its type."""
     invert: bool = False
-    when_offline: Literal["missing", "zero"] = "missing"
+    when_offline: WhenOffline = "missing"
     nominal_power_W: float | None = None
     energy_capacity_Wh: float | None = None
     limits: Mapping[Quantity, tuple[float, float]] = field(default_factory=dict, hash=False)

@@ -45,6 +45,9 @@ class _Collector:
         self._result.failed.append((device, error))
         self._totals.missed(device.nodes, at)
 
+    def asleep(self, device: Device, at: float) -> bool:
+        return self._totals.asleep(device.nodes, at)
+
 
 async def read_site(config: Config, site: Site) -> SiteReading:
     """Poll every device once. Energies go on from the daemon's state, which is read and left as it is."""
@@ -61,6 +64,7 @@ async def read_site(config: Config, site: Site) -> SiteReading:
             polling.cancel()
             await asyncio.gather(polling, return_exceptions=True)
         result.at = clock.monotonic()
+        totals.follow_clock(clock.time() - result.at)
         result.bodies = bodies(totals.close(result.at, int(clock.time())), payload_options(config))
         store.close()
     return result

@@ -68,7 +68,7 @@ class _Writer:
             return
         self.lines.append(f'type = "{type_}"')
         if match.kind is Kind.INVERTER:
-            self.lines.append('when_offline = "zero"  # it sleeps at night')
+            self.lines.append('when_offline = "sleep"  # silent at night it counts 0, by day it is missing')
         if match.kind is Kind.RELAY:
             self.lines.append("# nominal_power_W = 2000  # what the load draws while it is on")
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from agent.night import silence_in_words
 from agent.node import doubts, sign_in_words
 from drivers.model import Kind, Value
 from drivers.registers import Registers
@@ -28,12 +29,13 @@ def describe(config: Config, site: Site) -> Iterator[str]:
     yield f"site {config.site.node_id}: {levels} to {push.url} every {push.interval_s} s"
     for device in site.devices:
         for node in device.nodes:
-            sign = sign_in_words(node, getattr(push.sign, node.type))
+            words = [sign_in_words(node, getattr(push.sign, node.type)), silence_in_words(node)]
+            meaning = "; ".join(word for word in words if word)
             counted = f"; not counted again, it is within {node.within}" if node.within else ""
             unsent = "" if node.push else "; not sent (push = false)"
             doubted = "; left out while its contacts do not say whether it runs" if _by_contacts(device.driver) else ""
             place = f"{device.driver_name} at {device.address}"
-            yield f"{node.node_id}: {node.type} by {place}; {sign}{counted}{unsent}{doubted}"
+            yield f"{node.node_id}: {node.type} by {place}; {meaning}{counted}{unsent}{doubted}"
     for name, path in site.replaced:
         yield f"notice: {path} is used instead of the built-in profile {name}"
     for doubt in (*doubts(site.nodes), *_read_twice(site.devices)):

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
 from agent.config_errors import name_devices
 from agent.device import Connection, Device
 from agent.limits import QUANTITIES
-from agent.node import Node, nesting_mistakes, why_not
+from agent.node import Node, WhenOffline, nesting_mistakes, why_not
 from drivers.base import Catalogue, Driver, ReadOptions, closest
 from drivers.bus import Link, LinkSettings
 from drivers.errors import ProfileError
@@ -200,7 +200,7 @@ class _Builder:
                 push=device.push,
                 within=device.within if not of_hybrid or type_ is self._type_of(device.within) else None,
                 invert=device.invert,
-                when_offline=device.when_offline or _when_offline(driver, type_),
+                when_offline=_when_offline(device, driver, type_),
                 nominal_power_W=device.nominal_power_W,
                 energy_capacity_Wh=device.energy_capacity_Wh,
                 limits={QUANTITIES[name]: limit for name, limit in device.limits.items()},
@@ -232,9 +232,10 @@ class _Builder:
         )
 
 
-def _when_offline(driver: Driver, type_: NodeType) -> Literal["missing", "zero"]:
-    """What silence means where the site does not say: night for the panels, nothing for a meter beside them."""
-    return "zero" if driver.defaults.sleeps and type_ is NodeType.SOLAR else "missing"
+def _when_offline(device: DeviceConfig, driver: Driver, type_: NodeType) -> WhenOffline:
+    """What the silence of a node means: it may be night for the panels, never for a meter beside them."""
+    wanted = device.when_offline or ("sleep" if driver.defaults.sleeps else "missing")
+    return "missing" if wanted == "sleep" and type_ is not NodeType.SOLAR else wanted
 
 
 def _first(*values: Number | None) -> Number:

@@ -16,6 +16,7 @@ from agent.aggregate import Fields, Summary, fields_of, total
 from agent.clock import Clock
 from agent.config import Config
 from agent.device import Device
+from agent.night import Night, all_sleep
 from agent.outbox import Outbox
 from agent.status_record import Attempt, Polls, Recorder
 from agent.window import NodeSummary, Window
@@ -42,7 +43,7 @@ class DeviceStatus:
     driver: str
     address: str
     state: str
-    """`waiting` (not polled yet), `ok`, `partial` (answers in part), `asleep` (silent as it may be) or `lost`."""
+    """`waiting` (not polled yet), `ok`, `partial` (answers in part), `asleep` (silent as it should be) or `lost`."""
     reason: str | None
     lost_s: float | None
     age_s: float | None
@@ -107,14 +108,22 @@ class Snapshot:
 
 
 def snapshot(
-    config: Config, recorder: Recorder, devices: Sequence[Device], backlog: Backlog, clock: Clock, clock_state: str
+    config: Config,
+    recorder: Recorder,
+    devices: Sequence[Device],
+    nights: Mapping[str, Night],
+    backlog: Backlog,
+    clock: Clock,
+    clock_state: str,
 ) -> Snapshot:
     """The daemon as it stands. Call it in the event loop; it waits for nothing."""
     now = clock.monotonic()
     nodes = {
         device.name: [
             (node, _with_energies(node, fields, recorder.summary))
-            for node, fields in _fields_now(device, recorder.polls.get(device.name), now, config.poll.stale_after_s)
+            for node, fields in _fields_now(
+                device, recorder.polls.get(device.name), nights, now, config.poll.stale_after_s
+            )
         ]
         for device in devices
     }
@@ -130,7 +139,8 @@ def snapshot(
         clock=clock_state,
         flow=_flow([pair for pairs in nodes.values() for pair in pairs]),
         devices=tuple(
-            _device(device, recorder.polls.get(device.name, Polls()), nodes[device.name], now) for device in devices
+            _device(device, recorder.polls.get(device.name, Polls()), nodes[device.name], nights, now)
+            for device in devices
         ),
         push=push,
         backlog=backlog,
@@ -176,12 +186,12 @@ def in_words(seconds: float) -> str:
 
 
 def _fields_now(
-    device: Device, polls: Polls | None, now: float, stale_after_s: float
+    device: Device, polls: Polls | None, nights: Mapping[str, Night], now: float, stale_after_s: float
 ) -> list[tuple[NodeSummary, Fields]]:
     """The contract's fields of each node as they would be sent at this moment, without the energies of the day."""
     found = []
     for node in device.nodes:
-        window = Window(node, stale_after_s)
+        window = Window(node, stale_after_s, night=nights.get(node.node_id))
         if polls is not None and polls.scan is not None:
             window.add(polls.scan)
         summary = window.close(now, "last")
@@ -207,13 +217,15 @@ def _flow(nodes: list[tuple[NodeSummary, Fields]]) -> dict[str, Fields]:
     }
 
 
-def _device(device: Device, polls: Polls, nodes: list[tuple[NodeSummary, Fields]], now: float) -> DeviceStatus:
+def _device(
+    device: Device, polls: Polls, nodes: list[tuple[NodeSummary, Fields]], nights: Mapping[str, Night], now: float
+) -> DeviceStatus:
     health = device.health
     return DeviceStatus(
         name=device.name,
         driver=device.driver_name,
         address=device.address,
-        state=_state(device),
+        state=_state(device, nights, now),
         reason=str(health.error) if health.error is not None else health.partial,
         lost_s=None if health.since is None else now - health.since,
         age_s=None if health.last_answer is None else now - health.last_answer,
@@ -227,10 +239,10 @@ def _device(device: Device, polls: Polls, nodes: list[tuple[NodeSummary, Fields]
     )
 
 
-def _state(device: Device) -> str:
+def _state(device: Device, nights: Mapping[str, Night], now: float) -> str:
     health = device.health
     if health.failures:
-        return "asleep" if all(node.when_offline == "zero" for node in device.nodes) else "lost"
+        return "asleep" if all_sleep(device.nodes, nights, now) else "lost"
     return "waiting" if not health.polls else "partial" if health.partial else "ok"
 
 

@@ -16,6 +16,7 @@ from agent.energy import POWER_W, RELABEL_S, Ledger, advance, of_day, resumed, s
 from agent.energy_day import Basis, DayEnergy, day_of
 from agent.energy_store import EnergyStore
 from agent.limits import largest_power, ranges
+from agent.night import Night, all_sleep, on_disk, restored, why_not
 from agent.node import Node
 from agent.window import NodeSummary, Statistic, Window
 from drivers.model import Nature, NodeType, Quantity, Reading, Scan
@@ -110,6 +111,10 @@ class Totals:
         self._offset = -inf
         self._left: deque[tuple[float, dict[CounterId, Ledger]]] = deque(maxlen=4)
         """Where the clock stood before it leapt, and the ledgers of then."""
+        self._kept = store.load_nights()
+        """Of nodes that were not heard since the start; Unix seconds."""
+        self._rest: dict[str, str] = {}
+        """Of nodes that may sleep: "awake", "asleep" or "missing" at the last push."""
         self.dropped: Counter[str] = Counter()
         """Readings outside the range of their device, by node id."""
         self._reported: set[tuple[str, Quantity]] = set()
@@ -121,10 +126,11 @@ class Totals:
         self._day = inf, inf  # of the zone as it was
         same_age = settings.stale_after_s == self._settings.stale_after_s
         before = {window.node: window for window, _, _ in self._nodes.values() if same_age}
+        nights = {node_id: tracked.window.night for node_id, tracked in self._nodes.items()}
         self._settings = settings
         self._nodes = {
             node.node_id: _Tracked(
-                before.get(node) or Window(node, settings.stale_after_s),
+                before.get(node) or Window(node, settings.stale_after_s, night=nights.get(node.node_id)),
                 largest_power(node.limits) or POWER_W,
                 self._sources_of(node),
             )
@@ -135,8 +141,11 @@ class Totals:
         """One finished poll of the device behind `nodes`; `wall` is the Unix time of `scan.finished`, None while the
         clock is known to be wrong: counters lose nothing by waiting for it."""
         if wall is not None:
-            self._follow_clock(wall - scan.finished)
+            self.follow_clock(wall - scan.finished)
+        if self._kept:
+            self._place(scan.finished)
         for node in nodes:
+            self._kept.pop(node.node_id, None)
             taken = self._nodes[node.node_id].window.add(scan)
             for reading in taken.dropped:
                 self._drop(node, reading)
@@ -154,6 +163,7 @@ class Totals:
         """End the push interval at monotonic `at`, Unix second `wall`."""
         settings = self._settings
         self._follow_day(wall)
+        self._place(at)
         turned = {type_ for type_, sign in settings.sign.items() if sign == -1}
         results = []
         members: dict[NodeType, list[Fields]] = {type_: [] for type_ in NodeType}
@@ -161,6 +171,8 @@ class Totals:
             summary = window.close(at, settings.statistic)
             node, fields = summary.node, fields_of(summary)
             basis = self._today(summary, sources, fields)
+            if node.when_offline == "sleep":
+                self._tell_rest(summary)
             if node.type in turned and isinstance(power := fields.get("active_power_W"), float):
                 fields["active_power_W"] = -power
             results.append(NodeResult(summary, fields, basis, node.type in turned))
@@ -176,8 +188,12 @@ class Totals:
     def save(self, at: float = inf) -> None:
         """Keep the energies; waits for the disk. `at` is the monotonic time."""
         self._saved_at, self._saved_date = at, self._date
-        accounts = dict(self._accounts)
-        self._store.save({counter: account.ledger for counter, account in accounts.items() if account.ledger})
+        accounts, nights = dict(self._accounts), dict(self._kept)
+        if self._offset > -inf:
+            for node_id, (window, _, _) in self._nodes.items():
+                if window.night is not None and node_id not in nights:
+                    nights[node_id] = on_disk(window.night, self._offset)
+        self._store.save({counter: account.ledger for counter, account in accounts.items() if account.ledger}, nights)
 
     def _sources_of(self, node: Node) -> list[tuple[str, list[_Account]]]:
         return [
@@ -191,9 +207,21 @@ class Totals:
             self._date, start, end = day_of(wall, self._settings.timezone)
             self._day = start, end
 
-    def _follow_clock(self, offset: float) -> None:
-        """Wall minus monotonic time. After a step back the ledgers would wait for their own future; a step forward only
-        makes a gap longer than it was, and looks the same as a host that slept."""
+    def nights(self, at: float) -> dict[str, Night]:
+        """What is known of the nodes' nights at monotonic `at`, by node id; see `agent.night`."""
+        self._place(at)
+        return {node_id: window.night for node_id, (window, _, _) in self._nodes.items() if window.night is not None}
+
+    def asleep(self, nodes: Sequence[Node], at: float) -> bool:
+        """Whether a silent device with these nodes is asleep."""
+        return all_sleep(nodes, self.nights(at), at)
+
+    def follow_clock(self, offset: float) -> None:
+        """Take `offset`, wall minus monotonic time, once the clock is known.
+
+        After a step back the ledgers would wait for their own future; a step forward only makes a gap longer than it
+        was, and looks the same as a host that slept.
+        """
         step = offset - self._offset
         if abs(step) > RELABEL_S and self._offset > -inf:
             self._leap(step, offset)
@@ -248,6 +276,27 @@ class Totals:
                 fields[name], basis = best
                 worst = basis if worst is None else max(worst, basis)
         return worst
+
+    def _place(self, at: float) -> None:
+        """The nights from before the start, by what the clock says now."""
+        for node_id, kept in self._kept.items():
+            if node_id in self._nodes:
+                self._nodes[node_id].window.night = restored(kept, self._offset, at)
+
+    def _tell_rest(self, summary: NodeSummary) -> None:
+        """Falling asleep is kept at once, as a restart is to know of it; that it cannot be sleep is told once."""
+        if summary.silent and not summary.expected:
+            return  # not asked yet
+        rest = "awake" if not summary.silent else "asleep" if summary.sleeps else "missing"
+        node_id = summary.node.node_id
+        if rest == self._rest.get(node_id):
+            return
+        self._rest[node_id] = rest
+        if rest == "asleep":
+            self._saved_at = -inf
+        elif rest == "missing":
+            reason = why_not(summary.night, summary.at)
+            log.warning("sleeper_missing", node=node_id, reason=f"{reason}: it counts as missing")
 
     def _drop(self, node: Node, reading: Reading) -> None:
         """Count it; the first of a kind is worth a line, the next ones are not."""

@@ -14,6 +14,7 @@ from math import inf
 from typing import Literal, NamedTuple
 
 from agent.limits import ranges
+from agent.night import Night, heard, may_sleep
 from agent.node import Node, use_of
 from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Scan, Value
 
@@ -69,6 +70,7 @@ class NodeSummary(NamedTuple):
     """Polls that brought a usable value."""
     powerless: float = -inf
     """When it last answered in full, but had no power to tell."""
+    night: Night | None = None
 
     @property
     def offline(self) -> bool:
@@ -76,9 +78,14 @@ class NodeSummary(NamedTuple):
         return self.newest < self.oldest
 
     @property
+    def silent(self) -> bool:
+        """It says nothing, or that it has no power to tell."""
+        return self.offline or self.powerless >= self.oldest
+
+    @property
     def sleeps(self) -> bool:
-        """It is silent, or says that it has no power now, as is right for it at night (`when_offline = "zero"`)."""
-        return self.node.when_offline == "zero" and (self.offline or self.powerless >= self.oldest)
+        """It is silent, as is right for it now: its power is 0 and its counters hold."""
+        return self.node.when_offline != "missing" and self.silent and may_sleep(self.node, self.night, self.at)
 
     @property
     def oldest_s(self) -> float | None:
@@ -146,6 +153,8 @@ class Window:
     node: Node
     stale_after_s: float
     newest: float = -inf
+    night: Night | None = None
+    """Of a solar node."""
     interval: int = 0
     expected: int = 0
     got: int = 0
@@ -175,9 +184,8 @@ class Window:
                 usable |= self._take(reading, source, taken)
         self.got += usable
         power = self._totals.get(Quantity.ACTIVE_POWER)
-        # In a scan with holes, power may be what is missing.
-        if power is not None and self._cells[power + _AT] == -inf and scan.complete:
-            self._powerless = scan.finished
+        if power is not None:
+            self._heard(self._cells[power], self._cells[power + _AT], scan)
         return taken
 
     def missed(self) -> None:
@@ -199,11 +207,23 @@ class Window:
             self.expected,
             self.got,
             self._powerless,
+            self.night,
         )
         self._handed_over = True
         self.interval += 1
         self.expected = self.got = 0
         return summary
+
+    def _heard(self, power_W: float, at: float, scan: Scan) -> None:
+        """What the last power that it told, and a scan without one, say of day and night."""
+        powerless = at == -inf and scan.complete  # in a scan with holes, power may be what is missing
+        if powerless:
+            self._powerless = scan.finished
+        if self.node.type is NodeType.SOLAR:
+            if at > -inf:
+                self.night = heard(self.night, power_W, at)
+            elif powerless and self.night is None:
+                self.night = heard(None, 0.0, scan.finished)
 
     def _source(self, quantity: Quantity, phase: Phase | None, marked: NodeType | None) -> _Source | None:
         use = use_of(self.node, quantity, marked)

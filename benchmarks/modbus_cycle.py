@@ -64,6 +64,9 @@ class Nobody:
     def missed(self, device: Device, error: Exception, at: float) -> None:
         pass
 
+    def asleep(self, device: Device, at: float) -> bool:
+        return False
+
 
 def connection(port: int, devices: int) -> Connection:
     link = Link(LinkSettings(host="127.0.0.1", port=port))

@@ -51,7 +51,7 @@ class LinkDefaults:
     unit_id: int | None = None
     port: int | None = None
     sleeps: bool = False
-    """It is silent at night, as inverters are that live on the sun: its solar node then counts 0."""
+    """It is silent at night, as inverters are that live on the sun: its solar node then counts 0, but not by day."""
 
 
 class Driver(Protocol):

@@ -24,6 +24,7 @@ PURE = (
     "agent/energy.py",
     "agent/energy_day",
     "agent/limits",
+    "agent/night",
     "agent/node",
     "agent/window",
     "agent/payload",

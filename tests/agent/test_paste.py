@@ -54,7 +54,7 @@ def test_tables_are_accepted_and_name_every_device_once(tmp_path: Path) -> None:
         "pv-1": NodeType.SOLAR,
         "pv-2": NodeType.SOLAR,
     }
-    assert found["pv-1"].when_offline == "zero"
+    assert found["pv-1"].when_offline == "sleep"
     assert text.count("port = 502") == text.count("port = 1502") == 2, "a profile may have another default"
 
 

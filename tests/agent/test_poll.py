@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from agent.device import BACKOFF_FIRST_S, BACKOFF_MAX_S, Connection, Device, Health
+from agent.night import all_sleep
 from agent.node import Node
 from agent.poll import Poller, within
 from agent.pulse import STUCK_S, Pulse
@@ -53,6 +54,9 @@ class Notes:
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self.missing.append(device.name)
+
+    def asleep(self, device: Device, at: float) -> bool:
+        return all_sleep(device.nodes, {}, at)
 
 
 def registers() -> dict[int, int]:

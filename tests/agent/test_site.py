@@ -199,14 +199,19 @@ def test_what_did_not_change_is_the_same_object_in_a_site_built_beside_a_running
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"driver": "goodwe-dt", "node_id": "pv", "type": "solar"}, {"pv": "zero"}),
+        ({"driver": "goodwe-dt", "node_id": "pv", "type": "solar"}, {"pv": "sleep"}),
         ({"driver": "goodwe-dt", "node_id": "pv", "type": "solar", "when_offline": "missing"}, {"pv": "missing"}),
+        ({"driver": "goodwe-dt", "node_id": "pv", "type": "solar", "when_offline": "zero"}, {"pv": "zero"}),
         ({"driver": "goodwe-et", "nodes": {"solar": "pv"}}, {"pv": "missing"}),
+        (
+            {"driver": "goodwe-et", "nodes": {"solar": "pv", "storage": "b"}, "when_offline": "sleep"},
+            {"pv": "sleep", "b": "missing"},
+        ),
         # A meter that is read through a sleeping inverter has no value at night, and that is not 0.
-        ({"driver": "solis-string", "nodes": {"solar": "pv", "grid": "meter"}}, {"pv": "zero", "meter": "missing"}),
+        ({"driver": "solis-string", "nodes": {"solar": "pv", "grid": "meter"}}, {"pv": "sleep", "meter": "missing"}),
     ],
 )
-def test_the_sun_of_a_family_that_sleeps_counts_zero_at_night(
+def test_the_sun_of_a_family_that_sleeps_may_be_silent_at_night(
     tmp_path: Path, keys: dict[str, Any], expected: dict[str, str]
 ) -> None:
     nodes = site(tmp_path, [{"host": "127.0.0.1", **keys}]).nodes

@@ -58,6 +58,8 @@ class NoStore:
     def load(self) -> dict[object, object]:
         return {}
 
+    load_nights = load
+
 
 def body(totals: Totals, at: float = 1000.0, wall: int = WALL, **options: Any) -> dict[str, Any]:
     summary = totals.close(at, wall)
