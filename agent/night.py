@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from agent.node import Node
-from drivers.model import NodeType
+from drivers.model import Kind, NodeType
 
 DIM_W = 100.0
 """Inverters stop at 5 to 50 W and mostly show 0 W for some minutes before they go, which polls a minute apart see. Own
@@ -95,7 +95,8 @@ def silence_in_words(node: Node) -> str | None:
             f"silent at night it counts 0 W; if it goes silent at {DIM_W:g} W or more, or does not wake within "
             f"{LATE_S / 3600:g} h of yesterday's time, it is missing"
         )
-    return "silent it is missing, at night too" if node.type is NodeType.SOLAR else None
+    inverter = node.type is NodeType.SOLAR and node.kind is not Kind.METER
+    return "silent it is missing, at night too" if inverter else None
 
 
 def on_disk(night: Night, offset: float) -> Night:

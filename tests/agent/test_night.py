@@ -122,7 +122,7 @@ def test_what_silence_means_in_words() -> None:
         'silent it counts 0 W, by day too (when_offline = "zero")'
     )
     assert silence_in_words(replace(PV, when_offline="missing")) == "silent it is missing, at night too"
-    assert silence_in_words(Node("m", NodeType.GRID, Kind.METER)) is None
+    assert silence_in_words(Node("m", NodeType.SOLAR, Kind.METER)) is None
 
 
 class Weather(NamedTuple):

@@ -68,6 +68,14 @@ def test_what_cannot_be_meant_is_refused(devices: list[dict[str, Any]], line: st
     assert mistakes(*devices) == [f"site.toml: {line}"]
 
 
+def test_only_the_sun_lets_a_node_sleep() -> None:
+    rule = 'device[0].when_offline: only a solar node sleeps; use "missing" or "zero"'
+    for device in (meter("m", when_offline="sleep"), {**hybrid("m", storage="b"), "when_offline": "sleep"}):
+        with pytest.raises(ConfigError) as caught:
+            site(device)
+        assert caught.value.lines == [f"site.toml: {rule}"]
+
+
 def test_two_in_a_circle_are_both_refused() -> None:
     assert len(mistakes(meter("a", within="b"), meter("b", within="a"))) == 2
 
@@ -80,6 +88,7 @@ def test_check_says_the_sign_of_each_node_and_what_is_doubtful() -> None:
         meter("roof", "solar", invert=True),
         {"node_id": "boiler", "type": "switched_load", "driver": "relay"},
         meter("bat", "storage", push=False),
+        {"node_id": "pv", "type": "solar", "driver": "goodwe-dt"},
         sign={"storage": -1},
     )
     lines = [line.partition("; ")[2] or line for line in describe(config, built)][1:]
@@ -93,6 +102,10 @@ def test_check_says_the_sign_of_each_node_and_what_is_doubtful() -> None:
         ),
         "consumption is sent as positive, generation as negative",
         "discharge is sent as positive, charge as negative (push.sign.storage = -1); not sent (push = false)",
+        (
+            "production is sent as positive, own consumption as negative; silent at night it counts 0 W; if it goes"
+            " silent at 100 W or more, or does not wake within 2 h of yesterday's time, it is missing"
+        ),
         'if one of them measures the other too, give the inner one within = "…"',
         "without nominal_power_W it has no power",
     ]
