@@ -69,11 +69,9 @@ def test_what_cannot_be_meant_is_refused(devices: list[dict[str, Any]], line: st
 
 
 def test_only_the_sun_lets_a_node_sleep() -> None:
-    rule = 'device[0].when_offline: only a solar node sleeps; use "missing" or "zero"'
-    for device in (meter("m", when_offline="sleep"), {**hybrid("m", storage="b"), "when_offline": "sleep"}):
-        with pytest.raises(ConfigError) as caught:
-            site(device)
-        assert caught.value.lines == [f"site.toml: {rule}"]
+    for device in (meter("m"), {"driver": "sunspec", "nodes": {"storage": "m"}}):
+        rule = 'site.toml: device[0].when_offline (m): only a solar node sleeps; use "missing" or "zero"'
+        assert mistakes(device | {"when_offline": "sleep"}) == [rule]
 
 
 def test_two_in_a_circle_are_both_refused() -> None:
