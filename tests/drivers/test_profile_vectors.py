@@ -272,6 +272,101 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         {"voltage.l1": 230.1, "active_power": -1.0, "imported_energy": 65_536.0, "exported_energy": 7.0},
     ),
     ("it sleeps", "goodwe-dt", {30127: [0xFFFF, 0xFFFF]}, {"active_power": MISSING}),
+    (
+        "a phase that rests reads below zero",  # evcc pull request 31363: 0xFFE4 counted as 65508 W
+        "siemens-versicharge",
+        {1662: [0xFFE4, 0xFFFF, 7], 1692: [0, 12_345]},
+        {"active_power.l1": -28.0, "active_power.l2": 0.0, "active_power.l3": 7.0, "consumed_energy": 12_345.0},
+    ),
+    (
+        "a phase current that is not known",
+        "phoenix-charx",
+        {1232: [0, 0xE0C4], 1238: [0xFFFF, 0xFFFF], 1244: [0, 11_000], 1250: [0, 0, 1, 0]},
+        {"voltage.l1": 57.54, "current.l1": MISSING, "active_power": 11.0, "consumed_energy": 65_536.0},
+    ),
+    (
+        "each controller has a thousand registers",
+        "phoenix-charx:2",
+        {1244: [0, 1000], 2244: [0x00A8, 0x5DC0]},  # 11,034,048 mW
+        {"active_power": 11_034.048},
+    ),
+    (
+        "counters in kWh since firmware 1098",
+        "deye-hybrid-3p-hv-1098",
+        {516: [1461, 0], 522: [0, 1], 534: [6484, 0], 590: [30], 672: [250, 250]},
+        {
+            "storage.charged_energy": 1_461_000.0,
+            "grid.imported_energy": 65_536_000.0,
+            "solar.produced_energy": 6_484_000.0,
+            "storage.active_power": -300.0,
+            "solar.active_power": 5000.0,
+        },
+    ),
+    (
+        "counted from an offset",
+        "sax-power",
+        {46: [80, 16_384 + 1500, 16_384 - 200]},
+        {"storage.soc": 80.0, "storage.active_power": -1500.0, "grid.active_power": -200.0},
+    ),
+    (
+        "discharge is positive on the device",
+        "marstek-venus",
+        {32104: [55], 32202: [0, 800], 33002: [0, 12_345]},
+        {"soc": 55.0, "active_power": -800.0, "discharged_energy": 123_450.0},
+    ),
+    (
+        "16 bits of power, tenths of a percent",
+        "marstek-venus-3",
+        {30006: [0x10000 - 1200], 34002: [905]},
+        {"active_power": 1200.0, "soc": 90.5},
+    ),
+    (
+        "import positive, unlike the meter at an inverter",
+        "huawei-smartlogger-meter",
+        {32260: [0, 23_010], 32272: [0, 125], 32278: [0xFFFF, 0x10000 - 4000], 32357: [0, 0, 0, 1500]},
+        {"voltage.l1": 230.1, "current.l1": 12.5, "active_power": -4000.0, "imported_energy": 15_000.0},
+    ),
+    (
+        "charges from the grid",
+        "sma-sunny-island",
+        {30595: [0, 5000, 0, 4000], 30775: [0xFFFF, 0x10000 - 2500], 30845: [0, 67]},
+        {"charged_energy": 5000.0, "discharged_energy": 4000.0, "active_power": 2500.0, "soc": 67.0},
+    ),
+    (
+        "feeds in",
+        "sma-home-manager",
+        {30583: [0, 9000], 30865: [0, 0, 0, 3200], 31259: [0, 1100], 31265: [0, 0]},
+        {"exported_energy": 9000.0, "active_power": -3200.0, "active_power.l1": -1100.0},
+    ),
+    (
+        "feeds in while it charges",
+        "sma-data-manager",
+        {30775: [0, 9000], 31249: [0, 2000], 31393: [0, 1500, 0, 0], 30513: [0, 0, 1, 0]},
+        {
+            "solar.active_power": 9000.0,
+            "solar.produced_energy": 65_536.0,
+            "grid.active_power": -2000.0,
+            "storage.active_power": 1500.0,
+        },
+    ),
+    (
+        "thousandths of a volt",
+        "bgetech-ds100",
+        {0x0400: [0x0003, 0x82DA], 0x0420: [0xFFFF, 0xFC18], 0x010E: [0, 7], 0x0118: [0, 9]},
+        {"voltage.l1": 230.106, "active_power": -1000.0, "imported_energy": 70.0, "exported_energy": 90.0},
+    ),
+    (
+        "hundredths of a kWh",
+        "bgetech-ws100",
+        {0x0104: [0, 900], 0x010E: [1, 0]},
+        {"active_power": 900.0, "imported_energy": 655_360.0},
+    ),
+    (
+        "it defrosts",
+        "m-tec-heat-pump",
+        {702: [3210, 3], 707: [1850]},
+        {"consumed_energy": 3_210_000.0, "active_power": 1850.0},
+    ),
 ]
 
 

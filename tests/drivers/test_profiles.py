@@ -74,6 +74,7 @@ DISCHARGE_IS_POSITIVE = {
     "kostal-plenticore",
     "deye-hybrid-3p",
     "deye-hybrid-3p-hv",
+    "deye-hybrid-3p-hv-1098",
     "foxess-h3",
     "alphaess-smile",
     "givenergy-hybrid",
@@ -83,6 +84,10 @@ DISCHARGE_IS_POSITIVE = {
     "foxess-h3-smart",
     "solinteg-hybrid",
     "wattsonic-gen2",
+    "marstek-venus",
+    "marstek-venus-3",
+    "sax-power",
+    "sma-sunny-island",
 }
 EXPORT_IS_POSITIVE = {
     "huawei-sun2000",
@@ -102,6 +107,7 @@ EXPORT_IS_POSITIVE = {
     "solinteg-hybrid",
     "wattsonic-gen2",
     "sofar-hyd-es",
+    "sma-data-manager",
 }
 PRODUCTION_IS_NEGATIVE = {"e3dc-s10-external"}
 # Import and export, charge and discharge in a register each, of which one is 0.
@@ -109,6 +115,8 @@ TWO_REGISTERS = {
     ("kostal-ksem", None),
     ("sma-hybrid", NodeType.STORAGE),
     ("sma-hybrid", NodeType.GRID),
+    ("sma-home-manager", None),
+    ("sma-data-manager", NodeType.STORAGE),
     ("growatt-tlxh", NodeType.STORAGE),
     ("growatt-tlxh", NodeType.GRID),
     ("growatt-sph", NodeType.STORAGE),
@@ -136,6 +144,10 @@ NO_COUNTERS = {
     ("kostal-plenticore", NodeType.STORAGE),
     ("kostal-plenticore", NodeType.GRID),
     ("sma-hybrid", NodeType.SOLAR),
+    ("sma-data-manager", NodeType.STORAGE),
+    ("sma-data-manager", NodeType.GRID),
+    ("sax-power", NodeType.STORAGE),
+    ("sax-power", NodeType.GRID),
     ("abb-terra-ac", None),
     ("mennekes-amtron-xtra", None),
     ("mypv-acthor", None),
@@ -274,7 +286,7 @@ def test_the_sign_is_that_of_the_devices_documents(name: str) -> None:
         scales = [point.encoding.scale for point in points]
         if (name, node) in TWO_REGISTERS:
             assert sorted(scale > 0 for scale in scales) == [False, True]
-        elif node is NodeType.STORAGE:
+        elif (node or STANDS_FOR[PROFILES[name].kind]) is NodeType.STORAGE:
             assert all((scale < 0) == (name in DISCHARGE_IS_POSITIVE) for scale in scales)
         elif name.startswith("sungrow-sh") and node is NodeType.GRID and points[0].phase:
             assert scales == [1]  # unlike the total, the phases of its meter count import positive
