@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,6 +54,7 @@ def run(
     log_format: Annotated[str, typer.Option(help="auto, console or json; overrides the configuration.")] = "",
 ) -> None:
     """The daemon, in the foreground."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload that comes before there is anything to reload
     from agent import log, supervise
     from agent.alone import NotAloneError, alone
     from agent.daemon import Daemon

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import socket
 import ssl
 import sys
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ MAX_REPLY_BYTES = 64 * 1024
 GZIP_MAGIC = b"\x1f\x8b"
 _SHOWN_REPLY = 200
 _REPLY_S = 5.0
+_PROBE_S = 5
 # A server may close a connection it kept alive in the very moment we use it.
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
@@ -183,6 +185,7 @@ class Endpoint:
             proxy=_proxy(config.proxy_url, tls),
             # The default of 5 s would make every push of a minute's rhythm a new TLS handshake.
             limits=httpx.Limits(max_connections=4, keepalive_expiry=2.5 * config.interval_s + 10),
+            socket_options=_socket_options(config),
         )
         # httpx passes no network backend on to httpcore, which has the parameter.
         transport._pool._network_backend = self._network  # noqa: SLF001
@@ -199,6 +202,18 @@ class Endpoint:
 def encoded(body: bytes, config: PushConfig) -> bytes:
     """The bytes that are sent and stored: compressed once and for all, so that every retry has the same."""
     return gzip.compress(body, mtime=0) if config.gzip else body
+
+
+def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:
+    """Find out that a kept-alive connection is dead, its address translation forgotten, before an attempt hangs on it:
+    by a probe between two pushes, or halfway through the attempt, so that the other half is left for a fresh one."""
+    return [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(_PROBE_S, config.interval_s // 2)),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_S),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(500 * config.timeout_s)),
+    ]
 
 
 def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 import time
 import tracemalloc
 from functools import partial
@@ -190,6 +193,39 @@ async def test_the_connection_is_kept_alive_between_pushes(tmp_path: Path) -> No
             await made.submit(BODY)
             await made.all_delivered()
     assert server.connections == 1
+
+
+def connected_to(port: int) -> socket.socket:
+    """A copy of the one socket of this process that is connected to that port of this host."""
+    found = []
+    for entry in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        with contextlib.suppress(OSError):
+            copy = socket.socket(fileno=os.dup(entry))
+            try:
+                wanted = copy.getpeername() == ("127.0.0.1", port)
+            except OSError:
+                wanted = False
+            if wanted:
+                found.append(copy)
+            else:
+                copy.close()
+    (one,) = found
+    return one
+
+
+async def test_a_connection_that_died_in_silence_is_noticed_between_pushes_or_halfway(tmp_path: Path) -> None:
+    """What the kernel is asked for; to see it work takes a firewall in between."""
+    async with (
+        HttpFaults(answer(200)) as server,
+        sending(tmp_path, server.url(), run=False, interval_s=60, timeout_s=30) as made,
+    ):
+        await made.attempt(BODY)
+        with connected_to(server.port) as used:
+            wanted = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_USER_TIMEOUT": 15_000}
+            levels = {"SO": socket.SOL_SOCKET, "TCP": socket.IPPROTO_TCP}
+            assert wanted == {
+                name: used.getsockopt(levels[name.split("_")[0]], getattr(socket, name)) for name in wanted
+            }
 
 
 async def test_a_backlog_that_hangs_does_not_hold_up_live_messages(tmp_path: Path) -> None:
