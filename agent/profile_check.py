@@ -11,7 +11,8 @@ from drivers.base import ReadOptions, driver_of
 from drivers.dump import Dump, reading_name
 from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading
-from drivers.profile import Point, Profile
+from drivers.profile import Profile
+from drivers.profile_point import Point
 from drivers.registers import Registers
 
 # What a device of each kind must read to fill the fields of its node; hybrids by the nodes that they have.

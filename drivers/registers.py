@@ -22,7 +22,8 @@ from drivers.errors import ExceptionReply, GatewayError, IllegalAddressError, Il
 from drivers.learned import Learned
 from drivers.model import Kind, NodeType, Quality, Reading, Scan
 from drivers.plan import MAX_REGISTERS, Block, Limits
-from drivers.profile import Point, Profile
+from drivers.profile import Profile
+from drivers.profile_point import Point
 from drivers.run import Run
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from drivers.codec import Encoding, bits_of, encode
 from drivers.model import NodeType, Phase, Quantity, Table, Value
-from drivers.profile import Point, Profile
+from drivers.profile import Profile
+from drivers.profile_point import Point
 from drivers.simulator_server import Image, Unit
 
 Key = tuple[NodeType | None, Quantity, Phase | None]

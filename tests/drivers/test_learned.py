@@ -16,7 +16,8 @@ from drivers.codec import Encoding
 from drivers.errors import BusyError, ExceptionReply, IllegalAddressError, SilentError, exception_reply
 from drivers.learned import RECHECK_FIRST_S, RECHECK_MAX_S
 from drivers.model import Kind, Phase, Quality, Quantity, Scan, Table
-from drivers.profile import Point, Profile
+from drivers.profile import Profile
+from drivers.profile_point import Point
 from drivers.registers import Registers
 
 WIDTHS = {1: "uint16", 2: "uint32", 4: "uint64"}

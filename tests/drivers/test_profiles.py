@@ -17,7 +17,8 @@ from drivers.bus_settings import LinkSettings
 from drivers.errors import ProfileError
 from drivers.model import Kind, Nature, NodeType, Quality, Quantity, Scan, Table, Unit, Value
 from drivers.plan import MAX_REGISTERS
-from drivers.profile import BUILT_IN, Point, Profile, load
+from drivers.profile import BUILT_IN, Profile, load
+from drivers.profile_point import Point
 from drivers.registers import Registers
 from drivers.simulator_server import Image, Server
 from drivers.simulator_server import Unit as SimulatedUnit
