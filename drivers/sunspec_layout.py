@@ -31,7 +31,8 @@ from drivers.sunspec_map import (
     Quirk,
     Rule,
 )
-from drivers.sunspec_models import Definition, Model, load, of
+from drivers.sunspec_models import Model, of
+from drivers.sunspec_places import Places
 
 Key = tuple[NodeType, Quantity, Phase | None]
 Offer = tuple[Formula, int]
@@ -104,15 +105,13 @@ def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
 class _Builder:
     def __init__(self, chain: Collection[Model], limit: int) -> None:
         self._chain = chain
-        self._limit = limit
+        self._cells = Places(limit)
         self._has_storage = any(of(chain, *_HAS_STORAGE))
-        self._places: list[Place] = []
-        self._models: dict[Model, None] = {}
         self._offers: dict[Key, list[Offer]] = {}
 
     def build(self, channels: Mapping[Model, Sequence[Channel]], manufacturer: str) -> Layout:
         self._first(NodeType.GRID, METERS, _quirk(manufacturer))
-        batteries = [self._slots(model, BATTERIES[model.id]) for model in of(self._chain, *BATTERIES)]
+        batteries = [self._cells.of(model, BATTERIES[model.id]) for model in of(self._chain, *BATTERIES)]
         self._add_up(batteries)
         if self._has_storage:
             for model_id, rules in STORAGE_DETAILS.items():
@@ -124,14 +123,14 @@ class _Builder:
         charge = first([formula for formula, _ in battery]) if battery else None
         plain = tuple(_recipes(self._plain(pv)))
         hybrid = tuple(_recipes(self._hybrid(charge, pv))) if charge else plain
-        return Layout(tuple(self._places), tuple(self._models), plain, hybrid, charge)
+        return Layout(tuple(self._cells.places), tuple(self._cells.models), plain, hybrid, charge)
 
     def _first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], quirk: Quirk | None = None) -> None:
         """Offer what the first model of a family has."""
         model = next(of(self._chain, *table), None)
         if model is None:
             return
-        for rule, slot in self._slots(model, table[model.id], quirk).items():
+        for rule, slot in self._cells.of(model, table[model.id], quirk).items():
             self._offer((node, rule.quantity, rule.phase), (cell(slot), slot))
 
     def _offer(self, key: Key, offer: Offer) -> None:
@@ -139,50 +138,6 @@ class _Builder:
         # Two counters of the same thing still count differently: going from one to the other would look like energy.
         if not (offers and key[1].nature is Nature.COUNTER):
             offers.append(offer)
-
-    def _slots(self, model: Model, rules: Sequence[Rule], quirk: Quirk | None = None) -> dict[Rule, int]:
-        """A cell for each rule whose point this model has."""
-        definition = load(model.id, frozenset(rule.point for rule in rules))
-        slots = {}
-        for rule in rules:
-            turned = quirk is Quirk.EXPORT_POSITIVE and rule.quantity is Quantity.ACTIVE_POWER
-            folded = quirk is Quirk.NEGATIVE_EXPORT and rule.quantity is Quantity.EXPORTED_ENERGY
-            sign = -rule.sign if turned else rule.sign
-            slot = self._place(model, definition, rule.point, sign, folded=folded)
-            if slot is not None:
-                slots[rule] = slot
-        return slots
-
-    def _place(
-        self,
-        model: Model,
-        definition: Definition,
-        name: str,
-        sign: int = 1,
-        index: int | None = None,
-        *,
-        folded: bool = False,
-    ) -> int | None:
-        """A cell for a point; None where the device leaves it out or it cannot be read together with its factor."""
-        point = definition.points[name] if index is None else definition.repeated[name]
-        start = 0 if index is None else definition.fixed_size + index * definition.repeated_size
-        factor = definition.points[point.factor] if point.factor else None
-        if not model.holds(start + point.offset, point) or (factor and not model.holds(factor.offset, factor)):
-            return None
-        place = Place(
-            model.address + start + point.offset,
-            point,
-            model.address + factor.offset if factor else None,
-            sign,
-            zero_counts=index is not None,
-            folded=folded,
-        )
-        low, high = place.span
-        if high - low > self._limit:
-            return None
-        self._models[model] = None
-        self._places.append(place)
-        return len(self._places) - 1
 
     def _add_up(self, batteries: Sequence[Mapping[Rule, int]]) -> None:
         """One storage node of all battery models: powers, currents and capacities add up, percentages by capacity."""
@@ -223,9 +178,8 @@ class _Builder:
 
     def _input(self, model: Model, rule: InputRule, signs: Sequence[int]) -> Offer | None:
         """The sum of a point over the inputs, each with its sign, 0 for those that do not count."""
-        definition = load(model.id, frozenset({rule.point}))
         counted = [(index, sign) for index, sign in enumerate(signs) if sign]
-        slots = [self._place(model, definition, rule.point, sign, index) for index, sign in counted]
+        slots = self._cells.repeated(model, rule.point, counted)
         known = [slot for slot in slots if slot is not None]
         if not known or len(known) < len(slots):
             return None

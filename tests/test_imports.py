@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,14 @@ IMPURE = {
     "random",
     "threading",
 }
+# The names that a pure module may still know: types of errors that it puts into words, and chance.
+KNOWN = {
+    "agent/push_health.py": {"random"},
+    "agent/push_pace.py": {"random"},
+    "agent/push_words.py": {"httpx", "os", "socket"},
+    "drivers/bus_reasons.py": {"socket"},
+    "drivers/physics_plants.py": {"random"},
+}
 OWNERS = {
     "pymodbus": ("drivers/bus", "drivers/simulator"),
     "httpx": ("agent/push",),
@@ -52,9 +61,13 @@ OWNERS = {
 }
 
 
-def imported(path: Path) -> set[str]:
+def says_pure(tree: ast.Module) -> bool:
+    return re.search(r"\bpure\b", ast.get_docstring(tree) or "", re.IGNORECASE) is not None
+
+
+def imported(tree: ast.Module) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -65,14 +78,15 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports(path: Path) -> None:
     name = str(path.relative_to(ROOT))
-    modules = imported(path)
+    tree = ast.parse(path.read_text())
+    modules = imported(tree)
     roots = {module.partition(".")[0] for module in modules}
     if name.startswith("drivers/"):
         assert "agent" not in roots
     if name == "drivers/model.py":
         assert "drivers" not in roots
-    if name.startswith(PURE):
-        assert not roots & IMPURE
+    if says_pure(tree) or name.startswith(PURE):
+        assert not roots & IMPURE - KNOWN.get(name, set())
     for library, owners in OWNERS.items():
         assert library not in roots or name.startswith(owners), f"{library} belongs to {owners}"
     if name.startswith(("agent/outbox", "agent/push")):
