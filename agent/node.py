@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from drivers.model import Kind, NodeType, Quantity
+from drivers.model import LOADS, Kind, NodeType, Quantity
 
 WhenOffline = Literal["missing", "zero", "sleep"]
 """What silence is: no value; 0 W and counters that hold; that only while it can be night (`agent.night`)."""
@@ -54,19 +54,6 @@ class Use(NamedTuple):
     sign: float
 
 
-_LOADS = frozenset({NodeType.HEAT_PUMP, NodeType.SWITCHED_LOAD, NodeType.VARIABLE_POWER_LOAD})
-
-# Which kinds of device can stand for which nodes. A meter can measure anything.
-_POSSIBLE: dict[Kind, frozenset[NodeType]] = {
-    Kind.METER: frozenset(NodeType),
-    Kind.INVERTER: frozenset({NodeType.SOLAR}),
-    Kind.BATTERY: frozenset({NodeType.STORAGE}),
-    Kind.HYBRID: frozenset({NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE}),
-    Kind.HEAT_PUMP: frozenset({NodeType.HEAT_PUMP}),
-    Kind.CHARGER: frozenset({NodeType.VARIABLE_POWER_LOAD}),
-    Kind.RELAY: _LOADS,
-}
-
 # (positive, negative) power of a node in words.
 _DIRECTIONS = {
     NodeType.GRID: ("import", "export"),
@@ -95,7 +82,7 @@ _AS_METER: dict[NodeType, dict[Quantity, Quantity]] = {
     NodeType.GRID: {},
     NodeType.SOLAR: _AS_LOAD,
     NodeType.STORAGE: _renamed("charged", "discharged"),
-    **dict.fromkeys(_LOADS, _AS_LOAD),
+    **dict.fromkeys(LOADS, _AS_LOAD),
 }
 _MIRRORED = _renamed("exported", "imported") | {
     Quantity.CHARGED_ENERGY: Quantity.DISCHARGED_ENERGY,
@@ -122,8 +109,9 @@ def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> Use | Non
 
 def why_not(kind: Kind, type_: NodeType) -> str | None:
     """Why a device of that kind cannot be a node of that type; None when it can."""
-    possible = _POSSIBLE[kind]
-    return None if type_ in possible else f"a device of kind {kind} cannot be {type_!s}; it can be {_listed(possible)}"
+    if type_ in kind.nodes:
+        return None
+    return f"a device of kind {kind} cannot be {type_!s}; it can be {_listed(kind.nodes)}"
 
 
 def _listed(types: frozenset[NodeType]) -> str:

@@ -18,14 +18,6 @@ from drivers.identify import Identity, Match
 from drivers.model import Kind, NodeType
 from drivers.scan_units import FoundUnit, Place
 
-_TYPES = {
-    Kind.METER: NodeType.GRID,
-    Kind.INVERTER: NodeType.SOLAR,
-    Kind.BATTERY: NodeType.STORAGE,
-    Kind.HEAT_PUMP: NodeType.HEAT_PUMP,
-    Kind.CHARGER: NodeType.VARIABLE_POWER_LOAD,
-    Kind.RELAY: NodeType.SWITCHED_LOAD,
-}
 _NAMES = {
     NodeType.GRID: "meter",
     NodeType.SOLAR: "pv",
@@ -59,7 +51,7 @@ class _Writer:
             self.lines += [f"driver = {_text(driver)}", *where]
 
     def _node(self, match: Match, *, of_grid: bool) -> None:
-        type_ = _TYPES[match.kind]
+        type_ = match.kind.usual
         self.lines.append(f"node_id = {_text(self._name(type_))}")
         if match.kind is Kind.METER:
             self.lines.append(f'type = "{type_}"  # or what it measures: {", ".join(list(NodeType)[1:])}')

@@ -46,6 +46,36 @@ class Kind(_Text):
     CHARGER = "charger"
     RELAY = "relay"
 
+    @property
+    def nodes(self) -> frozenset[NodeType]:
+        """The types of node that a device of this kind can be."""
+        return _NODES[self]
+
+    @property
+    def usual(self) -> NodeType:
+        """The one that it mostly is. A hybrid is several at once: KeyError."""
+        return _USUAL[self]
+
+
+LOADS = frozenset({NodeType.HEAT_PUMP, NodeType.SWITCHED_LOAD, NodeType.VARIABLE_POWER_LOAD})
+_NODES: dict[Kind, frozenset[NodeType]] = {
+    Kind.METER: frozenset(NodeType),  # it can measure anything
+    Kind.INVERTER: frozenset({NodeType.SOLAR}),
+    Kind.BATTERY: frozenset({NodeType.STORAGE}),
+    Kind.HYBRID: frozenset({NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE}),
+    Kind.HEAT_PUMP: frozenset({NodeType.HEAT_PUMP}),
+    Kind.CHARGER: frozenset({NodeType.VARIABLE_POWER_LOAD}),
+    Kind.RELAY: LOADS,
+}
+_USUAL = {
+    Kind.METER: NodeType.GRID,
+    Kind.INVERTER: NodeType.SOLAR,
+    Kind.BATTERY: NodeType.STORAGE,
+    Kind.HEAT_PUMP: NodeType.HEAT_PUMP,
+    Kind.CHARGER: NodeType.VARIABLE_POWER_LOAD,
+    Kind.RELAY: NodeType.SWITCHED_LOAD,
+}
+
 
 class Table(_Text):
     """The four Modbus tables."""

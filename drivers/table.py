@@ -24,22 +24,12 @@ _TITLES = {
     Kind.RELAY: "Relays and outputs",
 }
 
-_LOADS = frozenset({NodeType.HEAT_PUMP, NodeType.SWITCHED_LOAD, NodeType.VARIABLE_POWER_LOAD})
-_FILLS = {
-    Kind.INVERTER: frozenset({NodeType.SOLAR}),
-    Kind.BATTERY: frozenset({NodeType.STORAGE}),
-    Kind.HYBRID: frozenset({NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE}),
-    Kind.HEAT_PUMP: frozenset({NodeType.HEAT_PUMP}),
-    Kind.CHARGER: frozenset({NodeType.VARIABLE_POWER_LOAD}),
-    Kind.RELAY: _LOADS,
-}
-
 
 def types_of(profile: Profile) -> str:
     """The node types that a device of the family can be."""
     if profile.kind is Kind.METER:
         return "any (meter)"
-    types = profile.nodes or _FILLS[profile.kind]
+    types = profile.nodes or profile.kind.nodes
     return ", ".join(each for each in NodeType if each in types)
 
 

@@ -19,14 +19,6 @@ from drivers.simulator_units import Key, profile_unit
 
 PROFILES = {path.stem: load(path) for path in sorted(BUILT_IN.glob("*.toml"))}
 
-TYPES = {
-    Kind.METER: NodeType.GRID,
-    Kind.INVERTER: NodeType.SOLAR,
-    Kind.BATTERY: NodeType.STORAGE,
-    Kind.HEAT_PUMP: NodeType.HEAT_PUMP,
-    Kind.CHARGER: NodeType.VARIABLE_POWER_LOAD,
-    Kind.RELAY: NodeType.SWITCHED_LOAD,
-}
 # Export, production, discharge, consumption: where a sign can be wrong, it is negative here.
 POWER_W = dict.fromkeys(NodeType, 4200.0) | {NodeType.GRID: -4200.0, NodeType.STORAGE: -4200.0}
 NOMINAL_W = 2500
@@ -50,7 +42,7 @@ class Padded(dict[int, int]):
 
 
 def type_of(profile: Profile, key: Key) -> NodeType:
-    return key[0] or TYPES[profile.kind]
+    return key[0] or profile.kind.usual
 
 
 def values_of(profile: Profile) -> dict[Key, Value]:
@@ -122,7 +114,7 @@ async def payload_of(folder: Path, name: str, profile: Profile) -> dict[str, Any
     if types:
         device["nodes"] = {type_.value: type_.value for type_ in types}
     else:
-        device |= {"type": TYPES[profile.kind].value, "node_id": TYPES[profile.kind].value}
+        device |= {"type": profile.kind.usual.value, "node_id": profile.kind.usual.value}
     content = {
         "site": {"node_id": "SITE"},
         "push": {"url": "http://127.0.0.1:9/", "token": "t", "levels": ["device"], "device_format": "snapshot"},

@@ -172,14 +172,6 @@ COUNTERS: dict[NodeType, set[Quantity]] = {
     NodeType.HEAT_PUMP: {Quantity.CONSUMED_ENERGY},
     NodeType.VARIABLE_POWER_LOAD: {Quantity.CONSUMED_ENERGY},
 }
-STANDS_FOR = {
-    Kind.METER: NodeType.GRID,
-    Kind.INVERTER: NodeType.SOLAR,
-    Kind.BATTERY: NodeType.STORAGE,
-    Kind.HEAT_PUMP: NodeType.HEAT_PUMP,
-    Kind.CHARGER: NodeType.VARIABLE_POWER_LOAD,
-    Kind.RELAY: NodeType.SWITCHED_LOAD,
-}
 
 
 class Padded(dict[int, int]):
@@ -287,7 +279,7 @@ def test_the_sign_is_that_of_the_devices_documents(name: str) -> None:
         scales = [point.encoding.scale for point in points]
         if (name, node) in TWO_REGISTERS:
             assert sorted(scale > 0 for scale in scales) == [False, True]
-        elif (node or STANDS_FOR[PROFILES[name].kind]) is NodeType.STORAGE:
+        elif (node or PROFILES[name].kind.usual) is NodeType.STORAGE:
             assert all((scale < 0) == (name in DISCHARGE_IS_POSITIVE) for scale in scales)
         elif name.startswith("sungrow-sh") and node is NodeType.GRID and points[0].phase:
             assert scales == [1]  # unlike the total, the phases of its meter count import positive
@@ -321,7 +313,7 @@ def test_the_fields_of_its_type_are_there(name: str) -> None:
     profile = PROFILES[name]
     for node in profile.nodes or {None}:
         has = {point.quantity for point in profile.points if point.node is node}
-        type_ = node or STANDS_FOR[profile.kind]
+        type_ = node or profile.kind.usual
         assert NEEDED.get(type_, set()) <= has
         if type_ is NodeType.HEAT_PUMP:
             assert has & (POWER | ON | MODE)
@@ -366,7 +358,7 @@ def test_quirks_have_a_reason(name: str) -> None:
 
 def test_there_are_fifty_families_over_all_types() -> None:
     assert len(REAL) >= 50
-    types = {STANDS_FOR[PROFILES[name].kind] for name in REAL if PROFILES[name].kind is not Kind.HYBRID}
+    types = {PROFILES[name].kind.usual for name in REAL if PROFILES[name].kind is not Kind.HYBRID}
     types |= {node for name in REAL for node in PROFILES[name].nodes}
     assert types == set(NodeType)
 
