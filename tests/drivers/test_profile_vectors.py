@@ -273,6 +273,12 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
     ),
     ("it sleeps", "goodwe-dt", {30127: [0xFFFF, 0xFFFF]}, {"active_power": MISSING}),
     (
+        "its meter is away",  # evcc pull request 30924
+        "goodwe-et-20",
+        {36014: [0xFFFF], 36104: [0xFFFF] * 4, 36120: [0, 0, 0, 7]},
+        {"grid.frequency": MISSING, "grid.exported_energy": MISSING, "grid.imported_energy": 70.0},
+    ),
+    (
         "a phase that rests reads below zero",  # evcc pull request 31363: 0xFFE4 counted as 65508 W
         "siemens-versicharge",
         {1662: [0xFFE4, 0xFFFF, 7], 1692: [0, 12_345]},
