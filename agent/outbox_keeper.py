@@ -6,6 +6,7 @@ moment of a write, unless the disk takes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 MEMORY_BYTES = 4 * 1024 * 1024
 _TRIES = 16
+_CHUNK = 256
 # The file is as good as it was; it only takes nothing now.
 _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
 
@@ -53,9 +55,21 @@ class Keeper:
         self._reserve.keep()
 
     def reach(self) -> None:
-        """Where the file cannot be written, try to open it again."""
+        """Try to open the file again where it cannot be written, and another where it is not in its place any more."""
         if self._store is None or self._store.read_only:
             self._attach()
+        elif not self._store.in_place(self._path):
+            self._move(self._store)
+
+    def _move(self, removed: Store) -> None:
+        """Somebody removed the file, which is there for as long as it is open: take what it holds to the new one."""
+        log.error("outbox_removed", path=str(self._path), waiting=self.counts().waiting)
+        self._store = None
+        self._attach()
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(removed):
+            records = removed.everything()
+            while chunk := list(islice(records, _CHUNK)):
+                self.add(chunk)
 
     @property
     def in_memory(self) -> bool:

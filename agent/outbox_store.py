@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from agent.outbox_table import (
     INSERT,
     MAX_SEQ,
     UPDATE,
+    DamagedRecordError,
     migrate,
     record_from,
     require_current,
@@ -39,6 +41,7 @@ class Store:
         self._durable = True
         self._seen_version = 0
         self._counts: Counts | None = None
+        self._file: os.stat_result | None = None
         self.gone: Collection[int] = ()
         """By seq, what is passed over: whoever reads has removed it, and the file could not be told yet."""
         row = db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own
@@ -60,6 +63,7 @@ class Store:
             migrate(db)
             store = cls(db, max_size_mb * 1024 * 1024 // pragma(db, "page_size"))
             db.execute(f"PRAGMA max_page_count = {store._max_pages}")
+            store._file = path.stat()
         except BaseException:
             db.close()
             raise
@@ -87,6 +91,15 @@ class Store:
         except BaseException:
             db.close()
             raise
+
+    def in_place(self, path: Path) -> bool:
+        """Whether `path` still names the open file."""
+        try:
+            return self._file is None or os.path.samestat(self._file, path.stat())
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -143,6 +156,13 @@ class Store:
         return self._records(
             "WHERE parked IS NULL AND boot IS NULL AND seq >= ? AND seq < ? ORDER BY seq", first, before
         )
+
+    def everything(self) -> Iterator[Record]:
+        """All that can be read, oldest first."""
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq")  # noqa: S608 - our own text
+        for row in rows:
+            with contextlib.suppress(DamagedRecordError):
+                yield record_from(row)
 
     def parked(self) -> Iterator[Record]:
         return self._records("WHERE parked IS NOT NULL ORDER BY seq")

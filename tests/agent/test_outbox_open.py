@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,29 @@ def test_a_bit_that_fell_over_never_stops_the_queue(tmp_path: Path, seed: int) -
         outbox.close()
         for file in tmp_path.iterdir():
             file.unlink()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_removed_while_it_is_open_loses_nothing(tmp_path: Path, replaced: bool) -> None:
+    """Or moved away, with an older one put in its place."""
+    path = tmp_path / "state" / "o.sqlite3"
+    outbox = opened(path)
+    ids = [outbox.put([b"%d" % number])[0] for number in range(600)]
+    outbox.update(replace(waiting(outbox)[7], parked="HTTP 422"))
+    outbox.ack(waiting(outbox)[0])
+    path.parent.rename(tmp_path / "elsewhere")
+    if replaced:
+        opened(path).close()
+    with capture_logs() as logs:
+        ids += outbox.put([b"live"])
+    assert [entry["event"] for entry in logs] == ["outbox_removed"]
+    for _ in range(2):
+        assert [record.id for record in waiting(outbox)] == [each for each in ids[1:] if each != ids[7]]
+        assert [record.id for record in outbox.parked()] == [ids[7]]
+        assert not outbox.drops
+        outbox.close()
+        outbox = opened(path)
+    outbox.close()
 
 
 def test_files_set_aside_do_not_pile_up(tmp_path: Path) -> None:
