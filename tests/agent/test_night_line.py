@@ -156,6 +156,7 @@ async def test_silent_from_dusk_on_an_inverter_sleeps_also_after_a_restart_but_n
             line.clock = DrivenClock(monotonic=50.0, wall=line.clock.time() + HOUR_S)
             async with line.agent():
                 assert await line.solar() == {"active_power_W": 0, "today_energy_Wh": 2000}
+                assert (await line.status()).nodes[0].fields == {"active_power_W": 0, "today_energy_Wh": 2000}
                 assert await line.solar(11 * HOUR_S) == {"active_power_W": 0, "today_energy_Wh": 0}
                 assert warnings(events) == []
                 assert await line.solar(5 * HOUR_S) == {}

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -37,7 +38,7 @@ def told(totals: Totals, at: float, power: float | None, wall: float | None = No
     totals.observe([node], scan(at, active_power=power, produced_energy=5000.0), wall)
 
 
-def solar(totals: Totals, at: float, wall: int) -> object:
+def solar(totals: Totals, at: float, wall: int) -> Any:
     totals.missed([PV], at)
     return body(totals, at, wall)["solar"]
 
@@ -125,6 +126,10 @@ def test_a_restart_knows_what_was_known(tmp_path: Path, power: float, away_s: in
     # Saving what nobody heard since changes nothing.
     totals.save()
     assert store.load_nights()["pv-1"][:2] == (power, wall)
+    # What it says now goes before what it said then.
+    for at, told_W, field in ((120.0, 3000.0, None), (900.0, 8.0, 0)):
+        told(totals, at, told_W, wall + away_s + at)
+        assert solar(totals, at + 90.0, round(wall + away_s + at + 90)).get("active_power_W") == field
     store.close()
 
 
@@ -136,14 +141,35 @@ def test_before_the_clock_is_set_a_sleeper_sleeps_on(tmp_path: Path) -> None:
     before.close()
     store = EnergyStore.open(tmp_path / "energy.sqlite3")
     totals = Totals([PV], settings(), store)
-    assert solar(totals, 60.0, 1000)["active_power_W"] == 0  # type: ignore[index]
+    assert solar(totals, 60.0, 1000)["active_power_W"] == 0
     totals.save()
     assert store.load_nights()["pv-1"].at == NOON
     totals.follow_clock(NOON - 7 * HOUR - 120.0)  # the wall clock of the last start: before what was kept
-    assert solar(totals, 120.0, NOON - 7 * HOUR)["active_power_W"] == 0  # type: ignore[index]
+    assert solar(totals, 120.0, NOON - 7 * HOUR)["active_power_W"] == 0
+    totals.save()
+    assert store.load_nights()["pv-1"].at == NOON
     totals.follow_clock(NOON + 25 * HOUR - 180.0)
     assert solar(totals, 180.0, NOON + 25 * HOUR) == {}
     store.close()
+
+
+def test_what_is_heard_before_the_clock_is_set_is_kept_once_it_is(store: EnergyStore) -> None:
+    totals = Totals([PV], settings(), store)
+    told(totals, 60.0, 40.0)
+    totals.save()
+    assert store.load_nights() == {}
+    totals.follow_clock(NOON - 100.0)
+    totals.save()
+    assert store.load_nights()["pv-1"].at == NOON - 40
+
+
+def test_one_that_was_not_asked_yet_is_not_told_missing(store: EnergyStore) -> None:
+    totals = Totals([PV], settings(), store)
+    with capture_logs() as events:
+        body(totals, 1000.0, NOON)
+        assert events == []
+        assert solar(totals, 1060.0, NOON + 60) == {}
+    assert [event["reason"] for event in events] == ["nothing is known of its power before: it counts as missing"]
 
 
 def test_a_clock_that_is_set_while_it_sleeps_moves_nothing(store: EnergyStore) -> None:
