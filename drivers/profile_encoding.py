@@ -136,8 +136,9 @@ def _consistent(table: TomlTable, encoding: Encoding) -> None:
         raise table.wrong("bit", rule, encoding.bit)
     if encoding.values is not None and encoding.type not in ("bool", "bits") and not whole:
         raise table.wrong("values", "needs a type of whole numbers", encoding.type)
-    for number in encoding.values or () if encoding.type == "bits" else ():
-        _bits(table, "values", number)
+    if encoding.type == "bits":
+        for number in encoding.values or ():
+            _bits(table, "values", number)
     if encoding.values is not None and encoding.on_invalid == "zero":
         raise table.wrong("on_invalid", "zero is no name of values", "zero")
     if encoding.minimum is not None and encoding.maximum is not None and encoding.minimum > encoding.maximum:
