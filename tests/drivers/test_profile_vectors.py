@@ -273,6 +273,21 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
     ),
     ("it sleeps", "goodwe-dt", {30127: [0xFFFF, 0xFFFF]}, {"active_power": MISSING}),
     (
+        "tenths of a watt per phase; it swings below zero",  # the maker's issues 163 and 175
+        "go-e-charger",
+        {108: [0, 230], 114: [0, 109], 120: [0x0009, 0x27C0], 128: [0, 36], 146: [0, 25_000], 148: [0xFFFF, 0xFFF6]},
+        {
+            "voltage.l1": 230.0,
+            "current.l1": 10.9,
+            "active_power.l1": 2500.0,
+            "active_power.l2": -1.0,
+            "active_power": 2499.0,
+            "consumed_energy": 3600.0,
+        },
+    ),
+    ("no light", "growatt-sph", {1: [0xFFFF, 0xFFFF]}, {"solar.active_power": 0.0}),  # OpenInverterGateway issue 246
+    ("no light", "growatt-tlxh", {3001: [0xFFFF, 0xFFFF]}, {"solar.active_power": 0.0}),
+    (
         "its meter is away",  # evcc pull request 30924
         "goodwe-et-20",
         {36014: [0xFFFF], 36104: [0xFFFF] * 4, 36120: [0, 0, 0, 7]},
