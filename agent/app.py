@@ -26,7 +26,8 @@ from agent.push import Sender
 from agent.schedule import Schedule
 from agent.site import Site
 from agent.status_record import Recorder
-from agent.status_snapshot import Snapshot, snapshot
+from agent.status_snapshot import snapshot
+from agent.status_types import Snapshot
 from agent.ticks import Tick
 from agent.totals import Totals
 from drivers.model import Scan

@@ -14,7 +14,8 @@ from agent.pulse import Pulse
 from agent.push import Sender
 from agent.push_outcome import Outcome
 from agent.push_settle import Stats
-from agent.status_snapshot import Backlog, queued
+from agent.status_snapshot import queued
+from agent.status_types import Backlog
 
 USER_AGENT = f"telemetry-push-agent/{__version__}"
 

@@ -5,9 +5,9 @@
 - A device that is silent is asked again after `BACKOFF_FIRST_S`, doubling to `BACKOFF_MAX_S`; one answer ends it. When
   every device of a link was down, the first answer is a probe for the others as well: the link is back.
 - A device that answers, but takes longer than its `patience_s`, goes on beside the others: on the link they take turns,
-  request by request. After `LIMIT_S` it counts as silent.
+  request by request.
 - A round asked for while one is running starts when that one ends; rounds never pile up.
-- A loss is told once, `FLAP_S` after the last return at the earliest: a sleeping inverter is no news all night.
+- What one poll comes to, and who is told, stands in `agent.ask`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,11 @@ from collections import deque
 from collections.abc import Iterable
 from typing import cast
 
-import structlog
-
+from agent.ask import Asker
 from agent.clock import Clock
 from agent.device import Connection, Device, Sink
-from agent.node import use_of
-from agent.pulse import STUCK_S, Pulse
-from drivers.errors import ConnectError, DriverError, LinkError, SilentError
-from drivers.model import Scan
-
-log = structlog.get_logger(__name__)
-
-LIMIT_S = 60.0
-FLAP_S = 300.0
+from agent.pulse import Pulse
+from drivers.errors import ConnectError, LinkError
 
 
 class Line:
@@ -40,7 +32,7 @@ class Line:
         self.devices = connection.devices
         self._clock = clock
         self._sink = sink
-        self._pulse = pulse
+        self._asker = Asker(clock, sink, pulse, lambda device: device in self.devices)
         self._task: asyncio.Task[None] | None = None
         self._unanswered: set[asyncio.Future[None]] = set()
         self._waiting: list[asyncio.Future[None]] = []
@@ -49,8 +41,6 @@ class Line:
         """The walk of this round, and those of slow devices that go on beside it."""
         self._walk: asyncio.Task[None] | None = None
         self._patient_until = 0.0
-        self._ends: dict[asyncio.Timeout, float] = {}
-        """Polls in progress, and when each must have ended, in the loop's time."""
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin to answer requests; nothing happens when it has begun already."""
@@ -72,14 +62,8 @@ class Line:
         return future
 
     def end_overdue(self) -> None:
-        """End the polls that have taken longer than `LIMIT_S`; to be called now and then.
-
-        A timer for each poll would cost half as much as its decoding, and never fire.
-        """
-        now = asyncio.get_running_loop().time()
-        for limit, due in self._ends.items():
-            if due <= now and limit.when() is None:
-                limit.reschedule(now)
+        """End the polls that have taken too long; to be called now and then."""
+        self._asker.end_overdue()
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -113,7 +97,7 @@ class Line:
         if device.health.failures and device.health.due > (now := self._clock.monotonic()):
             self._sink.missed(device, device.health.error or LinkError("not asked"), now)
         else:
-            await self._poll(device)
+            await self._asker.ask(device)
 
     async def _round(self, group: asyncio.TaskGroup) -> None:
         """Ask every device that is well, then those that are due for a probe."""
@@ -157,14 +141,14 @@ class Line:
                     continue  # taken away by a reload
                 device.health.slow = False
                 self._patient_until = loop.time() + device.patience_s
-                error = await self._poll(device)
+                error = await self._asker.ask(device)
                 if self._walk is not walk:
                     return
                 if isinstance(error, ConnectError):
                     # The others stand behind the same closed door: no further attempt makes sense in this round.
                     while order:
                         down.pop(other := order.popleft(), None)
-                        self._failed(other, error)
+                        self._asker.failed(other, error)
                 elif error is not None and probe:
                     order.clear()
                 elif error is None and dark:
@@ -172,73 +156,3 @@ class Line:
                     order.extend(other for other in down if other not in order)
         finally:
             self._asking.pop(walk, None)
-
-    async def _poll(self, device: Device) -> Exception | None:
-        limit = asyncio.timeout(None)
-        self._ends[limit] = asyncio.get_running_loop().time() + LIMIT_S
-        try:
-            with self._pulse.busy(f"poll of {device.name}", STUCK_S):
-                async with limit:
-                    scan = await device.driver.poll(device.reader, self._clock.monotonic)
-        except TimeoutError:
-            error: Exception = SilentError(f"the poll was not complete within {LIMIT_S:g} s")
-        except DriverError as refusal:
-            error = refusal
-        except Exception as defect:  # a defect in one driver must not stop the other devices
-            log.exception("driver_defect", device=device.name, driver=device.driver_name)
-            error = defect
-        else:
-            self._answered(device, scan)
-            return None
-        finally:
-            del self._ends[limit]
-        self._failed(device, error)
-        return error
-
-    def _failed(self, device: Device, error: Exception) -> None:
-        if device not in self.devices:
-            return
-        now = self._clock.monotonic()
-        health = device.health
-        news = not health.told and (health.back_since is None or now - health.back_since >= FLAP_S)
-        health.told = health.told or news
-        health.failed(error, now)
-        (log.debug if not news else log.info if self._sink.asleep(device, now) else log.warning)(
-            "device_lost" if news or health.failures == 1 else "device_still_lost",
-            device=device.name,
-            address=device.address,
-            reason=str(error),
-            retry_in_s=round(health.due - now, 1),
-        )
-        self._sink.missed(device, error, now)
-
-    def _answered(self, device: Device, scan: Scan) -> None:
-        if device not in self.devices:
-            return
-        now = self._clock.monotonic()
-        health = device.health
-        if health.since is not None:
-            (log.info if health.told else log.debug)(
-                "device_back", device=device.name, after_s=round(now - health.since, 1), failed_polls=health.failures
-            )
-            health.told = False
-        elif health.last_answer is None:
-            log.info("device_found", device=device.name, address=device.address, readings=len(scan.readings))
-        health.answered(now)
-        partial = _lacks(device, scan)
-        if partial != health.partial:
-            if partial:
-                log.warning("device_partial", device=device.name, reason=partial)
-            else:
-                log.info("device_complete", device=device.name)
-            health.partial = partial
-        self._sink.observe(device, scan)
-
-
-def _lacks(device: Device, scan: Scan) -> str | None:
-    """What a scan should have brought and did not, in words; None if it brought all."""
-    lacks = {str(error) for error in scan.errors}
-    for node in device.nodes:
-        if all(use_of(node, reading.quantity, reading.node) is None for reading in scan.readings):
-            lacks.add(f"the device has nothing that a {node.type} node can use ({node.node_id})")
-    return "; ".join(sorted(lacks)) if lacks else None

@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 
-from agent.status_snapshot import DeviceStatus, Snapshot, in_words
+from agent.status_types import DeviceStatus, Snapshot
+from agent.status_words import in_words
 
 log = structlog.get_logger(__name__)
 

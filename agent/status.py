@@ -28,7 +28,7 @@ from agent.clock import Clock
 from agent.config import StatusConfig
 from agent.status_http import Request, Response, Server
 from agent.status_metrics import CONTENT_TYPE, exposition
-from agent.status_snapshot import Snapshot
+from agent.status_types import Snapshot
 from agent.token import SecretFile
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.config import StatusConfig
-from agent.status_snapshot import in_words
+from agent.status_words import in_words
 
 _TIMEOUT_S = 10.0
 _SHOWN_ATTEMPTS = 5

@@ -1,13 +1,8 @@
-"""How the daemon does at one moment, as plain values: what page, metrics, terminal and service manager show.
-
-`Snapshot` holds no secret: of the endpoint's URL only scheme, host and port. Powers are those of this moment with the
-contract's signs ([push.sign] turns only what is sent); energies of the day are those of the last push.
-"""
+"""Takes the daemon's status at one moment (`status_types`) from what each part of the line knows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import inf
 from urllib.parse import urlsplit
 
@@ -18,93 +13,11 @@ from agent.config import Config
 from agent.device import Device
 from agent.night import Night, all_sleep
 from agent.outbox import Outbox
-from agent.status_record import Attempt, Polls, Recorder
+from agent.status_record import Polls, Recorder
+from agent.status_types import Backlog, DeviceStatus, NodeStatus, PushStatus, Snapshot
+from agent.status_words import why_not_ready
 from agent.window import NodeSummary, Window
 from drivers.model import NodeType
-
-# A push may be late by its deadline, an attempt's time-out and one back-off before it is worth a word.
-_LATE_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """One node with the contract's fields as they stand."""
-
-    node_id: str
-    type: str
-    fields: Fields
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceStatus:
-    """One device; seconds are durations."""
-
-    name: str
-    driver: str
-    address: str
-    state: str
-    """`waiting` (not polled yet), `ok`, `partial` (answers in part), `asleep` (silent as it should be) or `lost`."""
-    reason: str | None
-    lost_s: float | None
-    age_s: float | None
-    """Since the last answer."""
-    polls: int
-    failed_polls: int
-    errors: Mapping[str, int]
-    poll_s: float | None
-    """How long the last answer took."""
-    answered: int
-    answered_s: float
-    """How many polls were answered, and what they took together."""
-    nodes: tuple[NodeStatus, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PushStatus:
-    """Delivery."""
-
-    endpoint: str
-    interval_s: int
-    failing_s: float | None
-    delivered_s: float | None
-    """Since the last delivery."""
-    outcomes: Mapping[str, int]
-    recent: tuple[Attempt, ...]
-    """Newest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """The queue: what waits, what was parked, what was given up and why."""
-
-    waiting: int
-    oldest_s: float | None
-    parked: int
-    in_memory: bool
-    """The disk takes nothing: what waits would not survive a restart."""
-    dropped: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything; `time` in Unix seconds."""
-
-    version: str
-    site: str
-    time: float
-    uptime_s: float
-    ready: bool
-    reason: str | None
-    """Why it is not ready."""
-    clock: str
-    """`synchronised`, `unsynchronised` (used as it is) or `waiting` (nothing is sent before it is set)."""
-    flow: Mapping[str, Fields]
-    """The groups of the contract that have devices."""
-    devices: tuple[DeviceStatus, ...]
-    push: PushStatus
-    backlog: Backlog
-    implausible: Mapping[str, int] = field(default_factory=dict)
-    """Readings outside the range of their device, by node."""
 
 
 def snapshot(
@@ -158,31 +71,6 @@ def queued(outbox: Outbox, now: float) -> Backlog:
         in_memory=outbox.in_memory,
         dropped=dict(outbox.drops),
     )
-
-
-def why_not_ready(push: PushStatus, clock_state: str, uptime_s: float) -> str | None:
-    """Why nothing arrives at the endpoint, in words; None while it does."""
-    last = push.recent[0] if push.recent else None
-    if clock_state == "waiting":
-        return "the clock is not set yet; pushes wait for it"
-    if push.failing_s is not None and last is not None:
-        return f"no delivery for {in_words(push.failing_s)}: {last.reason}"
-    if push.delivered_s is None:
-        return f"nothing delivered since the start {in_words(uptime_s)} ago" + (f": {last.reason}" if last else "")
-    if push.delivered_s > 2 * push.interval_s + _LATE_S:
-        why = f": {last.reason}" if last is not None and last.reason else ""
-        return f"nothing delivered for {in_words(push.delivered_s)}{why}"
-    return None
-
-
-def in_words(seconds: float) -> str:
-    """A duration for people, in at most two units: `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
-    whole = max(0, round(seconds))
-    for size, unit, smaller, small_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
-    return f"{whole} s"
 
 
 def _fields_now(

@@ -17,7 +17,7 @@ from agent import log
 from agent.log_repeats import BURST, WINDOW_S, Repeats
 from agent.log_report import EVERY_S, Report
 from agent.status_record import Attempt
-from agent.status_snapshot import Backlog, DeviceStatus, PushStatus, Snapshot
+from agent.status_types import Backlog, DeviceStatus, PushStatus, Snapshot
 from drivers.model import Table
 from tests.agent.line import Endpoint, sdm630
 from tests.agent.test_status import configuration, running, until

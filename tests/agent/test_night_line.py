@@ -14,7 +14,7 @@ from agent.aggregate import Summary
 from agent.app import App
 from agent.config import parse
 from agent.site import build
-from agent.status_snapshot import DeviceStatus
+from agent.status_types import DeviceStatus
 from drivers.model import NodeType, Table
 from tests.agent.driven import DrivenClock
 from tests.agent.line import TOKEN, Endpoint

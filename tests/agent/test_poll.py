@@ -273,7 +273,7 @@ async def test_a_slow_device_does_not_hold_up_its_neighbours(tmp_path: Path) -> 
 
 
 async def test_a_poll_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.line.LIMIT_S", 0.25)
+    monkeypatch.setattr("agent.ask.LIMIT_S", 0.25)
     monkeypatch.setattr("agent.poll.LOOK_S", 0.05)
     (tmp_path / "ten.toml").write_text(TEN_REQUESTS)
     notes = Notes()

@@ -20,7 +20,7 @@ from agent.config import Config, ConfigError, parse
 from agent.site import build
 from agent.status import StatusListener, is_loopback_name, page
 from agent.status_http import Request
-from agent.status_snapshot import Snapshot
+from agent.status_types import Snapshot
 from drivers.model import Table
 from tests.agent.line import TOKEN, Endpoint, sdm630
 from tests.faults.modbus import FaultServer

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.status_metrics import CLOCK_STATES, DROPS, STATES, exposition
-from agent.status_snapshot import Backlog, DeviceStatus, PushStatus, Snapshot
+from agent.status_types import Backlog, DeviceStatus, PushStatus, Snapshot
 
 DOCS = Path(__file__).parents[2] / "docs"
 SHIPPED = ("telemetry-agent.rules.yml", "grafana-dashboard.json")
