@@ -273,6 +273,12 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
     ),
     ("it sleeps", "goodwe-dt", {30127: [0xFFFF, 0xFFFF]}, {"active_power": MISSING}),
     (
+        "grid power in tens of watts, the battery's in watts",  # ha-solarman issue 1072
+        "deye-hybrid-1p-large",
+        {169: [0x10000 - 520], 186: [2600, 2541], 190: [150]},
+        {"grid.active_power": -5200.0, "solar.active_power": 5141.0, "storage.active_power": -150.0},
+    ),
+    (
         "tenths of a watt per phase; it swings below zero",  # the maker's issues 163 and 175
         "go-e-charger",
         {108: [0, 230], 114: [0, 109], 120: [0x0009, 0x27C0], 128: [0, 36], 146: [0, 25_000], 148: [0xFFFF, 0xFFF6]},

@@ -80,6 +80,7 @@ DISCHARGE_IS_POSITIVE = {
     "alphaess-smile",
     "givenergy-hybrid",
     "deye-hybrid-1p",
+    "deye-hybrid-1p-large",
     "sungrow-ihomemanager",
     "foxess-h1",
     "foxess-h3-smart",
