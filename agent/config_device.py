@@ -9,6 +9,7 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from agent.config_types import Host, Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
 from agent.node import WhenOffline
+from drivers.bus_settings import SERIAL
 from drivers.model import NodeType
 
 
@@ -32,7 +33,7 @@ class ConnectionConfig(Section):
 
     @property
     def serial(self) -> bool:
-        return self.transport in ("rtu", "ascii")
+        return self.transport in SERIAL
 
     @model_validator(mode="after")
     def _address(self) -> Self:

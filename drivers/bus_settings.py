@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from os.path import realpath
 from pathlib import Path
 
+SERIAL = frozenset({"rtu", "ascii"})
+"""The transports of serial lines."""
 _PATIENCE = frozenset({"timeout_s", "connect_delay_s", "request_gap_s"})
 
 
@@ -36,7 +38,7 @@ class LinkSettings:
 
     @property
     def serial(self) -> bool:
-        return self.transport in ("rtu", "ascii")
+        return self.transport in SERIAL
 
     @property
     def address(self) -> str:

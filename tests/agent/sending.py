@@ -72,6 +72,21 @@ class Sending:
 
 
 @asynccontextmanager
+async def at_work(sender: Sender, outbox: Outbox, *, run: bool = True) -> AsyncIterator[None]:
+    """The sender delivers until the block ends; then both are closed."""
+    running = asyncio.create_task(sender.run() if run else asyncio.sleep(0))
+    try:
+        yield
+    finally:
+        await sender.stop(1.0)
+        running.cancel()
+        results = await asyncio.gather(running, return_exceptions=True)
+        await sender.close()
+        outbox.close()
+    assert not isinstance(results[0], Exception), results
+
+
+@asynccontextmanager
 async def sending(
     folder: Path,
     url: str,
@@ -102,14 +117,6 @@ async def sending(
         on_outcome=lambda record, outcome: outcomes.append((record, outcome)),
     )
     with capture_logs() as logs:
-        running = asyncio.create_task(sender.run() if run else asyncio.sleep(0))
-        try:
+        async with at_work(sender, outbox, run=run):
             yield Sending(sender, outbox, outcomes)
-        finally:
-            await sender.stop(1.0)
-            running.cancel()
-            results = await asyncio.gather(running, return_exceptions=True)
-            await sender.close()
-            outbox.close()
     assert TOKEN not in repr(logs) + repr(outcomes) + repr(sender)
-    assert not isinstance(results[0], Exception), results

@@ -21,6 +21,7 @@ from agent.config import PushConfig
 from agent.outbox import Outbox
 from agent.push import Sender
 from agent.push_outcome import Delivered, Misconfigured, Refused, Retry, classify, parse_retry_after
+from tests.agent.sending import at_work
 
 URL = "https://telemetry.example.com/v1"
 
@@ -33,15 +34,8 @@ async def sender(tmp_path: Path, **changes: Any) -> AsyncIterator[tuple[Sender, 
     made = Sender(
         config, outbox, backlog_rate_per_s=1000, clock=SystemClock(), environ={}, user_agent="telemetry-push-agent/0"
     )
-    running = asyncio.create_task(made.run())
-    try:
+    async with at_work(made, outbox):
         yield made, outbox
-    finally:
-        await made.stop(1)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await made.close()
-        outbox.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -27,6 +27,7 @@ from agent.push import Sender
 from agent.site import Site
 from drivers.model import NodeType
 from tests.agent.driven import START, DrivenClock
+from tests.agent.sending import at_work
 
 URL = "https://telemetry.example.com/v1"
 NO_RTC = 40.0
@@ -60,15 +61,8 @@ async def sender(
     outbox = Outbox.open(path, max_age_s=604_800, max_size_mb=8, now=clock.time)
     trust = ClockTrust(clock, config.wait_for_clock_s, kernel, boot, lambda: True)
     made = Sender(config, outbox, backlog_rate_per_s=1000, clock=clock, environ={}, user_agent="agent/0", trust=trust)
-    running = asyncio.create_task(made.run())
-    try:
+    async with at_work(made, outbox):
         yield made, outbox
-    finally:
-        await made.stop(1)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await made.close()
-        outbox.close()
 
 
 async def until(clock: DrivenClock, condition: Callable[[], bool], step_s: float = 0.1) -> None:

@@ -18,7 +18,6 @@ Points = dict[str, Sequence[int] | int]
 
 NO_INT16 = 0x8000
 NO_UINT16 = 0xFFFF
-NO_FLOAT32 = [0x7FC0, 0x0000]
 
 
 def words(form: str, *values: float) -> list[int]:
