@@ -104,7 +104,11 @@ class Settlement:
         news, again_s = self.health.failed(self._clock.monotonic(), outcome.after_s)
         self.stats.last_failure = outcome.reason
         (log.warning if news else log.debug)(
-            "push_failed", id=record.id, url=self._config.shown_url, reason=outcome.reason, again_s=round(again_s, 1)
+            "push_failed",
+            message=record.id,
+            url=self._config.shown_url,
+            reason=outcome.reason,
+            again_s=round(again_s, 1),
         )
         return again_s
 
@@ -112,7 +116,11 @@ class Settlement:
         news, again_s = self.health.misconfigured(self._clock.monotonic())
         self.stats.last_failure = reason
         (log.error if news else log.debug)(
-            "endpoint_misconfigured", id=record.id, url=self._config.shown_url, reason=reason, again_s=round(again_s, 1)
+            "endpoint_misconfigured",
+            message=record.id,
+            url=self._config.shown_url,
+            reason=reason,
+            again_s=round(again_s, 1),
         )
         return again_s
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -14,13 +15,15 @@ import structlog
 from structlog.testing import capture_logs
 
 from agent import log
-from agent.log_repeats import BURST, WINDOW_S, Repeats
+from agent.log_repeats import BURST, CROWD, WINDOW_S, Repeats
 from agent.log_report import EVERY_S, Report
 from agent.status_record import Attempt
 from agent.status_types import Backlog, DeviceStatus, PushStatus, Snapshot
 from drivers.model import Table
 from tests.agent.line import Endpoint, sdm630
+from tests.agent.sending import sending
 from tests.agent.test_status import configuration, running, until
+from tests.faults.http import HttpFaults, answer
 from tests.faults.modbus import FaultServer
 
 
@@ -80,6 +83,43 @@ def test_repeats_are_counted_and_told() -> None:
         "path": "/etc/token",
     }
     assert lines[-1] == {"event": "started"}
+
+
+def test_a_backlog_that_is_refused_does_not_fill_the_log() -> None:
+    now = 0.0
+    stream = StringIO()
+    log.configure("info", "json", stream)
+    structlog.configure(processors=[Repeats(lambda: now), structlog.processors.JSONRenderer()])
+    logger = structlog.get_logger()
+    for number in range(10_000):
+        logger.warning("message_refused", id=f"msg_{number}")
+    now = WINDOW_S + 1
+    logger.info("started")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    refused = [line["id"] for line in lines if line["event"] == "message_refused"]
+    assert refused == [f"msg_{number}" for number in range(CROWD)]
+    assert lines[-2:] == [
+        {"event": "event_repeated", "what": "message_refused", "times": 10_000 - CROWD, "in_s": 3601},
+        {"event": "started"},
+    ]
+
+
+async def test_an_endpoint_that_comes_and_goes_does_not_fill_the_log(tmp_path: Path) -> None:
+    """Each time with another message."""
+    stream = StringIO()
+    async with (
+        HttpFaults(answer(200)) as server,
+        sending(tmp_path, server.url(), retry={"initial_s": 0.001, "max_s": 0.002}) as made,
+    ):
+        log.configure("info", "json", stream)  # instead of the capture of all
+        for number in range(4 * BURST):
+            server.behaviour = answer(503)
+            await made.submit(b"%d" % number)
+            await server.until(lambda: made.sender.health.state == "failing")
+            server.behaviour = answer(200)
+            await made.all_delivered()
+    events = Counter(json.loads(line)["event"] for line in stream.getvalue().splitlines())
+    assert events == {"push_failed": BURST, "push_recovered": BURST}
 
 
 def device(name: str, state: str, reason: str | None = None, lost_s: float | None = None) -> DeviceStatus:
@@ -159,7 +199,11 @@ async def test_which_device_failed_and_which_message_was_refused(tmp_path: Path)
     assert back.pop("failed_polls") >= 1
     assert back == {"event": "device_back", "log_level": "info", "device": "meter-1"}
     first: Attempt = Attempt(**status["push"]["recent"][-1])
-    refusals = [event for event in events if event.get("id") == first.id and event["log_level"] != "debug"]
+    refusals = [
+        event
+        for event in events
+        if first.id in (event.get("id"), event.get("message")) and event["log_level"] != "debug"
+    ]
     assert refusals, "the first message is named"
     assert "siteNodeId is 'SITE_1', but the token is bound to 'ANOTHER_SITE'" in refusals[0]["reason"]
     assert refusals[0]["log_level"] in ("warning", "error")
