@@ -11,6 +11,8 @@ does not enter the total:
   the steps of a coarse counter.
 - A counter that falls back onto its way had one value too high: that one is taken out again.
 - A counter at the end of 16 or 32 bits that goes on from the beginning has rolled over.
+- A counter that is first seen at 0, and within `PATIENCE_S` far from it, is that of a device that started: it begins
+  there.
 - Readings dated before the last one are left out; when they go on for `PATIENCE_S`, the clock was wrong before.
 
 A register that the device itself sets to zero every day is followed in the same way, so that it does not matter when
@@ -92,6 +94,9 @@ def advance(
             return ledger._replace(doubt=doubt)
         # Nobody knows how long ago that last reading really was.
         ledger = shifted(ledger, at - ledger.at, zone)._replace(changed=0.0)
+    started = ledger.value == ledger.total == 0.0 and at - ledger.changed <= PATIENCE_S
+    if started and not daily and value > _RESOLUTION_WH + power_W * (at - ledger.at) / 3600:
+        return _first_sight(value, at, zone, daily=False)
     over_midnight = at >= ledger.day.end
     prior = ledger.prior
     if (

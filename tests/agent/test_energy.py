@@ -154,9 +154,16 @@ def test_a_coarse_counter_steps_once_it_is_confirmed() -> None:
 
 
 def test_the_power_of_the_device_bounds_what_is_believed() -> None:
-    start = advance(None, 0.0, 0.0, BRUSSELS)
+    start = advance(None, 1.0, 0.0, BRUSSELS)
     assert advance(start, 2000.0, 60.0, BRUSSELS).doubt is None
     assert advance(start, 2000.0, 60.0, BRUSSELS, power_W=5000).doubt is not None
+
+
+def test_a_device_that_showed_zero_while_it_started_brings_no_energy_of_its_own() -> None:
+    """Whatever follows: the controller is switched off for an hour, in which so much could have flowed."""
+    ledger = run(("2026-06-01T10:00", 0), ("2026-06-01T10:00:10", 0), ("2026-06-01T10:00:20", 700_000))
+    ledger = run(("2026-06-01T11:30", 700_400), ledger=ledger._replace(doubt=None, prior=None))
+    assert energy(ledger, "2026-06-01") == 400
 
 
 # Registers that the device itself sets to zero
