@@ -68,7 +68,7 @@ def run(
         log.configure(table.level, log_format or table.format)  # type: ignore[arg-type]  # just checked
 
     set_log(settings.log)
-    if settings.push.token is not None:
+    if settings.holds_secrets:
         warn_if_open(config)
     faulthandler.enable()  # the watchdog's SIGABRT says where it hung
     try:
@@ -88,15 +88,18 @@ def check(
             "ports, and gateways that serve one client alone."
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --online, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs; implies --online.")] = False,
 ) -> None:
     """Validates the configuration and says what would be read."""
+    from agent.advice import advice
     from agent.show import describe
 
     settings, site = load_site(config)
     if not as_json:
         for line in describe(settings, site):
             typer.echo(line)
+        for doubt in advice(settings, config, os.environ):
+            typer.echo(f"warning: {doubt}")
         typer.echo(f"{config}: ok")
     if online or as_json:
         cli_devices.check_online(settings, site, as_json)
@@ -112,6 +115,7 @@ def read(
 
     from agent import log
     from agent.once import read_site
+    from agent.remedy import told
 
     settings, site = load_site(config)
     log.configure("error", settings.log.format)
@@ -123,8 +127,11 @@ def read(
         from agent.show import print_readings
 
         print_readings(result)
+    for device, scan in result.scans:
+        for refused in dict.fromkeys(map(str, scan.errors)):
+            typer.echo(f"telemetry-agent: {device.name} ({device.address}): in part only: {refused}", err=True)
     for device, error in result.failed:
-        typer.echo(f"telemetry-agent: {device.name} ({device.address}): {error}", err=True)
+        typer.echo(f"telemetry-agent: {told(device.name, device.address, error)}", err=True)
     if result.failed:
         raise typer.Exit(1)
 

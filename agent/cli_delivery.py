@@ -43,11 +43,12 @@ async def _push(settings: Config, site: Site) -> bool:
     from agent.delivery import USER_AGENT
     from agent.once import read_site
     from agent.push_once import push_each
+    from agent.remedy import told
 
     log.configure("error", settings.log.format)
     result = await read_site(settings, site)
     for device, error in result.failed:
-        typer.echo(f"telemetry-agent: {device.name} ({device.address}): {error}", err=True)
+        typer.echo(f"telemetry-agent: {told(device.name, device.address, error)}", err=True)
     delivered = True
     async for verdict in push_each(settings.push, result.bodies, SystemClock(), os.environ, USER_AGENT):
         typer.echo(verdict.line, err=not verdict.delivered)

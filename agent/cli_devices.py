@@ -24,6 +24,9 @@ ProfileDirs = Annotated[list[Path] | None, typer.Option("--profile-dir", help="A
 def _catalogue(profile_dirs: list[Path] | None) -> Catalogue:
     from drivers.base import Catalogue
 
+    for directory in profile_dirs or ():
+        if not directory.is_dir():
+            fail(f"--profile-dir: there is no directory {directory}", 2)
     return Catalogue(tuple(profile_dirs or (Path("/etc/telemetry-agent/profiles"),)))
 
 
@@ -87,6 +90,7 @@ def dump(
     import asyncio
 
     from agent import commission, dump_command, log
+    from agent.remedy import remedy
     from drivers.dump import to_json
     from drivers.dump_take import parse_range
 
@@ -97,6 +101,8 @@ def dump(
     if bool(where) == bool(node):
         fail("give either HOST (or a serial port) or --node", 2)
     if node:
+        if driver or port is not None or unit is not None:
+            fail("--driver, --port and --unit go with HOST; --node has those of its configuration", 2)
         subject = _subject_of(config, node)
     else:
         options = dump_command.Address(where, port, unit, timeout, baudrate, parity, transport)
@@ -108,7 +114,10 @@ def dump(
     if result.dump.count or not result.error:
         typer.echo(to_json(result.dump), nl=False)
     if result.error:
-        fail(f"{result.error}" + ("; the dump is not whole" if result.dump.count else ""))
+        hint = remedy(result.error, subject.address)
+        fail(f"{result.error}" + ("; the dump is not whole" if result.dump.count else f"; {hint}" if hint else ""))
+    if not result.dump.count:
+        fail("the device answers, but refuses every register that was asked for; --range names others")
     typer.echo(f"telemetry-agent: {result.dump.count} registers; look through them before you publish them", err=True)
 
 
@@ -138,13 +147,9 @@ def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
 
 
 def _no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:
-    from drivers.base import closest
+    from agent.config_errors import no_such_driver
 
-    guess = closest(name, catalogue.names())
-    fail(
-        f"no such driver {name!r}"
-        + (f"; did you mean {guess!r}?" if guess else "; `telemetry-agent drivers` lists them")
-    )
+    fail(no_such_driver(name, catalogue))
 
 
 @drivers_app.callback()

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, StrictInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -138,6 +139,13 @@ class Config(BaseSettings):
         if self.push.retry.initial_s > self.push.retry.max_s:
             raise ValueError("push.retry.initial_s: must not be larger than push.retry.max_s")
         return self
+
+    @property
+    def holds_secrets(self) -> bool:
+        """Whether a token or a password stands in the file itself."""
+        proxy = urlsplit(self.push.proxy_url or "")
+        listener = self.status.token if self.status is not None else None
+        return bool(self.push.token or listener or proxy.password)
 
     def _enabled_nodes(self) -> Iterator[tuple[int, str]]:
         """Index of the device and node id."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from drivers.base import Catalogue
 
 # What other software for the same job calls it → what it is called here.
 _ELSEWHERE = {
@@ -80,3 +84,10 @@ def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:
         return f"{place[0]} ({names[index]})" if index < len(names) and names[index] else place[0]
 
     return [re.sub(r"\bdevice\[(\d+)\](?:\.\w+|\[\w+\])*", with_name, line) for line in lines]
+
+
+def no_such_driver(name: str, catalogue: Catalogue) -> str:
+    """What is said about a driver that nobody knows."""
+    meant = catalogue.alike(name)
+    hint = f"did you mean {' or '.join(map(repr, meant))}?" if meant else "`telemetry-agent drivers` lists them"
+    return f"no such driver {name!r}; {hint}"

@@ -54,7 +54,7 @@ class PushConfig(Section):
     ca_file: Path | None = None
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
-    proxy_url: ProxyUrl | None = None
+    proxy_url: Annotated[ProxyUrl | None, Field(repr=False)] = None
     signing_secret_file: Path | None = None
     wait_for_clock_s: Pause = 300.0
     allow_insecure_http: StrictBool = False
@@ -80,6 +80,11 @@ class PushConfig(Section):
         """The URL for logs: its query may be a secret."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+    @property
+    def shown_proxy(self) -> str:
+        """Host and port of the proxy, without its password; empty where there is none."""
+        return urlsplit(self.proxy_url).netloc.rpartition("@")[2] if self.proxy_url else ""
 
     @property
     def effective_deadline_s(self) -> float:

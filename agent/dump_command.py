@@ -32,6 +32,8 @@ class Subject:
     reader: Reader
     close: Callable[[], Awaitable[object]]
     unit_id: int
+    address: str
+    """Of link and unit, for messages."""
     driver_name: str | None = None
     driver: Driver | None = None
     """Says which registers to read and what they mean; None when nobody knows."""
@@ -92,6 +94,7 @@ def by_node(site: Site, node_id: str) -> Subject:
                         reader=device.reader,
                         close=connection.link.close,
                         unit_id=int(device.address.rpartition(" ")[2]),
+                        address=device.address,
                         driver_name=device.driver_name,
                         driver=device.driver,
                         node_type=node.type.value,
@@ -111,7 +114,8 @@ def by_address(address: Address, driver_name: str, catalogue: Catalogue) -> Subj
     if not 0 <= unit_id <= 255:
         raise ValueError(f"--unit: must be 0..255 (found {unit_id})")
     link = Link(address.settings(defaults))
-    return Subject(link.unit(unit_id), link.close, unit_id, driver_name or None, driver)
+    at = f"{link.settings.address} unit {unit_id}"
+    return Subject(link.unit(unit_id), link.close, unit_id, at, driver_name or None, driver)
 
 
 async def run(

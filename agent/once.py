@@ -63,6 +63,9 @@ async def read_site(config: Config, site: Site) -> SiteReading:
         finally:
             polling.cancel()
             await asyncio.gather(polling, return_exceptions=True)
+        order = {id(device): number for number, device in enumerate(site.devices)}
+        result.scans.sort(key=lambda item: order[id(item[0])])  # as in the file, not as they happened to answer
+        result.failed.sort(key=lambda item: order[id(item[0])])
         result.at = clock.monotonic()
         totals.follow_clock(clock.time() - result.at)
         result.bodies = bodies(totals.close(result.at, int(clock.time())), payload_options(config))

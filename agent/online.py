@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from agent.config import Config
 from agent.device import Connection, Device
 from agent.node import Node, use_of
-from agent.plausible import hints, name_of, possible, swapped
+from agent.plausible import blank, hints, name_of, possible, swapped
 from agent.push_probe import Reached, probe
+from agent.remedy import state, told
 from agent.show import number, table
 from agent.site import Site
 from drivers.base import ReadOptions
@@ -102,7 +103,12 @@ async def _check_device(result: DeviceResult) -> None:
         break
     if result.scan is None:
         return
+    if result.scan.errors and not any(reading.value is not None for reading in result.scan.readings):
+        result.error = result.scan.errors[0]
+        return
     result.hints += [f"not all of it could be read: {error}" for error in dict.fromkeys(map(str, result.scan.errors))]
+    if nothing := blank(result.scan.readings):
+        result.hints.append(nothing)
     order = await _other_order(device, result.scan.readings)
     if order:
         result.hints.append(order)
@@ -148,16 +154,17 @@ def problems(result: SiteResult) -> Iterator[str]:
     """What could not be reached, a line each."""
     for each in result.devices:
         if each.error:
-            yield f"{each.device.name} ({each.device.address}): {each.error}"
+            yield told(each.device.name, each.device.address, each.error)
     if not result.endpoint.ok:
         yield f"endpoint: {result.endpoint.words}"
 
 
 def _device_row(result: DeviceResult) -> tuple[str, ...]:
     device, scan = result.device, result.scan
-    state = "does not answer" if scan is None else "answers" if scan.complete else "answers in part"
+    answers = "answers" if scan is not None and scan.complete else "answers in part"
+    how = state(result.error) if result.error else answers
     latency = "" if result.latency_s is None else f"{1000 * result.latency_s:.0f} ms"
-    return device.name, device.driver_name, device.address, state, latency
+    return device.name, device.driver_name, device.address, how, latency
 
 
 def _value_rows(result: DeviceResult) -> Iterable[tuple[str, ...]]:
@@ -175,7 +182,7 @@ def as_json(result: SiteResult) -> str:
             "endpoint": {
                 "ok": result.endpoint.ok,
                 "words": result.endpoint.words,
-                "latency_s": result.endpoint.latency_s,
+                "latency_s": None if result.endpoint.latency_s is None else round(result.endpoint.latency_s, 6),
                 "warning": result.endpoint.warning or None,
             },
             "devices": [_device_json(each) for each in result.devices],
@@ -191,7 +198,7 @@ def _device_json(result: DeviceResult) -> dict[str, object]:
         "driver": device.driver_name,
         "address": device.address,
         "error": str(result.error) if result.error else None,
-        "latency_s": result.latency_s,
+        "latency_s": None if result.latency_s is None else round(result.latency_s, 6),
         "hints": result.hints,
         "values": [
             {

@@ -31,6 +31,9 @@ _OTHERS = (-1e13, 1e13)
 _MAY_BE_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 """A phase that is not connected, a device that sleeps."""
 
+_MANY = 4
+"""Fewer values may all be 0 in a device at rest."""
+
 _TINY = 1e-6
 """Numbers this small but not 0 come from words in the wrong order, not from measuring."""
 
@@ -65,6 +68,16 @@ def hints(node: Node, readings: Iterable[Reading]) -> Iterator[str]:
     yield from _turned(values)
     if node.kind is not Kind.HYBRID or node.type is NodeType.GRID:  # else the power is that of the DC side
         yield from _ratio(values)
+
+
+def blank(readings: Sequence[Reading]) -> str | None:
+    """A hint when the device answers and says nothing."""
+    if not any(reading.value is not None for reading in readings):
+        return "it answers, but has no value for anything: does it sleep, or is it another device?"
+    numbers = [reading.value for reading in readings if isinstance(reading.value, float)]
+    if len(numbers) >= _MANY and not any(numbers):
+        return "everything reads 0: is it another device, or another unit id?"
+    return None
 
 
 def swapped(before: Sequence[Reading], after: Sequence[Reading], order: str) -> str | None:

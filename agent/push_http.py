@@ -141,7 +141,8 @@ class Endpoint:
         # A date in Retry-After is one of the receiver's clock, and ours may be wrong.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
-        said = f"redirect to {self._quoted(location.encode())}" if location else self._quoted(reply)
+        aim = self._quoted(location.partition("?")[0].encode())  # what follows may be a secret of somebody's
+        said = f"redirect to {aim}" if location else self._quoted(reply)
         return classify(response.status_code, said, response.headers.get("retry-after"), now)
 
     def _quoted(self, reply: bytes) -> str:

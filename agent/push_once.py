@@ -17,7 +17,7 @@ from agent.token import Token
 _REMEDIES = {
     401: "the endpoint does not accept the token; see push.token_file",
     403: "the endpoint does not accept the token for this site; see push.token_file and site.node_id",
-    407: "the proxy wants a password; see push.proxy_url",
+    407: 'the proxy wants a password: push.proxy_url = "http://USER:PASSWORD@HOST:PORT"',
 }
 _WRONG_URL = "this is not where messages are taken; see push.url"
 _REDIRECT = "redirects are never followed; set push.url to where messages are taken"
@@ -46,12 +46,17 @@ async def push_each(
             record = Record(number, new_id(), encoded(body, config), clock.time())
             began = clock.monotonic()
             outcome = await endpoint.post(record, 0)
-            line = in_words(outcome, config.url, len(record.body), clock.monotonic() - began)
+            line = in_words(outcome, _way(config), len(record.body), clock.monotonic() - began)
             yield Verdict(isinstance(outcome, Delivered), line)
             if not isinstance(outcome, Delivered):
                 return
     finally:
         await endpoint.close()
+
+
+def _way(config: PushConfig) -> str:
+    """Where messages go, for people; what may be a secret in a URL is left out."""
+    return config.shown_url + (f" through the proxy {config.shown_proxy}" if config.proxy_url else "")
 
 
 def in_words(outcome: Outcome, url: str, size: int, took_s: float) -> str:

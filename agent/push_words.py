@@ -13,6 +13,13 @@ import httpx
 # OpenSSL's X509_V_ERR_… numbers.
 _NOT_YET_VALID = 9
 _EXPIRED = 10
+_ITS_CA = "; if it is the endpoint's own, name its CA in push.ca_file, else something in between answers"
+_ITS_NAME = "; push.url must have the name that is in it"
+_UNTRUSTED = {18: _ITS_CA, 19: _ITS_CA, 20: _ITS_CA, 21: _ITS_CA, **dict.fromkeys((62, 64), _ITS_NAME)}
+_HANDSHAKE = {
+    "wrong version number": "what listens there speaks no TLS: is the port in push.url right?",
+    "certificate required": "the endpoint asks for push.client_cert_file",
+}
 
 
 def in_words(error: Exception, now: float) -> tuple[str, str]:
@@ -66,11 +73,13 @@ def _certificate(error: ssl.SSLCertVerificationError, now: float) -> str:
         what = "not yet valid" if error.verify_code == _NOT_YET_VALID else "expired"
         clock = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
         return f"the server's certificate is {what}; the clock here is at {clock}"
-    return f"the server's certificate is not trusted: {error.verify_message}"
+    hint = _UNTRUSTED.get(error.verify_code, "")
+    return f"the server's certificate is not trusted: {error.verify_message}{hint}"
 
 
 def _plain(error: ssl.SSLError) -> str:
-    return (error.reason or str(error)).replace("_", " ").lower()
+    words = (error.reason or str(error)).replace("_", " ").lower()
+    return words + next((f"; {hint}" for what, hint in _HANDSHAKE.items() if what in words), "")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

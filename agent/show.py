@@ -26,7 +26,7 @@ def describe(config: Config, site: Site) -> Iterator[str]:
     """What the configuration means, a line each; doubts begin with "warning: ", own profiles with "notice: "."""
     push = config.push
     levels = " and ".join(push.levels)
-    yield f"site {config.site.node_id}: {levels} to {push.url} every {push.interval_s} s"
+    yield f"site {config.site.node_id}: {levels} to {push.shown_url} every {push.interval_s} s"
     for device in site.devices:
         for node in device.nodes:
             words = [sign_in_words(node, getattr(push.sign, node.type)), silence_in_words(node)]

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
-from agent.config_errors import name_devices
+from agent.config_errors import name_devices, no_such_driver
 from agent.device import Connection, Device
 from agent.limits import QUANTITIES
 from agent.node import Node, WhenOffline, nesting_mistakes, why_not
-from drivers.base import Catalogue, Driver, ReadOptions, closest
+from drivers.base import Catalogue, Driver, ReadOptions
 from drivers.bus import Link, LinkSettings
 from drivers.errors import ProfileError
 from drivers.model import NodeType
@@ -173,9 +173,7 @@ class _Builder:
         try:
             return self._catalogue.create(device.driver, self._options(device))
         except KeyError:
-            guess = closest(device.driver, self._catalogue.names())
-            hint = f"; did you mean {guess!r}?" if guess else "; `telemetry-agent drivers` lists them"
-            self._mistake(index, "driver", f"no such driver {device.driver!r}{hint}")
+            self._mistake(index, "driver", no_such_driver(device.driver, self._catalogue))
         except ProfileError as error:
             self._mistake(index, "driver", str(error))
         return None

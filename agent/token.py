@@ -100,11 +100,15 @@ class Token:
         return [value for value in values if value != _NOTHING] or [self._fixed]
 
 
+def open_to_all(path: Path) -> bool:
+    """Whether everybody on this machine can read the file."""
+    try:
+        return bool(path.stat().st_mode & 0o004)
+    except OSError:
+        return False  # whoever reads the file says so
+
+
 def warn_if_open(path: Path) -> None:
     """Say it when everybody on this machine can read what is secret."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return  # whoever reads the file says so
-    if mode & 0o004:
+    if open_to_all(path):
         log.warning("secret_world_readable", path=str(path), remedy=f"chmod o-r {path}")

@@ -5,7 +5,8 @@ A driver turns register reads of one unit into a `Scan`. It never sees connectio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -132,6 +133,20 @@ class Catalogue:
                 mistakes.append(str(error))
         return profiles, mistakes
 
+    def alike(self, name: str) -> list[str]:
+        """The drivers that an unknown name may mean, at most four: by name, maker or model. Reads all profiles."""
+        from difflib import get_close_matches
+
+        if close := get_close_matches(name.lower(), self.names(), 1, cutoff=0.75):
+            return close
+        words = re.findall(r"[^\W_]+", name.lower())
+        named = [
+            profile.name
+            for profile in self.profiles()[0]
+            if all(word in _letters(f"{profile.name} {profile.manufacturer} {profile.models}") for word in words)
+        ]
+        return (named if words else [])[:4]
+
     def file(self, family: str) -> Path:
         """Where the profile of a family stands, without a look at any other. Raises KeyError when there is none."""
         from drivers.profile import BUILT_IN
@@ -179,8 +194,6 @@ def _python_driver(name: str) -> Callable[..., Driver]:
     return cast("Callable[..., Driver]", getattr(import_module(module), attribute))
 
 
-def closest(name: str, names: Iterable[str]) -> str | None:
-    """The best guess at what a mistyped driver name meant."""
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(name, list(names), 1)), None)
+def _letters(text: str) -> str:
+    """Letters and digits alone: SDM 630 and sdm-630 are the same."""
+    return re.sub(r"[\W_]+", "", text.lower())

@@ -13,6 +13,8 @@ _REASONS = {
     errno.ECONNRESET: "the device reset the connection",
     errno.ENOENT: "no such serial port; is the adapter plugged in?",
     errno.EACCES: "permission denied; the user needs the serial port's group, often dialout",
+    errno.ENOTTY: "it is no serial port",
+    errno.EISDIR: "it is no serial port",
     errno.EAGAIN: "the serial port is in use by another program",
 }
 
@@ -32,9 +34,10 @@ def in_words(error: Exception) -> str:
         case ConnectionResetError():  # asyncio raises it without a number in the middle of a TLS handshake
             return _REASONS[errno.ECONNRESET]
         case OSError(errno=None):
-            # A name with several addresses: asyncio quotes the error of each.
-            quoted = (reason for number, reason in _REASONS.items() if f"[Errno {number}]" in str(error))
-            return next(quoted, str(error))
+            # asyncio quotes the error of each address of a name, pyserial what termios says.
+            text = str(error)
+            quoted = (words for no, words in _REASONS.items() if f"[Errno {no}]" in text or f"({no}, '" in text)
+            return next(quoted, text)
         case OSError():
             return _REASONS.get(error.errno or 0) or error.strerror or str(error)
     return str(error)

@@ -6,6 +6,7 @@ point. A table that the device does not have is given up at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -145,12 +146,13 @@ def _spans_in(block: Block, spans: Iterable[Span]) -> Sequence[Block]:
 
 
 def parse_range(text: str) -> Span:
-    """`holding:40000-40099`, `input:0`. Raises ValueError."""
+    """`holding:40000-40099`, `input:0`, `holding:0x9C40-0x9C4F`. Raises ValueError."""
     table, colon, numbers = text.partition(":")
     first, dash, last = numbers.partition("-")
-    if not colon or table not in list(Table) or not first.isdecimal() or (dash and not last.isdecimal()):
+    number = re.compile(r"\d+|0[xX][0-9a-fA-F]+").fullmatch
+    if not colon or table not in list(Table) or not number(first) or (dash and not number(last)):
         raise ValueError(f"must be such as holding:40000-40099; tables are {', '.join(Table)} (found {text!r})")
-    low, high = int(first), int(last or first)
+    low, high = (int(each, 16 if each[1:2] in "xX" and len(each) > 2 else 10) for each in (first, last or first))
     if not low <= high <= 0xFFFF:
         raise ValueError(f"must be addresses 0..65535, the lower first (found {text!r})")
     return Span(Table(table), low, high - low + 1)

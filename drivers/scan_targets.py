@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _MOST_HOSTS = 65_536
-_NAME = re.compile(r"(?!-)[A-Za-z0-9._-]{1,253}")
+_NAME = re.compile(r"(?!-)[\w.-]{1,253}")
 _LAST_OCTETS = re.compile(r"(\d+\.\d+\.\d+\.)(\d+)-(\d+)")
 
 
@@ -50,9 +50,10 @@ def _hosts(text: str) -> Iterator[str]:
         yield from _range(text, first, last)
         return
     if not _is_address(text) and (not _NAME.fullmatch(text) or re.fullmatch(r"[\d.-]+", text)):
+        hint = "; a port goes into --port" if re.fullmatch(r"[\w.-]+:\d+", text) else ""
         raise TargetError(
             f"must be a host, a network such as 192.168.1.0/24, a range such as 192.168.1.20-40,"
-            f" or a serial port such as /dev/ttyUSB0 (found {text!r})"
+            f" or a serial port such as /dev/ttyUSB0 (found {text!r}){hint}"
         )
     yield text
 

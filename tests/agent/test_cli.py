@@ -64,6 +64,24 @@ async def test_read_shows_values_and_bodies(tmp_path: Path) -> None:
     assert json.loads(bodies.stdout)["grid"]["active_power_W"] == 42.5
 
 
+async def test_read_keeps_the_order_of_the_file(tmp_path: Path) -> None:
+    registers = {(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}
+    async with FaultServer(registers) as slow, FaultServer(registers) as quick:
+        slow.faults.latency_s = 0.1
+        devices = device("slow", "grid", slow) + device("quick", "heat_pump", quick)
+        path = configuration(tmp_path, "http://127.0.0.1:1/", devices)
+        result = await to_thread(call, "read", "--config", path)
+    assert list(dict.fromkeys(line.split("\t")[0] for line in result.stdout.splitlines())) == ["slow", "quick"]
+
+
+async def test_read_says_what_of_a_device_is_missing(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.INPUT): dict.fromkeys(range(40), 0)}) as meter:
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
+        result = await to_thread(call, "read", "--config", path)
+    assert result.returncode == 0
+    assert "in part only: unit 1, input " in result.stderr
+
+
 async def test_read_says_which_device_failed(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
         meter.faults.silent = True

@@ -71,6 +71,23 @@ def test_push_once_says_why_not(tmp_path: Path, url: str, token: str, verdict: s
     assert TOKEN not in result.stderr
 
 
+def test_a_secret_in_a_url_is_not_printed(tmp_path: Path) -> None:
+    with Endpoint() as endpoint:
+        config = configuration(tmp_path, f"{endpoint.url}?key=do-not-show", DEVICE + "port = 1\n")
+        told = [call(*command, "--config", config) for command in (("push", "--once"), ("check",))]
+        closed = configuration(
+            tmp_path,
+            "http://receiver.test/?key=do-not-show",
+            DEVICE + "port = 1\n",
+            'allow_insecure_http = true\nproxy_url = "http://me:do-not-show@127.0.0.1:1"\n',
+        )
+        unreached = call("push", "--once", "--config", closed)
+    assert told[0].stdout.startswith(f"delivered: HTTP 200 from {endpoint.url}, ")
+    assert "(http://receiver.test/ through the proxy 127.0.0.1:1)" in unreached.stderr
+    for result in (*told, unreached):
+        assert "do-not-show" not in result.stdout + result.stderr
+
+
 def test_push_without_once_is_a_usage_error() -> None:
     result = call("push")
     assert (result.returncode, "push --once" in result.stderr) == (2, True)

@@ -132,6 +132,10 @@ async def test_a_dump_is_served_as_a_device(tmp_path: Path) -> None:
         ((), "give either HOST (or a serial port) or --node"),
         (("h", "--node", "x"), "give either HOST (or a serial port) or --node"),
         (("h", "--range", "x"), "--range: must be such as holding:40000-40099"),
+        (("h", "--range", "input:0x"), "--range: must be such as holding:40000-40099"),
+        (("--node", "x", "--driver", "y"), "go with HOST; --node has those of its configuration"),
+        (("h", "--profile-dir", "/nowhere"), "--profile-dir: there is no directory /nowhere"),
+        (("h:502",), "(found 'h:502'); a port goes into --port"),
         (("h", "--unit", "300"), "--unit: must be 0..255 (found 300)"),
         (("10.0.0.0/30",), "must be one host or serial port"),
         (("h", "--port", "0"), "--port: must be 1..65535 (found 0)"),
@@ -147,6 +151,33 @@ def test_an_unknown_driver_is_guessed() -> None:
     result = call_inside("dump", "127.0.0.1", "--driver", "eastron-sdm360")
     assert result.returncode == 1
     assert result.stderr == "telemetry-agent: no such driver 'eastron-sdm360'; did you mean 'eastron-sdm630'?\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SDM630", "'eastron-sdm630'"),
+        ("Eastron SDM 630", "'eastron-sdm630'"),
+        ("Plenticore", "'kostal-plenticore' or 'kostal-plenticore-inverter'"),
+        ("luna2000", "'huawei-sun2000'"),
+        ("fluxcapacitor", None),
+        ("???", None),
+    ],
+)
+def test_a_driver_is_found_by_what_stands_on_the_device(name: str, meant: str | None) -> None:
+    hint = f"did you mean {meant}" if meant else "`telemetry-agent drivers` lists them"
+    assert call_inside("drivers", "show", name).stderr.startswith(f"telemetry-agent: no such driver {name!r}; {hint}")
+
+
+async def test_what_a_device_refuses_or_does_not_answer_has_a_next_step() -> None:
+    async with FaultServer({(1, Table.HOLDING): {0: 1}}) as server:
+        place = ("127.0.0.1", "--port", str(server.port))
+        refused = await to_thread(call_inside, "dump", *place, "--range", "input:0x10-0x12")
+        silent = await to_thread(call_inside, "dump", *place, "--unit", "9", "--timeout", "0.1", "--range", "input:0")
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout)["refused"] == ["input 16", "input 17", "input 18"]
+    assert "refuses every register that was asked for" in refused.stderr
+    assert f"; is the unit id right? `telemetry-agent scan 127.0.0.1 --port {server.port} --units" in silent.stderr
 
 
 def words(content: dict[str, Any], table: str) -> dict[int, int]:

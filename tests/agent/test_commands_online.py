@@ -10,6 +10,7 @@ from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -86,7 +87,12 @@ async def test_what_is_not_there_is_a_line_each_and_fails(tmp_path: Path) -> Non
     assert len(lines) == 2
     assert lines[0].startswith(f"telemetry-agent: pv-1 (127.0.0.1:{silent.port} unit 1): ")
     assert "no answer within 0.3 s" in lines[0]
-    assert lines[1] == "telemetry-agent: endpoint: no connection: Connection refused"
+    assert lines[0].endswith(
+        f"; is the unit id right? `telemetry-agent scan 127.0.0.1 --port {silent.port} --units 1-247` finds those that"
+        " answer"
+    )
+    assert f"pv-1\teastron-sdm630\t127.0.0.1:{silent.port} unit 1\tno answer\t" in out
+    assert lines[1] == f"telemetry-agent: endpoint: no connection to {urlsplit(url).netloc}: Connection refused"
     assert len(silent.requests) == 2, "one lost reply is no finding"
 
 
@@ -110,6 +116,8 @@ async def test_certificates_that_will_not_do(
         status, _, error = await check(path)
     assert status == 1
     assert f"endpoint: the server's certificate {words}" in error
+    remedy = "is expired" if expired else "name its CA in push.ca_file" if stranger else "push.url must have the name"
+    assert remedy in error
 
 
 async def test_the_way_through_a_proxy(tmp_path: Path) -> None:
@@ -139,14 +147,55 @@ async def test_the_way_through_a_proxy(tmp_path: Path) -> None:
         FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter,
     ):
         proxy_port = server.sockets[0].getsockname()[1]
-        push = f'ca_file = "{authority.ca_file}"\nproxy_url = "http://127.0.0.1:{proxy_port}"'
+        push = f'ca_file = "{authority.ca_file}"\nproxy_url = "http://me:do%3Anot-show@127.0.0.1:{proxy_port}"'
         path = configuration(tmp_path, f"https://127.0.0.1:{port}/", device("m", "grid", meter), push)
         status, out, error = await check(path)
     server.close()
     assert (status, error) == (0, "")
     assert f"endpoint: TLSv1.3 through 127.0.0.1:{proxy_port}, certificate valid for " in out
     assert asked[0].startswith(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n".encode())
+    assert b"\r\nProxy-Authorization: Basic bWU6ZG86bm90LXNob3c=\r\n" in asked[0]
+    assert "not-show" not in out
     assert TOKEN.encode() not in asked[0]
+
+
+async def test_what_is_between_us_and_the_endpoint_is_named(tmp_path: Path) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter:
+        push = f'proxy_url = "http://127.0.0.1:{port}"'
+        path = configuration(tmp_path, "https://telemetry.example.com/", device("m", "grid", meter), push)
+        _, _, wants = await check(path)
+        server.close()
+        _, _, closed = await check(path)
+    assert "the proxy says 407 Proxy Authentication Required; push.proxy_url = " in wants
+    assert f"endpoint: no connection to 127.0.0.1:{port}, the proxy: Connection refused" in closed
+
+
+async def test_a_device_that_says_nothing_is_no_success(tmp_path: Path) -> None:
+    nothing = {(1, Table.INPUT): dict.fromkeys(range(80), 0xFFFF)}
+    zeros = {(1, Table.INPUT): dict.fromkeys(range(80), 0)}
+    async with (
+        listening([]) as port,
+        FaultServer(nothing) as asleep,
+        FaultServer(zeros) as another,
+        FaultServer({(1, Table.HOLDING): {0: 1}}) as stranger,
+    ):
+        url = f"http://127.0.0.1:{port}/"
+        devices = device("asleep", "grid", asleep) + device("another", "grid", another)
+        status, out, error = await check(configuration(tmp_path, url, devices))
+        assert (status, error) == (0, "")
+        assert "hint: asleep: it answers, but has no value for anything" in out
+        assert "hint: another: everything reads 0: is it another device, or another unit id?" in out
+        status, out, error = await check(configuration(tmp_path, url, device("stranger", "grid", stranger)))
+    assert status == 1
+    assert f"; the driver does not fit; `telemetry-agent scan 127.0.0.1 --port {stranger.port}` names one" in error
+    assert "\trefuses\t" in out
 
 
 def swapped(registers: dict[int, int]) -> dict[int, int]:

@@ -135,6 +135,13 @@ async def test_a_redirect_is_never_followed(tmp_path: Path, status: int) -> None
     assert {(request.method, request.path) for request in server.requests} == {("POST", "/v1")}
 
 
+async def test_a_redirect_is_told_without_its_query(tmp_path: Path) -> None:
+    location = "https://login.test/hotspot?session=do-not-show"
+    async with HttpFaults(http.redirect(302, location)) as server, sending(tmp_path, server.url(), run=False) as made:
+        outcome = await made.attempt(BODY)
+    assert getattr(outcome, "reason", "") == "HTTP 302: redirect to https://login.test/hotspot"
+
+
 async def test_nothing_of_an_answer_is_taken_into_the_next_request(tmp_path: Path) -> None:
     cookie = answer(200, set_cookie="track=1; Path=/")
     async with HttpFaults(cookie) as server, sending(tmp_path, server.url()) as made:

@@ -55,10 +55,17 @@ async def test_a_port_that_another_program_has() -> None:
         await second.close()
 
 
-@pytest.mark.parametrize("port", ["/dev/no-such-port", "/dev/null", "/"])
-async def test_a_port_that_is_none(port: str) -> None:
+@pytest.mark.parametrize(
+    ("port", "words"),
+    [
+        ("/dev/no-such-port", "no such serial port"),
+        ("/dev/null", "it is no serial port"),
+        ("/", "it is no serial port"),
+    ],
+)
+async def test_a_port_that_is_none(port: str, words: str) -> None:
     link = Link(LinkSettings(transport="rtu", serial_port=port))
-    with pytest.raises(LinkError, match=f"^{port}: "):
+    with pytest.raises(LinkError, match=f"^{port}: {words}"):
         await link.read(1, Table.HOLDING, 0, 1)
     await link.close()
 

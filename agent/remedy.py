@@ -1,0 +1,68 @@
+"""Why a device could not be read → what the person in front of it does next. Pure."""
+
+from __future__ import annotations
+
+from drivers.errors import (
+    BadReplyError,
+    BusyError,
+    ConnectError,
+    ExceptionReply,
+    GatewayError,
+    IllegalAddressError,
+    IllegalFunctionError,
+    IllegalValueError,
+    LinkError,
+    SilentError,
+)
+
+_NETWORK: tuple[tuple[type[Exception], str], ...] = (
+    (SilentError, "is the unit id right? `{scan} --units 1-247` finds those that answer"),
+    (GatewayError, "the gateway answers, the unit behind it does not: its unit id, wiring, baud rate, parity"),
+    (BadReplyError, "is it the port of Modbus TCP? A converter that does not translate needs transport = rtu_over_tcp"),
+)
+_LINE: tuple[tuple[type[Exception], str], ...] = (
+    (SilentError, "unit id, baud rate, parity, or A and B exchanged? `{scan}` tries the usual ones"),
+    (BadReplyError, "another baud rate or parity, or two devices with one unit id? `{scan}` tries the usual ones"),
+)
+_BOTH: tuple[tuple[type[Exception], str], ...] = (
+    (BusyError, "it is busy with something else; try again"),
+    (IllegalFunctionError, "the driver does not fit; `{scan}` names one that does"),
+    (IllegalAddressError, "the driver does not fit; `{scan}` names one that does"),
+    (IllegalValueError, "the driver does not fit, or max_registers is too large; `{scan}` names a driver that fits"),
+    (LinkError, "does another client hold its only connection, such as the running service?"),
+)
+
+
+def remedy(error: Exception, address: str) -> str:
+    """What to look at next; empty where the error says it itself. `address` is that of the device."""
+    if isinstance(error, ConnectError):
+        return ""
+    place = address.rpartition(" unit ")[0]
+    hints = (_LINE if place.startswith("/") else _NETWORK) + _BOTH
+    hint = next((words for kind, words in hints if isinstance(error, kind)), "")
+    return hint.format(scan=f"telemetry-agent scan {_target(place)}")
+
+
+def state(error: Exception) -> str:
+    """How a device that could not be read behaves, in a few words."""
+    if isinstance(error, ConnectError):
+        return "no connection"
+    if isinstance(error, ExceptionReply) and not isinstance(error, GatewayError):
+        return "refuses"
+    if isinstance(error, SilentError | GatewayError):
+        return "no answer"
+    return "hangs up" if isinstance(error, LinkError) else "answers wrongly"
+
+
+def told(name: str, address: str, error: Exception) -> str:
+    """The line for a device that could not be read."""
+    hint = remedy(error, address)
+    return f"{name} ({address}): {error}" + (f"; {hint}" if hint else "")
+
+
+def _target(place: str) -> str:
+    """As `scan` takes it."""
+    if place.startswith("/"):
+        return place
+    host, _, port = place.rpartition(":")
+    return host.strip("[]") + (f" --port {port}" if port not in ("502", "1502") else "")
