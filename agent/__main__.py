@@ -23,7 +23,8 @@ def _run() -> int:
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not export it by its name
     try:
         status = app(standalone_mode=False) or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the caller may have closed it
+            sys.stdout.flush()
     except usage_error as error:
         return _usage(error)
     except typer.Abort:

@@ -145,7 +145,7 @@ class Catalogue:
             for profile in self.profiles()[0]
             if all(word in _letters(f"{profile.name} {profile.manufacturer} {profile.models}") for word in words)
         ]
-        return (named if words else [])[:4]
+        return sorted(named if words else [])[:4]
 
     def file(self, family: str) -> Path:
         """Where the profile of a family stands, without a look at any other. Raises KeyError when there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -161,6 +162,13 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         )
     assert result.returncode == 1
     assert result.stderr == "telemetry-agent: the output cannot be written: No space left on device\n"
+
+
+def test_nobody_has_to_take_the_output(tmp_path: Path) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630"))
+    command = f"{shlex.quote(sys.executable)} -m agent check --config {shlex.quote(str(path))} >&-"
+    result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_ctrl_c_ends_a_command_with_one_line(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_an_unknown_driver_is_guessed() -> None:
     [
         ("SDM630", "'eastron-sdm630'"),
         ("Eastron SDM 630", "'eastron-sdm630'"),
-        ("Plenticore", "'kostal-plenticore' or 'kostal-plenticore-inverter'"),
+        ("Plenticore", "'kostal-plenticore' or 'kostal-plenticore-inverter' or 'kostal-sunspec'"),
         ("luna2000", "'huawei-sun2000'"),
         ("fluxcapacitor", None),
         ("???", None),
