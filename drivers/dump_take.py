@@ -108,7 +108,8 @@ async def take(reader: Reader, wanted: Wanted, taken: Taken, step: Callable[[], 
         except SilentError:
             silences += 1
             taken.refused.append(block)
-            if silences == (_MOST_SILENCES if taken.tables else _MOST_SILENCES_AT_FIRST):
+            nobody = not pending and silences == taken.requests
+            if nobody or silences == (_MOST_SILENCES if taken.tables else _MOST_SILENCES_AT_FIRST):
                 raise
             continue
         else:
