@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ _INTERRUPTED = 130
 def main() -> None:
     """Run the command line."""
     _import_structlog_without_rich()
+    _let_every_name_be_written()
     sys.exit(_run())
 
 
@@ -42,8 +44,23 @@ def _usage(error: Any) -> int:
     if "\n" in message:  # the whole help, to a command without any argument
         sys.stderr.write(f"{message}\n")
     else:
-        _failed(f"{message.rstrip('.')}; see `{path} --help`")
+        hint = next((words for beginning, words in _INSTEAD.items() if message.startswith(beginning)), "")
+        _failed(f"{message.rstrip('.')}{hint}; see `{path} --help`")
     return 2
+
+
+# What click says → what a person meant.
+_INSTEAD = {
+    "Got unexpected extra argument": ": a file goes after its option, as in --config FILE",
+    "No such option: --config": " here: it goes after the command",
+}
+
+
+def _let_every_name_be_written() -> None:
+    """Names of a site may hold any letter, and the locale of a controller may know none of them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def _failed(line: str) -> int:

@@ -176,7 +176,9 @@ def simulate(
         else:
             supervise.run(lambda ready: main(host, base_port, seed, speed, ready))
     except OSError as error:
-        fail(f"cannot listen on {host}, ports from {base_port}: {error.strerror or error}")
+        # asyncio says more than helps.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        fail(f"cannot listen on {host}, ports from {base_port}: {reason}")
 
 
 @app.command()

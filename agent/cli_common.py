@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 EX_CONFIG = 78
 
-ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration.")]
+# Not `readable`: that would make a file of root's a usage error, with which a service is started again for ever.
+ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 DEFAULT = Path("/etc/telemetry-agent/config.toml")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 outbox_app = typer.Typer(help="What waits and what was parked.", invoke_without_command=True, rich_markup_mode=None)
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letters, as `outbox` lists them.")]
-Own = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration.")]
+Own = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 

@@ -18,7 +18,7 @@ from agent import config_files, config_token
 from agent.config_device import ConnectionConfig, DeviceConfig
 from agent.config_env import overlay
 from agent.config_errors import ConfigError, did_you_mean, name_devices
-from agent.config_explain import explain
+from agent.config_explain import explain, origin_of
 from agent.config_push import PushConfig
 from agent.config_status import StatusConfig
 from agent.config_types import Identifier, Seconds, Section, Watts, Zone
@@ -166,7 +166,8 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError([f"{path}: no such file; start from config.example.toml"]) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read ({unreadable(error)})"]) from None
+        hint = "; it takes root, or the user of the service" if isinstance(error, PermissionError) else ""
+        raise ConfigError([f"{path}: cannot be read ({unreadable(error)}){hint}"]) from None
     except toml_file.TomlError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
 
@@ -178,8 +179,8 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
     except ValidationError as error:
         raise ConfigError(name_devices(explain(error, environ, origin, Config), _names(table))) from None
     if unusable := config_token.mistake(config.push, environ):
-        raise ConfigError([f"{origin}: {unusable}"])
-    if mistakes := [f"{origin}: {mistake}" for mistake in config_files.mistakes(config)]:
+        raise ConfigError([f"{origin_of(unusable, environ, origin)}: {unusable}"])
+    if mistakes := [f"{origin_of(mistake, environ, origin)}: {mistake}" for mistake in config_files.mistakes(config)]:
         raise ConfigError(mistakes)
     return config
 

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ValidationError
 from agent.config_env import PREFIX, inside, model_in
 from agent.config_errors import did_you_mean
 
+_TABLES = frozenset({"dict_type", "model_type", "model_attributes_type"})
+"""What pydantic calls a table that is missing."""
+
 _MOST_LISTED = 12
 _MOST_SHOWN = 120
 
@@ -24,10 +27,16 @@ def explain(error: ValidationError, environ: Mapping[str, str], origin: str, roo
         if item["type"] == "too_short" and len(error.errors()) > 1:
             continue  # says again what the item's own line says
         place, steps = _place(item["loc"])
-        variable = PREFIX + "__".join(steps).upper()
-        overridden = next((name for name in environ if steps and name.upper() == variable), None)
-        where = f"environment {overridden}" if overridden else origin
-        yield f"{where}: {place}{_rule(item, place, steps, root)}"
+        message = f"{place}{_rule(item, place, steps, root)}"
+        yield f"{origin_of(message, environ, origin)}: {message}"
+
+
+def origin_of(message: str, environ: Mapping[str, str], origin: str) -> str:
+    """Where the key that a message begins with is set: by a variable of `environ`, or else in `origin`."""
+    key = re.sub(r"\[(\d+)\]", r".\1", message.partition(":")[0])
+    variable = PREFIX + key.replace(".", "__").upper()
+    overridden = next((name for name in environ if name.upper() == variable), None)
+    return f"environment {overridden}" if overridden else origin
 
 
 def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
@@ -57,7 +66,7 @@ def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str
         if isinstance(value, BaseModel | dict) or not place:
             return f"{'.' if place else ''}{message}"
     message = _PLAIN_WORDS.get(kind, message).removeprefix("Input ")
-    shown = "a secret" if "token" in steps[-1:] else _shown(value)
+    shown = "a secret" if "token" in steps[-1:] else _shown(value, table=kind in _TABLES)
     return f": {message[:1].lower()}{message[1:]} (found {shown}){_remedy(item, steps)}"
 
 
@@ -76,10 +85,12 @@ _PLAIN_WORDS = {
 }
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, *, table: bool = False) -> str:
     """A value as far as it can be no secret: a table may hold a token, a URL a password."""
     if isinstance(value, dict):
         return "a table"
+    if table and isinstance(value, str):
+        return "a text"
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return "a list of tables"
     text = re.sub(r"//[^/\s]*@", "//…@", repr(value))
@@ -94,7 +105,7 @@ def _remedy(item: Any, steps: list[str]) -> str:
         return did_you_mean(value, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
     if steps == ["device"] and isinstance(value, dict):
         return "; write [[device]], in two pairs of brackets"
-    if steps[:1] == ["connection"] and len(steps) <= 2 and kind in ("dict_type", "model_type", "model_attributes_type"):
+    if steps[:1] == ["connection"] and len(steps) <= 2 and kind in _TABLES:
         return "; write [connection.NAME], and its keys below"
     if isinstance(value, list) and kind in ("model_type", "model_attributes_type"):
         return f"; write [{'.'.join(steps)}], in one pair of brackets"

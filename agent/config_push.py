@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, StrictBool, StrictInt, model_validator
+from pydantic import AfterValidator, Field, SecretStr, StrictBool, StrictInt, model_validator
 
 from agent.config_types import Pause, ProxyUrl, Seconds, Section, Url, WholeSeconds, is_loopback
 
 Sign = Literal[1, -1]
 Level = Literal["device_type", "device"]
+
+
+def _each_once(levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    if len(set(levels)) < len(levels):
+        raise ValueError("must not name a level twice")
+    return levels
 
 
 class RetryConfig(Section):
@@ -40,7 +46,7 @@ class PushConfig(Section):
     token: SecretStr | None = None
     token_file: Path | None = None
     interval_s: WholeSeconds = 60
-    levels: Annotated[tuple[Level, ...], Field(min_length=1)] = ("device_type",)
+    levels: Annotated[tuple[Level, ...], Field(min_length=1), AfterValidator(_each_once)] = ("device_type",)
     device_format: Literal["node", "snapshot"] = "node"
     device_fields: Literal["contract", "all"] = "contract"
     time_format: Literal["integer", "string"] = "integer"

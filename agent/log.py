@@ -18,9 +18,11 @@ Format = Literal["auto", "console", "json"]
 # <priority> as journald reads it from standard error (sd-daemon(3)).
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
-# httpx logs every request at info and httpcore every byte at debug; pymodbus dumps frames and reports at error what
-# the drivers classify and report themselves. Only `level = "debug"` shows what they have to say.
-_NOISY = ("httpx", "httpcore", "pymodbus", "asyncio")
+# pymodbus dumps frames and reports at error what the drivers classify and report themselves. Only `level = "debug"`
+# shows what they have to say.
+_NOISY = ("httpcore.connection", "pymodbus", "asyncio")
+# These log whole URLs and the headers of replies, which may quote a secret.
+_INDISCREET = ("httpx", "httpcore")
 
 
 def configure(level: str, format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the key's name
@@ -41,6 +43,8 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     )
     handler = _Forward()
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in _INDISCREET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.DEBUG if number <= logging.DEBUG else logging.CRITICAL)
 

@@ -9,7 +9,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from traceback import format_tb
 
@@ -21,7 +21,7 @@ from agent.config import PushConfig
 from agent.config_token import usable
 from agent.outbox_record import Record
 from agent.push_dns import NetworkBackend
-from agent.push_outcome import Misconfigured, Outcome, Retry, classify, parse_date
+from agent.push_outcome import Delivered, Misconfigured, Outcome, Retry, classify, parse_date
 from agent.push_sign import signatures
 from agent.push_words import in_words
 from agent.tls_key import refuse_passphrase
@@ -143,7 +143,9 @@ class Endpoint:
         location = response.headers.get("location", "") if response.status_code < 400 else ""
         aim = self._quoted(location.partition("?")[0].encode())  # what follows may be a secret of somebody's
         said = f"redirect to {aim}" if location else self._quoted(reply)
-        return classify(response.status_code, said, response.headers.get("retry-after"), now)
+        outcome = classify(response.status_code, said, response.headers.get("retry-after"), now)
+        page = response.headers.get("content-type", "").startswith("text/html")
+        return replace(outcome, page=True) if page and isinstance(outcome, Delivered) else outcome
 
     def _quoted(self, reply: bytes) -> str:
         """The beginning of what the receiver says, for logs; it may quote what it was sent."""

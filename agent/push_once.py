@@ -21,6 +21,7 @@ _REMEDIES = {
 }
 _WRONG_URL = "this is not where messages are taken; see push.url"
 _REDIRECT = "redirects are never followed; set push.url to where messages are taken"
+_PAGE = "but the answer is a page for people: is push.url the endpoint, or does a portal answer in its place?"
 _SCHEMA = "the endpoint does not want this message; compare `telemetry-agent read --json` with what it expects"
 
 
@@ -62,7 +63,8 @@ def _way(config: PushConfig) -> str:
 def in_words(outcome: Outcome, url: str, size: int, took_s: float) -> str:
     """One line; `size` in bytes."""
     if isinstance(outcome, Delivered):
-        return f"delivered: HTTP {outcome.status} from {url}, {size} bytes in {took_s:.2f} s"
+        doubt = f"; {_PAGE}" if outcome.page else ""
+        return f"delivered: HTTP {outcome.status} from {url}, {size} bytes in {took_s:.2f} s{doubt}"
     if isinstance(outcome, Refused):
         return f"refused: {outcome.reason}; {_SCHEMA}"
     if isinstance(outcome, Misconfigured):

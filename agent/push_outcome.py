@@ -15,6 +15,8 @@ class Delivered:
 
     status: int
     kind: str = "delivered"
+    page: bool = False
+    """The answer is a page for people: perhaps a portal took the message."""
 
 
 @dataclass(frozen=True, slots=True)

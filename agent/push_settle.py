@@ -65,6 +65,8 @@ class Settlement:
         if isinstance(outcome, Delivered):
             await self._disk(self._outbox.ack, record)
             await self._delivered(record.seq)
+            if outcome.page:
+                log.warning("endpoint_answers_with_a_page", id=record.id, url=self._config.shown_url)
             return 0.0
         self.stats.failures[outcome.kind] += 1
         if isinstance(outcome, Refused):

@@ -87,7 +87,8 @@ def _listening(
         try:
             server = stack.enter_context(serving(desk, options.host, options.port, report, tls))
         except (OSError, OverflowError) as error:
-            raise SetupError(f"cannot listen on {options.host}:{options.port}: {error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise SetupError(f"cannot listen on {options.host}:{options.port}: {reason}") from None
         host, port = server.server_address[:2]
         yield f"{'https' if tls else 'http'}://{host!s}:{port}/"
 

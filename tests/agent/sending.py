@@ -47,6 +47,8 @@ class Sending:
     sender: Sender
     outbox: Outbox
     outcomes: list[tuple[Record, Outcome]] = field(default_factory=list)
+    logs: list[Any] = field(default_factory=list)
+    """Events, as structlog has them."""
 
     async def submit(self, *bodies: bytes) -> None:
         await self.sender.submit(list(bodies))
@@ -118,5 +120,5 @@ async def sending(
     )
     with capture_logs() as logs:
         async with at_work(sender, outbox, run=run):
-            yield Sending(sender, outbox, outcomes)
+            yield Sending(sender, outbox, outcomes, logs)
     assert TOKEN not in repr(logs) + repr(outcomes) + repr(sender)

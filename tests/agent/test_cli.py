@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import socket
@@ -162,6 +163,52 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         )
     assert result.returncode == 1
     assert result.stderr == "telemetry-agent: the output cannot be written: No space left on device\n"
+
+
+def test_a_configuration_that_only_root_may_read_is_not_tried_for_ever(tmp_path: Path) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630"))
+    path.chmod(0)
+    command = [sys.executable, "-m", "agent", "run", "--config", str(path)]
+    if os.geteuid() == 0:  # root without its privileges, as a service has none
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 78, "the status that the service is not started again with"
+    assert result.stderr == (
+        f"telemetry-agent: {path}: cannot be read (Permission denied); it takes root, or the user of the service\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (
+            ("check", "site.toml"),
+            "a file goes after its option, as in --config FILE; see `telemetry-agent check --help`",
+        ),
+        (("--config", "site.toml", "check"), "here: it goes after the command; see `telemetry-agent --help`"),
+    ],
+)
+def test_a_misplaced_file_is_put_right(arguments: tuple[str, ...], hint: str) -> None:
+    result = call(*arguments)
+    assert (result.returncode, result.stderr.rstrip().endswith(hint)) == (2, True), result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_any_name_can_be_written_in_any_locale(tmp_path: Path, encoding: str) -> None:
+    folder = tmp_path / "sité"
+    folder.mkdir()
+    path = configuration(
+        folder, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630").replace('"m"', '"Zähler ☀"')
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "agent", "check", "--config", str(path)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.decode("utf-8").count("Zähler ☀") == 1
 
 
 def test_nobody_has_to_take_the_output(tmp_path: Path) -> None:

@@ -97,6 +97,10 @@ def test_push_without_once_is_a_usage_error() -> None:
     ("outcome", "line"),
     [
         (Delivered(204), "delivered: HTTP 204 from U, 7 bytes in 0.50 s"),
+        (
+            Delivered(200, page=True),
+            "delivered: HTTP 200 from U, 7 bytes in 0.50 s; but the answer is a page for people",
+        ),
         (Refused(422, "HTTP 422: no such field"), "refused: HTTP 422: no such field; the endpoint does not want this"),
         (
             Misconfigured(403, "HTTP 403"),

@@ -156,6 +156,31 @@ def test_a_file_saved_by_an_editor_of_windows_is_read(tmp_path: Path) -> None:
     assert "do-not-show-me" not in str(caught.value)
 
 
+def test_a_variable_is_named_wherever_it_is_what_is_wrong() -> None:
+    environ = {"TELEMETRY_AGENT__PUSH__TOKEN_FILE": "/nowhere"}
+    table = changed()
+    del table["push"]["token"]
+    assert mistakes(table, environ)[0].startswith(
+        "environment TELEMETRY_AGENT__PUSH__TOKEN_FILE: push.token_file: must be a readable file"
+    )
+    environ = {"TELEMETRY_AGENT__PUSH__TOKEN": "do-not-show-me"}
+    table["push"]["token_file"] = "/nowhere"
+    assert mistakes(table, environ) == [
+        "environment TELEMETRY_AGENT__PUSH__TOKEN: push.token: give either token or token_file, not both"
+    ]
+    environ = {"TELEMETRY_AGENT__PUSH__CA_FILE": "/nowhere"}
+    assert mistakes(changed(), environ)[0].startswith("environment TELEMETRY_AGENT__PUSH__CA_FILE: push.ca_file: must")
+
+
+def test_a_table_in_a_variable_is_not_shown() -> None:
+    environ = {"TELEMETRY_AGENT__PUSH": '{"url": "https://x.test", "token": "do-not-show-me"}'}
+    assert mistakes(changed(), environ) == ["environment TELEMETRY_AGENT__PUSH: push: must be a table (found a text)"]
+
+
+def test_a_level_is_named_once() -> None:
+    assert only(push__levels=["device", "device"]).startswith("push.levels: must not name a level twice")
+
+
 def test_a_token_file_saved_by_such_an_editor_is_read(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_bytes(b"\xef\xbb\xbfabc\r\n")

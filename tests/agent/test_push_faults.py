@@ -135,6 +135,20 @@ async def test_a_redirect_is_never_followed(tmp_path: Path, status: int) -> None
     assert {(request.method, request.path) for request in server.requests} == {("POST", "/v1")}
 
 
+async def test_a_page_for_people_is_doubted(tmp_path: Path) -> None:
+    """Any 2xx counts as delivered, but over plain http the one who answers may be a portal."""
+    page = answer(200, b"<html>Log in</html>", content_type="text/html; charset=utf-8")
+    async with HttpFaults(page) as server, sending(tmp_path, server.url(), run=False) as made:
+        assert getattr(await made.attempt(BODY), "page", None) is True
+        server.behaviour = answer(200, b"{}", content_type="application/json")
+        assert getattr(await made.attempt(BODY), "page", None) is False
+    async with HttpFaults(page) as server, sending(tmp_path / "more", server.url()) as made:
+        await made.submit(BODY)
+        await made.all_delivered()
+        doubts = [event for event in made.logs if event["event"] == "endpoint_answers_with_a_page"]
+        assert [(event["log_level"], event["url"]) for event in doubts] == [("warning", server.url())]
+
+
 async def test_a_redirect_is_told_without_its_query(tmp_path: Path) -> None:
     location = "https://login.test/hotspot?session=do-not-show"
     async with HttpFaults(http.redirect(302, location)) as server, sending(tmp_path, server.url(), run=False) as made:

@@ -89,6 +89,23 @@ async def test_a_traceback_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> N
     assert TOKEN not in written.getvalue()
 
 
+async def test_the_most_talkative_log_shows_neither_the_query_nor_what_a_receiver_quotes(tmp_path: Path) -> None:
+    written = StringIO()
+    before = structlog.get_config()
+    async with HttpFaults(echo(301)) as server:
+        config = PushConfig(url=f"{server.url()}?key=do-not-show", token=TOKEN)
+        endpoint = push_http.Endpoint(config, Token(config, {}), SystemClock(), "agent/0")
+        try:
+            log.configure("debug", "console", written)
+            await endpoint.post(Record(1, "msg_1", b"{}", 0.0), 0)
+        finally:
+            structlog.configure(**before)
+            await endpoint.close()
+    assert "connect_tcp" in written.getvalue(), "how a connection is made is told"
+    assert TOKEN not in written.getvalue()
+    assert "do-not-show" not in written.getvalue()
+
+
 async def test_the_system_s_store_is_what_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
     async with HttpFaults(answer(200), authority.server_context(authority.issue("server"))) as server:
