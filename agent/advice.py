@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.config import Config
 from agent.config_token import token_path
+from agent.service_view import out_of_reach, service
 from agent.token import open_to_all
 from drivers.model import NodeType
+
+INSTALLED = Path("/etc/telemetry-agent/config.toml")
+"""The configuration of the service."""
 
 
 def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
@@ -24,6 +29,8 @@ def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[s
             f"({config.poll.stale_after_s:g}): between two polls nothing is known"
         )
     yield from _without_effect(config)
+    if file == INSTALLED and os.geteuid() == 0 and (reader := service()) is not None:
+        yield from out_of_reach(config, reader)
 
 
 def _secrets(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:

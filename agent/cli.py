@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent import __version__, cli_delivery, cli_devices
-from agent.cli_common import DEFAULT, EX_CONFIG, ConfigOption, fail, load_site
+from agent.cli_common import DEFAULT, EX_CONFIG, ConfigOption, NodesOption, fail, load_site, narrowed
 
 if TYPE_CHECKING:
     from agent.config import LogConfig
@@ -89,6 +89,7 @@ def check(
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs; implies --online.")] = False,
+    node: NodesOption = None,
 ) -> None:
     """Validates the configuration and says what would be read."""
     from agent.advice import advice
@@ -101,14 +102,15 @@ def check(
         for doubt in advice(settings, config, os.environ):
             typer.echo(f"warning: {doubt}")
         typer.echo(f"{config}: ok")
-    if online or as_json:
-        cli_devices.check_online(settings, site, as_json)
+    if online or as_json or node:
+        cli_devices.check_online(settings, narrowed(site, node), as_json)
 
 
 @app.command()
 def read(
     config: ConfigOption = DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="Exactly the bodies that would be pushed.")] = False,
+    node: NodesOption = None,
 ) -> None:
     """Polls every device once and shows the values. Stop the daemon first, as for check --online."""
     import asyncio
@@ -117,9 +119,11 @@ def read(
     from agent.once import read_site
     from agent.remedy import told
 
+    if as_json and node:
+        fail("--node goes with the table; what is pushed is of all nodes", 2)
     settings, site = load_site(config)
     log.configure("error", settings.log.format)
-    result = asyncio.run(read_site(settings, site))
+    result = asyncio.run(read_site(settings, narrowed(site, node)))
     if as_json:
         for body in result.bodies:
             typer.echo(body)

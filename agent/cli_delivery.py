@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli_common import DEFAULT, ConfigOption, fail, load_site
+from agent.cli_common import DEFAULT, ConfigOption, OwnConfig, fail, load_site
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 outbox_app = typer.Typer(help="What waits and what was parked.", invoke_without_command=True, rich_markup_mode=None)
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letters, as `outbox` lists them.")]
-Own = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 
@@ -97,7 +96,7 @@ def _show(found: Contents) -> None:
 
 
 @outbox_app.command()
-def retry(context: typer.Context, ids: Ids = None, every: All = False, config: Own = None) -> None:
+def retry(context: typer.Context, ids: Ids = None, every: All = False, config: OwnConfig = None) -> None:
     """Lets dead letters wait again."""
     from agent import outbox_command as command
 
@@ -116,7 +115,7 @@ def drop(
     ids: Ids = None,
     every: All = False,
     waiting: Annotated[bool, typer.Option("--waiting", help="Everything that waits, instead of dead letters.")] = False,
-    config: Own = None,
+    config: OwnConfig = None,
 ) -> None:
     """Deletes dead letters, or everything that waits; there is no way back."""
     from agent import outbox_command as command

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from agent.cli_common import DEFAULT, EX_CONFIG, ConfigOption, fail, load_site
+from agent.cli_common import DEFAULT, EX_CONFIG, ConfigOption, OwnConfig, fail, load_site
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -21,13 +21,26 @@ TransportOption = Annotated[str, typer.Option(help="To hosts: tcp, rtu_over_tcp 
 ProfileDirs = Annotated[list[Path] | None, typer.Option("--profile-dir", help="A directory of local profiles.")]
 
 
-def _catalogue(profile_dirs: list[Path] | None) -> Catalogue:
+def _catalogue(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
+    """All drivers: the built-in ones, and those of the directories or else of the configuration."""
     from drivers.base import Catalogue
 
     for directory in profile_dirs or ():
         if not directory.is_dir():
             fail(f"--profile-dir: there is no directory {directory}", 2)
-    return Catalogue(tuple(profile_dirs or (Path("/etc/telemetry-agent/profiles"),)))
+    return Catalogue(tuple(profile_dirs) if profile_dirs else _configured_dirs(config))
+
+
+def _configured_dirs(config: Path) -> tuple[Path, ...]:
+    """Where the site keeps its own profiles; before there is a configuration, where they are by default."""
+    from agent.config import ConfigError, DriversConfig, load_profile_dirs
+
+    try:
+        return load_profile_dirs(config)
+    except ConfigError as error:
+        if config == DEFAULT:
+            return DriversConfig().profile_dirs
+        fail(str(error), EX_CONFIG)
 
 
 def scan(
@@ -38,6 +51,7 @@ def scan(
     baudrate: Annotated[list[int] | None, typer.Option(help="Of a serial line, instead of the usual ones.")] = None,
     parity: Annotated[list[str] | None, typer.Option(help="N, E or O; of a serial line.")] = None,
     transport: TransportOption = "tcp",
+    config: ConfigOption = DEFAULT,
     profile_dir: ProfileDirs = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
@@ -48,7 +62,7 @@ def scan(
     from agent import commission, log, paste
     from drivers.scan_targets import TargetError
 
-    profiles, mistakes = _catalogue(profile_dir).profiles()
+    profiles, mistakes = _catalogue(profile_dir, config).profiles()
     try:
         wanted = commission.request(targets, port, units, timeout, baudrate, parity, transport, profiles)
     except TargetError as error:
@@ -100,14 +114,15 @@ def dump(
         fail(f"--range: {error}", 2)
     if bool(where) == bool(node):
         fail("give either HOST (or a serial port) or --node", 2)
+    catalogue = _catalogue(profile_dir, config)
     if node:
         if driver or port is not None or unit is not None:
             fail("--driver, --port and --unit go with HOST; --node has those of its configuration", 2)
         subject = _subject_of(config, node)
     else:
         options = dump_command.Address(where, port, unit, timeout, baudrate, parity, transport)
-        subject = _subject_at(options, driver, _catalogue(profile_dir))
-    profiles, _ = _catalogue(profile_dir).profiles()
+        subject = _subject_at(options, driver, catalogue)
+    profiles, _ = catalogue.profiles()
     log.configure("error")
     with commission.counter("requests") as step:
         result = asyncio.run(dump_command.run(subject, spans, profiles, keep_text=keep_text, step=step))
@@ -155,26 +170,28 @@ def _no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:
 @drivers_app.callback()
 def drivers(
     context: typer.Context,
+    config: ConfigOption = DEFAULT,
     profile_dir: ProfileDirs = None,
 ) -> None:
     """Lists built-in and local drivers."""
     from agent.show_drivers import print_drivers
 
-    context.obj = catalogue = _catalogue(profile_dir)
+    context.obj = catalogue = _catalogue(profile_dir, config)
     if context.invoked_subcommand is None and (mistakes := print_drivers(catalogue)):
         fail("\n".join(mistakes), EX_CONFIG)
 
 
 @drivers_app.command("show")
-def drivers_show(context: typer.Context, name: str) -> None:
+def drivers_show(context: typer.Context, name: str, config: OwnConfig = None) -> None:
     """One profile: its points and where they stand."""
     from agent.show_drivers import print_profile
     from drivers.errors import ProfileError
 
+    catalogue = _catalogue(None, config) if config is not None else context.obj
     try:
-        print_profile(context.obj, name)
+        print_profile(catalogue, name)
     except KeyError:
-        _no_such_driver(name, context.obj)
+        _no_such_driver(name, catalogue)
     except ProfileError as error:
         fail(str(error), EX_CONFIG)
 

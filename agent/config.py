@@ -195,10 +195,11 @@ def _names(table: dict[str, Any]) -> list[str]:
     return [" + ".join(map(str, names.values())) if isinstance(names, dict) else "" for names in nodes]
 
 
-class _StatusOnly(BaseModel):
-    """Of the whole file only [status]."""
+class _Part(BaseModel):
+    """Of the whole file what is looked at without the rest."""
 
     status: StatusConfig | None = None
+    drivers: DriversConfig = DriversConfig()
 
 
 def load_status(path: Path, environ: Mapping[str, str] | None = None) -> StatusConfig | None:
@@ -206,8 +207,18 @@ def load_status(path: Path, environ: Mapping[str, str] | None = None) -> StatusC
 
     Raises ConfigError.
     """
+    return _part(path, environ, "status").status
+
+
+def load_profile_dirs(path: Path, environ: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+    """Where a site keeps profiles of its own, whatever else may be wrong with its file. Raises ConfigError."""
+    return _part(path, environ, "drivers").drivers.profile_dirs
+
+
+def _part(path: Path, environ: Mapping[str, str] | None, key: str) -> _Part:
     environ = os.environ if environ is None else environ
+    table = overlay(_read(path), environ, Config)
     try:
-        return _StatusOnly.model_validate(overlay(_read(path), environ, Config)).status
+        return _Part.model_validate({key: table[key]} if key in table else {})
     except ValidationError as error:
         raise ConfigError(list(explain(error, environ, str(path), Config))) from None

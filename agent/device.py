@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,6 +35,10 @@ class Device:
     origin: object = None
     """What it was made from; an equal origin on the same link is the same device."""
     health: Health = field(default_factory=lambda: Health())
+
+    def feeds(self, node_ids: Container[str]) -> bool:
+        """Whether one of its nodes is among these."""
+        return any(node.node_id in node_ids for node in self.nodes)
 
 
 @dataclass(slots=True)

@@ -6,13 +6,13 @@ driver, a profile that is wrong, a node that the device cannot fill) are ConfigE
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig
-from agent.config_errors import name_devices, no_such_driver
+from agent.config_errors import did_you_mean, name_devices, no_such_driver
 from agent.device import Connection, Device
 from agent.limits import QUANTITIES
 from agent.node import Node, WhenOffline, nesting_mistakes, why_not
@@ -47,6 +47,22 @@ class Site:
 
 
 NOTHING = Site(())
+
+
+def only(site: Site, node_ids: Sequence[str]) -> Site:
+    """The devices of these nodes alone; all of them for none. Raises ConfigError for a node that is not there."""
+    known = [node.node_id for node in site.nodes]
+    for node_id in node_ids:
+        if node_id not in known:
+            hint = did_you_mean(node_id, known) or f"; there are {', '.join(known)}"
+            raise ConfigError([f"--node: no enabled node is named {node_id!r}{hint}"])
+    if not node_ids:
+        return site
+    wanted = [
+        Connection(connection.link, tuple(device for device in connection.devices if device.feeds(node_ids)))
+        for connection in site.connections
+    ]
+    return replace(site, connections=tuple(connection for connection in wanted if connection.devices))
 
 
 def build(config: Config, origin: str, running: Site = NOTHING) -> Site:

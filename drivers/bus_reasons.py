@@ -15,7 +15,7 @@ _REASONS = {
     errno.EACCES: "permission denied; the user needs the serial port's group, often dialout",
     errno.ENOTTY: "it is no serial port",
     errno.EISDIR: "it is no serial port",
-    errno.EAGAIN: "the serial port is in use by another program",
+    errno.EAGAIN: "the serial port is in use by another program, such as the running service",
 }
 
 

@@ -76,6 +76,24 @@ async def test_read_keeps_the_order_of_the_file(tmp_path: Path) -> None:
     assert list(dict.fromkeys(line.split("\t")[0] for line in result.stdout.splitlines())) == ["slow", "quick"]
 
 
+async def test_one_node_can_be_read_alone(tmp_path: Path) -> None:
+    registers = {(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}
+    async with FaultServer(registers) as first, FaultServer(registers) as second:
+        devices = device("one", "grid", first) + device("two", "heat_pump", second)
+        path = configuration(tmp_path, "http://127.0.0.1:1/", devices)
+        alone = await to_thread(call, "read", "--node", "two", "--config", path)
+        asked = len(first.requests)
+        checked = await to_thread(call, "check", "--node", "two", "--config", path)
+        wrong = await to_thread(call, "read", "--node", "tow", "--config", path)
+        bodies = await to_thread(call, "read", "--node", "two", "--json", "--config", path)
+    assert {line.split("\t")[0] for line in alone.stdout.splitlines()} == {"two"}
+    assert asked == len(first.requests) == 0
+    assert "two\teastron-sdm630\t" in checked.stdout
+    assert "one\teastron-sdm630\t" not in checked.stdout
+    assert wrong.stderr == "telemetry-agent: --node: no enabled node is named 'tow'; did you mean 'two'?\n"
+    assert (wrong.returncode, bodies.returncode) == (2, 2)
+
+
 async def test_read_says_what_of_a_device_is_missing(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): dict.fromkeys(range(40), 0)}) as meter:
         path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
@@ -181,16 +199,14 @@ def test_a_configuration_that_only_root_may_read_is_not_tried_for_ever(tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (
-            ("check", "site.toml"),
-            "a file goes after its option, as in --config FILE; see `telemetry-agent check --help`",
-        ),
-        (("--config", "site.toml", "check"), "here: it goes after the command; see `telemetry-agent --help`"),
+        (("check", "site.toml"), ": a file goes after its option, as in --config FILE; see `"),
+        (("--config", "site.toml", "check"), "No such option: --config here: it goes after the command; see `"),
     ],
 )
 def test_a_misplaced_file_is_put_right(arguments: tuple[str, ...], hint: str) -> None:
     result = call(*arguments)
-    assert (result.returncode, result.stderr.rstrip().endswith(hint)) == (2, True), result.stderr
+    assert result.returncode == 2
+    assert hint in result.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -169,6 +169,19 @@ def test_a_driver_is_found_by_what_stands_on_the_device(name: str, meant: str | 
     assert call_inside("drivers", "show", name).stderr.startswith(f"telemetry-agent: no such driver {name!r}; {hint}")
 
 
+def test_a_site_s_own_profiles_are_where_its_configuration_says(tmp_path: Path) -> None:
+    own = tmp_path / "profiles"
+    own.mkdir()
+    acme(own).rename(own / "acme-own.toml")
+    file = tmp_path / "site.toml"
+    file.write_text(f'site = 1\n[drivers]\nprofile_dirs = ["{own}"]\n')
+    assert "acme-own" in call_inside("drivers", "--config", file).stdout
+    assert call_inside("drivers", "show", "acme-own", "--config", file).returncode == 0
+    assert call_inside("drivers", "show", "acme-own").returncode == 1
+    missing = call_inside("drivers", "--config", tmp_path / "none.toml")
+    assert (missing.returncode, "no such file" in missing.stderr) == (78, True)
+
+
 async def test_what_a_device_refuses_or_does_not_answer_has_a_next_step() -> None:
     async with FaultServer({(1, Table.HOLDING): {0: 1}}) as server:
         place = ("127.0.0.1", "--port", str(server.port))
