@@ -20,6 +20,7 @@ INSTALLED = Path("/etc/telemetry-agent/config.toml")
 def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """`file` is what the configuration was read from."""
     yield from _secrets(config, file, environ)
+    yield from _token(config, environ)
     yield from _left_from_the_example(config)
     if config.site.timezone is None:
         yield "site.timezone is not set; the day begins at midnight of this machine's time zone"
@@ -42,6 +43,18 @@ def _secrets(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator
     for path in dict.fromkeys(path for path in paths if path is not None):
         if open_to_all(path):
             yield f"everybody on this machine can read {path}: chmod o-r {path}"
+
+
+def _token(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    path = token_path(config.push, environ)
+    try:
+        token = (
+            config.push.token.get_secret_value() if config.push.token else path.read_text("utf-8-sig") if path else ""
+        )
+    except OSError:
+        return  # only the service may look at it
+    if token.strip()[:1] in ("'", '"', "<"):
+        yield f"the token begins with {token.strip()[0]}, which is seldom part of one"
 
 
 def _left_from_the_example(config: Config) -> Iterator[str]:

@@ -154,7 +154,9 @@ def problems(result: SiteResult) -> Iterator[str]:
     """What could not be reached, a line each."""
     for each in result.devices:
         if each.error:
-            yield told(each.device.name, each.device.address, each.error)
+            line = told(each.device.name, each.device.address, each.error)
+            sleeps = any(node.when_offline != "missing" for node in each.device.nodes)
+            yield line + ("; at night it may sleep" if sleeps else "")
     if not result.endpoint.ok:
         yield f"endpoint: {result.endpoint.words}"
 

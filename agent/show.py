@@ -68,10 +68,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
             print("\t".join(row))  # noqa: T201 - what the command is for
         return
     from rich.console import Console
+    from rich.text import Text
 
     grid = _grid(title, columns)
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(Text, row))  # not as markup: a name may hold brackets
     Console().print(grid)
 
 
@@ -82,7 +83,10 @@ def _grid(title: str, columns: Sequence[str]) -> Table:
     grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in ("value", "age", "accepted") else "left"
-        grid.add_column(column, justify=justify, no_wrap=column in ("driver", "id"))  # they are there to be copied
+        # Folded, not cut short: the end of a long word may be what matters.
+        grid.add_column(
+            column, justify=justify, overflow="fold", no_wrap=column in ("driver", "id")
+        )  # they are there to be copied
     return grid
 
 

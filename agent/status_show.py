@@ -49,9 +49,7 @@ def ask(config: StatusConfig) -> dict[str, Any]:
                 f"{config.listen} does not accept the token: the daemon runs with another configuration; reload it"
             )
         if response.status != 200:
-            raise NoAnswerError(
-                f"{config.listen} answers HTTP {response.status}: {body[:200].decode(errors='replace')}"
-            )
+            raise NoAnswerError(f"what listens on {config.listen} is no telemetry-agent (HTTP {response.status})")
         answer = json.loads(body)
         if not isinstance(answer, dict) or "devices" not in answer:
             raise NoAnswerError(f"what listens on {config.listen} is no telemetry-agent")

@@ -82,13 +82,21 @@ def test_why_there_is_nothing_to_see(tmp_path: Path, text: str, status: int, mes
     assert result.output.startswith(f"telemetry-agent: {message.format(file=file)}")
 
 
-async def test_something_else_listens() -> None:
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "no answer from"),
+        (b"HTTP/1.0 404 Not Found\r\n\r\n<html>\n<p>No\n", r"^what listens on \S+ is no telemetry-agent \(HTTP 404\)$"),
+    ],
+)
+async def test_something_else_listens(says: bytes, message: str) -> None:
     async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(says)
         writer.close()
 
     server = await asyncio.start_server(other, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    with pytest.raises(NoAnswerError, match="no answer from"):
+    with pytest.raises(NoAnswerError, match=message):
         await asyncio.to_thread(ask, StatusConfig(listen=f"127.0.0.1:{port}"))
     server.close()
