@@ -104,6 +104,23 @@ async def test_a_silent_unit_costs_its_neighbours_one_time_out_then_nothing() ->
             assert sum(seen.unit_id == 2 for seen in server.requests) == 2
 
 
+async def test_of_several_dead_units_one_is_probed_in_a_round() -> None:
+    """Or each of them would cost its neighbours a time-out at the same moment."""
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(1, Table.INPUT): registers()}) as server:
+        link = Link(server.link(timeout_s=0.05))
+        async with polling({link: [device(link, unit) for unit in (1, 2, 3, 4)]}, clock, notes) as poller:
+            await asyncio.gather(*poller.request())
+            server.requests.clear()
+            probed = []
+            for _ in range(3):
+                clock.now += BACKOFF_MAX_S
+                await asyncio.gather(*poller.request())
+                probed.append([seen.unit_id for seen in server.requests if seen.unit_id != 1])
+                server.requests.clear()
+            assert sorted(probed) == [[2], [3], [4]]
+
+
 @pytest.mark.parametrize("faults", [Faults(close_instead=True), Faults(reset_mid_frame=True)], ids=["closes", "resets"])
 async def test_a_gateway_that_hangs_up_on_one_unit_costs_the_others_nothing(faults: Faults) -> None:
     clock, notes = SteppedClock(), Notes()
