@@ -1,7 +1,8 @@
 """A small HTTP/1.1 server for a few short answers to GET and HEAD: one request a connection, bounded in everything.
 
 A head of at most 8 KiB in at most 5 s, at most 16 connections, an answer taken within 10 s: whoever is slower is cut
-off, and the daemon has not waited for him.
+off, and the daemon has not waited for him. When all connections are taken, the one that has been asking for longest
+gives way, so that nobody keeps the others out by asking slowly.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class Server:
         self._head_s = head_s
         self._answer_s = answer_s
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: dict[asyncio.StreamWriter, None] = {}
+        """The connections that have not asked yet, the longest first."""
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -86,23 +89,35 @@ class Server:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._tasks) >= MAX_CONNECTIONS:
+        if task is None or (len(self._tasks) >= MAX_CONNECTIONS and not self._one_gave_way()):
             writer.transport.abort()
             return
         self._tasks.add(task)
+        self._asking[writer] = None
         try:
             await self._converse(reader, writer)
         except (OSError, TimeoutError) as error:
             log.debug("status_client_gone", reason=type(error).__name__)
         finally:
             self._tasks.discard(task)
+            self._asking.pop(writer, None)
             writer.transport.abort()  # nothing happens when all was said and the connection is closed
+
+    def _one_gave_way(self) -> bool:
+        oldest = next(iter(self._asking), None)
+        if oldest is None:
+            return False
+        del self._asking[oldest]
+        oldest.transport.abort()
+        return True
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         method = "GET"
         try:
             async with asyncio.timeout(self._head_s):
-                request = parse_head(await _head(reader))
+                head = await _head(reader)
+            self._asking.pop(writer, None)
+            request = parse_head(head)
             method = request.method
             response = await self._answer(request)
         except TimeoutError:

@@ -144,6 +144,18 @@ async def test_a_link_that_cannot_be_opened_is_tried_once_a_round_for_all_its_de
     assert notes.missing == ["u1", "u2", "u3"]
 
 
+async def test_when_polling_ends_every_link_is_closed() -> None:
+    """So that a device that takes one client only is free for the next one at once."""
+    served = {(1, Table.INPUT): registers()}
+    async with FaultServer(served) as one, FaultServer(served) as other:
+        links = [Link(server.link()) for server in (one, other)]
+        async with polling({link: [device(link, 1)] for link in links}, SteppedClock(), Notes()) as poller:
+            await asyncio.gather(*poller.request())
+            assert (one.connections, other.connections) == (1, 1)
+        await one.wait(lambda: not one.connections)
+        await other.wait(lambda: not other.connections)
+
+
 async def test_loss_and_return_are_one_event_each() -> None:
     clock, notes = SteppedClock(), Notes()
     with structlog.testing.capture_logs() as events:

@@ -106,14 +106,30 @@ async def test_who_does_not_read_is_cut_off_and_others_are_served_meanwhile() ->
 
 
 async def test_connections_are_limited_and_freed() -> None:
-    async with serving(head_s=0.3) as port:
-        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
-        assert await ask(port, b"GET / HTTP/1.1\r\n\r\n") == b""
+    async with serving(answer_s=2.0) as port:
+        idle = [await asyncio.open_connection("127.0.0.1", port, limit=1024) for _ in range(MAX_CONNECTIONS)]
+        for _, writer in idle:
+            writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+        heads = [await reader.readline() for reader, _ in idle]
+        assert set(heads) == {b"HTTP/1.1 200 OK\r\n"}
+        assert await ask(port, b"GET / HTTP/1.1\r\n\r\n") == b"", "all are being answered"
         async with asyncio.timeout(LIMIT_S):
-            for reader, writer in idle:
-                assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
-                writer.close()
-        assert (await ask(port, b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            while not await ask(port, b"GET / HTTP/1.1\r\n\r\n"):  # noqa: ASYNC110 - time passes, nothing is told
+                await asyncio.sleep(0.02)
+        for _, writer in idle:
+            writer.transport.abort()
+
+
+async def test_whoever_asks_slowly_keeps_nobody_out() -> None:
+    async with serving(head_s=LIMIT_S) as port:
+        slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * MAX_CONNECTIONS)]
+        for _ in range(3):
+            assert (await ask(port, b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        reader, writer = slow[-1]
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 "), "the youngest still have their time"
+        for _, writer in slow:
+            writer.transport.abort()
 
 
 @given(st.binary(max_size=300))

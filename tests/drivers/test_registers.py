@@ -9,7 +9,7 @@ import pytest
 
 from drivers.base import Catalogue, ReadOptions
 from drivers.bus import Link
-from drivers.errors import SilentError
+from drivers.errors import GatewayError, SilentError
 from drivers.model import Phase, Quality, Quantity, Reading, Table
 from drivers.profile import profile_files
 from drivers.run import BUSY_PAUSE_S
@@ -101,6 +101,18 @@ async def test_silence_ends_the_poll() -> None:
         server.faults.silent = True
         link = Link(server.link(timeout_s=0.1))
         with pytest.raises(SilentError):
+            await driver.poll(link.unit(1), time.monotonic)
+        await link.close()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("code", [10, 11])
+async def test_a_gateway_that_answers_for_a_dead_unit_ends_the_poll_as_silence_does(code: int) -> None:
+    driver = Catalogue().create("eastron-sdm630", ReadOptions())
+    async with FaultServer({(1, Table.INPUT): floats({})}) as server:
+        server.faults.exception = code
+        link = Link(server.link())
+        with pytest.raises(GatewayError):
             await driver.poll(link.unit(1), time.monotonic)
         await link.close()
     assert len(server.requests) == 1
