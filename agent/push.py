@@ -53,13 +53,10 @@ class Sender:
         pulse = pulse or Pulse(clock)
         trust = trust or ClockTrust(clock, config.wait_for_clock_s)
         self._disk = disk = Disk(pulse)
-        self._slot = Slot(Pace(config.interval_s, backlog_rate_per_s))
+        self._slot = slot = Slot(Pace(config.interval_s, backlog_rate_per_s))
         self._endpoint = Endpoint(config, Token(config, environ), clock, user_agent)
-        # Next tries are kept in a time that never steps while the agent runs.
-        due_time = steady(clock)
-        settle = Settlement(
-            config, outbox, disk=disk, clock=clock, due_time=due_time, slot=self._slot, stats=self.stats
-        )
+        due_time = steady(clock)  # next tries are kept in a time that never steps while the agent runs
+        settle = Settlement(config, outbox, disk=disk, clock=clock, due_time=due_time, slot=slot, stats=self.stats)
         self.health = settle.health
         self._attempts = attempts = Attempts(
             self._endpoint,
@@ -80,7 +77,7 @@ class Sender:
             disk=disk,
             clock=clock,
             due_time=due_time,
-            slot=self._slot,
+            slot=slot,
             live_waits=lambda: live.waits,
         )
 
