@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent import __version__, cli_delivery, cli_devices
+from agent import __version__, cli_delivery, cli_devices, cli_drivers
 from agent.cli_common import DEFAULT, EX_CONFIG, ConfigOption, NodesOption, fail, load_site, narrowed
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 app.command()(cli_devices.scan)
 app.command()(cli_devices.dump)
-app.add_typer(cli_devices.drivers_app, name="drivers")
+app.add_typer(cli_drivers.drivers_app, name="drivers")
 app.command()(cli_delivery.push)
 app.add_typer(cli_delivery.outbox_app, name="outbox")
 

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from agent.config import Config
     from agent.site import Site
+    from drivers.base import Catalogue
 
 EX_CONFIG = 78
 
@@ -20,6 +21,7 @@ NodesOption = Annotated[
 ]
 OwnConfig = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 """Of a subcommand, in place of the one before it."""
+ProfileDirs = Annotated[list[Path] | None, typer.Option("--profile-dir", help="A directory of local profiles.")]
 DEFAULT = Path("/etc/telemetry-agent/config.toml")
 
 
@@ -51,3 +53,32 @@ def load_site(path: Path) -> tuple[Config, Site]:
         return config, build(config, str(path))
     except ConfigError as error:
         fail(str(error), EX_CONFIG)
+
+
+def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
+    """All drivers: the built-in ones, and those of the directories or else of the configuration."""
+    from drivers.base import Catalogue
+
+    for directory in profile_dirs or ():
+        if not directory.is_dir():
+            fail(f"--profile-dir: there is no directory {directory}", 2)
+    return Catalogue(tuple(profile_dirs) if profile_dirs else _configured_dirs(config))
+
+
+def _configured_dirs(config: Path) -> tuple[Path, ...]:
+    """Where the site keeps its own profiles; before there is a configuration, where they are by default."""
+    from agent.config import ConfigError, DriversConfig, load_profile_dirs
+
+    try:
+        return load_profile_dirs(config)
+    except ConfigError as error:
+        if config == DEFAULT:
+            return DriversConfig().profile_dirs
+        fail(str(error), EX_CONFIG)
+
+
+def no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:
+    """End as no driver has that name, with those that are like it."""
+    from agent import config_errors
+
+    fail(config_errors.no_such_driver(name, catalogue))

@@ -1,46 +1,30 @@
-"""The commands of commissioning: scan, dump, drivers."""
+"""The commands of commissioning: scan, dump, check --online."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli_common import DEFAULT, EX_CONFIG, ConfigOption, OwnConfig, fail, load_site
+from agent.cli_common import (
+    DEFAULT,
+    EX_CONFIG,
+    ConfigOption,
+    ProfileDirs,
+    catalogue_of,
+    fail,
+    load_site,
+    no_such_driver,
+)
 
 if TYPE_CHECKING:
     from agent.config import Config
-    from agent.dump_command import Address, Subject
+    from agent.dump_command import Address, Result, Subject
     from agent.site import Site
     from drivers.base import Catalogue
 
-drivers_app = typer.Typer(help="Lists built-in and local drivers.", invoke_without_command=True, rich_markup_mode=None)
-
 TransportOption = Annotated[str, typer.Option(help="To hosts: tcp, rtu_over_tcp or ascii_over_tcp.")]
-ProfileDirs = Annotated[list[Path] | None, typer.Option("--profile-dir", help="A directory of local profiles.")]
-
-
-def _catalogue(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
-    """All drivers: the built-in ones, and those of the directories or else of the configuration."""
-    from drivers.base import Catalogue
-
-    for directory in profile_dirs or ():
-        if not directory.is_dir():
-            fail(f"--profile-dir: there is no directory {directory}", 2)
-    return Catalogue(tuple(profile_dirs) if profile_dirs else _configured_dirs(config))
-
-
-def _configured_dirs(config: Path) -> tuple[Path, ...]:
-    """Where the site keeps its own profiles; before there is a configuration, where they are by default."""
-    from agent.config import ConfigError, DriversConfig, load_profile_dirs
-
-    try:
-        return load_profile_dirs(config)
-    except ConfigError as error:
-        if config == DEFAULT:
-            return DriversConfig().profile_dirs
-        fail(str(error), EX_CONFIG)
 
 
 def scan(
@@ -62,7 +46,7 @@ def scan(
     from agent import commission, log, paste
     from drivers.scan_targets import TargetError
 
-    profiles, mistakes = _catalogue(profile_dir, config).profiles()
+    profiles, mistakes = catalogue_of(profile_dir, config).profiles()
     try:
         wanted = commission.request(targets, port, units, timeout, baudrate, parity, transport, profiles)
     except TargetError as error:
@@ -104,8 +88,6 @@ def dump(
     import asyncio
 
     from agent import commission, dump_command, log
-    from agent.remedy import remedy
-    from drivers.dump import to_json
     from drivers.dump_take import parse_range
 
     try:
@@ -114,7 +96,7 @@ def dump(
         fail(f"--range: {error}", 2)
     if bool(where) == bool(node):
         fail("give either HOST (or a serial port) or --node", 2)
-    catalogue = _catalogue(profile_dir, config)
+    catalogue = catalogue_of(profile_dir, config)
     if node:
         if driver or port is not None or unit is not None:
             fail("--driver, --port and --unit go with HOST; --node has those of its configuration", 2)
@@ -126,10 +108,18 @@ def dump(
     log.configure("error")
     with commission.counter("requests") as step:
         result = asyncio.run(dump_command.run(subject, spans, profiles, keep_text=keep_text, step=step))
+    _print_dump(result, subject.address)
+
+
+def _print_dump(result: Result, address: str) -> None:
+    """What was read; ends with the reason where it is not whole."""
+    from agent.remedy import remedy
+    from drivers.dump import to_json
+
     if result.dump.count or not result.error:
         typer.echo(to_json(result.dump), nl=False)
     if result.error:
-        hint = remedy(result.error, subject.address)
+        hint = remedy(result.error, address)
         fail(f"{result.error}" + ("; the dump is not whole" if result.dump.count else f"; {hint}" if hint else ""))
     if not result.dump.count:
         fail("the device answers, but refuses every register that was asked for; --range names others")
@@ -154,74 +144,11 @@ def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
     try:
         return dump_command.by_address(address, driver, catalogue)
     except KeyError:
-        _no_such_driver(driver, catalogue)
+        no_such_driver(driver, catalogue)
     except ValueError as error:
         fail(str(error), 2)
     except ProfileError as error:
         fail(str(error), EX_CONFIG)
-
-
-def _no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:
-    from agent.config_errors import no_such_driver
-
-    fail(no_such_driver(name, catalogue))
-
-
-@drivers_app.callback()
-def drivers(
-    context: typer.Context,
-    config: ConfigOption = DEFAULT,
-    profile_dir: ProfileDirs = None,
-) -> None:
-    """Lists built-in and local drivers."""
-    from agent.show_drivers import print_drivers
-
-    context.obj = catalogue = _catalogue(profile_dir, config)
-    if context.invoked_subcommand is None and (mistakes := print_drivers(catalogue)):
-        fail("\n".join(mistakes), EX_CONFIG)
-
-
-@drivers_app.command("show")
-def drivers_show(context: typer.Context, name: str, config: OwnConfig = None) -> None:
-    """One profile: its points and where they stand."""
-    from agent.show_drivers import print_profile
-    from drivers.errors import ProfileError
-
-    catalogue = _catalogue(None, config) if config is not None else context.obj
-    try:
-        print_profile(catalogue, name)
-    except KeyError:
-        _no_such_driver(name, catalogue)
-    except ProfileError as error:
-        fail(str(error), EX_CONFIG)
-
-
-@drivers_app.command("check")
-def drivers_check(
-    file: Path,
-    against: Annotated[Path | None, typer.Option(help="A dump: shows what the profile makes of it.")] = None,
-) -> None:
-    """Validates a profile file; with a dump, shows the values that it finds there."""
-    from agent import profile_check
-    from drivers.dump import DumpError, load
-    from drivers.errors import ProfileError
-    from drivers.profile import load as load_profile
-
-    try:
-        profile = load_profile(file)
-        words = load(against) if against else None
-    except ProfileError as error:
-        fail(str(error), EX_CONFIG)
-    except DumpError as error:
-        fail(str(error))
-    for line in profile_check.advice(profile):
-        typer.echo(f"telemetry-agent: {file}: {line}", err=True)
-    if words is None:
-        typer.echo(f"{file}: ok, {profile_check.summary(profile)}")
-        return
-    wrong = profile_check.show(profile, words)
-    if wrong:
-        fail(f"{file}: {wrong}")
 
 
 def check_online(config: Config, site: Site, as_json: bool) -> None:
