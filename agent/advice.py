@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,13 +47,11 @@ def _secrets(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator
 
 
 def _token(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    token = config.push.token.get_secret_value() if config.push.token else ""
     path = token_path(config.push, environ)
-    try:
-        token = (
-            config.push.token.get_secret_value() if config.push.token else path.read_text("utf-8-sig") if path else ""
-        )
-    except OSError:
-        return  # only the service may look at it
+    if not token and path is not None:
+        with contextlib.suppress(OSError):  # only the service may look at it
+            token = path.read_text(encoding="utf-8-sig")
     if token.strip()[:1] in ("'", '"', "<"):
         yield f"the token begins with {token.strip()[0]}, which is seldom part of one"
 

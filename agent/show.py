@@ -83,10 +83,8 @@ def _grid(title: str, columns: Sequence[str]) -> Table:
     grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in ("value", "age", "accepted") else "left"
-        # Folded, not cut short: the end of a long word may be what matters.
-        grid.add_column(
-            column, justify=justify, overflow="fold", no_wrap=column in ("driver", "id")
-        )  # they are there to be copied
+        # Folded, not cut short: the end of a long word may be what matters. Names and ids are there to be copied.
+        grid.add_column(column, justify=justify, overflow="fold", no_wrap=column in ("driver", "id"))
     return grid
 
 

@@ -107,4 +107,6 @@ def exception_reply(code: int, what: str) -> ExceptionReply:
 
 def unreadable(error: OSError | UnicodeDecodeError) -> str:
     """Why a text file could not be read, in words, for messages that name the file themselves."""
-    return "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "is not UTF-8 text; save it as such"
+    return error.strerror or str(error)
