@@ -104,9 +104,7 @@ async def sending(
     clock = clock or SystemClock()
     outbox = Outbox.open(folder / "outbox.sqlite3", max_age_s=1e9, max_size_mb=8, now=clock.time)
     settings = (
-        {"url": url, "token": TOKEN, "retry": FAST, "timeout_s": 0.5, "connect_timeout_s": 0.3}
-        | dict(push or {})
-        | more
+        {"url": url, "token": TOKEN, "retry": FAST, "timeout_s": 10, "connect_timeout_s": 10} | dict(push or {}) | more
     )
     outcomes: list[tuple[Record, Outcome]] = []
     sender = Sender(

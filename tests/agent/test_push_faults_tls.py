@@ -103,7 +103,7 @@ async def test_old_tls_is_refused(tmp_path: Path, authority: Authority) -> None:
 async def test_plain_http_behind_an_https_address(tmp_path: Path, authority: Authority) -> None:
     async with HttpFaults(answer(200)) as server:
         url = server.url().replace("http:", "https:")
-        async with sending(tmp_path, url, run=False, ca_file=authority.ca_file) as made:
+        async with sending(tmp_path, url, run=False, ca_file=authority.ca_file, connect_timeout_s=0.3) as made:
             outcome = await made.attempt(BODY)
             assert isinstance(outcome, Retry)
             assert outcome.kind in ("tls", "connect")
@@ -113,7 +113,8 @@ async def test_plain_http_behind_an_https_address(tmp_path: Path, authority: Aut
 async def test_a_handshake_that_hangs(tmp_path: Path, authority: Authority) -> None:
     with Mute() as mute:
         url = f"https://127.0.0.1:{mute.port}/"
-        async with sending(tmp_path, url, run=False, ca_file=authority.ca_file, timeout_s=60) as made:
+        patience: dict[str, Any] = {"connect_timeout_s": 0.3, "timeout_s": 60}
+        async with sending(tmp_path, url, run=False, ca_file=authority.ca_file, **patience) as made:
             begun = time.monotonic()
             outcome = await made.attempt(BODY)
             assert time.monotonic() - begun < 10
