@@ -82,6 +82,7 @@ def test_a_start_on_a_full_disk_lives_in_memory_until_there_is_room(disk: Path) 
         filler.unlink()
         ids += outbox.put([b"room again"])
         assert not outbox.in_memory
+    outbox.close()
     outbox = opened(disk)
     assert [record.id for record in waiting(outbox)] == ids[1:]
     outbox.close()
