@@ -143,14 +143,15 @@ def _told_lost(device: Device, cells: Sequence[str]) -> tuple[RenderableType, ..
 
 def _cells(type_: NodeType, fields: Fields) -> tuple[str, str, str, str]:
     """(power, its direction, energies of the day, what else there is)."""
-    power = fields.get("active_power_W")
+    given = fields.get("active_power_W")
+    power = round(given) if isinstance(given, float) else None
     numbers = {name: value for name, value in fields.items() if isinstance(value, float)}
     energies = [value / 1000 for name, value in numbers.items() if name.startswith("today_")]
     ways = ("",) if len(energies) == 1 else (" in", " out")
     today = ", ".join(f"{energy:.2f}{way}" for energy, way in zip(energies, ways, strict=False))
     return (
-        f"{power:,.0f} W" if isinstance(power, float) else "",
-        direction(type_, power) if isinstance(power, float) else "",
+        "" if power is None else f"{power:,} W",
+        "" if power is None else direction(type_, power),
         today,
         ", ".join(_more(fields)),
     )
@@ -173,4 +174,4 @@ def _arrivals(messages: Iterable[dict[str, Any]]) -> Table:
 
 def _watts(group: Any) -> str:
     power = group.get("active_power_W") if isinstance(group, dict) else None
-    return "" if power is None else f"{power:,.0f} W"
+    return "" if power is None else f"{round(power):,} W"

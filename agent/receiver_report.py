@@ -98,7 +98,7 @@ def _powers(message: dict[str, Any]) -> str:
     for name, group in message.items():
         if isinstance(group, dict) and "active_power_W" in group:
             soc = f" {group['mean_soc_perc']:.1f} %" if "mean_soc_perc" in group else ""
-            shown.append(f"{name} {group['active_power_W']:.0f} W{soc}")
+            shown.append(f"{name} {round(group['active_power_W'])} W{soc}")
     return ", ".join(shown)
 
 

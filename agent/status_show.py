@@ -96,7 +96,7 @@ def _flow(flow: dict[str, dict[str, Any]]) -> Iterator[str]:
 def _watts(power: float | None) -> str:
     if power is None:
         return "no value"
-    return f"{power / 1000:.2f} kW" if abs(power) >= 999.5 else f"{power:.0f} W"
+    return f"{power / 1000:.2f} kW" if abs(power) >= 999.5 else f"{round(power)} W"
 
 
 def _devices(devices: list[dict[str, Any]]) -> Table:

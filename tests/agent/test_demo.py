@@ -56,6 +56,18 @@ def picture(site: Site, store: EnergyStore) -> Picture:
     return Picture(site.devices, summary, arrivals, {"accepted": 1, "refused": 1}, "it is late", "the end")
 
 
+def test_less_than_half_a_watt_is_none_and_has_no_direction(picture: Picture) -> None:
+    assert picture.summary is not None
+    meter, *others = picture.summary.nodes
+    nearly_none = meter._replace(fields={"active_power_W": -0.4})
+    arrivals = [Verdict(200, message={"time": 1, "grid": {"active_power_W": -0.4}})]
+    console = Console(width=130, file=StringIO(), record=True)
+    console.print(replace(picture, summary=replace(picture.summary, nodes=(nearly_none, *others)), arrivals=arrivals))
+    rows = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert "grid meter-1 0 W eastron-sdm630 lost: unplugged" in rows
+    assert "1 0 W" in rows
+
+
 def test_the_picture_shows_each_node_each_total_and_what_arrived(picture: Picture) -> None:
     console = Console(width=130, file=StringIO(), record=True)
     console.print(picture)
