@@ -18,7 +18,7 @@ from agent.outbox import Outbox
 from agent.outbox_keeper import MEMORY_BYTES
 from agent.outbox_reserve import RESERVE_BYTES
 from tests.agent.queued import waiting
-from tests.faults.disk import fill, mount, small_disk
+from tests.faults.disk import fill, mount, small_disk, unsynced_pages
 
 
 @pytest.fixture
@@ -195,6 +195,22 @@ def test_a_disk_that_fails_to_write_is_written_to_again_when_it_can(tmp_path: Pa
     outbox.close()
     outbox = opened(tmp_path)
     assert [record.id for record in waiting(outbox)] == ids[1:]
+    outbox.close()
+
+
+def test_what_was_put_is_on_the_disk_and_not_on_its_way_there(tmp_path: Path) -> None:
+    """Acknowledgements may be: they cost a duplicate, no message."""
+    files = [tmp_path / "o.sqlite3", tmp_path / "o.sqlite3-wal"]
+    probe = tmp_path / "probe"
+    probe.write_bytes(b"x" * 4096)
+    if not unsynced_pages(probe):
+        pytest.skip(f"{tmp_path} lies on no disk that the kernel writes to later")
+    outbox = opened(tmp_path)
+    for number in range(100):
+        outbox.put([b"%d" % number * 100])
+        assert [unsynced_pages(file) for file in files] == [0, 0]
+        if number % 3:
+            outbox.ack(outbox.live()[0])
     outbox.close()
 
 
