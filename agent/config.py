@@ -191,7 +191,7 @@ def _names(table: dict[str, Any]) -> list[str]:
     if not isinstance(devices, list):
         return []
     tables = [device if isinstance(device, dict) else {} for device in devices]
-    nodes = [each.get("nodes") or {"": each.get("node_id")} for each in tables]
+    nodes = [each.get("nodes") or {"": each.get("node_id") or ""} for each in tables]
     return [" + ".join(map(str, names.values())) if isinstance(names, dict) else "" for names in nodes]
 
 

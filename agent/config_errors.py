@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 
 # What other software for the same job calls it → what it is called here.
 _ELSEWHERE = {
+    "abcd": ("big",),
     "address": ("host", "unit_id"),
     "battery": ("storage",),
+    "badc": ("big_swapped",),
     "baud": ("baudrate",),
+    "cdab": ("little",),
     "charger": ("variable_power_load",),
     "comset": ("parity",),
     "consumer": ("switched_load", "variable_power_load"),
+    "dcba": ("little_swapped",),
     "destination": ("url",),
     "device": ("serial_port", "driver"),
     "endpoint": ("url",),

@@ -42,6 +42,8 @@ def _endpoint_url(url: str) -> str:
 
 
 def _host(name: str) -> str:
+    if name.startswith("/"):
+        raise ValueError("must be a host; a serial port is serial_port of a [connection.NAME] with transport = rtu")
     if not re.fullmatch(r"[^\s/\[\]@]+", name):
         raise ValueError("must be a host name or an address alone, such as 192.168.1.20")
     if ":" in name and not _is_address(name):

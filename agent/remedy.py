@@ -29,18 +29,27 @@ _BOTH: tuple[tuple[type[Exception], str], ...] = (
     (IllegalFunctionError, "the driver does not fit; `{scan}` names one that does"),
     (IllegalAddressError, "the driver does not fit; `{scan}` names one that does"),
     (IllegalValueError, "the driver does not fit, or max_registers is too large; `{scan}` names a driver that fits"),
+    (ExceptionReply, "it reports a failure of its own; is it starting up, or is it another device?"),
     (LinkError, "does another client hold its only connection, such as the running service?"),
 )
+_UNCONNECTED = {
+    "connection refused": "is Modbus TCP switched on in the device? `{scan}` tries the usual ports",
+    "no connection within": "is it switched on, is the address right, is a firewall in between?",
+    "name not found": "give its address instead, or mend the name service",
+}
+"""By the reason of a ConnectError; the others say it themselves."""
 
 
 def remedy(error: Exception, address: str) -> str:
     """What to look at next; empty where the error says it itself. `address` is that of the device."""
-    if isinstance(error, ConnectError):
-        return ""
     place = address.rpartition(" unit ")[0]
-    hints = (_LINE if place.startswith("/") else _NETWORK) + _BOTH
-    hint = next((words for kind, words in hints if isinstance(error, kind)), "")
-    return hint.format(scan=f"telemetry-agent scan {_target(place)}")
+    if isinstance(error, ConnectError):
+        hint = next((words for reason, words in _UNCONNECTED.items() if reason in str(error)), "")
+    else:
+        hints = (_LINE if place.startswith("/") else _NETWORK) + _BOTH
+        hint = next((words for kind, words in hints if isinstance(error, kind)), "")
+    target = place.rpartition(":")[0].strip("[]") if isinstance(error, ConnectError) else _target(place)
+    return hint.format(scan=f"telemetry-agent scan {target}")
 
 
 def state(error: Exception) -> str:

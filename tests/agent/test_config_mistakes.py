@@ -43,6 +43,7 @@ def test_a_key_of_other_software_is_translated(key: str, meant: str) -> None:
         ("device__0__type", "Grid", "'grid'"),
         ("device__0__type", "heat-pump", "'heat_pump'"),
         ("device__0__type", "wallbox", "'variable_power_load'"),
+        ("device__0__word_order", "CDAB", "'little'"),
         ("device__0__when_offline", "zeros", "'zero'"),
         ("connection__RS485__parity", "even", "'E'"),
         ("connection__RS485__parity", "n", "'N'"),
@@ -86,6 +87,16 @@ def test_a_host_is_a_name_or_an_address_and_nothing_else(host: str) -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "fe80::1%eth0", "::1", "meter.local", "zähler.fritz.box", "wago_750"])
 def test_a_host_that_is_one_is_taken(host: str) -> None:
     assert parse(changed(device__0__host=host), {}, "site.toml").device[0].host == host
+
+
+def test_a_device_without_a_name_gets_none() -> None:
+    table = changed()
+    table["device"][0]["name"] = table["device"][0].pop("node_id")
+    assert mistakes(table) == ["site.toml: device[0].name: unknown key; did you mean 'node_id'?"]
+
+
+def test_a_serial_port_is_no_host() -> None:
+    assert "is serial_port of a [connection.NAME]" in only(device__0__host="/dev/ttyUSB0")
 
 
 def test_the_port_has_its_own_key() -> None:

@@ -28,7 +28,11 @@ HOST, LINE = "192.0.2.7:502 unit 3", "/dev/ttyUSB0 unit 3"
         (exception_reply(6, "x"), HOST, "try again", "refuses"),
         (exception_reply(11, "x"), HOST, "the unit behind it does not", "no answer"),
         (LinkError("x"), HOST, "does another client hold its only connection", "hangs up"),
-        (ConnectError("refused"), HOST, "", "no connection"),
+        (exception_reply(4, "x"), HOST, "it reports a failure of its own", "refuses"),
+        (ConnectError("h: connection refused; x"), "h:1030 unit 1", "`telemetry-agent scan h` tries", "no connection"),
+        (ConnectError("h: no connection within 1 s"), HOST, "is it switched on", "no connection"),
+        (ConnectError("h: name not found (x)"), HOST, "give its address", "no connection"),
+        (ConnectError("permission denied; the user needs the group"), LINE, "", "no connection"),
         (UnsupportedError("not SunSpec"), HOST, "", "answers wrongly"),
     ],
 )
