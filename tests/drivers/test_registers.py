@@ -106,6 +106,20 @@ async def test_silence_ends_the_poll() -> None:
     assert len(server.requests) == 1
 
 
+async def test_the_word_order_of_the_site_is_that_of_every_value() -> None:
+    """Where it is a setting of the device."""
+    registers = floats({12: 100.25, 52: -1234.5, 72: 12.5})
+    swapped = {address: registers[address ^ 1] for address in registers}
+    async with FaultServer({(1, Table.INPUT): swapped}) as server:
+        link = Link(server.link())
+        driver = Catalogue().create("eastron-sdm630", ReadOptions(word_order="little"))
+        readings = found((await driver.poll(link.unit(1), time.monotonic)).readings)
+        await link.close()
+    assert readings[Quantity.ACTIVE_POWER, None].value == -1234.5
+    assert readings[Quantity.ACTIVE_POWER, Phase.L1].value == 100.25
+    assert readings[Quantity.IMPORTED_ENERGY, None].value == 12_500
+
+
 @pytest.mark.parametrize("code", [10, 11])
 async def test_a_gateway_that_answers_for_a_dead_unit_ends_the_poll_as_silence_does(code: int) -> None:
     driver = Catalogue().create("eastron-sdm630", ReadOptions())
