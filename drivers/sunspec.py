@@ -61,7 +61,7 @@ class SunSpec:
         gap = options.max_gap if options.max_gap is not None else options.default_max_gap
         self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
         self._walk = Walk(KNOWN)
-        self._defaults = defaults or LinkDefaults()
+        self._defaults = defaults or LinkDefaults(sleeps=True)  # many do; one that never did is not believed to
         self._known: _Known | None = None
         self._patience_s = RECHECK_FIRST_S
 
@@ -144,7 +144,7 @@ class SunSpecMeter(SunSpec):
 
     def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None, channel: int = 1) -> None:
         """`channel` counts the meters of a device along its chain, from 1. Otherwise see `SunSpec`."""
-        super().__init__(options, defaults)
+        super().__init__(options, defaults or LinkDefaults())
         self._channel = channel
         self._wants = "meter model" if channel == 1 else f"meter {channel}"
 

@@ -203,6 +203,9 @@ def test_what_did_not_change_is_the_same_object_in_a_site_built_beside_a_running
         ({"driver": "goodwe-dt", "node_id": "pv", "type": "solar", "when_offline": "missing"}, {"pv": "missing"}),
         ({"driver": "goodwe-dt", "node_id": "pv", "type": "solar", "when_offline": "zero"}, {"pv": "zero"}),
         ({"driver": "goodwe-et", "nodes": {"solar": "pv"}}, {"pv": "missing"}),
+        ({"driver": "sunspec", "node_id": "pv", "type": "solar"}, {"pv": "sleep"}),
+        ({"driver": "fronius-sunspec", "nodes": {"solar": "pv", "storage": "b"}}, {"pv": "sleep", "b": "missing"}),
+        ({"driver": "sunspec-meter", "node_id": "pv", "type": "solar"}, {"pv": "missing"}),
         (
             {"driver": "goodwe-et", "nodes": {"solar": "pv", "storage": "b"}, "when_offline": "sleep"},
             {"pv": "sleep", "b": "missing"},
