@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from agent.balance import imbalance
 from agent.config import Config
 from agent.device import Connection, Device
 from agent.node import Node, use_of
@@ -19,7 +20,7 @@ from agent.site import Site
 from drivers.base import ReadOptions
 from drivers.codec import WordOrder
 from drivers.errors import DriverError
-from drivers.model import Reading, Scan
+from drivers.model import Kind, NodeType, Quantity, Reading, Scan
 from drivers.registers import Registers
 
 _OTHER_ORDERS: dict[WordOrder, tuple[WordOrder, ...]] = {
@@ -65,6 +66,8 @@ class SiteResult:
 
     devices: list[DeviceResult]
     endpoint: Reached
+    hint: str | None = None
+    """What looks wrong with the site as a whole."""
 
     @property
     def ok(self) -> bool:
@@ -75,7 +78,30 @@ async def check_site(config: Config, site: Site) -> SiteResult:
     """Ask each device once more if it is silent; links side by side, nothing is sent to the endpoint."""
     links = asyncio.gather(*(_check_link(connection) for connection in site.connections))
     endpoint, results = await asyncio.gather(probe(config.push, time.time()), links)
-    return SiteResult([result for each in results for result in each], endpoint)
+    devices = [result for each in results for result in each]
+    enabled = {name for device in config.device if device.enabled for name in device.node_ids.values()}
+    whole = enabled == {node.node_id for node in site.nodes}
+    powers = _powers(devices) if whole else None
+    return SiteResult(devices, endpoint, imbalance(powers) if powers is not None else None)
+
+
+def _powers(devices: list[DeviceResult]) -> dict[NodeType, float] | None:
+    """The sum of each type; None when one is not known. Contacts have no power of their own."""
+    found = {
+        node.node_id: reading.value
+        for each in devices
+        for node, reading in each.readings()
+        if reading.quantity is Quantity.ACTIVE_POWER and reading.phase is None
+    }
+    powers: dict[NodeType, float] = {}
+    for node in (
+        node for each in devices for node in each.device.nodes if node.counted and node.kind is not Kind.RELAY
+    ):
+        power = found.get(node.node_id, 0.0 if node.when_offline != "missing" else None)
+        if not isinstance(power, float):
+            return None
+        powers[node.type] = powers.get(node.type, 0.0) + power
+    return {type_: powers[type_] for type_ in NodeType if type_ in powers}
 
 
 async def _check_link(connection: Connection) -> list[DeviceResult]:
@@ -141,6 +167,8 @@ def show(result: SiteResult) -> None:
     rows = [row for each in result.devices for row in _value_rows(each)]
     table("Values", ("node", "quantity", "value", "unit", "age"), rows)
     lines = [f"hint: {each.device.name}: {hint}" for each in result.devices for hint in each.hints]
+    if result.hint:
+        lines.append(f"hint: {result.hint}")
     if result.endpoint.ok:
         latency = f" in {1000 * (result.endpoint.latency_s or 0):.0f} ms"
         lines.append(f"endpoint: {result.endpoint.words}{latency}; nothing was sent")
@@ -181,6 +209,7 @@ def as_json(result: SiteResult) -> str:
     return json.dumps(
         {
             "ok": result.ok,
+            "hint": result.hint,
             "endpoint": {
                 "ok": result.endpoint.ok,
                 "words": result.endpoint.words,

@@ -22,6 +22,7 @@ PURE = (
     "agent/paste",
     "agent/plausible",
     "agent/aggregate",
+    "agent/balance",
     "agent/energy.py",
     "agent/energy_day",
     "agent/limits",
@@ -29,6 +30,7 @@ PURE = (
     "agent/node",
     "agent/window",
     "agent/payload",
+    "agent/remedy",
     "agent/ticks",
 )
 IMPURE = {

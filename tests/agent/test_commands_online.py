@@ -203,6 +203,26 @@ def swapped(registers: dict[int, int]) -> dict[int, int]:
     return {address: registers[address ^ 1] for address in registers}
 
 
+async def test_powers_that_cannot_be_of_one_site_are_doubted(tmp_path: Path) -> None:
+    async with (
+        listening([]) as port,
+        FaultServer({(1, Table.INPUT): sdm630(-4000, 1, 2)}) as grid,
+        FaultServer({(1, Table.INPUT): sdm630(-3000, 1, 2)}) as solar,
+    ):
+        url = f"http://127.0.0.1:{port}/"
+        path = configuration(tmp_path, url, device("meter-1", "grid", grid) + device("pv-1", "solar", solar))
+        status, out, _ = await check(path)
+        told = json.loads((await check(path, "--json"))[1])["hint"]
+        _, alone, _ = await check(path, "--node", "meter-1")
+        solar.faults.silent = True
+        _, unknown, missing = await check(path)
+    assert status == 0, "a hint is no failure"
+    assert "hint: grid -4000 W + solar 3000 W leaves -1000 W for the rest of the house; with grid turned" in out
+    assert told.startswith("grid -4000 W")
+    assert "for the rest of the house" not in alone + unknown
+    assert "no answer" in missing
+
+
 async def test_hints_come_with_the_values(tmp_path: Path) -> None:
     turned = sdm630(-3456.0, 1, 2)
     ratio = sdm630(0, 1, 2)
