@@ -162,9 +162,10 @@ class Outbox:
                 break
 
     def _bound_dead_letters(self) -> None:
-        while (over := self.counts().parked - MAX_DEAD_LETTERS) > 0:
-            victims = self.parked(max(over, DROPPED_AT_ONCE))
+        over = self.counts().parked - MAX_DEAD_LETTERS
+        while over > 0 and (victims := self.parked(max(over, DROPPED_AT_ONCE))):
             self._keeper.drop([record.seq for record in victims], "dead_letters")
+            over = self.counts().parked - MAX_DEAD_LETTERS
 
 
 def _is_due(record: Record, now: float) -> bool:
