@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,6 +80,13 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
     same = [key for key in names if key.lower() == plain]
     meant = same or elsewhere or get_close_matches(name, names, 1) or get_close_matches(plain, names, 1)
     return f"; did you mean {' or '.join(map(repr, meant))}?" if meant else ""
+
+
+def path_shown(path: Path) -> str:
+    """A path for messages, unless it may be the secret that should stand in the file."""
+    if path.is_absolute() or os.path.exists(path):  # noqa: PTH110 - Path.exists raises for what is too long to be a name
+        return repr(str(path))
+    return "a name that is no path, and not shown because it may be the secret itself"
 
 
 def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:

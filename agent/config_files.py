@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.config_errors import path_shown
 from agent.push_sign import signatures
 from agent.tls_key import refuse_passphrase
 
@@ -49,7 +50,7 @@ def _mistake(key: str, file: Path, use: Callable[[Path], object]) -> Iterator[st
         with_key = "" if key.endswith("ca_file") else ", with a key that fits"
         yield f"{key}: must be a PEM file of certificates{with_key} ({error.reason or 'is none'}: {str(file)!r})"
     except OSError as error:
-        yield f"{key}: must be a readable file ({error.strerror or error}: {str(file)!r})"
+        yield f"{key}: must be a readable file ({error.strerror or error}: {path_shown(file)})"
     except ValueError as error:
         yield f"{key}: {error} (found {str(file)!r})"
 

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import SecretStr, model_validator
 
+from agent.config_errors import path_shown
 from agent.config_types import Listen, Section, is_loopback
 
 
@@ -54,7 +55,8 @@ class StatusConfig(Section):
             secret = self.secret()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "is not text"
-            raise ValueError(f"token_file: must be a readable file ({reason}: {str(self.token_file)!r})") from None
+            where = path_shown(self.token_file or Path())
+            raise ValueError(f"token_file: must be a readable file ({reason}: {where})") from None
         if secret is not None and not re.fullmatch(r"[!-~]{16,}", secret.get_secret_value()):
             key = "token" if self.token else "token_file"
             raise ValueError(f"{key}: must be at least 16 visible ASCII characters; `openssl rand -hex 24` makes some")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from agent.config_errors import path_shown
 from agent.config_push import PushConfig
 
 CREDENTIAL = "push_token"
@@ -29,7 +30,7 @@ def mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
         if isinstance(error, PermissionError) and path != push.token_file:
             return None  # the service's own processes may not all look at its credential (ExecReload=)
         reason = getattr(error, "strerror", None) or "is not text"
-        return f"push.token_file: must be a readable file ({reason}: {str(path)!r})"
+        return f"push.token_file: must be a readable file ({reason}: {path_shown(path)})"
     if not token:
         return f"push.token_file: must hold the token (found {str(path)!r} empty)"
     return None if usable(token) else f"push.token_file: {_ALONE} (found something else in {str(path)!r})"

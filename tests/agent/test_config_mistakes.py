@@ -188,6 +188,17 @@ def test_a_table_in_a_variable_is_not_shown() -> None:
     assert mistakes(changed(), environ) == ["environment TELEMETRY_AGENT__PUSH: push: must be a table (found a text)"]
 
 
+@pytest.mark.parametrize("key", ["push__token_file", "push__signing_secret_file", "push__client_key_file", "status"])
+@pytest.mark.parametrize("secret", ["do-not-show-me-0123456789", "do-not-show-me/+=", "do-not-show-me" * 50])
+def test_a_secret_in_place_of_its_file_is_not_shown(key: str, secret: str) -> None:
+    table = changed(**{key: {"token_file": secret} if key == "status" else secret})
+    if key == "push__token_file":
+        del table["push"]["token"]
+    if key == "push__client_key_file":
+        table["push"]["client_cert_file"] = "/nowhere"
+    assert "it may be the secret itself" in mistakes(table)[0]
+
+
 def test_a_level_is_named_once() -> None:
     assert only(push__levels=["device", "device"]).startswith("push.levels: must not name a level twice")
 
