@@ -20,27 +20,6 @@ class Closable(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(slots=True, eq=False)
-class Device:
-    """One device of the site: how to read it, which nodes it feeds, and how it has been doing."""
-
-    name: str
-    driver_name: str
-    driver: Driver
-    reader: Reader
-    nodes: tuple[Node, ...]
-    address: str
-    patience_s: float = 3.0
-    """How long its neighbours on the link wait for a whole poll; longer than one silence takes."""
-    origin: object = None
-    """What it was made from; an equal origin on the same link is the same device."""
-    health: Health = field(default_factory=lambda: Health())
-
-    def feeds(self, node_ids: Container[str]) -> bool:
-        """Whether one of its nodes is among these."""
-        return any(node.node_id in node_ids for node in self.nodes)
-
-
 @dataclass(slots=True)
 class Health:
     """How a device has been answering; monotonic seconds."""
@@ -82,6 +61,27 @@ class Health:
         self.since = None
         self.due = 0.0
         self.last_answer = now
+
+
+@dataclass(slots=True, eq=False)
+class Device:
+    """One device of the site: how to read it, which nodes it feeds, and how it has been doing."""
+
+    name: str
+    driver_name: str
+    driver: Driver
+    reader: Reader
+    nodes: tuple[Node, ...]
+    address: str
+    patience_s: float = 3.0
+    """How long its neighbours on the link wait for a whole poll; longer than one silence takes."""
+    origin: object = None
+    """What it was made from; an equal origin on the same link is the same device."""
+    health: Health = field(default_factory=Health)
+
+    def feeds(self, node_ids: Container[str]) -> bool:
+        """Whether one of its nodes is among these."""
+        return any(node.node_id in node_ids for node in self.nodes)
 
 
 @dataclass(slots=True)
