@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -34,7 +35,7 @@ class Manager:
         self._socket.bind(self.address)
         self._socket.setblocking(False)
 
-    async def wait_for(self, wanted: Callable[[str], bool]) -> str:
+    async def wait_for(self, wanted: Callable[[str], object]) -> str:
         """The first line from now on that is `wanted`."""
         async with asyncio.timeout(WAIT_S):
             while True:
@@ -86,6 +87,21 @@ async def test_a_configuration_that_is_refused_is_never_ready(tmp_path: Path) ->
         assert "push.url" in errors.decode()
         with pytest.raises(BlockingIOError):
             manager._socket.recv(4096)
+
+
+async def test_starts_without_network_names_endpoint_or_device(tmp_path: Path) -> None:
+    device_tables = """
+[[device]]
+node_id = "meter-1"
+type = "grid"
+driver = "eastron-sdm630"
+host = "meter.invalid"
+"""
+    with Manager(tmp_path) as manager:
+        config = configuration(tmp_path, "https://telemetry.invalid/v1", device_tables)
+        async with served(config, manager):
+            await manager.ready()
+            await manager.wait_for(lambda line: re.match("STATUS=0 of 1 devices answer.* [1-9][0-9]* waiting", line))
 
 
 async def test_a_second_agent_on_the_same_queue_ends_and_says_why(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import respx
+from structlog.testing import capture_logs
 
 from agent.clock import SystemClock
 from agent.config import PushConfig
@@ -102,12 +103,21 @@ async def test_a_poison_message_is_parked_and_the_next_goes_on(tmp_path: Path, r
         return httpx.Response(422 if request.content == b"poison" else 200)
 
     respx_mock.post(URL).mock(side_effect=answer)
-    async with sender(tmp_path, retry={"initial_s": 0.01, "max_s": 0.02, "dead_letter_after": 2}) as (made, outbox):
-        await made.submit([b"poison"])
-        await until(lambda: made.stats.attempts == 1)
-        await made.submit([b"good"])
-        await until(lambda: outbox.counts().waiting == 0)
-        assert [record.body for record in outbox.parked()] == [b"poison"]
+    retry = {"initial_s": 0.01, "max_s": 0.02, "dead_letter_after": 2}
+    with capture_logs() as logs:
+        async with sender(tmp_path, retry=retry) as (made, outbox):
+            await made.submit([b"poison"])
+            await until(lambda: made.stats.attempts == 1)
+            await made.submit([b"good"])
+            await until(lambda: outbox.counts().waiting == 0)
+            (parked,) = outbox.parked()
+            assert parked.body == b"poison"
+            assert (made.stats.parked, made.stats.refused) == (1, 2)
+    told = [entry for entry in logs if entry["event"].startswith("message_") and entry["log_level"] == "warning"]
+    assert [(entry["event"], entry["id"], entry["reason"]) for entry in told] == [
+        ("message_refused", parked.id, "HTTP 422"),
+        ("message_parked", parked.id, "HTTP 422"),
+    ]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 301])

@@ -282,6 +282,25 @@ async def test_stopping_does_not_wait_for_an_answer_and_keeps_the_message(tmp_pa
     assert len({request.headers["webhook-id"] for request in server.accepted}) == 1
 
 
+async def test_stopping_lets_an_attempt_end_that_is_answered_in_time(tmp_path: Path) -> None:
+    """Or each restart would send a message twice."""
+    answers = asyncio.Event()
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await answers.wait()
+        await exchange.answer(200)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), timeout_s=30) as made:
+        await made.submit(BODY)
+        await server.until(lambda: len(server.accepted) == 1)
+        stopping = asyncio.create_task(made.sender.stop(20))
+        await asyncio.sleep(0)
+        answers.set()
+        await stopping
+        assert made.waiting == 0
+
+
 async def test_a_day_without_endpoint(tmp_path: Path) -> None:
     clock = FastClock(40_000)
     retry = {"initial_s": 1, "max_s": 300}
