@@ -7,8 +7,10 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from agent.balance import imbalance
+from agent.clock_sync import kernel_synchronised
 from agent.config import Config
 from agent.device import Connection, Device
 from agent.node import Node, use_of
@@ -68,6 +70,8 @@ class SiteResult:
     endpoint: Reached
     hint: str | None = None
     """What looks wrong with the site as a whole."""
+    clock: str = ""
+    """Whether messages can be dated by it, in words."""
 
     @property
     def ok(self) -> bool:
@@ -82,7 +86,14 @@ async def check_site(config: Config, site: Site) -> SiteResult:
     enabled = {name for device in config.device if device.enabled for name in device.node_ids.values()}
     whole = enabled == {node.node_id for node in site.nodes}
     powers = _powers(devices) if whole else None
-    return SiteResult(devices, endpoint, imbalance(powers) if powers is not None else None)
+    return SiteResult(devices, endpoint, imbalance(powers) if powers is not None else None, _clock(time.time()))
+
+
+def _clock(now: float) -> str:
+    if kernel_synchronised():
+        return "synchronised"
+    at = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+    return f"{at}, but no time service has set it; `timedatectl` says more"
 
 
 def _powers(devices: list[DeviceResult]) -> dict[NodeType, float] | None:
@@ -169,6 +180,7 @@ def show(result: SiteResult) -> None:
     lines = [f"hint: {each.device.name}: {hint}" for each in result.devices for hint in each.hints]
     if result.hint:
         lines.append(f"hint: {result.hint}")
+    lines.append(f"clock: {result.clock}")
     if result.endpoint.ok:
         latency = f" in {1000 * (result.endpoint.latency_s or 0):.0f} ms"
         lines.append(f"endpoint: {result.endpoint.words}{latency}; nothing was sent")
@@ -210,6 +222,7 @@ def as_json(result: SiteResult) -> str:
         {
             "ok": result.ok,
             "hint": result.hint,
+            "clock": result.clock,
             "endpoint": {
                 "ok": result.endpoint.ok,
                 "words": result.endpoint.words,

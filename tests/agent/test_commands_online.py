@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import struct
 from asyncio import to_thread
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from agent import online
 from drivers.model import Table
 from tests.agent.inside import call_inside
 from tests.agent.line import TOKEN, configuration, device, sdm630
@@ -68,6 +70,7 @@ async def test_everything_is_reached_and_nothing_sent(tmp_path: Path) -> None:
     assert "endpoint: TLSv1.3, certificate valid for " in out
     assert "nothing was sent" in out
     assert "hint: endpoint: its certificate expires in 1 days" in out
+    assert re.search(r"(?m)^clock: (synchronised|20\d\d-\S+, but no time service has set it; .*)$", out)
     assert received == [b"", b""]
     assert as_json["ok"] is True
     assert as_json["devices"][0]["latency_s"] > 0
@@ -249,3 +252,9 @@ async def test_hints_come_with_the_values(tmp_path: Path) -> None:
     assert hints[0].startswith('hint: words: the word order seems swapped: with word_order = "little" ')
     assert hints[1].startswith("hint: charger: the sign seems inverted: active_power is -3456 W")
     assert hints[2].startswith("hint: transformer: power is 40 times voltage x current")
+
+
+@pytest.mark.parametrize(("synchronised", "words"), [(True, "synchronised"), (False, "1970-01-01T00:00:05+00:00, but")])
+def test_a_clock_that_nobody_has_set_is_told(monkeypatch: pytest.MonkeyPatch, synchronised: bool, words: str) -> None:
+    monkeypatch.setattr("agent.online.kernel_synchronised", lambda: synchronised)
+    assert online._clock(5.0).startswith(words)
