@@ -1,5 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -98,3 +106,34 @@ def test_on_a_terminal_of_80_columns_nothing_is_cut(picture: Picture, height: in
     assert "pv-west 1,002 W production 0.50" in rows
     assert sum(row.startswith("170000000") for row in rows) == earlier
     assert "the end" in rows
+
+
+def on_a_terminal(columns: int, lines: int, *arguments: str) -> tuple[int, str]:
+    """Exit status of a command, and all that it wrote to a terminal of that size, without colours and movements."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environ | {"TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = bytearray()
+    with contextlib.suppress(OSError):  # when the command has ended
+        while part := os.read(ours, 65_536):
+            shown += part
+    os.close(ours)
+    return process.wait(), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+
+
+def test_the_picture_of_a_running_demo_fits_a_terminal_of_80_columns() -> None:
+    status, shown = on_a_terminal(80, 24, "demo", "--pushes", "2")
+    assert status == 0, shown
+    assert "Arrived by HTTP: 2 valid, 0 refused" in shown
+    assert '"siteNodeId": "DEMO_site_0"' in shown
+    assert "…" not in shown
+    assert max(map(len, re.split(r"[\r\n]+", shown))) <= 80
+    assert "2 accepted" in shown.splitlines()[-1]
