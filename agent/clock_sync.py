@@ -8,8 +8,8 @@ The clock is trusted, from then on for good, as soon as one of these holds:
   to have started: nobody is going to set the clock;
 - `push.wait_for_clock_s` have passed since boot: the time service reaches nobody.
 
-In all cases the date must be one that can be. One before this agent was written is never trusted: then everything
-waits, said aloud, until the clock is set.
+In all cases the date must be one that can be. One before this agent was written is never trusted, not even when the
+clock has been right before: then everything waits, said aloud, until the clock is set.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TIMEX = "@Illl"
 
 
 class ClockTrust:
-    """Asked before a message gets its date. Thread-safe: it only ever turns from no to yes."""
+    """Asked before a message gets its date. Thread-safe."""
 
     def __init__(
         self,
@@ -54,10 +54,14 @@ class ClockTrust:
         self._wait_s = wait_s
         self._synchronised = synchronised or kernel_synchronised
         self._serviced = serviced or time_service_runs
-        self._trusted = wait_s == 0
+        self._trusted = False
 
     def __call__(self) -> bool:
-        if not self._trusted and plausible(self._clock.time()):
+        if self._wait_s == 0:
+            return True
+        if not plausible(self._clock.time()):
+            return False
+        if not self._trusted:
             self._trusted = self._synchronised() or self._nobody_will_set_it()
         return self._trusted
 

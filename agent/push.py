@@ -99,7 +99,7 @@ class Sender:
     async def run(self) -> None:
         """Deliver until cancelled or stopped."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._date())
+            group.create_task(self._dating.run(self._were_dated))
             group.create_task(self._live.run())
             group.create_task(self._backlog.run())
 
@@ -116,7 +116,6 @@ class Sender:
         await self._endpoint.close()
         await self._disk.close()
 
-    async def _date(self) -> None:
-        if await self._dating.run():
-            self._live.wake()
-            self._slot.changed.set()
+    def _were_dated(self) -> None:
+        self._live.wake()
+        self._slot.changed.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 # How often the clock is looked at while it is not set.
 _CLOCK_S = 1.0
+# And how often while it is: a clock chip that is found late, with an empty battery, may set it to 1970 or 2000.
+_WATCH_S = 5.0
 
 
 class Dating:
@@ -38,6 +40,8 @@ class Dating:
         self._clock = clock
         self._stats = stats
         self._stop = asyncio.Event()
+        self._kept = True
+        """There may be messages without a date, from before the start to begin with."""
 
     @property
     def waits(self) -> bool:
@@ -49,16 +53,24 @@ class Dating:
         if self._trust():
             self._outbox.put([encoded(body, self._config) for body in bodies])
         else:
+            self._kept = True
             self._outbox.put(bodies, self._trust.boot, at)
 
-    async def run(self) -> bool:
-        """As soon as the time is known, give it to what was measured before; whether there was anything."""
-        if self.waits:
-            log.warning("clock_not_set", clock=_iso(self._clock.time()), effect="messages are kept until it is")
-        while not self._trust():
-            await sleep_unless(self._clock, _CLOCK_S, self._stop)
-            if self._stop.is_set():
-                return False
+    async def run(self, tell: Callable[[], None]) -> None:
+        """Until stopped: as soon as the time is known, give it to what was measured before, and tell."""
+        while True:
+            if self.waits:
+                log.warning("clock_not_set", clock=_iso(self._clock.time()), effect="messages are kept until it is")
+            while not self._trust():
+                if await sleep_unless(self._clock, _CLOCK_S, self._stop):
+                    return
+            if self._kept:
+                self._kept = False
+                await self._date_all(tell)
+            if await sleep_unless(self._clock, _WATCH_S, self._stop):
+                return
+
+    async def _date_all(self, tell: Callable[[], None]) -> None:
         messages = 0
         after = 0
         while records := await self._disk(self._outbox.undated, after):
@@ -68,7 +80,7 @@ class Dating:
             after = records[-1].seq
         if messages:
             log.info("messages_dated", clock=_iso(self._clock.time()), messages=messages)
-        return messages > 0
+            tell()
 
     def stop(self) -> None:
         self._stop.set()

@@ -102,6 +102,28 @@ async def test_messages_wait_for_the_clock_and_get_the_time_at_which_they_were_m
     assert [entry["event"] for entry in logs if "clock" in entry] == ["clock_not_set", "messages_dated"]
 
 
+async def test_a_clock_that_falls_back_to_1970_while_the_agent_runs_dates_nothing(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    """As by a clock chip that is found late, and whose battery is empty."""
+    route = respx_mock.post(URL).respond(200)
+    clock, kernel = DrivenClock(), Kernel()
+    kernel.synchronised = True
+    right = clock.time() - clock.monotonic()
+    with capture_logs() as logs:
+        async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, outbox):
+            for number in range(6):
+                if number in (2, 4):
+                    clock.set_time(NO_RTC if number == 2 else right + clock.monotonic())
+                await made.submit([message(clock.time(), number)], clock.monotonic())
+                assert made.waits_for_clock is (number in (2, 3))
+                await clock.advance(60)
+            await until(clock, lambda: outbox.counts().waiting == 0)
+    assert times_of(route) == {number: int(START) + 60 * number for number in range(6)}
+    assert len(route.calls) == 6
+    assert [entry["event"] for entry in logs if "clock" in entry] == ["clock_not_set", "messages_dated"]
+
+
 async def test_a_restart_in_the_same_boot_dates_what_was_there(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
     route = respx_mock.post(URL).respond(200)
     clock, kernel = DrivenClock(wall=NO_RTC), Kernel()
@@ -192,6 +214,8 @@ def test_a_host_that_never_hears_of_a_synchronisation_is_held_back_for_a_while_o
     clock._monotonic = 300.0
     assert trust()
     clock.set_time(NO_RTC)
+    assert not trust(), "but for a date that cannot be"
+    clock.set_time(START)
     assert trust(), "once known, the time stays known"
 
 
