@@ -8,6 +8,8 @@ gives way, so that nobody keeps the others out by asking slowly.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -77,6 +79,8 @@ class Server:
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port, which matters when 0 was asked for."""
         self._server = await asyncio.start_server(self._accept, host, port, limit=MAX_HEAD_BYTES)
+        if not self._server.sockets:  # asyncio takes a socket that cannot be had for a family that is not there
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:

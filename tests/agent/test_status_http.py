@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 from collections.abc import AsyncIterator
 
 import pytest
@@ -118,6 +119,18 @@ async def test_connections_are_limited_and_freed() -> None:
                 await asyncio.sleep(0.02)
         for _, writer in idle:
             writer.transport.abort()
+
+
+async def test_where_no_further_file_can_be_opened_there_is_no_listener_and_an_error_that_says_so() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    server = Server(handler)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            await server.start("127.0.0.1", 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await server.stop()
 
 
 async def test_whoever_asks_slowly_keeps_nobody_out() -> None:
