@@ -54,6 +54,8 @@ class Doubt(NamedTuple):
     first: float
     last: float
     since: float
+    again: bool = False
+    """More than one reading agreed, so that it is no slip of a single one."""
 
 
 class Ledger(NamedTuple):
@@ -152,14 +154,16 @@ def _step(ledger: Ledger, value: float, at: float, power_W: float) -> Ledger:
     """One more reading; the day stays as it is."""
     growth = _growth(ledger.value, value)
     possible = _RESOLUTION_WH + power_W * (at - ledger.at) / 3600
+    doubt = ledger.doubt
+    if doubt is not None and doubt.again and at - doubt.since >= PATIENCE_S and ledger.value < doubt.last <= value:
+        return _settled(ledger, doubt._replace(last=value), at, power_W)  # a long silence explains no jump before it
     if growth is not None and growth <= possible:
         return _grown(ledger, value, at, growth)
-    doubt = ledger.doubt
     if doubt is None or not 0.0 <= value - doubt.last <= possible:
         return ledger._replace(doubt=Doubt(value, value, at))
     if growth is not None and growth <= _RESOLUTION_WH + power_W * (doubt.since - ledger.changed) / 3600:
         return _grown(ledger, value, at, growth)
-    doubt = doubt._replace(last=value)
+    doubt = doubt._replace(last=value, again=True)
     if at - doubt.since < PATIENCE_S:
         return ledger._replace(doubt=doubt)
     return _settled(ledger, doubt, at, power_W)

@@ -166,6 +166,14 @@ def test_a_device_that_showed_zero_while_it_started_brings_no_energy_of_its_own(
     assert energy(ledger, "2026-06-01") == 400
 
 
+@pytest.mark.parametrize("first", [500_000, -1])
+def test_a_first_reading_that_was_wrong_brings_no_energy_whatever_silence_follows(first: float) -> None:
+    """Half a value, or none, and then the right ones; the silence is long enough for all of it to have flowed."""
+    ledger = run(("2026-06-01T10:00", first), ("2026-06-01T10:00:10", 1e6), ("2026-06-01T10:00:20", 1e6 + 10))
+    ledger = run(("2026-06-01T10:00:30", 1e6 + 10), ("2026-06-01T20:00", 1e6 + 5000), ledger=ledger)
+    assert energy(ledger, "2026-06-01") == 5000
+
+
 # Registers that the device itself sets to zero
 
 
