@@ -32,7 +32,7 @@ def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[s
         )
     yield from _without_effect(config)
     if file == INSTALLED and os.geteuid() == 0 and (reader := service()) is not None:
-        yield from out_of_reach(config, reader)
+        yield from out_of_reach(config, file, reader)
 
 
 def _secrets(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:

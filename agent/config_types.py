@@ -29,7 +29,7 @@ def _proxy_url(url: str) -> str:
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+    if not usable or not url.isprintable() or " " in url:
         raise ValueError("must be an http:// or https:// URL with a host, and without blanks")
     return url
 

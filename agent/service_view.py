@@ -49,9 +49,11 @@ def service() -> Reader | None:
     return Reader(user.pw_uid, frozenset(os.getgrouplist(USER, user.pw_gid)))
 
 
-def out_of_reach(config: Config, reader: Reader) -> Iterator[str]:
-    """A sentence for each file that the service needs and cannot reach. Its token it gets from systemd at the worst."""
-    for path in dict.fromkeys(_files(config)):
+def out_of_reach(config: Config, file: Path, reader: Reader) -> Iterator[str]:
+    """A sentence for each file that the service needs and cannot reach: `file`, which is the configuration, and what it
+    names. The token it gets from systemd at the worst.
+    """
+    for path in dict.fromkeys((file, *_files(config))):
         if any(path.is_relative_to(place) for place in _HIDDEN):
             yield f"the service does not see {path}: keep it in /etc/telemetry-agent"
         elif not reader.reads(path):

@@ -117,6 +117,11 @@ def test_a_url_that_no_request_can_go_to_is_refused(url: str) -> None:
     assert only(push__url=url).startswith("push.url: must be an http:// or https:// URL with a host")
 
 
+def test_a_url_may_hold_any_letters() -> None:
+    url = "https://münchen.test/zähler"
+    assert parse(changed(push__url=url), {}, "site.toml").push.url == url
+
+
 def test_a_password_in_a_url_is_not_shown() -> None:
     line = only(push__url="https://user:do-not-show-me@t.example.com/v1?key=do-not-show-me")
     assert line == (

@@ -32,7 +32,7 @@ def test_a_file_is_read_by_its_mode_and_by_the_way_to_it(tmp_path: Path) -> None
 
 def said(ca_file: Path, outbox: str = "/var/lib/telemetry-agent/outbox.sqlite3") -> list[str]:
     table = changed(push__ca_file=str(ca_file), outbox={"path": outbox}, drivers={"profile_dirs": []})
-    return list(out_of_reach(parse(table, {}, "config.toml"), STRANGER))
+    return list(out_of_reach(parse(table, {}, "config.toml"), Path("/etc/hostname"), STRANGER))
 
 
 def test_what_the_service_cannot_reach_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,10 +53,12 @@ def test_only_root_at_the_service_s_own_file_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, euid: int, told: bool
 ) -> None:
     file = tmp_path / "config.toml"
-    file.touch(mode=0o600)
+    file.touch(mode=0o600)  # as root leaves it
+    monkeypatch.setattr(service_view, "_HIDDEN", ())
     monkeypatch.setattr(advice, "INSTALLED", file)
     monkeypatch.setattr(advice, "service", lambda: STRANGER)
     monkeypatch.setattr("os.geteuid", lambda: euid)
     config = parse(changed(outbox={"path": "/srv/outbox.sqlite3"}), {}, "config.toml")
+    assert any(str(file) in line for line in advice.advice(config, file, {})) == told
     assert any("outbox.path" in line for line in advice.advice(config, file, {})) == told
     assert not any("outbox.path" in line for line in advice.advice(config, tmp_path / "other.toml", {}))
