@@ -9,8 +9,8 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)  ## a simulated site, a receiver and the agent between them, live on the terminal
 	@$(BIN)/telemetry-agent demo
 
-test: $(STAMP)  ## the whole suite
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## the whole suite; four at a time, as most of it waits for daemons and devices
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 test-system: $(STAMP)  ## the service on a clean Debian that it boots; needs root and Debian's mirror, says so without
 	$(BIN)/python -m pytest -m system -rs --durations=5 tests/system
