@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -101,6 +102,9 @@ class Line:
         self.restarts += 1
         self.start()
 
+    def close(self) -> None:
+        self.store.close()
+
     @property
     def wall(self) -> float:
         return self.first_midnight + self.site.now_s
@@ -125,9 +129,22 @@ class Line:
         return {**types, "nodes": nodes["nodes"]}
 
 
-def line(folder: Path, seed: int, first_day: str = "2026-06-01", changes: Sequence[tuple[float, float]] = ()) -> Line:
-    site = Site(seed, start_s=20 * HOUR_S, clock_changes=changes)
-    return Line(site, datetime.fromisoformat(first_day).replace(tzinfo=ZONE).timestamp(), folder)
+class Start(Protocol):
+    def __call__(self, seed: int, first_day: str = ..., changes: Sequence[tuple[float, float]] = ...) -> Line: ...
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Start]:
+    """Starts a line; its file is closed after the test."""
+    with ExitStack() as files:
+
+        def start(seed: int, first_day: str = "2026-06-01", changes: Sequence[tuple[float, float]] = ()) -> Line:
+            site = Site(seed, start_s=20 * HOUR_S, clock_changes=changes)
+            started = Line(site, datetime.fromisoformat(first_day).replace(tzinfo=ZONE).timestamp(), tmp_path)
+            files.callback(started.close)
+            return started
+
+        yield start
 
 
 # Ten days: the clock goes forward in two of them and back in two.
@@ -138,11 +155,9 @@ DAYS = [
 
 
 @pytest.mark.parametrize(("seed", "first_day", "changes"), DAYS)
-async def test_a_day_adds_up(
-    tmp_path: Path, seed: int, first_day: str, changes: tuple[tuple[float, float], ...]
-) -> None:
+async def test_a_day_adds_up(line: Start, seed: int, first_day: str, changes: tuple[tuple[float, float], ...]) -> None:
     """From eight in the evening through the whole next day, with restarts, power cuts and devices that fall silent."""
-    running = line(tmp_path, seed, first_day, changes)
+    running = line(seed, first_day, changes)
     chance = Random(seed)
     silent_until: dict[str, float] = {}
     complete = total = compared = 0
@@ -177,8 +192,8 @@ def disturb(running: Line, chance: Random, silent_until: dict[str, float]) -> No
         device.online = running.site.now_s >= silent_until.get(node_id, 0.0)
 
 
-async def test_a_midnight_that_nobody_saw_is_divided_and_said(tmp_path: Path) -> None:
-    running = line(tmp_path, seed=21)
+async def test_a_midnight_that_nobody_saw_is_divided_and_said(line: Start) -> None:
+    running = line(seed=21)
     await running.push()
     running.site.advance(3 * HOUR_S)
     last = await running.push()
@@ -199,8 +214,8 @@ async def test_a_midnight_that_nobody_saw_is_divided_and_said(tmp_path: Path) ->
     assert set(message["quality"]["grid"]) == {"devices", "fresh", "expected", "got", "oldest_s"}
 
 
-async def test_a_silent_member_takes_its_total_with_it_and_no_more(tmp_path: Path) -> None:
-    running = line(tmp_path, seed=22)
+async def test_a_silent_member_takes_its_total_with_it_and_no_more(line: Start) -> None:
+    running = line(seed=22)
     running.devices["pv-west"][0].online = False
     for _ in range(5):
         message = await running.push()
