@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import fsum
 from typing import Any, Literal, NamedTuple
 
@@ -31,8 +29,7 @@ class NodeResult(NamedTuple):
     """Whether [push.sign] turns its group around: `fields` already are, `summary` never is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """One push: its Unix second, its nodes, and the group of each type."""
 
     time: int
@@ -112,13 +109,13 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
     """The group of a type: sums, the charge weighted by capacity, a field with a missing member left out."""
     if not members:
         return {}
-    values: dict[str, list[Any]] = defaultdict(list)
-    for member in members:
-        for name, value in member.items():
-            values[name].append(value)
+    everyone = partial == "omit"
+    # What the first member has not is left out then.
+    names = members[0] if everyone else dict.fromkeys(name for member in members for name in member)
     fields: Fields = {}
-    for name, present in values.items():
-        if len(present) < len(members) and partial == "omit":
+    for name in names:
+        present: list[Any] = [member[name] for member in members if name in member]
+        if everyone and len(present) < len(members):
             continue
         if name == "operation_modes":
             fields[name] = [mode for modes in present for mode in modes]

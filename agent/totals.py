@@ -49,6 +49,8 @@ _FOLLOWED = {
     type_: frozenset(quantity for pair in fields.values() for quantity in pair) for type_, fields in TODAY.items()
 }
 
+_TYPES = tuple(NodeType)
+
 CounterId = tuple[str, Quantity]
 
 
@@ -125,6 +127,7 @@ class Totals:
         if settings.timezone != self._settings.timezone:
             self._redate(0.0, settings.timezone)
         self._day = inf, inf  # of the zone as it was
+        self._turned = frozenset(type_ for type_, sign in settings.sign.items() if sign == -1)
         same_age = settings.stale_after_s == self._settings.stale_after_s
         before = {window.node: window for window, _, _ in self._nodes.values() if same_age}
         nights = {node_id: tracked.window.night for node_id, tracked in self._nodes.items()}
@@ -165,9 +168,9 @@ class Totals:
         settings = self._settings
         self._follow_day(wall)
         self._place(at)
-        turned = {type_ for type_, sign in settings.sign.items() if sign == -1}
+        turned = self._turned
         results = []
-        members: dict[NodeType, list[Fields]] = {type_: [] for type_ in NodeType}
+        members: dict[NodeType, list[Fields]] = {type_: [] for type_ in _TYPES}
         for window, _, sources in self._nodes.values():
             summary = window.close(at, settings.statistic)
             node, fields = summary.node, fields_of(summary)

@@ -70,7 +70,8 @@ def test_less_than_half_a_watt_is_none_and_has_no_direction(picture: Picture) ->
     nearly_none = meter._replace(fields={"active_power_W": -0.4})
     arrivals = [Verdict(200, message={"time": 1, "grid": {"active_power_W": -0.4}})]
     console = Console(width=130, file=StringIO(), record=True)
-    console.print(replace(picture, summary=replace(picture.summary, nodes=(nearly_none, *others)), arrivals=arrivals))
+    summary = picture.summary._replace(nodes=(nearly_none, *others))
+    console.print(replace(picture, summary=summary, arrivals=arrivals))
     rows = [" ".join(line.split()) for line in console.export_text().splitlines()]
     assert "grid meter-1 0 W eastron-sdm630 lost: unplugged" in rows
     assert "1 0 W" in rows
