@@ -9,7 +9,7 @@ does not enter the total:
   replaced: what it grew since then counts, and where it began at zero, what it showed then counts too.
 - A rise that is too fast since the last reading, but not since the counter last moved, needs a second reading to agree:
   the steps of a coarse counter.
-- A counter that falls back onto its way had one value too high: that one is taken out again.
+- A counter that falls back onto its way had one value too high: that one is taken out again, unless it comes back.
 - A counter at the end of 16 or 32 bits that goes on from the beginning has rolled over.
 - A counter that is first seen at 0, and within `PATIENCE_S` far from it, is that of a device that started: it begins
   there.
@@ -72,7 +72,13 @@ class Ledger(NamedTuple):
     """The day before, for a push whose tick is older than its readings."""
     doubt: Doubt | None = None
     prior: Ledger | None = None
-    """Before the counter last moved. Like `doubt` not worth keeping on disk."""
+    """Before the counter last moved."""
+    undone: Ledger | None = None
+    """Before its last move was taken out again. Like `doubt` and `prior` not worth keeping on disk."""
+
+    def bare(self) -> Ledger:
+        """Without what is not worth keeping."""
+        return self._replace(doubt=None, prior=None, undone=None)
 
 
 def advance(
@@ -99,18 +105,24 @@ def advance(
     started = ledger.value == ledger.total == 0.0 and at - ledger.changed <= PATIENCE_S
     if started and not daily and value > _RESOLUTION_WH + power_W * (at - ledger.at) / 3600:
         return _first_sight(value, at, zone, daily=False)
-    over_midnight = at >= ledger.day.end
+    undone = ledger.undone
+    if undone is not None and at - undone.at > PATIENCE_S:
+        undone = None
+    elif undone is not None and value >= undone.value:
+        ledger, undone = undone, None
     prior = ledger.prior
     if (
         prior is not None
         and prior.value <= value < ledger.value
         and at - ledger.changed <= PATIENCE_S
-        and not (daily and over_midnight)
+        and not (daily and at >= ledger.day.end)
     ):
-        ledger = prior
+        ledger, undone = prior, ledger._replace(undone=None)
     if at >= ledger.day.end:
-        return _over_midnight(ledger, value, at, zone, power_W, daily=daily)
-    return _step(ledger, value, at, power_W)
+        after = _over_midnight(ledger, value, at, zone, power_W, daily=daily)
+    else:
+        after = _step(ledger, value, at, power_W)
+    return after if undone is None else after._replace(undone=undone)
 
 
 def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
@@ -126,7 +138,7 @@ def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
 def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
     """The ledger when its readings turn out to be dated wrong by that much (the clock was set), or in another zone."""
     at = ledger.at + seconds
-    ledger = ledger._replace(at=at, changed=ledger.changed + seconds, doubt=None, prior=None)
+    ledger = ledger.bare()._replace(at=at, changed=ledger.changed + seconds)
     date, start, end = day_of(at, zone)
     day, before = ledger.day, ledger.before
     if day.start == start or day.end <= at < day.end + RELABEL_S:  # a midnight that is past now waits for `advance`
@@ -186,7 +198,7 @@ def _settled(ledger: Ledger, doubt: Doubt, at: float, power_W: float) -> Ledger:
 def _grown(ledger: Ledger, value: float, at: float, growth: float) -> Ledger:
     if value == ledger.value:
         return ledger._replace(at=at, doubt=None)
-    prior = ledger._replace(doubt=None, prior=None)
+    prior = ledger.bare()
     return Ledger(value, at, at, ledger.total + growth, ledger.day, ledger.before, None, prior)
 
 

@@ -210,7 +210,7 @@ def _unsealed(row: str) -> list[Any]:
 
 def _row(ledger: Ledger) -> str:
     """All but what is not worth keeping."""
-    return _sealed(ledger._replace(doubt=None, prior=None))
+    return _sealed(ledger.bare())
 
 
 def _ledger(row: str) -> Ledger:
