@@ -14,7 +14,8 @@ BURST = 5
 CROWD = 50
 """Of one event about messages: a backlog of thousands may be refused, and the queue's dead letters name them all."""
 WINDOW_S = 3600.0
-# What an event is about. The same event about something else is another event.
+# What an event is about. The same event about something else is another event. One about the endpoint that names the
+# message it was seen with has that as `message`, not as `id`.
 _ABOUT = ("device", "node", "id", "path", "library", "kind")
 
 

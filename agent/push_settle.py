@@ -58,6 +58,8 @@ class Settlement:
         self._clock = clock
         self._due_time = due_time
         self._slot = slot
+        self._paged = False
+        """The last message that was delivered was answered with a page for people."""
 
     async def __call__(self, record: Record, outcome: Outcome) -> float:
         """In how many seconds another attempt of this message makes sense."""
@@ -65,8 +67,9 @@ class Settlement:
         if isinstance(outcome, Delivered):
             await self._disk(self._outbox.ack, record)
             await self._delivered(record.seq)
-            if outcome.page:
-                log.warning("endpoint_answers_with_a_page", id=record.id, url=self._config.shown_url)
+            if outcome.page and not self._paged:
+                log.warning("endpoint_answers_with_a_page", message=record.id, url=self._config.shown_url)
+            self._paged = outcome.page
             return 0.0
         self.stats.failures[outcome.kind] += 1
         if isinstance(outcome, Refused):

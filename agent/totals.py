@@ -49,6 +49,7 @@ _FOLLOWED = {
     type_: frozenset(quantity for pair in fields.values() for quantity in pair) for type_, fields in TODAY.items()
 }
 
+# Before 3.12, iterating over an Enum is Python code.
 _TYPES = tuple(NodeType)
 
 CounterId = tuple[str, Quantity]

@@ -98,13 +98,14 @@ def main() -> None:
         for site in sites:
             site.store.close()
     print(f"a bare loop of 100000 steps: {min(_bare_loop_ms() for _ in range(20)):.2f} ms; floor: 500 devices in 5 ms")
-    print("devices  aggregate ms  per device us  of that at 10  message ms  a round of scans ms")
-    first = _usual(sites[0].closes) / len(sites[0].nodes)
+    print("devices  aggregate ms  per device us  of that at 10  per further device us  message ms  a round of scans ms")
+    fewest, least = len(sites[0].nodes), _usual(sites[0].closes)
     for site in sites:
-        close = _usual(site.closes)
-        each = close / len(site.nodes)
+        devices, close = len(site.nodes), _usual(site.closes)
+        each = close / devices
+        further = f"{1000 * (close - least) / (devices - fewest):.2f}" if devices > fewest else ""
         print(
-            f"{len(site.nodes):7}  {close:12.2f}  {1000 * each:13.2f}  {each / first:13.2f}"
+            f"{devices:7}  {close:12.2f}  {1000 * each:13.2f}  {each * fewest / least:13.2f}  {further:>21}"
             f"  {_usual(site.messages):10.2f}  {_usual(site.scans):19.2f}"
         )
 

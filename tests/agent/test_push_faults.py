@@ -142,11 +142,17 @@ async def test_a_page_for_people_is_doubted(tmp_path: Path) -> None:
         assert getattr(await made.attempt(BODY), "page", None) is True
         server.behaviour = answer(200, b"{}", content_type="application/json")
         assert getattr(await made.attempt(BODY), "page", None) is False
-    async with HttpFaults(page) as server, sending(tmp_path / "more", server.url()) as made:
-        await made.submit(BODY)
-        await made.all_delivered()
-        doubts = [event for event in made.logs if event["event"] == "endpoint_answers_with_a_page"]
-        assert [(event["log_level"], event["url"]) for event in doubts] == [("warning", server.url())]
+
+
+async def test_pages_for_people_are_told_when_they_begin(tmp_path: Path) -> None:
+    page, plain = answer(200, b"<html>Log in</html>", content_type="text/html"), answer(200)
+    async with HttpFaults(page) as server, sending(tmp_path, server.url()) as made:
+        for behaviour, said in ((page, 1), (page, 1), (plain, 1), (page, 2)):
+            server.behaviour = behaviour
+            await made.submit(BODY)
+            await made.all_delivered()
+            doubts = [event for event in made.logs if event["event"] == "endpoint_answers_with_a_page"]
+            assert [(event["log_level"], event["url"]) for event in doubts] == [("warning", server.url())] * said
 
 
 async def test_a_redirect_is_told_without_its_query(tmp_path: Path) -> None:
