@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from agent import __version__
 from agent.aggregate import Summary
-from agent.app_settings import payload_options, rhythm, totals_settings
 from agent.clock import Clock
 from agent.clock_sync import ClockTrust, kernel_synchronised
 from agent.config import Config, ConfigError
@@ -19,18 +19,18 @@ from agent.delivery import Delivery
 from agent.device import Device
 from agent.energy_store import EnergyStore
 from agent.log_report import Report
-from agent.payload import bodies
+from agent.payload import PayloadOptions, bodies
 from agent.poll import Poller, within
 from agent.pulse import STUCK_S, Pulse
 from agent.push import Sender
-from agent.schedule import Schedule
+from agent.schedule import Rhythm, Schedule
 from agent.site import Site
 from agent.status_record import Recorder
 from agent.status_snapshot import snapshot
 from agent.status_types import Snapshot
-from agent.ticks import Tick
-from agent.totals import Totals
-from drivers.model import Scan
+from agent.ticks import Tick, phase_s
+from agent.totals import Totals, TotalsSettings
+from drivers.model import NodeType, Scan
 
 if TYPE_CHECKING:
     from agent.status import StatusListener
@@ -176,3 +176,35 @@ class App:
         now = self._clock.monotonic()
         if self._report.due(now):
             self._report.write(await self.snapshot(), now)
+
+
+def rhythm(config: Config) -> Rhythm:
+    """What the schedule needs of the configuration."""
+    push = config.push
+    return Rhythm(push.interval_s, phase_s(push.align, config.site.node_id, push.interval_s), config.poll.interval_s)
+
+
+def totals_settings(config: Config) -> TotalsSettings:
+    """What the totals need of the configuration."""
+    return TotalsSettings(
+        timezone=ZoneInfo(config.site.timezone) if config.site.timezone else None,
+        statistic=config.poll.statistic,
+        stale_after_s=config.poll.stale_after_s,
+        partial_totals=config.push.partial_totals,
+        sign={type_: getattr(config.push.sign, type_) for type_ in NodeType},
+    )
+
+
+def payload_options(config: Config) -> PayloadOptions:
+    """What the payload needs of the configuration."""
+    push = config.push
+    return PayloadOptions(
+        site_node_id=config.site.node_id,
+        levels=push.levels,
+        device_format=push.device_format,
+        device_fields=push.device_fields,
+        time_format=push.time_format,
+        quality=push.quality,
+        import_limit_W=config.site.import_limit_W,
+        export_limit_W=config.site.export_limit_W,
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent.app_settings import payload_options, totals_settings
+from agent.app import payload_options, totals_settings
 from agent.clock import Clock, SystemClock
 from agent.config import Config
 from agent.device import Device
