@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@touch $@
 
 schema: $(STAMP)  ## the published JSON Schemas, from the code's types
-	$(BIN)/python -m agent.schema docs/schema
+	$(BIN)/python -m agent.contract.schema docs/schema
 
 lock:  ## the versions that the tests run with; review the diff
 	$(PYTHON) -m venv --clear $(VENV)

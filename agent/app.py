@@ -11,29 +11,29 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from agent import __version__
-from agent.aggregate import Summary
-from agent.clock import Clock
-from agent.clock_sync import ClockTrust, kernel_synchronised
-from agent.config import Config, ConfigError
-from agent.delivery import Delivery
-from agent.device import Device
-from agent.energy_store import EnergyStore
-from agent.log_report import Report
-from agent.payload import PayloadOptions, bodies
-from agent.poll import Poller, within
-from agent.pulse import STUCK_S, Pulse
-from agent.push import Sender
-from agent.schedule import Rhythm, Schedule
-from agent.site import Site
-from agent.status_record import Recorder
-from agent.status_snapshot import snapshot
-from agent.status_types import Snapshot
-from agent.ticks import Tick, phase_s
-from agent.totals import Totals, TotalsSettings
+from agent.aggregation.aggregator import Totals, TotalsSettings
+from agent.aggregation.groups import Summary
+from agent.config.loader import Config, ConfigError
+from agent.contract.payload import PayloadOptions, bodies
+from agent.delivery.manager import Delivery
+from agent.delivery.sender import Sender
+from agent.energy.store import EnergyStore
+from agent.polling.device import Device
+from agent.polling.poller import Poller, within
+from agent.polling.scheduler import Rhythm, Schedule
+from agent.polling.ticks import Tick, phase_s
+from agent.runtime.clock import Clock
+from agent.runtime.clock_sync import ClockTrust, kernel_synchronised
+from agent.runtime.watchdog import STUCK_S, Pulse
+from agent.site.builder import Site
+from agent.status.hourly_report import Report
+from agent.status.model import Snapshot
+from agent.status.recorder import Recorder
+from agent.status.snapshot import snapshot
 from drivers.model import NodeType, Scan
 
 if TYPE_CHECKING:
-    from agent.status import StatusListener
+    from agent.status.listener import StatusListener
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +129,7 @@ class App:
     def _start_status(self) -> None:
         """The status listener, where one is configured; it and its metrics cost memory only then."""
         if self.config.status is not None and self._line is not None:
-            from agent.status import StatusListener
+            from agent.status.listener import StatusListener
 
             self.status = StatusListener(self.config.status, self.snapshot, self._clock, self.pulse.stuck)
             self._showing = self._line.create_task(self.status.run())

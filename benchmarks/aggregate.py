@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
 
-from agent.energy_store import EnergyStore
-from agent.node import Node
-from agent.payload import PayloadOptions, bodies
-from agent.supervise import collect_rarely
-from agent.totals import Totals, TotalsSettings
+from agent.aggregation.aggregator import Totals, TotalsSettings
+from agent.contract.payload import PayloadOptions, bodies
+from agent.domain.node import Node
+from agent.energy.store import EnergyStore
+from agent.service.supervisor import collect_rarely
 from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Reading, Scan
 
 SIZES = 10, 100, 500, 1000

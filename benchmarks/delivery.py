@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from agent import log
+from agent.runtime import logging_setup
 from benchmarks._endpoint import BODY, Endpoint, Row, table
 
 MESSAGES = 7 * 24 * 60
@@ -50,10 +50,10 @@ class FastClock:
 
 def sender_on(path: Path, url: str, rate_per_s: float, clock: Any = None) -> tuple[Any, Any]:
     """The daemon's queue and sender."""
-    from agent.clock import SystemClock
-    from agent.config import PushConfig
-    from agent.outbox import Outbox
-    from agent.push import Sender
+    from agent.config.loader import PushConfig
+    from agent.delivery.sender import Sender
+    from agent.outbox.queue import Outbox
+    from agent.runtime.clock import SystemClock
 
     clock = clock or SystemClock()
     outbox = Outbox.open(path, max_age_s=1e12, max_size_mb=64, now=clock.time)
@@ -254,7 +254,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        log.configure("critical", "json")
+        logging_setup.configure("critical", "json")
         print(json.dumps(asyncio.run(PARTS[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:]))))  # type: ignore[arg-type]
     else:
         main()

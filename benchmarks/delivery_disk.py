@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent import log
+from agent.runtime import logging_setup
 from benchmarks._endpoint import BODY, Endpoint, Row, table
 from benchmarks.delivery import end, sender_on, until_delivered
 
@@ -72,7 +72,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        log.configure("critical", "json")
+        logging_setup.configure("critical", "json")
         print(json.dumps(asyncio.run(deliver(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))))
     else:
         main()

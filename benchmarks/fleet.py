@@ -1,8 +1,8 @@
 """10,000 agents against one endpoint in simulated time: a steady hour, an outage of an hour, the recovery.
 
-Phase and ticks (`agent.ticks`), back-off and breaker (`agent.push_health`) and the pace of the backlog
-(`agent.push_pace`) are the agent's own code; the loops of `agent.push_live` and `agent.push_backlog` are followed here
-event by event, because 10,000 queues on disk and as many sockets would measure this machine instead.
+Phase and ticks (`agent.polling.ticks`), back-off and breaker (`agent.delivery.circuit_breaker`) and the pace of the
+backlog (`agent.delivery.pacing`) are the agent's own code. The loops of the live and the backlog worker are followed
+here event by event, because 10,000 queues on disk and as many sockets would measure this machine instead.
 
 Counted is every request at the moment it reaches the endpoint, refused or not, in bins of one second. Each site polls
 for its own 0.05..2 s (it varies by a tenth) before its push leaves, and is 20..300 ms away.
@@ -15,10 +15,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent.config import OutboxConfig, PushConfig
-from agent.push_health import Backoff, Health, State
-from agent.push_pace import Pace
-from agent.ticks import Tick, first_tick, next_tick, phase_s
+from agent.config.loader import OutboxConfig, PushConfig
+from agent.delivery.circuit_breaker import Backoff, Health, State
+from agent.delivery.pacing import Pace
+from agent.polling.ticks import Tick, first_tick, next_tick, phase_s
 
 AGENTS = 10_000
 STEADY_S = 3600

@@ -21,15 +21,15 @@ from statistics import median
 
 import structlog
 
-from agent.clock import SystemClock
-from agent.device import Connection, Device
-from agent.node import Node
-from agent.poll import Poller
-from agent.supervise import collect_rarely
+from agent.domain.node import Node
+from agent.polling.device import Connection, Device
+from agent.polling.poller import Poller
+from agent.runtime.clock import SystemClock
+from agent.service.supervisor import collect_rarely
 from benchmarks.daemon_load import Bare
 from benchmarks.modbus_link import VALUES, benchmark_driver
 from benchmarks.modbus_link import Device as Answering
-from drivers.bus import Link, LinkSettings
+from drivers.modbus.link import Link, LinkSettings
 from drivers.model import Kind, NodeType, Scan, Table
 
 LINKS, SLOWEST, LATENCY_S = 20, 6, 0.05

@@ -22,10 +22,11 @@ from tempfile import TemporaryDirectory
 from pymodbus.client import AsyncModbusTcpClient
 
 from benchmarks.daemon_load import Bare, profile
-from drivers.base import Driver, ReadOptions, driver_of
-from drivers.bus import Link, LinkSettings
+from drivers.catalogue import driver_of
+from drivers.driver import Driver, ReadOptions
+from drivers.modbus.link import Link, LinkSettings
 from drivers.model import Table
-from drivers.profile import Profile, load
+from drivers.profile.loader import Profile, load
 
 COUNTS = (2, 40, 125)
 VALUES = 20

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from drivers.profile import BUILT_IN
+from drivers.profile.loader import BUILT_IN
 
 USED = ("eastron-sdm630", "huawei-sun2000", "keba-kecontact")
 RUNS = 9
@@ -22,8 +22,9 @@ RUNS = 9
 MEASURE = """
 import json, sys, time, tracemalloc
 from pathlib import Path
-import drivers.profile, drivers.registers, drivers.sunspec
-from drivers.base import Catalogue, ReadOptions
+import drivers.profile.loader, drivers.registers, drivers.sunspec
+from drivers.catalogue import Catalogue
+from drivers.driver import ReadOptions
 drivers.profile.BUILT_IN = Path(sys.argv[1])
 names = sys.argv[2].split(",")
 if sys.argv[3] == "memory":

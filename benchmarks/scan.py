@@ -14,11 +14,11 @@ import sys
 import time
 from collections.abc import Iterable
 
-from agent import commission
-from drivers.base import Catalogue
+from agent.commissioning import scan
+from drivers.catalogue import Catalogue
 from drivers.model import Table
-from drivers.profile import Profile
-from drivers.simulator_server import Server, Unit
+from drivers.profile.loader import Profile
+from drivers.simulator.modbus_server import Server, Unit
 
 INSIDE = "TELEMETRY_BENCHMARK_NAMESPACE"
 SILENT = "10.77.0.1-254"
@@ -34,9 +34,9 @@ SET_UP = (
 
 def measure() -> None:
     profiles, _ = Catalogue().profiles()
-    silent, settings = commission.request([SILENT], None, "", 1.0, None, None, "tcp", profiles)
+    silent, settings = scan.request([SILENT], None, "", 1.0, None, None, "tcp", profiles)
     started = time.monotonic()
-    scanner, _ = commission.scan(silent, settings, profiles)
+    scanner, _ = scan.scan(silent, settings, profiles)
     took_s = time.monotonic() - started
     one_by_one_s = len(silent.hosts) * len(settings.ports) * settings.connect_timeout_s
     print(f"{len(silent.hosts)} silent addresses, {len(settings.ports)} ports each: {took_s:.1f} s", end=" ")
@@ -49,9 +49,9 @@ async def gateway() -> None:
     server = Server([Unit(unit_id, lambda: registers) for unit_id in range(1, 21)], GATEWAY, 502)
     await server.start()
     profiles, _ = Catalogue().profiles()
-    targets, settings = commission.request([GATEWAY], None, "", 1.0, None, None, "tcp", profiles)
+    targets, settings = scan.request([GATEWAY], None, "", 1.0, None, None, "tcp", profiles)
     started = time.monotonic()
-    scanner, _ = await asyncio.to_thread(commission.scan, targets, settings, profiles)
+    scanner, _ = await asyncio.to_thread(scan.scan, targets, settings, profiles)
     found = [unit for place in scanner.places for unit in place.units]
     named = sum(bool(unit.identity and unit.identity.matches) for unit in found)
     print(f"one gateway with 20 units, the others silent: {len(found)} found, {named} identified", end=" ")

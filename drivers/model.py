@@ -8,14 +8,14 @@ Imports nothing of ours. Signs are those of the payload contract, by the type of
 - heat_pump, switched_load, variable_power_load: consumption positive
 
 A meter (`Kind.METER`) always reads "into the installation behind it" as positive; binding it to a node turns its
-sign and its counters into those of the node's type (`agent.node`).
+sign and its counters into those of the node's type (`agent.domain.node`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 
 class _Text(StrEnum):
@@ -178,6 +178,9 @@ class Quality(_Text):
 
 
 Value = float | bool | str
+
+WordOrder = Literal["big", "little", "big_swapped", "little_swapped"]
+"""How words of 16 bits make a longer value: ABCD, CDAB (low word first), BADC, DCBA."""
 
 
 class Reading(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from drivers.simulator_server import Unit
+from drivers.simulator.modbus_server import Unit
 from tests.faults import wire
 
 

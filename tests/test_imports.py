@@ -99,8 +99,8 @@ def test_the_daemon_does_not_load_the_tools() -> None:
     code = (
         "import sys, agent.__main__; agent.__main__._import_structlog_without_rich();"
         "import agent.app, agent.site, agent.supervise, agent.daemon, agent.log;"
-        "print([m for m in ('prometheus_client', 'agent.status', 'drivers.simulator', 'agent.schema', 'agent.receiver',"
-        " 'pymodbus.server', 'typer', 'rich', 'drivers.sunspec', 'pytest') if m in sys.modules])"
+        "print([m for m in ('prometheus_client', 'agent.status.listener', 'drivers.simulator.site_server', 'agent.contract.schema', 'agent.receiver.server',"
+        " 'pymodbus.server', 'typer', 'rich', 'drivers.sunspec.driver', 'pytest') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert found.strip() == "[]"

@@ -18,18 +18,19 @@ from typing import Any, Protocol
 
 import pytest
 
-from agent.energy_store import EnergyStore
-from agent.node import Node
-from agent.payload import PayloadOptions, bodies
-from agent.schema import problems
-from agent.totals import Totals, TotalsSettings
-from drivers.base import Catalogue, Driver, ReadOptions
+from agent.aggregation.aggregator import Totals, TotalsSettings
+from agent.contract.payload import PayloadOptions, bodies
+from agent.contract.schema import problems
+from agent.domain.node import Node
+from agent.energy.store import EnergyStore
+from drivers.catalogue import Catalogue
+from drivers.driver import Driver, ReadOptions
 from drivers.errors import SilentError, exception_reply
 from drivers.model import NodeType, Table
-from drivers.physics import DAY_S, Site
-from drivers.simulator_server import Unit
-from drivers.simulator_site import SimulatedDevice
-from tests.contract.site import (
+from drivers.simulator.devices import SimulatedDevice
+from drivers.simulator.modbus_server import Unit
+from drivers.simulator.physics import DAY_S, Site
+from tests.support.conservation_site import (
     AUTUMN,
     FIELDS,
     HOUR_S,
@@ -49,7 +50,7 @@ CODES = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 
 @dataclass
 class InMemory:
-    """A `drivers.base.Reader` that asks the unit itself."""
+    """A `drivers.catalogue.Reader` that asks the unit itself."""
 
     unit: Unit
 

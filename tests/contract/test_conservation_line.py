@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from drivers.model import NodeType
-from drivers.physics import Energy
-from tests.contract.line import COARSE_S, FINE_S, Line
-from tests.contract.site import (
+from drivers.simulator.physics import Energy
+from tests.support.conservation_line import COARSE_S, FINE_S, Line
+from tests.support.conservation_site import (
     AUTUMN,
     FIELDS,
     RESOLUTION_W,

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent.energy_day import day_of
-from agent.energy_store import EnergyStore
-from agent.node import Node
-from agent.payload import PayloadOptions, bodies
-from agent.totals import Totals, TotalsSettings
+from agent.aggregation.aggregator import Totals, TotalsSettings
+from agent.contract.payload import PayloadOptions, bodies
+from agent.domain.node import Node
+from agent.energy.days import day_of
+from agent.energy.store import EnergyStore
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Scan
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.schema import MESSAGES, json_schema, message_name, problems
-from agent.totals import TODAY
+from agent.aggregation.aggregator import TODAY
+from agent.contract.schema import MESSAGES, json_schema, message_name, problems
 from drivers.model import NodeType
 
 DOCS = Path(__file__).parents[2] / "docs"

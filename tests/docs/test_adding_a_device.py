@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from drivers.dump import load
+from drivers.dump.file import load
 from drivers.model import Table
 from tests.faults.device import Faults
 from tests.faults.modbus import FaultServer

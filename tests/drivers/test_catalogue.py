@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from drivers.base import Catalogue, ReadOptions
+from drivers.catalogue import Catalogue
+from drivers.driver import ReadOptions
 from drivers.errors import ProfileError
-from drivers.profile import BUILT_IN
-from drivers.registers import Registers
+from drivers.profile.loader import BUILT_IN
+from drivers.profile.register_driver import Registers
 
 OWN = (
     'manufacturer = "Own"\nmodels = ["X"]\nkind = "meter"\nsource = "this test"\n'

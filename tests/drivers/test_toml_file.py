@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from drivers.errors import ProfileError
-from drivers.profile import load
+from drivers.profile.loader import load
 from drivers.toml_file import TomlError, read
 
 

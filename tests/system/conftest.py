@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from drivers.model import Table
-from tests.agent.line import Endpoint, sdm630
 from tests.faults.modbus import FaultServer
+from tests.support.site import Endpoint, sdm630
 from tests.system import debian
 from tests.system.machine import Machine, eventually
 

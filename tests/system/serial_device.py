@@ -12,8 +12,8 @@ from pathlib import Path
 from shutil import chown
 
 from drivers.model import Table
-from tests.agent.line import sdm630
 from tests.faults.modbus import FaultServer
+from tests.support.site import sdm630
 
 UNIT_ID = 3
 POWER_W = 777

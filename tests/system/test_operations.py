@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.agent.line import TOKEN
+from tests.support.site import TOKEN
 from tests.system.conftest import ETC, STATE, Site
 from tests.system.debian import REPO
 from tests.system.machine import eventually

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.agent.line import TOKEN
+from tests.support.site import TOKEN
 from tests.system import serial_device
 from tests.system.conftest import ETC, STATE, Site
 from tests.system.debian import REPO

@@ -1,0 +1,177 @@
+"""The live picture of the demo: what is read above, what it adds up to, what arrives below.
+
+It fits 80 columns and 24 lines; there the drivers and all arrivals but the newest are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.json import JSON
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from agent.domain.node import direction
+from drivers.model import NodeType
+
+if TYPE_CHECKING:
+    from agent.aggregation.groups import Fields, Summary
+    from agent.polling.device import Device
+    from agent.receiver.server import Verdict
+
+_NAMES = {
+    NodeType.GRID: "grid",
+    NodeType.SOLAR: "solar",
+    NodeType.STORAGE: "storage",
+    NodeType.HEAT_PUMP: "heat pump",
+    NodeType.SWITCHED_LOAD: "switched",
+    NodeType.VARIABLE_POWER_LOAD: "variable",
+}
+_STYLES = {
+    NodeType.GRID: "magenta",
+    NodeType.SOLAR: "yellow",
+    NodeType.STORAGE: "green",
+    NodeType.HEAT_PUMP: "cyan",
+    NodeType.SWITCHED_LOAD: "blue",
+    NodeType.VARIABLE_POWER_LOAD: "red",
+}
+_SITE_COLUMNS = (
+    ("type", 9),
+    ("node", 11),
+    ("power", 8),
+    ("", 11),
+    ("today kWh", 17),
+    ("", 6),
+    ("read by", 0),
+    ("polls", 5),
+)
+_NARROW = 6  # how many of these there are where not all have room
+_HEADING = 2  # lines of a table above its rows
+_UNBOUNDED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """As much of everything as the terminal has room for."""
+
+    devices: Sequence[Device]
+    summary: Summary | None
+    arrivals: Sequence[Verdict]
+    counts: Mapping[str, int]
+    clock: str
+    """What time it is at the site."""
+    closing: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        above, below = self._above(console, options), self._below()
+        messages = [verdict.message for verdict in self.arrivals if verdict.message and not verdict.problems]
+        if console.is_terminal:
+            taken = len(console.render_lines(Group(above, below), options, pad=False))
+            room = max(0, options.size.height - taken - _HEADING - 1)
+            messages = messages[len(messages) - min(room, len(messages)) :]
+        yield above
+        if messages:
+            yield _arrivals(messages)
+            yield ""
+        yield below
+
+    def _above(self, console: Console, options: ConsoleOptions) -> RenderableType:
+        counted = Text(f"\nArrived by HTTP: {self.counts['accepted']} valid, {self.counts['refused']} refused", "bold")
+        if self.summary is None:
+            return Group(Text("waiting for the first readings"), counted)
+        site = _site(self.devices, self.summary, len(_SITE_COLUMNS))
+        if Measurement.get(console, options.update_width(_UNBOUNDED), site).maximum > options.max_width:
+            site = _site(self.devices, self.summary, _NARROW)
+        return Group(Text(f"Read over Modbus TCP; {self.clock}", "bold"), site, counted)
+
+    def _below(self) -> RenderableType:
+        newest = next((verdict.message for verdict in reversed(self.arrivals) if verdict.message), None)
+        refusals = [f"refused: {'; '.join(verdict.problems)}" for verdict in self.arrivals if verdict.problems]
+        return Group(
+            *(Text(refusal, "red") for refusal in refusals[-1:]),
+            _as_json(newest) if newest else Text("waiting for the first push"),
+            Text(self.closing, "dim"),
+        )
+
+
+def _as_json(message: dict[str, Any]) -> Text:
+    text = JSON.from_data(message, indent=None).text
+    text.no_wrap = False
+    return text
+
+
+def _grid(columns: Sequence[tuple[str, int]]) -> Table:
+    """Columns with their least width; those that shrink first have 0, and what is long in the last one is wrapped."""
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column, width in columns:
+        numbers = column in ("power", "polls", *_NAMES.values())
+        grid.add_column(column, justify="right" if numbers else "left", no_wrap=True, min_width=width)
+    grid.columns[-1].no_wrap = False
+    return grid
+
+
+def _site(devices: Sequence[Device], summary: Summary, columns: int) -> Table:
+    """By type: its total, then its nodes where there are several; the first of its columns."""
+    device_of = {node.node_id: device for device in devices for node in device.nodes}
+    grid = _grid(_SITE_COLUMNS[:columns])
+    for type_ in NodeType:
+        results = [each for each in summary.nodes if each.summary.node.type is type_]
+        several = len(results) > 1
+        if several:
+            total = _cells(type_, summary.groups[type_])
+            grid.add_row(_NAMES[type_], f"{len(results)} nodes", *total, style=_STYLES[type_])
+        for result in results:
+            node_id = result.summary.node.node_id
+            device = device_of[node_id]
+            cells = (node_id, *_cells(type_, result.fields), device.driver_name, str(device.health.polls))
+            shown = _told_lost(device, cells[: columns - 1])
+            grid.add_row("" if several else _NAMES[type_], *shown, style="" if several else _STYLES[type_])
+    return grid
+
+
+def _told_lost(device: Device, cells: Sequence[str]) -> tuple[RenderableType, ...]:
+    """The row of a device; the last cell of one that does not answer says why."""
+    if not device.health.failures:
+        return tuple(cells)
+    return (*cells[:-1], Text(f"lost: {device.health.error}", style="red"))
+
+
+def _cells(type_: NodeType, fields: Fields) -> tuple[str, str, str, str]:
+    """(power, its direction, energies of the day, what else there is)."""
+    given = fields.get("active_power_W")
+    power = round(given) if isinstance(given, float) else None
+    numbers = {name: value for name, value in fields.items() if isinstance(value, float)}
+    energies = [value / 1000 for name, value in numbers.items() if name.startswith("today_")]
+    ways = ("",) if len(energies) == 1 else (" in", " out")
+    today = ", ".join(f"{energy:.2f}{way}" for energy, way in zip(energies, ways, strict=False))
+    return (
+        "" if power is None else f"{power:,} W",
+        "" if power is None else direction(type_, power),
+        today,
+        ", ".join(_more(fields)),
+    )
+
+
+def _more(fields: Fields) -> Iterator[str]:
+    charge, modes = fields.get("mean_soc_perc"), fields.get("operation_modes")
+    if isinstance(charge, float):
+        yield f"{charge:.1f} %"
+    if isinstance(modes, list):
+        yield " ".join(modes)
+
+
+def _arrivals(messages: Iterable[dict[str, Any]]) -> Table:
+    grid = _grid([("time", 10), *((name, 9) for name in _NAMES.values())])
+    for message in messages:
+        grid.add_row(str(message.get("time")), *(_watts(message.get(type_)) for type_ in NodeType))
+    return grid
+
+
+def _watts(group: Any) -> str:
+    power = group.get("active_power_W") if isinstance(group, dict) else None
+    return "" if power is None else f"{round(power):,} W"

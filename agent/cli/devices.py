@@ -1,0 +1,183 @@
+"""The commands of commissioning: scan, dump, check --online."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.common import (
+    DEFAULT,
+    EX_CONFIG,
+    ConfigOption,
+    ProfileDirs,
+    catalogue_of,
+    fail,
+    load_site,
+    no_such_driver,
+)
+
+if TYPE_CHECKING:
+    from agent.commissioning.dump import Address, Result, Subject
+    from agent.config.loader import Config
+    from agent.site.builder import Site
+    from drivers.catalogue import Catalogue
+
+TransportOption = Annotated[str, typer.Option(help="To hosts: tcp, rtu_over_tcp or ascii_over_tcp.")]
+
+
+def scan(
+    targets: Annotated[list[str], typer.Argument(help="HOST, 192.168.1.0/24, 192.168.1.20-40 or /dev/ttyUSB0.")],
+    port: Annotated[list[int] | None, typer.Option(help="Instead of 502 and 1502; several times for several.")] = None,
+    units: Annotated[str, typer.Option(help="Unit ids, such as 1-247; default: the usual ones.")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 1.0,
+    baudrate: Annotated[list[int] | None, typer.Option(help="Of a serial line, instead of the usual ones.")] = None,
+    parity: Annotated[list[str] | None, typer.Option(help="N, E or O; of a serial line.")] = None,
+    transport: TransportOption = "tcp",
+    config: ConfigOption = DEFAULT,
+    profile_dir: ProfileDirs = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Finds Modbus devices, identifies them and prints [[device]] tables to paste; Ctrl-C ends it with what it has.
+
+    It only reads. Stop the daemon first: some devices serve one client at a time.
+    """
+    from agent.commissioning import config_snippets, scan
+    from agent.runtime import logging_setup
+    from drivers.scan.targets import TargetError
+
+    profiles, mistakes = catalogue_of(profile_dir, config).profiles()
+    try:
+        wanted = scan.request(targets, port, units, timeout, baudrate, parity, transport, profiles)
+    except TargetError as error:
+        fail(str(error), 2)
+    for mistake in mistakes:
+        typer.echo(f"telemetry-agent: left out: {mistake}", err=True)
+    logging_setup.configure("error")
+    scanner, complete = scan.scan(*wanted, profiles)
+    places = scanner.places
+    if as_json or places:
+        typer.echo(config_snippets.as_json(places) if as_json else config_snippets.device_tables(places))
+    if not complete:
+        fail("interrupted; this is what had been found")
+    if not any(place.units for place in places):
+        fail("\n".join(scan.reasons(scanner)))
+
+
+def dump(
+    where: Annotated[str, typer.Argument(help="HOST or /dev/ttyUSB0; not with --node.")] = "",
+    node: Annotated[str, typer.Option(help="A node of the configuration.")] = "",
+    driver: Annotated[str, typer.Option(help="Read what this driver reads; default: all that any profile knows.")] = "",
+    ranges: Annotated[
+        list[str] | None, typer.Option("--range", help="Exactly these, such as holding:40000-40199.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Default: that of the driver, or 502.")] = None,
+    unit: Annotated[int | None, typer.Option(help="Default: that of the driver, or 1.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.01, max=60, help="Seconds to wait for a reply.")] = 1.0,
+    baudrate: Annotated[int, typer.Option(help="Of a serial line.")] = 9600,
+    parity: Annotated[str, typer.Option(help="N, E or O; of a serial line.")] = "N",
+    transport: TransportOption = "tcp",
+    keep_text: Annotated[bool, typer.Option(help="Leave serial numbers and names in.")] = False,
+    config: ConfigOption = DEFAULT,
+    profile_dir: ProfileDirs = None,
+) -> None:
+    """Prints one device's raw registers as JSON, serial numbers blanked: to report it, or to write a profile for it.
+
+    It only reads. Stop the daemon first: some devices serve one client at a time.
+    """
+    import asyncio
+
+    from agent.commissioning import dump, scan
+    from agent.runtime import logging_setup
+    from drivers.dump.capture import parse_range
+
+    try:
+        spans = [parse_range(text) for text in ranges or ()]
+    except ValueError as error:
+        fail(f"--range: {error}", 2)
+    if bool(where) == bool(node):
+        fail("give either HOST (or a serial port) or --node", 2)
+    catalogue = catalogue_of(profile_dir, config)
+    if node:
+        if driver or port is not None or unit is not None:
+            fail("--driver, --port and --unit go with HOST; --node has those of its configuration", 2)
+        subject = _subject_of(config, node)
+    else:
+        options = dump.Address(where, port, unit, timeout, baudrate, parity, transport)
+        subject = _subject_at(options, driver, catalogue)
+    profiles, _ = catalogue.profiles()
+    logging_setup.configure("error")
+    with scan.counter("requests") as step:
+        result = asyncio.run(dump.run(subject, spans, profiles, keep_text=keep_text, step=step))
+    _print_dump(result, subject.address)
+
+
+def _print_dump(result: Result, address: str) -> None:
+    """What was read; ends with the reason where it is not whole."""
+    from agent.commissioning.troubleshooting import remedy
+    from drivers.dump.file import to_json
+
+    if result.dump.count or not result.error:
+        typer.echo(to_json(result.dump), nl=False)
+    if result.error:
+        hint = remedy(result.error, address)
+        fail(f"{result.error}" + ("; the dump is not whole" if result.dump.count else f"; {hint}" if hint else ""))
+    if not result.dump.count:
+        fail("the device answers, but refuses every register that was asked for; --range names others")
+    typer.echo(f"telemetry-agent: {result.dump.count} registers; look through them before you publish them", err=True)
+
+
+def _subject_of(config: Path, node: str) -> Subject:
+    from agent.commissioning import dump
+    from agent.config.loader import ConfigError
+
+    _, site = load_site(config)
+    try:
+        return dump.by_node(site, node)
+    except ConfigError as error:
+        fail(str(error), 2)
+
+
+def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
+    from agent.commissioning import dump
+    from drivers.errors import ProfileError
+
+    try:
+        return dump.by_address(address, driver, catalogue)
+    except KeyError:
+        no_such_driver(driver, catalogue)
+    except ValueError as error:
+        fail(str(error), 2)
+    except ProfileError as error:
+        fail(str(error), EX_CONFIG)
+
+
+def check_online(config: Config, site: Site, as_json: bool) -> None:
+    """Reach every device and the endpoint; a line for each that could not be, and exit status 1."""
+    import asyncio
+
+    from agent.commissioning import site_check
+    from agent.runtime import logging_setup
+
+    logging_setup.configure("error", config.log.format)
+    result = asyncio.run(site_check.check_site(config, site))
+    if as_json:
+        typer.echo(site_check.as_json(result))
+    else:
+        site_check.show(result)
+    if problems := list(site_check.problems(result)):
+        fail("\n".join(problems))
+
+
+def serve_dumps(files: list[Path], host: str, base_port: int) -> None:
+    """Serve dumps as Modbus devices until a signal."""
+    from agent.commissioning.dump_server import serve
+    from agent.service import supervisor
+    from drivers.dump.file import DumpError, load
+
+    try:
+        dumps = [(file.name, load(file)) for file in files]
+    except DumpError as error:
+        fail(str(error))
+    supervisor.run(lambda ready: serve(dumps, host, base_port, ready))

@@ -1,0 +1,78 @@
+"""The commands around drivers: `drivers`, `drivers show`, `drivers check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.common import (
+    DEFAULT,
+    EX_CONFIG,
+    ConfigOption,
+    OwnConfig,
+    ProfileDirs,
+    catalogue_of,
+    fail,
+    no_such_driver,
+)
+
+drivers_app = typer.Typer(help="Lists built-in and local drivers.", invoke_without_command=True, rich_markup_mode=None)
+
+
+@drivers_app.callback()
+def drivers(
+    context: typer.Context,
+    config: ConfigOption = DEFAULT,
+    profile_dir: ProfileDirs = None,
+) -> None:
+    """Lists built-in and local drivers."""
+    from agent.commissioning.driver_list import print_drivers
+
+    context.obj = catalogue = catalogue_of(profile_dir, config)
+    if context.invoked_subcommand is None and (mistakes := print_drivers(catalogue)):
+        fail("\n".join(mistakes), EX_CONFIG)
+
+
+@drivers_app.command("show")
+def drivers_show(context: typer.Context, name: str, config: OwnConfig = None) -> None:
+    """One profile: its points and where they stand."""
+    from agent.commissioning.driver_list import print_profile
+    from drivers.errors import ProfileError
+
+    catalogue = catalogue_of(None, config) if config is not None else context.obj
+    try:
+        print_profile(catalogue, name)
+    except KeyError:
+        no_such_driver(name, catalogue)
+    except ProfileError as error:
+        fail(str(error), EX_CONFIG)
+
+
+@drivers_app.command("check")
+def drivers_check(
+    file: Path,
+    against: Annotated[Path | None, typer.Option(help="A dump: shows what the profile makes of it.")] = None,
+) -> None:
+    """Validates a profile file; with a dump, shows the values that it finds there."""
+    from agent.commissioning import profile_check
+    from drivers.dump.file import DumpError, load
+    from drivers.errors import ProfileError
+    from drivers.profile.loader import load as load_profile
+
+    try:
+        profile = load_profile(file)
+        words = load(against) if against else None
+    except ProfileError as error:
+        fail(str(error), EX_CONFIG)
+    except DumpError as error:
+        fail(str(error))
+    for line in profile_check.advice(profile):
+        typer.echo(f"telemetry-agent: {file}: {line}", err=True)
+    if words is None:
+        typer.echo(f"{file}: ok, {profile_check.summary(profile)}")
+        return
+    wrong = profile_check.show(profile, words)
+    if wrong:
+        fail(f"{file}: {wrong}")

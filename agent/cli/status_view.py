@@ -1,0 +1,151 @@
+"""The status of the running daemon on a terminal, asked of its own listener."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agent.config.loader import StatusConfig
+from agent.status.words import in_words
+
+_TIMEOUT_S = 10.0
+_SHOWN_ATTEMPTS = 5
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a listener on all addresses is reached
+_STYLE = {
+    "ok": "green",
+    "delivered": "green",
+    "partial": "yellow",
+    "retry": "yellow",
+    "lost": "red",
+    "refused": "red",
+    "misconfigured": "red",
+}
+
+
+class NoAnswerError(Exception):
+    """The daemon could not be asked; the message says what to do."""
+
+
+def ask(config: StatusConfig) -> dict[str, Any]:
+    """What /status.json says. Raises NoAnswerError."""
+    host = _ANYWHERE.get(config.host, config.host)
+    connection = HTTPConnection(host, config.port, timeout=_TIMEOUT_S)
+    token = config.secret()
+    headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
+    try:
+        connection.request("GET", "/status.json", headers=headers)
+        response = connection.getresponse()
+        body = response.read()
+        if response.status == 401:
+            raise NoAnswerError(
+                f"{config.listen} does not accept the token: the daemon runs with another configuration; reload it"
+            )
+        if response.status != 200:
+            raise NoAnswerError(f"what listens on {config.listen} is no telemetry-agent (HTTP {response.status})")
+        answer = json.loads(body)
+        if not isinstance(answer, dict) or "devices" not in answer:
+            raise NoAnswerError(f"what listens on {config.listen} is no telemetry-agent")
+    except ConnectionRefusedError:
+        raise NoAnswerError(
+            f"nothing listens on {config.listen}: is the daemon running, since [status] was added?"
+            " systemctl status telemetry-agent"
+        ) from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise NoAnswerError(f"no answer from {config.listen} ({error or type(error).__name__})") from None
+    finally:
+        connection.close()
+    return answer
+
+
+def show(status: dict[str, Any], *, as_json: bool) -> None:
+    """For people, or the same as JSON."""
+    if as_json:
+        print(json.dumps(status, indent=2, ensure_ascii=False))  # noqa: T201 - what the command is for
+        return
+    Console().print(picture(status))
+
+
+def picture(status: dict[str, Any]) -> RenderableType:
+    """What the page shows, in characters. Everything that was configured or received is plain text here."""
+    head = Text.assemble((status["site"], "bold"), "  ")
+    head.append("pushing" if status["ready"] else "not pushing", "bold green" if status["ready"] else "bold red")
+    head.append(f"  up {in_words(status['uptime_s'])}, version {status['version']}, clock {status['clock']}", "dim")
+    parts: list[RenderableType] = [head]
+    if status["reason"]:
+        parts.append(Text(status["reason"], "red"))
+    parts += [Text(" · ".join(_flow(status["flow"]))), _devices(status["devices"]), _attempts(status["push"])]
+    parts.append(Text("\n".join(_queue(status))))
+    return Group(*parts)
+
+
+def _flow(flow: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for group, fields in flow.items():
+        power = fields.get("active_power_W")
+        charge = fields.get("mean_soc_perc")
+        yield f"{group.replace('_', ' ')} {_watts(power)}" + (f" ({charge:.0f} %)" if charge is not None else "")
+
+
+def _watts(power: float | None) -> str:
+    if power is None:
+        return "no value"
+    return f"{power / 1000:.2f} kW" if abs(power) >= 999.5 else f"{round(power)} W"
+
+
+def _devices(devices: list[dict[str, Any]]) -> Table:
+    table = _table("Devices", "device", "state", "power", "answered", "polls", "failed", "reason")
+    for device in devices:
+        powers = [node["fields"].get("active_power_W") for node in device["nodes"]]
+        age = device["age_s"]
+        table.add_row(
+            Text(device["name"]),
+            Text(device["state"], _STYLE.get(device["state"], "")),
+            Text(", ".join(_watts(power) for power in powers if power is not None)),
+            Text("never" if age is None else f"{in_words(age)} ago"),
+            Text(str(device["polls"])),
+            Text(str(device["failed_polls"])),
+            Text(_since(device) + (device["reason"] or "")),
+        )
+    return table
+
+
+def _since(device: dict[str, Any]) -> str:
+    return "" if device["lost_s"] is None else f"for {in_words(device['lost_s'])}: "
+
+
+def _attempts(push: dict[str, Any]) -> Table:
+    table = _table("Last attempts", "at", "outcome", "message", "reason")
+    for attempt in push["recent"][:_SHOWN_ATTEMPTS]:
+        table.add_row(
+            Text(datetime.fromtimestamp(attempt["at"]).astimezone().strftime("%H:%M:%S")),
+            Text(attempt["outcome"], _STYLE.get(attempt["outcome"], "")),
+            Text(attempt["id"]),
+            Text(attempt["reason"] or ""),
+        )
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("power", "polls", "failed") else "left")
+    return table
+
+
+def _queue(status: dict[str, Any]) -> Iterator[str]:
+    push, backlog = status["push"], status["backlog"]
+    last = push["delivered_s"]
+    yield f"last delivery to {push['endpoint']}: " + ("none yet" if last is None else f"{in_words(last)} ago")
+    yield "attempts: " + ", ".join(f"{count} {outcome}" for outcome, count in push["outcomes"].items())
+    oldest = f", the oldest {in_words(backlog['oldest_s'])} old" if backlog["oldest_s"] is not None else ""
+    dropped = ", ".join(f"{count} {reason}" for reason, count in backlog["dropped"].items()) or "none"
+    yield f"waiting: {backlog['waiting']}{oldest}; dead letters: {backlog['parked']}; given up: {dropped}"
+    if backlog["in_memory"]:
+        yield "the disk takes nothing: what waits would not survive a restart"

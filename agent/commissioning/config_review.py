@@ -1,0 +1,77 @@
+"""What a configuration may say but seldom means, a sentence each, for `check`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from agent.commissioning.service_permissions import out_of_reach, service
+from agent.config.credentials import token_path
+from agent.config.loader import Config
+from agent.security.secrets import open_to_all
+from drivers.model import NodeType
+
+INSTALLED = Path("/etc/telemetry-agent/config.toml")
+"""The configuration of the service."""
+
+
+def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """`file` is what the configuration was read from."""
+    yield from _secrets(config, file, environ)
+    yield from _token(config, environ)
+    yield from _left_from_the_example(config)
+    if config.site.timezone is None:
+        yield "site.timezone is not set; the day begins at midnight of this machine's time zone"
+    if config.poll.interval_s > config.poll.stale_after_s:
+        yield (
+            f"poll.interval_s ({config.poll.interval_s:g}) is longer than poll.stale_after_s "
+            f"({config.poll.stale_after_s:g}): between two polls nothing is known"
+        )
+    yield from _without_effect(config)
+    if file == INSTALLED and os.geteuid() == 0 and (reader := service()) is not None:
+        yield from out_of_reach(config, file, reader)
+
+
+def _secrets(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    paths = [token_path(config.push, environ), config.push.signing_secret_file, config.push.client_key_file]
+    if config.holds_secrets:
+        paths.append(file)
+    if config.status is not None:
+        paths.append(config.status.token_file)
+    for path in dict.fromkeys(path for path in paths if path is not None):
+        if open_to_all(path):
+            yield f"everybody on this machine can read {path}: chmod o-r {path}"
+
+
+def _token(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    token = config.push.token.get_secret_value() if config.push.token else ""
+    path = token_path(config.push, environ)
+    if not token and path is not None:
+        with contextlib.suppress(OSError):  # only the service may look at it
+            token = path.read_text(encoding="utf-8-sig")
+    if token.strip()[:1] in ("'", '"', "<"):
+        yield f"the token begins with {token.strip()[0]}, which is seldom part of one"
+
+
+def _left_from_the_example(config: Config) -> Iterator[str]:
+    host = urlsplit(config.push.url).hostname or ""
+    if host == "example.com" or host.endswith(".example.com"):
+        yield f"push.url is still that of the example, {config.push.shown_url}"
+    if config.site.node_id == "M1S0000000000000000D_site_0":
+        yield "site.node_id is still that of the example; the integrator gives it"
+
+
+def _without_effect(config: Config) -> Iterator[str]:
+    used = {device.connection for device in config.device if device.enabled}
+    for name in config.connection:
+        if name not in used:
+            yield f"[connection.{name}] is used by no device"
+    for folder in config.drivers.profile_dirs if "profile_dirs" in config.drivers.model_fields_set else ():
+        if not folder.is_dir():
+            yield f"drivers.profile_dirs: there is no directory {folder}"
+    for device in config.device:
+        if device.energy_capacity_Wh is not None and NodeType.STORAGE not in device.node_ids:
+            yield f"energy_capacity_Wh of {' + '.join(device.node_ids.values())} has no effect: it is no storage"

@@ -1,0 +1,108 @@
+"""What the commands print: tables on a terminal, tab-separated lines when piped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from agent.domain.night import silence_in_words
+from agent.domain.node import doubts, sign_in_words
+from drivers.model import Kind, Value
+from drivers.profile.register_driver import Registers
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from agent.commissioning.read_once import SiteReading
+    from agent.config.loader import Config
+    from agent.polling.device import Device
+    from agent.site.builder import Site
+    from drivers.driver import Driver
+    from drivers.model import Reading
+
+
+def describe(config: Config, site: Site) -> Iterator[str]:
+    """What the configuration means, a line each; doubts begin with "warning: ", own profiles with "notice: "."""
+    push = config.push
+    levels = " and ".join(push.levels)
+    yield f"site {config.site.node_id}: {levels} to {push.shown_url} every {push.interval_s} s"
+    for device in site.devices:
+        for node in device.nodes:
+            words = [sign_in_words(node, getattr(push.sign, node.type)), silence_in_words(node)]
+            meaning = "; ".join(word for word in words if word)
+            counted = f"; not counted again, it is within {node.within}" if node.within else ""
+            unsent = "" if node.push else "; not sent (push = false)"
+            doubted = "; left out while its contacts do not say whether it runs" if _by_contacts(device.driver) else ""
+            place = f"{device.driver_name} at {device.address}"
+            yield f"{node.node_id}: {node.type} by {place}; {meaning}{counted}{unsent}{doubted}"
+    for name, path in site.replaced:
+        yield f"notice: {path} is used instead of the built-in profile {name}"
+    for doubt in (*doubts(site.nodes), *_read_twice(site.devices)):
+        yield f"warning: {doubt}"
+
+
+def _by_contacts(driver: Driver) -> bool:
+    """Whether its mode is a number of contacts, some of which tell nothing."""
+    return isinstance(driver, Registers) and any(
+        point.encoding.type == "bits" and point.encoding.invalid for point in driver.points
+    )
+
+
+def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
+    """Nodes of one type behind one address; the contacts of a relay board are meant so."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for device in devices:
+        for node in device.nodes:
+            if node.counted and node.kind is not Kind.RELAY:
+                found.setdefault((device.address, node.type.value), []).append(node.node_id)
+    for (address, type_), names in found.items():
+        if len(names) > 1:
+            yield f"{' and '.join(names)} both read {address}; the same {type_} would be summed twice"
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table for people, or the rows as tab-separated lines."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print("\t".join(row))  # noqa: T201 - what the command is for
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    grid = _grid(title, columns)
+    for row in rows:
+        grid.add_row(*map(Text, row))  # not as markup: a name may hold brackets
+    Console().print(grid)
+
+
+def _grid(title: str, columns: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in ("value", "age", "accepted") else "left"
+        # Folded, not cut short: the end of a long word may be what matters. Names and ids are there to be copied.
+        grid.add_column(column, justify=justify, overflow="fold", no_wrap=column in ("driver", "id"))
+    return grid
+
+
+def print_readings(result: SiteReading) -> None:
+    """Every reading of one round."""
+    rows = (_row(device, reading, result.at) for device, scan in result.scans for reading in scan.readings)
+    table("Readings", ("device", "quantity", "value", "unit", "age"), rows)
+
+
+def _row(device: Device, reading: Reading, at: float) -> tuple[str, ...]:
+    name = reading.quantity.value + (f"_{reading.phase}" if reading.phase else "")
+    shown = reading.quality.value if reading.value is None else number(reading.value)
+    owner = next((node.node_id for node in device.nodes if node.type == reading.node), device.name)
+    return owner, name, shown, reading.quantity.unit.value, f"{max(0.0, at - reading.at):.1f} s"
+
+
+def number(value: Value) -> str:
+    """A value for people: three decimals at most."""
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    return str(value).lower() if isinstance(value, bool) else value

@@ -1,0 +1,67 @@
+"""What `drivers` prints: every driver by the types of node that it can fill, and how sure we are of its registers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.commissioning.describe import table
+from drivers.catalogue import Catalogue
+from drivers.driver import ReadOptions
+from drivers.model import Kind
+from drivers.profile.device_table import confirmation, types_of
+from drivers.profile.loader import BUILT_IN, Profile, load
+from drivers.python_drivers import PYTHON_DRIVERS
+
+_IN_PYTHON = {
+    "sunspec": ("grid, solar, storage", "every device that offers SunSpec models"),
+    "sunspec-meter": (
+        "any",
+        "one meter alone of a SunSpec device, for a node of any type; sunspec-meter:2 is its second",
+    ),
+    "solaredge": ("grid, solar, storage", "a SolarEdge inverter by SunSpec, and its batteries beside it"),
+}
+_ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
+
+
+def print_drivers(catalogue: Catalogue) -> list[str]:
+    """Every driver, by the types that it fills; what is wrong with those that cannot be used."""
+    profiles, mistakes = catalogue.profiles()
+    rows = [(types, name, "by discovery", what) for name, (types, what) in _IN_PYTHON.items()]
+    for profile in sorted(profiles, key=lambda profile: (_ORDER.index(profile.kind), profile.name)):
+        devices = _devices(profile, catalogue.file(profile.name))
+        rows.append((types_of(profile), profile.name, confirmation(profile), devices))
+    table("Drivers", ("for", "driver", "registers", "devices"), rows)
+    return mistakes
+
+
+def _devices(profile: Profile, path: Path) -> str:
+    text = f"{profile.manufacturer} {', '.join(profile.models)}"
+    if path.parent == BUILT_IN:
+        return text
+    replaces = ", replaces the built-in profile" if (BUILT_IN / path.name).exists() else ""
+    return f"{text} ({path}{replaces})"
+
+
+def print_profile(catalogue: Catalogue, name: str) -> None:
+    """The points of a profile. Raises KeyError, ProfileError."""
+    family, _, channel = name.partition(":")
+    if family in PYTHON_DRIVERS:
+        catalogue.create(name, ReadOptions())
+        print(f"{name}: discovers the models that the device offers")  # noqa: T201 - what the command is for
+        return
+    profile = load(catalogue.file(family))
+    profile = profile.channel(channel) if channel else profile
+    print(f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})\nsource: {profile.source}")  # noqa: T201
+    if profile.driver is not None:
+        print(f"read by driver {profile.driver}, which discovers what the device offers")  # noqa: T201
+        return
+    table("Points", ("quantity", "unit", "table", "address", "registers"), _points(profile))
+
+
+def _points(profile: Profile) -> Iterator[tuple[str, ...]]:
+    for point in profile.points:
+        name = point.quantity.value + (f"_{point.phase}" if point.phase else "")
+        owner = f"{point.node}." if point.node else ""
+        sure = "confirmed" if point.confirmed else "from one source"
+        yield owner + name, point.quantity.unit.value, point.table.value, str(point.address), sure

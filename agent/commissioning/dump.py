@@ -1,0 +1,201 @@
+"""`dump`: from a device to the file that is printed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from agent.commissioning.scan import host_transport, lines, port_number
+from agent.config.loader import ConfigError
+from agent.site.builder import Site
+from drivers.catalogue import Catalogue
+from drivers.driver import Driver, LinkDefaults, Reader, ReadOptions
+from drivers.dump.capture import Taken, Wanted, of_profiles, of_ranges, of_sunspec, take
+from drivers.dump.file import Dump, expected_of
+from drivers.dump.redact import redact
+from drivers.errors import DriverError, ExceptionReply, SilentError, UnsupportedError
+from drivers.modbus.link import Link, LinkSettings
+from drivers.model import Table, Value
+from drivers.profile.loader import Profile
+from drivers.profile.register_driver import Registers
+from drivers.registers.read_plan import Span
+from drivers.scan.targets import parse_targets
+from drivers.sunspec.driver import SunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The device to dump."""
+
+    reader: Reader
+    close: Callable[[], Awaitable[object]]
+    unit_id: int
+    address: str
+    """Of link and unit, for messages."""
+    driver_name: str | None = None
+    driver: Driver | None = None
+    """Says which registers to read and what they mean; None when nobody knows."""
+    node_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the operator says the device is; None leaves it to the driver."""
+
+    where: str
+    port: int | None = None
+    unit_id: int | None = None
+    timeout_s: float = 1.0
+    baudrate: int = 9600
+    parity: str = "N"
+    transport: str = "tcp"
+
+    def settings(self, defaults: LinkDefaults) -> LinkSettings:
+        """The link, as patient as the driver needs. Raises ValueError."""
+        targets = parse_targets([self.where])
+        port = defaults.port if self.port is None else self.port
+        lines([self.baudrate], [self.parity])
+        if len(targets.hosts) > 1:
+            raise ValueError(f"must be one host or serial port (found {self.where!r})")
+        place = (
+            LinkSettings(
+                transport="rtu", serial_port=targets.serial_ports[0], baudrate=self.baudrate, parity=self.parity
+            )
+            if targets.serial_ports
+            else LinkSettings(
+                host_transport(self.transport), targets.hosts[0], port_number(502 if port is None else port)
+            )
+        )
+        return replace(
+            place,
+            timeout_s=max(self.timeout_s, defaults.timeout_s or 0.0),
+            connect_delay_s=defaults.connect_delay_s or 0.0,
+            request_gap_s=defaults.request_gap_s or 0.0,
+        )
+
+
+@dataclass(slots=True)
+class Result:
+    """A dump, and why it may not be whole."""
+
+    dump: Dump
+    error: Exception | None = None
+
+
+def by_node(site: Site, node_id: str) -> Subject:
+    """The device of a configured node. Raises ConfigError when there is none."""
+    for connection in site.connections:
+        for device in connection.devices:
+            for node in device.nodes:
+                if node.node_id == node_id:
+                    return Subject(
+                        reader=device.reader,
+                        close=connection.link.close,
+                        unit_id=int(device.address.rpartition(" ")[2]),
+                        address=device.address,
+                        driver_name=device.driver_name,
+                        driver=device.driver,
+                        node_type=node.type.value,
+                    )
+    known = ", ".join(node.node_id for node in site.nodes)
+    raise ConfigError([f"--node: must be one of {known} (found {node_id!r})"])
+
+
+def by_address(address: Address, driver_name: str, catalogue: Catalogue) -> Subject:
+    """The device at an address; `driver_name` may be empty.
+
+    Raises ValueError for an address that cannot be, KeyError for an unknown driver, ProfileError for a wrong profile.
+    """
+    driver = catalogue.create(driver_name, ReadOptions()) if driver_name else None
+    defaults = driver.defaults if driver is not None else LinkDefaults()
+    unit_id = next(each for each in (address.unit_id, defaults.unit_id, 1) if each is not None)
+    if not 0 <= unit_id <= 255:
+        raise ValueError(f"--unit: must be 0..255 (found {unit_id})")
+    link = Link(address.settings(defaults))
+    at = f"{link.settings.address} unit {unit_id}"
+    return Subject(link.unit(unit_id), link.close, unit_id, at, driver_name or None, driver)
+
+
+async def run(
+    subject: Subject,
+    ranges: Sequence[Span],
+    profiles: Sequence[Profile],
+    *,
+    keep_text: bool = False,
+    step: Callable[[], None] = lambda: None,
+) -> Result:
+    """Read, blank and decode. `ranges` replace what the driver would read; with neither, all that `profiles` know."""
+    taken = Taken()
+    error: Exception | None = None
+    try:
+        async for wanted in _wanted(subject, ranges, profiles):
+            await take(subject.reader, wanted, taken, step)
+    except DriverError as gone:
+        error = gone
+    except asyncio.CancelledError:
+        error = DriverError("interrupted")
+    finally:
+        await subject.close()
+    redacted = [] if keep_text else redact(taken.tables, _harmless(subject.driver))
+    about: dict[str, object] = {
+        "type": subject.node_type,
+        "vendor": "unknown",
+        "model": "unknown",
+        "driver": subject.driver_name,
+        "source": "telemetry-agent dump",
+    }
+    about = {key: value for key, value in about.items() if value is not None}
+    about["refused"] = [_place(block.table, block.address, block.end) for block in taken.refused]
+    about["redacted"] = [_place(span.table, span.address, span.end) for span in redacted]
+    dump = Dump(taken.tables, subject.unit_id, about)
+    if subject.driver is not None and not error:
+        dump.about["expected"] = await decode(subject.driver, dump)
+        dump.about["vendor"], dump.about["model"] = _made_by(subject.driver)
+    return Result(dump, error)
+
+
+async def decode(driver: Driver, dump: Dump) -> dict[str, Value | None]:
+    """What `driver` makes of the words, by name; empty where it cannot read them."""
+    try:
+        scan = await driver.poll(dump, time.monotonic)
+    except DriverError:
+        return {}
+    return expected_of(scan.readings)
+
+
+async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[Profile]) -> AsyncIterator[Wanted]:
+    driver = subject.driver
+    if ranges:
+        yield of_ranges(ranges)
+    elif isinstance(driver, Registers):
+        yield of_profiles([driver.profile], ReadOptions())
+    elif driver is not None:
+        yield await of_sunspec(subject.reader)
+    else:
+        with suppress(UnsupportedError, ExceptionReply, SilentError):
+            yield await of_sunspec(subject.reader)
+        yield of_profiles(profiles, ReadOptions())
+
+
+def _harmless(driver: Driver | None) -> Iterator[Span]:
+    """Numbers and marks: text that they seem to hold is none."""
+    if isinstance(driver, Registers):
+        yield from (point.span for point in driver.profile.points if point.encoding.type != "string")
+        if (mark := driver.profile.identify) is not None:
+            yield mark.span
+
+
+def _made_by(driver: Driver | None) -> tuple[str, str]:
+    """Vendor and model."""
+    if isinstance(driver, Registers):
+        return driver.profile.manufacturer, ", ".join(driver.profile.models)
+    if isinstance(driver, SunSpec):
+        return driver.identity.manufacturer or "unknown", driver.identity.model or "unknown"
+    return "unknown", "unknown"
+
+
+def _place(table: Table, address: int, end: int) -> str:
+    return f"{table} {address}" + (f"-{end - 1}" if end - address > 1 else "")

@@ -1,0 +1,112 @@
+"""Reaches the endpoint as a push would, up to the TLS handshake, and sends nothing: for `check --online`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from agent.config.loader import PushConfig
+from agent.delivery.http_client import LocalError, tls_context
+from agent.delivery.http_errors import in_words
+
+_SOON_DAYS = 14
+_MOST_PROXY_BYTES = 8192
+_LET_IN = '; push.proxy_url = "http://USER:PASSWORD@HOST:PORT" gives it one'
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What came of it."""
+
+    ok: bool
+    words: str
+    """How it was reached, or why not."""
+    latency_s: float | None = None
+    warning: str = ""
+
+
+class _ProxyError(Exception):
+    """The proxy does not let us through."""
+
+
+async def probe(config: PushConfig, now: float) -> Reached:
+    """Connect to [push] url and shake hands; `now` is the wall clock, for certificates."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        async with asyncio.timeout(config.connect_timeout_s), _connected(config) as (writer, via):
+            took_s = loop.time() - started
+            tls = writer.get_extra_info("ssl_object")
+            certificate = writer.get_extra_info("peercert")
+    except TimeoutError:
+        return Reached(False, f"no connection to {_where(config)} within {config.connect_timeout_s:g} s")
+    except (_ProxyError, LocalError) as error:
+        return Reached(False, str(error))
+    except OSError as error:
+        kind, reason = in_words(error, now)
+        reason = reason.partition(": ")[2] or reason if kind == "broken" else reason
+        if kind == "dns":
+            reason = error.strerror or reason
+        return Reached(False, f"no connection to {_where(config)}: {reason}" if kind in ("broken", "dns") else reason)
+    if tls is None:
+        return Reached(True, f"connected{via}, without TLS", took_s)
+    days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now) / 86_400
+    warning = f"its certificate expires in {days:.0f} days" if days < _SOON_DAYS else ""
+    return Reached(True, f"{tls.version()}{via}, certificate valid for {days:.0f} days", took_s, warning)
+
+
+def _first(config: PushConfig) -> tuple[str, int]:
+    """Host and port that are connected to: the endpoint's, or those of the proxy before it."""
+    url = urlsplit(config.proxy_url or config.url)
+    return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+
+
+def _where(config: PushConfig) -> str:
+    """The same for people."""
+    host, port = _first(config)
+    return f"{f'[{host}]' if ':' in host else host}:{port}" + (", the proxy" if config.proxy_url else "")
+
+
+@contextlib.asynccontextmanager
+async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWriter, str]]:
+    """A connection to the endpoint, and by what way for people."""
+    url = urlsplit(config.url)
+    host = url.hostname or ""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    proxy = urlsplit(config.proxy_url) if config.proxy_url else None
+    first, first_port = _first(config)
+    tls_to_first = tls_context(config) if (proxy or url).scheme == "https" else None
+    reader, writer = await asyncio.open_connection(first, first_port, ssl=tls_to_first)
+    try:
+        if proxy and url.scheme == "https":
+            target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            await _tunnel(reader, writer, target, _authorization(proxy))
+            await writer.start_tls(tls_context(config), server_hostname=host)
+        yield writer, f" through {first}:{first_port}" if proxy else ""
+    finally:
+        writer.transport.abort()  # nothing was sent that the other side should take note of
+
+
+def _authorization(proxy: SplitResult) -> str:
+    """The header of the user and password in the proxy's URL, if there are any."""
+    if proxy.username is None:
+        return ""
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return f"Proxy-Authorization: Basic {b64encode(pair.encode()).decode()}\r\n"
+
+
+async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str, authorization: str) -> None:
+    writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n".encode())
+    try:
+        answer = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        raise _ProxyError("the proxy's answer is no HTTP") from None
+    status = answer[:_MOST_PROXY_BYTES].split(b"\r\n", 1)[0].decode("latin-1")
+    if " 200" not in status:
+        hint = _LET_IN if " 407" in status else ""
+        raise _ProxyError(f"the proxy says {status.partition(' ')[2]}{hint}")

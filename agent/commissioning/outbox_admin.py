@@ -1,0 +1,119 @@
+"""`outbox`: what waits and what was parked, beside a daemon that may be running."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agent.outbox.record import Record, Unsaved
+from agent.outbox.store import Store
+
+T = TypeVar("T")
+
+_CHUNK = 256
+
+
+class CommandError(Exception):
+    """The queue cannot be used, or there is no such message; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the queue holds. `oldest` is the date of the oldest that waits, in Unix seconds."""
+
+    waiting: int
+    undated: int
+    oldest: float | None
+    dead_letters: tuple[Record, ...]
+
+
+def contents(path: Path) -> Contents:
+    """Raises CommandError."""
+
+    def read(store: Store) -> Contents:
+        waiting, undated, oldest = store.summary()
+        return Contents(waiting, undated, oldest, tuple(store.parked()))
+
+    return _with(path, read)
+
+
+def retry(path: Path, ids: Sequence[str]) -> int:
+    """Let dead letters wait again; all of them when no id is given. How many. Raises CommandError."""
+
+    def revive(store: Store) -> int:
+        chosen = _chosen(list(store.parked()), ids)
+        changed = {r.seq: replace(r, parked=None, refusals=0, next_try=0.0) for r in chosen}
+        _apply(store, [Unsaved(changed={seq: changed[seq]}) for seq in changed])
+        return len(changed)
+
+    return _with(path, revive)
+
+
+def drop(path: Path, ids: Sequence[str], *, waiting: bool) -> int:
+    """Delete dead letters, all of them when no id is given, or everything that waits. How many. Raises CommandError."""
+
+    def delete(store: Store) -> int:
+        records = store.waiting(0, 1 << 62) if waiting else store.parked()
+        seqs = [record.seq for record in _chosen(list(records), ids)]
+        _apply(store, [Unsaved(gone=set(seqs[at : at + _CHUNK])) for at in range(0, len(seqs), _CHUNK)])
+        return len(seqs)
+
+    return _with(path, delete)
+
+
+def as_json(found: Contents) -> str:
+    """One object; bodies as text."""
+    return json.dumps(
+        {
+            "waiting": found.waiting,
+            "undated": found.undated,
+            "oldest": None if found.oldest is None else date(found.oldest),
+            "dead_letters": [_plain(record) for record in found.dead_letters],
+        }
+    )
+
+
+def date(at: float) -> str:
+    """ISO 8601, UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "created": date(record.created),
+        "attempts": record.attempts,
+        "refusals": record.refusals,
+        "reason": record.parked,
+        "body": record.body.decode("utf-8", "replace"),
+    }
+
+
+def _with(path: Path, work: Callable[[Store], T]) -> T:
+    if not path.exists():
+        raise CommandError(f"{path}: no such queue; the agent has not stored a message yet")
+    try:
+        store = Store.open_beside(path)
+        try:
+            return work(store)
+        finally:
+            store.close()
+    except (sqlite3.Error, OSError) as error:
+        raise CommandError(f"{path}: {error}; call this as root or as the user of the service") from None
+
+
+def _chosen(records: Sequence[Record], ids: Sequence[str]) -> Sequence[Record]:
+    for identity in ids:
+        if not any(record.id == identity for record in records):
+            raise CommandError(f"no such message {identity!r}; `telemetry-agent outbox` lists them")
+    return [record for record in records if not ids or record.id in ids]
+
+
+def _apply(store: Store, changes: Sequence[Unsaved]) -> None:
+    for each in changes:
+        store.apply(each, durable=True)

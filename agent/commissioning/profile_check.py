@@ -1,0 +1,104 @@
+"""`drivers check`: what a profile asks for, what it lacks for its kind, and what it makes of a dump."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+from agent.commissioning.describe import number, table
+from agent.commissioning.plausibility import possible
+from drivers.catalogue import driver_of
+from drivers.driver import ReadOptions
+from drivers.dump.file import Dump, reading_name
+from drivers.errors import DriverError
+from drivers.model import Kind, NodeType, Quality, Quantity, Reading
+from drivers.profile.loader import Profile
+from drivers.profile.point import Point
+from drivers.profile.register_driver import Registers
+
+# What a device of each kind must read to fill the fields of its node; hybrids by the nodes that they have.
+_WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
+    Kind.METER: (Quantity.ACTIVE_POWER, Quantity.IMPORTED_ENERGY),
+    Kind.INVERTER: (Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY),
+    Kind.BATTERY: (Quantity.ACTIVE_POWER, Quantity.SOC),
+    Kind.HEAT_PUMP: (Quantity.ACTIVE_POWER,),
+    Kind.CHARGER: (Quantity.ACTIVE_POWER,),
+    Kind.RELAY: (Quantity.ON,),
+    NodeType.GRID: (Quantity.ACTIVE_POWER,),
+    NodeType.SOLAR: (Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY),
+    NodeType.STORAGE: (Quantity.ACTIVE_POWER, Quantity.SOC),
+}
+
+
+def summary(profile: Profile) -> str:
+    """Points and requests of one poll."""
+    if profile.driver is not None:
+        return f"read by driver {profile.driver}"
+    blocks = Registers(profile, ReadOptions()).blocks
+    return f"{len(profile.points)} points in {len(blocks)} requests"
+
+
+def advice(profile: Profile) -> Iterator[str]:
+    """What the profile could do without being wrong: fields of the payload that stay empty."""
+    for kind_or_node in () if profile.driver else sorted(profile.nodes) or (profile.kind,):
+        points = [point for point in profile.points if point.node in (None, kind_or_node)]
+        for quantity in _WANTED.get(kind_or_node, ()):
+            if not any(_gives(point, quantity) for point in points):
+                yield f"{kind_or_node}: has no {quantity.value}; the fields that follow from it stay empty"
+    if profile.driver is None and profile.identify is None:
+        yield "has no [identify]: `scan` cannot recognise the device"
+
+
+def _gives(point: Point, quantity: Quantity) -> bool:
+    return quantity in (point.quantity, _LIFETIME.get(point.quantity)) or (
+        quantity is Quantity.ACTIVE_POWER and point.quantity in (Quantity.ON, Quantity.OPERATION_MODE)
+    )
+
+
+_LIFETIME = {
+    Quantity.TODAY_IMPORTED_ENERGY: Quantity.IMPORTED_ENERGY,
+    Quantity.TODAY_PRODUCED_ENERGY: Quantity.PRODUCED_ENERGY,
+    Quantity.ENERGY_STORED: Quantity.SOC,
+}
+
+
+def show(profile: Profile, dump: Dump) -> str | None:
+    """Print what the profile makes of the dump; what is wrong with it, in one line."""
+    try:
+        scan = asyncio.run(driver_of(profile, ReadOptions()).poll(dump, lambda: 0.0))
+    except DriverError as error:
+        return f"reads nothing from the dump: {error}"
+    expected = dump.about.get("expected")
+    rows, wrong = [], []
+    for reading in scan.readings:
+        remark = _remark(reading, expected if isinstance(expected, dict) else {})
+        if remark:
+            wrong.append(reading_name(reading))
+        rows.append(
+            (reading_name(reading), _shown(reading), reading.quantity.unit.value, _places(profile, reading), remark)
+        )
+    table("Values", ("quantity", "value", "unit", "registers", "remark"), rows)
+    return f"{len(wrong)} of {len(rows)} values are in doubt: {', '.join(wrong)}" if wrong else None
+
+
+def _remark(reading: Reading, expected: Mapping[str, object]) -> str:
+    name = reading_name(reading)
+    if reading.quality is Quality.MISSING:
+        known = name in expected and expected[name] is None
+        return "" if known else "not in the dump, or not available"
+    if not possible(reading):
+        return "cannot be"
+    wanted = expected.get(name, reading.value)
+    if isinstance(wanted, int | float) and isinstance(reading.value, float):
+        return "" if abs(wanted - reading.value) <= 1e-6 * max(1.0, abs(wanted)) else f"expected {wanted:g}"
+    return "" if wanted == reading.value else f"expected {wanted}"
+
+
+def _shown(reading: Reading) -> str:
+    return reading.quality.value if reading.value is None else number(reading.value)
+
+
+def _places(profile: Profile, reading: Reading) -> str:
+    points = [point for point in profile.points if point.node is reading.node and point.quantity is reading.quantity]
+    exact = [point for point in points if point.phase is reading.phase] or points
+    return " + ".join(f"{point.table} {point.address}" for point in exact)

@@ -1,0 +1,84 @@
+"""One round of the line without the daemon: for `read` and other commands that ask once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from agent.aggregation.aggregator import Totals
+from agent.app import payload_options, totals_settings
+from agent.config.loader import Config
+from agent.contract.payload import bodies
+from agent.energy.store import EnergyStore
+from agent.polling.device import Device
+from agent.polling.poller import Poller
+from agent.runtime.clock import Clock, SystemClock
+from agent.site.builder import Site
+from drivers.model import Scan
+
+
+@dataclass(slots=True)
+class SiteReading:
+    """What one round brought: scans and failures by device, and the messages that would be pushed."""
+
+    at: float
+    scans: list[tuple[Device, Scan]] = field(default_factory=list)
+    failed: list[tuple[Device, Exception]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+
+class _Collector:
+    """A `poll.Sink`."""
+
+    def __init__(self, totals: Totals, clock: Clock, result: SiteReading) -> None:
+        self._totals = totals
+        self._clock = clock
+        self._result = result
+
+    def observe(self, device: Device, scan: Scan) -> None:
+        self._result.scans.append((device, scan))
+        self._totals.observe(device.nodes, scan, self._clock.time())
+
+    def missed(self, device: Device, error: Exception, at: float) -> None:
+        self._result.failed.append((device, error))
+        self._totals.missed(device.nodes, at)
+
+    def asleep(self, device: Device, at: float) -> bool:
+        return self._totals.asleep(device.nodes, at)
+
+
+async def read_site(config: Config, site: Site) -> SiteReading:
+    """Poll every device once. Energies go on from the daemon's state, which is read and left as it is."""
+    clock = SystemClock()
+    result = SiteReading(at=clock.monotonic())
+    with TemporaryDirectory() as scratch:
+        store = EnergyStore.open(_copy(config.outbox.path.with_name("energy.sqlite3"), Path(scratch)))
+        totals = Totals(site.nodes, totals_settings(config), store)
+        poller = Poller(site.connections, clock, _Collector(totals, clock, result))
+        polling = asyncio.create_task(poller.run())
+        try:
+            await asyncio.gather(*poller.request())
+        finally:
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)
+        order = {id(device): number for number, device in enumerate(site.devices)}
+        result.scans.sort(key=lambda item: order[id(item[0])])  # as in the file, not as they happened to answer
+        result.failed.sort(key=lambda item: order[id(item[0])])
+        result.at = clock.monotonic()
+        totals.follow_clock(clock.time() - result.at)
+        result.bodies = bodies(totals.close(result.at, int(clock.time())), payload_options(config))
+        store.close()
+    return result
+
+
+def _copy(state: Path, scratch: Path) -> Path:
+    """A copy of the daemon's energies, as far as this user may read them."""
+    for suffix in ("", "-wal"):
+        source = state.with_name(state.name + suffix)
+        try:
+            scratch.joinpath(source.name).write_bytes(source.read_bytes())
+        except OSError:
+            continue
+    return scratch / state.name

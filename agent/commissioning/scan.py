@@ -1,0 +1,125 @@
+"""`scan`: from what the operator typed to what it prints."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from drivers.profile.loader import Profile
+from drivers.scan.identify import Identifier
+from drivers.scan.scanner import LINES, PORTS, Scanner, ScanSettings
+from drivers.scan.targets import TargetError, Targets, parse_numbers, parse_targets
+
+_MOST_REASONS = 4
+_HOST_TRANSPORTS = ("tcp", "rtu_over_tcp", "ascii_over_tcp")
+"""By which silence can be told from nobody being there."""
+
+
+def request(
+    targets: Sequence[str],
+    ports: Sequence[int] | None,
+    units: str,
+    timeout_s: float,
+    baudrates: Sequence[int] | None,
+    parities: Sequence[str] | None,
+    transport: str,
+    profiles: Sequence[Profile],
+) -> tuple[Targets, ScanSettings]:
+    """What the options mean. Raises TargetError."""
+    if not 0 < timeout_s <= 60:
+        raise TargetError(f"--timeout: must be seconds up to 60 (found {timeout_s:g})")
+    settings = ScanSettings(
+        ports=tuple(port_number(port) for port in ports or PORTS),
+        units=parse_numbers(units, 0, 255) if units else None,
+        likely_units=tuple(unit for profile in profiles if (unit := profile.link.unit_id) is not None),
+        timeout_s=timeout_s,
+        serial_timeout_s=0.3 * timeout_s,
+        lines=lines(baudrates, parities),
+        transport=host_transport(transport),
+    )
+    return parse_targets(targets), settings
+
+
+def host_transport(transport: str) -> str:
+    """Raises TargetError for what no host can be scanned by."""
+    if transport not in _HOST_TRANSPORTS:
+        raise TargetError(f"--transport: must be {', '.join(_HOST_TRANSPORTS)} (found {transport!r})")
+    return transport
+
+
+def port_number(port: int) -> int:
+    """Raises TargetError for what is none."""
+    if not 1 <= port <= 65_535:
+        raise TargetError(f"--port: must be 1..65535 (found {port})")
+    return port
+
+
+def lines(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tuple[tuple[int, str], ...]:
+    """Baud rates and parities: what the options name, and the usual for what they leave open. Raises TargetError."""
+    for parity in parities or ():
+        if parity not in ("N", "E", "O"):
+            raise TargetError(f"--parity: must be N, E or O (found {parity!r})")
+    for baudrate in baudrates or ():
+        if baudrate < 300:
+            raise TargetError(f"--baudrate: must be at least 300 (found {baudrate})")
+    if not baudrates and not parities:
+        return LINES
+    rates = baudrates or tuple(dict.fromkeys(baudrate for baudrate, _ in LINES))
+    return tuple((baudrate, parity) for baudrate in rates for parity in parities or ("N", "E"))
+
+
+def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) -> tuple[Scanner, bool]:
+    """Scan until done or Ctrl-C; the scanner with what it found, and whether that is all."""
+    scanner = Scanner(settings, Identifier(profiles))
+    total = len(targets.hosts) + len(targets.serial_ports)
+    with _bar(scanner, total) if sys.stderr.isatty() else nullcontext():
+        try:
+            asyncio.run(scanner.run(targets))
+        except KeyboardInterrupt:
+            return scanner, False
+    return scanner, True
+
+
+def reasons(scanner: Scanner) -> list[str]:
+    """Why nothing was found; silence of a whole network needs no reasons."""
+    closed = scanner.closed
+    return closed if 0 < len(closed) <= _MOST_REASONS else ["no device found"]
+
+
+def _bar(scanner: Scanner, total: int) -> AbstractContextManager[object]:
+    """A bar on the terminal, which looks at `scanner` itself whenever it is drawn."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
+    from rich.text import Text
+
+    class State(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            task.completed = scanner.done
+            found = sum(len(place.units) for place in scanner.places)
+            place = scanner.latest
+            now = f", asking {place.link.address} unit {place.asking}" if place else ""
+            return Text(f"{scanner.done} of {total} places, {found} units found{now}")
+
+    bar = Progress(
+        SpinnerColumn(), BarColumn(), State(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    )
+    bar.add_task("scan", total=total)
+    return bar
+
+
+@contextmanager
+def counter(what: str) -> Iterator[Callable[[], None]]:
+    """A function to call for each of `what`, counted on the terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    text = TextColumn(f"{{task.completed}} {what}")
+    bar = Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=None)
+    with bar:
+        yield lambda: bar.advance(task)

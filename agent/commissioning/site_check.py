@@ -1,0 +1,257 @@
+"""`check --online`: polls every device once and reaches the endpoint; values, latency, and what looks wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from agent.commissioning.describe import number, table
+from agent.commissioning.endpoint_probe import Reached, probe
+from agent.commissioning.plausibility import blank, hints, name_of, possible, swapped
+from agent.commissioning.power_balance import imbalance
+from agent.commissioning.troubleshooting import state, told
+from agent.config.loader import Config
+from agent.domain.node import Node, use_of
+from agent.polling.device import Connection, Device
+from agent.runtime.clock_sync import kernel_synchronised
+from agent.site.builder import Site
+from drivers.driver import ReadOptions
+from drivers.errors import DriverError
+from drivers.model import Kind, NodeType, Quantity, Reading, Scan, WordOrder
+from drivers.profile.register_driver import Registers
+
+_OTHER_ORDERS: dict[WordOrder, tuple[WordOrder, ...]] = {
+    "big": ("little", "big_swapped", "little_swapped"),
+    "little": ("big", "big_swapped", "little_swapped"),
+    "big_swapped": ("little_swapped", "big", "little"),
+    "little_swapped": ("big_swapped", "big", "little"),
+}
+_ATTEMPTS = 2
+"""One lost reply is no finding."""
+
+
+@dataclass(slots=True)
+class DeviceResult:
+    """One device: its scan or why there is none, and what looks wrong."""
+
+    device: Device
+    scan: Scan | None = None
+    error: Exception | None = None
+    at: float = 0.0
+    """When all devices of the link had been asked, in monotonic seconds: ages count from here."""
+    hints: list[str] = field(default_factory=list)
+
+    @property
+    def latency_s(self) -> float | None:
+        """Mean time of a request."""
+        if self.scan is None or not self.scan.requests:
+            return None
+        return (self.scan.finished - self.scan.started) / self.scan.requests
+
+    def readings(self) -> Iterator[tuple[Node, Reading]]:
+        """Every reading as its node has it, in the sign that the node has."""
+        for reading in self.scan.readings if self.scan else ():
+            for node in self.device.nodes:
+                if (use := use_of(node, reading.quantity, reading.node)) is not None:
+                    value = use.sign * reading.value if isinstance(reading.value, float) else reading.value
+                    yield node, reading._replace(quantity=use.quantity, value=value)
+
+
+@dataclass(slots=True)
+class SiteResult:
+    """Everything that was reached, or not."""
+
+    devices: list[DeviceResult]
+    endpoint: Reached
+    hint: str | None = None
+    """What looks wrong with the site as a whole."""
+    clock: str = ""
+    """Whether messages can be dated by it, in words."""
+
+    @property
+    def ok(self) -> bool:
+        return self.endpoint.ok and not any(result.error for result in self.devices)
+
+
+async def check_site(config: Config, site: Site) -> SiteResult:
+    """Ask each device once more if it is silent; links side by side, nothing is sent to the endpoint."""
+    links = asyncio.gather(*(_check_link(connection) for connection in site.connections))
+    endpoint, results = await asyncio.gather(probe(config.push, time.time()), links)
+    devices = [result for each in results for result in each]
+    enabled = {name for device in config.device if device.enabled for name in device.node_ids.values()}
+    whole = enabled == {node.node_id for node in site.nodes}
+    powers = _powers(devices) if whole else None
+    return SiteResult(devices, endpoint, imbalance(powers) if powers is not None else None, _clock(time.time()))
+
+
+def _clock(now: float) -> str:
+    if kernel_synchronised():
+        return "synchronised"
+    at = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+    return f"{at}, but no time service has set it; `timedatectl` says more"
+
+
+def _powers(devices: list[DeviceResult]) -> dict[NodeType, float] | None:
+    """The sum of each type; None when one is not known. Contacts have no power of their own."""
+    found = {
+        node.node_id: reading.value
+        for each in devices
+        for node, reading in each.readings()
+        if reading.quantity is Quantity.ACTIVE_POWER and reading.phase is None
+    }
+    powers: dict[NodeType, float] = {}
+    for node in (
+        node for each in devices for node in each.device.nodes if node.counted and node.kind is not Kind.RELAY
+    ):
+        power = found.get(node.node_id, 0.0 if node.when_offline != "missing" else None)
+        if not isinstance(power, float):
+            return None
+        powers[node.type] = powers.get(node.type, 0.0) + power
+    return {type_: powers[type_] for type_ in NodeType if type_ in powers}
+
+
+async def _check_link(connection: Connection) -> list[DeviceResult]:
+    results = [DeviceResult(device) for device in connection.devices]
+    try:
+        for result in results:
+            await _check_device(result)
+        at = time.monotonic()
+        for result in results:
+            result.at = at
+    finally:
+        await connection.link.close()
+    return results
+
+
+async def _check_device(result: DeviceResult) -> None:
+    device = result.device
+    for _ in range(_ATTEMPTS):
+        try:
+            result.scan = await device.driver.poll(device.reader, time.monotonic)
+        except DriverError as error:
+            result.error = error
+            continue
+        result.error = None
+        break
+    if result.scan is None:
+        return
+    if result.scan.errors and not any(reading.value is not None for reading in result.scan.readings):
+        result.error = result.scan.errors[0]
+        return
+    result.hints += [f"not all of it could be read: {error}" for error in dict.fromkeys(map(str, result.scan.errors))]
+    if nothing := blank(result.scan.readings):
+        result.hints.append(nothing)
+    order = await _other_order(device, result.scan.readings)
+    if order:
+        result.hints.append(order)
+        return  # what follows from wrong words says nothing more
+    for node in device.nodes:
+        own = [reading for owner, reading in result.readings() if owner is node]
+        name = f"{node.node_id}: " if len(device.nodes) > 1 else ""
+        result.hints += [name + hint for hint in hints(node, own)]
+
+
+async def _other_order(device: Device, readings: tuple[Reading, ...]) -> str | None:
+    """Read again in the other word orders when a value cannot be."""
+    driver = device.driver
+    if all(map(possible, readings)) or not isinstance(driver, Registers):
+        return None
+    wide = [point.encoding.word_order for point in driver.points if point.encoding.width > 1]
+    for order in _OTHER_ORDERS[wide[0]] if wide else ():
+        try:
+            scan = await Registers(driver.profile, ReadOptions(word_order=order)).poll(device.reader, time.monotonic)
+        except DriverError:
+            return None
+        if hint := swapped(readings, scan.readings, order):
+            return hint
+    return None
+
+
+def show(result: SiteResult) -> None:
+    """Tables of devices and values, then a line per hint."""
+    table("Devices", ("device", "driver", "address", "state", "request"), map(_device_row, result.devices))
+    rows = [row for each in result.devices for row in _value_rows(each)]
+    table("Values", ("node", "quantity", "value", "unit", "age"), rows)
+    lines = [f"hint: {each.device.name}: {hint}" for each in result.devices for hint in each.hints]
+    if result.hint:
+        lines.append(f"hint: {result.hint}")
+    lines.append(f"clock: {result.clock}")
+    if result.endpoint.ok:
+        latency = f" in {1000 * (result.endpoint.latency_s or 0):.0f} ms"
+        lines.append(f"endpoint: {result.endpoint.words}{latency}; nothing was sent")
+    if result.endpoint.warning:
+        lines.append(f"hint: endpoint: {result.endpoint.warning}")
+    for line in lines:
+        print(line)  # noqa: T201 - what the command is for
+
+
+def problems(result: SiteResult) -> Iterator[str]:
+    """What could not be reached, a line each."""
+    for each in result.devices:
+        if each.error:
+            line = told(each.device.name, each.device.address, each.error)
+            sleeps = any(node.when_offline != "missing" for node in each.device.nodes)
+            yield line + ("; at night it may sleep" if sleeps else "")
+    if not result.endpoint.ok:
+        yield f"endpoint: {result.endpoint.words}"
+
+
+def _device_row(result: DeviceResult) -> tuple[str, ...]:
+    device, scan = result.device, result.scan
+    answers = "answers" if scan is not None and scan.complete else "answers in part"
+    how = state(result.error) if result.error else answers
+    latency = "" if result.latency_s is None else f"{1000 * result.latency_s:.0f} ms"
+    return device.name, device.driver_name, device.address, how, latency
+
+
+def _value_rows(result: DeviceResult) -> Iterable[tuple[str, ...]]:
+    for node, reading in result.readings():
+        shown = reading.quality.value if reading.value is None else number(reading.value)
+        age = f"{max(0.0, result.at - reading.at):.1f} s"
+        yield node.node_id, name_of(reading), shown, reading.quantity.unit.value, age
+
+
+def as_json(result: SiteResult) -> str:
+    """The same for programs."""
+    return json.dumps(
+        {
+            "ok": result.ok,
+            "hint": result.hint,
+            "clock": result.clock,
+            "endpoint": {
+                "ok": result.endpoint.ok,
+                "words": result.endpoint.words,
+                "latency_s": None if result.endpoint.latency_s is None else round(result.endpoint.latency_s, 6),
+                "warning": result.endpoint.warning or None,
+            },
+            "devices": [_device_json(each) for each in result.devices],
+        },
+        indent=1,
+    )
+
+
+def _device_json(result: DeviceResult) -> dict[str, object]:
+    device = result.device
+    return {
+        "device": device.name,
+        "driver": device.driver_name,
+        "address": device.address,
+        "error": str(result.error) if result.error else None,
+        "latency_s": None if result.latency_s is None else round(result.latency_s, 6),
+        "hints": result.hints,
+        "values": [
+            {
+                "node": node.node_id,
+                "quantity": name_of(reading),
+                "value": reading.value,
+                "unit": reading.quantity.unit.value,
+                "quality": reading.quality.value,
+                "age_s": round(max(0.0, result.at - reading.at), 3),
+            }
+            for node, reading in result.readings()
+        ],
+    }

@@ -1,0 +1,71 @@
+"""Where the token of the pushes stands, and what is wrong with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.config.errors import path_shown
+from agent.config.push import PushConfig
+
+CREDENTIAL = "push_token"
+_ALONE = "must be the token alone: visible ASCII characters without blanks, and no 'Bearer' before it"
+
+
+def mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
+    """Why there is no usable token: key, rule, file; None when there is one."""
+    if push.token is not None:
+        token = push.token.get_secret_value().strip()
+        if not token:
+            return "push.token: must not be empty"
+        return None if usable(token) else f"push.token: {_ALONE}"
+    path = token_path(push, environ)
+    if path is None:
+        return f"push.token_file: missing; give token_file, token or the systemd credential {CREDENTIAL}"
+    try:
+        token = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, PermissionError) and path != push.token_file:
+            return None  # the service's own processes may not all look at its credential (ExecReload=)
+        reason = getattr(error, "strerror", None) or "is not text"
+        return f"push.token_file: must be a readable file ({reason}: {path_shown(path)})"
+    if not token:
+        return f"push.token_file: must hold the token (found {str(path)!r} empty)"
+    return None if usable(token) else f"push.token_file: {_ALONE} (found something else in {str(path)!r})"
+
+
+def usable(token: str) -> bool:
+    """Whether the token can stand in a header: visible ASCII without blanks."""
+    return bool(token) and token.isascii() and token.isprintable() and " " not in token
+
+
+def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
+    """Where the token stands: in `token_file`; where the user of the service cannot read that, in systemd's copy of it.
+
+    The copy (LoadCredential=push_token:…) is as old as the service's start, the file can be rotated.
+    """
+    credential = credential_file(environ)
+    if credential is None:
+        return push.token_file
+    with contextlib.suppress(OSError):
+        if push.token_file is not None and os.access(push.token_file, os.R_OK) and push.token_file.stat().st_size:
+            return push.token_file
+    return credential
+
+
+def credential_file(environ: Mapping[str, str]) -> Path | None:
+    """The token as systemd passes it with LoadCredential=push_token:…, if it does."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(directory, CREDENTIAL) if directory else None
+    return path if path is not None and _exists(path) else None
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file, even where we may not look."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True

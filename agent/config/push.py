@@ -1,0 +1,98 @@
+"""[push]: where the messages go, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, StrictBool, StrictInt, model_validator
+
+from agent.config.types import Pause, ProxyUrl, Seconds, Section, Url, WholeSeconds, is_loopback
+
+Sign = Literal[1, -1]
+Level = Literal["device_type", "device"]
+
+
+def _each_once(levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    if len(set(levels)) < len(levels):
+        raise ValueError("must not name a level twice")
+    return levels
+
+
+class RetryConfig(Section):
+    """[push.retry]: how a message is tried again."""
+
+    initial_s: Seconds = 1.0
+    max_s: Seconds = 300.0
+    dead_letter_after: Annotated[StrictInt, Field(ge=1)] = 5
+
+
+class SignConfig(Section):
+    """[push.sign]: for receivers with other signs."""
+
+    grid: Sign = 1
+    solar: Sign = 1
+    storage: Sign = 1
+    heat_pump: Sign = 1
+    switched_load: Sign = 1
+    variable_power_load: Sign = 1
+
+
+class PushConfig(Section):
+    """[push]: endpoint, token, what is sent and when."""
+
+    url: Url
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    interval_s: WholeSeconds = 60
+    levels: Annotated[tuple[Level, ...], Field(min_length=1), AfterValidator(_each_once)] = ("device_type",)
+    device_format: Literal["node", "snapshot"] = "node"
+    device_fields: Literal["contract", "all"] = "contract"
+    time_format: Literal["integer", "string"] = "integer"
+    partial_totals: Literal["omit", "sum"] = "omit"
+    quality: StrictBool = False
+    gzip: StrictBool = False
+    align: Literal["splay", "clock"] = "splay"
+    deadline_s: Pause = 5.0
+    connect_timeout_s: Seconds = 10.0
+    timeout_s: Seconds = 30.0
+    ca_file: Path | None = None
+    client_cert_file: Path | None = None
+    client_key_file: Path | None = None
+    proxy_url: Annotated[ProxyUrl | None, Field(repr=False)] = None
+    signing_secret_file: Path | None = None
+    wait_for_clock_s: Pause = 300.0
+    allow_insecure_http: StrictBool = False
+    sign: SignConfig = SignConfig()
+    retry: RetryConfig = RetryConfig()
+
+    @model_validator(mode="after")
+    def _secure(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and not self.allow_insecure_http and not is_loopback(parts.hostname or ""):
+            raise ValueError(
+                "url: plain http would send the token in the clear; use https, or set allow_insecure_http = true"
+                f" (found {self.shown_url!r})"
+            )
+        if self.token and self.token_file:
+            raise ValueError("token: give either token or token_file, not both")
+        if self.client_key_file and not self.client_cert_file:
+            raise ValueError("client_key_file: needs client_cert_file beside it")
+        return self
+
+    @property
+    def shown_url(self) -> str:
+        """The URL for logs: its query may be a secret."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+    @property
+    def shown_proxy(self) -> str:
+        """Host and port of the proxy, without its password; empty where there is none."""
+        return urlsplit(self.proxy_url).netloc.rpartition("@")[2] if self.proxy_url else ""
+
+    @property
+    def effective_deadline_s(self) -> float:
+        """A push leaves at most this long after its tick: never more than half of the interval."""
+        return min(self.deadline_s, self.interval_s / 2)

@@ -1,0 +1,63 @@
+"""[status]: who may see how the agent does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Self
+
+from pydantic import SecretStr, model_validator
+
+from agent.config.errors import path_shown
+from agent.config.types import Listen, Section, is_loopback
+
+
+class StatusConfig(Section):
+    """[status]: the listener; without this table there is none."""
+
+    listen: Listen = "127.0.0.1:9464"
+    token: SecretStr | None = None
+    token_file: Path | None = None
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def loopback(self) -> bool:
+        return is_loopback(self.host)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a token has to be shown."""
+        return self.token is not None or self.token_file is not None
+
+    def secret(self) -> SecretStr | None:
+        """The token that has to be shown, if one has to. Raises OSError, UnicodeDecodeError."""
+        if self.token_file is not None:
+            return SecretStr(self.token_file.read_text(encoding="utf-8-sig").strip())
+        return self.token
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if self.token and self.token_file:
+            raise ValueError("token: give either token or token_file, not both")
+        if not self.loopback and not (self.token or self.token_file):
+            raise ValueError(
+                f"token_file: missing; whoever reaches {self.listen} could look in: give token_file or token,"
+                " or listen on 127.0.0.1"
+            )
+        try:
+            secret = self.secret()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "is not text"
+            where = path_shown(self.token_file or Path())
+            raise ValueError(f"token_file: must be a readable file ({reason}: {where})") from None
+        if secret is not None and not re.fullmatch(r"[!-~]{16,}", secret.get_secret_value()):
+            key = "token" if self.token else "token_file"
+            raise ValueError(f"{key}: must be at least 16 visible ASCII characters; `openssl rand -hex 24` makes some")
+        return self

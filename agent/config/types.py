@@ -1,0 +1,126 @@
+"""What a value of the configuration can be: types that refuse, in the words of people who write TOML."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from math import isfinite
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictInt
+
+from agent.config.errors import did_you_mean
+from agent.domain.ranges import QUANTITIES
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be a name of the IANA time zone database, such as Europe/Brussels") from None
+    return name
+
+
+def _proxy_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isprintable() or " " in url:
+        raise ValueError("must be an http:// or https:// URL with a host, and without blanks")
+    return url
+
+
+def _endpoint_url(url: str) -> str:
+    parts = urlsplit(_proxy_url(url))
+    if parts.username or parts.password:
+        raise ValueError("must not carry a user or password; use push.token_file")
+    return url
+
+
+def _host(name: str) -> str:
+    if name.startswith("/"):
+        raise ValueError("must be a host; a serial port is serial_port of a [connection.NAME] with transport = rtu")
+    if not re.fullmatch(r"[^\s/\[\]@]+", name):
+        raise ValueError("must be a host name or an address alone, such as 192.168.1.20")
+    if ":" in name and not _is_address(name):
+        raise ValueError("must be a host name or an address; the port stands in a key of its own, port")
+    if re.fullmatch(r"[\d.]+", name) and not _is_address(name):
+        raise ValueError("must be four numbers up to 255 if it is an IPv4 address")
+    return name
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _host_and_port(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host.strip("[]") or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError("must be an address and a port, such as 127.0.0.1:9464 or [::1]:9464")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError("must have an IPv6 address in brackets, such as [::1]:9464")
+    return text
+
+
+def _limited(name: str) -> str:
+    if name not in QUANTITIES:
+        raise ValueError(f"must be a quantity with its unit, such as active_power_W{did_you_mean(name, QUANTITIES)}")
+    return name
+
+
+def _limit(value: Any) -> tuple[float, float]:
+    """One number bounds both directions."""
+    bounds = value if isinstance(value, list | tuple) else [value, value]
+    numbers = [float(bound) for bound in bounds if isinstance(bound, int | float) and not isinstance(bound, bool)]
+    if len(bounds) != 2 or len(numbers) != 2 or not all(map(isfinite, numbers)):
+        raise ValueError("must be a number, or [lowest, highest]")
+    low, high = numbers if bounds is value else (-numbers[0], numbers[1])
+    if low > high:
+        raise ValueError("must be [lowest, highest]" if bounds is value else "must not be negative")
+    return low, high
+
+
+def _identifier(name: str) -> str:
+    if not name or name != name.strip() or not name.isprintable():
+        raise ValueError("must be a non-empty printable name without blanks at its ends")
+    return name
+
+
+# TOML knows its types: the text "60" is not a number, and True is not 1.
+Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Pause = Annotated[float, Field(strict=True, ge=0, le=3600, allow_inf_nan=False)]
+Watts = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+WholeSeconds = Annotated[StrictInt, Field(ge=1, le=86_400)]
+Port = Annotated[StrictInt, Field(ge=1, le=65_535)]
+Identifier = Annotated[str, AfterValidator(_identifier)]
+Zone = Annotated[str, AfterValidator(_timezone)]
+Host = Annotated[str, AfterValidator(_host)]
+Url = Annotated[str, AfterValidator(_endpoint_url)]
+ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
+Listen = Annotated[str, AfterValidator(_host_and_port)]
+Limited = Annotated[str, AfterValidator(_limited)]
+Limit = Annotated[tuple[float, float], PlainValidator(_limit)]
+
+
+class Section(BaseModel):
+    """What all tables of the file share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine is reached by that name or address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,133 @@
+"""Mistakes that pydantic found → lines for people who write TOML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from agent.config.environment import PREFIX, inside, model_in
+from agent.config.errors import did_you_mean
+
+_TABLES = frozenset({"dict_type", "model_type", "model_attributes_type"})
+"""What pydantic calls a table that is missing."""
+
+_MOST_LISTED = 12
+_MOST_SHOWN = 120
+
+
+def explain(error: ValidationError, environ: Mapping[str, str], origin: str, root: type[BaseModel]) -> Iterator[str]:
+    """A line per mistake: the variable of `environ` or else `origin`, key, rule, value.
+
+    `root` is the model of the whole file.
+    """
+    for item in error.errors(include_url=False):
+        if item["type"] == "too_short" and len(error.errors()) > 1:
+            continue  # says again what the item's own line says
+        place, steps = _place(item["loc"])
+        message = f"{place}{_rule(item, place, steps, root)}"
+        yield f"{origin_of(message, environ, origin)}: {message}"
+
+
+def origin_of(message: str, environ: Mapping[str, str], origin: str) -> str:
+    """Where the key that a message begins with is set: by a variable of `environ`, or else in `origin`."""
+    key = re.sub(r"\[(\d+)\]", r".\1", message.partition(":")[0])
+    variable = PREFIX + key.replace(".", "__").upper()
+    overridden = next((name for name in environ if name.upper() == variable), None)
+    return f"environment {overridden}" if overridden else origin
+
+
+def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """`push.interval_s`, `device[2].port`, without the steps that pydantic adds for unions and validators."""
+    text = ""
+    steps = []
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part.endswith("]") or part in ("str", "float", "int"):
+            continue
+        else:
+            text += f".{part}" if text else part
+        steps.append(str(part))
+    return text, steps
+
+
+def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str:
+    kind, message, value = item["type"], item["msg"], item["input"]
+    if kind == "extra_forbidden":
+        return f": unknown key{_instead(steps, root)}"
+    if kind == "missing":
+        return ": missing"
+    if kind == "value_error":
+        message = message.removeprefix("Value error, ")
+        # Checks over several keys name their key themselves.
+        if isinstance(value, BaseModel | dict) or not place:
+            return f"{'.' if place else ''}{message}"
+    message = _PLAIN_WORDS.get(kind, message).removeprefix("Input ")
+    shown = "a secret" if "token" in steps[-1:] else _shown(value, table=kind in _TABLES)
+    return f": {message[:1].lower()}{message[1:]} (found {shown}){_remedy(item, steps)}"
+
+
+# pydantic's words for people who write Python, in words for people who write TOML.
+_PLAIN_WORDS = {
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text, in quotes",
+    "tuple_type": "must be a list",
+    "path_type": "must be a file name",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "dict_type": "must be a table",
+    "too_short": "must not be empty",
+}
+
+
+def _shown(value: object, *, table: bool = False) -> str:
+    """A value as far as it can be no secret: a table may hold a token, a URL a password."""
+    if isinstance(value, dict):
+        return "a table"
+    if table and isinstance(value, str):
+        return "a text"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "a list of tables"
+    text = re.sub(r"//[^/\s]*@", "//…@", repr(value))
+    text = re.sub(r"(//[^\s?]*)\?[^\s']*", r"\1?…", text)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
+
+
+def _remedy(item: Any, steps: list[str]) -> str:
+    """What to write instead, where that can be guessed."""
+    kind, value = item["type"], item["input"]
+    if kind in ("literal_error", "enum") and isinstance(value, str):
+        return did_you_mean(value, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+    if steps == ["device"] and isinstance(value, dict):
+        return "; write [[device]], in two pairs of brackets"
+    if steps[:1] == ["connection"] and len(steps) <= 2 and kind in _TABLES:
+        return "; write [connection.NAME], and its keys below"
+    if isinstance(value, list) and kind in ("model_type", "model_attributes_type"):
+        return f"; write [{'.'.join(steps)}], in one pair of brackets"
+    if kind == "tuple_type" and isinstance(value, str):
+        return f'; write ["{value}"]'
+    return ""
+
+
+def _instead(steps: list[str], root: type[BaseModel]) -> str:
+    known = _siblings(steps, root)
+    if guess := did_you_mean(steps[-1], known):
+        return guess
+    return f"; there are {', '.join(known)}" if 0 < len(known) <= _MOST_LISTED else ""
+
+
+def _siblings(steps: list[str], root: type[BaseModel]) -> list[str]:
+    annotation: Any = root
+    for step in steps[:-1]:
+        model = model_in(annotation)
+        if model is not None and step in model.model_fields:
+            annotation = model.model_fields[step].annotation
+        elif model is None:
+            annotation = inside(annotation)
+    model = model_in(annotation)
+    return list(model.model_fields) if model else []

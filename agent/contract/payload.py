@@ -1,0 +1,130 @@
+"""Summary → the bytes of the contract. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Literal
+
+from agent.aggregation.groups import NodeResult, Summary
+from agent.domain.node import SIGNED
+from agent.energy.days import Basis
+from drivers.model import NodeType, Quantity
+
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_TIME = re.compile(rb'^\{"time":("?)-?\d+"?')
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadOptions:
+    """What is sent, and how it is written."""
+
+    site_node_id: str
+    levels: tuple[Literal["device_type", "device"], ...] = ("device_type",)
+    device_format: Literal["node", "snapshot"] = "node"
+    device_fields: Literal["contract", "all"] = "contract"
+    time_format: Literal["integer", "string"] = "integer"
+    quality: bool = False
+    import_limit_W: float | None = None
+    export_limit_W: float | None = None
+
+
+def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
+    """The messages of one push: the device types first, then the devices."""
+    head = {
+        "time": summary.time if options.time_format == "integer" else str(summary.time),
+        "siteNodeId": options.site_node_id,
+    }
+    messages: list[dict[str, Any]] = []
+    if "device_type" in options.levels:
+        messages.append(_device_types(head, summary, options))
+    if "device" in options.levels:
+        messages += _devices(head, summary, options)
+    return [_JSON.encode(message).encode() for message in messages]
+
+
+def with_time(body: bytes, time: int) -> bytes:
+    """A message of `bodies` with another `time`, in Unix seconds; written as before, number or text."""
+    return _TIME.sub(lambda found: b'{"time":%b%d%b' % (found[1], time, found[1]), body, count=1)
+
+
+def _device_types(head: dict[str, Any], summary: Summary, options: PayloadOptions) -> dict[str, Any]:
+    message = head | {type_.value: _rounded(summary.groups[type_]) for type_ in NodeType}
+    if next(summary.members(NodeType.GRID), None) is not None:
+        message["grid"] |= _limits(options)
+    if options.quality:
+        groups = {type_: _quality(list(summary.members(type_))) for type_ in NodeType}
+        message["quality"] = {type_.value: quality for type_, quality in groups.items() if quality}
+    return message
+
+
+def _devices(head: dict[str, Any], summary: Summary, options: PayloadOptions) -> list[dict[str, Any]]:
+    nodes = {
+        result.summary.node.node_id: _node(result, options) for result in summary.nodes if result.summary.node.push
+    }
+    if options.device_format == "snapshot":
+        return [head | {"nodes": nodes}]
+    return [head | {"nodeId": node_id} | group for node_id, group in nodes.items()]
+
+
+def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
+    summary = result.summary
+    type_ = summary.node.type
+    group = _rounded(result.fields)
+    if options.device_fields == "all":
+        group = _rounded(_all(result)) | group
+    if type_ is NodeType.GRID:
+        group |= _limits(options)
+    message = {type_.value: group}
+    if options.quality:
+        message["quality"] = {type_.value: _quality([result])}
+    return message
+
+
+def _all(result: NodeResult) -> dict[str, Any]:
+    """Every quantity that is fresh, by its name in a payload and with the sign of its group."""
+    return {
+        quantity.label(phase): -value if result.turned and quantity in SIGNED and isinstance(value, float) else value
+        for (quantity, phase), value in result.summary.values.items()
+        if quantity is not Quantity.ACTIVE_POWER or phase is not None
+    }
+
+
+def _limits(options: PayloadOptions) -> dict[str, Any]:
+    limits = {"import_limit_W": options.import_limit_W, "export_limit_W": options.export_limit_W}
+    return _rounded({name: value for name, value in limits.items() if value is not None})
+
+
+def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Three decimals at most, whole numbers without any; what is not a number does not leave."""
+    result: dict[str, Any] = {}
+    for name, value in fields.items():
+        if not isinstance(value, (float, int)) or isinstance(value, bool):
+            result[name] = value
+        elif isfinite(value):
+            number = round(float(value), 3)
+            result[name] = int(number) if number.is_integer() else number
+    return result
+
+
+def _quality(members: Sequence[NodeResult]) -> dict[str, Any]:
+    """How much stands behind the numbers of these nodes; empty for none."""
+    if not members:
+        return {}
+    summaries = [result.summary for result in members]
+    quality: dict[str, Any] = {
+        "devices": len(members),
+        "fresh": sum(not summary.offline for summary in summaries),
+        "expected": sum(summary.expected for summary in summaries),
+        "got": sum(summary.got for summary in summaries),
+    }
+    ages = [age for summary in summaries if (age := summary.oldest_s) is not None]
+    if ages:
+        quality["oldest_s"] = round(max(0.0, *ages), 3)
+    worst = max((result.basis for result in members if result.basis is not None), default=Basis.SEEN)
+    if worst is not Basis.SEEN:
+        quality["today"] = worst.name.lower()
+    return quality

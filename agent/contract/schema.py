@@ -1,0 +1,250 @@
+"""The contract as types, for receivers: JSON Schema and a check of one message. The daemon does not import it.
+
+`python -m agent.contract.schema docs/schema` writes the schemas that integrators read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # that of typing lacks what pydantic needs before Python 3.12
+)
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Time = Annotated[int, Field(strict=True, ge=0)] | Annotated[str, Field(pattern=r"^\d+$")]
+Name = Annotated[str, Field(strict=True, min_length=1)]
+
+_CLOSED = ConfigDict(extra="forbid")
+_OPEN = ConfigDict(extra="allow")
+
+
+class Grid(TypedDict, total=False):
+    """Import positive, export negative."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]  # read by pydantic, no key
+
+    active_power_W: Number
+    today_imported_energy_Wh: Amount
+    today_exported_energy_Wh: Amount
+    import_limit_W: Amount
+    export_limit_W: Amount
+
+
+class Solar(TypedDict, total=False):
+    """Production positive."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    active_power_W: Number
+    today_energy_Wh: Amount
+
+
+class Storage(TypedDict, total=False):
+    """Charge positive, discharge negative."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    active_power_W: Number
+    energy_stored_Wh: Amount
+    energy_capacity_Wh: Amount
+    mean_soc_perc: Percent
+    today_charged_Wh: Amount
+    today_discharged_Wh: Amount
+
+
+class HeatPump(TypedDict, total=False):
+    """Consumption positive; a mode for each heat pump."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    active_power_W: Number
+    operation_modes: list[Literal["off", "on"]]
+
+
+class Load(TypedDict, total=False):
+    """Consumption positive."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    active_power_W: Number
+
+
+class GridNode(Grid, total=False):
+    """A grid meter, with what else it reads."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+
+
+class SolarNode(Solar, total=False):
+    """An inverter or a meter of production, with what else it reads."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+
+
+class StorageNode(Storage, total=False):
+    """A battery, with what else it reads."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+
+
+class HeatPumpNode(HeatPump, total=False):
+    """A heat pump, with what else it reads."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+
+
+class LoadNode(Load, total=False):
+    """A load, with what else it reads."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+
+
+class Quality(TypedDict):
+    """How much stands behind the numbers of one type; sent with `quality = true`."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    devices: Count
+    fresh: Annotated[Count, Field(description="devices with at least one usable value")]
+    expected: Annotated[Count, Field(description="polls of these devices in the interval")]
+    got: Annotated[Count, Field(description="polls that brought a usable value")]
+    oldest_s: NotRequired[Annotated[Amount, Field(description="age of the oldest value that is used")]]
+    today: NotRequired[
+        Annotated[
+            Literal["register", "interpolated", "partial"],
+            Field(
+                description="how the beginning of the day is known, where not by readings around midnight: by a daily "
+                "register of the device, by dividing a gap, or not at all (counted since the device was first seen)"
+            ),
+        ]
+    ]
+
+
+class Qualities(TypedDict, total=False):
+    """By type; types without devices are not there."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    grid: Quality
+    solar: Quality
+    storage: Quality
+    heat_pump: Quality
+    switched_load: Quality
+    variable_power_load: Quality
+
+
+class DeviceTypes(TypedDict):
+    """The device-type level: all six groups, each possibly empty."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    time: Time
+    siteNodeId: Name
+    grid: Grid
+    solar: Solar
+    storage: Storage
+    heat_pump: HeatPump
+    switched_load: Load
+    variable_power_load: Load
+    quality: NotRequired[Qualities]
+
+
+class NodeGroups(TypedDict, total=False):
+    """One node: the group of its type."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    grid: GridNode
+    solar: SolarNode
+    storage: StorageNode
+    heat_pump: HeatPumpNode
+    switched_load: LoadNode
+    variable_power_load: LoadNode
+    quality: Qualities
+
+
+class DeviceNode(NodeGroups):
+    """The device level, a message per node."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    time: Time
+    siteNodeId: Name
+    nodeId: Name
+
+
+class DeviceSnapshot(TypedDict):
+    """The device level, one message for all nodes."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    time: Time
+    siteNodeId: Name
+    nodes: dict[str, NodeGroups]
+
+
+MESSAGES: dict[str, type] = {
+    "device-type": DeviceTypes,
+    "device-node": DeviceNode,
+    "device-snapshot": DeviceSnapshot,
+}
+"""The three messages by the name of their schema."""
+
+
+def message_name(message: dict[str, Any]) -> str:
+    """Which of the three messages it claims to be."""
+    if "nodes" in message:
+        return "device-snapshot"
+    return "device-node" if "nodeId" in message else "device-type"
+
+
+def problems(message: Any) -> list[str]:
+    """What is wrong with a message, a line each; nothing when it is valid."""
+    if not isinstance(message, dict):
+        return ["the message is not a JSON object"]
+    try:
+        _adapter(message_name(message)).validate_python(message)
+    except ValidationError as error:
+        return [f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']}" for item in error.errors()]
+    return [f"{place}: null; a field without a value is left out" for place in _nulls(message, "")]
+
+
+def _nulls(value: Any, place: str) -> list[str]:
+    if value is None:
+        return [place]
+    if isinstance(value, dict):
+        return [found for key, item in value.items() for found in _nulls(item, f"{place}.{key}".lstrip("."))]
+    return []
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of one of the messages."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | _adapter(name).json_schema()
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(MESSAGES[name])
+
+
+def main(folder: Path) -> None:
+    """Write the schemas, a file each."""
+    for name in MESSAGES:
+        text = json.dumps(json_schema(name), indent=2) + "\n"
+        folder.joinpath(f"{name}.schema.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,253 @@
+"""One attempt over HTTP: a record in, an Outcome out. Knows httpx, knows no queue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import socket
+import ssl
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from traceback import format_tb
+
+import httpx
+import structlog
+
+from agent.config.credentials import usable
+from agent.config.loader import PushConfig
+from agent.delivery.http_errors import in_words
+from agent.delivery.http_resolver import NetworkBackend
+from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, classify, parse_date
+from agent.outbox.record import Record
+from agent.runtime.clock import Clock
+from agent.security.secrets import SecretFile, Token
+from agent.security.signing import signatures
+from agent.security.tls import refuse_passphrase
+
+log = structlog.get_logger(__name__)
+
+# httpcore tries to import sniffio several times in each request, and without it Python searches all directories each
+# time: a fifth of what a request costs. Where nothing has loaded it by now, nothing will: say so once.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None is how an absent module is entered
+
+MAX_REPLY_BYTES = 64 * 1024
+GZIP_MAGIC = b"\x1f\x8b"
+_SHOWN_REPLY = 200
+_REPLY_S = 5.0
+_PROBE_S = 5
+# A server may close a connection it kept alive in the very moment we use it.
+_BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
+
+
+class LocalError(Exception):
+    """Something on our side keeps a request from being made."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    record: Record
+    backlog: int
+    deadline: asyncio.Timeout
+
+    def answered(self) -> None:
+        """The status is known; a reply that drips on must not turn it into a time-out."""
+        reply = asyncio.get_running_loop().time() + _REPLY_S + 1
+        self.deadline.reschedule(max(self.deadline.when() or 0.0, reply))
+
+
+class Endpoint:
+    """The integrator's URL. One client, kept alive between pushes; nothing from the environment, no redirects."""
+
+    def __init__(self, config: PushConfig, token: Token, clock: Clock, user_agent: str) -> None:
+        self._config = config
+        self._token = token
+        self._clock = clock
+        self._user_agent = user_agent
+        self._signing = (
+            SecretFile(config.signing_secret_file, "signing_secret_rotated") if config.signing_secret_file else None
+        )
+        self._used = token.value()
+        self._network = NetworkBackend()
+        self._client: httpx.AsyncClient | None = None
+
+    async def post(self, record: Record, backlog: int) -> Outcome:
+        """POST one message; every failure is an Outcome, only cancellation is raised."""
+        try:
+            async with asyncio.timeout(self._config.timeout_s) as deadline:
+                return await self._with_the_token_of_now(_Attempt(record, backlog, deadline))
+        except TimeoutError:
+            return Retry(f"no answer within {self._config.timeout_s:g} s", "timeout")
+        except LocalError as error:
+            return Retry(str(error), "local")
+        except httpx.ProxyError as error:
+            status = str(error)[:3]  # of its answer to CONNECT
+            return classify(int(status) if status.isdigit() else 502, f"the proxy says {error}", None, 0.0)
+        except (httpx.HTTPError, OSError) as error:
+            kind, reason = in_words(error, self._clock.time())
+            if kind == "tls":
+                await self.close()  # certificates may be renewed on the disk
+            return Retry(reason, kind)
+        except Exception as error:  # noqa: BLE001 - whatever a library comes up with must not end delivery
+            # Its text could quote headers: say only where.
+            where = "".join(format_tb(error.__traceback__))
+            log.error("push_error", error=type(error).__name__, where=where)  # noqa: TRY400 - as above
+            return Retry(f"unexpected {type(error).__name__}", "local")
+
+    def token_changed(self) -> bool:
+        """Since the last attempt."""
+        return self._token.value() != self._used
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(httpx.HTTPError, OSError):
+                await client.aclose()
+
+    async def _with_the_token_of_now(self, attempt: _Attempt) -> Outcome:
+        outcome = await self._unbroken(attempt)
+        unauthorised = isinstance(outcome, Misconfigured) and outcome.status == 401
+        if unauthorised and self._token.refused(self._used) != self._used:
+            outcome = await self._unbroken(attempt)
+        return outcome
+
+    async def _unbroken(self, attempt: _Attempt) -> Outcome:
+        """Post, and once more at once when a kept-alive connection turns out to be closed."""
+        connections = self._network.connections
+        try:
+            return await self._post(attempt)
+        except _BROKEN:
+            if self._network.connections > connections:
+                raise
+        return await self._post(attempt)
+
+    async def _post(self, attempt: _Attempt) -> Outcome:
+        client = self._client or self._open()
+        request = client.build_request(
+            "POST",
+            self._config.url,
+            content=attempt.record.body,
+            headers=self._headers(attempt.record, attempt.backlog),
+        )
+        response = await client.send(request, stream=True)
+        attempt.answered()
+        try:
+            reply = await _beginning(response)
+        finally:
+            with contextlib.suppress(httpx.HTTPError, OSError):
+                await response.aclose()
+        # A date in Retry-After is one of the receiver's clock, and ours may be wrong.
+        now = parse_date(response.headers.get("date", "")) or self._clock.time()
+        location = response.headers.get("location", "") if response.status_code < 400 else ""
+        aim = self._quoted(location.partition("?")[0].encode())  # what follows may be a secret of somebody's
+        said = f"redirect to {aim}" if location else self._quoted(reply)
+        outcome = classify(response.status_code, said, response.headers.get("retry-after"), now)
+        page = response.headers.get("content-type", "").startswith("text/html")
+        return replace(outcome, page=True) if page and isinstance(outcome, Delivered) else outcome
+
+    def _quoted(self, reply: bytes) -> str:
+        """The beginning of what the receiver says, for logs; it may quote what it was sent."""
+        hidden = reply.replace(self._used.get_secret_value().encode(), b"[token]")
+        text = hidden[:_SHOWN_REPLY].decode("utf-8", "replace")
+        return "".join(character if character.isprintable() else " " for character in text).strip()
+
+    def _headers(self, record: Record, backlog: int) -> Mapping[str, str]:
+        token = self._used = self._token.value()
+        if not usable(token.get_secret_value()):
+            raise LocalError("there is no usable token: it must be visible ASCII without blanks")
+        headers = {
+            "Authorization": f"Bearer {token.get_secret_value()}",
+            "Content-Type": "application/json",
+            "User-Agent": self._user_agent,
+            "Accept-Encoding": "identity",
+            "Idempotency-Key": f'"{record.id}"',
+            "webhook-id": record.id,
+            "X-Telemetry-Attempt": str(record.attempts),
+            "X-Telemetry-Backlog": str(backlog),
+        }
+        if record.body.startswith(GZIP_MAGIC):
+            headers["Content-Encoding"] = "gzip"
+        if self._signing is not None:
+            at = int(self._clock.time())
+            secrets = self._signing.value().get_secret_value()
+            try:
+                signature = signatures(secrets, record.id, at, record.body)
+            except ValueError as error:
+                raise LocalError(f"push.signing_secret_file: {error}") from None
+            headers |= {"webhook-timestamp": str(at), "webhook-signature": signature}
+        return headers
+
+    def _open(self) -> httpx.AsyncClient:
+        config = self._config
+        tls = tls_context(config)
+        transport = httpx.AsyncHTTPTransport(
+            verify=tls,
+            trust_env=False,
+            proxy=_proxy(config.proxy_url, tls),
+            # The default of 5 s would make every push of a minute's rhythm a new TLS handshake.
+            limits=httpx.Limits(max_connections=4, keepalive_expiry=2.5 * config.interval_s + 10),
+            socket_options=_socket_options(config),
+        )
+        # httpx passes no network backend on to httpcore, which has the parameter.
+        transport._pool._network_backend = self._network  # noqa: SLF001
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # which keeps none
+            timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
+        )
+        return self._client
+
+
+def encoded(body: bytes, config: PushConfig) -> bytes:
+    """The bytes that are sent and stored: compressed once and for all, so that every retry has the same."""
+    return gzip.compress(body, mtime=0) if config.gzip else body
+
+
+def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:
+    """Find out that a kept-alive connection is dead, its address translation forgotten, before an attempt hangs on it:
+    by a probe between two pushes, or halfway through the attempt, so that the other half is left for a fresh one."""
+    return [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(_PROBE_S, config.interval_s // 2)),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_S),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(500 * config.timeout_s)),
+    ]
+
+
+def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:
+    if url is None:
+        return None
+    return httpx.Proxy(url, ssl_context=tls if url.startswith("https:") else None)
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """As much of the reply as anyone may make us read, in bytes and in time; the status has been said already."""
+    reply = bytearray()
+    with contextlib.suppress(httpx.HTTPError, OSError, TimeoutError):
+        async with asyncio.timeout(_REPLY_S):
+            async for chunk in response.aiter_raw():
+                reply += chunk[: MAX_REPLY_BYTES - len(reply)]
+                if len(reply) >= MAX_REPLY_BYTES:
+                    break
+    return bytes(reply)
+
+
+def tls_context(config: PushConfig) -> ssl.SSLContext:
+    """Certificates and the least version, as [push] says. Raises LocalError for a file that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=config.ca_file)  # the system's store, not certifi's
+    except OSError as error:
+        raise LocalError(f"push.ca_file: {config.ca_file} cannot be used ({error.strerror or error})") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if config.client_cert_file is not None:
+        try:
+            context.load_cert_chain(config.client_cert_file, config.client_key_file, refuse_passphrase)
+        except OSError as error:
+            reason = error.strerror or error
+            raise LocalError(f"push.client_cert_file: {config.client_cert_file} cannot be used ({reason})") from None
+    return context

@@ -1,0 +1,114 @@
+"""Opens the queue's file; one that cannot be used is replaced by what can be read of it, and set aside with a date.
+
+The replacement is written beside the damaged file and takes its place by renaming, so that an end at any moment loses
+nothing: either the damaged file is still in its place, or the replacement is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from agent.outbox.record import Record, Unsaved
+from agent.outbox.schema import COLUMNS, migrate, record_from
+from agent.outbox.store import Store
+from agent.storage.sqlite import code, connect, log_of, means_damage
+
+log = structlog.get_logger(__name__)
+
+_CHUNK = 256
+_KEPT_ASIDE = 3
+
+
+def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> Store:
+    """Open or begin the file; replace it when `damage` says what is wrong with it.
+
+    Raises sqlite3.Error or OSError only when the disk does not let us write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replacement = path.with_name(path.name + ".new")
+    if not path.exists() and replacement.exists():
+        replacement.rename(path)
+    if damage is None:
+        try:
+            return Store.open(path, max_size_mb)
+        except sqlite3.DatabaseError as error:
+            if not means_damage(error):
+                raise
+            damage = str(error)
+    for leftover in _files(replacement):
+        leftover.unlink()
+    messages = _take_over(replacement, max_size_mb, _salvage(path))
+    aside = _set_aside(path)
+    replacement.rename(path)
+    _sync(path.parent)
+    log.error("outbox_set_aside", path=str(path), set_aside=str(aside), reason=damage, saved_messages=messages)
+    return Store.open(path, max_size_mb)
+
+
+def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> int:
+    """Write what is legible to a new file, newest first, as far as there is room; how many messages that were."""
+    store = Store.open(replacement, max_size_mb)
+    saved: set[int] = set()
+    chunk = Unsaved()
+    try:
+        for record in records:
+            if record.seq not in saved:
+                chunk.add(record)
+                saved.add(record.seq)
+            if len(chunk.added) >= _CHUNK:
+                store.apply(chunk, durable=False)
+                chunk.clear()
+        store.apply(chunk, durable=True)
+    except sqlite3.Error as error:
+        if code(error) != sqlite3.SQLITE_FULL:
+            raise
+        saved.difference_update(chunk.added)
+    finally:
+        store.close()
+    return len(saved)
+
+
+def _salvage(path: Path) -> Iterator[Record]:
+    """What can be read of a damaged file, from both ends; a record may come twice."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(str(path))) as db:
+        with contextlib.suppress(sqlite3.Error):
+            migrate(db)
+        for order in ("DESC", "ASC"):
+            with contextlib.suppress(sqlite3.Error):
+                # The rowid is the seq, even where the schema is damaged and does not say so any more.
+                columns = COLUMNS.replace("seq", "rowid", 1)
+                for row in db.execute(f"SELECT {columns} FROM message ORDER BY rowid {order}"):  # noqa: S608 - our own
+                    with contextlib.suppress(sqlite3.Error):
+                        yield record_from(row)
+
+
+def _set_aside(path: Path) -> Path:
+    aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    for source in _files(path):
+        source.rename(aside.with_name(aside.name + source.name.removeprefix(path.name)))
+    earlier = sorted(each for each in path.parent.glob(f"{path.name}.damaged-*Z"))
+    for old in earlier[:-_KEPT_ASIDE]:
+        for file in _files(old):
+            file.unlink()
+    return aside
+
+
+def _files(path: Path) -> list[Path]:
+    """The database and its log, as far as they exist."""
+    return [file for file in (log_of(path), path) if file.exists()]
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

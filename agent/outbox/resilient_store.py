@@ -1,0 +1,253 @@
+"""Keeps the queue's records: in the file, and in memory what the disk does not take.
+
+What is asked for is what stands in the file, seen through what is not yet saved there. That is nothing but for the
+moment of a write, unless the disk takes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from agent.outbox.disk_reserve import Reserve
+from agent.outbox.drops import DROPPED_AT_ONCE, Drops
+from agent.outbox.record import Counts, Record, Unsaved
+from agent.outbox.recovery import open_or_begin
+from agent.outbox.schema import DamagedRecordError
+from agent.outbox.store import Store
+from agent.storage.sqlite import code, means_damage
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+MEMORY_BYTES = 4 * 1024 * 1024
+_TRIES = 16
+_CHUNK = 256
+# The file is as good as it was; it only takes nothing now.
+_PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
+
+
+class Keeper:
+    """Not thread-safe. No state of the disk makes a call fail, nor keeps it from coming into force."""
+
+    def __init__(self, path: Path, max_size_mb: int) -> None:
+        self._path = path
+        self._max_size_mb = max_size_mb
+        self._store: Store | None = None
+        self._reserve = Reserve(path)
+        self._unsaved = Unsaved()
+        self._in_memory_since: float | None = None
+        self.last_seq = 0
+        """The highest seq that was seen so far."""
+        self.drops = Drops()
+
+    def open(self) -> None:
+        """Open or begin the file, and take the reserve."""
+        self._attach()
+        self._reserve.keep()
+
+    def reach(self) -> None:
+        """Try to open the file again where it cannot be written, and another where it is not in its place any more."""
+        if self._store is None or self._store.read_only:
+            self._attach()
+        elif not self._store.in_place(self._path):
+            self._move(self._store)
+
+    def _move(self, removed: Store) -> None:
+        """Somebody removed the file, which is there for as long as it is open: take what it holds to the new one."""
+        log.error("outbox_removed", path=str(self._path), waiting=self.counts().waiting)
+        self._store = None
+        self._attach()
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(removed):
+            records = removed.everything()
+            while chunk := list(islice(records, _CHUNK)):
+                self.add(chunk)
+
+    @property
+    def in_memory(self) -> bool:
+        """The disk does not take what is put here."""
+        return self._in_memory_since is not None
+
+    def find(
+        self, ask: Callable[[Store], Iterable[Record]], wanted: Callable[[Record], bool], limit: int | None = None
+    ) -> list[Record]:
+        """The oldest that are wanted; `ask` yields at least these of the file, oldest first."""
+
+        def stored(store: Store) -> list[Record]:
+            found = (record for record in ask(store) if record.seq not in self._unsaved and wanted(record))
+            return list(islice(found, limit))
+
+        here = [record for record in self._unsaved.records if wanted(record)]
+        return sorted((self._read(stored) or []) + here, key=lambda record: record.seq)[:limit]
+
+    def get(self, seq: int) -> Record | None:
+        """The record as it stands now; None when it is gone."""
+        if seq in self._unsaved:
+            return self._unsaved.added.get(seq) or self._unsaved.changed.get(seq)
+        return self._read(lambda store: store.get(seq))
+
+    def counts(self) -> Counts:
+        """How many wait and how many are parked."""
+        stored = self._read(lambda store: store.counts()) or Counts(0, 0)
+        if not self._unsaved:
+            return stored
+        masked = self._read(lambda store: store.tally(self._unsaved.seqs)) or Counts(0, 0)
+        here = self._unsaved.records
+        dead = sum(record.parked is not None for record in here)
+        return Counts(stored.waiting - masked.waiting + len(here) - dead, stored.parked - masked.parked + dead)
+
+    def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
+        """Of the oldest in the file: seq, date (Unix seconds) and whether that date is right."""
+        oldest = self._read(lambda store: store.oldest(limit)) or []
+        return [each for each in oldest if each[0] not in self._unsaved]
+
+    def add(self, records: Iterable[Record]) -> None:
+        """New ones, newest last; durable on return unless `in_memory`. Makes room for them by dropping the oldest."""
+        for record in records:
+            self._unsaved.add(record)
+            self.last_seq = max(self.last_seq, record.seq)
+        self._save(durable=True)
+        if not self._unsaved:
+            self._read(self._shrink)
+
+    def change(self, records: Iterable[Record]) -> None:
+        """Keep these, if they are still here, as they are now."""
+        for record in records:
+            self._unsaved.change(record)
+        self._save()
+
+    def remove(self, seqs: Iterable[int]) -> None:
+        """They are not wanted any more."""
+        for seq in seqs:
+            self._unsaved.remove(seq)
+        self._save()
+
+    def drop(self, seqs: Sequence[int], reason: str) -> None:
+        """They are given up."""
+        if seqs:
+            self.remove(seqs)
+        self.drops.add(len(seqs), reason)
+
+    def close(self) -> None:
+        """Write down what is still in memory, if the disk takes it, and let go of the file."""
+        if self._unsaved:
+            self._attach()
+            self._save(durable=True)
+        self._detach()
+
+    def _read(self, read: Callable[[Store], T]) -> T | None:
+        """Ask the disk; None when it does not answer. Damaged records are dropped, a damaged file is replaced."""
+        for _ in range(_TRIES):
+            if self._store is None:
+                break
+            try:
+                return read(self._store)
+            except DamagedRecordError as error:
+                self.drop([error.seq], "damaged")
+            except (sqlite3.Error, OSError) as error:
+                if not self._mended(error):
+                    break
+        return None
+
+    def _save(self, *, durable: bool = False) -> None:
+        """Bring the disk up to date; what it does not take stays in memory."""
+        for _ in range(_TRIES):
+            if self._store is None:
+                break
+            try:
+                self._store.apply(self._unsaved, durable=durable or self._in_memory_since is not None)
+            except (sqlite3.Error, OSError) as error:
+                if not self._made_room(self._store, error) and not self._mended(error):
+                    break
+            else:
+                self._unsaved.clear()
+                self._recovered(self._store)
+                return
+        self.drops.add(self._unsaved.shed(MEMORY_BYTES), "memory")
+
+    def _made_room(self, store: Store, error: Exception) -> bool:
+        """Whether old records could be dropped, so that writing may be tried again."""
+        if code(error) != sqlite3.SQLITE_FULL:
+            return False
+        try:
+            if not store.at_bound():
+                self._reserve.give()
+                store.tighten()
+            return self._drop_oldest(store)
+        except (sqlite3.Error, OSError):
+            return False
+
+    def _drop_oldest(self, store: Store) -> bool:
+        count = max(DROPPED_AT_ONCE, len(self._unsaved.added))  # a tick of a large site needs as much room at once
+        oldest = store.oldest_parked(count) or [seq for seq, _, _ in store.oldest(count)]
+        victims = Unsaved(gone={seq for seq in oldest if seq not in self._unsaved})
+        if not victims:
+            return False
+        store.apply(victims, durable=False)
+        self.drops.add(len(victims.gone), "size")
+        return True
+
+    def _shrink(self, store: Store) -> None:
+        while store.over_bound() and self._drop_oldest(store):
+            pass
+
+    def _attach(self, damage: str | None = None) -> None:
+        """Open the file, if need be a new one, if need be read-only, if need be none."""
+        self._detach()
+        try:
+            self._store = self._open(damage)
+        except (sqlite3.Error, OSError) as error:
+            self._say_in_memory(error)
+            try:
+                self._store = Store.open_read_only(self._path)
+            except (sqlite3.Error, OSError):
+                return
+        self._store.gone = self._unsaved.gone
+        self.last_seq = max(self.last_seq, self._read(lambda store: store.last_seq()) or 0)
+        self.drop(self._read(lambda store: store.impossible()) or [], "damaged")
+
+    def _detach(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _open(self, damage: str | None) -> Store:
+        try:
+            return open_or_begin(self._path, self._max_size_mb, damage)
+        except (sqlite3.Error, OSError):
+            if not self._reserve.give():
+                raise
+            return open_or_begin(self._path, self._max_size_mb, damage)
+
+    def _mended(self, error: Exception) -> bool:
+        """The disk does not do what it should: whether a new file takes the place of a damaged one."""
+        if code(error) not in _PASSING:
+            self._detach()
+        if means_damage(error):
+            self._attach(str(error))
+            return self._store is not None and not self._store.read_only
+        self._say_in_memory(error)
+        return False
+
+    def _say_in_memory(self, error: Exception) -> None:
+        first = self._in_memory_since is None
+        if first:
+            self._in_memory_since = time.monotonic()
+        (log.error if first else log.debug)(
+            "outbox_in_memory", path=str(self._path), reason=str(error), at_risk="what is measured until it can write"
+        )
+
+    def _recovered(self, store: Store) -> None:
+        if not self._reserve.held and self._reserve.keep():
+            store.relax()
+        if self._in_memory_since is not None:
+            log.info("outbox_recovered", after_s=round(time.monotonic() - self._in_memory_since, 1))
+            self._in_memory_since = None

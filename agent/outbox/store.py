@@ -1,0 +1,227 @@
+"""The queue's SQLite file: whole transactions and queries, no decisions. Raises sqlite3.Error and OSError."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from agent.outbox.disk_reserve import RESERVE_BYTES
+from agent.outbox.record import Counts, Record, Unsaved
+from agent.outbox.schema import (
+    COLUMNS,
+    INSERT,
+    MAX_SEQ,
+    UPDATE,
+    DamagedRecordError,
+    migrate,
+    record_from,
+    require_current,
+    require_sound,
+    row_of,
+)
+from agent.storage.sqlite import UnusableFileError, connect, has_log, pragma
+
+_WAL_PAGES = 64
+_WAL_PAGES_WHEN_TIGHT = 8
+
+
+class Store:
+    """One open file."""
+
+    def __init__(self, db: sqlite3.Connection, max_pages: int) -> None:
+        """`max_pages` is 0 for a file that can only be read."""
+        self._db = db
+        self.read_only = max_pages == 0
+        self._max_pages = max_pages
+        self._durable = True
+        self._seen_version = 0
+        self._counts: Counts | None = None
+        self._file: os.stat_result | None = None
+        self.gone: Collection[int] = ()
+        """By seq, what is passed over: whoever reads has removed it, and the file could not be told yet."""
+        row = db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own
+        if row is not None and not isinstance(row[0], int):
+            raise UnusableFileError("the file is damaged")
+
+    @classmethod
+    def open(cls, path: Path, max_size_mb: int) -> Store:
+        """Open, check, migrate or begin the file at `path`."""
+        db = connect(str(path))
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            db.execute(f"PRAGMA journal_size_limit = {RESERVE_BYTES}")
+            db.execute("BEGIN IMMEDIATE")  # shows whether the disk takes writes
+            db.execute("ROLLBACK")
+            require_sound(db)
+            migrate(db)
+            store = cls(db, max_size_mb * 1024 * 1024 // pragma(db, "page_size"))
+            db.execute(f"PRAGMA max_page_count = {store._max_pages}")
+            store._file = path.stat()
+        except BaseException:
+            db.close()
+            raise
+        return store
+
+    @classmethod
+    def open_read_only(cls, path: Path) -> Store:
+        """What can still be read of a file on a disk that takes no writes."""
+        # SQLite wants a file beside the log and a lock for writing, neither of which can be had.
+        how = "vfs=unix-none" if has_log(path) else "immutable=1"
+        db = connect(f"file:{quote(str(path))}?mode=ro&{how}", uri=True, exclusive=True)
+        try:
+            return cls(db, 0)
+        except BaseException:
+            db.close()
+            raise
+
+    @classmethod
+    def open_beside(cls, path: Path) -> Store:
+        """The file of an agent that may be running: nothing is begun, migrated or replaced."""
+        db = connect(f"file:{quote(str(path))}?mode=rw", uri=True)
+        try:
+            require_current(db)
+            return cls(db, 1)
+        except BaseException:
+            db.close()
+            raise
+
+    def in_place(self, path: Path) -> bool:
+        """Whether `path` still names the open file."""
+        try:
+            return self._file is None or os.path.samestat(self._file, path.stat())
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+
+    def apply(self, changes: Unsaved, *, durable: bool) -> None:
+        """All of it or nothing. Not durable: safe against the end of the process, not against a power cut."""
+        if durable is not self._durable:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+        with self._transaction():
+            before = self.tally(changes.seqs)
+            self._db.executemany("DELETE FROM message WHERE seq = ?", ((seq,) for seq in changes.gone))
+            self._db.executemany(UPDATE, map(row_of, changes.changed.values()))
+            self._db.executemany(INSERT, map(row_of, changes.added.values()))
+            after = self.tally(changes.seqs)
+        if self._counts is not None:
+            waiting, parked = self._counts.waiting, self._counts.parked
+            self._counts = Counts(waiting + after.waiting - before.waiting, parked + after.parked - before.parked)
+
+    def counts(self) -> Counts:
+        """Counted when first asked for, and again only when another process has written."""
+        version = pragma(self._db, "data_version")
+        if self._counts is None or version != self._seen_version:
+            row = self._db.execute("SELECT count(*), count(parked) FROM message").fetchone()
+            self._counts = Counts(row[0] - row[1], row[1])
+            self._seen_version = version
+        return self._counts
+
+    def tally(self, seqs: Iterable[int]) -> Counts:
+        """How many of these records are here."""
+        waiting = parked = 0
+        for seq in seqs:
+            for (reason,) in self._db.execute("SELECT parked FROM message WHERE seq = ?", (seq,)):
+                waiting += reason is None
+                parked += reason is not None
+        return Counts(waiting, parked)
+
+    def last_seq(self) -> int:
+        """0 without any."""
+        return int(
+            self._db.execute("SELECT coalesce(max(seq), 0) FROM message WHERE seq < ?", (MAX_SEQ,)).fetchone()[0]
+        )
+
+    def impossible(self) -> list[int]:
+        """Seqs that no message of this agent can have."""
+        return [seq for (seq,) in self._db.execute("SELECT seq FROM message WHERE seq >= ?", (MAX_SEQ,))]
+
+    def get(self, seq: int) -> Record | None:
+        return next(self._records("WHERE seq = ?", seq), None)
+
+    def waiting(self, first: int, before: int) -> Iterator[Record]:
+        """What can be sent of first <= seq < before, oldest first, as a stream; write nothing while it is open."""
+        return self._records(
+            "WHERE parked IS NULL AND boot IS NULL AND seq >= ? AND seq < ? ORDER BY seq", first, before
+        )
+
+    def everything(self) -> Iterator[Record]:
+        """All that can be read, oldest first."""
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq")  # noqa: S608 - our own text
+        for row in rows:
+            with contextlib.suppress(DamagedRecordError):
+                yield record_from(row)
+
+    def parked(self) -> Iterator[Record]:
+        return self._records("WHERE parked IS NOT NULL ORDER BY seq")
+
+    def undated(self, after: int) -> Iterator[Record]:
+        """What was measured before the clock was set, oldest first, beginning after this seq; a stream as well."""
+        return self._records("WHERE boot IS NOT NULL AND parked IS NULL AND seq > ? ORDER BY seq", after)
+
+    def summary(self) -> tuple[int, int, float | None]:
+        """How many wait, how many of them for the clock, and the date of the oldest in Unix seconds."""
+        row = self._db.execute(
+            "SELECT count(*), count(boot), min(created) FILTER (WHERE boot IS NULL) FROM message WHERE parked IS NULL"
+        ).fetchone()
+        return row[0], row[1], row[2]
+
+    def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
+        """Seq, date (Unix seconds) and whether that date is right, of the oldest records, parked or not."""
+        rows = self._db.execute(
+            "SELECT seq, CAST(created AS REAL), boot IS NULL FROM message ORDER BY seq LIMIT ?", (limit,)
+        )
+        return [(seq, created, bool(dated)) for seq, created, dated in rows]
+
+    def oldest_parked(self, limit: int) -> list[int]:
+        rows = self._db.execute("SELECT seq FROM message WHERE parked IS NOT NULL ORDER BY seq LIMIT ?", (limit,))
+        return [seq for (seq,) in rows]
+
+    def over_bound(self) -> bool:
+        """The configured size was made smaller than what the file holds."""
+        return pragma(self._db, "page_count") - pragma(self._db, "freelist_count") > self._max_pages
+
+    def at_bound(self) -> bool:
+        """The file may not grow any more, whatever the disk has room for."""
+        return pragma(self._db, "page_count") >= pragma(self._db, "max_page_count")
+
+    def tighten(self) -> None:
+        """For a full disk: write the log back into the file, and let neither grow any more."""
+        self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        self._db.execute(f"PRAGMA max_page_count = {pragma(self._db, 'page_count')}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES_WHEN_TIGHT}")
+
+    def relax(self) -> None:
+        """There is room again."""
+        self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+            raise
+
+    def _records(self, clause: str, *arguments: Any) -> Iterator[Record]:
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM message {clause}", arguments)  # noqa: S608 - our own text
+        for row in rows:
+            if row[0] not in self.gone:
+                yield record_from(row)

@@ -1,0 +1,118 @@
+"""One poll of one device: how long it may take, what its outcome is, and who is told.
+
+- A poll that is not complete after `LIMIT_S` is silence.
+- A loss is told once, `FLAP_S` after the last return at the earliest: what comes and goes is no news all night.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from agent.domain.node import use_of
+from agent.polling.device import Device, Sink
+from agent.runtime.clock import Clock
+from agent.runtime.watchdog import STUCK_S, Pulse
+from drivers.errors import DriverError, SilentError
+from drivers.model import Scan
+
+log = structlog.get_logger(__name__)
+
+LIMIT_S = 60.0
+FLAP_S = 300.0
+
+
+class Asker:
+    """Asks the devices of one link; nothing is told of one that is not `wanted` any more."""
+
+    def __init__(self, clock: Clock, sink: Sink, pulse: Pulse, wanted: Callable[[Device], bool]) -> None:
+        self._clock = clock
+        self._sink = sink
+        self._pulse = pulse
+        self._wanted = wanted
+        self._ends: dict[asyncio.Timeout, float] = {}
+        """Polls in progress, and when each must have ended, in the loop's time."""
+
+    async def ask(self, device: Device) -> Exception | None:
+        """Poll it; why it did not answer, or None. All is told to the sink."""
+        limit = asyncio.timeout(None)
+        self._ends[limit] = asyncio.get_running_loop().time() + LIMIT_S
+        try:
+            with self._pulse.busy(f"poll of {device.name}", STUCK_S):
+                async with limit:
+                    scan = await device.driver.poll(device.reader, self._clock.monotonic)
+        except TimeoutError:
+            error: Exception = SilentError(f"the poll was not complete within {LIMIT_S:g} s")
+        except DriverError as refusal:
+            error = refusal
+        except Exception as defect:  # a defect in one driver must not stop the other devices
+            log.exception("driver_defect", device=device.name, driver=device.driver_name)
+            error = defect
+        else:
+            self._answered(device, scan)
+            return None
+        finally:
+            del self._ends[limit]
+        self.failed(device, error)
+        return error
+
+    def end_overdue(self) -> None:
+        """End the polls that have taken longer than `LIMIT_S`; to be called now and then.
+
+        A timer for each poll would cost half as much as its decoding, and never fire.
+        """
+        now = asyncio.get_running_loop().time()
+        for limit, due in self._ends.items():
+            if due <= now and limit.when() is None:
+                limit.reschedule(now)
+
+    def failed(self, device: Device, error: Exception) -> None:
+        """It does not answer, as was just seen or follows from a neighbour on the same link."""
+        if not self._wanted(device):
+            return
+        now = self._clock.monotonic()
+        health = device.health
+        news = not health.told and (health.back_since is None or now - health.back_since >= FLAP_S)
+        health.told = health.told or news
+        health.failed(error, now)
+        (log.debug if not news else log.info if self._sink.asleep(device, now) else log.warning)(
+            "device_lost" if news or health.failures == 1 else "device_still_lost",
+            device=device.name,
+            address=device.address,
+            reason=str(error),
+            retry_in_s=round(health.due - now, 1),
+        )
+        self._sink.missed(device, error, now)
+
+    def _answered(self, device: Device, scan: Scan) -> None:
+        if not self._wanted(device):
+            return
+        now = self._clock.monotonic()
+        health = device.health
+        if health.since is not None:
+            (log.info if health.told else log.debug)(
+                "device_back", device=device.name, after_s=round(now - health.since, 1), failed_polls=health.failures
+            )
+            health.told = False
+        elif health.last_answer is None:
+            log.info("device_found", device=device.name, address=device.address, readings=len(scan.readings))
+        health.answered(now)
+        partial = _lacks(device, scan)
+        if partial != health.partial:
+            if partial:
+                log.warning("device_partial", device=device.name, reason=partial)
+            else:
+                log.info("device_complete", device=device.name)
+            health.partial = partial
+        self._sink.observe(device, scan)
+
+
+def _lacks(device: Device, scan: Scan) -> str | None:
+    """What a scan should have brought and did not, in words; None if it brought all."""
+    lacks = {str(error) for error in scan.errors}
+    for node in device.nodes:
+        if all(use_of(node, reading.quantity, reading.node) is None for reading in scan.readings):
+            lacks.add(f"the device has nothing that a {node.type} node can use ({node.node_id})")
+    return "; ".join(sorted(lacks)) if lacks else None

@@ -1,0 +1,4 @@
+"""The reference endpoint: checks token, site, signature, schema, duplicates and order.
+
+Integrators read it as an example. The daemon never loads it.
+"""

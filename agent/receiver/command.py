@@ -1,0 +1,115 @@
+"""`telemetry-agent receive`: the reference endpoint until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.receiver.report import Journal, json_line, summary, text_line
+from agent.receiver.server import serving, tls_context
+from agent.receiver.validator import Desk, Verdict
+
+
+class SetupError(Exception):
+    """What was asked for cannot be done; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveOptions:
+    """The options of the command; files are read at the start."""
+
+    host: str
+    port: int
+    site: str | None = None
+    token: str | None = None
+    token_file: Path | None = None
+    signing_secret_file: Path | None = None
+    interval_s: float | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    save: Path | None = None
+
+
+def desk_of(options: ReceiveOptions) -> tuple[Desk, Journal | None]:
+    """The judge with its files read, what was kept before included. Raises SetupError."""
+    if (options.token is None) == (options.token_file is None):
+        raise SetupError("give the token to accept by --token-file, --token or TELEMETRY_RECEIVER_TOKEN, and only once")
+    token = options.token or _text(options.token_file)
+    if not token.split():
+        raise SetupError("the token is empty")
+    secrets = _text(options.signing_secret_file) if options.signing_secret_file else None
+    desk = Desk(token, options.site, secrets, options.interval_s)
+    if options.save is None:
+        return desk, None
+    try:
+        journal = Journal(options.save)
+    except OSError as error:
+        raise SetupError(f"--save: {options.save}: {error.strerror}") from None
+    for identity, message in journal.replay():
+        desk.remember(identity, message)
+    desk.keep = journal.keep
+    return desk, journal
+
+
+async def receive(options: ReceiveOptions, ready: Callable[[], None]) -> None:
+    """Serve until cancelled. Arrivals go to standard output, a JSON object a line when it is piped; the rest goes to
+    standard error. Raises SetupError."""
+    desk, journal = desk_of(options)
+    with contextlib.ExitStack() as stack:
+        if journal is not None:
+            stack.callback(journal.close)
+        line = text_line if sys.stdout.isatty() else json_line
+        address = stack.enter_context(_listening(options, desk, line))
+        _say(f"listening on {address}")
+        ready()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for text in summary(desk):
+                _say(text)
+
+
+@contextlib.contextmanager
+def _listening(
+    options: ReceiveOptions, desk: Desk, line: Callable[[Verdict, Mapping[str, str], float], str]
+) -> Iterator[str]:
+    def report(verdict: Verdict, headers: Mapping[str, str]) -> None:
+        print(line(verdict, headers, time.time()), flush=True)  # noqa: T201 - what the command is for
+
+    with contextlib.ExitStack() as stack:
+        tls = _tls(options)
+        try:
+            server = stack.enter_context(serving(desk, options.host, options.port, report, tls))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise SetupError(f"cannot listen on {options.host}:{options.port}: {reason}") from None
+        host, port = server.server_address[:2]
+        yield f"{'https' if tls else 'http'}://{host!s}:{port}/"
+
+
+def _tls(options: ReceiveOptions) -> ssl.SSLContext | None:
+    if options.cert is None and options.key is None:
+        return None
+    if options.cert is None or options.key is None:
+        raise SetupError("--cert and --key belong together")
+    try:
+        return tls_context(options.cert, options.key)
+    except OSError as error:
+        raise SetupError(f"--cert {options.cert}, --key {options.key}: {error.strerror or error}") from None
+
+
+def _text(path: Path | None) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig") if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - what the command is for

@@ -1,0 +1,119 @@
+"""What the reference endpoint says and keeps: a line for each POST, a summary at the end, a file of messages."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from agent.receiver.validator import Desk, Verdict
+
+_SHOWN_PROBLEM = 300
+
+
+def json_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
+    """One JSON object for one POST, for programs; `at` is the arrival in Unix seconds."""
+    line = {
+        "at": round(at, 3),
+        "status": verdict.status,
+        "verdict": verdict.name,
+        "id": headers.get("webhook-id"),
+        "attempt": _number(headers.get("x-telemetry-attempt")),
+        "backlog": _number(headers.get("x-telemetry-backlog")),
+        "missing": verdict.missing,
+        "notes": verdict.notes,
+        "problems": verdict.problems,
+        "message": verdict.message,
+    }
+    return json.dumps(line)
+
+
+def text_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
+    """The same for people."""
+    head = f"{_clock(at)}  {verdict.status} {verdict.name:<9}"
+    if verdict.problems:
+        return _printable(f"{head}  {'; '.join(verdict.problems)}")
+    message = verdict.message or {}
+    measured = int(message["time"])
+    parts = [head, f"{_subject(message)} of {_clock(measured)} ({at - measured:+.0f} s)"]
+    counts = {name: _number(headers.get(f"x-telemetry-{name}")) for name in ("attempt", "backlog")}
+    parts += [f"{name} {number}" for name, number in counts.items() if number]
+    parts += [_powers(message), *verdict.notes]
+    return _printable("  ".join(part for part in parts if part))
+
+
+def summary(desk: Desk) -> list[str]:
+    """The totals, and what is missing by now in each stream."""
+    lines = [", ".join(f"{count} {name}" for name, count in desk.counts.items())]
+    for node, stream in desk.streams.items():
+        if missing := stream.missing:
+            lines.append(f"{node or 'device types'}: {missing} messages missing up to {_clock(stream.newest or 0)}")
+    return lines
+
+
+class Journal:
+    """Accepted messages in a file, one JSON object a line, on disk before they are acknowledged."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("ab+", buffering=0)
+        self._torn = False
+
+    def replay(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The id and the message of every line; a line cut off by a crash was never acknowledged and is skipped."""
+        self._file.seek(0)
+        line = b"\n"
+        for line in self._file:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                kept = json.loads(line)
+                yield str(kept["id"]), kept["message"]
+        self._torn = not line.endswith(b"\n")
+
+    def keep(self, identity: str, message: dict[str, Any]) -> None:
+        """Durable on return. Raises OSError."""
+        line = json.dumps({"id": identity, "message": message}).encode() + b"\n"
+        start = b"\n" if self._torn else b""
+        self._torn = True  # until all of it is there
+        if self._file.write(start + line) != len(start + line):
+            raise OSError("the disk is full")
+        os.fsync(self._file.fileno())
+        self._torn = False
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _subject(message: dict[str, Any]) -> str:
+    if "nodes" in message:
+        return f"{len(message['nodes'])} nodes"
+    return str(message.get("nodeId", message["siteNodeId"]))
+
+
+def _powers(message: dict[str, Any]) -> str:
+    """`grid 1200 W, storage -300 W 41.6 %`; nothing of a snapshot."""
+    shown = []
+    for name, group in message.items():
+        if isinstance(group, dict) and "active_power_W" in group:
+            soc = f" {group['mean_soc_perc']:.1f} %" if "mean_soc_perc" in group else ""
+            shown.append(f"{name} {round(group['active_power_W'])} W{soc}")
+    return ", ".join(shown)
+
+
+def _clock(at: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return str(at)  # a time that no calendar knows is still shown
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _printable(text: str) -> str:
+    """Nothing that a sender wrote may move the cursor."""
+    line = text if len(text) <= 40 + _SHOWN_PROBLEM else text[: 40 + _SHOWN_PROBLEM] + "…"
+    return "".join(character if character.isprintable() else "?" for character in line)

@@ -1,0 +1,189 @@
+"""Judges one POST at a time: token, type, ids, signature, size, JSON, duplicates, schema, site, order.
+
+Knows no sockets. The order of the checks is part of the advice to integrators: nothing is parsed before the sender is
+known, and nothing is acknowledged before it is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.receiver import signature
+from agent.receiver.sequence import Stream
+
+MAX_BODY = 1 << 20
+"""Bytes, as sent and inflated."""
+# A week of one message a minute from several nodes.
+_REMEMBERED_IDS = 100_000
+_MAX_STREAMS = 1000
+_CLOCK_OFF_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one POST: the status it is answered with, and what is to be said about it."""
+
+    status: int
+    problems: tuple[str, ...] = ()
+    message: dict[str, Any] | None = None
+    duplicate: bool = False
+    late: bool = False
+    """Older than a message already received: the backlog after an outage."""
+    missing: int = 0
+    """Messages that should have come between the newest before and this one."""
+    notes: tuple[str, ...] = ()
+    """What is odd, and no reason to refuse."""
+
+    @property
+    def name(self) -> str:
+        if self.status >= 300:
+            return "refused"
+        return "duplicate" if self.duplicate else "late" if self.late else "valid"
+
+
+class RefusedError(Exception):
+    """Ends the judgement: a status and what to tell the sender."""
+
+    def __init__(self, status: int, *problems: str, message: Any = None) -> None:
+        super().__init__(*problems)
+        self.status = status
+        self.message = message if isinstance(message, dict) else None
+
+
+@dataclass(slots=True)
+class Desk:
+    """`token` (several divided by blanks while one is rotated) belongs to exactly one site: `site`, or the first that
+    it is used for. `secrets` as in `receiver_signature`; None asks for no signature. `keep` stores an accepted
+    message by id before it is acknowledged; an OSError means that it did not. `interval_s` None is learned."""
+
+    token: str
+    site: str | None = None
+    secrets: str | None = None
+    interval_s: float | None = None
+    keep: Callable[[str, dict[str, Any]], None] = lambda _identity, _message: None
+    now: Callable[[], float] = time.time
+    counts: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "duplicate": 0, "refused": 0, "late": 0})
+    streams: OrderedDict[str, Stream] = field(default_factory=OrderedDict)
+    """By node; "" is the device-type level."""
+    _seen: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
+
+    def judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
+        """The verdict on one POST; `headers` by lower-case name."""
+        try:
+            verdict = self._judge(headers, body)
+        except RefusedError as refusal:
+            verdict = Verdict(refusal.status, refusal.args, refusal.message)
+        if verdict.status >= 300:
+            self.counts["refused"] += 1
+        elif verdict.duplicate:
+            self.counts["duplicate"] += 1
+        else:
+            self.counts["accepted"] += 1
+            self.counts["late"] += verdict.late
+        return verdict
+
+    def remember(self, identity: str, message: dict[str, Any]) -> Verdict:
+        """Take note of an accepted message; also of those that a run before this one kept."""
+        self._seen[identity] = _digest(message)
+        if len(self._seen) > _REMEMBERED_IDS:
+            self._seen.popitem(last=False)
+        self.site = self.site or message["siteNodeId"]
+        at = int(message["time"])
+        place = self._stream(message).arrived(at)
+        notes = [f"{place.missing} missing before it"] if place.missing else []
+        if place.surplus:
+            notes.append("another message has this time, under another id")
+        if not place.late and abs(ahead := at - self.now()) > _CLOCK_OFF_S:
+            notes.append(f"its time is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this clock")
+        return Verdict(200, message=message, late=place.late, missing=place.missing, notes=tuple(notes))
+
+    def _judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
+        self._require_token(headers.get("authorization", ""))
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise RefusedError(415, f"Content-Type is {headers.get('content-type')!r}, not application/json")
+        identity = headers.get("webhook-id", "")
+        if not identity or headers.get("idempotency-key") != f'"{identity}"':
+            raise RefusedError(400, "Idempotency-Key and webhook-id must carry the same id")
+        self._require_signature(headers, body)
+        message = _parsed(inflated(headers.get("content-encoding", ""), body))
+        if (digest := self._seen.get(identity)) is not None:
+            if digest != _digest(message):
+                raise RefusedError(422, f"{identity} was another message before", message=message)
+            return Verdict(200, message=message, duplicate=True)
+        self._require_contract(message)
+        try:
+            self.keep(identity, message)
+        except OSError as error:
+            raise RefusedError(503, f"cannot be stored here: {error.strerror or error}") from None
+        return self.remember(identity, message)
+
+    def _require_token(self, authorization: str) -> None:
+        scheme, _, given = authorization.partition(" ")
+        matches = [hmac.compare_digest(given.strip().encode(), token.encode()) for token in self.token.split()]
+        if scheme.lower() != "bearer" or not any(matches):
+            raise RefusedError(401, "wrong or missing bearer token")
+
+    def _require_signature(self, headers: Mapping[str, str], body: bytes) -> None:
+        if self.secrets is None:
+            return
+        if problem := signature.problem(self.secrets, headers, body, self.now()):
+            raise RefusedError(401, problem)
+
+    def _require_contract(self, message: Any) -> None:
+        from agent.contract.schema import problems
+
+        if found := problems(message):
+            raise RefusedError(422, *found, message=message)
+        if self.site is not None and message["siteNodeId"] != self.site:
+            text = f"siteNodeId is {message['siteNodeId']!r}, but the token is bound to {self.site!r}"
+            raise RefusedError(403, text, message=message)
+
+    def _stream(self, message: dict[str, Any]) -> Stream:
+        key = str(message.get("nodeId", "nodes" if "nodes" in message else ""))
+        stream = self.streams.get(key)
+        if stream is None:
+            if len(self.streams) >= _MAX_STREAMS:
+                self.streams.popitem(last=False)
+            stream = self.streams[key] = Stream(self.interval_s)
+        return stream
+
+
+def inflated(encoding: str, body: bytes) -> bytes:
+    """The body as it was before `Content-Encoding`; never more than MAX_BODY bytes of memory. Raises RefusedError."""
+    if encoding.strip().lower() in ("", "identity"):
+        return body
+    if encoding.strip().lower() != "gzip":
+        raise RefusedError(415, f"Content-Encoding is {encoding!r}, not gzip")
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        plain = stream.decompress(body, MAX_BODY + 1)
+    except zlib.error as error:
+        raise RefusedError(400, f"not gzip: {error}") from None
+    if len(plain) > MAX_BODY:
+        raise RefusedError(413, f"inflates to more than {MAX_BODY} bytes")
+    if not stream.eof or stream.unused_data:
+        raise RefusedError(400, "not gzip: cut off, or more than one member")
+    return plain
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, f"not JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _digest(message: dict[str, Any]) -> bytes:
+    return hashlib.blake2b(json.dumps(message).encode(), digest_size=16).digest()

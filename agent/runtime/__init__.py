@@ -1,0 +1,1 @@
+"""Clocks, watchdog and logging: what every other package may use."""

@@ -1,0 +1,92 @@
+"""structlog set-up: priorities for journald, colours on a terminal, JSON on request. Libraries are kept quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from typing import Any, Literal, TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from agent.runtime.log_dedup import Repeats
+
+Format = Literal["auto", "console", "json"]
+
+# <priority> as journald reads it from standard error (sd-daemon(3)).
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+# pymodbus dumps frames and reports at error what the drivers classify and report themselves. Only `level = "debug"`
+# shows what they have to say.
+_NOISY = ("httpcore.connection", "pymodbus", "asyncio")
+# These log whole URLs and the headers of replies, which may quote a secret.
+_INDISCREET = ("httpx", "httpcore")
+
+
+def configure(level: str, format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the key's name
+    """Send structlog's events and the libraries' warnings to `stream` (standard error)."""
+    out = stream if stream is not None else sys.stderr
+    number = getattr(logging, level.upper())
+    shared: list[Processor] = [
+        Repeats(),
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, *_renderers(format, out)],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Lossy(out))),
+        cache_logger_on_first_use=False,
+    )
+    handler = _Forward()
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in _INDISCREET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.DEBUG if number <= logging.DEBUG else logging.CRITICAL)
+
+
+def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - as above
+    if format == "json":
+        return [structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()]
+    if format == "auto" and "JOURNAL_STREAM" in os.environ:
+        return [structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True), _Prioritise()]
+    return [
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24),
+    ]
+
+
+class _Lossy:
+    """A stream that may be on a full disk, or gone: what it does not take is lost, and nobody stumbles over it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+class _Prioritise:
+    """Puts journald's priority before each line; journald has the time itself."""
+
+    def __call__(self, _logger: WrappedLogger, method: str, rendered: Any) -> str:
+        prefix = f"<{_PRIORITY.get(method, 6)}>"
+        return "\n".join(prefix + line for line in str(rendered).splitlines())
+
+
+class _Forward(logging.Handler):
+    """Log records of libraries become events."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event: EventDict = {"library": record.name, "message": record.getMessage()}
+        method = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
+        getattr(structlog.get_logger(), method, structlog.get_logger().info)("library_log", **event)

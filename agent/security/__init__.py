@@ -1,0 +1,1 @@
+"""Secrets, TLS and signatures: read, hidden and checked in one place."""

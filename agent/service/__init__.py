@@ -1,0 +1,4 @@
+"""The daemon as a process under systemd: signals, readiness, STATUS, watchdog, reload.
+
+Change here how the process starts, reloads and stops. It runs `agent.app.App` and adds no data of its own.
+"""

@@ -1,0 +1,137 @@
+"""The line under a service manager: tells it how it goes, feeds its watchdog, and reloads the file on SIGHUP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import localtime, strftime
+
+import structlog
+
+from agent.app import App
+from agent.config.loader import Config, ConfigError, LogConfig, load
+from agent.runtime.clock import Clock, SystemClock
+from agent.service.sd_notify import notify, reloading, status, watchdog_s
+from agent.site.builder import Site, build
+
+log = structlog.get_logger(__name__)
+
+# How often the status line is looked at; it is sent when it changed.
+_STATUS_S = 2.0
+
+
+class Daemon:
+    """Runs an App for one configuration file; `set_log` applies the file's [log]."""
+
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        site: Site,
+        environ: Mapping[str, str],
+        set_log: Callable[[LogConfig], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._path = path
+        self._environ = environ
+        self._set_log = set_log
+        self._clock = clock or SystemClock()
+        self._hangup = asyncio.Event()
+        self._refused = ""
+        self._told: dict[str, str] = {}
+        self.app = App(config, site, self._clock, environ)
+        _tell_replaced(site)
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for each in (self._reload(), self._tell(), self._feed()):
+                    group.create_task(each)
+                await self.app.run(ready)
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+
+    async def _reload(self) -> None:
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            self._notify(*reloading())
+            try:
+                config, site = await asyncio.to_thread(self._read, self.app.site)
+                await self._take(config, site)
+            except ConfigError as error:
+                self._refuse(error.lines)
+            self._notify("READY=1", await self._status())
+
+    def _read(self, running: Site) -> tuple[Config, Site]:
+        """The file as it is now. Raises ConfigError, whatever is wrong with it."""
+        try:
+            config = load(self._path, self._environ)
+            return config, build(config, str(self._path), running)
+        except ConfigError:
+            raise
+        except Exception as error:  # a defect in a driver that only the new file uses must not stop those that run
+            log.exception("reload_defect")
+            raise ConfigError([f"{self._path}: {type(error).__name__}: {error}"]) from error
+
+    async def _take(self, config: Config, site: Site) -> None:
+        before = self.app.site.devices
+        await self.app.reload(config, site)
+        self._refused = ""
+        self._set_log(config.log)
+        _tell_replaced(site)
+        log.info("reloaded", devices=len(site.devices), kept=sum(device in before for device in site.devices))
+
+    def _refuse(self, lines: list[str]) -> None:
+        self._refused = f"; reload refused at {_clock_time(self._clock.time())}: {lines[0]}"
+        for line in lines:
+            log.warning("reload_refused", reason=line, remains="the configuration of before")
+
+    async def _tell(self) -> None:
+        while True:
+            text = await self._status()
+            if text != self._told.get("STATUS"):
+                self._notify(text)
+                self._told["STATUS"] = text
+            await self._clock.sleep(_STATUS_S)
+
+    async def _feed(self) -> None:
+        """Feed the watchdog three times within its time, as long as nothing is stuck."""
+        limit_s = watchdog_s(self._environ, os.getpid())
+        while limit_s is not None:
+            stuck = ", ".join(self.app.pulse.stuck())
+            if not stuck:
+                self._notify("WATCHDOG=1")
+            elif stuck != self._told.get("stuck"):
+                log.critical("stuck", what=stuck, consequence="the service manager's watchdog restarts the agent")
+            self._told["stuck"] = stuck
+            await self._clock.sleep(limit_s / 3)
+
+    async def _status(self) -> str:
+        app = self.app
+        devices = app.site.devices
+        answering = sum(device.health.last_answer is not None and not device.health.failures for device in devices)
+        last = app.sender.stats.last_delivery
+        pushed = f"last push {_clock_time(last)}" if last is not None else "nothing pushed yet"
+        waiting = await app.waiting()
+        failing = f"; pushes fail: {app.sender.stats.last_failure}" if app.sender.stats.last_failure else ""
+        line = f"{answering} of {len(devices)} devices answer; {pushed}; {waiting} waiting"
+        return status(line + failing + self._refused)
+
+    def _notify(self, *lines: str) -> None:
+        notify(*lines, environ=self._environ)
+
+
+def _clock_time(unix_s: float) -> str:
+    return strftime("%H:%M:%S", localtime(unix_s))
+
+
+def _tell_replaced(site: Site) -> None:
+    for name, path in site.replaced:
+        log.info("own_profile", driver=name, file=str(path), instead_of="the built-in profile")

@@ -1,0 +1,4 @@
+"""From the configuration to connections, devices and nodes that are bound to drivers.
+
+This is the only place where a configuration meets the driver catalogue.
+"""

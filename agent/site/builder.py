@@ -1,0 +1,257 @@
+"""Config → the connections of the site, each with its devices, each bound to a driver and to nodes.
+
+Builds everything and opens nothing: links connect on their first read. Mistakes that only drivers can see (an unknown
+driver, a profile that is wrong, a node that the device cannot fill) are ConfigErrors as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from agent.config.errors import did_you_mean, name_devices, no_such_driver
+from agent.config.loader import Config, ConfigError, ConnectionConfig, DeviceConfig
+from agent.domain.node import Node, WhenOffline, nesting_mistakes, why_not
+from agent.domain.ranges import QUANTITIES
+from agent.polling.device import Connection, Device
+from drivers.catalogue import Catalogue
+from drivers.driver import Driver, ReadOptions
+from drivers.errors import ProfileError
+from drivers.modbus.link import Link, LinkSettings
+from drivers.model import NodeType
+
+# A hole costs less than another request while it is smaller than what framing and turnaround cost, in registers.
+_MAX_GAP_NETWORK = 31
+_MAX_GAP_LINE = 7
+_LINES = frozenset({"rtu", "ascii", "rtu_over_tcp", "ascii_over_tcp"})
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """All that is polled."""
+
+    connections: tuple[Connection, ...]
+    replaced: tuple[tuple[str, Path], ...] = ()
+    """Drivers for which a profile of the site's own is used instead of the built-in one, and its file."""
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        return tuple(device for connection in self.connections for device in connection.devices)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(node for device in self.devices for node in device.nodes)
+
+
+NOTHING = Site(())
+
+
+def only(site: Site, node_ids: Sequence[str]) -> Site:
+    """The devices of these nodes alone; all of them for none. Raises ConfigError for a node that is not there."""
+    known = [node.node_id for node in site.nodes]
+    for node_id in node_ids:
+        if node_id not in known:
+            hint = did_you_mean(node_id, known) or f"; there are {', '.join(known)}"
+            raise ConfigError([f"--node: no enabled node is named {node_id!r}{hint}"])
+    if not node_ids:
+        return site
+    wanted = [
+        Connection(connection.link, tuple(device for device in connection.devices if device.feeds(node_ids)))
+        for connection in site.connections
+    ]
+    return replace(site, connections=tuple(connection for connection in wanted if connection.devices))
+
+
+def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
+    """The site that `config` describes; `origin` names the file in messages. Raises ConfigError.
+
+    Links and devices that did not change are those of the `running` site, with all they know.
+    """
+    return _Builder(config, origin, running).build()
+
+
+@dataclass(slots=True)
+class _Line:
+    """What shares one endpoint."""
+
+    settings: LinkSettings
+    """As patient as its most demanding device."""
+    index: int
+    """The first device on it."""
+    members: list[tuple[DeviceConfig, Driver, tuple[Node, ...]]]
+
+
+class _Builder:
+    def __init__(self, config: Config, origin: str, running: Site) -> None:
+        self._config = config
+        self._origin = origin
+        self._running = running
+        self._catalogue = Catalogue(config.drivers.profile_dirs)
+        self._mistakes: list[str] = []
+        self._lines: dict[tuple[object, ...], _Line] = {}
+
+    def build(self) -> Site:
+        for index, device in enumerate(self._config.device):
+            driver = self._driver(index, device) if device.enabled else None
+            if driver is not None:
+                nodes = tuple(self._nodes(index, device, driver))
+                self._line(index, device, driver).members.append((device, driver, nodes))
+        self._check_nesting()
+        if self._mistakes:
+            names = [" + ".join(device.node_ids.values()) for device in self._config.device]
+            raise ConfigError(name_devices(self._mistakes, names))
+        return Site(tuple(self._connected(line) for line in self._lines.values()), self._replaced())
+
+    def _replaced(self) -> tuple[tuple[str, Path], ...]:
+        names = sorted({device.driver for device in self._config.device if device.enabled})
+        return tuple((name, path) for name in names if (path := self._catalogue.replaced(name)) is not None)
+
+    def _line(self, index: int, device: DeviceConfig, driver: Driver) -> _Line:
+        """Same host and port, or same serial port, is one link: some devices evict a second client."""
+        settings = self._settings(device, driver)
+        line = self._lines.setdefault(settings.endpoint, _Line(settings, index, []))
+        for key, ours, theirs in settings.conflicts(line.settings):
+            self._mistake(
+                index, "host", f"{settings.address} is one link; {key} is {ours}, but {theirs} for device[{line.index}]"
+            )
+        line.settings = replace(
+            line.settings,
+            timeout_s=max(line.settings.timeout_s, settings.timeout_s),
+            connect_delay_s=max(line.settings.connect_delay_s, settings.connect_delay_s),
+        )
+        return line
+
+    def _connected(self, line: _Line) -> Connection:
+        link, known = self._link(line.settings)
+        return Connection(link, tuple(self._device(link, known, *member) for member in line.members))
+
+    def _link(self, settings: LinkSettings) -> tuple[Link, tuple[Device, ...]]:
+        """The link, and the devices that are polled on it already."""
+        for connection in self._running.connections:
+            if isinstance(connection.link, Link) and connection.link.settings == settings:
+                return connection.link, connection.devices
+        return Link(settings), ()
+
+    def _device(
+        self, link: Link, known: tuple[Device, ...], device: DeviceConfig, driver: Driver, nodes: tuple[Node, ...]
+    ) -> Device:
+        name = " + ".join(node.node_id for node in nodes)
+        unit_id = _first(device.unit_id, driver.defaults.unit_id, 1)
+        settings = self._settings(device, driver)
+        # A profile is data that may have been edited; a driver in Python has none.
+        origin = (device.driver, getattr(driver, "profile", None), self._options(device), unit_id, settings)
+        for same in known:
+            if same.origin == origin and {node.node_id for node in same.nodes} & {node.node_id for node in nodes}:
+                return same if same.nodes == nodes else replace(same, name=name, nodes=nodes)
+        return Device(
+            name=name,
+            driver_name=device.driver,
+            driver=driver,
+            reader=link.unit(unit_id, timeout_s=settings.timeout_s, request_gap_s=settings.request_gap_s),
+            nodes=nodes,
+            address=f"{link.settings.address} unit {unit_id}",
+            patience_s=settings.connect_delay_s + 3 * settings.timeout_s,
+            origin=origin,
+        )
+
+    def _mistake(self, index: int, key: str, rule: str) -> None:
+        self._mistakes.append(f"{self._origin}: device[{index}].{key}: {rule}")
+
+    def _type_of(self, node_id: str | None) -> NodeType | None:
+        nodes = (device.node_ids.items() for device in self._config.device)
+        return next((type_ for each in nodes for type_, name in each if name == node_id), None)
+
+    def _check_nesting(self) -> None:
+        nodes = [node for line in self._lines.values() for *_, own in line.members for node in own]
+        wrong = dict(nesting_mistakes(nodes))
+        for index, device in enumerate(self._config.device):
+            if not device.enabled or device.within is None:
+                continue
+            names = device.node_ids.values()
+            if all(node.within is None for node in nodes if node.node_id in names):
+                self._mistake(index, "within", f"no node of this device is of the type of {device.within!r}")
+            for rule in (wrong[name] for name in names if name in wrong):
+                self._mistake(index, "within", rule)
+
+    def _options(self, device: DeviceConfig) -> ReadOptions:
+        transport = "tcp" if device.connection is None else self._config.connection[device.connection].transport
+        return ReadOptions(
+            max_registers=device.max_registers,
+            max_gap=device.max_gap,
+            word_order=device.word_order,
+            default_max_gap=_MAX_GAP_LINE if transport in _LINES else _MAX_GAP_NETWORK,
+        )
+
+    def _driver(self, index: int, device: DeviceConfig) -> Driver | None:
+        try:
+            return self._catalogue.create(device.driver, self._options(device))
+        except KeyError:
+            self._mistake(index, "driver", no_such_driver(device.driver, self._catalogue))
+        except ProfileError as error:
+            self._mistake(index, "driver", str(error))
+        return None
+
+    def _nodes(self, index: int, device: DeviceConfig, driver: Driver) -> Iterator[Node]:
+        of_hybrid = device.nodes is not None
+        for type_, node_id in device.node_ids.items():
+            key = f"nodes.{type_}" if of_hybrid else "type"
+            if of_hybrid and type_ not in driver.nodes:
+                offered = ", ".join(sorted(driver.nodes)) or "one node only; use node_id and type"
+                self._mistake(index, key, f"driver {device.driver!r} has no such node; it has {offered}")
+            elif not of_hybrid and driver.nodes and type_ not in driver.nodes:
+                hint = "; the meter of a SunSpec device is driver 'sunspec-meter'" if device.driver == "sunspec" else ""
+                self._mistake(index, key, f"driver {device.driver!r} offers {', '.join(sorted(driver.nodes))}{hint}")
+            elif not driver.nodes and (reason := why_not(driver.kind, type_)):
+                self._mistake(index, key, reason)
+            yield Node(
+                node_id=node_id,
+                type=type_,
+                kind=driver.kind,
+                of_hybrid=of_hybrid or bool(driver.nodes),
+                push=device.push,
+                within=device.within if not of_hybrid or type_ is self._type_of(device.within) else None,
+                invert=device.invert,
+                when_offline=_when_offline(device, driver, type_),
+                nominal_power_W=device.nominal_power_W,
+                energy_capacity_Wh=device.energy_capacity_Wh,
+                limits={QUANTITIES[name]: limit for name, limit in device.limits.items()},
+            )
+
+    def _settings(self, device: DeviceConfig, driver: Driver) -> LinkSettings:
+        """The device's key wins, then what its family needs, then its connection."""
+        asks = driver.defaults
+        connection = (
+            self._config.connection[device.connection]
+            if device.connection is not None
+            else ConnectionConfig(host=device.host, port=device.port or asks.port)
+        )
+        return LinkSettings(
+            transport=connection.transport,
+            host=connection.host,
+            port=connection.port or (802 if connection.transport == "tls" else 502),
+            serial_port=connection.serial_port,
+            baudrate=connection.baudrate,
+            parity=connection.parity,
+            stop_bits=connection.stop_bits,
+            timeout_s=_first(device.timeout_s, asks.timeout_s, connection.timeout_s),
+            connect_delay_s=_first(device.connect_delay_s, max(asks.connect_delay_s or 0, connection.connect_delay_s)),
+            request_gap_s=_first(device.request_gap_s, max(asks.request_gap_s or 0, connection.request_gap_s)),
+            ca_file=connection.ca_file,
+            client_cert_file=connection.client_cert_file,
+            client_key_file=connection.client_key_file,
+            server_name=connection.server_name,
+        )
+
+
+def _when_offline(device: DeviceConfig, driver: Driver, type_: NodeType) -> WhenOffline:
+    """What the silence of a node means: it may be night for the panels, never for a meter beside them."""
+    wanted = device.when_offline or ("sleep" if driver.defaults.sleeps else "missing")
+    return "missing" if wanted == "sleep" and type_ is not NodeType.SOLAR else wanted
+
+
+def _first(*values: Number | None) -> Number:
+    return next(value for value in values if value is not None)

@@ -1,0 +1,189 @@
+"""The status listener: what it answers to whom.
+
+On a loopback address everybody on the machine may look, but only under a loopback name: a web page elsewhere whose
+name was pointed at 127.0.0.1 may not (DNS rebinding). On any other address everything but the empty page and /healthz
+needs the token as `Authorization: Bearer`; the page asks for it and sends it that way, so that it is in no URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ipaddress
+import json
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+from importlib.resources import files
+from math import isfinite
+from typing import Any
+
+import structlog
+from pydantic import SecretStr
+
+from agent.config.loader import StatusConfig
+from agent.runtime.clock import Clock
+from agent.security.secrets import SecretFile
+from agent.status.http_server import Request, Response, Server
+from agent.status.metrics import CONTENT_TYPE, exposition
+from agent.status.model import Snapshot
+
+log = structlog.get_logger(__name__)
+
+RETRY_S = 30.0
+_FRESH_S = 0.5
+
+
+class StatusListener:
+    """Serves snapshots until cancelled."""
+
+    def __init__(
+        self,
+        config: StatusConfig,
+        take: Callable[[], Awaitable[Snapshot]],
+        clock: Clock,
+        stuck: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        """`take` is asked for a snapshot, `stuck` for the work that should have ended by now."""
+        self._config = config
+        self._take = take
+        self._stuck = stuck
+        self._clock = clock
+        self._file = SecretFile(config.token_file, "status_token_rotated") if config.token_file is not None else None
+        self._page, self._policy = page()
+        self._lock = asyncio.Lock()
+        self._last: tuple[float, Snapshot] | None = None
+        self.port: int | None = None
+        """While it listens."""
+
+    async def run(self) -> None:
+        """Listen. An address that cannot be had is tried again: the daemon's work does not depend on it."""
+        server = Server(self.answer)
+        try:
+            await self._bind(server)
+            await asyncio.Event().wait()
+        finally:
+            self.port = None
+            await server.stop()
+
+    async def _bind(self, server: Server) -> None:
+        said = False
+        while self.port is None:
+            try:
+                self.port = await server.start(self._config.host, self._config.port)
+            except OSError as error:
+                if not said:
+                    said = True
+                    log.warning("status_not_listening", listen=self._config.listen, reason=error.strerror or str(error))
+                await self._clock.sleep(RETRY_S)
+        log.info("status_listening", host=self._config.host, port=self.port)
+        if not self._config.loopback:
+            log.warning(
+                "status_exposed",
+                listen=self._config.listen,
+                remedy="the token crosses the network in the clear: put TLS before it, or listen on 127.0.0.1",
+            )
+
+    async def answer(self, request: Request) -> Response:
+        """The response to one GET or HEAD."""
+        if not self._named_well(request):
+            return _text(HTTPStatus.MISDIRECTED_REQUEST, "ask for it by a loopback name, such as localhost")
+        if request.path == "/":
+            headers = {"Content-Security-Policy": self._policy}
+            return Response(body=self._page, content_type="text/html; charset=utf-8", headers=headers)
+        if request.path == "/healthz":
+            return self._alive()
+        if request.path not in ("/readyz", "/metrics", "/status.json"):
+            return _text(HTTPStatus.NOT_FOUND, "there are /, /healthz, /readyz, /metrics and /status.json")
+        if not self._may(request):
+            headers = {"WWW-Authenticate": 'Bearer realm="telemetry-agent"'}
+            return Response(HTTPStatus.UNAUTHORIZED, b"status.token is needed as a bearer token\n", headers=headers)
+        return self._shown(request.path, await self._snapshot())
+
+    def _alive(self) -> Response:
+        """As the service manager's watchdog sees it; names nothing, for it is open to everybody."""
+        if stuck := self._stuck():
+            return _text(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"stuck: {len(stuck)} at work for too long; the log names them"
+            )
+        return _text(HTTPStatus.OK, "ok")
+
+    @staticmethod
+    def _shown(path: str, snapshot: Snapshot) -> Response:
+        if path == "/readyz":
+            return (
+                _text(HTTPStatus.OK, "ok")
+                if snapshot.reason is None
+                else _text(HTTPStatus.SERVICE_UNAVAILABLE, snapshot.reason)
+            )
+        if path == "/metrics":
+            return Response(body=exposition(snapshot), content_type=CONTENT_TYPE)
+        body = json.dumps(_rounded(asdict(snapshot)), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return Response(body=body.encode(), content_type="application/json")
+
+    async def _snapshot(self) -> Snapshot:
+        """At most two a second are taken, however many ask."""
+        async with self._lock:
+            now = self._clock.monotonic()
+            if self._last is None or now - self._last[0] >= _FRESH_S:
+                self._last = now, await self._take()
+            return self._last[1]
+
+    @property
+    def _token(self) -> SecretStr | None:
+        return self._config.token if self._file is None else self._file.value()
+
+    def _named_well(self, request: Request) -> bool:
+        return self._config.guarded or is_loopback_name(request.headers.get("host", ""))
+
+    def _may(self, request: Request) -> bool:
+        if not self._config.guarded:
+            return True
+        token = self._token
+        if token is None or not token.get_secret_value():
+            return False
+        given = request.headers.get("authorization", "")
+        return hmac.compare_digest(given.encode(), f"Bearer {token.get_secret_value()}".encode())
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether a Host header names this machine to itself."""
+    name = re.sub(r":\d*$", "", host.lower())
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def page() -> tuple[bytes, str]:
+    """The page and the policy that lets exactly its own script and style run."""
+    html = files("agent.status").joinpath("page.html").read_bytes()
+    script, style = (
+        " ".join(
+            f"'sha256-{base64.b64encode(hashlib.sha256(block).digest()).decode()}'"
+            for block in re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), html, re.DOTALL)
+        )
+        for tag in (b"script", b"style")
+    )
+    return html, (
+        f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:;"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _rounded(value: Any) -> Any:
+    """Three decimals at most, as in the payload; what is no number is null."""
+    if isinstance(value, float):
+        return round(value, 3) if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _text(status: HTTPStatus, text: str) -> Response:
+    return Response(status, f"{text}\n".encode())

@@ -1,0 +1,124 @@
+"""A snapshot as Prometheus metrics. Labels are bounded: devices come from the configuration, kinds from our types.
+
+The only module that knows prometheus_client; loaded with the status listener.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from agent.status.model import DeviceStatus, Snapshot
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+_PREFIX = "telemetry_agent_"
+STATES = ("waiting", "ok", "partial", "asleep", "lost")
+# Counters that are there from the start, so that the first drop is an increase.
+DROPS = ("age", "size", "memory", "dead_letters", "damaged")
+CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
+
+
+def exposition(snapshot: Snapshot) -> bytes:
+    """The text that a scrape gets."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Once(snapshot))
+    return generate_latest(registry)
+
+
+class _Once(Collector):
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._snapshot
+        yield InfoMetricFamily(
+            _PREFIX + "build", "The running version and its site.", {"version": snapshot.version, "site": snapshot.site}
+        )
+        yield _gauge("uptime_seconds", "Since the start.", snapshot.uptime_s)
+        yield _gauge("ready", "1 while messages arrive at the endpoint.", float(snapshot.ready))
+        yield _states("clock_state", "1 for the state of the wall clock.", CLOCK_STATES, snapshot.clock)
+        yield from _devices(snapshot.devices)
+        yield from _push(snapshot)
+        yield from _site(snapshot)
+
+
+def _devices(devices: Iterable[DeviceStatus]) -> Iterator[Metric]:
+    labels = ["device"]
+    polls = CounterMetricFamily(_PREFIX + "device_polls", "Polls of a device.", labels=labels)
+    errors = CounterMetricFamily(_PREFIX + "device_errors", "Failed polls by kind.", labels=[*labels, "kind"])
+    seconds = SummaryMetricFamily(_PREFIX + "device_poll_seconds", "What answered polls took.", labels=labels)
+    age = GaugeMetricFamily(_PREFIX + "device_age_seconds", "Since the last answer.", labels=labels)
+    up = GaugeMetricFamily(_PREFIX + "device_up", "1 while the device answers.", labels=labels)
+    state = GaugeMetricFamily(_PREFIX + "device_state", "1 for the state it is in.", labels=[*labels, "state"])
+    for device in devices:
+        polls.add_metric([device.name], device.polls)
+        for kind, count in device.errors.items():
+            errors.add_metric([device.name, kind], count)
+        seconds.add_metric([device.name], device.answered, device.answered_s)
+        if device.age_s is not None:
+            age.add_metric([device.name], device.age_s)
+        up.add_metric([device.name], float(device.state in ("ok", "partial")))
+        for each in STATES:
+            state.add_metric([device.name, each], float(each == device.state))
+    yield from (polls, errors, seconds, age, up, state)
+
+
+def _push(snapshot: Snapshot) -> Iterator[Metric]:
+    push, backlog = snapshot.push, snapshot.backlog
+    yield _counters("pushes", "Attempts to deliver a message, by outcome.", "outcome", push.outcomes)
+    if push.delivered_s is not None:
+        yield _gauge("push_age_seconds", "Since the last delivery.", push.delivered_s)
+    yield _gauge("push_failing_seconds", "For how long attempts have been failing; 0 if they do not.", push.failing_s)
+    yield _gauge("push_interval_seconds", "push.interval_s.", push.interval_s)
+    yield _gauge("backlog_messages", "Messages that wait for delivery.", backlog.waiting)
+    yield _gauge("backlog_oldest_seconds", "Age of the oldest of them; 0 without any.", backlog.oldest_s)
+    yield _gauge("dead_letters", "Messages that the endpoint refused, parked.", backlog.parked)
+    yield _gauge("backlog_in_memory", "1 while the disk takes no messages.", float(backlog.in_memory))
+    dropped = {**dict.fromkeys(DROPS, 0), **backlog.dropped}
+    yield _counters("dropped_messages", "Messages given up, by reason.", "reason", dropped)
+
+
+def _site(snapshot: Snapshot) -> Iterator[Metric]:
+    power = GaugeMetricFamily(
+        _PREFIX + "power_watts", "Power of a group; signs as in the payload contract.", labels=["group"]
+    )
+    for group, fields in snapshot.flow.items():
+        value = fields.get("active_power_W")
+        if isinstance(value, float | int):
+            power.add_metric([group], value)
+    yield power
+    yield _counters("implausible_readings", "Readings outside the range of a device.", "node", snapshot.implausible)
+    charge = snapshot.flow.get("storage", {}).get("mean_soc_perc")
+    if isinstance(charge, float | int):
+        yield _gauge("storage_charge_ratio", "Mean state of charge, 0..1.", charge / 100)
+
+
+def _gauge(name: str, text: str, value: float | None) -> Metric:
+    return GaugeMetricFamily(_PREFIX + name, text, value=value or 0.0)
+
+
+def _states(name: str, text: str, states: Iterable[str], current: str) -> Metric:
+    family = GaugeMetricFamily(_PREFIX + name, text, labels=["state"])
+    for state in states:
+        family.add_metric([state], float(state == current))
+    return family
+
+
+def _counters(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(_PREFIX + name, text, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family

@@ -1,0 +1,94 @@
+"""How the daemon does at one moment, as plain values: what page, metrics, terminal and service manager show.
+
+`Snapshot` holds no secret: of the endpoint's URL only scheme, host and port. Powers are those of this moment with the
+contract's signs ([push.sign] turns only what is sent); energies of the day are those of the last push.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.aggregation.groups import Fields
+from agent.status.recorder import Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node with the contract's fields as they stand."""
+
+    node_id: str
+    type: str
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """One device; seconds are durations."""
+
+    name: str
+    driver: str
+    address: str
+    state: str
+    """`waiting` (not polled yet), `ok`, `partial` (answers in part), `asleep` (silent as it should be) or `lost`."""
+    reason: str | None
+    lost_s: float | None
+    age_s: float | None
+    """Since the last answer."""
+    polls: int
+    failed_polls: int
+    errors: Mapping[str, int]
+    poll_s: float | None
+    """How long the last answer took."""
+    answered: int
+    answered_s: float
+    """How many polls were answered, and what they took together."""
+    nodes: tuple[NodeStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PushStatus:
+    """Delivery."""
+
+    endpoint: str
+    interval_s: int
+    failing_s: float | None
+    delivered_s: float | None
+    """Since the last delivery."""
+    outcomes: Mapping[str, int]
+    recent: tuple[Attempt, ...]
+    """Newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The queue: what waits, what was parked, what was given up and why."""
+
+    waiting: int
+    oldest_s: float | None
+    parked: int
+    in_memory: bool
+    """The disk takes nothing: what waits would not survive a restart."""
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything; `time` in Unix seconds."""
+
+    version: str
+    site: str
+    time: float
+    uptime_s: float
+    ready: bool
+    reason: str | None
+    """Why it is not ready."""
+    clock: str
+    """`synchronised`, `unsynchronised` (used as it is) or `waiting` (nothing is sent before it is set)."""
+    flow: Mapping[str, Fields]
+    """The groups of the contract that have devices."""
+    devices: tuple[DeviceStatus, ...]
+    push: PushStatus
+    backlog: Backlog
+    implausible: Mapping[str, int] = field(default_factory=dict)
+    """Readings outside the range of their device, by node."""

@@ -1,0 +1,146 @@
+"""Takes the daemon's status at one moment (`status_types`) from what each part of the line knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from urllib.parse import urlsplit
+
+from agent import __version__
+from agent.aggregation.groups import Fields, Summary, fields_of, total
+from agent.aggregation.window import NodeSummary, Window
+from agent.config.loader import Config
+from agent.domain.night import Night, all_sleep
+from agent.outbox.queue import Outbox
+from agent.polling.device import Device
+from agent.runtime.clock import Clock
+from agent.status.model import Backlog, DeviceStatus, NodeStatus, PushStatus, Snapshot
+from agent.status.recorder import Polls, Recorder
+from agent.status.words import why_not_ready
+from drivers.model import NodeType
+
+
+def snapshot(
+    config: Config,
+    recorder: Recorder,
+    devices: Sequence[Device],
+    nights: Mapping[str, Night],
+    backlog: Backlog,
+    clock: Clock,
+    clock_state: str,
+) -> Snapshot:
+    """The daemon as it stands. Call it in the event loop; it waits for nothing."""
+    now = clock.monotonic()
+    nodes = {
+        device.name: [
+            (node, _with_energies(node, fields, recorder.summary))
+            for node, fields in _fields_now(
+                device, recorder.polls.get(device.name), nights, now, config.poll.stale_after_s
+            )
+        ]
+        for device in devices
+    }
+    push = _push(config, recorder, now)
+    reason = why_not_ready(push, clock_state, now - recorder.started)
+    return Snapshot(
+        version=__version__,
+        site=config.site.node_id,
+        time=clock.time(),
+        uptime_s=now - recorder.started,
+        ready=reason is None,
+        reason=reason,
+        clock=clock_state,
+        flow=_flow([pair for pairs in nodes.values() for pair in pairs]),
+        devices=tuple(
+            _device(device, recorder.polls.get(device.name, Polls()), nodes[device.name], nights, now)
+            for device in devices
+        ),
+        push=push,
+        backlog=backlog,
+    )
+
+
+def queued(outbox: Outbox, now: float) -> Backlog:
+    """What waits at Unix second `now`. Waits for the disk."""
+    counts = outbox.counts()
+    first = (outbox.backlog(inf) or outbox.live())[:1]
+    return Backlog(
+        waiting=counts.waiting,
+        oldest_s=max(0.0, now - first[0].created) if first else None,
+        parked=counts.parked,
+        in_memory=outbox.in_memory,
+        dropped=dict(outbox.drops),
+    )
+
+
+def _fields_now(
+    device: Device, polls: Polls | None, nights: Mapping[str, Night], now: float, stale_after_s: float
+) -> list[tuple[NodeSummary, Fields]]:
+    """The contract's fields of each node as they would be sent at this moment, without the energies of the day."""
+    found = []
+    for node in device.nodes:
+        window = Window(node, stale_after_s, night=nights.get(node.node_id))
+        if polls is not None and polls.scan is not None:
+            window.add(polls.scan)
+        summary = window.close(now, "last")
+        found.append((summary, fields_of(summary)))
+    return found
+
+
+def _with_energies(node: NodeSummary, fields: Fields, last: Summary | None) -> Fields:
+    if last is not None:
+        for result in last.nodes:
+            if result.summary.node.node_id == node.node.node_id:
+                return fields | {name: value for name, value in result.fields.items() if name.startswith("today_")}
+    return fields
+
+
+def _flow(nodes: list[tuple[NodeSummary, Fields]]) -> dict[str, Fields]:
+    return {
+        type_.value: total(
+            [fields for summary, fields in nodes if summary.node.type is type_ and summary.node.counted], "omit"
+        )
+        for type_ in NodeType
+        if any(summary.node.type is type_ for summary, _ in nodes)
+    }
+
+
+def _device(
+    device: Device, polls: Polls, nodes: list[tuple[NodeSummary, Fields]], nights: Mapping[str, Night], now: float
+) -> DeviceStatus:
+    health = device.health
+    return DeviceStatus(
+        name=device.name,
+        driver=device.driver_name,
+        address=device.address,
+        state=_state(device, nights, now),
+        reason=str(health.error) if health.error is not None else health.partial,
+        lost_s=None if health.since is None else now - health.since,
+        age_s=None if health.last_answer is None else now - health.last_answer,
+        polls=health.polls,
+        failed_polls=health.failed_polls,
+        errors=dict(polls.errors),
+        poll_s=polls.last_s,
+        answered=polls.answered,
+        answered_s=polls.seconds,
+        nodes=tuple(NodeStatus(summary.node.node_id, summary.node.type.value, fields) for summary, fields in nodes),
+    )
+
+
+def _state(device: Device, nights: Mapping[str, Night], now: float) -> str:
+    health = device.health
+    if health.failures:
+        return "asleep" if all_sleep(device.nodes, nights, now) else "lost"
+    return "waiting" if not health.polls else "partial" if health.partial else "ok"
+
+
+def _push(config: Config, recorder: Recorder, now: float) -> PushStatus:
+    url = urlsplit(config.push.url)
+    return PushStatus(
+        endpoint=f"{url.scheme}://{url.netloc}",
+        interval_s=config.push.interval_s,
+        failing_s=None if recorder.failing_since is None else now - recorder.failing_since,
+        delivered_s=None if recorder.last_delivery is None else now - recorder.last_delivery,
+        outcomes=dict(recorder.outcomes),
+        recent=tuple(reversed(recorder.attempts)),
+    )

@@ -1,0 +1,99 @@
+"""Finds drivers by name: Python drivers, then a site's own profiles, then the built-in profiles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from drivers.driver import Driver, ReadOptions
+from drivers.errors import ProfileError
+from drivers.profile.loader import BUILT_IN, Profile, load, profile_files
+from drivers.profile.register_driver import Registers
+from drivers.profile.sign_bit_driver import Directed
+from drivers.python_drivers import PYTHON_CHANNELS, PYTHON_DRIVERS, channel_number
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Where drivers are found by name: Python drivers, then a site's own profiles, then the built-in ones."""
+
+    profile_dirs: tuple[Path, ...] = field(default=())
+    _profiles: dict[Path, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Devices of one family share what its file says."""
+
+    def names(self) -> list[str]:
+        """Every driver name that `create` accepts, sorted; a device with channels takes `NAME:2` as well."""
+        return sorted({*PYTHON_DRIVERS, *profile_files(self.profile_dirs)})
+
+    def create(self, name: str, options: ReadOptions) -> Driver:
+        """The driver of that name. Raises KeyError when there is none, ProfileError when its file is wrong."""
+        family, _, channel = name.partition(":")
+        if family in PYTHON_DRIVERS:
+            numbered = {"channel": channel_number(family, channel, PYTHON_CHANNELS.get(family, 0))} if channel else {}
+            return _python_driver(family)(options, **numbered)
+        path = self.file(family)
+        if path not in self._profiles:
+            self._profiles[path] = load(path)
+        profile = self._profiles[path]
+        return driver_of(profile.channel(channel) if channel else profile, options)
+
+    def profiles(self) -> tuple[list[Profile], list[str]]:
+        """Every profile that can be used, and what is wrong with the others. Reads all of them: not for the daemon."""
+        profiles, mistakes = [], []
+        for path in profile_files(self.profile_dirs).values():
+            try:
+                profiles.append(load(path))
+            except ProfileError as error:
+                mistakes.append(str(error))
+        return profiles, mistakes
+
+    def alike(self, name: str) -> list[str]:
+        """The drivers that an unknown name may mean, at most four: by name, maker or model. Reads all profiles."""
+        if close := get_close_matches(name.lower(), self.names(), 1, cutoff=0.75):
+            return close
+        words = re.findall(r"[^\W_]+", name.lower())
+        named = [
+            profile.name
+            for profile in self.profiles()[0]
+            if all(word in _letters(f"{profile.name} {profile.manufacturer} {profile.models}") for word in words)
+        ]
+        return sorted(named if words else [])[:4]
+
+    def file(self, family: str) -> Path:
+        """Where the profile of a family stands, without a look at any other. Raises KeyError when there is none."""
+        if family and not set(family) & set("/\\\0"):
+            for directory in (*reversed(self.profile_dirs), BUILT_IN):
+                if (path := directory / f"{family}.toml").is_file():
+                    return path
+        raise KeyError(family)
+
+    def replaced(self, name: str) -> Path | None:
+        """The site's own profile that is used instead of the built-in one of the same name; None when there is none."""
+        family = name.partition(":")[0]
+        if family in PYTHON_DRIVERS or (path := self.file(family)).parent == BUILT_IN:
+            return None
+        return path if (BUILT_IN / path.name).is_file() else None
+
+
+def driver_of(profile: Profile, options: ReadOptions) -> Driver:
+    """The driver that reads devices of a family."""
+    if profile.driver is not None:
+        return _python_driver(profile.driver)(profile.options(options), profile.link)
+    if profile.directed:
+        return Directed(profile, options)
+    return Registers(profile, options)
+
+
+def _python_driver(name: str) -> Callable[..., Driver]:
+    module, _, attribute = PYTHON_DRIVERS[name].partition(":")
+    return cast("Callable[..., Driver]", getattr(import_module(module), attribute))
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone: SDM 630 and sdm-630 are the same."""
+    return re.sub(r"[\W_]+", "", text.lower())

@@ -1,0 +1,153 @@
+"""Reads what a dump shall hold: ranges, the registers of a profile, a SunSpec chain, or of all that is known.
+
+What a device refuses is asked again in parts: a range in halves down to single registers, a profile's request point by
+point. A table that the device does not have is given up at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from drivers.driver import Reader, ReadOptions
+from drivers.errors import BusyError, ExceptionReply, GatewayError, IllegalFunctionError, SilentError
+from drivers.model import Table
+from drivers.profile.loader import Profile
+from drivers.registers.read_plan import BITS, MAX_BITS, MAX_REGISTERS, Block, Limits, Span, plan
+from drivers.sunspec.discovery import MARKER, Walk
+from drivers.sunspec.mapping import KNOWN
+from drivers.sunspec.models import HEADER
+
+_MOST_SILENCES = 10
+_MOST_SILENCES_AT_FIRST = 3
+"""In a row: some devices are silent where they have nothing, but one that never said a word is not there."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """What reading brought so far."""
+
+    tables: dict[Table, dict[int, int]] = field(default_factory=dict)
+    """Table → address → word or bit."""
+    refused: list[Block] = field(default_factory=list)
+    """What the device does not have, as small as it was asked for."""
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Requests, and what to ask instead of one that is refused."""
+
+    blocks: tuple[Block, ...]
+    parts: Callable[[Block], Sequence[Block]]
+
+
+def of_ranges(ranges: Iterable[Span]) -> Wanted:
+    """Everything in `ranges`."""
+    return Wanted(tuple(block for span in ranges for block in _sized(span)), _halves)
+
+
+def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
+    """The points and marks of `profiles`, in as few requests as they take."""
+    spans: set[Span] = set()
+    for profile in profiles:
+        spans |= {point.span for point in profile.points}
+        if (mark := profile.identify) is not None:
+            spans.add(Span(mark.table, mark.address, mark.encoding.width, barrier=True))
+    gap = options.default_max_gap if options.max_gap is None else options.max_gap
+    limits = Limits(options.max_registers or MAX_REGISTERS, gap)
+    return Wanted(plan(spans, limits), lambda block: _spans_in(block, spans))
+
+
+async def of_sunspec(reader: Reader) -> Wanted:
+    """The whole chain of models. Raises UnsupportedError when there is none."""
+    walk = Walk(KNOWN)
+    base = await walk.base(reader)
+    models = await walk.models(reader, base)
+    end = models[-1].end + HEADER if models else base + len(MARKER)
+    # A model at a time: many devices refuse to be read across models.
+    spans = [Span(Table.HOLDING, base, len(MARKER))]
+    spans += [Span(Table.HOLDING, model.address, model.end - model.address) for model in models]
+    spans.append(Span(Table.HOLDING, end - HEADER, HEADER))
+    return of_ranges(spans)
+
+
+async def take(reader: Reader, wanted: Wanted, taken: Taken, step: Callable[[], None] = lambda: None) -> None:
+    """Read `wanted` into `taken`, which keeps what there is when it is broken off; `step` is called per request.
+
+    Raises the DriverError with which the device or the link is gone.
+    """
+    absent: set[Table] = set()
+    pending = list(wanted.blocks)[::-1]
+    silences = 0
+    while pending:
+        block = pending.pop()
+        if block.table in absent:
+            continue
+        taken.requests += 1
+        step()
+        try:
+            words = await _read(reader, block)
+        except GatewayError:
+            raise
+        except IllegalFunctionError:
+            absent.add(block.table)
+            taken.refused.append(block)
+        except ExceptionReply:
+            parts = wanted.parts(block)
+            pending += reversed(parts)
+            if not parts:
+                taken.refused.append(block)
+        except SilentError:
+            silences += 1
+            taken.refused.append(block)
+            nobody = not pending and silences == taken.requests
+            if nobody or silences == (_MOST_SILENCES if taken.tables else _MOST_SILENCES_AT_FIRST):
+                raise
+            continue
+        else:
+            taken.tables.setdefault(block.table, {}).update(enumerate(words, block.address))
+        silences = 0
+
+
+async def _read(reader: Reader, block: Block) -> Sequence[int]:
+    try:
+        return await reader.read(block.table, block.address, block.count)
+    except BusyError:
+        return await reader.read(block.table, block.address, block.count)
+
+
+def _sized(span: Span) -> Iterator[Block]:
+    most = MAX_BITS if span.table in BITS else MAX_REGISTERS
+    for start in range(span.address, span.end, most):
+        yield Block(span.table, start, min(most, span.end - start))
+
+
+def _halves(block: Block) -> Sequence[Block]:
+    if block.count == 1:
+        return ()
+    half = block.count // 2
+    return (
+        Block(block.table, block.address, half),
+        Block(block.table, block.address + half, block.count - half),
+    )
+
+
+def _spans_in(block: Block, spans: Iterable[Span]) -> Sequence[Block]:
+    inside = sorted({(span.address, span.count) for span in spans if block.holds(span)})
+    parts = [Block(block.table, address, count) for address, count in inside]
+    return () if parts == [block] or (block.address, block.count) in inside else parts
+
+
+def parse_range(text: str) -> Span:
+    """`holding:40000-40099`, `input:0`, `holding:0x9C40-0x9C4F`. Raises ValueError."""
+    table, colon, numbers = text.partition(":")
+    first, dash, last = numbers.partition("-")
+    number = re.compile(r"\d+|0[xX][0-9a-fA-F]+").fullmatch
+    if not colon or table not in list(Table) or not number(first) or (dash and not number(last)):
+        raise ValueError(f"must be such as holding:40000-40099; tables are {', '.join(Table)} (found {text!r})")
+    low, high = (int(each, 16 if each[1:2] in "xX" and len(each) > 2 else 10) for each in (first, last or first))
+    if not low <= high <= 0xFFFF:
+        raise ValueError(f"must be addresses 0..65535, the lower first (found {text!r})")
+    return Span(Table(table), low, high - low + 1)

@@ -1,0 +1,129 @@
+"""A device's raw registers in a file: to report a device, to try a profile on it without the device, to test with it.
+
+JSON; addresses and words in decimal, a run of words under the address of the first:
+
+    {"type": "grid", "vendor": "…", "model": "…", "driver": "eastron-sdm630", "source": "…", "unit_id": 1,
+     "registers": {"holding": {"40000": [21365, 28243, …]}, "input": {…}, "coil": {…}, "discrete": {…}},
+     "expected": {"active_power.l1": 230.5, "frequency": null, …}}
+
+`expected` is what the driver made of the words, in the units and signs of `drivers.model`, null for what the device
+does not have; in a hybrid the node stands in front (`solar.active_power`). Only `registers` is required.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from drivers.errors import exception_reply, unreadable
+from drivers.model import Reading, Table, Value
+from drivers.registers.read_plan import BITS
+
+_ILLEGAL_ADDRESS = 2
+_ADDRESSES = 0x1_0000
+_ROW = 16
+
+
+class DumpError(ValueError):
+    """A file that is no dump; the message names it and says what is wrong."""
+
+
+@dataclass(slots=True)
+class Dump:
+    """The words of one device."""
+
+    tables: dict[Table, dict[int, int]] = field(default_factory=dict)
+    """Table → zero-based address → word or bit."""
+    unit_id: int = 1
+    about: dict[str, Any] = field(default_factory=dict)
+    """Everything else that stands in the file."""
+
+    @property
+    def count(self) -> int:
+        return sum(len(words) for words in self.tables.values())
+
+    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+        """The dump as a `drivers.catalogue.Reader`: exception 2 for what it does not hold."""
+        words = self.tables.get(table, {})
+        try:
+            return [words[place] for place in range(address, address + count)]
+        except KeyError:
+            raise exception_reply(_ILLEGAL_ADDRESS, f"{table} {address}-{address + count - 1}") from None
+
+
+def load(path: Path) -> Dump:
+    """Raises DumpError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DumpError(f"{path}: cannot be read: {unreadable(error)}") from None
+    except json.JSONDecodeError as error:
+        raise DumpError(f"{path}: is not JSON: {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("registers"), dict):
+        raise DumpError(f'{path}: must be an object with "registers"')
+    registers = content.pop("registers")
+    if unknown := sorted(set(registers) - set(Table)):
+        raise DumpError(f"{path}: registers: must be {', '.join(Table)} (found {unknown[0]!r})")
+    unit_id = content.pop("unit_id", 1)
+    if type(unit_id) is not int or not 0 <= unit_id <= 255:
+        raise DumpError(f"{path}: unit_id: must be 0..255 (found {unit_id!r})")
+    tables = {Table(table): _words(runs, f"{path}: {table}", Table(table)) for table, runs in registers.items()}
+    return Dump(tables, unit_id, content)
+
+
+def _words(runs: Any, where: str, table: Table) -> dict[int, int]:
+    most = 1 if table in BITS else 0xFFFF
+    if not isinstance(runs, dict):
+        raise DumpError(f"{where}: must map first addresses to lists of words (found {runs!r})")
+    words: dict[int, int] = {}
+    for first, run in runs.items():
+        if not first.isdecimal() or not isinstance(run, list) or int(first) + len(run) > _ADDRESSES:
+            raise DumpError(f"{where}: must map addresses 0..65535 to lists of words (found {first!r}: {run!r})")
+        for address, word in enumerate(run, int(first)):
+            if type(word) is not int or not 0 <= word <= most:
+                raise DumpError(f"{where} {address}: must be a word 0..{most} (found {word!r})")
+            words[address] = word
+    return words
+
+
+def to_json(dump: Dump) -> str:
+    """Short lines, so that files can be read and compared."""
+    about = {key: json.dumps(value, ensure_ascii=False) for key, value in dump.about.items() if key != "expected"}
+    about["unit_id"] = json.dumps(dump.unit_id)
+    about["registers"] = _nested(
+        (table.value, _nested(_rows(dump.tables[table]), "    ")) for table in Table if table in dump.tables
+    )
+    if "expected" in dump.about:
+        about["expected"] = _nested((name, json.dumps(value)) for name, value in dump.about["expected"].items())
+    return _nested(about.items(), "") + "\n"
+
+
+def _nested(items: Iterable[tuple[str, str]], indent: str = "  ") -> str:
+    lines = ",\n".join(f"{indent}  {json.dumps(key)}: {value}" for key, value in items)
+    return f"{{\n{lines}\n{indent}}}" if lines else "{}"
+
+
+def _rows(words: Mapping[int, int]) -> Iterator[tuple[str, str]]:
+    """Runs of consecutive addresses, in rows of 16."""
+    for _, run in groupby(enumerate(sorted(words)), key=lambda pair: pair[1] - pair[0]):
+        addresses = [address for _, address in run]
+        for start in range(0, len(addresses), _ROW):
+            row = addresses[start : start + _ROW]
+            yield str(row[0]), json.dumps([words[address] for address in row])
+
+
+def expected_of(readings: Iterable[Reading]) -> dict[str, Value | None]:
+    """Readings as `expected` has them."""
+    return {
+        reading_name(reading): round(reading.value, 6) if isinstance(reading.value, float) else reading.value
+        for reading in readings
+    }
+
+
+def reading_name(reading: Reading) -> str:
+    """`active_power.l1`, `solar.active_power`."""
+    return ".".join(part for part in (reading.node, reading.quantity.value, reading.phase) if part is not None)

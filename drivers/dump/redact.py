@@ -1,0 +1,87 @@
+"""Takes out of a dump what is nobody's business: serial numbers, names, addresses. Pure.
+
+Any run of registers that reads as text is blanked, since that is how serial numbers, site names and network names stand
+in registers; so are the numeric serial numbers we know of. What tells the device's type stays: manufacturer, model and
+version of SunSpec's common model, and the mark by which a profile is recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+
+from drivers.model import Table
+from drivers.registers.read_plan import Span
+from drivers.sunspec.discovery import BASES, MARKER
+from drivers.sunspec.models import HEADER
+
+BLANK = 0x5858
+"""Two letters X: text stays text."""
+
+_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 -_./:@+#")
+_SHORTEST_REGISTERS = 4
+_END = 0xFFFF
+
+# Serial numbers that are numbers, unless the device's driver has a value there.
+NUMBERS = (
+    Span(Table.HOLDING, 0xFC00, 2),  # Eastron: its SDM protocols, openWB/core common/sdm.py
+    Span(Table.HOLDING, 30057, 2),  # SMA: nymea/nymea-plugins-modbus sma
+    Span(Table.INPUT, 30057, 2),
+    Span(Table.HOLDING, 0x8900, 2),  # ABB B2x: victronenergy/dbus-modbus-client abb.py, openWB/core b23.py
+    Span(Table.HOLDING, 0xC358, 5),  # Socomec: its communication tables
+    Span(Table.HOLDING, 0x4000, 4),  # ABB Terra AC: evcc charger/abb.go; Inepro PRO380: its manual
+    Span(Table.HOLDING, 1014, 2),  # KEBA: evcc charger/keba-modbus.go, OpenEMS edge.evse.chargepoint.keba
+    Span(Table.INPUT, 0x030B, 2),  # Mennekes Amtron Xtra: evcc charger/mennekes-hcc3.go, nymea mennekes
+)
+
+# SunSpec common model: 16 registers manufacturer, 16 model, 8 options, 8 version, then 16 serial number.
+_SUNSPEC_KEPT = 48
+_SUNSPEC_SERIAL = 16
+
+
+def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) -> list[Span]:
+    """Blank in place; what was blanked. `keep` are registers known to be harmless, such as numbers and marks."""
+    kept = {(span.table, address) for span in keep for address in range(span.address, span.end)}
+    holding = tables.get(Table.HOLDING, {})
+    serials = [span for span in NUMBERS if not any((span.table, at) in kept for at in range(span.address, span.end))]
+    for address in _common_models(holding):
+        first = address + HEADER
+        kept |= {(Table.HOLDING, place) for place in range(address, first + _SUNSPEC_KEPT)}
+        serials.append(Span(Table.HOLDING, first + _SUNSPEC_KEPT, _SUNSPEC_SERIAL))
+    texts = [span for table in (Table.HOLDING, Table.INPUT) for span in _texts(table, tables.get(table, {}), kept)]
+    return [span for span in sorted({*serials, *texts}) if _blank(tables.get(span.table, {}), span)]
+
+
+def _blank(words: dict[int, int], span: Span) -> bool:
+    found = [address for address in range(span.address, span.end) if words.get(address, 0) not in (0, BLANK)]
+    for address in found:
+        words[address] = BLANK
+    return bool(found)
+
+
+def _common_models(holding: Mapping[int, int]) -> Iterator[int]:
+    """Where the common models of a SunSpec chain stand."""
+    for base in BASES:
+        if (holding.get(base), holding.get(base + 1)) != MARKER:
+            continue
+        address = base + len(MARKER)
+        while (model := holding.get(address, _END)) != _END:
+            if model == 1:
+                yield address
+            length = holding.get(address + 1, 0)
+            if length == 0:
+                return
+            address += HEADER + length
+
+
+def _texts(table: Table, words: Mapping[int, int], kept: set[tuple[Table, int]]) -> Iterator[Span]:
+    """Runs of registers that hold two letters each; the last of a text may have one and a NUL."""
+    places = [address for address in sorted(words) if (table, address) not in kept and _is_text(words[address])]
+    for _, run in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):
+        addresses = [address for _, address in run]
+        if len(addresses) >= _SHORTEST_REGISTERS:
+            yield Span(table, addresses[0], len(addresses))
+
+
+def _is_text(word: int) -> bool:
+    return word >> 8 in _LETTERS and (word & 0xFF in _LETTERS or word & 0xFF == 0)

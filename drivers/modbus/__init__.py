@@ -1,0 +1,4 @@
+"""The wire: one link per endpoint, transports, framing, connection errors.
+
+The link sends function codes 1 to 4, and 43/14 for identification. It never writes.
+"""

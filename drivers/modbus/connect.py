@@ -1,0 +1,86 @@
+"""Opening a connection, and saying in words why it failed."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import NoReturn
+
+from drivers.errors import ConnectError
+from drivers.modbus.framer import Ascii, Framing, Mbap, Rtu
+from drivers.modbus.os_errors import in_words
+from drivers.modbus.resolver import addresses
+from drivers.modbus.settings import LinkSettings
+from drivers.modbus.transport import Channel
+
+_FRAMINGS: dict[str, type[Framing]] = {
+    "tcp": Mbap,
+    "udp": Mbap,
+    "tls": Mbap,
+    "rtu": Rtu,
+    "rtu_over_tcp": Rtu,
+    "ascii": Ascii,
+    "ascii_over_tcp": Ascii,
+}
+
+
+async def connect(settings: LinkSettings) -> Channel:
+    """An open channel, within `settings.timeout_s`. Raises ConnectError that names address and reason."""
+    try:
+        async with asyncio.timeout(settings.timeout_s):
+            return await _open(settings)
+    except TimeoutError:
+        raise ConnectError(f"{settings.address}: no connection within {settings.timeout_s:g} s") from None
+    except (OSError, UnicodeError) as error:  # ssl.SSLError and serial.SerialException are OSErrors
+        raise ConnectError(f"{settings.address}: {in_words(error)}") from None
+
+
+async def _open(settings: LinkSettings) -> Channel:
+    channel = Channel(_FRAMINGS[settings.transport](), settings.address, datagrams=settings.transport == "udp")
+    if settings.serial:
+        from drivers.modbus.serial_port import open_serial
+
+        await open_serial(channel, settings)
+        return channel
+    found = await addresses(str(settings.host))
+    context = _tls_context(settings) if settings.transport == "tls" else None
+    for address in found[:-1]:
+        with suppress(OSError):  # TimeoutError is one
+            async with asyncio.timeout(settings.timeout_s / len(found)):
+                await _open_at(address, settings, channel, context)
+                return channel
+    await _open_at(found[-1], settings, channel, context)
+    return channel
+
+
+async def _open_at(address: str, settings: LinkSettings, channel: Channel, context: ssl.SSLContext | None) -> None:
+    loop = asyncio.get_running_loop()
+    if settings.transport == "udp":
+        await loop.create_datagram_endpoint(lambda: channel, remote_addr=(address, settings.port))
+        return
+    name = (settings.server_name or settings.host) if context else None
+    await loop.create_connection(lambda: channel, address, settings.port, ssl=context, server_hostname=name)
+
+
+def _tls_context(settings: LinkSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except OSError as error:
+        raise ConnectError(
+            f"{settings.address}: ca_file {settings.ca_file} cannot be used ({error.strerror})"
+        ) from None
+    if settings.client_cert_file is not None:
+        try:
+            context.load_cert_chain(settings.client_cert_file, settings.client_key_file, _refuse_passphrase)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConnectError(
+                f"{settings.address}: client_cert_file {settings.client_cert_file} cannot be used ({reason})"
+            ) from None
+    return context
+
+
+def _refuse_passphrase() -> NoReturn:
+    """Python would ask on the terminal otherwise, and wait there."""
+    raise OSError("its private key has a passphrase, which nobody can type here; store it without, as mode 0600")

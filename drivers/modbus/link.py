@@ -1,0 +1,152 @@
+"""Modbus links: one connection and one lock per endpoint, reads only.
+
+A `Link` connects on its first read and keeps its connection. What it guarantees:
+
+- One request at a time, one connection at a time: the old one is closed before the next is opened.
+- A reply can only answer its own request. After a time-out, a bad reply or a cancelled read a connection is closed
+  before the next request (a serial port stays open). Where frames carry no transaction, RTU and ASCII, the next request
+  to the same unit also waits until a reply that is up to one timeout late has passed by.
+- A request ends within its timeout, a lost connection ends it at once, a cancelled read leaves the link usable.
+- A device that closed a connection between two requests is reconnected once, silently.
+- Unit id 0 is an address like any other; on a serial line it is the broadcast address that nobody answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from struct import unpack
+from typing import Any
+
+from drivers.driver import Reader
+from drivers.errors import ExceptionReply, LinkError
+from drivers.modbus.connect import connect
+from drivers.modbus.framer import Identification, Question, Request, texts
+from drivers.modbus.settings import LinkSettings
+from drivers.modbus.transport import Channel, DroppedError
+from drivers.model import Table
+
+__all__ = ["Link", "LinkSettings"]
+
+
+class Link:
+    """A connection shared by the units behind it."""
+
+    def __init__(self, settings: LinkSettings) -> None:
+        self.settings = settings
+        self._gap_s = max(settings.request_gap_s, settings.line_silence_s)
+        self._lock = asyncio.Lock()
+        self._channel: Channel | None = None
+        self._closed = False
+        self._transaction = 0
+        self._not_before = 0.0
+        """End of the connect delay, in the loop's time."""
+        self._last_end = 0.0
+        self._late_until: dict[int, float] = {}
+        """Until when a late reply of a unit may still come, where nothing tells it from a timely one."""
+
+    def unit(self, unit_id: int, *, timeout_s: float | None = None, request_gap_s: float | None = None) -> Reader:
+        """A reader of one unit; None takes timeout and gap from the link."""
+        return _Unit(self, unit_id, timeout_s, request_gap_s)
+
+    async def read(
+        self,
+        unit_id: int,
+        table: Table,
+        address: int,
+        count: int,
+        *,
+        timeout_s: float | None = None,
+        request_gap_s: float | None = None,
+    ) -> Sequence[int]:
+        """`count` registers (0..65535) or bits (0 or 1) from a zero-based protocol address.
+
+        Raises a DriverError, ValueError for a read that Modbus cannot express.
+        """
+        timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
+        gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self.settings.line_silence_s)
+        async with self._lock:
+            self._transaction = self._transaction % 0xFFFF + 1
+            request = Request(unit_id, table, address, count, self._transaction)
+            data = await self._ask(request, timeout_s, gap_s)
+        if request.function >= 3:
+            return unpack(f">{count}H", data)
+        bits = int.from_bytes(data, "little")
+        return tuple(bits >> position & 1 for position in range(count))
+
+    async def identification(self, unit_id: int, timeout_s: float) -> tuple[str, ...]:
+        """What a device calls itself: vendor, product, revision. Raises a DriverError; most devices have none."""
+        async with self._lock:
+            self._transaction = self._transaction % 0xFFFF + 1
+            return texts(await self._ask(Identification(unit_id, self._transaction), timeout_s, self._gap_s))
+
+    async def close(self) -> None:
+        """Close for good: a read that is waiting fails at once, later ones fail too."""
+        self._closed = True
+        if self._channel is not None:
+            self._channel.abort()
+        async with self._lock:
+            await self._disconnect()
+
+    async def _ask(self, request: Question, timeout_s: float, gap_s: float) -> bytes:
+        if self._channel is not None and self._channel.usable:
+            try:
+                return await self._exchange(self._channel, request, timeout_s, gap_s)
+            except DroppedError:
+                pass  # closed while idle, as many devices do: worth one fresh connection
+        return await self._exchange(await self._connect(), request, timeout_s, gap_s)
+
+    async def _exchange(self, channel: Channel, request: Question, timeout_s: float, gap_s: float) -> bytes:
+        await self._pause(request.unit_id, gap_s)
+        self._require_open()
+        loop = asyncio.get_running_loop()
+        sent = loop.time()
+        try:
+            return await channel.exchange(request, timeout_s)
+        except (ExceptionReply, LinkError):
+            raise
+        except BaseException:
+            if not self.settings.serial:
+                channel.abort()
+            if not channel.numbered:
+                self._late_until[request.unit_id] = sent + 2 * timeout_s
+            raise
+        finally:
+            self._last_end = loop.time()
+
+    async def _pause(self, unit_id: int, gap_s: float) -> None:
+        until = max(self._not_before, self._last_end + gap_s, self._late_until.get(unit_id, 0.0))
+        wait_s = until - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+
+    async def _connect(self) -> Channel:
+        self._require_open()
+        await self._disconnect()
+        self._channel = await connect(self.settings)
+        self._not_before = asyncio.get_running_loop().time() + self.settings.connect_delay_s
+        return self._channel
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise LinkError(f"{self.settings.address}: the link is closed")
+
+    async def _disconnect(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+
+class _Unit:
+    """One unit id on a link."""
+
+    def __init__(self, link: Link, unit_id: int, timeout_s: float | None, request_gap_s: float | None) -> None:
+        self._link = link
+        self._unit_id = unit_id
+        self._timeout_s = timeout_s
+        self._request_gap_s = request_gap_s
+
+    def read(self, table: Table, address: int, count: int) -> Coroutine[Any, Any, Sequence[int]]:
+        return self._link.read(
+            self._unit_id, table, address, count, timeout_s=self._timeout_s, request_gap_s=self._request_gap_s
+        )

@@ -1,0 +1,121 @@
+"""One open connection: sends a request, waits for its reply, never longer than told.
+
+asyncio's own protocol interface instead of pymodbus' client, which accepts replies with too few registers, does not
+notice a lost connection before the timeout, and costs more time per request. What is left in the connection by a
+request that failed is the caller's concern: it must not be used for another one while a late reply could still come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from drivers.errors import BadReplyError, DriverError, LinkError, SilentError
+from drivers.modbus.framer import Framing, Question
+from drivers.modbus.os_errors import in_words
+
+# Twice the longest ASCII frame and more: whoever sends this much does not speak Modbus.
+_MAX_RECEIVED = 2048
+
+
+class DroppedError(LinkError):
+    """The other side closed the connection before it sent a byte of the reply."""
+
+
+class Channel(asyncio.Protocol, asyncio.DatagramProtocol):
+    """A stream, a connected datagram socket or a serial line."""
+
+    def __init__(self, framing: Framing, address: str, *, datagrams: bool = False) -> None:
+        self._framing = framing
+        self._address = address
+        self._datagrams = datagrams
+        self._transport: Any = None
+        self._closed = asyncio.Event()
+        self._request: Question | None = None
+        self._reply: asyncio.Future[bytes | DriverError] | None = None
+        self._received = b""
+
+    @property
+    def numbered(self) -> bool:
+        """Replies carry the transaction of their request."""
+        return self._framing.numbered
+
+    @property
+    def usable(self) -> bool:
+        """False once either side has closed it."""
+        return not (self._closed.is_set() or self._transport.is_closing())
+
+    async def exchange(self, request: Question, timeout_s: float) -> bytes:
+        """The data of the reply to `request`. Raises a DriverError, `timeout_s` after the call at the latest."""
+        if not self.usable:
+            raise DroppedError(f"{self._address}: the device closes the connection at once")
+        loop = asyncio.get_running_loop()
+        reply = self._reply = loop.create_future()
+        self._request = request
+        self._received = b""
+        timer = loop.call_later(timeout_s, self._expire, timeout_s)
+        try:
+            frame = self._framing.encode(request)
+            (self._transport.sendto if self._datagrams else self._transport.write)(frame)
+            outcome: bytes | DriverError = await reply
+        finally:
+            timer.cancel()
+            self._reply = None
+        if isinstance(outcome, DriverError):
+            raise outcome
+        return outcome
+
+    def abort(self) -> None:
+        """Close at once; nothing that arrives from now on is seen."""
+        self._transport.abort()
+
+    async def close(self) -> None:
+        """Close and wait until the other side can know it."""
+        self.abort()
+        await self._closed.wait()
+
+    def _settle(self, outcome: bytes | DriverError) -> None:
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_result(outcome)
+
+    def _expire(self, timeout_s: float) -> None:
+        if self._received:
+            self._settle(BadReplyError(f"{self._request}: no valid reply within {timeout_s:g} s, only other bytes"))
+        else:
+            self._settle(SilentError(f"{self._request}: no answer within {timeout_s:g} s"))
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._reply is None or self._reply.done() or self._request is None:
+            if self.numbered and not self._datagrams:
+                # Unasked bytes in a stream without checksums: where the next frame begins is anyone's guess.
+                self.abort()
+            return
+        self._received = received = self._received + data
+        try:
+            outcome: bytes | DriverError | None = self._framing.accept(self._request, received)
+        except DriverError as error:
+            outcome = error
+        if outcome is None and len(received) > _MAX_RECEIVED:
+            outcome = BadReplyError(f"{self._request}: what came is not Modbus")
+        if outcome is not None:
+            self._settle(outcome)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self._received = b""  # frames never span datagrams
+        self.data_received(data)
+
+    def error_received(self, exc: Exception) -> None:
+        self._settle(LinkError(f"{self._address}: {in_words(exc)}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
+        why = f" ({in_words(exc)})" if exc else ""
+        if self._received:
+            self._settle(LinkError(f"{self._address}: the connection was lost in the middle of a reply{why}"))
+        else:
+            self._settle(DroppedError(f"{self._address}: the connection was closed instead of a reply{why}"))

@@ -1,0 +1,237 @@
+"""Words ↔ values. Pure.
+
+A register is a 16-bit word, 0..65535. Word orders: "big" (ABCD), "little" (CDAB, low word first), "big_swapped" (BADC)
+and "little_swapped" (DCBA); text keeps the order of its words, only the swapped orders exchange its bytes.
+
+Floats that are not finite are never values. Other words that mean "not available" differ between devices, so each
+point names its own. They are compared as bit patterns before anything else: 0x80000000 is the same words for int32,
+uint32 and float32, and does not hide a float's 0.0.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isclose, isfinite
+from sys import float_info
+from typing import Any, Literal
+
+from drivers.model import Quality, Value, WordOrder
+
+# Numeric type -> struct format. "bool" is true for anything but 0. The length of "string" and "bits" varies.
+FORMATS: dict[str, str] = {
+    "int16": "h",
+    "uint16": "H",
+    "bitfield": "H",
+    "bool": "H",
+    "int32": "i",
+    "uint32": "I",
+    "float32": "f",
+    "int64": "q",
+    "uint64": "Q",
+    "float64": "d",
+}
+
+# Word order -> byte order in which words are packed, and in which numbers are then unpacked.
+_BYTE_ORDERS: dict[WordOrder, tuple[str, str]] = {
+    "big": (">", ">"),
+    "little": ("<", "<"),
+    "big_swapped": ("<", ">"),
+    "little_swapped": (">", "<"),
+}
+
+Raw = Any
+"""What struct makes of the words: int, float, or bytes for text."""
+
+Decoded = tuple[Value | None, Quality]
+MISSING: Decoded = (None, Quality.MISSING)
+INVALID: Decoded = (None, Quality.INVALID)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a value stands in registers; everything a profile can say about it."""
+
+    type: str
+    length: int = 1
+    """Registers, for type "string"; coils or discrete inputs, for "bits"; fixed by the other types."""
+    word_order: WordOrder = "big"
+    scale: float = 1.0
+    offset: float = 0.0
+    """value = raw * scale + offset"""
+    magnitude: bool = False
+    """The sign of the raw number says nothing: it is dropped before the scale."""
+    invalid: tuple[int, ...] = ()
+    """Bit patterns, most significant first, that mean "not available"."""
+    on_invalid: Literal["missing", "zero"] = "missing"
+    bit: int | None = None
+    """The bit that is the value, 0 the least significant."""
+    values: Mapping[int, str] | None = field(default=None, hash=False)
+    """Names of the raw numbers (of the bit, where there is one); any other number is invalid."""
+    minimum: float | None = None
+    maximum: float | None = None
+    """Physical range in the unit of the quantity; a value outside is invalid."""
+
+    @property
+    def width(self) -> int:
+        """Registers (or coils, or discrete inputs) that the value takes."""
+        return self.length if self.type in ("string", "bits") else struct.calcsize(FORMATS[self.type]) // 2
+
+    @property
+    def is_float(self) -> bool:
+        return self.type in ("float32", "float64")
+
+    @property
+    def byte_orders(self) -> tuple[str, str]:
+        """Struct's byte order for packing the words, and that for unpacking `raw_format` from them."""
+        if self.type == "string":
+            return ("<" if self.word_order.endswith("swapped") else ">"), ">"
+        return _BYTE_ORDERS["big" if self.type == "bits" else self.word_order]
+
+    @property
+    def raw_format(self) -> str:
+        """Struct format of what `converter` takes: bit patterns where they must be compared."""
+        if self.type in ("string", "bits"):
+            return f"{2 * self.length}s"
+        return _unsigned(self) if self.invalid and self.is_float else FORMATS[self.type]
+
+
+def converter(encoding: Encoding) -> Callable[[Raw], Decoded]:
+    """A function from the raw number to (value, quality); what can be decided once is decided here."""
+    if encoding.type == "string":
+        return _text
+    if encoding.type == "bits":
+        return _bits(encoding)
+    if encoding.type == "bool" or encoding.bit is not None or encoding.values is not None:
+        convert = _state(encoding)
+    else:
+        convert = _number(encoding)
+    return _guarded(encoding, convert) if encoding.invalid else convert
+
+
+def decoder(encoding: Encoding) -> Callable[[Sequence[int]], Decoded]:
+    """A function from the words of one value to (value, quality); `block_codec` does many at once."""
+    packed, unpacked = encoding.byte_orders
+    pack = struct.Struct(f"{packed}{encoding.width}H").pack
+    unpack = struct.Struct(unpacked + encoding.raw_format).unpack
+    convert = converter(encoding)
+    return lambda words: convert(unpack(pack(*words))[0])
+
+
+def encode(encoding: Encoding, value: Value) -> list[int]:
+    """The words that decode to `value`, to the resolution of its scale. Raises ValueError when it does not fit."""
+    if encoding.type == "bits":
+        return bits_of(int(_to_raw(encoding, value)), encoding.length)
+    packed, unpacked = encoding.byte_orders
+    if encoding.type == "string":
+        data = str(value).encode("ascii").ljust(2 * encoding.length, b"\0")
+        if len(data) > 2 * encoding.length:
+            raise ValueError(f"{value!r} does not fit {encoding.length} registers")
+    else:
+        try:
+            data = struct.pack(unpacked + FORMATS[encoding.type], _to_raw(encoding, value))
+        except (struct.error, OverflowError):
+            raise ValueError(f"{value!r} does not fit {encoding.type} with scale {encoding.scale:g}") from None
+    return list(struct.unpack(f"{packed}{encoding.width}H", data))
+
+
+def bits_of(number: int, count: int) -> list[int]:
+    """The least significant bit first, as coils and discrete inputs are numbered."""
+    return [number >> place & 1 for place in range(count)]
+
+
+def _to_raw(encoding: Encoding, value: Value) -> float:
+    if encoding.values is not None:
+        named = [raw for raw, name in encoding.values.items() if name == value]
+        if not named:
+            raise ValueError(f"{value!r} is none of {', '.join(encoding.values.values())}")
+        return named[0] << (encoding.bit or 0)
+    if encoding.bit is not None:
+        return int(bool(value)) << encoding.bit
+    if isinstance(value, bool | str) or encoding.type == "bool":
+        return int(bool(value))
+    if encoding.is_float:
+        return (value - encoding.offset) / encoding.scale
+    if encoding.scale == 1 and encoding.offset == 0 and isinstance(value, int):
+        return value  # all of its 64 bits
+    if not isfinite(value):
+        raise ValueError(f"{value!r} does not fit {encoding.type}")
+    return round((value - encoding.offset) / encoding.scale)
+
+
+def _state(encoding: Encoding) -> Callable[[Raw], Decoded]:
+    bit, names = encoding.bit, encoding.values
+    if names is not None:
+        decoded = {raw: (name, Quality.GOOD) for raw, name in names.items()}
+        if bit is None:
+            return lambda raw: decoded.get(raw, INVALID)
+        return lambda raw: decoded.get(raw >> bit & 1, INVALID)
+    if bit is not None:
+        return lambda raw: (raw >> bit & 1 == 1, Quality.GOOD)
+    return lambda raw: (raw != 0, Quality.GOOD)
+
+
+def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
+    """The names of `values` and the numbers of `invalid`, looked up by the words as they come, a bit in each."""
+    numbers = {number: (name, Quality.GOOD) for number, name in (encoding.values or {}).items()}
+    meaning = numbers | dict.fromkeys(encoding.invalid, MISSING)
+    pack = struct.Struct(f">{encoding.length}H").pack
+    decoded = {pack(*bits_of(number, encoding.length)): what for number, what in meaning.items()}
+    return lambda raw: decoded.get(raw, INVALID)
+
+
+def _number(encoding: Encoding) -> Callable[[Raw], Decoded]:
+    good, unavailable = Quality.GOOD, _unavailable(encoding)
+    low = -float_info.max if encoding.minimum is None else encoding.minimum
+    high = float_info.max if encoding.maximum is None else encoding.maximum
+    scale, offset = encoding.scale, encoding.offset
+    divisor = _divisor(scale)
+
+    def scaled(raw: Raw) -> Decoded:
+        # Adding the offset, though it may be 0.0, also makes a float of an integer and 0.0 of -0.0.
+        value = raw / divisor + offset if divisor else raw * scale + offset
+        if low <= value <= high:
+            return value, good
+        return INVALID if isfinite(raw) else unavailable
+
+    return (lambda raw: scaled(abs(raw))) if encoding.magnitude else scaled
+
+
+def _guarded(encoding: Encoding, convert: Callable[[Raw], Decoded]) -> Callable[[Raw], Decoded]:
+    """`convert` behind a check for the words that mean "not available"."""
+    invalid, unavailable = _patterns(encoding), _unavailable(encoding)
+    if not encoding.is_float:
+        return lambda raw: unavailable if raw in invalid else convert(raw)
+    pack = struct.Struct(f">{_unsigned(encoding)}").pack
+    unpack = struct.Struct(f">{FORMATS[encoding.type]}").unpack
+    return lambda raw: unavailable if raw in invalid else convert(unpack(pack(raw))[0])
+
+
+def _divisor(scale: float) -> int:
+    """The whole number that divides like `scale` multiplies, or 0: 2301 / 10 is 230.1, 2301 * 0.1 is not."""
+    divisor = round(1 / scale) if abs(scale) < 1 else 0
+    return divisor if divisor and isclose(1 / divisor, scale, rel_tol=1e-12) else 0
+
+
+def _unavailable(encoding: Encoding) -> Decoded:
+    if encoding.on_invalid == "missing":
+        return MISSING
+    return (False if encoding.type == "bool" or encoding.bit is not None else 0.0), Quality.GOOD
+
+
+def _unsigned(encoding: Encoding) -> str:
+    return {1: "H", 2: "I", 4: "Q"}[encoding.width]
+
+
+def _patterns(encoding: Encoding) -> frozenset[int]:
+    """The sentinels as numbers of the type that struct unpacks."""
+    if not encoding.type.startswith("int"):
+        return frozenset(encoding.invalid)
+    bits = 16 * encoding.width
+    return frozenset(raw - (1 << bits) if raw >> (bits - 1) else raw for raw in encoding.invalid)
+
+
+def _text(raw: Raw) -> Decoded:
+    text = raw.split(b"\0")[0].decode("ascii", "replace").strip()
+    return (text, Quality.GOOD) if text else MISSING

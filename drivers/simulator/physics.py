@@ -1,0 +1,227 @@
+"""A site with physics, from a seed. Pure: time passes only in `Site.advance`.
+
+- At every moment grid = loads + storage - solar. Powers in W, energies in Wh, signs of the payload contract.
+- Powers are constant between two moments at which one of them changes, and counters are their exact integrals.
+- How time is cut into calls changes nothing: `advance(60)` is `advance(1)` sixty times.
+- The sun follows standard time, people follow the local clock, which `clock_changes` set forward and back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from drivers.simulator.plants import STEP_S, Boiler, Charger, HeatPump, Household, Roof, Sky, chances
+
+DAY_S = 86_400.0
+
+
+class Energy(NamedTuple):
+    """Integral of a power, apart by its sign: imported and exported, charged and discharged."""
+
+    positive_Wh: float
+    negative_Wh: float
+
+
+@dataclass(slots=True)
+class Flow:
+    """The power of one device now, and its lifetime counters."""
+
+    power_W: float = 0.0
+    positive_Wh: float = 0.0
+    negative_Wh: float = 0.0
+
+    def hold(self, seconds: float) -> None:
+        """Let the power stand for a while."""
+        energy = self.power_W * seconds / 3600
+        if energy >= 0:
+            self.positive_Wh += energy
+        else:
+            self.negative_Wh -= energy
+
+    @property
+    def energy(self) -> Energy:
+        return Energy(self.positive_Wh, self.negative_Wh)
+
+
+@dataclass(slots=True)
+class Battery:
+    """Charges from surplus and gives what is missing, within its limits; loses a little either way."""
+
+    stored_Wh: float
+    capacity_Wh: float = 10_000.0
+    charge_limit_W: float = 4_000.0
+    discharge_limit_W: float = 5_000.0
+    efficiency: float = 0.95
+    """Each way."""
+
+    def power(self, surplus_W: float) -> float:
+        """What it takes (positive) or gives (negative) at its terminals."""
+        if (surplus_W > 0 and self.stored_Wh >= self.capacity_Wh) or (surplus_W < 0 and self.stored_Wh <= 0):
+            return 0.0
+        return max(-self.discharge_limit_W, min(self.charge_limit_W, surplus_W))
+
+    def lasts(self, power_W: float) -> float:
+        """Seconds until it is full or empty."""
+        rate_W = self._rate(power_W)
+        if rate_W == 0:
+            return math.inf
+        left_Wh = (self.capacity_Wh if rate_W > 0 else 0.0) - self.stored_Wh
+        return 3600 * left_Wh / rate_W
+
+    def hold(self, power_W: float, seconds: float) -> None:
+        """Take or give for a while, at most as long as it lasts."""
+        self.stored_Wh += self._rate(power_W) * seconds / 3600
+        # Rounding must not leave a last micro-watt-hour to be filled in ever smaller steps.
+        for end_Wh in (0.0, self.capacity_Wh):
+            if abs(self.stored_Wh - end_Wh) < 1e-6:
+                self.stored_Wh = end_Wh
+
+    def _rate(self, power_W: float) -> float:
+        return power_W * self.efficiency if power_W > 0 else power_W / self.efficiency
+
+
+class Site:
+    """The whole site.
+
+    `start_s`: the local time of day at which it begins. `clock_changes`: (when, by how much) the local clock is set
+    forward, both in seconds, "when" counted from the first midnight without the changes: `(7200, 3600)` makes day 0
+    one of 23 hours, `(10800, -3600)` one of 25. `speed`: simulated seconds per second, for whoever drives it by a real
+    clock.
+    """
+
+    def __init__(
+        self,
+        seed: int = 1,
+        start_s: float = 9 * 3600.0,
+        speed: float = 1.0,
+        clock_changes: Sequence[tuple[float, float]] = (),
+    ) -> None:
+        if not (math.isfinite(start_s) and start_s >= 0):
+            raise ValueError(f"start_s must be 0 or more seconds after midnight (found {start_s})")
+        if any(number % STEP_S for change in clock_changes for number in change):
+            raise ValueError(f"clock_changes must be multiples of {STEP_S:g} s (found {clock_changes})")
+        self.speed = speed
+        self.clock_changes = tuple(clock_changes)
+        self.now_s = start_s
+        """Seconds since the first midnight, clock changes not counted."""
+        self.grid, self.household, self.heat_pump, self.boiler, self.charger = (Flow() for _ in range(5))
+        self.pv_south, self.pv_west, self.storage = (Flow() for _ in range(3))
+        self.flows = {
+            "grid": self.grid,
+            "pv_south": self.pv_south,
+            "pv_west": self.pv_west,
+            "storage": self.storage,
+            "household": self.household,
+            "heat_pump": self.heat_pump,
+            "boiler": self.boiler,
+            "charger": self.charger,
+        }
+        """Every device by name; the household has no meter of its own."""
+        self.days: list[dict[str, Energy]] = []
+        """The true energies of every local day that is over; the first one begins at `start_s`."""
+        self._sky, self._household = Sky(seed), Household(seed)
+        self._heat_pump, self._boiler, self._charger = HeatPump(seed), Boiler(seed), Charger(seed)
+        self._south = Roof(peak_W=6_600, rated_W=6_000, tilt_deg=35, azimuth_deg=-10)
+        self._west = Roof(peak_W=4_000, rated_W=3_680, tilt_deg=25, azimuth_deg=80)
+        self._surplus_seen_W = 0.0
+        self._age(seed)
+        self._midnight = self._energies()
+        self._day = self.day
+        self._step_end_s = STEP_S * math.floor(start_s / STEP_S)
+        self._begin_step()
+
+    @property
+    def local_s(self) -> float:
+        """Seconds since the first midnight as the local clock shows them."""
+        return self.now_s + sum(forward for when, forward in self.clock_changes if when <= self.now_s)
+
+    @property
+    def time_of_day_s(self) -> float:
+        """Of the local clock, 0..86400."""
+        return self.local_s % DAY_S
+
+    @property
+    def day(self) -> int:
+        """Local days since the first midnight."""
+        return int(self.local_s // DAY_S)
+
+    @property
+    def today(self) -> dict[str, Energy]:
+        """The true energies since local midnight, or since the beginning."""
+        return {
+            name: Energy(now.positive_Wh - then.positive_Wh, now.negative_Wh - then.negative_Wh)
+            for (name, now), then in zip(self._energies().items(), self._midnight.values(), strict=True)
+        }
+
+    @property
+    def loads(self) -> tuple[Flow, ...]:
+        return (self.household, self.heat_pump, self.boiler, self.charger)
+
+    @property
+    def solar(self) -> tuple[Flow, ...]:
+        return (self.pv_south, self.pv_west)
+
+    @property
+    def soc(self) -> float:
+        """Of the battery, in per cent."""
+        return 100 * self.battery.stored_Wh / self.battery.capacity_Wh
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass. Raises ValueError unless `seconds` is 0 or a positive number."""
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"time cannot pass by {seconds} s")
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self._hold_until(min(end_s, self._step_end_s, self.now_s + self.battery.lasts(self.storage.power_W)))
+            if self.now_s >= self._step_end_s:
+                self._begin_step()
+            else:
+                self._balance()
+
+    def _age(self, seed: int) -> None:
+        """Give the counters some years of service."""
+        random = chances(seed, "age")
+        self.battery = Battery(stored_Wh=random.uniform(2_000, 6_000))
+        for flow in (*self.solar, *self.loads, self.storage, self.grid):
+            flow.positive_Wh = random.uniform(1e6, 9e6)
+        for flow in (self.storage, self.grid):
+            flow.negative_Wh = random.uniform(1e6, 9e6)
+
+    def _energies(self) -> dict[str, Energy]:
+        return {name: flow.energy for name, flow in self.flows.items()}
+
+    def _hold_until(self, then_s: float) -> None:
+        seconds = then_s - self.now_s
+        for flow in self.flows.values():
+            flow.hold(seconds)
+        self.battery.hold(self.storage.power_W, seconds)
+        self.now_s = then_s
+
+    def _begin_step(self) -> None:
+        self._step_end_s += STEP_S
+        if self.day > self._day:
+            self.days.append(self.today)
+            self._midnight, self._day = self._energies(), self.day
+        # The battery follows its meter, and so is a step late: what it misses passes through the grid.
+        self._surplus_seen_W = self._surplus()
+        self._sky.step()
+        sun = self._sky.sun(self.now_s % DAY_S / 3600)
+        hour = self.time_of_day_s / 3600
+        self.pv_south.power_W = self._south.power(sun, self._sky.clearness)
+        self.pv_west.power_W = self._west.power(sun, self._sky.clearness)
+        self.household.power_W = self._household.step(hour)
+        self.heat_pump.power_W = self._heat_pump.step(hour)
+        surplus_W = self.pv_south.power_W + self.pv_west.power_W - self.household.power_W - self.heat_pump.power_W
+        self.charger.power_W = self._charger.step(self.day, hour, surplus_W)
+        self.boiler.power_W = self._boiler.step(surplus_W - self.charger.power_W)
+        self._balance()
+
+    def _balance(self) -> None:
+        self.storage.power_W = self.battery.power(self._surplus_seen_W)
+        self.grid.power_W = self.storage.power_W - self._surplus()
+
+    def _surplus(self) -> float:
+        return sum(flow.power_W for flow in self.solar) - sum(flow.power_W for flow in self.loads)

@@ -1,0 +1,238 @@
+"""Reads any SunSpec device: finds out once which models it offers, then polls those it can use.
+
+What is remembered is where the models stand, never a value. The headers of the models are read along with the
+points: when one of them, or an exception 2 or 3, says that the device is no longer the same, the poll walks the chain
+anew. A request that is refused right after a walk is split, down to single points; what stays refused is left out. The
+chain is walked again after a while, more and more rarely, for what was refused and where it had no end model: a device
+that is waking up may have cut it short.
+
+One SunSpec device can be an inverter, a meter and a battery. Every reading carries the node to which it belongs:
+SOLAR for inverter models, STORAGE for batteries, GRID for meter models, counted positive for import. `SunSpecMeter`
+reads one meter alone, for a node of any type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+
+import structlog
+
+from drivers.driver import LinkDefaults, Reader, ReadOptions
+from drivers.errors import (
+    ExceptionReply,
+    GatewayError,
+    IllegalAddressError,
+    IllegalValueError,
+    ProfileError,
+    UnsupportedError,
+)
+from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
+from drivers.registers.read_plan import MAX_REGISTERS, Limits
+from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S
+from drivers.registers.session import Run
+from drivers.sunspec.discovery import Identity, Walk, channels, identify
+from drivers.sunspec.formulas import Cell
+from drivers.sunspec.layout import Layout, build, meters
+from drivers.sunspec.mapping import CHANNELS, KNOWN
+from drivers.sunspec.models import Model, of
+from drivers.sunspec.requests import Batch, batches, spans_of
+
+log = structlog.get_logger(__name__)
+
+
+class _ChangedError(Exception):
+    """The device is no longer what it was when its chain was walked."""
+
+
+class SunSpec:
+    """A `drivers.catalogue.Driver` for every device that speaks SunSpec."""
+
+    _wants = "inverter, meter or battery model"
+
+    def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None) -> None:
+        """`defaults` are those of a device family. Raises ProfileError for what the standard leaves no room for."""
+        if options.word_order not in (None, "big"):
+            raise ProfileError(f"driver sunspec: word_order is always 'big' (found {options.word_order!r})")
+        self.identity = Identity()
+        """Who made the device; empty before the first poll."""
+        self.models: tuple[Model, ...] = ()
+        """Every model that the device offers; empty before the first poll."""
+        gap = options.max_gap if options.max_gap is not None else options.default_max_gap
+        self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
+        self._walk = Walk(KNOWN)
+        self._defaults = defaults or LinkDefaults(sleeps=True)  # many do; one that never did is not believed to
+        self._known: _Known | None = None
+        self._patience_s = RECHECK_FIRST_S
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.HYBRID
+
+    @property
+    def nodes(self) -> frozenset[NodeType]:
+        """The nodes that the device fills; before the first poll, all that any device could."""
+        if self._known is None:
+            return frozenset({NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE})
+        return self._known.layout.nodes
+
+    @property
+    def defaults(self) -> LinkDefaults:
+        return self._defaults
+
+    async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
+        """See `drivers.catalogue.Driver`. Raises UnsupportedError for a device that offers nothing we know."""
+        run = Run(reader, now)
+        known = self._known
+        if known is not None and not known.stale(run.started):
+            try:
+                return await known.poll(run, fresh=False)
+            except _ChangedError as change:
+                log.info("sunspec_changed", manufacturer=self.identity.manufacturer, reason=str(change))
+                self._known = known = None
+        before, known = known, await self._discover(run, known)
+        try:
+            scan = await known.poll(run, fresh=known is not before)
+        except _ChangedError as change:
+            self._known = None
+            raise UnsupportedError(f"SunSpec models move while they are read: {change}") from None
+        if not scan.readings and scan.errors:
+            raise scan.errors[0]  # it refuses everything just now: nothing to learn from that
+        self._known = known
+        return scan
+
+    async def _discover(self, run: Run, before: _Known | None) -> _Known:
+        """Walk the chain; what was known `before` stays where the chain is only cut shorter than it was."""
+        base = await self._walk.base(run)
+        models = await self._walk.models(run, base)
+        if before is not None and len(models) < len(self.models) and models == self.models[: len(models)]:
+            before.walked(run.started, self._patience_s)
+            return before
+        identity = await identify(run, models)
+        used = self._used(models)
+        inputs = {model: await channels(run, model) for model in of(used, *CHANNELS)}
+        layout = build(used, inputs, identity.manufacturer, self._limits.max_registers)
+        if not layout.recipes:
+            offered = ", ".join(str(model.id) for model in models) or "none"
+            raise UnsupportedError(f"SunSpec at {base} offers no {self._wants} (found: {offered})")
+        if (models, identity) == (self.models, self.identity):
+            self._patience_s = min(2 * self._patience_s, RECHECK_MAX_S)
+        else:
+            self.models, self.identity = models, identity
+            self._patience_s = RECHECK_FIRST_S
+            log.info(
+                "sunspec_discovered",
+                manufacturer=identity.manufacturer,
+                model=identity.model,
+                serial=identity.serial,
+                base=base,
+                models=[model.id for model in models],
+                nodes=sorted(node.value for node in layout.nodes),
+            )
+        known = _Known(layout, self._limits, open_end=self._walk.open_end)
+        known.walked(run.started, self._patience_s)
+        known.battery_seen = before is not None and before.battery_seen
+        return known
+
+    def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
+        """Of the models that a device offers, those that are read."""
+        return tuple(of(models, *KNOWN))
+
+
+class SunSpecMeter(SunSpec):
+    """One meter of a SunSpec device, which may measure anything: its readings belong to no node yet."""
+
+    def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None, channel: int = 1) -> None:
+        """`channel` counts the meters of a device along its chain, from 1. Otherwise see `SunSpec`."""
+        super().__init__(options, defaults or LinkDefaults())
+        self._channel = channel
+        self._wants = "meter model" if channel == 1 else f"meter {channel}"
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.METER
+
+    @property
+    def nodes(self) -> frozenset[NodeType]:
+        return frozenset()
+
+    async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
+        """See `SunSpec.poll`."""
+        scan = await super().poll(reader, now)
+        return replace(scan, readings=tuple(reading._replace(node=None) for reading in scan.readings))
+
+    def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
+        return meters(models)[self._channel - 1 : self._channel]
+
+
+class _Known:
+    """A device whose chain was walked: what to ask it, as it taught us."""
+
+    def __init__(self, layout: Layout, limits: Limits, *, open_end: bool) -> None:
+        self.layout = layout
+        self._limits = limits
+        self._open_end = open_end
+        self._again_at = 0.0
+        self._batches = batches(layout, spans_of(layout), limits)
+        self._refused: list[Exception] = []
+        self.battery_seen = False
+        """Its battery has given or taken power since the device was found."""
+
+    def walked(self, at: float, patience_s: float) -> None:
+        """The chain was walked at monotonic `at`; not again for `patience_s`."""
+        self._again_at = at + patience_s
+
+    def stale(self, at: float) -> bool:
+        """Whether it is time to ask again for what was refused, or may stand behind a chain without an end."""
+        return (bool(self._refused) or self._open_end) and at >= self._again_at
+
+    async def poll(self, run: Run, *, fresh: bool) -> Scan:
+        """One scan; a `fresh` one, right after the walk, learns what the device refuses. Raises _ChangedError."""
+        cells: list[Cell] = [None] * len(self.layout.places)
+        times = [run.started] * len(cells)
+        pending = self._batches[::-1]
+        answered = []
+        while pending:
+            batch = pending.pop()
+            try:
+                raws = batch.unpack(await run.read(Table.HOLDING, batch.block.address, batch.block.count))
+            except (IllegalAddressError, IllegalValueError) as error:
+                if not fresh:
+                    raise _ChangedError(str(error)) from error
+                pending += self._parts(batch, error)[::-1]
+                continue
+            except GatewayError:
+                raise
+            except ExceptionReply as error:
+                run.errors.append(error)
+                answered.append(batch)
+                continue
+            if stranger := batch.stranger(raws):
+                raise _ChangedError(f"model {stranger.id} no longer stands at {stranger.address}")
+            answered.append(batch)
+            at = run.now()
+            for slot, number in batch.cells(raws):
+                cells[slot], times[slot] = number, at
+        self._batches = answered
+        readings = tuple(self._readings(cells, times))
+        return Scan(readings, run.started, run.now(), (*self._refused, *run.errors), run.requests)
+
+    def _parts(self, batch: Batch, error: Exception) -> list[Batch]:
+        """The halves of a refused request; none of a single point, which is left out from now on."""
+        if len(batch.spans) == 1:
+            self._refused.append(error)
+            return []
+        middle = len(batch.spans) // 2
+        halves = batch.spans[:middle], batch.spans[middle:]
+        return [part for half in halves for part in batches(self.layout, half, self._limits)]
+
+    def _readings(self, cells: Sequence[Cell], times: Sequence[float]) -> Iterator[Reading]:
+        charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
+        idle = charge == 0 or charge is Quality.MISSING
+        self.battery_seen = self.battery_seen or (isinstance(charge, float) and not idle)
+        # Whatever is not known to be idle may stand in the inverter's power.
+        for recipe in self.layout.recipes if idle and not self.battery_seen else self.layout.hybrid:
+            number = recipe.formula(cells)
+            value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)
+            if number is not None:
+                yield Reading(recipe.quantity, recipe.phase, value, quality, times[recipe.slot], recipe.node)

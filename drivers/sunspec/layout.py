@@ -1,0 +1,215 @@
+"""Pure: what a SunSpec device offers → the points to read and the formulas of its readings.
+
+Of several meters, and of several inverter models, the first in the chain is taken: SolarEdge numbers its meters in
+that order (a further one is read by itself, see `meters`), and devices that offer the same inverter twice (as 103 and
+113) say the same twice. Batteries and DC inputs add up.
+
+The AC power of a hybrid holds what its battery gives or takes. Where the battery's power is known, solar is therefore
+AC power plus charge power, or what the PV inputs give where the device names its inputs, and the AC lifetime counter
+is left out: it counts the battery's energy as production. Where only a state of charge is known (model 124 alone),
+solar is the AC power as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from drivers.model import Nature, NodeType, Phase, Quantity, Unit
+from drivers.sunspec.formulas import Formula, Place, cell, first, total, total_count, total_of_some, weighted_mean
+from drivers.sunspec.mapping import (
+    BATTERIES,
+    CHANNELS,
+    COMMON,
+    INVERTERS,
+    METERS,
+    QUIRKS,
+    STATUS,
+    STORAGE_DETAILS,
+    Channel,
+    InputRule,
+    Quirk,
+    Rule,
+)
+from drivers.sunspec.models import Model, of
+from drivers.sunspec.places import Places
+
+Key = tuple[NodeType, Quantity, Phase | None]
+Offer = tuple[Formula, int]
+"""A formula, and the cell whose arrival dates its number."""
+
+SOLAR, STORAGE = NodeType.SOLAR, NodeType.STORAGE
+_Inputs = dict[Key, Offer]
+_AC_POWER: Key = (SOLAR, Quantity.ACTIVE_POWER, None)
+_CHARGE_POWER: Key = (STORAGE, Quantity.ACTIVE_POWER, None)
+MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_POWER, Quantity.DC_CURRENT})
+"""What an inverter model measures of PV and battery together."""
+
+_HAS_STORAGE = (*BATTERIES, 713, 124)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One reading: what it is, how it follows from the cells, and the cell whose arrival dates it."""
+
+    node: NodeType
+    quantity: Quantity
+    phase: Phase | None
+    formula: Formula
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What to read from one device, and what it means."""
+
+    places: tuple[Place, ...]
+    """What fills each cell."""
+    models: tuple[Model, ...]
+    """The models that are used; their headers are read along, to see that they still stand there."""
+    recipes: tuple[Recipe, ...]
+    hybrid: tuple[Recipe, ...]
+    """The recipes once the battery has been seen to give or take power."""
+    battery: Formula | None
+    """Charge power, where some model has it."""
+
+    @property
+    def nodes(self) -> frozenset[NodeType]:
+        return frozenset(recipe.node for recipe in self.recipes)
+
+
+def build(
+    chain: Collection[Model], channels: Mapping[Model, Sequence[Channel]], manufacturer: str, limit: int
+) -> Layout:
+    """The layout of a device whose models are `chain`, read by at most `limit` registers a request.
+
+    `channels` holds what hangs on the DC inputs of its models 160 and 714. A point that does not fit into one request
+    together with its scale factor is left out.
+    """
+    return _Builder(chain, limit).build(channels, manufacturer)
+
+
+def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
+    """The meters of a device in the order of its `chain`; one that it offers in integers and in floats counts once."""
+    found: list[Model] = []
+    same: set[int] = set()
+    for model in chain:
+        if model.id == COMMON:  # of the next device behind this one
+            same.clear()
+        elif model.id in METERS and model.id not in same:
+            found.append(model)
+            same.add(model.id + 10 if model.id + 10 in METERS else model.id - 10)
+    return tuple(found)
+
+
+class _Builder:
+    def __init__(self, chain: Collection[Model], limit: int) -> None:
+        self._chain = chain
+        self._cells = Places(limit)
+        self._has_storage = any(of(chain, *_HAS_STORAGE))
+        self._offers: dict[Key, list[Offer]] = {}
+
+    def build(self, channels: Mapping[Model, Sequence[Channel]], manufacturer: str) -> Layout:
+        self._first(NodeType.GRID, METERS, _quirk(manufacturer))
+        batteries = [self._cells.of(model, BATTERIES[model.id]) for model in of(self._chain, *BATTERIES)]
+        self._add_up(batteries)
+        if self._has_storage:
+            for model_id, rules in STORAGE_DETAILS.items():
+                self._first(STORAGE, {model_id: rules})
+        self._first(SOLAR, INVERTERS)
+        self._first(SOLAR, STATUS)
+        pv = self._inputs(channels)
+        battery = self._offers.get(_CHARGE_POWER)
+        charge = first([formula for formula, _ in battery]) if battery else None
+        plain = tuple(_recipes(self._plain(pv)))
+        hybrid = tuple(_recipes(self._hybrid(charge, pv))) if charge else plain
+        return Layout(tuple(self._cells.places), tuple(self._cells.models), plain, hybrid, charge)
+
+    def _first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], quirk: Quirk | None = None) -> None:
+        """Offer what the first model of a family has."""
+        model = next(of(self._chain, *table), None)
+        if model is None:
+            return
+        for rule, slot in self._cells.of(model, table[model.id], quirk).items():
+            self._offer((node, rule.quantity, rule.phase), (cell(slot), slot))
+
+    def _offer(self, key: Key, offer: Offer) -> None:
+        offers = self._offers.setdefault(key, [])
+        # Two counters of the same thing still count differently: going from one to the other would look like energy.
+        if not (offers and key[1].nature is Nature.COUNTER):
+            offers.append(offer)
+
+    def _add_up(self, batteries: Sequence[Mapping[Rule, int]]) -> None:
+        """One storage node of all battery models: powers, currents and capacities add up, percentages by capacity."""
+        capacities = [cell(s) for slots in batteries for rule, s in slots.items() if rule.point == "WHRtg"]
+        for rule in dict.fromkeys(rule for slots in batteries for rule in slots):
+            slots = [found[rule] for found in batteries if rule in found]
+            cells = [cell(slot) for slot in slots]
+            if len(slots) < len(batteries):
+                continue
+            if len(cells) == 1 or rule.quantity is Quantity.DC_VOLTAGE:
+                formula = cells[0]
+            elif rule.quantity.unit is Unit.PERCENT:
+                formula = weighted_mean(cells, capacities)
+            else:
+                formula = total(cells)
+            self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
+
+    def _inputs(self, channels: Mapping[Model, Sequence[Channel]]) -> _Inputs:
+        """Offers of storage and of DC power from the inputs; returns what they know of PV alone."""
+        model = next(of(channels, *CHANNELS), None)
+        if model is None:
+            return {}
+        found = channels[model]
+        named = not {Channel.CHARGE, Channel.DISCHARGE, Channel.STORAGE}.isdisjoint(found)
+        if not named and model.id == 160 and self._has_storage:
+            return {}  # one of the inputs may be the battery, and nothing says which
+        pv: _Inputs = {}
+        for rule in CHANNELS[model.id]:
+            offer = self._input(model, rule, [rule.signs.get(channel, 0) for channel in found])
+            if offer is None:
+                continue
+            key = (rule.node, rule.quantity, None)
+            if rule.node is STORAGE or (rule.quantity is Quantity.DC_POWER and not named):
+                self._offer(key, offer)
+            elif named:
+                pv[key] = offer
+        return pv
+
+    def _input(self, model: Model, rule: InputRule, signs: Sequence[int]) -> Offer | None:
+        """The sum of a point over the inputs, each with its sign, 0 for those that do not count."""
+        counted = [(index, sign) for index, sign in enumerate(signs) if sign]
+        slots = self._cells.repeated(model, rule.point, counted)
+        known = [slot for slot in slots if slot is not None]
+        if not known or len(known) < len(slots):
+            return None
+        cells = [cell(slot) for slot in known]
+        return (total_count(cells) if rule.quantity.nature is Nature.COUNTER else total_of_some(cells)), known[0]
+
+    def _plain(self, pv: _Inputs) -> dict[Key, list[Offer]]:
+        """Offers while no battery takes or gives power: PV inputs first, for counters alone."""
+        offers = dict(self._offers)
+        for key, offer in pv.items():
+            others = [] if key[1].nature is Nature.COUNTER else offers.get(key, [])
+            offers[key] = [offer, *others]
+        return offers
+
+    def _hybrid(self, charge: Formula, pv: _Inputs) -> dict[Key, list[Offer]]:
+        """Offers while a battery does: without what an inverter model measures of PV and battery together."""
+        offers = {key: offer for key, offer in self._offers.items() if key[0] is not SOLAR or key[1] not in MIXED}
+        offers |= {key: [offer] for key, offer in pv.items()}
+        ac_power = self._offers.get(_AC_POWER)
+        if ac_power:
+            formula, slot = ac_power[0]
+            offers.setdefault(_AC_POWER, []).append((total((formula, charge)), slot))
+        return offers
+
+
+def _quirk(manufacturer: str) -> Quirk | None:
+    name = manufacturer.lower()
+    return next((quirk for start, quirk in QUIRKS.items() if name.startswith(start)), None)
+
+
+def _recipes(offers: Mapping[Key, Sequence[Offer]]) -> Iterator[Recipe]:
+    for (node, quantity, phase), found in offers.items():
+        yield Recipe(node, quantity, phase, first([formula for formula, _ in found]), found[0][1])

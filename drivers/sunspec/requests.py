@@ -1,0 +1,107 @@
+"""Pure: the points of a layout → requests, and the words of each request → cells.
+
+A value and its scale factor always come from the same request. Each request knows the model headers within it, so that
+a device that was changed is noticed before a single number of it is believed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from drivers.model import Table
+from drivers.registers.read_plan import Block, Limits, Span, plan
+from drivers.sunspec.formulas import Cell, Place
+from drivers.sunspec.layout import Layout
+from drivers.sunspec.models import HEADER, Model
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    slot: int
+    raw: int
+    """Index of the value among the unpacked numbers."""
+    factor: int | None
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One request, and what its words mean."""
+
+    block: Block
+    spans: tuple[Span, ...]
+    _struct: struct.Struct
+    _items: tuple[_Item, ...]
+    _headers: tuple[tuple[int, int, Model], ...]
+
+    def unpack(self, words: Sequence[int]) -> tuple[float, ...]:
+        """The raw numbers in `words`, which are as many as the block has registers."""
+        return self._struct.unpack(struct.pack(f">{len(words)}H", *words))
+
+    def stranger(self, raws: Sequence[float]) -> Model | None:
+        """A model that no longer stands where it stood."""
+        return next((model for a, b, model in self._headers if (raws[a], raws[b]) != (model.id, model.length)), None)
+
+    def cells(self, raws: Sequence[float]) -> Iterator[tuple[int, Cell]]:
+        """Slot and content of every cell of this request."""
+        for item in self._items:
+            factor = None if item.factor is None else int(raws[item.factor])
+            yield item.slot, item.place.decode(raws[item.raw], factor)
+
+
+def spans_of(layout: Layout) -> list[Span]:
+    """What one poll must read: points with their factors, and the headers of their models."""
+    places = {Span(Table.HOLDING, low, high - low) for low, high in (place.span for place in layout.places)}
+    return sorted(places | {Span(Table.HOLDING, model.address, HEADER) for model in layout.models})
+
+
+def batches(layout: Layout, spans: Sequence[Span], limits: Limits) -> list[Batch]:
+    """The requests for `spans`, none longer than the limits, which each span keeps."""
+    return [_batch(layout, block, spans) for layer in _layers(spans, limits) for block in plan(layer, limits)]
+
+
+def _layers(spans: Iterable[Span], limits: Limits) -> Iterator[list[Span]]:
+    """Spans that overlap are read as one, as far as one request goes; the rest is read again on top of it."""
+    rest = sorted(spans)
+    while rest:
+        layer: list[Span] = []
+        start = end = -1
+        left = []
+        for span in rest:
+            if span.address >= end:
+                start = span.address
+            elif max(end, span.end) - start > limits.most(span.table):
+                left.append(span)
+                continue
+            end = max(end, span.end)
+            layer.append(span)
+        yield layer
+        rest = left
+
+
+def _batch(layout: Layout, block: Block, spans: Iterable[Span]) -> Batch:
+    inside = tuple(span for span in spans if block.address <= span.address and span.end <= block.end)
+    kept = {(span.address, span.end) for span in inside}
+    chosen = [(slot, place) for slot, place in enumerate(layout.places) if place.span in kept]
+    headers = [model for model in layout.models if (model.address, model.address + HEADER) in kept]
+    formats = {place.address: place.point.format for _, place in chosen}
+    formats |= {place.factor_address: "h" for _, place in chosen if place.factor_address is not None}
+    formats |= {model.address + register: "H" for model in headers for register in range(HEADER)}
+    index = {address: position for position, address in enumerate(sorted(formats))}
+    items = tuple(
+        _Item(slot, index[place.address], None if place.factor_address is None else index[place.factor_address], place)
+        for slot, place in chosen
+    )
+    stands = tuple((index[model.address], index[model.address + 1], model) for model in headers)
+    return Batch(block, inside, _compiled(block, formats), items, stands)
+
+
+def _compiled(block: Block, formats: dict[int, str]) -> struct.Struct:
+    """A struct for the numbers at the addresses of `formats`, with padding for all between."""
+    text, at = ">", block.address
+    for address in sorted(formats):
+        text += f"{2 * (address - at)}x{formats[address]}"
+        at = address + struct.calcsize(f">{formats[address]}") // 2
+    return struct.Struct(f"{text}{2 * (block.end - at)}x")

@@ -1,0 +1,118 @@
+"""A SolarEdge inverter with its batteries, which stand outside SunSpec (profile `solaredge-storedge`).
+
+The power of such an inverter holds what its batteries give or take: at night it is all theirs. Solar is therefore what
+comes from the panels: its DC power plus what the batteries are charged with (evcc, template solaredge-hybrid), or AC
+power plus that where the inverter does not say its DC power. Its lifetime counter is left out: it counts the batteries'
+energy as production.
+
+A battery that is not there is refused, or shows no power. One that was seen and shows none leaves solar unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import fsum
+
+from drivers.driver import LinkDefaults, Reader, ReadOptions
+from drivers.errors import IllegalAddressError, IllegalValueError
+from drivers.model import NodeType, Quality, Quantity, Reading, Scan, Unit
+from drivers.profile.loader import BUILT_IN, load
+from drivers.profile.register_driver import Registers
+from drivers.registers.refusals import RECHECK_FIRST_S
+from drivers.sunspec.driver import SunSpec
+from drivers.sunspec.layout import MIXED
+
+SOLAR, STORAGE = NodeType.SOLAR, NodeType.STORAGE
+POWER = Quantity.ACTIVE_POWER
+
+
+class SolarEdge(SunSpec):
+    """A `drivers.catalogue.Driver`: grid and solar by SunSpec, storage by SolarEdge's own registers."""
+
+    def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None) -> None:
+        super().__init__(options, defaults)
+        profile = load(BUILT_IN / "solaredge-storedge.toml")
+        own = replace(options, word_order=None)  # SunSpec's "big" is not theirs
+        self._batteries = [_Battery(Registers(profile.channel(number), own)) for number in ("1", "2")]
+        self._seen = 0
+        """So many batteries have shown their power since the start."""
+
+    @property
+    def nodes(self) -> frozenset[NodeType]:
+        return super().nodes | {STORAGE}
+
+    async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
+        """See `SunSpec.poll`."""
+        scan = await super().poll(reader, now)
+        answers = [answer for each in self._batteries if (answer := await each.poll(reader, now))]
+        shown = [values for answer in answers if (values := _by_quantity(answer))[POWER].quality is Quality.GOOD]
+        self._seen = max(self._seen, len(shown))
+        storage = _storage(shown, complete=len(shown) == self._seen, at=now())
+        return Scan(
+            readings=(*(_of_the_panels(scan.readings, storage[0]) if self._seen else scan.readings), *storage),
+            started=scan.started,
+            finished=now(),
+            errors=(*scan.errors, *(error for answer in answers for error in answer.errors)),
+            requests=scan.requests + sum(answer.requests for answer in answers),
+        )
+
+
+class _Battery:
+    """One of the places where a battery may be: asked again only after a while where there is none."""
+
+    def __init__(self, registers: Registers) -> None:
+        self._registers = registers
+        self._again_at = 0.0
+
+    async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan | None:
+        if now() < self._again_at:
+            return None
+        try:
+            return await self._registers.poll(reader, now)
+        except (IllegalAddressError, IllegalValueError):
+            self._again_at = now() + RECHECK_FIRST_S
+            return None
+
+
+def _by_quantity(scan: Scan) -> dict[Quantity, Reading]:
+    return {reading.quantity: reading for reading in scan.readings}
+
+
+def _storage(batteries: Sequence[Mapping[Quantity, Reading]], *, complete: bool, at: float) -> tuple[Reading, ...]:
+    """One storage node of all batteries, its power first. Nothing of it is known while one of them is silent."""
+    if not (batteries and complete):
+        return (Reading(POWER, None, None, Quality.MISSING, at, STORAGE),)
+    order = sorted(batteries[0], key=lambda quantity: quantity is not POWER)
+    return tuple(_one(quantity, batteries) for quantity in order)
+
+
+def _one(quantity: Quantity, batteries: Sequence[Mapping[Quantity, Reading]]) -> Reading:
+    """A quantity of all batteries: the sum, or for a percentage the mean by capacity."""
+    parts = [battery[quantity] for battery in batteries]
+    worst = next((part for part in parts if part.quality is not Quality.GOOD), parts[0])
+    if len(parts) == 1 or worst.quality is not Quality.GOOD:
+        return worst._replace(node=STORAGE)
+    weights = [1.0] * len(parts)
+    if quantity.unit is Unit.PERCENT:
+        capacities = [battery[Quantity.ENERGY_CAPACITY].value for battery in batteries]
+        known = [each for each in capacities if isinstance(each, float) and each > 0]
+        total = fsum(known) if len(known) == len(parts) else 0.0
+        weights = [each / total for each in known] if total else [1 / len(parts)] * len(parts)
+    shares = (part.value * weight for part, weight in zip(parts, weights, strict=True) if isinstance(part.value, float))
+    return worst._replace(value=fsum(shares), at=min(part.at for part in parts), node=STORAGE)
+
+
+def _of_the_panels(readings: Sequence[Reading], charge: Reading) -> Iterator[Reading]:
+    """The readings without what the inverter measures of panels and batteries together, but with the panels' power."""
+    solar = {r.quantity: r for r in readings if r.node is SOLAR and r.phase is None}
+    yield from (r for r in readings if r.node is not SOLAR or r.quantity not in MIXED)
+    known = [r for q in (Quantity.DC_POWER, POWER) if (r := solar.get(q)) and r.quality is Quality.GOOD]
+    if POWER in solar:
+        yield _sum(known[0] if known else solar[POWER], charge)
+
+
+def _sum(power: Reading, charge: Reading) -> Reading:
+    if not (isinstance(power.value, float) and isinstance(charge.value, float)):
+        return Reading(POWER, None, None, Quality.MISSING, power.at, SOLAR)
+    return Reading(POWER, None, power.value + charge.value, Quality.GOOD, min(power.at, charge.at), SOLAR)

@@ -1,0 +1,237 @@
+"""A silent inverter in the totals: asleep, missing, and what a restart makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from agent.aggregation.aggregator import Totals
+from agent.domain.night import Night
+from agent.domain.node import Node
+from agent.energy.store import EnergyStore
+from drivers.errors import exception_reply
+from drivers.model import Kind, NodeType
+from tests.agent.aggregation.test_aggregator import NOON, body, scan, settings
+
+PV = Node("pv-1", NodeType.SOLAR, Kind.INVERTER, when_offline="sleep")
+AWAKE = Node("pv-2", NodeType.SOLAR, Kind.INVERTER)
+HOUR = 3600
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EnergyStore]:
+    opened = EnergyStore.open(tmp_path / "energy.sqlite3")
+    yield opened
+    opened.close()
+
+
+def told(totals: Totals, at: float, power: float | None, wall: float | None = None, node: Node = PV) -> None:
+    """One answer of an inverter that has counted 5 kWh at all."""
+    totals.observe([node], scan(at, active_power=power, produced_energy=5000.0), wall)
+
+
+def solar(totals: Totals, at: float, wall: int) -> Any:
+    totals.missed([PV], at)
+    return body(totals, at, wall)["solar"]
+
+
+def test_asleep_at_dusk_it_counts_zero_and_holds_its_day(store: EnergyStore) -> None:
+    totals = Totals([PV, AWAKE], settings(), store)
+    told(totals, 1000.0, 40.0, NOON)
+    told(totals, 1100.0, 70.0, NOON + 100, AWAKE)
+    assert solar(totals, 1100.0, NOON + 100) == {"active_power_W": 70, "today_energy_Wh": 0}
+
+
+def test_cut_off_at_noon_the_sum_is_not_known_and_that_is_told_once(store: EnergyStore) -> None:
+    totals = Totals([PV, AWAKE], settings(), store)
+    with capture_logs() as events:
+        for minute in range(4):
+            told(totals, 1000.0, 3400.0, NOON)
+            told(totals, 1060.0 + 60 * minute, 3000.0, NOON + 60, AWAKE)
+            assert solar(totals, 1060.0 + 60 * minute, NOON + 60) == {}
+    assert events == [
+        {
+            "event": "sleeper_missing",
+            "log_level": "warning",
+            "node": "pv-1",
+            "reason": "it went silent at 3400 W: it counts as missing",
+        }
+    ]
+
+
+def test_a_sleeper_that_does_not_wake_is_told_when_its_time_is_over(store: EnergyStore) -> None:
+    totals = Totals([PV], settings(), store)
+    told(totals, 1000.0, 0.0, NOON)
+    with capture_logs() as events:
+        assert solar(totals, 1000.0 + 19 * HOUR, NOON + 19 * HOUR) == {"active_power_W": 0, "today_energy_Wh": 0}
+        assert solar(totals, 1000.0 + 21 * HOUR, NOON + 21 * HOUR) == {}
+        told(totals, 1000.0 + 22 * HOUR, 0.0, NOON + 22 * HOUR)
+        body(totals, 1000.0 + 22 * HOUR, NOON + 22 * HOUR)
+    assert [event["reason"] for event in events] == [
+        "it has been silent for 21.0 h, and it should be day: it counts as missing"
+    ]
+
+
+def test_an_answer_without_power_is_silence(store: EnergyStore) -> None:
+    """A data logger answers at noon for an inverter that is cut off as it does for one that sleeps."""
+    for power, expected in ((3400.0, None), (40.0, 0)):
+        totals = Totals([PV], settings(), store)
+        told(totals, 1000.0, power, NOON)
+        told(totals, 1010.0, None, NOON + 10)
+        assert body(totals, 1010.0, NOON + 10)["solar"].get("active_power_W") == expected
+
+
+def test_one_that_never_told_a_power_but_answers_is_asleep(store: EnergyStore) -> None:
+    totals = Totals([PV], settings(), store)
+    told(totals, 1000.0, None, NOON)
+    assert body(totals, 1000.0, NOON)["solar"] == {"active_power_W": 0, "today_energy_Wh": 0}
+
+
+def test_a_hole_in_an_answer_is_no_sleep(store: EnergyStore) -> None:
+    totals = Totals([PV], settings(), store)
+    told(totals, 1000.0, 40.0, NOON)
+    holes = scan(1010.0, active_power=None, temperature=12.0)
+    totals.observe([PV], replace(holes, errors=(exception_reply(4, "holding 7"),)), NOON + 10)
+    assert "active_power_W" not in body(totals, 1010.0, NOON + 10)["solar"]
+
+
+@pytest.mark.parametrize(
+    ("power", "away_s", "expected"),
+    [
+        (40.0, 3 * HOUR, {"active_power_W": 0, "today_energy_Wh": 0}),
+        (3400.0, 60, {}),
+        (40.0, 21 * HOUR, {}),
+    ],
+    ids=["at night", "at noon", "after a day"],
+)
+def test_a_restart_knows_what_was_known(tmp_path: Path, power: float, away_s: int, expected: object) -> None:
+    wall = NOON - 6 * HOUR
+    before = EnergyStore.open(tmp_path / "energy.sqlite3")
+    totals = Totals([PV], settings(), before)
+    told(totals, 500_000.0, power, wall)
+    totals.save()
+    before.close()
+    store = EnergyStore.open(tmp_path / "energy.sqlite3")
+    totals = Totals([PV], settings(), store)
+    totals.follow_clock(wall + away_s - 60.0)  # another boot: 60 s ago
+    assert solar(totals, 60.0, wall + away_s) == expected
+    # Saving what nobody heard since changes nothing.
+    totals.save()
+    assert store.load_nights()["pv-1"][:2] == (power, wall)
+    # What it says now goes before what it said then.
+    for at, told_W, field in ((120.0, 3000.0, None), (900.0, 8.0, 0)):
+        told(totals, at, told_W, wall + away_s + at)
+        assert solar(totals, at + 90.0, round(wall + away_s + at + 90)).get("active_power_W") == field
+    store.close()
+
+
+def test_before_the_clock_is_set_a_sleeper_sleeps_on(tmp_path: Path) -> None:
+    before = EnergyStore.open(tmp_path / "energy.sqlite3")
+    totals = Totals([PV], settings(), before)
+    told(totals, 500_000.0, 40.0, NOON)
+    totals.save()
+    before.close()
+    store = EnergyStore.open(tmp_path / "energy.sqlite3")
+    totals = Totals([PV], settings(), store)
+    assert solar(totals, 60.0, 1000)["active_power_W"] == 0
+    totals.save()
+    assert store.load_nights()["pv-1"].at == NOON
+    totals.follow_clock(NOON - 7 * HOUR - 120.0)  # the wall clock of the last start: before what was kept
+    assert solar(totals, 120.0, NOON - 7 * HOUR)["active_power_W"] == 0
+    totals.save()
+    assert store.load_nights()["pv-1"].at == NOON
+    totals.follow_clock(NOON + 25 * HOUR - 180.0)
+    assert solar(totals, 180.0, NOON + 25 * HOUR) == {}
+    store.close()
+
+
+def test_what_is_heard_before_the_clock_is_set_is_kept_once_it_is(store: EnergyStore) -> None:
+    totals = Totals([PV], settings(), store)
+    told(totals, 60.0, 40.0)
+    totals.save()
+    assert store.load_nights() == {}
+    totals.follow_clock(NOON - 100.0)
+    totals.save()
+    assert store.load_nights()["pv-1"].at == NOON - 40
+
+
+def test_one_that_was_not_asked_yet_is_not_told_missing(store: EnergyStore) -> None:
+    totals = Totals([PV], settings(), store)
+    with capture_logs() as events:
+        body(totals, 1000.0, NOON)
+        assert events == []
+        assert solar(totals, 1060.0, NOON + 60) == {}
+    assert [event["reason"] for event in events] == ["nothing is known of its power before: it counts as missing"]
+
+
+def test_a_clock_that_is_set_while_it_sleeps_moves_nothing(store: EnergyStore) -> None:
+    totals = Totals([PV], settings(), store)
+    told(totals, 1000.0, 40.0, NOON)
+    for step in (-30 * HOUR, 300 * HOUR):
+        totals.follow_clock(NOON - 1000.0 + step)
+        assert totals.asleep([PV], 1000.0 + 19 * HOUR)
+        assert not totals.asleep([PV], 1000.0 + 21 * HOUR)
+        totals.save()
+        assert store.load_nights()["pv-1"].at == NOON + step
+
+
+def test_falling_asleep_is_worth_a_save_and_the_night_is_not(store: EnergyStore) -> None:
+    totals = Totals([PV], settings(), store)
+    told(totals, 1000.0, 40.0, NOON)
+    body(totals, 1000.0, NOON)
+    totals.save(1000.0)
+    for at, due in ((1060.0, True), (1120.0, False), (1180.0, False)):
+        solar(totals, at, NOON)
+        assert totals.save_due(at) is due
+        if due:
+            totals.save(at)
+
+
+def test_a_reload_forgets_no_night(store: EnergyStore) -> None:
+    """Somebody finds the group missing at night and mends the configuration."""
+    never = replace(PV, when_offline="missing")
+    totals = Totals([never], settings(), store)
+    told(totals, 1000.0, 40.0, NOON, never)
+    assert body(totals, 1100.0, NOON + 100)["solar"] == {}
+    totals.reconfigure([PV], settings())
+    assert solar(totals, 1160.0, NOON + 160) == {"active_power_W": 0, "today_energy_Wh": 0}
+
+
+def test_a_night_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "energy.sqlite3"
+    before = EnergyStore.open(path)
+    before.save({}, {"e": Night(40.0, 3.0, 2.0, 1.0)})
+    before.close()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        for node_id, text in zip("abcd", ("[1, 2]", '["x", 1, 1, 1]', "7", "{"), strict=True):
+            row = f"{zlib.crc32(text.encode()):08x} {text}"
+            db.execute("INSERT INTO night VALUES (?, ?)", (node_id, row))
+        db.execute("INSERT INTO night SELECT 'f', replace(night, '40', '90') FROM night WHERE node_id = 'e'")
+    store = EnergyStore.open(path)
+    with capture_logs() as events:
+        assert store.load_nights() == {"e": Night(40.0, 3.0, 2.0, 1.0)}
+    assert [(event["event"], event["node"]) for event in events] == [("night_unreadable", each) for each in "abcdf"]
+    store.close()
+
+
+def test_energies_of_a_version_without_nights_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "energy.sqlite3"
+    store = EnergyStore.open(path)
+    totals = Totals([PV], settings(), store)
+    told(totals, 1000.0, 40.0, NOON)
+    totals.save()
+    kept = store.load()
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE night")
+    store = EnergyStore.open(path)
+    assert (store.load(), store.load_nights()) == (kept, {})
+    store.close()

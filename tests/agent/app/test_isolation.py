@@ -1,0 +1,168 @@
+"""Eight of twenty devices break in eight ways at once: the pushes neither wait for them nor carry what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from agent.polling.device import BACKOFF_FIRST_S
+from drivers.model import Table
+from tests.faults.modbus import Faults, FaultServer, registers_from
+
+STALE_AFTER_S = 1.0
+DEADLINE_S = 0.5
+BROKEN_S = 4
+SLACK_S = 1.5
+"""For a busy machine; less than waiting for the slowest time-out would take."""
+TIMEOUTS_S = {0: 3.0}
+
+ALONE = {
+    0: Faults(silent=True),
+    1: Faults(reset_mid_frame=True),
+    2: Faults(unit_offset=1),
+    3: Faults(fewer=1),
+    4: Faults(garbage=b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+}
+REFUSING = 5
+BEHIND_GATEWAYS = {13: Faults(exception=11), 18: Faults(dribble_s=0.05)}
+BROKEN = {*ALONE, REFUSING, *BEHIND_GATEWAYS}
+HEALTHY = set(range(20)) - BROKEN
+
+
+def registers(power: float) -> dict[int, int]:
+    words = registers_from(0, [0] * 100)
+    words[52], words[53] = struct.unpack(">HH", struct.pack(">f", power))
+    return words
+
+
+class Site:
+    """Twelve devices with a connection each, and two gateways with four more behind each."""
+
+    def __init__(self) -> None:
+        units = [[number] for number in range(12)] + [[12, 13, 14, 15], [16, 17, 18, 19]]
+        self.servers = [
+            FaultServer({(number + 1, Table.INPUT): registers(1000 + number) for number in numbers})
+            for numbers in units
+        ]
+        self.of = {number: server for server, numbers in zip(self.servers, units, strict=True) for number in numbers}
+
+    def show(self, number: int, power: float) -> None:
+        self.of[number].registers[number + 1, Table.INPUT] = registers(power)
+
+    async def break_down(self) -> None:
+        for number in BROKEN:
+            self.show(number, 666)
+        for number, faults in {**ALONE, **BEHIND_GATEWAYS}.items():
+            self.of[number].unit_faults[number + 1] = faults
+        await self.of[REFUSING].refuse()
+
+    async def heal(self) -> None:
+        for number in BROKEN:
+            self.show(number, 2000 + number)
+            self.of[number].heal()
+        await self.of[REFUSING].listen()
+
+    def tables(self) -> str:
+        return "".join(
+            f'[[device]]\nnode_id = "{number}"\ntype = "grid"\ndriver = "eastron-sdm630"\nhost = "127.0.0.1"\n'
+            f"port = {server.port}\nunit_id = {number + 1}\ntimeout_s = {TIMEOUTS_S.get(number, 0.2)}\n"
+            for number, server in self.of.items()
+        )
+
+
+class Endpoint:
+    """Keeps what arrives, by its time: how late, and the power of each node."""
+
+    def __init__(self) -> None:
+        self.late_s: dict[int, float] = {}
+        self.powers: dict[int, dict[int, float]] = {}
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                arrived = time.time()
+                endpoint.take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))), arrived)
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+
+    def take(self, message: dict[str, Any], arrived: float) -> None:
+        self.late_s[message["time"]] = arrived - message["time"]
+        self.powers[message["time"]] = {
+            int(node): fields["grid"]["active_power_W"]
+            for node, fields in message["nodes"].items()
+            if "active_power_W" in fields["grid"]
+        }
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield
+        finally:
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+    async def wait_for(self, nodes: set[int], pushes: int = 1) -> None:
+        """Until the last `pushes` pushes had exactly these nodes."""
+        async with asyncio.timeout(20):
+            while [set(self.powers[at]) for at in sorted(self.powers)[-pushes:]] != [nodes] * pushes:  # noqa: ASYNC110 - filled by the server's thread
+                await asyncio.sleep(0.05)
+
+
+async def test_eight_of_twenty_devices_broken_in_eight_ways(tmp_path: Path) -> None:
+    site, endpoint = Site(), Endpoint()
+    config = tmp_path / "config.toml"
+    async with AsyncExitStack() as stack:
+        for server in site.servers:
+            await stack.enter_async_context(server)
+        stack.enter_context(endpoint.serving())
+        config.write_text(
+            f'[site]\nnode_id = "S"\n[push]\nurl = "{endpoint.url}"\ntoken = "t"\ninterval_s = 1\nalign = "clock"\n'
+            f'levels = ["device"]\ndevice_format = "snapshot"\ndeadline_s = {DEADLINE_S}\n'
+            f"[poll]\ninterval_s = 0.5\nstale_after_s = {STALE_AFTER_S}\n"
+            f'[outbox]\npath = "{tmp_path}/outbox.sqlite3"\n{site.tables()}'
+        )
+        daemon = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agent", "run", "--config", str(config), stderr=asyncio.subprocess.DEVNULL
+        )
+        stack.push_async_callback(daemon.wait)
+        stack.callback(daemon.terminate)
+        await endpoint.wait_for(HEALTHY | BROKEN, pushes=2)
+        begin = time.time()
+        await site.break_down()
+        await asyncio.sleep(BROKEN_S)  # as long as the fault is to last: what is measured is real time
+        healed = time.time()
+        await site.heal()
+        await endpoint.wait_for(HEALTHY | BROKEN)
+        back = max(endpoint.powers)
+    times = [at for at in sorted(endpoint.powers) if at >= begin]
+    assert times == list(range(times[0], times[-1] + 1))
+    assert {at: late for at, late in endpoint.late_s.items() if late > DEADLINE_S + SLACK_S} == {}
+    for at in times:
+        powers = endpoint.powers[at]
+        assert {number: powers.get(number) for number in HEALTHY} == {number: 1000.0 + number for number in HEALTHY}
+        allowed = {1000} if at < begin + STALE_AFTER_S else set()
+        allowed |= {2000} if at + DEADLINE_S >= healed else set()
+        assert {power - number for number, power in powers.items() if number in BROKEN} <= allowed
+    assert [at for at in times if begin + STALE_AFTER_S < at < healed]
+    # Two probes failed within BROKEN_S: the next is due within twice the second wait.
+    assert back - healed <= 4 * BACKOFF_FIRST_S + 1 + DEADLINE_S
+    assert all(server.max_connections <= 1 for server in site.servers)

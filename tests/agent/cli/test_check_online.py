@@ -1,0 +1,260 @@
+"""`check --online` against devices and endpoints that are there, wrong, or not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import struct
+from asyncio import to_thread
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from agent.commissioning import site_check
+from drivers.model import Table
+from tests.faults.certificates import Authority
+from tests.faults.modbus import FaultServer
+from tests.support.in_process import call_inside
+from tests.support.site import TOKEN, configuration, device, sdm630
+
+
+@asynccontextmanager
+async def listening(received: list[bytes], tls: object = None) -> AsyncIterator[int]:
+    """An endpoint that keeps what it is sent."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            received.append(await reader.read())
+        except ConnectionError:
+            received.append(b"")
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.sleep(0)
+
+
+async def check(path: Path, *more: str) -> tuple[int, str, str]:
+    result = await to_thread(call_inside, "check", "--online", *more, "--config", path)
+    assert TOKEN not in result.stdout + result.stderr
+    return result.returncode, result.stdout, result.stderr
+
+
+async def test_everything_is_reached_and_nothing_sent(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server_context(authority.issue("server"))
+    received: list[bytes] = []
+    async with listening(received, tls) as port, FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter:
+        path = configuration(
+            tmp_path,
+            f"https://127.0.0.1:{port}/v1",
+            device("meter-1", "grid", meter)
+            + device("pv-1", "solar", meter).replace("timeout", "unit_id = 1\ntimeout"),
+            f'ca_file = "{authority.ca_file}"',
+        )
+        status, out, error = await check(path)
+        as_json = json.loads((await check(path, "--json"))[1])
+    assert (status, error) == (0, "")
+    assert "meter-1\teastron-sdm630\t127.0.0.1:" in out
+    assert "\tanswers\t" in out
+    assert "meter-1\tactive_power\t42.5\tW\t0.0 s" in out
+    assert "pv-1\tactive_power\t-42.5\tW" in out, "as the node has it"
+    assert "endpoint: TLSv1.3, certificate valid for " in out
+    assert "nothing was sent" in out
+    assert "hint: endpoint: its certificate expires in 1 days" in out
+    assert re.search(r"(?m)^clock: (synchronised|20\d\d-\S+, but no time service has set it; .*)$", out)
+    assert received == [b"", b""]
+    assert as_json["ok"] is True
+    assert as_json["devices"][0]["latency_s"] > 0
+    assert meter.functions == {4}
+
+
+async def test_what_is_not_there_is_a_line_each_and_fails(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter, FaultServer({}) as silent:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+            path = configuration(tmp_path, url, device("meter-1", "grid", meter) + device("pv-1", "solar", silent))
+            status, out, error = await check(path)
+    assert status == 1
+    assert "meter-1\tactive_power\t42.5" in out
+    lines = error.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"telemetry-agent: pv-1 (127.0.0.1:{silent.port} unit 1): ")
+    assert "no answer within 0.3 s" in lines[0]
+    assert lines[0].endswith(
+        f"; is the unit id right? `telemetry-agent scan 127.0.0.1 --port {silent.port} --units 1-247` finds those that"
+        " answer"
+    )
+    assert f"pv-1\teastron-sdm630\t127.0.0.1:{silent.port} unit 1\tno answer\t" in out
+    assert lines[1] == f"telemetry-agent: endpoint: no connection to {urlsplit(url).netloc}: Connection refused"
+    assert len(silent.requests) == 2, "one lost reply is no finding"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expired", "stranger", "words"),
+    [
+        (("127.0.0.1",), False, True, "is not trusted"),
+        (("other.example",), False, False, "is not trusted"),
+        (("127.0.0.1",), True, False, "is expired"),
+    ],
+)
+async def test_certificates_that_will_not_do(
+    tmp_path: Path, hosts: tuple[str, ...], expired: bool, stranger: bool, words: str
+) -> None:
+    ours, theirs = Authority(tmp_path), Authority(tmp_path)
+    issuer = theirs if not stranger else ours
+    tls = issuer.server_context(issuer.issue("server", hosts=hosts, expired=expired))
+    async with listening([], tls) as port, FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter:
+        push = f'ca_file = "{theirs.ca_file}"'
+        path = configuration(tmp_path, f"https://127.0.0.1:{port}/", device("m", "grid", meter), push)
+        status, _, error = await check(path)
+    assert status == 1
+    assert f"endpoint: the server's certificate {words}" in error
+    remedy = "is expired" if expired else "name its CA in push.ca_file" if stranger else "push.url must have the name"
+    assert remedy in error
+
+
+async def test_the_way_through_a_proxy(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    asked: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        port = int(asked[-1].split()[1].rpartition(b":")[2])
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            try:
+                while data := await source.read(4096):
+                    sink.write(data)
+            except ConnectionError:
+                pass
+            sink.close()
+
+        await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer))
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    received: list[bytes] = []
+    async with (
+        listening(received, authority.server_context(authority.issue("server"))) as port,
+        FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter,
+    ):
+        proxy_port = server.sockets[0].getsockname()[1]
+        push = f'ca_file = "{authority.ca_file}"\nproxy_url = "http://me:do%3Anot-show@127.0.0.1:{proxy_port}"'
+        path = configuration(tmp_path, f"https://127.0.0.1:{port}/", device("m", "grid", meter), push)
+        status, out, error = await check(path)
+    server.close()
+    assert (status, error) == (0, "")
+    assert f"endpoint: TLSv1.3 through 127.0.0.1:{proxy_port}, certificate valid for " in out
+    assert asked[0].startswith(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n".encode())
+    assert b"\r\nProxy-Authorization: Basic bWU6ZG86bm90LXNob3c=\r\n" in asked[0]
+    assert "not-show" not in out
+    assert TOKEN.encode() not in asked[0]
+
+
+async def test_what_is_between_us_and_the_endpoint_is_named(tmp_path: Path) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter:
+        push = f'proxy_url = "http://127.0.0.1:{port}"'
+        path = configuration(tmp_path, "https://telemetry.example.com/", device("m", "grid", meter), push)
+        _, _, wants = await check(path)
+        server.close()
+        _, _, closed = await check(path)
+    assert "the proxy says 407 Proxy Authentication Required; push.proxy_url = " in wants
+    assert f"endpoint: no connection to 127.0.0.1:{port}, the proxy: Connection refused" in closed
+
+
+async def test_a_device_that_says_nothing_is_no_success(tmp_path: Path) -> None:
+    nothing = {(1, Table.INPUT): dict.fromkeys(range(80), 0xFFFF)}
+    zeros = {(1, Table.INPUT): dict.fromkeys(range(80), 0)}
+    async with (
+        listening([]) as port,
+        FaultServer(nothing) as asleep,
+        FaultServer(zeros) as another,
+        FaultServer({(1, Table.HOLDING): {0: 1}}) as stranger,
+    ):
+        url = f"http://127.0.0.1:{port}/"
+        devices = device("asleep", "grid", asleep) + device("another", "grid", another)
+        status, out, error = await check(configuration(tmp_path, url, devices))
+        assert (status, error) == (0, "")
+        assert "hint: asleep: it answers, but has no value for anything" in out
+        assert "hint: another: everything reads 0: is it another device, or another unit id?" in out
+        status, out, error = await check(configuration(tmp_path, url, device("stranger", "grid", stranger)))
+    assert status == 1
+    assert f"; the driver does not fit; `telemetry-agent scan 127.0.0.1 --port {stranger.port}` names one" in error
+    assert "\trefuses\t" in out
+
+
+def swapped(registers: dict[int, int]) -> dict[int, int]:
+    """Every 32-bit value with its words exchanged."""
+    return {address: registers[address ^ 1] for address in registers}
+
+
+async def test_powers_that_cannot_be_of_one_site_are_doubted(tmp_path: Path) -> None:
+    async with (
+        listening([]) as port,
+        FaultServer({(1, Table.INPUT): sdm630(-4000, 1, 2)}) as grid,
+        FaultServer({(1, Table.INPUT): sdm630(-3000, 1, 2)}) as solar,
+    ):
+        url = f"http://127.0.0.1:{port}/"
+        path = configuration(tmp_path, url, device("meter-1", "grid", grid) + device("pv-1", "solar", solar))
+        status, out, _ = await check(path)
+        told = json.loads((await check(path, "--json"))[1])["hint"]
+        _, alone, _ = await check(path, "--node", "meter-1")
+        solar.faults.silent = True
+        _, unknown, missing = await check(path)
+    assert status == 0, "a hint is no failure"
+    assert "hint: grid -4000 W + solar 3000 W leaves -1000 W for the rest of the house; with grid turned" in out
+    assert told.startswith("grid -4000 W")
+    assert "for the rest of the house" not in alone + unknown
+    assert "no answer" in missing
+
+
+async def test_hints_come_with_the_values(tmp_path: Path) -> None:
+    turned = sdm630(-3456.0, 1, 2)
+    ratio = sdm630(0, 1, 2)
+    for number in range(3):
+        for address, value in ((2 * number, 230.0), (6 + 2 * number, 3.0), (12 + 2 * number, 27_600.0)):
+            ratio[address], ratio[address + 1] = struct.unpack(">HH", struct.pack(">f", value))
+    async with (
+        listening([]) as port,
+        FaultServer({(1, Table.INPUT): swapped(sdm630(42.5, 1, 2))}) as words,
+        FaultServer({(1, Table.INPUT): turned}) as charger,
+        FaultServer({(1, Table.INPUT): ratio}) as transformer,
+    ):
+        path = configuration(
+            tmp_path,
+            f"http://127.0.0.1:{port}/",
+            device("words", "grid", words)
+            + device("charger", "variable_power_load", charger)
+            + device("transformer", "heat_pump", transformer),
+        )
+        status, out, error = await check(path)
+    assert (status, error) == (0, ""), "hints are no failures"
+    hints = [line for line in out.splitlines() if line.startswith("hint: ")]
+    assert len(hints) == 3, hints
+    assert hints[0].startswith('hint: words: the word order seems swapped: with word_order = "little" ')
+    assert hints[1].startswith("hint: charger: the sign seems inverted: active_power is -3456 W")
+    assert hints[2].startswith("hint: transformer: power is 40 times voltage x current")
+
+
+@pytest.mark.parametrize(("synchronised", "words"), [(True, "synchronised"), (False, "1970-01-01T00:00:05+00:00, but")])
+def test_a_clock_that_nobody_has_set_is_told(monkeypatch: pytest.MonkeyPatch, synchronised: bool, words: str) -> None:
+    monkeypatch.setattr("agent.commissioning.site_check.kernel_synchronised", lambda: synchronised)
+    assert site_check._clock(5.0).startswith(words)

@@ -1,0 +1,202 @@
+"""`push --once` and `outbox` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from asyncio import to_thread
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agent.cli.main import app
+from agent.commissioning.push_once import Verdict, in_words, push_each
+from agent.config.loader import PushConfig
+from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
+from agent.outbox.queue import Outbox
+from agent.runtime.clock import SystemClock
+from drivers.model import Table
+from tests.faults.certificates import Authority
+from tests.faults.http import HttpFaults, answer
+from tests.faults.modbus import FaultServer
+from tests.support.simulated_clock import DrivenClock
+from tests.support.site import TOKEN, Endpoint, configuration, device, sdm630
+
+DEVICE = '[[device]]\nnode_id = "m"\ntype = "grid"\ndriver = "eastron-sdm630"\nhost = "127.0.0.1"\n'
+
+
+def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "agent", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def here(*arguments: str | Path) -> Result:
+    """The same without a process of its own."""
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+async def test_push_once_delivers_what_the_devices_say_now(tmp_path: Path) -> None:
+    with Endpoint() as endpoint:
+        async with FaultServer({(1, Table.INPUT): sdm630(1234.5, 1, 2)}) as meter:
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))
+            result = await to_thread(call, "push", "--once", "--config", config)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"delivered: HTTP 200 from {endpoint.url}, ")
+    assert endpoint.messages[0]["grid"]["active_power_W"] == 1234.5
+    assert not (tmp_path / "state" / "outbox.sqlite3").exists(), "the queue is the daemon's"
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "verdict"),
+    [
+        ("http://127.0.0.1:1/v1", TOKEN, "unreachable: no connection: Connection refused (http://127.0.0.1:1/v1)"),
+        ("http://does-not-exist.invalid/v1", TOKEN, "unreachable: cannot look up does-not-exist.invalid"),
+        ("{endpoint}", "another", "misconfigured: HTTP 401"),
+    ],
+)
+def test_push_once_says_why_not(tmp_path: Path, url: str, token: str, verdict: str) -> None:
+    with Endpoint() as endpoint:
+        address = url.format(endpoint=endpoint.url)
+        more = "allow_insecure_http = true\n[push.retry]\n"
+        config = configuration(tmp_path, address, DEVICE + "port = 1\n", more, token)
+        result = call("push", "--once", "--config", config)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1].startswith(verdict)
+    assert TOKEN not in result.stderr
+
+
+def test_a_secret_in_a_url_is_not_printed(tmp_path: Path) -> None:
+    with Endpoint() as endpoint:
+        config = configuration(tmp_path, f"{endpoint.url}?key=do-not-show", DEVICE + "port = 1\n")
+        told = [call(*command, "--config", config) for command in (("push", "--once"), ("check",))]
+        closed = configuration(
+            tmp_path,
+            "http://receiver.test/?key=do-not-show",
+            DEVICE + "port = 1\n",
+            'allow_insecure_http = true\nproxy_url = "http://me:do-not-show@127.0.0.1:1"\n',
+        )
+        unreached = call("push", "--once", "--config", closed)
+    assert told[0].stdout.startswith(f"delivered: HTTP 200 from {endpoint.url}, ")
+    assert "(http://receiver.test/ through the proxy 127.0.0.1:1)" in unreached.stderr
+    for result in (*told, unreached):
+        assert "do-not-show" not in result.stdout + result.stderr
+
+
+def test_push_without_once_is_a_usage_error() -> None:
+    result = call("push")
+    assert (result.returncode, "push --once" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "line"),
+    [
+        (Delivered(204), "delivered: HTTP 204 from U, 7 bytes in 0.50 s"),
+        (
+            Delivered(200, page=True),
+            "delivered: HTTP 200 from U, 7 bytes in 0.50 s; but the answer is a page for people",
+        ),
+        (Refused(422, "HTTP 422: no such field"), "refused: HTTP 422: no such field; the endpoint does not want this"),
+        (
+            Misconfigured(403, "HTTP 403"),
+            "misconfigured: HTTP 403; the endpoint does not accept the token for this site",
+        ),
+        (Misconfigured(404, "HTTP 404"), "misconfigured: HTTP 404; this is not where messages are taken"),
+        (Misconfigured(301, "HTTP 301: redirect to V"), "misconfigured: HTTP 301: redirect to V; redirects are never"),
+        (Retry("HTTP 503", "http_503"), "not now: HTTP 503; the agent would try again"),
+        (Retry("cannot look up x", "dns"), "unreachable: cannot look up x (U)"),
+        (Retry("push.ca_file: no", "local"), "not sent: push.ca_file: no"),
+    ],
+)
+def test_each_outcome_in_words(outcome: Outcome, line: str) -> None:
+    assert in_words(outcome, "U", 7, 0.5).startswith(line)
+
+
+async def verdicts(config: PushConfig, clock: DrivenClock | SystemClock) -> list[Verdict]:
+    return [each async for each in push_each(config, [b"{}"], clock, {}, "agent/0")]
+
+
+async def test_a_clock_that_cannot_be_right_sends_nothing() -> None:
+    config = PushConfig(url="http://127.0.0.1:1/", token="x")
+    (verdict,) = await verdicts(config, DrivenClock(wall=40.0))
+    assert verdict == Verdict(
+        False, "not sent: the clock is at 1970-01-01T00:00:40+00:00, and so would be the message; set the clock"
+    )
+
+
+def queue(path: Path) -> tuple[list[str], list[str]]:
+    """Two dead letters and two that wait; their ids."""
+    outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=8)
+    ids = outbox.put([b'{"number":1}', b'{"number":2}', b'{"number":3}'])
+    for record in outbox.live()[:2]:
+        outbox.update(replace(record, attempts=5, refusals=5, parked="HTTP 422: no"))
+    more = outbox.put([b'{"number":4}'])
+    outbox.close()
+    return list(ids[:2]), [ids[2], *more]
+
+
+def test_outbox_lists_retries_and_drops(tmp_path: Path) -> None:
+    config = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE)
+    path = tmp_path / "state" / "outbox.sqlite3"
+    dead, waiting = queue(path)
+    found = json.loads(here("outbox", "--config", config).stdout)
+    assert (found["waiting"], found["undated"]) == (2, 0)
+    assert datetime.now(UTC) - datetime.fromisoformat(found["oldest"]) < timedelta(minutes=1)
+    assert [(each["id"], each["reason"], each["attempts"], each["body"]) for each in found["dead_letters"]] == [
+        (dead[0], "HTTP 422: no", 5, '{"number":1}'),
+        (dead[1], "HTTP 422: no", 5, '{"number":2}'),
+    ]
+    assert here("outbox", "retry", dead[0], "--config", config).stdout == "1 will be tried again\n"
+    assert here("outbox", "--config", config, "drop", "--all").stdout == "1 dropped\n"
+    found = json.loads(here("outbox", "--config", config).stdout)
+    assert (found["waiting"], found["dead_letters"]) == (3, [])
+    wrong = here("outbox", "retry", "msg_unknown", "--config", config)
+    assert (wrong.exit_code, "no such message" in wrong.stderr) == (1, True)
+    assert here("outbox", "drop", "--config", config).exit_code == 2
+    assert here("outbox", "drop", "--waiting", "--config", config).stdout == "3 dropped\n"
+    assert json.loads(here("outbox", "--config", config).stdout)["waiting"] == 0
+    assert len(waiting) == 2
+
+
+def test_outbox_without_a_queue_says_so(tmp_path: Path) -> None:
+    config = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE)
+    result = here("outbox", "--config", config)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no such queue" in result.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_what_is_done_beside_it_is_seen_by_a_running_agent(tmp_path: Path) -> None:
+    from agent.commissioning import outbox_admin
+
+    path = tmp_path / "o.sqlite3"
+    outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=8)
+    outbox.put([b"1", b"2"])
+    for record in outbox.live():
+        outbox.update(replace(record, parked="HTTP 422"))
+    assert outbox.counts().parked == 2
+    first = outbox.parked()[0]
+    assert outbox_admin.retry(path, [first.id]) == 1
+    assert (outbox.counts().waiting, outbox.counts().parked) == (1, 1)
+    assert outbox_admin.drop(path, [], waiting=False) == 1
+    assert outbox_admin.contents(path).dead_letters == ()
+    assert (outbox.counts().waiting, outbox.counts().parked) == (1, 0)
+    outbox.update(replace(outbox.live()[0], attempts=1))
+    outbox.close()
+
+
+async def test_a_certificate_that_is_not_yet_valid_names_the_clock(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server_context(authority.issue("server", not_yet=True))
+    async with HttpFaults(answer(200), tls) as server:
+        config = PushConfig(url=server.url(), token="x", ca_file=authority.ca_file)
+        (verdict,) = await verdicts(config, SystemClock())
+    today = datetime.now(UTC).date().isoformat()
+    assert verdict.line.startswith(
+        f"unreachable: the server's certificate is not yet valid; the clock here is at {today}T"
+    )

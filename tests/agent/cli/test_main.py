@@ -1,0 +1,260 @@
+"""The commands as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from asyncio import to_thread
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from agent.commissioning.describe import _grid, number
+from drivers.model import Table
+from tests.faults.modbus import FaultServer
+from tests.support.site import configuration, device, sdm630
+
+
+def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "agent", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+DEVICE = '[[device]]\nnode_id = "m"\ntype = "grid"\ndriver = "{driver}"\nhost = "127.0.0.1"\n'
+
+
+@pytest.mark.parametrize("command", ["run", "check", "read"])
+def test_a_wrong_configuration_ends_with_78_and_one_line(tmp_path: Path, command: str) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm360"))
+    result = call(command, "--config", path)
+    assert result.returncode == 78
+    assert result.stderr == (
+        f"telemetry-agent: {path}: device[0].driver (m): no such driver 'eastron-sdm360'"
+        "; did you mean 'eastron-sdm630'?\n"
+    )
+
+
+def test_check_says_what_it_understood(tmp_path: Path) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630"))
+    result = call("check", "--config", path)
+    assert result.returncode == 0
+    assert "m: grid by eastron-sdm630 at 127.0.0.1:502 unit 1; import is sent as positive" in result.stdout
+    assert result.stdout.endswith(f"{path}: ok\n")
+
+
+def test_a_device_that_cannot_be_the_node_is_refused(tmp_path: Path) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="relay"))
+    result = call("check", "--config", path)
+    assert result.returncode == 78
+    assert "device[0].type (m): a device of kind relay cannot be grid" in result.stderr
+
+
+async def test_read_shows_values_and_bodies(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
+        table = await to_thread(call, "read", "--config", path)
+        bodies = await to_thread(call, "read", "--json", "--config", path)
+    assert table.returncode == 0, table.stderr
+    assert "meter-1\tactive_power\t42.5\tW\t" in table.stdout
+    assert json.loads(bodies.stdout)["grid"]["active_power_W"] == 42.5
+
+
+async def test_read_keeps_the_order_of_the_file(tmp_path: Path) -> None:
+    registers = {(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}
+    async with FaultServer(registers) as slow, FaultServer(registers) as quick:
+        slow.faults.latency_s = 0.1
+        devices = device("slow", "grid", slow) + device("quick", "heat_pump", quick)
+        path = configuration(tmp_path, "http://127.0.0.1:1/", devices)
+        result = await to_thread(call, "read", "--config", path)
+    assert list(dict.fromkeys(line.split("\t")[0] for line in result.stdout.splitlines())) == ["slow", "quick"]
+
+
+async def test_one_node_can_be_read_alone(tmp_path: Path) -> None:
+    registers = {(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}
+    async with FaultServer(registers) as first, FaultServer(registers) as second:
+        devices = device("one", "grid", first) + device("two", "heat_pump", second)
+        path = configuration(tmp_path, "http://127.0.0.1:1/", devices)
+        alone = await to_thread(call, "read", "--node", "two", "--config", path)
+        asked = len(first.requests)
+        checked = await to_thread(call, "check", "--node", "two", "--config", path)
+        wrong = await to_thread(call, "read", "--node", "tow", "--config", path)
+        bodies = await to_thread(call, "read", "--node", "two", "--json", "--config", path)
+    assert {line.split("\t")[0] for line in alone.stdout.splitlines()} == {"two"}
+    assert asked == len(first.requests) == 0
+    assert "two\teastron-sdm630\t" in checked.stdout
+    assert "one\teastron-sdm630\t" not in checked.stdout
+    assert wrong.stderr == "telemetry-agent: --node: no enabled node is named 'tow'; did you mean 'two'?\n"
+    assert (wrong.returncode, bodies.returncode) == (2, 2)
+
+
+async def test_read_says_what_of_a_device_is_missing(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.INPUT): dict.fromkeys(range(40), 0)}) as meter:
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
+        result = await to_thread(call, "read", "--config", path)
+    assert result.returncode == 0
+    assert "in part only: unit 1, input " in result.stderr
+
+
+async def test_read_says_which_device_failed(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
+        meter.faults.silent = True
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
+        result = await to_thread(call, "read", "--config", path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("telemetry-agent: meter-1 (127.0.0.1:")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_demo_shows_pushes_that_arrive_and_are_valid() -> None:
+    result = call("demo", "--pushes", "2")
+    assert result.returncode == 0, result.stderr
+    messages = [json.loads(line.split(" ", 3)[3]) for line in result.stdout.splitlines() if " valid " in line]
+    newest = messages[-1]
+    for group in ("grid", "solar", "storage", "heat_pump", "switched_load", "variable_power_load"):
+        assert "active_power_W" in newest[group], group
+    assert "0 refused" in result.stdout
+
+
+def test_drivers_lists_shows_and_checks(tmp_path: Path) -> None:
+    listed = call("drivers")
+    assert listed.returncode == 0
+    assert "any (meter)\teastron-sdm630\tconfirmed\tEastron" in listed.stdout
+    assert "sunspec" in listed.stdout
+    shown = call("drivers", "show", "eastron-sdm120")
+    assert "imported_energy\tWh\tinput\t72" in shown.stdout
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(
+        'manufacturer = "x"\nmodels = ["y"]\nkind = "meter"\nsource = "s"\n[[point]]\nquantity = "watts"\n'
+    )
+    checked = call("drivers", "check", wrong)
+    assert checked.returncode == 78
+    assert "quantity" in checked.stderr
+    assert "watts" in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nonsense",), "No such command 'nonsense'; see `telemetry-agent --help`"),
+        (("scan",), "Missing argument 'targets'; see `telemetry-agent scan --help`"),
+        (("simulate", "--bad"), "No such option: --bad; see `telemetry-agent simulate --help`"),
+        (("simulate", "--base-port", "70000"), "Invalid value for '--base-port'"),
+        (("simulate", "--speed", "-1"), "Invalid value for '--speed'"),
+        (("demo", "--speed", "0"), "Invalid value for '--speed'"),
+        (("receive", "--token", "x", "--port", "99999"), "Invalid value for '--port'"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_status_2(arguments: tuple[str, ...], words: str) -> None:
+    result = call(*arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("telemetry-agent: ")
+    assert words in line.replace("python -m agent", "telemetry-agent")
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = call("simulate", "--base-port", str(port))
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"telemetry-agent: cannot listen on 127.0.0.1, ports from {port}: ")
+
+
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630"))
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "agent", "check", "--config", path],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr == "telemetry-agent: the output cannot be written: No space left on device\n"
+
+
+def test_a_configuration_that_only_root_may_read_is_not_tried_for_ever(tmp_path: Path) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630"))
+    path.chmod(0)
+    command = [sys.executable, "-m", "agent", "run", "--config", str(path)]
+    if os.geteuid() == 0:  # root without its privileges, as a service has none
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 78, "the status that the service is not started again with"
+    assert result.stderr == (
+        f"telemetry-agent: {path}: cannot be read (Permission denied); it takes root, or the user of the service\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("check", "site.toml"), ": a file goes after its option, as in --config FILE; see `"),
+        (("--config", "site.toml", "check"), "No such option: --config here: it goes after the command; see `"),
+    ],
+)
+def test_a_misplaced_file_is_put_right(arguments: tuple[str, ...], hint: str) -> None:
+    result = call(*arguments)
+    assert result.returncode == 2
+    assert hint in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_any_name_can_be_written_in_any_locale(tmp_path: Path, encoding: str) -> None:
+    folder = tmp_path / "sité"
+    folder.mkdir()
+    path = configuration(
+        folder, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630").replace('"m"', '"Zähler ☀"')
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "agent", "check", "--config", str(path)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.decode("utf-8").count("Zähler ☀") == 1
+
+
+def test_nobody_has_to_take_the_output(tmp_path: Path) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630"))
+    command = f"{shlex.quote(sys.executable)} -m agent check --config {shlex.quote(str(path))} >&-"
+    result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_ctrl_c_ends_a_command_with_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        table = DEVICE.format(driver="eastron-sdm630") + f"port = {silent.getsockname()[1]}\ntimeout_s = 30\n"
+        path = configuration(tmp_path, "http://127.0.0.1:1/", table)
+        with (
+            subprocess.Popen(
+                [sys.executable, "-m", "agent", "read", "--config", path], stderr=subprocess.PIPE, text=True
+            ) as process,
+            silent.accept()[0] as asked,
+        ):
+            asked.recv(1)  # it waits for the answer now
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert said == "telemetry-agent: interrupted\n"
+
+
+def test_the_name_of_a_driver_is_whole_on_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "carlo-gavazzi-em24-ethernet"
+    grid = _grid("Drivers", ("for", "driver", "registers", "devices"))
+    grid.add_row("grid, solar, storage", name, "12 of 13 confirmed", "Carlo Gavazzi EM110, EM111, EM112, ET112")
+    Console(width=80).print(grid)
+    assert name in capsys.readouterr().out
+    assert number(False) == "false"

@@ -1,0 +1,155 @@
+"""`scan` as an installer calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio import to_thread
+from pathlib import Path
+
+import pytest
+
+from drivers.model import Table
+from tests.faults.modbus import FaultServer
+from tests.support.in_process import call_inside
+from tests.support.site import configuration
+
+PROFILE = """
+manufacturer = "Acme"
+models = ["X1"]
+kind = "meter"
+source = "this test"
+[[point]]
+quantity = "active_power"
+table = "input"
+address = 0
+type = "float32"
+[identify]
+table = "holding"
+address = 64000
+type = "uint16"
+equals = [7]
+"""
+
+
+@pytest.fixture
+def profiles(tmp_path: Path) -> Path:
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    (folder / "acme-x1.toml").write_text(PROFILE)
+    return folder
+
+
+def meters(*marks: int) -> dict[tuple[int, Table], dict[int, int]]:
+    return {
+        (unit_id, table): words
+        for unit_id, mark in enumerate(marks, 1)
+        for table, words in ((Table.INPUT, {0: 0x42C8, 1: 0}), (Table.HOLDING, {64000: mark}))
+    }
+
+
+async def test_the_output_can_be_pasted_and_checked(tmp_path: Path, profiles: Path) -> None:
+    async with FaultServer(meters(7, 7, 99)) as server:
+        arguments = ("127.0.0.1", "--port", str(server.port), "--units", "1-3", "--profile-dir", profiles)
+        result = await to_thread(call_inside, "scan", *arguments)
+        assert result.returncode == 0, result.stderr
+        assert f"#   telemetry-agent dump 127.0.0.1 --port {server.port} --unit 3" in result.stdout
+        path = configuration(tmp_path, "http://127.0.0.1:1/", result.stdout)
+        path.write_text(path.read_text() + f'[drivers]\nprofile_dirs = ["{profiles}"]\n')
+        checked = await to_thread(call_inside, "check", "--config", path)
+        assert checked.returncode == 0, checked.stderr
+        assert "meter-1: grid by acme-x1" in checked.stdout
+        read = await to_thread(call_inside, "read", "--config", path)
+        assert "meter-1\tactive_power\t100\tW" in read.stdout
+        as_json = await to_thread(call_inside, "scan", *arguments, "--json")
+    (place,) = json.loads(as_json.stdout)
+    assert [unit["identified"] for unit in place["units"]] == [True, True, False]
+    assert server.functions <= {1, 2, 3, 4, 43}
+
+
+async def test_a_serial_line_becomes_a_connection(tmp_path: Path, profiles: Path) -> None:
+    async with FaultServer(meters(7), transport="rtu") as server:
+        port = str(server.link().serial_port)
+        arguments = (port, "--units", "1", "--baudrate", "19200", "--parity", "N", "--profile-dir", profiles)
+        result = await to_thread(call_inside, "scan", *arguments)
+        assert result.returncode == 0, result.stderr
+        path = configuration(tmp_path, "http://127.0.0.1:1/", result.stdout)
+        path.write_text(path.read_text() + f'[drivers]\nprofile_dirs = ["{profiles}"]\n')
+        read = await to_thread(call_inside, "read", "--config", path)
+    assert "meter-1\tactive_power\t100\tW" in read.stdout, read.stderr
+
+
+async def test_a_converter_that_does_not_translate(tmp_path: Path, profiles: Path) -> None:
+    async with FaultServer(meters(7, 99), transport="rtu_over_tcp") as server:
+        place = ("127.0.0.1", "--port", str(server.port), "--transport", "rtu_over_tcp")
+        result = await to_thread(call_inside, "scan", *place, "--units", "1-2", "--profile-dir", profiles)
+        assert result.returncode == 0, result.stderr
+        dump = f"dump 127.0.0.1 --port {server.port} --transport rtu_over_tcp --unit 2"
+        assert dump in result.stdout
+        path = configuration(tmp_path, "http://127.0.0.1:1/", result.stdout)
+        path.write_text(path.read_text() + f'[drivers]\nprofile_dirs = ["{profiles}"]\n')
+        read = await to_thread(call_inside, "read", "--config", path)
+        dumped = await to_thread(call_inside, *dump.split(), "--range", "input:0-1")
+    assert "meter-1\tactive_power\t100\tW" in read.stdout, read.stderr
+    assert json.loads(dumped.stdout)["registers"]["input"]["0"] == [0x42C8, 0]
+
+
+async def test_ctrl_c_prints_what_had_been_found(profiles: Path) -> None:
+    async with FaultServer(meters(7)) as server, FaultServer(meters(7)) as silent:
+        silent.faults.silent = True
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "agent", "scan", "127.0.0.1", "--units", "1", "--timeout", "50"),
+            *("--port", str(server.port), "--port", str(silent.port), "--profile-dir", str(profiles)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        await silent.wait(lambda: bool(silent.requests))
+        process.send_signal(signal.SIGINT)
+        out, error = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 1
+    assert b'driver = "acme-x1"' in out
+    assert error == b"telemetry-agent: interrupted; this is what had been found\n"
+
+
+async def test_nothing_found_fails_and_says_why() -> None:
+    async with FaultServer({}) as server:
+        await server.refuse()
+        result = await to_thread(call_inside, "scan", "127.0.0.1", "--port", str(server.port))
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"telemetry-agent: 127.0.0.1:{server.port}: connection refused; nothing listens on that port\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("10.0.0.0/99",), ("a b",), ("h", "--units", "0-300"), ("h", "--port", "0"), ("h", "--parity", "X"),
+     ("h", "--transport", "rtu"), ("h", "--baudrate", "1"), ("h", "--timeout", "0")],
+)  # fmt: skip
+def test_wrong_options_are_usage_errors_of_one_line(arguments: tuple[str, ...]) -> None:
+    result = call_inside("scan", *arguments)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "(found " in result.stderr
+
+
+async def test_on_a_terminal_there_is_a_bar_and_the_tables_stay_clean(profiles: Path) -> None:
+    master, slave = os.openpty()
+    async with FaultServer(meters(7)) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "agent", "scan", "127.0.0.1", "--units", "1"),
+            *("--port", str(server.port), "--profile-dir", str(profiles)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), 20)
+    os.close(slave)
+    bar = os.read(master, 65536).decode()
+    os.close(master)
+    assert "places" in bar
+    assert b"\x1b" not in out
+    assert b'driver = "acme-x1"' in out

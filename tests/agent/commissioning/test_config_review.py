@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.commissioning.config_review import advice
+from agent.config.loader import parse
+from tests.agent.config.test_loader import changed
+
+SOUND = {
+    "site__timezone": "Europe/Brussels",
+    "push__url": "https://receiver.test/v1",
+    "connection__RS485__serial_port": "/dev/ttyUSB0",
+}
+
+
+def said(file: Path, **changes: Any) -> list[str]:
+    return list(advice(parse(changed(**SOUND | changes), {}, "site.toml"), file, {}))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "site.toml"
+    path.touch(mode=0o600)
+    return path
+
+
+def test_a_sound_configuration_gets_no_advice(file: Path) -> None:
+    assert said(file) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"site__timezone": None}, "site.timezone is not set"),
+        ({"push__url": "https://telemetry.example.com/v1?key=x"}, "of the example, https://telemetry.example.com/v1"),
+        ({"site__node_id": "M1S0000000000000000D_site_0"}, "site.node_id is still that of the example"),
+        ({"push__token": '"abc"'}, 'the token begins with ", which is seldom part of one'),
+        ({"push__token": "<token>"}, "the token begins with <"),
+        ({"poll": {"interval_s": 60.0}}, "poll.interval_s (60) is longer than poll.stale_after_s (30)"),
+        ({"connection__spare": {"host": "192.0.2.1"}}, "[connection.spare] is used by no device"),
+        ({"drivers": {"profile_dirs": ["/nowhere"]}}, "there is no directory /nowhere"),
+        ({"device__0__energy_capacity_Wh": 5.0}, "energy_capacity_Wh of meter-1 has no effect"),
+    ],
+)
+def test_what_is_seldom_meant_is_said(file: Path, changes: dict[str, Any], words: str) -> None:
+    (line,) = said(file, **changes)
+    assert words in line
+
+
+def test_a_secret_that_everybody_can_read_is_named_with_its_remedy(tmp_path: Path, file: Path) -> None:
+    file.chmod(0o644)
+    assert said(file) == [f"everybody on this machine can read {file}: chmod o-r {file}"]
+    token = tmp_path / "token"
+    token.write_text("abc")
+    token.chmod(0o604)
+    assert said(file, push__token=None, push__token_file=str(token)) == [
+        f"everybody on this machine can read {token}: chmod o-r {token}"
+    ]
+    proxied = said(file, push__token=None, push__token_file=str(token), push__proxy_url="http://a:b@proxy.test:3128")
+    assert len(proxied) == 2

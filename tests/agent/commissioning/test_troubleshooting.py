@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from agent.commissioning.troubleshooting import remedy, state, told
+from drivers.errors import (
+    BadReplyError,
+    ConnectError,
+    DriverError,
+    LinkError,
+    SilentError,
+    UnsupportedError,
+    exception_reply,
+)
+
+HOST, LINE = "192.0.2.7:502 unit 3", "/dev/ttyUSB0 unit 3"
+
+
+@pytest.mark.parametrize(
+    ("error", "address", "next_step", "how"),
+    [
+        (SilentError("x"), HOST, "`telemetry-agent scan 192.0.2.7 --units 1-247`", "no answer"),
+        (SilentError("x"), "[fe80::1]:1030 unit 3", "`telemetry-agent scan fe80::1 --port 1030 --", "no answer"),
+        (SilentError("x"), LINE, "A and B exchanged? `telemetry-agent scan /dev/ttyUSB0`", "no answer"),
+        (BadReplyError("x"), HOST, "is it the port of Modbus TCP?", "answers wrongly"),
+        (BadReplyError("x"), LINE, "another baud rate or parity", "answers wrongly"),
+        (exception_reply(2, "x"), HOST, "the driver does not fit; `telemetry-agent scan 192.0.2.7`", "refuses"),
+        (exception_reply(6, "x"), HOST, "try again", "refuses"),
+        (exception_reply(11, "x"), HOST, "the unit behind it does not", "no answer"),
+        (LinkError("x"), HOST, "does another client hold its only connection", "hangs up"),
+        (exception_reply(4, "x"), HOST, "it reports a failure of its own", "refuses"),
+        (ConnectError("h: connection refused; x"), "h:1030 unit 1", "`telemetry-agent scan h` tries", "no connection"),
+        (ConnectError("h: no connection within 1 s"), HOST, "is it switched on", "no connection"),
+        (ConnectError("h: name not found (x)"), HOST, "give its address", "no connection"),
+        (ConnectError("permission denied; the user needs the group"), LINE, "", "no connection"),
+        (UnsupportedError("not SunSpec"), HOST, "", "answers wrongly"),
+    ],
+)
+def test_every_failure_has_a_next_step(error: DriverError, address: str, next_step: str, how: str) -> None:
+    hint = remedy(error, address)
+    assert next_step in hint
+    assert bool(hint) == bool(next_step)
+    assert state(error) == how
+    assert told("meter-1", address, error) == f"meter-1 ({address}): {error}" + (f"; {hint}" if hint else "")

@@ -1,0 +1,216 @@
+"""What a person at a site writes wrong, and whether the line that comes back says what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config.loader import ConfigError, load, parse
+from tests.agent.config.test_loader import TABLE, changed, mistakes
+
+
+def only(**changes: Any) -> str:
+    (line,) = mistakes(changed(**changes))
+    return line.removeprefix("site.toml: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("slave_id", "'unit_id'"),
+        ("unit", "'unit_id'"),
+        ("ip", "'host'"),
+        ("address", "'host' or 'unit_id'"),
+        ("id", "'node_id' or 'unit_id'"),
+        ("name", "'node_id'"),
+        ("model", "'driver'"),
+        ("reverse", "'invert'"),
+        ("Unit_ID", "'unit_id'"),
+        ("nominal_power_kW", "'nominal_power_W'"),
+        ("timeout_ms", "'timeout_s'"),
+    ],
+)
+def test_a_key_of_other_software_is_translated(key: str, meant: str) -> None:
+    assert only(**{f"device__0__{key}": 1}) == f"device[0].{key} (meter-1): unknown key; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "meant"),
+    [
+        ("device__0__type", "pv", "'solar'"),
+        ("device__0__type", "Grid", "'grid'"),
+        ("device__0__type", "heat-pump", "'heat_pump'"),
+        ("device__0__type", "wallbox", "'variable_power_load'"),
+        ("device__0__word_order", "CDAB", "'little'"),
+        ("device__0__when_offline", "zeros", "'zero'"),
+        ("connection__RS485__parity", "even", "'E'"),
+        ("connection__RS485__parity", "n", "'N'"),
+        ("connection__RS485__transport", "rtu-over-tcp", "'rtu_over_tcp'"),
+        ("log__level", "INFO", "'info'"),
+        ("push__levels", ["devices"], "'device'"),
+    ],
+)
+def test_a_word_that_is_not_among_the_choices_gets_the_nearest(place: str, value: Any, meant: str) -> None:
+    assert only(**{place: value}).endswith(f"; did you mean {meant}?")
+
+
+def test_where_nothing_is_close_the_few_keys_are_listed() -> None:
+    assert only(push__sign__xyz=-1) == (
+        "push.sign.xyz: unknown key; there are grid, solar, storage, heat_pump, switched_load, variable_power_load"
+    )
+    assert only(telemetry={}).startswith("telemetry: unknown key; there are site, push, outbox, poll, drivers,")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        " ",
+        "192.0.2.1:502",
+        "tcp://192.0.2.1",
+        "192.0.2.1/24",
+        " 192.0.2.1",
+        "192.168.1.300",
+        "192.168.1",
+        "[fe80::1]",
+    ],
+)
+def test_a_host_is_a_name_or_an_address_and_nothing_else(host: str) -> None:
+    line = only(device__0__host=host)
+    assert line.startswith("device[0].host (meter-1): must be ")
+    assert line.endswith(f"(found {host!r})")
+    assert only(connection__RS485={"host": host}).startswith("connection.RS485.host: must be ")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "fe80::1%eth0", "::1", "meter.local", "zähler.fritz.box", "wago_750"])
+def test_a_host_that_is_one_is_taken(host: str) -> None:
+    assert parse(changed(device__0__host=host), {}, "site.toml").device[0].host == host
+
+
+def test_a_device_without_a_name_gets_none() -> None:
+    table = changed()
+    table["device"][0]["name"] = table["device"][0].pop("node_id")
+    assert mistakes(table) == ["site.toml: device[0].name: unknown key; did you mean 'node_id'?"]
+
+
+def test_a_serial_port_is_no_host() -> None:
+    assert "is serial_port of a [connection.NAME]" in only(device__0__host="/dev/ttyUSB0")
+
+
+def test_the_port_has_its_own_key() -> None:
+    assert "the port stands in a key of its own, port" in only(device__0__host="192.0.2.1:502")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://t.example.com /v1",
+        "https://t.example.com:99999/",
+        "https://",
+        "t.example.com",
+        "https://t.example.com\n",
+    ],
+)
+def test_a_url_that_no_request_can_go_to_is_refused(url: str) -> None:
+    assert only(push__url=url).startswith("push.url: must be an http:// or https:// URL with a host")
+
+
+def test_a_url_may_hold_any_letters() -> None:
+    url = "https://münchen.test/zähler"
+    assert parse(changed(push__url=url), {}, "site.toml").push.url == url
+
+
+def test_a_password_in_a_url_is_not_shown() -> None:
+    line = only(push__url="https://user:do-not-show-me@t.example.com/v1?key=do-not-show-me")
+    assert line == (
+        "push.url: must not carry a user or password; use push.token_file (found 'https://…@t.example.com/v1?…')"
+    )
+    assert "do-not-show-me" not in only(push__url="http://192.0.2.1/?key=do-not-show-me")
+
+
+def test_a_table_with_a_token_in_the_wrong_brackets_does_not_show_it() -> None:
+    table = changed()
+    table["push"] = [table["push"]]
+    assert mistakes(table) == [
+        "site.toml: push: must be a table (found a list of tables); write [push], in one pair of brackets"
+    ]
+
+
+def test_brackets_are_put_right() -> None:
+    table = changed()
+    table["device"] = table["device"][0]
+    (line,) = mistakes(table)
+    assert line == "site.toml: device: must be a list (found a table); write [[device]], in two pairs of brackets"
+    table = changed()
+    table["connection"] = table["connection"]["RS485"]
+    assert all("write [connection.NAME], and its keys below" in line for line in mistakes(table)[:2])
+    table["connection"] = [table["connection"]]
+    assert "write [connection.NAME]" in mistakes(table)[0]
+
+
+def test_a_connection_with_a_hyphen_in_its_name_is_named() -> None:
+    link = {"transport": "rtu", "serial_port": "/dev/ttyUSB0", "baudrate": "9600"}
+    assert only(connection={"RS485": link | {"baudrate": 9600}, "my-bus": link}) == (
+        "connection.my-bus.baudrate: must be a whole number (found '9600')"
+    )
+
+
+def test_a_serial_port_without_a_transport_says_which() -> None:
+    assert 'transport = "rtu"' in only(connection__RS485={"serial_port": "/dev/ttyUSB0"})
+
+
+def test_a_file_saved_by_an_editor_of_windows_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + TABLE.replace("\n", "\r\n").encode())
+    assert load(file, {}).site.node_id == "S"
+    file.write_text(TABLE.replace('"do-not-show-me"', "do-not-show-me"))
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert "token; texts stand in quotes" in str(caught.value)
+    assert "do-not-show-me" not in str(caught.value)
+
+
+def test_a_variable_is_named_wherever_it_is_what_is_wrong() -> None:
+    environ = {"TELEMETRY_AGENT__PUSH__TOKEN_FILE": "/nowhere"}
+    table = changed()
+    del table["push"]["token"]
+    assert mistakes(table, environ)[0].startswith(
+        "environment TELEMETRY_AGENT__PUSH__TOKEN_FILE: push.token_file: must be a readable file"
+    )
+    environ = {"TELEMETRY_AGENT__PUSH__TOKEN": "do-not-show-me"}
+    table["push"]["token_file"] = "/nowhere"
+    assert mistakes(table, environ) == [
+        "environment TELEMETRY_AGENT__PUSH__TOKEN: push.token: give either token or token_file, not both"
+    ]
+    environ = {"TELEMETRY_AGENT__PUSH__CA_FILE": "/nowhere"}
+    assert mistakes(changed(), environ)[0].startswith("environment TELEMETRY_AGENT__PUSH__CA_FILE: push.ca_file: must")
+
+
+def test_a_table_in_a_variable_is_not_shown() -> None:
+    environ = {"TELEMETRY_AGENT__PUSH": '{"url": "https://x.test", "token": "do-not-show-me"}'}
+    assert mistakes(changed(), environ) == ["environment TELEMETRY_AGENT__PUSH: push: must be a table (found a text)"]
+
+
+@pytest.mark.parametrize("key", ["push__token_file", "push__signing_secret_file", "push__client_key_file", "status"])
+@pytest.mark.parametrize("secret", ["do-not-show-me-0123456789", "do-not-show-me/+=", "do-not-show-me" * 50])
+def test_a_secret_in_place_of_its_file_is_not_shown(key: str, secret: str) -> None:
+    table = changed(**{key: {"token_file": secret} if key == "status" else secret})
+    if key == "push__token_file":
+        del table["push"]["token"]
+    if key == "push__client_key_file":
+        table["push"]["client_cert_file"] = "/nowhere"
+    assert "it may be the secret itself" in mistakes(table)[0]
+
+
+def test_a_level_is_named_once() -> None:
+    assert only(push__levels=["device", "device"]).startswith("push.levels: must not name a level twice")
+
+
+def test_a_token_file_saved_by_such_an_editor_is_read(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_bytes(b"\xef\xbb\xbfabc\r\n")
+    table = changed(push__token_file=str(token))
+    del table["push"]["token"]
+    parse(table, {}, "site.toml")

@@ -1,0 +1,474 @@
+"""Delivery against a real server that misbehaves: nothing lost, nothing leaked, time and memory bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+import tracemalloc
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from agent.delivery import http_client
+from tests.faults import http
+from tests.faults.http import Behaviour, Exchange, HttpFaults, answer
+from tests.support.delivery import FAST, TOKEN, FastClock, Sending, sending
+
+BODY = b'{"time":1}'
+
+RETRIED = {408, 409, 425, 429} | (set(range(500, 600)) - {501})
+MISCONFIGURED = {401, 403, 404, 405, 407, 410, 501} | set(range(300, 400))
+STATUSES = (
+    *(200, 201, 202, 203, 204, 205, 206, 207, 226, 299),
+    *(300, 301, 302, 303, 304, 305, 306, 307, 308, 399),
+    *(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 417, 418, 421, 422, 423, 424),
+    *(425, 426, 428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 599),
+)
+
+
+def meaning(status: int) -> str:
+    """The contract's table, written down once more."""
+    if status < 300:
+        return "Delivered"
+    if status in RETRIED:
+        return "Retry"
+    return "Misconfigured" if status in MISCONFIGURED else "Refused"
+
+
+async def test_every_status_means_what_the_contract_says(tmp_path: Path) -> None:
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url(), run=False) as made:
+        await made.submit(BODY)
+        (record,) = made.outbox.live()
+        for status in STATUSES:
+            server.behaviour = answer(status)
+            outcome = await made.sender._endpoint.post(record, 0)
+            assert type(outcome).__name__ == meaning(status), status
+
+
+LOST_BEFORE_THE_VERDICT: dict[str, Behaviour] = {
+    "hang before the headers": http.hang_before_headers(),
+    "hang before the body is read": http.hang_unread(),
+    "reset before the body is read": http.reset_before_body(),
+    "reset after the body was taken": http.reset_after_body(),
+    "closed after the body was taken": http.close_after_body(),
+    "half a status line": http.reset_in_headers(),
+    "headers byte by byte": http.drip(head_first=False),
+    "headers without end": http.endless_headers(),
+    "another protocol": http.raw(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "binary": http.raw(bytes(range(256)) * 10),
+    "a status that is none": http.raw(b"HTTP/1.1 2 OK\r\n\r\n"),
+    "503 before the body is read": http.answer_unread(503),
+    "100 and nothing more": http.raw(b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("fault", LOST_BEFORE_THE_VERDICT.values(), ids=LOST_BEFORE_THE_VERDICT)
+async def test_without_a_verdict_the_same_message_goes_again(tmp_path: Path, fault: Behaviour) -> None:
+    async with HttpFaults(answer(200)) as server:
+        server.script += [fault, fault]
+        async with sending(tmp_path, server.url(), timeout_s=0.5) as made:
+            await made.submit(BODY)
+            await made.all_delivered()
+            assert made.kinds[:2] == ["Retry", "Retry"]
+            assert made.kinds.index("Delivered") == len(made.kinds) - 1
+    assert len({request.headers["webhook-id"] for request in server.requests}) == 1
+    assert {request.body for request in server.accepted} == {BODY}
+    attempts = [int(request.headers["x-telemetry-attempt"]) for request in server.requests]
+    assert attempts == sorted(set(attempts))
+    assert server.sent_bytes < 16 << 20
+
+
+FAULTS_AFTER_THE_VERDICT: dict[str, Behaviour] = {
+    "hang in the body": http.hang_in_body(),
+    "body byte by byte": http.drip(),
+    "a gigabyte": http.huge(),
+    "gzip bomb": http.gzip_bomb(),
+    "gzip bomb without end": http.huge(content_encoding="gzip", content_type="application/json"),
+    "body cut off": http.raw(http.head(200, content_length="100") + b"x"),
+    "broken chunks": http.raw(http.head(200, transfer_encoding="chunked") + b"zz\r\nx"),
+    "100 first": http.interim(100),
+    "103 first": http.interim(103),
+    "201 before the body is read": http.answer_unread(201),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS_AFTER_THE_VERDICT.values(), ids=FAULTS_AFTER_THE_VERDICT)
+async def test_a_2xx_is_delivered_whatever_follows_it(
+    tmp_path: Path, fault: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "_REPLY_S", 0.2)
+    async with HttpFaults(fault) as server, sending(tmp_path, server.url()) as made:
+        tracemalloc.start()
+        try:
+            await made.submit(BODY)
+            await made.all_delivered()
+            await made.submit(BODY)  # and the connection does not suffer from it
+            await made.all_delivered()
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()
+        assert made.kinds == ["Delivered", "Delivered"]
+        assert len(server.requests) == 2
+        assert server.sent_bytes < 32 << 20
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_never_followed(tmp_path: Path, status: int) -> None:
+    async with (
+        HttpFaults(answer(200)) as elsewhere,
+        HttpFaults(http.redirect(status, elsewhere.url())) as server,
+        sending(tmp_path, server.url()) as made,
+    ):
+        await made.submit(BODY)
+        await server.until(lambda: len(server.requests) >= 3)
+        server.script.append(http.redirect(status, "/v2"))
+        await server.until(lambda: not server.script)
+        assert made.waiting == 1
+        assert set(made.kinds) == {"Misconfigured"}
+        server.behaviour = answer(200)
+        await made.all_delivered()
+    assert elsewhere.connections == 0
+    assert {(request.method, request.path) for request in server.requests} == {("POST", "/v1")}
+
+
+async def test_a_page_for_people_is_doubted(tmp_path: Path) -> None:
+    """Any 2xx counts as delivered, but over plain http the one who answers may be a portal."""
+    page = answer(200, b"<html>Log in</html>", content_type="text/html; charset=utf-8")
+    async with HttpFaults(page) as server, sending(tmp_path, server.url(), run=False) as made:
+        assert getattr(await made.attempt(BODY), "page", None) is True
+        server.behaviour = answer(200, b"{}", content_type="application/json")
+        assert getattr(await made.attempt(BODY), "page", None) is False
+
+
+async def test_pages_for_people_are_told_when_they_begin(tmp_path: Path) -> None:
+    page, plain = answer(200, b"<html>Log in</html>", content_type="text/html"), answer(200)
+    async with HttpFaults(page) as server, sending(tmp_path, server.url()) as made:
+        for behaviour, said in ((page, 1), (page, 1), (plain, 1), (page, 2)):
+            server.behaviour = behaviour
+            await made.submit(BODY)
+            await made.all_delivered()
+            doubts = [event for event in made.logs if event["event"] == "endpoint_answers_with_a_page"]
+            assert [(event["log_level"], event["url"]) for event in doubts] == [("warning", server.url())] * said
+
+
+async def test_a_redirect_is_told_without_its_query(tmp_path: Path) -> None:
+    location = "https://login.test/hotspot?session=do-not-show"
+    async with HttpFaults(http.redirect(302, location)) as server, sending(tmp_path, server.url(), run=False) as made:
+        outcome = await made.attempt(BODY)
+    assert getattr(outcome, "reason", "") == "HTTP 302: redirect to https://login.test/hotspot"
+
+
+async def test_nothing_of_an_answer_is_taken_into_the_next_request(tmp_path: Path) -> None:
+    cookie = answer(200, set_cookie="track=1; Path=/")
+    async with HttpFaults(cookie) as server, sending(tmp_path, server.url()) as made:
+        for _ in range(2):
+            await made.submit(BODY)
+            await made.all_delivered()
+    assert set(server.requests[0].headers) == set(server.requests[1].headers)
+
+
+async def test_the_environment_names_no_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with HttpFaults(answer(200)) as proxy, HttpFaults(answer(200)) as server:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        async with sending(tmp_path, server.url()) as made:
+            await made.submit(BODY)
+            await made.all_delivered()
+    assert proxy.connections == 0
+
+
+@pytest.mark.parametrize(("status", "kind"), [(407, "Misconfigured"), (502, "Retry")])
+async def test_what_a_proxy_says_is_not_about_the_message(tmp_path: Path, status: int, kind: str) -> None:
+    async with HttpFaults(answer(status)) as proxy:
+        url = "https://telemetry.example.com/v1"
+        async with sending(tmp_path, url, run=False, proxy_url=f"http://127.0.0.1:{proxy.port}") as made:
+            outcome = await made.attempt(BODY)
+            assert type(outcome).__name__ == kind
+    assert [request.method for request in proxy.requests] == ["CONNECT"]
+    assert TOKEN not in repr(proxy.requests)
+
+
+async def test_a_connection_closed_while_it_was_idle_costs_no_attempt(tmp_path: Path) -> None:
+    async with HttpFaults(http.answer_then_close()) as server, sending(tmp_path, server.url()) as made:
+        for number in range(3):
+            await made.submit(BODY)
+            await made.all_delivered()
+            await server.until(lambda number=number: len(server.accepted) == number + 1)  # type: ignore[misc]
+        assert made.kinds == ["Delivered"] * 3
+    assert [request.headers["x-telemetry-attempt"] for request in server.accepted] == ["0"] * 3
+
+
+@pytest.mark.parametrize("fault", [http.reset_before_body(), http.reset_after_body(), http.close_after_body()])
+async def test_a_connection_closed_in_the_moment_of_use_costs_no_attempt(tmp_path: Path, fault: Behaviour) -> None:
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url()) as made:
+        server.script += [answer(200), fault, answer(200)]
+        for _ in range(2):
+            await made.submit(BODY)
+            await made.all_delivered()
+        assert made.kinds == ["Delivered", "Delivered"]
+    assert [request.connection for request in server.requests] == [1, 1, 2]
+    assert len({request.headers["webhook-id"] for request in server.requests}) == 2
+
+
+async def test_the_connection_is_kept_alive_between_pushes(tmp_path: Path) -> None:
+    async with HttpFaults(answer(204)) as server, sending(tmp_path, server.url()) as made:
+        for _ in range(5):
+            await made.submit(BODY)
+            await made.all_delivered()
+    assert server.connections == 1
+
+
+def connected_to(port: int) -> socket.socket:
+    """A copy of the one socket of this process that is connected to that port of this host."""
+    found = []
+    for entry in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        with contextlib.suppress(OSError):
+            copy = socket.socket(fileno=os.dup(entry))
+            try:
+                wanted = copy.getpeername() == ("127.0.0.1", port)
+            except OSError:
+                wanted = False
+            if wanted:
+                found.append(copy)
+            else:
+                copy.close()
+    (one,) = found
+    return one
+
+
+async def test_a_connection_that_died_in_silence_is_noticed_between_pushes_or_halfway(tmp_path: Path) -> None:
+    """What the kernel is asked for; to see it work takes a firewall in between."""
+    async with (
+        HttpFaults(answer(200)) as server,
+        sending(tmp_path, server.url(), run=False, interval_s=60, timeout_s=30) as made,
+    ):
+        await made.attempt(BODY)
+        with connected_to(server.port) as used:
+            wanted = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_USER_TIMEOUT": 15_000}
+            levels = {"SO": socket.SOL_SOCKET, "TCP": socket.IPPROTO_TCP}
+            assert wanted == {
+                name: used.getsockopt(levels[name.split("_")[0]], getattr(socket, name)) for name in wanted
+            }
+
+
+async def test_a_backlog_that_hangs_does_not_hold_up_live_messages(tmp_path: Path) -> None:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        if exchange.request.body == b"old":
+            await asyncio.Event().wait()
+        await exchange.answer(200)
+
+    async with HttpFaults(answer(503)) as server, sending(tmp_path, server.url(), timeout_s=30, rate_per_s=5) as made:
+        await made.submit(b"old")
+        await server.until(lambda: made.kinds[:1] == ["Retry"])
+        server.behaviour = behave
+        await made.submit(b"live")
+        await server.until(lambda: made.waiting == 1)
+        await server.until(lambda: [request.body for request in server.accepted].count(b"old") > 1)
+        for number in range(3):
+            await made.submit(b"next %d" % number)
+            await server.until(lambda: made.waiting == 1)
+
+
+async def test_stopping_does_not_wait_for_an_answer_and_keeps_the_message(tmp_path: Path) -> None:
+    async with HttpFaults(http.hang_before_headers()) as server:
+        async with sending(tmp_path, server.url(), timeout_s=300) as made:
+            await made.submit(BODY)
+            await server.until(lambda: bool(server.accepted))
+            begun = time.monotonic()
+            await made.sender.stop(0.1)
+            assert time.monotonic() - begun < 5
+        server.behaviour = answer(200)
+        async with sending(tmp_path, server.url()) as made:
+            await made.all_delivered()
+    assert len({request.headers["webhook-id"] for request in server.accepted}) == 1
+
+
+async def test_stopping_lets_an_attempt_end_that_is_answered_in_time(tmp_path: Path) -> None:
+    """Or each restart would send a message twice."""
+    answers = asyncio.Event()
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await answers.wait()
+        await exchange.answer(200)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), timeout_s=30) as made:
+        await made.submit(BODY)
+        await server.until(lambda: len(server.accepted) == 1)
+        stopping = asyncio.create_task(made.sender.stop(20))
+        await asyncio.sleep(0)
+        answers.set()
+        await stopping
+        assert made.waiting == 0
+
+
+async def test_a_day_without_endpoint(tmp_path: Path) -> None:
+    clock = FastClock(40_000)
+    retry = {"initial_s": 1, "max_s": 300}
+    ticks = 288
+    async with HttpFaults(answer(200)) as server:
+        await server.down()
+        async with sending(
+            tmp_path, server.url(), clock=clock, retry=retry, connect_timeout_s=10, timeout_s=30, rate_per_s=20
+        ) as made:
+            for tick in range(ticks):
+                await made.submit(b"%03d" % tick)
+                await clock.sleep(300)
+            assert made.waiting == ticks
+            assert made.sender.stats.attempts < 5 * ticks, "no hammering"
+            await server.up()
+            await made.submit(b"live")
+            await made.all_delivered()
+    bodies = [request.body for request in server.accepted]
+    newest = b"%03d" % (ticks - 1)  # may have been on its way when the endpoint came back
+    assert {bodies[0], bodies[1]} & {b"live", newest}
+    assert bodies.index(b"live") < 20
+    backlog = [body for body in bodies if body not in (b"live", newest)]
+    assert backlog == [b"%03d" % tick for tick in range(ticks - 1)]
+    assert len({request.headers["webhook-id"] for request in server.accepted}) == len(bodies) == ticks + 1
+
+
+def bound_to(token: list[str]) -> Behaviour:
+    """Takes the message when it carries the token of now."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        good = exchange.request.headers["authorization"] == f"Bearer {token[0]}"
+        await exchange.answer(200 if good else 401)
+
+    return behave
+
+
+async def test_a_token_rotated_in_the_middle(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("token-1")
+    file.chmod(0o600)
+    now = ["token-1"]
+    clock = FastClock(200)
+    options = {"token": None, "token_file": file, "retry": {"initial_s": 1, "max_s": 300}}
+    async with HttpFaults(bound_to(now)) as server, sending(tmp_path, server.url(), clock=clock, push=options) as made:
+        await made.submit(b"1")
+        await made.all_delivered()
+        file.write_text("token-2")  # the file first: never a 401
+        now[0] = "token-2"
+        await made.submit(b"2")
+        await made.all_delivered()
+        assert made.kinds == ["Delivered", "Delivered"]
+        now[0] = "token-3"  # the endpoint first: everything is kept, and goes as soon as the file has it
+        for number in range(3, 8):
+            await made.submit(b"%d" % number)
+            await clock.sleep(60)
+        assert made.waiting == 5
+        assert made.sender.stats.attempts - 2 < 5, "probed slowly"
+        file.write_text("token-3")
+        changed = clock.monotonic()
+        await server.until(lambda: made.sender.stats.delivered > 2)
+        assert clock.monotonic() - changed < 60
+        await made.all_delivered()
+    delivered = [request.body for request in server.accepted if request.answered == 200]
+    assert delivered == [b"1", b"2", b"7", b"3", b"4", b"5", b"6"]
+
+
+async def test_retry_after_holds_everything_back(tmp_path: Path) -> None:
+    clock = FastClock(200)
+    async with HttpFaults(answer(200)) as server:
+        server.script += [answer(503, retry_after="60"), answer(429, retry_after="60")]
+        async with sending(tmp_path, server.url(), clock=clock, retry=FAST) as made:
+            begun = clock.monotonic()
+            await made.submit(b"1")
+            await server.until(lambda: len(server.requests) == 1)
+            await made.submit(b"2")
+            await made.all_delivered()
+            assert clock.monotonic() - begun >= 120
+    assert len(server.requests) == 4
+
+
+async def test_a_newer_tick_does_not_wait_for_an_attempt_of_an_older_one_that_hangs(tmp_path: Path) -> None:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        if exchange.request.body == b"hangs":
+            await asyncio.Event().wait()
+        await exchange.answer(200)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), timeout_s=30) as made:
+        await made.submit(b"hangs")
+        await server.until(lambda: len(server.accepted) == 1)
+        await made.submit(b"newer")
+        await server.until(lambda: made.waiting == 1)
+
+
+async def test_a_message_that_alone_makes_the_receiver_fail_holds_up_no_backlog(tmp_path: Path) -> None:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.answer(500 if exchange.request.body == b"0" else 200)
+
+    retry = {"initial_s": 0.2, "max_s": 0.5}
+    async with (
+        HttpFaults(answer(503)) as server,
+        sending(tmp_path, server.url(), retry=retry) as made,
+    ):
+        for number in range(10):
+            await made.submit(b"%d" % number)
+        server.behaviour = behave
+        await server.until(lambda: made.waiting == 1)
+        assert made.outbox.backlog(1e12)[0].body == b"0"
+        assert not made.outbox.parked()
+
+
+def refused_more_than(made: Sending, number: int) -> bool:
+    return made.sender.stats.refused > number
+
+
+async def test_when_it_is_the_schema_nothing_stays_parked(tmp_path: Path) -> None:
+    """Different messages refused one after the other: those parked before it was clear wait again."""
+    async with (
+        HttpFaults(answer(422, b"no such field")) as server,
+        sending(tmp_path, server.url(), retry={"initial_s": 0.01, "max_s": 0.02, "dead_letter_after": 1}) as made,
+    ):
+        for number in range(3):
+            await made.submit(b"%d" % number)
+            await server.until(partial(refused_more_than, made, number))
+        await server.until(lambda: made.sender.health.state == "misconfigured" and made.waiting == 3)
+        assert not made.outbox.parked()
+        assert made.sender.stats.parked == 0
+
+
+def refusing(what: bytes) -> Behaviour:
+    """A receiver that does not want messages that begin so."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.answer(422 if exchange.request.body.startswith(what) else 200)
+
+    return behave
+
+
+POISON = {"initial_s": 0.001, "max_s": 1000.0, "dead_letter_after": 3}
+
+
+async def test_refusals_of_a_backlog_do_not_hold_up_what_the_receiver_takes(tmp_path: Path) -> None:
+    """As by a receiver that takes nothing that is older than a day."""
+    async with HttpFaults(refusing(b"old")) as server, sending(tmp_path, server.url(), retry=POISON) as made:
+        made.outbox.put([b"old %d" % number for number in range(10)])
+        for number in range(5):
+            await made.submit(b"new %d" % number)
+            await server.until(lambda number=number: made.sender.stats.delivered > number)  # type: ignore[misc]
+            await server.until(lambda number=number: made.sender.stats.refused > 4 * number)  # type: ignore[misc]
+            assert made.sender.health.state == "well"
+        await server.until(lambda: made.waiting == 0)
+        assert len(made.outbox.parked()) == 10
+
+
+async def test_nodes_that_the_receiver_does_not_know_do_not_hold_up_the_others(tmp_path: Path) -> None:
+    """With one message per node, several of each tick may be refused in a row."""
+    async with HttpFaults(refusing(b"charger")) as server, sending(tmp_path, server.url(), retry=POISON) as made:
+        for number in range(3):
+            await made.submit(b"meter", b"charger 1", b"charger 2", b"charger 3", b"charger 4", b"panels")
+            await server.until(lambda number=number: made.sender.stats.delivered == 2 * number + 2)  # type: ignore[misc]
+        await server.until(lambda: made.waiting == 0)
+        assert len(made.outbox.parked()) == 12

@@ -1,0 +1,218 @@
+"""Who may not see the token: servers with the wrong certificate, and resolvers that fail or hang."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.delivery.outcome import Delivered, Retry
+from tests.faults.certificates import Authority
+from tests.faults.http import HttpFaults, Mute, answer
+from tests.support.delivery import sending
+
+BODY = b'{"time":1}'
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("stranger"))
+
+
+def old_tls(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Speaks TLS 1.1 and nothing newer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1_1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return context
+
+
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    "wrong host": ({"hosts": ("telemetry.example.com",)}, "the server's certificate is not trusted: "),
+    "expired": ({"expired": True}, "the server's certificate is expired; the clock here is at 20"),
+    "not yet valid": ({"not_yet": True}, "the server's certificate is not yet valid; the clock here is at 20"),
+}
+
+
+@pytest.mark.parametrize(("issue", "words"), CASES.values(), ids=CASES)
+async def test_a_wrong_certificate_sees_nothing_until_it_is_mended(
+    tmp_path: Path, authority: Authority, issue: dict[str, Any], words: str
+) -> None:
+    wrong = authority.server_context(authority.issue("wrong", **issue))
+    right = authority.server_context(authority.issue("right"))
+    options = {"ca_file": authority.ca_file}
+    async with HttpFaults(answer(200), wrong) as server, sending(tmp_path, server.url(), push=options) as made:
+        await made.submit(BODY)
+        await server.until(lambda: len(made.outcomes) >= 2)
+        assert not server.requests
+        outcome = made.outcomes[0][1]
+        assert isinstance(outcome, Retry)
+        assert outcome.kind == "tls"
+        assert outcome.reason.startswith(words)
+        await server.down()
+        server.tls = right
+        await server.up()
+        await made.all_delivered()
+    assert len(server.accepted) == 1
+
+
+async def test_an_unknown_authority_is_not_trusted(tmp_path: Path, authority: Authority, stranger: Authority) -> None:
+    unknown = stranger.server_context(stranger.issue("unknown"))
+    async with HttpFaults(answer(200), unknown) as server:
+        # Neither the system's store nor the configured file knows who issued it.
+        for number, ca_file in enumerate((None, authority.ca_file)):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            async with sending(folder, server.url(), run=False, ca_file=ca_file) as made:
+                outcome = await made.attempt(BODY)
+                assert isinstance(outcome, Retry)
+                assert outcome.kind == "tls"
+    assert not server.requests
+
+
+async def test_old_tls_is_refused(tmp_path: Path, authority: Authority) -> None:
+    context = old_tls(authority.server_context(authority.issue("old")))
+    async with HttpFaults(answer(200), context) as server:
+        async with sending(tmp_path, server.url(), run=False, ca_file=authority.ca_file) as made:
+            outcome = await made.attempt(BODY)
+            assert isinstance(outcome, Retry)
+            assert outcome.kind == "tls"
+        willing = ssl.create_default_context(cafile=authority.ca_file)
+        old_tls(willing)
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=willing)  # it does speak it
+        writer.close()
+        await writer.wait_closed()
+    assert not server.requests
+
+
+async def test_plain_http_behind_an_https_address(tmp_path: Path, authority: Authority) -> None:
+    async with HttpFaults(answer(200)) as server:
+        url = server.url().replace("http:", "https:")
+        async with sending(tmp_path, url, run=False, ca_file=authority.ca_file, connect_timeout_s=0.3) as made:
+            outcome = await made.attempt(BODY)
+            assert isinstance(outcome, Retry)
+            assert outcome.kind in ("tls", "connect")
+    assert not server.requests
+
+
+async def test_a_handshake_that_hangs(tmp_path: Path, authority: Authority) -> None:
+    with Mute() as mute:
+        url = f"https://127.0.0.1:{mute.port}/"
+        patience: dict[str, Any] = {"connect_timeout_s": 0.3, "timeout_s": 60}
+        async with sending(tmp_path, url, run=False, ca_file=authority.ca_file, **patience) as made:
+            begun = time.monotonic()
+            outcome = await made.attempt(BODY)
+            assert time.monotonic() - begun < 10
+            assert isinstance(outcome, Retry)
+
+
+async def test_the_client_s_certificate(tmp_path: Path, authority: Authority, stranger: Authority) -> None:
+    context = authority.server_context(authority.issue("server"), require_client=True)
+    good, bad = authority.issue("client"), stranger.issue("client")
+    async with HttpFaults(answer(200), context) as server:
+        for name, shown, accepted in (("none", None, False), ("bad", bad, False), ("good", good, True)):
+            folder = tmp_path / name
+            folder.mkdir()
+            files = {"client_cert_file": shown.cert_file, "client_key_file": shown.key_file} if shown else {}
+            async with sending(folder, server.url(), run=False, ca_file=authority.ca_file, push=files) as made:
+                outcome = await made.attempt(BODY)
+                assert isinstance(outcome, Delivered if accepted else Retry)
+    assert len(server.requests) == 1
+
+
+async def test_a_key_with_a_passphrase_is_an_error_not_a_question(tmp_path: Path, authority: Authority) -> None:
+    shown = authority.issue("client", passphrase="secret")
+    files = {"client_cert_file": shown.cert_file, "client_key_file": shown.key_file}
+    async with sending(tmp_path, "https://127.0.0.1:1/", run=False, ca_file=authority.ca_file, push=files) as made:
+        outcome = await made.attempt(BODY)
+    assert isinstance(outcome, Retry)
+    assert outcome.kind == "local"
+    why = f"push.client_cert_file: {shown.cert_file} cannot be used (its private key has a passphrase,"
+    assert outcome.reason.startswith(why)
+
+
+async def test_a_name_that_does_not_exist(tmp_path: Path) -> None:
+    async with sending(tmp_path, "https://telemetry.invalid/v1", run=False, connect_timeout_s=20, timeout_s=30) as made:
+        outcome = await made.attempt(BODY)
+        assert isinstance(outcome, Retry)
+        assert outcome.kind == "dns"
+        assert "telemetry.invalid" in outcome.reason
+        assert made.waiting == 1
+
+
+@pytest.fixture
+def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """getaddrinfo as it is behind a firewall that swallows DNS; set the event to let it answer."""
+    answers = threading.Event()
+    real = socket.getaddrinfo
+
+    def look_up(host: Any, *arguments: Any, **more: Any) -> Any:
+        if host == "telemetry.test":
+            answers.wait(60)
+            host = "127.0.0.1"
+        return real(host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    yield answers
+    answers.set()
+
+
+async def test_a_resolver_that_hangs(tmp_path: Path, hanging_resolver: threading.Event) -> None:
+    async with HttpFaults(answer(200)) as server:
+        url = server.url("telemetry.test")
+        threads = threading.active_count()
+        async with sending(
+            tmp_path, url, allow_insecure_http=True, connect_timeout_s=0.05, timeout_s=0.1, run=True
+        ) as made:
+            for number in range(5):
+                await made.submit(b"%d" % number)
+                await server.until(lambda number=number: len(made.outcomes) > 2 * number)  # type: ignore[misc]
+            assert set(made.kinds) == {"Retry"}
+            assert threading.active_count() <= threads + 3, "look-ups do not pile up"
+            hanging_resolver.set()
+            await made.all_delivered()
+    assert len(server.accepted) == 5
+
+
+async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "dns":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url("localhost"), run=False) as made:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            outcome = await made.attempt(BODY)
+        assert isinstance(outcome, Retry)
+        assert outcome.reason == "no connection: cannot look up localhost: the system lets no further thread be started"
+        assert isinstance(await made.attempt(BODY), Delivered)
+
+
+async def test_stopping_does_not_wait_for_the_resolver(tmp_path: Path, hanging_resolver: threading.Event) -> None:
+    url = "http://telemetry.test:1/"
+    begun = time.monotonic()
+    async with sending(tmp_path, url, allow_insecure_http=True, connect_timeout_s=30, timeout_s=60) as made:
+        await made.submit(BODY)
+        await asyncio.sleep(0.05)
+        await made.sender.stop(0.1)
+    assert time.monotonic() - begun < 10

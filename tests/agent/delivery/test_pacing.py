@@ -1,0 +1,81 @@
+"""How fast a backlog goes, alone and with a whole fleet behind the same endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import respx
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config.loader import PushConfig
+from agent.delivery.pacing import LONG_S, SPREAD, Pace
+from agent.delivery.sender import Sender
+from agent.outbox.queue import Outbox
+from agent.runtime.clock import SystemClock
+from benchmarks.fleet import simulate
+
+
+@given(
+    waiting=st.integers(1, 100_000),
+    interval=st.integers(1, 86_400),
+    per_tick=st.integers(1, 50),
+)
+def test_a_backlog_is_slower_than_live_messages_and_never_takes_days(
+    waiting: int, interval: int, per_tick: int
+) -> None:
+    pace = Pace(interval)
+    gap, start = pace.gap_s(waiting, per_tick), pace.start_s(waiting, per_tick)
+    assert 0 <= start <= SPREAD * interval / per_tick
+    assert 0 < gap <= 1.5 * LONG_S / waiting
+    assert gap <= 1.5 * SPREAD * interval / per_tick
+    if waiting * interval / per_tick <= LONG_S / SPREAD:
+        assert gap >= 0.5 * SPREAD * interval / per_tick
+
+
+def test_a_fixed_rate_is_kept() -> None:
+    pace = Pace(60, 20.0)
+    assert pace.start_s(1000, 1) == 0
+    assert pace.gap_s(1000, 1) == 0.05
+
+
+def test_a_fleet_does_not_return_at_once() -> None:
+    for dated in (False, True):
+        result = simulate(300, seed=2, dated=dated, outage_s=600, after_s=2400)
+        assert 600 < result.caught_up_s < 2000
+        assert result.after_mean < 1.7 * result.mean
+        assert result.late_live == 0
+
+
+async def test_live_messages_do_not_wait_and_the_backlog_does_not_hurry(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    url = "https://telemetry.example.com/v1"
+    seen: list[bytes] = []
+    live = asyncio.Event()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.content)
+        if request.content == b"live":
+            live.set()
+        return httpx.Response(200)
+
+    respx_mock.post(url).mock(side_effect=answer)
+    outbox = Outbox.open(tmp_path / "o.sqlite3", max_age_s=1e9, max_size_mb=8)
+    for number in range(30):
+        outbox.put([b"%d" % number])
+    outbox.put([])
+    config = PushConfig(url=url, token="a", interval_s=1)
+    sender = Sender(config, outbox, clock=SystemClock(), environ={}, user_agent="telemetry-push-agent/0")
+    running = asyncio.create_task(sender.run())
+    await sender.submit([b"live"])
+    await asyncio.wait_for(live.wait(), 20)
+    await asyncio.sleep(1.0)  # at most: one at the start, one 0.9 s later; the old fixed pace sent 20
+    assert len(seen) <= 3
+    await sender.stop(1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await sender.close()
+    outbox.close()

@@ -1,0 +1,154 @@
+"""Energies on disks that are full, read-only, damaged, or swept by somebody."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from agent.energy import store as energy_store
+from agent.energy.ledger import Ledger, advance
+from agent.energy.store import EnergyStore
+from drivers.model import Quantity
+from tests.faults.disk import fill, mount, small_disk
+
+Ledgers = dict[tuple[str, Quantity], Ledger]
+
+
+def ledgers(count: int = 300, value: float = 1000.0) -> Ledgers:
+    return {
+        (f"pv-{number}", Quantity.PRODUCED_ENERGY): advance(None, value + number, 1.75e9, None)
+        for number in range(count)
+    }
+
+
+def kept(path: Path) -> Ledgers:
+    store = EnergyStore.open(path)
+    try:
+        return store.load()
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """With energies in it."""
+    path = tmp_path / "energy.sqlite3"
+    keep(path)
+    return path
+
+
+def keep(path: Path) -> None:
+    store = EnergyStore.open(path)
+    store.save(ledgers())
+    store.close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("damage", [b"not a database" * 1000, b"\xff" * 4096, None])
+def test_a_damaged_file_is_set_aside_at_the_start(path: Path, damage: bytes | None) -> None:
+    content = path.read_bytes()
+    page = 4096
+    path.write_bytes(damage or content[:page] + b"\xa5" * page + content[2 * page :])
+    store = EnergyStore.open(path)
+    assert store.load() == {}
+    store.save(ledgers())
+    store.close()
+    assert kept(path) == ledgers()
+    assert path.with_name("energy.sqlite3.damaged").exists()
+
+
+@pytest.mark.parametrize("byte", [b"9", b"\xff"])
+def test_a_row_that_is_not_what_was_stored_is_left_out(path: Path, byte: bytes) -> None:
+    content = path.read_bytes()
+    assert content.count(b"[1007.0,") == 1
+    path.write_bytes(content.replace(b"[1007.0,", b"[100" + byte + b".0,"))
+    with capture_logs() as logs:
+        found = kept(path)
+    assert found == {key: ledger for key, ledger in ledgers().items() if key[0] != "pv-7"}
+    assert [(entry["event"], entry["node"]) for entry in logs] == [("energy_unreadable", "pv-7")]
+
+
+def test_what_is_removed_while_the_agent_runs_is_written_again(path: Path) -> None:
+    store = EnergyStore.open(path)
+    for file in path.parent.glob("energy.sqlite3*"):
+        file.unlink()
+    store.save(ledgers(value=5.0))
+    store.close()
+    assert kept(path) == ledgers(value=5.0)
+
+
+def test_what_is_damaged_while_the_agent_runs_is_written_again(path: Path) -> None:
+    store = EnergyStore.open(path)
+    store.load()
+    with path.open("r+b") as file:
+        file.truncate(5000)
+    for _ in range(2):
+        store.save(ledgers(600, value=5.0))
+    store.close()
+    assert kept(path) == ledgers(600, value=5.0)
+
+
+def test_a_start_on_a_full_disk_goes_on_with_what_it_holds(disk: Path) -> None:
+    path = disk / "energy.sqlite3"
+    keep(path)
+    filler = fill(disk)
+    store = EnergyStore.open(path)
+    assert store.load() == ledgers()
+    with capture_logs() as logs:
+        for _ in range(3):
+            store.save(ledgers(value=5.0))
+    assert [entry["log_level"] for entry in logs] == ["warning", "debug", "debug"]
+    filler.unlink()
+    store.save(ledgers(value=5.0))
+    store.close()
+    assert kept(path) == ledgers(value=5.0)
+    assert not path.with_name("energy.sqlite3.damaged").exists()
+
+
+def test_a_start_on_a_read_only_disk_goes_on_with_what_it_holds(disk: Path) -> None:
+    path = disk / "energy.sqlite3"
+    keep(path)
+    mount("-o", "remount,ro", disk)
+    store = EnergyStore.open(path)
+    assert store.load() == ledgers()
+    store.save(ledgers(value=5.0))
+    mount("-o", "remount,rw", disk)
+    store.save(ledgers(value=6.0))
+    store.close()
+    assert kept(path) == ledgers(value=6.0)
+
+
+def test_a_read_only_disk_after_a_kill(disk: Path) -> None:
+    """The newest part stands in the log, and nothing can be written beside it."""
+    path = disk / "energy.sqlite3"
+    keep(path)
+    store = EnergyStore.open(path)
+    store.save(ledgers(value=5.0))
+    copies = {file: file.read_bytes() for file in disk.iterdir()}
+    store.close()
+    for file, content in copies.items():
+        file.write_bytes(content)
+    mount("-o", "remount,ro", disk)
+    assert kept(path) == ledgers(value=5.0)
+
+
+def test_a_file_that_somebody_else_holds_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy_store, "BUSY_S", 0.01)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        store = EnergyStore.open(path)
+        store.save(ledgers(value=5.0))
+        other.execute("ROLLBACK")
+    store.save(ledgers(value=6.0))
+    store.close()
+    assert kept(path) == ledgers(value=6.0)

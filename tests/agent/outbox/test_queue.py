@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from agent.outbox.queue import Outbox
+from tests.support.outbox import bodies_of, opened, waiting
+from tests.support.simulated_clock import START, DrivenClock
+
+
+def test_what_was_put_is_there_after_a_restart_with_the_same_id(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3")
+    identities = outbox.put([b"1", b"2"])
+    outbox.update(replace(outbox.live()[0], attempts=1, refusals=1, next_try=1060.0))
+    outbox.close()
+    outbox = opened(tmp_path / "o.sqlite3")
+    assert outbox.live() == []
+    records = waiting(outbox)
+    assert [(record.id, record.body) for record in records] == list(zip(identities, (b"1", b"2"), strict=True))
+    assert (records[0].attempts, records[0].refusals, records[0].next_try) == (1, 1, 1060.0)
+    outbox.ack(records[0])
+    assert bodies_of(outbox) == [b"2"]
+    outbox.close()
+
+
+def test_live_is_the_newest_put_and_the_backlog_is_the_oldest_that_is_due(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.put([b"1", b"2"])
+    first, second = outbox.live()
+    outbox.put([b"3"])
+    assert [record.body for record in outbox.live()] == [b"3"]
+    outbox.update(replace(first, next_try=2000.0))
+    assert outbox.backlog(1000.0) == [second]
+    assert outbox.backlog(1000.0, skip={second.seq}) == []
+    assert [record.body for record in outbox.backlog(2000.0, limit=5)] == [b"1", b"2"]
+    outbox.close()
+
+
+def test_a_next_try_beyond_any_wait_is_a_clock_that_stepped_back(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.put([b"1"])
+    outbox.update(replace(outbox.live()[0], next_try=1_700_000_000.0))
+    outbox.put([])
+    assert [record.body for record in outbox.backlog(1000.0)] == [b"1"]
+    outbox.close()
+
+
+def test_a_dead_letter_is_kept_and_no_longer_waits(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.put([b"1", b"2"])
+    outbox.update(replace(outbox.live()[0], parked="HTTP 422"))
+    assert (outbox.counts().waiting, outbox.counts().parked) == (1, 1)
+    assert [(record.body, record.parked) for record in outbox.parked()] == [(b"1", "HTTP 422")]
+    assert [record.body for record in outbox.live()] == [b"2"]
+    outbox.close()
+
+
+def test_dead_letters_are_bounded_and_the_oldest_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.outbox.queue.MAX_DEAD_LETTERS", 20)
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.put([str(number).encode() for number in range(25)])
+    for record in outbox.live():
+        outbox.update(replace(record, parked="HTTP 422"))
+    kept = [int(record.body) for record in outbox.parked()]
+    assert 0 < len(kept) <= 20
+    assert kept == list(range(25 - len(kept), 25))
+    assert outbox.drops["dead_letters"] == 25 - len(kept)
+    outbox.close()
+
+
+def test_the_bound_by_size_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
+    with capture_logs() as logs:
+        for number in range(150):
+            outbox.put([f"{number:05}".encode() * 2000])
+    bodies = bodies_of(outbox)
+    assert bodies[-1].startswith(b"00149")
+    assert outbox.drops["size"] == 150 - len(bodies) > 0
+    dropped = [entry for entry in logs if entry["event"] == "message_dropped"]
+    assert sum(entry["count"] for entry in dropped) == outbox.drops["size"]
+    assert outbox.counts().waiting == len(bodies)
+    assert not outbox.in_memory
+    assert (tmp_path / "o.sqlite3").stat().st_size <= 1024 * 1024
+    outbox.close()
+
+
+def test_at_the_bound_a_tick_of_a_large_site_finds_room_as_well(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
+    for _ in range(12):
+        ids = outbox.put([b"x" * 500] * 400)
+        assert not outbox.in_memory
+        assert tuple(record.id for record in outbox.live()) == ids
+    assert set(outbox.drops) == {"size"}
+    outbox.close()
+
+
+def test_a_bound_that_was_made_smaller_holds_from_the_next_put(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3")
+    for number in range(150):
+        outbox.put([f"{number:05}".encode() * 4000])
+    outbox.close()
+    outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
+    outbox.put([b"new"])
+    assert 0 < sum(map(len, bodies_of(outbox))) <= 1024 * 1024
+    assert bodies_of(outbox)[-1] == b"new"
+    outbox.close()
+
+
+def test_the_bound_by_age(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3", at=1000.0)
+    for number in range(40):
+        outbox.put([f"old {number}".encode()])
+    outbox.close()
+    outbox = opened(tmp_path / "o.sqlite3", max_age_s=60, at=2000.0)
+    outbox.put([b"new"])
+    assert bodies_of(outbox) == [b"new"]
+    assert outbox.drops["age"] == 40
+    outbox.close()
+
+
+def test_a_clock_that_leaps_ahead_ages_nothing(tmp_path: Path) -> None:
+    clock = DrivenClock(wall=START)
+    outbox = Outbox.open(tmp_path / "o.sqlite3", max_age_s=60, max_size_mb=8, now=clock.time, monotonic=clock.monotonic)
+    outbox.put([b"1"])
+    clock.set_time(START + 1e9)
+    outbox.put([b"2"])
+    assert bodies_of(outbox) == [b"1", b"2"]
+    assert not outbox.drops
+    outbox.close()
+
+
+def test_before_the_clock_is_set_nothing_is_too_old(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3", at=10.0)
+    outbox.put([b"undated"], boot="boot-1", mono=5.0)
+    outbox.close()
+    outbox = opened(tmp_path / "o.sqlite3", max_age_s=60, at=1_700_000_000.0)
+    outbox.put([b"dated"])
+    undated = outbox.undated()
+    assert [(record.body, record.boot, record.mono) for record in undated] == [(b"undated", "boot-1", 5.0)]
+    assert bodies_of(outbox) == [b"dated"]
+    outbox.update(replace(undated[0], body=b"dated later", created=1_699_999_990.0, boot=None))
+    assert not outbox.undated()
+    assert bodies_of(outbox) == [b"dated later", b"dated"]
+    outbox.close()
+
+
+def test_a_place_that_cannot_be_written_never_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    outbox = opened(tmp_path / "file" / "o.sqlite3")
+    outbox.put([b"1"])
+    assert bodies_of(outbox) == [b"1"]
+    assert outbox.in_memory
+    outbox.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from agent.outbox.queue import Outbox
+outbox = Outbox.open(Path(sys.argv[1]), max_age_s=1e9, max_size_mb=64)
+number = 0
+while True:
+    identity, = outbox.put([str(number).encode()])
+    print(number, identity, flush=True)
+    number += 1
+"""
+
+
+def test_kill_9_loses_nothing_that_was_promised(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    for _ in range(3):
+        for file in tmp_path.glob("o.sqlite3*"):
+            file.unlink()
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        promised = [writer.stdout.readline().split() for _ in range(20)]
+        writer.send_signal(signal.SIGKILL)
+        promised += [line.split() for line in writer.stdout if len(line.split()) == 2]
+        writer.wait()
+        writer.stdout.close()
+        outbox = opened(path)
+        kept = [[record.body.decode(), record.id] for record in outbox.backlog(1e12, limit=100_000)]
+        outbox.close()
+        assert kept[: len(promised)] == promised

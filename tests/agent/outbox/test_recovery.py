@@ -1,0 +1,212 @@
+"""Files that the queue finds in its place: damaged, of another version, or no database at all."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.outbox import bodies_of, opened, waiting
+
+V1 = """
+CREATE TABLE message (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body BLOB NOT NULL, created REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, refusals INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL DEFAULT 0,
+    parked TEXT
+) STRICT;
+CREATE INDEX waiting ON message (seq) WHERE parked IS NULL;
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.mark.parametrize("damage", [b"this is not a database" * 100, b"SQLite format 3\0" + b"\xff" * 8192])
+def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "o.sqlite3"
+    path.write_bytes(damage)
+    with capture_logs() as logs:
+        outbox = opened(path)
+    outbox.put([b"1"])
+    assert bodies_of(outbox) == [b"1"]
+    outbox.close()
+    assert [aside.read_bytes() for aside in tmp_path.glob("o.sqlite3.damaged-*")] == [damage]
+    assert [entry["log_level"] for entry in logs if entry["event"] == "outbox_set_aside"] == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("at", "damage"),
+    [(47, b"\x05"), (b"CREATE TABLE message", b"CREATE TABLE mess\x80ge")],
+    ids=["a schema format that nobody knows", "a schema whose complaint is not text"],
+)
+def test_a_file_that_sqlite_cannot_begin_to_read_is_set_aside(tmp_path: Path, at: int | bytes, damage: bytes) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"1"])
+    outbox.close()
+    content = bytearray(path.read_bytes())
+    place = content.index(at) if isinstance(at, bytes) else at
+    content[place : place + len(damage)] = damage
+    path.write_bytes(content)
+    outbox = opened(path)
+    assert not outbox.in_memory
+    outbox.put([b"2"])
+    assert bodies_of(outbox)[-1] == b"2"
+    assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 1
+    outbox.close()
+
+
+def test_what_can_be_read_of_a_damaged_file_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    identities = [outbox.put([f"{number:04}".encode() * 100])[0] for number in range(200)]
+    outbox.close()
+    content = bytearray(path.read_bytes())
+    page = 4096
+    content[10 * page : 11 * page] = b"\xff" * page
+    path.write_bytes(content)
+    outbox = opened(path)
+    outbox.put([b"new"])
+    kept = [record.id for record in waiting(outbox)]
+    assert kept[:-1] == [identity for identity in identities if identity in kept]
+    assert 180 <= len(kept) < 200
+    assert bodies_of(outbox)[-1] == b"new"
+    outbox.close()
+    assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 1
+
+
+def test_bytes_that_are_not_what_was_put_are_never_handed_out(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"good message"])
+    outbox.put([b"other message"])
+    outbox.close()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"good message", b"evil message"))
+    outbox = opened(path)
+    assert bodies_of(outbox) == [b"other message"]
+    assert outbox.drops["damaged"] == 1
+    outbox.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "created = 'soon'",
+        "created = x'00'",
+        "next_try = 'soon'",
+        "attempts = x'00'",
+        "refusals = 'many'",
+        "mono = 'when'",
+        "id = CAST(x'ff' AS TEXT)",
+        f"seq = {2**63 - 1}",
+    ],
+)
+def test_a_record_of_which_any_part_is_damaged_stands_in_no_other_s_way(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    for body in (b"first", b"second", b"third"):
+        outbox.put([body])
+    outbox.close()
+    with contextlib.closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute(f"UPDATE message SET {damage} WHERE body = ?", (b"second",))
+    outbox = opened(path)
+    outbox.put([b"fourth"])
+    assert bodies_of(outbox) == [b"first", b"third", b"fourth"]
+    assert [record.body for record in outbox.live()] == [b"fourth"]
+    assert outbox.drops == {"damaged": 1}
+    assert (outbox.parked(), outbox.undated(), outbox.in_memory) == ([], [], False)
+    outbox.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bit_that_fell_over_never_stops_the_queue(tmp_path: Path, seed: int) -> None:
+    """Anywhere in a file that was closed well, its schema and the order of its pages included."""
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    ids = dict(zip(outbox.put([b"%d" % number * 60 for number in range(40)]), range(40), strict=True))
+    outbox.close()
+    content = path.read_bytes()
+    dice = random.Random(seed)
+    for _ in range(40):
+        at = dice.randrange(100, len(content))
+        path.write_bytes(content[:at] + bytes((content[at] ^ 1 << dice.randrange(8),)) + content[at + 1 :])
+        outbox = opened(path)
+        (live,) = outbox.put([b"live"])
+        assert [record.id for record in outbox.live()] == [live], f"byte {at}"
+        assert all(record.body == b"%d" % ids[record.id] * 60 for record in outbox.backlog(1e12, limit=100))
+        assert (outbox.parked(), outbox.in_memory) == ([], False), f"byte {at}"
+        outbox.close()
+        for file in tmp_path.iterdir():
+            file.unlink()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_removed_while_it_is_open_loses_nothing(tmp_path: Path, replaced: bool) -> None:
+    """Or moved away, with an older one put in its place."""
+    path = tmp_path / "state" / "o.sqlite3"
+    outbox = opened(path)
+    ids = [outbox.put([b"%d" % number])[0] for number in range(600)]
+    outbox.update(replace(waiting(outbox)[7], parked="HTTP 422"))
+    outbox.ack(waiting(outbox)[0])
+    path.parent.rename(tmp_path / "elsewhere")
+    if replaced:
+        opened(path).close()
+    with capture_logs() as logs:
+        ids += outbox.put([b"live"])
+    assert [entry["event"] for entry in logs] == ["outbox_removed"]
+    for _ in range(2):
+        assert [record.id for record in waiting(outbox)] == [each for each in ids[1:] if each != ids[7]]
+        assert [record.id for record in outbox.parked()] == [ids[7]]
+        assert not outbox.drops
+        outbox.close()
+        outbox = opened(path)
+    outbox.close()
+
+
+def test_files_set_aside_do_not_pile_up(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    for _ in range(6):
+        path.write_bytes(b"this is not a database" * 100)
+        opened(path).close()
+    assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 3
+
+
+def test_a_file_of_a_later_version_is_set_aside_and_its_messages_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"1"])
+    outbox.close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    outbox = opened(path)
+    assert bodies_of(outbox) == [b"1"]
+    outbox.close()
+    assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 1
+
+
+def test_the_first_schema_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    with sqlite3.connect(path) as db:
+        db.executescript(V1)
+        db.executemany(
+            "INSERT INTO message (id, body, created, attempts, refusals, next_try, parked) VALUES (?,?,?,?,?,?,?)",
+            [("msg_a", b"a", 990.0, 3, 1, 5.0, None), ("msg_b", b"b", 991.0, 5, 5, 0.0, "HTTP 422")],
+        )
+    db.close()
+    outbox = opened(path)
+    outbox.put([b"c"])
+    records = waiting(outbox)
+    assert [(record.id, record.body, record.attempts, record.refusals) for record in records][:1] == [
+        ("msg_a", b"a", 3, 1)
+    ]
+    assert [record.body for record in records] == [b"a", b"c"]
+    assert [(record.id, record.parked) for record in outbox.parked()] == [("msg_b", "HTTP 422")]
+    outbox.ack(records[0])
+    assert outbox.counts().waiting == 1
+    outbox.close()
+    assert not list(tmp_path.glob("*.damaged-*"))

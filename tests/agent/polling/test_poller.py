@@ -1,0 +1,399 @@
+"""Polling against devices that fail on real sockets, with time in the test's hands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import structlog
+
+from agent.domain.night import all_sleep
+from agent.domain.node import Node
+from agent.polling.device import BACKOFF_FIRST_S, BACKOFF_MAX_S, Connection, Device, Health
+from agent.polling.poller import Poller, within
+from agent.runtime.watchdog import STUCK_S, Pulse
+from drivers.catalogue import Catalogue
+from drivers.driver import ReadOptions
+from drivers.errors import SilentError
+from drivers.modbus.link import Link
+from drivers.model import Kind, NodeType, Scan, Table
+from drivers.profile.loader import BUILT_IN
+from tests.faults import sunspec
+from tests.faults.modbus import Faults, FaultServer, registers_from
+
+
+class SteppedClock:
+    """Monotonic time that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1_700_000_000 + self.now
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.Event().wait()
+
+
+class Notes:
+    """poll.Sink that remembers."""
+
+    def __init__(self) -> None:
+        self.observed: list[str] = []
+        self.missing: list[str] = []
+
+    def observe(self, device: Device, scan: Scan) -> None:
+        self.observed.append(device.name)
+
+    def missed(self, device: Device, error: Exception, at: float) -> None:
+        self.missing.append(device.name)
+
+    def asleep(self, device: Device, at: float) -> bool:
+        return all_sleep(device.nodes, {}, at)
+
+
+def registers() -> dict[int, int]:
+    words = registers_from(0, [0] * 100)
+    words[12], words[13] = struct.unpack(">HH", struct.pack(">f", 5.0))
+    return words
+
+
+TEN_REQUESTS = 'manufacturer = "Acme"\nmodels = ["Ten"]\nkind = "meter"\nsource = "this test"\n' + "".join(
+    f'[[point]]\nquantity = "active_power"\ntable = "input"\naddress = {100 * number}\ntype = "int16"\nbarrier = true\n'
+    for number in range(10)
+)
+
+
+def device(link: Link, unit_id: int, driver_name: str = "eastron-sdm120", profiles: Path = BUILT_IN) -> Device:
+    name = f"u{unit_id}"
+    driver = Catalogue((profiles,)).create(driver_name, ReadOptions())
+    node = Node(name, NodeType.VARIABLE_POWER_LOAD, Kind.METER)
+    return Device(name, driver_name, driver, link.unit(unit_id), (node,), "test")
+
+
+@contextlib.asynccontextmanager
+async def polling(links: dict[Link, list[Device]], clock: SteppedClock, notes: Notes) -> AsyncIterator[Poller]:
+    poller = Poller([Connection(link, tuple(devices)) for link, devices in links.items()], clock, notes)
+    task = asyncio.create_task(poller.run())
+    try:
+        yield poller
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_silent_unit_costs_its_neighbours_one_time_out_then_nothing() -> None:
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(unit, Table.INPUT): registers() for unit in (1, 3)}) as server:
+        link = Link(server.link(timeout_s=0.1))
+        async with polling({link: [device(link, unit) for unit in (1, 2, 3)]}, clock, notes) as poller:
+            for _ in range(3):
+                await asyncio.gather(*poller.request())
+            assert notes.observed == ["u1", "u3"] * 3
+            assert notes.missing == ["u2"] * 3
+            assert sum(seen.unit_id == 2 for seen in server.requests) == 1
+            clock.now += BACKOFF_FIRST_S
+            await asyncio.gather(*poller.request())
+            assert sum(seen.unit_id == 2 for seen in server.requests) == 2
+
+
+async def test_of_several_dead_units_one_is_probed_in_a_round() -> None:
+    """Or each of them would cost its neighbours a time-out at the same moment."""
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(1, Table.INPUT): registers()}) as server:
+        link = Link(server.link(timeout_s=0.05))
+        async with polling({link: [device(link, unit) for unit in (1, 2, 3, 4)]}, clock, notes) as poller:
+            await asyncio.gather(*poller.request())
+            server.requests.clear()
+            probed = []
+            for _ in range(3):
+                clock.now += BACKOFF_MAX_S
+                await asyncio.gather(*poller.request())
+                probed.append([seen.unit_id for seen in server.requests if seen.unit_id != 1])
+                server.requests.clear()
+            assert sorted(probed) == [[2], [3], [4]]
+
+
+@pytest.mark.parametrize("faults", [Faults(close_instead=True), Faults(reset_mid_frame=True)], ids=["closes", "resets"])
+async def test_a_gateway_that_hangs_up_on_one_unit_costs_the_others_nothing(faults: Faults) -> None:
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(unit, Table.INPUT): registers() for unit in (1, 2, 3)}) as server:
+        server.unit_faults[2] = faults
+        link = Link(server.link())
+        async with polling({link: [device(link, unit) for unit in (1, 2, 3)]}, clock, notes) as poller:
+            for _ in range(4):
+                await asyncio.gather(*poller.request())
+                clock.now += 10
+    assert notes.observed == ["u1", "u3"] * 4
+
+
+async def test_a_link_that_cannot_be_opened_is_tried_once_a_round_for_all_its_devices() -> None:
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({}) as server:
+        await server.refuse()
+        link = Link(server.link())
+        async with polling({link: [device(link, unit) for unit in (1, 2, 3)]}, clock, notes) as poller:
+            await asyncio.gather(*poller.request())
+    assert notes.missing == ["u1", "u2", "u3"]
+
+
+async def test_when_polling_ends_every_link_is_closed() -> None:
+    """So that a device that takes one client only is free for the next one at once."""
+    served = {(1, Table.INPUT): registers()}
+    async with FaultServer(served) as one, FaultServer(served) as other:
+        links = [Link(server.link()) for server in (one, other)]
+        async with polling({link: [device(link, 1)] for link in links}, SteppedClock(), Notes()) as poller:
+            await asyncio.gather(*poller.request())
+            assert (one.connections, other.connections) == (1, 1)
+        await one.wait(lambda: not one.connections)
+        await other.wait(lambda: not other.connections)
+
+
+async def test_loss_and_return_are_one_event_each() -> None:
+    clock, notes = SteppedClock(), Notes()
+    with structlog.testing.capture_logs() as events:
+        async with FaultServer({(1, Table.INPUT): registers()}) as server:
+            link = Link(server.link(timeout_s=0.1))
+            async with polling({link: [device(link, 1)]}, clock, notes) as poller:
+                await asyncio.gather(*poller.request())
+                server.faults.silent = True
+                for _ in range(3):
+                    await asyncio.gather(*poller.request())
+                    clock.now += 60
+                server.faults.silent = False
+                await asyncio.gather(*poller.request())
+    told = [event for event in events if event["log_level"] != "debug"]
+    assert [event["event"] for event in told] == ["device_found", "device_lost", "device_back"]
+    assert told[1]["log_level"] == "warning"
+    assert told[2]["after_s"] == 180
+
+
+async def test_links_do_not_wait_for_each_other() -> None:
+    clock, notes = SteppedClock(), Notes()
+    async with (
+        FaultServer({(1, Table.INPUT): registers()}) as good,
+        FaultServer({(2, Table.INPUT): registers()}) as bad,
+    ):
+        bad.faults.silent = True
+        first, second = Link(good.link()), Link(bad.link(timeout_s=30.0))
+        links = {second: [device(second, 2)], first: [device(first, 1)]}
+        async with polling(links, clock, notes) as poller:
+            answers = poller.request()
+            await answers[1]
+            assert notes.observed == ["u1"]
+            assert not answers[0].done()
+            assert not await within(answers, RealClock(), 0.01)
+
+
+async def test_a_new_site_keeps_the_links_and_devices_that_are_still_there() -> None:
+    clock, notes = SteppedClock(), Notes()
+    served = {(unit, Table.INPUT): registers() for unit in (1, 2)}
+    async with FaultServer(served) as kept, FaultServer(served) as gone, FaultServer(served) as new:
+        silent = device(Link(kept.link()), 3)
+        silent.health.failed(SilentError("no answer"), clock.now)
+        stays, leaves, comes = Link(kept.link()), Link(gone.link()), Link(new.link())
+        first = device(stays, 1)
+        async with polling({stays: [first, silent], leaves: [device(leaves, 1)]}, clock, notes) as poller:
+            await asyncio.gather(*poller.request())
+            answers = poller.request()
+            await poller.replace(
+                [Connection(stays, (first, silent, device(stays, 2))), Connection(comes, (device(comes, 1),))]
+            )
+            await asyncio.gather(*answers)
+            assert gone.connections == 0
+            await asyncio.gather(*poller.request())
+            assert (kept.total_connections, gone.total_connections, new.total_connections) == (1, 1, 1)
+            assert {seen.unit_id for seen in kept.requests} == {1, 2}, "the silent one keeps its back-off"
+            assert {seen.unit_id for seen in new.requests} == {1}
+
+
+async def test_what_a_device_answers_after_it_was_taken_away_is_nobodys() -> None:
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(unit, Table.INPUT): registers() for unit in (1, 2)}) as server:
+        server.faults.latency_s = 0.05
+        link = Link(server.link())
+        async with polling({link: [device(link, 1)]}, clock, notes) as poller:
+            answers = poller.request()
+            await server.wait(lambda: bool(server.requests))
+            await poller.replace([Connection(link, (device(link, 2),))])
+            await asyncio.gather(*answers)
+            assert notes.observed == []
+            await asyncio.gather(*poller.request())
+            assert notes.observed == ["u2"]
+
+
+async def test_a_silent_device_that_is_taken_away_in_the_middle_of_a_round_is_missed_by_nobody() -> None:
+    """Nobody knows its nodes any more: to be told of them would end the agent."""
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(1, Table.INPUT): registers()}) as server:
+        server.faults.latency_s = 0.05
+        link = Link(server.link())
+        first, silent = device(link, 1), device(link, 2)
+        silent.health.failed(SilentError("no answer"), clock.now)
+        async with polling({link: [first, silent]}, clock, notes) as poller:
+            answers = poller.request()
+            await server.wait(lambda: bool(server.requests))
+            await poller.replace([Connection(link, (first,))])
+            await asyncio.gather(*answers)
+            assert (notes.observed, notes.missing) == (["u1"], [])
+
+
+async def test_a_poll_that_hangs_is_stuck_and_one_that_fails_is_not() -> None:
+    class Hanging:
+        async def poll(self, reader: object, now: object) -> Scan:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    clock = SteppedClock()
+    pulse = Pulse(clock)
+    async with FaultServer({}) as server:
+        link, other = Link(server.link(timeout_s=0.01)), Link(server.link())
+        hanging = device(other, 1)
+        hanging.driver = Hanging()  # type: ignore[assignment]
+        connections = [Connection(link, (device(link, 2),)), Connection(other, (hanging,))]
+        poller = Poller(connections, clock, Notes(), pulse)
+        task = asyncio.create_task(poller.run())
+        try:
+            await poller.request()[0]
+            assert pulse.stuck() == []
+            clock.now += STUCK_S + 1
+            assert pulse.stuck() == ["poll of u1"]
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert pulse.stuck() == []
+
+
+class RealClock(SteppedClock):
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+async def test_a_slow_device_does_not_hold_up_its_neighbours(tmp_path: Path) -> None:
+    """Each answer of unit 2 is in time, but it has ten to give; the others wait for two of them at the most."""
+    (tmp_path / "ten.toml").write_text(TEN_REQUESTS)
+    notes = Notes()
+    tables = {(unit, Table.INPUT): registers() for unit in (1, 3)}
+    async with FaultServer({**tables, (2, Table.INPUT): registers_from(0, [0] * 1000)}) as server:
+        server.unit_faults[2] = Faults(latency_s=0.05)
+        link = Link(server.link(timeout_s=0.5))
+        slow = device(link, 2, "ten", tmp_path)
+        slow.patience_s = 0.08
+        async with polling({link: [device(link, 1), slow, device(link, 3)]}, SteppedClock(), notes) as poller:
+            await asyncio.gather(*poller.request())
+            assert notes.observed == ["u1", "u3", "u2"]
+            before_third = [seen.unit_id for seen in server.requests].index(3)
+            assert sum(seen.unit_id == 2 for seen in server.requests[:before_third]) <= 3
+            # Known to be slow, it is asked last; a round asked for meanwhile is for the others.
+            asked = len(server.requests)
+            first = poller.request()
+            await server.wait(lambda: sum(seen.unit_id == 2 for seen in server.requests[asked:]) == 3)
+            await asyncio.gather(*first, *poller.request())
+    assert notes.observed[3:] == ["u1", "u3", "u1", "u3", "u2"]
+    assert sum(seen.unit_id == 2 for seen in server.requests) == 20
+    assert not notes.missing
+
+
+async def test_a_poll_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.polling.device_poll.LIMIT_S", 0.25)
+    monkeypatch.setattr("agent.polling.poller.LOOK_S", 0.05)
+    (tmp_path / "ten.toml").write_text(TEN_REQUESTS)
+    notes = Notes()
+    async with FaultServer({(2, Table.INPUT): registers_from(0, [0] * 1000)}) as server:
+        server.faults.latency_s = 0.1
+        link = Link(server.link())
+        slow = device(link, 2, "ten", tmp_path)
+        async with polling({link: [slow]}, SteppedClock(), notes) as poller:
+            await asyncio.gather(*poller.request())
+            assert notes.missing == ["u2"]
+            assert str(slow.health.error) == "the poll was not complete within 0.25 s"
+
+
+async def test_when_a_link_comes_back_all_its_devices_do() -> None:
+    clock, notes = SteppedClock(), Notes()
+    async with FaultServer({(unit, Table.INPUT): registers() for unit in (1, 2, 3)}) as server:
+        link = Link(server.link(timeout_s=0.1))
+        async with polling({link: [device(link, unit) for unit in (1, 2, 3)]}, clock, notes) as poller:
+            server.faults.silent = True
+            for _ in range(8):
+                await asyncio.gather(*poller.request())
+                clock.now += 3
+            server.heal()
+            asked = len(server.requests)
+            clock.now += BACKOFF_FIRST_S
+            while not notes.observed:
+                await asyncio.gather(*poller.request())
+                clock.now += 3
+            assert sorted(notes.observed) == ["u1", "u2", "u3"]
+    assert sorted(seen.unit_id for seen in server.requests[asked:]) == [1, 1, 2, 2, 3, 3]
+
+
+async def test_an_inverter_that_sleeps_is_no_news_all_night_and_is_found_at_sunrise() -> None:
+    clock, notes = SteppedClock(), Notes()
+    with structlog.testing.capture_logs() as events:
+        async with FaultServer({(1, Table.INPUT): registers()}) as server:
+            await server.refuse()
+            link = Link(server.link(timeout_s=0.1))
+            inverter = device(link, 1)
+            inverter.nodes = (replace(inverter.nodes[0], when_offline="zero"),)
+            async with polling({link: [inverter]}, clock, notes) as poller:
+                for _ in range(8 * 60):
+                    await asyncio.gather(*poller.request())
+                    clock.now += 60
+                await server.listen()
+                sunrise = clock.now
+                while not notes.observed:
+                    await asyncio.gather(*poller.request())
+                    clock.now += 10
+                assert clock.now - sunrise <= BACKOFF_MAX_S + 10
+                for _ in range(5):  # the first light comes and goes
+                    await server.refuse()
+                    await asyncio.gather(*poller.request())
+                    await server.listen()
+                    clock.now += BACKOFF_FIRST_S
+                    await asyncio.gather(*poller.request())
+                await server.refuse()
+                for _ in range(60):  # a cloud that stays
+                    await asyncio.gather(*poller.request())
+                    clock.now += 10
+    told = [(event["event"], event["log_level"]) for event in events if event["log_level"] != "debug"]
+    assert told == [("device_lost", "info"), ("device_back", "info"), ("device_lost", "info")]
+
+
+async def test_a_node_for_which_the_device_has_nothing_is_told() -> None:
+    clock, notes = SteppedClock(), Notes()
+    with structlog.testing.capture_logs() as events:
+        async with FaultServer(
+            {(1, Table.HOLDING): sunspec.device(sunspec.common(), sunspec.meter(W=5, W_SF=0))}
+        ) as server:
+            link = Link(server.link())
+            nodes = tuple(
+                Node(type_.value, type_, Kind.HYBRID, of_hybrid=True) for type_ in (NodeType.GRID, NodeType.SOLAR)
+            )
+            driver = Catalogue().create("sunspec", ReadOptions())
+            async with polling(
+                {link: [Device("d", "sunspec", driver, link.unit(1), nodes, "test")]}, clock, notes
+            ) as poller:
+                await asyncio.gather(*poller.request())
+    (partial,) = [event for event in events if event["event"] == "device_partial"]
+    assert partial["reason"] == "the device has nothing that a solar node can use (solar)"
+
+
+def test_the_back_off_doubles_to_its_bound_and_one_answer_ends_it() -> None:
+    health = Health()
+    waits = []
+    for _ in range(12):
+        health.failed(SilentError("no answer"), 0.0)
+        waits.append(health.due)
+    assert waits[:3] == [BACKOFF_FIRST_S, 2 * BACKOFF_FIRST_S, 4 * BACKOFF_FIRST_S]
+    assert waits[-1] == BACKOFF_MAX_S
+    health.answered(5.0)
+    assert (health.failures, health.due, health.since) == (0, 0.0, None)

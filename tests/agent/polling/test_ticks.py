@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agent.polling.ticks import Tick, first_tick, next_tick, phase_s
+
+
+def test_a_day_of_ticks_does_not_drift() -> None:
+    tick = first_tick(monotonic=100.25, wall=1_700_000_003.5, interval_s=60, phase_s=17)
+    assert (tick.time - 17) % 60 == 0
+    assert tick.at - 100.25 == tick.time - 1_700_000_003.5
+    first = tick
+    for _ in range(1440):
+        now = tick.at + 0.004  # the work of each tick takes some time
+        tick = next_tick(tick, now, now + 1_699_999_903.25, 60, 17)
+    assert tick.at == first.at + 1440 * 60
+    assert tick.time == first.time + 1440 * 60
+
+
+@given(
+    step=st.floats(-1e7, 1e7),
+    interval=st.integers(1, 900),
+    phase=st.integers(0, 899),
+    late=st.floats(0, 0.2),
+)
+@example(step=0.5, interval=2, phase=1, late=0.0)
+def test_a_step_of_the_wall_clock_neither_stops_repeats_nor_bursts(
+    step: float, interval: int, phase: int, late: float
+) -> None:
+    phase %= interval
+    tick = first_tick(0.0, 1_700_000_000.0, interval, phase)
+    after = next_tick(tick, tick.at + late, 1_700_000_000.0 + tick.at + late + step, interval, phase)
+    assert interval / 2 - 0.001 <= after.at - tick.at <= interval * 1.5 + 0.001
+    assert (after.time - phase) % interval == 0
+    assert abs(after.time - (1_700_000_000.0 + after.at + step)) <= 0.5 + 1e-6
+
+
+def test_ticks_that_were_slept_through_are_left_out() -> None:
+    tick = Tick(at=0.0, time=1_700_000_040)
+    after = next_tick(tick, 605.0, 1_700_000_645.0, 60, 0)
+    assert after == Tick(660.0, 1_700_000_700)
+
+
+def test_splay_spreads_a_fleet() -> None:
+    phases = {phase_s("splay", f"site_{number}", 60) for number in range(2000)}
+    assert phases == set(range(60))
+
+
+def test_serial_numbers_in_a_row_fill_the_interval_evenly() -> None:
+    for first in (0, 10**15):
+        for step in (1, 10):
+            sites = (f"M1S{first + step * number:016d}D_site_0" for number in range(6000))
+            counts = Counter(phase_s("splay", site, 60) for site in sites)
+            assert len(counts) == 60
+            assert max(counts.values()) <= 1.1 * 100
+
+
+@given(st.text(max_size=40), st.integers(1, 86_400))
+def test_any_site_has_a_phase(site: str, interval: int) -> None:
+    assert 0 <= phase_s("splay", site, interval) < interval
+
+
+def test_a_phase_is_for_ever_and_clock_has_none() -> None:
+    assert phase_s("splay", "site_1", 60) == phase_s("splay", "site_1", 60)
+    assert phase_s("clock", "site_1", 60) == 0

@@ -1,0 +1,179 @@
+"""The reference endpoint on real sockets, and the command as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import re
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.receiver.command import ReceiveOptions, SetupError, receive
+from agent.receiver.server import MAX_BODY, Desk, Verdict, serving, tls_context
+from tests.agent.receiver.test_validator import MESSAGE, body, headers
+from tests.faults.certificates import Authority
+
+Arrivals = list[Verdict]
+
+
+@pytest.fixture
+def arrivals() -> Arrivals:
+    return []
+
+
+@pytest.fixture
+def address(arrivals: Arrivals) -> Iterator[tuple[str, int]]:
+    def report(verdict: Verdict, _headers: Mapping[str, str]) -> None:
+        arrivals.append(verdict)
+
+    with serving(Desk("t", "S"), "127.0.0.1", 0, report) as server:
+        yield "127.0.0.1", server.server_address[1]
+
+
+def connect(address: tuple[str, int], tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+    if tls is not None:
+        return http.client.HTTPSConnection(*address, timeout=10, context=tls)
+    return http.client.HTTPConnection(*address, timeout=10)
+
+
+def post(connection: http.client.HTTPConnection, content: bytes, **more: str) -> tuple[int, dict[str, Any]]:
+    connection.request("POST", "/", content, headers(**more))
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+def test_one_connection_for_many_posts(address: tuple[str, int], arrivals: Arrivals) -> None:
+    connection = connect(address)
+    assert post(connection, body()) == (200, {"status": "ok"})
+    assert post(connection, body()) == (200, {"status": "duplicate"})
+    status, reply = post(connection, body(), token="x")
+    assert (status, reply) == (401, {"problems": ["wrong or missing bearer token"]})
+    connection.close()
+    assert [verdict.status for verdict in arrivals] == [200, 200, 401]
+
+
+def test_a_browser_is_told_what_this_is(address: tuple[str, int]) -> None:
+    connection = connect(address)
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    assert (response.status, response.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"Content-Length: {MAX_BODY + 1}", 413),
+        ("Content-Length: -1", 411),
+        ("Content-Length: 1e3", 411),
+        ("Transfer-Encoding: chunked", 411),
+        ("X-Nothing: 1", 411),
+    ],
+)
+def test_a_body_that_is_not_worth_reading(address: tuple[str, int], arrivals: Arrivals, head: str, status: int) -> None:
+    with socket.create_connection(address, 10) as connection:
+        connection.sendall(f"POST / HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
+        reply = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert reply.startswith(f"HTTP/1.1 {status} ".encode())
+    assert [verdict.status for verdict in arrivals] == [status]
+
+
+def test_half_a_body_is_no_message(address: tuple[str, int], arrivals: Arrivals) -> None:
+    with socket.create_connection(address, 10) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100) == b""
+    assert not arrivals
+
+
+def test_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    served = tls_context(*authority.issue("server"))
+    with serving(Desk("t"), "127.0.0.1", 0, lambda _verdict, _headers: None, served) as server:
+        at = "127.0.0.1", server.server_address[1]
+        with socket.create_connection(at, 10):  # one that never says hello holds up nobody
+            connection = connect(at, ssl.create_default_context(cafile=authority.ca_file))
+            assert post(connection, body())[0] == 200
+            connection.close()
+
+
+def test_a_key_with_a_passphrase_is_an_error_not_a_question(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="private key has a passphrase"):
+        tls_context(*Authority(tmp_path).issue("server", passphrase="secret"))
+
+
+async def run(*arguments: str | Path, token: str | None = None) -> asyncio.subprocess.Process:
+    environ = {"TELEMETRY_RECEIVER_TOKEN": token} if token else {}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "agent", "receive", "--port", "0", *map(str, arguments)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environ,
+    )
+
+
+async def listening(process: asyncio.subprocess.Process) -> tuple[str, int]:
+    assert process.stderr is not None
+    line = (await asyncio.wait_for(process.stderr.readline(), 30)).decode()
+    assert line.startswith("listening on https://127.0.0.1:"), line
+    return "127.0.0.1", int(line.rpartition(":")[2].strip("/\n"))
+
+
+async def test_the_command_serves_tls_keeps_what_it_took_and_sums_up(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    issued = authority.issue("server")
+    token, kept = tmp_path / "token", tmp_path / "kept.jsonl"
+    token.write_text("t\n")
+    options = ("--token-file", token, "--cert", issued.cert_file, "--key", issued.key_file, "--save", kept)
+    trust = ssl.create_default_context(cafile=authority.ca_file)
+    outputs = []
+    for _ in range(2):
+        process = await run(*options)
+        connection = connect(await listening(process), trust)
+        outputs.append(await asyncio.to_thread(post, connection, body()))
+        connection.close()
+        process.send_signal(signal.SIGTERM)
+        printed, said = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 0
+        assert json.loads(printed)["message"] == MESSAGE
+    assert outputs == [(200, {"status": "ok"}), (200, {"status": "duplicate"})]
+    assert said.decode().splitlines() == ["0 accepted, 1 duplicate, 0 refused, 0 late"]
+    assert json.loads(kept.read_text()) == {"id": "msg_1", "message": MESSAGE}
+
+
+NULL = Path("/dev/null")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({}, "give the token to accept by --token-file"),
+        ({"token": "t", "token_file": NULL}, "only once"),
+        ({"token_file": NULL}, "the token is empty"),
+        ({"token_file": Path("/nowhere")}, "/nowhere: cannot be read (No such file or directory)"),
+        ({"token": "t", "cert": NULL}, "--cert and --key belong together"),
+        ({"token": "t", "cert": NULL, "key": NULL}, "--cert /dev/null, --key /dev/null: "),
+        ({"token": "t", "save": Path("/nowhere/file")}, "--save: /nowhere/file: No such file or directory"),
+        ({"token": "t", "host": "192.0.2.1"}, "cannot listen on 192.0.2.1:0: "),
+    ],
+)
+async def test_what_cannot_be_done_is_said(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SetupError, match=re.escape(complaint)):
+        await receive(replace(ReceiveOptions("127.0.0.1", 0), **options), lambda: None)
+
+
+async def test_a_wrong_call_is_one_line() -> None:
+    process = await run("--token", "t", "--cert", "/dev/null")
+    printed, said = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, printed, said) == (2, b"", b"telemetry-agent: --cert and --key belong together\n")

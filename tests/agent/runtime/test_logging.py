@@ -1,0 +1,231 @@
+"""The log as journald, programs and people get it, and whether it alone answers what an operator asks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from agent.runtime import logging_setup
+from agent.runtime.log_dedup import BURST, CROWD, WINDOW_S, Repeats
+from agent.status.hourly_report import EVERY_S, Report
+from agent.status.model import Backlog, DeviceStatus, PushStatus, Snapshot
+from agent.status.recorder import Attempt
+from drivers.model import Table
+from tests.agent.status.test_listener import configuration, running, until
+from tests.faults.http import HttpFaults, answer
+from tests.faults.modbus import FaultServer
+from tests.support.delivery import sending
+from tests.support.site import Endpoint, sdm630
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def test_journald_gets_a_priority_before_each_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
+    stream = StringIO()
+    logging_setup.configure("info", "auto", stream)
+    logger = structlog.get_logger()
+    logger.debug("not_shown")
+    logger.info("device_found", device="pv-1")
+    logger.warning("device_lost", device="pv-1", reason="no answer\nwithin 1 s")
+    logger.error("endpoint_misconfigured", reason="HTTP 401")
+    assert stream.getvalue().splitlines() == [
+        "<6>event='device_found' device='pv-1' level='info'",
+        "<4>event='device_lost' device='pv-1' reason='no answer\\nwithin 1 s' level='warning'",
+        "<3>event='endpoint_misconfigured' reason='HTTP 401' level='error'",
+    ]
+
+
+def test_json_has_one_object_a_line() -> None:
+    stream = StringIO()
+    logging_setup.configure("info", "json", stream)
+    structlog.get_logger().warning("device_lost", device="pv-1", reason="no answer")
+    (line,) = stream.getvalue().splitlines()
+    event = json.loads(line)
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {"event": "device_lost", "level": "warning", "device": "pv-1", "reason": "no answer"}
+
+
+def test_repeats_are_counted_and_told() -> None:
+    now = 0.0
+    stream = StringIO()
+    logging_setup.configure("info", "json", stream)
+    structlog.configure(processors=[Repeats(lambda: now), structlog.processors.JSONRenderer()])
+    logger = structlog.get_logger()
+    for second in range(20):
+        now = float(second)
+        logger.warning("token_unreadable", path="/etc/token", reason=f"try {second}")
+        logger.warning("device_lost", device=f"m{second}")
+    now = WINDOW_S + 1
+    logger.info("started")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    unreadable = [line for line in lines if line["event"] == "token_unreadable"]
+    assert [line["reason"] for line in unreadable] == [f"try {second}" for second in range(BURST)]
+    assert sum(line["event"] == "device_lost" for line in lines) == 20, "each is about another device"
+    assert lines[-2] == {
+        "event": "event_repeated",
+        "what": "token_unreadable",
+        "times": 20 - BURST,
+        "in_s": 3601,
+        "path": "/etc/token",
+    }
+    assert lines[-1] == {"event": "started"}
+
+
+def test_a_backlog_that_is_refused_does_not_fill_the_log() -> None:
+    now = 0.0
+    stream = StringIO()
+    logging_setup.configure("info", "json", stream)
+    structlog.configure(processors=[Repeats(lambda: now), structlog.processors.JSONRenderer()])
+    logger = structlog.get_logger()
+    for number in range(10_000):
+        logger.warning("message_refused", id=f"msg_{number}")
+    now = WINDOW_S + 1
+    logger.info("started")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    refused = [line["id"] for line in lines if line["event"] == "message_refused"]
+    assert refused == [f"msg_{number}" for number in range(CROWD)]
+    assert lines[-2:] == [
+        {"event": "event_repeated", "what": "message_refused", "times": 10_000 - CROWD, "in_s": 3601},
+        {"event": "started"},
+    ]
+
+
+async def test_an_endpoint_that_comes_and_goes_does_not_fill_the_log(tmp_path: Path) -> None:
+    """Each time with another message."""
+    stream = StringIO()
+    async with (
+        HttpFaults(answer(200)) as server,
+        sending(tmp_path, server.url(), retry={"initial_s": 0.001, "max_s": 0.002}) as made,
+    ):
+        logging_setup.configure("info", "json", stream)  # instead of the capture of all
+        for number in range(4 * BURST):
+            server.behaviour = answer(503)
+            await made.submit(b"%d" % number)
+            await server.until(lambda: made.sender.health.state == "failing")
+            server.behaviour = answer(200)
+            await made.all_delivered()
+    events = Counter(json.loads(line)["event"] for line in stream.getvalue().splitlines())
+    assert events == {"push_failed": BURST, "push_recovered": BURST}
+
+
+def device(name: str, state: str, reason: str | None = None, lost_s: float | None = None) -> DeviceStatus:
+    return DeviceStatus(name, "sunspec", "x", state, reason, lost_s, None, 9, 0, {}, None, 0, 0.0, ())
+
+
+def snapshot(devices: tuple[DeviceStatus, ...], reason: str | None = None, **outcomes: int) -> Snapshot:
+    push = PushStatus("https://e", 60, None, 1.0, {"delivered": 0, "retry": 0} | outcomes, ())
+    backlog = Backlog(3, 60.0, 1, False, {})
+    return Snapshot("1", "S", 0.0, 1.0, reason is None, reason, "synchronised", {}, devices, push, backlog)
+
+
+def test_the_hourly_report() -> None:
+    report = Report(0.0)
+    assert not report.due(EVERY_S - 1)
+    assert report.due(EVERY_S)
+    with capture_logs() as events:
+        report.write(snapshot((device("m", "ok"), device("pv", "asleep")), delivered=60, retry=1), EVERY_S)
+        lost = device("bat", "lost", "no answer within 1 s", 7200.0)
+        partly = device("m", "partial", "holding 1-2: Modbus exception 2")
+        report.write(snapshot((partly, lost), "no delivery for 5 min: HTTP 503", delivered=100, retry=8), 2 * EVERY_S)
+    assert not report.due(2 * EVERY_S + 1)
+    assert events == [
+        {
+            "event": "report",
+            "log_level": "info",
+            "answering": "1 of 2",
+            "delivered": 60,
+            "failed": 1,
+            "refused": 0,
+            "waiting": 3,
+            "parked": 1,
+        },
+        {
+            "event": "report",
+            "log_level": "warning",
+            "answering": "1 of 2",
+            "lost": "bat for 2 h: no answer within 1 s",
+            "partial": "m: holding 1-2: Modbus exception 2",
+            "delivered": 40,
+            "failed": 7,
+            "refused": 0,
+            "waiting": 3,
+            "parked": 1,
+            "not_pushing": "no delivery for 5 min: HTTP 503",
+        },
+    ]
+
+
+def told(events: list[Any], name: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] == name]
+
+
+async def test_which_device_failed_and_which_message_was_refused(tmp_path: Path) -> None:
+    with Endpoint() as endpoint, capture_logs() as events:
+        endpoint.desk.site = "ANOTHER_SITE"
+        async with FaultServer({(1, Table.INPUT): sdm630(1, 1, 1)}) as meter:
+            address = f"127.0.0.1:{meter.link().port} unit 1"
+            config = configuration(tmp_path, endpoint.url, [("meter-1", "grid", meter.link().port)])
+            async with running(config) as app:
+                status = await until(app, lambda each: each["push"]["recent"] and each["devices"][0]["polls"])
+                meter.faults.silent = True
+                await until(app, lambda each: each["devices"][0]["state"] == "lost")
+                meter.faults.silent = False
+                await until(app, lambda each: each["devices"][0]["state"] == "ok")
+    (lost,) = told(events, "device_lost")
+    assert lost.pop("retry_in_s") > 0
+    assert lost == {
+        "event": "device_lost",
+        "log_level": "warning",
+        "device": "meter-1",
+        "address": address,
+        "reason": "unit 1, input 0-17: no answer within 0.2 s",
+    }
+    (back,) = told(events, "device_back")
+    assert back.pop("after_s") > 0
+    assert back.pop("failed_polls") >= 1
+    assert back == {"event": "device_back", "log_level": "info", "device": "meter-1"}
+    first: Attempt = Attempt(**status["push"]["recent"][-1])
+    refusals = [
+        event
+        for event in events
+        if first.id in (event.get("id"), event.get("message")) and event["log_level"] != "debug"
+    ]
+    assert refusals, "the first message is named"
+    assert "siteNodeId is 'SITE_1', but the token is bound to 'ANOTHER_SITE'" in refusals[0]["reason"]
+    assert refusals[0]["log_level"] in ("warning", "error")
+
+
+async def test_the_query_of_the_url_is_not_logged(tmp_path: Path) -> None:
+    with capture_logs() as events:
+        config = configuration(tmp_path, "http://127.0.0.1:1/v1?code=a-secret", [("m", "grid", 1)])
+        async with running(config) as app:
+            await until(app, lambda each: each["push"]["failing_s"] is not None)
+    assert told(events, "push_failed")[0]["url"] == "http://127.0.0.1:1/v1"
+    assert "a-secret" not in str(events)
+
+
+async def test_the_report_is_written_by_the_running_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.status.hourly_report.EVERY_S", 0.5)
+    with Endpoint() as endpoint, capture_logs() as events:
+        async with (
+            FaultServer({(1, Table.INPUT): sdm630(1, 1, 1)}) as meter,
+            running(configuration(tmp_path, endpoint.url, [("m", "grid", meter.link().port)])),
+            asyncio.timeout(20),
+        ):
+            while not told(events, "report"):  # noqa: ASYNC110 - seen from outside
+                await asyncio.sleep(0.05)
+    assert told(events, "report")[0]["answering"] == "1 of 1"

@@ -1,0 +1,88 @@
+"""Progress of delivery: what ends in time is never stuck, what nobody works on is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from agent.config.loader import PushConfig
+from agent.delivery.sender import Sender
+from agent.outbox.queue import Outbox
+from agent.runtime.watchdog import STUCK_S, Pulse
+
+
+class LeapingClock:
+    """Real time, and as much more as the test says."""
+
+    leap_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.leap_s
+
+    def time(self) -> float:
+        return time.time() + self.leap_s
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def sender(folder: Path, clock: LeapingClock, pulse: Pulse, url: str) -> tuple[Sender, Outbox]:
+    retry = {"initial_s": 0.02, "max_s": 0.02}
+    config = PushConfig.model_validate({"url": url, "token": "t", "wait_for_clock_s": 0.0, "retry": retry})
+    outbox = Outbox.open(folder / "outbox.sqlite3", max_age_s=1e6, max_size_mb=1, now=clock.time)
+    return Sender(config, outbox, clock=clock, environ={}, user_agent="test", pulse=pulse), outbox
+
+
+async def test_an_outage_is_progress(tmp_path: Path) -> None:
+    clock = LeapingClock()
+    pulse = Pulse(clock)
+    push, outbox = sender(tmp_path, clock, pulse, "http://127.0.0.1:9/")
+    task = asyncio.create_task(push.run())
+    for _ in range(3):
+        wanted = push.stats.attempts + 3
+        await push.submit([b'{"time": 1}'])
+        async with asyncio.timeout(10):
+            while push.stats.attempts < wanted or pulse._due:  # noqa: ASYNC110 - between two attempts
+                await asyncio.sleep(0.001)
+        clock.leap_s += 2 * STUCK_S
+        assert pulse.stuck() == []
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await push.close()
+    outbox.close()
+
+
+async def test_a_push_that_never_ends_and_a_message_that_nobody_takes_are_stuck(tmp_path: Path) -> None:
+    clock = LeapingClock()
+    pulse = Pulse(clock)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    asked = asyncio.Event()
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    push, outbox = sender(tmp_path, clock, pulse, url)
+    task = asyncio.create_task(push.run())
+    await push.submit([b'{"time": 1}'])
+    await asked.wait()
+    assert pulse.stuck() == []
+    clock.leap_s = 30 + STUCK_S + 1  # and yet the attempt did not end after 30 s
+    assert pulse.stuck() == ["push"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert pulse.stuck() == []
+
+    await push.submit([b'{"time": 2}'])
+    assert pulse.stuck() == []
+    clock.leap_s *= 2
+    assert pulse.stuck() == ["live push"]
+    await push.stop(0)
+    assert pulse.stuck() == [], "a reload puts another sender in its place"
+    await push.close()
+    outbox.close()
+    server.close()
+    await server.wait_closed()

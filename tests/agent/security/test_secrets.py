@@ -1,0 +1,103 @@
+"""Where secrets come from, how they change, and who else may read them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from agent.config.credentials import usable
+from agent.config.loader import PushConfig
+from agent.security.secrets import SecretFile, Token, warn_if_open
+
+URL = "https://telemetry.example.com"
+
+
+def secret(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def value(token: Token) -> str:
+    return token.value().get_secret_value()
+
+
+@pytest.fixture
+def credential(tmp_path: Path) -> Path:
+    return secret(tmp_path / "credentials" / "push_token", "of-the-service\n")
+
+
+def environ(credential: Path) -> dict[str, str]:
+    return {"CREDENTIALS_DIRECTORY": str(credential.parent)}
+
+
+def test_a_file_before_the_credential_before_the_key(tmp_path: Path, credential: Path) -> None:
+    file = secret(tmp_path / "token", "of-the-file\n")
+    assert value(Token(PushConfig(url=URL, token_file=file), environ(credential))) == "of-the-file"
+    assert value(Token(PushConfig(url=URL, token_file=tmp_path / "none"), environ(credential))) == "of-the-service"
+    assert value(Token(PushConfig(url=URL, token="of-the-key"), environ(credential))) == "of-the-service"
+    assert value(Token(PushConfig(url=URL, token="of-the-key"), {})) == "of-the-key"
+    assert value(Token(PushConfig(url=URL), {})) == ""
+
+
+def test_a_rotation_is_seen_and_a_file_in_between_is_not(tmp_path: Path) -> None:
+    file = secret(tmp_path / "token", "first")
+    token = Token(PushConfig(url=URL, token_file=file), {})
+    assert value(token) == "first"
+    with capture_logs() as logs:
+        file.write_text("")
+        assert value(token) == "first", "a file that is being written"
+        file.unlink()
+        assert value(token) == "first", "a file that is being replaced"
+        secret(file, "second\n")
+        assert value(token) == "second"
+    assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["secret_unusable", "token_rotated"]
+    assert "second" not in repr(logs)
+
+
+def test_after_a_401_even_what_looks_the_same_is_read_again(tmp_path: Path) -> None:
+    file = secret(tmp_path / "token", "first1")
+    token = Token(PushConfig(url=URL, token_file=file), {})
+    used = token.value()
+    status = file.stat()
+    file.write_text("second")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert token.refused(used).get_secret_value() == "second"
+
+
+def test_after_a_401_the_other_one_is_tried(tmp_path: Path, credential: Path) -> None:
+    file = secret(tmp_path / "token", "stale")
+    token = Token(PushConfig(url=URL, token_file=file), environ(credential))
+    assert token.refused(token.value()).get_secret_value() == "of-the-service"
+    assert value(token) == "of-the-service"
+    assert token.refused(token.value()).get_secret_value() == "stale", "both are wrong, or it was the receiver's fault"
+    secret(file, "mended")
+    assert value(token) == "mended"
+
+
+def test_a_secret_that_everybody_may_read_is_told(tmp_path: Path) -> None:
+    file = secret(tmp_path / "token", "x", 0o644)
+    with capture_logs() as logs:
+        SecretFile(file, "token_rotated").value()
+        warn_if_open(secret(tmp_path / "config.toml", "x", 0o640))
+    assert [(entry["event"], entry["path"], entry["remedy"]) for entry in logs] == [
+        ("secret_world_readable", str(file), f"chmod o-r {file}")
+    ]
+
+
+def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
+    file = secret(tmp_path / "token", "nobody-may-read")
+    config = PushConfig(url=URL, token="nobody-may-read")
+    token, held = Token(config, {}), SecretFile(file, "token_rotated")
+    held.value()
+    assert "nobody-may-read" not in f"{config!r} {config} {token!r} {held!r} {token.value()!r} {token.value()}"
+
+
+@pytest.mark.parametrize("text", ["", "two words", "line\nbreak", "tab\t", "ümlaut", "nul\0"])
+def test_what_cannot_stand_in_a_header_is_not_used(tmp_path: Path, text: str) -> None:
+    assert not usable(SecretFile(secret(tmp_path / "t", text + "x\0"), "").value().get_secret_value())
+    assert usable(SecretFile(secret(tmp_path / "t2", "eyJhbGciOi.J9-_~+/=="), "").value().get_secret_value())

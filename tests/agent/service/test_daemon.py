@@ -1,0 +1,220 @@
+"""The daemon seen by its service manager: a process with a notify socket, and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from agent.config.loader import load
+from agent.service.daemon import Daemon
+from agent.site.builder import build
+from drivers.model import Table
+from tests.faults.modbus import FaultServer
+from tests.support.site import WAIT_S, Endpoint, configuration, daemon, device, sdm630
+
+OTHER_TOKEN = "another-token-nobody-may-read"
+
+
+class Manager:
+    """The service manager's end of the socket."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder / "notify")
+        self.lines: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._socket.setblocking(False)
+
+    async def wait_for(self, wanted: Callable[[str], object]) -> str:
+        """The first line from now on that is `wanted`."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                message = await asyncio.get_running_loop().sock_recv(self._socket, 4096)
+                lines = message.decode().split("\n")
+                self.lines += lines
+                if found := next(filter(wanted, lines), None):
+                    return found
+
+    async def ready(self) -> None:
+        await self.wait_for("READY=1".__eq__)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+@contextlib.asynccontextmanager
+async def served(config: Path, manager: Manager, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async with daemon(config, NOTIFY_SOCKET=manager.address, **environ) as process:
+        yield process
+
+
+async def test_says_when_it_is_ready_how_it_goes_and_that_it_stops(tmp_path: Path) -> None:
+    with Endpoint() as endpoint, Manager(tmp_path) as manager:
+        async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))
+            async with served(config, manager, WATCHDOG_USEC="300000"):
+                await manager.ready()
+                for _ in range(3):
+                    await manager.wait_for("WATCHDOG=1".__eq__)
+                await endpoint.wait_for(1)
+                await manager.wait_for(lambda line: line.startswith("STATUS=1 of 1 devices answer; last push "))
+            await manager.wait_for("STOPPING=1".__eq__)
+
+
+async def test_a_configuration_that_is_refused_is_never_ready(tmp_path: Path) -> None:
+    config = configuration(tmp_path, "ftp://nowhere", "")
+    with Manager(tmp_path) as manager:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "agent", "run", "--config", str(config)),
+            env={**os.environ, "NOTIFY_SOCKET": manager.address},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await process.communicate()
+        assert process.returncode == 78
+        assert "push.url" in errors.decode()
+        with pytest.raises(BlockingIOError):
+            manager._socket.recv(4096)
+
+
+async def test_starts_without_network_names_endpoint_or_device(tmp_path: Path) -> None:
+    device_tables = """
+[[device]]
+node_id = "meter-1"
+type = "grid"
+driver = "eastron-sdm630"
+host = "meter.invalid"
+"""
+    with Manager(tmp_path) as manager:
+        config = configuration(tmp_path, "https://telemetry.invalid/v1", device_tables)
+        async with served(config, manager):
+            await manager.ready()
+            await manager.wait_for(lambda line: re.match("STATUS=0 of 1 devices answer.* [1-9][0-9]* waiting", line))
+
+
+async def test_a_second_agent_on_the_same_queue_ends_and_says_why(tmp_path: Path) -> None:
+    """As when somebody tries `run` on the console beside the service."""
+    with Endpoint() as endpoint, Manager(tmp_path) as manager:
+        async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))
+            async with served(config, manager):
+                await manager.ready()
+                second = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "agent", "run", "--config", str(config)), stderr=asyncio.subprocess.PIPE
+                )
+                _, errors = await second.communicate()
+                assert second.returncode == 1
+                assert f"another agent is running with the queue and energies in {tmp_path}/state: stop it" in str(
+                    errors
+                )
+                await endpoint.wait_for(len(endpoint.verdicts) + 1)
+                assert meter.max_connections == 1
+
+
+async def test_a_reload_changes_what_changed_and_nothing_else(tmp_path: Path) -> None:
+    with Endpoint() as first, Endpoint(OTHER_TOKEN) as second, Manager(tmp_path) as manager:
+        async with (
+            FaultServer({(1, Table.INPUT): sdm630(100.0, 2.0, 0.0)}) as same,
+            FaultServer({(1, Table.INPUT): sdm630(200.0, 2.0, 0.0)}) as before,
+            FaultServer({(1, Table.INPUT): sdm630(300.0, 2.0, 0.0)}) as after,
+        ):
+            charger = ("charger-1", "variable_power_load")
+            meter = device("meter-1", "grid", same)
+            config = configuration(tmp_path, first.url, meter + device(*charger, before))
+            async with served(config, manager) as process:
+                await first.wait_for(2)
+                same.registers[1, Table.INPUT].update(sdm630(100.0, 2.5, 0.0))
+                await first.wait_for(len(first.verdicts) + 2)
+                configuration(tmp_path, second.url, meter + device(*charger, after), token=OTHER_TOKEN)
+                process.send_signal(signal.SIGHUP)
+                await manager.wait_for("RELOADING=1".__eq__)
+                await manager.ready()
+                seen = len(first.verdicts)
+                await second.wait_for(3)
+                assert len(first.verdicts) == seen
+            assert same.total_connections == 1
+            assert before.connections == 0
+    assert second.desk.counts["refused"] == 0, "the new token goes with the new URL"
+    message = second.messages[-1]
+    assert message["grid"]["today_imported_energy_Wh"] == 500
+    assert message["variable_power_load"]["active_power_W"] == 300
+    times = [each["time"] for each in first.messages + second.messages]
+    assert sorted(times) == list(range(min(times), max(times) + 1)), "no push is lost or made twice"
+
+
+async def test_a_bad_file_leaves_the_old_configuration_running_and_says_why(tmp_path: Path) -> None:
+    with Endpoint() as endpoint, Manager(tmp_path) as manager:
+        async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))
+            good = config.read_text()
+            async with served(config, manager) as process:
+                await endpoint.wait_for(1)
+                config.write_text(good.replace("interval_s = 1\n", "interval_s = 0\n"))
+                process.send_signal(signal.SIGHUP)
+                told = await manager.wait_for(lambda line: "reload refused" in line)
+                assert "push.interval_s" in told
+                config.write_text(good.replace("outbox.sqlite3", "elsewhere.sqlite3"))
+                process.send_signal(signal.SIGHUP)
+                told = await manager.wait_for(lambda line: "outbox.path" in line)
+                await endpoint.wait_for(len(endpoint.verdicts) + 2)
+                config.write_text(good)
+                process.send_signal(signal.SIGHUP)
+                await manager.wait_for("RELOADING=1".__eq__)
+                told = await manager.wait_for(lambda line: line.startswith("STATUS="))
+                assert "refused" not in told
+            assert meter.total_connections == 1
+    times = [message["time"] for message in endpoint.messages]
+    assert times == list(range(times[0], times[0] + len(times)))
+
+
+async def test_new_bounds_of_the_queue_keep_what_waits(tmp_path: Path) -> None:
+    with Endpoint() as endpoint, Manager(tmp_path) as manager:
+        async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:
+            closed = socket.create_server(("127.0.0.1", 0))
+            away = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+            closed.close()
+            config = configuration(tmp_path, away, device("meter-1", "grid", meter))
+            async with served(config, manager) as process:
+                await manager.wait_for(lambda line: "2 waiting" in line or "3 waiting" in line)
+                config.write_text(
+                    config.read_text().replace(away, endpoint.url).replace("[outbox]", "[outbox]\nmax_size_mb = 2")
+                )
+                process.send_signal(signal.SIGHUP)
+                await endpoint.wait_for_all(5)
+    times = sorted(message["time"] for message in endpoint.messages)
+    assert times == list(range(times[0], times[0] + len(times)))
+
+
+async def test_what_is_stuck_does_not_feed_the_watchdog(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:
+        path = configuration(tmp_path, "http://127.0.0.1:9/", device("meter-1", "grid", meter))
+        config = load(path, {})
+        with Manager(tmp_path) as manager:
+            environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "60000"}
+            agent = Daemon(path, config, build(config, str(path)), environ, lambda _: None)
+            ready = asyncio.Event()
+            task = asyncio.create_task(agent.run(ready.set))
+            await ready.wait()
+            await manager.wait_for("WATCHDOG=1".__eq__)
+            with agent.app.pulse.busy("something", 0.0):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):  # those that were sent before
+                        await manager.wait_for(lambda _: False)
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.3):
+                        await manager.wait_for("WATCHDOG=1".__eq__)
+            await manager.wait_for("WATCHDOG=1".__eq__)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,166 @@
+"""Replies that are not the answer: always an error, within the timeout, and the link goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from drivers.errors import BadReplyError, SilentError
+from drivers.modbus.link import Link
+from drivers.model import Table
+from tests.faults.modbus import Faults, FaultServer, registers_from
+
+REGISTERS = {
+    (1, Table.HOLDING): registers_from(0, range(1000, 1200)),
+    (2, Table.HOLDING): registers_from(0, range(1000, 1200)),
+    (1, Table.COIL): registers_from(0, [1, 0, 1] * 10),
+}
+TIMEOUT_S = 0.1
+
+# Never a valid reply, whatever the framing.
+BROKEN = {
+    "other unit": Faults(unit_offset=1),
+    "other function": Faults(function_offset=1),
+    "fewer registers": Faults(fewer=1),
+    "no registers": Faults(fewer=10),
+    "more registers": Faults(more=1),
+    "garbage": Faults(garbage=b"\x00\x15\xff\x80 login: "),
+    "zeros": Faults(garbage=bytes(300)),
+    "too much": Faults(garbage=b"\x2a" * 5000),
+    "nothing but an end": Faults(garbage=b"\r\n\r\n"),
+    "dribbled too slowly": Faults(dribble_s=TIMEOUT_S / 4),
+}
+# What only a header with transaction and length can show.
+BROKEN_HEADERS = {
+    "foreign transaction": Faults(transaction_offset=1),
+    "foreign transaction far away": Faults(transaction_offset=0x8000),
+    "other protocol": Faults(protocol=1),
+    "bytes behind": Faults(trailing=b"\x00"),
+}
+
+
+@pytest.fixture(params=["tcp", "udp", "rtu_over_tcp", "ascii_over_tcp", "rtu", "ascii"])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[FaultServer]:
+    async with FaultServer(REGISTERS, transport=request.param) as server:
+        yield server
+
+
+async def is_refused(server: FaultServer, faults: Faults, *, warm: bool) -> None:
+    """A read fails for `faults` within the timeout; the next read, of other registers, succeeds."""
+    link = Link(server.link())
+    loop = asyncio.get_running_loop()
+    if warm:
+        await link.read(1, Table.HOLDING, 50, 10)
+    server.faults = faults
+    started = loop.time()
+    with pytest.raises((BadReplyError, SilentError)):
+        await link.read(1, Table.HOLDING, 0, 10, timeout_s=TIMEOUT_S)
+    assert loop.time() - started < TIMEOUT_S + 2
+    server.heal()
+    assert list(await link.read(2, Table.HOLDING, 20, 10)) == list(range(1020, 1030))
+    await link.close()
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+async def test_is_an_error_on_every_transport(server: FaultServer, fault: str) -> None:
+    await is_refused(server, BROKEN[fault], warm=True)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+@pytest.mark.parametrize("fault", BROKEN_HEADERS)
+async def test_is_an_error_with_a_header(transport: str, fault: str) -> None:
+    async with FaultServer(REGISTERS, transport=transport) as server:
+        await is_refused(server, BROKEN_HEADERS[fault], warm=False)
+
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        (Faults(unit_offset=1), "unit 1, holding 0-9: the reply is from unit 2"),
+        (Faults(function_offset=1), "another function code"),
+        (Faults(fewer=1), "another length"),
+        (Faults(more=1), "another length"),
+        (Faults(protocol=9), "not Modbus"),
+        (Faults(garbage=b"HTTP/1.1 400 Bad Request\r\n"), "not Modbus"),
+        (Faults(duplicate=True), "another length"),
+    ],
+)
+async def test_says_at_once_what_is_wrong(faults: Faults, message: str) -> None:
+    async with FaultServer(REGISTERS) as server:
+        server.faults = faults
+        link = Link(server.link(timeout_s=60))
+        with pytest.raises(BadReplyError, match=message):
+            await link.read(1, Table.HOLDING, 0, 10)
+        await link.close()
+
+
+@pytest.mark.parametrize(
+    ("faults", "error", "message"),
+    [
+        (Faults(transaction_offset=1), BadReplyError, "no valid reply within 0.3 s, only other bytes"),
+        (Faults(dribble_s=0.1), BadReplyError, "no valid reply within 0.3 s, only other bytes"),
+        (Faults(garbage=b""), SilentError, "no answer within 0.3 s"),
+    ],
+)
+async def test_says_after_the_timeout_what_came(faults: Faults, error: type[Exception], message: str) -> None:
+    async with FaultServer(REGISTERS) as server:
+        server.faults = faults
+        link = Link(server.link(timeout_s=0.3))
+        with pytest.raises(error, match=message):
+            await link.read(1, Table.HOLDING, 0, 10)
+        await link.close()
+
+
+async def test_a_duplicated_datagram_is_read_once() -> None:
+    async with FaultServer(REGISTERS, transport="udp") as server:
+        server.faults.duplicate = True
+        link = Link(server.link())
+        for address in range(5):
+            assert list(await link.read(1, Table.HOLDING, address, 10)) == list(range(1000 + address, 1010 + address))
+        await link.close()
+    assert server.total_connections == 1
+
+
+async def test_a_reply_in_pieces_is_read(server: FaultServer) -> None:
+    if server.link().transport == "udp":
+        server.faults.latency_s = 0.01  # datagrams have no pieces
+    else:
+        server.faults.dribble_s = 0.001
+    link = Link(server.link(timeout_s=10))
+    assert list(await link.read(1, Table.HOLDING, 20, 10)) == list(range(1020, 1030))
+    assert list(await link.read(1, Table.COIL, 0, 10)) == [1, 0, 1, 1, 0, 1, 1, 0, 1, 1]
+    await link.close()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_what_a_gateway_still_had_for_an_earlier_request_is_skipped(transport: str) -> None:
+    async with FaultServer(REGISTERS, transport=transport) as server:
+        link = Link(server.link())
+        await link.read(1, Table.HOLDING, 0, 10)
+        server.faults.stale = True
+        for address in range(1, 5):
+            assert list(await link.read(1, Table.HOLDING, address, 10)) == list(range(1000 + address, 1010 + address))
+        await link.close()
+    assert server.total_connections == 1
+
+
+@pytest.mark.parametrize(
+    "noise", [b"\x00", b"\xff\xff", b"\x01\x03", b"\x01\x03\x14", b"\x01\x83\x02", b":", b":01\r\n"]
+)
+@pytest.mark.parametrize("transport", ["rtu", "rtu_over_tcp", "ascii"])
+async def test_noise_on_a_line_before_the_reply_is_skipped(transport: str, noise: bytes) -> None:
+    async with FaultServer(REGISTERS, transport=transport) as server:
+        server.faults.noise = noise
+        link = Link(server.link())
+        assert list(await link.read(1, Table.HOLDING, 20, 10)) == list(range(1020, 1030))
+        await link.close()
+
+
+async def test_an_adapter_that_echoes_the_request() -> None:
+    async with FaultServer(REGISTERS, transport="rtu") as server:
+        server.faults.noise = bytes.fromhex("01 03 0000 000A C5CD")
+        link = Link(server.link())
+        assert list(await link.read(1, Table.HOLDING, 0, 10)) == list(range(1000, 1010))
+        await link.close()

@@ -1,0 +1,89 @@
+"""Serial lines over pseudo-terminals; what all transports share is in test_bus.py and test_bus_replies.py."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from drivers.errors import LinkError, SilentError
+from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus.serial_port import data_bits
+from drivers.model import Table
+from tests.faults.modbus import Faults, FaultServer, registers_from
+
+REGISTERS = {
+    (unit_id, Table.HOLDING): registers_from(0, range(100 * unit_id, 100 * unit_id + 50)) for unit_id in (1, 2)
+}
+
+
+async def test_a_silent_unit_costs_its_neighbours_neither_poll_nor_connection() -> None:
+    async with FaultServer(REGISTERS, transport="rtu") as server:
+        server.unit_faults[1] = Faults(silent=True)
+        link = Link(server.link(timeout_s=0.1))
+        for _ in range(2):
+            with pytest.raises(SilentError):
+                await link.read(1, Table.HOLDING, 0, 2)
+            assert list(await link.read(2, Table.HOLDING, 0, 2, timeout_s=5)) == [200, 201]
+        await link.close()
+
+
+@pytest.mark.parametrize("transport", ["rtu", "ascii"])
+async def test_an_adapter_that_is_pulled_out(transport: str) -> None:
+    async with FaultServer(REGISTERS, transport=transport) as server:
+        link = Link(server.link(timeout_s=60))
+        assert list(await link.read(1, Table.HOLDING, 0, 2)) == [100, 101]
+        server.faults.silent = True
+        read = asyncio.ensure_future(link.read(1, Table.HOLDING, 0, 2))
+        await server.wait(lambda: len(server.requests) == 2)
+        server.hang_up()
+        with pytest.raises(LinkError, match=f"^{server.link().serial_port}: "):
+            await read
+        with pytest.raises(LinkError, match=r"no such serial port; is the adapter plugged in\?"):
+            await link.read(1, Table.HOLDING, 0, 2)
+        await link.close()
+
+
+async def test_a_port_that_another_program_has() -> None:
+    async with FaultServer(REGISTERS, transport="rtu") as server:
+        first, second = Link(server.link()), Link(server.link())
+        await first.read(1, Table.HOLDING, 0, 2)
+        with pytest.raises(LinkError, match="the serial port is in use by another program"):
+            await second.read(1, Table.HOLDING, 0, 2)
+        await first.close()
+        assert list(await second.read(1, Table.HOLDING, 0, 2)) == [100, 101]
+        await second.close()
+
+
+@pytest.mark.parametrize(
+    ("port", "words"),
+    [
+        ("/dev/no-such-port", "no such serial port"),
+        ("/dev/null", "it is no serial port"),
+        ("/", "it is no serial port"),
+    ],
+)
+async def test_a_port_that_is_none(port: str, words: str) -> None:
+    link = Link(LinkSettings(transport="rtu", serial_port=port))
+    with pytest.raises(LinkError, match=f"^{port}: {words}"):
+        await link.read(1, Table.HOLDING, 0, 1)
+    await link.close()
+
+
+async def test_frames_are_set_apart_by_silence() -> None:
+    async with FaultServer(REGISTERS, transport="rtu") as server:
+        link = Link(server.link(baudrate=300))
+        loop = asyncio.get_running_loop()
+        await link.read(1, Table.HOLDING, 0, 2)
+        answered = loop.time()
+        await link.unit(1, request_gap_s=0.0).read(Table.HOLDING, 0, 2)
+        assert loop.time() - answered >= 3.5 * 11 / 300 - 0.001
+        await link.close()
+
+
+@pytest.mark.parametrize(
+    ("transport", "parity", "stop_bits", "bits"),
+    [("rtu", "N", 1, 8), ("rtu", "E", 1, 8), ("ascii", "N", 1, 8), ("ascii", "E", 1, 7), ("ascii", "N", 2, 7)],
+)
+def test_data_bits(transport: str, parity: str, stop_bits: int, bits: int) -> None:
+    assert data_bits(LinkSettings(transport=transport, parity=parity, stop_bits=stop_bits)) == bits

@@ -1,0 +1,195 @@
+"""Every rule of a profile, broken: one line that names file, place, key, rule and what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drivers.errors import ProfileError
+from drivers.profile.loader import load
+
+HEAD = 'manufacturer = "Acme"\nmodels = ["One"]\nkind = "{kind}"\nsource = "this test"\n'
+POINT = '[[point]]\nquantity = "active_power"\ntable = "holding"\naddress = 0\ntype = "int16"\n'
+VOLTAGE = POINT.replace("active_power", "voltage")
+MODE = POINT.replace("active_power", "operation_mode")
+ON = POINT.replace("active_power", "on")
+
+
+def mistake(folder: Path, text: str, kind: str = "meter") -> str:
+    path = folder / "acme.toml"
+    path.write_text(HEAD.format(kind=kind) + text)
+    with pytest.raises(ProfileError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            'unit = "W"',
+            "point[0] active_power: unit: is fixed by the quantity; a profile cannot restate it (found 'W')",
+        ),
+        ("scael = 1", "point[0] active_power: scael: is no key here; there are "),
+        ("scale = 0", "point[0] active_power: scale: must not be 0 (found 0.0)"),
+        ("scale = true", "point[0] active_power: scale: must be a number (found True)"),
+        ("scale = nan", "point[0] active_power: scale: must be a number (found nan)"),
+        ('scale = "10"', "point[0] active_power: scale: must be a number (found '10')"),
+        (
+            "length = 2",
+            "point[0] active_power: length: is for types string and bits; the others have their own (found 2)",
+        ),
+        ('word_order = "middle"', "point[0] active_power: word_order: must be one of big, little, "),
+        ('phase = "l4"', "point[0] active_power: phase: must be one of l1, l2, l3 (found 'l4')"),
+        ('node = "solar"', "point[0] active_power: node: is for hybrids, this is a meter (found 'solar')"),
+        ("bit = 3", "point[0] active_power: bit: has no meaning for active_power (found 3)"),
+        ("invalid = []", "point[0] active_power: invalid: must be a list of raw numbers (found [])"),
+        ("invalid = 0x8000", "point[0] active_power: invalid: must be a list (found 32768)"),
+        ("invalid = [0x18000]", "point[0] active_power: invalid: must be bit patterns of 16 bits (found 98304)"),
+        ("invalid = [-1.0]", "point[0] active_power: invalid: must be whole numbers for type int16 (found -1.0)"),
+        ('on_invalid = "old"', "point[0] active_power: on_invalid: must be one of missing, zero (found 'old')"),
+        ("magnitude = 1", "point[0] active_power: magnitude: must be true or false (found 1)"),
+        ("min = 5\nmax = 4", "point[0] active_power: min: must not be above max = 4 (found 5.0)"),
+        ("barrier = 1", "point[0] active_power: barrier: must be true or false (found 1)"),
+    ],
+)
+def test_of_a_point(tmp_path: Path, line: str, message: str) -> None:
+    assert mistake(tmp_path, f"{POINT}{line}\n").startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"active_power"', '"watts"', "point[0] watts: quantity: must be one of active_power, "),
+        ('table = "holding"\n', "", "point[0] active_power: table: is missing"),
+        (
+            '"holding"',
+            '"register"',
+            "point[0] active_power: table: must be one of coil, discrete, input, holding (found",
+        ),
+        ('"holding"', '"coil"', "point[0] active_power: type: must be one of bool, bits (found 'int16')"),
+        ("= 0", "= 40001.0", "point[0] active_power: address: must be a whole number (found 40001.0)"),
+        ("= 0", "= 65536", "point[0] active_power: address: must be 0..65535 (found 65536)"),
+        ('= 0\ntype = "int16"', '= 65535\ntype = "int32"', "point[0] active_power: address: must leave room for 2 reg"),
+        ('"int16"', '"int24"', "point[0] active_power: type: must be one of int16, "),
+        (
+            '"int16"',
+            '"string"\nlength = 2',
+            "point[0] active_power: type: string is for [identify]; no quantity is a text",
+        ),
+        ('"int16"', '"bitfield"\nbit = 1', "point[0] active_power: type: must be a number for active_power"),
+    ],
+)
+def test_of_a_point_s_place_and_type(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert mistake(tmp_path, POINT.replace(old, new)).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{ON}", "point[0] on: type: on is a bool or one bit; named states are an operation_mode (found 'int16')"),
+        (f"{ON}scale = 2\nbit = 1\n", "point[0] on: scale: has no meaning for on (found 2)"),
+        (f"{ON}bit = 16\n", "point[0] on: bit: must be 0..15 for int16 (found 16)"),
+        (f"{ON.replace('int16', 'float32')}bit = 1\n", "point[0] on: bit: needs a type of whole numbers (found 1)"),
+        (f"{ON.replace('int16', 'bitfield')}", "point[0] on: type: bitfield needs bit = 0..15 (found 'bitfield')"),
+        (f"{MODE}values = {{}}\n", "point[0] operation_mode: values: must name at least one raw number (found {})"),
+        (f'{MODE}values = {{ "0" = "heating" }}\n', "point[0] operation_mode: values: must name each mode off or on"),
+        (
+            f'{MODE}values = {{ "x" = "on" }}\n',
+            "point[0] operation_mode: values: must map raw numbers to names, such as",
+        ),
+        (f'{MODE}values = {{ "1" = 1 }}\n', "point[0] operation_mode: values: must map to text (found 1)"),
+        (f'{MODE}values = {{ "1" = "on", "0x1" = "off" }}\n', "point[0] operation_mode: values: names a number twice"),
+        (f"{POINT}{POINT}", "point[1] active_power: address: stands in point[0] already (found 0)"),
+        (
+            f"{VOLTAGE}{VOLTAGE.replace('= 0', '= 1')}",
+            "point[1] voltage: quantity: does not add up and stands in point[0]",
+        ),
+        ("", "point: is missing"),
+        ("point = []\n", "point: must be a list of [[point]] tables (found [])"),
+        (f"colour = 1\n{POINT}", "colour: is no key here; there are "),
+        (f"[defaults]\nunit_id = 256\n{POINT}", "[defaults]: unit_id: must be 0..255 (found 256)"),
+        (f"[defaults]\nmax_registers = 126\n{POINT}", "[defaults]: max_registers: must be 1..125 (found 126)"),
+        (f"[defaults]\ntimeout_s = -1\n{POINT}", "[defaults]: timeout_s: must be 0..3600 seconds (found -1.0)"),
+        (f"[defaults]\nbaudrate = 9600\n{POINT}", "[defaults]: baudrate: is no key here; there are "),
+        (f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "uint16"\n', "[identify]: equals: is missing"),
+        (f'{POINT}[identify]\ntable = "holding"\ntype = "uint16"\nequals = [1]\n', "[identify]: address: is missing"),
+        (
+            f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "uint16"\nequals = [65536]\n',
+            "[identify]: equals: must fit uint16 (found 65536)",
+        ),
+        (
+            f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "string"\nlength = 1\nequals = ["abc*"]\n',
+            "[identify]: equals: must fit string (found 'abc*')",
+        ),
+        (
+            f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "uint16"\nequals = [1]\nalso = [{{}}]\n',
+            "[identify] also[0]: table: is missing",
+        ),
+    ],
+)
+def test_of_the_whole(tmp_path: Path, text: str, message: str) -> None:
+    assert mistake(tmp_path, text).startswith(message)
+
+
+TWO = '[[point]]\nquantity = "operation_mode"\ntable = "coil"\naddress = 0\ntype = "bits"\n'
+OFF = 'values = { "1" = "off" }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{TWO}{OFF}", "length: is missing"),
+        (f"{TWO}{OFF}length = 1\n", "length: must be 2..8 (found 1)"),
+        (f"{TWO}length = 2\n", "values: is missing"),
+        (f'{TWO}length = 2\nvalues = {{ "4" = "on" }}\n', "values: must be 0..3 for 2 bits (found 4)"),
+        (f"{TWO}{OFF}length = 2\ninvalid = [-1]\n", "invalid: must be 0..3 for 2 bits (found -1)"),
+        (f"{TWO}{OFF}length = 2\ninvalid = [1.0]\n", "invalid: must be 0..3 for 2 bits (found 1.0)"),
+        (f"{TWO}{OFF}length = 2\nbit = 0\n", "bit: needs a type of whole numbers (found 0)"),
+        (f"{TWO}{OFF}length = 2\n".replace("coil", "holding"), "type: must be one of int16, "),
+        (f"{TWO}{OFF}length = 2\n".replace("= 0", "= 65535"), "address: must leave room for 2 registers below 65536"),
+    ],
+)
+def test_of_several_bits_as_one_number(tmp_path: Path, text: str, message: str) -> None:
+    assert mistake(tmp_path, text).startswith(f"point[0] operation_mode: {message}")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "message"),
+    [
+        ("on", "type: on is a bool or one bit; named states are an operation_mode (found 'bits')"),
+        ("temperature", "type: must be a number for temperature (found 'bits')"),
+    ],
+)
+def test_of_bits_that_name_no_mode(tmp_path: Path, quantity: str, message: str) -> None:
+    text = f"{TWO}length = 2\n".replace("operation_mode", quantity)
+    assert mistake(tmp_path, text).startswith(f"point[0] {quantity}: {message}")
+
+
+def test_of_a_mark_in_bits(tmp_path: Path) -> None:
+    mark = '[identify]\ntable = "coil"\naddress = 0\ntype = "bits"\nlength = 2\nequals = [1]\n'
+    assert mistake(tmp_path, f"{POINT}{mark}").startswith("[identify]: type: must be one of bool (found 'bits')")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("toaster", POINT, "kind: must be one of meter, inverter, battery, hybrid, heat_pump, charger, relay (found"),
+        ("hybrid", POINT, "point[0] active_power: node: is missing; in a hybrid each point names its node"),
+        ("meter", "[[point]\n", "is not valid TOML: "),
+    ],
+)
+def test_of_the_kind_and_of_toml(tmp_path: Path, kind: str, text: str, message: str) -> None:
+    assert mistake(tmp_path, text, kind).startswith(message)
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=r"none\.toml: cannot be read: "):
+        load(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b'manufacturer = "M\xfcller"\n')
+    with pytest.raises(ProfileError, match=r"latin\.toml: cannot be read: "):
+        load(tmp_path / "latin.toml")

@@ -1,0 +1,407 @@
+"""Words of devices and what they mean, one line per fact that a profile once had wrong or left out.
+
+Unlike the dumps these are no captures: the words are put together from the sources that the profile names, so that no
+table of ours stands between them and the expected numbers. Registers that are not named read 0.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from drivers.catalogue import Catalogue
+from drivers.driver import ReadOptions
+from drivers.modbus.link import Link
+from drivers.modbus.settings import LinkSettings
+from drivers.model import Quality, Reading, Table
+from drivers.simulator.modbus_server import Image, Server, Unit
+
+Words = Mapping[int, list[int]]
+Expected = Mapping[str, float | Quality]
+
+MISSING = Quality.MISSING
+
+
+class Blank(dict[int, int]):
+    """A table in which every register can be read."""
+
+    def __missing__(self, address: int) -> int:
+        return 0
+
+
+def image(words: Words) -> Image:
+    known = {first + offset: word for first, run in words.items() for offset, word in enumerate(run)}
+    return {table: Blank(known) for table in Table}
+
+
+def name_of(reading: Reading) -> str:
+    return ".".join(part for part in (reading.node, reading.quantity.value, reading.phase) if part is not None)
+
+
+async def read(driver_name: str, words: Words) -> dict[str, float | Quality]:
+    server = Server([Unit(1, lambda: image(words))], "127.0.0.1")
+    await server.start()
+    link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
+    try:
+        scan = await Catalogue().create(driver_name, ReadOptions()).poll(link.unit(1), time.monotonic)
+    finally:
+        await link.close()
+        await server.stop()
+    assert scan.complete
+    return {name_of(r): r.value if isinstance(r.value, float) else r.quality for r in scan.readings}
+
+
+VECTORS: list[tuple[str, str, Words, Expected]] = [
+    (
+        "the counter of a single-phase meter runs below zero",
+        "huawei-sun2000",
+        {37119: [0xFFFF, 0xFFFF - 9_999]},
+        {"grid.exported_energy": 100_000.0},
+    ),
+    (
+        "three-phase meters count the same upwards",
+        "huawei-sun2000",
+        {37119: [0, 10_000]},
+        {"grid.exported_energy": 100_000.0},
+    ),
+    (
+        "a meter that is not there has no counter",
+        "huawei-sun2000",
+        {37119: [0x7FFF, 0xFFFF], 37121: [0x7FFF, 0xFFFF]},
+        {"grid.exported_energy": MISSING, "grid.imported_energy": MISSING},
+    ),
+    (
+        "the sum of all inputs counts, whatever their number",
+        "growatt-tlxh",
+        {3001: [0, 61_000], 3005: [0, 20_000], 3009: [0, 20_000], 3013: [0, 21_000]},
+        {"solar.active_power": 6100.0},
+    ),
+    (
+        "four inputs of panels",
+        "deye-hybrid-3p",
+        {672: [1000, 2000, 300, 40]},
+        {"solar.active_power": 3340.0},
+    ),
+    (
+        "four inputs of panels and two of batteries, in tens of watts",
+        "deye-hybrid-3p-hv",
+        {672: [100, 200, 300, 400], 590: [150], 595: [0x10000 - 50]},
+        {"solar.active_power": 10_000.0, "storage.active_power": -1000.0},
+    ),
+    (
+        "what the panels gave, not what the inverter fed",
+        "kostal-plenticore",
+        {320: [0x2400, 0x4974], 1056: [0x2400, 0x49F4]},  # 1 MWh and 2 MWh, low word first
+        {"solar.produced_energy": 2_000_000.0},
+    ),
+    (
+        "a meter that is not connected",
+        "sungrow-sh",
+        {5602: [0xFFFF, 0x7FFF] * 3, 5740: [0xFFFF] * 3, 13009: [0x10000 - 500, 0xFFFF]},
+        {
+            "grid.active_power.l1": MISSING,
+            "grid.active_power.l3": MISSING,
+            "grid.voltage.l1": MISSING,
+            "grid.active_power": 500.0,
+        },
+    ),
+    (
+        "counters of the meter and of the day",
+        "sungrow-sg",
+        {5002: [123], 5003: [4567, 0], 5094: [2000, 1], 5098: [3000, 0]},
+        {
+            "solar.today_produced_energy": 12_300.0,
+            "solar.produced_energy": 4_567_000.0,
+            "grid.exported_energy": 6_753_600.0,
+            "grid.imported_energy": 300_000.0,
+        },
+    ),
+    (
+        "an inverter without a meter",
+        "sungrow-sg",
+        {5082: [0xFFFF, 0x7FFF], 5098: [0xFFFF, 0xFFFF], 5030: [4200, 0]},
+        {"grid.active_power": MISSING, "grid.imported_energy": MISSING, "solar.active_power": 4200.0},
+    ),
+    (
+        "panels of the inverter and behind the PV meter",
+        "alphaess-smile",
+        {
+            144: [0, 50_000],
+            161: [0, 800],
+            1055: [0, 1500],
+            1059: [0, 700],
+            1063: [0, 50],
+            1086: [0, 30_000],
+            281: [101],
+        },
+        {
+            "solar.active_power": 3050.0,
+            "solar.produced_energy": 3_500_000.0,
+            "storage.energy_capacity": 10_100.0,
+        },
+    ),
+    (
+        "two batteries, of which one charges and one discharges",
+        "sofar-hyd-g3",
+        {0x0606: [300], 0x060D: [0x10000 - 100], 0x0586: [100], 0x0589: [50], 0x058C: [10]},
+        {"storage.active_power": 2000.0, "solar.active_power": 1600.0},
+    ),
+    ("the sensor of the panels", "varta-element", {1102: [2345]}, {"solar.active_power": 2345.0}),
+    (
+        "they count production negative",
+        "e3dc-s10-external",
+        {40075: [0x10000 - 1500, 0xFFFF]},
+        {"active_power": 1500.0},
+    ),
+    (
+        "the counter's two words do not stand side by side",
+        "deye-hybrid-1p",
+        {78: [5000], 79: [5001], 80: [2], 81: [300, 1], 169: [0x10000 - 700], 190: [1500], 186: [100, 200, 30, 4]},
+        {
+            "grid.imported_energy": 13_607_200.0,
+            "grid.exported_energy": 6_583_600.0,
+            "grid.frequency": 50.01,
+            "grid.active_power": -700.0,
+            "storage.active_power": -1500.0,
+            "solar.active_power": 334.0,
+        },
+    ),
+    (
+        "exports while it charges",
+        "growatt-sph",
+        {1: [0, 50_000], 1009: [0, 0, 0, 12_000], 1021: [0, 0], 1029: [0, 8000], 1014: [63]},
+        {
+            "solar.active_power": 5000.0,
+            "storage.active_power": 1200.0,
+            "grid.active_power": -800.0,
+            "storage.soc": 63.0,
+        },
+    ),
+    (
+        "imports while it discharges",
+        "huawei-emma",
+        {30354: [0, 0], 30360: [0xFFFF, 0x10000 - 2500], 30368: [4250], 31657: [0, 400], 30338: [0, 0, 1, 0]},
+        {
+            "storage.active_power": -2500.0,
+            "storage.soc": 42.5,
+            "grid.active_power": 400.0,
+            "grid.imported_energy": 655_360.0,
+        },
+    ),
+    (
+        "exports while it charges",
+        "sungrow-ihomemanager",
+        {8154: [600, 0], 8156: [0x10000 - 250, 0xFFFF], 8160: [0x10000 - 300, 0xFFFF], 8177: [10, 1]},
+        {
+            "solar.active_power": 6000.0,
+            "grid.active_power": -2500.0,
+            "storage.active_power": 3000.0,
+            "grid.exported_energy": 6_554_600.0,
+        },
+    ),
+    (
+        "exports while it charges",
+        "foxess-h1",
+        {31002: [3000], 31005: [500], 31014: [900], 31022: [0x10000 - 2000], 31024: [55]},
+        {
+            "solar.active_power": 3500.0,
+            "grid.active_power": -900.0,
+            "storage.active_power": 2000.0,
+            "storage.soc": 55.0,
+        },
+    ),
+    (
+        "imports on three phases while it discharges",
+        "foxess-h3-smart",
+        {38816: [0xFFFF, 0x10000 - 1000] * 3, 39237: [0, 2000], 39279: [0, 10, 0, 20, 0, 30, 0, 0, 0, 0, 0, 5]},
+        {"grid.active_power": 300.0, "storage.active_power": -2000.0, "solar.active_power": 65.0},
+    ),
+    (
+        "exports while it charges",
+        "sofar-hyd-es",
+        {0x0212: [120], 0x020D: [200], 0x0215: [400], 0x021C: [0, 7000], 0x0220: [1, 0]},
+        {
+            "grid.active_power": -1200.0,
+            "storage.active_power": 2000.0,
+            "solar.active_power": 4000.0,
+            "solar.produced_energy": 7_000_000.0,
+            "grid.imported_energy": 65_536_000.0,
+        },
+    ),
+    (
+        "imports while it discharges",
+        "solinteg-hybrid",
+        {11000: [0xFFFF, 0x10000 - 350], 30258: [0, 1800], 33000: [8050], 31110: [0, 12_345]},
+        {
+            "grid.active_power": 350.0,
+            "storage.active_power": -1800.0,
+            "storage.soc": 80.5,
+            "storage.discharged_energy": 1_234_500.0,
+        },
+    ),
+    (
+        "floats with the low word first",
+        "shelly-3em",
+        {1013: [0x4000, 0xC4A2], 1020: [0x6666, 0x4370], 1162: [0x2400, 0x4974]},  # -1298, 240.4, 1e6
+        {"active_power": -1298.0, "voltage.l1": 240.39999389648438, "imported_energy": 1_000_000.0},
+    ),
+    ("tenths of a kilowatt", "kermi-x-change", {108: [23], 200: [4]}, {"active_power": 2300.0}),
+    (
+        "64 bits of Wh",
+        "peblar",
+        {30000: [0, 0, 1, 0], 30014: [0, 11_000], 30022: [0, 15_900]},
+        {"consumed_energy": 65_536.0, "active_power": 11_000.0, "current.l1": 15.9},
+    ),
+    (
+        "the counter's low word stands first",
+        "solax-evc",
+        {0: [23_010], 4: [1590], 11: [7360], 16: [3, 1]},
+        {"voltage.l1": 230.1, "current.l1": 15.9, "active_power": 7360.0, "consumed_energy": 6_553_900.0},
+    ),
+    (
+        "each connector has a hundred registers",
+        "alpitronic-hypercharger:2",
+        {104: [0, 1], 204: [2, 0], 232: [0, 0, 0, 9]},
+        {"active_power": 131_072.0, "consumed_energy": 9.0},
+    ),
+    (
+        "counters in Wh",
+        "siemens-pac1600",
+        {1: [0, 23_010], 57: [0xFFFF, 0xFFFF - 99], 6687: [1, 0], 6689: [0, 7]},
+        {"voltage.l1": 230.1, "active_power": -1.0, "imported_energy": 65_536.0, "exported_energy": 7.0},
+    ),
+    ("it sleeps", "goodwe-dt", {30127: [0xFFFF, 0xFFFF]}, {"active_power": MISSING}),
+    (
+        "grid power in tens of watts, the battery's in watts",  # ha-solarman issue 1072
+        "deye-hybrid-1p-large",
+        {169: [0x10000 - 520], 186: [2600, 2541], 190: [150]},
+        {"grid.active_power": -5200.0, "solar.active_power": 5141.0, "storage.active_power": -150.0},
+    ),
+    (
+        "tenths of a watt per phase; it swings below zero",  # the maker's issues 163 and 175
+        "go-e-charger",
+        {108: [0, 230], 114: [0, 109], 120: [0x0009, 0x27C0], 128: [0, 36], 146: [0, 25_000], 148: [0xFFFF, 0xFFF6]},
+        {
+            "voltage.l1": 230.0,
+            "current.l1": 10.9,
+            "active_power.l1": 2500.0,
+            "active_power.l2": -1.0,
+            "active_power": 2499.0,
+            "consumed_energy": 3600.0,
+        },
+    ),
+    ("no light", "growatt-sph", {1: [0xFFFF, 0xFFFF]}, {"solar.active_power": 0.0}),  # OpenInverterGateway issue 246
+    ("no light", "growatt-tlxh", {3001: [0xFFFF, 0xFFFF]}, {"solar.active_power": 0.0}),
+    (
+        "its meter is away",  # evcc pull request 30924
+        "goodwe-et-20",
+        {36014: [0xFFFF], 36104: [0xFFFF] * 4, 36120: [0, 0, 0, 7]},
+        {"grid.frequency": MISSING, "grid.exported_energy": MISSING, "grid.imported_energy": 70.0},
+    ),
+    (
+        "a phase that rests reads below zero",  # evcc pull request 31363: 0xFFE4 counted as 65508 W
+        "siemens-versicharge",
+        {1662: [0xFFE4, 0xFFFF, 7], 1692: [0, 12_345]},
+        {"active_power.l1": -28.0, "active_power.l2": 0.0, "active_power.l3": 7.0, "consumed_energy": 12_345.0},
+    ),
+    (
+        "a phase current that is not known",
+        "phoenix-charx",
+        {1232: [0, 0xE0C4], 1238: [0xFFFF, 0xFFFF], 1244: [0, 11_000], 1250: [0, 0, 1, 0]},
+        {"voltage.l1": 57.54, "current.l1": MISSING, "active_power": 11.0, "consumed_energy": 65_536.0},
+    ),
+    (
+        "each controller has a thousand registers",
+        "phoenix-charx:2",
+        {1244: [0, 1000], 2244: [0x00A8, 0x5DC0]},  # 11,034,048 mW
+        {"active_power": 11_034.048},
+    ),
+    (
+        "counters in kWh since firmware 1098",
+        "deye-hybrid-3p-hv-1098",
+        {516: [1461, 0], 522: [0, 1], 534: [6484, 0], 590: [30], 672: [250, 250]},
+        {
+            "storage.charged_energy": 1_461_000.0,
+            "grid.imported_energy": 65_536_000.0,
+            "solar.produced_energy": 6_484_000.0,
+            "storage.active_power": -300.0,
+            "solar.active_power": 5000.0,
+        },
+    ),
+    (
+        "counted from an offset",
+        "sax-power",
+        {46: [80, 16_384 + 1500, 16_384 - 200]},
+        {"storage.soc": 80.0, "storage.active_power": -1500.0, "grid.active_power": -200.0},
+    ),
+    (
+        "discharge is positive on the device",
+        "marstek-venus",
+        {32104: [55], 32202: [0, 800], 33002: [0, 12_345]},
+        {"soc": 55.0, "active_power": -800.0, "discharged_energy": 123_450.0},
+    ),
+    (
+        "16 bits of power, tenths of a percent",
+        "marstek-venus-3",
+        {30006: [0x10000 - 1200], 34002: [905]},
+        {"active_power": 1200.0, "soc": 90.5},
+    ),
+    (
+        "import positive, unlike the meter at an inverter",
+        "huawei-smartlogger-meter",
+        {32260: [0, 23_010], 32272: [0, 125], 32278: [0xFFFF, 0x10000 - 4000], 32357: [0, 0, 0, 1500]},
+        {"voltage.l1": 230.1, "current.l1": 12.5, "active_power": -4000.0, "imported_energy": 15_000.0},
+    ),
+    (
+        "charges from the grid",
+        "sma-sunny-island",
+        {30595: [0, 5000, 0, 4000], 30775: [0xFFFF, 0x10000 - 2500], 30845: [0, 67]},
+        {"charged_energy": 5000.0, "discharged_energy": 4000.0, "active_power": 2500.0, "soc": 67.0},
+    ),
+    (
+        "feeds in",
+        "sma-home-manager",
+        {30583: [0, 9000], 30865: [0, 0, 0, 3200], 31259: [0, 1100], 31265: [0, 0]},
+        {"exported_energy": 9000.0, "active_power": -3200.0, "active_power.l1": -1100.0},
+    ),
+    (
+        "feeds in while it charges",
+        "sma-data-manager",
+        {30775: [0, 9000], 31249: [0, 2000], 31393: [0, 1500, 0, 0], 30513: [0, 0, 1, 0]},
+        {
+            "solar.active_power": 9000.0,
+            "solar.produced_energy": 65_536.0,
+            "grid.active_power": -2000.0,
+            "storage.active_power": 1500.0,
+        },
+    ),
+    (
+        "thousandths of a volt",
+        "bgetech-ds100",
+        {0x0400: [0x0003, 0x82DA], 0x0420: [0xFFFF, 0xFC18], 0x010E: [0, 7], 0x0118: [0, 9]},
+        {"voltage.l1": 230.106, "active_power": -1000.0, "imported_energy": 70.0, "exported_energy": 90.0},
+    ),
+    (
+        "hundredths of a kWh",
+        "bgetech-ws100",
+        {0x0104: [0, 900], 0x010E: [1, 0]},
+        {"active_power": 900.0, "imported_energy": 655_360.0},
+    ),
+    (
+        "it defrosts",
+        "m-tec-heat-pump",
+        {702: [3210, 3], 707: [1850]},
+        {"consumed_energy": 3_210_000.0, "active_power": 1850.0},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("driver", "words", "expected"),
+    [pytest.param(driver, words, expected, id=f"{driver}: {why}") for why, driver, words, expected in VECTORS],
+)
+async def test_words_mean_what_the_sources_say(driver: str, words: Words, expected: Expected) -> None:
+    found = await read(driver, words)
+    assert {key: found[key] for key in expected} == expected

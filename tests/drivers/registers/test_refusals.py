@@ -1,0 +1,236 @@
+"""What a profile's driver learns from refusals, against devices that refuse in every way seen in the field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count, pairwise
+from math import fsum
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from drivers.driver import ReadOptions
+from drivers.errors import BusyError, ExceptionReply, IllegalAddressError, SilentError, exception_reply
+from drivers.model import Kind, Phase, Quality, Quantity, Scan, Table
+from drivers.profile.loader import Profile
+from drivers.profile.point import Point
+from drivers.profile.register_driver import Registers
+from drivers.registers.codec import Encoding
+from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S
+
+WIDTHS = {1: "uint16", 2: "uint32", 4: "uint64"}
+# Quantities that need no group with others, so that each point stands for itself.
+NAMES = [
+    (quantity, phase)
+    for quantity in (Quantity.VOLTAGE, Quantity.DC_VOLTAGE, Quantity.TEMPERATURE, Quantity.FREQUENCY, Quantity.SOC)
+    for phase in (None, *Phase)
+]
+
+
+@dataclass
+class Device:
+    """One unit without a wire; `value` of a register is its address."""
+
+    missing: frozenset[int] = frozenset()
+    limit: int = 125
+    cuts: frozenset[int] = frozenset()
+    """Addresses that no request may reach across."""
+    missing_code: int = 2
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    refused: int = 0
+    failure: Exception | None = None
+
+    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+        self.asked.append((address, count))
+        covered = range(address, address + count)
+        try:
+            if self.failure is not None:
+                raise self.failure
+            if count > self.limit:
+                raise exception_reply(3, "limit")
+            if self.missing.intersection(covered):
+                raise exception_reply(self.missing_code, "missing")
+            if self.cuts.intersection(covered[1:]):
+                raise exception_reply(2, "cut")
+        except ExceptionReply:
+            self.refused += 1
+            raise
+        return list(covered)
+
+
+def driver(*places: tuple[int, int], gap: int = 31, same: bool = False) -> Registers:
+    """Points at (address, width); all of one key, if they are the `same`."""
+    names = [(Quantity.ACTIVE_POWER, None)] * len(places) if same else NAMES
+    points = [
+        Point(quantity, Table.HOLDING, address, Encoding(WIDTHS[width]), phase)
+        for (quantity, phase), (address, width) in zip(names, places, strict=False)
+    ]
+    profile = Profile("x", "x", ("x",), Kind.METER, "x", tuple(points), max_gap=gap)
+    return Registers(profile, ReadOptions())
+
+
+async def poll(driver: Registers, device: Device, at: float = 0.0) -> Scan:
+    device.asked.clear()
+    device.refused = 0
+    return await driver.poll(device, lambda: at)
+
+
+def usable(scan: Scan) -> list[bool]:
+    return [reading.quality is Quality.GOOD for reading in scan.readings]
+
+
+def number(address: int, width: int) -> int:
+    value = 0
+    for word in range(address, address + width):
+        value = value << 16 | word
+    return value
+
+
+def within(found: Sequence[tuple[int, int]]) -> frozenset[int]:
+    """Where no device could cut without cutting a value in two."""
+    return frozenset(place for address, width in found for place in range(address + 1, address + width))
+
+
+places = st.lists(st.tuples(st.integers(0, 60), st.sampled_from([1, 2, 4])), min_size=1, max_size=10, unique=True)
+addresses = st.frozensets(st.integers(0, 64), max_size=6)
+
+
+@given(places, addresses, st.integers(4, 40), addresses, st.sampled_from([2, 3]), st.integers(0, 20))
+@example([(16, 4), (18, 1)], frozenset({17}), 6, frozenset(), 3, 3)  # one value within another
+async def test_whatever_a_device_can_give_is_read_and_then_without_a_refusal(
+    found: list[tuple[int, int]], missing: frozenset[int], limit: int, cuts: frozenset[int], code: int, gap: int
+) -> None:
+    device = Device(missing, limit, cuts - within(found), code)
+    reader = driver(*found, gap=gap)
+    good = [not missing.intersection(range(address, address + width)) for address, width in found]
+    if not any(good):
+        with pytest.raises(ExceptionReply):
+            await poll(reader, device)
+        return
+    for _ in range(4):
+        scan = await poll(reader, device)
+        assert usable(scan) == good
+        values = [reading.value for reading in scan.readings if reading.value is not None]
+        assert values == [float(number(*place)) for place, is_good in zip(found, good, strict=True) if is_good]
+        assert len(device.asked) == scan.requests
+        assert scan.complete == all(good)
+    assert device.refused == 0
+
+
+@given(places, addresses, st.integers(4, 40), addresses, st.sampled_from([2, 3]))
+@example([(17, 2), (18, 4)], frozenset({19}), 17, frozenset(), 2)
+async def test_a_sum_has_every_part_or_is_missing(
+    found: list[tuple[int, int]], missing: frozenset[int], limit: int, cuts: frozenset[int], code: int
+) -> None:
+    device = Device(missing, limit, cuts - within(found), code)
+    reader = driver(*found, same=True)
+    good = [not missing.intersection(range(address, address + width)) for address, width in found]
+    if not any(good):
+        return
+    for _ in range(4):
+        (reading,) = (await poll(reader, device)).readings
+        assert reading.value == (fsum(float(number(*place)) for place in found) if all(good) else None)
+    assert device.refused == 0
+
+
+async def test_a_hole_costs_a_few_requests_once() -> None:
+    device = Device(missing=frozenset({40}))
+    reader = driver(*[(address, 1) for address in range(0, 60, 4)])
+    await poll(reader, device)
+    assert len(device.asked) <= 10
+    await poll(reader, device)
+    assert device.asked == [(0, 37), (44, 13)]
+
+
+async def test_what_cannot_be_read_across_is_read_in_two() -> None:
+    """All values can be read, but not in one request: some devices keep their tables apart."""
+    device = Device(cuts=frozenset({10}))
+    reader = driver((8, 1), (9, 1), (10, 1), (11, 1))
+    assert (await poll(reader, device)).complete
+    await poll(reader, device)
+    assert (device.asked, device.refused) == ([(8, 2), (10, 2)], 0)
+
+
+async def test_points_that_add_up_are_read_together_while_that_is_possible() -> None:
+    device = Device()
+    reader = driver((0, 1), (90, 1), gap=0, same=True)
+    await poll(reader, device)
+    assert device.asked == [(0, 91)]
+    device.limit = 50
+    scan = await poll(reader, device)
+    assert [reading.value for reading in scan.readings] == [90.0]
+    await poll(reader, device)
+    assert (device.asked, device.refused) == ([(0, 1), (90, 1)], 0)
+
+
+async def test_what_was_learned_is_put_to_the_test_more_and_more_rarely() -> None:
+    device = Device(missing=frozenset({2}))
+    reader = driver((0, 1), (2, 1))
+    await poll(reader, device)
+    tested = []
+    for at in range(1, 3 * int(RECHECK_MAX_S), 60):
+        await poll(reader, device, at)
+        if device.refused:
+            tested.append(at)
+    waits = [after - before for before, after in zip([0, *tested], tested, strict=False)]
+    assert waits[0] >= RECHECK_FIRST_S
+    assert all(after >= before for before, after in pairwise(waits))
+    assert max(waits) <= RECHECK_MAX_S + 60
+    assert 5 < len(tested) < 12
+
+
+async def test_a_register_that_comes_into_being_is_found() -> None:
+    device = Device(missing=frozenset({2}))
+    reader = driver((0, 1), (2, 1))
+    assert usable(await poll(reader, device)) == [True, False]
+    device.missing = frozenset()
+    assert usable(await poll(reader, device, RECHECK_FIRST_S - 1)) == [True, False]
+    assert usable(await poll(reader, device, RECHECK_FIRST_S)) == [True, True]
+
+
+async def test_a_device_that_refuses_everything_teaches_nothing() -> None:
+    device = Device(missing=frozenset({0, 2}))
+    reader = driver((0, 1), (2, 1))
+    with pytest.raises(IllegalAddressError):
+        await poll(reader, device)
+    device.missing = frozenset()
+    assert usable(await poll(reader, device, 1.0)) == [True, True]
+
+
+async def test_a_busy_device_is_asked_once_more_and_teaches_nothing() -> None:
+    device = Device(failure=BusyError(6, "busy"))
+    reader = driver((0, 1), (50, 1), gap=0)
+    scan = await poll(reader, device)
+    assert usable(scan) == [False, False]
+    assert [str(error) for error in scan.errors] == ["busy: Modbus exception 6 (server device busy)"] * 2
+    assert device.asked == [(0, 1), (0, 1), (50, 1), (50, 1)]
+    device.failure = None
+    assert usable(await poll(reader, device)) == [True, True]
+
+
+async def test_a_device_that_falls_silent_while_it_teaches_is_learned_from_all_the_same() -> None:
+    device = Device(limit=10)
+    reader = driver(*[(address, 1) for address in range(0, 40, 4)])
+
+    class Falling(Device):
+        async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+            if len(self.asked) > 3:
+                raise SilentError("gone")
+            return await super().read(table, address, count)
+
+    with pytest.raises(SilentError):
+        await poll(reader, Falling(limit=10))
+    assert (await poll(reader, device)).complete
+    assert device.refused == 0
+
+
+async def test_each_reading_keeps_the_time_of_its_own_request() -> None:
+    apart = driver((0, 1), (90, 1), gap=0)
+    scan = await apart.poll(Device(), count().__next__)  # the start, a request, a request, the end
+    assert [reading.at for reading in scan.readings] == [1, 2]
+    assert (scan.started, scan.finished) == (0, 4)
+    summed = driver((0, 1), (90, 1), gap=0, same=True)
+    scan = await summed.poll(Device(limit=50), count().__next__)
+    assert [reading.at for reading in scan.readings] == [1]  # as old as its oldest part

@@ -1,0 +1,137 @@
+"""Every profile that says how it is recognised is, among all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from drivers.catalogue import Catalogue
+from drivers.dump.file import Dump
+from drivers.dump.file import load as load_dump
+from drivers.model import Table
+from drivers.profile.identify_mark import Identify
+from drivers.profile.loader import Profile, load, profile_files
+from drivers.registers.codec import Encoding, encode
+from drivers.registers.read_plan import Span
+from drivers.scan.identify import Identifier
+from drivers.simulator.register_image import profile_unit
+
+DUMPS = Path(__file__).parents[2] / "fixtures" / "dumps"
+PROFILES = [load(path) for path in profile_files().values()]
+MARKED = {profile.name: profile for profile in PROFILES if profile.identify is not None}
+
+
+def mark(name: str) -> Identify:
+    found = MARKED[name].identify
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", MARKED)
+async def test_a_family_is_recognised_by_its_mark(name: str) -> None:
+    image = profile_unit(MARKED[name], dict).image()
+    identity = await Identifier(PROFILES).identify(Dump({table: dict(words) for table, words in image.items()}))
+    names = [match.driver for match in identity.matches]
+    assert names[0] == name
+    for other in set(names) - {name}:
+        ours, theirs = mark(name), mark(other)
+        assert (ours.table, ours.address) == (theirs.table, theirs.address), "no mark may be another family's value"
+        assert ours.equals[0] in theirs.equals
+
+
+@pytest.mark.parametrize("path", sorted(DUMPS.glob("*.json")), ids=lambda path: path.stem)
+async def test_the_words_of_a_real_device_are_no_other_family(path: Path) -> None:
+    dump = load_dump(path)
+    identity = await Identifier(PROFILES).identify(dump)
+    assert {match.driver for match in identity.matches} <= {dump.about["driver"]}
+
+
+@dataclass
+class Counting:
+    """A device that has a few registers; counts what it is asked."""
+
+    dump: Dump
+    asked: list[Span] = field(default_factory=list)
+
+    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+        self.asked.append(Span(table, address, count))
+        return await self.dump.read(table, address, count)
+
+
+async def test_all_families_are_told_apart_in_few_requests() -> None:
+    """Each costs a time-out on a device that is silent where it has nothing."""
+    device = Counting(Dump())
+    identity = await Identifier(PROFILES).identify(device, sunspec=False)
+    assert not identity.matches
+    assert len(device.asked) <= 25
+    assert len(set(device.asked)) == len(device.asked)
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_one_register_that_many_devices_have_does_not_decide(name: str) -> None:
+    """A power or a temperature at a low address may be any small number."""
+    first = mark(name)
+    assert first.also or first.encoding.width > 1 or first.address > 4000
+
+
+TWO = """
+manufacturer = "Acme"
+models = ["x"]
+kind = "meter"
+source = "this test"
+point = [{ quantity = "active_power", table = "holding", address = 0, type = "int16" }]
+[identify]
+table = "holding"
+address = 11
+type = "uint16"
+equals = [341]
+also = [{ table = "input", address = 20, type = "string", length = 4, equals = ["ac?e*"] }]
+"""
+
+
+def text(value: str) -> dict[int, int]:
+    return dict(enumerate(encode(Encoding("string", length=4), value), 20))
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "found", "requests"),
+    [
+        (341, "Acme X1", True, 2),
+        (341, "ACDE", True, 2),
+        (341, "A Acme", False, 2),
+        (341, "", False, 2),
+        (7, "Acme", False, 1),
+    ],
+)
+async def test_further_marks_are_asked_where_the_first_holds_and_decide(
+    tmp_path: Path, code: int, name: str, found: bool, requests: int
+) -> None:
+    (tmp_path / "acme.toml").write_text(TWO)
+    device = Counting(Dump({Table.HOLDING: {11: code}, Table.INPUT: text(name) if name else {}}))
+    identity = await Identifier([load(tmp_path / "acme.toml")]).identify(device, sunspec=False)
+    assert [match.why for match in identity.matches] == (["by holding 11, input 20-23"] if found else [])
+    assert len(device.asked) == requests
+
+
+async def test_a_family_with_more_marks_stands_before_one_with_fewer() -> None:
+    image = profile_unit(MARKED["huawei-sun2000"], dict).image()
+    identity = await Identifier(PROFILES).identify(Dump({table: dict(words) for table, words in image.items()}))
+    assert [match.driver for match in identity.matches] == ["huawei-sun2000", "huawei-sun2000-inverter"]
+
+
+def test_there_are_profiles_with_a_mark() -> None:
+    assert len(MARKED) >= 30
+    assert isinstance(PROFILES[0], Profile)
+    assert set(MARKED) <= set(Catalogue().names())
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [([0x4142, 0x4344], True), ([0, 0], False), ([0x4142, 0x4300], False), ([0x4142, 0x8701], False)],
+)
+def test_a_letter_is_no_empty_register_and_no_number(words: list[int], found: bool) -> None:
+    anything = Identify(Table.HOLDING, 0, Encoding("string", length=2), ("????",))
+    assert anything.matches(words) is found

@@ -1,0 +1,305 @@
+"""Batteries, DC inputs and the odd ways of real devices; words of real devices where they are public."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from drivers.driver import ReadOptions
+from drivers.errors import exception_reply
+from drivers.model import NodeType, Phase, Quantity, Reading, Scan
+from drivers.registers.refusals import RECHECK_FIRST_S
+from drivers.sunspec.driver import SunSpec
+from tests.faults.sunspec import (
+    NO_INT16,
+    NO_UINT16,
+    FakeReader,
+    battery,
+    common,
+    device,
+    inverter,
+    meter,
+    model,
+    text,
+    words,
+)
+
+GRID, SOLAR, STORAGE = NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE
+INVERTER = inverter(W=3000, W_SF=0, WH=words("I", 900_000), WH_SF=0, DCW=3100, DCW_SF=0)
+
+
+async def read(*models: Sequence[int], options: ReadOptions | None = None) -> Scan:
+    return await SunSpec(options or ReadOptions()).poll(FakeReader(device(*models)), lambda: 0.0)
+
+
+def find(scan: Scan, node: NodeType, quantity: Quantity, phase: Phase | None = None) -> Reading | None:
+    found = [r for r in scan.readings if (r.node, r.quantity, r.phase) == (node, quantity, phase)]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def value(scan: Scan, node: NodeType, quantity: Quantity, phase: Phase | None = None) -> object:
+    reading = find(scan, node, quantity, phase)
+    assert reading is not None
+    return reading.value
+
+
+def mppt(*inputs: Sequence[int], power_factor: int = 0, energy_factor: int = 0) -> list[int]:
+    """Model 160: four factors, events, count, period, then twenty registers an input."""
+    head = [NO_INT16, NO_INT16, power_factor & 0xFFFF, energy_factor & 0xFFFF, 0, 0, len(inputs), NO_UINT16]
+    data = head + [word for each in inputs for word in each]
+    return [160, len(data), *data]
+
+
+def dc_input(name: str, power: int, energy: int, index: int = 1) -> list[int]:
+    return [index, *text(name, 8), 0, 0, power, *words("I", energy), 0, 0, NO_INT16, 4, 0, 0]
+
+
+def ports(*each: tuple[int, int, int, int]) -> list[int]:
+    """Model 714 with ports of (type, power in W, injected Wh, absorbed Wh)."""
+    head = [0, 0, len(each), NO_INT16, NO_INT16, *words("QQ", 0, 0), -2 & 0xFFFF, -1 & 0xFFFF, 0, 0, 0]
+    data = list(head)
+    for kind, power, injected, absorbed in each:
+        data += [kind, 1, *text("", 8), 0, 0, power & 0xFFFF, *words("QQ", injected, absorbed), NO_INT16, 1, 0, 0]
+    return [714, len(data), *data]
+
+
+async def test_a_battery_counts_charge_positive() -> None:
+    scan = await read(
+        common(),
+        battery(
+            W=1500, W_SF=0, SoC=634, SoC_SF=-1, SoH=98, SoH_SF=0, WHRtg=102, WHRtg_SF=2, V=4100, V_SF=-1, A=37, A_SF=-1
+        ),
+    )
+    assert {reading.node for reading in scan.readings} == {STORAGE}
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == -1500.0  # 802 counts discharge positive
+    assert value(scan, STORAGE, Quantity.SOC) == 63.4
+    assert value(scan, STORAGE, Quantity.SOH) == 98.0
+    assert value(scan, STORAGE, Quantity.ENERGY_CAPACITY) == 10_200.0
+    assert value(scan, STORAGE, Quantity.DC_VOLTAGE) == 410.0
+    assert value(scan, STORAGE, Quantity.DC_CURRENT) == -3.7
+
+
+async def test_batteries_add_up_and_their_state_of_charge_is_weighted() -> None:
+    large = battery(W=-1000, W_SF=0, SoC=80, SoC_SF=0, WHRtg=150, WHRtg_SF=2)
+    small = battery(W=400, W_SF=0, SoC=20, SoC_SF=0, WHRtg=50, WHRtg_SF=2)
+    scan = await read(common(), large, small)
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == 600.0
+    assert value(scan, STORAGE, Quantity.ENERGY_CAPACITY) == 20_000.0
+    assert value(scan, STORAGE, Quantity.SOC) == pytest.approx(65.0)
+    scan = await read(common(), large, battery(SoC=20, SoC_SF=0))
+    assert value(scan, STORAGE, Quantity.SOC) == 50.0  # one capacity is unknown: the plain mean
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) is None  # half a sum is not a sum
+
+
+async def test_a_hybrid_s_solar_power_is_what_its_battery_does_not_give() -> None:
+    scan = await read(common(), INVERTER, battery(W=1000, W_SF=0, SoC=50, SoC_SF=0))
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == -1000.0
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 2000.0
+    scan = await read(common(), INVERTER, battery(W=-1000, W_SF=0, SoC=50, SoC_SF=0))
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4000.0
+    # These count the battery's energy as production.
+    assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
+    assert find(scan, SOLAR, Quantity.DC_POWER) is None
+
+
+async def test_a_hybrid_without_a_battery_is_an_inverter() -> None:
+    scan = await read(common(), INVERTER, battery())
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3000.0
+    assert value(scan, SOLAR, Quantity.PRODUCED_ENERGY) == 900_000.0
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) is None
+
+
+async def test_once_seen_a_silent_battery_leaves_solar_unknown() -> None:
+    reader = FakeReader(device(common(), INVERTER, battery(W=1000, W_SF=0)))
+    driver = SunSpec(ReadOptions())
+    await driver.poll(reader, lambda: 0.0)
+    reader.registers |= device(common(), INVERTER, battery())
+    scan = await driver.poll(reader, lambda: 1.0)
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is None
+    assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
+
+
+async def test_a_battery_that_was_seen_is_remembered_when_the_chain_is_walked_again() -> None:
+    reader = FakeReader(device(common(), INVERTER, battery(W=1000, W_SF=0), end=False))
+    driver = SunSpec(ReadOptions())
+    await driver.poll(reader, lambda: 0.0)
+    reader.registers |= device(common(), INVERTER, battery(), end=False)
+    scan = await driver.poll(reader, lambda: RECHECK_FIRST_S)
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is None
+
+
+async def test_while_the_battery_cannot_be_read_solar_is_unknown() -> None:
+    reader = FakeReader(device(common(), INVERTER, battery(W=1000, W_SF=0)))
+    reader.failures[40122 + 2 + 45] = exception_reply(4, "battery")
+    scan = await SunSpec(ReadOptions(max_gap=0)).poll(reader, lambda: 0.0)
+    assert [str(error) for error in scan.errors] == ["battery: Modbus exception 4 (server device failure)"]
+    assert find(scan, SOLAR, Quantity.ACTIVE_POWER) is None
+    assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
+    assert value(scan, SOLAR, Quantity.VOLTAGE, Phase.L1) is None
+
+
+async def test_model_124_gives_the_state_of_charge_and_120_the_capacity() -> None:
+    nameplate = model(120, 26, {17: 96, 18: 2}, fill=0)
+    storage = model(124, 24, {6: 5550, 20: -2, 8: 4123, 22: -1}, fill=0)
+    scan = await read(common(), nameplate, INVERTER, storage)
+    assert value(scan, STORAGE, Quantity.SOC) == 55.5
+    assert value(scan, STORAGE, Quantity.ENERGY_CAPACITY) == 9600.0
+    assert value(scan, STORAGE, Quantity.DC_VOLTAGE) == 412.3
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3000.0  # nothing tells the battery's share
+    scan = await read(common(), nameplate, INVERTER)
+    assert {reading.node for reading in scan.readings} == {SOLAR}  # a nameplate alone is no battery
+
+
+async def test_the_status_model_s_counter_serves_where_no_inverter_model_has_one() -> None:
+    status = model(122, 44, {3: words("Q", 123_456)}, fill=0)
+    assert value(await read(common(), status), SOLAR, Quantity.PRODUCED_ENERGY) == 123_456.0
+    assert value(await read(common(), status, INVERTER), SOLAR, Quantity.PRODUCED_ENERGY) == 900_000.0
+    # A counter that is not there for a moment is not replaced by another.
+    scan = await read(common(), status, inverter(W=3000, W_SF=0))
+    assert value(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
+
+
+async def test_dc_power_is_the_sum_of_the_inputs_where_the_inverter_does_not_say() -> None:
+    inputs = mppt(dc_input("", 210, 5), dc_input("", 190, 5), dc_input("", NO_UINT16, 0), power_factor=1)
+    scan = await read(common(), inverter(W=3900, W_SF=0), inputs)
+    assert value(scan, SOLAR, Quantity.DC_POWER) == 4000.0
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3900.0
+    assert value(await read(common(), INVERTER, inputs), SOLAR, Quantity.DC_POWER) == 3100.0
+
+
+async def test_unnamed_inputs_of_a_hybrid_may_be_the_battery() -> None:
+    inputs = mppt(dc_input("", 210, 5), dc_input("", 190, 5))
+    scan = await read(common(), inverter(W=3900, W_SF=0), inputs, model(124, 24, {6: 55, 20: 0}))
+    assert value(scan, SOLAR, Quantity.DC_POWER) is None
+
+
+async def test_inputs_that_refuse_to_name_themselves_are_not_used() -> None:
+    reader = FakeReader(device(common(), mppt(dc_input("", 210, 5)), inverter(W=3900, W_SF=0)))
+    reader.failures[40002 + 68 + 2 + 8 + 1] = exception_reply(2, "name")
+    scan = await SunSpec(ReadOptions()).poll(reader, lambda: 0.0)
+    assert scan.complete
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3900.0
+    assert value(scan, SOLAR, Quantity.DC_POWER) is None
+
+
+async def test_named_inputs_of_a_hybrid() -> None:
+    inputs = mppt(
+        dc_input("MPPT 1", 2000, 30_000),
+        dc_input("MPPT 2", 1000, 0),
+        dc_input("StCha 3", 600, 4000),
+        dc_input("StDisCha 4", 0, 3000),
+        energy_factor=1,
+    )
+    scan = await read(common(), INVERTER, inputs, model(124, 24, {6: 55, 20: 0}))
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3000.0
+    assert value(scan, SOLAR, Quantity.DC_POWER) == 3000.0
+    assert value(scan, SOLAR, Quantity.PRODUCED_ENERGY) == 300_000.0
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == 600.0
+    assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 40_000.0
+    assert value(scan, STORAGE, Quantity.DISCHARGED_ENERGY) == 30_000.0
+    assert value(scan, STORAGE, Quantity.SOC) == 55.0
+
+
+async def test_more_inputs_than_one_request_holds_with_their_factor_give_no_sum() -> None:
+    scan = await read(common(), inverter(W=9, W_SF=0), mppt(*[dc_input("", 100, 1)] * 12))
+    assert value(scan, SOLAR, Quantity.DC_POWER) is None
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 9.0
+
+
+async def test_words_of_a_fronius_gen24_s_charging_battery() -> None:
+    """Factors and third input as traced in evcc issue 16256, which gives 2609.8 W for the input's power."""
+    head = bytes.fromhex("fffcfffefffffffeffffffff0004ffff")
+    charge = bytes.fromhex("0003537443686120330000000000000000 00ee97a6e365f2353616c92e814b778000ffffffffffff")
+    assert (len(head), len(charge)) == (16, 40)
+    idle = dc_input("StDisCha 4", NO_UINT16, 0)
+    pv = [dc_input("MPPT 1", 20_000, 5), dc_input("MPPT 2", 30_000, 5)]
+    inputs = [*words("8H", *_registers(head)), *pv[0], *pv[1], *_registers(charge), *idle]
+    scan = await read(common("Fronius"), INVERTER, [160, 88, *inputs], model(124, 24, {6: 500, 20: -1}))
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == 2609.8
+    assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 8_927_372.25  # 0x353616C9 in units of 0.01 Wh
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 5000.0
+
+
+async def test_words_of_a_kostal_meter() -> None:
+    """Model 203 as traced in evcc issue 18358, which gives 2350 W for WphA; its export counts down from zero."""
+    data = bytes.fromhex(
+        "8000040600d000a0fffe800059c65aae5aad80008000800080 00fffe1386fffe013300eb002f00180001013500ec002f001d0001ffe3"
+        "fff20000fff1000103e303e603e80348fffdffb6d9fdffddef20ffe473deffe0ba02002e108f001822c10017c1ff0011e8cc0000ffa8"
+        "44deffda009dffe26d05ffddd530003c6930001aa89c001d6524001809890000"
+    )
+    registers = _registers(data)
+    registers += [0x8000, 0x0000] * 16
+    registers += [0] * (105 - len(registers))
+    scan = await read(common("KOSTAL", "PLENTICORE plus"), [203, 105, *registers])
+    assert value(scan, GRID, Quantity.ACTIVE_POWER) == 3070.0
+    assert value(scan, GRID, Quantity.ACTIVE_POWER, Phase.L1) == 2350.0
+    assert value(scan, GRID, Quantity.ACTIVE_POWER, Phase.L2) == 470.0
+    assert value(scan, GRID, Quantity.ACTIVE_POWER, Phase.L3) == 240.0
+    assert value(scan, GRID, Quantity.VOLTAGE, Phase.L1) == 229.82
+    assert value(scan, GRID, Quantity.CURRENT, Phase.L1) == 10.3
+    assert value(scan, GRID, Quantity.CURRENT) is None
+    assert value(scan, GRID, Quantity.FREQUENCY) == 49.98
+    assert value(scan, GRID, Quantity.IMPORTED_ENERGY) == 3_018_895.0
+    assert value(scan, GRID, Quantity.EXPORTED_ENERGY) == 4_793_859.0
+
+
+async def test_a_kostal_meter_that_follows_the_standard_is_read_as_it_stands() -> None:
+    scan = await read(common("KOSTAL"), meter(TotWhExp=words("I", 5000), TotWh_SF=0))
+    assert value(scan, GRID, Quantity.EXPORTED_ENERGY) == 5000.0
+
+
+async def test_a_counter_in_its_upper_half_is_no_negative_number_elsewhere() -> None:
+    scan = await read(common("Acme"), meter(TotWhExp=words("I", 0xFFB6D9FD), TotWh_SF=0))
+    assert value(scan, GRID, Quantity.EXPORTED_ENERGY) == float(0xFFB6D9FD)
+
+
+async def test_a_solaredge_meter_counts_export_positive_but_its_counters_do_not() -> None:
+    exporting = meter(
+        W=500, WphA=200, WphB=200, WphC=100, W_SF=0, TotWhImp=words("I", 100), TotWhExp=words("I", 200), TotWh_SF=0
+    )
+    scan = await read(common("SolarEdge "), INVERTER, common("WattNode"), exporting)
+    assert value(scan, GRID, Quantity.ACTIVE_POWER) == -500.0
+    assert value(scan, GRID, Quantity.ACTIVE_POWER, Phase.L1) == -200.0
+    assert value(scan, GRID, Quantity.IMPORTED_ENERGY) == 100.0
+    assert value(scan, GRID, Quantity.EXPORTED_ENERGY) == 200.0
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3000.0
+
+
+def der(power: int, injected: int) -> list[int]:
+    """Model 701: its factors stand behind 111 registers of values."""
+    at: dict[int, Sequence[int] | int] = {8: power, 15: words("I", 5001), 17: words("Q", injected), 39: 1000, 45: 2301}
+    at |= {111: -2, 112: -1, 113: -2, 114: 0, 115: -3, 116: 0, 117: 0, 118: 1, 119: 0, 120: -1}
+    return model(701, 153, at)
+
+
+async def test_der_models_of_a_pv_system_and_of_a_hybrid() -> None:
+    capacity = model(713, 7, {0: 100, 1: 60, 2: 625, 3: 960, 4: 0, 5: 2, 6: -1})
+    assert value(await read(common(), der(4000, 12_345)), SOLAR, Quantity.PRODUCED_ENERGY) == 123_450.0
+    scan = await read(common(), der(4000, 12_345), capacity, ports((0, 5100, 700, 0), (1, -900, 300, 400)))
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 5100.0
+    assert value(scan, SOLAR, Quantity.DC_POWER) == 5100.0
+    assert value(scan, SOLAR, Quantity.PRODUCED_ENERGY) == 700.0
+    assert value(scan, SOLAR, Quantity.FREQUENCY) == 50.01
+    assert value(scan, SOLAR, Quantity.VOLTAGE, Phase.L1) == 230.1
+    assert find(scan, SOLAR, Quantity.ACTIVE_POWER, Phase.L1) is None  # the inverter's phases hold the battery as well
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == 900.0
+    assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 400.0
+    assert value(scan, STORAGE, Quantity.DISCHARGED_ENERGY) == 300.0
+    assert value(scan, STORAGE, Quantity.SOC) == 62.5
+    assert value(scan, STORAGE, Quantity.SOH) == 96.0
+    assert value(scan, STORAGE, Quantity.ENERGY_STORED) == 6000.0
+    assert value(scan, STORAGE, Quantity.ENERGY_CAPACITY) == 10_000.0
+
+
+async def test_points_too_far_from_their_factor_for_the_device_s_limit_are_left_out() -> None:
+    scan = await read(common(), der(4000, 12_345), options=ReadOptions(max_registers=100))
+    assert scan.complete
+    assert find(scan, SOLAR, Quantity.ACTIVE_POWER) is None
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER, Phase.L1) == 1000.0
+    assert value(scan, SOLAR, Quantity.VOLTAGE, Phase.L1) == 230.1
+
+
+def _registers(data: bytes) -> list[int]:
+    return [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]

@@ -1,0 +1,138 @@
+"""SolarEdge inverters with batteries: solar is what comes from the panels, whatever the batteries do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from drivers.catalogue import Catalogue
+from drivers.driver import ReadOptions
+from drivers.model import NodeType, Quality, Quantity, Scan
+from drivers.registers.refusals import RECHECK_FIRST_S
+from tests.faults.sunspec import NO_INT16, FakeReader, common, device, inverter, meter, words
+
+GRID, SOLAR, STORAGE = NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE
+FIRST, SECOND = 0xE100, 0xE200
+NO_FLOAT = [0xFFFF, 0xFF7F]
+"""The lowest float, low word first: nothing is connected there."""
+
+
+def little(form: str, value: float) -> list[int]:
+    return words(form, value)[::-1]
+
+
+def battery(
+    power: float | None, soc: float = 50.0, capacity: float = 10_000.0, base: int = FIRST, **counters: int
+) -> dict[int, int]:
+    """What stands from 0xE174 on: power, discharged, charged, capacity, available energy, health, state of charge."""
+    run = [
+        *(NO_FLOAT if power is None else little("f", power)),
+        *little("Q", counters.get("discharged", 0)),
+        *little("Q", counters.get("charged", 0)),
+        *(NO_FLOAT if power is None else little("f", capacity)),
+        *little("f", 0.0),
+        *(NO_FLOAT if power is None else little("f", 97.0)),
+        *(NO_FLOAT if power is None else little("f", soc)),
+    ]
+    return dict(enumerate(run, base + 0x74))
+
+
+def site(ac: int, dc: int, *batteries: dict[int, int]) -> FakeReader:
+    """An inverter with that power, a meter that exports 300 W, and batteries."""
+    dc_power = dc if dc == NO_INT16 else dc & 0xFFFF
+    models: Sequence[Sequence[int]] = (
+        common("SolarEdge "),
+        inverter(W=ac & 0xFFFF, W_SF=0, DCW=dc_power, DCW_SF=0, WH=words("I", 900_000), WH_SF=0),
+        common("WattNode"),
+        meter(W=300, W_SF=0),
+    )
+    registers = device(*models)
+    for each in batteries:
+        registers |= each
+    return FakeReader(registers)
+
+
+async def poll(reader: FakeReader) -> Scan:
+    return await Catalogue().create("solaredge-hybrid", ReadOptions()).poll(reader, lambda: 0.0)
+
+
+def value(scan: Scan, node: NodeType, quantity: Quantity) -> object:
+    (reading,) = [r for r in scan.readings if (r.node, r.quantity, r.phase) == (node, quantity, None)]
+    return reading.value if reading.quality is Quality.GOOD else reading.quality
+
+
+def has(scan: Scan, node: NodeType, quantity: Quantity) -> bool:
+    return any((r.node, r.quantity) == (node, quantity) for r in scan.readings)
+
+
+@pytest.mark.parametrize(
+    ("what", "ac", "dc", "charge", "solar"),
+    [
+        ("at night the battery feeds the house", 1900, 2000, -2000.0, 0.0),
+        ("at noon the panels charge it", 3000, 3100, 2500.0, 5600.0),
+        ("in the evening both feed", 3900, 4000, -1000.0, 3000.0),
+        ("it rests", 2950, 3000, 0.0, 3000.0),
+        ("the inverter does not say its DC power", 3000, NO_INT16, 500.0, 3500.0),
+    ],
+)
+async def test_solar_is_what_comes_from_the_panels(what: str, ac: int, dc: int, charge: float, solar: float) -> None:
+    scan = await poll(site(ac, dc, battery(charge)))
+    assert scan.complete
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == solar
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == charge
+    assert value(scan, GRID, Quantity.ACTIVE_POWER) == -300.0
+    # These hold the battery's share, and nothing tells it from that of the panels.
+    assert not has(scan, SOLAR, Quantity.PRODUCED_ENERGY)
+    assert not has(scan, SOLAR, Quantity.DC_POWER)
+
+
+async def test_the_battery_s_own_numbers() -> None:
+    scan = await poll(site(0, 0, battery(-50.0, soc=63.5, capacity=9700.0, discharged=4_000_000, charged=4_400_000)))
+    assert value(scan, STORAGE, Quantity.SOC) == 63.5
+    assert value(scan, STORAGE, Quantity.SOH) == 97.0
+    assert value(scan, STORAGE, Quantity.ENERGY_CAPACITY) == 9700.0
+    assert value(scan, STORAGE, Quantity.DISCHARGED_ENERGY) == 4_000_000.0
+    assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 4_400_000.0
+
+
+async def test_two_batteries_are_one_storage_node() -> None:
+    first = battery(1000.0, soc=80.0, capacity=15_000.0, charged=1000)
+    second = battery(-400.0, soc=20.0, capacity=5000.0, base=SECOND, charged=200)
+    scan = await poll(site(3000, 3100, first, second))
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == 600.0
+    assert value(scan, STORAGE, Quantity.SOC) == pytest.approx(65.0)
+    assert value(scan, STORAGE, Quantity.ENERGY_CAPACITY) == 20_000.0
+    assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 1200.0
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3700.0
+
+
+@pytest.mark.parametrize("absent", [{}, battery(None)], ids=["its registers are refused", "nothing is connected"])
+async def test_without_a_battery_it_is_an_inverter(absent: dict[int, int]) -> None:
+    scan = await poll(site(3000, 3100, absent))
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3000.0
+    assert value(scan, SOLAR, Quantity.PRODUCED_ENERGY) == 900_000.0
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) is Quality.MISSING
+
+
+async def test_while_a_battery_that_was_seen_is_silent_solar_is_unknown() -> None:
+    driver = Catalogue().create("solaredge-hybrid", ReadOptions())
+    reader = site(3000, 3100, battery(500.0), battery(100.0, base=SECOND))
+    await driver.poll(reader, lambda: 0.0)
+    reader.registers |= battery(None, base=SECOND)
+    scan = await driver.poll(reader, lambda: 1.0)
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is Quality.MISSING
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) is Quality.MISSING
+    assert value(scan, GRID, Quantity.ACTIVE_POWER) == -300.0
+
+
+async def test_where_there_is_no_battery_it_is_seldom_asked_for() -> None:
+    driver = Catalogue().create("solaredge-hybrid", ReadOptions())
+    reader = site(3000, 3100)
+    await driver.poll(reader, lambda: 0.0)
+    reader.asked.clear()
+    await driver.poll(reader, lambda: RECHECK_FIRST_S - 1)
+    assert all(address < FIRST for address, _ in reader.asked)
+    reader.registers |= battery(500.0)
+    scan = await driver.poll(reader, lambda: RECHECK_FIRST_S)
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3600.0

@@ -1,0 +1,119 @@
+"""The processes that the oracle test kills: forked from one that has loaded everything, so that a life costs little.
+
+    python -m tests.agent.oracle_victim REPORT_FD OUTBOX CA_FILE
+
+Each line on standard input is one life, `LIFE FIRST_TICK URL SECONDS`: measure and deliver from FIRST_TICK on, and die
+by SIGKILL after SECONDS; with -1 measure nothing and end when everything is delivered. What happens is reported on
+REPORT_FD, a line each, in one write: `began TICK` and `stored TICK` around `submit`, `acked ID` when an
+acknowledgement is on the disk, `dead LIFE`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+from itertools import count
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+
+from agent.config.loader import PushConfig
+from agent.delivery.outcome import Delivered, Outcome
+from agent.delivery.sender import Sender
+from agent.outbox.queue import Outbox, Record
+from agent.runtime.clock import SystemClock
+
+PAUSE_S = 0.004
+
+
+class Victim:
+    """One life."""
+
+    def __init__(self, report: int, path: Path, ca_file: Path, life: int, url: str) -> None:
+        self._report = report
+        self._outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64)
+        self._sender = Sender(
+            # A short store of authorities, because loading the system's would be most of a short life.
+            PushConfig.model_validate(
+                {"url": url, "token": "t", "ca_file": ca_file, "retry": {"initial_s": 0.005, "max_s": 0.05}}
+            ),
+            self._outbox,
+            backlog_rate_per_s=1e4,
+            clock=SystemClock(),
+            environ={},
+            user_agent=f"life/{life}",
+            on_outcome=self._outcome,
+        )
+
+    async def measure(self, first_tick: int) -> None:
+        running = asyncio.create_task(self._sender.run())
+        for tick in count(first_tick):
+            self.say(f"began {tick}")
+            await self._sender.submit([b"%d/site" % tick, b"%d/pv-1" % tick])
+            self.say(f"stored {tick}")
+            await asyncio.sleep(PAUSE_S)
+            if running.done():
+                running.result()
+
+    async def drain(self) -> None:
+        running = asyncio.create_task(self._sender.run())
+        while self._outbox.counts().waiting and not running.done():  # noqa: ASYNC110 - the queue has no event
+            await asyncio.sleep(0.01)
+        await self._sender.stop(1.0)
+        await running
+        await self._sender.close()
+        self._outbox.close()
+
+    def say(self, line: str) -> None:
+        os.write(self._report, f"{line}\n".encode())
+
+    def _outcome(self, record: Record, outcome: Outcome) -> None:
+        if isinstance(outcome, Delivered):
+            self.say(f"acked {record.id}")
+
+
+def live(report: int, path: Path, ca_file: Path, line: str) -> None:
+    """Fork, let live, kill, bury."""
+    life, first_tick, url, seconds = line.split()
+    child = os.fork()
+    if child == 0:
+        _be_victim(report, path, ca_file, int(life), int(first_tick), url, float(seconds) < 0)
+    if float(seconds) >= 0:
+        time.sleep(float(seconds))
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    assert killed or (float(seconds) < 0 and status == 0), f"life {life} ended by itself with {status}"
+    os.write(report, f"dead {life}\n".encode())
+
+
+def _be_victim(report: int, path: Path, ca_file: Path, life: int, first_tick: int, url: str, drains: bool) -> NoReturn:
+    status = 1
+    try:
+        victim = Victim(report, path, ca_file, life, url)
+        asyncio.run(victim.drain() if drains else victim.measure(first_tick))
+        status = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def main() -> None:
+    report, path, ca_file = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()], logger_factory=_to_stderr)
+    gc.freeze()
+    for line in sys.stdin:
+        live(report, path, ca_file, line)
+
+
+def _to_stderr(*_: object) -> structlog.PrintLogger:
+    return structlog.PrintLogger(sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
