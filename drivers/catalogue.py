@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -54,6 +53,8 @@ class Catalogue:
 
     def alike(self, name: str) -> list[str]:
         """The drivers that an unknown name may mean, at most four: by name, maker or model. Reads all profiles."""
+        from difflib import get_close_matches
+
         if close := get_close_matches(name.lower(), self.names(), 1, cutoff=0.75):
             return close
         words = re.findall(r"[^\W_]+", name.lower())

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from agent.config.credentials import token_of
 from agent.config.loader import PushConfig
 from agent.delivery.http_client import Endpoint, encoded
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.outbox.record import Record, new_id
 from agent.runtime.clock import Clock
 from agent.runtime.clock_sync import plausible
-from agent.security.secrets import Token
 
 _REMEDIES = {
     401: "the endpoint does not accept the token; see push.token_file",
@@ -41,7 +41,7 @@ async def push_each(
         now = datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="seconds")
         yield Verdict(False, f"not sent: the clock is at {now}, and so would be the message; set the clock")
         return
-    endpoint = Endpoint(config, Token(config, environ), clock, user_agent)
+    endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
     try:
         for number, body in enumerate(bodies, 1):
             record = Record(number, new_id(), encoded(body, config), clock.time())

@@ -1,4 +1,9 @@
-"""Where the token of the pushes stands, and what is wrong with it."""
+"""Where the bearer token comes from, and what is wrong with it.
+
+The order is: `token_file` if the agent can read it, then the systemd credential, then `token` in the configuration.
+A credential is a copy that systemd makes at the start of the service, so it does not show a rotation of the original.
+If the service's user cannot read the original, a rotation needs a restart of the service.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,15 @@ from pathlib import Path
 
 from agent.config.errors import path_shown
 from agent.config.push import PushConfig
+from agent.security.secrets import Token
 
 CREDENTIAL = "push_token"
 _ALONE = "must be the token alone: visible ASCII characters without blanks, and no 'Bearer' before it"
+
+
+def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
+    """The token that [push] and the service manager give."""
+    return Token([path for path in (push.token_file, credential_file(environ)) if path is not None], push.token)
 
 
 def mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:

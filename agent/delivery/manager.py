@@ -10,12 +10,11 @@ from agent.config.loader import Config
 from agent.delivery.outcome import Outcome
 from agent.delivery.outcome_handler import Stats
 from agent.delivery.sender import Sender
+from agent.outbox.backlog import Backlog, queued
 from agent.outbox.queue import Outbox, Record
 from agent.runtime.clock import Clock
 from agent.runtime.clock_sync import ClockTrust
 from agent.runtime.watchdog import Pulse
-from agent.status.model import Backlog
-from agent.status.snapshot import queued
 
 USER_AGENT = f"telemetry-push-agent/{__version__}"
 

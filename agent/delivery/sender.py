@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from agent.config.credentials import token_of
 from agent.config.loader import PushConfig
 from agent.delivery.attempt import Attempts
 from agent.delivery.backlog_worker import Backlog
@@ -26,7 +27,6 @@ from agent.outbox.queue import Outbox, Record
 from agent.runtime.clock import Clock, steady
 from agent.runtime.clock_sync import ClockTrust
 from agent.runtime.watchdog import Pulse
-from agent.security.secrets import Token
 
 
 class Sender:
@@ -54,7 +54,7 @@ class Sender:
         trust = trust or ClockTrust(clock, config.wait_for_clock_s)
         self._disk = disk = Disk(pulse)
         self._slot = slot = Slot(Pace(config.interval_s, backlog_rate_per_s))
-        self._endpoint = Endpoint(config, Token(config, environ), clock, user_agent)
+        self._endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
         due_time = steady(clock)  # next tries are kept in a time that never steps while the agent runs
         settle = Settlement(config, outbox, disk=disk, clock=clock, due_time=due_time, slot=slot, stats=self.stats)
         self.health = settle.health

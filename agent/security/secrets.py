@@ -1,22 +1,12 @@
-"""Secrets that may be rotated while the agent runs: read again when their file changes, hidden in every repr.
-
-Where the token comes from: `token_file` where the agent may read it, else the systemd credential, else `token` in the
-configuration. A credential is a copy that the service manager makes when the service starts; a rotation of the
-original does not show in it, so that the original is better where it is readable. After a 401 all are read again, and
-the next is tried if it differs. Where the service's user may not read the original (root's own file), a rotation takes
-a restart of the service.
-"""
+"""Secrets that may be rotated while the agent runs: read again when their file changes, hidden in every repr."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
 from pydantic import SecretStr
-
-from agent.config.credentials import credential_file
-from agent.config.loader import PushConfig
 
 log = structlog.get_logger(__name__)
 
@@ -71,12 +61,15 @@ class SecretFile:
 
 
 class Token:
-    """The bearer token: from the service manager, a file or the configuration."""
+    """The bearer token, from the first of several files that has one, else a fixed text.
 
-    def __init__(self, config: PushConfig, environ: Mapping[str, str]) -> None:
-        paths = [path for path in (config.token_file, credential_file(environ)) if path is not None]
+    After a 401 all files are read again. The next file's token is used if it differs.
+    """
+
+    def __init__(self, files: Iterable[Path], fixed: SecretStr | None = None) -> None:
+        paths = list(files)
         self._files = [SecretFile(path, "token_rotated", quiet=len(paths) > 1) for path in paths]
-        self._fixed = SecretStr(config.token.get_secret_value().strip()) if config.token is not None else _NOTHING
+        self._fixed = SecretStr(fixed.get_secret_value().strip()) if fixed is not None else _NOTHING
         self._refused = _NOTHING
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.aggregation.groups import Fields
+from agent.outbox.backlog import Backlog
 from agent.status.recorder import Attempt
 
 
@@ -58,18 +59,6 @@ class PushStatus:
     outcomes: Mapping[str, int]
     recent: tuple[Attempt, ...]
     """Newest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """The queue: what waits, what was parked, what was given up and why."""
-
-    waiting: int
-    oldest_s: float | None
-    parked: int
-    in_memory: bool
-    """The disk takes nothing: what waits would not survive a restart."""
-    dropped: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf
 from urllib.parse import urlsplit
 
 from agent import __version__
@@ -11,10 +10,10 @@ from agent.aggregation.groups import Fields, Summary, fields_of, total
 from agent.aggregation.window import NodeSummary, Window
 from agent.config.loader import Config
 from agent.domain.night import Night, all_sleep
-from agent.outbox.queue import Outbox
+from agent.outbox.backlog import Backlog
 from agent.polling.device import Device
 from agent.runtime.clock import Clock
-from agent.status.model import Backlog, DeviceStatus, NodeStatus, PushStatus, Snapshot
+from agent.status.model import DeviceStatus, NodeStatus, PushStatus, Snapshot
 from agent.status.recorder import Polls, Recorder
 from agent.status.words import why_not_ready
 from drivers.model import NodeType
@@ -57,19 +56,6 @@ def snapshot(
         ),
         push=push,
         backlog=backlog,
-    )
-
-
-def queued(outbox: Outbox, now: float) -> Backlog:
-    """What waits at Unix second `now`. Waits for the disk."""
-    counts = outbox.counts()
-    first = (outbox.backlog(inf) or outbox.live())[:1]
-    return Backlog(
-        waiting=counts.waiting,
-        oldest_s=max(0.0, now - first[0].created) if first else None,
-        parked=counts.parked,
-        in_memory=outbox.in_memory,
-        dropped=dict(outbox.drops),
     )
 
 

@@ -14,10 +14,11 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from agent.outbox.backlog import Backlog
 from agent.runtime import logging_setup
 from agent.runtime.log_dedup import BURST, CROWD, WINDOW_S, Repeats
 from agent.status.hourly_report import EVERY_S, Report
-from agent.status.model import Backlog, DeviceStatus, PushStatus, Snapshot
+from agent.status.model import DeviceStatus, PushStatus, Snapshot
 from agent.status.recorder import Attempt
 from drivers.model import Table
 from tests.agent.status.test_listener import configuration, running, until

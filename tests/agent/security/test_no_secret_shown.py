@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import structlog
 
+from agent.config.credentials import token_of
 from agent.config.loader import PushConfig
 from agent.delivery import http_client
 from agent.delivery.outcome import Retry
 from agent.outbox.queue import Record
 from agent.runtime import logging_setup
 from agent.runtime.clock import SystemClock
-from agent.security.secrets import Token
 from drivers.model import Table
 from tests.faults.certificates import Authority
 from tests.faults.http import Behaviour, Exchange, HttpFaults, answer
@@ -75,7 +75,7 @@ async def test_a_traceback_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("httpx.AsyncClient.send", quoting)
     config = PushConfig(url="http://127.0.0.1:1/", token=TOKEN)
-    endpoint = http_client.Endpoint(config, Token(config, {}), SystemClock(), "agent/0")
+    endpoint = http_client.Endpoint(config, token_of(config, {}), SystemClock(), "agent/0")
     written = StringIO()
     before = structlog.get_config()
     try:
@@ -95,7 +95,7 @@ async def test_the_most_talkative_log_shows_neither_the_query_nor_what_a_receive
     before = structlog.get_config()
     async with HttpFaults(echo(301)) as server:
         config = PushConfig(url=f"{server.url()}?key=do-not-show", token=TOKEN)
-        endpoint = http_client.Endpoint(config, Token(config, {}), SystemClock(), "agent/0")
+        endpoint = http_client.Endpoint(config, token_of(config, {}), SystemClock(), "agent/0")
         try:
             logging_setup.configure("debug", "console", written)
             await endpoint.post(Record(1, "msg_1", b"{}", 0.0), 0)

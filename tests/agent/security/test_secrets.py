@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from agent.config.credentials import usable
+from agent.config.credentials import token_of, usable
 from agent.config.loader import PushConfig
-from agent.security.secrets import SecretFile, Token, warn_if_open
+from agent.security.secrets import SecretFile, warn_if_open
 
 URL = "https://telemetry.example.com"
 
@@ -37,16 +37,16 @@ def environ(credential: Path) -> dict[str, str]:
 
 def test_a_file_before_the_credential_before_the_key(tmp_path: Path, credential: Path) -> None:
     file = secret(tmp_path / "token", "of-the-file\n")
-    assert value(Token(PushConfig(url=URL, token_file=file), environ(credential))) == "of-the-file"
-    assert value(Token(PushConfig(url=URL, token_file=tmp_path / "none"), environ(credential))) == "of-the-service"
-    assert value(Token(PushConfig(url=URL, token="of-the-key"), environ(credential))) == "of-the-service"
-    assert value(Token(PushConfig(url=URL, token="of-the-key"), {})) == "of-the-key"
-    assert value(Token(PushConfig(url=URL), {})) == ""
+    assert value(token_of(PushConfig(url=URL, token_file=file), environ(credential))) == "of-the-file"
+    assert value(token_of(PushConfig(url=URL, token_file=tmp_path / "none"), environ(credential))) == "of-the-service"
+    assert value(token_of(PushConfig(url=URL, token="of-the-key"), environ(credential))) == "of-the-service"
+    assert value(token_of(PushConfig(url=URL, token="of-the-key"), {})) == "of-the-key"
+    assert value(token_of(PushConfig(url=URL), {})) == ""
 
 
 def test_a_rotation_is_seen_and_a_file_in_between_is_not(tmp_path: Path) -> None:
     file = secret(tmp_path / "token", "first")
-    token = Token(PushConfig(url=URL, token_file=file), {})
+    token = token_of(PushConfig(url=URL, token_file=file), {})
     assert value(token) == "first"
     with capture_logs() as logs:
         file.write_text("")
@@ -61,7 +61,7 @@ def test_a_rotation_is_seen_and_a_file_in_between_is_not(tmp_path: Path) -> None
 
 def test_after_a_401_even_what_looks_the_same_is_read_again(tmp_path: Path) -> None:
     file = secret(tmp_path / "token", "first1")
-    token = Token(PushConfig(url=URL, token_file=file), {})
+    token = token_of(PushConfig(url=URL, token_file=file), {})
     used = token.value()
     status = file.stat()
     file.write_text("second")
@@ -71,7 +71,7 @@ def test_after_a_401_even_what_looks_the_same_is_read_again(tmp_path: Path) -> N
 
 def test_after_a_401_the_other_one_is_tried(tmp_path: Path, credential: Path) -> None:
     file = secret(tmp_path / "token", "stale")
-    token = Token(PushConfig(url=URL, token_file=file), environ(credential))
+    token = token_of(PushConfig(url=URL, token_file=file), environ(credential))
     assert token.refused(token.value()).get_secret_value() == "of-the-service"
     assert value(token) == "of-the-service"
     assert token.refused(token.value()).get_secret_value() == "stale", "both are wrong, or it was the receiver's fault"
@@ -92,7 +92,7 @@ def test_a_secret_that_everybody_may_read_is_told(tmp_path: Path) -> None:
 def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
     file = secret(tmp_path / "token", "nobody-may-read")
     config = PushConfig(url=URL, token="nobody-may-read")
-    token, held = Token(config, {}), SecretFile(file, "token_rotated")
+    token, held = token_of(config, {}), SecretFile(file, "token_rotated")
     held.value()
     assert "nobody-may-read" not in f"{config!r} {config} {token!r} {held!r} {token.value()!r} {token.value()}"
 

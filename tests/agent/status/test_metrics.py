@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent.outbox.backlog import Backlog
 from agent.status.metrics import CLOCK_STATES, DROPS, STATES, exposition
-from agent.status.model import Backlog, DeviceStatus, PushStatus, Snapshot
+from agent.status.model import DeviceStatus, PushStatus, Snapshot
 
 DOCS = Path(__file__).parents[3] / "docs"
 SHIPPED = ("telemetry-agent.rules.yml", "grafana-dashboard.json")

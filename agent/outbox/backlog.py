@@ -1,0 +1,34 @@
+"""What waits in the queue at one moment, as plain values for status and log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+
+from agent.outbox.queue import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The queue: what waits, what was parked, what was given up and why."""
+
+    waiting: int
+    oldest_s: float | None
+    parked: int
+    in_memory: bool
+    """The disk takes nothing: what waits would not survive a restart."""
+    dropped: Mapping[str, int]
+
+
+def queued(outbox: Outbox, now: float) -> Backlog:
+    """What waits at Unix second `now`. Waits for the disk."""
+    counts = outbox.counts()
+    first = (outbox.backlog(inf) or outbox.live())[:1]
+    return Backlog(
+        waiting=counts.waiting,
+        oldest_s=max(0.0, now - first[0].created) if first else None,
+        parked=counts.parked,
+        in_memory=outbox.in_memory,
+        dropped=dict(outbox.drops),
+    )
