@@ -1,4 +1,4 @@
-"""The composition root: builds the line poll → totals → payload → outbox → push from a Config, and runs it."""
+"""The composition root: builds the line poll → aggregate → payload → outbox → push from a Config, and runs it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from agent import __version__
-from agent.aggregation.aggregator import Totals, TotalsSettings
+from agent.aggregation.aggregator import AggregationSettings, Aggregator
 from agent.aggregation.groups import Summary
-from agent.config.loader import Config, ConfigError
+from agent.config.errors import ConfigError
+from agent.config.model import Config
 from agent.contract.payload import PayloadOptions, bodies
 from agent.delivery.manager import Delivery
 from agent.delivery.sender import Sender
@@ -59,7 +60,7 @@ class App:
         self._report = Report(clock.monotonic())
         self.status: StatusListener | None = None
         self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
-        self._totals = Totals(site.nodes, totals_settings(config), self._store)
+        self._aggregator = Aggregator(site.nodes, aggregation_settings(config), self._store)
         self.poller = Poller(site.connections, clock, self, self.pulse)
         self._delivery = Delivery(
             config, clock, environ, on_outcome=self.recorder.outcome, pulse=self.pulse, trust=trust
@@ -89,7 +90,7 @@ class App:
                 finally:
                     await self._delivery.stop()
         finally:
-            await asyncio.to_thread(self._totals.save)
+            await asyncio.to_thread(self._aggregator.save)
             self._store.close()
             self._delivery.close()
             log.info("stopped")
@@ -104,7 +105,7 @@ class App:
             raise ConfigError([f"outbox.path: moves with a restart only (is {str(before.outbox.path)!r})"])
         self.config = config
         self.site = site
-        self._totals.reconfigure(site.nodes, totals_settings(config))
+        self._aggregator.reconfigure(site.nodes, aggregation_settings(config))
         await self.poller.replace(site.connections)
         self.poller.request()
         await self._delivery.change(config)
@@ -122,9 +123,9 @@ class App:
         backlog = await self._delivery.backlog()
         waits = self.sender.waits_for_clock
         state = "waiting" if waits else "synchronised" if kernel_synchronised() else "unsynchronised"
-        nights = self._totals.nights(self._clock.monotonic())
+        nights = self._aggregator.nights(self._clock.monotonic())
         found = snapshot(self.config, self.recorder, self.site.devices, nights, backlog, self._clock, state)
-        return replace(found, implausible=dict(self._totals.dropped))
+        return replace(found, implausible=dict(self._aggregator.dropped))
 
     def _start_status(self) -> None:
         """The status listener, where one is configured; it and its metrics cost memory only then."""
@@ -143,14 +144,14 @@ class App:
     # poll.Sink
     def observe(self, device: Device, scan: Scan) -> None:
         self.recorder.observe(device, scan)
-        self._totals.observe(device.nodes, scan, None if self.sender.waits_for_clock else self._clock.time())
+        self._aggregator.observe(device.nodes, scan, None if self.sender.waits_for_clock else self._clock.time())
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self.recorder.missed(device, error, at)
-        self._totals.missed(device.nodes, at)
+        self._aggregator.missed(device.nodes, at)
 
     def asleep(self, device: Device, at: float) -> bool:
-        return self._totals.asleep(device.nodes, at)
+        return self._aggregator.asleep(device.nodes, at)
 
     async def _push(self, tick: Tick, answers: list[asyncio.Future[None]]) -> None:
         """Close the interval as soon as every device has answered, at the deadline at the latest."""
@@ -158,16 +159,16 @@ class App:
         if not await within(answers, self._clock, deadline - self._clock.monotonic()):
             log.debug("deadline_reached", tick=tick.time)
         if not self.sender.waits_for_clock:
-            self._totals.follow_clock(self._clock.time() - self._clock.monotonic())
-        summary = self._totals.close(tick.at, tick.time)
+            self._aggregator.follow_clock(self._clock.time() - self._clock.monotonic())
+        summary = self._aggregator.close(tick.at, tick.time)
         self.recorder.interval(summary)
         with self.pulse.busy("storing the interval", STUCK_S):
             try:
                 await self._delivery.submit(bodies(summary, payload_options(self.config)), tick.at)
             except Exception:  # a disk that refuses one interval must not end the next ones
                 log.exception("interval_not_stored", tick=tick.time)
-            if self._totals.save_due(now := self._clock.monotonic()):
-                await asyncio.to_thread(self._totals.save, now)
+            if self._aggregator.save_due(now := self._clock.monotonic()):
+                await asyncio.to_thread(self._aggregator.save, now)
         await self._report_hourly()
         if self._on_summary is not None:
             self._on_summary(summary)
@@ -184,9 +185,9 @@ def rhythm(config: Config) -> Rhythm:
     return Rhythm(push.interval_s, phase_s(push.align, config.site.node_id, push.interval_s), config.poll.interval_s)
 
 
-def totals_settings(config: Config) -> TotalsSettings:
-    """What the totals need of the configuration."""
-    return TotalsSettings(
+def aggregation_settings(config: Config) -> AggregationSettings:
+    """What the aggregation needs of the configuration."""
+    return AggregationSettings(
         timezone=ZoneInfo(config.site.timezone) if config.site.timezone else None,
         statistic=config.poll.statistic,
         stale_after_s=config.poll.stale_after_s,

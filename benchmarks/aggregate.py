@@ -1,8 +1,8 @@
 """CPU time of closing a push interval, per device and for 500 devices, and of taking the scans in between.
 
 A third each are meters, inverters and batteries with the quantities that such devices report. What is measured is
-`Totals.close`, the message of the device-type level that is made of it (it has six groups, however many devices), and
-`Totals.observe` for one scan of every device.
+`Aggregator.close`, the message of the device-type level that is made of it (it has six groups, however many devices), and
+`Aggregator.observe` for one scan of every device.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
 
-from agent.aggregation.aggregator import Totals, TotalsSettings
+from agent.aggregation.aggregator import AggregationSettings, Aggregator
 from agent.contract.payload import PayloadOptions, bodies
 from agent.domain.node import Node
 from agent.energy.store import EnergyStore
@@ -56,7 +56,7 @@ class _Measured:
     def __init__(self, devices: int, folder: Path) -> None:
         self.nodes = _site(devices)
         self.store = EnergyStore.open(folder / f"{devices}.sqlite3")
-        self.totals = Totals(self.nodes, TotalsSettings(ZoneInfo("Europe/Brussels")), self.store)
+        self.totals = Aggregator(self.nodes, AggregationSettings(ZoneInfo("Europe/Brussels")), self.store)
         self.scans: list[float] = []
         self.closes: list[float] = []
         self.messages: list[float] = []

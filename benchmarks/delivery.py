@@ -50,7 +50,7 @@ class FastClock:
 
 def sender_on(path: Path, url: str, rate_per_s: float, clock: Any = None) -> tuple[Any, Any]:
     """The daemon's queue and sender."""
-    from agent.config.loader import PushConfig
+    from agent.config.push import PushConfig
     from agent.delivery.sender import Sender
     from agent.outbox.queue import Outbox
     from agent.runtime.clock import SystemClock

@@ -15,7 +15,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent.config.loader import OutboxConfig, PushConfig
+from agent.config.model import OutboxConfig
+from agent.config.push import PushConfig
 from agent.delivery.circuit_breaker import Backoff, Health, State
 from agent.delivery.pacing import Pace
 from agent.polling.ticks import Tick, first_tick, next_tick, phase_s

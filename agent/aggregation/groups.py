@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import fsum
 from typing import Any, Literal, NamedTuple
 
-from agent.aggregation.window import NodeSummary
+from agent.aggregation.node_summary import NodeSummary
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 

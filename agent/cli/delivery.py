@@ -13,7 +13,7 @@ from agent.cli.common import DEFAULT, ConfigOption, OwnConfig, fail, load_site
 
 if TYPE_CHECKING:
     from agent.commissioning.outbox_admin import Contents
-    from agent.config.loader import Config
+    from agent.config.model import Config
     from agent.site.builder import Site
 
 outbox_app = typer.Typer(help="What waits and what was parked.", invoke_without_command=True, rich_markup_mode=None)

@@ -20,7 +20,7 @@ from agent.cli.common import (
 
 if TYPE_CHECKING:
     from agent.commissioning.dump import Address, Result, Subject
-    from agent.config.loader import Config
+    from agent.config.model import Config
     from agent.site.builder import Site
     from drivers.catalogue import Catalogue
 
@@ -130,7 +130,7 @@ def _print_dump(result: Result, address: str) -> None:
 
 def _subject_of(config: Path, node: str) -> Subject:
     from agent.commissioning import dump
-    from agent.config.loader import ConfigError
+    from agent.config.errors import ConfigError
 
     _, site = load_site(config)
     try:

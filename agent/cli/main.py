@@ -19,7 +19,7 @@ from agent.cli import delivery, devices, drivers
 from agent.cli.common import DEFAULT, EX_CONFIG, ConfigOption, NodesOption, fail, load_site, narrowed
 
 if TYPE_CHECKING:
-    from agent.config.loader import LogConfig
+    from agent.config.model import LogConfig
 
 app = typer.Typer(
     name="telemetry-agent",
@@ -149,7 +149,8 @@ def status(
 ) -> None:
     """The running daemon: devices, last pushes, backlog. Needs [status]."""
     from agent.cli.status_view import NoAnswerError, ask, show
-    from agent.config.loader import ConfigError, load_status
+    from agent.config.errors import ConfigError
+    from agent.config.loader import load_status
 
     try:
         listener = load_status(config)

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agent.config.loader import StatusConfig
+from agent.config.status import StatusConfig
 from agent.status.words import in_words
 
 _TIMEOUT_S = 10.0

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from agent.commissioning.service_permissions import out_of_reach, service
 from agent.config.credentials import token_path
-from agent.config.loader import Config
+from agent.config.model import Config
 from agent.security.secrets import open_to_all
 from drivers.model import NodeType
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.commissioning.read_once import SiteReading
-    from agent.config.loader import Config
+    from agent.config.model import Config
     from agent.polling.device import Device
     from agent.site.builder import Site
     from drivers.driver import Driver

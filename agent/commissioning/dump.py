@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from agent.commissioning.scan import host_transport, lines, port_number
-from agent.config.loader import ConfigError
+from agent.config.errors import ConfigError
 from agent.site.builder import Site
 from drivers.catalogue import Catalogue
 from drivers.driver import Driver, LinkDefaults, Reader, ReadOptions

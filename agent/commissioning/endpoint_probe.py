@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.http_client import LocalError, tls_context
 from agent.delivery.http_errors import in_words
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.config.credentials import token_of
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.http_client import Endpoint, encoded
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.outbox.record import Record, new_id

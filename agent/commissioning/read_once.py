@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent.aggregation.aggregator import Totals
-from agent.app import payload_options, totals_settings
-from agent.config.loader import Config
+from agent.aggregation.aggregator import Aggregator
+from agent.app import aggregation_settings, payload_options
+from agent.config.model import Config
 from agent.contract.payload import bodies
 from agent.energy.store import EnergyStore
 from agent.polling.device import Device
@@ -32,21 +32,21 @@ class SiteReading:
 class _Collector:
     """A `poll.Sink`."""
 
-    def __init__(self, totals: Totals, clock: Clock, result: SiteReading) -> None:
-        self._totals = totals
+    def __init__(self, aggregator: Aggregator, clock: Clock, result: SiteReading) -> None:
+        self._aggregator = aggregator
         self._clock = clock
         self._result = result
 
     def observe(self, device: Device, scan: Scan) -> None:
         self._result.scans.append((device, scan))
-        self._totals.observe(device.nodes, scan, self._clock.time())
+        self._aggregator.observe(device.nodes, scan, self._clock.time())
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self._result.failed.append((device, error))
-        self._totals.missed(device.nodes, at)
+        self._aggregator.missed(device.nodes, at)
 
     def asleep(self, device: Device, at: float) -> bool:
-        return self._totals.asleep(device.nodes, at)
+        return self._aggregator.asleep(device.nodes, at)
 
 
 async def read_site(config: Config, site: Site) -> SiteReading:
@@ -55,8 +55,8 @@ async def read_site(config: Config, site: Site) -> SiteReading:
     result = SiteReading(at=clock.monotonic())
     with TemporaryDirectory() as scratch:
         store = EnergyStore.open(_copy(config.outbox.path.with_name("energy.sqlite3"), Path(scratch)))
-        totals = Totals(site.nodes, totals_settings(config), store)
-        poller = Poller(site.connections, clock, _Collector(totals, clock, result))
+        aggregator = Aggregator(site.nodes, aggregation_settings(config), store)
+        poller = Poller(site.connections, clock, _Collector(aggregator, clock, result))
         polling = asyncio.create_task(poller.run())
         try:
             await asyncio.gather(*poller.request())
@@ -67,8 +67,8 @@ async def read_site(config: Config, site: Site) -> SiteReading:
         result.scans.sort(key=lambda item: order[id(item[0])])  # as in the file, not as they happened to answer
         result.failed.sort(key=lambda item: order[id(item[0])])
         result.at = clock.monotonic()
-        totals.follow_clock(clock.time() - result.at)
-        result.bodies = bodies(totals.close(result.at, int(clock.time())), payload_options(config))
+        aggregator.follow_clock(clock.time() - result.at)
+        result.bodies = bodies(aggregator.close(result.at, int(clock.time())), payload_options(config))
         store.close()
     return result
 

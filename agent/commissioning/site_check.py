@@ -14,7 +14,7 @@ from agent.commissioning.endpoint_probe import Reached, probe
 from agent.commissioning.plausibility import blank, hints, name_of, possible, swapped
 from agent.commissioning.power_balance import imbalance
 from agent.commissioning.troubleshooting import state, told
-from agent.config.loader import Config
+from agent.config.model import Config
 from agent.domain.node import Node, use_of
 from agent.polling.device import Connection, Device
 from agent.runtime.clock_sync import kernel_synchronised

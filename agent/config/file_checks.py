@@ -15,7 +15,9 @@ from agent.security.signing import signatures
 from agent.security.tls import refuse_passphrase
 
 if TYPE_CHECKING:
-    from agent.config.loader import Config, ConnectionConfig, PushConfig
+    from agent.config.devices import ConnectionConfig
+    from agent.config.model import Config
+    from agent.config.push import PushConfig
 
 
 def mistakes(config: Config) -> Iterator[str]:

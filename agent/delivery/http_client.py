@@ -17,7 +17,7 @@ import httpx
 import structlog
 
 from agent.config.credentials import usable
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.http_errors import in_words
 from agent.delivery.http_resolver import NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, classify, parse_date

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from agent import __version__
-from agent.config.loader import Config
+from agent.config.model import Config
 from agent.delivery.outcome import Outcome
 from agent.delivery.outcome_handler import Stats
 from agent.delivery.sender import Sender

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.circuit_breaker import Backoff, Health, State
 from agent.delivery.outbox_executor import Disk
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from agent.config.credentials import token_of
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.attempt import Attempts
 from agent.delivery.backlog_worker import Backlog
 from agent.delivery.http_client import Endpoint

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.contract.payload import with_time
 from agent.delivery.dating import Now, dated
 from agent.delivery.http_client import encoded

@@ -12,7 +12,9 @@ from time import localtime, strftime
 import structlog
 
 from agent.app import App
-from agent.config.loader import Config, ConfigError, LogConfig, load
+from agent.config.errors import ConfigError
+from agent.config.loader import load
+from agent.config.model import Config, LogConfig
 from agent.runtime.clock import Clock, SystemClock
 from agent.service.sd_notify import notify, reloading, status, watchdog_s
 from agent.site.builder import Site, build

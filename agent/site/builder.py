@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from agent.config.errors import did_you_mean, name_devices, no_such_driver
-from agent.config.loader import Config, ConfigError, ConnectionConfig, DeviceConfig
+from agent.config.devices import ConnectionConfig, DeviceConfig
+from agent.config.errors import ConfigError, did_you_mean, name_devices, no_such_driver
+from agent.config.model import Config
 from agent.domain.node import Node, WhenOffline, nesting_mistakes, why_not
 from agent.domain.ranges import QUANTITIES
 from agent.polling.device import Connection, Device

@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
-from agent.config.loader import StatusConfig
+from agent.config.status import StatusConfig
 from agent.runtime.clock import Clock
 from agent.security.secrets import SecretFile
 from agent.status.http_server import Request, Response, Server

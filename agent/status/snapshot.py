@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from agent import __version__
 from agent.aggregation.groups import Fields, Summary, fields_of, total
-from agent.aggregation.window import NodeSummary, Window
-from agent.config.loader import Config
+from agent.aggregation.node_summary import NodeSummary
+from agent.aggregation.window import Window
+from agent.config.model import Config
 from agent.domain.night import Night, all_sleep
 from agent.outbox.backlog import Backlog
 from agent.polling.device import Device

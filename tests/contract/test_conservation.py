@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from agent.aggregation.aggregator import Totals, TotalsSettings
+from agent.aggregation.aggregator import AggregationSettings, Aggregator
 from agent.contract.payload import PayloadOptions, bodies
 from agent.contract.schema import problems
 from agent.domain.node import Node
@@ -93,7 +93,7 @@ class Line:
     def start(self) -> None:
         self.store = EnergyStore.open(self.folder / "energy.sqlite3")
         nodes = [node for _, _, node in self.devices.values()]
-        self.totals = Totals(nodes, TotalsSettings(ZONE, stale_after_s=STEP_S / 2), self.store)
+        self.totals = Aggregator(nodes, AggregationSettings(ZONE, stale_after_s=STEP_S / 2), self.store)
 
     def restart(self, *, clean: bool) -> None:
         """`clean` saves before it stops; a power cut does not."""

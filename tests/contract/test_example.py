@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent.aggregation.aggregator import Totals, TotalsSettings
+from agent.aggregation.aggregator import AggregationSettings, Aggregator
 from agent.contract.payload import PayloadOptions, bodies
 from agent.domain.node import Node
 from agent.energy.days import day_of
@@ -47,7 +47,7 @@ def documented() -> dict[str, Any]:
 
 def test_the_worked_example(tmp_path: Path) -> None:
     store = EnergyStore.open(tmp_path / "energy.sqlite3")
-    totals = Totals(list(NOW), TotalsSettings(ZONE, partial_totals="omit"), store)
+    totals = Aggregator(list(NOW), AggregationSettings(ZONE, partial_totals="omit"), store)
     start = day_of(NOON, ZONE)[1]
     for wall, values in ((start, MIDNIGHT), (float(NOON), NOW)):
         for node, quantities in values.items():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.aggregation.aggregator import TODAY
+from agent.aggregation.energy_tracker import TODAY
 from agent.contract.schema import MESSAGES, json_schema, message_name, problems
 from drivers.model import NodeType
 

@@ -19,7 +19,8 @@ from typing import Any
 
 from agent.aggregation.groups import Summary
 from agent.app import App
-from agent.config.loader import Config, parse
+from agent.config.loader import parse
+from agent.config.model import Config
 from agent.energy.days import day_of
 from agent.receiver.server import Desk, Verdict, serving
 from agent.site.builder import build

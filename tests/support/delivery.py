@@ -12,7 +12,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.outcome import Outcome
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox, Record

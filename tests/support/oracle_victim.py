@@ -22,7 +22,7 @@ from typing import NoReturn
 
 import structlog
 
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.outcome import Delivered, Outcome
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox, Record

@@ -16,7 +16,7 @@ from hypothesis import settings as hsettings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from agent.aggregation.aggregator import Totals, TotalsSettings
+from agent.aggregation.aggregator import AggregationSettings, Aggregator
 from agent.contract.payload import PayloadOptions, bodies
 from agent.contract.schema import problems
 from agent.domain.node import Node
@@ -61,15 +61,15 @@ class NoStore:
     load_nights = load
 
 
-def body(totals: Totals, at: float = 1000.0, wall: int = WALL, **options: Any) -> dict[str, Any]:
+def body(totals: Aggregator, at: float = 1000.0, wall: int = WALL, **options: Any) -> dict[str, Any]:
     summary = totals.close(at, wall)
     message = json.loads(bodies(summary, PayloadOptions("S", **options))[0])
     assert problems(message) == []
     return dict(message)
 
 
-def settings(**changes: Any) -> TotalsSettings:
-    return TotalsSettings(timezone=ZoneInfo("Europe/Brussels"), **changes)
+def settings(**changes: Any) -> AggregationSettings:
+    return AggregationSettings(timezone=ZoneInfo("Europe/Brussels"), **changes)
 
 
 PV1 = Node("pv-1", NodeType.SOLAR, Kind.INVERTER)
@@ -79,20 +79,20 @@ BATTERY = Node("b", NodeType.STORAGE, Kind.BATTERY)
 
 def test_a_missing_member_leaves_its_field_out_or_is_left_out_of_the_sum(store: EnergyStore) -> None:
     for partial, expected in (("omit", {}), ("sum", {"active_power_W": 1500})):
-        totals = Totals([PV1, PV2], settings(partial_totals=partial), store)
+        totals = Aggregator([PV1, PV2], settings(partial_totals=partial), store)
         totals.observe([PV1], scan(999.0, active_power=1500.0), WALL)
         assert body(totals)["solar"] == expected
 
 
 def test_an_old_reading_is_not_sent(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(stale_after_s=30.0), store)
+    totals = Aggregator([PV1], settings(stale_after_s=30.0), store)
     totals.observe([PV1], scan(1000.0, active_power=1500.0), WALL)
     assert body(totals, at=1030.0)["solar"] == {"active_power_W": 1500}
     assert body(totals, at=1030.1)["solar"] == {}
 
 
 def test_a_value_that_the_device_takes_back_is_not_sent(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     totals.observe([PV1], scan(999.0, active_power=1500.0), WALL)
     totals.observe([PV1], scan(1000.0, active_power=None), WALL)
     assert body(totals)["solar"] == {}
@@ -100,7 +100,7 @@ def test_a_value_that_the_device_takes_back_is_not_sent(store: EnergyStore) -> N
 
 def test_a_sleeping_inverter_counts_zero_and_holds_its_day(store: EnergyStore) -> None:
     node = Node("pv-1", NodeType.SOLAR, Kind.INVERTER, when_offline="zero")
-    totals = Totals([node], settings(), store)
+    totals = Aggregator([node], settings(), store)
     totals.observe([node], scan(100.0, active_power=10.0, produced_energy=1000.0), WALL - 900)
     totals.observe([node], scan(110.0, active_power=10.0, produced_energy=1200.0), WALL - 890)
     assert body(totals)["solar"] == {"active_power_W": 0, "today_energy_Wh": 200}
@@ -108,7 +108,7 @@ def test_a_sleeping_inverter_counts_zero_and_holds_its_day(store: EnergyStore) -
 
 def test_an_inverter_that_answers_at_night_without_power_sleeps_too(store: EnergyStore) -> None:
     node = Node("pv-1", NodeType.SOLAR, Kind.INVERTER, when_offline="zero")
-    totals = Totals([node], settings(), store)
+    totals = Aggregator([node], settings(), store)
     totals.observe([node], scan(900.0, active_power=10.0, produced_energy=1000.0), WALL - 100)
     totals.observe([node], scan(910.0, active_power=10.0, produced_energy=1200.0), WALL - 90)
     asleep = scan(1000.0, active_power=None, produced_energy=None, temperature=12.0)
@@ -123,7 +123,7 @@ def test_an_inverter_that_answers_at_night_without_power_sleeps_too(store: Energ
 
 def test_a_meter_on_a_solar_feeder_reports_production(store: EnergyStore) -> None:
     node = Node("pv-1", NodeType.SOLAR, Kind.METER)
-    totals = Totals([node], settings(), store)
+    totals = Aggregator([node], settings(), store)
     totals.observe([node], scan(990.0, active_power=-700.0, exported_energy=50.0, imported_energy=9.0), WALL - 10)
     totals.observe([node], scan(1000.0, active_power=-700.0, exported_energy=53.0, imported_energy=9.0), WALL)
     assert body(totals)["solar"] == {"active_power_W": 700, "today_energy_Wh": 3}
@@ -131,7 +131,7 @@ def test_a_meter_on_a_solar_feeder_reports_production(store: EnergyStore) -> Non
 
 def test_invert_turns_power_and_exchanges_the_counters(store: EnergyStore) -> None:
     node = Node("m", NodeType.GRID, Kind.METER, invert=True)
-    totals = Totals([node], settings(), store)
+    totals = Aggregator([node], settings(), store)
     totals.observe([node], scan(990.0, active_power=100.0, imported_energy=0.0, exported_energy=0.0), WALL - 10)
     totals.observe([node], scan(1000.0, active_power=100.0, imported_energy=5.0, exported_energy=0.0), WALL)
     assert body(totals)["grid"] == {
@@ -144,7 +144,7 @@ def test_invert_turns_power_and_exchanges_the_counters(store: EnergyStore) -> No
 def test_state_of_charge_is_weighted_by_capacity(store: EnergyStore) -> None:
     small = Node("b1", NodeType.STORAGE, Kind.BATTERY, energy_capacity_Wh=5000.0)
     large = Node("b2", NodeType.STORAGE, Kind.BATTERY)
-    totals = Totals([small, large], settings(sign={NodeType.STORAGE: -1}), store)
+    totals = Aggregator([small, large], settings(sign={NodeType.STORAGE: -1}), store)
     totals.observe([small], scan(1000.0, active_power=100.0, soc=100.0), WALL)
     totals.observe([large], scan(1000.0, active_power=-400.0, energy_stored=0.0, energy_capacity=15_000.0), WALL)
     assert body(totals)["storage"] == {
@@ -157,14 +157,14 @@ def test_state_of_charge_is_weighted_by_capacity(store: EnergyStore) -> None:
 
 def test_without_a_capacity_the_charge_is_the_plain_mean(store: EnergyStore) -> None:
     other = Node("b2", NodeType.STORAGE, Kind.BATTERY)
-    totals = Totals([BATTERY, other], settings(), store)
+    totals = Aggregator([BATTERY, other], settings(), store)
     totals.observe([BATTERY], scan(1000.0, soc=40.0), WALL)
     totals.observe([other], scan(1000.0, energy_stored=3000.0, energy_capacity=15_000.0), WALL)
     assert body(totals)["storage"] == {"mean_soc_perc": 30}
 
 
 def test_a_silent_battery_has_no_capacity_either(store: EnergyStore) -> None:
-    totals = Totals([replace(BATTERY, energy_capacity_Wh=5000.0)], settings(), store)
+    totals = Aggregator([replace(BATTERY, energy_capacity_Wh=5000.0)], settings(), store)
     totals.observe([BATTERY], scan(900.0, soc=50.0), WALL)
     assert body(totals)["storage"] == {}
 
@@ -173,7 +173,7 @@ def test_devices_that_report_only_a_state(store: EnergyStore) -> None:
     relay = Node("r", NodeType.SWITCHED_LOAD, Kind.RELAY, nominal_power_W=2000.0)
     pump = Node("h", NodeType.HEAT_PUMP, Kind.HEAT_PUMP, nominal_power_W=1800.0)
     sg_ready = Node("sg", NodeType.HEAT_PUMP, Kind.RELAY, nominal_power_W=1500.0)
-    totals = Totals([relay, pump, sg_ready], settings(), store)
+    totals = Aggregator([relay, pump, sg_ready], settings(), store)
     totals.observe([relay], scan(1000.0, on=True), WALL)
     totals.observe([pump], scan(1000.0, operation_mode="off"), WALL)
     totals.observe([sg_ready], scan(1000.0, on=True), WALL)
@@ -183,7 +183,7 @@ def test_devices_that_report_only_a_state(store: EnergyStore) -> None:
 
 
 def test_the_mean_is_weighted_by_time_and_intervals_tile_it(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(statistic="mean"), store)
+    totals = Aggregator([PV1], settings(statistic="mean"), store)
     for at, power in ((970.0, 0.0), (995.0, 1200.0), (1000.0, 600.0)):
         totals.observe([PV1], scan(at, active_power=power), WALL)
     assert body(totals)["solar"] == {"active_power_W": 200}
@@ -194,14 +194,14 @@ def test_the_mean_is_weighted_by_time_and_intervals_tile_it(store: EnergyStore) 
 
 
 def test_a_value_does_not_stand_for_time_in_which_nobody_looked(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(statistic="mean"), store)
+    totals = Aggregator([PV1], settings(statistic="mean"), store)
     for at, power in ((900.0, 9000.0), (980.0, 100.0), (1000.0, 200.0)):
         totals.observe([PV1], scan(at, active_power=power), WALL)
     assert body(totals)["solar"] == {"active_power_W": 100}
 
 
 def test_statistics_of_an_interval(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     for at, power in ((980.0, 300.0), (990.0, 100.0), (1000.0, 200.0)):
         totals.observe([PV1], scan(at, active_power=power, voltage=230.0), WALL)
     totals.missed([PV1], 1000.0)
@@ -220,7 +220,7 @@ def test_statistics_of_an_interval(store: EnergyStore) -> None:
 
 def test_phases_and_reactive_power_turn_with_their_group(store: EnergyStore) -> None:
     meter = Node("m", NodeType.GRID, Kind.METER)
-    totals = Totals([meter], settings(sign={NodeType.GRID: -1}), store)
+    totals = Aggregator([meter], settings(sign={NodeType.GRID: -1}), store)
     values = {Quantity.ACTIVE_POWER: 900.0, Quantity.REACTIVE_POWER: -60.0, Quantity.CURRENT: 4.0}
     readings = [
         Reading(quantity, phase, value, Quality.GOOD, 1000.0)
@@ -242,7 +242,7 @@ def test_phases_and_reactive_power_turn_with_their_group(store: EnergyStore) -> 
 
 def test_a_phase_is_not_the_device(store: EnergyStore) -> None:
     meter = Node("m", NodeType.GRID, Kind.METER)
-    totals = Totals([meter], settings(), store)
+    totals = Aggregator([meter], settings(), store)
     for at, counter in ((990.0, 600.0), (1000.0, 630.0)):
         readings = [
             Reading(quantity, phase, value if phase is None else value / 3, Quality.GOOD, at)
@@ -269,7 +269,7 @@ def test_a_phase_is_not_the_device(store: EnergyStore) -> None:
 
 def test_a_relay_counts_the_share_of_time_that_it_is_on(store: EnergyStore) -> None:
     relay = Node("r", NodeType.SWITCHED_LOAD, Kind.RELAY, nominal_power_W=2000.0)
-    totals = Totals([relay], settings(statistic="mean"), store)
+    totals = Aggregator([relay], settings(statistic="mean"), store)
     for at, on in ((980.0, True), (985.0, False), (1000.0, False)):
         totals.observe([relay], scan(at, on=on), WALL)
     assert body(totals)["switched_load"] == {"active_power_W": 500}
@@ -278,7 +278,7 @@ def test_a_relay_counts_the_share_of_time_that_it_is_on(store: EnergyStore) -> N
 def test_energies_survive_a_restart(tmp_path: Path) -> None:
     for value in (1000.0, 1300.0):
         store = EnergyStore.open(tmp_path / "energy.sqlite3")
-        totals = Totals([PV1], settings(), store)
+        totals = Aggregator([PV1], settings(), store)
         totals.observe([PV1], scan(1000.0, produced_energy=value), WALL + value)
         message = body(totals)
         totals.save()
@@ -288,7 +288,7 @@ def test_energies_survive_a_restart(tmp_path: Path) -> None:
 
 def test_what_is_kept_is_what_was_known(tmp_path: Path) -> None:
     store = EnergyStore.open(tmp_path / "energy.sqlite3")
-    totals = Totals([BATTERY], settings(), store)
+    totals = Aggregator([BATTERY], settings(), store)
     for day in range(3):
         wall = WALL + 86_400 * day
         totals.observe([BATTERY], scan(1000.0, charged_energy=10.0 * day, today_charged_energy=7.0), wall)
@@ -307,7 +307,7 @@ def test_what_is_kept_is_what_was_known(tmp_path: Path) -> None:
 def test_a_row_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "energy.sqlite3"
     store = EnergyStore.open(path)
-    totals = Totals([PV1, PV2], settings(), store)
+    totals = Aggregator([PV1, PV2], settings(), store)
     for node in (PV1, PV2):
         totals.observe([node], scan(1000.0, produced_energy=1.0), WALL)
     totals.save()
@@ -320,7 +320,7 @@ def test_a_row_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
 
 
 def test_the_disk_is_written_each_quarter_hour_and_after_midnight(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     saves = []
     for minute in range(24 * 60):
         totals.close(60.0 * minute, WALL + 60 * minute)
@@ -332,7 +332,7 @@ def test_the_disk_is_written_each_quarter_hour_and_after_midnight(store: EnergyS
 
 
 def test_a_counter_that_is_doubted_is_left_out_when_it_gets_old(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     for second, value in ((0, 5000.0), (10, 5010.0), (20, 0.0)):
         totals.observe([PV1], scan(1000.0 + second, active_power=1.0, produced_energy=value), WALL + second)
     assert body(totals, at=1020.0)["solar"] == {"active_power_W": 1, "today_energy_Wh": 10}
@@ -341,7 +341,7 @@ def test_a_counter_that_is_doubted_is_left_out_when_it_gets_old(store: EnergySto
 
 
 def test_the_devices_own_register_goes_before_its_lifetime_counter(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     for second, value in ((0, 100.0), (10, 130.0)):
         totals.observe(
             [PV1],
@@ -354,7 +354,7 @@ def test_the_devices_own_register_goes_before_its_lifetime_counter(store: Energy
 
 
 def test_quality_tells_of_the_counter_that_is_known_worst(store: EnergyStore) -> None:
-    totals = Totals([BATTERY], settings(), store)
+    totals = Aggregator([BATTERY], settings(), store)
     totals.observe([BATTERY], scan(1000.0, today_charged_energy=700.0, discharged_energy=9e5), NOON)
     message = body(totals, wall=NOON, quality=True)
     assert message["storage"] == {"today_charged_Wh": 700, "today_discharged_Wh": 0}
@@ -362,7 +362,7 @@ def test_quality_tells_of_the_counter_that_is_known_worst(store: EnergyStore) ->
 
 
 def test_a_reading_belongs_to_its_own_time_not_to_that_of_its_scan(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     reading = Reading(Quantity.PRODUCED_ENERGY, None, 5.0, Quality.GOOD, 990.0)
     totals.observe([PV1], Scan((reading,), 990.0, 1000.0), MIDNIGHT + 5)
     totals.save()
@@ -371,7 +371,7 @@ def test_a_reading_belongs_to_its_own_time_not_to_that_of_its_scan(store: Energy
 
 def test_limits_bound_what_a_counter_can_grow(store: EnergyStore) -> None:
     small = replace(PV2, limits={Quantity.ACTIVE_POWER: (-5000.0, 5000.0)})
-    totals = Totals([PV1, small], settings(), store)
+    totals = Aggregator([PV1, small], settings(), store)
     for second, value in ((0, 1e5), (60, 1e5 + 2000)):
         for node in (PV1, small):
             totals.observe([node], scan(1000.0 + second, produced_energy=value), WALL + second)
@@ -382,12 +382,12 @@ def test_limits_bound_what_a_counter_can_grow(store: EnergyStore) -> None:
 @pytest.mark.parametrize("zone", ["Europe/Brussels", "Pacific/Auckland"])
 def test_in_another_zone_the_day_is_another(store: EnergyStore, zone: str) -> None:
     """Midnight in Brussels was seen; that in Auckland lies before the first reading."""
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     for second in (-10, 10):
         totals.observe([PV1], scan(1000.0 + second, produced_energy=5.0), MIDNIGHT + second)
     totals.save()
     moved = replace(settings(), timezone=ZoneInfo(zone))
-    again = Totals([PV1], moved, store)
+    again = Aggregator([PV1], moved, store)
     again.observe([PV1], scan(1020.0, produced_energy=5.0), MIDNIGHT + 20)
     totals.reconfigure([PV1], moved)
     for each in (totals, again):
@@ -398,7 +398,7 @@ def test_in_another_zone_the_day_is_another(store: EnergyStore, zone: str) -> No
 def test_a_reload_into_another_zone_sends_the_day_of_that_zone(store: EnergyStore) -> None:
     """An hour before midnight in Brussels, the next day has long begun in Auckland."""
     evening = MIDNIGHT - 3600
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     for second, value in ((0, 100.0), (10, 130.0)):
         totals.observe([PV1], scan(1000.0 + second, produced_energy=value), evening + second)
     assert body(totals, at=1010.0, wall=evening + 10)["solar"] == {"today_energy_Wh": 30}
@@ -408,7 +408,7 @@ def test_a_reload_into_another_zone_sends_the_day_of_that_zone(store: EnergyStor
 
 def test_a_clock_set_back_does_not_move_what_was_kept_before(store: EnergyStore) -> None:
     for node in (PV1, PV2):
-        totals = Totals([PV1, PV2], settings(), store)
+        totals = Aggregator([PV1, PV2], settings(), store)
         totals.observe([node], scan(1000.0, produced_energy=5.0), WALL)
         totals.observe([node], scan(1010.0, produced_energy=5.0), WALL - 90)
         totals.save()
@@ -418,7 +418,7 @@ def test_a_clock_set_back_does_not_move_what_was_kept_before(store: EnergyStore)
 
 
 def test_while_the_clock_is_wrong_counters_wait(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     totals.observe([PV1], scan(1000.0, active_power=1.0, produced_energy=100.0), WALL)
     totals.observe([PV1], scan(1040.0, active_power=1.0, produced_energy=110.0), None)
     assert body(totals, at=1040.0)["solar"] == {"active_power_W": 1}
@@ -427,7 +427,7 @@ def test_while_the_clock_is_wrong_counters_wait(store: EnergyStore) -> None:
 
 
 def test_a_clock_set_back_over_midnight_goes_on_with_the_day(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     for second, value in ((-60, 100.0), (60, 130.0)):
         totals.observe([PV1], scan(1000.0 + second, produced_energy=value), MIDNIGHT + second)
     assert body(totals, at=1060.0, wall=MIDNIGHT + 60)["solar"] == {"today_energy_Wh": 15}
@@ -438,7 +438,7 @@ def test_a_clock_set_back_over_midnight_goes_on_with_the_day(store: EnergyStore)
 @pytest.mark.parametrize("years", [10, -10, 0.01, -0.01])
 def test_a_clock_that_leaps_to_another_day_and_back_costs_nothing(store: EnergyStore, years: float) -> None:
     """1 Wh a second, read every 10 s, of a counter that was first seen at noon."""
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     leap = int(years * 365 * 86_400)
 
     def today_after(begin: int, end: int, leap: int = 0) -> Any:
@@ -453,7 +453,7 @@ def test_a_clock_that_leaps_to_another_day_and_back_costs_nothing(store: EnergyS
 
 
 def test_a_midnight_that_passes_while_the_clock_is_wrong_doubles_nothing(store: EnergyStore) -> None:
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     for second in range(-600, 610, 10):
         wrong = 86_400 * 3650 if -300 <= second < 300 else 0
         totals.observe([PV1], scan(1000.0 + second, produced_energy=float(second + 600)), MIDNIGHT + second + wrong)
@@ -464,14 +464,14 @@ def test_a_midnight_that_passes_while_the_clock_is_wrong_doubles_nothing(store: 
 
 def test_a_host_that_slept_for_days_begins_a_new_day(store: EnergyStore) -> None:
     """Its monotonic clock slept, too."""
-    totals = Totals([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(), store)
     totals.observe([PV1], scan(1000.0, produced_energy=0.0), NOON)
     totals.observe([PV1], scan(1010.0, produced_energy=1000.0), NOON + 86_400)
     assert body(totals, at=1010.0, wall=NOON + 86_400)["solar"] == {"today_energy_Wh": 500}
 
 
 def test_a_reload_keeps_what_is_known_of_nodes_that_did_not_change(store: EnergyStore) -> None:
-    totals = Totals([PV1, PV2], settings(), store)
+    totals = Aggregator([PV1, PV2], settings(), store)
     for second, value in ((0, 100.0), (10, 130.0)):
         for node in (PV1, PV2):
             totals.observe([node], scan(1000.0 + second, active_power=5.0, produced_energy=value), WALL + second)
@@ -488,7 +488,7 @@ def test_a_reload_keeps_what_is_known_of_nodes_that_did_not_change(store: Energy
 def test_a_node_within_another_is_sent_and_not_summed(store: EnergyStore) -> None:
     main = Node("main", NodeType.GRID, Kind.METER)
     inner = Node("inner", NodeType.GRID, Kind.METER, within="main")
-    totals = Totals([main, inner], settings(), store)
+    totals = Aggregator([main, inner], settings(), store)
     totals.observe([main], scan(1000.0, active_power=500.0), WALL)
     totals.observe([inner], scan(1000.0, active_power=300.0), WALL)
     summary = totals.close(1000.0, WALL)
@@ -502,7 +502,7 @@ def test_a_node_within_another_is_sent_and_not_summed(store: EnergyStore) -> Non
 
 def test_a_hybrids_nodes_take_what_is_theirs(store: EnergyStore) -> None:
     nodes = [Node(f"h-{type_}", type_, Kind.HYBRID, of_hybrid=True) for type_ in (NodeType.SOLAR, NodeType.STORAGE)]
-    totals = Totals(nodes, settings(), store)
+    totals = Aggregator(nodes, settings(), store)
     totals.observe(nodes, marked_scan(1000.0, solar=4000.0, storage=-1000.0, grid=-5000.0), WALL)
     message = body(totals)
     assert message["solar"] == {"active_power_W": 4000}
@@ -516,7 +516,7 @@ def test_a_hybrids_nodes_take_what_is_theirs(store: EnergyStore) -> None:
 @pytest.mark.parametrize("value", [20_000.0, -20_000.0, math.nan, math.inf, -math.inf])
 def test_an_implausible_value_is_dropped_counted_and_told_once(store: EnergyStore, value: float) -> None:
     node = replace(PV1, limits={Quantity.ACTIVE_POWER: (-100.0, 11_000.0)})
-    totals = Totals([node], settings(), store)
+    totals = Aggregator([node], settings(), store)
     with capture_logs() as logs:
         for second, power in ((990.0, 5000.0), (995.0, value), (1000.0, value)):
             totals.observe([node], scan(second, active_power=power), WALL)
@@ -533,7 +533,7 @@ def test_an_implausible_value_is_dropped_counted_and_told_once(store: EnergyStor
 @given(st.dictionaries(st.sampled_from([q.value for q in Quantity if q.unit]), st.floats() | st.floats(-2, 102)))
 def test_whatever_is_read_what_leaves_is_valid(values: dict[str, float]) -> None:
     nodes = [Node(type_, type_, Kind.METER) for type_ in NodeType]
-    totals = Totals(nodes, settings(), cast("EnergyStore", NoStore()))
+    totals = Aggregator(nodes, settings(), cast("EnergyStore", NoStore()))
     with capture_logs():
         for node in nodes:
             for second in range(2):
@@ -554,7 +554,7 @@ def test_a_damaged_store_is_set_aside(tmp_path: Path) -> None:
 
 def test_quality_limits_and_time_as_text(store: EnergyStore) -> None:
     meter = Node("m", NodeType.GRID, Kind.METER)
-    totals = Totals([meter, PV1, PV2], settings(), store)
+    totals = Aggregator([meter, PV1, PV2], settings(), store)
     totals.observe([meter], scan(999.0, active_power=1.0), WALL)
     totals.observe([PV1], scan(988.0, active_power=1.0), WALL)
     message = body(totals, quality=True, import_limit_W=17250.0, time_format="string")

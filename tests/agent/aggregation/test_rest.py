@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from agent.aggregation.aggregator import Totals
+from agent.aggregation.aggregator import Aggregator
 from agent.domain.night import Night
 from agent.domain.node import Node
 from agent.energy.store import EnergyStore
@@ -33,25 +33,25 @@ def store(tmp_path: Path) -> Iterator[EnergyStore]:
     opened.close()
 
 
-def told(totals: Totals, at: float, power: float | None, wall: float | None = None, node: Node = PV) -> None:
+def told(totals: Aggregator, at: float, power: float | None, wall: float | None = None, node: Node = PV) -> None:
     """One answer of an inverter that has counted 5 kWh at all."""
     totals.observe([node], scan(at, active_power=power, produced_energy=5000.0), wall)
 
 
-def solar(totals: Totals, at: float, wall: int) -> Any:
+def solar(totals: Aggregator, at: float, wall: int) -> Any:
     totals.missed([PV], at)
     return body(totals, at, wall)["solar"]
 
 
 def test_asleep_at_dusk_it_counts_zero_and_holds_its_day(store: EnergyStore) -> None:
-    totals = Totals([PV, AWAKE], settings(), store)
+    totals = Aggregator([PV, AWAKE], settings(), store)
     told(totals, 1000.0, 40.0, NOON)
     told(totals, 1100.0, 70.0, NOON + 100, AWAKE)
     assert solar(totals, 1100.0, NOON + 100) == {"active_power_W": 70, "today_energy_Wh": 0}
 
 
 def test_cut_off_at_noon_the_sum_is_not_known_and_that_is_told_once(store: EnergyStore) -> None:
-    totals = Totals([PV, AWAKE], settings(), store)
+    totals = Aggregator([PV, AWAKE], settings(), store)
     with capture_logs() as events:
         for minute in range(4):
             told(totals, 1000.0, 3400.0, NOON)
@@ -68,7 +68,7 @@ def test_cut_off_at_noon_the_sum_is_not_known_and_that_is_told_once(store: Energ
 
 
 def test_a_sleeper_that_does_not_wake_is_told_when_its_time_is_over(store: EnergyStore) -> None:
-    totals = Totals([PV], settings(), store)
+    totals = Aggregator([PV], settings(), store)
     told(totals, 1000.0, 0.0, NOON)
     with capture_logs() as events:
         assert solar(totals, 1000.0 + 19 * HOUR, NOON + 19 * HOUR) == {"active_power_W": 0, "today_energy_Wh": 0}
@@ -83,20 +83,20 @@ def test_a_sleeper_that_does_not_wake_is_told_when_its_time_is_over(store: Energ
 def test_an_answer_without_power_is_silence(store: EnergyStore) -> None:
     """A data logger answers at noon for an inverter that is cut off as it does for one that sleeps."""
     for power, expected in ((3400.0, None), (40.0, 0)):
-        totals = Totals([PV], settings(), store)
+        totals = Aggregator([PV], settings(), store)
         told(totals, 1000.0, power, NOON)
         told(totals, 1010.0, None, NOON + 10)
         assert body(totals, 1010.0, NOON + 10)["solar"].get("active_power_W") == expected
 
 
 def test_one_that_never_told_a_power_but_answers_is_asleep(store: EnergyStore) -> None:
-    totals = Totals([PV], settings(), store)
+    totals = Aggregator([PV], settings(), store)
     told(totals, 1000.0, None, NOON)
     assert body(totals, 1000.0, NOON)["solar"] == {"active_power_W": 0, "today_energy_Wh": 0}
 
 
 def test_a_hole_in_an_answer_is_no_sleep(store: EnergyStore) -> None:
-    totals = Totals([PV], settings(), store)
+    totals = Aggregator([PV], settings(), store)
     told(totals, 1000.0, 40.0, NOON)
     holes = scan(1010.0, active_power=None, temperature=12.0)
     totals.observe([PV], replace(holes, errors=(exception_reply(4, "holding 7"),)), NOON + 10)
@@ -115,12 +115,12 @@ def test_a_hole_in_an_answer_is_no_sleep(store: EnergyStore) -> None:
 def test_a_restart_knows_what_was_known(tmp_path: Path, power: float, away_s: int, expected: object) -> None:
     wall = NOON - 6 * HOUR
     before = EnergyStore.open(tmp_path / "energy.sqlite3")
-    totals = Totals([PV], settings(), before)
+    totals = Aggregator([PV], settings(), before)
     told(totals, 500_000.0, power, wall)
     totals.save()
     before.close()
     store = EnergyStore.open(tmp_path / "energy.sqlite3")
-    totals = Totals([PV], settings(), store)
+    totals = Aggregator([PV], settings(), store)
     totals.follow_clock(wall + away_s - 60.0)  # another boot: 60 s ago
     assert solar(totals, 60.0, wall + away_s) == expected
     # Saving what nobody heard since changes nothing.
@@ -135,12 +135,12 @@ def test_a_restart_knows_what_was_known(tmp_path: Path, power: float, away_s: in
 
 def test_before_the_clock_is_set_a_sleeper_sleeps_on(tmp_path: Path) -> None:
     before = EnergyStore.open(tmp_path / "energy.sqlite3")
-    totals = Totals([PV], settings(), before)
+    totals = Aggregator([PV], settings(), before)
     told(totals, 500_000.0, 40.0, NOON)
     totals.save()
     before.close()
     store = EnergyStore.open(tmp_path / "energy.sqlite3")
-    totals = Totals([PV], settings(), store)
+    totals = Aggregator([PV], settings(), store)
     assert solar(totals, 60.0, 1000)["active_power_W"] == 0
     totals.save()
     assert store.load_nights()["pv-1"].at == NOON
@@ -154,7 +154,7 @@ def test_before_the_clock_is_set_a_sleeper_sleeps_on(tmp_path: Path) -> None:
 
 
 def test_what_is_heard_before_the_clock_is_set_is_kept_once_it_is(store: EnergyStore) -> None:
-    totals = Totals([PV], settings(), store)
+    totals = Aggregator([PV], settings(), store)
     told(totals, 60.0, 40.0)
     totals.save()
     assert store.load_nights() == {}
@@ -164,7 +164,7 @@ def test_what_is_heard_before_the_clock_is_set_is_kept_once_it_is(store: EnergyS
 
 
 def test_one_that_was_not_asked_yet_is_not_told_missing(store: EnergyStore) -> None:
-    totals = Totals([PV], settings(), store)
+    totals = Aggregator([PV], settings(), store)
     with capture_logs() as events:
         body(totals, 1000.0, NOON)
         assert events == []
@@ -173,7 +173,7 @@ def test_one_that_was_not_asked_yet_is_not_told_missing(store: EnergyStore) -> N
 
 
 def test_a_clock_that_is_set_while_it_sleeps_moves_nothing(store: EnergyStore) -> None:
-    totals = Totals([PV], settings(), store)
+    totals = Aggregator([PV], settings(), store)
     told(totals, 1000.0, 40.0, NOON)
     for step in (-30 * HOUR, 300 * HOUR):
         totals.follow_clock(NOON - 1000.0 + step)
@@ -184,7 +184,7 @@ def test_a_clock_that_is_set_while_it_sleeps_moves_nothing(store: EnergyStore) -
 
 
 def test_falling_asleep_is_worth_a_save_and_the_night_is_not(store: EnergyStore) -> None:
-    totals = Totals([PV], settings(), store)
+    totals = Aggregator([PV], settings(), store)
     told(totals, 1000.0, 40.0, NOON)
     body(totals, 1000.0, NOON)
     totals.save(1000.0)
@@ -198,7 +198,7 @@ def test_falling_asleep_is_worth_a_save_and_the_night_is_not(store: EnergyStore)
 def test_a_reload_forgets_no_night(store: EnergyStore) -> None:
     """Somebody finds the group missing at night and mends the configuration."""
     never = replace(PV, when_offline="missing")
-    totals = Totals([never], settings(), store)
+    totals = Aggregator([never], settings(), store)
     told(totals, 1000.0, 40.0, NOON, never)
     assert body(totals, 1100.0, NOON + 100)["solar"] == {}
     totals.reconfigure([PV], settings())
@@ -225,7 +225,7 @@ def test_a_night_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
 def test_energies_of_a_version_without_nights_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "energy.sqlite3"
     store = EnergyStore.open(path)
-    totals = Totals([PV], settings(), store)
+    totals = Aggregator([PV], settings(), store)
     told(totals, 1000.0, 40.0, NOON)
     totals.save()
     kept = store.load()

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from agent.cli.main import app
 from agent.commissioning.push_once import Verdict, in_words, push_each
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.outbox.queue import Outbox
 from agent.runtime.clock import SystemClock

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from agent.aggregation.aggregator import Totals, TotalsSettings
+from agent.aggregation.aggregator import AggregationSettings, Aggregator
 from agent.cli.demo import device_tables
 from agent.cli.demo_view import Picture
 from agent.config.loader import parse
@@ -48,7 +48,7 @@ def store(tmp_path: Path) -> Iterator[EnergyStore]:
 @pytest.fixture
 def picture(site: Site, store: EnergyStore) -> Picture:
     """After two polls of each device, with the meter lost and a refused message."""
-    totals = Totals(site.nodes, TotalsSettings(), store)
+    totals = Aggregator(site.nodes, AggregationSettings(), store)
     for number, device in enumerate(site.devices):
         marked = NodeType.SOLAR if device.driver.nodes else None
         for at, counter in ((999.0, 0.0), (1000.0, 500.0)):

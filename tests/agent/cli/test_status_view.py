@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from agent.cli.main import app as cli
 from agent.cli.status_view import NoAnswerError, ask, picture
-from agent.config.loader import StatusConfig
+from agent.config.status import StatusConfig
 from drivers.model import Table
 from tests.agent.status.test_listener import HOSTILE, STATUS_TOKEN, configuration, running, until
 from tests.faults.modbus import FaultServer

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.config.loader import ConfigError, load, parse
+from agent.config.errors import ConfigError
+from agent.config.loader import load, parse
 from tests.agent.config.test_loader import TABLE, changed, mistakes
 
 

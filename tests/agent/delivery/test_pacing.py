@@ -10,7 +10,7 @@ import respx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.pacing import LONG_S, SPREAD, Pace
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox

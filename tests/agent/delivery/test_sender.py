@@ -17,7 +17,7 @@ import pytest
 import respx
 from structlog.testing import capture_logs
 
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.outcome import Delivered, Misconfigured, Refused, Retry, classify, parse_retry_after
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox

@@ -18,7 +18,8 @@ from structlog.testing import capture_logs
 
 from agent.aggregation.groups import Summary
 from agent.app import App
-from agent.config.loader import PushConfig, parse
+from agent.config.loader import parse
+from agent.config.push import PushConfig
 from agent.contract.payload import PayloadOptions, bodies, with_time
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from agent.commissioning.describe import describe
-from agent.config.loader import ConfigError, parse
+from agent.config.errors import ConfigError
+from agent.config.loader import parse
 from agent.domain.node import Node, Use, sign_in_words, use_of, why_not
 from agent.site.builder import Site, build
 from drivers.model import Kind, NodeType, Quantity

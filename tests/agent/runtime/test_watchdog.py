@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
 from agent.runtime.watchdog import STUCK_S, Pulse

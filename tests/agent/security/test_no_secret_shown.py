@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from agent.config.credentials import token_of
-from agent.config.loader import PushConfig
+from agent.config.push import PushConfig
 from agent.delivery import http_client
 from agent.delivery.outcome import Retry
 from agent.outbox.queue import Record

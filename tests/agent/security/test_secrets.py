@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.config.credentials import token_of, usable
-from agent.config.loader import PushConfig
-from agent.security.secrets import SecretFile, warn_if_open
+from agent.config.push import PushConfig
+from agent.security.secrets import SecretFile, Token, warn_if_open
 
 URL = "https://telemetry.example.com"
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from agent.commissioning.read_once import read_site
-from agent.config.loader import Config, ConfigError, parse
+from agent.config.errors import ConfigError
+from agent.config.loader import parse
+from agent.config.model import Config
 from agent.site.builder import Site, build
 from drivers.model import Table
 from tests.faults.modbus import FaultServer

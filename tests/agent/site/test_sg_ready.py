@@ -10,7 +10,8 @@ import pytest
 
 from agent.commissioning.describe import describe
 from agent.commissioning.read_once import read_site
-from agent.config.loader import Config, parse
+from agent.config.loader import parse
+from agent.config.model import Config
 from agent.site.builder import build
 from drivers.model import Table
 from tests.faults.modbus import FaultServer

@@ -15,7 +15,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.app import App
-from agent.config.loader import Config, ConfigError, parse
+from agent.config.errors import ConfigError
+from agent.config.loader import parse
+from agent.config.model import Config
 from agent.runtime.clock import SystemClock
 from agent.site.builder import build
 from agent.status.http_server import Request

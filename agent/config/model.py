@@ -1,0 +1,129 @@
+"""The whole configuration as one frozen model, and its smaller tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, StrictInt, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from agent.config.devices import ConnectionConfig, DeviceConfig
+from agent.config.environment import overlay
+from agent.config.errors import did_you_mean
+from agent.config.push import PushConfig
+from agent.config.status import StatusConfig
+from agent.config.types import Identifier, Seconds, Section, Watts, Zone
+
+
+class SiteConfig(Section):
+    """[site]: which site this is, and where its day begins."""
+
+    node_id: Identifier
+    timezone: Zone | None = None
+    import_limit_W: Watts | None = None
+    export_limit_W: Watts | None = None
+
+
+class OutboxConfig(Section):
+    """[outbox]: where messages wait, how many, how long, and how fast they follow."""
+
+    path: Path = Path("/var/lib/telemetry-agent/outbox.sqlite3")
+    max_age_s: Seconds = 604_800.0
+    max_size_mb: Annotated[StrictInt, Field(ge=1)] = 64
+    backlog_rate_per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+
+
+class PollConfig(Section):
+    """[poll]: how often devices are asked, and what becomes of the answers."""
+
+    interval_s: Seconds = 10.0
+    statistic: Literal["last", "mean"] = "last"
+    stale_after_s: Seconds = 30.0
+
+
+class DriversConfig(Section):
+    """[drivers]: where a site has profiles of its own."""
+
+    profile_dirs: tuple[Path, ...] = (Path("/etc/telemetry-agent/profiles"),)
+
+
+class LogConfig(Section):
+    """[log]: what is said, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class _SiteFile(PydanticBaseSettingsSource):
+    """The TOML file overlaid with the environment."""
+
+    def __init__(self, settings_cls: type[BaseSettings], table: dict[str, Any], environ: Mapping[str, str]) -> None:
+        super().__init__(settings_cls)
+        self._table = table
+        self._environ = environ
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self._table.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return overlay(self._table, self._environ, self.settings_cls)
+
+
+class Config(BaseSettings):
+    """Everything the operator says. Build it with `load`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True)
+
+    site: SiteConfig
+    push: PushConfig
+    outbox: OutboxConfig = OutboxConfig()
+    poll: PollConfig = PollConfig()
+    drivers: DriversConfig = DriversConfig()
+    status: StatusConfig | None = None
+    log: LogConfig = LogConfig()
+    connection: dict[str, ConnectionConfig] = {}
+    device: tuple[DeviceConfig, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        arguments = init_settings()
+        return (_SiteFile(settings_cls, arguments["table"], arguments["environ"]),)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for index, device in enumerate(self.device):
+            if device.connection is not None and device.connection not in self.connection:
+                raise ValueError(
+                    f"device[{index}].connection: no such [connection.{device.connection}]"
+                    f"{did_you_mean(device.connection, self.connection)}"
+                )
+        first: dict[str, int] = {}
+        for index, node_id in self._enabled_nodes():
+            if node_id in first:
+                raise ValueError(
+                    f"device[{index}].node_id: must be unique; device[{first[node_id]}] has {node_id!r} already"
+                )
+            first[node_id] = index
+        if not any(device.enabled for device in self.device):
+            raise ValueError("device: needs at least one enabled [[device]]")
+        if self.push.retry.initial_s > self.push.retry.max_s:
+            raise ValueError("push.retry.initial_s: must not be larger than push.retry.max_s")
+        return self
+
+    @property
+    def holds_secrets(self) -> bool:
+        """Whether a token or a password stands in the file itself."""
+        proxy = urlsplit(self.push.proxy_url or "")
+        listener = self.status.token if self.status is not None else None
+        return bool(self.push.token or listener or proxy.password)
+
+    def _enabled_nodes(self) -> Iterator[tuple[int, str]]:
+        """Index of the device and node id."""
+        for index, device in enumerate(self.device):
+            if device.enabled:
+                yield from ((index, node_id) for node_id in device.node_ids.values())
