@@ -21,13 +21,13 @@ from agent.delivery.sender import Sender
 from agent.energy.store import EnergyStore
 from agent.polling.device import Device
 from agent.polling.poller import Poller, within
-from agent.polling.scheduler import Rhythm, Schedule
+from agent.polling.scheduler import Rhythm, Scheduler
 from agent.polling.ticks import Tick, phase_s
 from agent.runtime.clock import Clock
 from agent.runtime.clock_sync import ClockTrust, kernel_synchronised
-from agent.runtime.watchdog import STUCK_S, Pulse
+from agent.runtime.watchdog import STUCK_S, Watchdog
 from agent.site.builder import Site
-from agent.status.hourly_report import Report
+from agent.status.hourly_report import HourlyReport
 from agent.status.model import Snapshot
 from agent.status.recorder import Recorder
 from agent.status.snapshot import snapshot
@@ -53,19 +53,19 @@ class App:
     ) -> None:
         self.config = config
         self.site = site
-        self.pulse = Pulse(clock)
+        self.watchdog = Watchdog(clock)
         self._clock = clock
         self._on_summary = on_summary
         self.recorder = Recorder(clock)
-        self._report = Report(clock.monotonic())
+        self._report = HourlyReport(clock.monotonic())
         self.status: StatusListener | None = None
         self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
         self._aggregator = Aggregator(site.nodes, aggregation_settings(config), self._store)
-        self.poller = Poller(site.connections, clock, self, self.pulse)
+        self.poller = Poller(site.connections, clock, self, self.watchdog)
         self._delivery = Delivery(
-            config, clock, environ, on_outcome=self.recorder.outcome, pulse=self.pulse, trust=trust
+            config, clock, environ, on_outcome=self.recorder.outcome, watchdog=self.watchdog, trust=trust
         )
-        self._schedule = Schedule(rhythm(config), clock, self.poller.request, self._push)
+        self._schedule = Scheduler(rhythm(config), clock, self.poller.request, self._push)
         self._line: asyncio.TaskGroup | None = None
         self._showing: asyncio.Task[None] | None = None
 
@@ -132,7 +132,7 @@ class App:
         if self.config.status is not None and self._line is not None:
             from agent.status.listener import StatusListener
 
-            self.status = StatusListener(self.config.status, self.snapshot, self._clock, self.pulse.stuck)
+            self.status = StatusListener(self.config.status, self.snapshot, self._clock, self.watchdog.overdue)
             self._showing = self._line.create_task(self.status.run())
 
     async def _stop_status(self) -> None:
@@ -162,7 +162,7 @@ class App:
             self._aggregator.follow_clock(self._clock.time() - self._clock.monotonic())
         summary = self._aggregator.close(tick.at, tick.time)
         self.recorder.interval(summary)
-        with self.pulse.busy("storing the interval", STUCK_S):
+        with self.watchdog.running("storing the interval", STUCK_S):
             try:
                 await self._delivery.submit(bodies(summary, payload_options(self.config)), tick.at)
             except Exception:  # a disk that refuses one interval must not end the next ones

@@ -1,7 +1,7 @@
 """CPU time of closing a push interval, per device and for 500 devices, and of taking the scans in between.
 
 A third each are meters, inverters and batteries with the quantities that such devices report. What is measured is
-`Aggregator.close`, the message of the device-type level that is made of it (it has six groups, however many devices), and
+`Aggregator.close`, the message of the device-type level (six groups, however many devices), and
 `Aggregator.observe` for one scan of every device.
 """
 

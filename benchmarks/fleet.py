@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from agent.config.model import OutboxConfig
 from agent.config.push import PushConfig
-from agent.delivery.circuit_breaker import Backoff, Health, State
+from agent.delivery.circuit_breaker import Backoff, EndpointHealth, State
 from agent.delivery.pacing import Pace
 from agent.polling.ticks import Tick, first_tick, next_tick, phase_s
 
@@ -61,7 +61,7 @@ class Agent:
         self.poll_s = dice.uniform(0.05, 2.0)
         self.distance_s = dice.uniform(0.02, 0.3)
         self.dice = dice
-        self.health = Health(Backoff(PUSH.retry.initial_s, PUSH.retry.max_s))
+        self.health = EndpointHealth(Backoff(PUSH.retry.initial_s, PUSH.retry.max_s))
         self.pace = Pace(PUSH.interval_s, OUTBOX.backlog_rate_per_s)
         self.tick: Tick = first_tick(0.0, EPOCH, PUSH.interval_s, self.phase)
         self.number = 0

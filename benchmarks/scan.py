@@ -18,7 +18,7 @@ from agent.commissioning import scan
 from drivers.catalogue import Catalogue
 from drivers.model import Table
 from drivers.profile.loader import Profile
-from drivers.simulator.modbus_server import Server, Unit
+from drivers.simulator.modbus_server import ModbusServer, SimulatedUnit
 
 INSIDE = "TELEMETRY_BENCHMARK_NAMESPACE"
 SILENT = "10.77.0.1-254"
@@ -46,7 +46,7 @@ def measure() -> None:
 
 async def gateway() -> None:
     registers = {Table.INPUT: {0: 0, 1: 0}, Table.HOLDING: {0xFC02: 0x70}}
-    server = Server([Unit(unit_id, lambda: registers) for unit_id in range(1, 21)], GATEWAY, 502)
+    server = ModbusServer([SimulatedUnit(unit_id, lambda: registers) for unit_id in range(1, 21)], GATEWAY, 502)
     await server.start()
     profiles, _ = Catalogue().profiles()
     targets, settings = scan.request([GATEWAY], None, "", 1.0, None, None, "tcp", profiles)

@@ -12,8 +12,8 @@ from typing import cast
 from drivers.driver import Driver, ReadOptions
 from drivers.errors import ProfileError
 from drivers.profile.loader import BUILT_IN, Profile, load, profile_files
-from drivers.profile.register_driver import Registers
-from drivers.profile.sign_bit_driver import Directed
+from drivers.profile.register_driver import RegisterDriver
+from drivers.profile.sign_bit_driver import SignBitDriver
 from drivers.python_drivers import PYTHON_CHANNELS, PYTHON_DRIVERS, channel_number
 
 
@@ -86,8 +86,8 @@ def driver_of(profile: Profile, options: ReadOptions) -> Driver:
     if profile.driver is not None:
         return _python_driver(profile.driver)(profile.options(options), profile.link)
     if profile.directed:
-        return Directed(profile, options)
-    return Registers(profile, options)
+        return SignBitDriver(profile, options)
+    return RegisterDriver(profile, options)
 
 
 def _python_driver(name: str) -> Callable[..., Driver]:

@@ -6,21 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from drivers.simulator.modbus_server import Unit
+from drivers.simulator.modbus_server import SimulatedUnit
 from tests.faults import wire
 
 
 @pytest.fixture(scope="session", autouse=True)
 def only_reads_on_the_wire() -> Iterator[None]:
     """Whatever the tests do, in this process or in a daemon of its own, no request is anything but a read."""
-    answer = Unit.answer
+    answer = SimulatedUnit.answer
 
-    def answer_on_record(unit: Unit, pdu: bytes) -> bytes:
+    def answer_on_record(unit: SimulatedUnit, pdu: bytes) -> bytes:
         wire.record(pdu)
         return answer(unit, pdu)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Unit, "answer", answer_on_record)
+        patch.setattr(SimulatedUnit, "answer", answer_on_record)
         yield
     assert wire.seen().keys() <= wire.READS, f"not only reads on the wire: {wire.seen()}"
 

@@ -17,7 +17,7 @@ from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, S
 _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
 
-class Taken(NamedTuple):
+class Collected(NamedTuple):
     """What a node took of a scan, beyond what the window keeps."""
 
     counters: list[tuple[Quantity, float, float]]
@@ -57,13 +57,13 @@ class Window:
     _cells: array[float] = field(default_factory=lambda: array("d"))
     _sources: dict[tuple[Quantity, Phase | None, NodeType | None], _Source | None] = field(default_factory=dict)
 
-    def add(self, scan: Scan) -> Taken:
+    def add(self, scan: Scan) -> Collected:
         """Take what belongs to the node."""
         self.expected += 1
         if self._handed_over:
             self._handed_over = False
             self._cells = self._cells[:]
-        taken = Taken([], [])
+        taken = Collected([], [])
         usable = False
         for reading in scan.readings:
             key = reading.quantity, reading.phase, reading.node
@@ -130,7 +130,7 @@ class Window:
         counter = use.quantity if phase is None and use.quantity.nature in _COUNTERS else None
         return _Source(self._places[key], use.sign, *ranges(self.node.limits)[quantity], counter)
 
-    def _take(self, reading: Reading, source: _Source, taken: Taken) -> bool:
+    def _take(self, reading: Reading, source: _Source, taken: Collected) -> bool:
         place, sign, low, high, counter = source
         value, at = reading.value, reading.at
         if reading.quality is Quality.MISSING or (value is None and reading.quality is Quality.GOOD):

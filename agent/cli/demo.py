@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from agent.receiver.server import Desk, Verdict, serving
+from agent.receiver.server import Validator, Verdict, serving
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent.aggregation.groups import Summary
     from agent.app import App
     from agent.polling.device import Device
-    from drivers.simulator.physics import Site as PhysicalSite
+    from drivers.simulator.physics import SimulatedPlant
     from drivers.simulator.site_server import SimulatedDevice
 
 SITE_ID = "DEMO_site_0"
@@ -51,9 +51,11 @@ def device_tables(devices: tuple[SimulatedDevice, ...], host: str) -> str:
 
 async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Callable[[], None]) -> None:
     """Serve the simulated site until cancelled."""
-    from drivers.simulator.site_server import SimulatedSite, Site
+    from drivers.simulator.site_server import SimulatedPlant, SimulatedSite
 
-    async with SimulatedSite(Site(seed=seed, speed=speed, start_s=_local_seconds()), host, base_port) as running:
+    async with SimulatedSite(
+        SimulatedPlant(seed=seed, speed=speed, start_s=_local_seconds()), host, base_port
+    ) as running:
         print(device_tables(running.devices, host), flush=True)  # noqa: T201 - what the command is for
         ready()
         await asyncio.Event().wait()
@@ -65,7 +67,7 @@ def _arrival(verdict: Verdict, headers: Mapping[str, str]) -> str:
     return f"{verdict.status} {verdict.name} {headers.get('webhook-id', '')} {json.dumps(verdict.message)}"
 
 
-def _totals(desk: Desk) -> str:
+def _totals(desk: Validator) -> str:
     return ", ".join(f"{count} {name}" for name, count in desk.counts.items())
 
 
@@ -81,13 +83,13 @@ class Demo:
     seed: int
     speed: float
     pushes: int = 0
-    desk: Desk = field(default_factory=lambda: Desk(secrets.token_urlsafe(16), SITE_ID))
+    desk: Validator = field(default_factory=lambda: Validator(secrets.token_urlsafe(16), SITE_ID))
     arrivals: deque[Verdict] = field(default_factory=lambda: deque(maxlen=6))
     _app: App | None = None
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None
     _devices: tuple[Device, ...] = ()
-    _site: PhysicalSite | None = None
+    _site: SimulatedPlant | None = None
     _summary: Summary | None = None
 
     def run(self) -> int:
@@ -127,9 +129,9 @@ class Demo:
 
     @contextlib.asynccontextmanager
     async def _surroundings(self) -> AsyncIterator[tuple[dict[str, Any], Path]]:
-        from drivers.simulator.site_server import SimulatedSite, Site
+        from drivers.simulator.site_server import SimulatedPlant, SimulatedSite
 
-        site = self._site = Site(seed=self.seed, speed=self.speed, start_s=9 * 3600.0)
+        site = self._site = SimulatedPlant(seed=self.seed, speed=self.speed, start_s=9 * 3600.0)
         with TemporaryDirectory(prefix="telemetry-demo-") as scratch:
             async with SimulatedSite(site, "127.0.0.1", 0) as running:
                 with serving(self.desk, "127.0.0.1", 0, self._arrived) as server:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Kind, NodeType
 from drivers.scan.identify import Identity, Match
-from drivers.scan.units import FoundUnit, Place
+from drivers.scan.units import FoundUnit, SearchLocation
 
 _NAMES = {
     NodeType.GRID: "meter",
@@ -37,7 +37,7 @@ class _Writer:
         """The only device that counts for the grid."""
         self._names: Counter[str] = Counter()
 
-    def device(self, place: Place, unit: FoundUnit, match: Match) -> None:
+    def device(self, place: SearchLocation, unit: FoundUnit, match: Match) -> None:
         where = [*_where(place.link), f"unit_id = {unit.unit_id}", ""]
         self.lines.append("[[device]]")
         if match.kind is Kind.HYBRID:
@@ -77,7 +77,7 @@ class _Writer:
         return f"{base}-{self._names[base]}"
 
 
-def _grid_unit(places: Iterable[Place]) -> FoundUnit | None:
+def _grid_unit(places: Iterable[SearchLocation]) -> FoundUnit | None:
     """Who measures the grid: a hybrid knows which meter is its own, else it is the first meter."""
     best = [(unit, unit.identity.matches[0]) for unit in _units(places) if unit.identity and unit.identity.matches]
     hybrids = [unit for unit, match in best if match.kind is Kind.HYBRID and NodeType.GRID in match.nodes]
@@ -85,11 +85,11 @@ def _grid_unit(places: Iterable[Place]) -> FoundUnit | None:
     return next(iter(hybrids + meters), None)
 
 
-def _units(places: Iterable[Place]) -> Iterator[FoundUnit]:
+def _units(places: Iterable[SearchLocation]) -> Iterator[FoundUnit]:
     return (unit for place in places for unit in place.units)
 
 
-def device_tables(places: Sequence[Place]) -> str:
+def device_tables(places: Sequence[SearchLocation]) -> str:
     """[connection.…] and [[device]] tables of all that was identified, comments for the rest."""
     writer = _Writer(_grid_unit(places))
     for place in places:
@@ -108,7 +108,7 @@ def device_tables(places: Sequence[Place]) -> str:
     return "\n".join(writer.lines)
 
 
-def _comments(place: Place, unit: FoundUnit) -> Iterator[str]:
+def _comments(place: SearchLocation, unit: FoundUnit) -> Iterator[str]:
     where = f"{place.link.address} unit {unit.unit_id}"
     if place.any_unit:
         where += " (and every other: the device does not look at the unit id)"
@@ -167,12 +167,12 @@ def dump_command(link: LinkSettings, unit_id: int) -> str:
     return shlex.join(["telemetry-agent", "dump", *place, "--unit", str(unit_id)])
 
 
-def as_json(places: Sequence[Place]) -> str:
+def as_json(places: Sequence[SearchLocation]) -> str:
     """The same for programs: a list of places, each with its units."""
     return json.dumps([_place(place) for place in places], indent=1)
 
 
-def _place(place: Place) -> dict[str, object]:
+def _place(place: SearchLocation) -> dict[str, object]:
     link = place.link
     where: dict[str, object] = (
         {"serial_port": link.serial_port, "baudrate": link.baudrate, "parity": link.parity}

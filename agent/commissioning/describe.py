@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from agent.domain.night import silence_in_words
 from agent.domain.node import doubts, sign_in_words
 from drivers.model import Kind, Value
-from drivers.profile.register_driver import Registers
+from drivers.profile.register_driver import RegisterDriver
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +44,7 @@ def describe(config: Config, site: Site) -> Iterator[str]:
 
 def _by_contacts(driver: Driver) -> bool:
     """Whether its mode is a number of contacts, some of which tell nothing."""
-    return isinstance(driver, Registers) and any(
+    return isinstance(driver, RegisterDriver) and any(
         point.encoding.type == "bits" and point.encoding.invalid for point in driver.points
     )
 

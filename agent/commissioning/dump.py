@@ -13,14 +13,14 @@ from agent.config.errors import ConfigError
 from agent.site.builder import Site
 from drivers.catalogue import Catalogue
 from drivers.driver import Driver, LinkDefaults, Reader, ReadOptions
-from drivers.dump.capture import Taken, Wanted, of_profiles, of_ranges, of_sunspec, take
+from drivers.dump.capture import Capture, Wanted, of_profiles, of_ranges, of_sunspec, take
 from drivers.dump.file import Dump, expected_of
 from drivers.dump.redact import redact
 from drivers.errors import DriverError, ExceptionReply, SilentError, UnsupportedError
 from drivers.modbus.link import Link, LinkSettings
 from drivers.model import Table, Value
 from drivers.profile.loader import Profile
-from drivers.profile.register_driver import Registers
+from drivers.profile.register_driver import RegisterDriver
 from drivers.registers.read_plan import Span
 from drivers.scan.targets import parse_targets
 from drivers.sunspec.driver import SunSpec
@@ -128,7 +128,7 @@ async def run(
     step: Callable[[], None] = lambda: None,
 ) -> Result:
     """Read, blank and decode. `ranges` replace what the driver would read; with neither, all that `profiles` know."""
-    taken = Taken()
+    taken = Capture()
     error: Exception | None = None
     try:
         async for wanted in _wanted(subject, ranges, profiles):
@@ -170,7 +170,7 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
     driver = subject.driver
     if ranges:
         yield of_ranges(ranges)
-    elif isinstance(driver, Registers):
+    elif isinstance(driver, RegisterDriver):
         yield of_profiles([driver.profile], ReadOptions())
     elif driver is not None:
         yield await of_sunspec(subject.reader)
@@ -182,7 +182,7 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
 
 def _harmless(driver: Driver | None) -> Iterator[Span]:
     """Numbers and marks: text that they seem to hold is none."""
-    if isinstance(driver, Registers):
+    if isinstance(driver, RegisterDriver):
         yield from (point.span for point in driver.profile.points if point.encoding.type != "string")
         if (mark := driver.profile.identify) is not None:
             yield mark.span
@@ -190,7 +190,7 @@ def _harmless(driver: Driver | None) -> Iterator[Span]:
 
 def _made_by(driver: Driver | None) -> tuple[str, str]:
     """Vendor and model."""
-    if isinstance(driver, Registers):
+    if isinstance(driver, RegisterDriver):
         return driver.profile.manufacturer, ", ".join(driver.profile.models)
     if isinstance(driver, SunSpec):
         return driver.identity.manufacturer or "unknown", driver.identity.model or "unknown"

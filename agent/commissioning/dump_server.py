@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from drivers.dump.file import Dump
-from drivers.simulator.modbus_server import Server
+from drivers.simulator.modbus_server import ModbusServer
 from drivers.simulator.register_image import dump_unit
 
 
@@ -15,7 +15,7 @@ async def serve(dumps: Sequence[tuple[str, Dump]], host: str, base_port: int, re
     """Each on a port of its own, until cancelled; a line for each says where. Raises OSError when a port is taken."""
     async with AsyncExitStack() as stack:
         for number, (name, dump) in enumerate(dumps):
-            server = Server([dump_unit(dump.tables, dump.unit_id)], host, base_port and base_port + number)
+            server = ModbusServer([dump_unit(dump.tables, dump.unit_id)], host, base_port and base_port + number)
             await server.start()
             stack.push_async_callback(server.stop)
             print(f"{name}: {server.host}:{server.port} unit {dump.unit_id}", flush=True)  # noqa: T201

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.outbox.record import Record, Unsaved
+from agent.outbox.record import PendingWrites, Record
 from agent.outbox.store import Store
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def retry(path: Path, ids: Sequence[str]) -> int:
     def revive(store: Store) -> int:
         chosen = _chosen(list(store.parked()), ids)
         changed = {r.seq: replace(r, parked=None, refusals=0, next_try=0.0) for r in chosen}
-        _apply(store, [Unsaved(changed={seq: changed[seq]}) for seq in changed])
+        _apply(store, [PendingWrites(changed={seq: changed[seq]}) for seq in changed])
         return len(changed)
 
     return _with(path, revive)
@@ -60,7 +60,7 @@ def drop(path: Path, ids: Sequence[str], *, waiting: bool) -> int:
     def delete(store: Store) -> int:
         records = store.waiting(0, 1 << 62) if waiting else store.parked()
         seqs = [record.seq for record in _chosen(list(records), ids)]
-        _apply(store, [Unsaved(gone=set(seqs[at : at + _CHUNK])) for at in range(0, len(seqs), _CHUNK)])
+        _apply(store, [PendingWrites(gone=set(seqs[at : at + _CHUNK])) for at in range(0, len(seqs), _CHUNK)])
         return len(seqs)
 
     return _with(path, delete)
@@ -114,6 +114,6 @@ def _chosen(records: Sequence[Record], ids: Sequence[str]) -> Sequence[Record]:
     return [record for record in records if not ids or record.id in ids]
 
 
-def _apply(store: Store, changes: Sequence[Unsaved]) -> None:
+def _apply(store: Store, changes: Sequence[PendingWrites]) -> None:
     for each in changes:
         store.apply(each, durable=True)

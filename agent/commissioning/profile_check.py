@@ -14,7 +14,7 @@ from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading
 from drivers.profile.loader import Profile
 from drivers.profile.point import Point
-from drivers.profile.register_driver import Registers
+from drivers.profile.register_driver import RegisterDriver
 
 # What a device of each kind must read to fill the fields of its node; hybrids by the nodes that they have.
 _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
@@ -34,7 +34,7 @@ def summary(profile: Profile) -> str:
     """Points and requests of one poll."""
     if profile.driver is not None:
         return f"read by driver {profile.driver}"
-    blocks = Registers(profile, ReadOptions()).blocks
+    blocks = RegisterDriver(profile, ReadOptions()).blocks
     return f"{len(profile.points)} points in {len(blocks)} requests"
 
 

@@ -26,7 +26,7 @@ _SCHEMA = "the endpoint does not want this message; compare `telemetry-agent rea
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PushResult:
     """Whether a message was delivered, and the line that says so."""
 
     delivered: bool
@@ -35,11 +35,11 @@ class Verdict:
 
 async def push_each(
     config: PushConfig, bodies: Sequence[bytes], clock: Clock, environ: Mapping[str, str], user_agent: str
-) -> AsyncIterator[Verdict]:
+) -> AsyncIterator[PushResult]:
     """Try each message once, and stop at the first that is not delivered; the queue is left alone."""
     if config.wait_for_clock_s and not plausible(clock.time()):
         now = datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="seconds")
-        yield Verdict(False, f"not sent: the clock is at {now}, and so would be the message; set the clock")
+        yield PushResult(False, f"not sent: the clock is at {now}, and so would be the message; set the clock")
         return
     endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
     try:
@@ -48,7 +48,7 @@ async def push_each(
             began = clock.monotonic()
             outcome = await endpoint.post(record, 0)
             line = in_words(outcome, _way(config), len(record.body), clock.monotonic() - began)
-            yield Verdict(isinstance(outcome, Delivered), line)
+            yield PushResult(isinstance(outcome, Delivered), line)
             if not isinstance(outcome, Delivered):
                 return
     finally:

@@ -18,7 +18,7 @@ _STATE = Path("/var/lib/telemetry-agent")
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ServiceUser:
     """Who reads: a user and its groups."""
 
     uid: int
@@ -40,16 +40,16 @@ class Reader:
         return self.may(path, 4) and all(self.may(parent, 1) for parent in path.absolute().parents)
 
 
-def service() -> Reader | None:
+def service() -> ServiceUser | None:
     """The user of the service; None where there is none."""
     try:
         user = pwd.getpwnam(USER)
     except KeyError:
         return None
-    return Reader(user.pw_uid, frozenset(os.getgrouplist(USER, user.pw_gid)))
+    return ServiceUser(user.pw_uid, frozenset(os.getgrouplist(USER, user.pw_gid)))
 
 
-def out_of_reach(config: Config, file: Path, reader: Reader) -> Iterator[str]:
+def out_of_reach(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:
     """A sentence for each file that the service needs and cannot reach: `file`, which is the configuration, and what it
     names. The token it gets from systemd at the worst.
     """

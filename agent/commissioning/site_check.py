@@ -22,7 +22,7 @@ from agent.site.builder import Site
 from drivers.driver import ReadOptions
 from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quantity, Reading, Scan, WordOrder
-from drivers.profile.register_driver import Registers
+from drivers.profile.register_driver import RegisterDriver
 
 _OTHER_ORDERS: dict[WordOrder, tuple[WordOrder, ...]] = {
     "big": ("little", "big_swapped", "little_swapped"),
@@ -158,12 +158,14 @@ async def _check_device(result: DeviceResult) -> None:
 async def _other_order(device: Device, readings: tuple[Reading, ...]) -> str | None:
     """Read again in the other word orders when a value cannot be."""
     driver = device.driver
-    if all(map(possible, readings)) or not isinstance(driver, Registers):
+    if all(map(possible, readings)) or not isinstance(driver, RegisterDriver):
         return None
     wide = [point.encoding.word_order for point in driver.points if point.encoding.width > 1]
     for order in _OTHER_ORDERS[wide[0]] if wide else ():
         try:
-            scan = await Registers(driver.profile, ReadOptions(word_order=order)).poll(device.reader, time.monotonic)
+            scan = await RegisterDriver(driver.profile, ReadOptions(word_order=order)).poll(
+                device.reader, time.monotonic
+            )
         except DriverError:
             return None
         if hint := swapped(readings, scan.readings, order):

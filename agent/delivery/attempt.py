@@ -9,12 +9,12 @@ import structlog
 
 from agent.delivery.circuit_breaker import State
 from agent.delivery.http_client import Endpoint
-from agent.delivery.outbox_executor import Disk
+from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome import Outcome, Stopped
-from agent.delivery.outcome_handler import Settlement
+from agent.delivery.outcome_handler import OutcomeHandler
 from agent.outbox.queue import Outbox, Record
 from agent.runtime.clock import Clock
-from agent.runtime.watchdog import STUCK_S, Pulse
+from agent.runtime.watchdog import STUCK_S, Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -26,12 +26,12 @@ class Attempts:
         self,
         endpoint: Endpoint,
         outbox: Outbox,
-        settle: Settlement,
+        settle: OutcomeHandler,
         *,
         timeout_s: float,
-        disk: Disk,
+        disk: OutboxExecutor,
         clock: Clock,
-        pulse: Pulse,
+        watchdog: Watchdog,
         on_outcome: Callable[[Record, Outcome], None] | None,
     ) -> None:
         self.in_flight: set[int] = set()
@@ -43,7 +43,7 @@ class Attempts:
         self._timeout_s = timeout_s
         self._disk = disk
         self._clock = clock
-        self._pulse = pulse
+        self._watchdog = watchdog
         self._on_outcome = on_outcome
         self._idle = asyncio.Event()
         self._idle.set()
@@ -58,7 +58,7 @@ class Attempts:
         try:
             if waiting is None:
                 waiting = (await self._disk(self._outbox.counts)).waiting
-            with self._pulse.busy("push", self._timeout_s + STUCK_S):
+            with self._watchdog.running("push", self._timeout_s + STUCK_S):
                 outcome = await self._endpoint.post(record, max(0, waiting - 1))
             again_s = await self._settle(record, outcome)
         finally:

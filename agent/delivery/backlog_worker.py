@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable
 
 from agent.delivery.attempt import Attempts
-from agent.delivery.circuit_breaker import Health, State
-from agent.delivery.outbox_executor import Disk
+from agent.delivery.circuit_breaker import EndpointHealth, State
+from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome import Delivered
-from agent.delivery.send_slot import Slot
+from agent.delivery.send_slot import SendSlot
 from agent.outbox.queue import Outbox, Record
 from agent.runtime.clock import Clock, sleep_unless
 
@@ -21,19 +21,19 @@ _ASLEEP_S = 30.0
 _READ_AT_ONCE = 16
 
 
-class Backlog:
+class BacklogWorker:
     """Leaves it to the newest message to try an endpoint that is not well."""
 
     def __init__(
         self,
         outbox: Outbox,
         attempt: Attempts,
-        health: Health,
+        health: EndpointHealth,
         *,
-        disk: Disk,
+        disk: OutboxExecutor,
         clock: Clock,
         due_time: Callable[[], float],
-        slot: Slot,
+        slot: SendSlot,
         live_waits: Callable[[], bool],
     ) -> None:
         self._outbox = outbox

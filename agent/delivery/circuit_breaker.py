@@ -38,7 +38,7 @@ class Backoff:
 
 
 @dataclass(slots=True)
-class Health:
+class EndpointHealth:
     """Times are monotonic seconds."""
 
     backoff: Backoff

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from agent.delivery.attempt import Attempts
-from agent.delivery.circuit_breaker import Health, State
-from agent.delivery.outbox_executor import Disk
+from agent.delivery.circuit_breaker import EndpointHealth, State
+from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome import Retry, Stopped
 from agent.outbox.queue import Outbox, Record
 from agent.runtime.clock import Clock, sleep_unless
-from agent.runtime.watchdog import STUCK_S, Pulse
+from agent.runtime.watchdog import STUCK_S, Watchdog
 
 _TICKS_UNDER_WAY = 2
 # How often the token is looked at while the endpoint takes none.
@@ -19,11 +19,18 @@ _TOKEN_S = 5.0
 _LIVE = "live push"
 
 
-class Live:
+class LiveWorker:
     """Retries with full jitter; what is superseded is backlog."""
 
     def __init__(
-        self, outbox: Outbox, attempt: Attempts, health: Health, *, disk: Disk, clock: Clock, pulse: Pulse
+        self,
+        outbox: Outbox,
+        attempt: Attempts,
+        health: EndpointHealth,
+        *,
+        disk: OutboxExecutor,
+        clock: Clock,
+        watchdog: Watchdog,
     ) -> None:
         self.waits = False
         """Messages of the newest tick are not delivered yet."""
@@ -32,7 +39,7 @@ class Live:
         self._health = health
         self._disk = disk
         self._clock = clock
-        self._pulse = pulse
+        self._watchdog = watchdog
         self._tick = 0
         self._fresh = asyncio.Event()
         self._superseded = asyncio.Event()
@@ -45,7 +52,7 @@ class Live:
         self._superseded.set()
         self._superseded = asyncio.Event()
         self.waits = True
-        self._pulse.expect(_LIVE, timeout_s + STUCK_S)
+        self._watchdog.expect(_LIVE, timeout_s + STUCK_S)
         self._fresh.set()
 
     def wake(self) -> None:
@@ -55,7 +62,7 @@ class Live:
     def stop(self) -> None:
         self._stopping = True
         self._superseded.set()
-        self._pulse.met(_LIVE)
+        self._watchdog.done(_LIVE)
         self._fresh.set()
 
     async def run(self) -> None:
@@ -70,7 +77,7 @@ class Live:
                 if len(ticks) >= _TICKS_UNDER_WAY:
                     await asyncio.wait(ticks, return_when=asyncio.FIRST_COMPLETED)
                 self._fresh.clear()
-                self._pulse.met(_LIVE)
+                self._watchdog.done(_LIVE)
                 tick = self._tick
                 records = await self._disk(self._outbox.live)
                 new = [record for record in records if handed.get(record.seq) != tick]

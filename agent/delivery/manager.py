@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from agent import __version__
 from agent.config.model import Config
 from agent.delivery.outcome import Outcome
-from agent.delivery.outcome_handler import Stats
+from agent.delivery.outcome_handler import DeliveryStats
 from agent.delivery.sender import Sender
 from agent.outbox.backlog import Backlog, queued
 from agent.outbox.queue import Outbox, Record
 from agent.runtime.clock import Clock
 from agent.runtime.clock_sync import ClockTrust
-from agent.runtime.watchdog import Pulse
+from agent.runtime.watchdog import Watchdog
 
 USER_AGENT = f"telemetry-push-agent/{__version__}"
 
@@ -31,14 +31,14 @@ class Delivery:
         environ: Mapping[str, str],
         *,
         on_outcome: Callable[[Record, Outcome], None],
-        pulse: Pulse,
+        watchdog: Watchdog,
         trust: ClockTrust | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._environ = environ
         self._on_outcome = on_outcome
-        self._pulse = pulse
+        self._watchdog = watchdog
         self._trust = trust
         self._outbox = self._opened()
         self.sender = self._new_sender()
@@ -103,7 +103,7 @@ class Delivery:
             monotonic=self._clock.monotonic,
         )
 
-    def _new_sender(self, stats: Stats | None = None) -> Sender:
+    def _new_sender(self, stats: DeliveryStats | None = None) -> Sender:
         return Sender(
             self._config.push,
             self._outbox,
@@ -113,6 +113,6 @@ class Delivery:
             user_agent=USER_AGENT,
             on_outcome=self._on_outcome,
             trust=self._trust,
-            pulse=self._pulse,
+            watchdog=self._watchdog,
             stats=stats,
         )

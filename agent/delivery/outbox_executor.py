@@ -7,22 +7,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from agent.runtime.watchdog import STUCK_S, Pulse
+from agent.runtime.watchdog import STUCK_S, Watchdog
 
 T = TypeVar("T")
 
 
-class Disk:
+class OutboxExecutor:
     """Calls run one after the other, in the order in which they were made."""
 
-    def __init__(self, pulse: Pulse) -> None:
+    def __init__(self, watchdog: Watchdog) -> None:
         self._thread = ThreadPoolExecutor(1, "outbox")
-        self._pulse = pulse
+        self._watchdog = watchdog
 
     async def __call__(self, call: Callable[..., T], *arguments: Any) -> T:
         """What was begun is finished, cancelled or not."""
         work = asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
-        with self._pulse.busy("disk", STUCK_S):
+        with self._watchdog.running("disk", STUCK_S):
             return await asyncio.shield(work)
 
     async def close(self) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import structlog
 
 from agent.config.push import PushConfig
-from agent.delivery.circuit_breaker import Backoff, Health, State
-from agent.delivery.outbox_executor import Disk
+from agent.delivery.circuit_breaker import Backoff, EndpointHealth, State
+from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
-from agent.delivery.send_slot import Slot
+from agent.delivery.send_slot import SendSlot
 from agent.outbox.queue import Outbox, Record
 from agent.runtime.clock import Clock
 
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Stats:
+class DeliveryStats:
     """Counted since the start."""
 
     attempts: int = 0
@@ -36,7 +36,7 @@ class Stats:
     """In words; None while the endpoint is well."""
 
 
-class Settlement:
+class OutcomeHandler:
     """Called with each outcome; keeps what the attempts so far say about the endpoint."""
 
     def __init__(
@@ -44,13 +44,13 @@ class Settlement:
         config: PushConfig,
         outbox: Outbox,
         *,
-        disk: Disk,
+        disk: OutboxExecutor,
         clock: Clock,
         due_time: Callable[[], float],
-        slot: Slot,
-        stats: Stats,
+        slot: SendSlot,
+        stats: DeliveryStats,
     ) -> None:
-        self.health = Health(Backoff(config.retry.initial_s, config.retry.max_s))
+        self.health = EndpointHealth(Backoff(config.retry.initial_s, config.retry.max_s))
         self.stats = stats
         self._config = config
         self._outbox = outbox

@@ -7,7 +7,7 @@ import asyncio
 from agent.delivery.pacing import Pace
 
 
-class Slot:
+class SendSlot:
     """Read by the backlog worker, which looks again when `changed` is set."""
 
     def __init__(self, pace: Pace) -> None:

@@ -14,19 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from agent.config.credentials import token_of
 from agent.config.push import PushConfig
 from agent.delivery.attempt import Attempts
-from agent.delivery.backlog_worker import Backlog
+from agent.delivery.backlog_worker import BacklogWorker
 from agent.delivery.http_client import Endpoint
-from agent.delivery.live_worker import Live
-from agent.delivery.outbox_executor import Disk
+from agent.delivery.live_worker import LiveWorker
+from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome import Outcome
-from agent.delivery.outcome_handler import Settlement, Stats
+from agent.delivery.outcome_handler import DeliveryStats, OutcomeHandler
 from agent.delivery.pacing import Pace
-from agent.delivery.send_slot import Slot
+from agent.delivery.send_slot import SendSlot
 from agent.delivery.undated import Dating
 from agent.outbox.queue import Outbox, Record
 from agent.runtime.clock import Clock, steady
 from agent.runtime.clock_sync import ClockTrust
-from agent.runtime.watchdog import Pulse
+from agent.runtime.watchdog import Watchdog
 
 
 class Sender:
@@ -43,20 +43,20 @@ class Sender:
         user_agent: str,
         trust: ClockTrust | None = None,
         on_outcome: Callable[[Record, Outcome], None] | None = None,
-        pulse: Pulse | None = None,
-        stats: Stats | None = None,
+        watchdog: Watchdog | None = None,
+        stats: DeliveryStats | None = None,
     ) -> None:
         """`stats` are those of the sender whose place this one takes."""
-        self.stats = stats or Stats()
+        self.stats = stats or DeliveryStats()
         self._timeout_s = config.timeout_s
         self._clock = clock
-        pulse = pulse or Pulse(clock)
+        watchdog = watchdog or Watchdog(clock)
         trust = trust or ClockTrust(clock, config.wait_for_clock_s)
-        self._disk = disk = Disk(pulse)
-        self._slot = slot = Slot(Pace(config.interval_s, backlog_rate_per_s))
+        self._disk = disk = OutboxExecutor(watchdog)
+        self._slot = slot = SendSlot(Pace(config.interval_s, backlog_rate_per_s))
         self._endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
         due_time = steady(clock)  # next tries are kept in a time that never steps while the agent runs
-        settle = Settlement(config, outbox, disk=disk, clock=clock, due_time=due_time, slot=slot, stats=self.stats)
+        settle = OutcomeHandler(config, outbox, disk=disk, clock=clock, due_time=due_time, slot=slot, stats=self.stats)
         self.health = settle.health
         self._attempts = attempts = Attempts(
             self._endpoint,
@@ -65,12 +65,12 @@ class Sender:
             timeout_s=config.timeout_s,
             disk=disk,
             clock=clock,
-            pulse=pulse,
+            watchdog=watchdog,
             on_outcome=on_outcome,
         )
         self._dating = Dating(config, outbox, trust, disk=disk, clock=clock, stats=self.stats)
-        self._live = live = Live(outbox, attempts, self.health, disk=disk, clock=clock, pulse=pulse)
-        self._backlog = Backlog(
+        self._live = live = LiveWorker(outbox, attempts, self.health, disk=disk, clock=clock, watchdog=watchdog)
+        self._backlog = BacklogWorker(
             outbox,
             attempts,
             self.health,

@@ -13,8 +13,8 @@ from agent.config.push import PushConfig
 from agent.contract.payload import with_time
 from agent.delivery.dating import Now, dated
 from agent.delivery.http_client import encoded
-from agent.delivery.outbox_executor import Disk
-from agent.delivery.outcome_handler import Stats
+from agent.delivery.outbox_executor import OutboxExecutor
+from agent.delivery.outcome_handler import DeliveryStats
 from agent.outbox.queue import Outbox, Record
 from agent.runtime.clock import Clock, sleep_unless
 from agent.runtime.clock_sync import ClockTrust
@@ -31,7 +31,14 @@ class Dating:
     """Bodies are encoded when they have their date: from then on they are final."""
 
     def __init__(
-        self, config: PushConfig, outbox: Outbox, trust: ClockTrust, *, disk: Disk, clock: Clock, stats: Stats
+        self,
+        config: PushConfig,
+        outbox: Outbox,
+        trust: ClockTrust,
+        *,
+        disk: OutboxExecutor,
+        clock: Clock,
+        stats: DeliveryStats,
     ) -> None:
         self._config = config
         self._outbox = outbox

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from agent.outbox.drops import DROPPED_AT_ONCE, MAX_DEAD_LETTERS, Drops
 from agent.outbox.record import Counts, Record, new_id
-from agent.outbox.resilient_store import Keeper
+from agent.outbox.resilient_store import ResilientStore
 
 __all__ = ["Counts", "Outbox", "Record"]
 
@@ -37,7 +37,7 @@ class Outbox:
     """Thread-safe; every call may wait for the disk, so that the event loop calls it in a worker thread."""
 
     def __init__(
-        self, keeper: Keeper, max_age_s: float, now: Callable[[], float], monotonic: Callable[[], float]
+        self, keeper: ResilientStore, max_age_s: float, now: Callable[[], float], monotonic: Callable[[], float]
     ) -> None:
         self._keeper = keeper
         self._max_age_s = max_age_s
@@ -58,7 +58,7 @@ class Outbox:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Outbox:
         """Open or begin the queue at `path`. Never refuses to start."""
-        keeper = Keeper(path, max_size_mb)
+        keeper = ResilientStore(path, max_size_mb)
         keeper.open()
         return cls(keeper, max_age_s, now, monotonic)
 

@@ -34,7 +34,7 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Unsaved:
+class PendingWrites:
     """Changes on their way to the disk. Empty but for the moment of a write, unless the disk takes nothing."""
 
     added: dict[int, Record] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.outbox.record import Record, Unsaved
+from agent.outbox.record import PendingWrites, Record
 from agent.outbox.schema import COLUMNS, migrate, record_from
 from agent.outbox.store import Store
 from agent.storage.sqlite import code, connect, log_of, means_damage
@@ -56,7 +56,7 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
     """Write what is legible to a new file, newest first, as far as there is room; how many messages that were."""
     store = Store.open(replacement, max_size_mb)
     saved: set[int] = set()
-    chunk = Unsaved()
+    chunk = PendingWrites()
     try:
         for record in records:
             if record.seq not in saved:

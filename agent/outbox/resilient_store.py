@@ -18,7 +18,7 @@ import structlog
 
 from agent.outbox.disk_reserve import Reserve
 from agent.outbox.drops import DROPPED_AT_ONCE, Drops
-from agent.outbox.record import Counts, Record, Unsaved
+from agent.outbox.record import Counts, PendingWrites, Record
 from agent.outbox.recovery import open_or_begin
 from agent.outbox.schema import DamagedRecordError
 from agent.outbox.store import Store
@@ -35,7 +35,7 @@ _CHUNK = 256
 _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
 
 
-class Keeper:
+class ResilientStore:
     """Not thread-safe. No state of the disk makes a call fail, nor keeps it from coming into force."""
 
     def __init__(self, path: Path, max_size_mb: int) -> None:
@@ -43,7 +43,7 @@ class Keeper:
         self._max_size_mb = max_size_mb
         self._store: Store | None = None
         self._reserve = Reserve(path)
-        self._unsaved = Unsaved()
+        self._unsaved = PendingWrites()
         self._in_memory_since: float | None = None
         self.last_seq = 0
         """The highest seq that was seen so far."""
@@ -188,7 +188,7 @@ class Keeper:
     def _drop_oldest(self, store: Store) -> bool:
         count = max(DROPPED_AT_ONCE, len(self._unsaved.added))  # a tick of a large site needs as much room at once
         oldest = store.oldest_parked(count) or [seq for seq, _, _ in store.oldest(count)]
-        victims = Unsaved(gone={seq for seq in oldest if seq not in self._unsaved})
+        victims = PendingWrites(gone={seq for seq in oldest if seq not in self._unsaved})
         if not victims:
             return False
         store.apply(victims, durable=False)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from agent.outbox.disk_reserve import RESERVE_BYTES
-from agent.outbox.record import Counts, Record, Unsaved
+from agent.outbox.record import Counts, PendingWrites, Record
 from agent.outbox.schema import (
     COLUMNS,
     INSERT,
@@ -105,7 +105,7 @@ class Store:
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
 
-    def apply(self, changes: Unsaved, *, durable: bool) -> None:
+    def apply(self, changes: PendingWrites, *, durable: bool) -> None:
         """All of it or nothing. Not durable: safe against the end of the process, not against a power cut."""
         if durable is not self._durable:
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")

@@ -21,7 +21,7 @@ class Closable(Protocol):
 
 
 @dataclass(slots=True)
-class Health:
+class DeviceHealth:
     """How a device has been answering; monotonic seconds."""
 
     failures: int = 0
@@ -77,7 +77,7 @@ class Device:
     """How long its neighbours on the link wait for a whole poll; longer than one silence takes."""
     origin: object = None
     """What it was made from; an equal origin on the same link is the same device."""
-    health: Health = field(default_factory=Health)
+    health: DeviceHealth = field(default_factory=DeviceHealth)
 
     def feeds(self, node_ids: Container[str]) -> bool:
         """Whether one of its nodes is among these."""
@@ -92,7 +92,7 @@ class Connection:
     devices: tuple[Device, ...]
 
 
-class Sink(Protocol):
+class PollListener(Protocol):
     """Takes what a poll brought; called in the event loop, must not block."""
 
     def observe(self, device: Device, scan: Scan) -> None: ...

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import structlog
 
 from agent.domain.node import use_of
-from agent.polling.device import Device, Sink
+from agent.polling.device import Device, PollListener
 from agent.runtime.clock import Clock
-from agent.runtime.watchdog import STUCK_S, Pulse
+from agent.runtime.watchdog import STUCK_S, Watchdog
 from drivers.errors import DriverError, SilentError
 from drivers.model import Scan
 
@@ -24,13 +24,13 @@ LIMIT_S = 60.0
 FLAP_S = 300.0
 
 
-class Asker:
+class DevicePoller:
     """Asks the devices of one link; nothing is told of one that is not `wanted` any more."""
 
-    def __init__(self, clock: Clock, sink: Sink, pulse: Pulse, wanted: Callable[[Device], bool]) -> None:
+    def __init__(self, clock: Clock, sink: PollListener, watchdog: Watchdog, wanted: Callable[[Device], bool]) -> None:
         self._clock = clock
         self._sink = sink
-        self._pulse = pulse
+        self._watchdog = watchdog
         self._wanted = wanted
         self._ends: dict[asyncio.Timeout, float] = {}
         """Polls in progress, and when each must have ended, in the loop's time."""
@@ -40,7 +40,7 @@ class Asker:
         limit = asyncio.timeout(None)
         self._ends[limit] = asyncio.get_running_loop().time() + LIMIT_S
         try:
-            with self._pulse.busy(f"poll of {device.name}", STUCK_S):
+            with self._watchdog.running(f"poll of {device.name}", STUCK_S):
                 async with limit:
                     scan = await device.driver.poll(device.reader, self._clock.monotonic)
         except TimeoutError:

@@ -17,22 +17,22 @@ from collections import deque
 from collections.abc import Iterable
 from typing import cast
 
-from agent.polling.device import Connection, Device, Sink
-from agent.polling.device_poll import Asker
+from agent.polling.device import Connection, Device, PollListener
+from agent.polling.device_poll import DevicePoller
 from agent.runtime.clock import Clock
-from agent.runtime.watchdog import Pulse
+from agent.runtime.watchdog import Watchdog
 from drivers.errors import ConnectError, LinkError
 
 
-class Line:
+class LinkWorker:
     """A link and who waits for its rounds."""
 
-    def __init__(self, connection: Connection, clock: Clock, sink: Sink, pulse: Pulse) -> None:
+    def __init__(self, connection: Connection, clock: Clock, sink: PollListener, watchdog: Watchdog) -> None:
         self.link = connection.link
         self.devices = connection.devices
         self._clock = clock
         self._sink = sink
-        self._asker = Asker(clock, sink, pulse, lambda device: device in self.devices)
+        self._asker = DevicePoller(clock, sink, watchdog, lambda device: device in self.devices)
         self._task: asyncio.Task[None] | None = None
         self._unanswered: set[asyncio.Future[None]] = set()
         self._waiting: list[asyncio.Future[None]] = []

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from agent.polling.device import Connection, Sink
-from agent.polling.link_worker import Line
+from agent.polling.device import Connection, PollListener
+from agent.polling.link_worker import LinkWorker
 from agent.runtime.clock import Clock
-from agent.runtime.watchdog import Pulse
+from agent.runtime.watchdog import Watchdog
 
 LOOK_S = 2.0
 """From one look for polls that must be ended to the next."""
@@ -22,10 +22,12 @@ LOOK_S = 2.0
 class Poller:
     """Polls every connection of a site, a round each time `request` is called."""
 
-    def __init__(self, connections: Sequence[Connection], clock: Clock, sink: Sink, pulse: Pulse | None = None) -> None:
+    def __init__(
+        self, connections: Sequence[Connection], clock: Clock, sink: PollListener, watchdog: Watchdog | None = None
+    ) -> None:
         self._clock = clock
         self._sink = sink
-        self._pulse = pulse or Pulse(clock)
+        self._watchdog = watchdog or Watchdog(clock)
         self._lines = [self._line(connection) for connection in connections]
         self._group: asyncio.TaskGroup | None = None
 
@@ -63,8 +65,8 @@ class Poller:
             for line in lines:
                 line.start(self._group)
 
-    def _line(self, connection: Connection) -> Line:
-        return Line(connection, self._clock, self._sink, self._pulse)
+    def _line(self, connection: Connection) -> LinkWorker:
+        return LinkWorker(connection, self._clock, self._sink, self._watchdog)
 
 
 async def within(futures: Sequence[asyncio.Future[None]], clock: Clock, seconds: float) -> bool:

@@ -23,7 +23,7 @@ class Rhythm:
     poll_s: float
 
 
-class Schedule:
+class Scheduler:
     """Calls `request` for each round and `close` at each tick, with the answers of the tick's own round."""
 
     def __init__(

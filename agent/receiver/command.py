@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent.receiver.report import Journal, json_line, summary, text_line
 from agent.receiver.server import serving, tls_context
-from agent.receiver.validator import Desk, Verdict
+from agent.receiver.validator import Validator, Verdict
 
 
 class SetupError(Exception):
@@ -36,7 +36,7 @@ class ReceiveOptions:
     save: Path | None = None
 
 
-def desk_of(options: ReceiveOptions) -> tuple[Desk, Journal | None]:
+def desk_of(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
     """The judge with its files read, what was kept before included. Raises SetupError."""
     if (options.token is None) == (options.token_file is None):
         raise SetupError("give the token to accept by --token-file, --token or TELEMETRY_RECEIVER_TOKEN, and only once")
@@ -44,7 +44,7 @@ def desk_of(options: ReceiveOptions) -> tuple[Desk, Journal | None]:
     if not token.split():
         raise SetupError("the token is empty")
     secrets = _text(options.signing_secret_file) if options.signing_secret_file else None
-    desk = Desk(token, options.site, secrets, options.interval_s)
+    desk = Validator(token, options.site, secrets, options.interval_s)
     if options.save is None:
         return desk, None
     try:
@@ -77,7 +77,7 @@ async def receive(options: ReceiveOptions, ready: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def _listening(
-    options: ReceiveOptions, desk: Desk, line: Callable[[Verdict, Mapping[str, str], float], str]
+    options: ReceiveOptions, desk: Validator, line: Callable[[Verdict, Mapping[str, str], float], str]
 ) -> Iterator[str]:
     def report(verdict: Verdict, headers: Mapping[str, str]) -> None:
         print(line(verdict, headers, time.time()), flush=True)  # noqa: T201 - what the command is for

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from agent.receiver.validator import Desk, Verdict
+from agent.receiver.validator import Validator, Verdict
 
 _SHOWN_PROBLEM = 300
 
@@ -46,7 +46,7 @@ def text_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
     return _printable("  ".join(part for part in parts if part))
 
 
-def summary(desk: Desk) -> list[str]:
+def summary(desk: Validator) -> list[str]:
     """The totals, and what is missing by now in each stream."""
     lines = [", ".join(f"{count} {name}" for name, count in desk.counts.items())]
     for node, stream in desk.streams.items():

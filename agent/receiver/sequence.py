@@ -19,7 +19,7 @@ class Hole:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Arrival:
     """Where a message stands among those before it."""
 
     late: bool = False
@@ -31,7 +31,7 @@ class Place:
 
 
 @dataclass(slots=True)
-class Stream:
+class Sequence:
     """The times of one stream of messages. `interval_s` is given, or learned as the commonest step."""
 
     interval_s: float | None = None
@@ -46,21 +46,21 @@ class Stream:
         """Messages that have not come, as far as is known now."""
         return sum(map(self._missing_in, self.holes))
 
-    def arrived(self, time: int) -> Place:
+    def arrived(self, time: int) -> Arrival:
         """Take note of a message of `time`, in Unix seconds."""
         self._learn(time)
         if self.oldest is None or self.newest is None:
             self.oldest = self.newest = time
-            return Place()
+            return Arrival()
         if time > self.newest:
             missing = self._leave(self.newest, time)
             self.newest = time
-            return Place(missing=missing)
+            return Arrival(missing=missing)
         if time < self.oldest:
             self._leave(time, self.oldest)
             self.oldest = time
-            return Place(late=True)
-        return Place(late=time < self.newest, surplus=not self._fill(time))
+            return Arrival(late=True)
+        return Arrival(late=time < self.newest, surplus=not self._fill(time))
 
     def _learn(self, time: int) -> None:
         step = abs(time - self._last) if self._last is not None else 0

@@ -1,6 +1,6 @@
 """The reference endpoint over HTTP(S): what an integrator's server has to do, in the smallest form that is right.
 
-`Desk` judges, `serve` puts it behind a real server. For how to write one's own see docs/writing-an-endpoint.md.
+`Validator` judges, `serve` puts it behind a real server. For how to write one's own see docs/writing-an-endpoint.md.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from agent import __version__
-from agent.receiver.validator import MAX_BODY, Desk, Verdict
+from agent.receiver.validator import MAX_BODY, Validator, Verdict
 from agent.security.tls import refuse_passphrase
 
-__all__ = ["MAX_BODY", "Desk", "Verdict", "serve", "serving", "tls_context"]
+__all__ = ["MAX_BODY", "Validator", "Verdict", "serve", "serving", "tls_context"]
 
 Report = Callable[[Verdict, Mapping[str, str]], None]
 """Called for each POST with its verdict and its headers (by lower-case name), one at a time."""
@@ -39,7 +39,7 @@ def tls_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
 
 @contextlib.contextmanager
 def serving(
-    desk: Desk, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None
+    desk: Validator, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None
 ) -> Iterator[ThreadingHTTPServer]:
     """A server that runs in a thread of its own until the block ends."""
     server = serve(desk, host, port, report, tls)
@@ -53,7 +53,9 @@ def serving(
         thread.join()
 
 
-def serve(desk: Desk, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None) -> ThreadingHTTPServer:
+def serve(
+    desk: Validator, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None
+) -> ThreadingHTTPServer:
     """A bound server; run its `serve_forever` in a thread."""
     return _Server((host, port), desk, report, tls)
 
@@ -62,7 +64,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, address: tuple[str, int], desk: Desk, report: Report, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, address: tuple[str, int], desk: Validator, report: Report, tls: ssl.SSLContext | None) -> None:
         super().__init__(address, _Handler)
         self._desk = desk
         self._report = report

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.receiver import signature
-from agent.receiver.sequence import Stream
+from agent.receiver.sequence import Sequence
 
 MAX_BODY = 1 << 20
 """Bytes, as sent and inflated."""
@@ -59,7 +59,7 @@ class RefusedError(Exception):
 
 
 @dataclass(slots=True)
-class Desk:
+class Validator:
     """`token` (several divided by blanks while one is rotated) belongs to exactly one site: `site`, or the first that
     it is used for. `secrets` as in `receiver_signature`; None asks for no signature. `keep` stores an accepted
     message by id before it is acknowledged; an OSError means that it did not. `interval_s` None is learned."""
@@ -71,7 +71,7 @@ class Desk:
     keep: Callable[[str, dict[str, Any]], None] = lambda _identity, _message: None
     now: Callable[[], float] = time.time
     counts: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "duplicate": 0, "refused": 0, "late": 0})
-    streams: OrderedDict[str, Stream] = field(default_factory=OrderedDict)
+    streams: OrderedDict[str, Sequence] = field(default_factory=OrderedDict)
     """By node; "" is the device-type level."""
     _seen: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
 
@@ -146,13 +146,13 @@ class Desk:
             text = f"siteNodeId is {message['siteNodeId']!r}, but the token is bound to {self.site!r}"
             raise RefusedError(403, text, message=message)
 
-    def _stream(self, message: dict[str, Any]) -> Stream:
+    def _stream(self, message: dict[str, Any]) -> Sequence:
         key = str(message.get("nodeId", "nodes" if "nodes" in message else ""))
         stream = self.streams.get(key)
         if stream is None:
             if len(self.streams) >= _MAX_STREAMS:
                 self.streams.popitem(last=False)
-            stream = self.streams[key] = Stream(self.interval_s)
+            stream = self.streams[key] = Sequence(self.interval_s)
         return stream
 
 

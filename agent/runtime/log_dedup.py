@@ -26,7 +26,7 @@ class _Seen:
     held: int = 0
 
 
-class Repeats:
+class RepeatLimiter:
     """A structlog processor: of one event about one thing `BURST` pass in `WINDOW_S`, of one about messages `CROWD`.
 
     The rest are counted; the count follows as `event_repeated` with the next event of any kind after the window.

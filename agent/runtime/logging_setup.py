@@ -11,7 +11,7 @@ from typing import Any, Literal, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from agent.runtime.log_dedup import Repeats
+from agent.runtime.log_dedup import RepeatLimiter
 
 Format = Literal["auto", "console", "json"]
 
@@ -30,7 +30,7 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
     shared: list[Processor] = [
-        Repeats(),
+        RepeatLimiter(),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,

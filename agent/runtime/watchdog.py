@@ -14,26 +14,26 @@ from agent.runtime.clock import Clock
 STUCK_S = 120.0
 
 
-class Pulse:
+class Watchdog:
     """The work in hand, each with its latest end; for one event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._due: dict[object, tuple[str, float]] = {}
 
-    def busy(self, what: str, within_s: float) -> AbstractContextManager[None]:
+    def running(self, what: str, within_s: float) -> AbstractContextManager[None]:
         """The block ends within `within_s` seconds from now, or `what` is stuck."""
         return _Work(self._due, (what, self._clock.monotonic() + within_s))
 
     def expect(self, what: str, within_s: float) -> None:
-        """Somebody else will say `met`, within `within_s` seconds from the first time that this was said."""
+        """Somebody else will say `done`, within `within_s` seconds from the first time that this was said."""
         self._due.setdefault(what, (what, self._clock.monotonic() + within_s))
 
-    def met(self, what: str) -> None:
+    def done(self, what: str) -> None:
         """What was expected, if it was, is there."""
         self._due.pop(what, None)
 
-    def stuck(self) -> list[str]:
+    def overdue(self) -> list[str]:
         """What should have ended by now."""
         now = self._clock.monotonic()
         return sorted({what for what, due in self._due.values() if due < now})

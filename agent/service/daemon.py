@@ -107,7 +107,7 @@ class Daemon:
         """Feed the watchdog three times within its time, as long as nothing is stuck."""
         limit_s = watchdog_s(self._environ, os.getpid())
         while limit_s is not None:
-            stuck = ", ".join(self.app.pulse.stuck())
+            stuck = ", ".join(self.app.watchdog.overdue())
             if not stuck:
                 self._notify("WATCHDOG=1")
             elif stuck != self._told.get("stuck"):

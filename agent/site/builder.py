@@ -72,11 +72,11 @@ def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
 
     Links and devices that did not change are those of the `running` site, with all they know.
     """
-    return _Builder(config, origin, running).build()
+    return _SiteBuilder(config, origin, running).build()
 
 
 @dataclass(slots=True)
-class _Line:
+class _Link:
     """What shares one endpoint."""
 
     settings: LinkSettings
@@ -86,14 +86,14 @@ class _Line:
     members: list[tuple[DeviceConfig, Driver, tuple[Node, ...]]]
 
 
-class _Builder:
+class _SiteBuilder:
     def __init__(self, config: Config, origin: str, running: Site) -> None:
         self._config = config
         self._origin = origin
         self._running = running
         self._catalogue = Catalogue(config.drivers.profile_dirs)
         self._mistakes: list[str] = []
-        self._lines: dict[tuple[object, ...], _Line] = {}
+        self._lines: dict[tuple[object, ...], _Link] = {}
 
     def build(self) -> Site:
         for index, device in enumerate(self._config.device):
@@ -111,10 +111,10 @@ class _Builder:
         names = sorted({device.driver for device in self._config.device if device.enabled})
         return tuple((name, path) for name in names if (path := self._catalogue.replaced(name)) is not None)
 
-    def _line(self, index: int, device: DeviceConfig, driver: Driver) -> _Line:
+    def _line(self, index: int, device: DeviceConfig, driver: Driver) -> _Link:
         """Same host and port, or same serial port, is one link: some devices evict a second client."""
         settings = self._settings(device, driver)
-        line = self._lines.setdefault(settings.endpoint, _Line(settings, index, []))
+        line = self._lines.setdefault(settings.endpoint, _Link(settings, index, []))
         for key, ours, theirs in settings.conflicts(line.settings):
             self._mistake(
                 index, "host", f"{settings.address} is one link; {key} is {ours}, but {theirs} for device[{line.index}]"
@@ -126,7 +126,7 @@ class _Builder:
         )
         return line
 
-    def _connected(self, line: _Line) -> Connection:
+    def _connected(self, line: _Link) -> Connection:
         link, known = self._link(line.settings)
         return Connection(link, tuple(self._device(link, known, *member) for member in line.members))
 

@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 EVERY_S = 3600.0
 
 
-class Report:
+class HourlyReport:
     """Counts since the last report; one for the life of the daemon."""
 
     def __init__(self, now: float) -> None:

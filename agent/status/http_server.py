@@ -35,7 +35,7 @@ _ALWAYS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """`path` as sent, without the query; header names in lower case."""
 
     method: str
@@ -44,7 +44,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class HttpResponse:
     """What is answered."""
 
     status: HTTPStatus = HTTPStatus.OK
@@ -53,7 +53,7 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 class BadRequestError(Exception):
@@ -64,7 +64,7 @@ class BadRequestError(Exception):
         self.status = status
 
 
-class Server:
+class HttpServer:
     """Serves `handler`; `start` binds or raises OSError."""
 
     def __init__(self, handler: Handler, *, head_s: float = HEAD_S, answer_s: float = ANSWER_S) -> None:
@@ -134,10 +134,10 @@ class Server:
             writer.close()
             await writer.wait_closed()
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             response = _plain(HTTPStatus.METHOD_NOT_ALLOWED)
-            return Response(response.status, response.body, headers={"Allow": "GET, HEAD"})
+            return HttpResponse(response.status, response.body, headers={"Allow": "GET, HEAD"})
         try:
             return await self._handler(request)
         except Exception:  # a defect in the display must not be one of the daemon
@@ -156,7 +156,7 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
         raise BadRequestError(HTTPStatus.BAD_REQUEST) from None
 
 
-def parse_head(head: bytes) -> Request:
+def parse_head(head: bytes) -> HttpRequest:
     """Request line and headers; the first of several equal headers counts."""
     request_line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     words = request_line.split(" ")
@@ -168,10 +168,10 @@ def parse_head(head: bytes) -> Request:
         if not colon or not name or name != name.strip():
             raise BadRequestError(HTTPStatus.BAD_REQUEST)
         headers.setdefault(name.lower(), value.strip())
-    return Request(words[0], words[1].partition("?")[0], headers)
+    return HttpRequest(words[0], words[1].partition("?")[0], headers)
 
 
-def render(response: Response, *, with_body: bool = True) -> bytes:
+def render(response: HttpResponse, *, with_body: bool = True) -> bytes:
     """The bytes on the wire."""
     headers = {
         **_ALWAYS,
@@ -185,5 +185,5 @@ def render(response: Response, *, with_body: bool = True) -> bytes:
     return head + response.body if with_body else head
 
 
-def _plain(status: HTTPStatus) -> Response:
-    return Response(status, f"{status.phrase}\n".encode())
+def _plain(status: HTTPStatus) -> HttpResponse:
+    return HttpResponse(status, f"{status.phrase}\n".encode())

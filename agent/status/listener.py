@@ -27,7 +27,7 @@ from pydantic import SecretStr
 from agent.config.status import StatusConfig
 from agent.runtime.clock import Clock
 from agent.security.secrets import SecretFile
-from agent.status.http_server import Request, Response, Server
+from agent.status.http_server import HttpRequest, HttpResponse, HttpServer
 from agent.status.metrics import CONTENT_TYPE, exposition
 from agent.status.model import Snapshot
 
@@ -61,7 +61,7 @@ class StatusListener:
 
     async def run(self) -> None:
         """Listen. An address that cannot be had is tried again: the daemon's work does not depend on it."""
-        server = Server(self.answer)
+        server = HttpServer(self.answer)
         try:
             await self._bind(server)
             await asyncio.Event().wait()
@@ -69,7 +69,7 @@ class StatusListener:
             self.port = None
             await server.stop()
 
-    async def _bind(self, server: Server) -> None:
+    async def _bind(self, server: HttpServer) -> None:
         said = False
         while self.port is None:
             try:
@@ -87,23 +87,23 @@ class StatusListener:
                 remedy="the token crosses the network in the clear: put TLS before it, or listen on 127.0.0.1",
             )
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: HttpRequest) -> HttpResponse:
         """The response to one GET or HEAD."""
         if not self._named_well(request):
             return _text(HTTPStatus.MISDIRECTED_REQUEST, "ask for it by a loopback name, such as localhost")
         if request.path == "/":
             headers = {"Content-Security-Policy": self._policy}
-            return Response(body=self._page, content_type="text/html; charset=utf-8", headers=headers)
+            return HttpResponse(body=self._page, content_type="text/html; charset=utf-8", headers=headers)
         if request.path == "/healthz":
             return self._alive()
         if request.path not in ("/readyz", "/metrics", "/status.json"):
             return _text(HTTPStatus.NOT_FOUND, "there are /, /healthz, /readyz, /metrics and /status.json")
         if not self._may(request):
             headers = {"WWW-Authenticate": 'Bearer realm="telemetry-agent"'}
-            return Response(HTTPStatus.UNAUTHORIZED, b"status.token is needed as a bearer token\n", headers=headers)
+            return HttpResponse(HTTPStatus.UNAUTHORIZED, b"status.token is needed as a bearer token\n", headers=headers)
         return self._shown(request.path, await self._snapshot())
 
-    def _alive(self) -> Response:
+    def _alive(self) -> HttpResponse:
         """As the service manager's watchdog sees it; names nothing, for it is open to everybody."""
         if stuck := self._stuck():
             return _text(
@@ -112,7 +112,7 @@ class StatusListener:
         return _text(HTTPStatus.OK, "ok")
 
     @staticmethod
-    def _shown(path: str, snapshot: Snapshot) -> Response:
+    def _shown(path: str, snapshot: Snapshot) -> HttpResponse:
         if path == "/readyz":
             return (
                 _text(HTTPStatus.OK, "ok")
@@ -120,9 +120,9 @@ class StatusListener:
                 else _text(HTTPStatus.SERVICE_UNAVAILABLE, snapshot.reason)
             )
         if path == "/metrics":
-            return Response(body=exposition(snapshot), content_type=CONTENT_TYPE)
+            return HttpResponse(body=exposition(snapshot), content_type=CONTENT_TYPE)
         body = json.dumps(_rounded(asdict(snapshot)), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return Response(body=body.encode(), content_type="application/json")
+        return HttpResponse(body=body.encode(), content_type="application/json")
 
     async def _snapshot(self) -> Snapshot:
         """At most two a second are taken, however many ask."""
@@ -136,10 +136,10 @@ class StatusListener:
     def _token(self) -> SecretStr | None:
         return self._config.token if self._file is None else self._file.value()
 
-    def _named_well(self, request: Request) -> bool:
+    def _named_well(self, request: HttpRequest) -> bool:
         return self._config.guarded or is_loopback_name(request.headers.get("host", ""))
 
-    def _may(self, request: Request) -> bool:
+    def _may(self, request: HttpRequest) -> bool:
         if not self._config.guarded:
             return True
         token = self._token
@@ -185,5 +185,5 @@ def _rounded(value: Any) -> Any:
     return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _text(status: HTTPStatus, text: str) -> Response:
-    return Response(status, f"{text}\n".encode())
+def _text(status: HTTPStatus, text: str) -> HttpResponse:
+    return HttpResponse(status, f"{text}\n".encode())

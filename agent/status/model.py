@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from agent.aggregation.groups import Fields
 from agent.outbox.backlog import Backlog
-from agent.status.recorder import Attempt
+from agent.status.recorder import RecordedAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class PushStatus:
     delivered_s: float | None
     """Since the last delivery."""
     outcomes: Mapping[str, int]
-    recent: tuple[Attempt, ...]
+    recent: tuple[RecordedAttempt, ...]
     """Newest first."""
 
 

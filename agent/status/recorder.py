@@ -36,7 +36,7 @@ class Polls:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class RecordedAttempt:
     """One attempt to deliver a message; times in Unix seconds."""
 
     at: float
@@ -56,7 +56,7 @@ class Recorder:
         self.started = clock.monotonic()
         self.polls: dict[str, Polls] = {}
         self.outcomes: Counter[str] = Counter(dict.fromkeys(("delivered", "refused", "retry", "misconfigured"), 0))
-        self.attempts: deque[Attempt] = deque(maxlen=KEPT_ATTEMPTS)
+        self.attempts: deque[RecordedAttempt] = deque(maxlen=KEPT_ATTEMPTS)
         self.summary: Summary | None = None
         self.last_delivery: float | None = None
         """Monotonic seconds."""
@@ -89,7 +89,7 @@ class Recorder:
         self.outcomes[name] += 1
         reason = None if isinstance(outcome, Delivered) else outcome.reason
         self.attempts.append(
-            Attempt(self._clock.time(), record.id, record.created, record.attempts, name, reason),
+            RecordedAttempt(self._clock.time(), record.id, record.created, record.attempts, name, reason),
         )
         now = self._clock.monotonic()
         if isinstance(outcome, Delivered):

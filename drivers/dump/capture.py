@@ -15,7 +15,7 @@ from drivers.errors import BusyError, ExceptionReply, GatewayError, IllegalFunct
 from drivers.model import Table
 from drivers.profile.loader import Profile
 from drivers.registers.read_plan import BITS, MAX_BITS, MAX_REGISTERS, Block, Limits, Span, plan
-from drivers.sunspec.discovery import MARKER, Walk
+from drivers.sunspec.discovery import MARKER, ModelDiscovery
 from drivers.sunspec.mapping import KNOWN
 from drivers.sunspec.models import HEADER
 
@@ -25,7 +25,7 @@ _MOST_SILENCES_AT_FIRST = 3
 
 
 @dataclass(slots=True)
-class Taken:
+class Capture:
     """What reading brought so far."""
 
     tables: dict[Table, dict[int, int]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
 
 async def of_sunspec(reader: Reader) -> Wanted:
     """The whole chain of models. Raises UnsupportedError when there is none."""
-    walk = Walk(KNOWN)
+    walk = ModelDiscovery(KNOWN)
     base = await walk.base(reader)
     models = await walk.models(reader, base)
     end = models[-1].end + HEADER if models else base + len(MARKER)
@@ -73,7 +73,7 @@ async def of_sunspec(reader: Reader) -> Wanted:
     return of_ranges(spans)
 
 
-async def take(reader: Reader, wanted: Wanted, taken: Taken, step: Callable[[], None] = lambda: None) -> None:
+async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[], None] = lambda: None) -> None:
     """Read `wanted` into `taken`, which keeps what there is when it is broken off; `step` is called per request.
 
     Raises the DriverError with which the device or the link is gone.

@@ -12,7 +12,7 @@ from drivers.modbus.framer import Ascii, Framing, Mbap, Rtu
 from drivers.modbus.os_errors import in_words
 from drivers.modbus.resolver import addresses
 from drivers.modbus.settings import LinkSettings
-from drivers.modbus.transport import Channel
+from drivers.modbus.transport import Transport
 
 _FRAMINGS: dict[str, type[Framing]] = {
     "tcp": Mbap,
@@ -25,7 +25,7 @@ _FRAMINGS: dict[str, type[Framing]] = {
 }
 
 
-async def connect(settings: LinkSettings) -> Channel:
+async def connect(settings: LinkSettings) -> Transport:
     """An open channel, within `settings.timeout_s`. Raises ConnectError that names address and reason."""
     try:
         async with asyncio.timeout(settings.timeout_s):
@@ -36,8 +36,8 @@ async def connect(settings: LinkSettings) -> Channel:
         raise ConnectError(f"{settings.address}: {in_words(error)}") from None
 
 
-async def _open(settings: LinkSettings) -> Channel:
-    channel = Channel(_FRAMINGS[settings.transport](), settings.address, datagrams=settings.transport == "udp")
+async def _open(settings: LinkSettings) -> Transport:
+    channel = Transport(_FRAMINGS[settings.transport](), settings.address, datagrams=settings.transport == "udp")
     if settings.serial:
         from drivers.modbus.serial_port import open_serial
 
@@ -54,7 +54,7 @@ async def _open(settings: LinkSettings) -> Channel:
     return channel
 
 
-async def _open_at(address: str, settings: LinkSettings, channel: Channel, context: ssl.SSLContext | None) -> None:
+async def _open_at(address: str, settings: LinkSettings, channel: Transport, context: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     if settings.transport == "udp":
         await loop.create_datagram_endpoint(lambda: channel, remote_addr=(address, settings.port))

@@ -31,7 +31,7 @@ _MBAP = Struct(">HHHB")  # transaction, protocol (always 0), bytes that follow, 
 _MBAP_LENGTHS = range(3, 255)
 
 
-class Request:
+class ReadRequest:
     """One read. Raises ValueError for what the protocol cannot express."""
 
     __slots__ = ("address", "count", "function", "size", "table", "transaction", "unit_id")
@@ -98,7 +98,7 @@ class Identification:
         return length == _EXCEPTION_LENGTH or length >= _OBJECTS
 
     def length(self, pdu: bytes) -> int:
-        """See `Request.length`: a count of objects, each with its id, its length and its text."""
+        """See `ReadRequest.length`: a count of objects, each with its id, its length and its text."""
         if pdu[0] != self.function or len(pdu) < _OBJECTS:
             return _OBJECTS if pdu[0] == self.function else _EXCEPTION_LENGTH
         end = _OBJECTS
@@ -125,7 +125,7 @@ def texts(objects: bytes) -> tuple[str, ...]:
     return tuple(found)
 
 
-Question = Request | Identification
+Question = ReadRequest | Identification
 
 
 class Framing(Protocol):

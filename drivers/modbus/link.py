@@ -21,9 +21,9 @@ from typing import Any
 from drivers.driver import Reader
 from drivers.errors import ExceptionReply, LinkError
 from drivers.modbus.connect import connect
-from drivers.modbus.framer import Identification, Question, Request, texts
+from drivers.modbus.framer import Identification, Question, ReadRequest, texts
 from drivers.modbus.settings import LinkSettings
-from drivers.modbus.transport import Channel, DroppedError
+from drivers.modbus.transport import DroppedError, Transport
 from drivers.model import Table
 
 __all__ = ["Link", "LinkSettings"]
@@ -36,7 +36,7 @@ class Link:
         self.settings = settings
         self._gap_s = max(settings.request_gap_s, settings.line_silence_s)
         self._lock = asyncio.Lock()
-        self._channel: Channel | None = None
+        self._channel: Transport | None = None
         self._closed = False
         self._transaction = 0
         self._not_before = 0.0
@@ -67,7 +67,7 @@ class Link:
         gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self.settings.line_silence_s)
         async with self._lock:
             self._transaction = self._transaction % 0xFFFF + 1
-            request = Request(unit_id, table, address, count, self._transaction)
+            request = ReadRequest(unit_id, table, address, count, self._transaction)
             data = await self._ask(request, timeout_s, gap_s)
         if request.function >= 3:
             return unpack(f">{count}H", data)
@@ -96,7 +96,7 @@ class Link:
                 pass  # closed while idle, as many devices do: worth one fresh connection
         return await self._exchange(await self._connect(), request, timeout_s, gap_s)
 
-    async def _exchange(self, channel: Channel, request: Question, timeout_s: float, gap_s: float) -> bytes:
+    async def _exchange(self, channel: Transport, request: Question, timeout_s: float, gap_s: float) -> bytes:
         await self._pause(request.unit_id, gap_s)
         self._require_open()
         loop = asyncio.get_running_loop()
@@ -120,7 +120,7 @@ class Link:
         if wait_s > 0:
             await asyncio.sleep(wait_s)
 
-    async def _connect(self) -> Channel:
+    async def _connect(self) -> Transport:
         self._require_open()
         await self._disconnect()
         self._channel = await connect(self.settings)

@@ -8,7 +8,7 @@ import termios
 from pymodbus.transport.serialtransport import SerialTransport
 
 from drivers.modbus.settings import LinkSettings
-from drivers.modbus.transport import Channel
+from drivers.modbus.transport import Transport
 
 
 class _SerialTransport(SerialTransport):
@@ -21,7 +21,7 @@ class _SerialTransport(SerialTransport):
         return not self.sync_serial
 
 
-async def open_serial(channel: Channel, settings: LinkSettings) -> None:
+async def open_serial(channel: Transport, settings: LinkSettings) -> None:
     """Open the port of `settings` for `channel`. Raises OSError (serial.SerialException is one)."""
     try:
         transport = _SerialTransport(

@@ -22,7 +22,7 @@ class DroppedError(LinkError):
     """The other side closed the connection before it sent a byte of the reply."""
 
 
-class Channel(asyncio.Protocol, asyncio.DatagramProtocol):
+class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
     """A stream, a connected datagram socket or a serial line."""
 
     def __init__(self, framing: Framing, address: str, *, datagrams: bool = False) -> None:

@@ -23,11 +23,11 @@ from drivers.profile.point import Point
 from drivers.registers.block_codec import Cell, Fill, block_decoder
 from drivers.registers.combine import by_key, combiner
 from drivers.registers.read_plan import MAX_REGISTERS, Block, Limits
-from drivers.registers.refusals import Learned
-from drivers.registers.session import Run
+from drivers.registers.refusals import RefusalMemory
+from drivers.registers.session import PollSession
 
 
-class Registers:
+class RegisterDriver:
     """A `drivers.catalogue.Driver` for a profile."""
 
     def __init__(self, profile: Profile, options: ReadOptions) -> None:
@@ -36,7 +36,7 @@ class Registers:
         """The profile's points as this device wants them read."""
         keys = [point.key for point in self.points]
         self._combine = combiner(keys)
-        self._learned = Learned(
+        self._learned = RefusalMemory(
             [[self.points[slot].span for slot in slots] for slots in by_key(keys).values()],
             Limits(
                 _first(options.max_registers, profile.max_registers, MAX_REGISTERS),
@@ -64,7 +64,7 @@ class Registers:
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.catalogue.Driver`. Raises the refusal itself when the device refuses everything."""
-        run = _Run(reader, now, len(self.points))
+        run = _ProfileSession(reader, now, len(self.points))
         self._learned.begin(run.started)
         try:
             for block in self.blocks:
@@ -83,7 +83,7 @@ class Registers:
             requests=run.requests,
         )
 
-    async def _read(self, run: _Run, block: Block) -> bool:
+    async def _read(self, run: _ProfileSession, block: Block) -> bool:
         """Read and decode a block, in parts where it is refused; whether all of it was answered."""
         if not self._learned.allows(block):
             return await self._read_all(run, self._learned.parts(block))
@@ -104,7 +104,7 @@ class Registers:
         self._decoder(block)(words, run.now(), run.readings)
         return True
 
-    async def _read_all(self, run: _Run, blocks: Sequence[Block]) -> bool:
+    async def _read_all(self, run: _ProfileSession, blocks: Sequence[Block]) -> bool:
         return all([await self._read(run, block) for block in blocks])
 
     def _decoder(self, block: Block) -> Fill:
@@ -118,7 +118,7 @@ class Registers:
             decoder = self._decoders[block] = block_decoder(cells, block.count)
         return decoder
 
-    def _complete(self, run: _Run) -> list[Reading]:
+    def _complete(self, run: _ProfileSession) -> list[Reading]:
         """The readings, with what could not be read as missing."""
         if all(run.readings):
             return cast("list[Reading]", run.readings)
@@ -128,7 +128,7 @@ class Registers:
         ]
 
 
-class _Run(Run):
+class _ProfileSession(PollSession):
     """One poll: a reading per point, None where there is none yet."""
 
     def __init__(self, reader: Reader, now: Callable[[], float], points: int) -> None:

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from drivers.driver import Reader
 from drivers.model import Quality, Quantity, Reading, Scan
-from drivers.profile.register_driver import Registers
+from drivers.profile.register_driver import RegisterDriver
 
 
-class Directed(Registers):
+class SignBitDriver(RegisterDriver):
     """A `drivers.catalogue.Driver` for such a profile."""
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:

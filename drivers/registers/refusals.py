@@ -23,7 +23,7 @@ RECHECK_FIRST_S = 300.0
 RECHECK_MAX_S = 6 * 3600.0
 
 
-class Learned:
+class RefusalMemory:
     """What is known of one device; `groups` are the spans of its points, those that belong together in one group."""
 
     def __init__(self, groups: Iterable[Sequence[Span]], limits: Limits) -> None:

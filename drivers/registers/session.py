@@ -12,7 +12,7 @@ from drivers.model import Table
 BUSY_PAUSE_S = 0.3
 
 
-class Run:
+class PollSession:
     """A reader that counts its requests and asks a busy device once more, a little later."""
 
     def __init__(self, reader: Reader, now: Callable[[], float]) -> None:

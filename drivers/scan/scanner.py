@@ -14,7 +14,7 @@ from drivers.errors import DriverError, LinkError
 from drivers.modbus.link import Link, LinkSettings
 from drivers.scan.identify import Identifier
 from drivers.scan.targets import Targets
-from drivers.scan.units import NETWORK_PROBES, SERIAL_PROBES, Place, Search
+from drivers.scan.units import NETWORK_PROBES, SERIAL_PROBES, Search, SearchLocation
 
 PORTS = (502, 1502)
 """Modbus' own port, and where SolarEdge and KOSTAL inverters listen."""
@@ -67,10 +67,10 @@ class Scanner:
         """Hosts and serial ports that are finished."""
         self._settings = settings
         self._identifier = identifier
-        self._places: list[Place] = []
+        self._places: list[SearchLocation] = []
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[SearchLocation]:
         """Ports and serial lines that have devices, or something to say about them, in the order in which they came."""
         return [place for place in self._places if place.units or place.note]
 
@@ -80,7 +80,7 @@ class Scanner:
         return [place.closed for place in self._places if place.closed]
 
     @property
-    def latest(self) -> Place | None:
+    def latest(self) -> SearchLocation | None:
         """Where it looked last."""
         return next((place for place in reversed(self._places) if place.asking is not None), None)
 
@@ -129,11 +129,11 @@ class Scanner:
             tried = True
         place.note = "no unit answers at any of the baud rates and parities tried" if tried else refused
 
-    def _place(self, link: LinkSettings) -> Place:
-        self._places.append(place := Place(replace(link, request_gap_s=self._settings.request_gap_s)))
+    def _place(self, link: LinkSettings) -> SearchLocation:
+        self._places.append(place := SearchLocation(replace(link, request_gap_s=self._settings.request_gap_s)))
         return place
 
-    async def _look(self, place: Place, units: Sequence[int]) -> None:
+    async def _look(self, place: SearchLocation, units: Sequence[int]) -> None:
         """Find and identify what is there. Raises LinkError when the port cannot be opened."""
         serial = place.link.serial
         settings = self._settings
@@ -149,7 +149,7 @@ class Scanner:
         finally:
             await link.close()
 
-    async def _look_slowly(self, place: Place) -> None:
+    async def _look_slowly(self, place: SearchLocation) -> None:
         """Once more, for devices that need time after a connect and for each reply."""
         place.link = replace(place.link, connect_delay_s=_SLEEPY_DELAY_S)
         link = Link(place.link)
@@ -162,7 +162,7 @@ class Scanner:
         if not place.units:
             place.note = place.note or "the port is open, but no unit answers"
 
-    async def _identify(self, place: Place, link: Link, timeout_s: float) -> None:
+    async def _identify(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
         for unit in place.units:
             try:
                 unit.identity = await self._identifier.identify(link.unit(unit.unit_id, timeout_s=timeout_s))
@@ -182,7 +182,7 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
         return ()  # as most devices
 
 
-def _without_doubles(places: Sequence[Place]) -> None:
+def _without_doubles(places: Sequence[SearchLocation]) -> None:
     """A device that answers as several units or on several ports of one host is one.
 
     Its serial number says so, where SunSpec has it; the same driver and unit id on another port can be no other device.

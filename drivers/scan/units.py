@@ -46,7 +46,7 @@ class FoundUnit:
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class SearchLocation:
     """An open port or a serial line, as far as it is known; fills while the scan runs."""
 
     link: LinkSettings
@@ -67,7 +67,7 @@ class Search:
     """Asks for one unit after the other, and puts those that answer into `place`."""
 
     def __init__(
-        self, place: Place, link: Link, probes: Sequence[Probe], timeout_s: float, first_timeout_s: float = 0.0
+        self, place: SearchLocation, link: Link, probes: Sequence[Probe], timeout_s: float, first_timeout_s: float = 0.0
     ) -> None:
         """`first_timeout_s` is for the first silent unit: how long a gateway may take to say that it is dead."""
         self._place = place

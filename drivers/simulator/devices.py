@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from drivers.model import NodeType, Phase, Quantity, Value
 from drivers.profile.loader import load, profile_files
-from drivers.simulator.modbus_server import Unit
-from drivers.simulator.physics import Flow, Site
+from drivers.simulator.modbus_server import SimulatedUnit
+from drivers.simulator.physics import Flow, SimulatedPlant
 from drivers.simulator.plants import Boiler
 from drivers.simulator.register_image import Key, Values, profile_unit
 from drivers.simulator.sunspec_units import inverter_model, sunspec_unit
@@ -25,7 +25,7 @@ class SimulatedDevice:
     node_id: str
     type: NodeType
     driver: str
-    unit: Unit
+    unit: SimulatedUnit
     options: dict[str, float] = field(default_factory=dict)
     host: str = "127.0.0.1"
     port: int = 0
@@ -45,7 +45,7 @@ class SimulatedDevice:
         self.unit.online = online
 
 
-def demo_devices(site: Site) -> tuple[SimulatedDevice, ...]:
+def demo_devices(site: SimulatedPlant) -> tuple[SimulatedDevice, ...]:
     """The devices of `site`, not served yet."""
     return (
         _by_profile("meter-1", NodeType.GRID, "eastron-sdm630", lambda: meter_values(site.grid, voltage(site))),
@@ -74,7 +74,7 @@ def demo_devices(site: Site) -> tuple[SimulatedDevice, ...]:
     )
 
 
-def voltage(site: Site) -> float:
+def voltage(site: SimulatedPlant) -> float:
     """Line to neutral in V; export lifts it, import pulls it down."""
     return 230.0 - site.grid.power_W / 2000
 
@@ -113,12 +113,12 @@ def _by_profile(
     return SimulatedDevice(node_id, node_type, profile, unit, options or {})
 
 
-def _sunspec_inverter(site: Site) -> Unit:
+def _sunspec_inverter(site: SimulatedPlant) -> SimulatedUnit:
     south = site.pv_south
     return sunspec_unit("south", lambda: [inverter_model(south.power_W, south.positive_Wh, voltage(site))])
 
 
-def _west(site: Site) -> Values:
+def _west(site: SimulatedPlant) -> Values:
     return _plain(
         {
             Quantity.ACTIVE_POWER: site.pv_west.power_W,
@@ -127,7 +127,7 @@ def _west(site: Site) -> Values:
     )
 
 
-def _battery(site: Site) -> Values:
+def _battery(site: SimulatedPlant) -> Values:
     return _plain(
         {
             Quantity.ACTIVE_POWER: site.storage.power_W,
@@ -140,7 +140,7 @@ def _battery(site: Site) -> Values:
     )
 
 
-def _heat_pump(site: Site) -> Values:
+def _heat_pump(site: SimulatedPlant) -> Values:
     return _plain(
         {
             Quantity.ACTIVE_POWER: site.heat_pump.power_W,

@@ -26,7 +26,7 @@ _ILLEGAL_FUNCTION, _ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 1, 2, 3
 
 
 @dataclass(slots=True, eq=False)
-class Unit:
+class SimulatedUnit:
     """The device behind one unit id. `image` is asked once per request, so that a reply shows one moment."""
 
     unit_id: int
@@ -63,10 +63,10 @@ def _pack_bits(bits: Sequence[int]) -> bytes:
     return packed.to_bytes((len(bits) + 7) // 8, "little")
 
 
-class Server:
+class ModbusServer:
     """Serves units on one port; a unit id without a unit is silent, as behind a real gateway."""
 
-    def __init__(self, units: Sequence[Unit], host: str, port: int = 0) -> None:
+    def __init__(self, units: Sequence[SimulatedUnit], host: str, port: int = 0) -> None:
         self.units = {unit.unit_id: unit for unit in units}
         if len(self.units) != len(units):
             raise ValueError(f"unit ids on one port must differ (found {[unit.unit_id for unit in units]})")
@@ -80,7 +80,7 @@ class Server:
         """Take connections (again, on the same port). Raises OSError when the port is taken."""
         if self._listener is None:
             loop = asyncio.get_running_loop()
-            self._listener = await loop.create_server(lambda: _Connection(self), self.host, self.port)
+            self._listener = await loop.create_server(lambda: _ClientConnection(self), self.host, self.port)
             self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -93,12 +93,12 @@ class Server:
             self._listener = None
 
 
-class _Connection(asyncio.Protocol):
+class _ClientConnection(asyncio.Protocol):
     """One client: cuts what arrives into requests, and answers them in order."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ModbusServer) -> None:
         self._server = server
         self._received = b""
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from drivers.simulator.plants import STEP_S, Boiler, Charger, HeatPump, Household, Roof, Sky, chances
+from drivers.simulator.plants import STEP_S, Boiler, Charger, Household, Roof, SimulatedHeatPump, Sky, chances
 
 DAY_S = 86_400.0
 
@@ -83,7 +83,7 @@ class Battery:
         return power_W * self.efficiency if power_W > 0 else power_W / self.efficiency
 
 
-class Site:
+class SimulatedPlant:
     """The whole site.
 
     `start_s`: the local time of day at which it begins. `clock_changes`: (when, by how much) the local clock is set
@@ -123,7 +123,7 @@ class Site:
         self.days: list[dict[str, Energy]] = []
         """The true energies of every local day that is over; the first one begins at `start_s`."""
         self._sky, self._household = Sky(seed), Household(seed)
-        self._heat_pump, self._boiler, self._charger = HeatPump(seed), Boiler(seed), Charger(seed)
+        self._heat_pump, self._boiler, self._charger = SimulatedHeatPump(seed), Boiler(seed), Charger(seed)
         self._south = Roof(peak_W=6_600, rated_W=6_000, tilt_deg=35, azimuth_deg=-10)
         self._west = Roof(peak_W=4_000, rated_W=3_680, tilt_deg=25, azimuth_deg=80)
         self._surplus_seen_W = 0.0

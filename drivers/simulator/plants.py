@@ -90,7 +90,7 @@ class Household:
         return 180 + habits + self._random.uniform(0, 60) + self._appliance_W
 
 
-class HeatPump:
+class SimulatedHeatPump:
     """On and off by the temperature of a house that loses heat to the outside."""
 
     _RATED_W = 1800.0

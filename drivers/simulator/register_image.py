@@ -9,13 +9,13 @@ from drivers.model import NodeType, Phase, Quantity, Table, Value
 from drivers.profile.loader import Profile
 from drivers.profile.point import Point
 from drivers.registers.codec import Encoding, bits_of, encode
-from drivers.simulator.modbus_server import Image, Unit
+from drivers.simulator.modbus_server import Image, SimulatedUnit
 
 Key = tuple[NodeType | None, Quantity, Phase | None]
 Values = Mapping[Key, Value]
 
 
-def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 1) -> Unit:
+def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 1) -> SimulatedUnit:
     """A device of that family with `values` of the moment, to the resolution of its registers.
 
     A quantity without a value reads as the device says "not available"; where it has no words for that, its registers
@@ -38,7 +38,7 @@ def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 
                     tables[point.table][address] = shared | word
         return tables
 
-    return Unit(unit_id, image, max_registers=profile.max_registers or 125)
+    return SimulatedUnit(unit_id, image, max_registers=profile.max_registers or 125)
 
 
 def _marks(profile: Profile) -> Image:
@@ -49,9 +49,9 @@ def _marks(profile: Profile) -> Image:
     return tables
 
 
-def dump_unit(dump: Image, unit_id: int = 1) -> Unit:
+def dump_unit(dump: Image, unit_id: int = 1) -> SimulatedUnit:
     """A device that holds exactly the words of `dump`, for ever."""
-    return Unit(unit_id, lambda: dump)
+    return SimulatedUnit(unit_id, lambda: dump)
 
 
 def _written(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Point, list[int]]]:

@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import Self
 
 from drivers.simulator.devices import SimulatedDevice, demo_devices
-from drivers.simulator.modbus_server import Server
-from drivers.simulator.physics import Site
+from drivers.simulator.modbus_server import ModbusServer
+from drivers.simulator.physics import SimulatedPlant
 
-__all__ = ["SimulatedDevice", "SimulatedSite", "Site"]
+__all__ = ["SimulatedDevice", "SimulatedPlant", "SimulatedSite"]
 
 _TICK_S = 0.2
 
@@ -30,7 +30,7 @@ class SimulatedSite:
 
     def __init__(
         self,
-        site: Site,
+        site: SimulatedPlant,
         host: str = "127.0.0.1",
         base_port: int = 0,
         devices: Sequence[SimulatedDevice] | None = None,
@@ -44,7 +44,7 @@ class SimulatedSite:
                 device.unit.unit_id = unit_id
         ports = [self.devices] if gateway else [(device,) for device in self.devices]
         self._servers = [
-            (Server([device.unit for device in served], host, base_port and base_port + number), served)
+            (ModbusServer([device.unit for device in served], host, base_port and base_port + number), served)
             for number, served in enumerate(ports)
         ]
         self._physics: asyncio.Task[None] | None = None
@@ -82,7 +82,7 @@ class SimulatedSite:
                 await self._physics
         await self._stop()
 
-    def _server(self, device: SimulatedDevice) -> Server:
+    def _server(self, device: SimulatedDevice) -> ModbusServer:
         return next(server for server, devices in self._servers if device in devices)
 
     async def _stop(self) -> None:

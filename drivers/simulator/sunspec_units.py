@@ -11,13 +11,13 @@ import struct
 from collections.abc import Callable, Sequence
 
 from drivers.model import Table
-from drivers.simulator.modbus_server import Image, Unit
+from drivers.simulator.modbus_server import Image, SimulatedUnit
 
 BASE = 40_000
 _ABSENT = {"H": 0xFFFF, "h": -0x8000, "I": 0}
 
 
-def sunspec_unit(name: str, models: Callable[[], Sequence[Sequence[int]]], unit_id: int = 1) -> Unit:
+def sunspec_unit(name: str, models: Callable[[], Sequence[Sequence[int]]], unit_id: int = 1) -> SimulatedUnit:
     """A device that offers the common model and `models`, made anew for each request, and nothing outside the chain."""
     common = [1, 66, *_text("Simulated", 16), *_text(name, 16), *_text("", 8), *_text("1.0", 8), *_text(name, 16)]
     common += [unit_id, 0x8000]  # DA, Pad
@@ -26,7 +26,7 @@ def sunspec_unit(name: str, models: Callable[[], Sequence[Sequence[int]]], unit_
         chain = [*_text("SunS", 2), *common, *(word for model in models() for word in model), 0xFFFF, 0]
         return {Table.HOLDING: dict(enumerate(chain, BASE))}
 
-    return Unit(unit_id, image)
+    return SimulatedUnit(unit_id, image)
 
 
 def inverter_model(power_W: float, produced_Wh: float, voltage_V: float) -> list[int]:

@@ -22,8 +22,8 @@ from drivers.errors import (
     UnsupportedError,
 )
 from drivers.model import Table
-from drivers.sunspec.mapping import COMMON, Channel
-from drivers.sunspec.models import HEADER, Model, Point, load, of, text
+from drivers.sunspec.mapping import COMMON, DcInput
+from drivers.sunspec.models import HEADER, Model, ModelPoint, load, of, text
 
 # "SunS"; the addresses are those of the SunSpec Device Information Model Specification 1.1, section 6.
 MARKER = (0x5375, 0x6E53)
@@ -38,11 +38,11 @@ _MOST_MODELS = 100
 # The point that tells what a channel is. Model 160 has no type, but Fronius names a hybrid's battery channels "StCha 3"
 # and "StDisCha 4" (words of a real one: evcc issue 16256). Model 714 has one: 0 PV, 1 energy storage, others neither.
 _LABELS = {160: "IDStr", 714: "PrtTyp"}
-_BY_PORT_TYPE = {0: Channel.PV, 1: Channel.STORAGE}
+_BY_PORT_TYPE = {0: DcInput.PV, 1: DcInput.STORAGE}
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class CommonModel:
     """Who made the device, from the common model; empty where it does not say."""
 
     manufacturer: str = ""
@@ -51,7 +51,7 @@ class Identity:
     serial: str = ""
 
 
-class Walk:
+class ModelDiscovery:
     """Walks the chain of one device; keeps, from one attempt to the next, where it fell silent."""
 
     def __init__(self, known: Collection[int]) -> None:
@@ -121,16 +121,16 @@ class Walk:
         return model_id, length
 
 
-async def identify(reader: Reader, models: Collection[Model]) -> Identity:
+async def identify(reader: Reader, models: Collection[Model]) -> CommonModel:
     """The first common model's strings; later ones name attached devices such as meters."""
     common = next(of(models, COMMON), None)
     if common is None:
-        return Identity()
+        return CommonModel()
     points = load(COMMON, frozenset(_STRINGS)).points
-    return Identity(*[await _string(reader, common, points[name]) for name in _STRINGS])
+    return CommonModel(*[await _string(reader, common, points[name]) for name in _STRINGS])
 
 
-async def _string(reader: Reader, model: Model, point: Point) -> str:
+async def _string(reader: Reader, model: Model, point: ModelPoint) -> str:
     if not model.holds(point.offset, point):
         return ""
     try:
@@ -139,7 +139,7 @@ async def _string(reader: Reader, model: Model, point: Point) -> str:
         return ""
 
 
-async def channels(reader: Reader, model: Model) -> tuple[Channel, ...]:
+async def channels(reader: Reader, model: Model) -> tuple[DcInput, ...]:
     """What hangs on each DC input of a model 160 or 714, in their order; empty where it does not say."""
     label = _LABELS[model.id]
     definition = load(model.id, frozenset({label}))
@@ -151,11 +151,11 @@ async def channels(reader: Reader, model: Model) -> tuple[Channel, ...]:
             words = await reader.read(Table.HOLDING, address, point.size)
         except (IllegalAddressError, IllegalValueError):
             return ()
-        found.append(_by_name(text(words)) if point.type == "string" else _BY_PORT_TYPE.get(words[0], Channel.OTHER))
+        found.append(_by_name(text(words)) if point.type == "string" else _BY_PORT_TYPE.get(words[0], DcInput.OTHER))
     return tuple(found)
 
 
-def _by_name(name: str) -> Channel:
+def _by_name(name: str) -> DcInput:
     if name.startswith("StCha"):
-        return Channel.CHARGE
-    return Channel.DISCHARGE if name.startswith("StDisCha") else Channel.PV
+        return DcInput.CHARGE
+    return DcInput.DISCHARGE if name.startswith("StDisCha") else DcInput.PV

@@ -30,8 +30,8 @@ from drivers.errors import (
 from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
 from drivers.registers.read_plan import MAX_REGISTERS, Limits
 from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S
-from drivers.registers.session import Run
-from drivers.sunspec.discovery import Identity, Walk, channels, identify
+from drivers.registers.session import PollSession
+from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, identify
 from drivers.sunspec.formulas import Cell
 from drivers.sunspec.layout import Layout, build, meters
 from drivers.sunspec.mapping import CHANNELS, KNOWN
@@ -54,13 +54,13 @@ class SunSpec:
         """`defaults` are those of a device family. Raises ProfileError for what the standard leaves no room for."""
         if options.word_order not in (None, "big"):
             raise ProfileError(f"driver sunspec: word_order is always 'big' (found {options.word_order!r})")
-        self.identity = Identity()
+        self.identity = CommonModel()
         """Who made the device; empty before the first poll."""
         self.models: tuple[Model, ...] = ()
         """Every model that the device offers; empty before the first poll."""
         gap = options.max_gap if options.max_gap is not None else options.default_max_gap
         self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
-        self._walk = Walk(KNOWN)
+        self._walk = ModelDiscovery(KNOWN)
         self._defaults = defaults or LinkDefaults(sleeps=True)  # many do; one that never did is not believed to
         self._known: _Known | None = None
         self._patience_s = RECHECK_FIRST_S
@@ -82,7 +82,7 @@ class SunSpec:
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.catalogue.Driver`. Raises UnsupportedError for a device that offers nothing we know."""
-        run = Run(reader, now)
+        run = PollSession(reader, now)
         known = self._known
         if known is not None and not known.stale(run.started):
             try:
@@ -101,7 +101,7 @@ class SunSpec:
         self._known = known
         return scan
 
-    async def _discover(self, run: Run, before: _Known | None) -> _Known:
+    async def _discover(self, run: PollSession, before: _Known | None) -> _Known:
         """Walk the chain; what was known `before` stays where the chain is only cut shorter than it was."""
         base = await self._walk.base(run)
         models = await self._walk.models(run, base)
@@ -186,7 +186,7 @@ class _Known:
         """Whether it is time to ask again for what was refused, or may stand behind a chain without an end."""
         return (bool(self._refused) or self._open_end) and at >= self._again_at
 
-    async def poll(self, run: Run, *, fresh: bool) -> Scan:
+    async def poll(self, run: PollSession, *, fresh: bool) -> Scan:
         """One scan; a `fresh` one, right after the walk, learns what the device refuses. Raises _ChangedError."""
         cells: list[Cell] = [None] * len(self.layout.places)
         times = [run.started] * len(cells)

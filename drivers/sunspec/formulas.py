@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from drivers.model import Quality
-from drivers.sunspec.models import Point
+from drivers.sunspec.models import ModelPoint
 
 Cell = float | Quality | None
 Formula = Callable[[Sequence[Cell]], Cell]
@@ -20,11 +20,11 @@ _LARGEST_FACTOR = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PointAddress:
     """Where a point and its scale factor stand, and how they make a number."""
 
     address: int
-    point: Point
+    point: ModelPoint
     factor_address: int | None
     sign: int = 1
     zero_counts: bool = False

@@ -16,7 +16,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.model import Nature, NodeType, Phase, Quantity, Unit
-from drivers.sunspec.formulas import Formula, Place, cell, first, total, total_count, total_of_some, weighted_mean
+from drivers.sunspec.formulas import (
+    Formula,
+    PointAddress,
+    cell,
+    first,
+    total,
+    total_count,
+    total_of_some,
+    weighted_mean,
+)
 from drivers.sunspec.mapping import (
     BATTERIES,
     CHANNELS,
@@ -26,7 +35,7 @@ from drivers.sunspec.mapping import (
     QUIRKS,
     STATUS,
     STORAGE_DETAILS,
-    Channel,
+    DcInput,
     InputRule,
     Quirk,
     Rule,
@@ -63,7 +72,7 @@ class Recipe:
 class Layout:
     """What to read from one device, and what it means."""
 
-    places: tuple[Place, ...]
+    places: tuple[PointAddress, ...]
     """What fills each cell."""
     models: tuple[Model, ...]
     """The models that are used; their headers are read along, to see that they still stand there."""
@@ -79,14 +88,14 @@ class Layout:
 
 
 def build(
-    chain: Collection[Model], channels: Mapping[Model, Sequence[Channel]], manufacturer: str, limit: int
+    chain: Collection[Model], channels: Mapping[Model, Sequence[DcInput]], manufacturer: str, limit: int
 ) -> Layout:
     """The layout of a device whose models are `chain`, read by at most `limit` registers a request.
 
     `channels` holds what hangs on the DC inputs of its models 160 and 714. A point that does not fit into one request
     together with its scale factor is left out.
     """
-    return _Builder(chain, limit).build(channels, manufacturer)
+    return _LayoutBuilder(chain, limit).build(channels, manufacturer)
 
 
 def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
@@ -102,14 +111,14 @@ def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
     return tuple(found)
 
 
-class _Builder:
+class _LayoutBuilder:
     def __init__(self, chain: Collection[Model], limit: int) -> None:
         self._chain = chain
         self._cells = Places(limit)
         self._has_storage = any(of(chain, *_HAS_STORAGE))
         self._offers: dict[Key, list[Offer]] = {}
 
-    def build(self, channels: Mapping[Model, Sequence[Channel]], manufacturer: str) -> Layout:
+    def build(self, channels: Mapping[Model, Sequence[DcInput]], manufacturer: str) -> Layout:
         self._first(NodeType.GRID, METERS, _quirk(manufacturer))
         batteries = [self._cells.of(model, BATTERIES[model.id]) for model in of(self._chain, *BATTERIES)]
         self._add_up(batteries)
@@ -155,13 +164,13 @@ class _Builder:
                 formula = total(cells)
             self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
 
-    def _inputs(self, channels: Mapping[Model, Sequence[Channel]]) -> _Inputs:
+    def _inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
         """Offers of storage and of DC power from the inputs; returns what they know of PV alone."""
         model = next(of(channels, *CHANNELS), None)
         if model is None:
             return {}
         found = channels[model]
-        named = not {Channel.CHARGE, Channel.DISCHARGE, Channel.STORAGE}.isdisjoint(found)
+        named = not {DcInput.CHARGE, DcInput.DISCHARGE, DcInput.STORAGE}.isdisjoint(found)
         if not named and model.id == 160 and self._has_storage:
             return {}  # one of the inputs may be the battery, and nothing says which
         pv: _Inputs = {}

@@ -24,7 +24,7 @@ class Rule(NamedTuple):
     sign: int = 1
 
 
-class Channel(Enum):
+class DcInput(Enum):
     """What hangs on one DC input of an inverter."""
 
     PV = "pv"
@@ -40,7 +40,7 @@ class InputRule(NamedTuple):
     node: NodeType
     point: str
     quantity: Quantity
-    signs: Mapping[Channel, int]
+    signs: Mapping[DcInput, int]
 
 
 # 101-103 integers with scale factors, 111-113 the same points as floats. Positive power is production.
@@ -143,23 +143,23 @@ STATUS = {122: (Rule("ActWh", Quantity.PRODUCED_ENERGY),)}
 
 # Added up over the DC inputs. What an input of storage gives, the battery discharges: "Inj" is into the device, as for
 # power and energy of 701.
-_PV = {Channel.PV: 1}
+_PV = {DcInput.PV: 1}
 CHANNELS = {
     160: (
         InputRule(NodeType.SOLAR, "DCW", Quantity.ACTIVE_POWER, _PV),
         InputRule(NodeType.SOLAR, "DCW", Quantity.DC_POWER, _PV),
         InputRule(NodeType.SOLAR, "DCWH", Quantity.PRODUCED_ENERGY, _PV),
-        InputRule(NodeType.STORAGE, "DCW", Quantity.ACTIVE_POWER, {Channel.CHARGE: 1, Channel.DISCHARGE: -1}),
-        InputRule(NodeType.STORAGE, "DCWH", Quantity.CHARGED_ENERGY, {Channel.CHARGE: 1}),
-        InputRule(NodeType.STORAGE, "DCWH", Quantity.DISCHARGED_ENERGY, {Channel.DISCHARGE: 1}),
+        InputRule(NodeType.STORAGE, "DCW", Quantity.ACTIVE_POWER, {DcInput.CHARGE: 1, DcInput.DISCHARGE: -1}),
+        InputRule(NodeType.STORAGE, "DCWH", Quantity.CHARGED_ENERGY, {DcInput.CHARGE: 1}),
+        InputRule(NodeType.STORAGE, "DCWH", Quantity.DISCHARGED_ENERGY, {DcInput.DISCHARGE: 1}),
     ),
     714: (
         InputRule(NodeType.SOLAR, "DCW", Quantity.ACTIVE_POWER, _PV),
         InputRule(NodeType.SOLAR, "DCW", Quantity.DC_POWER, _PV),
         InputRule(NodeType.SOLAR, "DCWhInj", Quantity.PRODUCED_ENERGY, _PV),
-        InputRule(NodeType.STORAGE, "DCW", Quantity.ACTIVE_POWER, {Channel.STORAGE: -1}),
-        InputRule(NodeType.STORAGE, "DCWhAbs", Quantity.CHARGED_ENERGY, {Channel.STORAGE: 1}),
-        InputRule(NodeType.STORAGE, "DCWhInj", Quantity.DISCHARGED_ENERGY, {Channel.STORAGE: 1}),
+        InputRule(NodeType.STORAGE, "DCW", Quantity.ACTIVE_POWER, {DcInput.STORAGE: -1}),
+        InputRule(NodeType.STORAGE, "DCWhAbs", Quantity.CHARGED_ENERGY, {DcInput.STORAGE: 1}),
+        InputRule(NodeType.STORAGE, "DCWhInj", Quantity.DISCHARGED_ENERGY, {DcInput.STORAGE: 1}),
     ),
 }
 

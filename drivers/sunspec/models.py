@@ -37,7 +37,7 @@ _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ModelPoint:
     """One point of a model; `offset` counts registers from the model's id, in a repeating group from its start."""
 
     offset: int
@@ -61,8 +61,8 @@ class Point:
 class Definition:
     """What we need of one model: some points of its fixed block and of its repeating group, by name."""
 
-    points: Mapping[str, Point]
-    repeated: Mapping[str, Point]
+    points: Mapping[str, ModelPoint]
+    repeated: Mapping[str, ModelPoint]
     fixed_size: int
     """Registers before the first repetition, header included."""
     repeated_size: int
@@ -91,15 +91,15 @@ def load(model_id: int, names: frozenset[str]) -> Definition:
     )
 
 
-def _points(group: Mapping[str, Any]) -> tuple[dict[str, Point], int]:
+def _points(group: Mapping[str, Any]) -> tuple[dict[str, ModelPoint], int]:
     """The points of a group by name, and the group's size in registers."""
     optional = {point["name"] for point in group["points"] if point.get("mandatory") != "M"}
-    points: dict[str, Point] = {}
+    points: dict[str, ModelPoint] = {}
     offset = 0
     for raw in group["points"]:
         name, factor = raw["name"], raw.get("sf")
         unscaled = factor in optional and name not in optional
-        points[name] = Point(offset, raw["size"], raw["type"], factor, unscaled)
+        points[name] = ModelPoint(offset, raw["size"], raw["type"], factor, unscaled)
         offset += raw["size"]
     return points, offset
 
@@ -122,7 +122,7 @@ class Model:
     def end(self) -> int:
         return self.address + HEADER + self.length
 
-    def holds(self, offset: int, point: Point) -> bool:
+    def holds(self, offset: int, point: ModelPoint) -> bool:
         """Whether `point` at `offset` lies within the model: devices leave out the tail of newer revisions."""
         return offset + point.size <= HEADER + self.length
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from drivers.model import Quantity
-from drivers.sunspec.formulas import Place
+from drivers.sunspec.formulas import PointAddress
 from drivers.sunspec.mapping import Quirk, Rule
 from drivers.sunspec.models import Definition, Model, load
 
@@ -15,7 +15,7 @@ class Places:
 
     def __init__(self, limit: int) -> None:
         """A point that does not fit into `limit` registers together with its scale factor is left out."""
-        self.places: list[Place] = []
+        self.places: list[PointAddress] = []
         self.models: dict[Model, None] = {}
         """The models that are used."""
         self._limit = limit
@@ -54,7 +54,7 @@ class Places:
         factor = definition.points[point.factor] if point.factor else None
         if not model.holds(start + point.offset, point) or (factor and not model.holds(factor.offset, factor)):
             return None
-        place = Place(
+        place = PointAddress(
             model.address + start + point.offset,
             point,
             model.address + factor.offset if factor else None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from drivers.model import Table
 from drivers.registers.read_plan import Block, Limits, Span, plan
-from drivers.sunspec.formulas import Cell, Place
+from drivers.sunspec.formulas import Cell, PointAddress
 from drivers.sunspec.layout import Layout
 from drivers.sunspec.models import HEADER, Model
 
@@ -23,7 +23,7 @@ class _Item:
     raw: int
     """Index of the value among the unpacked numbers."""
     factor: int | None
-    place: Place
+    place: PointAddress
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalAddressError, IllegalValueError
 from drivers.model import NodeType, Quality, Quantity, Reading, Scan, Unit
 from drivers.profile.loader import BUILT_IN, load
-from drivers.profile.register_driver import Registers
+from drivers.profile.register_driver import RegisterDriver
 from drivers.registers.refusals import RECHECK_FIRST_S
 from drivers.sunspec.driver import SunSpec
 from drivers.sunspec.layout import MIXED
@@ -34,7 +34,7 @@ class SolarEdge(SunSpec):
         super().__init__(options, defaults)
         profile = load(BUILT_IN / "solaredge-storedge.toml")
         own = replace(options, word_order=None)  # SunSpec's "big" is not theirs
-        self._batteries = [_Battery(Registers(profile.channel(number), own)) for number in ("1", "2")]
+        self._batteries = [_Battery(RegisterDriver(profile.channel(number), own)) for number in ("1", "2")]
         self._seen = 0
         """So many batteries have shown their power since the start."""
 
@@ -61,7 +61,7 @@ class SolarEdge(SunSpec):
 class _Battery:
     """One of the places where a battery may be: asked again only after a while where there is none."""
 
-    def __init__(self, registers: Registers) -> None:
+    def __init__(self, registers: RegisterDriver) -> None:
         self._registers = registers
         self._again_at = 0.0
 

@@ -28,8 +28,8 @@ from drivers.driver import Driver, ReadOptions
 from drivers.errors import SilentError, exception_reply
 from drivers.model import NodeType, Table
 from drivers.simulator.devices import SimulatedDevice
-from drivers.simulator.modbus_server import Unit
-from drivers.simulator.physics import DAY_S, Site
+from drivers.simulator.modbus_server import SimulatedUnit
+from drivers.simulator.physics import DAY_S, SimulatedPlant
 from tests.support.conservation_site import (
     AUTUMN,
     FIELDS,
@@ -52,7 +52,7 @@ CODES = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 class InMemory:
     """A `drivers.catalogue.Reader` that asks the unit itself."""
 
-    unit: Unit
+    unit: SimulatedUnit
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
         if not self.unit.online:
@@ -69,7 +69,7 @@ class InMemory:
 class Line:
     """Site, devices and totals, restarted at will."""
 
-    site: Site
+    site: SimulatedPlant
     first_midnight: float
     folder: Path
     partial: str = "omit"
@@ -140,7 +140,7 @@ def line(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as files:
 
         def start(seed: int, first_day: str = "2026-06-01", changes: Sequence[tuple[float, float]] = ()) -> Line:
-            site = Site(seed, start_s=20 * HOUR_S, clock_changes=changes)
+            site = SimulatedPlant(seed, start_s=20 * HOUR_S, clock_changes=changes)
             started = Line(site, datetime.fromisoformat(first_day).replace(tzinfo=ZONE).timestamp(), tmp_path)
             files.callback(started.close)
             return started

@@ -10,7 +10,7 @@ from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.errors import ProfileError
 from drivers.profile.loader import BUILT_IN
-from drivers.profile.register_driver import Registers
+from drivers.profile.register_driver import RegisterDriver
 
 OWN = (
     'manufacturer = "Own"\nmodels = ["X"]\nkind = "meter"\nsource = "this test"\n'
@@ -20,7 +20,7 @@ OWN = (
 
 def maker(catalogue: Catalogue, name: str) -> str:
     driver = catalogue.create(name, ReadOptions())
-    assert isinstance(driver, Registers)
+    assert isinstance(driver, RegisterDriver)
     return driver.profile.manufacturer
 
 

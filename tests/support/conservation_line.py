@@ -22,11 +22,11 @@ from agent.app import App
 from agent.config.loader import parse
 from agent.config.model import Config
 from agent.energy.days import day_of
-from agent.receiver.server import Desk, Verdict, serving
+from agent.receiver.server import Validator, Verdict, serving
 from agent.site.builder import build
 from drivers.model import Table
 from drivers.simulator.devices import SimulatedDevice
-from drivers.simulator.physics import DAY_S, Energy, Site
+from drivers.simulator.physics import DAY_S, Energy, SimulatedPlant
 from drivers.simulator.site_server import SimulatedSite
 from tests.faults.modbus import Faults, FaultServer
 from tests.support.conservation_site import HOUR_S, NAMES, ZONE, Changes, metered_devices
@@ -43,7 +43,7 @@ WAIT_S = 20.0
 class Plant:
     """The devices of a site on their sockets; what they show is what they showed when `show` was called last."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: SimulatedPlant) -> None:
         self.devices = {device.node_id: device for device in metered_devices(site)}
         self._alone = SimulatedSite(site, devices=self._named(OWN_PORT))
         self._gateway = SimulatedSite(site, devices=self._named(GATEWAY), gateway=True)
@@ -122,13 +122,13 @@ class Line:
     """Plant, agent and receiver; local hours count from the midnight before the start."""
 
     def __init__(self, folder: Path, seed: int, first_day: str, changes: Changes) -> None:
-        self.site = Site(seed, start_s=20 * HOUR_S, speed=0.0, clock_changes=changes)
+        self.site = SimulatedPlant(seed, start_s=20 * HOUR_S, speed=0.0, clock_changes=changes)
         self.plant = Plant(self.site)
         self.true: dict[int, dict[str, Energy]] = {}
         """By the Unix second of a tick, the energies of the day at that moment."""
         self.received: dict[int, list[dict[str, Any]]] = {}
         """By their time, the messages that the receiver acknowledged for the first time."""
-        self.desk = Desk(TOKEN, SITE_ID)
+        self.desk = Validator(TOKEN, SITE_ID)
         self.verdicts: Counter[int] = Counter()
         self.starts = 0
         self._state = folder / "state"

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from drivers.model import NodeType
 from drivers.profile.loader import load, profile_files
 from drivers.simulator.devices import SimulatedDevice, demo_devices, meter_values, voltage
-from drivers.simulator.physics import DAY_S, Energy, Site
+from drivers.simulator.physics import DAY_S, Energy, SimulatedPlant
 from drivers.simulator.register_image import profile_unit
 
 ZONE = ZoneInfo("Europe/Brussels")
@@ -42,7 +42,7 @@ SPRING: tuple[str, Changes] = ("2026-03-28", ((DAY_S + 2 * HOUR_S, HOUR_S),))
 AUTUMN: tuple[str, Changes] = ("2026-10-24", ((DAY_S + 3 * HOUR_S, -HOUR_S),))
 
 
-def metered_devices(site: Site) -> tuple[SimulatedDevice, ...]:
+def metered_devices(site: SimulatedPlant) -> tuple[SimulatedDevice, ...]:
     household = profile_unit(
         load(profile_files()["eastron-sdm630"]), lambda: meter_values(site.household, voltage(site))
     )

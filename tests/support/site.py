@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from agent.receiver.server import Desk, Verdict, serve
+from agent.receiver.server import Validator, Verdict, serve
 from tests.faults.modbus import FaultServer, registers_from
 
 TOKEN = "a-token-nobody-may-read"
@@ -32,7 +32,7 @@ class Endpoint:
     """The reference receiver on a free port, and what it received."""
 
     def __init__(self, token: str = TOKEN) -> None:
-        self.desk = Desk(token, "SITE_1")
+        self.desk = Validator(token, "SITE_1")
         self.verdicts: list[tuple[Verdict, Mapping[str, str]]] = []
         self._server = serve(
             self.desk, "127.0.0.1", 0, lambda verdict, headers: self.verdicts.append((verdict, headers))

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agent.cli.main import app
-from agent.commissioning.push_once import Verdict, in_words, push_each
+from agent.commissioning.push_once import PushResult, in_words, push_each
 from agent.config.push import PushConfig
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.outbox.queue import Outbox
@@ -117,14 +117,14 @@ def test_each_outcome_in_words(outcome: Outcome, line: str) -> None:
     assert in_words(outcome, "U", 7, 0.5).startswith(line)
 
 
-async def verdicts(config: PushConfig, clock: DrivenClock | SystemClock) -> list[Verdict]:
+async def verdicts(config: PushConfig, clock: DrivenClock | SystemClock) -> list[PushResult]:
     return [each async for each in push_each(config, [b"{}"], clock, {}, "agent/0")]
 
 
 async def test_a_clock_that_cannot_be_right_sends_nothing() -> None:
     config = PushConfig(url="http://127.0.0.1:1/", token="x")
     (verdict,) = await verdicts(config, DrivenClock(wall=40.0))
-    assert verdict == Verdict(
+    assert verdict == PushResult(
         False, "not sent: the clock is at 1970-01-01T00:00:40+00:00, and so would be the message; set the clock"
     )
 

@@ -26,12 +26,12 @@ from agent.receiver.server import Verdict
 from agent.site.builder import Site, build
 from drivers.model import NodeType, Quality, Quantity, Reading, Scan
 from drivers.simulator.devices import demo_devices
-from drivers.simulator.physics import Site as PhysicalSite
+from drivers.simulator.physics import SimulatedPlant
 
 
 @pytest.fixture
 def site() -> Site:
-    devices = demo_devices(PhysicalSite())
+    devices = demo_devices(SimulatedPlant())
     for number, device in enumerate(devices):
         device.port = 5000 + number
     table = {"site": {"node_id": "S"}, "push": {"url": "http://127.0.0.1/", "token": "t"}}

@@ -15,7 +15,7 @@ import pytest
 from drivers.dump.file import load
 from drivers.modbus.link import Link, LinkSettings
 from drivers.model import Table
-from drivers.simulator.modbus_server import Server
+from drivers.simulator.modbus_server import ModbusServer
 from drivers.simulator.register_image import dump_unit
 from tests.faults.modbus import FaultServer
 from tests.support.in_process import call_inside
@@ -52,7 +52,7 @@ async def test_a_configured_device_is_dumped_and_the_dump_reads_as_the_device(tm
     assert content["expected"]["imported_energy"] == 1000
     file = tmp_path / "dump.json"
     file.write_text(result.stdout)
-    server = Server([dump_unit(load(file).tables)], "127.0.0.1")
+    server = ModbusServer([dump_unit(load(file).tables)], "127.0.0.1")
     await server.start()
     served = device("meter-1", "grid", meter).replace(f"port = {meter.port}", f"port = {server.port}")
     read = await to_thread(call_inside, "read", "--config", configuration(tmp_path, "http://127.0.0.1:1/", served))

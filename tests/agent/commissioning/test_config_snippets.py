@@ -15,7 +15,7 @@ from agent.site.builder import build
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Kind, NodeType
 from drivers.scan.identify import Identity, Match
-from drivers.scan.units import FoundUnit, Place
+from drivers.scan.units import FoundUnit, SearchLocation
 
 METER = Match("eastron-sdm630", Kind.METER, frozenset(), "Eastron SDM630", "by holding 64514")
 ONE_PHASE = Match("eastron-sdm120", Kind.METER, frozenset(), "Eastron SDM120", "by holding 64514")
@@ -30,9 +30,9 @@ HYBRID = Match(
 )
 
 
-def place(host: str, *matches: Match, **changes: object) -> Place:
+def place(host: str, *matches: Match, **changes: object) -> SearchLocation:
     units = [FoundUnit(unit_id, Identity(matches=[match])) for unit_id, match in enumerate(matches, 1)]
-    return Place(LinkSettings(host=host, **changes), units)  # type: ignore[arg-type]
+    return SearchLocation(LinkSettings(host=host, **changes), units)  # type: ignore[arg-type]
 
 
 def nodes(folder: Path, text: str) -> dict[str, Node]:
@@ -81,7 +81,7 @@ def test_a_further_meter_of_a_device_waits_for_its_type(tmp_path: Path) -> None:
 
 
 def test_serial_devices_share_one_connection(tmp_path: Path) -> None:
-    line = Place(LinkSettings(transport="rtu", serial_port="/dev/ttyUSB0", baudrate=19200, parity="E"))
+    line = SearchLocation(LinkSettings(transport="rtu", serial_port="/dev/ttyUSB0", baudrate=19200, parity="E"))
     line.units = [FoundUnit(1, Identity([METER])), FoundUnit(2, Identity([RELAY])), FoundUnit(3, Identity())]
     text = config_snippets.device_tables([line])
     assert set(nodes(tmp_path, text)) == {"meter-1", "relay-1"}
@@ -91,9 +91,9 @@ def test_serial_devices_share_one_connection(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_a_comment_with_a_command(tmp_path: Path) -> None:
-    unknown = Place(LinkSettings(host="10.0.0.9", port=1502), [FoundUnit(7, Identity(labels=("Acme", "X1")))])
-    unasked = Place(LinkSettings(host="10.0.0.8"), [FoundUnit(1)])
-    odd = Place(LinkSettings(host="10.0.0.7"), note="the port is open, but no unit answers")
+    unknown = SearchLocation(LinkSettings(host="10.0.0.9", port=1502), [FoundUnit(7, Identity(labels=("Acme", "X1")))])
+    unasked = SearchLocation(LinkSettings(host="10.0.0.8"), [FoundUnit(1)])
+    odd = SearchLocation(LinkSettings(host="10.0.0.7"), note="the port is open, but no unit answers")
     text = config_snippets.device_tables([unknown, unasked, odd])
     assert all(line.startswith("#") for line in text.splitlines() if line)
     assert "#   telemetry-agent dump 10.0.0.9 --port 1502 --unit 7" in text

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from agent.commissioning import config_review, service_permissions
-from agent.commissioning.service_permissions import Reader, out_of_reach
+from agent.commissioning.service_permissions import ServiceUser, out_of_reach
 from agent.config.loader import parse
 from tests.agent.config.test_loader import changed
 from tests.faults.certificates import Authority
 
-STRANGER = Reader(uid=4_000_000, groups=frozenset({4_000_001}))
+STRANGER = ServiceUser(uid=4_000_000, groups=frozenset({4_000_001}))
 
 
 def test_a_file_is_read_by_its_mode_and_by_the_way_to_it(tmp_path: Path) -> None:
@@ -18,8 +18,8 @@ def test_a_file_is_read_by_its_mode_and_by_the_way_to_it(tmp_path: Path) -> None
     folder.mkdir()
     file = folder / "ca.pem"
     file.touch()
-    owner = Reader(file.stat().st_uid, frozenset())
-    member = Reader(4_000_000, frozenset({file.stat().st_gid}))
+    owner = ServiceUser(file.stat().st_uid, frozenset())
+    member = ServiceUser(4_000_000, frozenset({file.stat().st_gid}))
     for mode, reads in ((0o600, (True, False, False)), (0o640, (True, True, False)), (0o044, (False, True, True))):
         file.chmod(mode)
         assert tuple(each.may(file, 4) for each in (owner, member, STRANGER)) == reads, oct(mode)

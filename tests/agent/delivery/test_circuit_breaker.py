@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from agent.delivery.circuit_breaker import REFUSALS_THAT_MEAN_SCHEMA, Backoff, Health, State
+from agent.delivery.circuit_breaker import REFUSALS_THAT_MEAN_SCHEMA, Backoff, EndpointHealth, State
 from agent.outbox.record import Record
 
 
@@ -23,7 +23,7 @@ def test_jitter_is_drawn_below_a_bound_that_was_capped_before(tries: int, bound_
 
 
 def test_what_the_endpoint_asks_for_is_kept_and_spread() -> None:
-    health = Health(Backoff(1.0, 300.0))
+    health = EndpointHealth(Backoff(1.0, 300.0))
     waits = []
     for _ in range(200):
         health.failed(1000.0, 60.0)
@@ -36,7 +36,7 @@ def test_refusals_of_what_is_newer_than_all_that_was_taken_mean_the_schema() -> 
     def refused(seq: int, per_tick: int = 1) -> bool:
         return health.refuse(Record(seq, f"msg_{seq}", b"", 0.0), per_tick)
 
-    health = Health(Backoff(1.0, 300.0))
+    health = EndpointHealth(Backoff(1.0, 300.0))
     health.delivered(100)
     assert not any(refused(seq) for seq in range(1, 100))
     assert [refused(100 + number) for number in (1, 1, 2, 3)] == [False, False, False, True]

@@ -14,9 +14,9 @@ import structlog
 
 from agent.domain.night import all_sleep
 from agent.domain.node import Node
-from agent.polling.device import BACKOFF_FIRST_S, BACKOFF_MAX_S, Connection, Device, Health
+from agent.polling.device import BACKOFF_FIRST_S, BACKOFF_MAX_S, Connection, Device, DeviceHealth
 from agent.polling.poller import Poller, within
-from agent.runtime.watchdog import STUCK_S, Pulse
+from agent.runtime.watchdog import STUCK_S, Watchdog
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.errors import SilentError
@@ -253,23 +253,23 @@ async def test_a_poll_that_hangs_is_stuck_and_one_that_fails_is_not() -> None:
             raise AssertionError
 
     clock = SteppedClock()
-    pulse = Pulse(clock)
+    watchdog = Watchdog(clock)
     async with FaultServer({}) as server:
         link, other = Link(server.link(timeout_s=0.01)), Link(server.link())
         hanging = device(other, 1)
         hanging.driver = Hanging()  # type: ignore[assignment]
         connections = [Connection(link, (device(link, 2),)), Connection(other, (hanging,))]
-        poller = Poller(connections, clock, Notes(), pulse)
+        poller = Poller(connections, clock, Notes(), watchdog)
         task = asyncio.create_task(poller.run())
         try:
             await poller.request()[0]
-            assert pulse.stuck() == []
+            assert watchdog.overdue() == []
             clock.now += STUCK_S + 1
-            assert pulse.stuck() == ["poll of u1"]
+            assert watchdog.overdue() == ["poll of u1"]
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        assert pulse.stuck() == []
+        assert watchdog.overdue() == []
 
 
 class RealClock(SteppedClock):
@@ -388,7 +388,7 @@ async def test_a_node_for_which_the_device_has_nothing_is_told() -> None:
 
 
 def test_the_back_off_doubles_to_its_bound_and_one_answer_ends_it() -> None:
-    health = Health()
+    health = DeviceHealth()
     waits = []
     for _ in range(12):
         health.failed(SilentError("no answer"), 0.0)

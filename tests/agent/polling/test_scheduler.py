@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from agent.polling.scheduler import Answers, Rhythm, Schedule
+from agent.polling.scheduler import Answers, Rhythm, Scheduler
 from agent.polling.ticks import Tick
 from tests.support.simulated_clock import START, DrivenClock
 
@@ -20,7 +20,7 @@ class Site:
     def __init__(self, rhythm: Rhythm) -> None:
         self.clock = DrivenClock(wall=START + 1)
         self.began = self.clock.monotonic()
-        self.schedule = Schedule(rhythm, self.clock, self.request, self.close)
+        self.schedule = Scheduler(rhythm, self.clock, self.request, self.close)
         self.rounds: list[float] = []
         self.closed: list[float] = []
         self.labels: list[int] = []

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from agent.receiver.command import ReceiveOptions, SetupError, receive
-from agent.receiver.server import MAX_BODY, Desk, Verdict, serving, tls_context
+from agent.receiver.server import MAX_BODY, Validator, Verdict, serving, tls_context
 from tests.agent.receiver.test_validator import MESSAGE, body, headers
 from tests.faults.certificates import Authority
 
@@ -35,7 +35,7 @@ def address(arrivals: Arrivals) -> Iterator[tuple[str, int]]:
     def report(verdict: Verdict, _headers: Mapping[str, str]) -> None:
         arrivals.append(verdict)
 
-    with serving(Desk("t", "S"), "127.0.0.1", 0, report) as server:
+    with serving(Validator("t", "S"), "127.0.0.1", 0, report) as server:
         yield "127.0.0.1", server.server_address[1]
 
 
@@ -99,7 +99,7 @@ def test_half_a_body_is_no_message(address: tuple[str, int], arrivals: Arrivals)
 def test_tls(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     served = tls_context(*authority.issue("server"))
-    with serving(Desk("t"), "127.0.0.1", 0, lambda _verdict, _headers: None, served) as server:
+    with serving(Validator("t"), "127.0.0.1", 0, lambda _verdict, _headers: None, served) as server:
         at = "127.0.0.1", server.server_address[1]
         with socket.create_connection(at, 10):  # one that never says hello holds up nobody
             connection = connect(at, ssl.create_default_context(cafile=authority.ca_file))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent.receiver.report import Journal, json_line, summary, text_line
-from agent.receiver.server import MAX_BODY, Desk, Verdict
+from agent.receiver.server import MAX_BODY, Validator, Verdict
 from agent.security.signing import signatures as sent_signature
 
 NOW = 1_700_000_000
@@ -32,8 +32,8 @@ SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"o" * 32).decode()
 
 
-def desk(site: str | None = "S", **options: Any) -> Desk:
-    return Desk("t", site, now=lambda: float(NOW), **options)
+def desk(site: str | None = "S", **options: Any) -> Validator:
+    return Validator("t", site, now=lambda: float(NOW), **options)
 
 
 def headers(identity: str = "msg_1", token: str = "t", **more: str) -> dict[str, str]:
@@ -106,7 +106,7 @@ def test_the_token_is_bound_to_one_site() -> None:
 
 
 def test_two_tokens_while_one_is_rotated() -> None:
-    judge = Desk("old\nnew", "S", now=lambda: float(NOW))
+    judge = Validator("old\nnew", "S", now=lambda: float(NOW))
     assert [judge.judge(headers(token=token), body()).status for token in ("old", "new", "older", "")] == [
         200,
         200,

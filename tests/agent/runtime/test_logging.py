@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 
 from agent.outbox.backlog import Backlog
 from agent.runtime import logging_setup
-from agent.runtime.log_dedup import BURST, CROWD, WINDOW_S, Repeats
-from agent.status.hourly_report import EVERY_S, Report
+from agent.runtime.log_dedup import BURST, CROWD, WINDOW_S, RepeatLimiter
+from agent.status.hourly_report import EVERY_S, HourlyReport
 from agent.status.model import DeviceStatus, PushStatus, Snapshot
-from agent.status.recorder import Attempt
+from agent.status.recorder import RecordedAttempt
 from drivers.model import Table
 from tests.agent.status.test_listener import configuration, running, until
 from tests.faults.http import HttpFaults, answer
@@ -64,7 +64,7 @@ def test_repeats_are_counted_and_told() -> None:
     now = 0.0
     stream = StringIO()
     logging_setup.configure("info", "json", stream)
-    structlog.configure(processors=[Repeats(lambda: now), structlog.processors.JSONRenderer()])
+    structlog.configure(processors=[RepeatLimiter(lambda: now), structlog.processors.JSONRenderer()])
     logger = structlog.get_logger()
     for second in range(20):
         now = float(second)
@@ -90,7 +90,7 @@ def test_a_backlog_that_is_refused_does_not_fill_the_log() -> None:
     now = 0.0
     stream = StringIO()
     logging_setup.configure("info", "json", stream)
-    structlog.configure(processors=[Repeats(lambda: now), structlog.processors.JSONRenderer()])
+    structlog.configure(processors=[RepeatLimiter(lambda: now), structlog.processors.JSONRenderer()])
     logger = structlog.get_logger()
     for number in range(10_000):
         logger.warning("message_refused", id=f"msg_{number}")
@@ -134,7 +134,7 @@ def snapshot(devices: tuple[DeviceStatus, ...], reason: str | None = None, **out
 
 
 def test_the_hourly_report() -> None:
-    report = Report(0.0)
+    report = HourlyReport(0.0)
     assert not report.due(EVERY_S - 1)
     assert report.due(EVERY_S)
     with capture_logs() as events:
@@ -199,7 +199,7 @@ async def test_which_device_failed_and_which_message_was_refused(tmp_path: Path)
     assert back.pop("after_s") > 0
     assert back.pop("failed_polls") >= 1
     assert back == {"event": "device_back", "log_level": "info", "device": "meter-1"}
-    first: Attempt = Attempt(**status["push"]["recent"][-1])
+    first: RecordedAttempt = RecordedAttempt(**status["push"]["recent"][-1])
     refusals = [
         event
         for event in events

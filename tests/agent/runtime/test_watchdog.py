@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.config.push import PushConfig
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
-from agent.runtime.watchdog import STUCK_S, Pulse
+from agent.runtime.watchdog import STUCK_S, Watchdog
 
 
 class LeapingClock:
@@ -27,26 +27,26 @@ class LeapingClock:
         await asyncio.sleep(seconds)
 
 
-def sender(folder: Path, clock: LeapingClock, pulse: Pulse, url: str) -> tuple[Sender, Outbox]:
+def sender(folder: Path, clock: LeapingClock, watchdog: Watchdog, url: str) -> tuple[Sender, Outbox]:
     retry = {"initial_s": 0.02, "max_s": 0.02}
     config = PushConfig.model_validate({"url": url, "token": "t", "wait_for_clock_s": 0.0, "retry": retry})
     outbox = Outbox.open(folder / "outbox.sqlite3", max_age_s=1e6, max_size_mb=1, now=clock.time)
-    return Sender(config, outbox, clock=clock, environ={}, user_agent="test", pulse=pulse), outbox
+    return Sender(config, outbox, clock=clock, environ={}, user_agent="test", watchdog=watchdog), outbox
 
 
 async def test_an_outage_is_progress(tmp_path: Path) -> None:
     clock = LeapingClock()
-    pulse = Pulse(clock)
-    push, outbox = sender(tmp_path, clock, pulse, "http://127.0.0.1:9/")
+    watchdog = Watchdog(clock)
+    push, outbox = sender(tmp_path, clock, watchdog, "http://127.0.0.1:9/")
     task = asyncio.create_task(push.run())
     for _ in range(3):
         wanted = push.stats.attempts + 3
         await push.submit([b'{"time": 1}'])
         async with asyncio.timeout(10):
-            while push.stats.attempts < wanted or pulse._due:  # noqa: ASYNC110 - between two attempts
+            while push.stats.attempts < wanted or watchdog._due:  # noqa: ASYNC110 - between two attempts
                 await asyncio.sleep(0.001)
         clock.leap_s += 2 * STUCK_S
-        assert pulse.stuck() == []
+        assert watchdog.overdue() == []
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await push.close()
@@ -55,7 +55,7 @@ async def test_an_outage_is_progress(tmp_path: Path) -> None:
 
 async def test_a_push_that_never_ends_and_a_message_that_nobody_takes_are_stuck(tmp_path: Path) -> None:
     clock = LeapingClock()
-    pulse = Pulse(clock)
+    watchdog = Watchdog(clock)
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.set()
@@ -65,23 +65,23 @@ async def test_a_push_that_never_ends_and_a_message_that_nobody_takes_are_stuck(
     asked = asyncio.Event()
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    push, outbox = sender(tmp_path, clock, pulse, url)
+    push, outbox = sender(tmp_path, clock, watchdog, url)
     task = asyncio.create_task(push.run())
     await push.submit([b'{"time": 1}'])
     await asked.wait()
-    assert pulse.stuck() == []
+    assert watchdog.overdue() == []
     clock.leap_s = 30 + STUCK_S + 1  # and yet the attempt did not end after 30 s
-    assert pulse.stuck() == ["push"]
+    assert watchdog.overdue() == ["push"]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert pulse.stuck() == []
+    assert watchdog.overdue() == []
 
     await push.submit([b'{"time": 2}'])
-    assert pulse.stuck() == []
+    assert watchdog.overdue() == []
     clock.leap_s *= 2
-    assert pulse.stuck() == ["live push"]
+    assert watchdog.overdue() == ["live push"]
     await push.stop(0)
-    assert pulse.stuck() == [], "a reload puts another sender in its place"
+    assert watchdog.overdue() == [], "a reload puts another sender in its place"
     await push.close()
     outbox.close()
     server.close()

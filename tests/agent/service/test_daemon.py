@@ -208,7 +208,7 @@ async def test_what_is_stuck_does_not_feed_the_watchdog(tmp_path: Path) -> None:
             task = asyncio.create_task(agent.run(ready.set))
             await ready.wait()
             await manager.wait_for("WATCHDOG=1".__eq__)
-            with agent.app.pulse.busy("something", 0.0):
+            with agent.app.watchdog.running("something", 0.0):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.1):  # those that were sent before
                         await manager.wait_for(lambda _: False)

@@ -13,7 +13,7 @@ from agent.config.loader import parse
 from agent.site.builder import build
 from drivers.model import Kind, NodeType, Quantity, Table, Value
 from drivers.profile.loader import BUILT_IN, Profile, load
-from drivers.simulator.modbus_server import Image, Server, Unit
+from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
 from drivers.simulator.register_image import Key, profile_unit
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
 
@@ -71,14 +71,14 @@ def values_of(profile: Profile) -> dict[Key, Value]:
     return values
 
 
-def both(first: Unit, second: Unit) -> Unit:
+def both(first: SimulatedUnit, second: SimulatedUnit) -> SimulatedUnit:
     """A device with the holding registers of two."""
     images = first.image, second.image
     first.image = lambda: {Table.HOLDING: {**images[1]()[Table.HOLDING], **images[0]()[Table.HOLDING]}}
     return first
 
 
-def served(name: str, profile: Profile, unit_id: int) -> Unit:
+def served(name: str, profile: Profile, unit_id: int) -> SimulatedUnit:
     if profile.driver is not None:
         models = [meter_model(POWER_W[NodeType.GRID], 1000.0, 2000.0, 230.0)]
         if profile.driver == "solaredge":
@@ -105,7 +105,7 @@ def served(name: str, profile: Profile, unit_id: int) -> Unit:
 async def payload_of(folder: Path, name: str, profile: Profile) -> dict[str, Any]:
     """The node's fields by type, as they would be pushed."""
     unit_id = 1 if profile.link.unit_id is None else profile.link.unit_id
-    server = Server([served(name, profile, unit_id)], "127.0.0.1")
+    server = ModbusServer([served(name, profile, unit_id)], "127.0.0.1")
     await server.start()
     # As installed, but for the pauses.
     device: dict[str, Any] = {"driver": name, "host": server.host, "port": server.port, "connect_delay_s": 0.0}

@@ -15,26 +15,26 @@ from agent.status.http_server import (
     MAX_CONNECTIONS,
     MAX_HEAD_BYTES,
     BadRequestError,
-    Request,
-    Response,
-    Server,
+    HttpRequest,
+    HttpResponse,
+    HttpServer,
     parse_head,
 )
 
 LIMIT_S = 10
 
 
-async def handler(request: Request) -> Response:
+async def handler(request: HttpRequest) -> HttpResponse:
     if request.path == "/broken":
         raise RuntimeError("a defect")
     if request.path == "/large":
-        return Response(body=b"x" * 20_000_000)
-    return Response(body=f"{request.method} {request.path} {request.headers.get('host')}".encode())
+        return HttpResponse(body=b"x" * 20_000_000)
+    return HttpResponse(body=f"{request.method} {request.path} {request.headers.get('host')}".encode())
 
 
 @contextlib.asynccontextmanager
 async def serving(head_s: float = 5.0, answer_s: float = 5.0) -> AsyncIterator[int]:
-    server = Server(handler, head_s=head_s, answer_s=answer_s)
+    server = HttpServer(handler, head_s=head_s, answer_s=answer_s)
     port = await server.start("127.0.0.1", 0)
     try:
         yield port
@@ -93,7 +93,7 @@ async def test_who_does_not_finish_asking_is_sent_away() -> None:
 
 
 async def test_who_does_not_read_is_cut_off_and_others_are_served_meanwhile() -> None:
-    server = Server(handler, answer_s=0.5)
+    server = HttpServer(handler, answer_s=0.5)
     port = await server.start("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)  # takes 2 KiB, then nothing more
     writer.write(b"GET /large HTTP/1.1\r\n\r\n")
@@ -131,7 +131,7 @@ async def test_connections_are_limited_and_freed() -> None:
 
 async def test_where_no_further_file_can_be_opened_there_is_no_listener_and_an_error_that_says_so() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    server = Server(handler)
+    server = HttpServer(handler)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
         with pytest.raises(OSError, match="Too many open files"):

@@ -20,7 +20,7 @@ from agent.config.loader import parse
 from agent.config.model import Config
 from agent.runtime.clock import SystemClock
 from agent.site.builder import build
-from agent.status.http_server import Request
+from agent.status.http_server import HttpRequest
 from agent.status.listener import StatusListener, is_loopback_name, page
 from agent.status.model import Snapshot
 from drivers.model import Table
@@ -189,7 +189,7 @@ async def test_a_token_is_asked_for(tmp_path: Path, header: dict[str, str], path
     config = configuration(tmp_path, "http://127.0.0.1:1/", [("m", "grid", 1)], listen="0.0.0.0:0", token=STATUS_TOKEN)
     assert config.status is not None
     listener = StatusListener(config.status, _nothing, SystemClock())
-    response = await listener.answer(Request("GET", path, {"host": "site.example", **header}))
+    response = await listener.answer(HttpRequest("GET", path, {"host": "site.example", **header}))
     assert response.status is HTTPStatus.UNAUTHORIZED
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -199,7 +199,7 @@ async def test_health_is_what_the_watchdog_sees(tmp_path: Path, stuck: list[str]
     config = configuration(tmp_path, "http://127.0.0.1:1/", [("m", "grid", 1)])
     assert config.status is not None
     listener = StatusListener(config.status, _nothing, SystemClock(), lambda: stuck)
-    response = await listener.answer(Request("GET", "/healthz", {"host": "localhost"}))
+    response = await listener.answer(HttpRequest("GET", "/healthz", {"host": "localhost"}))
     assert response.status is status
     assert b"poll of m" not in response.body
 
@@ -208,7 +208,7 @@ async def test_without_a_token_only_loopback_names_are_answered(tmp_path: Path) 
     config = configuration(tmp_path, "http://127.0.0.1:1/", [("m", "grid", 1)])
     assert config.status is not None
     listener = StatusListener(config.status, _nothing, SystemClock())
-    response = await listener.answer(Request("GET", "/", {"host": "rebound.example"}))
+    response = await listener.answer(HttpRequest("GET", "/", {"host": "rebound.example"}))
     assert response.status is HTTPStatus.MISDIRECTED_REQUEST
 
 

@@ -21,7 +21,7 @@ from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import NodeType, Reading, Table
 from drivers.profile.loader import profile_files
-from drivers.simulator.modbus_server import Image, Server
+from drivers.simulator.modbus_server import Image, ModbusServer
 from drivers.simulator.register_image import dump_unit
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -48,7 +48,7 @@ def slug(text: str) -> str:
 @pytest.mark.parametrize("name", DUMPS)
 async def test_a_dump_reads_as_its_source_says(name: str) -> None:
     dump = DUMPS[name]
-    server = Server([dump_unit(image_of(dump), dump["unit_id"])], "127.0.0.1")
+    server = ModbusServer([dump_unit(image_of(dump), dump["unit_id"])], "127.0.0.1")
     await server.start()
     link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
     try:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.driver import ReadOptions
-from drivers.dump.capture import Taken, of_profiles, of_ranges, of_sunspec, parse_range, take
+from drivers.dump.capture import Capture, of_profiles, of_ranges, of_sunspec, parse_range, take
 from drivers.dump.file import Dump, DumpError, load, to_json
 from drivers.dump.redact import BLANK, NUMBERS, redact
 from drivers.errors import IllegalAddressError, SilentError
@@ -20,7 +20,7 @@ from drivers.model import Table
 from drivers.profile.loader import load as load_profile
 from drivers.profile.loader import profile_files
 from drivers.registers.read_plan import Span
-from drivers.simulator.modbus_server import Server
+from drivers.simulator.modbus_server import ModbusServer
 from drivers.simulator.register_image import dump_unit
 from drivers.simulator.sunspec_units import inverter_model, sunspec_unit
 from tests.faults.modbus import FaultServer, registers_from
@@ -30,8 +30,8 @@ def span(text: str) -> Span:
     return parse_range(text)
 
 
-async def taken_from(words: Mapping[int, int], *ranges: str) -> Taken:
-    taken = Taken()
+async def taken_from(words: Mapping[int, int], *ranges: str) -> Capture:
+    taken = Capture()
     async with FaultServer({(1, Table.HOLDING): dict(words)}) as server:
         link = Link(server.link())
         await take(link.unit(1), of_ranges([span(text) for text in ranges]), taken)
@@ -62,7 +62,7 @@ async def test_a_table_that_does_not_exist_is_asked_for_once() -> None:
 
 
 async def test_a_device_that_is_not_there_ends_it_soon() -> None:
-    taken = Taken()
+    taken = Capture()
     async with FaultServer({(1, Table.HOLDING): {0: 1}}) as server:
         link = Link(server.link(timeout_s=0.02))
         with pytest.raises(SilentError):
@@ -75,7 +75,7 @@ async def test_the_registers_of_a_profile_are_kept_when_one_of_them_is_refused()
     profile = load_profile(profile_files()["eastron-sdm630"])
     registers = {address: 1 for point in profile.points for address in (point.address, point.address + 1)}
     del registers[0x46]
-    taken = Taken()
+    taken = Capture()
     async with FaultServer({(1, Table.INPUT): registers}) as server:
         link = Link(server.link())
         await take(link.unit(1), of_profiles([profile], ReadOptions()), taken)
@@ -84,10 +84,10 @@ async def test_the_registers_of_a_profile_are_kept_when_one_of_them_is_refused()
 
 
 async def test_a_sunspec_chain_is_taken_whole_and_its_serial_number_blanked() -> None:
-    server = Server([sunspec_unit("SECRET12345", lambda: [inverter_model(1000, 5, 230)])], "127.0.0.1")
+    server = ModbusServer([sunspec_unit("SECRET12345", lambda: [inverter_model(1000, 5, 230)])], "127.0.0.1")
     await server.start()
     link = Link(FaultServer({}).link(port=server.port))
-    taken = Taken()
+    taken = Capture()
     await take(link.unit(1), await of_sunspec(link.unit(1)), taken)
     await link.close()
     await server.stop()
@@ -162,7 +162,7 @@ async def test_a_dump_can_be_read_like_the_device_and_served_like_it() -> None:
     assert list(await dump.read(Table.HOLDING, 5, 2)) == [50, 60]
     with pytest.raises(IllegalAddressError, match="holding 6-7"):
         await dump.read(Table.HOLDING, 6, 2)
-    server = Server([dump_unit(dump.tables)], "127.0.0.1")
+    server = ModbusServer([dump_unit(dump.tables)], "127.0.0.1")
     await server.start()
     link = Link(FaultServer({}).link(port=server.port))
     assert list(await link.unit(1).read(Table.HOLDING, 5, 2)) == [50, 60]

@@ -17,7 +17,7 @@ from pymodbus.pdu.register_message import (
 )
 
 from drivers.errors import BadReplyError, IllegalAddressError
-from drivers.modbus.framer import Ascii, Framing, Mbap, Request, Rtu, crc16, lrc
+from drivers.modbus.framer import Ascii, Framing, Mbap, ReadRequest, Rtu, crc16, lrc
 from drivers.model import Table
 
 PAIRS: list[tuple[Framing, type[FramerBase]]] = [(Mbap(), FramerSocket), (Rtu(), FramerRTU), (Ascii(), FramerAscii)]
@@ -46,7 +46,7 @@ def test_requests_are_what_pymodbus_sends(
 ) -> None:
     request = REQUESTS[table](dev_id=unit_id, transaction_id=transaction, address=address, count=count)
     expected = theirs(DecodePDU(is_server=False)).buildFrame(request)
-    assert framing.encode(Request(unit_id, table, address, count, transaction)) == expected
+    assert framing.encode(ReadRequest(unit_id, table, address, count, transaction)) == expected
 
 
 @framings
@@ -61,7 +61,7 @@ def test_replies_of_pymodbus_are_accepted_when_complete(
 ) -> None:
     reply = ReadHoldingRegistersResponse(dev_id=unit_id, transaction_id=transaction, registers=words)
     frame = theirs(DecodePDU(is_server=True)).buildFrame(reply)
-    request = Request(unit_id, Table.HOLDING, 0, len(words), transaction)
+    request = ReadRequest(unit_id, Table.HOLDING, 0, len(words), transaction)
     assert framing.accept(request, frame) == b"".join(word.to_bytes(2, "big") for word in words)
     part = frame[: data.draw(st.integers(0, len(frame) - 1))]
     assert framing.accept(request, part) is None
@@ -71,15 +71,15 @@ def test_replies_of_pymodbus_are_accepted_when_complete(
 def test_bits(framing: Framing, theirs: type[FramerBase]) -> None:
     reply = ReadCoilsResponse(dev_id=1, transaction_id=5, bits=[True, False, True] + [False] * 5 + [True] + [False] * 7)
     frame = theirs(DecodePDU(is_server=True)).buildFrame(reply)
-    assert framing.accept(Request(1, Table.COIL, 0, 9, 5), frame) == b"\x05\x01"
+    assert framing.accept(ReadRequest(1, Table.COIL, 0, 9, 5), frame) == b"\x05\x01"
     with pytest.raises(BadReplyError):
-        framing.accept(Request(1, Table.COIL, 0, 8, 5), frame)
+        framing.accept(ReadRequest(1, Table.COIL, 0, 8, 5), frame)
 
 
 def test_the_specification_s_examples() -> None:
     # Modbus over serial line V1.02, and the widely published request for ten holding registers of unit 17.
-    assert Rtu().encode(Request(0x11, Table.HOLDING, 0x006B, 3)).hex() == "1103006b00037687"
-    assert Ascii().encode(Request(0x11, Table.HOLDING, 0x006B, 3)) == b":1103006B00037E\r\n"
+    assert Rtu().encode(ReadRequest(0x11, Table.HOLDING, 0x006B, 3)).hex() == "1103006b00037687"
+    assert Ascii().encode(ReadRequest(0x11, Table.HOLDING, 0x006B, 3)) == b":1103006B00037E\r\n"
     assert crc16(bytes.fromhex("0207")) == bytes.fromhex("4112")
     assert lrc(bytes.fromhex("1103006B0003")) == b"\x7e"
 
@@ -88,20 +88,20 @@ def test_the_specification_s_examples() -> None:
 def test_an_exception_is_told_from_data(framing: Framing, theirs: type[FramerBase]) -> None:
     frame = theirs(DecodePDU(is_server=True)).encode(b"\x83\x02", 1, 9)
     with pytest.raises(IllegalAddressError, match="unit 1, holding 40000-40069: Modbus exception 2"):
-        framing.accept(Request(1, Table.HOLDING, 40000, 70, 9), frame)
+        framing.accept(ReadRequest(1, Table.HOLDING, 40000, 70, 9), frame)
 
 
 @framings
 def test_what_carries_no_data_is_no_reply(framing: Framing, theirs: type[FramerBase]) -> None:
     encode = theirs(DecodePDU(is_server=True)).encode
-    request = Request(1, Table.HOLDING, 0, 2, 9)
+    request = ReadRequest(1, Table.HOLDING, 0, 2, 9)
     for pdu in (b"\x03", b"\x83", b"\x03\x04", b"\x03\x04\x00\x01\x00", b"\x03\x03\x00\x01\x00\x02", b"\x83\x02\x00"):
         with suppress(BadReplyError):
             assert framing.accept(request, encode(pdu, 1, 9)) is None
 
 
 def test_a_reply_behind_another_unit_s_in_one_piece() -> None:
-    request = Request(2, Table.HOLDING, 0, 1)
+    request = ReadRequest(2, Table.HOLDING, 0, 1)
     for framing, build in ((Rtu(), FramerRTU), (Ascii(), FramerAscii)):
         encode = build(DecodePDU(is_server=True)).encode
         foreign = encode(b"\x03\x04\x02\x03\x02\x03", 1, 0)  # looks like the beginning of a reply of unit 2

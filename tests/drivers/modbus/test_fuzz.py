@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from drivers.errors import DriverError
-from drivers.modbus.framer import Ascii, Framing, Mbap, Request, Rtu
-from drivers.modbus.transport import Channel
+from drivers.modbus.framer import Ascii, Framing, Mbap, ReadRequest, Rtu
+from drivers.modbus.transport import Transport
 from drivers.model import Table
 from tests.faults import framing as device
 
@@ -89,11 +89,13 @@ def _anything(rng: random.Random, frame: bytes) -> list[bytes]:
     return _chop(rng, _damage(rng, frame, len(frame)))
 
 
-def _cases(rng: random.Random, framing: device.Framing, mutate: Mutate) -> Iterator[tuple[Request, bytes, list[bytes]]]:
+def _cases(
+    rng: random.Random, framing: device.Framing, mutate: Mutate
+) -> Iterator[tuple[ReadRequest, bytes, list[bytes]]]:
     """A request, the whole frame of its true reply, and what arrives instead."""
     for number in range(FRAMES):
         count = rng.randint(1, 12)
-        request = Request(rng.randrange(256), Table.HOLDING, rng.randrange(0xFF00), count, number % 0xFFFF + 1)
+        request = ReadRequest(rng.randrange(256), Table.HOLDING, rng.randrange(0xFF00), count, number % 0xFFFF + 1)
         pdu = bytes((3, 2 * count)) + rng.randbytes(2 * count)
         frame = framing.build(device.Query(request.unit_id, pdu, request.transaction))
         yield request, frame, mutate(rng, frame)
@@ -113,7 +115,7 @@ async def test_mutated_replies(framing: Framing, other_side: device.Framing, mut
     rng = random.Random(20)
     accepted = refused = wrong = 0
     for request, frame, pieces in _cases(rng, other_side, mutate):
-        channel = Channel(framing, "fuzz")
+        channel = Transport(framing, "fuzz")
         channel.connection_made(wire := _Wire())
         exchange = channel.exchange(request, 60.0)
         waiting_for = exchange.send(None)  # as the event loop would: runs until it waits for the reply

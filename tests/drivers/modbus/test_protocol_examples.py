@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from drivers.errors import IllegalAddressError
-from drivers.modbus.framer import Request
+from drivers.modbus.framer import ReadRequest
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
-from drivers.simulator.modbus_server import Unit
+from drivers.simulator.modbus_server import SimulatedUnit
 
 FRAMES = json.loads((Path(__file__).parents[2] / "fixtures" / "frames.json").read_text(encoding="utf-8"))
 TABLES = {1: Table.COIL, 2: Table.DISCRETE, 3: Table.HOLDING, 4: Table.INPUT}
@@ -45,19 +45,19 @@ def contents(table: Table, data: bytes, count: int) -> list[int]:
 @pytest.mark.parametrize(("what", "request_pdu", "response_pdu"), READS, ids=ids)
 def test_reads_of_the_specification(what: str, request_pdu: bytes, response_pdu: bytes) -> None:
     table, address, count = asked(request_pdu)
-    request = Request(1, table, address, count)
+    request = ReadRequest(1, table, address, count)
     assert request.encode() == request_pdu
     assert request.data(response_pdu) == response_pdu[2:]
     words = dict(enumerate(contents(table, response_pdu[2:], count), address))
-    assert Unit(1, lambda: {table: words}).answer(request_pdu) == response_pdu
+    assert SimulatedUnit(1, lambda: {table: words}).answer(request_pdu) == response_pdu
 
 
 def test_the_exception_of_the_specification() -> None:
     (example,) = [each for each in EXAMPLES if each[2][0] & 0x80]
     table, address, count = asked(example[1])
     with pytest.raises(IllegalAddressError):
-        Request(1, table, address, count).data(example[2])
-    assert Unit(1, lambda: {table: {}}).answer(example[1]) == example[2]
+        ReadRequest(1, table, address, count).data(example[2])
+    assert SimulatedUnit(1, lambda: {table: {}}).answer(example[1]) == example[2]
 
 
 @pytest.mark.parametrize("frame", FRAMES["rtu_real"], ids=lambda frame: frame["source"].rpartition("/")[2])

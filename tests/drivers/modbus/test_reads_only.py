@@ -9,17 +9,17 @@ import asyncio
 
 import pytest
 
-from drivers.modbus.framer import Ascii, Identification, Mbap, Request, Rtu
+from drivers.modbus.framer import Ascii, Identification, Mbap, ReadRequest, Rtu
 from drivers.model import Table
 from tests.faults import wire
 from tests.faults.modbus import FaultServer
 
 
 def test_a_request_can_only_be_a_read() -> None:
-    functions = {table: Request(1, table, 0, 1).encode()[0] for table in Table}
+    functions = {table: ReadRequest(1, table, 0, 1).encode()[0] for table in Table}
     assert functions == {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
     assert Identification(1).encode() == bytes((43, 14, 1, 0))
-    request = Request(1, Table.HOLDING, 0, 1, 7)
+    request = ReadRequest(1, Table.HOLDING, 0, 1, 7)
     assert Mbap().encode(request)[7] == Rtu().encode(request)[1] == int(Ascii().encode(request)[3:5], 16) == 3
 
 

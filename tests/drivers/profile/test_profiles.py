@@ -20,10 +20,9 @@ from drivers.model import Kind, Nature, NodeType, Quality, Quantity, Scan, Table
 from drivers.profile.device_table import types_of, updated
 from drivers.profile.loader import BUILT_IN, Profile, load
 from drivers.profile.point import Point
-from drivers.profile.register_driver import Registers
+from drivers.profile.register_driver import RegisterDriver
 from drivers.registers.read_plan import MAX_REGISTERS
-from drivers.simulator.modbus_server import Image, Server
-from drivers.simulator.modbus_server import Unit as SimulatedUnit
+from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
 from drivers.simulator.register_image import Key, profile_unit
 from drivers.sunspec.driver import SunSpec
 
@@ -177,7 +176,7 @@ COUNTERS: dict[NodeType, set[Quantity]] = {
 
 
 class Padded(dict[int, int]):
-    """Registers of which those between the known ones read 0, as on most devices."""
+    """RegisterDriver of which those between the known ones read 0, as on most devices."""
 
     def __missing__(self, address: int) -> int:
         return 0
@@ -227,7 +226,7 @@ async def read_back(profile: Profile, values: Mapping[Key, Value], unit_id: int 
             power = values[node, Quantity.ACTIVE_POWER, None]
             assert isinstance(power, float)
             on_the_wire |= {(node, Quantity.ACTIVE_POWER, None): abs(power), (node, Quantity.ON, None): power < 0}
-    server = Server([padded(profile_unit(profile, lambda: on_the_wire, unit_id))], "127.0.0.1")
+    server = ModbusServer([padded(profile_unit(profile, lambda: on_the_wire, unit_id))], "127.0.0.1")
     await server.start()
     link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
     try:
@@ -328,7 +327,7 @@ def test_the_fields_of_its_type_are_there(name: str) -> None:
 @pytest.mark.parametrize("name", BY_REGISTERS)
 def test_the_reads_are_few_and_within_the_limits(name: str) -> None:
     profile = PROFILES[name]
-    driver = Registers(profile, ReadOptions())
+    driver = RegisterDriver(profile, ReadOptions())
     most = profile.max_registers or MAX_REGISTERS
     assert all(block.count <= most for block in driver.blocks if block.table in (Table.INPUT, Table.HOLDING))
     # A poll every ten seconds must leave time for the pauses that the family wants.
@@ -389,7 +388,7 @@ def test_a_sunspec_family_brings_its_quirks_to_the_sunspec_driver(name: str) -> 
 
 async def test_the_third_relay_is_the_third_coil() -> None:
     unit = SimulatedUnit(1, lambda: {Table.COIL: dict(enumerate([0, 0, 1, 0]))})
-    server = Server([unit], "127.0.0.1")
+    server = ModbusServer([unit], "127.0.0.1")
     await server.start()
     link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
     try:
@@ -497,7 +496,7 @@ async def test_a_power_without_its_direction_is_missing(tmp_path: Path) -> None:
 async def poll_battery(folder: Path, words: dict[int, int]) -> Scan:
     path = folder / "battery.toml"
     path.write_text(BATTERY)
-    server = Server([SimulatedUnit(1, lambda: {Table.INPUT: words})], "127.0.0.1")
+    server = ModbusServer([SimulatedUnit(1, lambda: {Table.INPUT: words})], "127.0.0.1")
     await server.start()
     link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
     try:

@@ -16,7 +16,7 @@ from drivers.driver import ReadOptions
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Quality, Reading, Table
-from drivers.simulator.modbus_server import Image, Server, Unit
+from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
 
 Words = Mapping[int, list[int]]
 Expected = Mapping[str, float | Quality]
@@ -41,7 +41,7 @@ def name_of(reading: Reading) -> str:
 
 
 async def read(driver_name: str, words: Words) -> dict[str, float | Quality]:
-    server = Server([Unit(1, lambda: image(words))], "127.0.0.1")
+    server = ModbusServer([SimulatedUnit(1, lambda: image(words))], "127.0.0.1")
     await server.start()
     link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
     try:

@@ -16,7 +16,7 @@ from drivers.errors import BusyError, ExceptionReply, IllegalAddressError, Silen
 from drivers.model import Kind, Phase, Quality, Quantity, Scan, Table
 from drivers.profile.loader import Profile
 from drivers.profile.point import Point
-from drivers.profile.register_driver import Registers
+from drivers.profile.register_driver import RegisterDriver
 from drivers.registers.codec import Encoding
 from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S
 
@@ -60,7 +60,7 @@ class Device:
         return list(covered)
 
 
-def driver(*places: tuple[int, int], gap: int = 31, same: bool = False) -> Registers:
+def driver(*places: tuple[int, int], gap: int = 31, same: bool = False) -> RegisterDriver:
     """Points at (address, width); all of one key, if they are the `same`."""
     names = [(Quantity.ACTIVE_POWER, None)] * len(places) if same else NAMES
     points = [
@@ -68,10 +68,10 @@ def driver(*places: tuple[int, int], gap: int = 31, same: bool = False) -> Regis
         for (quantity, phase), (address, width) in zip(names, places, strict=False)
     ]
     profile = Profile("x", "x", ("x",), Kind.METER, "x", tuple(points), max_gap=gap)
-    return Registers(profile, ReadOptions())
+    return RegisterDriver(profile, ReadOptions())
 
 
-async def poll(driver: Registers, device: Device, at: float = 0.0) -> Scan:
+async def poll(driver: RegisterDriver, device: Device, at: float = 0.0) -> Scan:
     device.asked.clear()
     device.refused = 0
     return await driver.poll(device, lambda: at)

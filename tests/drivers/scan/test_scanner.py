@@ -18,8 +18,8 @@ from drivers.scan.identify import Identifier
 from drivers.scan.scanner import Scanner, ScanSettings
 from drivers.scan.targets import TargetError, Targets, parse_numbers, parse_targets
 from drivers.scan.timeouts import Patience
-from drivers.scan.units import Place
-from drivers.simulator.modbus_server import Server
+from drivers.scan.units import SearchLocation
+from drivers.simulator.modbus_server import ModbusServer
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
 from tests.faults.device import Faults
 from tests.faults.modbus import FaultServer
@@ -48,7 +48,7 @@ def gateway(units: dict[int, int]) -> dict[tuple[int, Table], dict[int, int]]:
     return {(unit, table): words for unit, mark in units.items() for table, words in meter(mark).items()}
 
 
-async def scan(settings: ScanSettings, targets: Targets, *profiles: Profile) -> list[Place]:
+async def scan(settings: ScanSettings, targets: Targets, *profiles: Profile) -> list[SearchLocation]:
     scanner = Scanner(settings, Identifier(profiles))
     await scanner.run(targets)
     return scanner.places
@@ -212,7 +212,7 @@ async def test_a_wide_mark_wins_over_a_narrow_one(tmp_path: Path) -> None:
 async def test_sunspec_devices_say_what_they_are(
     models: list[list[int]], kind: Kind, driver: str, nodes: set[NodeType]
 ) -> None:
-    server = Server([sunspec_unit("x", lambda: models, 126)], "127.0.0.1")
+    server = ModbusServer([sunspec_unit("x", lambda: models, 126)], "127.0.0.1")
     await server.start()
     (place,) = await scan(replace(QUICK, ports=(server.port,), units=(126,)), LOCAL)
     await server.stop()
@@ -225,7 +225,7 @@ async def test_sunspec_devices_say_what_they_are(
 
 async def test_each_further_meter_of_a_sunspec_device_is_found() -> None:
     models = [inverter_model(1000, 5, 230), meter_model(1000, 5, 6, 230), meter_model(7, 5, 6, 230)]
-    server = Server([sunspec_unit("x", lambda: models)], "127.0.0.1")
+    server = ModbusServer([sunspec_unit("x", lambda: models)], "127.0.0.1")
     await server.start()
     (place,) = await scan(replace(QUICK, ports=(server.port,), units=(1,)), LOCAL)
     await server.stop()
@@ -245,7 +245,7 @@ async def test_a_sunspec_family_with_wishes_of_its_own_comes_first(tmp_path: Pat
     for name, family in families.items():
         (tmp_path / f"{name}.toml").write_text(text.format(*family))
         profiles.append(load(tmp_path / f"{name}.toml"))
-    server = Server([sunspec_unit("x", lambda: [inverter_model(1000, 5, 230)])], "127.0.0.1")
+    server = ModbusServer([sunspec_unit("x", lambda: [inverter_model(1000, 5, 230)])], "127.0.0.1")
     await server.start()
     (place,) = await scan(replace(QUICK, ports=(server.port,), units=(1,)), LOCAL, *profiles)
     await server.stop()
@@ -256,7 +256,7 @@ async def test_a_sunspec_family_with_wishes_of_its_own_comes_first(tmp_path: Pat
 
 async def test_a_sunspec_device_that_answers_as_two_units_is_one() -> None:
     models = [inverter_model(1000, 5, 230)]
-    server = Server([sunspec_unit("same", lambda: models, unit) for unit in (1, 126)], "127.0.0.1")
+    server = ModbusServer([sunspec_unit("same", lambda: models, unit) for unit in (1, 126)], "127.0.0.1")
     await server.start()
     (place,) = await scan(replace(QUICK, ports=(server.port,), units=(1, 2, 126)), LOCAL)
     await server.stop()

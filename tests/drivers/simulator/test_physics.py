@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.simulator.physics import DAY_S, Battery, Energy, Site
+from drivers.simulator.physics import DAY_S, Battery, Energy, SimulatedPlant
 from drivers.simulator.plants import Roof, Sky
 
 HOUR_S = 3600.0
@@ -19,11 +19,11 @@ cuts = st.lists(st.floats(0, HOUR_S), min_size=1, max_size=12)
 on_a_slow_machine = settings(deadline=None, max_examples=40)
 
 
-def lifetime(site: Site) -> dict[str, Energy]:
+def lifetime(site: SimulatedPlant) -> dict[str, Energy]:
     return {name: flow.energy for name, flow in site.flows.items()}
 
 
-def grown(site: Site, since: dict[str, Energy]) -> dict[str, float]:
+def grown(site: SimulatedPlant, since: dict[str, Energy]) -> dict[str, float]:
     """Positive minus negative energy of each device since then, in Wh."""
     return {
         name: now.positive_Wh - now.negative_Wh - since[name].positive_Wh + since[name].negative_Wh
@@ -40,7 +40,7 @@ def balance(by_name: dict[str, float]) -> float:
 @on_a_slow_machine
 @given(seeds, moments, cuts)
 def test_the_books_balance_at_every_moment(seed: int, start_s: float, steps: list[float]) -> None:
-    site = Site(seed, start_s)
+    site = SimulatedPlant(seed, start_s)
     began, stored_Wh, before = lifetime(site), site.battery.stored_Wh, lifetime(site)
     for step in steps:
         site.advance(step)
@@ -63,7 +63,7 @@ def test_the_books_balance_at_every_moment(seed: int, start_s: float, steps: lis
 @on_a_slow_machine
 @given(seeds, moments, cuts)
 def test_how_time_is_cut_changes_nothing(seed: int, start_s: float, steps: list[float]) -> None:
-    cut, whole = Site(seed, start_s), Site(seed, start_s)
+    cut, whole = SimulatedPlant(seed, start_s), SimulatedPlant(seed, start_s)
     for step in steps:
         cut.advance(step)
     whole.advance(cut.now_s - whole.now_s)
@@ -79,7 +79,7 @@ def test_how_time_is_cut_changes_nothing(seed: int, start_s: float, steps: list[
 def test_counters_are_the_integrals_of_their_powers(seed: int, hour: int) -> None:
     """Against a sum of its own, second by second. Within a second, only the battery changes its power: when it is full
     or empty, which one second at its limit bounds."""
-    site = Site(seed, hour * HOUR_S)
+    site = SimulatedPlant(seed, hour * HOUR_S)
     began = lifetime(site)
     sums = {name: [0.0, 0.0] for name in site.flows}
     ends = 0
@@ -95,7 +95,7 @@ def test_counters_are_the_integrals_of_their_powers(seed: int, hour: int) -> Non
 
 
 def test_a_seed_is_a_site() -> None:
-    first, again, other = Site(7), Site(7), Site(8)
+    first, again, other = SimulatedPlant(7), SimulatedPlant(7), SimulatedPlant(8)
     for site in (first, again, other):
         site.advance(DAY_S)
     assert lifetime(first) == lifetime(again)
@@ -104,7 +104,7 @@ def test_a_seed_is_a_site() -> None:
 
 
 def test_a_day_has_all_there_is() -> None:
-    site = Site(seed=1, start_s=0)
+    site = SimulatedPlant(seed=1, start_s=0)
     produced: list[tuple[float, float]] = []
     seen: dict[str, set[float]] = {name: set() for name in site.flows}
     socs = []
@@ -136,7 +136,7 @@ def test_a_day_has_all_there_is() -> None:
     ids=["normal", "spring", "autumn"],
 )
 def test_a_local_day_ends_at_local_midnight(changes: tuple[tuple[float, float], ...], hours: int) -> None:
-    site = Site(seed=5, start_s=0, clock_changes=changes)
+    site = SimulatedPlant(seed=5, start_s=0, clock_changes=changes)
     began = lifetime(site)
     site.advance(hours * HOUR_S - 1)
     assert site.days == []
@@ -157,7 +157,7 @@ def test_a_local_day_ends_at_local_midnight(changes: tuple[tuple[float, float], 
 
 
 def test_people_follow_the_local_clock_and_the_sun_does_not() -> None:
-    plain, summer = Site(3, 0), Site(3, 0, clock_changes=[(2 * HOUR_S, HOUR_S)])
+    plain, summer = SimulatedPlant(3, 0), SimulatedPlant(3, 0, clock_changes=[(2 * HOUR_S, HOUR_S)])
     for site in (plain, summer):
         site.advance(12 * HOUR_S)
     assert summer.time_of_day_s - plain.time_of_day_s == HOUR_S
@@ -167,7 +167,7 @@ def test_people_follow_the_local_clock_and_the_sun_does_not() -> None:
 
 
 def test_the_first_day_begins_when_the_site_does() -> None:
-    site = Site(2, 23 * HOUR_S + 7)
+    site = SimulatedPlant(2, 23 * HOUR_S + 7)
     began = site.grid.positive_Wh
     site.advance(HOUR_S - 7)
     assert len(site.days) == 1
@@ -200,11 +200,11 @@ def test_a_roof_stays_within_its_inverter(hour: float, clearness: float, tilt: f
 @pytest.mark.parametrize("seconds", [-1.0, math.nan, math.inf])
 def test_time_only_passes_forward(seconds: float) -> None:
     with pytest.raises(ValueError, match="time cannot pass by"):
-        Site().advance(seconds)
+        SimulatedPlant().advance(seconds)
 
 
 def test_impossible_sites_are_refused() -> None:
     with pytest.raises(ValueError, match=r"start_s .* \(found -1\)"):
-        Site(start_s=-1)
+        SimulatedPlant(start_s=-1)
     with pytest.raises(ValueError, match="clock_changes must be multiples of 10 s"):
-        Site(clock_changes=[(7205, 3600)])
+        SimulatedPlant(clock_changes=[(7205, 3600)])

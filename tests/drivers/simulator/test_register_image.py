@@ -18,9 +18,9 @@ from drivers.driver import ReadOptions
 from drivers.errors import exception_reply
 from drivers.model import Nature, NodeType, Quality, Quantity, Table, Unit, Value
 from drivers.profile.loader import Profile, load, profile_files
-from drivers.profile.register_driver import Registers
+from drivers.profile.register_driver import RegisterDriver
 from drivers.registers.codec import Encoding, encode
-from drivers.simulator.modbus_server import Unit as SimulatedUnit
+from drivers.simulator.modbus_server import SimulatedUnit
 from drivers.simulator.register_image import Key, dump_unit, profile_unit
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
 from drivers.sunspec.driver import SunSpec
@@ -163,7 +163,7 @@ async def test_a_missing_value_reads_as_the_device_says_it(tmp_path: Path) -> No
     assert (registers[0], registers[1]) == (0, 0x8000)
     assert math.isnan(struct.unpack(">f", struct.pack(">HH", registers[2], registers[3]))[0])
     assert 4 not in registers
-    scan = await Registers(family, ReadOptions()).poll(Wire(unit), lambda: 0.0)
+    scan = await RegisterDriver(family, ReadOptions()).poll(Wire(unit), lambda: 0.0)
     assert {reading.quality for reading in scan.readings} == {Quality.MISSING}
 
 
@@ -205,7 +205,7 @@ async def test_every_profile_can_be_simulated(name: str) -> None:
     for point in family.points:
         encodings[point.node, point.quantity, point.phase].append(point.encoding)
     values = {key: _sample(key[1], each) for key, each in encodings.items()}
-    scan = await Registers(family, ReadOptions()).poll(Wire(profile_unit(family, lambda: values)), lambda: 0.0)
+    scan = await RegisterDriver(family, ReadOptions()).poll(Wire(profile_unit(family, lambda: values)), lambda: 0.0)
     readings = {(reading.node, reading.quantity, reading.phase): reading for reading in scan.readings}
     assert scan.complete
     for key, value in values.items():

@@ -15,9 +15,9 @@ from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.modbus.link import Link, LinkSettings
 from drivers.model import NodeType, Quantity, Table
-from drivers.simulator.modbus_server import Server, Unit
+from drivers.simulator.modbus_server import ModbusServer, SimulatedUnit
 from drivers.simulator.register_image import dump_unit
-from drivers.simulator.site_server import SimulatedDevice, SimulatedSite, Site
+from drivers.simulator.site_server import SimulatedDevice, SimulatedPlant, SimulatedSite
 
 PATIENCE_S = 10
 
@@ -76,8 +76,8 @@ async def client_of(port: int) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def served(*units: Unit) -> AsyncIterator[Client]:
-    server = Server(units, "127.0.0.1")
+async def served(*units: SimulatedUnit) -> AsyncIterator[Client]:
+    server = ModbusServer(units, "127.0.0.1")
     await server.start()
     try:
         async with client_of(server.port) as client:
@@ -92,7 +92,7 @@ async def device(running: SimulatedSite, node_id: str) -> AsyncIterator[Client]:
         yield client
 
 
-def holding(words: dict[int, int], unit_id: int = 1) -> Unit:
+def holding(words: dict[int, int], unit_id: int = 1) -> SimulatedUnit:
     return dump_unit({Table.HOLDING: words}, unit_id)
 
 
@@ -100,7 +100,7 @@ def holding(words: dict[int, int], unit_id: int = 1) -> Unit:
 
 
 async def test_every_device_shows_the_physics_of_the_moment() -> None:
-    site = Site(seed=3, start_s=11 * 3600.0, speed=0)
+    site = SimulatedPlant(seed=3, start_s=11 * 3600.0, speed=0)
     async with SimulatedSite(site) as running:
         for _ in range(3):
             site.advance(2400)
@@ -139,7 +139,7 @@ async def test_every_device_shows_the_physics_of_the_moment() -> None:
 
 
 async def test_the_demo_fills_every_group_of_the_contract() -> None:
-    async with SimulatedSite(Site(speed=0)) as running:
+    async with SimulatedSite(SimulatedPlant(speed=0)) as running:
         assert {each.type for each in running.devices} == set(NodeType)
         assert len({each.port for each in running.devices}) == len(running.devices) == 7
         assert all(each.port and each.unit_id == 1 and each.online for each in running.devices)
@@ -191,7 +191,7 @@ async def test_what_is_not_there_is_refused(pdu: bytes, code: int) -> None:
 
 
 async def test_a_device_can_allow_fewer_registers() -> None:
-    unit = Unit(1, lambda: {Table.HOLDING: dict.fromkeys(range(200), 7)}, max_registers=80)
+    unit = SimulatedUnit(1, lambda: {Table.HOLDING: dict.fromkeys(range(200), 7)}, max_registers=80)
     async with served(unit) as client:
         assert await client.ask(read(3, 0, 81)) == b"\x83\x03"
         assert await client.registers(3, 120, 80) == b"\x00\x07" * 80
@@ -213,7 +213,7 @@ async def test_one_reply_shows_one_moment() -> None:
     def image() -> dict[Table, dict[int, int]]:
         return {Table.HOLDING: dict.fromkeys(range(50), next(moments))}
 
-    async with served(Unit(1, image)) as client:
+    async with served(SimulatedUnit(1, image)) as client:
         assert await client.registers(3, 0, 50) == b"\x00\x00" * 50
         assert await client.registers(3, 0, 50) == b"\x00\x01" * 50
 
@@ -260,11 +260,11 @@ async def test_a_foreign_unit_is_silent() -> None:
 
 def test_unit_ids_on_one_port_differ() -> None:
     with pytest.raises(ValueError, match=r"unit ids on one port must differ \(found \[1, 1\]\)"):
-        Server([holding({0: 1}), holding({0: 2})], "127.0.0.1")
+        ModbusServer([holding({0: 1}), holding({0: 2})], "127.0.0.1")
 
 
 async def test_behind_a_gateway_one_device_can_be_silent() -> None:
-    site = Site(seed=2, speed=0)
+    site = SimulatedPlant(seed=2, speed=0)
     async with SimulatedSite(site, gateway=True) as running:
         assert [each.unit_id for each in running.devices] == [1, 2, 3, 4, 5, 6, 7]
         assert len({each.port for each in running.devices}) == 1
@@ -280,7 +280,7 @@ async def test_behind_a_gateway_one_device_can_be_silent() -> None:
 
 
 async def test_a_device_can_leave_the_network_and_come_back() -> None:
-    async with SimulatedSite(Site(speed=0)) as running:
+    async with SimulatedSite(SimulatedPlant(speed=0)) as running:
         meter = running.device("meter-1")
         port = meter.port
         async with client_of(port) as client:
@@ -329,7 +329,7 @@ COUNTERS = {
 
 
 async def test_a_day_read_by_the_drivers_adds_up() -> None:
-    site = Site(seed=4, start_s=0, speed=0)
+    site = SimulatedPlant(seed=4, start_s=0, speed=0)
     async with SimulatedSite(site) as running:
         morning = await poll_all(running)
         for _ in range(4):
@@ -363,7 +363,7 @@ async def test_a_taken_port_is_reported_and_the_others_are_released() -> None:
     with taken:
         devices = [SimulatedDevice(name, NodeType.GRID, "none", holding({0: 1})) for name in "ab"]
         with pytest.raises(OSError, match="in use"):
-            async with SimulatedSite(Site(), base_port=port, devices=devices):
+            async with SimulatedSite(SimulatedPlant(), base_port=port, devices=devices):
                 pass
         assert devices[0].port == port  # it was served
         with pytest.raises(ConnectionRefusedError):
@@ -374,7 +374,7 @@ async def test_ports_follow_the_base_port() -> None:
     devices = [SimulatedDevice(name, NodeType.GRID, "none", holding({0: 1})) for name in "abc"]
     for base_port in range(21_000, 32_000, 500):  # somewhere there are three free ones in a row
         try:
-            async with SimulatedSite(Site(), base_port=base_port, devices=devices) as running:
+            async with SimulatedSite(SimulatedPlant(), base_port=base_port, devices=devices) as running:
                 assert [each.port for each in running.devices] == [base_port, base_port + 1, base_port + 2]
                 async with device(running, "c") as client:
                     assert await client.registers(3, 0, 1) == b"\x00\x01"
@@ -385,7 +385,7 @@ async def test_ports_follow_the_base_port() -> None:
 
 
 async def test_physics_follow_the_clock_times_speed() -> None:
-    site = Site(seed=1, start_s=12 * 3600.0, speed=600.0)
+    site = SimulatedPlant(seed=1, start_s=12 * 3600.0, speed=600.0)
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with SimulatedSite(site) as running, device(running, "pv-south") as south:
@@ -403,7 +403,7 @@ async def test_physics_follow_the_clock_times_speed() -> None:
 
 
 async def test_with_speed_0_time_is_driven_by_hand() -> None:
-    site = Site(seed=1, start_s=12 * 3600.0, speed=0)
+    site = SimulatedPlant(seed=1, start_s=12 * 3600.0, speed=0)
     async with SimulatedSite(site) as running, device(running, "pv-west") as west:
         assert asyncio.all_tasks() == {asyncio.current_task()}
         before = await west.integer(2, "Q")

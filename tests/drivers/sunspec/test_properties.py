@@ -15,9 +15,19 @@ from drivers.driver import ReadOptions
 from drivers.errors import DriverError
 from drivers.model import NodeType, Quality, Quantity, Scan, Table
 from drivers.sunspec.driver import SunSpec
-from drivers.sunspec.formulas import Cell, Formula, Place, cell, first, total, total_count, total_of_some, weighted_mean
+from drivers.sunspec.formulas import (
+    Cell,
+    Formula,
+    PointAddress,
+    cell,
+    first,
+    total,
+    total_count,
+    total_of_some,
+    weighted_mean,
+)
 from drivers.sunspec.mapping import BATTERIES, CHANNELS, INVERTERS, METERS, STATUS, STORAGE_DETAILS
-from drivers.sunspec.models import Point, load
+from drivers.sunspec.models import ModelPoint, load
 from tests.faults.sunspec import END, SUNS, FakeReader, battery, common, device, inverter, meter, model, words
 
 GRID, SOLAR, STORAGE = NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE
@@ -164,7 +174,7 @@ def test_nonsense_is_an_error_or_finite_numbers(models: list[list[int]], max_reg
 
 @given(st.integers(-0x7FFF, 0x7FFF), FACTOR, st.sampled_from([1, -1]))
 def test_a_scaled_number_is_the_nearest_there_is(raw: int, factor: int, sign: int) -> None:
-    place = Place(0, Point(0, 1, "int16", "SF"), 1, sign)
+    place = PointAddress(0, ModelPoint(0, 1, "int16", "SF"), 1, sign)
     assert place.decode(raw, factor) == pytest.approx(exact(raw * sign, factor), rel=1e-15)
 
 
