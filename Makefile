@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LAYERS := .venv-lint/bin/lint-imports
 
 .PHONY: demo test test-system lint bench schema lock clean
 
@@ -15,10 +16,16 @@ test: $(STAMP)  ## the whole suite; four at a time, as most of it waits for daem
 test-system: $(STAMP)  ## the service on a clean Debian that it boots; needs root and Debian's mirror, says so without
 	$(BIN)/python -m pytest -m system -rs --durations=5 tests/system
 
-lint: $(STAMP)  ## ruff and mypy strict
+lint: $(STAMP) $(LAYERS)  ## ruff, mypy strict, and the layers of .importlinter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=. $(LAYERS)
+
+# An environment of its own: import-linter brings click, and httpx loads rich into the daemon where click is installed.
+$(LAYERS):
+	$(PYTHON) -m venv --clear .venv-lint
+	.venv-lint/bin/python -m pip --quiet --disable-pip-version-check install import-linter==2.17
 
 bench: $(STAMP)  ## speed and memory, as ratios within one run
 	$(BIN)/python -m benchmarks
@@ -38,4 +45,4 @@ lock:  ## the versions that the tests run with; review the diff
 	@touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lint build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

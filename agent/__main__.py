@@ -20,7 +20,7 @@ def main() -> None:
 def _run() -> int:
     import typer
 
-    from agent.cli.main import app
+    from agent.cli import app
 
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not export it by its name
     try:

@@ -11,26 +11,15 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from agent import __version__
-from agent.aggregation.aggregator import AggregationSettings, Aggregator
-from agent.aggregation.groups import Summary
-from agent.config.errors import ConfigError
-from agent.config.model import Config
-from agent.contract.payload import PayloadOptions, bodies
-from agent.delivery.manager import Delivery
-from agent.delivery.sender import Sender
-from agent.energy.store import EnergyStore
-from agent.polling.device import Device
-from agent.polling.poller import Poller, within
-from agent.polling.scheduler import Rhythm, Scheduler
-from agent.polling.ticks import Tick, phase_s
-from agent.runtime.clock import Clock
-from agent.runtime.clock_sync import ClockTrust, kernel_synchronised
-from agent.runtime.watchdog import STUCK_S, Watchdog
-from agent.site.builder import Site
-from agent.status.hourly_report import HourlyReport
-from agent.status.model import Snapshot
-from agent.status.recorder import Recorder
-from agent.status.snapshot import snapshot
+from agent.aggregation import AggregationSettings, Aggregator, Summary
+from agent.config import Config, ConfigError
+from agent.contract import PayloadOptions, bodies
+from agent.delivery import Delivery, Sender
+from agent.energy import EnergyStore
+from agent.polling import Device, Poller, Rhythm, Scheduler, Tick, phase_s, within
+from agent.runtime import STUCK_S, Clock, ClockTrust, Watchdog, kernel_synchronised
+from agent.site import Site
+from agent.status import HourlyReport, Recorder, Snapshot, snapshot
 from drivers.model import NodeType, Scan
 
 if TYPE_CHECKING:

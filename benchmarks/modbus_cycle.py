@@ -29,7 +29,8 @@ from agent.service.supervisor import collect_rarely
 from benchmarks.daemon_load import Bare
 from benchmarks.modbus_link import VALUES, benchmark_driver
 from benchmarks.modbus_link import Device as Answering
-from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus.link import Link
+from drivers.modbus.settings import LinkSettings
 from drivers.model import Kind, NodeType, Scan, Table
 
 LINKS, SLOWEST, LATENCY_S = 20, 6, 0.05

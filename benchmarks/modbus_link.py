@@ -24,7 +24,8 @@ from pymodbus.client import AsyncModbusTcpClient
 from benchmarks.daemon_load import Bare, profile
 from drivers.catalogue import driver_of
 from drivers.driver import Driver, ReadOptions
-from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus.link import Link
+from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
 from drivers.profile.loader import Profile, load
 

@@ -11,9 +11,7 @@ from typing import cast
 
 from drivers.driver import Driver, ReadOptions
 from drivers.errors import ProfileError
-from drivers.profile.loader import BUILT_IN, Profile, load, profile_files
-from drivers.profile.register_driver import RegisterDriver
-from drivers.profile.sign_bit_driver import SignBitDriver
+from drivers.profile import BUILT_IN, Profile, RegisterDriver, SignBitDriver, load, profile_files
 from drivers.python_drivers import PYTHON_CHANNELS, PYTHON_DRIVERS, channel_number
 
 

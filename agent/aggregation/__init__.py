@@ -2,3 +2,20 @@
 
 `window` and `groups` are pure arithmetic. `aggregator` orchestrates them and owns their state.
 """
+
+from agent.aggregation.aggregator import AggregationSettings, Aggregator
+from agent.aggregation.groups import Fields, NodeResult, Summary, fields_of, total
+from agent.aggregation.node_summary import NodeSummary
+from agent.aggregation.window import Window
+
+__all__ = [
+    "AggregationSettings",
+    "Aggregator",
+    "Fields",
+    "NodeResult",
+    "NodeSummary",
+    "Summary",
+    "Window",
+    "fields_of",
+    "total",
+]

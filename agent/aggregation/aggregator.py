@@ -16,11 +16,8 @@ from agent.aggregation.groups import Fields, NodeResult, Summary, fields_of, tot
 from agent.aggregation.node_summary import Statistic
 from agent.aggregation.rest import RestBook
 from agent.aggregation.window import Window
-from agent.domain.night import Night, all_sleep
-from agent.domain.node import Node
-from agent.domain.ranges import largest_power, ranges
-from agent.energy.ledger import POWER_W
-from agent.energy.store import EnergyStore
+from agent.domain import Night, Node, all_sleep, largest_power, ranges
+from agent.energy import POWER_W, EnergyStore
 from drivers.model import NodeType, Quantity, Reading, Scan
 
 log = structlog.get_logger(__name__)

@@ -12,9 +12,8 @@ from datetime import tzinfo
 from math import inf
 
 from agent.aggregation.groups import Fields
-from agent.domain.node import Node
-from agent.energy.days import Basis, DayEnergy, day_of
-from agent.energy.ledger import RELABEL_S, Ledger, advance, of_day, resumed, shifted
+from agent.domain import Node
+from agent.energy import RELABEL_S, Basis, DayEnergy, Ledger, advance, day_of, of_day, resumed, shifted
 from drivers.model import Nature, NodeType, Quantity
 
 # Scheduling moves the wall time of a scan by less than this.

@@ -12,7 +12,7 @@ import structlog
 
 from agent.aggregation.node_summary import NodeSummary
 from agent.aggregation.window import Window
-from agent.domain.night import Night, on_disk, restored, why_not
+from agent.domain import Night, on_disk, restored, why_awake
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class RestBook:
             return False
         self._reported[node_id] = rest
         if rest == "missing":
-            reason = why_not(summary.night, summary.at)
+            reason = why_awake(summary.night, summary.at)
             log.warning("sleeper_missing", node=node_id, reason=f"{reason}: it counts as missing")
         return rest == "asleep"
 

@@ -3,3 +3,9 @@
 Change here what a command accepts or shows. What a command does belongs to `agent.commissioning` or below.
 No other package imports this one.
 """
+
+from agent.cli.main import app
+
+__all__ = [
+    "app",
+]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from agent.config.model import Config
-    from agent.site.builder import Site
+    from agent.config import Config
+    from agent.site import Site
     from drivers.catalogue import Catalogue
 
 EX_CONFIG = 78
@@ -34,8 +34,8 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 def narrowed(site: Site, nodes: list[str] | None) -> Site:
     """The devices of these nodes, or all; ends as a usage error for a node that is not there."""
-    from agent.config.errors import ConfigError
-    from agent.site.builder import only
+    from agent.config import ConfigError
+    from agent.site import only
 
     try:
         return only(site, nodes or ())
@@ -45,9 +45,8 @@ def narrowed(site: Site, nodes: list[str] | None) -> Site:
 
 def load_site(path: Path) -> tuple[Config, Site]:
     """The configuration and what it describes; ends with EX_CONFIG and a line per mistake."""
-    from agent.config.errors import ConfigError
-    from agent.config.loader import load
-    from agent.site.builder import build
+    from agent.config import ConfigError, load
+    from agent.site import build
 
     try:
         config = load(path)
@@ -68,9 +67,7 @@ def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
 
 def _configured_dirs(config: Path) -> tuple[Path, ...]:
     """Where the site keeps its own profiles; before there is a configuration, where they are by default."""
-    from agent.config.errors import ConfigError
-    from agent.config.loader import load_profile_dirs
-    from agent.config.model import DriversConfig
+    from agent.config import ConfigError, DriversConfig, load_profile_dirs
 
     try:
         return load_profile_dirs(config)

@@ -13,8 +13,8 @@ from agent.cli.common import DEFAULT, ConfigOption, OwnConfig, fail, load_site
 
 if TYPE_CHECKING:
     from agent.commissioning.outbox_admin import Contents
-    from agent.config.model import Config
-    from agent.site.builder import Site
+    from agent.config import Config
+    from agent.site import Site
 
 outbox_app = typer.Typer(help="What waits and what was parked.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -40,9 +40,8 @@ async def _push(settings: Config, site: Site) -> bool:
     from agent.commissioning.push_once import push_each
     from agent.commissioning.read_once import read_site
     from agent.commissioning.troubleshooting import told
-    from agent.delivery.manager import USER_AGENT
-    from agent.runtime import logging_setup
-    from agent.runtime.clock import SystemClock
+    from agent.delivery import USER_AGENT
+    from agent.runtime import SystemClock, logging_setup
 
     logging_setup.configure("error", settings.log.format)
     result = await read_site(settings, site)

@@ -16,16 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from agent.receiver.server import Validator, Verdict, serving
+from agent.receiver import Validator, Verdict, serving
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from agent.aggregation.groups import Summary
+    from agent.aggregation import Summary
     from agent.app import App
-    from agent.polling.device import Device
-    from drivers.simulator.physics import SimulatedPlant
-    from drivers.simulator.site_server import SimulatedDevice
+    from agent.polling import Device
+    from drivers.simulator import SimulatedDevice, SimulatedPlant
 
 SITE_ID = "DEMO_site_0"
 INTERVAL_S = 2
@@ -51,7 +50,7 @@ def device_tables(devices: tuple[SimulatedDevice, ...], host: str) -> str:
 
 async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Callable[[], None]) -> None:
     """Serve the simulated site until cancelled."""
-    from drivers.simulator.site_server import SimulatedPlant, SimulatedSite
+    from drivers.simulator import SimulatedPlant, SimulatedSite
 
     async with SimulatedSite(
         SimulatedPlant(seed=seed, speed=speed, start_s=_local_seconds()), host, base_port
@@ -105,9 +104,9 @@ class Demo:
 
     async def _main(self, ready: Callable[[], None]) -> None:
         from agent.app import App
-        from agent.config.loader import parse
-        from agent.runtime.clock import SystemClock
-        from agent.site.builder import build
+        from agent.config import parse
+        from agent.runtime import SystemClock
+        from agent.site import build
 
         self._loop = asyncio.get_running_loop()
         async with self._surroundings() as (table, scratch):
@@ -129,7 +128,7 @@ class Demo:
 
     @contextlib.asynccontextmanager
     async def _surroundings(self) -> AsyncIterator[tuple[dict[str, Any], Path]]:
-        from drivers.simulator.site_server import SimulatedPlant, SimulatedSite
+        from drivers.simulator import SimulatedPlant, SimulatedSite
 
         site = self._site = SimulatedPlant(seed=self.seed, speed=self.speed, start_s=9 * 3600.0)
         with TemporaryDirectory(prefix="telemetry-demo-") as scratch:

@@ -16,13 +16,13 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from agent.domain.node import direction
+from agent.domain import direction
 from drivers.model import NodeType
 
 if TYPE_CHECKING:
-    from agent.aggregation.groups import Fields, Summary
-    from agent.polling.device import Device
-    from agent.receiver.server import Verdict
+    from agent.aggregation import Fields, Summary
+    from agent.polling import Device
+    from agent.receiver import Verdict
 
 _NAMES = {
     NodeType.GRID: "grid",

@@ -20,8 +20,8 @@ from agent.cli.common import (
 
 if TYPE_CHECKING:
     from agent.commissioning.dump import Address, Result, Subject
-    from agent.config.model import Config
-    from agent.site.builder import Site
+    from agent.config import Config
+    from agent.site import Site
     from drivers.catalogue import Catalogue
 
 TransportOption = Annotated[str, typer.Option(help="To hosts: tcp, rtu_over_tcp or ascii_over_tcp.")]
@@ -45,7 +45,7 @@ def scan(
     """
     from agent.commissioning import config_snippets, scan
     from agent.runtime import logging_setup
-    from drivers.scan.targets import TargetError
+    from drivers.scan import TargetError
 
     profiles, mistakes = catalogue_of(profile_dir, config).profiles()
     try:
@@ -90,7 +90,7 @@ def dump(
 
     from agent.commissioning import dump, scan
     from agent.runtime import logging_setup
-    from drivers.dump.capture import parse_range
+    from drivers.dump import parse_range
 
     try:
         spans = [parse_range(text) for text in ranges or ()]
@@ -116,7 +116,7 @@ def dump(
 def _print_dump(result: Result, address: str) -> None:
     """What was read; ends with the reason where it is not whole."""
     from agent.commissioning.troubleshooting import remedy
-    from drivers.dump.file import to_json
+    from drivers.dump import to_json
 
     if result.dump.count or not result.error:
         typer.echo(to_json(result.dump), nl=False)
@@ -130,7 +130,7 @@ def _print_dump(result: Result, address: str) -> None:
 
 def _subject_of(config: Path, node: str) -> Subject:
     from agent.commissioning import dump
-    from agent.config.errors import ConfigError
+    from agent.config import ConfigError
 
     _, site = load_site(config)
     try:
@@ -174,7 +174,7 @@ def serve_dumps(files: list[Path], host: str, base_port: int) -> None:
     """Serve dumps as Modbus devices until a signal."""
     from agent.commissioning.dump_server import serve
     from agent.service import supervisor
-    from drivers.dump.file import DumpError, load
+    from drivers.dump import DumpError, load
 
     try:
         dumps = [(file.name, load(file)) for file in files]

@@ -57,9 +57,9 @@ def drivers_check(
 ) -> None:
     """Validates a profile file; with a dump, shows the values that it finds there."""
     from agent.commissioning import profile_check
-    from drivers.dump.file import DumpError, load
+    from drivers.dump import DumpError, load
     from drivers.errors import ProfileError
-    from drivers.profile.loader import load as load_profile
+    from drivers.profile import load as load_profile
 
     try:
         profile = load_profile(file)

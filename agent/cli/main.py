@@ -19,7 +19,7 @@ from agent.cli import delivery, devices, drivers
 from agent.cli.common import DEFAULT, EX_CONFIG, ConfigOption, NodesOption, fail, load_site, narrowed
 
 if TYPE_CHECKING:
-    from agent.config.model import LogConfig
+    from agent.config import LogConfig
 
 app = typer.Typer(
     name="telemetry-agent",
@@ -57,10 +57,8 @@ def run(
     """The daemon, in the foreground."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload that comes before there is anything to reload
     from agent.runtime import logging_setup
-    from agent.security.secrets import warn_if_open
-    from agent.service import supervisor
-    from agent.service.daemon import Daemon
-    from agent.service.state_lock import NotAloneError, alone
+    from agent.security import warn_if_open
+    from agent.service import Daemon, NotAloneError, alone, supervisor
 
     settings, site = load_site(config)
     if log_format not in ("", "auto", "console", "json"):
@@ -149,8 +147,7 @@ def status(
 ) -> None:
     """The running daemon: devices, last pushes, backlog. Needs [status]."""
     from agent.cli.status_view import NoAnswerError, ask, show
-    from agent.config.errors import ConfigError
-    from agent.config.loader import load_status
+    from agent.config import ConfigError, load_status
 
     try:
         listener = load_status(config)

@@ -13,8 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agent.config.status import StatusConfig
-from agent.status.words import in_words
+from agent.config import StatusConfig
+from agent.status import in_words
 
 _TIMEOUT_S = 10.0
 _SHOWN_ATTEMPTS = 5

@@ -9,9 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.commissioning.service_permissions import out_of_reach, service
-from agent.config.credentials import token_path
-from agent.config.model import Config
-from agent.security.secrets import open_to_all
+from agent.config import Config, token_path
+from agent.security import open_to_all
 from drivers.model import NodeType
 
 INSTALLED = Path("/etc/telemetry-agent/config.toml")

@@ -1,4 +1,4 @@
-"""What a scan found → text for the configuration file. Pure.
+"""What a scan found → text for the configuration file.
 
 Every [[device]] table is accepted as it stands. What cannot be known is chosen so that nothing is counted twice until
 somebody has looked: the first meter is taken for the grid's, each further one is there but disabled.
@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from drivers.modbus.settings import LinkSettings
+from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType
-from drivers.scan.identify import Identity, Match
-from drivers.scan.units import FoundUnit, SearchLocation
+from drivers.scan import FoundUnit, Identity, Match, SearchLocation
 
 _NAMES = {
     NodeType.GRID: "meter",

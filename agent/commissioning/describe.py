@@ -6,18 +6,17 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from agent.domain.night import silence_in_words
-from agent.domain.node import doubts, sign_in_words
+from agent.domain import doubts, sign_in_words, silence_in_words
 from drivers.model import Kind, Value
-from drivers.profile.register_driver import RegisterDriver
+from drivers.profile import RegisterDriver
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.commissioning.read_once import SiteReading
-    from agent.config.model import Config
-    from agent.polling.device import Device
-    from agent.site.builder import Site
+    from agent.config import Config
+    from agent.polling import Device
+    from agent.site import Site
     from drivers.driver import Driver
     from drivers.model import Reading
 

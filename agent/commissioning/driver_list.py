@@ -9,8 +9,8 @@ from agent.commissioning.describe import table
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.model import Kind
+from drivers.profile import BUILT_IN, Profile, load
 from drivers.profile.device_table import confirmation, types_of
-from drivers.profile.loader import BUILT_IN, Profile, load
 from drivers.python_drivers import PYTHON_DRIVERS
 
 _IN_PYTHON = {

@@ -9,21 +9,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from agent.commissioning.scan import host_transport, lines, port_number
-from agent.config.errors import ConfigError
-from agent.site.builder import Site
+from agent.config import ConfigError
+from agent.site import Site
 from drivers.catalogue import Catalogue
 from drivers.driver import Driver, LinkDefaults, Reader, ReadOptions
-from drivers.dump.capture import Capture, Wanted, of_profiles, of_ranges, of_sunspec, take
-from drivers.dump.file import Dump, expected_of
-from drivers.dump.redact import redact
+from drivers.dump import Capture, Dump, Wanted, expected_of, of_profiles, of_ranges, of_sunspec, redact, take
 from drivers.errors import DriverError, ExceptionReply, SilentError, UnsupportedError
-from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus import Link, LinkSettings
 from drivers.model import Table, Value
-from drivers.profile.loader import Profile
-from drivers.profile.register_driver import RegisterDriver
-from drivers.registers.read_plan import Span
-from drivers.scan.targets import parse_targets
-from drivers.sunspec.driver import SunSpec
+from drivers.profile import Profile, RegisterDriver
+from drivers.registers import Span
+from drivers.scan import parse_targets
+from drivers.sunspec import SunSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-from drivers.dump.file import Dump
-from drivers.simulator.modbus_server import ModbusServer
-from drivers.simulator.register_image import dump_unit
+from drivers.dump import Dump
+from drivers.simulator import ModbusServer, dump_unit
 
 
 async def serve(dumps: Sequence[tuple[str, Dump]], host: str, base_port: int, ready: Callable[[], None]) -> None:

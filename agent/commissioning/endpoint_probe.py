@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from agent.config.push import PushConfig
-from agent.delivery.http_client import LocalError, tls_context
-from agent.delivery.http_errors import in_words
+from agent.config import PushConfig
+from agent.delivery import LocalError, in_words, tls_context
 
 _SOON_DAYS = 14
 _MOST_PROXY_BYTES = 8192

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.outbox.record import PendingWrites, Record
-from agent.outbox.store import Store
+from agent.outbox import PendingWrites, Record, Store
 
 T = TypeVar("T")
 

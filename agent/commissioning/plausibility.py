@@ -1,4 +1,4 @@
-"""Readings of one device → what looks wrong with them, in words. Pure.
+"""Hints on readings that look wrong, of one device and of the powers of a whole site. Pure.
 
 Hints, not errors: each names what was seen and what it may mean. Ranges are wide, so that a hint means something.
 """
@@ -10,7 +10,7 @@ from math import isclose
 
 from agent.domain.node import Node
 from agent.domain.ranges import WIDEST, Range
-from drivers.model import Kind, Nature, NodeType, Phase, Quality, Quantity, Reading
+from drivers.model import LOADS, Kind, Nature, NodeType, Phase, Quality, Quantity, Reading
 
 Values = Mapping[tuple[Quantity, Phase | None], float]
 
@@ -155,3 +155,34 @@ def _whole(times: float) -> int:
     """The whole number that `times` is, within what rounding makes of it; 0 when it is none."""
     whole = round(times)
     return whole if whole <= _MOST_RATIO and isclose(times, whole, rel_tol=0.05) else 0
+
+
+_LEAST_W = 300.0
+_SHARE = 0.1
+"""Devices are not asked in the same moment, and measure what they please."""
+
+_INTO_HOUSE = {NodeType.GRID: 1.0, NodeType.SOLAR: 1.0, NodeType.STORAGE: -1.0, **dict.fromkeys(LOADS, -1.0)}
+_METERED = (NodeType.GRID, NodeType.STORAGE)
+"""What flows both ways, so that nobody sees it from the sign alone."""
+
+
+def imbalance(powers: Mapping[NodeType, float]) -> str | None:
+    """A hint when more flows out of the site than into it. `powers`: per type, in W, signed as in the contract."""
+    if NodeType.GRID not in powers or len(powers) < 2:
+        return None
+    tolerance = max(_LEAST_W, _SHARE * max(map(abs, powers.values())))
+    rest = _rest(powers)
+    if rest >= -tolerance:
+        return None
+    turned = {type_: _rest({**powers, type_: -power}) for type_, power in powers.items() if type_ in _METERED}
+    guesses = [f"with {type_} turned around {left:.0f} W" for type_, left in turned.items() if left >= -tolerance]
+    terms = [f"{'+' if _INTO_HOUSE[type_] > 0 else '-'} {type_} {power:.0f} W" for type_, power in powers.items()]
+    return (
+        f"{' '.join(terms).removeprefix('+ ')} leaves {rest:.0f} W for the rest of the house"
+        + (f"; {', '.join(guesses)}" if guesses else "")
+        + ". Is a sign inverted, is a power counted twice, or is something that generates not measured?"
+    )
+
+
+def _rest(powers: Mapping[NodeType, float]) -> float:
+    return sum(_INTO_HOUSE[type_] * power for type_, power in powers.items())

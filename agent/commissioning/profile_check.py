@@ -9,12 +9,10 @@ from agent.commissioning.describe import number, table
 from agent.commissioning.plausibility import possible
 from drivers.catalogue import driver_of
 from drivers.driver import ReadOptions
-from drivers.dump.file import Dump, reading_name
+from drivers.dump import Dump, reading_name
 from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading
-from drivers.profile.loader import Profile
-from drivers.profile.point import Point
-from drivers.profile.register_driver import RegisterDriver
+from drivers.profile import Point, Profile, RegisterDriver
 
 # What a device of each kind must read to fill the fields of its node; hybrids by the nodes that they have.
 _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {

@@ -6,13 +6,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agent.config.credentials import token_of
-from agent.config.push import PushConfig
-from agent.delivery.http_client import Endpoint, encoded
-from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
-from agent.outbox.record import Record, new_id
-from agent.runtime.clock import Clock
-from agent.runtime.clock_sync import plausible
+from agent.config import PushConfig, token_of
+from agent.delivery import Delivered, Endpoint, Misconfigured, Outcome, Refused, Retry, encoded
+from agent.outbox import Record, new_id
+from agent.runtime import Clock, plausible
 
 _REMEDIES = {
     401: "the endpoint does not accept the token; see push.token_file",

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent.aggregation.aggregator import Aggregator
+from agent.aggregation import Aggregator
 from agent.app import aggregation_settings, payload_options
-from agent.config.model import Config
-from agent.contract.payload import bodies
-from agent.energy.store import EnergyStore
-from agent.polling.device import Device
-from agent.polling.poller import Poller
-from agent.runtime.clock import Clock, SystemClock
-from agent.site.builder import Site
+from agent.config import Config
+from agent.contract import bodies
+from agent.energy import EnergyStore
+from agent.polling import Device, Poller
+from agent.runtime import Clock, SystemClock
+from agent.site import Site
 from drivers.model import Scan
 
 

@@ -7,10 +7,18 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from drivers.profile.loader import Profile
-from drivers.scan.identify import Identifier
-from drivers.scan.scanner import LINES, PORTS, Scanner, ScanSettings
-from drivers.scan.targets import TargetError, Targets, parse_numbers, parse_targets
+from drivers.profile import Profile
+from drivers.scan import (
+    LINES,
+    PORTS,
+    Identifier,
+    Scanner,
+    ScanSettings,
+    TargetError,
+    Targets,
+    parse_numbers,
+    parse_targets,
+)
 
 _MOST_REASONS = 4
 _HOST_TRANSPORTS = ("tcp", "rtu_over_tcp", "ascii_over_tcp")

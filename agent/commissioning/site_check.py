@@ -11,18 +11,17 @@ from datetime import UTC, datetime
 
 from agent.commissioning.describe import number, table
 from agent.commissioning.endpoint_probe import Reached, probe
-from agent.commissioning.plausibility import blank, hints, name_of, possible, swapped
-from agent.commissioning.power_balance import imbalance
+from agent.commissioning.plausibility import blank, hints, imbalance, name_of, possible, swapped
 from agent.commissioning.troubleshooting import state, told
-from agent.config.model import Config
-from agent.domain.node import Node, use_of
-from agent.polling.device import Connection, Device
-from agent.runtime.clock_sync import kernel_synchronised
-from agent.site.builder import Site
+from agent.config import Config
+from agent.domain import Node, use_of
+from agent.polling import Connection, Device
+from agent.runtime import kernel_synchronised
+from agent.site import Site
 from drivers.driver import ReadOptions
 from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quantity, Reading, Scan, WordOrder
-from drivers.profile.register_driver import RegisterDriver
+from drivers.profile import RegisterDriver
 
 _OTHER_ORDERS: dict[WordOrder, tuple[WordOrder, ...]] = {
     "big": ("little", "big_swapped", "little_swapped"),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.config.errors import path_shown
 from agent.config.push import PushConfig
-from agent.security.secrets import Token
+from agent.security import Token
 
 CREDENTIAL = "push_token"
 _ALONE = "must be the token alone: visible ASCII characters without blanks, and no 'Bearer' before it"

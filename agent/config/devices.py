@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from agent.config.types import Host, Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
-from agent.domain.node import WhenOffline
-from drivers.modbus.settings import SERIAL
+from agent.domain import WhenOffline
+from drivers.modbus import SERIAL
 from drivers.model import NodeType
 
 

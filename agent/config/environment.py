@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agent.config.errors import ConfigError, did_you_mean
-from agent.domain.ranges import QUANTITIES
+from agent.domain import QUANTITIES
 
 PREFIX = "TELEMETRY_AGENT__"
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config.errors import path_shown
-from agent.security.signing import signatures
-from agent.security.tls import refuse_passphrase
+from agent.security import refuse_passphrase, signatures
 
 if TYPE_CHECKING:
     from agent.config.devices import ConnectionConfig

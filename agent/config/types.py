@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictInt
 
 from agent.config.errors import did_you_mean
-from agent.domain.ranges import QUANTITIES
+from agent.domain import QUANTITIES
 
 
 def _timezone(name: str) -> str:

@@ -12,9 +12,8 @@ from agent.delivery.http_client import Endpoint
 from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome import Outcome, Stopped
 from agent.delivery.outcome_handler import OutcomeHandler
-from agent.outbox.queue import Outbox, Record
-from agent.runtime.clock import Clock
-from agent.runtime.watchdog import STUCK_S, Watchdog
+from agent.outbox import Outbox, Record
+from agent.runtime import STUCK_S, Clock, Watchdog
 
 log = structlog.get_logger(__name__)
 

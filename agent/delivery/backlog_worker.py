@@ -9,9 +9,9 @@ from agent.delivery.attempt import Attempts
 from agent.delivery.circuit_breaker import EndpointHealth, State
 from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome import Delivered
-from agent.delivery.send_slot import SendSlot
-from agent.outbox.queue import Outbox, Record
-from agent.runtime.clock import Clock, sleep_unless
+from agent.delivery.pacing import SendSlot
+from agent.outbox import Outbox, Record
+from agent.runtime import Clock, sleep_unless
 
 # How soon a message is looked at after its due time; a dead letter that was revived from outside, when nothing else
 # waits.

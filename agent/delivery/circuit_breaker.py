@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from tenacity import RetryCallState, Retrying, wait_random_exponential
 
-from agent.outbox.record import Record
+from agent.outbox import Record
 
 # So many different messages refused, none delivered in between: it is not the messages. A tick may make more of them,
 # and some of these may be of a kind that the receiver does not know: all of one tick say nothing yet.

@@ -16,16 +16,13 @@ from traceback import format_tb
 import httpx
 import structlog
 
-from agent.config.credentials import usable
-from agent.config.push import PushConfig
+from agent.config import PushConfig, usable
 from agent.delivery.http_errors import in_words
 from agent.delivery.http_resolver import NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, classify, parse_date
-from agent.outbox.record import Record
-from agent.runtime.clock import Clock
-from agent.security.secrets import SecretFile, Token
-from agent.security.signing import signatures
-from agent.security.tls import refuse_passphrase
+from agent.outbox import Record
+from agent.runtime import Clock
+from agent.security import SecretFile, Token, refuse_passphrase, signatures
 
 log = structlog.get_logger(__name__)
 

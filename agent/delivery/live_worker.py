@@ -8,9 +8,8 @@ from agent.delivery.attempt import Attempts
 from agent.delivery.circuit_breaker import EndpointHealth, State
 from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome import Retry, Stopped
-from agent.outbox.queue import Outbox, Record
-from agent.runtime.clock import Clock, sleep_unless
-from agent.runtime.watchdog import STUCK_S, Watchdog
+from agent.outbox import Outbox, Record
+from agent.runtime import STUCK_S, Clock, Watchdog, sleep_unless
 
 _TICKS_UNDER_WAY = 2
 # How often the token is looked at while the endpoint takes none.

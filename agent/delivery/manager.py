@@ -6,15 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from agent import __version__
-from agent.config.model import Config
+from agent.config import Config
 from agent.delivery.outcome import Outcome
 from agent.delivery.outcome_handler import DeliveryStats
 from agent.delivery.sender import Sender
-from agent.outbox.backlog import Backlog, queued
-from agent.outbox.queue import Outbox, Record
-from agent.runtime.clock import Clock
-from agent.runtime.clock_sync import ClockTrust
-from agent.runtime.watchdog import Watchdog
+from agent.outbox import Backlog, Outbox, Record, queued
+from agent.runtime import Clock, ClockTrust, Watchdog
 
 USER_AGENT = f"telemetry-push-agent/{__version__}"
 

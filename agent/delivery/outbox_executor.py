@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from agent.runtime.watchdog import STUCK_S, Watchdog
+from agent.runtime import STUCK_S, Watchdog
 
 T = TypeVar("T")
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import structlog
 
-from agent.config.push import PushConfig
+from agent.config import PushConfig
 from agent.delivery.circuit_breaker import Backoff, EndpointHealth, State
 from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
-from agent.delivery.send_slot import SendSlot
-from agent.outbox.queue import Outbox, Record
-from agent.runtime.clock import Clock
+from agent.delivery.pacing import SendSlot
+from agent.outbox import Outbox, Record
+from agent.runtime import Clock
 
 log = structlog.get_logger(__name__)
 

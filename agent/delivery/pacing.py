@@ -1,4 +1,4 @@
-"""How fast the backlog follows the live messages. Pure but for the dice.
+"""How fast the backlog follows the live messages.
 
 After an outage every agent of a fleet has a backlog at the same moment. At a fixed rate each, they would all send it in
 the same minutes: a second outage. So the backlog goes at a share of the live rate, at random moments: what an outage
@@ -8,6 +8,7 @@ of more than about two hours goes faster, so that none takes days.
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 SPREAD = 1.8
@@ -36,3 +37,28 @@ class Pace:
 
     def _mean_s(self, waiting: int, per_tick: int) -> float:
         return min(SPREAD * self._interval_s / max(1, per_tick), LONG_S / max(1, waiting))
+
+
+class SendSlot:
+    """Read by the backlog worker, which looks again when `changed` is set."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.at = 0.0
+        """In monotonic seconds."""
+        self.per_tick = 1
+        """As many messages as the newest tick made."""
+        self.changed = asyncio.Event()
+        """The slot is another, or there is more to send."""
+        self._pace = pace
+
+    def begin(self, at: float, waiting: int) -> None:
+        """The endpoint takes messages from monotonic second `at` on."""
+        self.at = at + self._pace.start_s(waiting, self.per_tick)
+
+    def hold(self, until: float, waiting: int) -> None:
+        """It will, and not before monotonic second `until`."""
+        self.at = max(self.at, until + self._pace.start_s(waiting, self.per_tick))
+
+    def take(self, now: float, waiting: int) -> None:
+        """One goes now."""
+        self.at = max(self.at + self._pace.gap_s(waiting, self.per_tick), now)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from agent.config.credentials import token_of
-from agent.config.push import PushConfig
+from agent.config import PushConfig, token_of
 from agent.delivery.attempt import Attempts
 from agent.delivery.backlog_worker import BacklogWorker
 from agent.delivery.http_client import Endpoint
@@ -20,13 +19,10 @@ from agent.delivery.live_worker import LiveWorker
 from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome import Outcome
 from agent.delivery.outcome_handler import DeliveryStats, OutcomeHandler
-from agent.delivery.pacing import Pace
-from agent.delivery.send_slot import SendSlot
+from agent.delivery.pacing import Pace, SendSlot
 from agent.delivery.undated import Dating
-from agent.outbox.queue import Outbox, Record
-from agent.runtime.clock import Clock, steady
-from agent.runtime.clock_sync import ClockTrust
-from agent.runtime.watchdog import Watchdog
+from agent.outbox import Outbox, Record
+from agent.runtime import Clock, ClockTrust, Watchdog, steady
 
 
 class Sender:

@@ -1,30 +1,54 @@
-"""Messages that are stored before anybody knows the time, and their dates once it is known."""
+"""Messages that are stored before the time is known, and their dates once it is known.
+
+Within one boot the monotonic clock tells exactly how long ago a message was measured. The end of an earlier boot is not
+known: its messages keep the date that the host had then. If that date is impossible (1970), they become dead letters,
+so that a person decides about them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
 
-from agent.config.push import PushConfig
-from agent.contract.payload import with_time
-from agent.delivery.dating import Now, dated
+from agent.config import PushConfig
+from agent.contract import with_time
 from agent.delivery.http_client import encoded
 from agent.delivery.outbox_executor import OutboxExecutor
 from agent.delivery.outcome_handler import DeliveryStats
-from agent.outbox.queue import Outbox, Record
-from agent.runtime.clock import Clock, sleep_unless
-from agent.runtime.clock_sync import ClockTrust
+from agent.outbox import Outbox, Record
+from agent.runtime import Clock, ClockTrust, plausible, sleep_unless
 
 log = structlog.get_logger(__name__)
+
+NOBODY_KNOWS_WHEN = "measured in an earlier boot, before its clock was set: nobody knows when"
 
 # How often the clock is looked at while it is not set.
 _CLOCK_S = 1.0
 # And how often while it is: a clock chip that is found late, with an empty battery, may set it to 1970 or 2000.
 _WATCH_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Both clocks at one moment: seconds of this boot, and trusted Unix seconds."""
+
+    boot: str
+    mono: float
+    wall: float
+
+
+def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> Record:
+    """`record` as it can be sent, or as a dead letter; `retimed(body, time)` puts another `time` into a body."""
+    if record.boot == now.boot:
+        at = now.wall - (now.mono - record.mono)
+        return replace(record, body=retimed(record.body, round(at)), created=at, boot=None)
+    if plausible(record.created) and record.created <= now.wall:
+        return replace(record, boot=None)
+    return replace(record, boot=None, parked=NOBODY_KNOWS_WHEN)
 
 
 class Dating:

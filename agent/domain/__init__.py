@@ -1,1 +1,40 @@
 """Pure vocabulary of a site: node types and signs, physical ranges, night and sleep."""
+
+from agent.domain.night import Night, all_sleep, heard, may_sleep, on_disk, restored, silence_in_words, why_awake
+from agent.domain.node import (
+    SIGNED,
+    Node,
+    WhenOffline,
+    direction,
+    doubts,
+    nesting_mistakes,
+    sign_in_words,
+    use_of,
+    why_unfit,
+)
+from agent.domain.ranges import QUANTITIES, WIDEST, Range, largest_power, ranges
+
+__all__ = [
+    "QUANTITIES",
+    "SIGNED",
+    "WIDEST",
+    "Night",
+    "Node",
+    "Range",
+    "WhenOffline",
+    "all_sleep",
+    "direction",
+    "doubts",
+    "heard",
+    "largest_power",
+    "may_sleep",
+    "nesting_mistakes",
+    "on_disk",
+    "ranges",
+    "restored",
+    "sign_in_words",
+    "silence_in_words",
+    "use_of",
+    "why_awake",
+    "why_unfit",
+]

@@ -66,7 +66,7 @@ def heard(night: Night | None, power_W: float, at: float) -> Night:
 def may_sleep(node: Node, night: Night | None, at: float) -> bool:
     """Whether the silence of `node` counts as 0 W at monotonic `at`."""
     if node.when_offline == "sleep":
-        return night is not None and why_not(night, at) is None
+        return night is not None and why_awake(night, at) is None
     return node.when_offline == "zero"
 
 
@@ -75,7 +75,7 @@ def all_sleep(nodes: Iterable[Node], nights: Mapping[str, Night], at: float) -> 
     return all(may_sleep(node, nights.get(node.node_id), at) for node in nodes)
 
 
-def why_not(night: Night | None, at: float) -> str | None:
+def why_awake(night: Night | None, at: float) -> str | None:
     """Why silence is no sleep at monotonic `at`, in words; None where it may be."""
     if night is None:
         return "nothing is known of its power before"

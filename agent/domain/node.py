@@ -107,7 +107,7 @@ def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> Use | Non
     return Use(_AS_METER[node.type].get(quantity, quantity) if as_meter else quantity, sign)
 
 
-def why_not(kind: Kind, type_: NodeType) -> str | None:
+def why_unfit(kind: Kind, type_: NodeType) -> str | None:
     """Why a device of that kind cannot be a node of that type; None when it can."""
     if type_ in kind.nodes:
         return None

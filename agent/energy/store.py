@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import structlog
 
-from agent.domain.night import Night
+from agent.domain import Night
 from agent.energy.days import Basis, Day
 from agent.energy.ledger import Ledger
 from drivers.model import Quantity

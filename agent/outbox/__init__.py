@@ -2,3 +2,18 @@
 
 The invariants are at the top of `queue`. The package handles bytes and never imports drivers.
 """
+
+from agent.outbox.backlog import Backlog, queued
+from agent.outbox.queue import Outbox
+from agent.outbox.record import PendingWrites, Record, new_id
+from agent.outbox.store import Store
+
+__all__ = [
+    "Backlog",
+    "Outbox",
+    "PendingWrites",
+    "Record",
+    "Store",
+    "new_id",
+    "queued",
+]

@@ -18,7 +18,7 @@ import structlog
 from agent.outbox.record import PendingWrites, Record
 from agent.outbox.schema import COLUMNS, migrate, record_from
 from agent.outbox.store import Store
-from agent.storage.sqlite import code, connect, log_of, means_damage
+from agent.storage import code, connect, log_of, means_damage
 
 log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from agent.outbox.record import Counts, PendingWrites, Record
 from agent.outbox.recovery import open_or_begin
 from agent.outbox.schema import DamagedRecordError
 from agent.outbox.store import Store
-from agent.storage.sqlite import code, means_damage
+from agent.storage import code, means_damage
 
 log = structlog.get_logger(__name__)
 

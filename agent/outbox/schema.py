@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 from agent.outbox.record import Record
-from agent.storage.sqlite import UnusableFileError, pragma
+from agent.storage import UnusableFileError, pragma
 
 _VERSION = 2
 # No index and no AUTOINCREMENT: each would be one more page to write for every message and every ack.

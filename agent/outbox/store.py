@@ -24,7 +24,7 @@ from agent.outbox.schema import (
     require_sound,
     row_of,
 )
-from agent.storage.sqlite import UnusableFileError, connect, has_log, pragma
+from agent.storage import UnusableFileError, connect, has_log, pragma
 
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8

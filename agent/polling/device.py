@@ -6,7 +6,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agent.domain.node import Node
+from agent.domain import Node
 from drivers.driver import Driver, Reader
 from drivers.model import Scan
 

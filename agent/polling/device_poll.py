@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import structlog
 
-from agent.domain.node import use_of
+from agent.domain import use_of
 from agent.polling.device import Device, PollListener
-from agent.runtime.clock import Clock
-from agent.runtime.watchdog import STUCK_S, Watchdog
+from agent.runtime import STUCK_S, Clock, Watchdog
 from drivers.errors import DriverError, SilentError
 from drivers.model import Scan
 

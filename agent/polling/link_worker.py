@@ -19,8 +19,7 @@ from typing import cast
 
 from agent.polling.device import Connection, Device, PollListener
 from agent.polling.device_poll import DevicePoller
-from agent.runtime.clock import Clock
-from agent.runtime.watchdog import Watchdog
+from agent.runtime import Clock, Watchdog
 from drivers.errors import ConnectError, LinkError
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from agent.polling.device import Connection, PollListener
 from agent.polling.link_worker import LinkWorker
-from agent.runtime.clock import Clock
-from agent.runtime.watchdog import Watchdog
+from agent.runtime import Clock, Watchdog
 
 LOOK_S = 2.0
 """From one look for polls that must be ended to the next."""

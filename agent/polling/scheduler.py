@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.polling.ticks import Tick, first_tick, next_tick
-from agent.runtime.clock import Clock, sleep_unless
+from agent.runtime import Clock, sleep_unless
 
 Answers = list[asyncio.Future[None]]
 """Of one round, a future for each link."""

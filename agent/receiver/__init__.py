@@ -2,3 +2,11 @@
 
 Integrators read it as an example. The daemon never loads it.
 """
+
+from agent.receiver.server import Validator, Verdict, serving
+
+__all__ = [
+    "Validator",
+    "Verdict",
+    "serving",
+]

@@ -17,7 +17,7 @@ from typing import Any
 
 from agent import __version__
 from agent.receiver.validator import MAX_BODY, Validator, Verdict
-from agent.security.tls import refuse_passphrase
+from agent.security import refuse_passphrase
 
 __all__ = ["MAX_BODY", "Validator", "Verdict", "serve", "serving", "tls_context"]
 

@@ -2,3 +2,12 @@
 
 Change here how the process starts, reloads and stops. It runs `agent.app.App` and adds no data of its own.
 """
+
+from agent.service.daemon import Daemon
+from agent.service.state_lock import NotAloneError, alone
+
+__all__ = [
+    "Daemon",
+    "NotAloneError",
+    "alone",
+]

@@ -12,12 +12,10 @@ from time import localtime, strftime
 import structlog
 
 from agent.app import App
-from agent.config.errors import ConfigError
-from agent.config.loader import load
-from agent.config.model import Config, LogConfig
-from agent.runtime.clock import Clock, SystemClock
+from agent.config import Config, ConfigError, LogConfig, load
+from agent.runtime import Clock, SystemClock
 from agent.service.sd_notify import notify, reloading, status, watchdog_s
-from agent.site.builder import Site, build
+from agent.site import Site, build
 
 log = structlog.get_logger(__name__)
 

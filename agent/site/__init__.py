@@ -2,3 +2,11 @@
 
 This is the only place where a configuration meets the driver catalogue.
 """
+
+from agent.site.builder import Site, build, only
+
+__all__ = [
+    "Site",
+    "build",
+    "only",
+]

@@ -11,16 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from agent.config.devices import ConnectionConfig, DeviceConfig
-from agent.config.errors import ConfigError, did_you_mean, name_devices, no_such_driver
-from agent.config.model import Config
-from agent.domain.node import Node, WhenOffline, nesting_mistakes, why_not
-from agent.domain.ranges import QUANTITIES
-from agent.polling.device import Connection, Device
+from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig, did_you_mean, name_devices, no_such_driver
+from agent.domain import QUANTITIES, Node, WhenOffline, nesting_mistakes, why_unfit
+from agent.polling import Connection, Device
 from drivers.catalogue import Catalogue
 from drivers.driver import Driver, ReadOptions
 from drivers.errors import ProfileError
-from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus import Link, LinkSettings
 from drivers.model import NodeType
 
 # A hole costs less than another request while it is smaller than what framing and turnaround cost, in registers.
@@ -206,7 +203,7 @@ class _SiteBuilder:
             elif not of_hybrid and driver.nodes and type_ not in driver.nodes:
                 hint = "; the meter of a SunSpec device is driver 'sunspec-meter'" if device.driver == "sunspec" else ""
                 self._mistake(index, key, f"driver {device.driver!r} offers {', '.join(sorted(driver.nodes))}{hint}")
-            elif not driver.nodes and (reason := why_not(driver.kind, type_)):
+            elif not driver.nodes and (reason := why_unfit(driver.kind, type_)):
                 self._mistake(index, key, reason)
             yield Node(
                 node_id=node_id,

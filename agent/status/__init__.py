@@ -3,3 +3,17 @@
 The recorder and the snapshot are always loaded; listener, http_server and metrics only with a `[status]` table.
 Nothing here changes what is sent.
 """
+
+from agent.status.hourly_report import HourlyReport
+from agent.status.model import Snapshot
+from agent.status.recorder import Recorder
+from agent.status.snapshot import snapshot
+from agent.status.words import in_words
+
+__all__ = [
+    "HourlyReport",
+    "Recorder",
+    "Snapshot",
+    "in_words",
+    "snapshot",
+]

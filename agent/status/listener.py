@@ -24,9 +24,9 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
-from agent.config.status import StatusConfig
-from agent.runtime.clock import Clock
-from agent.security.secrets import SecretFile
+from agent.config import StatusConfig
+from agent.runtime import Clock
+from agent.security import SecretFile
 from agent.status.http_server import HttpRequest, HttpResponse, HttpServer
 from agent.status.metrics import CONTENT_TYPE, exposition
 from agent.status.model import Snapshot

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agent.aggregation.groups import Fields
-from agent.outbox.backlog import Backlog
+from agent.aggregation import Fields
+from agent.outbox import Backlog
 from agent.status.recorder import RecordedAttempt
 
 

@@ -9,11 +9,11 @@ import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from agent.aggregation.groups import Summary
-from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
-from agent.outbox.queue import Record
-from agent.polling.device import Device
-from agent.runtime.clock import Clock
+from agent.aggregation import Summary
+from agent.delivery import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
+from agent.outbox import Record
+from agent.polling import Device
+from agent.runtime import Clock
 from drivers.errors import DriverError
 from drivers.model import Scan
 

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from agent import __version__
-from agent.aggregation.groups import Fields, Summary, fields_of, total
-from agent.aggregation.node_summary import NodeSummary
-from agent.aggregation.window import Window
-from agent.config.model import Config
-from agent.domain.night import Night, all_sleep
-from agent.outbox.backlog import Backlog
-from agent.polling.device import Device
-from agent.runtime.clock import Clock
+from agent.aggregation import Fields, NodeSummary, Summary, Window, fields_of, total
+from agent.config import Config
+from agent.domain import Night, all_sleep
+from agent.outbox import Backlog
+from agent.polling import Device
+from agent.runtime import Clock
 from agent.status.model import DeviceStatus, NodeStatus, PushStatus, Snapshot
 from agent.status.recorder import Polls, Recorder
 from agent.status.words import why_not_ready

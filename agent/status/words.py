@@ -1,4 +1,4 @@
-"""The status in words: durations, and why nothing arrives. Pure."""
+"""The status in words: durations, and why nothing arrives."""
 
 from __future__ import annotations
 

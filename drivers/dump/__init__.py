@@ -1,1 +1,22 @@
 """The registers of one device as a file: capture, redaction, and the file as a reader."""
+
+from drivers.dump.capture import Capture, Wanted, of_profiles, of_ranges, of_sunspec, parse_range, take
+from drivers.dump.file import Dump, DumpError, expected_of, load, reading_name, to_json
+from drivers.dump.redact import redact
+
+__all__ = [
+    "Capture",
+    "Dump",
+    "DumpError",
+    "Wanted",
+    "expected_of",
+    "load",
+    "of_profiles",
+    "of_ranges",
+    "of_sunspec",
+    "parse_range",
+    "reading_name",
+    "redact",
+    "take",
+    "to_json",
+]

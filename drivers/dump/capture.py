@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from drivers.driver import Reader, ReadOptions
 from drivers.errors import BusyError, ExceptionReply, GatewayError, IllegalFunctionError, SilentError
 from drivers.model import Table
-from drivers.profile.loader import Profile
-from drivers.registers.read_plan import BITS, MAX_BITS, MAX_REGISTERS, Block, Limits, Span, plan
-from drivers.sunspec.discovery import MARKER, ModelDiscovery
-from drivers.sunspec.mapping import KNOWN
-from drivers.sunspec.models import HEADER
+from drivers.profile import Profile
+from drivers.registers import BITS, MAX_BITS, MAX_REGISTERS, Block, Limits, Span, plan
+from drivers.sunspec import HEADER, KNOWN, MARKER, ModelDiscovery
 
 _MOST_SILENCES = 10
 _MOST_SILENCES_AT_FIRST = 3

@@ -21,7 +21,7 @@ from typing import Any
 
 from drivers.errors import exception_reply, unreadable
 from drivers.model import Reading, Table, Value
-from drivers.registers.read_plan import BITS
+from drivers.registers import BITS
 
 _ILLEGAL_ADDRESS = 2
 _ADDRESSES = 0x1_0000

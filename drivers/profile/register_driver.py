@@ -20,11 +20,18 @@ from drivers.errors import ExceptionReply, GatewayError, IllegalAddressError, Il
 from drivers.model import Kind, NodeType, Quality, Reading, Scan
 from drivers.profile.loader import Profile
 from drivers.profile.point import Point
-from drivers.registers.block_codec import Cell, Fill, block_decoder
-from drivers.registers.combine import by_key, combiner
-from drivers.registers.read_plan import MAX_REGISTERS, Block, Limits
-from drivers.registers.refusals import RefusalMemory
-from drivers.registers.session import PollSession
+from drivers.registers import (
+    MAX_REGISTERS,
+    Block,
+    Cell,
+    Fill,
+    Limits,
+    PollSession,
+    RefusalMemory,
+    block_decoder,
+    by_key,
+    combiner,
+)
 
 
 class RegisterDriver:

@@ -2,3 +2,24 @@
 
 The agent's `scan` command runs it; the daemon never loads it.
 """
+
+from drivers.scan.identify import Identifier, Identity, Match
+from drivers.scan.scanner import LINES, PORTS, Scanner, ScanSettings
+from drivers.scan.targets import TargetError, Targets, parse_numbers, parse_targets
+from drivers.scan.units import FoundUnit, SearchLocation
+
+__all__ = [
+    "LINES",
+    "PORTS",
+    "FoundUnit",
+    "Identifier",
+    "Identity",
+    "Match",
+    "ScanSettings",
+    "Scanner",
+    "SearchLocation",
+    "TargetError",
+    "Targets",
+    "parse_numbers",
+    "parse_targets",
+]

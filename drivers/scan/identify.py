@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from drivers.driver import Reader, ReadOptions
 from drivers.errors import DriverError, LinkError, SilentError
 from drivers.model import Kind, NodeType
-from drivers.profile.identify_mark import Identify
-from drivers.profile.loader import Profile
-from drivers.registers.read_plan import Span
+from drivers.profile import Identify, Profile
+from drivers.registers import Span
 
 _SUNSPEC_ATTEMPTS = 3
 """Some devices are silent at a wrong address: each attempt looks elsewhere (`drivers.sunspec.discovery`)."""
@@ -77,8 +76,7 @@ class Identifier:
         return identity
 
     async def _sunspec(self, reader: Reader, identity: Identity) -> None:
-        from drivers.sunspec.driver import SunSpec
-        from drivers.sunspec.layout import meters
+        from drivers.sunspec import SunSpec, meters
 
         driver = SunSpec(ReadOptions())
         for _ in range(_SUNSPEC_ATTEMPTS):

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from drivers.errors import DriverError, LinkError
-from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus import Link, LinkSettings
 from drivers.scan.identify import Identifier
 from drivers.scan.targets import Targets
 from drivers.scan.units import NETWORK_PROBES, SERIAL_PROBES, Search, SearchLocation

@@ -12,8 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from drivers.errors import BadReplyError, DriverError, ExceptionReply, GatewayError, LinkError, SilentError
-from drivers.modbus.link import Link, LinkSettings
-from drivers.modbus.transport import DroppedError
+from drivers.modbus import DroppedError, Link, LinkSettings
 from drivers.model import Table
 from drivers.scan.identify import Identity
 from drivers.scan.timeouts import Patience

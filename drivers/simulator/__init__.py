@@ -2,3 +2,16 @@
 
 Tests, `make demo` and `simulate` use it; the daemon never loads it.
 """
+
+from drivers.simulator.modbus_server import ModbusServer
+from drivers.simulator.physics import SimulatedPlant
+from drivers.simulator.register_image import dump_unit
+from drivers.simulator.site_server import SimulatedDevice, SimulatedSite
+
+__all__ = [
+    "ModbusServer",
+    "SimulatedDevice",
+    "SimulatedPlant",
+    "SimulatedSite",
+    "dump_unit",
+]

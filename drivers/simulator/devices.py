@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from drivers.model import NodeType, Phase, Quantity, Value
-from drivers.profile.loader import load, profile_files
+from drivers.profile import load, profile_files
 from drivers.simulator.modbus_server import SimulatedUnit
 from drivers.simulator.physics import Flow, SimulatedPlant
 from drivers.simulator.plants import Boiler

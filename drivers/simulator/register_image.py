@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from drivers.model import NodeType, Phase, Quantity, Table, Value
-from drivers.profile.loader import Profile
-from drivers.profile.point import Point
-from drivers.registers.codec import Encoding, bits_of, encode
+from drivers.profile import Point, Profile
+from drivers.registers import Encoding, bits_of, encode
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 
 Key = tuple[NodeType | None, Quantity, Phase | None]

@@ -1,1 +1,17 @@
 """SunSpec devices: model discovery, mapping to quantities, and the drivers that read them."""
+
+from drivers.sunspec.discovery import BASES, MARKER, ModelDiscovery
+from drivers.sunspec.driver import SunSpec
+from drivers.sunspec.layout import meters
+from drivers.sunspec.mapping import KNOWN
+from drivers.sunspec.models import HEADER
+
+__all__ = [
+    "BASES",
+    "HEADER",
+    "KNOWN",
+    "MARKER",
+    "ModelDiscovery",
+    "SunSpec",
+    "meters",
+]

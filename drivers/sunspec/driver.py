@@ -28,9 +28,7 @@ from drivers.errors import (
     UnsupportedError,
 )
 from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
-from drivers.registers.read_plan import MAX_REGISTERS, Limits
-from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S
-from drivers.registers.session import PollSession
+from drivers.registers import MAX_REGISTERS, RECHECK_FIRST_S, RECHECK_MAX_S, Limits, PollSession
 from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, identify
 from drivers.sunspec.formulas import Cell
 from drivers.sunspec.layout import Layout, build, meters

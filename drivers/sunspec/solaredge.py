@@ -17,9 +17,8 @@ from math import fsum
 from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalAddressError, IllegalValueError
 from drivers.model import NodeType, Quality, Quantity, Reading, Scan, Unit
-from drivers.profile.loader import BUILT_IN, load
-from drivers.profile.register_driver import RegisterDriver
-from drivers.registers.refusals import RECHECK_FIRST_S
+from drivers.profile import BUILT_IN, RegisterDriver, load
+from drivers.registers import RECHECK_FIRST_S
 from drivers.sunspec.driver import SunSpec
 from drivers.sunspec.layout import MIXED
 

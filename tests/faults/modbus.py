@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
-from drivers.modbus.link import LinkSettings
+from drivers.modbus.settings import LinkSettings
 from tests.faults import wire
 from tests.faults.device import TABLES, Faults, Registers, answer, registers_from
 from tests.faults.framing import FRAMINGS, Framing, Query

@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from agent.config.push import PushConfig
 from agent.delivery.outcome import Outcome
 from agent.delivery.sender import Sender
-from agent.outbox.queue import Outbox, Record
+from agent.outbox.queue import Outbox
+from agent.outbox.record import Record
 from agent.runtime.clock import Clock, SystemClock
 
 TOKEN = "a-token-that-nobody-may-read"

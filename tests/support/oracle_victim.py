@@ -25,7 +25,8 @@ import structlog
 from agent.config.push import PushConfig
 from agent.delivery.outcome import Delivered, Outcome
 from agent.delivery.sender import Sender
-from agent.outbox.queue import Outbox, Record
+from agent.outbox.queue import Outbox
+from agent.outbox.record import Record
 from agent.runtime.clock import SystemClock
 
 PAUSE_S = 0.004

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.outbox.queue import Outbox, Record
+from agent.outbox.queue import Outbox
+from agent.outbox.record import Record
 
 
 def opened(path: Path, max_size_mb: int = 64, max_age_s: float = 604_800, at: float = 1000.0) -> Outbox:

@@ -205,12 +205,12 @@ def test_an_upgrade_keeps_everything_and_one_that_fails_changes_nothing(site: Si
     before = site.property("MainPID")
     config = site.machine.run("cat", f"{ETC}/config.toml").stdout
 
-    broken = release(site, "broken", "8.0", ("agent/cli.py", "raise SystemExit('broken')"))
+    broken = release(site, "broken", "8.0", ("agent/cli/main.py", "raise SystemExit('broken')"))
     assert site.machine.run(f"{broken}/systemd/install", check=False).returncode
     assert site.property("MainPID") == before
     assert site.machine.run("telemetry-agent", "--version").stdout == version
 
-    dies = release(site, "dies", "8.1", ("agent/daemon.py", "raise SystemExit('dies')"))
+    dies = release(site, "dies", "8.1", ("agent/service/daemon.py", "raise SystemExit('dies')"))
     failed = site.machine.run(f"{dies}/systemd/install", check=False)
     assert failed.returncode == 1
     assert "the old one runs again" in failed.stdout

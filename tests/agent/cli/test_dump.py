@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from drivers.dump.file import load
-from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus.link import Link
+from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
 from drivers.simulator.modbus_server import ModbusServer
 from drivers.simulator.register_image import dump_unit

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.commissioning.power_balance import imbalance
+from agent.commissioning.plausibility import imbalance
 from drivers.model import NodeType
 
 GRID, SOLAR, STORAGE, HEAT_PUMP = NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE, NodeType.HEAT_PUMP

@@ -18,7 +18,7 @@ from agent.domain.night import (
     on_disk,
     restored,
     silence_in_words,
-    why_not,
+    why_awake,
 )
 from agent.domain.node import Node
 from drivers.model import Kind, NodeType
@@ -51,7 +51,7 @@ def day(number: int, begin: float = 8.0, end: float = 16.0) -> list[tuple[float,
 def test_a_cable_cut_at_noon_is_no_night() -> None:
     night = told(*day(0), *day(1, end=12.0)[:-1])
     assert not sleeps(night, 24 + 12)
-    assert why_not(night, 36 * HOUR_S) == "it went silent at 3400 W"
+    assert why_awake(night, 36 * HOUR_S) == "it went silent at 3400 W"
 
 
 def test_a_night_ends_two_hours_after_the_hour_of_waking() -> None:
@@ -59,7 +59,7 @@ def test_a_night_ends_two_hours_after_the_hour_of_waking() -> None:
     assert sleeps(night, 24 + 16.1)
     assert sleeps(night, 48 + 10)
     assert not sleeps(night, 48 + 10.1)
-    assert why_not(night, 59 * HOUR_S) == "it has been silent for 19.0 h, and it should be day"
+    assert why_awake(night, 59 * HOUR_S) == "it has been silent for 19.0 h, and it should be day"
 
 
 def test_own_consumption_is_dim() -> None:
@@ -96,7 +96,7 @@ def test_an_inverter_that_has_never_slept_does_not_begin_to() -> None:
 
 def test_of_an_unknown_one_nothing_is_believed() -> None:
     assert not sleeps(None, 12)
-    assert why_not(None, 0.0) == "nothing is known of its power before"
+    assert why_awake(None, 0.0) == "nothing is known of its power before"
 
 
 def test_the_other_two_are_what_they_say() -> None:
@@ -180,7 +180,7 @@ def test_a_restart_changes_nothing_whatever_the_boot(night: Night, offset: float
     wall = kept.at + away_s
     after = restored(kept, wall - boot, boot)
     before = night.at + away_s
-    assert (why_not(after, boot) is None) == (why_not(night, before) is None) or _on_the_edge(night, before)
+    assert (why_awake(after, boot) is None) == (why_awake(night, before) is None) or _on_the_edge(night, before)
 
 
 def _on_the_edge(night: Night, at: float) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from agent.commissioning.describe import describe
 from agent.config.errors import ConfigError
 from agent.config.loader import parse
-from agent.domain.node import Node, Use, sign_in_words, use_of, why_not
+from agent.domain.node import Node, Use, sign_in_words, use_of, why_unfit
 from agent.site.builder import Site, build
 from drivers.model import Kind, NodeType, Quantity
 
@@ -155,7 +155,7 @@ def test_the_import_counter_of_a_meter(type_: NodeType, invert: bool, expected: 
 
 
 def test_every_kind_can_be_something_and_says_what_it_cannot_be() -> None:
-    assert why_not(Kind.METER, NodeType.HEAT_PUMP) is None
-    assert why_not(Kind.INVERTER, NodeType.GRID) == "a device of kind inverter cannot be grid; it can be solar"
+    assert why_unfit(Kind.METER, NodeType.HEAT_PUMP) is None
+    assert why_unfit(Kind.INVERTER, NodeType.GRID) == "a device of kind inverter cannot be grid; it can be solar"
     for kind in Kind:
-        assert any(why_not(kind, type_) is None for type_ in NodeType)
+        assert any(why_unfit(kind, type_) is None for type_ in NodeType)

@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agent.outbox.queue import Outbox, Record
+from agent.outbox.queue import Outbox
+from agent.outbox.record import Record
 
 BODIES = st.lists(st.binary(min_size=1, max_size=3000), min_size=1, max_size=3)
 FILES = ("o.sqlite3", "o.sqlite3-wal")

@@ -16,7 +16,7 @@ from agent.config.credentials import token_of
 from agent.config.push import PushConfig
 from agent.delivery import http_client
 from agent.delivery.outcome import Retry
-from agent.outbox.queue import Record
+from agent.outbox.record import Record
 from agent.runtime import logging_setup
 from agent.runtime.clock import SystemClock
 from drivers.model import Table

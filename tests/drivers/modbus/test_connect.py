@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from drivers.errors import LinkError
-from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus.link import Link
 from drivers.modbus.os_errors import in_words
 from drivers.modbus.resolver import AT_ONCE
+from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
 from tests.faults.certificates import Authority
 from tests.faults.modbus import FaultServer

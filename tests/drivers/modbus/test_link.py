@@ -6,7 +6,8 @@ from contextlib import suppress
 import pytest
 
 from drivers.errors import DriverError, ExceptionReply, LinkError, SilentError, exception_reply
-from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus.link import Link
+from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
 from tests.faults.modbus import Faults, FaultServer, Seen, registers_from
 

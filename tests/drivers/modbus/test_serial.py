@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from drivers.errors import LinkError, SilentError
-from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus.link import Link
 from drivers.modbus.serial_port import data_bits
+from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
 from tests.faults.modbus import Faults, FaultServer, registers_from
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.domain.node import why_not
+from agent.domain.node import why_unfit
 from drivers.catalogue import Catalogue, driver_of
 from drivers.driver import ReadOptions
 from drivers.errors import ProfileError
@@ -534,5 +534,5 @@ def test_the_table_says_how_well_each_is_known() -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_the_types_of_a_kind_are_those_that_the_agent_binds(kind: Kind) -> None:
     profile = Profile("some", "Some", ("device",), kind, "its manual", ())
-    bound = [type_.value for type_ in NodeType if why_not(kind, type_) is None]
+    bound = [type_.value for type_ in NodeType if why_unfit(kind, type_) is None]
     assert types_of(profile) == ("any (meter)" if kind is Kind.METER else ", ".join(bound))

@@ -13,11 +13,13 @@ import pytest
 
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
-from drivers.modbus.link import Link, LinkSettings
+from drivers.modbus.link import Link
+from drivers.modbus.settings import LinkSettings
 from drivers.model import NodeType, Quantity, Table
 from drivers.simulator.modbus_server import ModbusServer, SimulatedUnit
+from drivers.simulator.physics import SimulatedPlant
 from drivers.simulator.register_image import dump_unit
-from drivers.simulator.site_server import SimulatedDevice, SimulatedPlant, SimulatedSite
+from drivers.simulator.site_server import SimulatedDevice, SimulatedSite
 
 PATIENCE_S = 10
 
