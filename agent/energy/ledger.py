@@ -105,11 +105,13 @@ def advance(
     started = ledger.value == ledger.total == 0.0 and at - ledger.changed <= PATIENCE_S
     if started and not daily and value > _RESOLUTION_WH + power_W * (at - ledger.at) / 3600:
         return _first_sight(value, at, zone, daily=False)
+    if _undone_explains(ledger, value, at, power_W):
+        # Keep the line without the move: when the counter falls back onto it, the move is taken out for good.
+        again = _next(ledger.undone or ledger, value, at, zone, power_W, daily=daily)
+        return again._replace(prior=ledger.bare(), undone=None)
     undone = ledger.undone
-    if undone is not None and at - undone.at > PATIENCE_S:
+    if undone is not None and (at - undone.at > PATIENCE_S or value >= undone.value):
         undone = None
-    elif undone is not None and value >= undone.value:
-        ledger, undone = undone, None
     prior = ledger.prior
     if (
         prior is not None
@@ -118,10 +120,7 @@ def advance(
         and not (daily and at >= ledger.day.end)
     ):
         ledger, undone = prior, ledger._replace(undone=None)
-    if at >= ledger.day.end:
-        after = _over_midnight(ledger, value, at, zone, power_W, daily=daily)
-    else:
-        after = _step(ledger, value, at, power_W)
+    after = _next(ledger, value, at, zone, power_W, daily=daily)
     return after if undone is None else after._replace(undone=undone)
 
 
@@ -160,6 +159,25 @@ def _first_sight(value: float, at: float, zone: tzinfo | None, *, daily: bool) -
     if daily and at - start >= REGISTER_S and value >= 0:
         return Ledger(value, at, at, 0.0, Day(date, start, end, -value, Basis.REGISTER, believed=value))
     return Ledger(value, at, at, 0.0, Day(date, start, end, 0.0, Basis.PARTIAL))
+
+
+def _undone_explains(ledger: Ledger, value: float, at: float, power_W: float) -> bool:
+    """Whether the move that was taken out was right after all.
+
+    Only if the ledger without it cannot explain the value, and the ledger with it can, from the last believed reading
+    on: a longer time would explain any jump.
+    """
+    undone = ledger.undone
+    if undone is None or value < undone.value or at - undone.at > PATIENCE_S:
+        return False
+    possible = _RESOLUTION_WH + power_W * (at - ledger.at) / 3600
+    return value - undone.value <= possible < value - ledger.value
+
+
+def _next(ledger: Ledger, value: float, at: float, zone: tzinfo | None, power_W: float, *, daily: bool) -> Ledger:
+    if at >= ledger.day.end:
+        return _over_midnight(ledger, value, at, zone, power_W, daily=daily)
+    return _step(ledger, value, at, power_W)
 
 
 def _step(ledger: Ledger, value: float, at: float, power_W: float) -> Ledger:
