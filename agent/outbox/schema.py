@@ -30,8 +30,8 @@ _FIELDS = ("seq", "id", "created", "attempts", "refusals", "next_try", "parked",
 COLUMNS = ", ".join(_FIELDS)
 # Replaces: a commit that failed may still have reached the disk.
 INSERT = f"INSERT OR REPLACE INTO message ({COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))})"  # noqa: S608 - our own
-UPDATE = f"UPDATE message SET {', '.join(f'{name} = ?{place}' for place, name in enumerate(_FIELDS, 1))} WHERE seq = ?1"  # noqa: S608
-
+# Takes the row, then its seq once more.
+UPDATE = f"UPDATE message SET {', '.join(f'{name} = ?' for name in _FIELDS)} WHERE seq = ?"  # noqa: S608 - our own
 
 MAX_SEQ = 2**62
 """Microseconds since 1970 are far below."""
@@ -78,7 +78,7 @@ def require_current(db: sqlite3.Connection) -> None:
 
 
 def row_of(record: Record) -> tuple[Any, ...]:
-    """What INSERT and UPDATE take."""
+    """The values of COLUMNS."""
     return (
         record.seq,
         record.id,

@@ -113,7 +113,7 @@ class Store:
         with self._transaction():
             before = self.tally(changes.seqs)
             self._db.executemany("DELETE FROM message WHERE seq = ?", ((seq,) for seq in changes.gone))
-            self._db.executemany(UPDATE, map(row_of, changes.changed.values()))
+            self._db.executemany(UPDATE, ((*row_of(each), each.seq) for each in changes.changed.values()))
             self._db.executemany(INSERT, map(row_of, changes.added.values()))
             after = self.tally(changes.seqs)
         if self._counts is not None:
