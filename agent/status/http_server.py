@@ -78,8 +78,14 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port, which matters when 0 was asked for."""
-        self._server = await asyncio.start_server(self._accept, host, port, limit=MAX_HEAD_BYTES)
-        if not self._server.sockets:  # asyncio takes a socket that cannot be had for a family that is not there
+        # asyncio skips a socket that cannot be opened, as if its family were missing. Without any socket, Python 3.13
+        # raises an error without a number, and earlier versions raise nothing.
+        try:
+            self._server = await asyncio.start_server(self._accept, host, port, limit=MAX_HEAD_BYTES)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+        if self._server is None or not self._server.sockets:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return int(self._server.sockets[0].getsockname()[1])
 
