@@ -1,17 +1,22 @@
 # Every target makes its own virtual environment; nothing has to be installed by hand but Python >= 3.11 with venv.
+# Another interpreter has another environment: make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAYERS := .venv-lint/bin/lint-imports
 
-.PHONY: demo test test-system lint bench schema lock clean
+.PHONY: demo test hunt test-system lint bench schema lock clean
 
 demo: $(STAMP)  ## a simulated site, a receiver and the agent between them, live on the terminal
 	@$(BIN)/telemetry-agent demo
 
 test: $(STAMP)  ## the whole suite; four at a time, as most of it waits for daemons and devices
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
+
+MINUTES ?= 10
+hunt: $(STAMP)  ## property tests at random for MINUTES=10; a failure prints the example to commit
+	$(BIN)/python -m tests.hunt --minutes $(MINUTES)
 
 test-system: $(STAMP)  ## the service on a clean Debian that it boots; needs root and Debian's mirror, says so without
 	$(BIN)/python -m pytest -m system -rs --durations=5 tests/system
@@ -45,4 +50,4 @@ lock:  ## the versions that the tests run with; review the diff
 	@touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .venv-lint build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -529,7 +529,7 @@ def test_an_implausible_value_is_dropped_counted_and_told_once(store: EnergyStor
     ]
 
 
-@hsettings(max_examples=300, deadline=None)
+@hsettings(max_examples=300)
 @given(st.dictionaries(st.sampled_from([q.value for q in Quantity if q.unit]), st.floats() | st.floats(-2, 102)))
 def test_whatever_is_read_what_leaves_is_valid(values: dict[str, float]) -> None:
     nodes = [Node(type_, type_, Kind.METER) for type_ in NodeType]

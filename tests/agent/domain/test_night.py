@@ -143,7 +143,7 @@ weathers = st.lists(st.builds(Weather, st.floats(5.0, 6.9), st.floats(17.0, 22.0
 
 
 @given(weathers, st.floats(1, 3), st.floats(0.0, inf, allow_infinity=False))
-@hsettings(deadline=None, max_examples=60)
+@hsettings(max_examples=60)
 def test_no_night_is_missed_and_no_day_is_counted_as_zero(days: list[Weather], cut_days: float, boot: float) -> None:
     """Cut off at any moment from the second day on, and asked in every moment."""
     cut_s = cut_days * DAY_S

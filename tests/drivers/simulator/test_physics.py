@@ -16,7 +16,7 @@ ROUNDING_WH = 1e-4
 seeds = st.integers(0, 2**32)
 moments = st.floats(0, 2 * DAY_S)
 cuts = st.lists(st.floats(0, HOUR_S), min_size=1, max_size=12)
-on_a_slow_machine = settings(deadline=None, max_examples=40)
+on_a_slow_machine = settings(max_examples=40)
 
 
 def lifetime(site: SimulatedPlant) -> dict[str, Energy]:
@@ -74,7 +74,7 @@ def test_how_time_is_cut_changes_nothing(seed: int, start_s: float, steps: list[
     assert cut.battery.stored_Wh == pytest.approx(whole.battery.stored_Wh, abs=ROUNDING_WH)
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(seeds, st.sampled_from([5, 11, 19]))
 def test_counters_are_the_integrals_of_their_powers(seed: int, hour: int) -> None:
     """Against a sum of its own, second by second. Within a second, only the battery changes its power: when it is full

@@ -97,7 +97,7 @@ def sites(draw: st.DrawFn) -> tuple[list[list[int]], Mapping[tuple[NodeType, Qua
     st.one_of(st.none(), st.integers(60, 200)),
     st.one_of(st.none(), st.integers(0, 60)),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_order_place_and_limit_gives_the_same_numbers(
     site: tuple[list[list[int]], Mapping[tuple[NodeType, Quantity], float]],
     base: int,
@@ -130,7 +130,7 @@ class Restless(FakeReader):
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.integers(20, 125), st.integers(0, 31))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_number_and_its_factor_are_never_of_two_requests(factors: list[int], limit: int, gap: int) -> None:
     reader = Restless({})
     reader.factors = factors
@@ -154,7 +154,7 @@ WILD_MODEL = st.builds(
 
 
 @given(st.lists(WILD_MODEL, max_size=6), st.one_of(st.none(), st.integers(1, 125)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nonsense_is_an_error_or_finite_numbers(models: list[list[int]], max_registers: int | None) -> None:
     run = [*SUNS, *(word for each in models for word in each), *END]
     reader = FakeReader(dict(enumerate(run, 40000)))
