@@ -14,7 +14,7 @@ import structlog
 from agent.aggregation.energy_tracker import FOLLOWED, EnergyTracker, Sources
 from agent.aggregation.groups import Fields, NodeResult, Summary, fields_of, total
 from agent.aggregation.node_summary import Statistic
-from agent.aggregation.rest import RestBook
+from agent.aggregation.sleep_book import SleepBook
 from agent.aggregation.window import Window
 from agent.domain import Night, Node, all_sleep, largest_power, ranges
 from agent.energy import POWER_W, EnergyStore
@@ -60,7 +60,7 @@ class Aggregator:
         self._nodes: dict[str, _Tracked] = {}
         self._windows: dict[str, Window] = {}
         self._energies = EnergyTracker(store.load(), settings.timezone)
-        self._rest = RestBook(store.load_nights())
+        self._rest = SleepBook(store.load_nights())
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date = -inf, ""
         self.dropped: Counter[str] = Counter()
@@ -136,7 +136,7 @@ class Aggregator:
         return Summary(wall, tuple(results), groups)
 
     def nights(self, at: float) -> dict[str, Night]:
-        """The nights of the nodes at monotonic `at`, by node id; see `agent.domain.night`."""
+        """The nights of the nodes at monotonic `at`, by node id; see `agent.domain.sleep`."""
         self._place(at)
         return {node_id: window.night for node_id, window in self._windows.items() if window.night is not None}
 

@@ -8,8 +8,8 @@ from math import inf
 from typing import Literal, NamedTuple
 
 from agent.aggregation.cells import AT, Statistics, mean, statistics
-from agent.domain.night import Night, may_sleep
 from agent.domain.node import Node
+from agent.domain.sleep import Night, may_sleep
 from drivers.model import Nature, Phase, Quantity, Value
 
 Key = tuple[Quantity, Phase | None]

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from agent.aggregation.cells import AT, EMPTY, update
 from agent.aggregation.node_summary import Key, NodeSummary, Statistic
-from agent.domain.night import Night, heard
 from agent.domain.node import Node, use_of
 from agent.domain.ranges import ranges
+from agent.domain.sleep import Night, heard
 from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Scan
 
 _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent import __version__
-from agent.cli import delivery, devices, drivers
+from agent.cli import commissioning, delivery, drivers
 from agent.cli.common import DEFAULT, EX_CONFIG, ConfigOption, NodesOption, fail, load_site, narrowed
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(devices.scan)
-app.command()(devices.dump)
+app.command()(commissioning.scan)
+app.command()(commissioning.dump)
 app.add_typer(drivers.drivers_app, name="drivers")
 app.command()(delivery.push)
 app.add_typer(delivery.outbox_app, name="outbox")
@@ -103,7 +103,7 @@ def check(
             typer.echo(f"warning: {doubt}")
         typer.echo(f"{config}: ok")
     if online or as_json or node:
-        devices.check_online(settings, narrowed(site, node), as_json)
+        commissioning.check_online(settings, narrowed(site, node), as_json)
 
 
 @app.command()
@@ -176,7 +176,7 @@ def simulate(
 
     try:
         if dump:
-            devices.serve_dumps(dump, host, base_port)
+            commissioning.serve_dumps(dump, host, base_port)
         else:
             supervisor.run(lambda ready: main(host, base_port, seed, speed, ready))
     except OSError as error:

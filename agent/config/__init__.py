@@ -4,12 +4,12 @@ Add a key in the model of its table, then in config.example.toml and the docs.
 Every mistake is a `ConfigError` that names file, key, rule and value.
 """
 
-from agent.config.credentials import token_of, token_path, usable
 from agent.config.devices import ConnectionConfig, DeviceConfig
 from agent.config.errors import ConfigError, did_you_mean, name_devices, no_such_driver
 from agent.config.loader import load, load_profile_dirs, load_status, parse
 from agent.config.model import Config, DriversConfig, LogConfig
 from agent.config.push import PushConfig
+from agent.config.push_token import token_of, token_path, usable
 from agent.config.status import StatusConfig
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from agent.config import credentials, file_checks
+from agent.config import file_checks, push_token
 from agent.config.environment import overlay
 from agent.config.errors import ConfigError, name_devices
 from agent.config.model import Config, DriversConfig
@@ -46,7 +46,7 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
         config = Config(table=table, environ=environ)  # type: ignore[call-arg]  # taken by settings_customise_sources
     except ValidationError as error:
         raise ConfigError(name_devices(explain(error, environ, origin, Config), _names(table))) from None
-    if unusable := credentials.mistake(config.push, environ):
+    if unusable := push_token.mistake(config.push, environ):
         raise ConfigError([f"{origin_of(unusable, environ, origin)}: {unusable}"])
     if mistakes := [f"{origin_of(mistake, environ, origin)}: {mistake}" for mistake in file_checks.mistakes(config)]:
         raise ConfigError(mistakes)

@@ -1,6 +1,5 @@
 """Pure vocabulary of a site: node types and signs, physical ranges, night and sleep."""
 
-from agent.domain.night import Night, all_sleep, heard, may_sleep, on_disk, restored, silence_in_words, why_awake
 from agent.domain.node import (
     SIGNED,
     Node,
@@ -13,6 +12,7 @@ from agent.domain.node import (
     why_unfit,
 )
 from agent.domain.ranges import QUANTITIES, WIDEST, Range, largest_power, ranges
+from agent.domain.sleep import Night, all_sleep, heard, may_sleep, on_disk, restored, silence_in_words, why_awake
 
 __all__ = [
     "QUANTITIES",

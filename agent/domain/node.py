@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from drivers.model import LOADS, Kind, NodeType, Quantity
 
 WhenOffline = Literal["missing", "zero", "sleep"]
-"""What silence is: no value; 0 W and counters that hold; that only while it can be night (`agent.domain.night`)."""
+"""What silence is: no value; 0 W and counters that hold; that only while it can be night (`agent.domain.sleep`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@
 - A device that answers, but takes longer than its `patience_s`, goes on beside the others: on the link they take turns,
   request by request.
 - A round asked for while one is running starts when that one ends; rounds never pile up.
-- What one poll comes to, and who is told, stands in `agent.polling.device_poll`.
+- What one poll comes to, and who is told, stands in `agent.polling.device_poller`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from agent.polling.device import Connection, Device, PollListener
-from agent.polling.device_poll import DevicePoller
+from agent.polling.device_poller import DevicePoller
 from agent.runtime import Clock, Watchdog
 from drivers.errors import ConnectError, LinkError
 

@@ -1,7 +1,7 @@
 """Clocks, watchdog and logging: what every other package may use."""
 
 from agent.runtime.clock import Clock, SystemClock, sleep_unless, steady
-from agent.runtime.clock_sync import ClockTrust, kernel_synchronised, plausible
+from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible
 from agent.runtime.watchdog import STUCK_S, Watchdog
 
 __all__ = [

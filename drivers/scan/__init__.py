@@ -6,7 +6,7 @@ The agent's `scan` command runs it; the daemon never loads it.
 from drivers.scan.identify import Identifier, Identity, Match
 from drivers.scan.scanner import LINES, PORTS, Scanner, ScanSettings
 from drivers.scan.targets import TargetError, Targets, parse_numbers, parse_targets
-from drivers.scan.units import FoundUnit, SearchLocation
+from drivers.scan.unit_search import FoundUnit, SearchLocation
 
 __all__ = [
     "LINES",

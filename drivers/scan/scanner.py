@@ -14,7 +14,7 @@ from drivers.errors import DriverError, LinkError
 from drivers.modbus import Link, LinkSettings
 from drivers.scan.identify import Identifier
 from drivers.scan.targets import Targets
-from drivers.scan.units import NETWORK_PROBES, SERIAL_PROBES, Search, SearchLocation
+from drivers.scan.unit_search import NETWORK_PROBES, SERIAL_PROBES, Search, SearchLocation
 
 PORTS = (502, 1502)
 """Modbus' own port, and where SolarEdge and KOSTAL inverters listen."""

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from agent.polling.device import BACKOFF_FIRST_S
+from agent.polling.device_health import BACKOFF_FIRST_S
 from drivers.model import Table
 from tests.faults.modbus import Faults, FaultServer, registers_from
 

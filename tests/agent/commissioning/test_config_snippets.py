@@ -15,7 +15,7 @@ from agent.site.builder import build
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Kind, NodeType
 from drivers.scan.identify import Identity, Match
-from drivers.scan.units import FoundUnit, SearchLocation
+from drivers.scan.unit_search import FoundUnit, SearchLocation
 
 METER = Match("eastron-sdm630", Kind.METER, frozenset(), "Eastron SDM630", "by holding 64514")
 ONE_PHASE = Match("eastron-sdm120", Kind.METER, frozenset(), "Eastron SDM120", "by holding 64514")

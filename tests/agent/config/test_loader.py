@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from agent.config.credentials import token_path
 from agent.config.environment import inside, model_in
 from agent.config.errors import ConfigError
 from agent.config.loader import load, parse
 from agent.config.model import Config
 from agent.config.push import PushConfig
+from agent.config.push_token import token_path
 from drivers.dump.file import DumpError
 from drivers.dump.file import load as load_dump
 from drivers.errors import ProfileError

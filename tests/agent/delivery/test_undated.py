@@ -23,8 +23,8 @@ from agent.config.push import PushConfig
 from agent.contract.payload import PayloadOptions, bodies, with_time
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
-from agent.runtime import clock_sync
-from agent.runtime.clock_sync import ClockTrust, boot_id, kernel_synchronised
+from agent.runtime import clock_trust
+from agent.runtime.clock_trust import ClockTrust, boot_id, kernel_synchronised
 from agent.site.builder import Site
 from drivers.model import NodeType
 from tests.support.delivery import at_work
@@ -230,7 +230,7 @@ def test_a_date_before_the_agent_was_written_is_never_trusted() -> None:
 
 
 def test_the_kernel_can_be_asked() -> None:
-    assert 0 <= clock_sync._max_error_us() <= 16_000_000
+    assert 0 <= clock_trust._max_error_us() <= 16_000_000
     assert kernel_synchronised() in (True, False)
     assert boot_id() == boot_id()
 

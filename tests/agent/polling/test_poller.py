@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import structlog
 
-from agent.domain.night import all_sleep
 from agent.domain.node import Node
-from agent.polling.device import BACKOFF_FIRST_S, BACKOFF_MAX_S, Connection, Device, DeviceHealth
+from agent.domain.sleep import all_sleep
+from agent.polling.device import Connection, Device
+from agent.polling.device_health import BACKOFF_FIRST_S, BACKOFF_MAX_S, DeviceHealth
 from agent.polling.poller import Poller, within
 from agent.runtime.watchdog import STUCK_S, Watchdog
 from drivers.catalogue import Catalogue
@@ -303,7 +304,7 @@ async def test_a_slow_device_does_not_hold_up_its_neighbours(tmp_path: Path) -> 
 
 
 async def test_a_poll_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.polling.device_poll.LIMIT_S", 0.25)
+    monkeypatch.setattr("agent.polling.device_poller.LIMIT_S", 0.25)
     monkeypatch.setattr("agent.polling.poller.LOOK_S", 0.05)
     (tmp_path / "ten.toml").write_text(TEN_REQUESTS)
     notes = Notes()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from agent.config.credentials import token_of
 from agent.config.push import PushConfig
+from agent.config.push_token import token_of
 from agent.delivery import http_client
 from agent.delivery.outcome import Retry
 from agent.outbox.record import Record

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from agent.config.credentials import token_of, usable
 from agent.config.push import PushConfig
+from agent.config.push_token import token_of, usable
 from agent.security.secrets import SecretFile, Token, warn_if_open
 
 URL = "https://telemetry.example.com"

@@ -18,7 +18,7 @@ from drivers.scan.identify import Identifier
 from drivers.scan.scanner import Scanner, ScanSettings
 from drivers.scan.targets import TargetError, Targets, parse_numbers, parse_targets
 from drivers.scan.timeouts import Patience
-from drivers.scan.units import SearchLocation
+from drivers.scan.unit_search import SearchLocation
 from drivers.simulator.modbus_server import ModbusServer
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
 from tests.faults.device import Faults

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import settings as hsettings
 from hypothesis import strategies as st
 
-from agent.domain.night import (
+from agent.domain.node import Node
+from agent.domain.sleep import (
     LATE_S,
     LONGEST_S,
     Night,
@@ -20,7 +21,6 @@ from agent.domain.night import (
     silence_in_words,
     why_awake,
 )
-from agent.domain.node import Node
 from drivers.model import Kind, NodeType
 
 HOUR_S = 3600.0

@@ -1,6 +1,6 @@
 """Which nodes may be asleep: nights from before the start, and what was last reported of each node.
 
-`agent.domain.night` decides whether silence is sleep. This module keeps what that decision needs across a restart.
+`agent.domain.sleep` decides whether silence is sleep. This module keeps what that decision needs across a restart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agent.domain import Night, on_disk, restored, why_awake
 log = structlog.get_logger(__name__)
 
 
-class RestBook:
+class SleepBook:
     """The nights of the nodes, by node id."""
 
     def __init__(self, saved: Mapping[str, Night]) -> None:

@@ -14,8 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.aggregation.aggregator import Aggregator
-from agent.domain.night import Night
 from agent.domain.node import Node
+from agent.domain.sleep import Night
 from agent.energy.store import EnergyStore
 from drivers.errors import exception_reply
 from drivers.model import Kind, NodeType
