@@ -99,8 +99,6 @@ class Link:
     async def _exchange(self, channel: Transport, request: Question, timeout_s: float, gap_s: float) -> bytes:
         await self._pause(request.unit_id, gap_s)
         self._require_open()
-        loop = asyncio.get_running_loop()
-        sent = loop.time()
         try:
             return await channel.exchange(request, timeout_s)
         except (ExceptionReply, LinkError):
@@ -109,16 +107,22 @@ class Link:
             if not self.settings.serial:
                 channel.abort()
             if not channel.numbered:
-                self._late_until[request.unit_id] = sent + 2 * timeout_s
+                self._late_until[request.unit_id] = channel.sent_at + 2 * timeout_s
             raise
         finally:
-            self._last_end = loop.time()
+            self._last_end = asyncio.get_running_loop().time()
 
     async def _pause(self, unit_id: int, gap_s: float) -> None:
         until = max(self._not_before, self._last_end + gap_s, self._late_until.get(unit_id, 0.0))
         wait_s = until - asyncio.get_running_loop().time()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
+        if unit_id in self._late_until:
+            # If the agent stalled meanwhile, the late reply is still unread: one pass of the event loop reads it, and
+            # the next one returns here.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            del self._late_until[unit_id]
 
     async def _connect(self) -> Transport:
         self._require_open()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import termios
 
 from pymodbus.transport.serialtransport import SerialTransport
@@ -12,7 +14,17 @@ from drivers.modbus.transport import Transport
 
 
 class _SerialTransport(SerialTransport):
-    """Tells its protocol of every close, as asyncio's own transports do."""
+    """Sends at once and tells its protocol of every close, as asyncio's own transports do."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Without waiting for the event loop: a request that was given up must not be sent after it."""
+        sent = 0
+        if not self.intern_write_buffer:
+            # Not pyserial's write, which waits for a port that takes nothing. What fails here fails again below.
+            with contextlib.suppress(OSError):
+                sent = os.write(self.sync_serial.fileno(), data)
+        if sent < len(data):
+            super().write(data[sent:])
 
     def close(self, exc: Exception | None = None) -> None:
         super().close(exc or ConnectionAbortedError("closed"))
@@ -37,7 +49,11 @@ async def open_serial(channel: Transport, settings: LinkSettings) -> None:
     except termios.error as error:
         raise OSError(*error.args) from None
     transport.setup()
-    await asyncio.sleep(0)  # until it has called connection_made
+    try:
+        await asyncio.sleep(0)  # until it has called connection_made
+    except asyncio.CancelledError:
+        transport.abort()  # or the port stays locked
+        raise
 
 
 def data_bits(settings: LinkSettings) -> int:

@@ -34,6 +34,8 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self._request: Question | None = None
         self._reply: asyncio.Future[bytes | DriverError] | None = None
         self._received = b""
+        self.sent_at = 0.0
+        """When the last request was sent, in the loop's time."""
 
     @property
     def numbered(self) -> bool:
@@ -57,6 +59,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         try:
             frame = self._framing.encode(request)
             (self._transport.sendto if self._datagrams else self._transport.write)(frame)
+            self.sent_at = loop.time()
             outcome: bytes | DriverError = await reply
         finally:
             timer.cancel()

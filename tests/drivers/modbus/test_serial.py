@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
+import time
+import tty
+from contextlib import suppress
 
 import pytest
 
@@ -11,6 +16,7 @@ from drivers.modbus.link import Link
 from drivers.modbus.serial_port import data_bits
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
+from tests.faults.framing import FRAMINGS, Query
 from tests.faults.modbus import Faults, FaultServer, registers_from
 
 REGISTERS = {
@@ -69,6 +75,52 @@ async def test_a_port_that_is_none(port: str, words: str) -> None:
     with pytest.raises(LinkError, match=f"^{port}: {words}"):
         await link.read(1, Table.HOLDING, 0, 1)
     await link.close()
+
+
+@pytest.mark.parametrize("transport", ["rtu", "ascii"])
+def test_a_stall_of_the_agent_lets_no_earlier_reply_answer(transport: str) -> None:
+    """Nothing runs in the agent for longer than a late reply is waited for; the device, in a thread, answers at once.
+
+    asyncio's own loop, as time passes in a stall.
+    """
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    framing, stalled, answered = FRAMINGS[transport](), threading.Event(), threading.Event()
+    stalled.set()
+
+    def device() -> None:
+        received = b""
+        with suppress(OSError):
+            while True:
+                queries, received = framing.split(received + os.read(master, 256))
+                for query in queries:
+                    stalled.wait()
+                    register = 1000 + int.from_bytes(query.pdu[1:3], "big")
+                    os.write(master, framing.build(Query(query.unit_id, b"\x03\x02" + register.to_bytes(2, "big"))))
+                    answered.set()
+
+    thread = threading.Thread(target=device, daemon=True)
+    thread.start()
+
+    async def agent() -> None:
+        link = Link(LinkSettings(transport=transport, serial_port=os.ttyname(slave), baudrate=115_200, timeout_s=10))
+        assert list(await link.read(1, Table.HOLDING, 1, 1)) == [1001]
+        await asyncio.sleep(0.02)  # longer than the silence between two frames
+        stalled.clear()
+        answered.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await link.read(1, Table.HOLDING, 2, 1, timeout_s=0.01)
+        stalled.set()
+        assert answered.wait(5), "the request waits for the event loop"
+        time.sleep(0.05)  # noqa: ASYNC251 - the stall
+        assert list(await link.read(1, Table.HOLDING, 3, 1)) == [1003]
+        await link.close()
+
+    asyncio.run(agent())
+    os.close(slave)
+    os.close(master)
+    thread.join()
 
 
 async def test_frames_are_set_apart_by_silence() -> None:
