@@ -14,6 +14,7 @@ from hypothesis.internal.conjecture import engine
 from drivers.simulator.modbus_server import SimulatedUnit
 from tests import hunt
 from tests.faults import wire
+from tests.steady_loop import SteadyLoop
 
 # A slow machine is no failure: no profile limits the time of an example. `steady` tries the same examples in each run,
 # `hunt` others. The hypothesis plugin loads another profile after this file, where the command line names one.
@@ -34,6 +35,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         dice = random.Random(f"{os.environ[hunt.SEED]} {metafunc.definition.nodeid}")
         seeds = [dice.randrange(1 << 32) for _ in seeds]
     metafunc.parametrize("seed", seeds, ids=[f"seed={seed}" for seed in seeds])
+
+
+def pytest_asyncio_loop_factories() -> dict[str, type[SteadyLoop]]:
+    return {"steady": SteadyLoop}
 
 
 def pytest_runtest_setup() -> None:

@@ -1,0 +1,41 @@
+"""An event loop for tests, whose time does not pass while the machine stalls.
+
+A device and the agent that reads it share the loop of their test. When other processes keep the machine busy, both
+stand still, and neither may time out for it. So one iteration of the loop adds at most what it was told to wait, and
+`BUSY_S` for its own work, to `time()`. Time-outs, delays and sleeps are as long as ever on a machine that is idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import time
+
+BUSY_S = 0.005
+
+
+class _Selector(selectors.DefaultSelector):
+    """Counts the time at each call: the loop makes one in each iteration."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = time.monotonic()
+        self.now = self._last
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(timeout)
+        last, self._last = self._last, time.monotonic()
+        passed = self._last - last
+        self.now += passed if timeout is None else min(passed, max(0.0, timeout) + BUSY_S)
+        return ready
+
+
+class SteadyLoop(asyncio.SelectorEventLoop):
+    """As asyncio's, but for its clock."""
+
+    def __init__(self) -> None:
+        self._steady = _Selector()
+        super().__init__(self._steady)
+
+    def time(self) -> float:
+        return self._steady.now
