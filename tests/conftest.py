@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 
@@ -23,6 +24,11 @@ settings.register_profile("hunt", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("steady")
 # hypothesis has no setting for this: a test that fails shrinks its example for five minutes.
 engine.MAX_SHRINKING_SECONDS = 20
+
+
+def pytest_configure() -> None:
+    """A shell starts a background job with SIGINT ignored, and the daemons of the tests would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
