@@ -395,6 +395,199 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         {702: [3210, 3], 707: [1850]},
         {"consumed_energy": 3_210_000.0, "active_power": 1850.0},
     ),
+    (
+        "feeds in while it charges; one phase is not known",  # NaN
+        "fenecon-openems",
+        {
+            302: [63],
+            315: [0xC49C, 0x4000],  # -1250
+            327: [0x4600, 0x2000],  # 8200
+            367: [0x4136, 0xE360, 0, 0],  # 1.5e6
+            383: [0x406F, 0x4000, 0, 0],  # 250
+            397: [0x7FC0, 0],
+            415: [0xC49C, 0x4000],
+            420: [0x46AB, 0xE000],  # 22,000
+        },
+        {
+            "solar.active_power": 8200.0,
+            "solar.produced_energy": 1_500_000.0,
+            "storage.active_power": 1250.0,
+            "storage.charged_energy": 250.0,
+            "storage.energy_capacity": 22_000.0,
+            "storage.soc": 63.0,
+            "grid.active_power": -1250.0,
+            "grid.active_power.l1": MISSING,
+        },
+    ),
+    ("an Edge without a battery", "fenecon-openems", {302: [0xFFFF], 415: [0x7FC0, 0]}, {"storage.soc": MISSING}),
+    (
+        "exports while it discharges",
+        "saj-h2",
+        {
+            0x40A5: [3200],
+            0x40A6: [800],
+            0x40AD: [0x10000 - 1500],
+            0xA00C: [7550],
+            0x40C5: [1, 0],
+            0x40CD: [0, 123],
+            0x4031: [2312],
+            0x40FD: [0, 50_000],
+        },
+        {
+            "solar.active_power": 3200.0,
+            "storage.active_power": -800.0,
+            "storage.soc": 75.5,
+            "storage.charged_energy": 1230.0,
+            "grid.active_power": -1500.0,
+            "grid.voltage.l1": 231.2,
+            "solar.produced_energy": 655_360.0,
+            "grid.imported_energy": 500_000.0,
+        },
+    ),
+    (
+        "imports while it charges",
+        "saj-h1",
+        {0x40A1: [420], 0x40A6: [0x10000 - 900], 0x406F: [4100], 0x40F5: [0, 7]},
+        {
+            "grid.active_power": 420.0,
+            "storage.active_power": 900.0,
+            "storage.soc": 41.0,
+            "grid.exported_energy": 70.0,
+        },
+    ),
+    (
+        "the block at 0x0100",
+        "saj-r5",
+        {0x0113: [4150], 0x0116: [2307, 601, 5001], 0x012C: [1234], 0x0131: [2, 1]},
+        {
+            "active_power": 4150.0,
+            "voltage.l1": 230.7,
+            "current.l1": 6.01,
+            "frequency": 50.01,
+            "today_produced_energy": 12_340.0,
+            "produced_energy": 1_310_730.0,
+        },
+    ),
+    (
+        "floats with the low word first; counters in kWh",
+        "ecoflow-powerocean",
+        {
+            40521: [0x4000, 0xC583],  # -4200
+            40523: [0xC000, 0x455A],  # 3500
+            40525: [0x4000, 0xC583],
+            40527: [88],
+            40552: [10_000],
+            40580: [0x8000, 0x4366],  # 230.5
+            42161: [0x5000, 0x449A],  # 1234.5
+        },
+        {
+            "grid.active_power": -4200.0,
+            "solar.active_power": 3500.0,
+            "storage.active_power": -4200.0,
+            "storage.soc": 88.0,
+            "storage.energy_capacity": 10_000.0,
+            "grid.voltage.l1": 230.5,
+            "grid.imported_energy": 1_234_500.0,
+        },
+    ),
+    (
+        "hundredths of a kWh in 64 bits",
+        "huawei-smartlogger",
+        {40521: [1, 0], 40446: [0, 0, 1, 5]},
+        {"active_power": 65_536.0, "produced_energy": 655_410.0},
+    ),
+    ("no inverter is there", "huawei-smartlogger", {40521: [0x7FFF, 0xFFFF]}, {"active_power": MISSING}),
+    (
+        "feeds in while it charges",
+        "foxess-avocado",
+        {39118: [0, 1400], 39237: [0, 600], 39168: [0, 790], 39424: [55], 39605: [0, 300], 39625: [0, 12]},
+        {
+            "solar.active_power": 1400.0,
+            "storage.active_power": 600.0,
+            "storage.soc": 55.0,
+            "storage.charged_energy": 3000.0,
+            "grid.active_power": -790.0,
+            "grid.imported_energy": 120.0,
+        },
+    ),
+    (
+        "imports while it charges",
+        "foxess-kh",
+        {
+            39168: [0xFFFF, 0x10000 - 700],
+            39279: [0, 1000, 0, 2000, 0, 30, 0, 4],
+            31022: [0x10000 - 2500],
+            31024: [20],
+            32012: [1, 0],
+        },
+        {
+            "grid.active_power": 700.0,
+            "solar.active_power": 3034.0,
+            "storage.active_power": 2500.0,
+            "storage.soc": 20.0,
+            "grid.imported_energy": 6_553_600.0,
+        },
+    ),
+    (
+        "imports while it discharges",
+        "foxess-h1-rs485",
+        {11002: [900, 0, 0, 100, 0, 0, 1500, 2304], 11021: [0x10000 - 250], 11036: [81], 11069: [0, 44_000]},
+        {
+            "solar.active_power": 1000.0,
+            "storage.active_power": -1500.0,
+            "grid.voltage.l1": 230.4,
+            "grid.active_power": 250.0,
+            "storage.soc": 81.0,
+            "solar.produced_energy": 4_400_000.0,
+        },
+    ),
+    (
+        "the system's state of charge stands before the state of health",  # foxess_modbus issue 1248
+        "foxess-evo",
+        {39168: [0, 1200], 39237: [0xFFFF, 0x10000 - 800], 39279: [0, 2000], 39423: [64, 99], 39617: [0, 250]},
+        {
+            "grid.active_power": -1200.0,
+            "storage.active_power": 800.0,
+            "solar.active_power": 2000.0,
+            "storage.soc": 64.0,
+            "grid.imported_energy": 2500.0,
+        },
+    ),
+    (
+        "four inputs in tenths of a watt",
+        "marstek-venus-a",
+        {30001: [0x10000 - 400], 30037: [4180, 3000, 0, 20], 32104: [47]},
+        {"solar.active_power": 720.0, "storage.active_power": -400.0, "storage.soc": 47.0},
+    ),
+    (
+        "the battery covers what the panels do not give",
+        "marstek-jupiter",
+        {3: [300], 6: [50], 13: [800], 16: [72]},
+        {"solar.active_power": 350.0, "storage.active_power": -450.0, "storage.soc": 72.0},
+    ),
+    (
+        "the low word stands first",  # evcc issue 31107: 166 W of grid, 297 W of battery
+        "anker-solix-x1",
+        {10008: [297, 0], 10014: [52], 10644: [166, 0], 10632: [2330], 10183: [0x10000 - 1, 0]},
+        {
+            "storage.active_power": -297.0,
+            "storage.soc": 52.0,
+            "grid.active_power": 166.0,
+            "grid.voltage.l1": 233.0,
+            "solar.active_power": 65_535.0,
+        },
+    ),
+    (
+        "the high word stands first; further panels add up",
+        "anker-solix-solarbank",
+        {10002: [0, 800, 0, 350], 10008: [0xFFFF, 0x10000 - 500], 10012: [0, 90], 10018: [0, 77], 10014: [33]},
+        {
+            "solar.active_power": 1150.0,
+            "storage.active_power": 500.0,
+            "grid.active_power": 90.0,
+            "solar.produced_energy": 7700.0,
+        },
+    ),
 ]
 
 
