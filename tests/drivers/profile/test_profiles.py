@@ -64,6 +64,8 @@ COARSE = {
     ("luxtronik-shi", Quantity.ACTIVE_POWER): 100.0,
     ("siemens-versicharge", Quantity.CURRENT): 1.0,
     ("solax-hybrid", Quantity.TEMPERATURE): 1.0,
+    ("intilion-scalebloc", Quantity.ACTIVE_POWER): 100.0,
+    ("adstec-storaxe", Quantity.ACTIVE_POWER): 100.0,
 }
 # What the device itself cannot exceed.
 NARROW = {
@@ -102,6 +104,17 @@ DISCHARGE_IS_POSITIVE = {
     "foxess-kh",
     "saj-h1",
     "saj-h2",
+    "ferroamp-energyhub",
+    "ibc-homeone",
+    "afore-hybrid",
+    "senergy-hybrid",
+    "siemens-junelight",
+    "atmoce",
+    "intilion-scalebloc",
+    "adstec-storaxe",
+    "plexlog",
+    "viessmann-vitocharge-vx3",
+    "growatt-spf",
 }
 EXPORT_IS_POSITIVE = {
     "huawei-sun2000",
@@ -126,6 +139,11 @@ EXPORT_IS_POSITIVE = {
     "foxess-evo",
     "foxess-h1-rs485",
     "foxess-kh",
+    "solax-x3-mic",
+    "solax-x3-mic-g1",
+    "solax-x1",
+    "solarmax-max-storage",
+    "viessmann-vitocharge-vx3",
 }
 PRODUCTION_IS_NEGATIVE = {"e3dc-s10-external"}
 # Import and export, charge and discharge in registers of their own.
@@ -140,6 +158,9 @@ TWO_REGISTERS = {
     ("growatt-sph", NodeType.STORAGE),
     ("growatt-sph", NodeType.GRID),
     ("marstek-jupiter", NodeType.STORAGE),
+    ("growatt-wit", NodeType.GRID),
+    ("solar-log-grid", None),
+    ("plexlog-grid", None),
 }
 
 # The device has no such counter, or none that a profile can read; each profile says so.
@@ -181,6 +202,25 @@ NO_COUNTERS = {
     ("anker-solix-solarbank", NodeType.GRID),
     ("anker-solix-x1", NodeType.STORAGE),
     ("anker-solix-x1", NodeType.GRID),
+    ("hager-flow", NodeType.SOLAR),
+    ("hager-flow", NodeType.STORAGE),
+    ("hager-flow", NodeType.GRID),
+    ("ibc-homeone", NodeType.STORAGE),
+    ("ibc-homeone", NodeType.GRID),
+    ("siemens-junelight", NodeType.SOLAR),
+    ("siemens-junelight", NodeType.STORAGE),
+    ("siemens-junelight", NodeType.GRID),
+    ("solarmax-max-storage", NodeType.STORAGE),
+    ("solarmax-max-storage", NodeType.GRID),
+    ("intilion-scalebloc", NodeType.STORAGE),
+    ("intilion-scalebloc", NodeType.GRID),
+    ("adstec-storaxe", None),
+    ("plexlog", NodeType.SOLAR),
+    ("plexlog", NodeType.STORAGE),
+    ("victron-acload", None),
+    ("growatt-spf", NodeType.STORAGE),
+    ("solar-log-grid", None),
+    ("plexlog-grid", None),
 }
 
 POWER, ON, MODE = {Quantity.ACTIVE_POWER}, {Quantity.ON}, {Quantity.OPERATION_MODE}
