@@ -66,6 +66,12 @@ COARSE = {
     ("solax-hybrid", Quantity.TEMPERATURE): 1.0,
     ("intilion-scalebloc", Quantity.ACTIVE_POWER): 100.0,
     ("adstec-storaxe", Quantity.ACTIVE_POWER): 100.0,
+    ("compleo-solo", Quantity.ACTIVE_POWER): 100.0,
+    ("goodwe-hca", Quantity.ACTIVE_POWER): 100.0,
+    ("foxess-evc", Quantity.ACTIVE_POWER): 100.0,
+    ("solvis-control", Quantity.ACTIVE_POWER): 100.0,
+    ("stiebel-eltron-wpmsystem", Quantity.ACTIVE_POWER): 100.0,
+    ("phoenix-ev-cc-ac1-eth", Quantity.CURRENT): 1.0,
 }
 # What the device itself cannot exceed.
 NARROW = {
@@ -221,6 +227,17 @@ NO_COUNTERS = {
     ("growatt-spf", NodeType.STORAGE),
     ("solar-log-grid", None),
     ("plexlog-grid", None),
+    ("compleo-solo", None),
+    ("delta-charger", None),
+    ("etrel-inch", None),
+    ("raedian-neo", None),
+    ("voltie-charger", None),
+    ("chargex-aqueduct", None),
+    ("askoma-askoheat", None),
+    ("glen-dimplex-wpm", None),
+    ("solvis-control", None),
+    ("ovum-mira", None),
+    ("studer-battery", None),
 }
 
 POWER, ON, MODE = {Quantity.ACTIVE_POWER}, {Quantity.ON}, {Quantity.OPERATION_MODE}
