@@ -167,6 +167,7 @@ TWO_REGISTERS = {
     ("growatt-wit", NodeType.GRID),
     ("solar-log-grid", None),
     ("plexlog-grid", None),
+    ("dzg-dvh4013", None),
 }
 
 # The device has no such counter, or none that a profile can read; each profile says so.
@@ -238,6 +239,15 @@ NO_COUNTERS = {
     ("solvis-control", None),
     ("ovum-mira", None),
     ("studer-battery", None),
+    ("orno-we504", None),
+    ("orno-we514", None),
+    ("ddm18sd", None),
+    ("camille-bauer-aplus", None),
+    ("pqplus-umd96", None),
+    ("siemens-sicam-7kg966", None),
+    ("mypv-wifi-meter", None),
+    ("algodue-uem", None),
+    ("anker-smart-meter-gen2", None),
 }
 
 POWER, ON, MODE = {Quantity.ACTIVE_POWER}, {Quantity.ON}, {Quantity.OPERATION_MODE}
