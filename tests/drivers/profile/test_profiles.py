@@ -72,6 +72,7 @@ COARSE = {
     ("solvis-control", Quantity.ACTIVE_POWER): 100.0,
     ("stiebel-eltron-wpmsystem", Quantity.ACTIVE_POWER): 100.0,
     ("phoenix-ev-cc-ac1-eth", Quantity.CURRENT): 1.0,
+    ("solax-hybrid-g3", Quantity.TEMPERATURE): 1.0,
 }
 # What the device itself cannot exceed.
 NARROW = {
@@ -121,6 +122,7 @@ DISCHARGE_IS_POSITIVE = {
     "plexlog",
     "viessmann-vitocharge-vx3",
     "growatt-spf",
+    "foxess-h3-pro-pre122",
 }
 EXPORT_IS_POSITIVE = {
     "huawei-sun2000",
@@ -150,6 +152,8 @@ EXPORT_IS_POSITIVE = {
     "solax-x1",
     "solarmax-max-storage",
     "viessmann-vitocharge-vx3",
+    "foxess-h3-pro-pre122",
+    "solax-hybrid-g3",
 }
 PRODUCTION_IS_NEGATIVE = {"e3dc-s10-external"}
 # Import and export, charge and discharge in registers of their own.

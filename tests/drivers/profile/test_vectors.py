@@ -1157,19 +1157,6 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         },
     ),
     (
-        "it feeds in",
-        "orno-we525",
-        {0x0100: [3, 0x82DA, 0, 4800, 0xFFFF, 0x10000 - 1100], 0x010A: [500], 0x010E: [0, 12], 0x0118: [0, 34]},
-        {
-            "voltage.l1": 230.106,
-            "current.l1": 4.8,
-            "active_power": -1100.0,
-            "frequency": 50.0,
-            "imported_energy": 120.0,
-            "exported_energy": 340.0,
-        },
-    ),
-    (
         "whole numbers where an SDM630 has floats",
         "eltako-dsz15",
         {0: [0, 23_012], 6: [0, 4800], 0x34: [0xFFFF, 0x10000 - 900], 0x48: [0, 12, 0, 34]},
@@ -1360,6 +1347,32 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         "anker-smart-meter-gen2",
         {10632: [2330], 10638: [0, 100, 0, 50, 0, 16], 10644: [0, 166]},
         {"voltage.l1": 233.0, "active_power.l1": 100.0, "active_power": 166.0},
+    ),
+    (
+        "exports while it charges",
+        "solax-hybrid-g3",
+        {10: [1200, 800], 22: [650, 0, 23], 28: [71, 12, 0], 70: [300, 0, 7, 1], 148: [5, 0]},
+        {
+            "solar.active_power": 2000.0,
+            "storage.active_power": 650.0,
+            "storage.temperature": 23.0,
+            "storage.soc": 71.0,
+            "storage.discharged_energy": 1200.0,
+            "grid.active_power": -300.0,
+            "grid.exported_energy": 655_430.0,
+            "solar.produced_energy": 500.0,
+        },
+    ),
+    (
+        "counters in tenths of a kWh",
+        "foxess-h3-pro-pre122",
+        {37612: [50], 38816: [0, 10_000] * 3, 39237: [0, 700], 39617: [0, 12]},
+        {
+            "storage.soc": 50.0,
+            "grid.active_power": -3000.0,
+            "storage.active_power": -700.0,
+            "grid.imported_energy": 1200.0,
+        },
     ),
 ]
 
