@@ -73,6 +73,7 @@ COARSE = {
     ("stiebel-eltron-wpmsystem", Quantity.ACTIVE_POWER): 100.0,
     ("phoenix-ev-cc-ac1-eth", Quantity.CURRENT): 1.0,
     ("solax-hybrid-g3", Quantity.TEMPERATURE): 1.0,
+    ("sofar-hyd-g3", Quantity.TEMPERATURE): 1.0,
 }
 # What the device itself cannot exceed.
 NARROW = {
@@ -195,7 +196,6 @@ NO_COUNTERS = {
     ("kostal-plenticore", NodeType.STORAGE),
     ("kostal-plenticore", NodeType.GRID),
     ("sma-hybrid", NodeType.SOLAR),
-    ("sma-data-manager", NodeType.STORAGE),
     ("sma-data-manager", NodeType.GRID),
     ("sax-power", NodeType.STORAGE),
     ("sax-power", NodeType.GRID),

@@ -1374,6 +1374,57 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
             "grid.imported_energy": 1200.0,
         },
     ),
+    (
+        "firmware that counts the battery's energy elsewhere",  # the capture storage_givenergy_hv-gen3.json
+        "givenergy-hybrid",
+        {59: [100], 180: [0, 0]},
+        {"storage.charged_energy": Quality.INVALID, "storage.discharged_energy": Quality.INVALID},
+    ),
+    (
+        "its phase currents have no sign, its panels may draw a little",
+        "huawei-emma",
+        {30354: [0xFFFF, 0x10000 - 5], 31651: [0, 125, 0xFFFF, 0x10000 - 125]},
+        {"solar.active_power": -5.0, "grid.current.l1": 12.5, "grid.current.l2": 12.5},
+    ),
+    (
+        "hundredths of a hertz on some dongles; the inverter draws a little at night",
+        "sungrow-sg",
+        {5030: [0x10000 - 5, 0xFFFF], 5035: [5001], 5084: [100, 0, 0x10000 - 300, 0xFFFF, 50, 0]},
+        {"solar.frequency": Quality.INVALID, "solar.active_power": -5.0, "grid.active_power.l2": -300.0},
+    ),
+    ("hundredths of a hertz on some dongles", "sungrow-sh", {5035: [5001]}, {"grid.frequency": Quality.INVALID}),
+    (
+        "hundredths of a hertz on some dongles",
+        "sungrow-sh-magnitude",
+        {5035: [5001]},
+        {"grid.frequency": Quality.INVALID},
+    ),
+    (
+        "the counter's low word stands first; tens of Wh",
+        "varta-element",
+        {1069: [3, 1, 650]},
+        {"storage.charged_energy": 65_539.0, "storage.energy_capacity": 6500.0},
+    ),
+    ("64 bits", "sma-data-manager", {31397: [0, 0, 1, 0]}, {"storage.charged_energy": 65_536.0}),
+    (
+        "capacity and temperature of the battery",
+        "kostal-plenticore",
+        {214: [0, 0x41BC], 1068: [0x4000, 0x461C]},
+        {"storage.temperature": 23.5, "storage.energy_capacity": 10_000.0},
+    ),
+    (
+        "health and temperature stand beside the state of charge",
+        "sofar-hyd-g3",
+        {0x048D: [2312], 0x0607: [23, 64, 99]},
+        {"grid.voltage.l1": 231.2, "storage.temperature": 23.0, "storage.soc": 64.0, "storage.soh": 99.0},
+    ),
+    (
+        "power per phase in tenths of a watt",
+        "garo-gle",
+        {144: [3657], 156: [36_570]},
+        {"active_power": 3657.0, "active_power.l1": 3657.0},
+    ),
+    ("health", "foxess-h3-smart", {37612: [64], 37624: [98]}, {"storage.soc": 64.0, "storage.soh": 98.0}),
 ]
 
 
