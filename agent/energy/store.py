@@ -10,48 +10,52 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import threading
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import structlog
 
 from agent.domain import Night
 from agent.energy.days import Basis, Day
 from agent.energy.ledger import Ledger
+from agent.storage import (
+    BUSY_S,
+    checksum,
+    in_place,
+    means_damage,
+    open_for_writing,
+    open_in_memory,
+    open_read_only,
+    require_sound,
+    set_aside,
+    transaction,
+)
 from drivers.model import Quantity
 
 log = structlog.get_logger(__name__)
 
 _QUANTITIES = {quantity.value: quantity for quantity in Quantity}
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS ledger (node_id TEXT NOT NULL, quantity TEXT NOT NULL, ledger TEXT NOT NULL,
-                                   PRIMARY KEY (node_id, quantity)) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS night (node_id TEXT NOT NULL PRIMARY KEY, night TEXT NOT NULL) STRICT, WITHOUT ROWID;
-"""
-BUSY_S = 5.0
-# The file is as good as it was: the disk is full, read-only or failing, or somebody else is at it.
-_PASSING = frozenset(
-    {
-        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN),
-        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM),
-    }
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS ledger (node_id TEXT NOT NULL, quantity TEXT NOT NULL, ledger TEXT NOT NULL,
+                                          PRIMARY KEY (node_id, quantity)) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS night (node_id TEXT NOT NULL PRIMARY KEY, night TEXT NOT NULL)
+                                         STRICT, WITHOUT ROWID""",
 )
 
 
 class EnergyStore:
     """One row per counter, and one per inverter. Thread-safe; `save` waits for the disk."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, inode: int | None) -> None:
-        """`inode` is that of the file that `connection` writes to, None while it is in memory."""
+    def __init__(self, path: Path, db: sqlite3.Connection, file: os.stat_result | None) -> None:
+        """`file` is the file that `db` writes to, None while the energies are in memory only."""
         self._path = path
-        self._db = connection
-        self._inode = inode
+        self._db = db
+        self._file = file
         self._lock = threading.Lock()
         self._failing = False
 
@@ -60,7 +64,7 @@ class EnergyStore:
         """Open or begin the store; in memory, and saying so, where the disk does not let us."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return cls(path, _open(path), _inode(path))
+            return cls(path, *_open(path))
         except (OSError, sqlite3.Error) as error:
             log.warning("energies_in_memory", path=str(path), reason=str(error))
         return cls(path, _in_memory(path), None)
@@ -95,12 +99,12 @@ class EnergyStore:
         dark = [(node_id, _sealed(night)) for node_id, night in (nights or {}).items()]
         try:
             with self._lock:
-                if self._inode is None or self._inode != _inode(self._path):
+                if self._file is None or not in_place(self._file, self._path):
                     self._reopen()
                 try:
                     self._write(rows, dark)
                 except sqlite3.Error as error:
-                    if not _means_damage(error):
+                    if not means_damage(error):
                         raise
                     self._reopen()
                     self._write(rows, dark)
@@ -115,95 +119,65 @@ class EnergyStore:
             self._db.close()
 
     def _write(self, ledgers: list[tuple[str, str, str]], nights: list[tuple[str, str]]) -> None:
-        with self._db:
+        with transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", ledgers)
             self._db.executemany("INSERT OR REPLACE INTO night VALUES (?, ?)", nights)
 
     def _reopen(self) -> None:
-        """Take the file that is there now."""
+        """Open the file that is at the path now; on failure the energies stay in memory."""
         self._db.close()
-        self._db, self._inode = _in_memory(self._path), None
-        opened = _open(self._path)
+        self._db, self._file = _in_memory(self._path), None
+        db, file = _open(self._path)
         self._db.close()
-        self._db, self._inode = opened, _inode(self._path)
+        self._db, self._file = db, file
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """The file at `path`; one that is damaged is set aside first. Raises OSError and sqlite3.Error."""
+def _open(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:
+    """Open or create the file; a damaged one is set aside first. Raises OSError and sqlite3.Error."""
     try:
         return _connect(path)
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of a message that quotes the damaged file
-        if not _means_damage(error):
+    except sqlite3.Error as error:
+        if not means_damage(error):
             raise
         log.warning("energies_unreadable", path=str(path), reason=str(error))
-    path.rename(path.with_name(path.name + ".damaged"))
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    set_aside(path, ".damaged")
     return _connect(path)
 
 
 def _in_memory(path: Path) -> sqlite3.Connection:
-    """What can be read of the file, while nothing can be written."""
-    memory = sqlite3.connect(":memory:", check_same_thread=False)
-    log_file = path.with_name(path.name + "-wal")
-    with contextlib.suppress(OSError, sqlite3.Error, UnicodeDecodeError):
-        # SQLite wants a lock and a file beside the log, neither of which can be had on a disk that takes nothing.
-        how = "vfs=unix-none" if log_file.exists() and log_file.stat().st_size else "immutable=1"
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&{how}", uri=True)) as disk:
-            disk.execute("PRAGMA locking_mode = EXCLUSIVE")
-            _require_sound(disk)
-            disk.backup(memory)
-    memory.text_factory = _text
-    memory.executescript(_SCHEMA)
+    """A copy in memory of what can be read of the file, for a disk that does not accept writes."""
+    memory = open_in_memory()
+    with contextlib.suppress(OSError, sqlite3.Error), contextlib.closing(open_read_only(path)) as disk:
+        require_sound(disk)
+        disk.backup(memory)
+    _begin(memory)
     return memory
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, check_same_thread=False, timeout=BUSY_S)
-    connection.text_factory = _text
+def _connect(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:
+    db = open_for_writing(path, synchronous="NORMAL", exclusive=True, busy_s=BUSY_S)
     try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # needs no file for what is shared with nobody
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        _require_sound(connection)
-        connection.executescript(_SCHEMA)
+        _begin(db)
+        return db, path.stat()
     except BaseException:
-        connection.close()
+        db.close()
         raise
-    return connection
 
 
-def _require_sound(connection: sqlite3.Connection) -> None:
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise sqlite3.DatabaseError(f"the file is damaged: {found}")
-
-
-def _text(stored: bytes) -> str:
-    return stored.decode("utf-8", "replace")
-
-
-def _means_damage(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    return not isinstance(error, OSError) and (code is None or code & 0xFF not in _PASSING)
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None
+def _begin(db: sqlite3.Connection) -> None:
+    for table in _SCHEMA:
+        db.execute(table)
 
 
 def _sealed(values: tuple[object, ...]) -> str:
     """JSON behind its checksum."""
     text = json.dumps(values, allow_nan=False)
-    return f"{_checksum(text)} {text}"
+    return f"{_crc(text)} {text}"
 
 
 def _unsealed(row: str) -> list[Any]:
-    checksum, _, text = row.partition(" ")
-    if checksum != _checksum(text):
+    crc, _, text = row.partition(" ")
+    if crc != _crc(text):
         raise ValueError("it is not what was stored")
     return list(json.loads(text))
 
@@ -219,8 +193,8 @@ def _ledger(row: str) -> Ledger:
     return Ledger(float(value), float(at), float(changed), float(total), _day(day), yesterday)
 
 
-def _checksum(text: str) -> str:
-    return f"{zlib.crc32(text.encode()):08x}"
+def _crc(text: str) -> str:
+    return f"{checksum(text.encode()):08x}"
 
 
 def _day(row: list[Any]) -> Day:

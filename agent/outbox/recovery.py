@@ -7,7 +7,6 @@ nothing: either the damaged file is still in its place, or the replacement is co
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ import structlog
 from agent.outbox.record import PendingWrites, Record
 from agent.outbox.schema import COLUMNS, migrate, record_from
 from agent.outbox.store import Store
-from agent.storage import code, connect, log_of, means_damage
+from agent.storage import code, means_damage, open_damaged, remove, set_aside, sync_folder
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +41,11 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
             if not means_damage(error):
                 raise
             damage = str(error)
-    for leftover in _files(replacement):
-        leftover.unlink()
+    remove(replacement)
     messages = _take_over(replacement, max_size_mb, _salvage(path))
     aside = _set_aside(path)
     replacement.rename(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
     log.error("outbox_set_aside", path=str(path), set_aside=str(aside), reason=damage, saved_messages=messages)
     return Store.open(path, max_size_mb)
 
@@ -77,7 +75,7 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
 
 def _salvage(path: Path) -> Iterator[Record]:
     """What can be read of a damaged file, from both ends; a record may come twice."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(str(path))) as db:
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_damaged(path)) as db:
         with contextlib.suppress(sqlite3.Error):
             migrate(db)
         for order in ("DESC", "ASC"):
@@ -90,25 +88,8 @@ def _salvage(path: Path) -> Iterator[Record]:
 
 
 def _set_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
-    path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    for source in _files(path):
-        source.rename(aside.with_name(aside.name + source.name.removeprefix(path.name)))
+    aside = set_aside(path, f".damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     earlier = sorted(each for each in path.parent.glob(f"{path.name}.damaged-*Z"))
     for old in earlier[:-_KEPT_ASIDE]:
-        for file in _files(old):
-            file.unlink()
+        remove(old)
     return aside
-
-
-def _files(path: Path) -> list[Path]:
-    """The database and its log, as far as they exist."""
-    return [file for file in (log_of(path), path) if file.exists()]
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

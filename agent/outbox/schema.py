@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from typing import Any
 
 from agent.outbox.record import Record
-from agent.storage import UnusableFileError, pragma
+from agent.storage import UnusableFileError, checksum, pragma
 
 _VERSION = 2
 # No index and no AUTOINCREMENT: each would be one more page to write for every message and every ack.
@@ -65,12 +64,6 @@ def migrate(db: sqlite3.Connection) -> None:
     db.execute("COMMIT")
 
 
-def require_sound(db: sqlite3.Connection) -> None:
-    """Read the whole file. Raises UnusableFileError when it is damaged."""
-    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-        raise UnusableFileError("the file is damaged")
-
-
 def require_current(db: sqlite3.Connection) -> None:
     """Raises UnusableFileError unless the table is of this schema."""
     if pragma(db, "user_version") != _VERSION:
@@ -107,4 +100,4 @@ def record_from(row: tuple[Any, ...]) -> Record:
 
 
 def _checksum(identity: object, body: bytes) -> int:
-    return zlib.crc32(body, zlib.crc32(str(identity).encode()))
+    return checksum(str(identity).encode(), body)

@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from agent.outbox.disk_reserve import RESERVE_BYTES
 from agent.outbox.record import Counts, PendingWrites, Record
@@ -21,10 +20,17 @@ from agent.outbox.schema import (
     migrate,
     record_from,
     require_current,
-    require_sound,
     row_of,
 )
-from agent.storage import UnusableFileError, connect, has_log, pragma
+from agent.storage import (
+    UnusableFileError,
+    in_place,
+    open_existing,
+    open_for_writing,
+    open_read_only,
+    pragma,
+    transaction,
+)
 
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8
@@ -51,15 +57,10 @@ class Store:
     @classmethod
     def open(cls, path: Path, max_size_mb: int) -> Store:
         """Open, check, migrate or begin the file at `path`."""
-        db = connect(str(path))
+        db = open_for_writing(path, synchronous="FULL")
         try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             db.execute(f"PRAGMA journal_size_limit = {RESERVE_BYTES}")
-            db.execute("BEGIN IMMEDIATE")  # shows whether the disk takes writes
-            db.execute("ROLLBACK")
-            require_sound(db)
             migrate(db)
             store = cls(db, max_size_mb * 1024 * 1024 // pragma(db, "page_size"))
             db.execute(f"PRAGMA max_page_count = {store._max_pages}")
@@ -72,9 +73,7 @@ class Store:
     @classmethod
     def open_read_only(cls, path: Path) -> Store:
         """What can still be read of a file on a disk that takes no writes."""
-        # SQLite wants a file beside the log and a lock for writing, neither of which can be had.
-        how = "vfs=unix-none" if has_log(path) else "immutable=1"
-        db = connect(f"file:{quote(str(path))}?mode=ro&{how}", uri=True, exclusive=True)
+        db = open_read_only(path)
         try:
             return cls(db, 0)
         except BaseException:
@@ -84,7 +83,7 @@ class Store:
     @classmethod
     def open_beside(cls, path: Path) -> Store:
         """The file of an agent that may be running: nothing is begun, migrated or replaced."""
-        db = connect(f"file:{quote(str(path))}?mode=rw", uri=True)
+        db = open_existing(path)
         try:
             require_current(db)
             return cls(db, 1)
@@ -94,12 +93,7 @@ class Store:
 
     def in_place(self, path: Path) -> bool:
         """Whether `path` still names the open file."""
-        try:
-            return self._file is None or os.path.samestat(self._file, path.stat())
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
+        return self._file is None or in_place(self._file, path)
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -110,7 +104,7 @@ class Store:
         if durable is not self._durable:
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
-        with self._transaction():
+        with transaction(self._db):
             before = self.tally(changes.seqs)
             self._db.executemany("DELETE FROM message WHERE seq = ?", ((seq,) for seq in changes.gone))
             self._db.executemany(UPDATE, ((*row_of(each), each.seq) for each in changes.changed.values()))
@@ -207,18 +201,6 @@ class Store:
         """There is room again."""
         self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-            raise
 
     def _records(self, clause: str, *arguments: Any) -> Iterator[Record]:
         rows = self._db.execute(f"SELECT {COLUMNS} FROM message {clause}", arguments)  # noqa: S608 - our own text

@@ -1,13 +1,41 @@
 """SQLite on a disk that may be full, read-only or failing; used by the queue and the energies."""
 
-from agent.storage.sqlite import UnusableFileError, code, connect, has_log, log_of, means_damage, pragma
+from agent.storage.sqlite import (
+    BUSY_S,
+    UnusableFileError,
+    checksum,
+    code,
+    in_place,
+    means_damage,
+    open_damaged,
+    open_existing,
+    open_for_writing,
+    open_in_memory,
+    open_read_only,
+    pragma,
+    remove,
+    require_sound,
+    set_aside,
+    sync_folder,
+    transaction,
+)
 
 __all__ = [
+    "BUSY_S",
     "UnusableFileError",
+    "checksum",
     "code",
-    "connect",
-    "has_log",
-    "log_of",
+    "in_place",
     "means_damage",
+    "open_damaged",
+    "open_existing",
+    "open_for_writing",
+    "open_in_memory",
+    "open_read_only",
     "pragma",
+    "remove",
+    "require_sound",
+    "set_aside",
+    "sync_folder",
+    "transaction",
 ]

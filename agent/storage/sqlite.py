@@ -1,50 +1,163 @@
-"""SQLite as the queue uses it: how a file is opened, and what its errors say about the file."""
+"""SQLite on a disk that may be full, read-only or failing.
+
+The one owner of these facts, for the queue and for the energies: how a file is opened, what an error says about the
+file, how a damaged file is set aside, and the checksum of what is stored. Functions raise sqlite3.Error and OSError.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import quote
 
-_BUSY_TIMEOUT_S = 5.0
+BUSY_S = 5.0
+"""How long a statement waits for a lock that another process holds."""
 _CACHE_KIB = 512
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
 
 class UnusableFileError(sqlite3.DatabaseError):
-    """Damaged, somebody else's, or written by a later version of the agent."""
+    """The file is damaged, is not a database of this agent, or was written by a later version of it."""
 
 
 def code(error: BaseException) -> int | None:
-    """SQLite's primary result code."""
+    """SQLite's primary result code; None for an error that SQLite did not report."""
     extended = getattr(error, "sqlite_errorcode", None)
     return None if extended is None else extended & 0xFF
 
 
 def means_damage(error: BaseException) -> bool:
-    """The file has to be replaced."""
-    return isinstance(error, UnusableFileError) or code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    """Whether the file has to be replaced. After any other error the file is as good as it was."""
+    return isinstance(error, UnusableFileError) or code(error) in _DAMAGE
 
 
-def has_log(path: Path) -> bool:
-    """Whether the file was not closed well, so that the newest part of it stands in the log."""
-    log = log_of(path)
-    return log.exists() and log.stat().st_size > 0
+def open_for_writing(
+    path: Path, *, synchronous: Literal["FULL", "NORMAL"], exclusive: bool = False, busy_s: float = BUSY_S
+) -> sqlite3.Connection:
+    """Open or create the file in WAL mode, and read all of it.
+
+    `exclusive` keeps other processes out. SQLite then needs no `-shm` file.
+    Raises UnusableFileError for a damaged file, and another sqlite3.Error if the disk does not accept writes.
+    """
+    db = _connect(_uri(path), exclusive=exclusive, busy_s=busy_s)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        db.execute("BEGIN IMMEDIATE")  # fails on a read-only disk
+        db.execute("ROLLBACK")
+        require_sound(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
-def log_of(path: Path) -> Path:
-    """SQLite's write-ahead log beside a file."""
-    return path.with_name(path.name + "-wal")
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open the file on a disk that does not accept writes, including what only its write-ahead log holds."""
+    log = _log_of(path)
+    # To read a log SQLite wants a lock and an -shm file. A read-only disk allows neither, so locking is switched off.
+    how = "vfs=unix-none" if log.exists() and log.stat().st_size > 0 else "immutable=1"
+    return _connect(f"{_uri(path)}?mode=ro&{how}", exclusive=True)
+
+
+def open_existing(path: Path) -> sqlite3.Connection:
+    """Open a file that another process may use as well. Never creates one."""
+    return _connect(f"{_uri(path)}?mode=rw")
+
+
+def open_damaged(path: Path) -> sqlite3.Connection:
+    """Open the file and check nothing, to read what is legible."""
+    return _connect(_uri(path))
+
+
+def open_in_memory() -> sqlite3.Connection:
+    """An empty database without a file."""
+    return _connect(":memory:")
+
+
+def require_sound(db: sqlite3.Connection) -> None:
+    """Read the whole file. Raises UnusableFileError if it is damaged."""
+    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise UnusableFileError(f"the file is damaged: {found}")
 
 
 def pragma(db: sqlite3.Connection, name: str) -> int:
-    """The value of a setting that is a number."""
+    """The value of a numeric PRAGMA."""
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def connect(name: str, *, uri: bool = False, exclusive: bool = False) -> sqlite3.Connection:
-    """`name` is a path or, with `uri`, a file: URI; the caller begins and ends transactions."""
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit everything that the block writes, or nothing of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+        raise
+
+
+def in_place(opened: os.stat_result, path: Path) -> bool:
+    """Whether `path` still names the file that was opened. True if the disk does not tell."""
+    try:
+        return os.path.samestat(opened, path.stat())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def set_aside(path: Path, suffix: str) -> Path:
+    """Rename the file and its write-ahead log by appending `suffix`; returns the new path of the file."""
+    aside = path.with_name(path.name + suffix)
+    remove(aside)
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    for source in _files(path):
+        source.rename(aside.with_name(aside.name + source.name.removeprefix(path.name)))
+    return aside
+
+
+def remove(path: Path) -> None:
+    """Delete the file and its write-ahead log, as far as they exist."""
+    for file in _files(path):
+        file.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames in this directory survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def checksum(*parts: bytes) -> int:
+    """The CRC-32 of the parts in a row."""
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return crc
+
+
+def _connect(name: str, *, exclusive: bool = False, busy_s: float = BUSY_S) -> sqlite3.Connection:
+    """Transactions begin and end by statements only."""
     db = sqlite3.connect(
-        name, uri=uri, check_same_thread=False, timeout=_BUSY_TIMEOUT_S, isolation_level=None, factory=_Connection
+        name,
+        uri=True,
+        check_same_thread=False,
+        timeout=busy_s,
+        isolation_level=None,
+        factory=_Connection,
     )
     db.text_factory = _text
     try:
@@ -57,20 +170,41 @@ def connect(name: str, *, uri: bool = False, exclusive: bool = False) -> sqlite3
     return db
 
 
-def _text(stored: bytes) -> str:
-    """Whatever stands there: checksums tell, and one damaged record must not hide the others."""
-    return stored.decode("utf-8", "replace")
-
-
 class _Connection(sqlite3.Connection):
-    """Says of statements that the file cannot be meant for that it is unusable, whatever SQLite calls it."""
+    """Raises UnusableFileError for statements that fail only because the file has another schema."""
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         try:
             return super().execute(*arguments)
-        except UnicodeDecodeError as error:  # of a message that quotes the damaged file
-            raise UnusableFileError("the file is damaged") from error
-        except sqlite3.OperationalError as error:
-            if code(error) == sqlite3.SQLITE_ERROR:
-                raise UnusableFileError(str(error)) from error
-            raise
+        except (UnicodeDecodeError, sqlite3.OperationalError) as error:
+            raise _explained(error) from error
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        try:
+            return super().executemany(*arguments)
+        except (UnicodeDecodeError, sqlite3.OperationalError) as error:
+            raise _explained(error) from error
+
+
+def _explained(error: UnicodeDecodeError | sqlite3.OperationalError) -> Exception:
+    if isinstance(error, UnicodeDecodeError):  # SQLite's message quotes the damaged file
+        return UnusableFileError("the file is damaged")
+    return UnusableFileError(str(error)) if code(error) == sqlite3.SQLITE_ERROR else error
+
+
+def _text(stored: bytes) -> str:
+    """Accept any bytes: a checksum finds the damaged record, and the others stay readable."""
+    return stored.decode("utf-8", "replace")
+
+
+def _uri(path: Path) -> str:
+    return f"file:{quote(str(path))}"
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _files(path: Path) -> list[Path]:
+    """The write-ahead log, then the file: a log without its file is harmless, a file without its log lacks data."""
+    return [file for file in (_log_of(path), path) if file.exists()]
