@@ -6,12 +6,12 @@ Found at a start or a reload, when a person looks, instead of in the log of the 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config.errors import path_shown
-from agent.security import refuse_passphrase, signatures
+from agent.security import TlsFileError, signatures, unusable_files
 
 if TYPE_CHECKING:
     from agent.config.devices import ConnectionConfig
@@ -24,46 +24,33 @@ def mistakes(config: Config) -> Iterator[str]:
     push = config.push
     yield from _tls("push", push)
     if push.signing_secret_file is not None:
-        yield from _mistake("push.signing_secret_file", push.signing_secret_file, _signs)
+        yield from _signing("push.signing_secret_file", push.signing_secret_file)
     for name, connection in config.connection.items():
         yield from _tls(f"connection.{name}", connection)
 
 
-def _tls(table: str, settings: PushConfig | ConnectionConfig) -> Iterator[str]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    key_file = settings.client_key_file
-
-    def load_pair(cert_file: Path) -> None:
-        context.load_cert_chain(cert_file, key_file, refuse_passphrase)
-
-    if settings.ca_file is not None:
-        yield from _mistake(f"{table}.ca_file", settings.ca_file, context.load_verify_locations)
-    unreadable = list(_mistake(f"{table}.client_key_file", key_file, _read)) if key_file is not None else []
-    yield from unreadable
-    if settings.client_cert_file is not None and not unreadable:
-        yield from _mistake(f"{table}.client_cert_file", settings.client_cert_file, load_pair)
+def _tls(table: str, config: PushConfig | ConnectionConfig) -> Iterator[str]:
+    for error in unusable_files(config.ca_file, config.client_cert_file, config.client_key_file):
+        yield f"{table}.{error.key}: {_tls_rule(error)}"
 
 
-def _mistake(key: str, file: Path, use: Callable[[Path], object]) -> Iterator[str]:
+def _tls_rule(error: TlsFileError) -> str:
+    if isinstance(error.cause, ssl.SSLError):
+        with_key = "" if error.key == "ca_file" else ", with a key that fits"
+        return f"must be a PEM file of certificates{with_key} ({error.cause.reason or 'is none'}: {str(error.file)!r})"
+    return _unreadable(error.file, error.cause)
+
+
+def _signing(key: str, file: Path) -> Iterator[str]:
     try:
-        use(file)
-    except ssl.SSLError as error:
-        with_key = "" if key.endswith("ca_file") else ", with a key that fits"
-        yield f"{key}: must be a PEM file of certificates{with_key} ({error.reason or 'is none'}: {str(file)!r})"
+        signatures(file.read_text(encoding="utf-8-sig"), "", 0, b"")
     except OSError as error:
-        yield f"{key}: must be a readable file ({error.strerror or error}: {path_shown(file)})"
+        yield f"{key}: {_unreadable(file, error)}"
+    except UnicodeDecodeError:
+        yield f"{key}: must be text (found {str(file)!r})"
     except ValueError as error:
         yield f"{key}: {error} (found {str(file)!r})"
 
 
-def _read(file: Path) -> None:
-    with file.open("rb"):
-        pass
-
-
-def _signs(file: Path) -> None:
-    try:
-        secrets = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError("must be text") from None
-    signatures(secrets, "", 0, b"")
+def _unreadable(file: Path, error: OSError) -> str:
+    return f"must be a readable file ({error.strerror or error}: {path_shown(file)})"

@@ -22,7 +22,7 @@ from agent.delivery.http_resolver import NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, classify, parse_date
 from agent.outbox import Record
 from agent.runtime import Clock
-from agent.security import SecretFile, Token, refuse_passphrase, signatures
+from agent.security import SecretFile, TlsFileError, Token, client_context, signatures
 
 log = structlog.get_logger(__name__)
 
@@ -235,16 +235,8 @@ async def _beginning(response: httpx.Response) -> bytes:
 
 
 def tls_context(config: PushConfig) -> ssl.SSLContext:
-    """Certificates and the least version, as [push] says. Raises LocalError for a file that cannot be used."""
+    """The context for the endpoint and a proxy before it. Raises LocalError for a file that cannot be used."""
     try:
-        context = ssl.create_default_context(cafile=config.ca_file)  # the system's store, not certifi's
-    except OSError as error:
-        raise LocalError(f"push.ca_file: {config.ca_file} cannot be used ({error.strerror or error})") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if config.client_cert_file is not None:
-        try:
-            context.load_cert_chain(config.client_cert_file, config.client_key_file, refuse_passphrase)
-        except OSError as error:
-            reason = error.strerror or error
-            raise LocalError(f"push.client_cert_file: {config.client_cert_file} cannot be used ({reason})") from None
-    return context
+        return client_context(config.ca_file, config.client_cert_file, config.client_key_file)
+    except TlsFileError as error:
+        raise LocalError(f"push.{error.key}: {error.file} cannot be used ({error.reason})") from None

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.receiver.report import Journal, json_line, summary, text_line
-from agent.receiver.server import serving, tls_context
+from agent.receiver.server import serving
 from agent.receiver.validator import Validator, Verdict
+from agent.security import server_context
 
 
 class SetupError(Exception):
@@ -99,7 +100,7 @@ def _tls(options: ReceiveOptions) -> ssl.SSLContext | None:
     if options.cert is None or options.key is None:
         raise SetupError("--cert and --key belong together")
     try:
-        return tls_context(options.cert, options.key)
+        return server_context(options.cert, options.key)
     except OSError as error:
         raise SetupError(f"--cert {options.cert}, --key {options.key}: {error.strerror or error}") from None
 

@@ -12,14 +12,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 from agent import __version__
 from agent.receiver.validator import MAX_BODY, Validator, Verdict
-from agent.security import refuse_passphrase
 
-__all__ = ["MAX_BODY", "Validator", "Verdict", "serve", "serving", "tls_context"]
+__all__ = ["MAX_BODY", "Validator", "Verdict", "serve", "serving"]
 
 Report = Callable[[Verdict, Mapping[str, str]], None]
 """Called for each POST with its verdict and its headers (by lower-case name), one at a time."""
@@ -27,14 +25,6 @@ Report = Callable[[Verdict, Mapping[str, str]], None]
 # A sender keeps its connection alive between two pushes; half a request for a minute is an attack or a dead link.
 _IDLE_S = 600.0
 _REQUEST_S = 60.0
-
-
-def tls_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    """TLS >= 1.2 with a certificate chain and its key, both PEM. Raises OSError (ssl.SSLError is one)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert_file, key_file, refuse_passphrase)
-    return context
 
 
 @contextlib.contextmanager

@@ -1,14 +1,16 @@
-"""Secrets, TLS and signatures: read, hidden and checked in one place."""
-
+"""Secrets, TLS and signatures: each decided in one place."""
 from agent.security.secrets import SecretFile, Token, open_to_all, warn_if_open
 from agent.security.signing import signatures
-from agent.security.tls import refuse_passphrase
+from agent.security.tls import TlsFileError, client_context, server_context, unusable_files
 
 __all__ = [
     "SecretFile",
+    "TlsFileError",
     "Token",
+    "client_context",
     "open_to_all",
-    "refuse_passphrase",
+    "server_context",
     "signatures",
+    "unusable_files",
     "warn_if_open",
 ]

@@ -1,10 +1,18 @@
-"""Private keys that are stored encrypted: the daemon has nobody to ask for the passphrase."""
+"""TLS contexts of the agent. Those of clients are built in `drivers.tls`, which Modbus devices use as well."""
 
 from __future__ import annotations
 
-from typing import NoReturn
+import ssl
+from pathlib import Path
+
+from drivers.tls import TlsFileError, client_context, refuse_passphrase, unusable_files
+
+__all__ = ["TlsFileError", "client_context", "server_context", "unusable_files"]
 
 
-def refuse_passphrase() -> NoReturn:
-    """For `SSLContext.load_cert_chain`, which would ask on the terminal otherwise, and wait there."""
-    raise OSError("its private key has a passphrase, which nobody can type here; store it without, as mode 0600")
+def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    """TLS 1.2 or later with a certificate chain and its key, both PEM. Raises OSError (ssl.SSLError is one)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert_file, key_file, refuse_passphrase)
+    return context

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
-from typing import NoReturn
 
 from drivers.errors import ConnectError
 from drivers.modbus.framer import Ascii, Framing, Mbap, Rtu
@@ -13,6 +12,7 @@ from drivers.modbus.os_errors import in_words
 from drivers.modbus.resolver import addresses
 from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
+from drivers.tls import TlsFileError, client_context
 
 _FRAMINGS: dict[str, type[Framing]] = {
     "tcp": Mbap,
@@ -65,22 +65,6 @@ async def _open_at(address: str, settings: LinkSettings, channel: Transport, con
 
 def _tls_context(settings: LinkSettings) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-    except OSError as error:
-        raise ConnectError(
-            f"{settings.address}: ca_file {settings.ca_file} cannot be used ({error.strerror})"
-        ) from None
-    if settings.client_cert_file is not None:
-        try:
-            context.load_cert_chain(settings.client_cert_file, settings.client_key_file, _refuse_passphrase)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConnectError(
-                f"{settings.address}: client_cert_file {settings.client_cert_file} cannot be used ({reason})"
-            ) from None
-    return context
-
-
-def _refuse_passphrase() -> NoReturn:
-    """Python would ask on the terminal otherwise, and wait there."""
-    raise OSError("its private key has a passphrase, which nobody can type here; store it without, as mode 0600")
+        return client_context(settings.ca_file, settings.client_cert_file, settings.client_key_file)
+    except TlsFileError as error:
+        raise ConnectError(f"{settings.address}: {error}") from None

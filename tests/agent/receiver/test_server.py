@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from agent.receiver.command import ReceiveOptions, SetupError, receive
-from agent.receiver.server import MAX_BODY, Validator, Verdict, serving, tls_context
+from agent.receiver.server import MAX_BODY, Validator, Verdict, serving
+from agent.security import server_context
 from tests.agent.receiver.test_validator import MESSAGE, body, headers
 from tests.faults.certificates import Authority
 
@@ -98,7 +99,7 @@ def test_half_a_body_is_no_message(address: tuple[str, int], arrivals: Arrivals)
 
 def test_tls(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    served = tls_context(*authority.issue("server"))
+    served = server_context(*authority.issue("server"))
     with serving(Validator("t"), "127.0.0.1", 0, lambda _verdict, _headers: None, served) as server:
         at = "127.0.0.1", server.server_address[1]
         with socket.create_connection(at, 10):  # one that never says hello holds up nobody
@@ -109,7 +110,7 @@ def test_tls(tmp_path: Path) -> None:
 
 def test_a_key_with_a_passphrase_is_an_error_not_a_question(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="private key has a passphrase"):
-        tls_context(*Authority(tmp_path).issue("server", passphrase="secret"))
+        server_context(*Authority(tmp_path).issue("server", passphrase="secret"))
 
 
 async def run(*arguments: str | Path, token: str | None = None) -> asyncio.subprocess.Process:

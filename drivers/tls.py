@@ -1,0 +1,73 @@
+"""TLS for every client of this process: Modbus devices and the endpoint. Whoever opens a connection adds the words."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+
+class TlsFileError(OSError):
+    """A certificate or key file cannot be used. `key` is the configuration key that names it."""
+
+    def __init__(self, key: str, file: Path, cause: OSError) -> None:
+        """`cause` is an ssl.SSLError if the content is wrong."""
+        self.reason = cause.strerror or str(cause)
+        super().__init__(f"{key} {file} cannot be used ({self.reason})")
+        self.key = key
+        self.file = file
+        self.cause = cause
+
+
+def client_context(ca_file: Path | None, client_cert_file: Path | None, client_key_file: Path | None) -> ssl.SSLContext:
+    """TLS 1.2 or later; checks the server's certificate and name against `ca_file`, or the system's store without one.
+
+    All files are PEM. Without `client_key_file`, `client_cert_file` holds the key as well. Raises TlsFileError.
+    """
+    context = _trusting(ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if client_cert_file is not None:
+        _identify(context, client_cert_file, client_key_file)
+    return context
+
+
+def unusable_files(
+    ca_file: Path | None, client_cert_file: Path | None, client_key_file: Path | None
+) -> Iterator[TlsFileError]:
+    """Every error that `client_context` would raise with these files, one after the other."""
+    if ca_file is not None:
+        try:
+            _trusting(ca_file)
+        except TlsFileError as error:
+            yield error
+    if client_cert_file is not None:
+        try:
+            _identify(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), client_cert_file, client_key_file)
+        except TlsFileError as error:
+            yield error
+
+
+def refuse_passphrase() -> NoReturn:
+    """The `password` of `SSLContext.load_cert_chain`. Without it Python asks on the terminal, and waits."""
+    raise OSError("its private key has a passphrase, which nobody can type here; store it without, as mode 0600")
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise TlsFileError("ca_file", ca_file or Path(), error) from None
+
+
+def _identify(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> None:
+    if key_file is not None:
+        # load_cert_chain does not tell which of its files is missing.
+        try:
+            key_file.open("rb").close()
+        except OSError as error:
+            raise TlsFileError("client_key_file", key_file, error) from None
+    try:
+        context.load_cert_chain(cert_file, key_file, refuse_passphrase)
+    except OSError as error:
+        raise TlsFileError("client_cert_file", cert_file, error) from None
