@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, StrictBool, StrictInt, model_validator
 
-from agent.config.types import Pause, ProxyUrl, Seconds, Section, Url, WholeSeconds, is_loopback
+from agent.config.types import Pause, ProxyUrl, Seconds, Section, Url, WholeSeconds
+from agent.security import is_loopback
 
 Sign = Literal[1, -1]
 Level = Literal["device_type", "device"]

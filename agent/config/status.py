@@ -9,7 +9,8 @@ from typing import Self
 from pydantic import SecretStr, model_validator
 
 from agent.config.errors import path_shown
-from agent.config.types import Listen, Section, is_loopback
+from agent.config.types import Listen, Section
+from agent.security import is_loopback
 
 
 class StatusConfig(Section):

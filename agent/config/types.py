@@ -114,13 +114,3 @@ class Section(BaseModel):
     """What all tables of the file share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine is reached by that name or address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

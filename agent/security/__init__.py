@@ -1,4 +1,6 @@
-"""Secrets, TLS and signatures: each decided in one place."""
+"""Secrets, TLS, signatures and loopback: each decided in one place."""
+
+from agent.security.loopback import is_loopback
 from agent.security.secrets import SecretFile, Token, open_to_all, warn_if_open
 from agent.security.signing import signatures
 from agent.security.tls import TlsFileError, client_context, server_context, unusable_files
@@ -8,6 +10,7 @@ __all__ = [
     "TlsFileError",
     "Token",
     "client_context",
+    "is_loopback",
     "open_to_all",
     "server_context",
     "signatures",

@@ -11,7 +11,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import ipaddress
 import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +25,7 @@ from pydantic import SecretStr
 
 from agent.config import StatusConfig
 from agent.runtime import Clock
-from agent.security import SecretFile
+from agent.security import SecretFile, is_loopback
 from agent.status.http_server import HttpRequest, HttpResponse, HttpServer
 from agent.status.metrics import CONTENT_TYPE, exposition
 from agent.status.model import Snapshot
@@ -151,13 +150,7 @@ class StatusListener:
 
 def is_loopback_name(host: str) -> bool:
     """Whether a Host header names this machine to itself."""
-    name = re.sub(r":\d*$", "", host.lower())
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(re.sub(r":\d*$", "", host).strip("[]"))
 
 
 def page() -> tuple[bytes, str]:
