@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,22 +16,23 @@ from agent.delivery.outcome import Outcome
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
 from agent.outbox.record import Record
-from agent.runtime.clock import Clock, SystemClock
+from agent.runtime.clock import Clock
 
 TOKEN = "a-token-that-nobody-may-read"
 FAST = {"initial_s": 0.01, "max_s": 0.02}
 
 
 class FastClock:
-    """`factor` seconds in each; time begins at `start`, in Unix seconds."""
+    """`factor` seconds in each of the event loop's; time begins at `start`, in Unix seconds."""
 
     def __init__(self, factor: float, start: float = 1_700_000_000.0) -> None:
         self._factor = factor
         self._start = start
-        self._begun = time.monotonic()
+        self._now = asyncio.get_running_loop().time
+        self._begun = self._now()
 
     def monotonic(self) -> float:
-        return (time.monotonic() - self._begun) * self._factor
+        return (self._now() - self._begun) * self._factor
 
     def time(self) -> float:
         return self._start + self.monotonic()
@@ -102,11 +102,10 @@ async def sending(
 ) -> AsyncIterator[Sending]:
     """Deliver to `url` until the block ends; `push` and what is `more` are keys of [push]. Whatever happens, no log
     line may hold the token."""
-    clock = clock or SystemClock()
+    clock = clock or FastClock(1.0)
     outbox = Outbox.open(folder / "outbox.sqlite3", max_age_s=1e9, max_size_mb=8, now=clock.time)
-    settings = (
-        {"url": url, "token": TOKEN, "retry": FAST, "timeout_s": 10, "connect_timeout_s": 10} | dict(push or {}) | more
-    )
+    defaults = {"token": TOKEN, "retry": FAST, "timeout_s": 10, "connect_timeout_s": 10, "wait_for_clock_s": 0}
+    settings = {"url": url} | defaults | dict(push or {}) | more
     outcomes: list[tuple[Record, Outcome]] = []
     sender = Sender(
         PushConfig(**settings),

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,9 +114,9 @@ async def test_a_handshake_that_hangs(tmp_path: Path, authority: Authority) -> N
         url = f"https://127.0.0.1:{mute.port}/"
         patience: dict[str, Any] = {"connect_timeout_s": 0.3, "timeout_s": 60}
         async with sending(tmp_path, url, run=False, ca_file=authority.ca_file, **patience) as made:
-            begun = time.monotonic()
+            begun = asyncio.get_running_loop().time()
             outcome = await made.attempt(BODY)
-            assert time.monotonic() - begun < 10
+            assert asyncio.get_running_loop().time() - begun < 10
             assert isinstance(outcome, Retry)
 
 
@@ -210,9 +209,9 @@ async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(
 
 async def test_stopping_does_not_wait_for_the_resolver(tmp_path: Path, hanging_resolver: threading.Event) -> None:
     url = "http://telemetry.test:1/"
-    begun = time.monotonic()
+    begun = asyncio.get_running_loop().time()
     async with sending(tmp_path, url, allow_insecure_http=True, connect_timeout_s=30, timeout_s=60) as made:
         await made.submit(BODY)
         await asyncio.sleep(0.05)
         await made.sender.stop(0.1)
-    assert time.monotonic() - begun < 10
+    assert asyncio.get_running_loop().time() - begun < 10

@@ -14,8 +14,8 @@ from agent.config.push import PushConfig
 from agent.delivery.pacing import LONG_S, SPREAD, Pace
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
-from agent.runtime.clock import SystemClock
 from benchmarks.fleet import simulate
+from tests.support.delivery import FastClock
 
 
 @given(
@@ -67,8 +67,8 @@ async def test_live_messages_do_not_wait_and_the_backlog_does_not_hurry(
     for number in range(30):
         outbox.put([b"%d" % number])
     outbox.put([])
-    config = PushConfig(url=url, token="a", interval_s=1)
-    sender = Sender(config, outbox, clock=SystemClock(), environ={}, user_agent="telemetry-push-agent/0")
+    config = PushConfig(url=url, token="a", interval_s=1, wait_for_clock_s=0)
+    sender = Sender(config, outbox, clock=FastClock(1.0), environ={}, user_agent="telemetry-push-agent/0")
     running = asyncio.create_task(sender.run())
     await sender.submit([b"live"])
     await asyncio.wait_for(live.wait(), 20)
