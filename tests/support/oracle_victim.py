@@ -2,10 +2,10 @@
 
     python -m tests.agent.oracle_victim REPORT_FD OUTBOX CA_FILE
 
-Each line on standard input is one life, `LIFE FIRST_TICK URL SECONDS`: measure and deliver from FIRST_TICK on, and die
-by SIGKILL after SECONDS; with -1 measure nothing and end when everything is delivered. What happens is reported on
-REPORT_FD, a line each, in one write: `began TICK` and `stored TICK` around `submit`, `acked ID` when an
-acknowledgement is on the disk, `dead LIFE`.
+Each line on standard input is one life, `LIFE FIRST_TICK URL TICKS SECONDS`: measure and deliver from FIRST_TICK on,
+and die by SIGKILL SECONDS after TICKS ticks were stored; with -1 ticks measure nothing and end when everything is
+delivered. What happens is reported on REPORT_FD, a line each, in one write: `began TICK` and `stored TICK` around
+`submit`, `acked ID` when an acknowledgement is on the disk, `dead LIFE`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
@@ -35,8 +37,9 @@ PAUSE_S = 0.004
 class Victim:
     """One life."""
 
-    def __init__(self, report: int, path: Path, ca_file: Path, life: int, url: str) -> None:
+    def __init__(self, report: int, stored: int, path: Path, ca_file: Path, life: int, url: str) -> None:
         self._report = report
+        self._stored = stored
         self._outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64)
         self._sender = Sender(
             # A short store of authorities, because loading the system's would be most of a short life.
@@ -57,6 +60,7 @@ class Victim:
             self.say(f"began {tick}")
             await self._sender.submit([b"%d/site" % tick, b"%d/pv-1" % tick])
             self.say(f"stored {tick}")
+            os.write(self._stored, b"1")
             await asyncio.sleep(PAUSE_S)
             if running.done():
                 running.result()
@@ -80,23 +84,30 @@ class Victim:
 
 def live(report: int, path: Path, ca_file: Path, line: str) -> None:
     """Fork, let live, kill, bury."""
-    life, first_tick, url, seconds = line.split()
+    life, first_tick, url, ticks, seconds = line.split()
+    drains = int(ticks) < 0
+    reading, stored = os.pipe()
     child = os.fork()
     if child == 0:
-        _be_victim(report, path, ca_file, int(life), int(first_tick), url, float(seconds) < 0)
-    if float(seconds) >= 0:
+        make = partial(Victim, report, stored, path, ca_file, int(life), url)
+        _be_victim(make, int(first_tick), drains=drains)
+    os.close(stored)
+    if not drains:
+        for _ in range(int(ticks)):
+            os.read(reading, 1)
         time.sleep(float(seconds))
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
+    os.close(reading)
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    assert killed or (float(seconds) < 0 and status == 0), f"life {life} ended by itself with {status}"
+    assert killed or (drains and status == 0), f"life {life} ended by itself with {status}"
     os.write(report, f"dead {life}\n".encode())
 
 
-def _be_victim(report: int, path: Path, ca_file: Path, life: int, first_tick: int, url: str, drains: bool) -> NoReturn:
+def _be_victim(make: Callable[[], Victim], first_tick: int, *, drains: bool) -> NoReturn:
     status = 1
     try:
-        victim = Victim(report, path, ca_file, life, url)
+        victim = make()
         asyncio.run(victim.drain() if drains else victim.measure(first_tick))
         status = 0
     finally:

@@ -2,7 +2,7 @@
 
 A receiver that knows everything watches a sender that dies by SIGKILL at random moments, while the endpoint goes down,
 loses acknowledgements, hangs and errs. The sender is the daemon's own code from `submit` on, on a real disk and real
-sockets, in processes of its own (`oracle_victim`).
+sockets, in processes of its own (`oracle_victim`). The seed gives each life a number of ticks and a moment after them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import asyncio
 import os
 import random
 import sys
-import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from tests.faults import http
 from tests.faults.certificates import Authority
@@ -112,10 +113,9 @@ async def weather(server: HttpFaults, dice: random.Random) -> None:
         await asyncio.sleep(dice.uniform(0.0, 0.15))
 
 
-async def test_whatever_is_killed_whenever_what_was_measured_arrives_once(tmp_path: Path) -> None:
-    seed = int(os.environ.get("ORACLE_SEED", random.randrange(1 << 32)))
+@pytest.mark.seeds(1)
+async def test_whatever_is_killed_whenever_what_was_measured_arrives_once(tmp_path: Path, seed: int) -> None:
     kills = int(os.environ.get("ORACLE_KILLS", KILLS))
-    print(f"ORACLE_SEED={seed}")  # noqa: T201 - shown when it fails; the moments of the kills are drawn from it
     dice = random.Random(seed)
     oracle = Oracle()
     reading, writing = os.pipe()
@@ -127,25 +127,22 @@ async def test_whatever_is_killed_whenever_what_was_measured_arrives_once(tmp_pa
     os.close(writing)
     reports = await _reader(reading)
 
-    async def live(life: int, seconds: float) -> None:
+    async def live(life: int, ticks: int, seconds: float = 0.0) -> None:
         assert template.stdin is not None
         first = max(oracle.began, default=-1) + 1
-        template.stdin.write(f"{life} {first} {server.url()} {seconds}\n".encode())
+        template.stdin.write(f"{life} {first} {server.url()} {ticks} {seconds}\n".encode())
         while line := (await asyncio.wait_for(reports.readline(), 60)).decode():
             if oracle.take(life, line):
                 break
         else:
             raise AssertionError((tmp_path / "stderr").read_text())
-        oracle.unborn += seconds >= 0 and max(oracle.began, default=-1) < first
+        oracle.unborn += ticks >= 0 and max(oracle.began, default=-1) < first
 
     async with HttpFaults(answer(200)) as server:
-        # So long that several ticks fit into a life, whatever the disk of this machine.
-        begun = time.monotonic()
-        await live(0, 1.0)
-        longest_s = min(0.5, 10 * (time.monotonic() - begun) / len(oracle.stored))
         mood = asyncio.create_task(weather(server, random.Random(seed + 1)))
-        for life in range(1, kills):
-            await live(life, dice.uniform(0, longest_s) * dice.choice((0.2, 1, 1)))
+        for life in range(kills):
+            # Any moment of a tick, or of the start.
+            await live(life, dice.choice((0, dice.randrange(1, 4), dice.randrange(1, 10))), dice.uniform(0, 0.02))
         mood.cancel()
         await asyncio.gather(mood, return_exceptions=True)
         await server.up()

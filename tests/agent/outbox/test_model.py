@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -197,7 +198,7 @@ import json, random, sys
 from dataclasses import replace
 from pathlib import Path
 from agent.outbox.queue import Outbox
-dice = random.Random(int(sys.argv[2]))
+dice = random.Random(sys.argv[2])
 outbox = Outbox.open(Path(sys.argv[1]), max_age_s=1e9, max_size_mb=64)
 def say(*words):
     print(*words, flush=True)
@@ -221,12 +222,14 @@ while True:
 """
 
 
-def test_kill_9_in_the_middle_of_anything(tmp_path: Path) -> None:
+@pytest.mark.seeds(7)
+def test_kill_9_in_the_middle_of_anything(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "o.sqlite3"
-    dice = random.Random(7)
+    dice = random.Random(seed)
     attempts: dict[str, int] = {}
-    for seed in range(12):
-        worker = subprocess.Popen([sys.executable, "-c", WORKER, path, str(seed)], stdout=subprocess.PIPE, text=True)
+    for _ in range(12):
+        command = [sys.executable, "-c", WORKER, str(path), str(dice.random())]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert worker.stdout is not None
         said = [worker.stdout.readline() for _ in range(dice.randrange(2, 120))]
         worker.send_signal(signal.SIGKILL)

@@ -122,7 +122,7 @@ def test_a_record_of_which_any_part_is_damaged_stands_in_no_other_s_way(tmp_path
     outbox.close()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.seeds(0, 1, 2)
 def test_a_bit_that_fell_over_never_stops_the_queue(tmp_path: Path, seed: int) -> None:
     """Anywhere in a file that was closed well, its schema and the order of its pages included."""
     path = tmp_path / "o.sqlite3"

@@ -13,13 +13,13 @@ from drivers.modbus.link import Link
 from drivers.model import Table
 from tests.faults.modbus import Faults, FaultServer, registers_from
 
-TIMEOUT_S = 0.05
+TIMEOUT_S = 0.1
 UNITS = (0, 1, 2)
 ON_EVERY_TRANSPORT: list[Callable[[random.Random], Faults]] = [
     *[lambda _: Faults()] * 4,
     lambda _: Faults(silent=True),
     # Late, but not by another timeout: without a transaction that could not be told from a reply in time.
-    lambda rng: Faults(latency_s=rng.choice([0.01, 0.06])),
+    lambda rng: Faults(latency_s=rng.choice([0.01, 0.12])),
     lambda rng: Faults(garbage=rng.randbytes(rng.randint(1, 40))),
     lambda rng: Faults(unit_offset=rng.choice([1, 2, 255])),
     lambda _: Faults(function_offset=1),
@@ -42,9 +42,10 @@ WITH_A_HEADER: list[Callable[[random.Random], Faults]] = [
 ]
 
 
+@pytest.mark.seeds(1)
 @pytest.mark.parametrize("transport", ["tcp", "udp", "rtu_over_tcp", "ascii_over_tcp", "rtu", "ascii"])
-async def test_what_is_read_is_right_or_an_error(transport: str) -> None:
-    rng = random.Random(transport)
+async def test_what_is_read_is_right_or_an_error(transport: str, seed: int) -> None:
+    rng = random.Random(f"{transport} {seed}")
     kinds = list(ON_EVERY_TRANSPORT)
     kinds += [] if transport in ("rtu", "ascii") else ON_A_NETWORK
     kinds += WITH_A_HEADER if transport in ("tcp", "udp") else []
