@@ -173,6 +173,7 @@ TWO_REGISTERS = {
     ("solar-log-grid", None),
     ("plexlog-grid", None),
     ("dzg-dvh4013", None),
+    ("luxpower-hybrid", NodeType.GRID),
 }
 
 # The device has no such counter, or none that a profile can read; each profile says so.
@@ -252,6 +253,7 @@ NO_COUNTERS = {
     ("mypv-wifi-meter", None),
     ("algodue-uem", None),
     ("anker-smart-meter-gen2", None),
+    ("growatt-vpp", NodeType.SOLAR),
 }
 
 POWER, ON, MODE = {Quantity.ACTIVE_POWER}, {Quantity.ON}, {Quantity.OPERATION_MODE}

@@ -1425,6 +1425,33 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         {"active_power": 3657.0, "active_power.l1": 3657.0},
     ),
     ("health", "foxess-h3-smart", {37612: [64], 37624: [98]}, {"storage.soc": 64.0, "storage.soh": 98.0}),
+    (
+        "import and export have a register each; the low word stands first",
+        "luxpower-hybrid",
+        {7: [1800, 900, 0], 12: [2457], 15: [4998], 26: [700, 0], 40: [7, 1, 3, 0], 58: [5, 0]},
+        {
+            "solar.active_power": 2700.0,
+            "solar.produced_energy": 6_554_600.0,
+            "grid.active_power": -700.0,
+            "grid.voltage.l1": 245.7,
+            "grid.frequency": 49.98,
+            "grid.imported_energy": 500.0,
+        },
+    ),
+    (
+        "imports while it discharges",
+        "growatt-vpp",
+        {31012: [0, 12_000], 31016: [0, 8000], 31105: [5001], 31112: [0, 3500], 31200: [0xFFFF, 0x10000 - 9000]}
+        | {31217: [44, 99]},
+        {
+            "solar.active_power": 2000.0,
+            "grid.frequency": 50.01,
+            "grid.active_power": 350.0,
+            "storage.active_power": -900.0,
+            "storage.soc": 44.0,
+            "storage.soh": 99.0,
+        },
+    ),
 ]
 
 
