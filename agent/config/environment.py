@@ -1,59 +1,126 @@
-"""Keys of the configuration that come from the environment."""
+"""Keys of the configuration that are set by environment variables.
+
+pydantic-settings splits the names of variables, decodes JSON, and ranks and merges the sources. Three things it does
+not do are here: every name must be a key, an item of a list has an index (…__DEVICE__0__HOST), and a number or a truth
+value has its TOML type.
+"""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from inspect import isclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from agent.config.errors import ConfigError, did_you_mean
 from agent.domain import QUANTITIES
 
 PREFIX = "TELEMETRY_AGENT__"
+_DELIMITER = "__"
 
 
-def overlay(table: dict[str, Any], environ: Mapping[str, str], root: type[BaseModel]) -> dict[str, Any]:
-    """`table` with every TELEMETRY_AGENT__… variable put in its place; list items by index (…__DEVICE__0__HOST).
+class EnvironmentSource(EnvSettingsSource):
+    """The variables that begin with PREFIX, in any case, as the tables of the file with these keys overridden."""
 
-    `root` is the model of the whole file. Raises ConfigError for a variable that names no key.
-    """
-    result: Any = _copy(table)
-    for name in sorted(environ):
-        if name.upper().startswith(PREFIX):
-            _set(result, name, environ[name], root)
-        elif name.upper().startswith(PREFIX[:-1]):
-            raise ConfigError([f"environment {name}: no such key; two underscores stand before each step of it"])
-    return dict(result)
+    def __init__(self, settings_cls: type[BaseSettings], table: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        """`table` is the parsed file. Raises ConfigError for a variable that names no key."""
+        super().__init__(settings_cls, case_sensitive=True, env_prefix=PREFIX, env_nested_delimiter=_DELIMITER)
+        self._table = table
+        self._keys = _Names(table, environ, settings_cls).keys
+        # In the spelling of the models. A whole table precedes its keys, so that a key overrides the table.
+        self.env_vars = {PREFIX + _DELIMITER.join(steps): text for steps, (text, _) in self._keys.items()}
+
+    def next_field(self, field: Any, key: str, case_sensitive: bool | None = None) -> FieldInfo | None:  # noqa: FBT001
+        annotation = field.annotation if isinstance(field, FieldInfo) else field
+        if get_origin(_core(annotation)) is tuple and key.isdecimal():
+            return FieldInfo.from_annotation(inside(annotation))
+        return super().next_field(field, key, case_sensitive)
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        return _decoded(value)
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        for (*steps, last), (text, annotation) in self._keys.items():
+            if steps and steps[0] in values:
+                place = values
+                for step in steps:
+                    place = place[step]
+                if place[last] == text:
+                    place[last] = _scalar(text, annotation)
+        return {key: _merged(self._table.get(key), value) for key, value in values.items()}
 
 
-def _set(result: dict[str, Any], name: str, text: str, root: type[BaseModel]) -> None:
-    place: Any = result
-    annotation: Any = root
-    *steps, last = name[len(PREFIX) :].split("__")
-    for depth, step in enumerate(steps, 1):
-        key, annotation = _step(name, step, place, annotation)
+class _Names:
+    """The keys that variables name. `keys`: steps of each → text and annotation, a table before its keys."""
+
+    def __init__(self, table: Mapping[str, Any], environ: Mapping[str, str], root: type[BaseModel]) -> None:
+        self.keys: dict[tuple[str, ...], tuple[str, Any]] = {}
+        self._table = table
+        self._root = root
+        for name in sorted(environ, key=lambda name: (name.count(_DELIMITER), name)):
+            if name.upper().startswith(PREFIX):
+                steps, annotation = self._resolve(name)
+                self.keys[steps] = environ[name], annotation
+            elif name.upper().startswith(PREFIX[:-1]):
+                raise ConfigError([f"environment {name}: no such key; two underscores precede each step of it"])
+
+    def _resolve(self, name: str) -> tuple[tuple[str, ...], Any]:
+        place: Any = self._table
+        annotation: Any = self._root
+        given = name[len(PREFIX) :].split(_DELIMITER)
+        steps: tuple[str, ...] = ()
+        for depth, step in enumerate(given, 1):
+            key, annotation = _step(name, step, place, annotation)
+            steps = (*steps, key)
+            if depth < len(given):
+                place = self._enter(name, place, steps, annotation, ".".join(given[:depth]))
+        return steps, annotation
+
+    def _enter(self, name: str, place: Any, steps: tuple[str, ...], annotation: Any, shown: str) -> Any:
+        """What stands at `steps`, which must be a table or a list: in `place`, or in the variable of a whole table."""
         container = _container(annotation)
-        if container is not None and isinstance(place, dict):
-            place.setdefault(key, container())
-        if container is None or not isinstance(place[key], container):
+        key = steps[-1]
+        entered = place[int(key)] if isinstance(place, list) else place.get(key, container() if container else None)
+        if steps in self.keys:
+            whole = _decoded(self.keys[steps][0])
+            if container is list:
+                raise ConfigError([f"environment {name}: another variable replaces all of {shown}"])
+            entered = _merged(entered, whole)
+        if container is None or not isinstance(entered, container):
             wrong = "is not a list in the file" if container is list else "is a value, not a table"
-            raise ConfigError([f"environment {name}: {'.'.join(steps[:depth])} {wrong}"])
-        place = place[key]
-    key, annotation = _step(name, last, place, annotation)
-    place[key] = _literal(text, annotation)
+            raise ConfigError([f"environment {name}: {shown} {wrong}"])
+        return entered
 
 
-def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[Any, Any]:
-    """The key that `step` means in `place`, and the annotation of what stands there."""
+def variable_of(steps: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """The variable that sets this key, alone or with a whole table; None if the file sets it."""
+    names = {name.upper(): name for name in environ}
+    for length in range(len(steps), 0, -1):
+        name = names.get((PREFIX + _DELIMITER.join(steps[:length])).upper())
+        if name is not None and _sets(_decoded(environ[name]), steps[length:]):
+            return name
+    return None
+
+
+def _sets(value: Any, steps: Sequence[str]) -> bool:
+    if not steps or isinstance(value, list):  # a list replaces the one in the file
+        return True
+    return isinstance(value, dict) and steps[0] in value and _sets(value[steps[0]], steps[1:])
+
+
+def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[str, Any]:
+    """The key that `step` means in `place`, and the annotation of its value."""
     if isinstance(place, list):
-        if not step.isdecimal() or int(step) >= len(place):
+        if not _is_index(step, place):
             items = f"0..{len(place) - 1}" if place else "of the file, which has none"
             raise ConfigError([f"environment {name}: must name an item {items} (found {step!r})"])
-        return int(step), inside(annotation)
+        return str(int(step)), inside(annotation)
     model = model_in(annotation)
     if model is not None:
         for field, info in model.model_fields.items():
@@ -80,32 +147,47 @@ def inside(annotation: Any) -> Any:
 
 
 def _container(annotation: Any) -> type[dict[str, Any] | list[Any]] | None:
-    """What TOML holds it in; None for a single value."""
+    """The type that TOML reads it as; None for a single value."""
     if get_origin(_core(annotation)) is tuple:
         return list
     return dict if model_in(annotation) is not None or inside(annotation) is not None else None
 
 
 def _core(annotation: Any) -> Any:
-    """Without `Annotated` and `| None`."""
+    """The annotation without `Annotated` and `| None`."""
     if get_origin(annotation) in (Annotated, Union, UnionType):
         return _core(get_args(annotation)[0])
     return annotation
 
 
-def _literal(text: str, annotation: Any) -> Any:
-    """The value of a variable: text where the key takes text, else read as TOML."""
+def _decoded(text: str) -> Any:
+    """The JSON value, or the text if it is not JSON; the model then says what the key accepts."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _is_index(step: str, items: Sequence[Any]) -> bool:
+    return step.isdecimal() and int(step) < len(items)
+
+
+def _scalar(text: str, annotation: Any) -> Any:
+    """The text if the key accepts text, else the JSON value: `5` for a number, `true` for a truth value."""
     try:
         TypeAdapter(annotation).validate_python(text)
     except ValidationError:
-        try:
-            return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            return text
+        return _decoded(text)
     return text
 
 
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value
+def _merged(base: Any, over: Any) -> Any:
+    """`over` put over `base`; in place of a list, `over` may be a table of items by index."""
+    if isinstance(base, list) and isinstance(over, dict) and all(_is_index(key, base) for key in over):
+        items = list(base)
+        for index, item in over.items():
+            items[int(index)] = _merged(items[int(index)], item)
+        return items
+    if isinstance(base, dict) and isinstance(over, dict):
+        return base | {key: _merged(base.get(key), value) for key, value in over.items()}
+    return over

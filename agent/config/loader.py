@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from agent.config import file_checks, push_token
-from agent.config.environment import overlay
+from agent.config.environment import EnvironmentSource
 from agent.config.errors import ConfigError, name_devices
 from agent.config.model import Config, DriversConfig
 from agent.config.status import StatusConfig
@@ -43,9 +43,10 @@ def _read(path: Path) -> dict[str, Any]:
 def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Config:
     """Check a parsed TOML table; `origin` names it in messages. Raises ConfigError."""
     try:
-        config = Config(table=table, environ=environ)  # type: ignore[call-arg]  # taken by settings_customise_sources
+        config = Config.merge(table, environ)
     except ValidationError as error:
-        raise ConfigError(name_devices(explain(error, environ, origin, Config), _names(table))) from None
+        merged = table | EnvironmentSource(Config, table, environ)()
+        raise ConfigError(name_devices(explain(error, environ, origin, Config), _names(merged))) from None
     if unusable := push_token.mistake(config.push, environ):
         raise ConfigError([f"{origin_of(unusable, environ, origin)}: {unusable}"])
     if mistakes := [f"{origin_of(mistake, environ, origin)}: {mistake}" for mistake in file_checks.mistakes(config)]:
@@ -64,14 +65,14 @@ def _names(table: dict[str, Any]) -> list[str]:
 
 
 class _Part(BaseModel):
-    """Of the whole file what is looked at without the rest."""
+    """The parts of the file that are read while the rest may be wrong."""
 
     status: StatusConfig | None = None
     drivers: DriversConfig = DriversConfig()
 
 
 def load_status(path: Path, environ: Mapping[str, str] | None = None) -> StatusConfig | None:
-    """[status] alone, for people who may not read the token of the pushes; None without such a table.
+    """Read [status] alone, for users who may not read the token of [push]; None without such a table.
 
     Raises ConfigError.
     """
@@ -79,13 +80,14 @@ def load_status(path: Path, environ: Mapping[str, str] | None = None) -> StatusC
 
 
 def load_profile_dirs(path: Path, environ: Mapping[str, str] | None = None) -> tuple[Path, ...]:
-    """Where a site keeps profiles of its own, whatever else may be wrong with its file. Raises ConfigError."""
+    """Read drivers.profile_dirs alone, so that a mistake elsewhere does not matter. Raises ConfigError."""
     return _part(path, environ, "drivers").drivers.profile_dirs
 
 
 def _part(path: Path, environ: Mapping[str, str] | None, key: str) -> _Part:
     environ = os.environ if environ is None else environ
-    table = overlay(_read(path), environ, Config)
+    table = _read(path)
+    table |= EnvironmentSource(Config, table, environ)()
     try:
         return _Part.model_validate({key: table[key]} if key in table else {})
     except ValidationError as error:

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, StrictInt, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.config.devices import ConnectionConfig, DeviceConfig
-from agent.config.environment import overlay
+from agent.config.environment import EnvironmentSource
 from agent.config.errors import did_you_mean
 from agent.config.push import PushConfig
 from agent.config.status import StatusConfig
@@ -57,23 +57,8 @@ class LogConfig(Section):
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class _SiteFile(PydanticBaseSettingsSource):
-    """The TOML file overlaid with the environment."""
-
-    def __init__(self, settings_cls: type[BaseSettings], table: dict[str, Any], environ: Mapping[str, str]) -> None:
-        super().__init__(settings_cls)
-        self._table = table
-        self._environ = environ
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return self._table.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return overlay(self._table, self._environ, self.settings_cls)
-
-
 class Config(BaseSettings):
-    """Everything the operator says. Build it with `load`."""
+    """The whole configuration. Build it with `load`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True)
 
@@ -84,15 +69,21 @@ class Config(BaseSettings):
     drivers: DriversConfig = DriversConfig()
     status: StatusConfig | None = None
     log: LogConfig = LogConfig()
-    connection: dict[str, ConnectionConfig] = {}
+    connection: dict[str, ConnectionConfig] = Field(default_factory=dict)
     device: tuple[DeviceConfig, ...] = ()
+
+    @classmethod
+    def merge(cls, table: dict[str, Any], environ: Mapping[str, str]) -> Self:
+        """Validate the file with the overrides of `environ`. Raises ConfigError for a name, else ValidationError."""
+        return cls(table=table, environ=environ)  # type: ignore[call-arg]  # for the method below
 
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         arguments = init_settings()
-        return (_SiteFile(settings_cls, arguments["table"], arguments["environ"]),)
+        table = arguments["table"]
+        return EnvironmentSource(settings_cls, table, arguments["environ"]), InitSettingsSource(settings_cls, table)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

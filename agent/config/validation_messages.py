@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from agent.config.environment import PREFIX, inside, model_in
+from agent.config.environment import inside, model_in, variable_of
 from agent.config.errors import did_you_mean
 
 _TABLES = frozenset({"dict_type", "model_type", "model_attributes_type"})
@@ -34,9 +34,8 @@ def explain(error: ValidationError, environ: Mapping[str, str], origin: str, roo
 def origin_of(message: str, environ: Mapping[str, str], origin: str) -> str:
     """Where the key that a message begins with is set: by a variable of `environ`, or else in `origin`."""
     key = re.sub(r"\[(\d+)\]", r".\1", message.partition(":")[0])
-    variable = PREFIX + key.replace(".", "__").upper()
-    overridden = next((name for name in environ if name.upper() == variable), None)
-    return f"environment {overridden}" if overridden else origin
+    variable = variable_of(key.split("."), environ)
+    return f"environment {variable}" if variable else origin
 
 
 def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
@@ -93,6 +92,8 @@ def _shown(value: object, *, table: bool = False) -> str:
         return "a text"
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return "a list of tables"
+    if table and isinstance(value, list):
+        return "a list"
     text = re.sub(r"//[^/\s]*@", "//…@", repr(value))
     text = re.sub(r"(//[^\s?]*)\?[^\s']*", r"\1?…", text)
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

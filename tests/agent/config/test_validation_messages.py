@@ -190,8 +190,10 @@ def test_a_variable_is_named_wherever_it_is_what_is_wrong() -> None:
 
 
 def test_a_table_in_a_variable_is_not_shown() -> None:
-    environ = {"TELEMETRY_AGENT__PUSH": '{"url": "https://x.test", "token": "do-not-show-me"}'}
+    environ = {"TELEMETRY_AGENT__PUSH": '{"url": "https://x.test", "token": "do-not-show-me"'}
     assert mistakes(changed(), environ) == ["environment TELEMETRY_AGENT__PUSH: push: must be a table (found a text)"]
+    environ = {"TELEMETRY_AGENT__PUSH": '["token", "do-not-show-me"]'}
+    assert "push: must be a table (found a list)" in mistakes(changed(), environ)[0]
 
 
 @pytest.mark.parametrize("key", ["push__token_file", "push__signing_secret_file", "push__client_key_file", "status"])
