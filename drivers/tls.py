@@ -1,4 +1,4 @@
-"""TLS for every client of this process: Modbus devices and the endpoint. Whoever opens a connection adds the words."""
+"""TLS contexts of clients, for Modbus devices and for the endpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def client_context(ca_file: Path | None, client_cert_file: Path | None, client_k
 def unusable_files(
     ca_file: Path | None, client_cert_file: Path | None, client_key_file: Path | None
 ) -> Iterator[TlsFileError]:
-    """Every error that `client_context` would raise with these files, one after the other."""
+    """All errors of these files, of which `client_context` raises the first."""
     if ca_file is not None:
         try:
             _trusting(ca_file)

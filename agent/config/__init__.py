@@ -1,7 +1,7 @@
 """The configuration: one TOML file and the environment, validated into frozen `*Config` models.
 
 Add a key in the model of its table, then in config.example.toml and the docs.
-Every mistake is a `ConfigError` that names file, key, rule and value.
+Every mistake is a line of a `ConfigError` that names file or variable, key, rule and value.
 """
 
 from agent.config.devices import ConnectionConfig, DeviceConfig

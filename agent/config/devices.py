@@ -1,4 +1,4 @@
-"""[connection.NAME] and [[device]]: what is polled, and over which link."""
+"""[connection.NAME] and [[device]]: the devices to poll, and the links to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drivers.model import NodeType
 
 
 class ConnectionConfig(Section):
-    """[connection.NAME]: a named link."""
+    """[connection.NAME]: a link that several devices can share."""
 
     transport: Literal["tcp", "udp", "tls", "rtu", "ascii", "rtu_over_tcp", "ascii_over_tcp"] = "tcp"
     host: Host | None = None
@@ -41,22 +41,22 @@ class ConnectionConfig(Section):
             if not self.serial_port:
                 raise ValueError(f"serial_port: transport {self.transport} needs one, such as /dev/ttyUSB0")
             if self.host is not None or self.port is not None:
-                raise ValueError(f"host: transport {self.transport} is a serial line; use serial_port")
+                raise ValueError(f"host: transport {self.transport} is a serial line; set serial_port instead")
         else:
             if self.serial_port:
-                raise ValueError(f'serial_port: transport {self.transport} has none; use host, or transport = "rtu"')
+                raise ValueError(f'serial_port: transport {self.transport} has none; set host, or transport = "rtu"')
             if not self.host:
                 raise ValueError(f"host: transport {self.transport} needs one")
         for key in ("ca_file", "client_cert_file", "client_key_file", "server_name"):
             if self.transport != "tls" and getattr(self, key) is not None:
                 raise ValueError(f"{key}: needs transport tls, not {self.transport}")
         if self.client_key_file and not self.client_cert_file:
-            raise ValueError("client_key_file: needs client_cert_file beside it")
+            raise ValueError("client_key_file: needs client_cert_file as well")
         return self
 
 
 class DeviceConfig(Section):
-    """[[device]]: what is read, as which nodes, and how."""
+    """[[device]]: the driver, the address and the nodes of one device."""
 
     node_id: Identifier | None = None
     type: NodeType | None = None
@@ -85,23 +85,25 @@ class DeviceConfig(Section):
     def _one_way(self) -> Self:
         if self.nodes is not None:
             if self.node_id is not None or self.type is not None:
-                raise ValueError('nodes: replaces node_id and type; write nodes = { solar = "pv-1", … } alone')
+                raise ValueError('nodes: replaces node_id and type; write only nodes = { solar = "pv-1", … }')
             if not self.nodes:
-                raise ValueError("nodes: names no node")
+                raise ValueError("nodes: must name at least one node")
         elif self.node_id is None or self.type is None:
             missing = "node_id" if self.node_id is None else "type"
             raise ValueError(f"{missing}: missing; a device has node_id and type, or nodes")
         if self.when_offline == "sleep" and NodeType.SOLAR not in self.node_ids:
-            raise ValueError('when_offline: only a solar node sleeps; use "missing" or "zero"')
+            raise ValueError('when_offline: only a solar node can sleep; use "missing" or "zero"')
         if (self.host is None) == (self.connection is None):
-            raise ValueError("host: give either host (an own tcp connection) or connection (the name of a shared one)")
+            raise ValueError(
+                "host: give either host (its own TCP connection) or connection (NAME of [connection.NAME])"
+            )
         if self.connection is not None and self.port is not None:
-            raise ValueError("port: stands in the connection, not in the device")
+            raise ValueError("port: belongs to the [connection.NAME], not to the device")
         return self
 
     @property
     def node_ids(self) -> dict[NodeType, str]:
-        """Node id by type: one entry, or those of a hybrid."""
+        """Node id by type: one entry, or several for a hybrid device."""
         if self.nodes is not None:
             return self.nodes
         if self.type is None or self.node_id is None:

@@ -1,4 +1,4 @@
-"""What is said about a configuration that cannot be used."""
+"""The error of a configuration that cannot be used, and the parts of its messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from drivers.catalogue import Catalogue
 
-# What other software for the same job calls it → what it is called here.
+# The word of other software for the same job → our words.
 _ELSEWHERE = {
     "abcd": ("big",),
     "address": ("host", "unit_id"),
@@ -65,7 +65,7 @@ _ELSEWHERE = {
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `lines` holds one message per mistake."""
+    """The configuration cannot be used. `lines` holds one message per mistake."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))
@@ -73,7 +73,7 @@ class ConfigError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[object]) -> str:
-    """The known names that were probably meant, as the end of a message; empty when none is close."""
+    """The end of a message that suggests the known names closest to `name`; empty if none is close."""
     names = [str(key) for key in known]
     plain = name.lower().replace("-", "_")
     elsewhere = [key for key in _ELSEWHERE.get(plain, ()) if key in names]
@@ -83,14 +83,14 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
 
 
 def path_shown(path: Path) -> str:
-    """A path for messages, unless it may be the secret that should stand in the file."""
+    """The path for a message. A value that is no path may be the secret itself, so it is not shown."""
     if path.is_absolute() or os.path.exists(path):  # noqa: PTH110 - Path.exists raises for what is too long to be a name
         return repr(str(path))
-    return "a name that is no path, and not shown because it may be the secret itself"
+    return "a name that is no path; it is not shown because it may be the secret itself"
 
 
 def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:
-    """`device[3].driver` → `device[3].driver (pv-1)`: nobody counts tables. `names` are in the order of the file."""
+    """Add the name of the device to each `device[3].driver` in `lines`. `names` are in the order of the file."""
 
     def with_name(place: re.Match[str]) -> str:
         index = int(place[1])
@@ -100,7 +100,7 @@ def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:
 
 
 def no_such_driver(name: str, catalogue: Catalogue) -> str:
-    """What is said about a driver that nobody knows."""
+    """The message for a driver that does not exist, with a suggestion."""
     meant = catalogue.alike(name)
     hint = f"did you mean {' or '.join(map(repr, meant))}?" if meant else "`telemetry-agent drivers` lists them"
     return f"no such driver {name!r}; {hint}"

@@ -1,6 +1,6 @@
-"""What is wrong with the files that a configuration names, as far as reading them tells: certificates and secrets.
+"""Checks the certificates and secrets that a configuration names, by reading them.
 
-Found at a start or a reload, when a person looks, instead of in the log of the first message or the first poll.
+The check runs at a start and a reload, when a person is present. Otherwise the mistake shows at the first message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def mistakes(config: Config) -> Iterator[str]:
-    """A line for each file that cannot be what its key says: key, rule, file. The token has a rule of its own."""
+    """One line per unusable file: key, rule, file. `push_token` checks the token."""
     push = config.push
     yield from _tls("push", push)
     if push.signing_secret_file is not None:

@@ -1,6 +1,6 @@
-"""The configuration: one TOML file, every key overridable from the environment, anything unknown refused.
+"""Reads the configuration: one TOML file and environment variables.
 
-`load` returns a frozen `Config` or raises `ConfigError`, one line per mistake: file (or variable), key, rule, value.
+`load` returns a frozen `Config` or raises `ConfigError` with one line per mistake. Unknown keys are mistakes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError([f"{path}: no such file; start from config.example.toml"]) from None
     except (OSError, UnicodeDecodeError) as error:
-        hint = "; it takes root, or the user of the service" if isinstance(error, PermissionError) else ""
+        hint = "; run this as root or as the user of the service" if isinstance(error, PermissionError) else ""
         raise ConfigError([f"{path}: cannot be read ({unreadable(error)}){hint}"]) from None
     except toml_file.TomlError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
@@ -55,7 +55,7 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
 
 
 def _names(table: dict[str, Any]) -> list[str]:
-    """What the devices of a file are called, as far as it is right so far."""
+    """The node ids of each device, from a table that is not validated; "" where they cannot be told."""
     devices = table.get("device")
     if not isinstance(devices, list):
         return []

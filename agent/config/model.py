@@ -19,7 +19,7 @@ from agent.config.types import Identifier, Seconds, Section, Watts, Zone
 
 
 class SiteConfig(Section):
-    """[site]: which site this is, and where its day begins."""
+    """[site]: the id of the site, its time zone and its limits at the grid."""
 
     node_id: Identifier
     timezone: Zone | None = None
@@ -28,7 +28,7 @@ class SiteConfig(Section):
 
 
 class OutboxConfig(Section):
-    """[outbox]: where messages wait, how many, how long, and how fast they follow."""
+    """[outbox]: the file of the queue, its bounds, and the rate of the backlog."""
 
     path: Path = Path("/var/lib/telemetry-agent/outbox.sqlite3")
     max_age_s: Seconds = 604_800.0
@@ -37,7 +37,7 @@ class OutboxConfig(Section):
 
 
 class PollConfig(Section):
-    """[poll]: how often devices are asked, and what becomes of the answers."""
+    """[poll]: the interval of polls, and how the values of a window become one."""
 
     interval_s: Seconds = 10.0
     statistic: Literal["last", "mean"] = "last"
@@ -45,13 +45,13 @@ class PollConfig(Section):
 
 
 class DriversConfig(Section):
-    """[drivers]: where a site has profiles of its own."""
+    """[drivers]: the directories of the site's own profiles."""
 
     profile_dirs: tuple[Path, ...] = (Path("/etc/telemetry-agent/profiles"),)
 
 
 class LogConfig(Section):
-    """[log]: what is said, and how."""
+    """[log]: level and format of the log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -74,8 +74,8 @@ class Config(BaseSettings):
 
     @classmethod
     def merge(cls, table: dict[str, Any], environ: Mapping[str, str]) -> Self:
-        """Validate the file with the overrides of `environ`. Raises ConfigError for a name, else ValidationError."""
-        return cls(table=table, environ=environ)  # type: ignore[call-arg]  # for the method below
+        """Validate the file with the overrides of `environ`. Raises ConfigError, ValidationError."""
+        return cls(table=table, environ=environ)  # type: ignore[call-arg]  # read by the method below
 
     @classmethod
     def settings_customise_sources(
@@ -108,13 +108,13 @@ class Config(BaseSettings):
 
     @property
     def holds_secrets(self) -> bool:
-        """Whether a token or a password stands in the file itself."""
+        """Whether the configuration itself contains a token or a password."""
         proxy = urlsplit(self.push.proxy_url or "")
         listener = self.status.token if self.status is not None else None
         return bool(self.push.token or listener or proxy.password)
 
     def _enabled_nodes(self) -> Iterator[tuple[int, str]]:
-        """Index of the device and node id."""
+        """Index of the device, and node id, for each node of an enabled device."""
         for index, device in enumerate(self.device):
             if device.enabled:
                 yield from ((index, node_id) for node_id in device.node_ids.values())

@@ -1,4 +1,4 @@
-"""[push]: where the messages go, and how."""
+"""[push]: the endpoint, and what is sent to it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Level = Literal["device_type", "device"]
 
 def _each_once(levels: tuple[Level, ...]) -> tuple[Level, ...]:
     if len(set(levels)) < len(levels):
-        raise ValueError("must not name a level twice")
+        raise ValueError("must name each level once")
     return levels
 
 
 class RetryConfig(Section):
-    """[push.retry]: how a message is tried again."""
+    """[push.retry]: pauses between attempts, and when a refused message becomes a dead letter."""
 
     initial_s: Seconds = 1.0
     max_s: Seconds = 300.0
@@ -30,7 +30,7 @@ class RetryConfig(Section):
 
 
 class SignConfig(Section):
-    """[push.sign]: for receivers with other signs."""
+    """[push.sign]: -1 inverts the sign of a group, for endpoints with other conventions."""
 
     grid: Sign = 1
     solar: Sign = 1
@@ -41,7 +41,7 @@ class SignConfig(Section):
 
 
 class PushConfig(Section):
-    """[push]: endpoint, token, what is sent and when."""
+    """[push]: endpoint, token, content and interval of the messages."""
 
     url: Url
     token: SecretStr | None = None
@@ -73,27 +73,27 @@ class PushConfig(Section):
         parts = urlsplit(self.url)
         if parts.scheme == "http" and not self.allow_insecure_http and not is_loopback(parts.hostname or ""):
             raise ValueError(
-                "url: plain http would send the token in the clear; use https, or set allow_insecure_http = true"
+                "url: http sends the token unencrypted; use https, or set allow_insecure_http = true"
                 f" (found {self.shown_url!r})"
             )
         if self.token and self.token_file:
             raise ValueError("token: give either token or token_file, not both")
         if self.client_key_file and not self.client_cert_file:
-            raise ValueError("client_key_file: needs client_cert_file beside it")
+            raise ValueError("client_key_file: needs client_cert_file as well")
         return self
 
     @property
     def shown_url(self) -> str:
-        """The URL for logs: its query may be a secret."""
+        """The URL for logs, without its query, which may hold a secret."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
     @property
     def shown_proxy(self) -> str:
-        """Host and port of the proxy, without its password; empty where there is none."""
+        """Host and port of the proxy, without its password; empty without a proxy."""
         return urlsplit(self.proxy_url).netloc.rpartition("@")[2] if self.proxy_url else ""
 
     @property
     def effective_deadline_s(self) -> float:
-        """A push leaves at most this long after its tick: never more than half of the interval."""
+        """The longest time between a tick and its first attempt: `deadline_s`, at most half of the interval."""
         return min(self.deadline_s, self.interval_s / 2)

@@ -21,12 +21,12 @@ _ALONE = "must be the token alone: visible ASCII characters without blanks, and 
 
 
 def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
-    """The token that [push] and the service manager give."""
+    """The token of [push], read from its files, the systemd credential or the configuration."""
     return Token([path for path in (push.token_file, credential_file(environ)) if path is not None], push.token)
 
 
 def mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
-    """Why there is no usable token: key, rule, file; None when there is one."""
+    """Why the token cannot be used: key, rule, file. None if it can."""
     if push.token is not None:
         token = push.token.get_secret_value().strip()
         if not token:
@@ -39,7 +39,7 @@ def mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
         token = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, PermissionError) and path != push.token_file:
-            return None  # the service's own processes may not all look at its credential (ExecReload=)
+            return None  # a process such as ExecReload= may not read the credential
         reason = getattr(error, "strerror", None) or "is not text"
         return f"push.token_file: must be a readable file ({reason}: {path_shown(path)})"
     if not token:
@@ -48,15 +48,12 @@ def mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
 
 
 def usable(token: str) -> bool:
-    """Whether the token can stand in a header: visible ASCII without blanks."""
+    """Whether a header can hold the token: visible ASCII without blanks."""
     return bool(token) and token.isascii() and token.isprintable() and " " not in token
 
 
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
-    """Where the token stands: in `token_file`; where the user of the service cannot read that, in systemd's copy of it.
-
-    The copy (LoadCredential=push_token:…) is as old as the service's start, the file can be rotated.
-    """
+    """The file that holds the token: `token_file`, or the systemd credential if that is unreadable or empty."""
     credential = credential_file(environ)
     if credential is None:
         return push.token_file
@@ -67,14 +64,14 @@ def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
 
 
 def credential_file(environ: Mapping[str, str]) -> Path | None:
-    """The token as systemd passes it with LoadCredential=push_token:…, if it does."""
+    """The file of the systemd credential (LoadCredential=push_token:…); None without one."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
     path = Path(directory, CREDENTIAL) if directory else None
     return path if path is not None and _exists(path) else None
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is such a file, even where we may not look."""
+    """Whether the file exists. True if permissions do not allow to look."""
     try:
         path.stat()
     except OSError as error:

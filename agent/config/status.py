@@ -1,4 +1,4 @@
-"""[status]: who may see how the agent does."""
+"""[status]: the status listener."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.security import is_loopback
 
 
 class StatusConfig(Section):
-    """[status]: the listener; without this table there is none."""
+    """[status]: address and token of the listener. Without this table there is no listener."""
 
     listen: Listen = "127.0.0.1:9464"
     token: SecretStr | None = None
@@ -34,11 +34,11 @@ class StatusConfig(Section):
 
     @property
     def guarded(self) -> bool:
-        """Whether a token has to be shown."""
+        """Whether requests need a token."""
         return self.token is not None or self.token_file is not None
 
     def secret(self) -> SecretStr | None:
-        """The token that has to be shown, if one has to. Raises OSError, UnicodeDecodeError."""
+        """The token that requests need; None if they need none. Raises OSError, UnicodeDecodeError."""
         if self.token_file is not None:
             return SecretStr(self.token_file.read_text(encoding="utf-8-sig").strip())
         return self.token
@@ -49,8 +49,8 @@ class StatusConfig(Section):
             raise ValueError("token: give either token or token_file, not both")
         if not self.loopback and not (self.token or self.token_file):
             raise ValueError(
-                f"token_file: missing; whoever reaches {self.listen} could look in: give token_file or token,"
-                " or listen on 127.0.0.1"
+                f"token_file: missing; anybody who reaches {self.listen} could read the status:"
+                " give token_file or token, or listen on 127.0.0.1"
             )
         try:
             secret = self.secret()

@@ -1,4 +1,4 @@
-"""What a value of the configuration can be: types that refuse, in the words of people who write TOML."""
+"""The types of values, with error messages for people who write TOML."""
 
 from __future__ import annotations
 
@@ -43,11 +43,13 @@ def _endpoint_url(url: str) -> str:
 
 def _host(name: str) -> str:
     if name.startswith("/"):
-        raise ValueError("must be a host; a serial port is serial_port of a [connection.NAME] with transport = rtu")
+        raise ValueError(
+            "must be a host; a serial port goes into serial_port of a [connection.NAME] with transport = rtu"
+        )
     if not re.fullmatch(r"[^\s/\[\]@]+", name):
-        raise ValueError("must be a host name or an address alone, such as 192.168.1.20")
+        raise ValueError("must be a host name or an address, such as 192.168.1.20, and nothing else")
     if ":" in name and not _is_address(name):
-        raise ValueError("must be a host name or an address; the port stands in a key of its own, port")
+        raise ValueError("must be a host name or an address; write the port into the key port")
     if re.fullmatch(r"[\d.]+", name) and not _is_address(name):
         raise ValueError("must be four numbers up to 255 if it is an IPv4 address")
     return name
@@ -77,7 +79,7 @@ def _limited(name: str) -> str:
 
 
 def _limit(value: Any) -> tuple[float, float]:
-    """One number bounds both directions."""
+    """[lowest, highest]; one number n means [-n, n]."""
     bounds = value if isinstance(value, list | tuple) else [value, value]
     numbers = [float(bound) for bound in bounds if isinstance(bound, int | float) and not isinstance(bound, bool)]
     if len(bounds) != 2 or len(numbers) != 2 or not all(map(isfinite, numbers)):
@@ -90,11 +92,11 @@ def _limit(value: Any) -> tuple[float, float]:
 
 def _identifier(name: str) -> str:
     if not name or name != name.strip() or not name.isprintable():
-        raise ValueError("must be a non-empty printable name without blanks at its ends")
+        raise ValueError("must be a name of printable characters, with no blank at either end")
     return name
 
 
-# TOML knows its types: the text "60" is not a number, and True is not 1.
+# Strict, as TOML has types: the text "60" is not a number, and true is not 1.
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Pause = Annotated[float, Field(strict=True, ge=0, le=3600, allow_inf_nan=False)]
 Watts = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -111,6 +113,6 @@ Limit = Annotated[tuple[float, float], PlainValidator(_limit)]
 
 
 class Section(BaseModel):
-    """What all tables of the file share."""
+    """The base of all tables: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

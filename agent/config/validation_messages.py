@@ -1,4 +1,4 @@
-"""Mistakes that pydantic found → lines for people who write TOML."""
+"""Turns the errors of pydantic into lines for people who write TOML."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from agent.config.environment import inside, model_in, variable_of
 from agent.config.errors import did_you_mean
 
 _TABLES = frozenset({"dict_type", "model_type", "model_attributes_type"})
-"""What pydantic calls a table that is missing."""
+"""Errors of pydantic for a value that is not a table."""
 
 _MOST_LISTED = 12
 _MOST_SHOWN = 120
 
 
 def explain(error: ValidationError, environ: Mapping[str, str], origin: str, root: type[BaseModel]) -> Iterator[str]:
-    """A line per mistake: the variable of `environ` or else `origin`, key, rule, value.
+    """One line per mistake: origin, key, rule, value. The origin is a variable of `environ`, or else `origin`.
 
     `root` is the model of the whole file.
     """
     for item in error.errors(include_url=False):
         if item["type"] == "too_short" and len(error.errors()) > 1:
-            continue  # says again what the item's own line says
+            continue  # a consequence of the error of an item, which has its own line
         place, steps = _place(item["loc"])
         message = f"{place}{_rule(item, place, steps, root)}"
         yield f"{origin_of(message, environ, origin)}: {message}"
 
 
 def origin_of(message: str, environ: Mapping[str, str], origin: str) -> str:
-    """Where the key that a message begins with is set: by a variable of `environ`, or else in `origin`."""
+    """The origin of the key that `message` begins with: a variable of `environ`, or else `origin`."""
     key = re.sub(r"\[(\d+)\]", r".\1", message.partition(":")[0])
     variable = variable_of(key.split("."), environ)
     return f"environment {variable}" if variable else origin
 
 
 def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
-    """`push.interval_s`, `device[2].port`, without the steps that pydantic adds for unions and validators."""
+    """The key, as `device[2].port`, and its steps, without those that pydantic adds for unions and validators."""
     text = ""
     steps = []
     for part in loc:
@@ -61,7 +61,7 @@ def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str
         return ": missing"
     if kind == "value_error":
         message = message.removeprefix("Value error, ")
-        # Checks over several keys name their key themselves.
+        # A check over several keys names its key in the message.
         if isinstance(value, BaseModel | dict) or not place:
             return f"{'.' if place else ''}{message}"
     message = _PLAIN_WORDS.get(kind, message).removeprefix("Input ")
@@ -69,7 +69,7 @@ def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str
     return f": {message[:1].lower()}{message[1:]} (found {shown}){_remedy(item, steps)}"
 
 
-# pydantic's words for people who write Python, in words for people who write TOML.
+# Kind of error → rule, in the words of TOML instead of Python.
 _PLAIN_WORDS = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
@@ -85,7 +85,7 @@ _PLAIN_WORDS = {
 
 
 def _shown(value: object, *, table: bool = False) -> str:
-    """A value as far as it can be no secret: a table may hold a token, a URL a password."""
+    """The value for a message, without secrets: a table may hold a token, and a URL a password."""
     if isinstance(value, dict):
         return "a table"
     if table and isinstance(value, str):
@@ -100,7 +100,7 @@ def _shown(value: object, *, table: bool = False) -> str:
 
 
 def _remedy(item: Any, steps: list[str]) -> str:
-    """What to write instead, where that can be guessed."""
+    """The end of a message that says what to write instead; empty if it cannot be guessed."""
     kind, value = item["type"], item["input"]
     if kind in ("literal_error", "enum") and isinstance(value, str):
         return did_you_mean(value, re.findall(r"'([^']*)'", item["ctx"]["expected"]))

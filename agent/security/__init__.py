@@ -1,4 +1,4 @@
-"""Secrets, TLS, signatures and loopback: each decided in one place."""
+"""Secrets, TLS contexts, signatures and loopback addresses."""
 
 from agent.security.loopback import is_loopback
 from agent.security.secrets import SecretFile, Token, open_to_all, warn_if_open

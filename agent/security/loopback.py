@@ -1,4 +1,4 @@
-"""Which names and addresses stay on this machine."""
+"""Names and addresses that reach only this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host`, a name or an address without port and brackets, reaches only this machine."""
+    """Whether the host is this machine. `host` is a name or an address, without port and brackets."""
     name = host.lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True

@@ -1,4 +1,4 @@
-"""Secrets that may be rotated while the agent runs: read again when their file changes, hidden in every repr."""
+"""Secrets that may be rotated while the agent runs. They are read again when their file changes, and hidden in repr."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NOTHING = SecretStr("")
 
 
 class SecretFile:
-    """The text of a file as it stands now; while it cannot be read, or is empty, the last one stays in force."""
+    """The current text of a file. If the file cannot be read or is empty, the last text stays valid."""
 
     def __init__(self, path: Path, event: str, *, quiet: bool = False) -> None:
-        """`event` is logged when the secret was rotated; a `quiet` one need not be readable."""
+        """`event` is logged when the secret changes. With `quiet`, an unreadable file is logged at level debug only."""
         self.path = path
         self._event = event
         self._seen: tuple[int, int, int] | None = None
@@ -39,7 +39,7 @@ class SecretFile:
         return self._value
 
     def forget(self) -> None:
-        """Read the file the next time even if it looks the same."""
+        """Read the file at the next call, even if its size and time are the same."""
         self._seen = None
 
     def _take(self, text: str) -> None:
@@ -61,7 +61,7 @@ class SecretFile:
 
 
 class Token:
-    """The bearer token, from the first of several files that has one, else a fixed text.
+    """The bearer token: that of the first file that holds one, else a fixed text.
 
     After a 401 all files are read again. The next file's token is used if it differs.
     """
@@ -76,11 +76,11 @@ class Token:
         return "Token(hidden)"
 
     def value(self) -> SecretStr:
-        """The token as it stands now; empty when there is none."""
+        """The current token; empty if there is none."""
         return next((value for value in self._values() if value != self._refused), self._refused)
 
     def refused(self, token: SecretStr) -> SecretStr:
-        """The receiver did not take this one: what to use from now on, the same if there is no other."""
+        """Report that the endpoint rejects `token`. Returns the token to use next, the same if there is no other."""
         for file in self._files:
             file.forget()
         others = [value for value in self._values() if value != token]
@@ -88,20 +88,20 @@ class Token:
         return others[0] if others else token
 
     def _values(self) -> list[SecretStr]:
-        """All there are, the best first."""
+        """All tokens, the preferred one first."""
         values = [file.value() for file in self._files]
         return [value for value in values if value != _NOTHING] or [self._fixed]
 
 
 def open_to_all(path: Path) -> bool:
-    """Whether everybody on this machine can read the file."""
+    """Whether every user of this machine can read the file."""
     try:
         return bool(path.stat().st_mode & 0o004)
     except OSError:
-        return False  # whoever reads the file says so
+        return False  # reading the file reports it
 
 
 def warn_if_open(path: Path) -> None:
-    """Say it when everybody on this machine can read what is secret."""
+    """Log a warning if everybody on this machine can read the file."""
     if open_to_all(path):
         log.warning("secret_world_readable", path=str(path), remedy=f"chmod o-r {path}")

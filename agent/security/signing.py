@@ -11,10 +11,10 @@ _PREFIX = "whsec_"
 
 
 def signatures(secrets: str, identity: str, at: int, body: bytes) -> str:
-    """The value of `webhook-signature`: one signature for each secret, so that keys can be rotated.
+    """The value of the header `webhook-signature`: one signature per secret, so that secrets can be rotated.
 
-    `secrets` holds one or more `whsec_<base64>`, divided by blanks or lines; `at` is in Unix seconds. Raises
-    ValueError, without a word of the secret, when there is none or one is no such text.
+    `secrets` holds one or more `whsec_<base64>`, separated by white space. `at` is in Unix seconds. Raises ValueError
+    if there is no secret, or one has another form. The message does not contain the secret.
     """
     keys = [_key(secret) for secret in secrets.split()]
     if not keys:

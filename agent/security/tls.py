@@ -1,4 +1,4 @@
-"""TLS contexts of the agent. Those of clients are built in `drivers.tls`, which Modbus devices use as well."""
+"""TLS contexts. `drivers.tls` builds those of clients, for the endpoint as for Modbus devices."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_a_configuration_that_only_root_may_read_is_not_tried_for_ever(tmp_path:
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 78, "the status that the service is not started again with"
     assert result.stderr == (
-        f"telemetry-agent: {path}: cannot be read (Permission denied); it takes root, or the user of the service\n"
+        f"telemetry-agent: {path}: cannot be read (Permission denied); run this as root or as the user of the service\n"
     )
 
 

@@ -98,7 +98,7 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
         (
             {"push__url": "http://192.0.2.1/"},
             (
-                "site.toml: push.url: plain http would send the token in the clear; use https, or set"
+                "site.toml: push.url: http sends the token unencrypted; use https, or set"
                 " allow_insecure_http = true (found 'http://192.0.2.1/')"
             ),
         ),
@@ -109,8 +109,8 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
         (
             {"device__0__connection": "gateway"},
             (
-                "site.toml: device[0].host (meter-1): give either host (an own tcp connection) or connection (the name"
-                " of a shared one)"
+                "site.toml: device[0].host (meter-1): give either host (its own TCP connection) or connection (NAME of"
+                " [connection.NAME])"
             ),
         ),
         (
@@ -135,7 +135,7 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
         ({"device": []}, "site.toml: device: needs at least one enabled [[device]]"),
         (
             {"connection__RS485__host": "h"},
-            "site.toml: connection.RS485.host: transport rtu is a serial line; use serial_port",
+            "site.toml: connection.RS485.host: transport rtu is a serial line; set serial_port instead",
         ),
         (
             {"site__timezone": "Europe/Brussel"},

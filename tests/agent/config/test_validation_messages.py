@@ -97,11 +97,11 @@ def test_a_device_without_a_name_gets_none() -> None:
 
 
 def test_a_serial_port_is_no_host() -> None:
-    assert "is serial_port of a [connection.NAME]" in only(device__0__host="/dev/ttyUSB0")
+    assert "goes into serial_port of a [connection.NAME]" in only(device__0__host="/dev/ttyUSB0")
 
 
 def test_the_port_has_its_own_key() -> None:
-    assert "the port stands in a key of its own, port" in only(device__0__host="192.0.2.1:502")
+    assert "write the port into the key port" in only(device__0__host="192.0.2.1:502")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_secret_in_place_of_its_file_is_not_shown(key: str, secret: str) -> No
 
 
 def test_a_level_is_named_once() -> None:
-    assert only(push__levels=["device", "device"]).startswith("push.levels: must not name a level twice")
+    assert only(push__levels=["device", "device"]).startswith("push.levels: must name each level once")
 
 
 def test_a_token_file_saved_by_such_an_editor_is_read(tmp_path: Path) -> None:
