@@ -18,6 +18,7 @@ from drivers.errors import DriverError, ExceptionReply, SilentError, Unsupported
 from drivers.modbus import Link, LinkSettings
 from drivers.model import Table, Value
 from drivers.profile import Profile, RegisterDriver
+from drivers.protocol import MAX_UNIT_ID
 from drivers.registers import Span
 from drivers.scan import parse_targets
 from drivers.sunspec import SunSpec
@@ -109,8 +110,8 @@ def by_address(address: Address, driver_name: str, catalogue: Catalogue) -> Subj
     driver = catalogue.create(driver_name, ReadOptions()) if driver_name else None
     defaults = driver.defaults if driver is not None else LinkDefaults()
     unit_id = next(each for each in (address.unit_id, defaults.unit_id, 1) if each is not None)
-    if not 0 <= unit_id <= 255:
-        raise ValueError(f"--unit: must be 0..255 (found {unit_id})")
+    if not 0 <= unit_id <= MAX_UNIT_ID:
+        raise ValueError(f"--unit: must be 0..{MAX_UNIT_ID} (found {unit_id})")
     link = Link(address.settings(defaults))
     at = f"{link.settings.address} unit {unit_id}"
     return Subject(link.unit(unit_id), link.close, unit_id, at, driver_name or None, driver)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from drivers.profile import Profile
+from drivers.protocol import MAX_UNIT_ID
 from drivers.scan import (
     LINES,
     PORTS,
@@ -40,7 +41,7 @@ def request(
         raise TargetError(f"--timeout: must be seconds up to 60 (found {timeout_s:g})")
     settings = ScanSettings(
         ports=tuple(port_number(port) for port in ports or PORTS),
-        units=parse_numbers(units, 0, 255) if units else None,
+        units=parse_numbers(units, 0, MAX_UNIT_ID) if units else None,
         likely_units=tuple(unit for profile in profiles if (unit := profile.link.unit_id) is not None),
         timeout_s=timeout_s,
         serial_timeout_s=0.3 * timeout_s,

@@ -11,6 +11,7 @@ from agent.config.types import Host, Identifier, Limit, Limited, Pause, Port, Se
 from agent.domain import WhenOffline
 from drivers.modbus import SERIAL
 from drivers.model import NodeType
+from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID
 
 
 class ConnectionConfig(Section):
@@ -68,15 +69,15 @@ class DeviceConfig(Section):
     host: Host | None = None
     port: Port | None = None
     connection: str | None = None
-    unit_id: Annotated[StrictInt, Field(ge=0, le=255)] | None = None
+    unit_id: Annotated[StrictInt, Field(ge=0, le=MAX_UNIT_ID)] | None = None
     invert: StrictBool = False
     when_offline: WhenOffline | None = None
     nominal_power_W: Watts | None = None
     energy_capacity_Wh: Watts | None = None
     limits: dict[Limited, Limit] = Field(default_factory=dict)
     timeout_s: Seconds | None = None
-    max_registers: Annotated[StrictInt, Field(ge=1, le=125)] | None = None
-    max_gap: Annotated[StrictInt, Field(ge=0, le=124)] | None = None
+    max_registers: Annotated[StrictInt, Field(ge=1, le=MAX_REGISTERS)] | None = None
+    max_gap: Annotated[StrictInt, Field(ge=0, le=MAX_REGISTERS - 1)] | None = None
     word_order: Literal["big", "little", "big_swapped", "little_swapped"] | None = None
     connect_delay_s: Pause | None = None
     request_gap_s: Pause | None = None

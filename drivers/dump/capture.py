@@ -14,7 +14,8 @@ from drivers.driver import Reader, ReadOptions
 from drivers.errors import BusyError, ExceptionReply, GatewayError, IllegalFunctionError, SilentError
 from drivers.model import Table
 from drivers.profile import Profile
-from drivers.registers import BITS, MAX_BITS, MAX_REGISTERS, Block, Limits, Span, plan
+from drivers.protocol import ADDRESSES, MAX_REGISTERS, max_count
+from drivers.registers import Block, Limits, Span, plan
 from drivers.sunspec import HEADER, KNOWN, MARKER, ModelDiscovery
 
 _MOST_SILENCES = 10
@@ -117,7 +118,7 @@ async def _read(reader: Reader, block: Block) -> Sequence[int]:
 
 
 def _sized(span: Span) -> Iterator[Block]:
-    most = MAX_BITS if span.table in BITS else MAX_REGISTERS
+    most = max_count(span.table)
     for start in range(span.address, span.end, most):
         yield Block(span.table, start, min(most, span.end - start))
 
@@ -146,6 +147,6 @@ def parse_range(text: str) -> Span:
     if not colon or table not in list(Table) or not number(first) or (dash and not number(last)):
         raise ValueError(f"must be such as holding:40000-40099; tables are {', '.join(Table)} (found {text!r})")
     low, high = (int(each, 16 if each[1:2] in "xX" and len(each) > 2 else 10) for each in (first, last or first))
-    if not low <= high <= 0xFFFF:
-        raise ValueError(f"must be addresses 0..65535, the lower first (found {text!r})")
+    if not low <= high < ADDRESSES:
+        raise ValueError(f"must be addresses 0..{ADDRESSES - 1}, the lower first (found {text!r})")
     return Span(Table(table), low, high - low + 1)

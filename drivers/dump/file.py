@@ -21,10 +21,8 @@ from typing import Any
 
 from drivers.errors import exception_reply, unreadable
 from drivers.model import Reading, Table, Value
-from drivers.registers import BITS
+from drivers.protocol import ADDRESSES, BITS, MAX_UNIT_ID, MAX_WORD, ExceptionCode
 
-_ILLEGAL_ADDRESS = 2
-_ADDRESSES = 0x1_0000
 _ROW = 16
 
 
@@ -52,7 +50,9 @@ class Dump:
         try:
             return [words[place] for place in range(address, address + count)]
         except KeyError:
-            raise exception_reply(_ILLEGAL_ADDRESS, f"{table} {address}-{address + count - 1}") from None
+            raise exception_reply(
+                ExceptionCode.ILLEGAL_DATA_ADDRESS, f"{table} {address}-{address + count - 1}"
+            ) from None
 
 
 def load(path: Path) -> Dump:
@@ -69,20 +69,22 @@ def load(path: Path) -> Dump:
     if unknown := sorted(set(registers) - set(Table)):
         raise DumpError(f"{path}: registers: must be {', '.join(Table)} (found {unknown[0]!r})")
     unit_id = content.pop("unit_id", 1)
-    if type(unit_id) is not int or not 0 <= unit_id <= 255:
-        raise DumpError(f"{path}: unit_id: must be 0..255 (found {unit_id!r})")
+    if type(unit_id) is not int or not 0 <= unit_id <= MAX_UNIT_ID:
+        raise DumpError(f"{path}: unit_id: must be 0..{MAX_UNIT_ID} (found {unit_id!r})")
     tables = {Table(table): _words(runs, f"{path}: {table}", Table(table)) for table, runs in registers.items()}
     return Dump(tables, unit_id, content)
 
 
 def _words(runs: Any, where: str, table: Table) -> dict[int, int]:
-    most = 1 if table in BITS else 0xFFFF
+    most = 1 if table in BITS else MAX_WORD
     if not isinstance(runs, dict):
         raise DumpError(f"{where}: must map first addresses to lists of words (found {runs!r})")
     words: dict[int, int] = {}
     for first, run in runs.items():
-        if not first.isdecimal() or not isinstance(run, list) or int(first) + len(run) > _ADDRESSES:
-            raise DumpError(f"{where}: must map addresses 0..65535 to lists of words (found {first!r}: {run!r})")
+        if not first.isdecimal() or not isinstance(run, list) or int(first) + len(run) > ADDRESSES:
+            raise DumpError(
+                f"{where}: must map addresses 0..{ADDRESSES - 1} to lists of words (found {first!r}: {run!r})"
+            )
         for address, word in enumerate(run, int(first)):
             if type(word) is not int or not 0 <= word <= most:
                 raise DumpError(f"{where} {address}: must be a word 0..{most} (found {word!r})")

@@ -16,11 +16,17 @@ from typing import Protocol
 
 from drivers.errors import BadReplyError, exception_reply
 from drivers.model import Table
+from drivers.protocol import (
+    ADDRESSES,
+    BITS,
+    EXCEPTION,
+    FUNCTIONS,
+    IDENTIFICATION,
+    MAX_PDU,
+    MAX_UNIT_ID,
+    max_count,
+)
 
-_FUNCTIONS = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
-_MAX_BITS = 2000
-_MAX_REGISTERS = 125
-_EXCEPTION = 0x80
 _EXCEPTION_LENGTH = 2
 _READ_IDENTIFICATION, _BASIC = 14, 1
 _OBJECTS = 7
@@ -28,7 +34,7 @@ _OBJECTS = 7
 
 _REQUEST = Struct(">BHH")  # function code, address, count
 _MBAP = Struct(">HHHB")  # transaction, protocol (always 0), bytes that follow, unit id
-_MBAP_LENGTHS = range(3, 255)
+_MBAP_LENGTHS = range(3, MAX_PDU + 2)
 
 
 class ReadRequest:
@@ -37,16 +43,12 @@ class ReadRequest:
     __slots__ = ("address", "count", "function", "size", "table", "transaction", "unit_id")
 
     def __init__(self, unit_id: int, table: Table, address: int, count: int, transaction: int = 0) -> None:
-        bits = table is Table.COIL or table is Table.DISCRETE
-        if not (
-            0 <= unit_id <= 255
-            and 1 <= count <= (_MAX_BITS if bits else _MAX_REGISTERS)
-            and 0 <= address <= 0x10000 - count
-        ):
+        bits = table in BITS
+        if not (0 <= unit_id <= MAX_UNIT_ID and 1 <= count <= max_count(table) and 0 <= address <= ADDRESSES - count):
             raise ValueError(f"no Modbus request can read {count} of {table} from address {address} of unit {unit_id}")
         self.unit_id = unit_id
         self.table = table
-        self.function = _FUNCTIONS[table]
+        self.function = FUNCTIONS[table]
         self.address = address
         self.count = count
         self.transaction = transaction
@@ -70,7 +72,7 @@ class ReadRequest:
 
     def data(self, pdu: bytes) -> bytes:
         """The data of a reply's protocol data unit that is known to be complete and from this unit."""
-        if pdu[0] == self.function | _EXCEPTION and len(pdu) == 2:
+        if pdu[0] == self.function | EXCEPTION and len(pdu) == 2:
             raise exception_reply(pdu[1], str(self))
         if pdu[0] != self.function:
             raise BadReplyError(f"{self}: the reply is for another function code")
@@ -82,7 +84,7 @@ class ReadRequest:
 class Identification:
     """Asks a device what it calls itself: function 43, MEI type 14, the basic objects."""
 
-    function = 43
+    function = IDENTIFICATION
 
     def __init__(self, unit_id: int, transaction: int = 0) -> None:
         self.unit_id = unit_id
@@ -108,7 +110,7 @@ class Identification:
 
     def data(self, pdu: bytes) -> bytes:
         """The objects. Raises ExceptionReply where the device has no identification."""
-        if pdu[0] == self.function | _EXCEPTION and len(pdu) == _EXCEPTION_LENGTH:
+        if pdu[0] == self.function | EXCEPTION and len(pdu) == _EXCEPTION_LENGTH:
             raise exception_reply(pdu[1], str(self))
         if pdu[:2] != bytes((self.function, _READ_IDENTIFICATION)) or len(pdu) != self.length(pdu):
             raise BadReplyError(f"{self}: the reply is no identification")
@@ -180,7 +182,7 @@ class Rtu:
 
     def accept(self, request: Question, received: bytes) -> bytes | None:
         # The line may carry noise, an echo of the request or another unit's late reply before ours.
-        for function in (request.function, request.function | _EXCEPTION):
+        for function in (request.function, request.function | EXCEPTION):
             start = received.find(head := bytes((request.unit_id, function)))
             while start >= 0:
                 end = start + 3 + request.length(received[start + 1 :])

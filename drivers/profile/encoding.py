@@ -8,12 +8,11 @@ from typing import Any
 
 from drivers.model import Nature, Quantity, Table, WordOrder
 from drivers.profile.toml_table import TomlTable
+from drivers.protocol import ADDRESSES, BITS, MAX_REGISTERS
 from drivers.registers.codec import FORMATS, Encoding
-from drivers.registers.read_plan import BITS
 
 WORD_ORDERS = ("big", "little", "big_swapped", "little_swapped")
 MODES = ("off", "on")
-ADDRESSES = 0x1_0000
 MOST_BITS = 8
 """Of one number, in coils or discrete inputs."""
 
@@ -63,7 +62,7 @@ def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantit
 
 def _length(table: TomlTable, type_: str) -> int:
     """What the types without a length of their own take."""
-    least, most = (2, MOST_BITS) if type_ == "bits" else (1, 125)
+    least, most = (2, MOST_BITS) if type_ == "bits" else (1, MAX_REGISTERS)
     length: int = table.whole("length", least, most, ... if type_ in ("bits", "string") else 1)
     return length
 

@@ -30,6 +30,7 @@ from drivers.profile.encoding import WORD_ORDERS
 from drivers.profile.identify_mark import Identify, identify_from
 from drivers.profile.point import Channels, Point, channels_from, directed_from, points_from
 from drivers.profile.toml_table import TomlTable
+from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID
 from drivers.python_drivers import PYTHON_DRIVERS, channel_number
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
@@ -114,8 +115,8 @@ def _profile(table: TomlTable, name: str) -> Profile:
         source=table.text("source"),
         points=points,
         link=_link(defaults),
-        max_registers=defaults.whole("max_registers", 1, 125, None),
-        max_gap=defaults.whole("max_gap", 0, 124, None),
+        max_registers=defaults.whole("max_registers", 1, MAX_REGISTERS, None),
+        max_gap=defaults.whole("max_gap", 0, MAX_REGISTERS - 1, None),
         identify=None if identify is None else identify_from(TomlTable(identify, f"{table.where}: [identify]"), order),
         driver=driver,
         channels=channels_from(table, points),
@@ -131,7 +132,7 @@ def _link(defaults: TomlTable) -> LinkDefaults:
         timeout_s=defaults.seconds("timeout_s"),
         connect_delay_s=defaults.seconds("connect_delay_s"),
         request_gap_s=defaults.seconds("request_gap_s"),
-        unit_id=defaults.whole("unit_id", 0, 255, None),
+        unit_id=defaults.whole("unit_id", 0, MAX_UNIT_ID, None),
         port=defaults.whole("port", 1, 65_535, None),
         sleeps=defaults.take("sleeps", bool, False),
     )

@@ -8,8 +8,9 @@ from typing import Any
 
 from drivers.errors import ProfileError
 from drivers.model import Kind, NodeType, Phase, Quantity, Table, Unit, WordOrder
-from drivers.profile.encoding import ADDRESSES, encoding, place, within
+from drivers.profile.encoding import encoding, place, within
 from drivers.profile.toml_table import TomlTable
+from drivers.protocol import ADDRESSES
 from drivers.registers.codec import Encoding
 from drivers.registers.combine import Key
 from drivers.registers.read_plan import Span
@@ -124,5 +125,7 @@ def channels_from(table: TomlTable, points: Sequence[Point]) -> Channels | None:
     entry.done()
     for last in (channels.moved(point, channels.count) for point in points):
         if last.address + last.encoding.width > ADDRESSES or (last.encoding.bit or 0) >= 16 * last.encoding.width:
-            raise entry.wrong("count", "must leave each point inside its register and below 65536", channels.count)
+            raise entry.wrong(
+                "count", f"must leave each point inside its register and below {ADDRESSES}", channels.count
+            )
     return channels

@@ -20,8 +20,8 @@ from drivers.errors import ExceptionReply, GatewayError, IllegalAddressError, Il
 from drivers.model import Kind, NodeType, Quality, Reading, Scan
 from drivers.profile.loader import Profile
 from drivers.profile.point import Point
+from drivers.protocol import MAX_REGISTERS
 from drivers.registers import (
-    MAX_REGISTERS,
     Block,
     Cell,
     Fill,

@@ -6,15 +6,12 @@
 from drivers.registers.block_codec import Cell, Fill, block_decoder
 from drivers.registers.codec import FORMATS, Encoding, bits_of, decoder, encode
 from drivers.registers.combine import Key, by_key, combiner
-from drivers.registers.read_plan import BITS, MAX_BITS, MAX_REGISTERS, Block, Limits, Span, plan
+from drivers.registers.read_plan import Block, Limits, Span, plan
 from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S, RefusalMemory
 from drivers.registers.session import PollSession
 
 __all__ = [
-    "BITS",
     "FORMATS",
-    "MAX_BITS",
-    "MAX_REGISTERS",
     "RECHECK_FIRST_S",
     "RECHECK_MAX_S",
     "Block",

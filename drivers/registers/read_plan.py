@@ -10,10 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from drivers.model import Table
-
-MAX_REGISTERS = 125  # Modbus Application Protocol V1.1b3, 6.3 and 6.4
-MAX_BITS = 2000  # 6.1 and 6.2
-BITS = frozenset({Table.COIL, Table.DISCRETE})
+from drivers.protocol import BITS, MAX_BITS, MAX_REGISTERS, max_count
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,7 +66,7 @@ class Limits:
     """Addresses that no request may reach across, like a barrier."""
 
     def most(self, table: Table) -> int:
-        return min(self.max_bits, MAX_BITS) if table in BITS else min(self.max_registers, MAX_REGISTERS)
+        return min(self.max_bits if table in BITS else self.max_registers, max_count(table))
 
     def reaches(self, left: Span, right: Span) -> bool:
         """Whether a request may go on from `left` to `right` and read what lies between."""

@@ -17,7 +17,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 from drivers.errors import ExceptionReply, IllegalValueError
-from drivers.registers.read_plan import BITS, Block, Limits, Span, outermost, plan, together
+from drivers.protocol import BITS
+from drivers.registers.read_plan import Block, Limits, Span, outermost, plan, together
 
 RECHECK_FIRST_S = 300.0
 RECHECK_MAX_S = 6 * 3600.0

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from drivers.errors import BadReplyError, DriverError, ExceptionReply, GatewayError, LinkError, SilentError
 from drivers.modbus import DroppedError, Link, LinkSettings
 from drivers.model import Table
+from drivers.protocol import LAST_SERIAL_UNIT_ID
 from drivers.scan.identify import Identity
 from drivers.scan.timeouts import Patience
 
@@ -26,7 +27,6 @@ SERIAL_PROBES: tuple[Probe, ...] = ((Table.INPUT, 0, 2), (Table.HOLDING, 0, 1))
 WINDOW = 10
 """The search goes on until so many ids behind the last one found are silent: ids are mostly given one by one."""
 
-_LAST_UNIT = 247
 _STRANGE_UNITS = (199, 213, 231)
 _ENOUGH_TO_DOUBT = 4
 
@@ -115,7 +115,7 @@ class Search:
         return {
             unit_id
             for unit in self._place.units
-            for unit_id in range(unit.unit_id + 1, min(unit.unit_id + WINDOW, _LAST_UNIT) + 1)
+            for unit_id in range(unit.unit_id + 1, min(unit.unit_id + WINDOW, LAST_SERIAL_UNIT_ID) + 1)
         }
 
     async def _answers_to_any(self, probe: Probe) -> bool:

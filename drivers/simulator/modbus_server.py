@@ -14,15 +14,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from drivers.model import Table
+from drivers.protocol import BITS, EXCEPTION, MAX_BITS, MAX_PDU, MAX_REGISTERS, TABLES, ExceptionCode
 
 Image = Mapping[Table, Mapping[int, int]]
 """The registers and bits of a device: table → zero-based address → word (0..65535) or bit (0 or 1)."""
-
-_TABLES = {1: Table.COIL, 2: Table.DISCRETE, 3: Table.HOLDING, 4: Table.INPUT}
-_BITS = (Table.COIL, Table.DISCRETE)
-_MAX_BITS = 2000
-_MAX_FRAME = 260
-_ILLEGAL_FUNCTION, _ILLEGAL_ADDRESS, _ILLEGAL_VALUE = 1, 2, 3
 
 
 @dataclass(slots=True, eq=False)
@@ -31,31 +26,31 @@ class SimulatedUnit:
 
     unit_id: int
     image: Callable[[], Image]
-    max_registers: int = 125
+    max_registers: int = MAX_REGISTERS
     online: bool = True
     """Turn off to make it silent."""
 
     def answer(self, pdu: bytes) -> bytes:
         """The reply to a request: data, or exception 1 (not a read), 2 (no such address) or 3 (bad count)."""
-        table = _TABLES.get(pdu[0])
+        table = TABLES.get(pdu[0])
         if table is None:
-            return _refusal(pdu, _ILLEGAL_FUNCTION)
+            return _refusal(pdu, ExceptionCode.ILLEGAL_FUNCTION)
         if len(pdu) != 5:
-            return _refusal(pdu, _ILLEGAL_VALUE)
+            return _refusal(pdu, ExceptionCode.ILLEGAL_DATA_VALUE)
         address, count = struct.unpack(">HH", pdu[1:])
-        if not 1 <= count <= (_MAX_BITS if table in _BITS else self.max_registers):
-            return _refusal(pdu, _ILLEGAL_VALUE)
+        if not 1 <= count <= (MAX_BITS if table in BITS else self.max_registers):
+            return _refusal(pdu, ExceptionCode.ILLEGAL_DATA_VALUE)
         words = self.image().get(table, {})
         try:
             found = [words[place] for place in range(address, address + count)]
         except KeyError:
-            return _refusal(pdu, _ILLEGAL_ADDRESS)
-        data = _pack_bits(found) if table in _BITS else struct.pack(f">{count}H", *found)
+            return _refusal(pdu, ExceptionCode.ILLEGAL_DATA_ADDRESS)
+        data = _pack_bits(found) if table in BITS else struct.pack(f">{count}H", *found)
         return bytes((pdu[0], len(data))) + data
 
 
 def _refusal(pdu: bytes, code: int) -> bytes:
-    return bytes((pdu[0] | 0x80, code))
+    return bytes((pdu[0] | EXCEPTION, code))
 
 
 def _pack_bits(bits: Sequence[int]) -> bytes:
@@ -114,7 +109,7 @@ class _ClientConnection(asyncio.Protocol):
         while len(self._received) >= 8:
             transaction, protocol, length, unit_id = struct.unpack_from(">HHHB", self._received)
             end = 6 + length
-            if protocol != 0 or not 8 <= end <= _MAX_FRAME:
+            if protocol != 0 or not 8 <= end <= 7 + MAX_PDU:
                 self._transport.abort()  # not Modbus, or out of step for good
                 return
             if len(self._received) < end:

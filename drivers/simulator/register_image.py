@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from drivers.model import NodeType, Phase, Quantity, Table, Value
 from drivers.profile import Point, Profile
+from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Encoding, bits_of, encode
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 
@@ -37,7 +38,7 @@ def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 
                     tables[point.table][address] = shared | word
         return tables
 
-    return SimulatedUnit(unit_id, image, max_registers=profile.max_registers or 125)
+    return SimulatedUnit(unit_id, image, max_registers=profile.max_registers or MAX_REGISTERS)
 
 
 def _marks(profile: Profile) -> Image:

@@ -22,6 +22,7 @@ from drivers.errors import (
     UnsupportedError,
 )
 from drivers.model import Table
+from drivers.protocol import ADDRESSES
 from drivers.sunspec.mapping import COMMON, DcInput
 from drivers.sunspec.models import HEADER, Model, ModelPoint, load, of, text
 
@@ -31,7 +32,6 @@ BASES = (40000, 50000, 0)
 
 _STRINGS = ("Mn", "Md", "Vr", "SN")
 _END = 0xFFFF
-_ADDRESSES = 0x1_0000
 _MOST_MODELS = 100
 
 
@@ -86,13 +86,13 @@ class ModelDiscovery:
         models: list[Model] = []
         address = base + len(MARKER)
         self.open_end = True
-        while address + HEADER <= _ADDRESSES:
+        while address + HEADER <= ADDRESSES:
             header = await self._header(reader, address, behind_a_model=bool(models))
             if header is None or header[0] == _END:
                 self.open_end = header is None
                 break
             model = Model(header[0], address, header[1])
-            if model.length == 0 or model.end > _ADDRESSES:
+            if model.length == 0 or model.end > ADDRESSES:
                 if model.id in self._known:
                     raise UnsupportedError(f"model {model.id} at {address}: length {model.length} cannot be")
                 break

@@ -21,7 +21,7 @@ from drivers.profile.device_table import types_of, updated
 from drivers.profile.loader import BUILT_IN, Profile, load
 from drivers.profile.point import Point
 from drivers.profile.register_driver import RegisterDriver
-from drivers.registers.read_plan import MAX_REGISTERS
+from drivers.protocol import MAX_REGISTERS
 from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
 from drivers.simulator.register_image import Key, profile_unit
 from drivers.sunspec.driver import SunSpec
