@@ -9,12 +9,16 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from agent.app import App
+from agent.config.loader import load
 from agent.receiver.server import Validator, Verdict, serve
+from agent.site.builder import build
 from tests.faults.modbus import FaultServer, registers_from
+from tests.support.delivery import FastClock
 
 TOKEN = "a-token-nobody-may-read"
 WAIT_S = 30
@@ -56,6 +60,12 @@ class Endpoint:
     async def wait_for(self, count: int) -> None:
         async with asyncio.timeout(WAIT_S):
             while len(self.verdicts) < count:  # noqa: ASYNC110 - filled by the server's thread
+                await asyncio.sleep(0.02)
+
+    async def wait_until(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Until a message is `wanted`."""
+        async with asyncio.timeout(WAIT_S):
+            while not any(map(wanted, self.messages)):  # noqa: ASYNC110 - filled by the server's thread
                 await asyncio.sleep(0.02)
 
     async def wait_for_all(self, count: int) -> None:
@@ -101,6 +111,19 @@ host = "127.0.0.1"
 port = {port}
 timeout_s = 0.3
 """
+
+
+@contextlib.asynccontextmanager
+async def agent(config: Path) -> AsyncIterator[None]:
+    """The agent in the event loop of the test, where no load of the machine counts as time."""
+    configured = load(config, {"TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S": "0"})
+    running = asyncio.create_task(App(configured, build(configured, str(config)), FastClock(1.0), {}).run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        (result,) = await asyncio.gather(running, return_exceptions=True)
+    assert isinstance(result, asyncio.CancelledError), result
 
 
 @contextlib.asynccontextmanager

@@ -348,7 +348,7 @@ async def test_a_token_rotated_in_the_middle(tmp_path: Path) -> None:
     file.write_text("token-1")
     file.chmod(0o600)
     now = ["token-1"]
-    clock = FastClock(200)
+    clock = FastClock(100)
     options = {"token": None, "token_file": file, "retry": {"initial_s": 1, "max_s": 300}}
     async with HttpFaults(bound_to(now)) as server, sending(tmp_path, server.url(), clock=clock, push=options) as made:
         await made.submit(b"1")

@@ -15,7 +15,7 @@ from agent.config.model import Config
 from agent.site.builder import build
 from drivers.model import Table
 from tests.faults.modbus import FaultServer
-from tests.support.site import Endpoint, daemon, device
+from tests.support.site import Endpoint, agent, device
 from tests.support.site import configuration as line_configuration
 
 NOMINAL_W = 2400
@@ -100,7 +100,7 @@ async def test_the_daemon_follows_the_contacts(tmp_path: Path) -> None:
             heat_pump = device("heating", "heat_pump", board, "sg-ready-relay") + f"nominal_power_W = {NOMINAL_W}"
             config = line_configuration(tmp_path, endpoint.url, heat_pump)
             config.write_text(config.read_text().replace("stale_after_s = 1", "stale_after_s = 60"))
-            async with daemon(config):
+            async with agent(config):
                 for contacts in (FORCED, NORMAL, BLOCKED):
                     coils.update(enumerate(contacts))
                     seen = len(endpoint.messages)
