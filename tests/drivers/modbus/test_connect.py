@@ -92,9 +92,8 @@ async def test_a_resolver_that_hangs_holds_up_nothing_else(hanging_resolver: lis
         reasons = await asyncio.gather(*(why(LinkSettings(host=name, timeout_s=0.1)) for name in names))
         assert reasons == [f"{name}:502: no connection within 0.1 s" for name in names]
     assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 5) == "free"
-    assert (
-        sorted(hanging_resolver, key=names.index) == names[:AT_ONCE]
-    )  # one thread a name, however often it is asked for, and not too many
+    # One thread a name, however often it is asked for, and not too many.
+    assert sorted(hanging_resolver, key=names.index) == names[:AT_ONCE]
 
 
 async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
