@@ -168,12 +168,12 @@ TWO_REGISTERS = {
     ("growatt-tlxh", NodeType.GRID),
     ("growatt-sph", NodeType.STORAGE),
     ("growatt-sph", NodeType.GRID),
-    ("marstek-jupiter", NodeType.STORAGE),
     ("growatt-wit", NodeType.GRID),
     ("solar-log-grid", None),
     ("plexlog-grid", None),
     ("dzg-dvh4013", None),
     ("luxpower-hybrid", NodeType.GRID),
+    ("marstek-jupiter", None),
 }
 
 # The device has no such counter, or none that a profile can read; each profile says so.
@@ -207,8 +207,6 @@ NO_COUNTERS = {
     ("daikin-homehub", None),
     ("lg-therma-v", None),
     ("weishaupt-wwp", None),
-    ("marstek-jupiter", NodeType.SOLAR),
-    ("marstek-jupiter", NodeType.STORAGE),
     ("marstek-venus-a", NodeType.SOLAR),
     ("marstek-venus-a", NodeType.STORAGE),
     ("anker-solix-solarbank", NodeType.GRID),
@@ -254,6 +252,8 @@ NO_COUNTERS = {
     ("algodue-uem", None),
     ("anker-smart-meter-gen2", None),
     ("growatt-vpp", NodeType.SOLAR),
+    ("marstek-jupiter", None),
+    ("marstek-jupiter-solar", None),
 }
 
 POWER, ON, MODE = {Quantity.ACTIVE_POWER}, {Quantity.ON}, {Quantity.OPERATION_MODE}

@@ -563,8 +563,9 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         "the battery covers what the panels do not give",
         "marstek-jupiter",
         {3: [300], 6: [50], 13: [800], 16: [72]},
-        {"solar.active_power": 350.0, "storage.active_power": -450.0, "storage.soc": 72.0},
+        {"active_power": -450.0, "soc": 72.0},
     ),
+    ("four inputs of panels", "marstek-jupiter-solar", {3: [300], 6: [50], 9: [7], 13: [800]}, {"active_power": 357.0}),
     (
         "the low word stands first",  # evcc issue 31107: 166 W of grid, 297 W of battery
         "anker-solix-x1",
