@@ -1453,6 +1453,13 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
             "storage.soh": 99.0,
         },
     ),
+    (
+        "tens of watts; kWh and MWh have a word each",
+        "stiebel-eltron-lwz",
+        {15: [487], 3022: [123, 4, 0, 45, 1], 3679: [185]},
+        {"active_power": 1850.0, "temperature": 48.7, "consumed_energy": 5_168_000.0},
+    ),
+    ("one phase", "saj-r5", {0x0116: [2307], 0x011C: [0]}, {"voltage.l1": 230.7, "voltage.l2": MISSING}),
 ]
 
 
