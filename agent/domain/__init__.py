@@ -1,4 +1,4 @@
-"""Pure vocabulary of a site: node types and signs, physical ranges, night and sleep."""
+"""The vocabulary of a site: node types and signs, physical ranges, sleep. Pure."""
 
 from agent.domain.node import (
     SIGNED,

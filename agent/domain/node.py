@@ -1,7 +1,7 @@
-"""A node as the receiver knows it: one id, one type, and what a device's readings are to it. Pure.
+"""A node: one id at the endpoint, of one type, and how it uses the readings of its device. Pure.
 
-Readings come in the sign of their device (`drivers.model`). A meter counts what flows into the installation behind it;
-on a node of another type its power and its counters are renamed and turned by `_AS_METER`:
+Readings have the sign of their device (`drivers.model`). The power of a meter is positive for what flows into the
+installation behind it. On a node of another type, `_AS_METER` renames its counters and may change its sign:
 
     node           positive power of the meter   imported energy   exported energy
     grid           import                        imported          exported
@@ -19,42 +19,43 @@ from typing import Literal, NamedTuple
 from drivers.model import LOADS, Kind, NodeType, Quantity
 
 WhenOffline = Literal["missing", "zero", "sleep"]
-"""What silence is: no value; 0 W and counters that hold; that only while it can be night (`agent.domain.sleep`)."""
+"""The values of a device that does not answer: none (missing); 0 W and unchanged counters (zero); the same, but only
+while it may be asleep, else none (sleep, see `agent.domain.sleep`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node of the site. A hybrid inverter is several nodes behind one device."""
+    """One node of the site. A hybrid device feeds several nodes."""
 
     node_id: str
     type: NodeType
     kind: Kind
     of_hybrid: bool = False
-    """Takes only the readings marked with its type: its driver can fill several nodes."""
+    """The driver can fill several nodes, so this one uses only the readings marked with its type."""
     push: bool = True
     within: str | None = None
-    """Id of the node that measures this one too: it is sent as a device, but adds nothing to the total of its type."""
+    """Id of the node whose meter measures this one as well: this node is reported, but not added to the total."""
     invert: bool = False
     when_offline: WhenOffline = "missing"
     nominal_power_W: float | None = None
     energy_capacity_Wh: float | None = None
     limits: Mapping[Quantity, tuple[float, float]] = field(default_factory=dict, hash=False)
-    """What the device can read, in its own sign; `agent.domain.ranges` has the rest."""
+    """The physical range by quantity, in the sign of the device; `agent.domain.ranges` has the others."""
 
     @property
     def counted(self) -> bool:
-        """Whether it is a member of the total of its type."""
+        """Whether the total of its type includes this node."""
         return self.push and self.within is None
 
 
 class Use(NamedTuple):
-    """What a reading is to a node."""
+    """A reading as its node uses it: as which quantity, with which sign (1 or -1)."""
 
     quantity: Quantity
     sign: float
 
 
-# (positive, negative) power of a node in words.
+# Type → words for positive and negative power.
 _DIRECTIONS = {
     NodeType.GRID: ("import", "export"),
     NodeType.SOLAR: ("production", "own consumption"),
@@ -65,7 +66,7 @@ _DIRECTIONS = {
 }
 
 SIGNED = frozenset({Quantity.ACTIVE_POWER, Quantity.REACTIVE_POWER})
-"""What is turned around with the direction of a node."""
+"""The quantities whose sign depends on the direction of power."""
 
 
 def _renamed(imported: str, exported: str) -> dict[Quantity, Quantity]:
@@ -93,9 +94,9 @@ _MIRRORED = _renamed("exported", "imported") | {
 
 
 def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> Use | None:
-    """What a reading of the node's device is to the node; None when it belongs to another one.
+    """How the node uses a reading of its device; None if the reading belongs to another node of the device.
 
-    `marked` is the node that the driver named (`Reading.node`).
+    `marked` is the type of node that the driver gave (`Reading.node`).
     """
     if node.of_hybrid and marked is not node.type:
         return None
@@ -108,7 +109,7 @@ def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> Use | Non
 
 
 def why_unfit(kind: Kind, type_: NodeType) -> str | None:
-    """Why a device of that kind cannot be a node of that type; None when it can."""
+    """Why a device of this kind cannot be a node of this type; None if it can."""
     if type_ in kind.nodes:
         return None
     return f"a device of kind {kind} cannot be {type_!s}; it can be {_listed(kind.nodes)}"
@@ -119,13 +120,13 @@ def _listed(types: frozenset[NodeType]) -> str:
 
 
 def direction(type_: NodeType, power_W: float) -> str:
-    """Which way a power goes, in a word; none for 0."""
+    """The direction of a power in one word; empty for 0."""
     positive, negative = _DIRECTIONS[type_]
     return positive if power_W > 0 else negative if power_W < 0 else ""
 
 
 def sign_in_words(node: Node, push_sign: int = 1) -> str:
-    """The sign that the node's power is sent with, for people; `push_sign` is that of its group in [push.sign]."""
+    """A sentence on the sign of the node's power in messages. `push_sign` is that of its group in [push.sign]."""
     positive, negative = _DIRECTIONS[node.type][::push_sign]
     words = f"{positive} is sent as positive, {negative} as negative"
     if push_sign == -1:
@@ -137,7 +138,7 @@ def sign_in_words(node: Node, push_sign: int = 1) -> str:
 
 
 def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
-    """(node id, rule) for each `within` that cannot be meant."""
+    """(node id, rule) for each wrong `within`."""
     by_id = {node.node_id: node for node in nodes}
     for node in nodes:
         if node.within is None:
@@ -146,13 +147,16 @@ def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
         if outer is None:
             yield node.node_id, f"no enabled node is named {node.within!r}"
         elif outer.type is not node.type:
-            yield node.node_id, f"{node.within!r} is {outer.type}; only nodes of one type are counted twice"
+            yield (
+                node.node_id,
+                f"{node.within!r} is {outer.type}; only a node of the same type can measure this one as well",
+            )
         elif not _outermost(node, by_id).counted:
-            yield node.node_id, f"{node.within!r} is not counted itself, so that neither would be"
+            yield node.node_id, f"the total does not include {node.within!r}, so it would include neither"
 
 
 def _outermost(node: Node, by_id: dict[str, Node]) -> Node:
-    """The node that is within no other, or the last before the chain ends or turns in a circle."""
+    """The node at the end of the chain of `within`; the last one before the chain breaks or turns in a circle."""
     seen = set()
     while node.within in by_id and node.node_id not in seen:
         seen.add(node.node_id)
@@ -161,7 +165,7 @@ def _outermost(node: Node, by_id: dict[str, Node]) -> Node:
 
 
 def doubts(nodes: Sequence[Node]) -> Iterator[str]:
-    """What is allowed but seldom meant, a sentence each, for `check`."""
+    """Warnings for `check`: what is allowed, but probably a mistake. One sentence each."""
     meters = [node.node_id for node in nodes if node.type is NodeType.GRID and node.counted]
     if len(meters) > 1:
         yield (

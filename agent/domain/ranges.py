@@ -1,7 +1,7 @@
-"""What a reading can be: values outside are no measurements. Pure.
+"""Physical ranges: a value outside is invalid. Pure.
 
-A profile narrows single registers (`min`, `max`), a site its devices (`limits` of a [[device]]), both in the device's
-own sign. Here stand the bounds for the rest, wide enough for any device of a site.
+A profile can narrow a register (`min`, `max`), and a site a device (`limits` of a [[device]]), both in the sign of the
+device. This module has the ranges for all others, wide enough for any device of a site.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ WIDEST: dict[Quantity, Range] = {
     Quantity.VOLTAGE: (-1e5, 1e5),
     Quantity.FREQUENCY: (0.0, 1000.0),
     Quantity.TEMPERATURE: (-273.15, 1000.0),
-    Quantity.SOC: (-1.0, 101.0),  # rounded by the device; what leaves is 0..100
+    Quantity.SOC: (-1.0, 101.0),  # devices round; messages have 0..100
     Quantity.SOH: (0.0, 200.0),
     Quantity.ENERGY_STORED: (0.0, 1e9),
     Quantity.ENERGY_CAPACITY: (0.0, 1e9),
 }
-"""In the unit of the quantity; what is not named is bounded by being a number."""
+"""Lowest and highest value, in the unit of the quantity. A quantity without an entry can have any finite value."""
 
 QUANTITIES = {quantity.label(): quantity for quantity in Quantity if quantity.unit}
 """The keys of `limits` in the configuration: `active_power_W`, `temperature_C`."""
 
 
 def ranges(own: Mapping[Quantity, Range]) -> dict[Quantity, Range]:
-    """The range of every quantity of a device that names `own`. NaN is in none."""
+    """The range of every quantity of a device with the limits `own`. NaN is in no range."""
     return {quantity: own.get(quantity, WIDEST.get(quantity, _FINITE)) for quantity in Quantity}
 
 
 def largest_power(own: Mapping[Quantity, Range]) -> float | None:
-    """The most that the device can turn over in W, None where its limits do not say."""
+    """The largest power of the device in W, in either direction; None if its limits do not give it."""
     range_ = own.get(Quantity.ACTIVE_POWER)
     return None if range_ is None else max(abs(bound) for bound in range_)

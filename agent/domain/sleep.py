@@ -1,18 +1,19 @@
-"""Whether a silent inverter may be taken for asleep: the one place that decides it. Pure.
+"""Decides whether an inverter that does not answer is asleep. The one owner of that fact. Pure.
 
-Inverters that live on the sun are silent at night, and 0 W is right then. One whose cable is cut at noon is silent too,
-and 0 W would be a wrong total. With `when_offline = "sleep"` silence is sleep while all of this holds, and a missing
-device else:
+Inverters that run on solar power do not answer at night, and 0 W is right then. An inverter whose cable is cut at noon
+does not answer either, and 0 W would make a wrong total. With `when_offline = "sleep"` an inverter is asleep if all of
+this holds, and missing otherwise:
 
-- The last power that it told was below `DIM_W`: nothing that is noticed was lost with it.
-- The hour at which it woke the day before is not past by more than `LATE_S`. So one that dies in the night, or at dawn,
-  is missing from the morning on, in every season. Snow and fog have it missing as well, which is the truth.
-- It was silent for no longer than `LONGEST_S`.
+- Its last power was below `DIM_W`, so that the total lost nothing that matters.
+- The hour at which it woke the day before is not past by more than `LATE_S`. So an inverter that fails in the night or
+  at dawn is missing from the morning on, in every season. Under snow or in fog it is missing as well; that is correct.
+- It has not answered for at most `LONGEST_S`.
 
-An inverter that answers, but has no power to tell, is as good as silent: a data logger answers for one that is cut off.
+An inverter that answers without a power counts as one that does not answer: data loggers answer for an inverter that is
+switched off.
 
-All of it is measured by monotonic time. Across a restart the wall clock tells how long it was; where that is not set
-yet, or stands before what it was, the silence begins with the restart.
+Times are monotonic. Across a restart the wall clock gives the time that passed. If the wall clock is not set yet, or
+was set back, the time without an answer begins at the restart.
 """
 
 from __future__ import annotations
@@ -24,37 +25,37 @@ from agent.domain.node import Node
 from drivers.model import Kind, NodeType
 
 DIM_W = 100.0
-"""Inverters stop at 5 to 50 W and mostly show 0 W for some minutes before they go, which polls a minute apart see. Own
-consumption is negative."""
+"""Inverters stop at 5 to 50 W. Most report 0 W for some minutes before; one poll a minute sees that. Own consumption is
+negative."""
 LATE_S = 2 * 3600.0
-"""A dark morning may come so much later than a bright one."""
+"""How much later than on a bright morning an inverter may wake on a dark one."""
 LONGEST_S = 20 * 3600.0
-"""The longest night in which the sun comes back: at 60 degrees north, with late waking."""
+"""The longest night at 60 degrees north, with late waking."""
 
 _DAY_S = 24 * 3600.0
-# What is silent for so long was off, not restarting; the nights of summer are longer.
+# A longer gap was a night or a power cut, not a restart of the inverter. Every summer night is longer.
 _OFF_S = 2 * 3600.0
-# What has been awake for so long is up for the day; at dawn some come and go.
+# After this time awake the day has begun. At dawn some inverters start and stop several times.
 _UP_S = 3600.0
-# The clock before and after a restart may differ by this.
+# How far the wall clocks before and after a restart may differ.
 _SLEW_S = 60.0
 
 
 class Night(NamedTuple):
-    """What is known of an inverter's days; monotonic seconds, Unix seconds on disk."""
+    """The last answer of an inverter, and when it woke. Times in monotonic seconds, on disk in Unix seconds."""
 
     power_W: float
-    """The last that it told."""
+    """Its last power."""
     at: float
-    """When that was."""
+    """The time of that power."""
     up: float
-    """When it began to answer after the last long silence."""
+    """When it first answered after the last long gap."""
     woke: float
-    """The same for the last day that it really began; the first sight of it until then."""
+    """The same, for the last day on which it stayed awake; its first answer until there is such a day."""
 
 
 def heard(night: Night | None, power_W: float, at: float) -> Night:
-    """`night` after one more reading of the power."""
+    """`night` with one more reading of the power, at monotonic `at`."""
     if night is None:
         return Night(power_W, at, at, at)
     if at <= night.at:
@@ -64,39 +65,39 @@ def heard(night: Night | None, power_W: float, at: float) -> Night:
 
 
 def may_sleep(node: Node, night: Night | None, at: float) -> bool:
-    """Whether the silence of `node` counts as 0 W at monotonic `at`."""
+    """Whether the node counts 0 W while its device does not answer, at monotonic `at`."""
     if node.when_offline == "sleep":
         return night is not None and why_awake(night, at) is None
     return node.when_offline == "zero"
 
 
 def all_sleep(nodes: Iterable[Node], nights: Mapping[str, Night], at: float) -> bool:
-    """Whether a silent device with these nodes is asleep, rather than lost."""
+    """Whether a device with these nodes that does not answer is asleep."""
     return all(may_sleep(node, nights.get(node.node_id), at) for node in nodes)
 
 
 def why_awake(night: Night | None, at: float) -> str | None:
-    """Why silence is no sleep at monotonic `at`, in words; None where it may be."""
+    """Why an inverter that does not answer is not asleep at monotonic `at`, in words; None if it may be asleep."""
     if night is None:
-        return "nothing is known of its power before"
+        return "its last power is not known"
     if abs(night.power_W) >= DIM_W:
-        return f"it went silent at {night.power_W:.0f} W"
+        return f"its last power was {night.power_W:.0f} W"
     if at > min(night.at + LONGEST_S, night.woke + _DAY_S + LATE_S):
-        return f"it has been silent for {(at - night.at) / 3600:.1f} h, and it should be day"
+        return f"it has not answered for {(at - night.at) / 3600:.1f} h, and it should be awake by now"
     return None
 
 
 def silence_in_words(node: Node) -> str | None:
-    """What the silence of `node` means, for people; None where it goes without saying."""
+    """A sentence on what happens while the node does not answer; None if it is simply missing."""
     if node.when_offline == "zero":
-        return 'silent it counts 0 W, by day too (when_offline = "zero")'
+        return 'if it does not answer it counts 0 W, also by day (when_offline = "zero")'
     if node.when_offline == "sleep":
         return (
-            f"silent at night it counts 0 W; if it goes silent at {DIM_W:g} W or more, or does not wake within "
-            f"{LATE_S / 3600:g} h of yesterday's time, it is missing"
+            f"if it does not answer at night it counts 0 W; if its last power was {DIM_W:g} W or more, or it does not "
+            f"wake within {LATE_S / 3600:g} h of yesterday's time, it is missing"
         )
     inverter = node.type is NodeType.SOLAR and node.kind is not Kind.METER
-    return "silent it is missing, at night too" if inverter else None
+    return "if it does not answer it is missing, also at night" if inverter else None
 
 
 def on_disk(night: Night, offset: float) -> Night:
@@ -105,7 +106,7 @@ def on_disk(night: Night, offset: float) -> Night:
 
 
 def restored(kept: Night, offset: float, at: float) -> Night:
-    """The night that was kept `on_disk`, as it stands at monotonic `at`; an unknown `offset` is minus infinity."""
+    """A night from the disk in monotonic seconds, at monotonic `at`. Minus infinity is an unknown `offset`."""
     if kept.at - offset > at + _SLEW_S:
         return Night(kept.power_W, at, at, at)
     return on_disk(kept, -offset)

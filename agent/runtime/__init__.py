@@ -1,4 +1,4 @@
-"""Clocks, watchdog and logging: what every other package may use."""
+"""Clocks, watchdog and logging, for all other packages."""
 
 from agent.runtime.clock import Clock, SystemClock, sleep_unless, steady
 from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible

@@ -1,4 +1,4 @@
-"""Time, injected: monotonic seconds schedule, wall seconds label."""
+"""Time as a dependency. Monotonic time schedules, wall time labels."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, Protocol
 
 
 class Clock(Protocol):
-    """The only way the agent learns the time, so that tests own it."""
+    """The source of time. Tests use one that they drive."""
 
     def monotonic(self) -> float:
-        """Seconds that never step; comparable only within one boot."""
+        """Seconds that never step. Comparable only within one boot."""
         ...
 
     def time(self) -> float:
-        """Unix seconds of the wall clock; may step."""
+        """Unix seconds of the wall clock. May step."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...
 
 
 class SystemClock:
-    """The real one."""
+    """The clocks of the operating system."""
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -36,7 +36,7 @@ class SystemClock:
 
 
 async def sleep_unless(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
-    """Sleep for `seconds`, or until `event` is set; whether it is."""
+    """Sleep for `seconds`, or until `event` is set. Returns whether it is set."""
     timer = asyncio.ensure_future(clock.sleep(seconds))
     waiter = asyncio.ensure_future(event.wait())
     both: set[asyncio.Future[Any]] = {timer, waiter}
@@ -50,6 +50,6 @@ async def sleep_unless(clock: Clock, seconds: float, event: asyncio.Event) -> bo
 
 
 def steady(clock: Clock) -> Callable[[], float]:
-    """Unix seconds that do not step, however the wall clock is set from now on."""
+    """A function that gives Unix seconds, but does not follow later steps of the wall clock."""
     offset = clock.time() - clock.monotonic()
     return lambda: offset + clock.monotonic()

@@ -1,15 +1,14 @@
-"""Whether the wall clock may date messages: controllers without a battery-backed clock start anywhere in the past.
+"""Decides whether the wall clock may date messages. A controller without a battery-backed clock starts in the past.
 
-The clock is trusted, from then on for good, as soon as one of these holds:
+The clock becomes trusted, and stays so, as soon as one of these holds:
 
-- the kernel says that it is synchronised, whoever did it (chrony, ntpd, timesyncd, PTP): the estimated error is below
-  16 s, as `timedatectl` decides it; or systemd-timesyncd has left its mark in /run;
-- no time service shows itself, as in containers and on many virtual machines, and the boot is long enough ago for one
-  to have started: nobody is going to set the clock;
-- `push.wait_for_clock_s` have passed since boot: the time service reaches nobody.
+- The kernel reports a synchronised clock, by whatever service (chrony, ntpd, timesyncd, PTP). The estimated error is
+  below 16 s, as `timedatectl` decides it; or systemd-timesyncd has written its file in /run.
+- No time service runs `_STARTED_S` after boot, as in containers and many virtual machines. Nothing will set the clock.
+- `push.wait_for_clock_s` have passed since boot. The time service does not reach its server.
 
-In all cases the date must be one that can be. One before this agent was written is never trusted, not even when the
-clock has been right before: then everything waits, said aloud, until the clock is set.
+In all cases the date must be plausible. A date before this agent was written is never trusted, even if the clock was
+trusted before. Messages then wait until the clock is set, and the log says so.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from agent.runtime.clock import Clock
 # 2023-11-14. No message is older than the agent.
 PLAUSIBLE_FROM = 1_700_000_000
 _TIMESYNCD = Path("/run/systemd/timesync/synchronized")
-# What timesyncd, chrony, ntpd (NTPsec, busybox) and OpenNTPD keep while they run.
+# Files of timesyncd, chrony, ntpd (NTPsec, busybox) and OpenNTPD while they run.
 _TIME_SERVICES = tuple(
     Path("/run", name)
     for name in ("systemd/timesync", "chrony", "chronyd.pid", "ntpd.pid", "openntpd.pid", "ntpd.sock")
 )
-# So long after a boot, a time service that is installed has started.
+# After this time since boot, an installed time service has started.
 _STARTED_S = 30.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UNSYNCHRONISED_US = 16_000_000
-# modes, offset, freq, maxerror: how struct timex begins
+# The first fields of struct timex: modes, offset, freq, maxerror.
 _TIMEX = "@Illl"
 
 
 class ClockTrust:
-    """Asked before a message gets its date. Thread-safe."""
+    """Called before a message gets its date; returns whether the clock is trusted. Thread-safe."""
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class ClockTrust:
         boot: str | None = None,
         serviced: Callable[[], bool] | None = None,
     ) -> None:
-        """`wait_s` 0 trusts any clock at once. `synchronised`, `boot` and `serviced` stand in for the host in tests."""
+        """`wait_s` 0 trusts any clock at once. Tests replace the host by `synchronised`, `boot` and `serviced`."""
         self.boot = boot or boot_id()
         self._clock = clock
         self._wait_s = wait_s
@@ -71,12 +70,12 @@ class ClockTrust:
 
 
 def plausible(at: float) -> bool:
-    """Whether this can be the Unix time of a message."""
+    """Whether `at` can be the Unix time of a message."""
     return at >= PLAUSIBLE_FROM
 
 
 def boot_id() -> str:
-    """The same for all processes of one boot, where monotonic times can be compared."""
+    """The id of this boot. Monotonic times with the same id can be compared."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
@@ -84,19 +83,19 @@ def boot_id() -> str:
 
 
 def time_service_runs() -> bool:
-    """Whether somebody may still set the clock."""
+    """Whether a time service runs that may still set the clock."""
     return any(path.exists() for path in _TIME_SERVICES)
 
 
 def kernel_synchronised() -> bool:
-    """What the kernel or systemd-timesyncd say; False where neither may be asked."""
+    """Whether the kernel or systemd-timesyncd report a synchronised clock; False if neither can be asked."""
     return _TIMESYNCD.exists() or _max_error_us() < _UNSYNCHRONISED_US
 
 
 def _max_error_us() -> int:
-    timex = bytearray(512)  # zeros: adjtimex(2) only answers, which takes no privilege
+    timex = bytearray(512)  # all zero: adjtimex(2) changes nothing and needs no privilege
     try:
-        import ctypes  # where the service manager forbids executable memory, old versions cannot be imported
+        import ctypes  # old versions need executable memory, which the service manager may forbid
 
         area = (ctypes.c_char * len(timex)).from_buffer(timex)
         if ctypes.CDLL(None).adjtimex(area) < 0:

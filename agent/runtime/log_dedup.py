@@ -1,4 +1,4 @@
-"""Keeps one event from filling the log: what repeats is counted and told once an hour."""
+"""Limits repeated events in the log: they are counted, and the count is logged once an hour."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from structlog.typing import EventDict, WrappedLogger
 
 BURST = 5
 CROWD = 50
-"""Of one event about messages: a backlog of thousands may be refused, and the queue's dead letters name them all."""
+"""The limit for an event about messages. A whole backlog may be refused; the dead letters name each message."""
 WINDOW_S = 3600.0
-# What an event is about. The same event about something else is another event. One about the endpoint that names the
-# message it was seen with has that as `message`, not as `id`.
+# The fields that say what an event is about; with another value it is another event. An event about the endpoint has
+# the id of the message as `message`, not as `id`.
 _ABOUT = ("device", "node", "id", "path", "library", "kind")
 
 
@@ -27,9 +27,9 @@ class _Seen:
 
 
 class RepeatLimiter:
-    """A structlog processor: of one event about one thing `BURST` pass in `WINDOW_S`, of one about messages `CROWD`.
+    """A structlog processor that lets `BURST` equal events pass in `WINDOW_S`, or `CROWD` if they are about messages.
 
-    The rest are counted; the count follows as `event_repeated` with the next event of any kind after the window.
+    The others are counted. The next event of any kind after the window logs the count as `event_repeated`.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -47,7 +47,7 @@ class RepeatLimiter:
         return event
 
     def _count(self, key: tuple[str, ...], most: int, now: float) -> None:
-        """Raises DropEvent when there were so many."""
+        """Count one event. Raises DropEvent if more than `most` came in the window."""
         seen = self._seen.setdefault(key, _Seen(now))
         if seen.passed >= most:
             seen.held += 1

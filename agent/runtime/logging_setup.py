@@ -1,4 +1,4 @@
-"""structlog set-up: priorities for journald, colours on a terminal, JSON on request. Libraries are kept quiet."""
+"""Sets up structlog: priorities for journald, colours on a terminal, JSON on request. Libraries log less."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Format = Literal["auto", "console", "json"]
 # <priority> as journald reads it from standard error (sd-daemon(3)).
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
-# pymodbus dumps frames and reports at error what the drivers classify and report themselves. Only `level = "debug"`
-# shows what they have to say.
+# pymodbus logs frames, and at level error what the drivers classify and report themselves. These loggers are shown only
+# with `level = "debug"`.
 _NOISY = ("httpcore.connection", "pymodbus", "asyncio")
-# These log whole URLs and the headers of replies, which may quote a secret.
+# These log whole URLs and headers of replies, which may contain a secret.
 _INDISCREET = ("httpx", "httpcore")
 
 
 def configure(level: str, format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the key's name
-    """Send structlog's events and the libraries' warnings to `stream` (standard error)."""
+    """Write events and the warnings of libraries to `stream` (standard error)."""
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
     shared: list[Processor] = [
@@ -61,7 +61,7 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
 
 
 class _Lossy:
-    """A stream that may be on a full disk, or gone: what it does not take is lost, and nobody stumbles over it."""
+    """A stream that may be on a full disk, or closed. What cannot be written is lost, without an error."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -76,7 +76,7 @@ class _Lossy:
 
 
 class _Prioritise:
-    """Puts journald's priority before each line; journald has the time itself."""
+    """Adds journald's priority to each line. journald adds the time."""
 
     def __call__(self, _logger: WrappedLogger, method: str, rendered: Any) -> str:
         prefix = f"<{_PRIORITY.get(method, 6)}>"
@@ -84,7 +84,7 @@ class _Prioritise:
 
 
 class _Forward(logging.Handler):
-    """Log records of libraries become events."""
+    """Turns log records of libraries into events."""
 
     def emit(self, record: logging.LogRecord) -> None:
         event: EventDict = {"library": record.name, "message": record.getMessage()}

@@ -1,7 +1,7 @@
-"""Progress, told apart from waiting: who begins work says until when it will be back.
+"""The watchdog: every piece of work registers a deadline.
 
-An endpoint that does not answer, a device that is silent and a full disk all end in time, as failures; that is
-progress. What is not back when it said is stuck, and then the service manager's watchdog is not fed any more.
+A request to an endpoint or a device that does not answer, or a write to a full disk, ends in time with an error. Such
+failures are normal. Work that is not done at its deadline is stuck; the service manager then gets no WATCHDOG=1.
 """
 
 from __future__ import annotations
@@ -10,37 +10,37 @@ from contextlib import AbstractContextManager
 
 from agent.runtime.clock import Clock
 
-# Longer than anything that ends by a time-out of its own.
+# Longer than every time-out of the agent.
 STUCK_S = 120.0
 
 
 class Watchdog:
-    """The work in hand, each with its latest end; for one event loop."""
+    """The running work with its deadlines. For one event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._due: dict[object, tuple[str, float]] = {}
 
     def running(self, what: str, within_s: float) -> AbstractContextManager[None]:
-        """The block ends within `within_s` seconds from now, or `what` is stuck."""
+        """A context manager: `what` is overdue if the block takes longer than `within_s` seconds."""
         return _Work(self._due, (what, self._clock.monotonic() + within_s))
 
     def expect(self, what: str, within_s: float) -> None:
-        """Somebody else will say `done`, within `within_s` seconds from the first time that this was said."""
+        """`what` is overdue if `done` is not called within `within_s` seconds. A second call changes nothing."""
         self._due.setdefault(what, (what, self._clock.monotonic() + within_s))
 
     def done(self, what: str) -> None:
-        """What was expected, if it was, is there."""
+        """`what` is done, whether it was expected or not."""
         self._due.pop(what, None)
 
     def overdue(self) -> list[str]:
-        """What should have ended by now."""
+        """The names of the work past its deadline, sorted."""
         now = self._clock.monotonic()
         return sorted({what for what, due in self._due.values() if due < now})
 
 
 class _Work(AbstractContextManager[None]):
-    """Stands in `due` from its beginning to its end. A class, since a generator costs twice as much, at every poll."""
+    """Registers its entry in `due` while the block runs. A generator would cost twice as much, at every poll."""
 
     __slots__ = ("_due", "_entry")
 

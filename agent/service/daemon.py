@@ -1,4 +1,4 @@
-"""The line under a service manager: tells it how it goes, feeds its watchdog, and reloads the file on SIGHUP."""
+"""Runs the App under a service manager: status line, watchdog, and reload of the configuration on SIGHUP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agent.site import Site, build
 
 log = structlog.get_logger(__name__)
 
-# How often the status line is looked at; it is sent when it changed.
+# How often the status line is made; it is sent if it changed.
 _STATUS_S = 2.0
 
 
@@ -46,7 +46,7 @@ class Daemon:
         _tell_replaced(site)
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         try:
@@ -70,13 +70,13 @@ class Daemon:
             self._notify("READY=1", await self._status())
 
     def _read(self, running: Site) -> tuple[Config, Site]:
-        """The file as it is now. Raises ConfigError, whatever is wrong with it."""
+        """Read and build the current file. Raises ConfigError for every kind of mistake."""
         try:
             config = load(self._path, self._environ)
             return config, build(config, str(self._path), running)
         except ConfigError:
             raise
-        except Exception as error:  # a defect in a driver that only the new file uses must not stop those that run
+        except Exception as error:  # a bug in a driver that only the new file uses must not stop the running site
             log.exception("reload_defect")
             raise ConfigError([f"{self._path}: {type(error).__name__}: {error}"]) from error
 
@@ -102,7 +102,7 @@ class Daemon:
             await self._clock.sleep(_STATUS_S)
 
     async def _feed(self) -> None:
-        """Feed the watchdog three times within its time, as long as nothing is stuck."""
+        """Send WATCHDOG=1 three times within the time limit, unless work is stuck."""
         limit_s = watchdog_s(self._environ, os.getpid())
         while limit_s is not None:
             stuck = ", ".join(self.app.watchdog.overdue())

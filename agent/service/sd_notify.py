@@ -1,4 +1,4 @@
-"""The service manager, as sd_notify(3) and sd_watchdog_enabled(3) describe it; without one, nothing happens."""
+"""Messages to the service manager, as in sd_notify(3) and sd_watchdog_enabled(3). Without one they do nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 
 def notify(*lines: str, environ: Mapping[str, str] | None = None) -> None:
-    """Send assignments such as "READY=1". A manager that cannot be reached must not end the service."""
+    """Send assignments such as "READY=1". Ignores a manager that cannot be reached."""
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET")
     if not address:
         return
@@ -23,17 +23,17 @@ def notify(*lines: str, environ: Mapping[str, str] | None = None) -> None:
 
 
 def reloading() -> tuple[str, str]:
-    """What to send when a reload begins; READY=1 ends it."""
+    """The assignments that begin a reload. READY=1 ends it."""
     return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
 def status(text: str) -> str:
-    """The one line that `systemctl status` shows."""
+    """The assignment of the status line, which `systemctl status` shows."""
     return "STATUS=" + " ".join(text.split())
 
 
 def watchdog_s(environ: Mapping[str, str], pid: int) -> float | None:
-    """Within how many seconds the manager wants to hear from process `pid`; None when it does not."""
+    """The watchdog limit of process `pid` in seconds; None without a watchdog."""
     text = environ.get("WATCHDOG_USEC", "")
     if not text.isdecimal() or not int(text) or environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None

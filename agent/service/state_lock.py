@@ -1,7 +1,7 @@
-"""One agent per state directory: two would poll the same devices and push the same messages.
+"""One agent per state directory. Two would poll the same devices and push the same messages.
 
-The lock is one of the kernel's on the directory itself: it needs no file, ends with its process however that ends, and
-can be had on a read-only disk. Where a file system knows no locks, the agent goes without.
+The kernel locks the directory itself. No file is needed, the lock ends with the process, and it works on a read-only
+disk. If the file system does not support locks, the agent runs without one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 
 
 class NotAloneError(Exception):
-    """Another process has the directory; the message says what to do."""
+    """Another process holds the directory. The message says what to do."""
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process. Raises NotAloneError."""
+    """Lock `folder` for this process while the block runs. Raises NotAloneError."""
     handle = _open(folder)
     try:
         if handle is not None:
@@ -36,7 +36,7 @@ def _open(folder: Path) -> int | None:
         folder.mkdir(parents=True, exist_ok=True)
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
-        return None  # the queue says what is wrong with it
+        return None  # the queue reports the reason
 
 
 def _lock(handle: int, folder: Path) -> None:

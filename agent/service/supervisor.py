@@ -1,4 +1,4 @@
-"""Startup, run, ordered shutdown: the signals around any coroutine."""
+"""Runs a coroutine until a signal ends it: startup, run, shutdown."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ log = structlog.get_logger(__name__)
 
 
 def run(main: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(ready)` until it ends or SIGTERM or SIGINT cancels it; the handlers are restored afterwards."""
+    """Run `main(ready)` until it ends, or SIGTERM or SIGINT cancels it. Restores the signal handlers."""
     collect_rarely()
     asyncio.run(_supervised(main))
 
 
 def collect_rarely() -> None:
-    """Set Python's collector of cycles for a line that makes none: what it reads dies by itself, and looking for cycles
-    among it costs a push of many devices a fifth of its time. Modules and devices, which live on, are not looked at."""
+    """Make Python's garbage collector run rarely, and skip the modules and devices that exist now.
+
+    Readings form no reference cycles. Searching them for cycles takes a fifth of the time of a push of many devices.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)

@@ -1,6 +1,6 @@
-"""From the configuration to connections, devices and nodes that are bound to drivers.
+"""Builds connections, devices and nodes from the configuration, and binds devices to drivers.
 
-This is the only place where a configuration meets the driver catalogue.
+No other package combines the configuration with the driver catalogue.
 """
 
 from agent.site.builder import Site, build, only

@@ -1,7 +1,7 @@
-"""Config → the connections of the site, each with its devices, each bound to a driver and to nodes.
+"""Builds the site from its configuration: connections, their devices, and the driver and nodes of each device.
 
-Builds everything and opens nothing: links connect on their first read. Mistakes that only drivers can see (an unknown
-driver, a profile that is wrong, a node that the device cannot fill) are ConfigErrors as well.
+Nothing is opened: a link connects at its first read. Mistakes that depend on drivers are ConfigErrors as well: an
+unknown driver, a wrong profile, a node that the device cannot fill.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from drivers.errors import ProfileError
 from drivers.modbus import Link, LinkSettings
 from drivers.model import NodeType
 
-# A hole costs less than another request while it is smaller than what framing and turnaround cost, in registers.
+# The largest gap, in registers, that costs less to read than another request, by framing and turnaround.
 _MAX_GAP_NETWORK = 31
 _MAX_GAP_LINE = 7
 _LINES = frozenset({"rtu", "ascii", "rtu_over_tcp", "ascii_over_tcp"})
@@ -30,11 +30,11 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """All that is polled."""
+    """All connections with their devices."""
 
     connections: tuple[Connection, ...]
     replaced: tuple[tuple[str, Path], ...] = ()
-    """Drivers for which a profile of the site's own is used instead of the built-in one, and its file."""
+    """Name and file of each profile of the site that replaces a built-in one."""
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -49,7 +49,7 @@ NOTHING = Site(())
 
 
 def only(site: Site, node_ids: Sequence[str]) -> Site:
-    """The devices of these nodes alone; all of them for none. Raises ConfigError for a node that is not there."""
+    """The site with the devices of these nodes only; all for an empty list. Raises ConfigError for an unknown node."""
     known = [node.node_id for node in site.nodes]
     for node_id in node_ids:
         if node_id not in known:
@@ -65,21 +65,21 @@ def only(site: Site, node_ids: Sequence[str]) -> Site:
 
 
 def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
-    """The site that `config` describes; `origin` names the file in messages. Raises ConfigError.
+    """Build the site of `config`. `origin` names the file in messages. Raises ConfigError.
 
-    Links and devices that did not change are those of the `running` site, with all they know.
+    Links and devices whose settings did not change are taken from the `running` site, with their learned state.
     """
     return _SiteBuilder(config, origin, running).build()
 
 
 @dataclass(slots=True)
 class _Link:
-    """What shares one endpoint."""
+    """The devices of one endpoint."""
 
     settings: LinkSettings
-    """As patient as its most demanding device."""
+    """With the longest time-outs and pauses that any of its devices needs."""
     index: int
-    """The first device on it."""
+    """Index of the first `[[device]]` on the link, for messages."""
     members: list[tuple[DeviceConfig, Driver, tuple[Node, ...]]]
 
 
@@ -109,7 +109,7 @@ class _SiteBuilder:
         return tuple((name, path) for name in names if (path := self._catalogue.replaced(name)) is not None)
 
     def _line(self, index: int, device: DeviceConfig, driver: Driver) -> _Link:
-        """Same host and port, or same serial port, is one link: some devices evict a second client."""
+        """The link of a device: one for each host and port, or serial port. Some devices evict a second client."""
         settings = self._settings(device, driver)
         line = self._lines.setdefault(settings.endpoint, _Link(settings, index, []))
         for key, ours, theirs in settings.conflicts(line.settings):
@@ -128,7 +128,7 @@ class _SiteBuilder:
         return Connection(link, tuple(self._device(link, known, *member) for member in line.members))
 
     def _link(self, settings: LinkSettings) -> tuple[Link, tuple[Device, ...]]:
-        """The link, and the devices that are polled on it already."""
+        """The link, and its devices in the running site."""
         for connection in self._running.connections:
             if isinstance(connection.link, Link) and connection.link.settings == settings:
                 return connection.link, connection.devices
@@ -140,7 +140,7 @@ class _SiteBuilder:
         name = " + ".join(node.node_id for node in nodes)
         unit_id = _first(device.unit_id, driver.defaults.unit_id, 1)
         settings = self._settings(device, driver)
-        # A profile is data that may have been edited; a driver in Python has none.
+        # A profile may have been edited. A driver in Python has no profile.
         origin = (device.driver, getattr(driver, "profile", None), self._options(device), unit_id, settings)
         for same in known:
             if same.origin == origin and {node.node_id for node in same.nodes} & {node.node_id for node in nodes}:
@@ -220,7 +220,7 @@ class _SiteBuilder:
             )
 
     def _settings(self, device: DeviceConfig, driver: Driver) -> LinkSettings:
-        """The device's key wins, then what its family needs, then its connection."""
+        """In order of precedence: the key of the device, the default of its family, the key of its connection."""
         asks = driver.defaults
         connection = (
             self._config.connection[device.connection]
@@ -246,7 +246,7 @@ class _SiteBuilder:
 
 
 def _when_offline(device: DeviceConfig, driver: Driver, type_: NodeType) -> WhenOffline:
-    """What the silence of a node means: it may be night for the panels, never for a meter beside them."""
+    """The `when_offline` of a node. Of a hybrid device only the solar node can sleep, never the meter."""
     wanted = device.when_offline or ("sleep" if driver.defaults.sleeps else "missing")
     return "missing" if wanted == "sleep" and type_ is not NodeType.SOLAR else wanted
 

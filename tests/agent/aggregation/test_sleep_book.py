@@ -62,7 +62,7 @@ def test_cut_off_at_noon_the_sum_is_not_known_and_that_is_told_once(store: Energ
             "event": "sleeper_missing",
             "log_level": "warning",
             "node": "pv-1",
-            "reason": "it went silent at 3400 W: it counts as missing",
+            "reason": "its last power was 3400 W: it counts as missing",
         }
     ]
 
@@ -76,7 +76,7 @@ def test_a_sleeper_that_does_not_wake_is_told_when_its_time_is_over(store: Energ
         told(totals, 1000.0 + 22 * HOUR, 0.0, NOON + 22 * HOUR)
         body(totals, 1000.0 + 22 * HOUR, NOON + 22 * HOUR)
     assert [event["reason"] for event in events] == [
-        "it has been silent for 21.0 h, and it should be day: it counts as missing"
+        "it has not answered for 21.0 h, and it should be awake by now: it counts as missing"
     ]
 
 
@@ -169,7 +169,7 @@ def test_one_that_was_not_asked_yet_is_not_told_missing(store: EnergyStore) -> N
         body(totals, 1000.0, NOON)
         assert events == []
         assert solar(totals, 1060.0, NOON + 60) == {}
-    assert [event["reason"] for event in events] == ["nothing is known of its power before: it counts as missing"]
+    assert [event["reason"] for event in events] == ["its last power is not known: it counts as missing"]
 
 
 def test_a_clock_that_is_set_while_it_sleeps_moves_nothing(store: EnergyStore) -> None:

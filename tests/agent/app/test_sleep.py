@@ -132,7 +132,7 @@ async def test_cut_off_at_noon_an_inverter_is_missing_also_after_a_restart(tmp_p
                 await line.solar(3 * PUSH_S)
         lost, missing = warnings(events)
         assert lost[0] == "device_lost"
-        assert missing == ("sleeper_missing", "it went silent at 3400 W: it counts as missing")
+        assert missing == ("sleeper_missing", "its last power was 3400 W: it counts as missing")
         line.clock = DrivenClock(monotonic=50.0, wall=line.clock.time() + HOUR_S)
         async with line.agent():
             assert await line.solar() == {}

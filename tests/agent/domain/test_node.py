@@ -48,13 +48,13 @@ def test_a_hybrids_meter_behind_the_main_meter() -> None:
         ([meter("a", within="b")], "device[0].within (a): no enabled node is named 'b'"),
         (
             [meter("a"), meter("b", "solar", within="a")],
-            "device[1].within (b): 'a' is grid; only nodes of one type are counted twice",
+            "device[1].within (b): 'a' is grid; only a node of the same type can measure this one as well",
         ),
         (
             [meter("a", push=False), meter("b", within="a")],
-            "device[1].within (b): 'a' is not counted itself, so that neither would be",
+            "device[1].within (b): the total does not include 'a', so it would include neither",
         ),
-        ([meter("a", within="a")], "device[0].within (a): 'a' is not counted itself, so that neither would be"),
+        ([meter("a", within="a")], "device[0].within (a): the total does not include 'a', so it would include neither"),
         ([meter("a"), hybrid("a", solar="pv")], "device[1].within (pv): no node of this device is of the type of 'a'"),
         (
             [{"node_id": "r", "type": "grid", "driver": "relay"}],
@@ -71,7 +71,7 @@ def test_what_cannot_be_meant_is_refused(devices: list[dict[str, Any]], line: st
 
 def test_only_the_sun_lets_a_node_sleep() -> None:
     for device in (meter("m"), {"driver": "sunspec", "nodes": {"storage": "m"}}):
-        rule = 'site.toml: device[0].when_offline (m): only a solar node sleeps; use "missing" or "zero"'
+        rule = 'site.toml: device[0].when_offline (m): only a solar node can sleep; use "missing" or "zero"'
         assert mistakes(device | {"when_offline": "sleep"}) == [rule]
 
 
@@ -102,8 +102,8 @@ def test_check_says_the_sign_of_each_node_and_what_is_doubtful() -> None:
         "consumption is sent as positive, generation as negative",
         "discharge is sent as positive, charge as negative (push.sign.storage = -1); not sent (push = false)",
         (
-            "production is sent as positive, own consumption as negative; silent at night it counts 0 W; if it goes"
-            " silent at 100 W or more, or does not wake within 2 h of yesterday's time, it is missing"
+            "production is sent as positive, own consumption as negative; if it does not answer at night it counts 0 W;"
+            " if its last power was 100 W or more, or it does not wake within 2 h of yesterday's time, it is missing"
         ),
         'if one of them measures the other too, give the inner one within = "…"',
         "without nominal_power_W it has no power",

@@ -51,7 +51,7 @@ def day(number: int, begin: float = 8.0, end: float = 16.0) -> list[tuple[float,
 def test_a_cable_cut_at_noon_is_no_night() -> None:
     night = told(*day(0), *day(1, end=12.0)[:-1])
     assert not sleeps(night, 24 + 12)
-    assert why_awake(night, 36 * HOUR_S) == "it went silent at 3400 W"
+    assert why_awake(night, 36 * HOUR_S) == "its last power was 3400 W"
 
 
 def test_a_night_ends_two_hours_after_the_hour_of_waking() -> None:
@@ -59,7 +59,7 @@ def test_a_night_ends_two_hours_after_the_hour_of_waking() -> None:
     assert sleeps(night, 24 + 16.1)
     assert sleeps(night, 48 + 10)
     assert not sleeps(night, 48 + 10.1)
-    assert why_awake(night, 59 * HOUR_S) == "it has been silent for 19.0 h, and it should be day"
+    assert why_awake(night, 59 * HOUR_S) == "it has not answered for 19.0 h, and it should be awake by now"
 
 
 def test_own_consumption_is_dim() -> None:
@@ -96,7 +96,7 @@ def test_an_inverter_that_has_never_slept_does_not_begin_to() -> None:
 
 def test_of_an_unknown_one_nothing_is_believed() -> None:
     assert not sleeps(None, 12)
-    assert why_awake(None, 0.0) == "nothing is known of its power before"
+    assert why_awake(None, 0.0) == "its last power is not known"
 
 
 def test_the_other_two_are_what_they_say() -> None:
@@ -115,13 +115,13 @@ def test_a_device_sleeps_when_all_its_nodes_do() -> None:
 
 def test_what_silence_means_in_words() -> None:
     assert silence_in_words(PV) == (
-        "silent at night it counts 0 W; if it goes silent at 100 W or more, or does not wake within 2 h of yesterday's "
-        "time, it is missing"
+        "if it does not answer at night it counts 0 W; if its last power was 100 W or more, or it does not wake within "
+        "2 h of yesterday's time, it is missing"
     )
     assert silence_in_words(replace(PV, when_offline="zero")) == (
-        'silent it counts 0 W, by day too (when_offline = "zero")'
+        'if it does not answer it counts 0 W, also by day (when_offline = "zero")'
     )
-    assert silence_in_words(replace(PV, when_offline="missing")) == "silent it is missing, at night too"
+    assert silence_in_words(replace(PV, when_offline="missing")) == "if it does not answer it is missing, also at night"
     assert silence_in_words(Node("m", NodeType.SOLAR, Kind.METER)) is None
 
 
