@@ -1,4 +1,4 @@
-"""What waits in the queue at one moment, as plain values for status and log."""
+"""The state of the queue as plain values, for status and log."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from agent.outbox.queue import Outbox
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The queue: what waits, what was parked, what was given up and why."""
+    """How many messages wait, are parked, and were dropped by which reason."""
 
     waiting: int
     oldest_s: float | None
     parked: int
     in_memory: bool
-    """The disk takes nothing: what waits would not survive a restart."""
+    """The disk is not writable, so a restart would lose what is in memory."""
     dropped: Mapping[str, int]
 
 
 def queued(outbox: Outbox, now: float) -> Backlog:
-    """What waits at Unix second `now`. Waits for the disk."""
+    """The state of the queue at Unix second `now`. May wait for the disk."""
     counts = outbox.counts()
     first = (outbox.backlog(inf) or outbox.live())[:1]
     return Backlog(

@@ -1,4 +1,4 @@
-"""Room on the disk that the queue gives back when the disk is full."""
+"""Space on the disk that the queue holds in reserve for a full disk."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ RESERVE_BYTES = 512 * 1024
 
 
 class Reserve:
-    """A file of nothing beside the queue's.
+    """A file of zeros beside the queue's file.
 
-    With its room the log can be written back into the queue's file, which grows by what is new in the log; from then on
-    both have the pages that they need.
+    Its space allows SQLite to write the write-ahead log back into the queue's file, which grows by the new pages of the
+    log. After that, both files have the pages that they need.
     """
 
     def __init__(self, outbox: Path) -> None:
@@ -21,7 +21,7 @@ class Reserve:
         self.held = False
 
     def keep(self) -> bool:
-        """Take the room, unless the disk is nearly full anyway; whether it is there."""
+        """Create the file, unless the disk is nearly full. Returns whether the reserve exists."""
         try:
             self.held = self._taken()
         except OSError:
@@ -29,7 +29,7 @@ class Reserve:
         return self.held
 
     def give(self) -> bool:
-        """Give it back; whether there was any."""
+        """Delete the file. Returns whether there was one."""
         self.held = False
         try:
             self._path.unlink()

@@ -1,4 +1,4 @@
-"""Why a message left the queue unacknowledged: counted for the status, told in the log."""
+"""Dropped messages: counted by reason for the status, and logged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DROPPED_AT_ONCE = 16
 _WORDS = {
     "age": "older than outbox.max_age_s",
     "size": "the outbox is full (outbox.max_size_mb, or the disk)",
-    "memory": "the disk takes nothing and memory is bounded",
+    "memory": "the disk is not writable, and the limit of messages in memory is reached",
     "dead_letters": f"more than {MAX_DEAD_LETTERS} dead letters",
     "damaged": "the stored bytes are damaged",
 }
@@ -24,7 +24,7 @@ class Drops(Counter[str]):
     """How many messages were dropped, by reason."""
 
     def add(self, count: int, reason: str) -> None:
-        """Count them and say so; none is nothing to say."""
+        """Count `count` dropped messages and log them. 0 is not logged."""
         if count:
             self[reason] += count
             log.warning("message_dropped", count=count, reason=_WORDS[reason])

@@ -1,18 +1,20 @@
-"""The durable queue: bytes in, the same bytes out, until somebody else has them.
+"""The durable queue: it stores messages as bytes until they are acknowledged.
 
 Invariants:
 
-1. What `put` returned an id for is on the disk, synced, and stays until `ack` or a drop by bound.
-2. One message has one id and, from its first attempt on, one body for ever; both, its attempts and its next try survive
-   restarts.
-3. A record is in exactly one state: undated (it waits for the clock), waiting, or parked (dead letter).
-4. Every record that leaves unacknowledged is counted with its reason in `drops`, and logged.
-5. What was acknowledged is not handed out again; after a power cut, perhaps what was acknowledged since the last `put`.
-6. A checksum guards every body: nothing is handed out that was not put in.
-7. No state of the disk stops the queue. Full: the reserve is given back and the oldest make room. Unwritable: changes
-   wait in memory (bounded; 1 is suspended and said aloud), what can be read is handed out, and everything is written
-   down when the disk is back. Damaged, or written by a later version: set aside with a date, and what can be read of
-   it is taken over. An older schema is migrated.
+1. When `put` returns an id, the message is synced to the disk. It stays there until `ack`, or until a bound drops it.
+2. The id of a message never changes. Its body never changes after the first attempt. Both survive restarts, as do its
+   attempts and the time of its next one.
+3. A record is in exactly one state: undated (it waits for the clock), waiting, or parked (a dead letter).
+4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged.
+5. An acknowledged record is not returned again. Exception: after a power cut, those acknowledged since the last `put`.
+6. Every body has a checksum. The queue returns no other bytes than those that were put in.
+7. No state of the disk stops the queue:
+   - Full: the reserve is deleted, and the oldest records are dropped to make room.
+   - Not writable: changes stay in memory, up to a limit. Records that can be read are returned. When the disk is
+     writable again, all changes are saved. Until then 1 does not hold; `in_memory` and the log say so.
+   - Damaged, or written by a later version: the file is set aside with a date, and its legible records are kept.
+   - An older schema is migrated.
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ from agent.outbox.resilient_store import ResilientStore
 
 __all__ = ["Counts", "Outbox", "Record"]
 
-# No next try lies further ahead than this: where one does, the clock has stepped back.
+# The longest wait for a next attempt. One further ahead means that the clock has stepped back.
 MAX_WAIT_S = 3700.0
 _ROUNDS = 16
 
 
 class Outbox:
-    """Thread-safe; every call may wait for the disk, so that the event loop calls it in a worker thread."""
+    """Thread-safe. Every call may wait for the disk, so the event loop calls it in a worker thread."""
 
     def __init__(
         self, keeper: ResilientStore, max_age_s: float, now: Callable[[], float], monotonic: Callable[[], float]
@@ -57,25 +59,26 @@ class Outbox:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Outbox:
-        """Open or begin the queue at `path`. Never refuses to start."""
+        """Open or create the queue at `path`. Succeeds whatever the state of the disk."""
         keeper = ResilientStore(path, max_size_mb)
         keeper.open()
         return cls(keeper, max_age_s, now, monotonic)
 
     @property
     def in_memory(self) -> bool:
-        """The disk does not take what is put here."""
+        """Whether messages are kept in memory, because the disk is not writable."""
         return self._keeper.in_memory
 
     @property
     def drops(self) -> Drops:
-        """How many messages left unacknowledged, by reason."""
+        """The number of dropped messages, by reason."""
         return self._keeper.drops
 
     def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> tuple[str, ...]:
-        """Store messages, newest last; durable on return. From now on they alone are `live`.
+        """Store messages, newest last. They are durable on return, and replace the messages that were `live`.
 
-        With a `boot` they are undated: measured at this monotonic second of it, while nobody knew the time.
+        With `boot` they are undated: measured at monotonic second `mono` of that boot, before the clock was set.
+        Returns their ids.
         """
         with self._lock:
             self._keeper.reach()
@@ -91,27 +94,27 @@ class Outbox:
             return tuple(record.id for record in records)
 
     def live(self) -> list[Record]:
-        """What waits of the newest `put`, in its order."""
+        """The waiting records of the newest `put`, in its order."""
         with self._lock:
             return self._waiting(self._live_from, self._keeper.last_seq + 1)
 
     def backlog(self, now: float, skip: Collection[int] = (), limit: int = 1) -> list[Record]:
-        """The oldest that are due at `now` (Unix seconds), are not live, and whose seq is not in `skip`."""
+        """The oldest records that are due at Unix second `now`, are not live, and whose seq is not in `skip`."""
         with self._lock:
             return self._waiting(0, self._live_from, lambda r: r.seq not in skip and _is_due(r, now), limit)
 
     def get(self, record: Record) -> Record | None:
-        """The record as it stands now; None when it is gone."""
+        """The current state of the record; None if it is gone."""
         with self._lock:
             return self._keeper.get(record.seq)
 
     def ack(self, record: Record) -> None:
-        """Somebody else has it."""
+        """Delete a record that the endpoint accepted."""
         with self._lock:
             self._keeper.remove([record.seq])
 
     def undated(self, after: int = 0, limit: int = 64) -> list[Record]:
-        """What waits for the clock, oldest first, beginning after this seq."""
+        """Undated records with a seq larger than `after`, oldest first."""
         with self._lock:
             return self._keeper.find(
                 lambda store: store.undated(after),
@@ -120,7 +123,7 @@ class Outbox:
             )
 
     def update(self, *records: Record) -> None:
-        """Keep these records, still here, as they are now."""
+        """Save the new state of these records. Those that are gone stay gone."""
         with self._lock:
             self._keeper.change(records)
             if any(record.parked is not None for record in records):
@@ -137,14 +140,14 @@ class Outbox:
             return self._keeper.counts()
 
     def close(self) -> None:
-        """Write down what is still in memory, if the disk takes it, and let go of the file."""
+        """Save what is still in memory, if the disk is writable, and close the file."""
         with self._lock:
             self._keeper.close()
 
     def _waiting(
         self, first: int, before: int, due: Callable[[Record], bool] = lambda _: True, limit: int | None = None
     ) -> list[Record]:
-        """What can be sent of first <= seq < before."""
+        """Waiting records with first <= seq < before, oldest first."""
         return self._keeper.find(
             lambda store: store.waiting(first, before),
             lambda r: first <= r.seq < before and r.parked is None and r.boot is None and due(r),
@@ -152,7 +155,7 @@ class Outbox:
         )
 
     def _expire(self) -> None:
-        # Looks at some of the oldest only, so that no put waits for long. A clock that leaps ahead ages nothing.
+        # At most _ROUNDS * DROPPED_AT_ONCE at a time, so that no put takes long. A clock that leaps ahead ages nothing.
         limit = min(self._now(), self._steady + self._monotonic()) - self._max_age_s
         for _ in range(_ROUNDS):
             oldest = self._keeper.oldest(DROPPED_AT_ONCE)

@@ -1,4 +1,4 @@
-"""What the queue holds, and what of it the disk does not know yet. Pure but for the ids."""
+"""The records of the queue, and the changes that are not saved yet. Pure, except for the random ids."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message; times in Unix seconds. `parked` is the reason of a dead letter."""
+    """One message. Times are in Unix seconds. `parked` is the reason of a dead letter."""
 
     seq: int
-    """The order: microseconds since 1970 at `put`, made strictly increasing."""
+    """The order: microseconds since 1970 at `put`, strictly increasing."""
     id: str
     body: bytes
     created: float
@@ -20,14 +20,14 @@ class Record:
     next_try: float = 0.0
     parked: str | None = None
     boot: str | None = None
-    """The boot in which it was measured, while its `time` is not known; it waits for the clock."""
+    """The id of the boot in which it was measured, if it is undated; else None."""
     mono: float = 0.0
-    """The monotonic second of that boot which it describes."""
+    """The monotonic second of that boot at which it was measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many messages wait, and how many are dead letters."""
+    """The numbers of waiting records and of dead letters."""
 
     waiting: int
     parked: int
@@ -35,7 +35,7 @@ class Counts:
 
 @dataclass(slots=True)
 class PendingWrites:
-    """Changes on their way to the disk. Empty but for the moment of a write, unless the disk takes nothing."""
+    """Changes that are not saved yet. Empty except during a write or a disk failure."""
 
     added: dict[int, Record] = field(default_factory=dict)
     changed: dict[int, Record] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class PendingWrites:
 
     @property
     def records(self) -> list[Record]:
-        """What is here and still exists, oldest first."""
+        """Added and changed records, oldest first."""
         return sorted([*self.added.values(), *self.changed.values()], key=lambda record: record.seq)
 
     def add(self, record: Record) -> None:
@@ -68,7 +68,7 @@ class PendingWrites:
     def remove(self, seq: int) -> None:
         self.added.pop(seq, None)
         self.changed.pop(seq, None)
-        # Even of what was only added here: a commit that failed may still have reached the disk.
+        # Also for a record that was only added here: a failed commit may still have reached the disk.
         self.gone.add(seq)
 
     def clear(self) -> None:
@@ -77,7 +77,7 @@ class PendingWrites:
         self.gone.clear()
 
     def shed(self, limit_bytes: int) -> int:
-        """Give up the oldest that are only here until the rest fits; how many were lost."""
+        """Remove the oldest added records until the others fit. Returns the number of lost records."""
         lost = 0
         size = sum(len(record.body) for record in self.added.values())
         while size > limit_bytes and len(self.added) > 1:
@@ -88,5 +88,5 @@ class PendingWrites:
 
 
 def new_id() -> str:
-    """An id for a message; 122 random bits."""
+    """A new id for a message, with 122 random bits."""
     return f"msg_{uuid.uuid4().hex}"

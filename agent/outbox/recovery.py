@@ -1,7 +1,7 @@
-"""Opens the queue's file; one that cannot be used is replaced by what can be read of it, and set aside with a date.
+"""Opens the queue's file. A damaged file is set aside with a date, and a new one gets its legible records.
 
-The replacement is written beside the damaged file and takes its place by renaming, so that an end at any moment loses
-nothing: either the damaged file is still in its place, or the replacement is complete.
+The new file is written beside the damaged one and then renamed. A power cut at any moment loses nothing: either the
+damaged file is still in its place, or the new one is complete.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _KEPT_ASIDE = 3
 
 
 def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> Store:
-    """Open or begin the file; replace it when `damage` says what is wrong with it.
+    """Open or create the file. With `damage`, the reason, it is replaced at once.
 
-    Raises sqlite3.Error or OSError only when the disk does not let us write.
+    Raises sqlite3.Error or OSError only if the disk is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     replacement = path.with_name(path.name + ".new")
@@ -51,7 +51,7 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
 
 
 def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> int:
-    """Write what is legible to a new file, newest first, as far as there is room; how many messages that were."""
+    """Write `records` to a new file until the disk is full. Returns the number of saved messages."""
     store = Store.open(replacement, max_size_mb)
     saved: set[int] = set()
     chunk = PendingWrites()
@@ -74,13 +74,13 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
 
 
 def _salvage(path: Path) -> Iterator[Record]:
-    """What can be read of a damaged file, from both ends; a record may come twice."""
+    """The legible records of a damaged file, from both ends, newest first. A record may come twice."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(open_damaged(path)) as db:
         with contextlib.suppress(sqlite3.Error):
             migrate(db)
         for order in ("DESC", "ASC"):
             with contextlib.suppress(sqlite3.Error):
-                # The rowid is the seq, even where the schema is damaged and does not say so any more.
+                # The rowid is the seq, even if a damaged schema no longer says so.
                 columns = COLUMNS.replace("seq", "rowid", 1)
                 for row in db.execute(f"SELECT {columns} FROM message ORDER BY rowid {order}"):  # noqa: S608 - our own
                     with contextlib.suppress(sqlite3.Error):

@@ -1,7 +1,6 @@
-"""Keeps the queue's records: in the file, and in memory what the disk does not take.
+"""Stores the queue's records in the file, and in memory while the disk is not writable.
 
-What is asked for is what stands in the file, seen through what is not yet saved there. That is nothing but for the
-moment of a write, unless the disk takes nothing.
+Reads merge the file with the pending writes. There are none, except during a write or a disk failure.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ T = TypeVar("T")
 MEMORY_BYTES = 4 * 1024 * 1024
 _TRIES = 16
 _CHUNK = 256
-# The file is as good as it was; it only takes nothing now.
+# The file is not writable at the moment, but still good for reading.
 _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
 
 
 class ResilientStore:
-    """Not thread-safe. No state of the disk makes a call fail, nor keeps it from coming into force."""
+    """Not thread-safe. No call fails, whatever the state of the disk, and every change takes effect at once."""
 
     def __init__(self, path: Path, max_size_mb: int) -> None:
         self._path = path
@@ -46,23 +45,23 @@ class ResilientStore:
         self._unsaved = PendingWrites()
         self._in_memory_since: float | None = None
         self.last_seq = 0
-        """The highest seq that was seen so far."""
+        """The highest seq so far."""
         self.drops = Drops()
 
     def open(self) -> None:
-        """Open or begin the file, and take the reserve."""
+        """Open or create the file and the reserve."""
         self._attach()
         self._reserve.keep()
 
     def reach(self) -> None:
-        """Try to open the file again where it cannot be written, and another where it is not in its place any more."""
+        """Reopen the file if it could not be written, or if the path no longer names the open file."""
         if self._store is None or self._store.read_only:
             self._attach()
         elif not self._store.in_place(self._path):
             self._move(self._store)
 
     def _move(self, removed: Store) -> None:
-        """Somebody removed the file, which is there for as long as it is open: take what it holds to the new one."""
+        """Copy the records of a removed file into a new one. The removed file is readable until it is closed."""
         log.error("outbox_removed", path=str(self._path), waiting=self.counts().waiting)
         self._store = None
         self._attach()
@@ -73,13 +72,13 @@ class ResilientStore:
 
     @property
     def in_memory(self) -> bool:
-        """The disk does not take what is put here."""
+        """Whether changes are kept in memory, because the disk is not writable."""
         return self._in_memory_since is not None
 
     def find(
         self, ask: Callable[[Store], Iterable[Record]], wanted: Callable[[Record], bool], limit: int | None = None
     ) -> list[Record]:
-        """The oldest that are wanted; `ask` yields at least these of the file, oldest first."""
+        """The oldest records for which `wanted` is true. `ask` yields at least these of the file, oldest first."""
 
         def stored(store: Store) -> list[Record]:
             found = (record for record in ask(store) if record.seq not in self._unsaved and wanted(record))
@@ -89,7 +88,7 @@ class ResilientStore:
         return sorted((self._read(stored) or []) + here, key=lambda record: record.seq)[:limit]
 
     def get(self, seq: int) -> Record | None:
-        """The record as it stands now; None when it is gone."""
+        """The current state of the record; None if it is gone."""
         if seq in self._unsaved:
             return self._unsaved.added.get(seq) or self._unsaved.changed.get(seq)
         return self._read(lambda store: store.get(seq))
@@ -105,12 +104,12 @@ class ResilientStore:
         return Counts(stored.waiting - masked.waiting + len(here) - dead, stored.parked - masked.parked + dead)
 
     def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
-        """Of the oldest in the file: seq, date (Unix seconds) and whether that date is right."""
+        """Seq, date in Unix seconds, and whether the date is known, of the oldest records in the file."""
         oldest = self._read(lambda store: store.oldest(limit)) or []
         return [each for each in oldest if each[0] not in self._unsaved]
 
     def add(self, records: Iterable[Record]) -> None:
-        """New ones, newest last; durable on return unless `in_memory`. Makes room for them by dropping the oldest."""
+        """Add new records, newest last; durable on return unless `in_memory`. Drops the oldest if there is no room."""
         for record in records:
             self._unsaved.add(record)
             self.last_seq = max(self.last_seq, record.seq)
@@ -119,32 +118,32 @@ class ResilientStore:
             self._read(self._shrink)
 
     def change(self, records: Iterable[Record]) -> None:
-        """Keep these, if they are still here, as they are now."""
+        """Save the new state of these records, if they still exist."""
         for record in records:
             self._unsaved.change(record)
         self._save()
 
     def remove(self, seqs: Iterable[int]) -> None:
-        """They are not wanted any more."""
+        """Delete these records."""
         for seq in seqs:
             self._unsaved.remove(seq)
         self._save()
 
     def drop(self, seqs: Sequence[int], reason: str) -> None:
-        """They are given up."""
+        """Delete these records and count them as dropped."""
         if seqs:
             self.remove(seqs)
         self.drops.add(len(seqs), reason)
 
     def close(self) -> None:
-        """Write down what is still in memory, if the disk takes it, and let go of the file."""
+        """Save what is still in memory, if the disk is writable, and close the file."""
         if self._unsaved:
             self._attach()
             self._save(durable=True)
         self._detach()
 
     def _read(self, read: Callable[[Store], T]) -> T | None:
-        """Ask the disk; None when it does not answer. Damaged records are dropped, a damaged file is replaced."""
+        """Read from the file; None if that fails. Damaged records are dropped, a damaged file is replaced."""
         for _ in range(_TRIES):
             if self._store is None:
                 break
@@ -158,7 +157,7 @@ class ResilientStore:
         return None
 
     def _save(self, *, durable: bool = False) -> None:
-        """Bring the disk up to date; what it does not take stays in memory."""
+        """Write the pending changes to the file. If that fails, they stay in memory."""
         for _ in range(_TRIES):
             if self._store is None:
                 break
@@ -174,7 +173,7 @@ class ResilientStore:
         self.drops.add(self._unsaved.shed(MEMORY_BYTES), "memory")
 
     def _made_room(self, store: Store, error: Exception) -> bool:
-        """Whether old records could be dropped, so that writing may be tried again."""
+        """Make room on a full disk by dropping old records. Returns whether to write again."""
         if code(error) != sqlite3.SQLITE_FULL:
             return False
         try:
@@ -186,7 +185,7 @@ class ResilientStore:
             return False
 
     def _drop_oldest(self, store: Store) -> bool:
-        count = max(DROPPED_AT_ONCE, len(self._unsaved.added))  # a tick of a large site needs as much room at once
+        count = max(DROPPED_AT_ONCE, len(self._unsaved.added))  # one tick of a large site adds that many at once
         oldest = store.oldest_parked(count) or [seq for seq, _, _ in store.oldest(count)]
         victims = PendingWrites(gone={seq for seq in oldest if seq not in self._unsaved})
         if not victims:
@@ -200,7 +199,7 @@ class ResilientStore:
             pass
 
     def _attach(self, damage: str | None = None) -> None:
-        """Open the file, if need be a new one, if need be read-only, if need be none."""
+        """Open the file: for writing, else a new one in its place, else read-only, else none."""
         self._detach()
         try:
             self._store = self._open(damage)
@@ -228,7 +227,7 @@ class ResilientStore:
             return open_or_begin(self._path, self._max_size_mb, damage)
 
     def _mended(self, error: Exception) -> bool:
-        """The disk does not do what it should: whether a new file takes the place of a damaged one."""
+        """Handle an error of the disk. Returns whether a new file replaced a damaged one."""
         if code(error) not in _PASSING:
             self._detach()
         if means_damage(error):
@@ -242,7 +241,10 @@ class ResilientStore:
         if first:
             self._in_memory_since = time.monotonic()
         (log.error if first else log.debug)(
-            "outbox_in_memory", path=str(self._path), reason=str(error), at_risk="what is measured until it can write"
+            "outbox_in_memory",
+            path=str(self._path),
+            reason=str(error),
+            at_risk="messages that are measured until the disk is writable",
         )
 
     def _recovered(self, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The queue's one table: its schema, its migration, and a record as a row of it. Raises sqlite3.Error."""
+"""The table of the queue: schema, migration, and the conversion between record and row. Raises sqlite3.Error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.outbox.record import Record
 from agent.storage import UnusableFileError, checksum, pragma
 
 _VERSION = 2
-# No index and no AUTOINCREMENT: each would be one more page to write for every message and every ack.
+# No index and no AUTOINCREMENT: each adds one page to write for every message and every ack.
 _SCHEMA = """
 CREATE TABLE message (
     seq INTEGER PRIMARY KEY,
@@ -27,18 +27,18 @@ CREATE TABLE message (
 """
 _FIELDS = ("seq", "id", "created", "attempts", "refusals", "next_try", "parked", "boot", "mono", "crc", "body")
 COLUMNS = ", ".join(_FIELDS)
-# Replaces: a commit that failed may still have reached the disk.
+# OR REPLACE: a failed commit may still have reached the disk.
 INSERT = f"INSERT OR REPLACE INTO message ({COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))})"  # noqa: S608 - our own
-# Takes the row, then its seq once more.
+# Parameters: the row, then its seq.
 UPDATE = f"UPDATE message SET {', '.join(f'{name} = ?' for name in _FIELDS)} WHERE seq = ?"  # noqa: S608 - our own
 
 MAX_SEQ = 2**62
-"""Microseconds since 1970 are far below."""
+"""Far above all microseconds since 1970."""
 _NUMBERS = frozenset({int, float})
 
 
 class DamagedRecordError(sqlite3.DatabaseError):
-    """One record is not what was stored."""
+    """A record differs from what was stored."""
 
     def __init__(self, seq: int) -> None:
         super().__init__(f"the message with seq {seq} is damaged")
@@ -46,7 +46,7 @@ class DamagedRecordError(sqlite3.DatabaseError):
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Begin the table, or bring it to this schema. Raises UnusableFileError for a later one."""
+    """Create the table, or migrate it to this schema. Raises UnusableFileError for a later schema."""
     version = pragma(db, "user_version")
     if version > _VERSION:
         raise UnusableFileError(f"schema {version} is newer than this agent's {_VERSION}")
@@ -56,7 +56,7 @@ def migrate(db: sqlite3.Connection) -> None:
     if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'message'").fetchone() is None:
         db.execute(_SCHEMA)
     else:
-        # Nothing is copied, so that a full disk is no hindrance.
+        # Copies nothing, so it works on a full disk.
         for column in ("boot TEXT", "mono REAL", "crc INTEGER"):
             db.execute(f"ALTER TABLE message ADD COLUMN {column}")
         db.execute("DROP INDEX IF EXISTS waiting")
@@ -65,9 +65,11 @@ def migrate(db: sqlite3.Connection) -> None:
 
 
 def require_current(db: sqlite3.Connection) -> None:
-    """Raises UnusableFileError unless the table is of this schema."""
+    """Raises UnusableFileError if the table has another schema."""
     if pragma(db, "user_version") != _VERSION:
-        raise UnusableFileError("it is of another version of the agent, which has to run first")
+        raise UnusableFileError(
+            "another version of the agent wrote it; start the agent once, so that it migrates the queue"
+        )
 
 
 def row_of(record: Record) -> tuple[Any, ...]:
@@ -88,11 +90,11 @@ def row_of(record: Record) -> tuple[Any, ...]:
 
 
 def record_from(row: tuple[Any, ...]) -> Record:
-    """The record in a row of COLUMNS. Raises DamagedRecordError when these are not the bytes that were stored."""
+    """The record of a row of COLUMNS. Raises DamagedRecordError if the row differs from what was stored."""
     seq, identity, created, attempts, refusals, next_try, parked, boot, mono, crc, body = row
     # The first schema had no checksum.
     sound = isinstance(body, bytes) and (crc is None or _checksum(identity, body) == crc)
-    # What a damaged page makes of the other columns.
+    # A damaged page can put any type into the other columns.
     numbers = _NUMBERS.issuperset(map(type, (created, attempts, refusals, next_try, mono or 0.0)))
     if not sound or not numbers or seq >= MAX_SEQ:
         raise DamagedRecordError(seq)

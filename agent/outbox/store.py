@@ -1,4 +1,4 @@
-"""The queue's SQLite file: whole transactions and queries, no decisions. Raises sqlite3.Error and OSError."""
+"""The queue's SQLite file: transactions and queries, without decisions. Raises sqlite3.Error and OSError."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Store:
     """One open file."""
 
     def __init__(self, db: sqlite3.Connection, max_pages: int) -> None:
-        """`max_pages` is 0 for a file that can only be read."""
+        """`max_pages` 0 means read-only."""
         self._db = db
         self.read_only = max_pages == 0
         self._max_pages = max_pages
@@ -49,14 +49,14 @@ class Store:
         self._counts: Counts | None = None
         self._file: os.stat_result | None = None
         self.gone: Collection[int] = ()
-        """By seq, what is passed over: whoever reads has removed it, and the file could not be told yet."""
+        """Seqs that queries leave out: the records are deleted, but the file could not be written yet."""
         row = db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own
         if row is not None and not isinstance(row[0], int):
             raise UnusableFileError("the file is damaged")
 
     @classmethod
     def open(cls, path: Path, max_size_mb: int) -> Store:
-        """Open, check, migrate or begin the file at `path`."""
+        """Open or create the file, check it, and migrate it."""
         db = open_for_writing(path, synchronous="FULL")
         try:
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
@@ -72,7 +72,7 @@ class Store:
 
     @classmethod
     def open_read_only(cls, path: Path) -> Store:
-        """What can still be read of a file on a disk that takes no writes."""
+        """Open a file on a disk that is not writable."""
         db = open_read_only(path)
         try:
             return cls(db, 0)
@@ -82,7 +82,7 @@ class Store:
 
     @classmethod
     def open_beside(cls, path: Path) -> Store:
-        """The file of an agent that may be running: nothing is begun, migrated or replaced."""
+        """Open the file of an agent that may be running. Nothing is created, migrated or replaced."""
         db = open_existing(path)
         try:
             require_current(db)
@@ -100,7 +100,7 @@ class Store:
             self._db.close()
 
     def apply(self, changes: PendingWrites, *, durable: bool) -> None:
-        """All of it or nothing. Not durable: safe against the end of the process, not against a power cut."""
+        """Write all changes or none. If not `durable`, they survive the end of the process, but not a power cut."""
         if durable is not self._durable:
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
@@ -115,7 +115,7 @@ class Store:
             self._counts = Counts(waiting + after.waiting - before.waiting, parked + after.parked - before.parked)
 
     def counts(self) -> Counts:
-        """Counted when first asked for, and again only when another process has written."""
+        """Counted at the first call, and again only after another process has written."""
         version = pragma(self._db, "data_version")
         if self._counts is None or version != self._seen_version:
             row = self._db.execute("SELECT count(*), count(parked) FROM message").fetchone()
@@ -124,7 +124,7 @@ class Store:
         return self._counts
 
     def tally(self, seqs: Iterable[int]) -> Counts:
-        """How many of these records are here."""
+        """The counts of those of these records that the file holds."""
         waiting = parked = 0
         for seq in seqs:
             for (reason,) in self._db.execute("SELECT parked FROM message WHERE seq = ?", (seq,)):
@@ -133,7 +133,7 @@ class Store:
         return Counts(waiting, parked)
 
     def last_seq(self) -> int:
-        """0 without any."""
+        """The highest seq; 0 for an empty file."""
         return int(
             self._db.execute("SELECT coalesce(max(seq), 0) FROM message WHERE seq < ?", (MAX_SEQ,)).fetchone()[0]
         )
@@ -146,13 +146,13 @@ class Store:
         return next(self._records("WHERE seq = ?", seq), None)
 
     def waiting(self, first: int, before: int) -> Iterator[Record]:
-        """What can be sent of first <= seq < before, oldest first, as a stream; write nothing while it is open."""
+        """A stream of the waiting records with first <= seq < before, oldest first. Do not write while it is open."""
         return self._records(
             "WHERE parked IS NULL AND boot IS NULL AND seq >= ? AND seq < ? ORDER BY seq", first, before
         )
 
     def everything(self) -> Iterator[Record]:
-        """All that can be read, oldest first."""
+        """A stream of all legible records, oldest first."""
         rows = self._db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq")  # noqa: S608 - our own text
         for row in rows:
             with contextlib.suppress(DamagedRecordError):
@@ -162,18 +162,18 @@ class Store:
         return self._records("WHERE parked IS NOT NULL ORDER BY seq")
 
     def undated(self, after: int) -> Iterator[Record]:
-        """What was measured before the clock was set, oldest first, beginning after this seq; a stream as well."""
+        """A stream of the undated records with a seq larger than `after`, oldest first."""
         return self._records("WHERE boot IS NOT NULL AND parked IS NULL AND seq > ? ORDER BY seq", after)
 
     def summary(self) -> tuple[int, int, float | None]:
-        """How many wait, how many of them for the clock, and the date of the oldest in Unix seconds."""
+        """The numbers of waiting and of undated records, and the date of the oldest dated one in Unix seconds."""
         row = self._db.execute(
             "SELECT count(*), count(boot), min(created) FILTER (WHERE boot IS NULL) FROM message WHERE parked IS NULL"
         ).fetchone()
         return row[0], row[1], row[2]
 
     def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
-        """Seq, date (Unix seconds) and whether that date is right, of the oldest records, parked or not."""
+        """Seq, date in Unix seconds, and whether the date is known, of the oldest records, parked or not."""
         rows = self._db.execute(
             "SELECT seq, CAST(created AS REAL), boot IS NULL FROM message ORDER BY seq LIMIT ?", (limit,)
         )
@@ -184,21 +184,21 @@ class Store:
         return [seq for (seq,) in rows]
 
     def over_bound(self) -> bool:
-        """The configured size was made smaller than what the file holds."""
+        """Whether the file holds more than the configured size allows, which was larger before."""
         return pragma(self._db, "page_count") - pragma(self._db, "freelist_count") > self._max_pages
 
     def at_bound(self) -> bool:
-        """The file may not grow any more, whatever the disk has room for."""
+        """Whether the file has its largest allowed size."""
         return pragma(self._db, "page_count") >= pragma(self._db, "max_page_count")
 
     def tighten(self) -> None:
-        """For a full disk: write the log back into the file, and let neither grow any more."""
+        """For a full disk: write the log back into the file, and forbid both to grow."""
         self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
         self._db.execute(f"PRAGMA max_page_count = {pragma(self._db, 'page_count')}")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES_WHEN_TIGHT}")
 
     def relax(self) -> None:
-        """There is room again."""
+        """Undo `tighten`: the disk has room again."""
         self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
 

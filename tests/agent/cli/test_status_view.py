@@ -69,7 +69,7 @@ async def test_a_token_is_sent_and_a_wrong_one_explained(tmp_path: Path) -> None
     [
         ("", 1, '{file}: status: missing; add [status] with listen = "127.0.0.1:9464"'),
         ('[status]\nlisten = "127.0.0.1:1"', 1, "nothing listens on 127.0.0.1:1: is the daemon running"),
-        ('[status]\nlisten = "0.0.0.0:1"', 78, "{file}: status.token_file: missing; whoever reaches 0.0.0.0:1"),
+        ('[status]\nlisten = "0.0.0.0:1"', 78, "{file}: status.token_file: missing; anybody who reaches 0.0.0.0:1"),
         ("[status]\nport = 1", 78, "{file}: status.port: unknown key"),
         ("[status", 78, "{file}: not valid TOML"),
     ],

@@ -243,8 +243,11 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        ({"listen": "0.0.0.0:9464"}, "test: status.token_file: missing; whoever reaches 0.0.0.0:9464 could look in"),
-        ({"listen": "site.example:9464"}, "test: status.token_file: missing; whoever reaches site.example:9464"),
+        (
+            {"listen": "0.0.0.0:9464"},
+            "test: status.token_file: missing; anybody who reaches 0.0.0.0:9464 could read the status",
+        ),
+        ({"listen": "site.example:9464"}, "test: status.token_file: missing; anybody who reaches site.example:9464"),
         ({"listen": "9464"}, "test: status.listen: must be an address and a port, such as 127.0.0.1:9464"),
         ({"listen": "::1:9464"}, "test: status.listen: must have an IPv6 address in brackets"),
         ({"listen": "127.0.0.1:99999"}, "test: status.listen: must be an address and a port"),
