@@ -39,15 +39,15 @@ class Outbox:
     """Thread-safe. Every call may wait for the disk, so the event loop calls it in a worker thread."""
 
     def __init__(
-        self, keeper: ResilientStore, max_age_s: float, now: Callable[[], float], monotonic: Callable[[], float]
+        self, store: ResilientStore, max_age_s: float, now: Callable[[], float], monotonic: Callable[[], float]
     ) -> None:
-        self._keeper = keeper
+        self._store = store
         self._max_age_s = max_age_s
         self._now = now
         self._monotonic = monotonic
         self._steady = now() - monotonic()
         self._lock = threading.RLock()
-        self._live_from = keeper.last_seq + 1
+        self._live_from = store.last_seq + 1
 
     @classmethod
     def open(
@@ -60,19 +60,19 @@ class Outbox:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Outbox:
         """Open or create the queue at `path`. Succeeds whatever the state of the disk."""
-        keeper = ResilientStore(path, max_size_mb)
-        keeper.open()
-        return cls(keeper, max_age_s, now, monotonic)
+        store = ResilientStore(path, max_size_mb)
+        store.open()
+        return cls(store, max_age_s, now, monotonic)
 
     @property
     def in_memory(self) -> bool:
         """Whether messages are kept in memory, because the disk is not writable."""
-        return self._keeper.in_memory
+        return self._store.in_memory
 
     @property
     def drops(self) -> Drops:
         """The number of dropped messages, by reason."""
-        return self._keeper.drops
+        return self._store.drops
 
     def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> tuple[str, ...]:
         """Store messages, newest last. They are durable on return, and replace the messages that were `live`.
@@ -81,22 +81,22 @@ class Outbox:
         Returns their ids.
         """
         with self._lock:
-            self._keeper.reach()
+            self._store.reach()
             if boot is None:
                 self._expire()
             now = self._now()
-            self._live_from = max(self._keeper.last_seq + 1, int(now * 1e6))
+            self._live_from = max(self._store.last_seq + 1, int(now * 1e6))
             records = [
                 Record(seq, new_id(), body, now, boot=boot, mono=mono)
                 for seq, body in enumerate(bodies, self._live_from)
             ]
-            self._keeper.add(records)
+            self._store.add(records)
             return tuple(record.id for record in records)
 
     def live(self) -> list[Record]:
         """The waiting records of the newest `put`, in its order."""
         with self._lock:
-            return self._waiting(self._live_from, self._keeper.last_seq + 1)
+            return self._waiting(self._live_from, self._store.last_seq + 1)
 
     def backlog(self, now: float, skip: Collection[int] = (), limit: int = 1) -> list[Record]:
         """The oldest records that are due at Unix second `now`, are not live, and whose seq is not in `skip`."""
@@ -106,17 +106,17 @@ class Outbox:
     def get(self, record: Record) -> Record | None:
         """The current state of the record; None if it is gone."""
         with self._lock:
-            return self._keeper.get(record.seq)
+            return self._store.get(record.seq)
 
     def ack(self, record: Record) -> None:
         """Delete a record that the endpoint accepted."""
         with self._lock:
-            self._keeper.remove([record.seq])
+            self._store.remove([record.seq])
 
     def undated(self, after: int = 0, limit: int = 64) -> list[Record]:
         """Undated records with a seq larger than `after`, oldest first."""
         with self._lock:
-            return self._keeper.find(
+            return self._store.find(
                 lambda store: store.undated(after),
                 lambda r: r.boot is not None and r.parked is None and r.seq > after,
                 limit,
@@ -125,30 +125,30 @@ class Outbox:
     def update(self, *records: Record) -> None:
         """Save the new state of these records. Those that are gone stay gone."""
         with self._lock:
-            self._keeper.change(records)
+            self._store.change(records)
             if any(record.parked is not None for record in records):
                 self._bound_dead_letters()
 
     def parked(self, limit: int | None = None) -> list[Record]:
         """The dead letters, oldest first."""
         with self._lock:
-            return self._keeper.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
+            return self._store.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
 
     def counts(self) -> Counts:
         """How many wait and how many are parked."""
         with self._lock:
-            return self._keeper.counts()
+            return self._store.counts()
 
     def close(self) -> None:
         """Save what is still in memory, if the disk is writable, and close the file."""
         with self._lock:
-            self._keeper.close()
+            self._store.close()
 
     def _waiting(
         self, first: int, before: int, due: Callable[[Record], bool] = lambda _: True, limit: int | None = None
     ) -> list[Record]:
         """Waiting records with first <= seq < before, oldest first."""
-        return self._keeper.find(
+        return self._store.find(
             lambda store: store.waiting(first, before),
             lambda r: first <= r.seq < before and r.parked is None and r.boot is None and due(r),
             limit,
@@ -158,16 +158,16 @@ class Outbox:
         # At most _ROUNDS * DROPPED_AT_ONCE at a time, so that no put takes long. A clock that leaps ahead ages nothing.
         limit = min(self._now(), self._steady + self._monotonic()) - self._max_age_s
         for _ in range(_ROUNDS):
-            oldest = self._keeper.oldest(DROPPED_AT_ONCE)
+            oldest = self._store.oldest(DROPPED_AT_ONCE)
             old = [seq for seq, created, dated in oldest if dated and created < limit]
-            self._keeper.drop(old, "age")
+            self._store.drop(old, "age")
             if len(old) < DROPPED_AT_ONCE:
                 break
 
     def _bound_dead_letters(self) -> None:
         over = self.counts().parked - MAX_DEAD_LETTERS
         while over > 0 and (victims := self.parked(max(over, DROPPED_AT_ONCE))):
-            self._keeper.drop([record.seq for record in victims], "dead_letters")
+            self._store.drop([record.seq for record in victims], "dead_letters")
             over = self.counts().parked - MAX_DEAD_LETTERS
 
 

@@ -152,7 +152,7 @@ class ResilientStore:
             except DamagedRecordError as error:
                 self.drop([error.seq], "damaged")
             except (sqlite3.Error, OSError) as error:
-                if not self._mended(error):
+                if not self._replaced_damaged(error):
                     break
         return None
 
@@ -164,7 +164,7 @@ class ResilientStore:
             try:
                 self._store.apply(self._unsaved, durable=durable or self._in_memory_since is not None)
             except (sqlite3.Error, OSError) as error:
-                if not self._made_room(self._store, error) and not self._mended(error):
+                if not self._made_room(self._store, error) and not self._replaced_damaged(error):
                     break
             else:
                 self._unsaved.clear()
@@ -204,7 +204,7 @@ class ResilientStore:
         try:
             self._store = self._open(damage)
         except (sqlite3.Error, OSError) as error:
-            self._say_in_memory(error)
+            self._note_in_memory(error)
             try:
                 self._store = Store.open_read_only(self._path)
             except (sqlite3.Error, OSError):
@@ -226,17 +226,17 @@ class ResilientStore:
                 raise
             return open_or_begin(self._path, self._max_size_mb, damage)
 
-    def _mended(self, error: Exception) -> bool:
+    def _replaced_damaged(self, error: Exception) -> bool:
         """Handle an error of the disk. Returns whether a new file replaced a damaged one."""
         if code(error) not in _PASSING:
             self._detach()
         if means_damage(error):
             self._attach(str(error))
             return self._store is not None and not self._store.read_only
-        self._say_in_memory(error)
+        self._note_in_memory(error)
         return False
 
-    def _say_in_memory(self, error: Exception) -> None:
+    def _note_in_memory(self, error: Exception) -> None:
         first = self._in_memory_since is None
         if first:
             self._in_memory_since = time.monotonic()
