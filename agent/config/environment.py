@@ -161,11 +161,12 @@ def _core(annotation: Any) -> Any:
 
 
 def _decoded(text: str) -> Any:
-    """The JSON value, or the text if it is not JSON; the model then says what the key accepts."""
+    """The JSON value, or the text if it is null or not JSON; the model then says what the key accepts."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    return text if value is None else value  # the library would ignore null
 
 
 def _is_index(step: str, items: Sequence[Any]) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.config.errors import ConfigError
 from agent.config.loader import load_profile_dirs, load_status, parse
@@ -146,6 +148,7 @@ def test_a_name_is_read_in_any_case_and_a_connection_in_that_of_the_file() -> No
             "device: must be a list (found a table); write [[device]], in two pairs of brackets",
         ),
         ("DEVICE", '{"7": {}}', "device: must be a list (found a table); write [[device]], in two pairs of brackets"),
+        ("STATUS", "null", "status: must be a table (found a text)"),
         ("OUTBOX", "[" * 100_000, "outbox: must be a table (found a text)"),
     ],
 )
@@ -192,3 +195,67 @@ def test_other_variables_are_none_of_its_business(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, "x")
     assert parse(changed(), {"PUSH": "x", "LOG__LEVEL": "x"}, "site.toml") == parse(changed(), {}, "site.toml")
     assert isinstance(parse(changed(), {}, "site.toml"), Config)
+
+
+STEPS = st.sampled_from(
+    [
+        "PUSH",
+        "push",
+        "DEVICE",
+        "CONNECTION",
+        "RS485",
+        "STATUS",
+        "LIMITS",
+        "NODES",
+        "solar",
+        "ACTIVE_POWER_W",
+        "LEVELS",
+        "SIGN",
+        "GRID",
+        "RETRY",
+        "MAX_S",
+        "HOST",
+        "UNIT_ID",
+        "TOKEN",
+        "0",
+        "1",
+        "2",
+        "00",
+        "²",
+        "x",
+    ]
+)
+VALUES = st.sampled_from(
+    [
+        "5",
+        "true",
+        "null",
+        "text",
+        "[]",
+        "{}",
+        "[1,2]",
+        '{"0":{}}',
+        '{"host":"h"}',
+        '[{"driver":"sunspec"}]',
+        "[[",
+        "{",
+        "NaN",
+        "1e999",
+        '{"sign":{"grid":-1}}',
+        '{"RS485":{"baudrate":300}}',
+        '{"limits":{"soc_perc":[1,2]}}',
+    ]
+)
+
+
+@given(st.dictionaries(st.lists(STEPS, max_size=5).map("__".join), VALUES, max_size=5), st.randoms())
+def test_no_variable_does_worse_than_a_mistake_and_order_does_not_matter(variables: dict[str, str], dice: Any) -> None:
+    def outcome(items: list[tuple[str, str]]) -> object:
+        try:
+            return parse(changed(), {PREFIX + name: value for name, value in items}, "site.toml")
+        except ConfigError as error:
+            return error.lines
+
+    shuffled = list(variables.items())
+    dice.shuffle(shuffled)
+    assert outcome(list(variables.items())) == outcome(shuffled)
