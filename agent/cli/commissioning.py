@@ -13,6 +13,7 @@ from agent.cli.common import (
     ConfigOption,
     ProfileDirs,
     catalogue_of,
+    complain,
     fail,
     load_site,
     no_such_driver,
@@ -53,7 +54,7 @@ def scan(
     except TargetError as error:
         fail(str(error), 2)
     for mistake in mistakes:
-        typer.echo(f"telemetry-agent: left out: {mistake}", err=True)
+        complain(f"left out: {mistake}")
     logging_setup.configure("error")
     scanner, complete = scan.scan(*wanted, profiles)
     places = scanner.places
@@ -62,7 +63,7 @@ def scan(
     if not complete:
         fail("interrupted; this is what had been found")
     if not any(place.units for place in places):
-        fail("\n".join(scan.reasons(scanner)))
+        fail(scan.reasons(scanner))
 
 
 def dump(
@@ -125,7 +126,7 @@ def _print_dump(result: Result, address: str) -> None:
         fail(f"{result.error}" + ("; the dump is not whole" if result.dump.count else f"; {hint}" if hint else ""))
     if not result.dump.count:
         fail("the device answers, but refuses every register that was asked for; --range names others")
-    typer.echo(f"telemetry-agent: {result.dump.count} registers; look through them before you publish them", err=True)
+    complain(f"{result.dump.count} registers; look through them before you publish them")
 
 
 def _subject_of(config: Path, node: str) -> Subject:
@@ -136,7 +137,7 @@ def _subject_of(config: Path, node: str) -> Subject:
     try:
         return dump.by_node(site, node)
     except ConfigError as error:
-        fail(str(error), 2)
+        fail(error.lines, 2)
 
 
 def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
@@ -167,7 +168,7 @@ def check_online(config: Config, site: Site, as_json: bool) -> None:
     else:
         site_check.show(result)
     if problems := list(site_check.problems(result)):
-        fail("\n".join(problems))
+        fail(problems)
 
 
 def serve_dumps(files: list[Path], host: str, base_port: int) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+from agent.runtime import printable
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -25,10 +28,28 @@ ProfileDirs = Annotated[list[Path] | None, typer.Option("--profile-dir", help="A
 DEFAULT = Path("/etc/telemetry-agent/config.toml")
 
 
-def fail(message: str, status: int = 1) -> NoReturn:
-    """End with one line per mistake on standard error."""
-    for line in message.splitlines():
-        typer.echo(f"telemetry-agent: {line}", err=True)
+_MOST_MISTAKES = 100
+_MOST_OUTPUT = 2000
+"""Characters of a line on standard output: names of many devices may be in it."""
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """One line of output."""
+    typer.echo(printable(line, _MOST_OUTPUT), err=err)
+
+
+def complain(line: str) -> None:
+    """One line on standard error."""
+    typer.echo(printable(f"telemetry-agent: {line}"), err=True)
+
+
+def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
+    """End with one line per mistake on standard error, the first hundred of them."""
+    lines = [mistakes] if isinstance(mistakes, str) else mistakes
+    for line in lines[:_MOST_MISTAKES]:
+        complain(line)
+    if len(lines) > _MOST_MISTAKES:
+        complain(f"and {len(lines) - _MOST_MISTAKES} more")
     raise typer.Exit(status)
 
 
@@ -40,7 +61,7 @@ def narrowed(site: Site, nodes: list[str] | None) -> Site:
     try:
         return only(site, nodes or ())
     except ConfigError as error:
-        fail(str(error), 2)
+        fail(error.lines, 2)
 
 
 def load_site(path: Path) -> tuple[Config, Site]:
@@ -52,7 +73,7 @@ def load_site(path: Path) -> tuple[Config, Site]:
         config = load(path)
         return config, build(config, str(path))
     except ConfigError as error:
-        fail(str(error), EX_CONFIG)
+        fail(error.lines, EX_CONFIG)
 
 
 def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
@@ -74,7 +95,7 @@ def _configured_dirs(config: Path) -> tuple[Path, ...]:
     except ConfigError as error:
         if config == DEFAULT:
             return DriversConfig().profile_dirs
-        fail(str(error), EX_CONFIG)
+        fail(error.lines, EX_CONFIG)
 
 
 def no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.common import DEFAULT, ConfigOption, OwnConfig, fail, load_site
+from agent.cli.common import DEFAULT, ConfigOption, OwnConfig, complain, fail, load_site, say
 
 if TYPE_CHECKING:
     from agent.commissioning.outbox_admin import Contents
@@ -46,10 +46,10 @@ async def _push(settings: Config, site: Site) -> bool:
     logging_setup.configure("error", settings.log.format)
     result = await read_site(settings, site)
     for device, error in result.failed:
-        typer.echo(f"telemetry-agent: {told(device.name, device.address, error)}", err=True)
+        complain(told(device.name, device.address, error))
     delivered = True
     async for verdict in push_each(settings.push, result.bodies, SystemClock(), os.environ, USER_AGENT):
-        typer.echo(verdict.line, err=not verdict.delivered)
+        say(verdict.line, err=not verdict.delivered)
         delivered = verdict.delivered
     return delivered
 
@@ -88,7 +88,7 @@ def _show(found: Contents) -> None:
 
     since = f", the oldest of {date(found.oldest)}" if found.oldest is not None else ""
     clock = f", {found.undated} of them for the clock" if found.undated else ""
-    typer.echo(f"{found.waiting} waiting{clock}{since}; {len(found.dead_letters)} dead letters")
+    say(f"{found.waiting} waiting{clock}{since}; {len(found.dead_letters)} dead letters")
     if found.dead_letters:
         rows = [(r.id, date(r.created), str(r.attempts), r.parked or "") for r in found.dead_letters]
         table("Dead letters", ("id", "created", "attempts", "reason"), rows)
@@ -105,7 +105,7 @@ def retry(context: typer.Context, ids: Ids = None, every: All = False, config: O
         count = command.retry(_queue(context, config), ids or [])
     except command.CommandError as error:
         fail(str(error))
-    typer.echo(f"{count} will be tried again")
+    say(f"{count} will be tried again")
 
 
 @outbox_app.command()
@@ -125,4 +125,4 @@ def drop(
         count = command.drop(_queue(context, config), ids or [], waiting=waiting)
     except command.CommandError as error:
         fail(str(error))
-    typer.echo(f"{count} dropped")
+    say(f"{count} dropped")

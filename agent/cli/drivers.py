@@ -14,8 +14,10 @@ from agent.cli.common import (
     OwnConfig,
     ProfileDirs,
     catalogue_of,
+    complain,
     fail,
     no_such_driver,
+    say,
 )
 
 drivers_app = typer.Typer(help="Lists built-in and local drivers.", invoke_without_command=True, rich_markup_mode=None)
@@ -32,7 +34,7 @@ def drivers(
 
     context.obj = catalogue = catalogue_of(profile_dir, config)
     if context.invoked_subcommand is None and (mistakes := print_drivers(catalogue)):
-        fail("\n".join(mistakes), EX_CONFIG)
+        fail(mistakes, EX_CONFIG)
 
 
 @drivers_app.command("show")
@@ -69,9 +71,9 @@ def drivers_check(
     except DumpError as error:
         fail(str(error))
     for line in profile_check.advice(profile):
-        typer.echo(f"telemetry-agent: {file}: {line}", err=True)
+        complain(f"{file}: {line}")
     if words is None:
-        typer.echo(f"{file}: ok, {profile_check.summary(profile)}")
+        say(f"{file}: ok, {profile_check.summary(profile)}")
         return
     wrong = profile_check.show(profile, words)
     if wrong:

@@ -16,7 +16,7 @@ import typer
 
 from agent import __version__
 from agent.cli import commissioning, delivery, drivers
-from agent.cli.common import DEFAULT, EX_CONFIG, ConfigOption, NodesOption, fail, load_site, narrowed
+from agent.cli.common import DEFAULT, EX_CONFIG, ConfigOption, NodesOption, complain, fail, load_site, narrowed, say
 
 if TYPE_CHECKING:
     from agent.config import LogConfig
@@ -98,10 +98,10 @@ def check(
     settings, site = load_site(config)
     if not as_json:
         for line in describe(settings, site):
-            typer.echo(line)
+            say(line)
         for doubt in advice(settings, config, os.environ):
-            typer.echo(f"warning: {doubt}")
-        typer.echo(f"{config}: ok")
+            say(f"warning: {doubt}")
+        say(f"{config}: ok")
     if online or as_json or node:
         commissioning.check_online(settings, narrowed(site, node), as_json)
 
@@ -133,9 +133,9 @@ def read(
         print_readings(result)
     for device, scan in result.scans:
         for refused in dict.fromkeys(map(str, scan.errors)):
-            typer.echo(f"telemetry-agent: {device.name} ({device.address}): in part only: {refused}", err=True)
+            complain(f"{device.name} ({device.address}): in part only: {refused}")
     for device, error in result.failed:
-        typer.echo(f"telemetry-agent: {told(device.name, device.address, error)}", err=True)
+        complain(told(device.name, device.address, error))
     if result.failed:
         raise typer.Exit(1)
 
@@ -152,14 +152,13 @@ def status(
     try:
         listener = load_status(config)
     except ConfigError as error:
-        fail(str(error), EX_CONFIG)
+        fail(error.lines, EX_CONFIG)
     if listener is None:
         fail(f'{config}: status: missing; add [status] with listen = "127.0.0.1:9464" and reload the daemon')
     try:
-        answer = ask(listener)
+        show(ask(listener), as_json=as_json or not sys.stdout.isatty())
     except NoAnswerError as error:
         fail(str(error))
-    show(answer, as_json=as_json or not sys.stdout.isatty())
 
 
 @app.command()

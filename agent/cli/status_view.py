@@ -14,9 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.config import StatusConfig
+from agent.runtime import printable
 from agent.status import in_words
 
 _TIMEOUT_S = 10.0
+_MOST_BYTES = 16 << 20
 _SHOWN_ATTEMPTS = 5
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a listener on all addresses is reached
 _STYLE = {
@@ -43,7 +45,7 @@ def ask(config: StatusConfig) -> dict[str, Any]:
     try:
         connection.request("GET", "/status.json", headers=headers)
         response = connection.getresponse()
-        body = response.read()
+        body = response.read(_MOST_BYTES)
         if response.status == 401:
             raise NoAnswerError(
                 f"{config.listen} does not accept the token: the daemon runs with another configuration; reload it"
@@ -58,7 +60,7 @@ def ask(config: StatusConfig) -> dict[str, Any]:
             f"nothing listens on {config.listen}: is the daemon running, since [status] was added?"
             " systemctl status telemetry-agent"
         ) from None
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
         raise NoAnswerError(f"no answer from {config.listen} ({error or type(error).__name__})") from None
     finally:
         connection.close()
@@ -66,24 +68,36 @@ def ask(config: StatusConfig) -> dict[str, Any]:
 
 
 def show(status: dict[str, Any], *, as_json: bool) -> None:
-    """For people, or the same as JSON."""
+    """For people, or the same as JSON. Raises NoAnswerError."""
     if as_json:
-        print(json.dumps(status, indent=2, ensure_ascii=False))  # noqa: T201 - what the command is for
+        print(json.dumps(status, indent=2))  # noqa: T201 - what the command is for
         return
-    Console().print(picture(status))
+    try:
+        shown = picture(status)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        raise NoAnswerError(
+            "what listens there is no telemetry-agent of this version; --json shows its answer"
+        ) from None
+    Console().print(shown)
 
 
 def picture(status: dict[str, Any]) -> RenderableType:
     """What the page shows, in characters. Everything that was configured or received is plain text here."""
-    head = Text.assemble((status["site"], "bold"), "  ")
+    head = Text.assemble((printable(status["site"]), "bold"), "  ")
     head.append("pushing" if status["ready"] else "not pushing", "bold green" if status["ready"] else "bold red")
-    head.append(f"  up {in_words(status['uptime_s'])}, version {status['version']}, clock {status['clock']}", "dim")
+    about = f"  up {in_words(status['uptime_s'])}, version {status['version']}, clock {status['clock']}"
+    head.append(printable(about), "dim")
     parts: list[RenderableType] = [head]
     if status["reason"]:
-        parts.append(Text(status["reason"], "red"))
-    parts += [Text(" · ".join(_flow(status["flow"]))), _devices(status["devices"]), _attempts(status["push"])]
-    parts.append(Text("\n".join(_queue(status))))
+        parts.append(_text(status["reason"], "red"))
+    parts += [_text(" · ".join(_flow(status["flow"]))), _devices(status["devices"]), _attempts(status["push"])]
+    parts.append(Text("\n".join(map(printable, _queue(status)))))
     return Group(*parts)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """What was configured or received."""
+    return Text(printable(text), style)
 
 
 def _flow(flow: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -105,13 +119,13 @@ def _devices(devices: list[dict[str, Any]]) -> Table:
         powers = [node["fields"].get("active_power_W") for node in device["nodes"]]
         age = device["age_s"]
         table.add_row(
-            Text(device["name"]),
-            Text(device["state"], _STYLE.get(device["state"], "")),
-            Text(", ".join(_watts(power) for power in powers if power is not None)),
-            Text("never" if age is None else f"{in_words(age)} ago"),
-            Text(str(device["polls"])),
-            Text(str(device["failed_polls"])),
-            Text(_since(device) + (device["reason"] or "")),
+            _text(device["name"]),
+            _text(device["state"], _STYLE.get(device["state"], "")),
+            _text(", ".join(_watts(power) for power in powers if power is not None)),
+            _text("never" if age is None else f"{in_words(age)} ago"),
+            _text(str(device["polls"])),
+            _text(str(device["failed_polls"])),
+            _text(_since(device) + (device["reason"] or "")),
         )
     return table
 
@@ -124,10 +138,10 @@ def _attempts(push: dict[str, Any]) -> Table:
     table = _table("Last attempts", "at", "outcome", "message", "reason")
     for attempt in push["recent"][:_SHOWN_ATTEMPTS]:
         table.add_row(
-            Text(datetime.fromtimestamp(attempt["at"]).astimezone().strftime("%H:%M:%S")),
-            Text(attempt["outcome"], _STYLE.get(attempt["outcome"], "")),
-            Text(attempt["id"]),
-            Text(attempt["reason"] or ""),
+            _text(datetime.fromtimestamp(attempt["at"]).astimezone().strftime("%H:%M:%S")),
+            _text(attempt["outcome"], _STYLE.get(attempt["outcome"], "")),
+            _text(attempt["id"]),
+            _text(attempt["reason"] or ""),
         )
     return table
 

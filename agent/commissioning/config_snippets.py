@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from agent.runtime import printable
 from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType
 from drivers.scan import FoundUnit, Identity, Match, SearchLocation
@@ -97,9 +98,9 @@ def device_tables(places: Sequence[SearchLocation]) -> str:
     for place in places:
         if place.note:
             named = place.link.address in place.note  # an error of the link says where it happened
-            writer.lines += [_printable(f"# {place.note if named else f'{place.link.address}: {place.note}'}"), ""]
+            writer.lines += [printable(f"# {place.note if named else f'{place.link.address}: {place.note}'}"), ""]
         for unit in place.units:
-            writer.lines += map(_printable, _comments(place, unit))
+            writer.lines += map(printable, _comments(place, unit))
             if unit.identity and unit.identity.matches:
                 writer.device(place, unit, unit.identity.matches[0])
             else:
@@ -207,9 +208,4 @@ def _identity(identity: Identity | None) -> dict[str, object]:
 
 
 def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _printable(line: str) -> str:
-    """What a device says of itself must stay in its comment, and off the controls of the terminal."""
-    return "".join(character if character.isprintable() else " " for character in line)
+    return printable(json.dumps(value, ensure_ascii=False))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from agent.domain import doubts, sign_in_words, silence_in_words
+from agent.runtime import printable
 from drivers.model import Kind, Value
 from drivers.profile import RegisterDriver
 
@@ -62,15 +63,16 @@ def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table for people, or the rows as tab-separated lines."""
+    shown = ([printable(cell) for cell in row] for row in rows)
     if not sys.stdout.isatty():
-        for row in rows:
+        for row in shown:
             print("\t".join(row))  # noqa: T201 - what the command is for
         return
     from rich.console import Console
     from rich.text import Text
 
     grid = _grid(title, columns)
-    for row in rows:
+    for row in shown:
         grid.add_row(*map(Text, row))  # not as markup: a name may hold brackets
     Console().print(grid)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.commissioning.describe import table
+from agent.runtime import printable
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.model import Kind
@@ -21,6 +22,8 @@ _IN_PYTHON = {
     ),
     "solaredge": ("grid, solar, storage", "a SolarEdge inverter by SunSpec, and its batteries beside it"),
 }
+_MOST_ABOUT = 2000
+"""Characters: some families have many models and sources."""
 _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
 
 
@@ -52,7 +55,8 @@ def print_profile(catalogue: Catalogue, name: str) -> None:
         return
     profile = load(catalogue.file(family))
     profile = profile.channel(channel) if channel else profile
-    print(f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})\nsource: {profile.source}")  # noqa: T201
+    for line in (f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})", f"source: {profile.source}"):
+        print(printable(line, _MOST_ABOUT))  # noqa: T201 - what the command is for
     if profile.driver is not None:
         print(f"read by driver {profile.driver}, which discovers what the device offers")  # noqa: T201
         return

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
+from agent.runtime import printable
 from drivers.dump import Dump
 from drivers.simulator import ModbusServer, dump_unit
 
@@ -17,6 +18,7 @@ async def serve(dumps: Sequence[tuple[str, Dump]], host: str, base_port: int, re
             server = ModbusServer([dump_unit(dump.tables, dump.unit_id)], host, base_port and base_port + number)
             await server.start()
             stack.push_async_callback(server.stop)
-            print(f"{name}: {server.host}:{server.port} unit {dump.unit_id}", flush=True)  # noqa: T201
+            line = f"{name}: {server.host}:{server.port} unit {dump.unit_id}"
+            print(printable(line), flush=True)  # noqa: T201 - what the command is for
         ready()
         await asyncio.Event().wait()

@@ -16,7 +16,7 @@ from agent.commissioning.troubleshooting import state, told
 from agent.config import Config
 from agent.domain import Node, use_of
 from agent.polling import Connection, Device
-from agent.runtime import kernel_synchronised
+from agent.runtime import kernel_synchronised, printable
 from agent.site import Site
 from drivers.driver import ReadOptions
 from drivers.errors import DriverError
@@ -187,7 +187,7 @@ def show(result: SiteResult) -> None:
     if result.endpoint.warning:
         lines.append(f"hint: endpoint: {result.endpoint.warning}")
     for line in lines:
-        print(line)  # noqa: T201 - what the command is for
+        print(printable(line))  # noqa: T201 - what the command is for
 
 
 def problems(result: SiteResult) -> Iterator[str]:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from agent.receiver.validator import Validator, Verdict
+from agent.runtime import printable
 
-_SHOWN_PROBLEM = 300
+_MOST = 340
+"""Characters of a line for people."""
 
 
 def json_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
@@ -36,14 +38,14 @@ def text_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
     """The same for people."""
     head = f"{_clock(at)}  {verdict.status} {verdict.name:<9}"
     if verdict.problems:
-        return _printable(f"{head}  {'; '.join(verdict.problems)}")
+        return printable(f"{head}  {'; '.join(verdict.problems)}", _MOST)
     message = verdict.message or {}
     measured = int(message["time"])
     parts = [head, f"{_subject(message)} of {_clock(measured)} ({at - measured:+.0f} s)"]
     counts = {name: _number(headers.get(f"x-telemetry-{name}")) for name in ("attempt", "backlog")}
     parts += [f"{name} {number}" for name, number in counts.items() if number]
     parts += [_powers(message), *verdict.notes]
-    return _printable("  ".join(part for part in parts if part))
+    return printable("  ".join(part for part in parts if part), _MOST)
 
 
 def summary(desk: Validator) -> list[str]:
@@ -51,7 +53,11 @@ def summary(desk: Validator) -> list[str]:
     lines = [", ".join(f"{count} {name}" for name, count in desk.counts.items())]
     for node, stream in desk.streams.items():
         if missing := stream.missing:
-            lines.append(f"{node or 'device types'}: {missing} messages missing up to {_clock(stream.newest or 0)}")
+            lines.append(
+                printable(
+                    f"{node or 'device types'}: {missing} messages missing up to {_clock(stream.newest or 0)}", _MOST
+                )
+            )
     return lines
 
 
@@ -111,9 +117,3 @@ def _clock(at: float) -> str:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-def _printable(text: str) -> str:
-    """Nothing that a sender wrote may move the cursor."""
-    line = text if len(text) <= 40 + _SHOWN_PROBLEM else text[: 40 + _SHOWN_PROBLEM] + "…"
-    return "".join(character if character.isprintable() else "?" for character in line)

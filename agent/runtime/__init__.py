@@ -1,7 +1,8 @@
-"""Clocks, watchdog and logging, for all other packages."""
+"""Clocks, watchdog, logging and printable text, for all other packages."""
 
 from agent.runtime.clock import Clock, SystemClock, sleep_unless, steady
 from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible
+from agent.runtime.printable import printable
 from agent.runtime.watchdog import STUCK_S, Watchdog
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Watchdog",
     "kernel_synchronised",
     "plausible",
+    "printable",
     "sleep_unless",
     "steady",
 ]

@@ -12,6 +12,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from agent.runtime.log_dedup import RepeatLimiter
+from agent.runtime.printable import MOST, printable, shortened
 
 Format = Literal["auto", "console", "json"]
 
@@ -34,6 +35,7 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,
+        _bounded,
     ]
     structlog.configure(
         processors=[*shared, *_renderers(format, out)],
@@ -55,9 +57,31 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
     if format == "auto" and "JOURNAL_STREAM" in os.environ:
         return [structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True), _Prioritise()]
     return [
+        _escaped,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
         structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24),
     ]
+
+
+_TRACES = ("exception", "where")
+_MOST_TRACE = 20_000
+
+
+def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """No text of a device, a peer or a file fills the log."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = shortened(value, _MOST_TRACE if key in _TRACES else MOST)
+    return event
+
+
+def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """For the terminal; JSON and journald's form escape by themselves."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            lines = value.split("\n") if key in _TRACES else [value]
+            event[key] = "\n".join(map(printable, lines))
+    return event
 
 
 class _Lossy:

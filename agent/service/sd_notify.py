@@ -8,6 +8,8 @@ import socket
 import time
 from collections.abc import Mapping
 
+from agent.runtime import printable
+
 
 def notify(*lines: str, environ: Mapping[str, str] | None = None) -> None:
     """Send assignments such as "READY=1". Ignores a manager that cannot be reached."""
@@ -29,7 +31,7 @@ def reloading() -> tuple[str, str]:
 
 def status(text: str) -> str:
     """The assignment of the status line, which `systemctl status` shows."""
-    return "STATUS=" + " ".join(text.split())
+    return "STATUS=" + printable(" ".join(text.split()))
 
 
 def watchdog_s(environ: Mapping[str, str], pid: int) -> float | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -17,6 +18,7 @@ from structlog.testing import capture_logs
 from agent.outbox.backlog import Backlog
 from agent.runtime import logging_setup
 from agent.runtime.log_dedup import BURST, CROWD, WINDOW_S, RepeatLimiter
+from agent.runtime.printable import MOST, printable
 from agent.status.hourly_report import EVERY_S, HourlyReport
 from agent.status.model import DeviceStatus, PushStatus, Snapshot
 from agent.status.recorder import RecordedAttempt
@@ -230,3 +232,36 @@ async def test_the_report_is_written_by_the_running_line(tmp_path: Path, monkeyp
             while not told(events, "report"):  # noqa: ASYNC110 - seen from outside
                 await asyncio.sleep(0.05)
     assert told(events, "report")[0]["answering"] == "1 of 1"
+
+
+@pytest.mark.parametrize("form", ["console", "json", "auto"])
+def test_what_a_device_says_cannot_speak_to_the_terminal_or_fill_the_log(
+    form: Literal["console", "json", "auto"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
+    stream = StringIO()
+    logging_setup.configure("info", form, stream)
+    evil = "\x1b[2J\x1b]0;title\x07\x9b31m\u202e\u2066\nforged"
+    structlog.get_logger().info(
+        "sunspec_discovered", manufacturer=evil, model=evil.replace("\n", ""), serial="9" * 10**6
+    )
+    try:
+        float(evil)
+    except ValueError:
+        structlog.get_logger().exception("defect")
+    logging.getLogger("library").warning(evil)
+    written = stream.getvalue()
+    assert all(line.isprintable() for line in written.split("\n"))
+    assert len(written) < 10_000
+    assert "ValueError" in written
+
+
+def test_what_is_printable() -> None:
+    assert printable("Zähler 1 - grid, 電力計") == "Zähler 1 - grid, 電力計"
+    assert printable("a\x1b[2J\r\n\t\x7f\x9b\u202e\udc80\U000e0041") == (
+        r"a\u001b[2J\u000d\u000a\u0009\u007f\u009b\u202e\udc80\U000e0041"
+    )
+    assert len(printable("\x00" * 10**7)) == MOST
+    assert printable("file: " + "x" * 1000 + ": unknown key").startswith("file: x")
+    assert printable("file: " + "x" * 1000 + ": unknown key").endswith("x: unknown key")
+    assert printable("x" * MOST) == "x" * MOST
