@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line."""
+    _open_the_standard_descriptors()
     _import_structlog_without_rich()
     _let_every_name_be_written()
     sys.exit(_run())
@@ -56,6 +58,21 @@ _INSTEAD = {
 }
 
 
+def _open_the_standard_descriptors() -> None:
+    """Where the caller closed 0, 1 or 2, put the null device.
+
+    Otherwise the next file or socket gets the number, and what the interpreter writes to its standard error in a crash
+    goes into it.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gives the lowest free number: this one
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process ends
+
+
 def _let_every_name_be_written() -> None:
     """Names of a site may hold any letter, and the locale of a controller may know none of them."""
     for stream in (sys.stdout, sys.stderr):
@@ -64,7 +81,9 @@ def _let_every_name_be_written() -> None:
 
 
 def _failed(line: str) -> int:
-    sys.stderr.write(f"telemetry-agent: {line}\n")
+    from agent.runtime import printable
+
+    sys.stderr.write(printable(f"telemetry-agent: {line}") + "\n")
     return 1
 
 

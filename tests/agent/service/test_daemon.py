@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -218,3 +219,24 @@ async def test_what_is_stuck_does_not_feed_the_watchdog(tmp_path: Path) -> None:
             await manager.wait_for("WATCHDOG=1".__eq__)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def descriptors_of(pid: int) -> dict[int, str]:
+    return {number: str(Path(f"/proc/{pid}/fd/{number}").readlink()) for number in range(3)}
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+async def test_it_runs_without_standard_streams_and_no_file_gets_their_numbers(tmp_path: Path, closed: str) -> None:
+    with Endpoint() as endpoint:
+        async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))
+            command = shlex.join([sys.executable, "-m", "agent", "run", "--config", str(config)])
+            process = await asyncio.create_subprocess_shell(f"exec {command} {closed}")
+            try:
+                await endpoint.wait_for(2)
+                descriptors = await asyncio.to_thread(descriptors_of, process.pid)
+            finally:
+                process.terminate()
+            assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert descriptors[2] == os.devnull
+    assert not {link for link in descriptors.values() if "socket" in link or "sqlite" in link}
