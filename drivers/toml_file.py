@@ -7,6 +7,16 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+_MAX_BYTES = 1 << 20
+_MAX_DEPTH = 32
+_TOO_MUCH = 1 << 128
+"""No register is as wide."""
+_TOO_LARGE = "a number has too many digits"
+_TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
+# A step is a bare or a quoted key with the dot behind it.
+_STEP = r"""(?>(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)"""
+_LONG_KEY = re.compile(rf"(?<![\w-]){_STEP}{{{_MAX_DEPTH + 1}}}")
+
 
 class TomlError(Exception):
     """The file is not TOML; the message says where and what to do, and quotes no value: it may be a secret."""
@@ -14,11 +24,40 @@ class TomlError(Exception):
 
 def read(path: Path) -> dict[str, Any]:
     """The table of the file. Raises TomlError, OSError, UnicodeDecodeError."""
-    text = path.read_text(encoding="utf-8-sig")  # some editors mark UTF-8 with three bytes
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise TomlError(f"it is larger than {_MAX_BYTES >> 20} MiB")
+    return parse(content.decode("utf-8-sig"))  # some editors mark UTF-8 with three bytes
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The table that a text describes, at most `_MAX_DEPTH` tables and lists deep. Raises TomlError."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if _LONG_KEY.search(text):
+        raise TomlError(_TOO_DEEP)  # tomllib needs hours for a key of a million steps
     try:
-        return tomllib.loads(text)
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise TomlError(_explained(str(error), text.splitlines())) from None
+        raise TomlError(_explained(str(error), text.split("\n"))) from None
+    except RecursionError:
+        raise TomlError(_TOO_DEEP) from None
+    except ValueError:  # Python's limit for the digits of a whole number
+        raise TomlError(_TOO_LARGE) from None
+    _require_bounds(table)
+    return table
+
+
+def _require_bounds(table: dict[str, Any]) -> None:
+    """What leaves this module can be walked by recursion, shown, and converted to a float. Raises TomlError."""
+    level: list[Any] = [table]
+    for _ in range(_MAX_DEPTH):
+        items = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+        if any(isinstance(item, int) and abs(item) >= _TOO_MUCH for item in items):
+            raise TomlError(_TOO_LARGE)
+        level = [item for item in items if isinstance(item, dict | list)]
+    if level:
+        raise TomlError(_TOO_DEEP)
 
 
 def _explained(message: str, lines: list[str]) -> str:

@@ -13,10 +13,13 @@ does not have; in a hybrid the node stands in front (`solar.active_power`). Only
 from __future__ import annotations
 
 import json
+import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 from drivers.errors import exception_reply, unreadable
@@ -24,6 +27,11 @@ from drivers.model import Reading, Table, Value
 from drivers.protocol import ADDRESSES, BITS, MAX_UNIT_ID, MAX_WORD, ExceptionCode
 
 _ROW = 16
+_MAX_BYTES = 4 << 20
+"""Four full tables are 2 MiB."""
+_shown = reprlib.Repr().repr
+"""The beginning of a wrong value, for messages."""
+_ADDRESS = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
 class DumpError(ValueError):
@@ -57,44 +65,67 @@ class Dump:
 
 def load(path: Path) -> Dump:
     """Raises DumpError."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DumpError(f"{path}: cannot be read: {unreadable(error)}") from None
-    except json.JSONDecodeError as error:
-        raise DumpError(f"{path}: is not JSON: {error}") from None
+    content = _json(path)
     if not isinstance(content, dict) or not isinstance(content.get("registers"), dict):
         raise DumpError(f'{path}: must be an object with "registers"')
     registers = content.pop("registers")
     if unknown := sorted(set(registers) - set(Table)):
-        raise DumpError(f"{path}: registers: must be {', '.join(Table)} (found {unknown[0]!r})")
+        raise DumpError(f"{path}: registers: must be {', '.join(Table)} (found {_shown(unknown[0])})")
     unit_id = content.pop("unit_id", 1)
     if type(unit_id) is not int or not 0 <= unit_id <= MAX_UNIT_ID:
-        raise DumpError(f"{path}: unit_id: must be 0..{MAX_UNIT_ID} (found {unit_id!r})")
+        raise DumpError(f"{path}: unit_id: must be 0..{MAX_UNIT_ID} (found {_shown(unit_id)})")
+    expected = content.get("expected", {})
+    if not isinstance(expected, dict) or not all(map(_is_value, expected.values())):
+        raise DumpError(f"{path}: expected: must map names to numbers, texts, true, false or null")
     tables = {Table(table): _words(runs, f"{path}: {table}", Table(table)) for table, runs in registers.items()}
     return Dump(tables, unit_id, content)
+
+
+def _json(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DumpError(f"{path}: cannot be read: {unreadable(error)}") from None
+    if len(content) > _MAX_BYTES:
+        raise DumpError(f"{path}: is larger than {_MAX_BYTES >> 20} MiB")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DumpError(f"{path}: is not JSON: {error}") from None
+    except RecursionError:
+        raise DumpError(f"{path}: is nested too deeply") from None
+    except ValueError:  # Python's limit for the digits of a whole number
+        raise DumpError(f"{path}: a number has too many digits") from None
+
+
+def _is_value(value: object) -> bool:
+    """Whether `expected` may have it: what is no float would not compare with one."""
+    if isinstance(value, int | float):
+        return -float_info.max <= value <= float_info.max
+    return value is None or isinstance(value, str)
 
 
 def _words(runs: Any, where: str, table: Table) -> dict[int, int]:
     most = 1 if table in BITS else MAX_WORD
     if not isinstance(runs, dict):
-        raise DumpError(f"{where}: must map first addresses to lists of words (found {runs!r})")
+        raise DumpError(f"{where}: must map first addresses to lists of words (found {_shown(runs)})")
     words: dict[int, int] = {}
     for first, run in runs.items():
-        if not first.isdecimal() or not isinstance(run, list) or int(first) + len(run) > ADDRESSES:
-            raise DumpError(
-                f"{where}: must map addresses 0..{ADDRESSES - 1} to lists of words (found {first!r}: {run!r})"
-            )
+        if not _ADDRESS.fullmatch(first) or not isinstance(run, list) or int(first) + len(run) > ADDRESSES:
+            found = f"{_shown(first)}: {_shown(run)}"
+            raise DumpError(f"{where}: must map addresses 0..{ADDRESSES - 1} to lists of words (found {found})")
         for address, word in enumerate(run, int(first)):
             if type(word) is not int or not 0 <= word <= most:
-                raise DumpError(f"{where} {address}: must be a word 0..{most} (found {word!r})")
+                raise DumpError(f"{where} {address}: must be a word 0..{most} (found {_shown(word)})")
             words[address] = word
     return words
 
 
 def to_json(dump: Dump) -> str:
     """Short lines, so that files can be read and compared."""
-    about = {key: json.dumps(value, ensure_ascii=False) for key, value in dump.about.items() if key != "expected"}
+    about = {key: json.dumps(value) for key, value in dump.about.items() if key != "expected"}
     about["unit_id"] = json.dumps(dump.unit_id)
     about["registers"] = _nested(
         (table.value, _nested(_rows(dump.tables[table]), "    ")) for table in Table if table in dump.tables
