@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
+import tomllib
 from asyncio import to_thread
 from pathlib import Path
 
 import pytest
 
 from drivers.model import Table
+from tests.agent.cli.test_hostile_files import assert_told
 from tests.faults.modbus import FaultServer
 from tests.support.in_process import call_inside
 from tests.support.site import configuration
@@ -153,3 +156,49 @@ async def test_on_a_terminal_there_is_a_bar_and_the_tables_stay_clean(profiles: 
     assert "places" in bar
     assert b"\x1b" not in out
     assert b'driver = "acme-x1"' in out
+
+
+class Babbler(asyncio.Protocol):
+    """Answers each request with bytes at random: frames that are nearly right among them."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        dice = self._dice
+        head, text = data[:2] + b"\0\0", b"\x1b[2J\x9b31m\n" + dice.randbytes(dice.randrange(240))
+        pdu = bytes((data[7] if len(data) > 7 else 3, len(text))) + text
+        match dice.randrange(6):
+            case 0:
+                self._transport.write(dice.randbytes(dice.randrange(1, 300)))
+            case 1:
+                self._transport.write(head + (len(pdu) + 1).to_bytes(2, "big") + data[6:7] + pdu)
+            case 2:
+                wanted = 2 * int.from_bytes(data[10:12], "big") % 256
+                words = (text * 256)[:wanted]
+                self._transport.write(head + (wanted + 3).to_bytes(2, "big") + data[6:8] + bytes((wanted,)) + words)
+            case 3:
+                self._transport.write(head + b"\0\3" + data[6:7] + bytes((data[7] | 0x80, dice.randrange(256))))
+            case 4:
+                self._transport.abort()
+            case 5:
+                identification = b"\x2b\x0e\x01\x01\x00\x00\x02\x00" + bytes((len(text),)) + text + b"\x01\xff" + text
+                self._transport.write(head + (len(identification) + 1).to_bytes(2, "big") + data[6:7] + identification)
+
+
+@pytest.mark.seeds(1, 2, 3)
+async def test_a_peer_that_babbles_ends_in_a_few_plain_lines(seed: int) -> None:
+    dice = random.Random(seed)
+    server = await asyncio.get_running_loop().create_server(lambda: Babbler(dice), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    arguments = ("127.0.0.1", "--port", str(port), "--units", "1-3", "--timeout", "0.05")
+    async with asyncio.timeout(60):
+        result = await to_thread(call_inside, "scan", *arguments)
+    server.close()
+    assert result.returncode in (0, 1)
+    assert_told(result, lines=5)
+    tomllib.loads(result.stdout)
