@@ -11,7 +11,7 @@ from typing import cast
 
 from drivers.driver import Driver, ReadOptions
 from drivers.errors import ProfileError
-from drivers.profile import BUILT_IN, Profile, RegisterDriver, SignBitDriver, load, profile_files
+from drivers.profile import BUILT_IN, Profile, RegisterDriver, load, profile_files
 from drivers.python_drivers import PYTHON_CHANNELS, PYTHON_DRIVERS, channel_number
 
 
@@ -83,8 +83,6 @@ def driver_of(profile: Profile, options: ReadOptions) -> Driver:
     """The driver that reads devices of a family."""
     if profile.driver is not None:
         return _python_driver(profile.driver)(profile.options(options), profile.link)
-    if profile.directed:
-        return SignBitDriver(profile, options)
     return RegisterDriver(profile, options)
 
 

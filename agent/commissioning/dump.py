@@ -181,7 +181,7 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
 def _harmless(driver: Driver | None) -> Iterator[Span]:
     """Numbers and marks: text that they seem to hold is none."""
     if isinstance(driver, RegisterDriver):
-        yield from (point.span for point in driver.profile.points if point.encoding.type != "string")
+        yield from driver.profile.spans
         if (mark := driver.profile.identify) is not None:
             yield mark.span
 

@@ -51,7 +51,7 @@ def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
     """The points and marks of `profiles`, in as few requests as they take."""
     spans: set[Span] = set()
     for profile in profiles:
-        spans |= {point.span for point in profile.points}
+        spans |= profile.spans
         if (mark := profile.identify) is not None:
             spans.add(Span(mark.table, mark.address, mark.encoding.width, barrier=True))
     gap = options.default_max_gap if options.max_gap is None else options.max_gap

@@ -2,16 +2,19 @@
 
 - The quantity fixes unit and sign; a profile cannot restate them. Points are in the sign of the payload contract for
   the node they belong to (`drivers.model`): a register that runs the other way has a negative scale.
-- Several points with the same node, quantity and phase add up: import minus export (scale -0.1), one MPPT and the next,
-  a counter's kWh and MWh words. They are read in one request where one can hold them. The sum is missing when one of
-  them is, unless that point says `on_invalid = "zero"`.
+- Several points with the same node, quantity and phase add up: import minus export (scale -0.1), one MPPT and the next.
+  They are read in one request where one can hold them. The sum is missing when one of them is, unless that point says
+  `on_invalid = "zero"`, or `optional = true` and the device does not have it. Several percentages are a mean.
 - Where a device has its active power or a counter per phase only, the total is the sum of the phases listed.
 - `invalid` lists the words that mean "not available" as bit patterns (0x8000), whatever the type; a negative number is
   that of a signed type, and floats may also list values (-1.0). NaN and infinity are never values. Nothing else is
-  assumed: 0xFFFF is 65535 until a profile says otherwise.
-- `min` and `max` are physical, in the unit of the quantity: a value outside is invalid.
+  assumed: 0xFFFF is 65535 until a profile says otherwise, but for a device that answers so to everything it is asked.
+- `min` and `max` are physical, in the unit of the quantity: a value outside is invalid. `[rating]` bounds powers too.
+- `[mark.NAME]` is something that registers tell. A point is `valid` while it holds, or `negative`; a `[[variant]]` of
+  the family is chosen by it, with points or a word order of its own.
+- `fallback` lists further places of a value, `addresses` words of one value that do not stand side by side, `repeat`
+  blocks that add up.
 - `[channels]` is for devices with several like outputs: the points are those of the first, `NAME:3` is the third.
-- `directed` is for powers that are magnitudes with a bit beside them that says which way (see `sign_bit_driver`).
 - `driver` names a Python driver that finds the points itself; the profile then says what the family wants of its link.
 - The default of `[defaults]` loses to the site's configuration; its `word_order` also to that of a single point.
 """
@@ -26,12 +29,16 @@ from drivers import toml_file
 from drivers.driver import LinkDefaults, ReadOptions
 from drivers.errors import ProfileError, unreadable
 from drivers.model import Kind, NodeType, WordOrder
+from drivers.profile.channels import Channels, channels_from
+from drivers.profile.direction import directed
 from drivers.profile.encoding import WORD_ORDERS
-from drivers.profile.identify_mark import Identify, identify_from
-from drivers.profile.point import Channels, Point, channels_from, directed_from, points_from
+from drivers.profile.mark import Mark, identify_from, marks_from
+from drivers.profile.point import Point, Vocabulary, points_from
+from drivers.profile.repeat import repeats_from
 from drivers.profile.toml_table import TomlTable
-from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID
+from drivers.profile.variant import Rating, Variant, rating_from, variants_from
 from drivers.python_drivers import PYTHON_DRIVERS, channel_number
+from drivers.registers.read_plan import Span
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
 
@@ -49,12 +56,36 @@ class Profile:
     link: LinkDefaults = field(default_factory=LinkDefaults)
     max_registers: int | None = None
     max_gap: int | None = None
-    identify: Identify | None = None
+    identify: Mark | None = None
     driver: str | None = None
     """The Python driver that reads the device, for a profile that only says what its family wants of the link."""
     channels: Channels | None = None
-    directed: bool = False
-    """Powers are magnitudes, and the `on` of their node says that they are negative (see `sign_bit_driver`)."""
+    variants: tuple[Variant, ...] = ()
+    """The first whose mark holds says what the points are; `points` are those of a device for which none does."""
+    rating: Rating | None = None
+    note: str = ""
+    """What whoever installs the device should know of it."""
+
+    @property
+    def spans(self) -> set[Span]:
+        """Every register that a driver of the family may read."""
+        points = [*self.points, *(point for variant in self.variants for point in variant.points)]
+        places = [each for point in points for each in point.places]
+        spans = {span for each in places for span in each.spans}
+        spans |= {span for each in places for mark in each.marks for span in mark.spans}
+        spans |= {span for variant in self.variants for span in variant.mark.spans}
+        spans |= {span for point in points if point.repeat and (span := point.repeat.span) is not None}
+        return spans | ({self.rating.span} if self.rating else set())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Its own note and those of its variants."""
+        variants = (f"{variant.name}: {variant.note}" for variant in self.variants if variant.note)
+        return (*([self.note] if self.note else []), *variants)
+
+    def as_variant(self, variant: Variant) -> Profile:
+        """A profile of the devices of a variant alone."""
+        return replace(self, points=variant.points, variants=())
 
     @property
     def nodes(self) -> frozenset[NodeType]:
@@ -73,7 +104,10 @@ class Profile:
         """The profile of one of several like outputs, "1" being the first. Raises ProfileError when there is none."""
         channels = self.channels or Channels(count=0, step=0)
         which = channel_number(self.name, number, channels.count)
-        return replace(self, points=tuple(channels.moved(point, which) for point in self.points))
+        variants = tuple(
+            replace(each, points=tuple(channels.moved(point, which) for point in each.points)) for each in self.variants
+        )
+        return replace(self, points=tuple(channels.moved(point, which) for point in self.points), variants=variants)
 
 
 def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:
@@ -103,10 +137,12 @@ def _profile(table: TomlTable, name: str) -> Profile:
     identify = table.take("identify", dict, None)
     driver = table.choice("driver", PYTHON_DRIVERS, None)
     if driver is not None:
-        for part, key in ((table, "point"), (table, "channels"), (defaults, "word_order")):
+        own = [(table, key) for key in ("point", "channels", "mark", "repeat", "rating", "variant")]
+        for part, key in (*own, (defaults, "word_order")):
             if part.has(key):
                 raise part.wrong(key, f"is for registers; driver {driver} finds them itself", part.content[key])
-    points = points_from(table, kind, order) if driver is None else ()
+    words = Vocabulary(kind, order, marks_from(table, order), repeats_from(table, order))
+    points = directed(table, points_from(table, words)) if driver is None else ()
     profile = Profile(
         name=name,
         manufacturer=table.text("manufacturer"),
@@ -120,7 +156,9 @@ def _profile(table: TomlTable, name: str) -> Profile:
         identify=None if identify is None else identify_from(TomlTable(identify, f"{table.where}: [identify]"), order),
         driver=driver,
         channels=channels_from(table, points),
-        directed=directed_from(table, points),
+        variants=variants_from(table, points, words) if driver is None else (),
+        rating=rating_from(table, order) if driver is None else None,
+        note=table.text("note") if table.has("note") else "",
     )
     defaults.done()
     table.done()

@@ -1,32 +1,37 @@
-"""The points of a profile: one register each and what it means, and how like outputs repeat them. Pure."""
+"""The points of a profile: one value each, where it is read and what it means. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from drivers.errors import ProfileError
-from drivers.model import Kind, NodeType, Phase, Quantity, Table, Unit, WordOrder
-from drivers.profile.encoding import encoding, place, within
+from drivers.model import Kind, Nature, NodeType, Phase, Quantity, Table, Unit, WordOrder
+from drivers.profile.encoding import ADDRESSES, encoding, place, within
+from drivers.profile.mark import Mark, named
+from drivers.profile.repeat import Repeat
 from drivers.profile.toml_table import TomlTable
 from drivers.protocol import ADDRESSES
 from drivers.registers.codec import Encoding
 from drivers.registers.combine import Key
-from drivers.registers.read_plan import Span
+from drivers.registers.read_plan import BITS, Span
 
-# What adds up when it is measured in several places.
-_ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A})
+# What adds up when it is measured in several places; several percentages are a mean.
+_ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A, Unit.PERCENT})
+
+# Keys of a point that its fallbacks do not have: they say what is measured, not where.
+_OF_THE_POINT = frozenset({"quantity", "phase", "node", "optional", "confirmed", "repeat", "fallback"})
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One register of a device and what it means."""
+    """One value of a device and what it means."""
 
     quantity: Quantity
     table: Table
     address: int
-    """Zero-based protocol address."""
+    """Zero-based protocol address of the first word."""
     encoding: Encoding
     phase: Phase | None = None
     node: NodeType | None = None
@@ -34,6 +39,21 @@ class Point:
     """No request may reach across the beginning of this point."""
     confirmed: bool = True
     """False for a register that rests on one source only."""
+    addresses: tuple[int, ...] = ()
+    """Of each word, in the order of the word order, where they do not stand side by side."""
+    optional: bool = False
+    """A part of a sum that counts as nothing where the device does not have it."""
+    valid: Mark | None = None
+    """Without this mark the value is not available."""
+    negative: Mark | None = None
+    """The value is a magnitude, and negative while this mark holds."""
+    positive: Mark | None = None
+    """With `negative`: the value is only positive while this mark holds; with neither it is not available."""
+    fallback: tuple[Point, ...] = ()
+    """Further places of the value, asked in this order while those before have none."""
+    repeat: Repeat | None = None
+    number: int = 1
+    """Which of the repeated blocks it stands in, from 1."""
 
     @property
     def key(self) -> Key:
@@ -41,91 +61,195 @@ class Point:
         return self.node, self.quantity, self.phase
 
     @property
-    def span(self) -> Span:
-        """What must be read for it."""
-        return Span(self.table, self.address, self.encoding.width, self.barrier)
+    def spans(self) -> tuple[Span, ...]:
+        """What must be read for the value itself."""
+        if self.addresses:
+            return tuple(Span(self.table, address, 1) for address in self.addresses)
+        return (Span(self.table, self.address, self.encoding.width, self.barrier),)
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """The address of each word."""
+        return self.addresses or tuple(range(self.address, self.address + self.encoding.width))
+
+    @property
+    def places(self) -> tuple[Point, ...]:
+        """The point itself and its fallbacks."""
+        return (self, *self.fallback)
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """What must be known beside the value."""
+        return tuple(mark for mark in (self.valid, self.negative, self.positive) if mark is not None)
+
+    @property
+    def where(self) -> str:
+        """Table and addresses, for people."""
+        own = f"{self.table} {', '.join(map(str, self.addresses or (self.address,)))}"
+        return " or ".join([own, *(other.where for other in self.fallback)])
+
+    @property
+    def counts(self) -> bool:
+        """Whether it must not change from one place to another: the difference would look like energy."""
+        return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
+
+    def moved(self, distance: int) -> Point:
+        """The same of a like part of the device, whose registers stand `distance` behind; marks move along."""
+        return replace(
+            self,
+            address=self.address + distance,
+            addresses=tuple(address + distance for address in self.addresses),
+            valid=self.valid and self.valid.moved(distance),
+            negative=self.negative and self.negative.moved(distance),
+            positive=self.positive and self.positive.moved(distance),
+            fallback=tuple(other.moved(distance) for other in self.fallback),
+        )
+
+    def in_order(self, order: WordOrder) -> Point:
+        """The same in another word order."""
+        fallback = tuple(other.in_order(order) for other in self.fallback)
+        return replace(self, encoding=replace(self.encoding, word_order=order), fallback=fallback)
 
 
 @dataclass(frozen=True, slots=True)
-class Channels:
-    """Like outputs of one device: the points of a profile are those of the first."""
+class Vocabulary:
+    """What the points of a profile may name."""
 
-    count: int
-    step: int
-    """Addresses from one channel to the next; for points that are bits, bits of their register."""
-
-    def moved(self, point: Point, number: int) -> Point:
-        """The point of channel `number`, 1 being the first."""
-        distance = (number - 1) * self.step
-        if point.encoding.bit is None:
-            return replace(point, address=point.address + distance)
-        return replace(point, encoding=replace(point.encoding, bit=point.encoding.bit + distance))
+    kind: Kind
+    order: WordOrder
+    marks: Mapping[str, Mark]
+    repeats: Mapping[str, Repeat]
 
 
-def points_from(table: TomlTable, kind: Kind, order: WordOrder) -> tuple[Point, ...]:
-    """The `[[point]]` tables of a profile. Raises ProfileError."""
+def points_from(table: TomlTable, words: Vocabulary) -> tuple[Point, ...]:
+    """The `[[point]]` tables of a profile or of a variant. Raises ProfileError."""
     points: dict[tuple[Any, ...], int] = {}
     found: list[Point] = []
     keys: dict[Key, int] = {}
     for index, content in enumerate(table.some("point", (dict,), "[[point]] tables")):
         entry = TomlTable(content, f"{table.where}: point[{index}] {content.get('quantity', '')}".rstrip())
-        point = _point(entry, kind, order)
-        register = (*point.key, point.table, point.address, point.encoding.bit)
+        point = _point(entry, words)
+        register = (*point.key, point.table, point.words, point.encoding.bit, point.valid)
         if register in points:
             raise entry.wrong("address", f"stands in point[{points[register]}] already", point.address)
-        if point.key in keys and point.quantity.unit not in _ADDITIVE:
+        if (point.key in keys or point.repeat) and point.quantity.unit not in _ADDITIVE:
+            if point.repeat:
+                raise entry.wrong("repeat", f"{point.quantity.value} does not add up", point.repeat.name)
             raise entry.wrong(
                 "quantity", f"does not add up and stands in point[{keys[point.key]}] already", point.quantity.value
             )
         points[register] = keys[point.key] = index
-        found.append(point)
+        found += _repeated(entry, point)
     return tuple(found)
 
 
-def _point(table: TomlTable, kind: Kind, order: WordOrder) -> Point:
+def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
+    """The point of each block; a block that is not there counts as nothing."""
+    repeat = point.repeat
+    if repeat is None:
+        yield point
+        return
+    for number in range(1, repeat.most + 1):
+        moved = point.moved((number - 1) * repeat.step)
+        for each in moved.places:
+            if max(each.words) >= ADDRESSES:
+                raise table.wrong("repeat", f"leaves the registers at block {number}", repeat.name)
+        yield replace(moved, optional=True, number=number)
+
+
+def _point(table: TomlTable, words: Vocabulary) -> Point:
     quantity = Quantity(table.choice("quantity", (each.value for each in Quantity)))  # type: ignore[call-arg]  # looked up, not made
     phase = table.choice("phase", Phase, None)
     node = table.choice("node", NodeType, None)
-    if kind is Kind.HYBRID and node is None:
+    if words.kind is Kind.HYBRID and node is None:
         raise ProfileError(f"{table.where}: node: is missing; in a hybrid each point names its node")
-    if kind is not Kind.HYBRID and node is not None:
-        raise table.wrong("node", f"is for hybrids, this is a {kind}", node)
-    where, address = place(table)
+    if words.kind is not Kind.HYBRID and node is not None:
+        raise table.wrong("node", f"is for hybrids, this is a {words.kind}", node)
+    point = replace(
+        _place(table, words, quantity),
+        phase=None if phase is None else Phase(phase),
+        node=None if node is None else NodeType(node),
+        confirmed=table.take("confirmed", bool, True),
+        optional=table.take("optional", bool, False),
+        repeat=_repeat(table, words),
+    )
+    others = table.some("fallback", (dict,), "tables", [])
+    table.done()
+    if point.optional and quantity.unit not in _ADDITIVE:
+        raise table.wrong("optional", f"is for what adds up, and {quantity.value} does not", True)
+    return replace(point, fallback=tuple(_fallbacks(table, others, point, words)))
+
+
+def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, words: Vocabulary) -> Iterator[Point]:
+    """Each says only what differs from the point."""
+    shared = {key: value for key, value in table.content.items() if key not in _OF_THE_POINT}
+    for index, own in enumerate(others):
+        where = f"{table.where} fallback[{index}]"
+        for key in sorted(own.keys() & _OF_THE_POINT):
+            raise TomlTable(own, where).wrong(key, "belongs to the point, not to one of its places", own[key])
+        inherited = dict(shared)
+        if own.keys() & {"address", "addresses"}:
+            inherited.pop("address", None)
+            inherited.pop("addresses", None)
+        if "type" in own:
+            inherited.pop("invalid", None)  # the words of another type
+        entry = TomlTable({**inherited, **own}, where)
+        place_ = _place(entry, words, point.quantity)
+        entry.done()
+        yield replace(place_, phase=point.phase, node=point.node, confirmed=point.confirmed)
+
+
+def _place(table: TomlTable, words: Vocabulary, quantity: Quantity) -> Point:
+    """Where a value is read, and how it stands there."""
+    if table.has("addresses"):
+        where, addresses = _scattered(table)
+    else:
+        where, first = place(table)
+        addresses = (first,)
     point = Point(
         quantity=quantity,
         table=where,
-        address=address,
-        encoding=encoding(table, where, order, quantity),
-        phase=None if phase is None else Phase(phase),
-        node=None if node is None else NodeType(node),
+        address=addresses[0],
+        encoding=encoding(table, where, words.order, quantity),
         barrier=table.take("barrier", bool, False),
-        confirmed=table.take("confirmed", bool, True),
+        valid=named(table, "valid", words.marks),
+        negative=named(table, "negative", words.marks),
+        positive=named(table, "positive", words.marks),
     )
-    table.done()
-    within(table, address, point.encoding)
+    if table.has("addresses"):
+        if len(addresses) != point.encoding.width or len(addresses) < 2:
+            raise table.wrong(
+                "addresses", f"must be one for each of the {point.encoding.width} registers", list(addresses)
+            )
+        point = replace(point, addresses=addresses)
+    else:
+        within(table, point.address, point.encoding)
+    _directed(table, point)
     return point
 
 
-def directed_from(table: TomlTable, points: Sequence[Point]) -> bool:
-    """Whether its powers are magnitudes with a bit that says which way. Raises ProfileError."""
-    directed: bool = table.take("directed", bool, False)
-    nodes = {point.node for point in points if point.quantity is Quantity.ON}
-    if directed and not any(point.node in nodes for point in points if point.quantity is Quantity.ACTIVE_POWER):
-        raise table.wrong("directed", "needs active_power and on of the same node", directed)
-    return directed
+def _scattered(table: TomlTable) -> tuple[Table, tuple[int, ...]]:
+    where = Table(table.choice("table", [each.value for each in Table if each not in BITS]))
+    addresses: list[int] = table.some("addresses", (int,), "addresses")
+    if table.has("address"):
+        raise table.wrong("address", "stands in addresses", table.content["address"])
+    if len(set(addresses)) < len(addresses) or any(not 0 <= address < ADDRESSES for address in addresses):
+        raise table.wrong("addresses", f"must be different, each 0..{ADDRESSES - 1}", addresses)
+    return where, tuple(addresses)
 
 
-def channels_from(table: TomlTable, points: Sequence[Point]) -> Channels | None:
-    """The `[channels]` of a profile; None for one output. Raises ProfileError."""
-    content = table.take("channels", dict, None)
-    if content is None:
+def _directed(table: TomlTable, point: Point) -> None:
+    if point.positive is not None and point.negative is None:
+        raise table.wrong("positive", "needs negative beside it", table.content["positive"])
+    if point.negative is not None and point.quantity.nature is not Nature.GAUGE:
+        raise table.wrong("negative", f"has no meaning for {point.quantity.value}", table.content["negative"])
+
+
+def _repeat(table: TomlTable, words: Vocabulary) -> Repeat | None:
+    name = table.take("repeat", str, None)
+    if name is None:
         return None
-    entry = TomlTable(content, f"{table.where}: [channels]")
-    channels = Channels(count=entry.whole("count", 2, 256), step=entry.whole("step", 1, 4096, 1))
-    entry.done()
-    for last in (channels.moved(point, channels.count) for point in points):
-        if last.address + last.encoding.width > ADDRESSES or (last.encoding.bit or 0) >= 16 * last.encoding.width:
-            raise entry.wrong(
-                "count", f"must leave each point inside its register and below {ADDRESSES}", channels.count
-            )
-    return channels
+    if name not in words.repeats:
+        known = f"; there are {', '.join(words.repeats)}" if words.repeats else "; there is no [repeat.NAME] table"
+        raise table.wrong("repeat", f"must name a repetition{known}", name)
+    return words.repeats[name]

@@ -5,33 +5,47 @@ refusal stands in the errors of every scan. A busy device is asked once more, a 
 dead gateway or a reply that is not ours end the poll at once, and nothing of it is used: a device that falls silent
 half-way is polled again as a whole, so that all of a scan is from one moment.
 
+A family with variants, or with blocks that repeat, has several layouts. What tells them apart is read first, and again
+in every poll: firmware and settings change while the agent runs, and values read by the wrong layout are wrong. A
+device that starts says nonsense for a moment: it is another variant once two polls say so, and has no values until
+then.
+
 The site's `ReadOptions` win over the profile's defaults, which win over those of the transport. A word order of the
 site is that of every point, since it is a setting of the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
-from drivers.errors import ExceptionReply, GatewayError, IllegalAddressError, IllegalValueError
-from drivers.model import Kind, NodeType, Quality, Reading, Scan
+from drivers.errors import ExceptionReply, GatewayError, IllegalAddressError, IllegalFunctionError, IllegalValueError
+from drivers.model import Kind, NodeType, Quality, Scan
+from drivers.profile.evaluation import Evaluation, Known
+from drivers.profile.layout import Answers, Layout, Words
 from drivers.profile.loader import Profile
+from drivers.profile.mark import Mark
 from drivers.profile.point import Point
-from drivers.protocol import MAX_REGISTERS
-from drivers.registers import (
-    Block,
-    Cell,
-    Fill,
-    Limits,
-    PollSession,
-    RefusalMemory,
-    block_decoder,
-    by_key,
-    combiner,
-)
+from drivers.profile.repeat import Repeat
+from drivers.registers import MAX_REGISTERS, RECHECK_MAX_S, Block, Limits, PollSession, Span, decoder
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What chooses the layout."""
+
+    variant: int | None = None
+    """Index of the first variant whose mark holds."""
+    counts: tuple[int, ...] = ()
+    """How many blocks of each repetition there are."""
 
 
 class RegisterDriver:
@@ -39,18 +53,22 @@ class RegisterDriver:
 
     def __init__(self, profile: Profile, options: ReadOptions) -> None:
         self.profile = profile
-        self.points = tuple(_ordered(point, options) for point in profile.points)
-        """The profile's points as this device wants them read."""
-        keys = [point.key for point in self.points]
-        self._combine = combiner(keys)
-        self._learned = RefusalMemory(
-            [[self.points[slot].span for slot in slots] for slots in by_key(keys).values()],
-            Limits(
-                _first(options.max_registers, profile.max_registers, MAX_REGISTERS),
-                _first(options.max_gap, profile.max_gap, options.default_max_gap),
-            ),
+        self._options = options
+        self._limits = Limits(
+            _first(options.max_registers, profile.max_registers, MAX_REGISTERS),
+            _first(options.max_gap, profile.max_gap, options.default_max_gap),
         )
-        self._decoders: dict[Block, Fill] = {}
+        self._variants = profile.variants
+        self._repeats = tuple(dict.fromkeys(self._repeated(profile)))
+        self._marks_read: set[Mark] = set()
+        self._layouts: dict[_Facts, Layout] = {}
+        self._facts: _Facts | None = None
+        self._doubted: _Facts | None = None
+        """What the last poll said, for the first time."""
+        self._known = Known()
+        self._rating_due = 0.0
+        if not self._variants and not any(repeat.span for repeat in self._repeats):
+            self._facts = self._facts_of({})
 
     @property
     def kind(self) -> Kind:
@@ -65,93 +83,168 @@ class RegisterDriver:
         return self.profile.link
 
     @property
+    def points(self) -> tuple[Point, ...]:
+        """The points as this device wants them read; before the first poll, of a device that is no variant."""
+        return self._layout(self._facts or self._facts_of({})).points
+
+    @property
     def blocks(self) -> tuple[Block, ...]:
-        """The requests of the next poll."""
-        return self._learned.blocks
+        """The requests of the next poll, as far as is known before it."""
+        return self._layout(self._facts or self._facts_of({})).memory.blocks
+
+    @property
+    def variant(self) -> str | None:
+        """The variant of the family that the device was last seen to be."""
+        if self._facts is None or self._facts.variant is None:
+            return None
+        return self._variants[self._facts.variant].name
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.catalogue.Driver`. Raises the refusal itself when the device refuses everything."""
-        run = _ProfileSession(reader, now, len(self.points))
-        self._learned.begin(run.started)
-        try:
-            for block in self.blocks:
-                await self._read(run, block)
-            if not run.answered and self._learned.holes:
-                error = next(iter(self._learned.holes.values()))
-                self._learned.forget()  # a device that is starting, or the wrong profile: nothing to learn from
-                raise error
-        finally:
-            self._learned.end(now())
+        run = PollSession(reader, now)
+        if self.profile.rating is not None and run.started >= self._rating_due:
+            await self._read_rating(run)
+        if self._facts is None:
+            self._facts = self._facts_of(await self._ask_facts(run))
+        layout = self._layout(self._facts)
+        answers = await self._read_layout(run, layout)
+        facts = self._facts_of({span: words for span, (words, _) in answers.captured.items()}, self._facts)
+        doubted, self._doubted = self._doubted, None
+        if facts != self._facts and facts == doubted:
+            log.info("device_variant_changed", driver=self.profile.name, variant=self._variant_name(facts))
+            self._facts, self._known = facts, Known(rated_W=self._known.rated_W)
+            layout = self._layout(facts)
+            answers = await self._read_layout(run, layout)
+        elif facts != self._facts:
+            self._doubted = facts
+            answers = Answers([None] * len(layout.slots))
+        return self._scan(run, layout, answers)
+
+    def _scan(self, run: PollSession, layout: Layout, answers: Answers) -> Scan:
+        holes = layout.memory.holes
+        lacking = layout.lacking(holes)
         return Scan(
-            readings=self._combine(self._complete(run)),
+            readings=Evaluation(layout, answers, holes, self._known, run.started).readings(),
             started=run.started,
-            finished=now(),
-            errors=(*self._learned.holes.values(), *run.errors),
+            finished=run.now(),
+            errors=(*(error for span, error in holes.items() if span in lacking), *run.errors),
             requests=run.requests,
         )
 
-    async def _read(self, run: _ProfileSession, block: Block) -> bool:
+    async def _read_layout(self, run: PollSession, layout: Layout) -> Answers:
+        answers, memory = Answers([None] * len(layout.slots)), layout.memory
+        memory.begin(run.started)
+        try:
+            for block in memory.blocks:
+                await self._read(run, layout, block, answers)
+            if not answers.answered and memory.holes:
+                error = next(iter(memory.holes.values()))
+                memory.forget()  # a device that is starting, or the wrong profile: nothing to learn from
+                raise error
+        finally:
+            memory.end(run.now())
+        return answers
+
+    async def _read(self, run: PollSession, layout: Layout, block: Block, answers: Answers) -> bool:
         """Read and decode a block, in parts where it is refused; whether all of it was answered."""
-        if not self._learned.allows(block):
-            return await self._read_all(run, self._learned.parts(block))
+        memory = layout.memory
+        if not memory.allows(block):
+            return await self._read_all(run, layout, memory.parts(block), answers)
         try:
             words = await run.read(block.table, block.address, block.count)
         except (IllegalAddressError, IllegalValueError) as error:
-            known = len(self._learned.holes)
-            parts = self._learned.divide(block, error)
-            answered = await self._read_all(run, parts) and len(self._learned.holes) == known
+            known = len(memory.holes)
+            parts = memory.divide(block, error)
+            answered = await self._read_all(run, layout, parts, answers) and len(memory.holes) == known
             if answered:
-                self._learned.cut(block, parts)
+                memory.cut(block, parts)
             return answered
         except GatewayError:
             raise
         except ExceptionReply as error:
             run.errors.append(error)
             return False
-        self._decoder(block)(words, run.now(), run.readings)
+        layout.take(block, words, run.now(), answers)
         return True
 
-    async def _read_all(self, run: _ProfileSession, blocks: Sequence[Block]) -> bool:
-        return all([await self._read(run, block) for block in blocks])
+    async def _read_all(self, run: PollSession, layout: Layout, blocks: Sequence[Block], answers: Answers) -> bool:
+        return all([await self._read(run, layout, block, answers) for block in blocks])
 
-    def _decoder(self, block: Block) -> Fill:
-        decoder = self._decoders.get(block)
-        if decoder is None:
-            cells = tuple(
-                Cell(point.address - block.address, point.encoding, slot, point.quantity, point.phase, point.node)
-                for slot, point in enumerate(self.points)
-                if block.holds(point.span)
-            )
-            decoder = self._decoders[block] = block_decoder(cells, block.count)
-        return decoder
+    # Which layout.
 
-    def _complete(self, run: _ProfileSession) -> list[Reading]:
-        """The readings, with what could not be read as missing."""
-        if all(run.readings):
-            return cast("list[Reading]", run.readings)
-        return [
-            reading or Reading(point.quantity, point.phase, None, Quality.MISSING, run.started, point.node)
-            for reading, point in zip(run.readings, self.points, strict=True)
-        ]
+    def _layout(self, facts: _Facts) -> Layout:
+        if facts not in self._layouts:
+            points = self.profile.points if facts.variant is None else self._variants[facts.variant].points
+            there = dict(zip(self._repeats, facts.counts, strict=True))
+            points = tuple(p for p in points if p.repeat is None or p.number <= there[p.repeat])
+            if self._options.word_order is not None:
+                points = tuple(point.in_order(self._options.word_order) for point in points)
+            marks = [variant.mark for variant in self._variants]
+            self._layouts[facts] = Layout(points, marks, self._count_spans(), self.kind, self._limits)
+        return self._layouts[facts]
+
+    def _facts_of(self, words: dict[Span, Words], before: _Facts | None = None) -> _Facts:
+        """What the words of the device say; what was not read stays as it was `before`."""
+        states = [self._state(variant.mark, words) for variant in self._variants]
+        unknown = before is not None and any(
+            state is None and variant.mark in self._marks_read
+            for state, variant in zip(states, self._variants, strict=True)
+        )
+        variant = before.variant if unknown and before else next((i for i, state in enumerate(states) if state), None)
+        counts = []
+        for index, repeat in enumerate(self._repeats):
+            read = None if repeat.span is None else words.get(repeat.span)
+            counts.append(before.counts[index] if read is None and before is not None else repeat.count(read))
+        return _Facts(variant, tuple(counts))
+
+    def _state(self, mark: Mark, words: dict[Span, Words]) -> bool | None:
+        read = [(each, words.get(each.span)) for each in mark.all]
+        states = [None if found is None else each.matches(found) for each, found in read]
+        if None not in states:
+            self._marks_read.add(mark)
+        return False if False in states else None if None in states else True
+
+    async def _ask_facts(self, run: PollSession) -> dict[Span, Words]:
+        """The words of all marks and counts. A register that the device refuses is left out."""
+        spans = dict.fromkeys(span for variant in self._variants for span in variant.mark.spans)
+        found = {}
+        for span in (*spans, *self._count_spans()):
+            try:
+                found[span] = await run.read(span.table, span.address, span.count)
+            except (IllegalAddressError, IllegalValueError, IllegalFunctionError):
+                continue
+        return found
+
+    def _count_spans(self) -> tuple[Span, ...]:
+        return tuple(span for repeat in self._repeats if (span := repeat.span) is not None)
+
+    def _variant_name(self, facts: _Facts) -> str:
+        return "none" if facts.variant is None else self._variants[facts.variant].name
+
+    @staticmethod
+    def _repeated(profile: Profile) -> Iterator[Repeat]:
+        for points in (profile.points, *(variant.points for variant in profile.variants)):
+            yield from (point.repeat for point in points if point.repeat is not None)
+
+    # How large it is.
+
+    async def _read_rating(self, run: PollSession) -> None:
+        """Once, and again for what it may have been while the device started."""
+        rating = self.profile.rating
+        if rating is None:
+            return
+        self._rating_due = run.started + RECHECK_MAX_S
+        try:
+            words = await run.read(rating.table, rating.address, rating.encoding.width)
+        except GatewayError:
+            self._rating_due = run.started
+            raise
+        except ExceptionReply:
+            return
+        value, quality = decoder(rating.encoding)(words)
+        if quality is Quality.GOOD and isinstance(value, float) and value > 0:
+            self._known.rated_W = value
 
 
-class _ProfileSession(PollSession):
-    """One poll: a reading per point, None where there is none yet."""
-
-    def __init__(self, reader: Reader, now: Callable[[], float], points: int) -> None:
-        super().__init__(reader, now)
-        self.readings: list[Reading | None] = [None] * points
-
-    @property
-    def answered(self) -> bool:
-        return any(self.readings)
-
-
-def _ordered(point: Point, options: ReadOptions) -> Point:
-    if options.word_order is None:
-        return point
-    return replace(point, encoding=replace(point.encoding, word_order=options.word_order))
-
-
-def _first(*values: int | None) -> int:
+def _first(*values: T | None) -> T:
     return next(value for value in values if value is not None)

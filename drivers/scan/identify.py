@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from drivers.driver import Reader, ReadOptions
 from drivers.errors import DriverError, LinkError, SilentError
 from drivers.model import Kind, NodeType
-from drivers.profile import Identify, Profile
+from drivers.profile import Mark, Profile
 from drivers.registers import Span
 
 _SUNSPEC_ATTEMPTS = 3
@@ -52,7 +52,7 @@ class Identifier:
     """Knows the marks of all families."""
 
     def __init__(self, profiles: Iterable[Profile]) -> None:
-        self._marks: dict[Span, list[tuple[Profile, Identify]]] = defaultdict(list)
+        self._marks: dict[Span, list[tuple[Profile, Mark]]] = defaultdict(list)
         profiles = list(profiles)
         self._families = [profile for profile in profiles if profile.driver is not None]
         """SunSpec devices whose family wants something of its link."""
@@ -120,7 +120,7 @@ async def _read(reader: Reader, span: Span) -> Sequence[int] | None:
         return None
 
 
-async def _all_hold(reader: Reader, marks: Iterable[Identify]) -> bool:
+async def _all_hold(reader: Reader, marks: Iterable[Mark]) -> bool:
     """Only asked of a device whose first mark matched: it costs the others nothing."""
     for mark in marks:
         words = await _read(reader, mark.span)
@@ -133,7 +133,7 @@ def _where(span: Span) -> str:
     return f"{span.table} {span.address}" + (f"-{span.end - 1}" if span.count > 1 else "")
 
 
-def _match(profile: Profile, marks: Iterable[Identify]) -> Match:
+def _match(profile: Profile, marks: Iterable[Mark]) -> Match:
     return Match(
         driver=profile.name,
         kind=profile.kind,

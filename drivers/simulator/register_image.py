@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from drivers.model import NodeType, Phase, Quantity, Table, Value
-from drivers.profile import Point, Profile
-from drivers.protocol import MAX_REGISTERS
+from drivers.model import NodeType, Phase, Quantity, Table, Unit, Value
+from drivers.profile import Mark, Point, Profile
 from drivers.registers import Encoding, bits_of, encode
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 
@@ -19,34 +19,65 @@ def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 
     """A device of that family with `values` of the moment, to the resolution of its registers.
 
     A quantity without a value reads as the device says "not available"; where it has no words for that, its registers
-    do not exist. The mark by which the family is recognised is there. Raises ValueError, at the request, for a value
-    that no register of the device can hold.
+    do not exist. The marks by which the family is recognised and by which values count are there; of blocks that
+    repeat there are two. Raises ValueError, at the request, for a value that no register of the device can hold.
     """
-    marks = _marks(profile)
+    fixed = _fixed(profile)
     groups: dict[Key, list[Point]] = defaultdict(list)
     for point in sorted(profile.points, key=lambda each: abs(each.encoding.scale)):
-        groups[point.node, point.quantity, point.phase].append(point)
+        groups[point.key].append(point)
 
     def image() -> Image:
         now = values()
-        tables: dict[Table, dict[int, int]] = {table: dict(marks[table]) for table in Table}
+        written = _Words({table: dict(fixed[table]) for table in Table})
         for key, points in groups.items():
-            for point, words in _written(points, now.get(key)):
-                for address, word in enumerate(words, point.address):
-                    # Several points can be bits of one register.
-                    shared = tables[point.table].get(address, 0) if point.encoding.bit is not None else 0
-                    tables[point.table][address] = shared | word
-        return tables
+            for point, value, words in _written(points, now.get(key)):
+                written.put(point.table, point.words, words, shared=point.encoding.bit is not None)
+                if point.negative is not None:
+                    _direct(written, point.negative, point.positive, value)
+        return written.tables
 
     return SimulatedUnit(unit_id, image, max_registers=profile.max_registers or MAX_REGISTERS)
 
 
-def _marks(profile: Profile) -> Image:
-    tables: dict[Table, dict[int, int]] = {table: {} for table in Table}
-    if (first := profile.identify) is not None:
-        for mark in (first, *first.also):
-            tables[mark.table].update(enumerate(encode(mark.encoding, mark.example), mark.address))
-    return tables
+@dataclass(slots=True)
+class _Words:
+    tables: dict[Table, dict[int, int]]
+
+    def put(self, table: Table, addresses: Sequence[int], words: Sequence[int], *, shared: bool = False) -> None:
+        """Several values can be bits of one register: those are `shared`."""
+        registers = self.tables[table]
+        for address, word in zip(addresses, words, strict=False):
+            registers[address] = (registers.get(address, 0) if shared else 0) | word
+
+    def mark(self, mark: Mark, words: Sequence[int]) -> None:
+        addresses = range(mark.address, mark.address + len(words))
+        self.put(mark.table, addresses, words, shared=mark.encoding.bit is not None)
+
+
+def _fixed(profile: Profile) -> Image:
+    """What does not depend on the values."""
+    written = _Words({table: {} for table in Table})
+    marks = [mark for point in profile.points for mark in (point.valid,) if mark is not None]
+    for first in dict.fromkeys(marks + ([profile.identify] if profile.identify else [])):
+        for mark in first.all:
+            written.mark(mark, mark.example_words)
+    for repeat in dict.fromkeys(point.repeat for point in profile.points if point.repeat is not None):
+        if repeat.span is not None and repeat.encoding is not None:
+            span = repeat.span
+            written.put(span.table, range(span.address, span.end), encode(repeat.encoding, _BLOCKS))
+    return written.tables
+
+
+_BLOCKS = 2.0
+
+
+def _direct(written: _Words, negative: Mark, positive: Mark | None, value: Value | None) -> None:
+    """Say in the registers of its marks which way a power flows."""
+    turned = isinstance(value, float) and value < 0
+    for mark, holds in ((negative, turned), (positive, not turned)):
+        for each in mark.all if mark is not None else ():
+            written.mark(each, each.example_words if holds else [0] * each.encoding.width)
 
 
 def dump_unit(dump: Image, unit_id: int = 1) -> SimulatedUnit:
@@ -54,17 +85,24 @@ def dump_unit(dump: Image, unit_id: int = 1) -> SimulatedUnit:
     return SimulatedUnit(unit_id, lambda: dump)
 
 
-def _written(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Point, list[int]]]:
-    """The words of each point. Points of one quantity add up: the finest that can hold the value has it, the rest 0."""
+def _written(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Point, Value | None, list[int]]]:
+    """The value and the words of each point.
+
+    Points of one quantity add up: the finest that can hold the value has it, the rest 0. Of a percentage each has it.
+    """
     if value is None:
-        yield from ((point, _not_available(point.encoding)) for point in points)
+        yield from ((point, None, _not_available(point.encoding)) for point in points)
+        return
+    if points[0].quantity.unit is Unit.PERCENT:
+        yield from ((point, value, encode(point.encoding, value)) for point in points)
         return
     for holder in points:
+        shown = abs(value) if holder.negative is not None and isinstance(value, float) else value
         try:
-            yield holder, encode(holder.encoding, value)
+            yield holder, value, encode(holder.encoding, shown)
         except ValueError:
             continue
-        yield from ((point, encode(point.encoding, 0.0)) for point in points if point is not holder)
+        yield from ((point, 0.0, encode(point.encoding, 0.0)) for point in points if point is not holder)
         return
     raise ValueError(f"{points[0].quantity.value}: no register can hold {value!r}")
 

@@ -52,10 +52,8 @@ def values_of(profile: Profile) -> dict[Key, Value]:
         match key[1]:
             case Quantity.ACTIVE_POWER:
                 values[key] = POWER_W[type_of(profile, key)] / (3 if key[2] else 1)
-                if profile.directed and key[0] is NodeType.STORAGE:
-                    values[key] = abs(POWER_W[NodeType.STORAGE])
             case Quantity.ON:
-                values[key] = True  # closed; where it is a direction: discharge
+                values[key] = True  # closed
             case Quantity.OPERATION_MODE:
                 values[key] = "on"
             case Quantity.SOC:

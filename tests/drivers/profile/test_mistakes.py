@@ -193,3 +193,78 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'manufacturer = "M\xfcller"\n')
     with pytest.raises(ProfileError, match=r"latin\.toml: cannot be read: "):
         load(tmp_path / "latin.toml")
+
+
+MARK = '[mark.there]\ntable = "holding"\naddress = 9\ntype = "uint16"\n'
+HOLDS = MARK + "equals = [1]\n"
+REPEAT = "[repeat.packs]\nmost = 3\nstep = 10\n"
+VARIANT = '[[variant]]\nname = "new"\n'
+LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{POINT}optional = 1\n", "point[0] active_power: optional: must be true or false (found 1)"),
+        (f"{VOLTAGE}optional = true\n", "point[0] voltage: optional: is for what adds up, and voltage does not"),
+        (f'{POINT}valid = "there"\n', "point[0] active_power: valid: must name a mark; there is no [mark.NAME] table"),
+        (f'{HOLDS}{POINT}valid = "their"\n', "point[0] active_power: valid: must name a mark; there are there (found"),
+        (f'{HOLDS}{POINT}positive = "there"\n', "point[0] active_power: positive: needs negative beside it (found"),
+        (
+            f'{HOLDS}{POINT.replace("active_power", "imported_energy")}negative = "there"\n',
+            "point[0] imported_energy: negative: has no meaning for imported_energy (found 'there')",
+        ),
+        (f"{MARK}{POINT}", "[mark.there]: equals: is missing"),
+        (f"mark = 1\n{POINT}", "mark: must be a table (found 1)"),
+        (f"mark = {{ there = 1 }}\n{POINT}", "mark: must be tables, such as [mark.meter_is_there] (found 1)"),
+        (f"{HOLDS}min = 1\n{POINT}", "[mark.there]: equals: stands alone: a range (min, max) or a bit decides"),
+        (f"{MARK}min = 5\nmax = 4\n{POINT}", "[mark.there]: min: must not be above max = 4 (found 5.0)"),
+        (f"{HOLDS}grace_s = -1\n{POINT}", "[mark.there]: grace_s: must be 0..3600 seconds (found -1.0)"),
+        (
+            f"{MARK.replace('uint16', 'string')}length = 2\nmax = 3\n{POINT}",
+            "[mark.there]: max: is for numbers; a text is compared with equals (found 'string')",
+        ),
+        (
+            f"{POINT.replace('address = 0', 'addresses = [0, 5]')}",
+            "point[0] active_power: addresses: must be one for each of the 1 registers (found [0, 5])",
+        ),
+        (
+            f"{POINT.replace('int16', 'int32')}addresses = [0, 5]\n",
+            "point[0] active_power: address: stands in addresses (found 0)",
+        ),
+        (
+            f"{POINT.replace('int16', 'int32').replace('address = 0', 'addresses = [5, 5]')}",
+            "point[0] active_power: addresses: must be different, each 0..65535 (found [5, 5])",
+        ),
+        (
+            f"{POINT}fallback = [{{ quantity = 'soc' }}]\n",
+            "point[0] active_power fallback[0]: quantity: belongs to the",
+        ),
+        (
+            f"{POINT}fallback = [{{ adress = 1 }}]\n",
+            "point[0] active_power fallback[0]: adress: is no key here; there ",
+        ),
+        (f"{POINT}fallback = []\n", "point[0] active_power: fallback: must be a list of tables (found [])"),
+        (f'{POINT}repeat = "packs"\n', "point[0] active_power: repeat: must name a repetition; there is no [repeat"),
+        (f'{REPEAT}{VOLTAGE}repeat = "packs"\n', "point[0] voltage: repeat: voltage does not add up (found 'packs')"),
+        (
+            f'{REPEAT}{POINT.replace("= 0", "= 65520")}repeat = "packs"\n',
+            "point[0] active_power: repeat: leaves the registers at block 3 (found 'packs')",
+        ),
+        (f"{REPEAT.replace('= 3', '= 1')}{POINT}", "[repeat.packs]: most: must be 2..128 (found 1)"),
+        (
+            f'{REPEAT}table = "holding"\naddress = 1\ntype = "string"\nlength = 2\n{POINT}',
+            "[repeat.packs]: type: must be a number (found 'string')",
+        ),
+        (f"{POINT}{VARIANT}", "variant[0] new: mark: is missing"),
+        (f'{HOLDS}{POINT}{VARIANT}mark = "there"\n', "variant[0] new: name: differs in nothing: needs word_order or"),
+        (
+            f"{HOLDS}{POINT}{2 * LITTLE}",
+            "variant[1] new: name: stands in another variant already (found 'new')",
+        ),
+        (f'{POINT}[rating]\ntable = "holding"\n', "[rating]: address: is missing"),
+        (f'note = ""\n{POINT}', "note: must not be empty (found '')"),
+    ],
+)
+def test_of_what_devices_do(tmp_path: Path, text: str, message: str) -> None:
+    assert mistake(tmp_path, text).startswith(message)

@@ -12,8 +12,8 @@ from drivers.catalogue import Catalogue
 from drivers.dump.file import Dump
 from drivers.dump.file import load as load_dump
 from drivers.model import Table
-from drivers.profile.identify_mark import Identify
 from drivers.profile.loader import Profile, load, profile_files
+from drivers.profile.mark import Mark
 from drivers.registers.codec import Encoding, encode
 from drivers.registers.read_plan import Span
 from drivers.scan.identify import Identifier
@@ -24,7 +24,7 @@ PROFILES = [load(path) for path in profile_files().values()]
 MARKED = {profile.name: profile for profile in PROFILES if profile.identify is not None}
 
 
-def mark(name: str) -> Identify:
+def mark(name: str) -> Mark:
     found = MARKED[name].identify
     assert found is not None
     return found
@@ -133,5 +133,5 @@ def test_there_are_profiles_with_a_mark() -> None:
     [([0x4142, 0x4344], True), ([0, 0], False), ([0x4142, 0x4300], False), ([0x4142, 0x8701], False)],
 )
 def test_a_letter_is_no_empty_register_and_no_number(words: list[int], found: bool) -> None:
-    anything = Identify(Table.HOLDING, 0, Encoding("string", length=2), ("????",))
+    anything = Mark(Table.HOLDING, 0, Encoding("string", length=2), ("????",))
     assert anything.matches(words) is found

@@ -1,0 +1,31 @@
+"""`directed = true`: the short way to say that an `on` beside a power is its `negative` mark. Pure.
+
+It is for a power that is a magnitude with a bit beside it that says which way it flows, such as a battery's. The bit is
+no reading of its own then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from drivers.model import Quantity
+from drivers.profile.mark import Mark
+from drivers.profile.point import Point
+from drivers.profile.toml_table import TomlTable
+
+
+def directed(table: TomlTable, points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points of a profile, with directions where it says `directed`. Raises ProfileError."""
+    if not table.take("directed", bool, False):
+        return tuple(points)
+    marks = {
+        point.node: Mark(point.table, point.address, point.encoding)
+        for point in points
+        if point.quantity is Quantity.ON
+    }
+    powers = [point for point in points if point.quantity is Quantity.ACTIVE_POWER and point.node in marks]
+    if not powers:
+        raise table.wrong("directed", "needs active_power and on of the same node", True)
+    turned = {id(point): replace(point, negative=marks[point.node]) for point in powers}
+    return tuple(turned.get(id(point), point) for point in points if point.quantity is not Quantity.ON)

@@ -1,0 +1,170 @@
+"""What one poll has read → a reading per quantity: marks, directions, fallbacks, parts that are not there. Pure.
+
+Three things are kept apart. A value that was *not read* this time (the device was busy) is missing, and nothing is
+assumed of it. One that the device *does not have* (it refuses the register, says "not available", or a mark says so)
+makes way for its fallback, or counts as nothing where it is optional. One that *cannot be* is invalid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from drivers.model import Quality, Quantity, Reading
+from drivers.profile.layout import Answers, Layout
+from drivers.profile.mark import Mark
+from drivers.profile.point import Point
+from drivers.registers import Span, decoder
+from drivers.registers.combine import Part
+
+_RATED_TIMES = 2.0
+"""Panels may be oversized, a battery may give more than the inverter; twice the rated power nothing gives."""
+_NEVER_BOTH_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
+
+
+@dataclass(slots=True)
+class Known:
+    """What a device has shown so far; never a value."""
+
+    held: dict[Mark, float] = field(default_factory=dict)
+    """When each mark last held, in monotonic seconds."""
+    chosen: dict[int, int] = field(default_factory=dict)
+    """Which place of a counter was the first to have one, by the slot of its point."""
+    seen: set[int] = field(default_factory=set)
+    """Slots of optional counters that have counted: a sum without them would seem to fall."""
+    rated_W: float | None = None
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """One poll."""
+
+    layout: Layout
+    answers: Answers
+    refused: Collection[Span]
+    """What the device does not have."""
+    known: Known
+    at: float
+
+    def readings(self) -> tuple[Reading, ...]:
+        """A reading per quantity, in the order of the points."""
+        found = self.layout.combine(self._parts(), self.at)
+        if self.known.rated_W:
+            found = tuple(map(self._bounded, found))
+        return tuple(map(_missing, found)) if _nothing_there(found) else found
+
+    def _parts(self) -> list[Part]:
+        if self.layout.plain:
+            return [self._read(slot, place) or self._unread(place) for slot, place in enumerate(self.layout.slots)]
+        parts: list[Part] = []
+        slot = 0
+        for point in self.layout.points:
+            parts.append(self._part(slot, point))
+            slot += len(point.places)
+        return parts
+
+    def _part(self, slot: int, point: Point) -> Part:
+        reading = self._first(slot, point)
+        if reading is None:
+            return self._unread(point)
+        if not point.optional:
+            return reading
+        if reading.quality is Quality.GOOD and reading.value and point.counts:
+            self.known.seen.add(slot)
+        absent = reading.quality is Quality.MISSING and slot not in self.known.seen
+        return None if absent else reading
+
+    def _first(self, slot: int, point: Point) -> Reading | None:
+        """The first place that has the value; None where it is not known which one has it."""
+        chosen = self.known.chosen.get(slot)
+        worst: Reading | None = None
+        for index, place in enumerate(point.places):
+            if chosen is not None and index != chosen:
+                continue
+            reading = self._value(slot + index, place)
+            if reading is None:
+                return None
+            if reading.quality is Quality.GOOD:
+                if point.counts and point.fallback:
+                    self.known.chosen[slot] = index
+                return reading
+            worst = reading if worst is None or worst.quality is Quality.MISSING else worst
+        return worst
+
+    def _value(self, slot: int, place: Point) -> Reading | None:
+        """The value of one place; None where it was not read."""
+        reading = self._scattered(place) if place.addresses else self._read(slot, place)
+        if reading is None:
+            return None
+        if place.valid is not None:
+            holds = self._holds(place.valid)
+            if holds is None and not self._is_refused(place.valid.spans):
+                return None
+            if not holds:
+                return _missing(reading)
+        return reading if place.negative is None else self._directed(reading, place, place.negative)
+
+    def _read(self, slot: int, place: Point) -> Reading | None:
+        reading = self.answers.readings[slot]
+        return self._unread(place) if reading is None and self._is_refused(place.spans) else reading
+
+    def _scattered(self, place: Point) -> Reading | None:
+        words = [self.answers.captured.get(span) for span in place.spans]
+        if self._is_refused(place.spans):
+            return self._unread(place)
+        known = [each for each in words if each is not None]
+        if len(known) < len(words):
+            return None
+        value, quality = decoder(place.encoding)([each[0][0] for each in known])
+        return Reading(place.quantity, place.phase, value, quality, min(each[1] for each in known), place.node)
+
+    def _directed(self, reading: Reading, place: Point, negative: Mark) -> Reading | None:
+        """The magnitude with its sign."""
+        if not isinstance(reading.value, float):
+            return reading
+        marks = [mark for mark in (negative, place.positive) if mark is not None]
+        states = [self._holds(mark) for mark in marks]
+        magnitude = abs(reading.value)
+        if None in states:
+            refused = any(self._is_refused(mark.spans) for mark in marks)
+            return _missing(reading) if refused else None
+        if len(states) == 2 and states[0] == states[1]:
+            return reading._replace(value=0.0) if magnitude == 0 else _missing(reading)
+        return reading._replace(value=0.0 - magnitude if states[0] else magnitude)  # 0.0 - 0.0 is 0.0, -0.0 is not
+
+    def _holds(self, mark: Mark) -> bool | None:
+        """Whether the mark holds; None where it was not read."""
+        states = []
+        for each in mark.all:
+            words = self.answers.captured.get(each.span)
+            states.append(None if words is None else each.matches(words[0]))
+        if None in states and False not in states:
+            return None
+        if all(states):
+            self.known.held[mark] = self.at
+            return True
+        last = self.known.held.get(mark)
+        return mark.grace_s > 0 and last is not None and self.at - last <= mark.grace_s
+
+    def _is_refused(self, spans: Collection[Span]) -> bool:
+        return any(span in self.refused for span in spans)
+
+    def _unread(self, point: Point) -> Reading:
+        return Reading(point.quantity, point.phase, None, Quality.MISSING, self.at, point.node)
+
+    def _bounded(self, reading: Reading) -> Reading:
+        most = _RATED_TIMES * (self.known.rated_W or 0.0)
+        if not isinstance(reading.value, float) or abs(reading.value) <= most or not self.layout.bounds(reading):
+            return reading
+        return reading._replace(value=None, quality=Quality.INVALID)
+
+
+def _missing(reading: Reading) -> Reading:
+    return reading._replace(value=None, quality=Quality.MISSING)
+
+
+def _nothing_there(readings: Collection[Reading]) -> bool:
+    """Everything is 0, voltage and frequency too: so reads a device that starts, or one that is not there."""
+    if any(reading.value for reading in readings):
+        return False
+    return {reading.quantity for reading in readings if reading.value == 0} >= _NEVER_BOTH_ZERO

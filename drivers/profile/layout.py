@@ -1,0 +1,138 @@
+"""The points of one device → what to read, in which blocks, and what the words of a block are. Pure.
+
+A slot is one place of one value: a point or one of its fallbacks. Where a value needs more than the words at its
+address (marks, words that do not stand side by side), the words of its registers are captured beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from drivers.model import Kind, Reading
+from drivers.profile.mark import Mark
+from drivers.profile.point import Point
+from drivers.profile.variant import bounded
+from drivers.registers import BITS, Block, Cell, Fill, Key, Limits, RefusalMemory, Span, block_decoder, by_key, combiner
+
+Words = Sequence[int]
+
+_ENOUGH = 4
+"""Fewer words that are all the same may be a number."""
+_NOTHING = frozenset({0xFFFF, 0x8000})
+"""What a device that reboots or sleeps answers in every word."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """What one poll has read so far."""
+
+    readings: list[Reading | None]
+    """By slot; None where it was not read, or is not side by side."""
+    captured: dict[Span, tuple[Words, float]] = field(default_factory=dict)
+    """The words of a span, and when they arrived."""
+    answered: bool = False
+
+
+class Layout:
+    """What is read from a device that has these points."""
+
+    def __init__(
+        self, points: Sequence[Point], marks: Iterable[Mark], counts: Iterable[Span], kind: Kind, limits: Limits
+    ) -> None:
+        """`marks` and `counts` are read along: they tell whether this is still the right layout."""
+        self.points = tuple(points)
+        self.slots = tuple(place for point in points for place in point.places)
+        self.keys = [point.key for point in points]
+        self.combine = combiner(self.keys)
+        self.kind = kind
+        alone = [span for mark in marks for span in mark.spans] + list(counts)
+        self.captures = frozenset([*alone, *_captured(self.slots)])
+        self.plain = not any(_needs_more(point) for point in points)
+        """Every value is the words at its address."""
+        self.memory = RefusalMemory([*_groups(self.points), *([span] for span in sorted(set(alone)))], limits)
+        self._decoders: dict[Block, tuple[Fill | None, tuple[Span, ...], frozenset[int]]] = {}
+
+    def lacking(self, refused: Collection[Span]) -> set[Span]:
+        """Of the registers that the device refused, those that it should have: no value takes their place."""
+        found = set()
+        for point in self.points:
+            holes = [[span for span in place.spans if span in refused] for place in point.places]
+            if not point.optional and all(holes):
+                found |= {span for spans in holes for span in spans}
+        return found
+
+    def bounds(self, reading: Reading) -> bool:
+        """Whether the rated power of the device bounds the reading."""
+        return bounded(self.kind, reading.node, reading.quantity)
+
+    def take(self, block: Block, words: Words, at: float, answers: Answers) -> None:
+        """Put what `words` say into `answers`."""
+        decode, captures, nothing = self._decoder(block)
+        answers.answered = True
+        if len(words) >= _ENOUGH and words[0] in nothing and len(set(words)) == 1:
+            return
+        if decode is not None:
+            decode(words, at, answers.readings)
+        for span in captures:
+            start = span.address - block.address
+            answers.captured[span] = words[start : start + span.count], at
+
+    def _decoder(self, block: Block) -> tuple[Fill | None, tuple[Span, ...], frozenset[int]]:
+        if block not in self._decoders:
+            inside = [
+                (slot, place)
+                for slot, place in enumerate(self.slots)
+                if not place.addresses and block.holds(place.spans[0])
+            ]
+            cells = tuple(
+                Cell(place.address - block.address, place.encoding, slot, place.quantity, place.phase, place.node)
+                for slot, place in inside
+            )
+            captures = tuple(span for span in self.captures if block.holds(span))
+            known = {
+                word
+                for _, place in inside
+                if place.encoding.on_invalid == "zero"
+                for pattern in place.encoding.invalid
+                for word in _words_of(pattern)
+            }
+            self._decoders[block] = (
+                block_decoder(cells, block.count) if cells else None,
+                captures,
+                frozenset() if block.table in BITS else _NOTHING - known,
+            )
+        return self._decoders[block]
+
+
+def _words_of(pattern: int) -> Iterator[int]:
+    """The words of a sentinel that the profile knows to mean 0."""
+    while pattern:
+        yield pattern & 0xFFFF
+        pattern >>= 16
+
+
+def _needs_more(point: Point) -> bool:
+    return bool(point.optional or point.fallback or point.addresses or point.marks)
+
+
+def _captured(slots: Iterable[Point]) -> Iterator[Span]:
+    for place in slots:
+        yield from (span for mark in place.marks for span in mark.spans)
+        if place.addresses:
+            yield from place.spans
+
+
+def _groups(points: Sequence[Point]) -> Iterator[list[Span]]:
+    """What belongs together: the parts of a sum, and a power with what says which way it flows."""
+    keys: list[Key] = [point.key for point in points]
+    for slots in by_key(keys).values():
+        yield [span for slot in slots for span in _of_one_moment(points[slot])]
+        for slot in slots:
+            yield from (list(_of_one_moment(other)) for other in points[slot].fallback)
+            yield from (list(place.valid.spans) for place in points[slot].places if place.valid)
+
+
+def _of_one_moment(place: Point) -> Iterator[Span]:
+    yield from place.spans
+    yield from (span for mark in (place.negative, place.positive) if mark is not None for span in mark.spans)

@@ -1,0 +1,172 @@
+"""A mark: registers, and what stands in them when something is true of the device. Pure.
+
+`[identify]` is the mark of a family. `[mark.NAME]` tables say which variant of it this is, whether a value counts, and
+which way a power flows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from drivers.model import Quality, Table, WordOrder
+from drivers.profile.encoding import encoding, place, within
+from drivers.profile.toml_table import TomlTable
+from drivers.registers.codec import Encoding, decoder, encode
+from drivers.registers.read_plan import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Holds when its registers have one of these values, or a number in a range, or a bit that is set."""
+
+    table: Table
+    address: int
+    encoding: Encoding
+    """`minimum` and `maximum` are the range."""
+    equals: tuple[int | str, ...] = ()
+    """Raw values; empty where the range or the bit decides. In a text `*` stands for any letters and `?` for one;
+    capitals do not matter."""
+    also: tuple[Mark, ...] = ()
+    """Further marks that must all hold, for what one register does not tell from everything else."""
+    grace_s: float = 0.0
+    """It still counts as holding for so long after it last held."""
+
+    @property
+    def span(self) -> Span:
+        return Span(self.table, self.address, self.encoding.width)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Everything that must be read to know whether it holds."""
+        return tuple(mark.span for mark in self.all)
+
+    @property
+    def all(self) -> Iterator[Mark]:
+        """The mark itself and those in `also`."""
+        yield self
+        yield from self.also
+
+    @property
+    def example(self) -> int | float | str | bool:
+        """A value that matches, as `encode` takes it."""
+        if not self.equals:
+            encoding = self.encoding
+            if encoding.bit is not None or encoding.type == "bool":
+                return True
+            bound = encoding.maximum if encoding.minimum is None else encoding.minimum
+            return 0.0 if bound is None else bound
+        first = self.equals[0]
+        return first.replace("*", "").replace("?", "0") if isinstance(first, str) else first
+
+    @property
+    def example_words(self) -> list[int]:
+        """Words that match."""
+        return encode(self._raw, self.example) if self.equals else encode(self.encoding, self.example)
+
+    def matches(self, words: Sequence[int]) -> bool:
+        """Whether the words of `span` are those of the mark; `also` is not looked at."""
+        return _test(self._raw if self.equals else self.encoding, self.equals)(words)
+
+    def moved(self, distance: int) -> Mark:
+        """The same of a like part of the device, whose registers stand `distance` behind."""
+        also = tuple(mark.moved(distance) for mark in self.also)
+        return replace(self, address=self.address + distance, also=also)
+
+    @property
+    def _raw(self) -> Encoding:
+        """How the raw values of `equals` stand in the registers."""
+        return replace(self.encoding, scale=1.0, offset=0.0, minimum=None, maximum=None)
+
+
+@lru_cache(maxsize=1024)
+def _test(encoding: Encoding, equals: tuple[int | str, ...]) -> Callable[[Sequence[int]], bool]:
+    decode = decoder(encoding)
+    if not equals:
+
+        def in_range(words: Sequence[int]) -> bool:
+            value, quality = decode(words)
+            return quality is Quality.GOOD and value is not False
+
+        return in_range
+    if encoding.type == "string":
+
+        def is_text(words: Sequence[int]) -> bool:
+            text = decode(words)[0]
+            return isinstance(text, str) and any(_alike(str(pattern), text) for pattern in equals)
+
+        return is_text
+    known = [encode(encoding, value) for value in equals]
+    return lambda words: list(words) in known
+
+
+def _alike(pattern: str, text: str) -> bool:
+    expression = re.escape(pattern).replace(r"\*", "[ -~]*").replace(r"\?", "[ -~]")  # numbers read as text are none
+    return re.fullmatch(expression, text, re.IGNORECASE) is not None
+
+
+def identify_from(table: TomlTable, order: WordOrder) -> Mark:
+    """The `[identify]` of a profile. Raises ProfileError."""
+    return _with_also(table, order, 0.0)
+
+
+def marks_from(table: TomlTable, order: WordOrder) -> dict[str, Mark]:
+    """The `[mark.NAME]` tables of a profile. Raises ProfileError."""
+    found: dict[str, Mark] = {}
+    for name, content in table.take("mark", dict, {}).items():
+        if type(content) is not dict:
+            raise table.wrong("mark", "must be tables, such as [mark.meter_is_there]", content)
+        entry = TomlTable(content, f"{table.where}: [mark.{name}]")
+        found[name] = _with_also(entry, order, entry.seconds("grace_s") or 0.0)
+    return found
+
+
+def named(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
+    """The mark that `key` names; None without the key. Raises ProfileError."""
+    name = table.take(key, str, None)
+    if name is None:
+        return None
+    if name not in marks:
+        known = f"; there are {', '.join(marks)}" if marks else "; there is no [mark.NAME] table"
+        raise table.wrong(key, f"must name a mark{known}", name)
+    return marks[name]
+
+
+def _with_also(table: TomlTable, order: WordOrder, grace_s: float) -> Mark:
+    also = (
+        _mark(TomlTable(content, f"{table.where} also[{index}]"), order)
+        for index, content in enumerate(table.some("also", (dict,), "tables", []))
+    )
+    return replace(_mark(table, order), also=tuple(also), grace_s=grace_s)
+
+
+def _mark(table: TomlTable, order: WordOrder) -> Mark:
+    where, address = place(table)
+    found = encoding(table, where, order, None)
+    decides = found.bit is not None or found.minimum is not None or found.maximum is not None
+    if found.type == "string" and decides:
+        raise table.wrong(
+            "min" if table.has("min") else "max", "is for numbers; a text is compared with equals", "string"
+        )
+    if decides and table.has("equals"):
+        raise table.wrong(
+            "equals", "stands alone: a range (min, max) or a bit decides by itself", table.content["equals"]
+        )
+    decides = decides or found.type == "bool"
+    mark = Mark(where, address, found, tuple(table.some("equals", (int, str), "raw values", [] if decides else ...)))
+    table.done()
+    within(table, address, mark.encoding)
+    for value in mark.equals:
+        if isinstance(value, str) != (mark.encoding.type == "string") or not _holds(mark, value):
+            raise table.wrong("equals", f"must fit {mark.encoding.type}", value)
+    return mark
+
+
+def _holds(mark: Mark, value: int | str) -> bool:
+    try:
+        encode(mark.encoding, replace(mark, equals=(value,)).example)
+    except ValueError:
+        return False
+    return True

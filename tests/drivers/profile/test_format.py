@@ -1,0 +1,510 @@
+"""What the profile format can say of a device, each on a simulated device behind a socket that serves the words."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from drivers.catalogue import driver_of
+from drivers.driver import Driver, ReadOptions
+from drivers.errors import ExceptionReply
+from drivers.modbus.link import Link
+from drivers.modbus.settings import LinkSettings
+from drivers.model import Quality, Scan, Table
+from drivers.profile.loader import load
+from drivers.registers.refusals import RECHECK_FIRST_S
+from drivers.simulator.modbus_server import ModbusServer, SimulatedUnit
+from tests.faults.modbus import FaultServer
+
+HEAD = 'manufacturer = "Acme"\nmodels = ["One"]\nkind = "{kind}"\nsource = "this test"\n'
+
+
+def signed(number: int) -> int:
+    return number & 0xFFFF
+
+
+def split(number: int) -> tuple[int, int]:
+    """High and low word of a 32-bit number."""
+    return number >> 16 & 0xFFFF, number & 0xFFFF
+
+
+@dataclass
+class Polled:
+    """A driver on a device; `words` are its holding registers, to be changed between polls."""
+
+    driver: Driver
+    link: Link
+    words: dict[int, int]
+    at: float = 0.0
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    scan: Scan | None = None
+
+    async def poll(self, words: Mapping[int, int] | None = None, after_s: float = 1.0) -> dict[str, object]:
+        """Values by name; the quality where there is no value."""
+        if words is not None:
+            self.words.clear()
+            self.words.update(words)
+        self.at += after_s
+        self.asked.clear()
+        self.scan = await self.driver.poll(self.link.unit(1), lambda: self.at)
+        return {
+            ".".join(part for part in (reading.node, reading.quantity.value, reading.phase) if part): (
+                reading.quality.value if reading.value is None else reading.value
+            )
+            for reading in self.scan.readings
+        }
+
+
+@asynccontextmanager
+async def device(
+    folder: Path, text: str, words: Mapping[int, int], kind: str = "meter", options: ReadOptions | None = None
+) -> AsyncIterator[Polled]:
+    """A device of the profile with these holding registers; it refuses all others with exception 2."""
+    path = folder / "acme.toml"
+    path.write_text(HEAD.format(kind=kind) + text)
+    held = dict(words)
+    server = ModbusServer([SimulatedUnit(1, lambda: {Table.HOLDING: held})], "127.0.0.1")
+    await server.start()
+    link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
+    try:
+        yield Polled(driver_of(load(path), options or ReadOptions()), link, held)
+    finally:
+        await link.close()
+        await server.stop()
+
+
+def point(quantity: str, address: int, type_: str = "int16", **keys: object) -> str:
+    """A `[[point]]` table; values of `keys` as TOML writes them."""
+    lines = [f'quantity = "{quantity}"', 'table = "holding"', f'type = "{type_}"']
+    if "addresses" not in keys:
+        lines.append(f"address = {address}")
+    lines += [f"{key} = {value}" for key, value in keys.items()]
+    return "\n".join(["[[point]]", *lines, ""])
+
+
+# Parts of a sum that a device may not have.
+
+BATTERIES = point("active_power", 0) + point("active_power", 10, optional="true", invalid="[0x8000]")
+BATTERIES += point("charged_energy", 1, "uint16") + point("charged_energy", 11, "uint16", optional="true")
+BATTERIES += point("soc", 2, "uint16") + point("soc", 12, "uint16", optional="true")
+
+
+async def test_a_part_that_is_refused_counts_as_nothing(tmp_path: Path) -> None:
+    async with device(tmp_path, BATTERIES, {0: 700, 1: 50, 2: 60}, "battery") as one:
+        assert await one.poll() == {"active_power": 700.0, "charged_energy": 50.0, "soc": 60.0}
+        assert one.scan is not None
+        assert one.scan.complete  # a device with one battery has nothing wrong with it
+        assert await one.poll() == {"active_power": 700.0, "charged_energy": 50.0, "soc": 60.0}
+
+
+async def test_parts_add_up_and_percentages_are_a_mean(tmp_path: Path) -> None:
+    words = {0: 700, 1: 50, 2: 60, 10: signed(-200), 11: 7, 12: 40}
+    async with device(tmp_path, BATTERIES, words, "battery") as two:
+        assert await two.poll() == {"active_power": 500.0, "charged_energy": 57.0, "soc": 50.0}
+        # The second falls asleep: its power is nothing, twice. Its counter was in the sum: without it there is none.
+        for _ in range(2):
+            found = await two.poll(words | {10: 0x8000, 11: 7})
+            assert found == {"active_power": 700.0, "charged_energy": 57.0, "soc": 50.0}
+
+
+async def test_a_counter_that_was_in_the_sum_is_not_left_out_later(tmp_path: Path) -> None:
+    """The sum would seem to fall, and then to grow by all that the second battery ever counted."""
+    words = {0: 700, 1: 50, 2: 60, 10: 0, 11: 7, 12: 40}
+    async with device(tmp_path, BATTERIES, words, "battery") as two:
+        await two.poll()
+        found = await two.poll({0: 700, 1: 51, 2: 60})
+        assert found == {"active_power": 700.0, "charged_energy": "missing", "soc": 60.0}
+        assert (await two.poll(words | {1: 52}, RECHECK_FIRST_S))["charged_energy"] == 59.0
+
+
+async def test_a_part_that_was_not_read_leaves_no_sum(tmp_path: Path) -> None:
+    """Busy is not absent."""
+    path = tmp_path / "acme.toml"
+    path.write_text(
+        HEAD.format(kind="battery") + point("active_power", 0) + point("active_power", 500, optional="true")
+    )
+    async with FaultServer({(1, Table.HOLDING): {0: 700, 500: 300}}) as server:
+        link = Link(server.link())
+        driver = driver_of(load(path), ReadOptions())
+        assert (await driver.poll(link.unit(1), lambda: 0.0)).readings[0].value == 1000.0
+        server.faults.exception = 4
+        with_fault = await driver.poll(link.unit(1), lambda: 1.0)
+        await link.close()
+    assert with_fault.readings[0].quality is Quality.MISSING
+    assert all(isinstance(error, ExceptionReply) for error in with_fault.errors)
+
+
+async def test_only_optional_parts_and_none_of_them(tmp_path: Path) -> None:
+    text = point("active_power", 0, optional="true", invalid="[0x8000]") + point("soc", 1, "uint16")
+    async with device(tmp_path, text, {0: 0x8000, 1: 50}, "battery") as none:
+        assert await none.poll() == {"active_power": "missing", "soc": 50.0}
+
+
+# Words that do not stand side by side.
+
+SCATTERED = point(
+    "active_power", 0, "int32", addresses="[625, 690]", word_order='"little"', invalid="[0x80000000]", max=100_000
+)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "power"),
+    [
+        (40_000, 0, 40_000.0),
+        (signed(-200), 0xFFFF, -200.0),
+        (*split(-45_000)[::-1], -45_000.0),
+        (*split(45_000)[::-1], 45_000.0),
+        (0, 0x8000, "missing"),
+        (0, 0x7000, "invalid"),
+    ],
+)
+async def test_words_at_several_addresses_are_one_value(tmp_path: Path, low: int, high: int, power: object) -> None:
+    words = dict.fromkeys(range(620, 700), 0) | {625: low, 690: high}
+    async with device(tmp_path, SCATTERED, words) as deye:
+        assert await deye.poll() == {"active_power": power}
+        assert deye.scan is not None
+        assert deye.scan.requests == 1  # both of one moment
+
+
+async def test_a_value_whose_other_word_is_refused_is_missing_and_said(tmp_path: Path) -> None:
+    async with device(tmp_path, SCATTERED, {625: 40_000}) as deye:
+        for _ in range(2):
+            assert await deye.poll() == {"active_power": "missing"}
+            assert deye.scan is not None
+            assert len(deye.scan.errors) == 1
+
+
+# The first of several places.
+
+PLACES = point(
+    "active_power", 5, "int32", invalid="[0x7FFFFFFF]", fallback="[{ address = 30, type = 'int16', scale = -1 }]"
+)
+COUNTERS = point("imported_energy", 1, "uint16", min=0.1, fallback="[{ address = 20 }, { address = 21, scale = 1000 }]")
+
+
+async def test_the_first_place_that_answers_is_used(tmp_path: Path) -> None:
+    async with device(tmp_path, PLACES, {5: 0, 6: 1200, 30: 7}) as first:
+        assert await first.poll() == {"active_power": 1200.0}
+        assert await first.poll({5: 0x7FFF, 6: 0xFFFF, 30: 7}) == {"active_power": -7.0}
+        assert await first.poll({5: 0, 6: 900, 30: 7}) == {"active_power": 900.0}
+    async with device(tmp_path, PLACES, {30: signed(-450)}) as second:
+        for _ in range(2):
+            assert await second.poll() == {"active_power": 450.0}
+            assert second.scan is not None
+            assert second.scan.complete
+    async with device(tmp_path, PLACES + point("voltage", 0), {0: 230}) as neither:
+        assert await neither.poll() == {"active_power": "missing", "voltage": 230.0}
+        assert neither.scan is not None
+        assert neither.scan.errors
+
+
+async def test_a_counter_stays_at_the_place_where_it_was_found(tmp_path: Path) -> None:
+    async with device(tmp_path, COUNTERS, {1: 0, 20: 0, 21: 9}) as third:
+        assert await third.poll() == {"imported_energy": 9000.0}
+        assert await third.poll({1: 500, 20: 0, 21: 9}) == {"imported_energy": 9000.0}
+    async with device(tmp_path, COUNTERS, {1: 70, 20: 800, 21: 9}) as first:
+        assert await first.poll() == {"imported_energy": 70.0}
+        assert await first.poll({1: 0, 20: 800, 21: 9}) == {"imported_energy": "invalid"}
+        assert await first.poll({1: 71, 20: 800, 21: 9}) == {"imported_energy": 71.0}
+
+
+# Values that another register vouches for.
+
+METER = (
+    """
+[mark.meter]
+table = "holding"
+address = 100
+type = "uint16"
+equals = [1]
+"""
+    + point("active_power", 0, valid='"meter"')
+    + point("voltage", 1, "uint16")
+)
+
+
+async def test_a_value_counts_while_its_mark_holds(tmp_path: Path) -> None:
+    async with device(tmp_path, METER, {0: 2100, 1: 230, 100: 1}) as meter:
+        assert await meter.poll() == {"active_power": 2100.0, "voltage": 230.0}
+        for _ in range(2):
+            assert await meter.poll({0: 0, 1: 230, 100: 0}) == {"active_power": "missing", "voltage": 230.0}
+        assert await meter.poll({0: 2000, 1: 230, 100: 1}) == {"active_power": 2000.0, "voltage": 230.0}
+    async with device(tmp_path, METER, {0: 2100, 1: 230}) as without:
+        assert await without.poll() == {"active_power": "missing", "voltage": 230.0}
+
+
+SUN = """
+[mark.sun]
+table = "holding"
+address = 10
+type = "uint32"
+min = 1
+grace_s = 1800
+""" + point("active_power", 0, valid='"sun"')
+
+
+async def test_a_mark_may_have_held_a_while_ago(tmp_path: Path) -> None:
+    """A value that freezes half an hour after sunset."""
+    day, night = {0: 730, 10: 0, 11: 50}, {0: 730, 10: 0, 11: 0}
+    async with device(tmp_path, SUN, day) as meter:
+        for _ in range(2):
+            assert await meter.poll(day) == {"active_power": 730.0}
+            assert await meter.poll(night, 1700) == {"active_power": 730.0}
+            assert await meter.poll(night, 200) == {"active_power": "missing"}
+            assert await meter.poll(night, 9000) == {"active_power": "missing"}
+    async with device(tmp_path, SUN, night) as started_at_night:
+        assert await started_at_night.poll() == {"active_power": "missing"}
+
+
+ASLEEP = """
+[mark.soc_is_told]
+table = "holding"
+address = 2
+type = "float32"
+min = 0
+max = 100
+""" + point("active_power", 0, "float32", invalid="[0xFF7FFFFF]", on_invalid='"zero"', valid='"soc_is_told"')
+
+
+def floats(*values: float) -> dict[int, int]:
+    return dict(enumerate(word for value in values for word in struct.unpack(">HH", struct.pack(">f", value))))
+
+
+LOWEST = struct.unpack(">f", bytes.fromhex("FF7FFFFF"))[0]
+
+
+@pytest.mark.parametrize("asleep", [LOWEST, float("nan")])
+async def test_a_battery_that_sleeps_gives_nothing_while_its_charge_is_told(tmp_path: Path, asleep: float) -> None:
+    async with device(tmp_path, ASLEEP, floats(-500, 92), "battery") as battery:
+        assert await battery.poll() == {"active_power": -500.0}
+        for _ in range(2):
+            assert await battery.poll(floats(asleep, 92)) == {"active_power": 0.0}
+        assert await battery.poll(floats(asleep, LOWEST)) == {"active_power": "missing"}
+
+
+# Directions.
+
+BITS = """
+[mark.charging]
+table = "holding"
+address = 0
+type = "uint16"
+bit = 1
+[mark.discharging]
+table = "holding"
+address = 0
+type = "uint16"
+bit = 2
+""" + point("active_power", 1, positive='"charging"', negative='"discharging"')
+
+
+@pytest.mark.parametrize(
+    ("state", "raw", "power"),
+    [
+        (0b010, 700, 700.0),
+        (0b100, 700, -700.0),
+        (0b100, signed(-700), -700.0),
+        (0b010, signed(-700), 700.0),
+        (0b000, 0, 0.0),
+        (0b110, 0, 0.0),
+        (0b000, 184, "missing"),
+        (0b110, 184, "missing"),
+    ],
+)
+async def test_two_bits_say_which_way(tmp_path: Path, state: int, raw: int, power: object) -> None:
+    async with device(tmp_path, BITS, {0: state, 1: raw}, "battery") as battery:
+        assert await battery.poll() == {"active_power": power}
+        assert await battery.poll({1: raw}) == {"active_power": "missing"}
+
+
+CURRENT = """
+[mark.in]
+table = "holding"
+address = 0
+type = "int16"
+max = -1
+[mark.out]
+table = "holding"
+address = 0
+type = "int16"
+min = 1
+""" + point("active_power", 1, positive='"in"', negative='"out"')
+
+
+@pytest.mark.parametrize(
+    ("current", "raw", "power"), [(13, 184, -184.0), (-13, 184, 184.0), (0, 0, 0.0), (0, 184, "missing")]
+)
+async def test_the_sign_of_another_register_says_which_way(
+    tmp_path: Path, current: int, raw: int, power: object
+) -> None:
+    async with device(tmp_path, CURRENT, {0: signed(current), 1: raw}, "battery") as battery:
+        assert await battery.poll() == {"active_power": power}
+
+
+# Variants.
+
+VARIANTS = (
+    """
+[mark.new_firmware]
+table = "holding"
+address = 15
+type = "uint16"
+min = 0x1098
+[mark.big]
+table = "holding"
+address = 5
+type = "uint16"
+equals = [1]
+"""
+    + point("imported_energy", 0, "uint16", scale=100)
+    + point("exported_energy", 2, "uint32", word_order='"little"')
+    + """
+[[variant]]
+name = "1098 and later"
+mark = "new_firmware"
+note = "counts in kWh"
+[[variant.point]]
+quantity = "imported_energy"
+table = "holding"
+address = 0
+type = "uint16"
+scale = 1000
+[[variant]]
+name = "big-endian"
+mark = "big"
+word_order = "big"
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("marks", "imported", "exported"),
+    [
+        ({15: 0x1097, 5: 0}, 700.0, 7.0),
+        ({15: 0x1098, 5: 0}, 7000.0, 7.0),
+        ({15: 0x1100, 5: 1}, 7000.0, 7.0),  # the first that holds
+        ({15: 0x1000, 5: 1}, 700.0, 458752.0),
+        ({}, 700.0, 7.0),
+        ({5: 1}, 700.0, 458752.0),
+    ],
+)
+async def test_a_mark_chooses_the_variant(
+    tmp_path: Path, marks: dict[int, int], imported: float, exported: float
+) -> None:
+    async with device(tmp_path, VARIANTS, {0: 7, 2: 7, 3: 0} | marks) as meter:
+        for _ in range(2):
+            assert await meter.poll() == {"imported_energy": imported, "exported_energy": exported}
+            assert meter.scan is not None
+            assert meter.scan.complete
+
+
+async def test_a_device_becomes_another_variant_once_it_says_so_twice(tmp_path: Path) -> None:
+    old, new = {0: 7, 2: 7, 3: 0, 15: 0x1097}, {0: 7, 2: 7, 3: 0, 15: 0x1098}
+    missing = {"imported_energy": "missing", "exported_energy": "missing"}
+    async with device(tmp_path, VARIANTS, old) as meter:
+        assert (await meter.poll())["imported_energy"] == 700.0
+        for _ in range(2):  # two glitches are no update
+            assert await meter.poll(new) == missing
+            assert (await meter.poll(old))["imported_energy"] == 700.0
+        assert await meter.poll(new) == missing
+        assert (await meter.poll(new))["imported_energy"] == 7000.0
+        assert (await meter.poll({0: 7, 2: 7, 3: 0}))["imported_energy"] == 7000.0  # refused for once
+
+
+async def test_the_word_order_of_the_site_holds_for_every_variant(tmp_path: Path) -> None:
+    words = {0: 7, 2: 7, 3: 0, 15: 0x1098}
+    async with device(tmp_path, VARIANTS, words, options=ReadOptions(word_order="big")) as meter:
+        assert await meter.poll() == {"imported_energy": 7000.0, "exported_energy": 458752.0}
+
+
+# Blocks that repeat.
+
+BLOCKS = (
+    """
+[repeat.batteries]
+most = 4
+step = 10
+table = "holding"
+address = 1
+type = "uint16"
+"""
+    + point("active_power", 100, repeat='"batteries"')
+    + point("soc", 101, "uint16", repeat='"batteries"')
+)
+
+
+@pytest.mark.parametrize(
+    ("count", "power", "soc"), [(1, 100.0, 50.0), (2, 300.0, 60.0), (3, 600.0, 70.0), (9, 1000.0, 80.0)]
+)
+async def test_as_many_blocks_as_the_device_says(tmp_path: Path, count: int, power: float, soc: float) -> None:
+    words = {1: count}
+    for number in range(4):
+        words |= {100 + 10 * number: 100 * (number + 1), 101 + 10 * number: 50 + 20 * number}
+    async with device(tmp_path, BLOCKS, words, "battery") as battery:
+        for _ in range(2):
+            assert await battery.poll() == {"active_power": power, "soc": soc}
+        fewer = await battery.poll(words | {1: 0})
+        assert fewer == {"active_power": "missing", "soc": "missing"}
+        assert await battery.poll(words) == {"active_power": power, "soc": soc}
+
+
+async def test_blocks_without_a_register_that_counts_them(tmp_path: Path) -> None:
+    text = "[repeat.panels]\nmost = 3\nstep = 10\n" + point("active_power", 100, repeat='"panels"')
+    async with device(tmp_path, text, {100: 40, 110: 2}, "inverter") as panels:
+        for _ in range(2):
+            assert await panels.poll() == {"active_power": 42.0}
+            assert panels.scan is not None
+            assert panels.scan.complete
+
+
+# What a device of a size can do.
+
+RATED = '[rating]\ntable = "holding"\naddress = 50\ntype = "uint16"\nscale = 100\n' + point("active_power", 0, "uint16")
+
+
+async def test_a_power_far_beyond_the_rated_one_is_invalid(tmp_path: Path) -> None:
+    async with device(tmp_path, RATED, {0: 9000, 50: 50}, "inverter") as inverter:
+        assert await inverter.poll() == {"active_power": 9000.0}
+        for _ in range(2):
+            assert await inverter.poll({0: 65_035, 50: 50}) == {"active_power": "invalid"}
+        assert inverter.scan is not None
+        assert inverter.scan.requests == 1  # the rated power does not change
+    for rated in ({}, {50: 0}):
+        async with device(tmp_path, RATED, {0: 65_035} | rated, "inverter") as unknown:
+            assert await unknown.poll() == {"active_power": 65_035.0}
+
+
+async def test_the_rated_power_does_not_bound_what_the_house_draws(tmp_path: Path) -> None:
+    text = RATED.replace("[[point]]", '[[point]]\nnode = "solar"') + point("active_power", 1, "uint16", node='"grid"')
+    async with device(tmp_path, text, {0: 9000, 1: 30_000, 50: 50}, "hybrid") as hybrid:
+        assert await hybrid.poll() == {"solar.active_power": 9000.0, "grid.active_power": 30_000.0}
+
+
+# Whole devices that are not there.
+
+WHOLE = (
+    point("active_power", 0) + point("voltage", 1, "uint16", scale=0.1) + point("frequency", 2, "uint16", scale=0.01)
+)
+WHOLE += point("imported_energy", 3, "uint32")
+GOOD = {"active_power": 5.0, "voltage": 230.0, "frequency": 50.0, "imported_energy": 9.0}
+
+
+@pytest.mark.parametrize("word", [0xFFFF, 0x8000, 0])
+async def test_the_same_word_everywhere_is_a_device_that_restarts(tmp_path: Path, word: int) -> None:
+    good = {0: 5, 1: 2300, 2: 5000, 3: 0, 4: 9}
+    async with device(tmp_path, WHOLE, good) as meter:
+        assert await meter.poll() == GOOD
+        for _ in range(2):
+            assert await meter.poll(dict.fromkeys(range(5), word)) == dict.fromkeys(GOOD, "missing")
+        assert await meter.poll(good) == GOOD
+
+
+async def test_a_few_equal_words_are_numbers(tmp_path: Path) -> None:
+    text = point("active_power", 0) + point("active_power", 1, phase='"l1"') + point("active_power", 2, phase='"l2"')
+    async with device(tmp_path, text, dict.fromkeys(range(3), 0xFFFF)) as meter:
+        assert set((await meter.poll()).values()) == {-1.0}
