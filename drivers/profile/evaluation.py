@@ -7,6 +7,7 @@ makes way for its fallback, or counts as nothing where it is optional. One that 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from drivers.registers.combine import Part
 
 _RATED_TIMES = 2.0
 """Panels may be oversized, a battery may give more than the inverter; twice the rated power nothing gives."""
+_FLOAT_MAX = struct.unpack(">f", bytes.fromhex("7F7FFFFF"))[0]
 _NEVER_BOTH_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 
 
@@ -49,6 +51,8 @@ class Evaluation:
     def readings(self) -> tuple[Reading, ...]:
         """A reading per quantity, in the order of the points."""
         found = self.layout.combine(self._parts(), self.at)
+        for node, quantity, phase in self.layout.without:
+            found += (Reading(quantity, phase, None, Quality.MISSING, self.at, node),)
         if self.known.rated_W:
             found = tuple(map(self._bounded, found))
         return tuple(map(_missing, found)) if _nothing_there(found) else found
@@ -67,6 +71,8 @@ class Evaluation:
         reading = self._first(slot, point)
         if reading is None:
             return self._unread(point)
+        if reading.quality is Quality.MISSING and self._asleep(slot, point):
+            return reading._replace(value=0.0, quality=Quality.GOOD)
         if not point.optional:
             return reading
         if reading.quality is Quality.GOOD and reading.value and point.counts:
@@ -106,7 +112,26 @@ class Evaluation:
 
     def _read(self, slot: int, place: Point) -> Reading | None:
         reading = self.answers.readings[slot]
-        return self._unread(place) if reading is None and self._is_refused(place.spans) else reading
+        if reading is None:
+            return self._unread(place) if self._is_refused(place.spans) else None
+        return _missing(reading) if self._is_battery(place) and _is_lowest(reading, place) else reading
+
+    def _is_battery(self, point: Point) -> bool:
+        return point.quantity is Quantity.ACTIVE_POWER and point.node in self.layout.batteries
+
+    def _asleep(self, slot: int, point: Point) -> bool:
+        """Whether a battery says of its power that it has none, and still tells its charge."""
+        if not self._is_battery(point):
+            return False
+        places = [self._read(slot + index, place) for index, place in enumerate(point.places) if not place.addresses]
+        if not places or any(self.answers.readings[slot + i] is None for i in range(len(places))):
+            return False
+        if any(reading is None or reading.quality is not Quality.MISSING for reading in places):
+            return False
+        return any(
+            each is not None and each.quantity is Quantity.SOC and each.node is point.node and each.value is not None
+            for each in self.answers.readings
+        )
 
     def _scattered(self, place: Point) -> Reading | None:
         words = [self.answers.captured.get(span) for span in place.spans]
@@ -157,6 +182,19 @@ class Evaluation:
         if not isinstance(reading.value, float) or abs(reading.value) <= most or not self.layout.bounds(reading):
             return reading
         return reading._replace(value=None, quality=Quality.INVALID)
+
+
+def _is_lowest(reading: Reading, place: Point) -> bool:
+    """Whether it is the lowest number of its type, which nothing can measure."""
+    encoding = place.encoding
+    if encoding.is_float:
+        raw = -_FLOAT_MAX
+    elif encoding.type.startswith("int"):
+        raw = -float(1 << 16 * encoding.width - 1)
+    else:
+        return False
+    lowest: float = (abs(raw) if encoding.magnitude else raw) * encoding.scale + encoding.offset
+    return reading.value == lowest
 
 
 def _missing(reading: Reading) -> Reading:

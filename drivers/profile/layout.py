@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from drivers.model import Kind, Reading
-from drivers.profile.mark import Mark
+from drivers.model import Kind, NodeType, Quantity, Reading
 from drivers.profile.point import Point
 from drivers.profile.variant import bounded
 from drivers.registers import BITS, Block, Cell, Fill, Key, Limits, RefusalMemory, Span, block_decoder, by_key, combiner
@@ -37,20 +36,21 @@ class Answers:
 class Layout:
     """What is read from a device that has these points."""
 
-    def __init__(
-        self, points: Sequence[Point], marks: Iterable[Mark], counts: Iterable[Span], kind: Kind, limits: Limits
-    ) -> None:
-        """`marks` and `counts` are read along: they tell whether this is still the right layout."""
+    def __init__(self, points: Sequence[Point], keys: Iterable[Key], kind: Kind, limits: Limits) -> None:
+        """`keys` are those that such a device has a reading of, though no point may be there for it."""
         self.points = tuple(points)
         self.slots = tuple(place for point in points for place in point.places)
-        self.keys = [point.key for point in points]
-        self.combine = combiner(self.keys)
+        own = [point.key for point in points]
+        self.combine = combiner(own)
+        self.without = tuple(key for key in dict.fromkeys(keys) if key not in own)
+        """Keys of which the device has no point just now."""
         self.kind = kind
-        alone = [span for mark in marks for span in mark.spans] + list(counts)
-        self.captures = frozenset([*alone, *_captured(self.slots)])
-        self.plain = not any(_needs_more(point) for point in points)
+        self.captures = frozenset(_captured(self.slots))
+        self.batteries = frozenset(point.node for point in points if _of_battery(kind, point))
+        """The nodes whose power is that of a battery."""
+        self.plain = not self.batteries and not any(_needs_more(point) for point in points)
         """Every value is the words at its address."""
-        self.memory = RefusalMemory([*_groups(self.points), *([span] for span in sorted(set(alone)))], limits)
+        self.memory = RefusalMemory(_groups(self.points), limits)
         self._decoders: dict[Block, tuple[Fill | None, tuple[Span, ...], frozenset[int]]] = {}
 
     def lacking(self, refused: Collection[Span]) -> set[Span]:
@@ -110,6 +110,11 @@ def _words_of(pattern: int) -> Iterator[int]:
     while pattern:
         yield pattern & 0xFFFF
         pattern >>= 16
+
+
+def _of_battery(kind: Kind, point: Point) -> bool:
+    owner = point.node or (NodeType.STORAGE if kind is Kind.BATTERY else None)
+    return owner is NodeType.STORAGE and point.quantity is Quantity.ACTIVE_POWER
 
 
 def _needs_more(point: Point) -> bool:

@@ -22,6 +22,8 @@ _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A, Unit.PERCENT}
 
 # Keys of a point that its fallbacks do not have: they say what is measured, not where.
 _OF_THE_POINT = frozenset({"quantity", "phase", "node", "optional", "confirmed", "repeat", "fallback"})
+# Keys that a fallback names itself: what vouches for one place says nothing of another.
+_OF_A_PLACE = frozenset({"valid", "negative", "positive"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ def _point(table: TomlTable, words: Vocabulary) -> Point:
 
 def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, words: Vocabulary) -> Iterator[Point]:
     """Each says only what differs from the point."""
-    shared = {key: value for key, value in table.content.items() if key not in _OF_THE_POINT}
+    shared = {key: value for key, value in table.content.items() if key not in _OF_THE_POINT | _OF_A_PLACE}
     for index, own in enumerate(others):
         where = f"{table.where} fallback[{index}]"
         for key in sorted(own.keys() & _OF_THE_POINT):

@@ -5,10 +5,10 @@ refusal stands in the errors of every scan. A busy device is asked once more, a 
 dead gateway or a reply that is not ours end the poll at once, and nothing of it is used: a device that falls silent
 half-way is polled again as a whole, so that all of a scan is from one moment.
 
-A family with variants, or with blocks that repeat, has several layouts. What tells them apart is read first, and again
-in every poll: firmware and settings change while the agent runs, and values read by the wrong layout are wrong. A
-device that starts says nonsense for a moment: it is another variant once two polls say so, and has no values until
-then.
+A family with variants, or with blocks that repeat, has several layouts. What tells them apart is asked before the first
+poll, after each that failed, and every minute: firmware and settings change while the agent runs, and values that are
+read by the wrong layout are wrong. A device that starts says nonsense for a moment: it is another variant once two
+polls say so, and has no values until then.
 
 The site's `ReadOptions` win over the profile's defaults, which win over those of the transport. A word order of the
 site is that of every point, since it is a setting of the device.
@@ -34,6 +34,9 @@ from drivers.profile.repeat import Repeat
 from drivers.registers import MAX_REGISTERS, RECHECK_MAX_S, Block, Limits, PollSession, Span, decoder
 
 log = structlog.get_logger(__name__)
+
+FACTS_S = 60.0
+"""So long what chooses the layout is believed."""
 
 T = TypeVar("T")
 
@@ -62,13 +65,15 @@ class RegisterDriver:
         self._repeats = tuple(dict.fromkeys(self._repeated(profile)))
         self._marks_read: set[Mark] = set()
         self._layouts: dict[_Facts, Layout] = {}
-        self._facts: _Facts | None = None
+        self._has_facts = bool(self._variants) or any(repeat.span for repeat in self._repeats)
+        self._facts = self._facts_of({})
+        self._facts_due = 0.0
+        self._told = False
+        """The device has said which layout it is."""
         self._doubted: _Facts | None = None
-        """What the last poll said, for the first time."""
+        """What the device said for the first time."""
         self._known = Known()
         self._rating_due = 0.0
-        if not self._variants and not any(repeat.span for repeat in self._repeats):
-            self._facts = self._facts_of({})
 
     @property
     def kind(self) -> Kind:
@@ -85,39 +90,31 @@ class RegisterDriver:
     @property
     def points(self) -> tuple[Point, ...]:
         """The points as this device wants them read; before the first poll, of a device that is no variant."""
-        return self._layout(self._facts or self._facts_of({})).points
+        return self._layout(self._facts).points
 
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The requests of the next poll, as far as is known before it."""
-        return self._layout(self._facts or self._facts_of({})).memory.blocks
+        return self._layout(self._facts).memory.blocks
 
     @property
     def variant(self) -> str | None:
         """The variant of the family that the device was last seen to be."""
-        if self._facts is None or self._facts.variant is None:
-            return None
-        return self._variants[self._facts.variant].name
+        return None if self._facts.variant is None else self._variants[self._facts.variant].name
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.catalogue.Driver`. Raises the refusal itself when the device refuses everything."""
         run = PollSession(reader, now)
         if self.profile.rating is not None and run.started >= self._rating_due:
             await self._read_rating(run)
-        if self._facts is None:
-            self._facts = self._facts_of(await self._ask_facts(run))
+        if self._has_facts and run.started >= self._facts_due:
+            await self._read_facts(run)
         layout = self._layout(self._facts)
+        if self._doubted is not None:
+            return self._scan(run, layout, Answers([None] * len(layout.slots)))
+        self._facts_due, due = 0.0, self._facts_due
         answers = await self._read_layout(run, layout)
-        facts = self._facts_of({span: words for span, (words, _) in answers.captured.items()}, self._facts)
-        doubted, self._doubted = self._doubted, None
-        if facts != self._facts and facts == doubted:
-            log.info("device_variant_changed", driver=self.profile.name, variant=self._variant_name(facts))
-            self._facts, self._known = facts, Known(rated_W=self._known.rated_W)
-            layout = self._layout(facts)
-            answers = await self._read_layout(run, layout)
-        elif facts != self._facts:
-            self._doubted = facts
-            answers = Answers([None] * len(layout.slots))
+        self._facts_due = due  # the poll did not fail
         return self._scan(run, layout, answers)
 
     def _scan(self, run: PollSession, layout: Layout, answers: Answers) -> Scan:
@@ -176,21 +173,34 @@ class RegisterDriver:
         if facts not in self._layouts:
             points = self.profile.points if facts.variant is None else self._variants[facts.variant].points
             there = dict(zip(self._repeats, facts.counts, strict=True))
-            points = tuple(p for p in points if p.repeat is None or p.number <= there[p.repeat])
             if self._options.word_order is not None:
                 points = tuple(point.in_order(self._options.word_order) for point in points)
-            marks = [variant.mark for variant in self._variants]
-            self._layouts[facts] = Layout(points, marks, self._count_spans(), self.kind, self._limits)
+            found = [point for point in points if point.repeat is None or point.number <= there[point.repeat]]
+            self._layouts[facts] = Layout(found, [point.key for point in points], self.kind, self._limits)
         return self._layouts[facts]
 
+    async def _read_facts(self, run: PollSession) -> None:
+        """Ask what chooses the layout."""
+        self._facts_due = run.started
+        facts = self._facts_of(await self._ask(run), self._facts if self._told else None)
+        if not self._told or facts in (self._facts, self._doubted):
+            if facts != self._facts:
+                log.info("device_variant", driver=self.profile.name, variant=self._variant_name(facts))
+                self._known = Known(rated_W=self._known.rated_W)
+            self._facts, self._doubted, self._told = facts, None, True
+            self._facts_due = run.started + FACTS_S
+        else:
+            self._doubted = facts
+
     def _facts_of(self, words: dict[Span, Words], before: _Facts | None = None) -> _Facts:
-        """What the words of the device say; what was not read stays as it was `before`."""
+        """What the words of the device say; what it refuses, though it told it once, stays as it was `before`."""
         states = [self._state(variant.mark, words) for variant in self._variants]
-        unknown = before is not None and any(
-            state is None and variant.mark in self._marks_read
-            for state, variant in zip(states, self._variants, strict=True)
-        )
-        variant = before.variant if unknown and before else next((i for i, state in enumerate(states) if state), None)
+        variant = next((index for index, state in enumerate(states) if state), None)
+        read_before = [variant.mark in self._marks_read for variant in self._variants]
+        if before is not None and any(
+            state is None and known for state, known in zip(states, read_before, strict=True)
+        ):
+            variant = before.variant
         counts = []
         for index, repeat in enumerate(self._repeats):
             read = None if repeat.span is None else words.get(repeat.span)
@@ -204,7 +214,7 @@ class RegisterDriver:
             self._marks_read.add(mark)
         return False if False in states else None if None in states else True
 
-    async def _ask_facts(self, run: PollSession) -> dict[Span, Words]:
+    async def _ask(self, run: PollSession) -> dict[Span, Words]:
         """The words of all marks and counts. A register that the device refuses is left out."""
         spans = dict.fromkeys(span for variant in self._variants for span in variant.mark.spans)
         found = {}

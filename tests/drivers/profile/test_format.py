@@ -17,6 +17,7 @@ from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Quality, Scan, Table
 from drivers.profile.loader import load
+from drivers.profile.register_driver import FACTS_S
 from drivers.registers.refusals import RECHECK_FIRST_S
 from drivers.simulator.modbus_server import ModbusServer, SimulatedUnit
 from tests.faults.modbus import FaultServer
@@ -140,9 +141,9 @@ async def test_a_part_that_was_not_read_leaves_no_sum(tmp_path: Path) -> None:
 
 
 async def test_only_optional_parts_and_none_of_them(tmp_path: Path) -> None:
-    text = point("active_power", 0, optional="true", invalid="[0x8000]") + point("soc", 1, "uint16")
-    async with device(tmp_path, text, {0: 0x8000, 1: 50}, "battery") as none:
-        assert await none.poll() == {"active_power": "missing", "soc": 50.0}
+    text = point("active_power", 0, optional="true", invalid="[0x8000]") + point("voltage", 1, "uint16")
+    async with device(tmp_path, text, {0: 0x8000, 1: 50}) as none:
+        assert await none.poll() == {"active_power": "missing", "voltage": 50.0}
 
 
 # Words that do not stand side by side.
@@ -261,14 +262,7 @@ async def test_a_mark_may_have_held_a_while_ago(tmp_path: Path) -> None:
         assert await started_at_night.poll() == {"active_power": "missing"}
 
 
-ASLEEP = """
-[mark.soc_is_told]
-table = "holding"
-address = 2
-type = "float32"
-min = 0
-max = 100
-""" + point("active_power", 0, "float32", invalid="[0xFF7FFFFF]", on_invalid='"zero"', valid='"soc_is_told"')
+ASLEEP = point("active_power", 0, "float32", scale=-1) + point("soc", 2, "float32", min=0, max=100)
 
 
 def floats(*values: float) -> dict[int, int]:
@@ -280,11 +274,22 @@ LOWEST = struct.unpack(">f", bytes.fromhex("FF7FFFFF"))[0]
 
 @pytest.mark.parametrize("asleep", [LOWEST, float("nan")])
 async def test_a_battery_that_sleeps_gives_nothing_while_its_charge_is_told(tmp_path: Path, asleep: float) -> None:
-    async with device(tmp_path, ASLEEP, floats(-500, 92), "battery") as battery:
-        assert await battery.poll() == {"active_power": -500.0}
+    async with device(tmp_path, ASLEEP, floats(500, 92), "battery") as battery:
+        assert await battery.poll() == {"active_power": -500.0, "soc": 92.0}
         for _ in range(2):
-            assert await battery.poll(floats(asleep, 92)) == {"active_power": 0.0}
-        assert await battery.poll(floats(asleep, LOWEST)) == {"active_power": "missing"}
+            assert await battery.poll(floats(asleep, 92)) == {"active_power": 0.0, "soc": 92.0}
+        assert (await battery.poll(floats(asleep, LOWEST)))["active_power"] == "missing"
+
+
+@pytest.mark.parametrize(("type_", "words"), [("int16", [0x8000]), ("int32", [0x8000, 0])])
+async def test_the_lowest_number_is_no_power_of_a_battery(tmp_path: Path, type_: str, words: list[int]) -> None:
+    text = point("active_power", 0, type_, scale=-10) + point("soc", 9, "uint16", invalid="[0xFFFF]")
+    asleep = dict(enumerate(words))
+    async with device(tmp_path, text, asleep | {9: 40}, "battery") as battery:
+        assert await battery.poll() == {"active_power": 0.0, "soc": 40.0}
+        assert await battery.poll(asleep | {9: 0xFFFF}) == {"active_power": "missing", "soc": "missing"}
+    async with device(tmp_path, point("active_power", 0, "int16"), {0: 0x8000}) as meter:
+        assert await meter.poll() == {"active_power": -32768.0}
 
 
 # Directions.
@@ -409,11 +414,22 @@ async def test_a_device_becomes_another_variant_once_it_says_so_twice(tmp_path: 
     async with device(tmp_path, VARIANTS, old) as meter:
         assert (await meter.poll())["imported_energy"] == 700.0
         for _ in range(2):  # two glitches are no update
-            assert await meter.poll(new) == missing
+            assert await meter.poll(new, FACTS_S) == missing
             assert (await meter.poll(old))["imported_energy"] == 700.0
-        assert await meter.poll(new) == missing
+        assert await meter.poll(new, FACTS_S) == missing
         assert (await meter.poll(new))["imported_energy"] == 7000.0
-        assert (await meter.poll({0: 7, 2: 7, 3: 0}))["imported_energy"] == 7000.0  # refused for once
+        assert (await meter.poll({0: 7, 2: 7, 3: 0}, FACTS_S))["imported_energy"] == 7000.0  # refused for once
+
+
+async def test_what_chooses_the_variant_is_asked_again_after_a_poll_that_failed(tmp_path: Path) -> None:
+    """A device that was updated has restarted."""
+    async with device(tmp_path, VARIANTS, {0: 7, 2: 7, 3: 0, 15: 0x1097}) as meter:
+        await meter.poll()
+        with pytest.raises(ExceptionReply):
+            await meter.poll({15: 0x1098})
+        words = {0: 7, 2: 7, 3: 0, 15: 0x1098}
+        assert (await meter.poll(words))["imported_energy"] == "missing"
+        assert (await meter.poll(words))["imported_energy"] == 7000.0
 
 
 async def test_the_word_order_of_the_site_holds_for_every_variant(tmp_path: Path) -> None:
@@ -448,9 +464,11 @@ async def test_as_many_blocks_as_the_device_says(tmp_path: Path, count: int, pow
     async with device(tmp_path, BLOCKS, words, "battery") as battery:
         for _ in range(2):
             assert await battery.poll() == {"active_power": power, "soc": soc}
-        fewer = await battery.poll(words | {1: 0})
-        assert fewer == {"active_power": "missing", "soc": "missing"}
+        none = {"active_power": "missing", "soc": "missing"}
+        assert await battery.poll(words | {1: 0}, FACTS_S) == none
         assert await battery.poll(words) == {"active_power": power, "soc": soc}
+        for _ in range(2):
+            assert await battery.poll(words | {1: 0}, FACTS_S) == none
 
 
 async def test_blocks_without_a_register_that_counts_them(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ REACH: dict[Unit, tuple[float, float]] = {
 # What the device itself shows no finer.
 COARSE = {
     ("kermi-x-change", Quantity.ACTIVE_POWER): 100.0,
+    ("stiebel-eltron-wpm", Quantity.ACTIVE_POWER): 100.0,
     ("alphaess-smile", Quantity.ENERGY_CAPACITY): 100.0,
     ("luxtronik-shi", Quantity.ACTIVE_POWER): 100.0,
     ("siemens-versicharge", Quantity.CURRENT): 1.0,
@@ -132,6 +133,7 @@ EXPORT_IS_POSITIVE = {
     "goodwe-et",
     "goodwe-et-20",
     "solis-string",
+    "solis-string-acrel",
     "solis-hybrid",
     "solax-hybrid",
     "sofar-hyd-g3",
@@ -194,7 +196,6 @@ NO_COUNTERS = {
     ("victron-gx", NodeType.SOLAR),
     ("victron-gx", NodeType.STORAGE),
     ("victron-gx", NodeType.GRID),
-    ("kostal-plenticore", NodeType.STORAGE),
     ("kostal-plenticore", NodeType.GRID),
     ("sma-hybrid", NodeType.SOLAR),
     ("sma-data-manager", NodeType.GRID),

@@ -57,19 +57,19 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
     (
         "the counter of a single-phase meter runs below zero",
         "huawei-sun2000",
-        {37119: [0xFFFF, 0xFFFF - 9_999]},
+        {37100: [1], 37119: [0xFFFF, 0xFFFF - 9_999]},
         {"grid.exported_energy": 100_000.0},
     ),
     (
         "three-phase meters count the same upwards",
         "huawei-sun2000",
-        {37119: [0, 10_000]},
+        {37100: [1], 37119: [0, 10_000]},
         {"grid.exported_energy": 100_000.0},
     ),
     (
         "a meter that is not there has no counter",
         "huawei-sun2000",
-        {37119: [0x7FFF, 0xFFFF], 37121: [0x7FFF, 0xFFFF]},
+        {37100: [1], 37119: [0x7FFF, 0xFFFF], 37121: [0x7FFF, 0xFFFF]},
         {"grid.exported_energy": MISSING, "grid.imported_energy": MISSING},
     ),
     (
