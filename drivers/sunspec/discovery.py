@@ -130,6 +130,18 @@ async def identify(reader: Reader, models: Collection[Model]) -> CommonModel:
     return CommonModel(*[await _string(reader, common, points[name]) for name in _STRINGS])
 
 
+async def doubles(reader: Reader, devices: Collection[Collection[Model]]) -> set[Model]:
+    """The models of those devices of a chain that have the serial number of an earlier one."""
+    seen: set[str] = set()
+    found: set[Model] = set()
+    for models in devices:
+        serial = (await identify(reader, models)).serial
+        if serial and serial in seen:
+            found.update(models)
+        seen.add(serial)
+    return found
+
+
 async def _string(reader: Reader, model: Model, point: ModelPoint) -> str:
     if not model.holds(point.offset, point):
         return ""

@@ -28,12 +28,11 @@ from drivers.errors import (
     UnsupportedError,
 )
 from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
-from drivers.protocol import MAX_REGISTERS
-from drivers.registers import RECHECK_FIRST_S, RECHECK_MAX_S, Limits, PollSession
-from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, identify
+from drivers.registers import MAX_REGISTERS, RECHECK_FIRST_S, RECHECK_MAX_S, Limits, PollSession
+from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify
 from drivers.sunspec.formulas import Cell
-from drivers.sunspec.layout import Layout, build, meters
-from drivers.sunspec.mapping import CHANNELS, KNOWN
+from drivers.sunspec.layout import Layout, build, meters, sections
+from drivers.sunspec.mapping import CHANNELS, INVERTERS, KNOWN
 from drivers.sunspec.models import Model, of
 from drivers.sunspec.requests import Batch, batches, spans_of
 
@@ -108,7 +107,9 @@ class SunSpec:
             before.walked(run.started, self._patience_s)
             return before
         identity = await identify(run, models)
-        used = self._used(models)
+        inverters = [each for each in sections(models) if any(of(each, *INVERTERS))]
+        twice = await doubles(run, inverters) if len(inverters) > 1 else set()
+        used = self._used([model for model in models if model not in twice])
         inputs = {model: await channels(run, model) for model in of(used, *CHANNELS)}
         layout = build(used, inputs, identity.manufacturer, self._limits.max_registers)
         if not layout.recipes:

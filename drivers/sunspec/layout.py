@@ -1,8 +1,9 @@
 """Pure: what a SunSpec device offers → the points to read and the formulas of its readings.
 
-Of several meters, and of several inverter models, the first in the chain is taken: SolarEdge numbers its meters in
-that order (a further one is read by itself, see `meters`), and devices that offer the same inverter twice (as 103 and
-113) say the same twice. Batteries and DC inputs add up.
+Of several meters the first in the chain is taken: SolarEdge numbers its meters in that order (a further one is read by
+itself, see `meters`). A common model begins a device. Of several inverter models of one device the first is taken,
+since those that offer the same inverter twice (as 103 and 113) say the same twice. The inverters of several devices
+behind one unit add up, and so do batteries and DC inputs.
 
 The AC power of a hybrid holds what its battery gives or takes. Where the battery's power is known, solar is therefore
 AC power plus charge power, or what the PV inputs give where the device names its inputs, and the AC lifetime counter
@@ -53,6 +54,8 @@ _AC_POWER: Key = (SOLAR, Quantity.ACTIVE_POWER, None)
 _CHARGE_POWER: Key = (STORAGE, Quantity.ACTIVE_POWER, None)
 MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_POWER, Quantity.DC_CURRENT})
 """What an inverter model measures of PV and battery together."""
+
+_ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A})
 
 _HAS_STORAGE = (*BATTERIES, 713, 124)
 
@@ -111,6 +114,16 @@ def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
     return tuple(found)
 
 
+def sections(chain: Iterable[Model]) -> list[tuple[Model, ...]]:
+    """The models of each device of a chain: a common model begins the next."""
+    found: list[list[Model]] = [[]]
+    for model in chain:
+        if model.id == COMMON and found[-1]:
+            found.append([])
+        found[-1].append(model)
+    return [tuple(models) for models in found]
+
+
 class _LayoutBuilder:
     def __init__(self, chain: Collection[Model], limit: int) -> None:
         self._chain = chain
@@ -125,7 +138,7 @@ class _LayoutBuilder:
         if self._has_storage:
             for model_id, rules in STORAGE_DETAILS.items():
                 self._first(STORAGE, {model_id: rules})
-        self._first(SOLAR, INVERTERS)
+        self._sum_of_inverters()
         self._first(SOLAR, STATUS)
         pv = self._inputs(channels)
         battery = self._offers.get(_CHARGE_POWER)
@@ -141,6 +154,24 @@ class _LayoutBuilder:
             return
         for rule, slot in self._cells.of(model, table[model.id], quirk).items():
             self._offer((node, rule.quantity, rule.phase), (cell(slot), slot))
+
+    def _sum_of_inverters(self) -> None:
+        """One solar node of all inverters: what adds up is summed, the rest is that of the first."""
+        models = [model for each in sections(self._chain) if (model := next(of(each, *INVERTERS), None)) is not None]
+        if len(models) < 2:
+            self._first(SOLAR, INVERTERS)
+            return
+        found = [{(r.quantity, r.phase): s for r, s in self._of_inverter(model)} for model in models]
+        for (quantity, phase), slot in found[0].items():
+            slots = [each[quantity, phase] for each in found if (quantity, phase) in each]
+            if quantity.unit not in _ADDITIVE:
+                self._offer((SOLAR, quantity, phase), (cell(slot), slot))
+            elif len(slots) == len(found):
+                self._offer((SOLAR, quantity, phase), (total([cell(each) for each in slots]), slot))
+
+    def _of_inverter(self, model: Model) -> list[tuple[Rule, int]]:
+        """The cells of one inverter; of several temperatures the first that it has counts."""
+        return list(reversed(self._cells.of(model, INVERTERS[model.id]).items()))
 
     def _offer(self, key: Key, offer: Offer) -> None:
         offers = self._offers.setdefault(key, [])
@@ -167,8 +198,8 @@ class _LayoutBuilder:
     def _inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
         """Offers of storage and of DC power from the inputs; returns what they know of PV alone."""
         model = next(of(channels, *CHANNELS), None)
-        if model is None:
-            return {}
+        if model is None or len([each for each in sections(self._chain) if any(of(each, *INVERTERS))]) > 1:
+            return {}  # of one of several inverters they say too little
         found = channels[model]
         named = not {DcInput.CHARGE, DcInput.DISCHARGE, DcInput.STORAGE}.isdisjoint(found)
         if not named and model.id == 160 and self._has_storage:
