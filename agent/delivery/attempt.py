@@ -9,7 +9,7 @@ import structlog
 
 from agent.delivery.circuit_breaker import State
 from agent.delivery.http_client import Endpoint
-from agent.delivery.outbox_executor import OutboxExecutor
+from agent.delivery.queue import OutboxExecutor
 from agent.delivery.outcome import Outcome, Stopped
 from agent.delivery.outcome_handler import OutcomeHandler
 from agent.outbox import Outbox, Record

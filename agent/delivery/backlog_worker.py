@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from agent.delivery.attempt import Attempts
 from agent.delivery.circuit_breaker import EndpointHealth, State
-from agent.delivery.outbox_executor import OutboxExecutor
+from agent.delivery.queue import OutboxExecutor
 from agent.delivery.outcome import Delivered
 from agent.delivery.pacing import SendSlot
 from agent.outbox import Outbox, Record

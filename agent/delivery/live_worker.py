@@ -6,7 +6,7 @@ import asyncio
 
 from agent.delivery.attempt import Attempts
 from agent.delivery.circuit_breaker import EndpointHealth, State
-from agent.delivery.outbox_executor import OutboxExecutor
+from agent.delivery.queue import OutboxExecutor
 from agent.delivery.outcome import Retry, Stopped
 from agent.outbox import Outbox, Record
 from agent.runtime import STUCK_S, Clock, Watchdog, sleep_unless

@@ -11,7 +11,7 @@ import structlog
 
 from agent.config import PushConfig
 from agent.delivery.circuit_breaker import Backoff, EndpointHealth, State
-from agent.delivery.outbox_executor import OutboxExecutor
+from agent.delivery.queue import OutboxExecutor
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.delivery.pacing import SendSlot
 from agent.outbox import Outbox, Record

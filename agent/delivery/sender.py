@@ -16,7 +16,7 @@ from agent.delivery.attempt import Attempts
 from agent.delivery.backlog_worker import BacklogWorker
 from agent.delivery.http_client import Endpoint
 from agent.delivery.live_worker import LiveWorker
-from agent.delivery.outbox_executor import OutboxExecutor
+from agent.delivery.queue import OutboxExecutor
 from agent.delivery.outcome import Outcome
 from agent.delivery.outcome_handler import DeliveryStats, OutcomeHandler
 from agent.delivery.pacing import Pace, SendSlot

@@ -17,7 +17,7 @@ import structlog
 from agent.config import PushConfig
 from agent.contract import with_time
 from agent.delivery.http_client import encoded
-from agent.delivery.outbox_executor import OutboxExecutor
+from agent.delivery.queue import OutboxExecutor
 from agent.delivery.outcome_handler import DeliveryStats
 from agent.outbox import Outbox, Record
 from agent.runtime import Clock, ClockTrust, plausible, sleep_unless
