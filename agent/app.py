@@ -1,4 +1,4 @@
-"""The composition root: builds the line poll → aggregate → payload → outbox → push from a Config, and runs it."""
+"""The composition root: builds polling → aggregation → contract → outbox → delivery from a Config, and runs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent import __version__
 from agent.aggregation import AggregationSettings, Aggregator, Summary
 from agent.config import Config, ConfigError
 from agent.contract import PayloadOptions, bodies
-from agent.delivery import Delivery, Sender
+from agent.delivery import Delivery, DeliveryStats, Sender
 from agent.energy import EnergyStore
 from agent.polling import Device, Poller, Rhythm, Scheduler, Tick, phase_s, within
 from agent.runtime import STUCK_S, Clock, ClockTrust, Watchdog, kernel_synchronised
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class App:
-    """The running line. `on_summary` sees each push interval as it is closed."""
+    """The running agent. `on_summary` is called with each push interval when it is closed."""
 
     def __init__(
         self,
@@ -47,21 +47,26 @@ class App:
         self._on_summary = on_summary
         self.recorder = Recorder(clock)
         self._report = HourlyReport(clock.monotonic())
+        self._summary: Summary | None = None
+        """Of the last push interval."""
         self.status: StatusListener | None = None
         self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
         self._aggregator = Aggregator(site.nodes, aggregation_settings(config), self._store)
         self.poller = Poller(site.connections, clock, self, self.watchdog)
-        self._delivery = Delivery(
-            config, clock, environ, on_outcome=self.recorder.outcome, watchdog=self.watchdog, trust=trust
-        )
+        self._delivery = Delivery(config, clock, environ, watchdog=self.watchdog, trust=trust)
         self._schedule = Scheduler(rhythm(config), clock, self.poller.request, self._push)
         self._line: asyncio.TaskGroup | None = None
         self._showing: asyncio.Task[None] | None = None
 
     @property
     def sender(self) -> Sender:
-        """Who sends at this moment."""
+        """The present sender; a reload replaces it."""
         return self._delivery.sender
+
+    @property
+    def delivery_stats(self) -> DeliveryStats:
+        """Whether the endpoint is well, and what was delivered."""
+        return self._delivery.stats
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Poll and push until cancelled; then stop polling, finish or keep the attempt in flight, and close."""
@@ -85,9 +90,9 @@ class App:
             log.info("stopped")
 
     async def reload(self, config: Config, site: Site) -> None:
-        """Go on with another configuration; `site` was built beside the running one. Raises ConfigError.
+        """Apply another configuration; `site` was built beside the running one. Raises ConfigError.
 
-        Devices and links that are the same objects go on undisturbed. The queue is the same, whoever sends from it.
+        Devices and links that are the same objects go on undisturbed. The queue stays the same.
         """
         before = self.config
         if config.outbox.path != before.outbox.path:
@@ -108,16 +113,26 @@ class App:
         return await self._delivery.waiting()
 
     async def snapshot(self) -> Snapshot:
-        """How the daemon does, for whoever looks."""
+        """Return the state of the daemon at this moment."""
         backlog = await self._delivery.backlog()
-        waits = self.sender.waits_for_clock
-        state = "waiting" if waits else "synchronised" if kernel_synchronised() else "unsynchronised"
+        trusted = self.sender.trust.is_trusted()
+        state = "waiting" if not trusted else "synchronised" if kernel_synchronised() else "unsynchronised"
         nights = self._aggregator.nights(self._clock.monotonic())
-        found = snapshot(self.config, self.recorder, self.site.devices, nights, backlog, self._clock, state)
+        found = snapshot(
+            self.config,
+            self.recorder,
+            self.delivery_stats,
+            self.site.devices,
+            nights,
+            self._summary,
+            backlog,
+            self._clock,
+            state,
+        )
         return replace(found, implausible=dict(self._aggregator.dropped))
 
     def _start_status(self) -> None:
-        """The status listener, where one is configured; it and its metrics cost memory only then."""
+        """Start the status listener if one is configured. It is imported only then, as it costs memory."""
         if self.config.status is not None and self._line is not None:
             from agent.status.listener import StatusListener
 
@@ -133,7 +148,8 @@ class App:
     # poll.Sink
     def observe(self, device: Device, scan: Scan) -> None:
         self.recorder.observe(device, scan)
-        self._aggregator.observe(device.nodes, scan, None if self.sender.waits_for_clock else self._clock.time())
+        wall = self._clock.time() if self._delivery.sender.trust.is_trusted() else None
+        self._aggregator.observe(device.nodes, scan, wall)
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self.recorder.missed(device, error, at)
@@ -143,14 +159,14 @@ class App:
         return self._aggregator.asleep(device.nodes, at)
 
     async def _push(self, tick: Tick, answers: list[asyncio.Future[None]]) -> None:
-        """Close the interval as soon as every device has answered, at the deadline at the latest."""
+        """Close the interval when every device answered, at the deadline at the latest, and store its messages."""
         deadline = tick.at + self.config.push.effective_deadline_s
         if not await within(answers, self._clock, deadline - self._clock.monotonic()):
             log.debug("deadline_reached", tick=tick.time)
-        if not self.sender.waits_for_clock:
+        if self._delivery.sender.trust.is_trusted():
             self._aggregator.follow_clock(self._clock.time() - self._clock.monotonic())
         summary = self._aggregator.close(tick.at, tick.time)
-        self.recorder.interval(summary)
+        self._summary = summary
         with self.watchdog.running("storing the interval", STUCK_S):
             try:
                 await self._delivery.submit(bodies(summary, payload_options(self.config)), tick.at)
@@ -158,14 +174,10 @@ class App:
                 log.exception("interval_not_stored", tick=tick.time)
             if self._aggregator.save_due(now := self._clock.monotonic()):
                 await asyncio.to_thread(self._aggregator.save, now)
-        await self._report_hourly()
-        if self._on_summary is not None:
-            self._on_summary(summary)
-
-    async def _report_hourly(self) -> None:
-        now = self._clock.monotonic()
         if self._report.due(now):
             self._report.write(await self.snapshot(), now)
+        if self._on_summary is not None:
+            self._on_summary(summary)
 
 
 def rhythm(config: Config) -> Rhythm:

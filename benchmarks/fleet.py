@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from agent.config.model import OutboxConfig
 from agent.config.push import PushConfig
-from agent.delivery.circuit_breaker import Backoff, EndpointHealth, State
+from agent.delivery.circuit_breaker import Backoff, CircuitBreaker
 from agent.delivery.pacing import Pace
 from agent.polling.ticks import Tick, first_tick, next_tick, phase_s
 
@@ -52,7 +52,7 @@ class Endpoint:
 
 
 class Agent:
-    """One site: `Live._deliver` and `Backlog.run` as events."""
+    """One site: the live and the backlog worker as events."""
 
     def __init__(self, number: int, fleet: Fleet, dice: random.Random) -> None:
         site = f"M1S{number:016d}D_site_0"
@@ -61,7 +61,7 @@ class Agent:
         self.poll_s = dice.uniform(0.05, 2.0)
         self.distance_s = dice.uniform(0.02, 0.3)
         self.dice = dice
-        self.health = EndpointHealth(Backoff(PUSH.retry.initial_s, PUSH.retry.max_s))
+        self.breaker = CircuitBreaker(Backoff(PUSH.retry.initial_s, PUSH.retry.max_s))
         self.pace = Pace(PUSH.interval_s, OUTBOX.backlog_rate_per_s)
         self.tick: Tick = first_tick(0.0, EPOCH, PUSH.interval_s, self.phase)
         self.number = 0
@@ -88,8 +88,8 @@ class Agent:
     def try_live(self, number: int, now: float) -> None:
         if number != self.number or not self.live:
             return
-        if self.health.held_until > now:
-            self.fleet.at(self.health.held_until, lambda at: self.try_live(number, at))
+        if self.breaker.held_until > now:
+            self.fleet.at(self.breaker.held_until, lambda at: self.try_live(number, at))
             return
         again_s = self.attempt(now)
         if again_s is None:
@@ -101,7 +101,7 @@ class Agent:
         """Wait for the next moment at which the backlog may go, if there is one."""
         if not self.backlog:
             return
-        at = max(now, self.slot, self.health.retry_at, self.health.held_until)
+        at = max(now, self.slot, self.breaker.retry_at, self.breaker.held_until)
         if self.due is None or at != self.due:
             self.due = at
             self.fleet.at(at, self.try_backlog)
@@ -110,10 +110,10 @@ class Agent:
         if now != self.due:
             return
         self.due = None
-        if max(self.slot, self.health.retry_at, self.health.held_until) > now:
+        if max(self.slot, self.breaker.retry_at, self.breaker.held_until) > now:
             self.look(now)
             return
-        if self.health.state is not State.WELL and self.live:
+        if self.breaker.failures and self.live:
             return  # the newest message tries the endpoint; its delivery looks again
         self.slot = max(self.slot + self.pace.gap_s(self.backlog, 1), now)
         if self.attempt(now) is None:
@@ -126,13 +126,13 @@ class Agent:
         arrives = now + self.distance_s
         if not endpoint.takes(arrives):
             after_s = endpoint.retry_after(arrives)
-            again_s = self.health.failed(now, after_s)[1]
+            again_s = self.breaker.failed(now, after_s)
             if after_s:
-                self.slot = max(self.slot, self.health.held_until + self.pace.start_s(self.backlog, 1))
+                self.slot = max(self.slot, self.breaker.held_until + self.pace.start_s(self.backlog, 1))
             return again_s
-        if self.health.state is not State.WELL:
+        if self.breaker.failures:
             self.slot = now + self.pace.start_s(self.backlog, 1)
-            self.health.delivered(0)
+            self.breaker.delivered(0)
             self.look(now)
         return None
 

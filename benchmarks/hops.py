@@ -50,9 +50,9 @@ class Trace:
         self.marks: dict[str, int] = {}
         """Number of functions noted when something happened for the first time."""
         self.queue_calls: Counter[str] = Counter()
-        self._acknowledged: Callable[[], None] | None = None
+        self._acknowledged: Callable[[], object] | None = None
 
-    def begin(self, acknowledged: Callable[[], None]) -> None:
+    def begin(self, acknowledged: Callable[[], object]) -> None:
         self.places.clear()
         self.marks.clear()
         self.queue_calls.clear()
@@ -130,7 +130,7 @@ def measure() -> Trace:
     """One traced tick of a daemon in this process."""
     ports: Queue[list[int]] = daemon_load._CONTEXT.Queue()  # noqa: SLF001 - the device of another benchmark
     counts: Queue[int] = daemon_load._CONTEXT.Queue()  # noqa: SLF001 - as above
-    devices = daemon_load._CONTEXT.Process(target=daemon_load.serve_devices, args=(ports, counts), daemon=True)  # type: ignore[list-item]  # noqa: SLF001
+    devices = daemon_load._CONTEXT.Process(target=daemon_load.serve_devices, args=(ports, counts), daemon=True)  # noqa: SLF001 - as above
     devices.start()
     trace = Trace()
     try:
@@ -141,7 +141,7 @@ def measure() -> Trace:
                 asyncio.run(one_message(Path(name), endpoint.url, ports.get()[0], trace))
             finally:
                 sys.setprofile(None)
-                threading.setprofile(None)  # type: ignore[arg-type]  # None is how it is taken away
+                threading.setprofile(None)
     finally:
         devices.terminate()
         devices.join()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.config import PushConfig, token_of
-from agent.delivery import Delivered, Endpoint, Misconfigured, Outcome, Refused, Retry, encoded
+from agent.contract.envelope import encoded
+from agent.delivery import Delivered, Endpoint, Misconfigured, Outcome, Refused, Retry
 from agent.outbox import Record, new_id
 from agent.runtime import Clock, plausible
 
@@ -41,7 +42,7 @@ async def push_each(
     endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
     try:
         for number, body in enumerate(bodies, 1):
-            record = Record(number, new_id(), encoded(body, config), clock.time())
+            record = Record(number, new_id(), encoded(body, compress=config.gzip), clock.time())
             began = clock.monotonic()
             outcome = await endpoint.post(record, 0)
             line = in_words(outcome, _way(config), len(record.body), clock.monotonic() - began)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -15,7 +14,6 @@ from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-_TIME = re.compile(rb'^\{"time":("?)-?\d+"?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +42,6 @@ def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
     if "device" in options.levels:
         messages += _devices(head, summary, options)
     return [_JSON.encode(message).encode() for message in messages]
-
-
-def with_time(body: bytes, time: int) -> bytes:
-    """A message of `bodies` with another `time`, in Unix seconds; written as before, number or text."""
-    return _TIME.sub(lambda found: b'{"time":%b%d%b' % (found[1], time, found[1]), body, count=1)
 
 
 def _device_types(head: dict[str, Any], summary: Summary, options: PayloadOptions) -> dict[str, Any]:

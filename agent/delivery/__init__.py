@@ -1,28 +1,32 @@
 """From the queue to the endpoint: attempts, outcomes, retries, circuit breaker, backlog, pacing.
 
-Delivery handles bytes and record ids. It knows no device and no field of the contract.
-Only `http_client` and `http_errors` use httpx.
+Delivery handles bytes and record ids. It knows no device and no field of the contract. `sender` shows the links of the
+chain. `stats` is the one place that says whether the endpoint is well.
+Only `http_client` and `http_errors` use httpx; only `retry` uses tenacity.
 """
 
-from agent.delivery.http_client import Endpoint, LocalError, encoded, tls_context
+from agent.delivery.http_client import Endpoint, LocalError, tls_context
 from agent.delivery.http_errors import in_words
 from agent.delivery.manager import USER_AGENT, Delivery
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
 from agent.delivery.sender import Sender
+from agent.delivery.stats import DeliveryStats, RecordedAttempt, State
 
 __all__ = [
     "USER_AGENT",
     "Delivered",
     "Delivery",
+    "DeliveryStats",
     "Endpoint",
     "LocalError",
     "Misconfigured",
     "Outcome",
+    "RecordedAttempt",
     "Refused",
     "Retry",
     "Sender",
+    "State",
     "Stopped",
-    "encoded",
     "in_words",
     "tls_context",
 ]

@@ -1,4 +1,4 @@
-"""One attempt of one message: never two of the same at once, none once the agent stops."""
+"""One attempt of one message: never two of the same message at once, and none after `stop`."""
 
 from __future__ import annotations
 
@@ -7,40 +7,42 @@ from collections.abc import Callable
 
 import structlog
 
-from agent.delivery.circuit_breaker import State
+from agent.delivery.circuit_breaker import CircuitBreaker
 from agent.delivery.http_client import Endpoint
-from agent.delivery.queue import OutboxExecutor
 from agent.delivery.outcome import Outcome, Stopped
 from agent.delivery.outcome_handler import OutcomeHandler
-from agent.outbox import Outbox, Record
+from agent.delivery.queue import DeliveryQueue
+from agent.delivery.stats import State
+from agent.outbox import Record
 from agent.runtime import STUCK_S, Clock, Watchdog
 
 log = structlog.get_logger(__name__)
 
 
 class Attempts:
-    """Both workers make theirs here."""
+    """The link between the workers and the endpoint. Used by the live and the backlog worker."""
 
     def __init__(
         self,
         endpoint: Endpoint,
-        outbox: Outbox,
-        settle: OutcomeHandler,
+        queue: DeliveryQueue,
+        handler: OutcomeHandler,
+        breaker: CircuitBreaker,
         *,
         timeout_s: float,
-        disk: OutboxExecutor,
         clock: Clock,
         watchdog: Watchdog,
         on_outcome: Callable[[Record, Outcome], None] | None,
     ) -> None:
         self.in_flight: set[int] = set()
+        """Seqs of messages with an attempt in progress."""
         self.settled: set[int] = set()
-        """By seq, what has been tried since somebody cleared it."""
+        """Seqs of messages that were tried since somebody cleared this set."""
         self._endpoint = endpoint
-        self._outbox = outbox
-        self._settle = settle
+        self._queue = queue
+        self._handler = handler
+        self._breaker = breaker
         self._timeout_s = timeout_s
-        self._disk = disk
         self._clock = clock
         self._watchdog = watchdog
         self._on_outcome = on_outcome
@@ -48,18 +50,16 @@ class Attempts:
         self._idle.set()
         self._stopping = False
 
-    async def __call__(self, record: Record, waiting: int | None = None) -> tuple[Outcome, float]:
-        """The outcome, and in how many seconds another attempt makes sense; `waiting` as it was just counted."""
+    async def send(self, record: Record) -> Outcome:
+        """Send the message and settle what comes of it."""
         if self._stopping or record.seq in self.in_flight:
-            return Stopped(), 0.0
+            return Stopped()
         self.in_flight.add(record.seq)
         self._idle.clear()
         try:
-            if waiting is None:
-                waiting = (await self._disk(self._outbox.counts)).waiting
             with self._watchdog.running("push", self._timeout_s + STUCK_S):
-                outcome = await self._endpoint.post(record, max(0, waiting - 1))
-            again_s = await self._settle(record, outcome)
+                outcome = await self._endpoint.post(record, max(0, self._queue.waiting - 1))
+            outcome = await self._handler.handle(record, outcome)
         finally:
             self.in_flight.discard(record.seq)
             self.settled.add(record.seq)
@@ -67,23 +67,24 @@ class Attempts:
                 self._idle.set()
         if self._on_outcome is not None:
             self._on_outcome(record, outcome)
-        return outcome, again_s
+        return outcome
 
     def held_s(self) -> float:
-        """How long nothing at all may be sent. A new token is reason enough to try at once."""
-        health = self._settle.health
-        held_s = health.held_until - self._clock.monotonic()
-        if held_s > 0 and health.state is State.MISCONFIGURED and self._endpoint.token_changed():
-            health.release()
+        """Return for how many seconds nothing may be sent. A new token ends the wait for a misconfigured endpoint."""
+        held_s = self._breaker.held_until - self._clock.monotonic()
+        if held_s <= 0:
             return 0.0
-        return max(0.0, held_s)
+        if self._handler.stats.state is State.MISCONFIGURED and self._endpoint.token_changed():
+            self._breaker.release()
+            return 0.0
+        return held_s
 
     def stop(self) -> None:
-        """Start no other."""
+        """Start no other attempt."""
         self._stopping = True
 
     async def ended(self, grace_s: float) -> None:
-        """Wait for those in flight, `grace_s` at most. What is not delivered stays queued."""
+        """Wait up to `grace_s` seconds for the attempts in flight. What is not delivered stays queued."""
         try:
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()

@@ -1,4 +1,4 @@
-"""The backlog worker: oldest first, at its own pace, while the endpoint takes messages."""
+"""The backlog worker: sends the oldest message first, at its own pace, while the endpoint is well."""
 
 from __future__ import annotations
 
@@ -6,81 +6,91 @@ from collections import deque
 from collections.abc import Callable
 
 from agent.delivery.attempt import Attempts
-from agent.delivery.circuit_breaker import EndpointHealth, State
-from agent.delivery.queue import OutboxExecutor
+from agent.delivery.circuit_breaker import CircuitBreaker
 from agent.delivery.outcome import Delivered
 from agent.delivery.pacing import SendSlot
-from agent.outbox import Outbox, Record
+from agent.delivery.queue import DeliveryQueue
+from agent.delivery.stats import DeliveryStats, State
+from agent.outbox import Record
 from agent.runtime import Clock, sleep_unless
 
-# How soon a message is looked at after its due time; a dead letter that was revived from outside, when nothing else
-# waits.
+# How often the queue is read while messages wait that are not due.
 _IDLE_S = 1.0
+# How often it is read while none waits: a command may have revived a dead letter.
 _ASLEEP_S = 30.0
-# Where it goes fast.
+# Messages read at once.
 _READ_AT_ONCE = 16
 
 
 class BacklogWorker:
-    """Leaves it to the newest message to try an endpoint that is not well."""
+    """Leaves it to the live worker to try an endpoint that is not well."""
 
     def __init__(
         self,
-        outbox: Outbox,
-        attempt: Attempts,
-        health: EndpointHealth,
+        queue: DeliveryQueue,
+        attempts: Attempts,
+        breaker: CircuitBreaker,
+        stats: DeliveryStats,
         *,
-        disk: OutboxExecutor,
         clock: Clock,
         due_time: Callable[[], float],
         slot: SendSlot,
-        live_waits: Callable[[], bool],
+        live_open: Callable[[], int],
     ) -> None:
-        self._outbox = outbox
-        self._attempt = attempt
-        self._health = health
-        self._disk = disk
+        """`live_open` counts the live messages that are not settled."""
+        self._queue = queue
+        self._attempts = attempts
+        self._breaker = breaker
+        self._stats = stats
         self._clock = clock
         self._due_time = due_time
         self._slot = slot
-        self._live_waits = live_waits
+        self._live_open = live_open
+        self._read: deque[Record] = deque()
+        self._look_at = 0.0
+        """Monotonic second at which the queue is read again, though no message seems to wait."""
         self._stopping = False
 
     def stop(self) -> None:
+        """Start no other attempt."""
         self._stopping = True
         self._slot.changed.set()
 
     async def run(self) -> None:
-        self._slot.begin(self._clock.monotonic(), (await self._disk(self._outbox.counts)).waiting)
-        read: deque[Record] = deque()
-        waiting = 0
+        """Run until stopped."""
+        self._slot.begin(self._clock.monotonic(), await self._queue.count())
         while not self._stopping:
             self._slot.changed.clear()
-            now = self._clock.monotonic()
-            wait_s = max(self._slot.at, self._health.retry_at, self._health.held_until) - now
+            wait_s = await self._next_s()
             if wait_s > 0:
                 if wait_s > _IDLE_S:
-                    read.clear()
+                    self._read.clear()
                 await sleep_unless(self._clock, wait_s, self._slot.changed)
-                continue
-            if self._health.state is not State.WELL and self._live_waits():
-                await sleep_unless(self._clock, _IDLE_S, self._slot.changed)  # the newest tries the endpoint
-                continue
-            if not read:
-                self._attempt.settled.clear()
-                records, waiting = await self._disk(self._oldest_due, frozenset(self._attempt.in_flight))
-                read.extend(records)
-            if not read:
-                await sleep_unless(self._clock, _IDLE_S if waiting else _ASLEEP_S, self._slot.changed)
-                continue
-            record = read.popleft()
-            if record.seq in self._attempt.settled:
-                continue  # by the live worker, since the disk was asked
-            self._slot.take(now, waiting)
-            outcome, _ = await self._attempt(record, waiting)
-            if not isinstance(outcome, Delivered):
-                read.clear()  # it is the oldest again
-            waiting -= 1
+            elif self._read:
+                await self._send(self._read.popleft())
 
-    def _oldest_due(self, skip: frozenset[int]) -> tuple[list[Record], int]:
-        return self._outbox.backlog(self._due_time(), skip, _READ_AT_ONCE), self._outbox.counts().waiting
+    async def _next_s(self) -> float:
+        """Return the seconds until it may be time to send; reads the queue when it is time and none was read."""
+        now = self._clock.monotonic()
+        wait_s = max(self._slot.at, self._breaker.retry_at, self._breaker.held_until) - now
+        if wait_s > 0:
+            return wait_s
+        if self._stats.state is not State.WELL and self._live_open():
+            return _IDLE_S  # the live message tries the endpoint
+        if self._read:
+            return 0.0
+        if self._queue.waiting <= self._live_open() and now < self._look_at:
+            return self._look_at - now
+        self._attempts.settled.clear()
+        in_flight = frozenset(self._attempts.in_flight)
+        self._read.extend(await self._queue.backlog(self._due_time(), in_flight, _READ_AT_ONCE))
+        idle_s = 0.0 if self._read else _IDLE_S if self._queue.waiting else _ASLEEP_S
+        self._look_at = now + idle_s
+        return idle_s
+
+    async def _send(self, record: Record) -> None:
+        if record.seq in self._attempts.settled:
+            return  # by the live worker, since the queue was read
+        self._slot.take(self._clock.monotonic(), self._queue.waiting)
+        if not isinstance(await self._attempts.send(record), Delivered):
+            self._read.clear()  # it is the oldest again

@@ -1,106 +1,86 @@
-"""What the attempts so far say about the endpoint: a breaker shared by live and backlog. Pure but for the dice."""
+"""When the endpoint may be tried again: shared by the live and the backlog worker. Pure but for the dice.
+
+Whether the endpoint is well is in `DeliveryStats`; this module keeps the times that follow from it.
+"""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from enum import StrEnum
-
-from tenacity import RetryCallState, Retrying, wait_random_exponential
 
 from agent.outbox import Record
 
-# So many different messages refused, none delivered in between: it is not the messages. A tick may make more of them,
-# and some of these may be of a kind that the receiver does not know: all of one tick say nothing yet.
+# After so many different messages are refused and none delivered in between, the schema is the cause. If a tick has
+# more messages, some may be of a kind that the receiver does not know: one tick alone is no proof.
 REFUSALS_THAT_MEAN_SCHEMA = 3
-
-
-class State(StrEnum):
-    """As one event per change of it is logged."""
-
-    WELL = "well"
-    FAILING = "failing"
-    MISCONFIGURED = "misconfigured"
-
-
-class Backoff:
-    """Full jitter: anything between 0 and a bound that doubles from `initial_s` up to `max_s`."""
-
-    def __init__(self, initial_s: float, max_s: float) -> None:
-        self.max_s = max_s
-        self._wait = wait_random_exponential(multiplier=initial_s, max=max_s)
-
-    def __call__(self, tries: int) -> float:
-        """Seconds to wait after this many failures in a row."""
-        state = RetryCallState(Retrying(), None, (), {})
-        state.attempt_number = max(1, tries)
-        return self._wait(state)
+_MAX_DOUBLINGS = 60
 
 
 @dataclass(slots=True)
-class EndpointHealth:
+class Backoff:
+    """Full jitter: a random time between 0 and a bound that doubles from `initial_s` up to `max_s`, in seconds."""
+
+    initial_s: float
+    max_s: float
+    dice: random.Random = field(default_factory=random.Random)
+
+    def delay(self, failures: int) -> float:
+        """Return the seconds to wait after this many failures in a row."""
+        bound = min(self.max_s, self.initial_s * 2.0 ** min(max(0, failures - 1), _MAX_DOUBLINGS))
+        return self.dice.uniform(0.0, bound)
+
+
+@dataclass(slots=True)
+class CircuitBreaker:
     """Times are monotonic seconds."""
 
     backoff: Backoff
-    state: State = State.WELL
-    since: float = 0.0
-    """When it last was well, while it is not."""
     failures: int = 0
+    """Failures of the endpoint since the last delivery."""
     retry_at: float = 0.0
-    """When an attempt is worth while again. A new live message does not wait for it."""
+    """No message of the backlog is sent before. A new live message does not wait for it."""
     held_until: float = 0.0
-    """Before, nothing at all is sent: the endpoint said so, or would take nothing."""
+    """Nothing is sent before: the endpoint asked for it, or it is misconfigured."""
     refused: set[int] = field(default_factory=set)
-    """By seq, the messages refused since the last delivery that are newer than all delivered so far. Refusals of older
-    ones are about these alone: some receivers take nothing that is older than a day."""
-    newest_taken: int = 0
-    """The newest message delivered so far, by seq."""
+    """Seqs of messages refused since the last delivery that are newer than every delivered one. Refusals of older
+    messages are about these alone: some receivers accept nothing that is older than a day."""
+    newest_delivered: int = 0
+    """The seq of the newest message delivered so far."""
     parked: list[Record] = field(default_factory=list)
-    """Those of them that were made dead letters."""
+    """The dead letters among `refused`."""
 
     def delivered(self, seq: int) -> None:
-        """`seq` is the message's."""
-        self.newest_taken = max(self.newest_taken, seq)
-        self.state = State.WELL
+        """The message `seq` was delivered: the endpoint is well."""
+        self.newest_delivered = max(self.newest_delivered, seq)
         self.failures = 0
         self.retry_at = self.held_until = 0.0
         self.refused.clear()
         self.parked.clear()
 
-    def failed(self, now: float, after_s: float | None) -> tuple[bool, float]:
-        """Whether that is news, and how long to wait. `after_s` is what the endpoint asked for."""
-        news = self._enter(State.FAILING, now) if self.state is State.WELL else False
+    def failed(self, now: float, after_s: float | None) -> float:
+        """The endpoint failed; returns the seconds to wait. `after_s` is what it asked for."""
         self.failures += 1
         if after_s:
             # A date in Retry-After names the same moment to every agent of a fleet.
-            after_s *= random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, guards nothing
-        wait = max(after_s or 0.0, self.backoff(self.failures))
-        self.retry_at = now + wait
-        if after_s:
+            after_s *= self.backoff.dice.uniform(1.0, 1.1)
             self.held_until = now + after_s
-        return news, wait
+        wait = max(after_s or 0.0, self.backoff.delay(self.failures))
+        self.retry_at = now + wait
+        return wait
 
-    def misconfigured(self, now: float) -> tuple[bool, float]:
-        """Whether that is news, and how long to wait."""
-        news = self._enter(State.MISCONFIGURED, now)
+    def misconfigured(self, now: float) -> float:
+        """The endpoint accepts nothing; returns the seconds until the next probe."""
         self.failures += 1
-        wait = self.backoff.max_s / 2 + self.backoff(self.failures) / 2
+        wait = self.backoff.max_s / 2 + self.backoff.delay(self.failures) / 2
         self.retry_at = self.held_until = now + wait
-        return news, wait
+        return wait
 
     def release(self) -> None:
-        """Something has changed, a token perhaps: it is worth trying."""
+        """Something changed, such as the token: try at once."""
         self.retry_at = self.held_until = 0.0
 
     def refuse(self, record: Record, per_tick: int) -> bool:
-        """Note a refused message, where each tick makes `per_tick`; whether it is the schema by now."""
-        if record.seq > self.newest_taken:
+        """Note a refused message, where each tick makes `per_tick`; returns whether the schema is the cause."""
+        if record.seq > self.newest_delivered:
             self.refused.add(record.seq)
         return len(self.refused) >= max(REFUSALS_THAT_MEAN_SCHEMA, per_tick + 1)
-
-    def _enter(self, state: State, now: float) -> bool:
-        if self.state is State.WELL:
-            self.since = now
-        news = self.state is not state
-        self.state = state
-        return news

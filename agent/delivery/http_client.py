@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import socket
 import ssl
 import sys
@@ -17,6 +16,7 @@ import httpx
 import structlog
 
 from agent.config import PushConfig, usable
+from agent.contract.envelope import is_compressed
 from agent.delivery.http_errors import in_words
 from agent.delivery.http_resolver import NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, classify, parse_date
@@ -31,7 +31,6 @@ log = structlog.get_logger(__name__)
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None is how an absent module is entered
 
 MAX_REPLY_BYTES = 64 * 1024
-GZIP_MAGIC = b"\x1f\x8b"
 _SHOWN_REPLY = 200
 _REPLY_S = 5.0
 _PROBE_S = 5
@@ -74,7 +73,7 @@ class Endpoint:
         """POST one message; every failure is an Outcome, only cancellation is raised."""
         try:
             async with asyncio.timeout(self._config.timeout_s) as deadline:
-                return await self._with_the_token_of_now(_Attempt(record, backlog, deadline))
+                return await self._post_with_fresh_token(_Attempt(record, backlog, deadline))
         except TimeoutError:
             return Retry(f"no answer within {self._config.timeout_s:g} s", "timeout")
         except LocalError as error:
@@ -103,14 +102,14 @@ class Endpoint:
             with contextlib.suppress(httpx.HTTPError, OSError):
                 await client.aclose()
 
-    async def _with_the_token_of_now(self, attempt: _Attempt) -> Outcome:
-        outcome = await self._unbroken(attempt)
+    async def _post_with_fresh_token(self, attempt: _Attempt) -> Outcome:
+        outcome = await self._post_retrying_stale_connection(attempt)
         unauthorised = isinstance(outcome, Misconfigured) and outcome.status == 401
         if unauthorised and self._token.refused(self._used) != self._used:
-            outcome = await self._unbroken(attempt)
+            outcome = await self._post_retrying_stale_connection(attempt)
         return outcome
 
-    async def _unbroken(self, attempt: _Attempt) -> Outcome:
+    async def _post_retrying_stale_connection(self, attempt: _Attempt) -> Outcome:
         """Post, and once more at once when a kept-alive connection turns out to be closed."""
         connections = self._network.connections
         try:
@@ -164,7 +163,7 @@ class Endpoint:
             "X-Telemetry-Attempt": str(record.attempts),
             "X-Telemetry-Backlog": str(backlog),
         }
-        if record.body.startswith(GZIP_MAGIC):
+        if is_compressed(record.body):
             headers["Content-Encoding"] = "gzip"
         if self._signing is not None:
             at = int(self._clock.time())
@@ -197,11 +196,6 @@ class Endpoint:
             timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
         )
         return self._client
-
-
-def encoded(body: bytes, config: PushConfig) -> bytes:
-    """The bytes that are sent and stored: compressed once and for all, so that every retry has the same."""
-    return gzip.compress(body, mtime=0) if config.gzip else body
 
 
 def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:

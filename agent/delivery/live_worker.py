@@ -1,111 +1,81 @@
-"""The live worker: the messages of the newest tick, until they are delivered or a newer tick supersedes them."""
+"""The live worker: sends the messages of the newest tick until they are delivered or a newer tick replaces them."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
-from agent.delivery.attempt import Attempts
-from agent.delivery.circuit_breaker import EndpointHealth, State
-from agent.delivery.queue import OutboxExecutor
-from agent.delivery.outcome import Retry, Stopped
-from agent.outbox import Outbox, Record
-from agent.runtime import STUCK_S, Clock, Watchdog, sleep_unless
+from agent.delivery.live_tick import LiveTick
+from agent.delivery.queue import DeliveryQueue
+from agent.delivery.retry import RetryLink
+from agent.outbox import Record
+from agent.runtime import STUCK_S, Watchdog
 
-_TICKS_UNDER_WAY = 2
-# How often the token is looked at while the endpoint takes none.
-_TOKEN_S = 5.0
-# What a new message waits for: whatever this worker does, it looks up for it.
+# A newer tick does not wait for an attempt of an older one that hangs, but no more than this many run at once.
+_TICKS_AT_ONCE = 2
+# The watchdog's name for a new message that waits for this worker.
 _LIVE = "live push"
 
 
 class LiveWorker:
-    """Retries with full jitter; what is superseded is backlog."""
+    """Each message of a tick has its own retries. They share the turns of their tick."""
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        attempt: Attempts,
-        health: EndpointHealth,
-        *,
-        disk: OutboxExecutor,
-        clock: Clock,
-        watchdog: Watchdog,
-    ) -> None:
-        self.waits = False
-        """Messages of the newest tick are not delivered yet."""
-        self._outbox = outbox
-        self._attempt = attempt
-        self._health = health
-        self._disk = disk
-        self._clock = clock
+    def __init__(self, queue: DeliveryQueue, retry: RetryLink, watchdog: Watchdog) -> None:
+        self._queue = queue
+        self._retry = retry
         self._watchdog = watchdog
-        self._tick = 0
+        self._tick = LiveTick()
         self._fresh = asyncio.Event()
-        self._superseded = asyncio.Event()
-        """The newest tick is not that any more; one event for each."""
         self._stopping = False
 
-    def supersede(self, timeout_s: float) -> None:
-        """A newer tick has stored its messages; an attempt takes `timeout_s` at most."""
-        self._tick += 1
-        self._superseded.set()
-        self._superseded = asyncio.Event()
-        self.waits = True
+    @property
+    def open(self) -> int:
+        """Messages of the newest tick that are not settled."""
+        return self._tick.open
+
+    def start(self, records: Iterable[Record], timeout_s: float) -> None:
+        """Send the messages of a newer tick; an attempt takes `timeout_s` at most."""
+        self._tick.end()
+        self._tick = LiveTick(records)
         self._watchdog.expect(_LIVE, timeout_s + STUCK_S)
         self._fresh.set()
 
-    def wake(self) -> None:
-        """More messages of the newest tick may be ready."""
-        self._fresh.set()
+    async def look_again(self) -> None:
+        """Undated messages of the newest tick may have their time now."""
+        tick = self._tick
+        records = await self._queue.live()
+        if tick is self._tick and not self._stopping:
+            tick.offer(records)
+            self._fresh.set()
 
     def stop(self) -> None:
+        """Start no other attempt."""
         self._stopping = True
-        self._superseded.set()
+        self._tick.end()
         self._watchdog.done(_LIVE)
         self._fresh.set()
 
     async def run(self) -> None:
-        """A newer tick does not wait for an attempt of an older one that hangs; but at most two are under way."""
-        ticks: set[asyncio.Task[None]] = set()
-        # By seq, the tick that a message was handed out for: dating wakes this loop too, and a message in two hands
-        # would be sent twice.
-        handed: dict[int, int] = {}
+        """Run until stopped."""
+        running: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             while not self._stopping:
                 await self._fresh.wait()
-                if len(ticks) >= _TICKS_UNDER_WAY:
-                    await asyncio.wait(ticks, return_when=asyncio.FIRST_COMPLETED)
+                if len(running) >= _TICKS_AT_ONCE:
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 self._fresh.clear()
                 self._watchdog.done(_LIVE)
-                tick = self._tick
-                records = await self._disk(self._outbox.live)
-                new = [record for record in records if handed.get(record.seq) != tick]
-                handed = {record.seq: tick for record in records}
-                ticks = {each for each in ticks if not each.done()}
-                if new or not records:
-                    self.waits = True
-                    ticks.add(group.create_task(self._deliver(tick, dict.fromkeys(new, 0.0))))
+                running = {each for each in running if not each.done()}
+                if records := self._tick.take():
+                    running.add(group.create_task(self._deliver(self._tick, records)))
 
-    async def _deliver(self, tick: int, due: dict[Record, float]) -> None:
-        """Until all are delivered or parked, or a newer tick is there; `due` in monotonic seconds."""
-        while due and tick == self._tick and not self._stopping:
-            record = min(due, key=lambda each: due[each])
-            wait_s = max(due[record] - self._clock.monotonic(), self._attempt.held_s())
-            if wait_s > 0:
-                await sleep_unless(
-                    self._clock, min(wait_s, _TOKEN_S) if self._attempt.held_s() else wait_s, self._superseded
-                )
-                continue
-            outcome, again_s = await self._attempt(record)
-            del due[record]
-            now = await self._disk(self._outbox.get, record)
-            if now is None or now.parked is not None or isinstance(outcome, Stopped):
-                continue
-            again = self._clock.monotonic() + again_s
-            if self._health.state is State.MISCONFIGURED:
-                again = 0.0  # `held_s` says when
-            elif isinstance(outcome, Retry):
-                due = dict.fromkeys(due, again)  # the others would fare no better
-            due[now] = again
-        if tick == self._tick:
-            self.waits = False
+    async def _deliver(self, tick: LiveTick, records: list[Record]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for record in records:
+                group.create_task(self._settle(tick, record))
+
+    async def _settle(self, tick: LiveTick, record: Record) -> None:
+        try:
+            await self._retry.send(record, tick)
+        finally:
+            tick.open -= 1

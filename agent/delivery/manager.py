@@ -1,16 +1,15 @@
-"""The queue and whoever sends from it; a reload puts another sender in its place, on the same queue."""
+"""Delivery to one endpoint across reloads: one queue, one set of statistics, one sender at a time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from agent import __version__
 from agent.config import Config
-from agent.delivery.outcome import Outcome
-from agent.delivery.outcome_handler import DeliveryStats
 from agent.delivery.sender import Sender
-from agent.outbox import Backlog, Outbox, Record, queued
+from agent.delivery.stats import DeliveryStats
+from agent.outbox import Backlog, Outbox, queued
 from agent.runtime import Clock, ClockTrust, Watchdog
 
 USER_AGENT = f"telemetry-push-agent/{__version__}"
@@ -19,7 +18,7 @@ _GRACE_S = 3.0
 
 
 class Delivery:
-    """One sender at a time, from the queue of `config`."""
+    """One endpoint: its queue, its statistics and its present sender."""
 
     def __init__(
         self,
@@ -27,25 +26,25 @@ class Delivery:
         clock: Clock,
         environ: Mapping[str, str],
         *,
-        on_outcome: Callable[[Record, Outcome], None],
         watchdog: Watchdog,
         trust: ClockTrust | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._environ = environ
-        self._on_outcome = on_outcome
         self._watchdog = watchdog
         self._trust = trust
         self._outbox = self._opened()
+        self.stats = DeliveryStats()
+        """Of the endpoint; the same object across reloads."""
         self.sender = self._new_sender()
         self._held = asyncio.Lock()
-        """Taken while the sender or the queue is used, and while another one takes its place."""
+        """Held while the sender or the queue is used, and while another sender replaces it."""
         self._group: asyncio.TaskGroup | None = None
         self._sending: asyncio.Task[None] | None = None
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Begin to send; every sender runs in `group`."""
+        """Start to send; every sender runs in `group`."""
         self._group = group
         self._sending = group.create_task(self.sender.run(), name="push")
 
@@ -60,12 +59,12 @@ class Delivery:
             return (await asyncio.to_thread(self._outbox.counts)).waiting
 
     async def backlog(self) -> Backlog:
-        """The same with its age, and what was given up."""
+        """What waits in the queue, its age, and what was dropped."""
         async with self._held:
             return await asyncio.to_thread(queued, self._outbox, self._clock.time())
 
     async def change(self, config: Config) -> None:
-        """Go on as `config` says, whose queue stands in the same file."""
+        """Apply a configuration whose queue is in the same file."""
         before, self._config = self._config, config
         if (config.push, config.outbox) == (before.push, before.outbox):
             return
@@ -74,12 +73,13 @@ class Delivery:
             if config.outbox != before.outbox:
                 self._outbox.close()
                 self._outbox = await asyncio.to_thread(self._opened)
-            self.sender = self._new_sender(self.sender.stats)
+            self.stats.forget_endpoint()
+            self.sender = self._new_sender()
             if self._group is not None:
                 self.start(self._group)
 
     async def stop(self) -> None:
-        """Finish or keep the attempt in flight."""
+        """Stop to send. An attempt in flight ends in time, or its message stays queued."""
         await self.sender.stop(_GRACE_S)
         if self._sending is not None:
             self._sending.cancel()
@@ -87,7 +87,7 @@ class Delivery:
         await self.sender.close()
 
     def close(self) -> None:
-        """After `stop`."""
+        """Close the queue, after `stop`."""
         self._outbox.close()
 
     def _opened(self) -> Outbox:
@@ -100,7 +100,7 @@ class Delivery:
             monotonic=self._clock.monotonic,
         )
 
-    def _new_sender(self, stats: DeliveryStats | None = None) -> Sender:
+    def _new_sender(self) -> Sender:
         return Sender(
             self._config.push,
             self._outbox,
@@ -108,8 +108,7 @@ class Delivery:
             clock=self._clock,
             environ=self._environ,
             user_agent=USER_AGENT,
-            on_outcome=self._on_outcome,
             trust=self._trust,
             watchdog=self._watchdog,
-            stats=stats,
+            stats=self.stats,
         )

@@ -1,30 +1,45 @@
-"""What an attempt came to, and what that means for the message. Pure."""
+"""What an attempt came to, and what to do with the message. Pure.
+
+- `Delivered` acknowledges the message, and it leaves the queue.
+- `Refused` is about this message alone: it is tried again some times, then it becomes a dead letter.
+- `Retry` and `Misconfigured` are about the endpoint: the message stays in the queue as it is.
+- `Stopped` is no attempt: the agent ends, or a newer tick takes the turn. The message stays in the queue as it is.
+
+`label` is the public name of an outcome in metrics, status and `recent`; `kind` is a finer one for counters.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import ClassVar
 
 MAX_RETRY_AFTER_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """2xx: the receiver has it."""
+    """2xx: the receiver has the message."""
+
+    label: ClassVar[str] = "delivered"
+    kind: ClassVar[str] = "delivered"
 
     status: int
-    kind: str = "delivered"
     page: bool = False
-    """The answer is a page for people: perhaps a portal took the message."""
+    """The answer is a page for people: perhaps a portal answers in place of the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The receiver does not want this message; the next may go."""
+    """The receiver does not accept this message. It may accept the next."""
+
+    label: ClassVar[str] = "refused"
 
     status: int
     reason: str
+    again_s: float | None = 0.0
+    """Seconds until the next attempt of this message; None for a dead letter."""
 
     @property
     def kind(self) -> str:
@@ -33,30 +48,39 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not now: the same bytes again, `after_s` at the earliest if the receiver said so."""
+    """The receiver does not accept messages at the moment. Send the same bytes again later."""
+
+    label: ClassVar[str] = "retry"
 
     reason: str
     kind: str
     """One word for counters: `http_503`, `timeout`, `dns`, `tls`, `connect`, `broken`, `local`."""
     after_s: float | None = None
+    """Seconds that the receiver asks for."""
+    again_s: float = 0.0
+    """Seconds until the next attempt."""
 
     @property
     def answered(self) -> bool:
-        """With a status."""
+        """The receiver sent a status."""
         return self.kind.startswith("http_")
 
     @property
     def reached(self) -> bool:
-        """The receiver saw the message, so that the message itself may be what it chokes on."""
+        """The receiver saw the message, so that the message itself can be the cause."""
         return self.kind not in ("dns", "tls", "connect", "local")
 
 
 @dataclass(frozen=True, slots=True)
 class Misconfigured:
-    """Nothing will be taken until somebody mends the address, the token or the schema: keep all, probe slowly."""
+    """The receiver accepts nothing until somebody fixes the address, the token or the schema."""
+
+    label: ClassVar[str] = "misconfigured"
 
     status: int
     reason: str
+    again_s: float = 0.0
+    """Seconds until the next probe."""
 
     @property
     def kind(self) -> str:
@@ -65,32 +89,39 @@ class Misconfigured:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The agent ends; the message stays in the queue."""
+    """No attempt was made."""
 
-    kind: str = "stopped"
+    label: ClassVar[str] = "stopped"
+    kind: ClassVar[str] = "stopped"
 
 
 Outcome = Delivered | Refused | Retry | Misconfigured | Stopped
+
+LABELS = (Delivered.label, Refused.label, Retry.label, Misconfigured.label)
+"""Of the attempts that were made."""
 
 _RETRY = frozenset({408, 409, 425, 429})
 _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 501})
 
 
 def classify(status: int, reply: str, retry_after: str | None, now: float) -> Outcome:
-    """The outcome of an answered attempt; `reply` is the beginning of the body, `now` Unix seconds."""
-    reason = f"HTTP {status}" + (f": {reply}" if reply else "")
+    """Return the outcome of an answered attempt.
+
+    `reply` is the beginning of the body, `now` the receiver's wall clock in Unix seconds.
+    """
     if 200 <= status < 300:
         return Delivered(status)
+    reason = f"HTTP {status}" + (f": {reply}" if reply else "")
     if status in _MISCONFIGURED or status < 400:
         return Misconfigured(status, reason)
     if status in _RETRY or status >= 500:
         return Retry(reason, f"http_{status}", parse_retry_after(retry_after, now))
-    # Any other 4xx is about this message too, and parking one message is the smaller mistake.
+    # Any other 4xx is also about this message: parking one message is the smaller mistake.
     return Refused(status, reason)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds until the moment that Retry-After names (seconds or HTTP-date), clamped; None when it names none."""
+    """Return the seconds until the moment in Retry-After (seconds or HTTP-date), clamped; None if there is none."""
     if not value:
         return None
     try:
@@ -104,7 +135,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 
 def parse_date(value: str) -> float | None:
-    """The Unix seconds of an HTTP-date; None when it is none."""
+    """Return the Unix seconds of an HTTP-date; None if it is none."""
     try:
         when = parsedate_to_datetime(value)
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

@@ -2,155 +2,141 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from agent.config import PushConfig
-from agent.delivery.circuit_breaker import Backoff, EndpointHealth, State
-from agent.delivery.queue import OutboxExecutor
+from agent.delivery.circuit_breaker import CircuitBreaker
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.delivery.pacing import SendSlot
-from agent.outbox import Outbox, Record
+from agent.delivery.queue import DeliveryQueue
+from agent.delivery.stats import DeliveryStats
+from agent.outbox import Record
 from agent.runtime import Clock
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class DeliveryStats:
-    """Counted since the start."""
-
-    attempts: int = 0
-    delivered: int = 0
-    refused: int = 0
-    parked: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-    """Attempts that did not deliver, by kind: `http_503`, `timeout`, `dns`, …"""
-    last_delivery: float | None = None
-    """Unix seconds."""
-    last_failure: str | None = None
-    """In words; None while the endpoint is well."""
-
-
 class OutcomeHandler:
-    """Called with each outcome; keeps what the attempts so far say about the endpoint."""
+    """The only writer of `DeliveryStats` and of the circuit breaker."""
 
     def __init__(
         self,
         config: PushConfig,
-        outbox: Outbox,
+        queue: DeliveryQueue,
+        breaker: CircuitBreaker,
+        stats: DeliveryStats,
         *,
-        disk: OutboxExecutor,
         clock: Clock,
         due_time: Callable[[], float],
         slot: SendSlot,
-        stats: DeliveryStats,
     ) -> None:
-        self.health = EndpointHealth(Backoff(config.retry.initial_s, config.retry.max_s))
         self.stats = stats
         self._config = config
-        self._outbox = outbox
-        self._disk = disk
+        self._queue = queue
+        self._breaker = breaker
         self._clock = clock
         self._due_time = due_time
         self._slot = slot
         self._paged = False
-        """The last message that was delivered was answered with a page for people."""
+        """The last delivered message was answered with a page for people."""
 
-    async def __call__(self, record: Record, outcome: Outcome) -> float:
-        """In how many seconds another attempt of this message makes sense."""
-        self.stats.attempts += 1
+    async def handle(self, record: Record, outcome: Outcome) -> Outcome:
+        """Settle one attempt.
+
+        Returns the outcome as it counts: with the wait that was decided, and `Misconfigured` where refusals of several
+        messages mean the schema.
+        """
         if isinstance(outcome, Delivered):
-            await self._disk(self._outbox.ack, record)
-            await self._delivered(record.seq)
-            if outcome.page and not self._paged:
-                log.warning("endpoint_answers_with_a_page", message=record.id, url=self._config.shown_url)
-            self._paged = outcome.page
-            return 0.0
-        self.stats.failures[outcome.kind] += 1
+            await self._delivered(record, outcome)
+            return outcome
         if isinstance(outcome, Refused):
             return await self._refused(record, outcome)
         if isinstance(outcome, Misconfigured):
-            again_s = self._misconfigured(record, outcome.reason)
+            outcome = self._misconfigured(record, outcome)
             await self._tried(record, 0.0)
-            return again_s
+            return outcome
         if isinstance(outcome, Retry):
-            again_s = self._failed(record, outcome)
-            if outcome.after_s:
-                self._slot.hold(self.health.held_until, (await self._disk(self._outbox.counts)).waiting)
-            # A message that alone makes the receiver fail falls behind the others.
-            again_s_alone = max(again_s, self.health.backoff(record.attempts + 1)) if outcome.reached else 0.0
-            await self._tried(record, again_s_alone)
-            return again_s
-        return 0.0
+            return await self._failed(record, outcome)
+        return outcome
+
+    async def _delivered(self, record: Record, outcome: Delivered) -> None:
+        await self._queue.ack(record)
+        now, since = self._clock.monotonic(), self.stats.failing_since
+        changed = self.stats.count(record, outcome, now=now, at=self._clock.time())
+        self._breaker.delivered(record.seq)
+        if changed and since is not None:
+            log.info("push_recovered", after_s=round(now - since, 1), backlog=self._queue.waiting)
+            self._slot.begin(now, self._queue.waiting)
+            self._slot.changed.set()
+        if outcome.page and not self._paged:
+            log.warning("endpoint_answers_with_a_page", message=record.id, url=self._config.shown_url)
+        self._paged = outcome.page
+
+    async def _failed(self, record: Record, outcome: Retry) -> Outcome:
+        now = self._clock.monotonic()
+        again_s = self._breaker.failed(now, outcome.after_s)
+        outcome = replace(outcome, again_s=again_s)
+        changed = self._count(record, outcome)
+        (log.warning if changed else log.debug)("push_failed", **self._about(record, outcome))
+        if outcome.after_s:
+            self._slot.hold(self._breaker.held_until, self._queue.waiting)
+        # A message that alone makes the receiver fail falls behind the others.
+        alone_s = max(again_s, self._breaker.backoff.delay(record.attempts + 1)) if outcome.reached else 0.0
+        await self._tried(record, alone_s)
+        return outcome
+
+    def _misconfigured(self, record: Record, outcome: Misconfigured) -> Misconfigured:
+        outcome = replace(outcome, again_s=self._breaker.misconfigured(self._clock.monotonic()))
+        changed = self._count(record, outcome)
+        (log.error if changed else log.debug)("endpoint_misconfigured", **self._about(record, outcome))
+        return outcome
+
+    async def _refused(self, record: Record, outcome: Refused) -> Outcome:
+        self.stats.refused += 1
+        refusals = record.refusals + 1
+        if self._breaker.refuse(record, self._slot.per_tick):
+            await self._tried(record, 0.0, refusals=refusals)
+            await self._revive()
+            reason = f"several different messages refused, the last with {outcome.reason}"
+            return self._misconfigured(record, Misconfigured(outcome.status, reason))
+        if refusals >= self._config.retry.dead_letter_after:
+            outcome = replace(outcome, again_s=None)
+            self._count(record, outcome)
+            parked = await self._tried(record, 0.0, refusals=refusals, parked=outcome.reason)
+            self._breaker.parked.append(parked)
+            self.stats.parked += 1
+            log.warning("message_parked", id=record.id, reason=outcome.reason, refusals=refusals)
+            return outcome
+        outcome = replace(outcome, again_s=self._breaker.backoff.delay(refusals))
+        self._count(record, outcome)
+        await self._tried(record, outcome.again_s or 0.0, refusals=refusals)
+        (log.warning if refusals == 1 else log.debug)("message_refused", id=record.id, reason=outcome.reason)
+        return outcome
+
+    async def _revive(self) -> None:
+        """The dead letters since the last delivery wait again: the schema was the cause."""
+        for record in self._breaker.parked:
+            self.stats.parked -= 1
+            await self._queue.update(replace(record, parked=None))
+            log.info("message_revived", id=record.id)
+        self._breaker.parked.clear()
 
     async def _tried(self, record: Record, again_s: float, **changes: Any) -> Record:
         tried = replace(record, attempts=record.attempts + 1, next_try=self._due_time() + again_s, **changes)
-        await self._disk(self._outbox.update, tried)
+        await self._queue.update(tried)
         return tried
 
-    async def _delivered(self, seq: int) -> None:
-        now = self._clock.monotonic()
-        self.stats.delivered += 1
-        self.stats.last_delivery = self._clock.time()
-        self.stats.last_failure = None
-        if self.health.state is not State.WELL:
-            backlog = (await self._disk(self._outbox.counts)).waiting
-            log.info("push_recovered", after_s=round(now - self.health.since, 1), backlog=backlog)
-            self._slot.begin(now, backlog)
-            self._slot.changed.set()
-        self.health.delivered(seq)
+    def _count(self, record: Record, outcome: Outcome) -> bool:
+        return self.stats.count(record, outcome, now=self._clock.monotonic(), at=self._clock.time())
 
-    def _failed(self, record: Record, outcome: Retry) -> float:
-        news, again_s = self.health.failed(self._clock.monotonic(), outcome.after_s)
-        self.stats.last_failure = outcome.reason
-        (log.warning if news else log.debug)(
-            "push_failed",
-            message=record.id,
-            url=self._config.shown_url,
-            reason=outcome.reason,
-            again_s=round(again_s, 1),
-        )
-        return again_s
-
-    def _misconfigured(self, record: Record, reason: str) -> float:
-        news, again_s = self.health.misconfigured(self._clock.monotonic())
-        self.stats.last_failure = reason
-        (log.error if news else log.debug)(
-            "endpoint_misconfigured",
-            message=record.id,
-            url=self._config.shown_url,
-            reason=reason,
-            again_s=round(again_s, 1),
-        )
-        return again_s
-
-    async def _refused(self, record: Record, outcome: Refused) -> float:
-        self.stats.refused += 1
-        refusals = record.refusals + 1
-        if self.health.refuse(record, self._slot.per_tick):
-            await self._tried(record, 0.0, refusals=refusals)
-            await self._revive()
-            return self._misconfigured(record, f"several different messages refused, the last with {outcome.reason}")
-        if refusals >= self._config.retry.dead_letter_after:
-            parked = await self._tried(record, 0.0, refusals=refusals, parked=outcome.reason)
-            self.health.parked.append(parked)
-            self.stats.parked += 1
-            log.warning("message_parked", id=record.id, reason=outcome.reason, refusals=refusals)
-            return 0.0
-        again_s = self.health.backoff(refusals)
-        await self._tried(record, again_s, refusals=refusals)
-        (log.warning if refusals == 1 else log.debug)("message_refused", id=record.id, reason=outcome.reason)
-        return again_s
-
-    async def _revive(self) -> None:
-        """It was not the fault of those that were parked since the last delivery."""
-        for record in self.health.parked:
-            self.stats.parked -= 1
-            await self._disk(self._outbox.update, replace(record, parked=None))
-            log.info("message_revived", id=record.id)
-        self.health.parked.clear()
+    def _about(self, record: Record, outcome: Retry | Misconfigured) -> dict[str, Any]:
+        return {
+            "message": record.id,
+            "url": self._config.shown_url,
+            "reason": outcome.reason,
+            "again_s": round(outcome.again_s, 1),
+        }

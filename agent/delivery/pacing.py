@@ -1,9 +1,9 @@
 """How fast the backlog follows the live messages.
 
-After an outage every agent of a fleet has a backlog at the same moment. At a fixed rate each, they would all send it in
-the same minutes: a second outage. So the backlog goes at a share of the live rate, at random moments: what an outage
-left behind takes `SPREAD` times as long as the outage, and the endpoint sees less than twice its usual load. A backlog
-of more than about two hours goes faster, so that none takes days.
+After an outage every agent of a fleet has a backlog at the same moment. At a fixed rate they would all send it in the
+same minutes and cause a second outage. So the backlog is sent at a share of the live rate, at random moments. The
+backlog of an outage takes `SPREAD` times as long as the outage, and the endpoint sees less than twice its usual load. A
+backlog of more than about two hours is sent faster, so that none takes days.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ LONG_S = 4 * 3600.0
 
 
 class Pace:
-    """Gaps between the messages of the backlog; `rate_per_s` fixes them for whoever knows that he may."""
+    """Gaps between the messages of the backlog; `rate_per_s` sets a fixed rate."""
 
     def __init__(self, interval_s: float, rate_per_s: float | None = None) -> None:
         self._interval_s = interval_s
         self._rate_per_s = rate_per_s
 
     def gap_s(self, waiting: int, per_tick: int) -> float:
-        """Seconds from one message to the next while `waiting` wait and each push interval makes `per_tick` more."""
+        """Return the seconds between two messages, while `waiting` wait and each push interval adds `per_tick`."""
         if self._rate_per_s is not None:
             return 1 / self._rate_per_s
         return self._mean_s(waiting, per_tick) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
 
     def start_s(self, waiting: int, per_tick: int) -> float:
-        """Seconds until the first message, when the endpoint takes messages again."""
+        """Return the seconds until the first message after the endpoint recovers."""
         if self._rate_per_s is not None:
             return 0.0
         return self._mean_s(waiting, per_tick) * random.random()  # noqa: S311 - as above
@@ -40,25 +40,25 @@ class Pace:
 
 
 class SendSlot:
-    """Read by the backlog worker, which looks again when `changed` is set."""
+    """When the backlog worker sends its next message. The worker looks again when `changed` is set."""
 
     def __init__(self, pace: Pace) -> None:
         self.at = 0.0
-        """In monotonic seconds."""
+        """Monotonic seconds."""
         self.per_tick = 1
-        """As many messages as the newest tick made."""
+        """Messages of the newest tick."""
         self.changed = asyncio.Event()
-        """The slot is another, or there is more to send."""
+        """Set when the slot moved, or when there is more to send."""
         self._pace = pace
 
     def begin(self, at: float, waiting: int) -> None:
-        """The endpoint takes messages from monotonic second `at` on."""
+        """The endpoint accepts messages from monotonic second `at` on."""
         self.at = at + self._pace.start_s(waiting, self.per_tick)
 
     def hold(self, until: float, waiting: int) -> None:
-        """It will, and not before monotonic second `until`."""
+        """Do not send before monotonic second `until`."""
         self.at = max(self.at, until + self._pace.start_s(waiting, self.per_tick))
 
     def take(self, now: float, waiting: int) -> None:
-        """One goes now."""
+        """One message is sent at monotonic second `now`."""
         self.at = max(self.at + self._pace.gap_s(waiting, self.per_tick), now)

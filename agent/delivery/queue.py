@@ -1,29 +1,85 @@
-"""The outbox in a thread of its own: its calls may wait for the disk, the event loop may not."""
+"""The outbox as delivery sees it: in a thread of its own, as its calls may wait for the disk.
+
+A delivered live message costs two calls: `put` stores it and hands it out, `ack` removes it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from agent.contract.envelope import encoded
+from agent.outbox import Outbox, Record
 from agent.runtime import STUCK_S, Watchdog
 
 T = TypeVar("T")
 
 
-class OutboxExecutor:
-    """Calls run one after the other, in the order in which they were made."""
+class DeliveryQueue:
+    """Calls run one after the other, in the order in which they were made. A call that began is finished."""
 
-    def __init__(self, watchdog: Watchdog) -> None:
+    def __init__(self, outbox: Outbox, watchdog: Watchdog) -> None:
+        self.waiting = 0
+        """Messages in the queue, as of the last call. Another process may have changed it since."""
+        self._outbox = outbox
         self._thread = ThreadPoolExecutor(1, "outbox")
         self._watchdog = watchdog
 
-    async def __call__(self, call: Callable[..., T], *arguments: Any) -> T:
-        """What was begun is finished, cancelled or not."""
+    async def put(self, bodies: Sequence[bytes], *, compress: bool) -> Sequence[Record]:
+        """Store messages durably and hand them out. They alone are `live` from now on."""
+        records, self.waiting = await self._run(self._put, bodies, compress)
+        return records
+
+    async def put_undated(self, bodies: Sequence[bytes], boot: str, mono: float) -> None:
+        """Store messages that describe the monotonic second `mono` of `boot`, while the time is not known."""
+        _, self.waiting = await self._run(self._with_count, self._outbox.put, bodies, boot, mono)
+
+    async def ack(self, record: Record) -> None:
+        """Remove a delivered message."""
+        await self._run(self._outbox.ack, record)
+        self.waiting = max(0, self.waiting - 1)
+
+    async def update(self, *records: Record) -> None:
+        """Keep these records, if they are still here, as they are now."""
+        _, self.waiting = await self._run(self._with_count, self._outbox.update, *records)
+
+    async def get(self, record: Record) -> Record | None:
+        """Return the record as it is now; None if it is gone."""
+        return await self._run(self._outbox.get, record)
+
+    async def live(self) -> list[Record]:
+        """Return what waits of the newest `put`."""
+        return await self._run(self._outbox.live)
+
+    async def backlog(self, due: float, skip: Collection[int], limit: int) -> list[Record]:
+        """Return the oldest messages that are due at `due` (Unix seconds), are not live, and are not in `skip`."""
+        records: list[Record]
+        records, self.waiting = await self._run(self._with_count, self._outbox.backlog, due, skip, limit)
+        return records
+
+    async def undated(self, after: int) -> list[Record]:
+        """Return messages that wait for the clock, oldest first, from this seq on."""
+        return await self._run(self._outbox.undated, after)
+
+    async def count(self) -> int:
+        """Count what waits; returns `waiting`."""
+        self.waiting = (await self._run(self._outbox.counts)).waiting
+        return self.waiting
+
+    async def close(self) -> None:
+        """End the thread. The outbox stays open."""
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def _run(self, call: Callable[..., T], *arguments: Any) -> T:
         work = asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
         with self._watchdog.running("disk", STUCK_S):
             return await asyncio.shield(work)
 
-    async def close(self) -> None:
-        await asyncio.to_thread(self._thread.shutdown)
+    def _with_count(self, call: Callable[..., T], *arguments: Any) -> tuple[T, int]:
+        return call(*arguments), self._outbox.counts().waiting
+
+    def _put(self, bodies: Sequence[bytes], compress: bool) -> tuple[Sequence[Record], int]:  # noqa: FBT001 - passed on
+        records = self._outbox.put([encoded(body, compress=compress) for body in bodies])
+        return records, self._outbox.counts().waiting

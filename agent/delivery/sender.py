@@ -1,9 +1,13 @@
-"""Delivery: the newest message first, the backlog behind it, nothing given up.
+"""Delivery to one endpoint: the newest message first, the backlog behind it, nothing dropped.
 
-The live worker owns the messages of the newest tick: it retries them with full jitter until they are delivered or a
-newer tick supersedes them; what is superseded is backlog. The backlog worker goes oldest first at its own pace while
-the endpoint takes messages. Each has its own connection, so that neither waits for the other; what both learn about
-the endpoint they share (`push_settle`, `push_health`).
+A message passes a chain of links, each with one concern: `Undated` gives it its date, `DeliveryQueue` stores it, a
+worker chooses it, `RetryLink` repeats it, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` settles
+what comes of an attempt.
+
+The live worker sends the messages of the newest tick, with full jitter between attempts, until they are delivered or a
+newer tick replaces them; then they are backlog. The backlog worker sends the oldest message first, at its own pace,
+while the endpoint is well. Each has its own connection, so that neither waits for the other. They share the circuit
+breaker and `DeliveryStats`.
 """
 
 from __future__ import annotations
@@ -14,19 +18,22 @@ from collections.abc import Callable, Mapping, Sequence
 from agent.config import PushConfig, token_of
 from agent.delivery.attempt import Attempts
 from agent.delivery.backlog_worker import BacklogWorker
+from agent.delivery.circuit_breaker import Backoff, CircuitBreaker
 from agent.delivery.http_client import Endpoint
 from agent.delivery.live_worker import LiveWorker
-from agent.delivery.queue import OutboxExecutor
 from agent.delivery.outcome import Outcome
-from agent.delivery.outcome_handler import DeliveryStats, OutcomeHandler
+from agent.delivery.outcome_handler import OutcomeHandler
 from agent.delivery.pacing import Pace, SendSlot
-from agent.delivery.undated import Dating
+from agent.delivery.queue import DeliveryQueue
+from agent.delivery.retry import RetryLink
+from agent.delivery.stats import DeliveryStats
+from agent.delivery.undated import Undated
 from agent.outbox import Outbox, Record
 from agent.runtime import Clock, ClockTrust, Watchdog, steady
 
 
 class Sender:
-    """Takes messages, stores them, delivers them."""
+    """Accepts messages, stores them, delivers them. Built anew when the configuration of the endpoint changes."""
 
     def __init__(
         self,
@@ -42,76 +49,77 @@ class Sender:
         watchdog: Watchdog | None = None,
         stats: DeliveryStats | None = None,
     ) -> None:
-        """`stats` are those of the sender whose place this one takes."""
+        """`stats` are those of the sender that this one replaces."""
         self.stats = stats or DeliveryStats()
+        self.trust = trust or ClockTrust(clock, config.wait_for_clock_s)
         self._timeout_s = config.timeout_s
         self._clock = clock
         watchdog = watchdog or Watchdog(clock)
-        trust = trust or ClockTrust(clock, config.wait_for_clock_s)
-        self._disk = disk = OutboxExecutor(watchdog)
+        self._queue = queue = DeliveryQueue(outbox, watchdog)
         self._slot = slot = SendSlot(Pace(config.interval_s, backlog_rate_per_s))
         self._endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
-        due_time = steady(clock)  # next tries are kept in a time that never steps while the agent runs
-        settle = OutcomeHandler(config, outbox, disk=disk, clock=clock, due_time=due_time, slot=slot, stats=self.stats)
-        self.health = settle.health
+        due_time = steady(clock)  # the time of a next try does not step while the agent runs
+        breaker = CircuitBreaker(Backoff(config.retry.initial_s, config.retry.max_s))
+        handler = OutcomeHandler(config, queue, breaker, self.stats, clock=clock, due_time=due_time, slot=slot)
         self._attempts = attempts = Attempts(
             self._endpoint,
-            outbox,
-            settle,
+            queue,
+            handler,
+            breaker,
             timeout_s=config.timeout_s,
-            disk=disk,
             clock=clock,
             watchdog=watchdog,
             on_outcome=on_outcome,
         )
-        self._dating = Dating(config, outbox, trust, disk=disk, clock=clock, stats=self.stats)
-        self._live = live = LiveWorker(outbox, attempts, self.health, disk=disk, clock=clock, watchdog=watchdog)
+        self._undated = Undated(queue, self.trust, self.stats, compress=config.gzip, clock=clock)
+        self._live = live = LiveWorker(queue, RetryLink(attempts, queue, clock), watchdog)
         self._backlog = BacklogWorker(
-            outbox,
+            queue,
             attempts,
-            self.health,
-            disk=disk,
+            breaker,
+            self.stats,
             clock=clock,
             due_time=due_time,
             slot=slot,
-            live_waits=lambda: live.waits,
+            live_open=lambda: live.open,
         )
 
     @property
     def waits_for_clock(self) -> bool:
-        """New messages are stored and not sent, because nobody knows the time yet."""
-        return self._dating.waits
+        """New messages are stored and not sent, because the time is not known yet."""
+        return not self.trust.is_trusted()
 
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
         """Store messages durably and deliver them before everything else.
 
-        `at` is the monotonic second that their `time` stands for, should nobody know the time yet; now by default.
+        `at` is the monotonic second that their `time` describes, for the case that the time is not known yet; now by
+        default.
         """
-        await self._disk(self._dating.put, bodies, self._clock.monotonic() if at is None else at)
+        records = await self._undated.put(bodies, self._clock.monotonic() if at is None else at)
         self._slot.per_tick = len(bodies)
-        self._live.supersede(self._timeout_s)
+        self._live.start(records, self._timeout_s)
         self._slot.changed.set()
 
     async def run(self) -> None:
         """Deliver until cancelled or stopped."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._dating.run(self._were_dated))
+            group.create_task(self._undated.run(self._were_dated))
             group.create_task(self._live.run())
             group.create_task(self._backlog.run())
 
     async def stop(self, grace_s: float) -> None:
-        """Let the attempt in flight end, `grace_s` at most; start no other. What is not delivered stays queued."""
+        """Start no other attempt, and wait up to `grace_s` seconds for those in flight. The rest stays queued."""
         self._attempts.stop()
-        self._dating.stop()
+        self._undated.stop()
         self._live.stop()
         self._backlog.stop()
         await self._attempts.ended(grace_s)
 
     async def close(self) -> None:
-        """After `run` has ended."""
+        """Release connections and threads, after `run` has ended."""
         await self._endpoint.close()
-        await self._disk.close()
+        await self._queue.close()
 
-    def _were_dated(self) -> None:
-        self._live.wake()
+    async def _were_dated(self) -> None:
+        await self._live.look_again()
         self._slot.changed.set()

@@ -22,6 +22,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from math import inf
 from pathlib import Path
 
 from agent.outbox.drops import DROPPED_AT_ONCE, MAX_DEAD_LETTERS, Drops
@@ -32,6 +33,8 @@ __all__ = ["Counts", "Outbox", "Record"]
 
 # The longest wait for a next attempt. One further ahead means that the clock has stepped back.
 MAX_WAIT_S = 3700.0
+# How often a put looks for messages that are too old.
+EXPIRE_EVERY_S = 60.0
 _ROUNDS = 16
 
 
@@ -48,6 +51,7 @@ class Outbox:
         self._steady = now() - monotonic()
         self._lock = threading.RLock()
         self._live_from = store.last_seq + 1
+        self._expire_at = -inf
 
     @classmethod
     def open(
@@ -59,8 +63,11 @@ class Outbox:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Outbox:
-        """Open or create the queue at `path`. Succeeds whatever the state of the disk."""
-        store = ResilientStore(path, max_size_mb)
+        """Open or create the queue at `path`. Succeeds whatever the state of the disk.
+
+        `now` gives Unix seconds, `monotonic` monotonic seconds.
+        """
+        store = ResilientStore(path, max_size_mb, monotonic)
         store.open()
         return cls(store, max_age_s, now, monotonic)
 
@@ -74,15 +81,15 @@ class Outbox:
         """The number of dropped messages, by reason."""
         return self._store.drops
 
-    def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> tuple[str, ...]:
+    def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> list[Record]:
         """Store messages, newest last. They are durable on return, and replace the messages that were `live`.
 
         With `boot` they are undated: measured at monotonic second `mono` of that boot, before the clock was set.
-        Returns their ids.
+        Returns their records.
         """
         with self._lock:
             self._store.reach()
-            if boot is None:
+            if boot is None and self._monotonic() >= self._expire_at:
                 self._expire()
             now = self._now()
             self._live_from = max(self._store.last_seq + 1, int(now * 1e6))
@@ -91,7 +98,7 @@ class Outbox:
                 for seq, body in enumerate(bodies, self._live_from)
             ]
             self._store.add(records)
-            return tuple(record.id for record in records)
+            return records
 
     def live(self) -> list[Record]:
         """The waiting records of the newest `put`, in its order."""
@@ -130,12 +137,12 @@ class Outbox:
                 self._bound_dead_letters()
 
     def parked(self, limit: int | None = None) -> list[Record]:
-        """The dead letters, oldest first."""
+        """Return the dead letters, oldest first."""
         with self._lock:
             return self._store.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
 
     def counts(self) -> Counts:
-        """How many wait and how many are parked."""
+        """Count what waits and what is parked."""
         with self._lock:
             return self._store.counts()
 
@@ -162,6 +169,7 @@ class Outbox:
             old = [seq for seq, created, dated in oldest if dated and created < limit]
             self._store.drop(old, "age")
             if len(old) < DROPPED_AT_ONCE:
+                self._expire_at = self._monotonic() + EXPIRE_EVERY_S
                 break
 
     def _bound_dead_letters(self) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -37,13 +36,16 @@ _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
 class ResilientStore:
     """Not thread-safe. No call fails, whatever the state of the disk, and every change takes effect at once."""
 
-    def __init__(self, path: Path, max_size_mb: int) -> None:
+    def __init__(self, path: Path, max_size_mb: int, monotonic: Callable[[], float]) -> None:
         self._path = path
         self._max_size_mb = max_size_mb
+        self._monotonic = monotonic
         self._store: Store | None = None
         self._reserve = Reserve(path)
         self._unsaved = PendingWrites()
         self._in_memory_since: float | None = None
+        self._may_exceed_bound = True
+        """The file is new to this process: it may be larger than the configured bound."""
         self.last_seq = 0
         """The highest seq so far."""
         self.drops = Drops()
@@ -114,7 +116,8 @@ class ResilientStore:
             self._unsaved.add(record)
             self.last_seq = max(self.last_seq, record.seq)
         self._save(durable=True)
-        if not self._unsaved:
+        if self._may_exceed_bound and not self._unsaved:
+            self._may_exceed_bound = False
             self._read(self._shrink)
 
     def change(self, records: Iterable[Record]) -> None:
@@ -133,7 +136,7 @@ class ResilientStore:
         """Delete these records and count them as dropped."""
         if seqs:
             self.remove(seqs)
-        self.drops.add(len(seqs), reason)
+            self.drops.add(len(seqs), reason)
 
     def close(self) -> None:
         """Save what is still in memory, if the disk is writable, and close the file."""
@@ -201,6 +204,7 @@ class ResilientStore:
     def _attach(self, damage: str | None = None) -> None:
         """Open the file: for writing, else a new one in its place, else read-only, else none."""
         self._detach()
+        self._may_exceed_bound = True
         try:
             self._store = self._open(damage)
         except (sqlite3.Error, OSError) as error:
@@ -239,7 +243,7 @@ class ResilientStore:
     def _note_in_memory(self, error: Exception) -> None:
         first = self._in_memory_since is None
         if first:
-            self._in_memory_since = time.monotonic()
+            self._in_memory_since = self._monotonic()
         (log.error if first else log.debug)(
             "outbox_in_memory",
             path=str(self._path),
@@ -251,5 +255,5 @@ class ResilientStore:
         if not self._reserve.held and self._reserve.keep():
             store.relax()
         if self._in_memory_since is not None:
-            log.info("outbox_recovered", after_s=round(time.monotonic() - self._in_memory_since, 1))
+            log.info("outbox_recovered", after_s=round(self._monotonic() - self._in_memory_since, 1))
             self._in_memory_since = None

@@ -37,7 +37,7 @@ _TIMEX = "@Illl"
 
 
 class ClockTrust:
-    """Called before a message gets its date; returns whether the clock is trusted. Thread-safe."""
+    """Decides whether the wall clock may date messages. Thread-safe."""
 
     def __init__(
         self,
@@ -55,7 +55,8 @@ class ClockTrust:
         self._serviced = serviced or time_service_runs
         self._trusted = False
 
-    def __call__(self) -> bool:
+    def is_trusted(self) -> bool:
+        """Whether the wall clock may date messages. Once true, it stays true while the date is possible."""
         if self._wait_s == 0:
             return True
         if not plausible(self._clock.time()):

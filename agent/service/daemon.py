@@ -117,10 +117,11 @@ class Daemon:
         app = self.app
         devices = app.site.devices
         answering = sum(device.health.last_answer is not None and not device.health.failures for device in devices)
-        last = app.sender.stats.last_delivery
+        stats = app.delivery_stats
+        last = stats.last_delivery
         pushed = f"last push {_clock_time(last)}" if last is not None else "nothing pushed yet"
         waiting = await app.waiting()
-        failing = f"; pushes fail: {app.sender.stats.last_failure}" if app.sender.stats.last_failure else ""
+        failing = f"; pushes fail: {stats.last_failure}" if stats.last_failure else ""
         line = f"{answering} of {len(devices)} devices answer; {pushed}; {waiting} waiting"
         return status(line + failing + self._refused)
 

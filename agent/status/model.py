@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.aggregation import Fields
+from agent.delivery import RecordedAttempt
 from agent.outbox import Backlog
-from agent.status.recorder import RecordedAttempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Takes the daemon's status at one moment (`status_types`) from what each part of the line knows."""
+"""Builds the daemon's status at one moment (`agent.status.model`) from what each part of the agent knows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from agent import __version__
 from agent.aggregation import Fields, NodeSummary, Summary, Window, fields_of, total
-from agent.config import Config
+from agent.config import Config, PushConfig
+from agent.delivery import DeliveryStats
 from agent.domain import Night, all_sleep
 from agent.outbox import Backlog
 from agent.polling import Device
@@ -21,24 +22,26 @@ from drivers.model import NodeType
 def snapshot(
     config: Config,
     recorder: Recorder,
+    stats: DeliveryStats,
     devices: Sequence[Device],
     nights: Mapping[str, Night],
+    last: Summary | None,
     backlog: Backlog,
     clock: Clock,
     clock_state: str,
 ) -> Snapshot:
-    """The daemon as it stands. Call it in the event loop; it waits for nothing."""
+    """Return the state of the daemon; `last` is the last push interval. Call it in the event loop: it does not wait."""
     now = clock.monotonic()
     nodes = {
         device.name: [
-            (node, _with_energies(node, fields, recorder.summary))
+            (node, _with_energies(node, fields, last))
             for node, fields in _fields_now(
                 device, recorder.polls.get(device.name), nights, now, config.poll.stale_after_s
             )
         ]
         for device in devices
     }
-    push = _push(config, recorder, now)
+    push = push_status(config.push, stats, now)
     reason = why_not_ready(push, clock_state, now - recorder.started)
     return Snapshot(
         version=__version__,
@@ -119,13 +122,14 @@ def _state(device: Device, nights: Mapping[str, Night], now: float) -> str:
     return "waiting" if not health.polls else "partial" if health.partial else "ok"
 
 
-def _push(config: Config, recorder: Recorder, now: float) -> PushStatus:
-    url = urlsplit(config.push.url)
+def push_status(config: PushConfig, stats: DeliveryStats, now: float) -> PushStatus:
+    """Return the delivery to one endpoint at monotonic second `now`."""
+    url = urlsplit(config.url)
     return PushStatus(
         endpoint=f"{url.scheme}://{url.netloc}",
-        interval_s=config.push.interval_s,
-        failing_s=None if recorder.failing_since is None else now - recorder.failing_since,
-        delivered_s=None if recorder.last_delivery is None else now - recorder.last_delivery,
-        outcomes=dict(recorder.outcomes),
-        recent=tuple(reversed(recorder.attempts)),
+        interval_s=config.interval_s,
+        failing_s=None if stats.failing_since is None else now - stats.failing_since,
+        delivered_s=None if stats.delivered_at is None else now - stats.delivered_at,
+        outcomes=dict(stats.outcomes),
+        recent=tuple(reversed(stats.recent)),
     )

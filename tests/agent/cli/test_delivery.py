@@ -23,6 +23,7 @@ from drivers.model import Table
 from tests.faults.certificates import Authority
 from tests.faults.http import HttpFaults, answer
 from tests.faults.modbus import FaultServer
+from tests.support.outbox import ids_of
 from tests.support.simulated_clock import DrivenClock
 from tests.support.site import TOKEN, Endpoint, configuration, device, sdm630
 
@@ -132,10 +133,10 @@ async def test_a_clock_that_cannot_be_right_sends_nothing() -> None:
 def queue(path: Path) -> tuple[list[str], list[str]]:
     """Two dead letters and two that wait; their ids."""
     outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=8)
-    ids = outbox.put([b'{"number":1}', b'{"number":2}', b'{"number":3}'])
+    ids = ids_of(outbox.put([b'{"number":1}', b'{"number":2}', b'{"number":3}']))
     for record in outbox.live()[:2]:
         outbox.update(replace(record, attempts=5, refusals=5, parked="HTTP 422: no"))
-    more = outbox.put([b'{"number":4}'])
+    more = ids_of(outbox.put([b'{"number":4}']))
     outbox.close()
     return list(ids[:2]), [ids[2], *more]
 

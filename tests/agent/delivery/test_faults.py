@@ -432,7 +432,7 @@ async def test_when_it_is_the_schema_nothing_stays_parked(tmp_path: Path) -> Non
         for number in range(3):
             await made.submit(b"%d" % number)
             await server.until(partial(refused_more_than, made, number))
-        await server.until(lambda: made.sender.health.state == "misconfigured" and made.waiting == 3)
+        await server.until(lambda: made.sender.stats.state == "misconfigured" and made.waiting == 3)
         assert not made.outbox.parked()
         assert made.sender.stats.parked == 0
 
@@ -458,7 +458,7 @@ async def test_refusals_of_a_backlog_do_not_hold_up_what_the_receiver_takes(tmp_
             await made.submit(b"new %d" % number)
             await server.until(lambda number=number: made.sender.stats.delivered > number)  # type: ignore[misc]
             await server.until(lambda number=number: made.sender.stats.refused > 4 * number)  # type: ignore[misc]
-            assert made.sender.health.state == "well"
+            assert made.sender.stats.state == "well"
         await server.until(lambda: made.waiting == 0)
         assert len(made.outbox.parked()) == 10
 

@@ -20,7 +20,8 @@ from agent.aggregation.groups import Summary
 from agent.app import App
 from agent.config.loader import parse
 from agent.config.push import PushConfig
-from agent.contract.payload import PayloadOptions, bodies, with_time
+from agent.contract.envelope import with_time
+from agent.contract.payload import PayloadOptions, bodies
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
 from agent.runtime import clock_trust
@@ -198,35 +199,35 @@ async def test_a_step_of_the_clock_delays_no_retry_of_the_backlog(
 def test_where_no_time_service_runs_nothing_is_waited_for() -> None:
     clock = DrivenClock(monotonic=20.0)
     trust = ClockTrust(clock, 300.0, lambda: False, "boot-1", lambda: False)
-    assert not trust(), "one may still start"
+    assert not trust.is_trusted(), "one may still start"
     clock._monotonic = 30.0
-    assert trust()
-    assert not ClockTrust(clock, 300.0, lambda: False, "boot-1", lambda: True)()
+    assert trust.is_trusted()
+    assert not ClockTrust(clock, 300.0, lambda: False, "boot-1", lambda: True).is_trusted()
     clock.set_time(NO_RTC)
-    assert not ClockTrust(clock, 300.0, lambda: False, "boot-1", lambda: False)()
+    assert not ClockTrust(clock, 300.0, lambda: False, "boot-1", lambda: False).is_trusted()
 
 
 def test_a_host_that_never_hears_of_a_synchronisation_is_held_back_for_a_while_only() -> None:
     clock = DrivenClock(monotonic=20.0)
     trust = ClockTrust(clock, 300.0, lambda: False, "boot-1", lambda: True)
-    assert not trust()
+    assert not trust.is_trusted()
     clock._monotonic = 299.0
-    assert not trust()
+    assert not trust.is_trusted()
     clock._monotonic = 300.0
-    assert trust()
+    assert trust.is_trusted()
     clock.set_time(NO_RTC)
-    assert not trust(), "but for a date that cannot be"
+    assert not trust.is_trusted(), "but for a date that cannot be"
     clock.set_time(START)
-    assert trust(), "once known, the time stays known"
+    assert trust.is_trusted(), "once known, the time stays known"
 
 
 def test_a_date_before_the_agent_was_written_is_never_trusted() -> None:
     clock = DrivenClock(monotonic=1e6, wall=NO_RTC)
     trust = ClockTrust(clock, 300.0, lambda: True, "boot-1")
-    assert not trust()
+    assert not trust.is_trusted()
     clock.set_time(START)
-    assert trust()
-    assert ClockTrust(DrivenClock(wall=NO_RTC), 0.0, lambda: False, "boot-1")(), "0 trusts any clock"
+    assert trust.is_trusted()
+    assert ClockTrust(DrivenClock(wall=NO_RTC), 0.0, lambda: False, "boot-1").is_trusted(), "0 trusts any clock"
 
 
 def test_the_kernel_can_be_asked() -> None:

@@ -18,7 +18,7 @@ from agent.outbox.queue import Outbox
 from agent.outbox.resilient_store import MEMORY_BYTES
 from agent.runtime import logging_setup
 from tests.faults.disk import fill, mount, small_disk, unsynced_pages
-from tests.support.outbox import waiting
+from tests.support.outbox import ids_of, waiting
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def test_a_disk_that_fills_up_costs_the_oldest_only(disk: Path) -> None:
     outbox = opened(disk)
     reserve = disk / "o.sqlite3.reserve"
     assert reserve.stat().st_size == RESERVE_BYTES
-    promised = [identity for number in range(300) for identity in outbox.put([b"%d" % number * 500])]
+    promised = [identity for number in range(300) for identity in ids_of(outbox.put([b"%d" % number * 500]))]
     fill(disk)
     with capture_logs() as logs:
-        promised += [identity for number in range(400) for identity in outbox.put([b"%d" % number * 500])]
+        promised += [identity for number in range(400) for identity in ids_of(outbox.put([b"%d" % number * 500]))]
     kept = [record.id for record in waiting(outbox)]
     assert kept == promised[-len(kept) :]
     assert len(kept) > 200
@@ -74,13 +74,13 @@ def test_a_start_on_a_full_disk_lives_in_memory_until_there_is_room(disk: Path) 
     filler = fill(disk)
     with capture_logs() as logs:
         outbox = opened(disk)
-        ids = [identity for number in range(20) for identity in outbox.put([b"%d" % number])]
+        ids = [identity for number in range(20) for identity in ids_of(outbox.put([b"%d" % number]))]
         assert outbox.in_memory
         outbox.ack(outbox.backlog(1e12)[0])
         assert [record.id for record in waiting(outbox)] == ids[1:]
         assert outbox.counts().waiting == 19
         filler.unlink()
-        ids += outbox.put([b"room again"])
+        ids += ids_of(outbox.put([b"room again"]))
         assert not outbox.in_memory
     outbox.close()
     outbox = opened(disk)
@@ -95,7 +95,7 @@ def test_memory_is_bounded_and_gives_up_the_oldest(disk: Path) -> None:
     outbox = opened(disk)
     body = b"x" * 65_536
     for _ in range(100):
-        newest = outbox.put([body])
+        newest = ids_of(outbox.put([body]))
     kept = waiting(outbox)
     assert sum(len(record.body) for record in kept) <= MEMORY_BYTES
     assert kept[-1].id == newest[0]
@@ -105,17 +105,17 @@ def test_memory_is_bounded_and_gives_up_the_oldest(disk: Path) -> None:
 
 def test_a_read_only_disk_hands_out_what_it_holds_and_takes_back_what_happened(disk: Path) -> None:
     outbox = opened(disk)
-    ids = list(outbox.put([b"1", b"2", b"3"]))
+    ids = ids_of(outbox.put([b"1", b"2", b"3"]))
     outbox.close()
     mount("-o", "remount,ro", disk)
     outbox = opened(disk)
     assert [record.id for record in waiting(outbox)] == ids
-    ids += outbox.put([b"4"])
+    ids += ids_of(outbox.put([b"4"]))
     assert outbox.in_memory
     outbox.ack(outbox.backlog(1e12)[0])
     assert [record.id for record in waiting(outbox)] == ids[1:]
     mount("-o", "remount,rw", disk)
-    ids += outbox.put([b"5"])
+    ids += ids_of(outbox.put([b"5"]))
     assert not outbox.in_memory
     outbox.close()
     outbox = opened(disk)
@@ -126,7 +126,7 @@ def test_a_read_only_disk_hands_out_what_it_holds_and_takes_back_what_happened(d
 def test_a_read_only_disk_after_a_kill(disk: Path) -> None:
     """The log was not yet written back, and nothing can be written beside it."""
     outbox = opened(disk)
-    ids = list(outbox.put([b"1", b"2"]))
+    ids = ids_of(outbox.put([b"1", b"2"]))
     copies = {name: (disk / name).read_bytes() for name in ("o.sqlite3", "o.sqlite3-wal")}
     outbox.close()
     for name, content in copies.items():
@@ -182,14 +182,14 @@ def no_file_may_grow() -> Iterator[None]:
 
 def test_a_disk_that_fails_to_write_is_written_to_again_when_it_can(tmp_path: Path) -> None:
     outbox = opened(tmp_path)
-    ids = list(outbox.put([b"1", b"2"]))
+    ids = ids_of(outbox.put([b"1", b"2"]))
     first = outbox.live()[0]
     with capture_logs(), no_file_may_grow():
-        ids += outbox.put([b"3"])
+        ids += ids_of(outbox.put([b"3"]))
         assert outbox.in_memory
         outbox.ack(first)
-        ids += outbox.put([b"4"])
-    ids += outbox.put([b"5"])
+        ids += ids_of(outbox.put([b"4"]))
+    ids += ids_of(outbox.put([b"5"]))
     assert not outbox.in_memory
     assert [record.id for record in waiting(outbox)] == ids[1:]
     outbox.close()

@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from agent.outbox.queue import Outbox
 from agent.outbox.record import Record
+from tests.support.outbox import ids_of
 
 BODIES = st.lists(st.binary(min_size=1, max_size=3000), min_size=1, max_size=3)
 FILES = ("o.sqlite3", "o.sqlite3-wal")
@@ -90,7 +91,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(bodies=BODIES)
     def put(self, bodies: list[bytes]) -> None:
-        self.live = list(self.outbox.put(bodies))
+        self.live = ids_of(self.outbox.put(bodies))
         assert not set(self.live) & set(self.ever), "an id is never given twice"
         for identity, body in zip(self.live, bodies, strict=True):
             self.model[identity] = Expected(identity, body)
@@ -208,7 +209,7 @@ while True:
     chance = dice.random()
     if chance < 0.5 or not waiting:
         say("putting")
-        say("put", *outbox.put([bytes([65 + dice.randrange(26)]) * dice.randrange(1, 6000)]))
+        say("put", *(r.id for r in outbox.put([bytes([65 + dice.randrange(26)]) * dice.randrange(1, 6000)])))
     elif chance < 0.8:
         record = dice.choice(waiting)
         say("acking", record.id)

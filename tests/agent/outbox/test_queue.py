@@ -10,13 +10,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.outbox.queue import Outbox
-from tests.support.outbox import bodies_of, opened, waiting
+from tests.support.outbox import bodies_of, ids_of, opened, waiting
 from tests.support.simulated_clock import START, DrivenClock
 
 
 def test_what_was_put_is_there_after_a_restart_with_the_same_id(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3")
-    identities = outbox.put([b"1", b"2"])
+    identities = ids_of(outbox.put([b"1", b"2"]))
     outbox.update(replace(outbox.live()[0], attempts=1, refusals=1, next_try=1060.0))
     outbox.close()
     outbox = opened(tmp_path / "o.sqlite3")
@@ -93,9 +93,9 @@ def test_the_bound_by_size_drops_the_oldest_and_counts_them(tmp_path: Path) -> N
 def test_at_the_bound_a_tick_of_a_large_site_finds_room_as_well(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
     for _ in range(12):
-        ids = outbox.put([b"x" * 500] * 400)
+        ids = ids_of(outbox.put([b"x" * 500] * 400))
         assert not outbox.in_memory
-        assert tuple(record.id for record in outbox.live()) == ids
+        assert ids_of(outbox.live()) == ids
     assert set(outbox.drops) == {"size"}
     outbox.close()
 
@@ -166,8 +166,8 @@ from agent.outbox.queue import Outbox
 outbox = Outbox.open(Path(sys.argv[1]), max_age_s=1e9, max_size_mb=64)
 number = 0
 while True:
-    identity, = outbox.put([str(number).encode()])
-    print(number, identity, flush=True)
+    record, = outbox.put([str(number).encode()])
+    print(number, record.id, flush=True)
     number += 1
 """
 

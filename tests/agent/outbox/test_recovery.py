@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.outbox import bodies_of, opened, waiting
+from tests.support.outbox import bodies_of, ids_of, opened, waiting
 
 V1 = """
 CREATE TABLE message (
@@ -62,7 +62,7 @@ def test_a_file_that_sqlite_cannot_begin_to_read_is_set_aside(tmp_path: Path, at
 def test_what_can_be_read_of_a_damaged_file_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "o.sqlite3"
     outbox = opened(path)
-    identities = [outbox.put([f"{number:04}".encode() * 100])[0] for number in range(200)]
+    identities = [ids_of(outbox.put([f"{number:04}".encode() * 100]))[0] for number in range(200)]
     outbox.close()
     content = bytearray(path.read_bytes())
     page = 4096
@@ -127,7 +127,7 @@ def test_a_bit_that_fell_over_never_stops_the_queue(tmp_path: Path, seed: int) -
     """Anywhere in a file that was closed well, its schema and the order of its pages included."""
     path = tmp_path / "o.sqlite3"
     outbox = opened(path)
-    ids = dict(zip(outbox.put([b"%d" % number * 60 for number in range(40)]), range(40), strict=True))
+    ids = dict(zip(ids_of(outbox.put([b"%d" % number * 60 for number in range(40)])), range(40), strict=True))
     outbox.close()
     content = path.read_bytes()
     dice = random.Random(seed)
@@ -135,7 +135,7 @@ def test_a_bit_that_fell_over_never_stops_the_queue(tmp_path: Path, seed: int) -
         at = dice.randrange(100, len(content))
         path.write_bytes(content[:at] + bytes((content[at] ^ 1 << dice.randrange(8),)) + content[at + 1 :])
         outbox = opened(path)
-        (live,) = outbox.put([b"live"])
+        (live,) = ids_of(outbox.put([b"live"]))
         assert [record.id for record in outbox.live()] == [live], f"byte {at}"
         assert all(record.body == b"%d" % ids[record.id] * 60 for record in outbox.backlog(1e12, limit=100))
         assert (outbox.parked(), outbox.in_memory) == ([], False), f"byte {at}"
@@ -149,14 +149,14 @@ def test_a_file_that_is_removed_while_it_is_open_loses_nothing(tmp_path: Path, r
     """Or moved away, with an older one put in its place."""
     path = tmp_path / "state" / "o.sqlite3"
     outbox = opened(path)
-    ids = [outbox.put([b"%d" % number])[0] for number in range(600)]
+    ids = [ids_of(outbox.put([b"%d" % number]))[0] for number in range(600)]
     outbox.update(replace(waiting(outbox)[7], parked="HTTP 422"))
     outbox.ack(waiting(outbox)[0])
     path.parent.rename(tmp_path / "elsewhere")
     if replaced:
         opened(path).close()
     with capture_logs() as logs:
-        ids += outbox.put([b"live"])
+        ids += ids_of(outbox.put([b"live"]))
     assert [entry["event"] for entry in logs] == ["outbox_removed"]
     for _ in range(2):
         assert [record.id for record in waiting(outbox)] == [each for each in ids[1:] if each != ids[7]]

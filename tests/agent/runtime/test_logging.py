@@ -15,13 +15,13 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from agent.delivery.stats import RecordedAttempt
 from agent.outbox.backlog import Backlog
 from agent.runtime import logging_setup
 from agent.runtime.log_dedup import BURST, CROWD, WINDOW_S, RepeatLimiter
 from agent.runtime.printable import MOST, printable
 from agent.status.hourly_report import EVERY_S, HourlyReport
 from agent.status.model import DeviceStatus, PushStatus, Snapshot
-from agent.status.recorder import RecordedAttempt
 from drivers.model import Table
 from tests.agent.status.test_listener import configuration, running, until
 from tests.faults.http import HttpFaults, answer
@@ -118,7 +118,7 @@ async def test_an_endpoint_that_comes_and_goes_does_not_fill_the_log(tmp_path: P
         for number in range(4 * BURST):
             server.behaviour = answer(503)
             await made.submit(b"%d" % number)
-            await server.until(lambda: made.sender.health.state == "failing")
+            await server.until(lambda: made.sender.stats.state == "failing")
             server.behaviour = answer(200)
             await made.all_delivered()
     events = Counter(json.loads(line)["event"] for line in stream.getvalue().splitlines())

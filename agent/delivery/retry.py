@@ -1,0 +1,76 @@
+"""Repeats the attempts of one live message until the endpoint has it, refuses it for good, or its turn is over.
+
+tenacity drives the loop; how long to wait is said by the outcome, which the handler and the breaker decide.
+"""
+
+from __future__ import annotations
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
+
+from agent.delivery.attempt import Attempts
+from agent.delivery.live_tick import LiveTick
+from agent.delivery.outcome import Misconfigured, Outcome, Refused, Retry, Stopped
+from agent.delivery.queue import DeliveryQueue
+from agent.outbox import Record
+from agent.runtime import Clock
+
+# How often the token is read again while the endpoint is held: it may be what the endpoint waits for.
+TOKEN_S = 5.0
+
+
+class RetryLink:
+    """Before `Attempts`: the same message again, while its tick is the newest."""
+
+    def __init__(self, attempts: Attempts, queue: DeliveryQueue, clock: Clock) -> None:
+        self._attempts = attempts
+        self._queue = queue
+        self._clock = clock
+
+    async def send(self, record: Record, tick: LiveTick) -> Outcome:
+        """Return the last outcome; `Stopped` if a newer tick or the end of the agent took the turn."""
+        current: Record | None = None
+
+        async def attempt() -> Outcome:
+            nonlocal current
+            # Before a repetition: the backlog worker or a command may have settled the message.
+            current = record if current is None else await self._queue.get(record)
+            if current is None or current.parked is not None:
+                return Stopped()
+            return await self._in_turn(current, tick)
+
+        async def sleep(seconds: float) -> None:
+            await tick.sleep(self._clock, seconds)
+
+        retrying = AsyncRetrying(sleep=sleep, wait=_again_s, retry=retry_if_result(_may_be_repeated))
+        outcome: Outcome = await retrying(attempt)
+        return outcome
+
+    async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome:
+        """Wait for a free turn of the tick and for the endpoint, then make one attempt."""
+        async with tick.turns:
+            while not tick.over:
+                held_s = self._attempts.held_s()
+                wait_s = max(held_s, tick.retry_at - self._clock.monotonic())
+                if wait_s <= 0:
+                    return await self._attempted(record, tick)
+                await tick.sleep(self._clock, min(wait_s, TOKEN_S) if held_s else wait_s)
+        return Stopped()
+
+    async def _attempted(self, record: Record, tick: LiveTick) -> Outcome:
+        outcome = await self._attempts.send(record)
+        if isinstance(outcome, Retry):
+            # The other messages of the tick would fail as well.
+            tick.retry_at = self._clock.monotonic() + outcome.again_s
+        return outcome
+
+
+def _may_be_repeated(outcome: Outcome) -> bool:
+    if isinstance(outcome, Refused):
+        return outcome.again_s is not None
+    return isinstance(outcome, Retry | Misconfigured)
+
+
+def _again_s(state: RetryCallState) -> float:
+    """Tenacity's wait. A misconfigured endpoint is held, and `_in_turn` waits for that and for a new token."""
+    outcome = state.outcome.result() if state.outcome is not None else None
+    return outcome.again_s or 0.0 if isinstance(outcome, Refused | Retry) else 0.0

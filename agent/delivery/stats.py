@@ -1,0 +1,98 @@
+"""Whether the endpoint is well, and what was delivered: the one owner of both.
+
+Log, systemd STATUS, /readyz, metrics, page and `telemetry-agent status` read it. `OutcomeHandler` is the only writer.
+Counters count since the start and survive a reload.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from agent.delivery.outcome import LABELS, Delivered, Misconfigured, Outcome, Refused, Stopped
+from agent.outbox import Record
+
+KEPT_ATTEMPTS = 20
+
+
+class State(StrEnum):
+    """Of the endpoint. Each change is one event in the log."""
+
+    WELL = "well"
+    FAILING = "failing"
+    MISCONFIGURED = "misconfigured"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAttempt:
+    """One attempt to deliver a message; times in Unix seconds."""
+
+    at: float
+    id: str
+    created: float
+    attempt: int
+    """0 is the first."""
+    outcome: str
+    """The label of the outcome."""
+    reason: str | None
+
+
+@dataclass(slots=True)
+class DeliveryStats:
+    """Of one endpoint."""
+
+    state: State = State.WELL
+    failing_since: float | None = None
+    """Monotonic second of the first failure since the last delivery; None while the endpoint is well."""
+    last_failure: str | None = None
+    """Why the endpoint is not well, in words; None while it is."""
+    last_delivery: float | None = None
+    """Unix seconds."""
+    delivered_at: float | None = None
+    """Monotonic second of the last delivery."""
+    attempts: int = 0
+    delivered: int = 0
+    refused: int = 0
+    """Answers that refuse a message, also those that mean the schema."""
+    parked: int = 0
+    """Messages that became dead letters, less those that wait again."""
+    outcomes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(LABELS, 0)))
+    """Attempts by the label of their outcome."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Attempts that did not deliver, by kind: `http_503`, `timeout`, `dns`, …"""
+    recent: deque[RecordedAttempt] = field(default_factory=lambda: deque(maxlen=KEPT_ATTEMPTS))
+    """The last attempts, newest last."""
+
+    def count(self, record: Record, outcome: Outcome, *, now: float, at: float) -> bool:
+        """Take the outcome of one attempt; returns whether it changes the state.
+
+        `now` is in monotonic seconds, `at` in Unix seconds. A message that is refused says nothing of the endpoint.
+        """
+        if isinstance(outcome, Stopped):
+            return False
+        self.attempts += 1
+        self.outcomes[outcome.label] += 1
+        reason = None if isinstance(outcome, Delivered) else outcome.reason
+        self.recent.append(RecordedAttempt(at, record.id, record.created, record.attempts, outcome.label, reason))
+        before = self.state
+        if isinstance(outcome, Delivered):
+            self.delivered += 1
+            self.last_delivery, self.delivered_at = at, now
+            self.state, self.failing_since, self.last_failure = State.WELL, None, None
+            return before is not State.WELL
+        self.failures[outcome.kind] += 1
+        if isinstance(outcome, Refused):
+            return False
+        self.last_failure = outcome.reason
+        if self.failing_since is None:
+            self.failing_since = now
+        if isinstance(outcome, Misconfigured):
+            self.state = State.MISCONFIGURED
+        elif before is State.WELL:
+            self.state = State.FAILING
+        return self.state is not before
+
+    def forget_endpoint(self) -> None:
+        """Another configuration: nothing is known of its endpoint yet. The counters go on."""
+        self.state, self.failing_since, self.last_failure = State.WELL, None, None
