@@ -23,8 +23,10 @@ OWNERS = {
     "sqlite3": ("agent.storage", "agent.outbox", "agent.energy", "agent.commissioning.outbox_admin"),
 }
 
-# Modules that other packages import by their full name, because the daemon loads them late or never.
+# Modules that other packages import by their full name: the daemon loads them late or never, or the rest of their
+# package is closed to the importer (delivery uses nothing of the contract but the envelope).
 DOORS = {
+    "agent.contract.envelope",
     "agent.contract.schema",
     "agent.receiver.command",
     "agent.status.listener",

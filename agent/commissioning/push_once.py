@@ -42,7 +42,7 @@ async def push_each(
     endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
     try:
         for number, body in enumerate(bodies, 1):
-            record = Record(number, new_id(), encoded(body, compress=config.gzip), clock.time())
+            record = Record(number, new_id(), encoded(body) if config.gzip else body, clock.time())
             began = clock.monotonic()
             outcome = await endpoint.post(record, 0)
             line = in_words(outcome, _way(config), len(record.body), clock.monotonic() - began)

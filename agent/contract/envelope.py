@@ -8,7 +8,8 @@ from __future__ import annotations
 import gzip
 import re
 
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
+"""Stored bytes that begin so need `Content-Encoding: gzip`."""
 _TIME = re.compile(rb'^\{"time":("?)-?\d+"?')
 
 
@@ -20,11 +21,6 @@ def with_time(body: bytes, time: int) -> bytes:
     return _TIME.sub(lambda found: b'{"time":%b%d%b' % (found[1], time, found[1]), body, count=1)
 
 
-def encoded(body: bytes, *, compress: bool) -> bytes:
-    """Return the bytes that are stored and sent. Equal bodies give equal bytes, so that every retry is the same."""
-    return gzip.compress(body, mtime=0) if compress else body
-
-
-def is_compressed(body: bytes) -> bool:
-    """Whether these stored bytes need `Content-Encoding: gzip`."""
-    return body.startswith(_GZIP_MAGIC)
+def encoded(body: bytes) -> bytes:
+    """Return the compressed body. Equal bodies give equal bytes."""
+    return gzip.compress(body, mtime=0)

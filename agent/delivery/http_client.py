@@ -8,7 +8,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from traceback import format_tb
 
@@ -16,7 +16,7 @@ import httpx
 import structlog
 
 from agent.config import PushConfig, usable
-from agent.contract.envelope import is_compressed
+from agent.contract.envelope import GZIP_MAGIC
 from agent.delivery.http_errors import in_words
 from agent.delivery.http_resolver import NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, classify, parse_date
@@ -48,11 +48,6 @@ class _Attempt:
     backlog: int
     deadline: asyncio.Timeout
 
-    def answered(self) -> None:
-        """The status is known; a reply that drips on must not turn it into a time-out."""
-        reply = asyncio.get_running_loop().time() + _REPLY_S + 1
-        self.deadline.reschedule(max(self.deadline.when() or 0.0, reply))
-
 
 class Endpoint:
     """The integrator's URL. One client, kept alive between pushes; nothing from the environment, no redirects."""
@@ -73,7 +68,11 @@ class Endpoint:
         """POST one message; every failure is an Outcome, only cancellation is raised."""
         try:
             async with asyncio.timeout(self._config.timeout_s) as deadline:
-                return await self._post_with_fresh_token(_Attempt(record, backlog, deadline))
+                attempt = _Attempt(record, backlog, deadline)
+                outcome = await self._post_retrying_stale_connection(attempt)
+                if isinstance(outcome, Misconfigured) and outcome.status == 401 and self._token_was_rotated():
+                    outcome = await self._post_retrying_stale_connection(attempt)
+                return outcome
         except TimeoutError:
             return Retry(f"no answer within {self._config.timeout_s:g} s", "timeout")
         except LocalError as error:
@@ -102,12 +101,9 @@ class Endpoint:
             with contextlib.suppress(httpx.HTTPError, OSError):
                 await client.aclose()
 
-    async def _post_with_fresh_token(self, attempt: _Attempt) -> Outcome:
-        outcome = await self._post_retrying_stale_connection(attempt)
-        unauthorised = isinstance(outcome, Misconfigured) and outcome.status == 401
-        if unauthorised and self._token.refused(self._used) != self._used:
-            outcome = await self._post_retrying_stale_connection(attempt)
-        return outcome
+    def _token_was_rotated(self) -> bool:
+        """Read the token files again after a 401; returns whether another token is there."""
+        return self._token.refused(self._used) != self._used
 
     async def _post_retrying_stale_connection(self, attempt: _Attempt) -> Outcome:
         """Post, and once more at once when a kept-alive connection turns out to be closed."""
@@ -128,20 +124,27 @@ class Endpoint:
             headers=self._headers(attempt.record, attempt.backlog),
         )
         response = await client.send(request, stream=True)
-        attempt.answered()
+        # The status is known; a reply that is sent slowly must not turn it into a time-out.
+        reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1
+        attempt.deadline.reschedule(max(attempt.deadline.when() or 0.0, reply_until))
         try:
             reply = await _beginning(response)
         finally:
             with contextlib.suppress(httpx.HTTPError, OSError):
                 await response.aclose()
+        if response.is_success:
+            return Delivered(
+                response.status_code, page=response.headers.get("content-type", "").startswith("text/html")
+            )
+        return self._rejection(response, reply)
+
+    def _rejection(self, response: httpx.Response, reply: bytes) -> Outcome:
         # A date in Retry-After is one of the receiver's clock, and ours may be wrong.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
-        aim = self._quoted(location.partition("?")[0].encode())  # what follows may be a secret of somebody's
-        said = f"redirect to {aim}" if location else self._quoted(reply)
-        outcome = classify(response.status_code, said, response.headers.get("retry-after"), now)
-        page = response.headers.get("content-type", "").startswith("text/html")
-        return replace(outcome, page=True) if page and isinstance(outcome, Delivered) else outcome
+        target = self._quoted(location.partition("?")[0].encode())  # the query may hold somebody's secret
+        said = f"redirect to {target}" if location else self._quoted(reply)
+        return classify(response.status_code, said, response.headers.get("retry-after"), now)
 
     def _quoted(self, reply: bytes) -> str:
         """The beginning of what the receiver says, for logs; it may quote what it was sent."""
@@ -163,7 +166,7 @@ class Endpoint:
             "X-Telemetry-Attempt": str(record.attempts),
             "X-Telemetry-Backlog": str(backlog),
         }
-        if is_compressed(record.body):
+        if record.body.startswith(GZIP_MAGIC):
             headers["Content-Encoding"] = "gzip"
         if self._signing is not None:
             at = int(self._clock.time())

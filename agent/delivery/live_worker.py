@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from agent.delivery.live_tick import LiveTick
 from agent.delivery.queue import DeliveryQueue
@@ -33,10 +33,10 @@ class LiveWorker:
         """Messages of the newest tick that are not settled."""
         return self._tick.open
 
-    def start(self, records: Iterable[Record], timeout_s: float) -> None:
+    def start(self, records: Sequence[Record], timeout_s: float) -> None:
         """Send the messages of a newer tick; an attempt takes `timeout_s` at most."""
-        self._tick.end()
-        self._tick = LiveTick(records)
+        self._tick.over.set()
+        self._tick = LiveTick(new=list(records), open=len(records), offered={record.seq for record in records})
         self._watchdog.expect(_LIVE, timeout_s + STUCK_S)
         self._fresh.set()
 
@@ -51,7 +51,7 @@ class LiveWorker:
     def stop(self) -> None:
         """Start no other attempt."""
         self._stopping = True
-        self._tick.end()
+        self._tick.over.set()
         self._watchdog.done(_LIVE)
         self._fresh.set()
 
@@ -66,16 +66,12 @@ class LiveWorker:
                 self._fresh.clear()
                 self._watchdog.done(_LIVE)
                 running = {each for each in running if not each.done()}
-                if records := self._tick.take():
-                    running.add(group.create_task(self._deliver(self._tick, records)))
+                tick = self._tick
+                records, tick.new = tick.new, []
+                if records:
+                    running.add(group.create_task(self._deliver(tick, records)))
 
     async def _deliver(self, tick: LiveTick, records: list[Record]) -> None:
         async with asyncio.TaskGroup() as group:
             for record in records:
-                group.create_task(self._settle(tick, record))
-
-    async def _settle(self, tick: LiveTick, record: Record) -> None:
-        try:
-            await self._retry.send(record, tick)
-        finally:
-            tick.open -= 1
+                group.create_task(self._retry.send(record, tick))

@@ -22,19 +22,21 @@ class DeliveryQueue:
 
     def __init__(self, outbox: Outbox, watchdog: Watchdog) -> None:
         self.waiting = 0
-        """Messages in the queue, as of the last call. Another process may have changed it since."""
+        """Messages in the queue: counted by `backlog`, `update` and `count`, and followed between these calls. After a
+        drop, or a change by another process, it is wrong until the backlog worker reads again."""
         self._outbox = outbox
         self._thread = ThreadPoolExecutor(1, "outbox")
         self._watchdog = watchdog
 
     async def put(self, bodies: Sequence[bytes], *, compress: bool) -> Sequence[Record]:
         """Store messages durably and hand them out. They alone are `live` from now on."""
-        records, self.waiting = await self._run(self._put, bodies, compress)
+        records = await self._run(self._put, bodies, compress)
+        self.waiting += len(records)
         return records
 
     async def put_undated(self, bodies: Sequence[bytes], boot: str, mono: float) -> None:
         """Store messages that describe the monotonic second `mono` of `boot`, while the time is not known."""
-        _, self.waiting = await self._run(self._with_count, self._outbox.put, bodies, boot, mono)
+        self.waiting += len(await self._run(self._outbox.put, bodies, boot, mono))
 
     async def ack(self, record: Record) -> None:
         """Remove a delivered message."""
@@ -80,6 +82,5 @@ class DeliveryQueue:
     def _with_count(self, call: Callable[..., T], *arguments: Any) -> tuple[T, int]:
         return call(*arguments), self._outbox.counts().waiting
 
-    def _put(self, bodies: Sequence[bytes], compress: bool) -> tuple[Sequence[Record], int]:  # noqa: FBT001 - passed on
-        records = self._outbox.put([encoded(body, compress=compress) for body in bodies])
-        return records, self._outbox.counts().waiting
+    def _put(self, bodies: Sequence[bytes], compress: bool) -> Sequence[Record]:  # noqa: FBT001 - passed on
+        return self._outbox.put([encoded(body) for body in bodies] if compress else bodies)

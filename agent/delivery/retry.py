@@ -28,40 +28,39 @@ class RetryLink:
 
     async def send(self, record: Record, tick: LiveTick) -> Outcome:
         """Return the last outcome; `Stopped` if a newer tick or the end of the agent took the turn."""
-        current: Record | None = None
-
-        async def attempt() -> Outcome:
-            nonlocal current
-            # Before a repetition: the backlog worker or a command may have settled the message.
-            current = record if current is None else await self._queue.get(record)
-            if current is None or current.parked is not None:
-                return Stopped()
-            return await self._in_turn(current, tick)
 
         async def sleep(seconds: float) -> None:
             await tick.sleep(self._clock, seconds)
 
         retrying = AsyncRetrying(sleep=sleep, wait=_again_s, retry=retry_if_result(_may_be_repeated))
-        outcome: Outcome = await retrying(attempt)
+        try:
+            outcome: Outcome = await retrying(self._in_turn, record, tick)
+        finally:
+            tick.open -= 1
         return outcome
 
     async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome:
         """Wait for a free turn of the tick and for the endpoint, then make one attempt."""
         async with tick.turns:
-            while not tick.over:
+            while True:
+                if tick.over.is_set():
+                    return Stopped()
                 held_s = self._attempts.held_s()
                 wait_s = max(held_s, tick.retry_at - self._clock.monotonic())
                 if wait_s <= 0:
-                    return await self._attempted(record, tick)
+                    break
                 await tick.sleep(self._clock, min(wait_s, TOKEN_S) if held_s else wait_s)
-        return Stopped()
-
-    async def _attempted(self, record: Record, tick: LiveTick) -> Outcome:
-        outcome = await self._attempts.send(record)
-        if isinstance(outcome, Retry):
-            # The other messages of the tick would fail as well.
-            tick.retry_at = self._clock.monotonic() + outcome.again_s
-        return outcome
+            if record.seq in tick.tried:
+                now = await self._queue.get(record)
+                if now is None or now.parked is not None:
+                    return Stopped()  # the backlog worker or a command settled it
+                record = now
+            tick.tried.add(record.seq)
+            outcome = await self._attempts.send(record)
+            if isinstance(outcome, Retry):
+                # The other messages of the tick would fail as well.
+                tick.retry_at = self._clock.monotonic() + outcome.again_s
+            return outcome
 
 
 def _may_be_repeated(outcome: Outcome) -> bool:

@@ -98,7 +98,8 @@ class Sender:
         records = await self._undated.put(bodies, self._clock.monotonic() if at is None else at)
         self._slot.per_tick = len(bodies)
         self._live.start(records, self._timeout_s)
-        self._slot.changed.set()
+        if self._queue.waiting > len(records):
+            self._slot.changed.set()  # there is a backlog
 
     async def run(self) -> None:
         """Deliver until cancelled or stopped."""

@@ -108,7 +108,7 @@ class Undated:
         if result.parked is not None:
             self._stats.parked += 1
             log.warning("message_parked", id=record.id, reason=result.parked)
-        return replace(result, body=encoded(result.body, compress=self._compress))
+        return replace(result, body=encoded(result.body) if self._compress else result.body)
 
 
 def _iso(at: float) -> str:

@@ -171,7 +171,8 @@ class ResilientStore:
                     break
             else:
                 self._unsaved.clear()
-                self._recovered(self._store)
+                if self._in_memory_since is not None or not self._reserve.held:
+                    self._recovered(self._store)
                 return
         self.drops.add(self._unsaved.shed(MEMORY_BYTES), "memory")
 

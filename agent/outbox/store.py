@@ -104,12 +104,13 @@ class Store:
         if durable is not self._durable:
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
+        seqs = changes.seqs
         with transaction(self._db):
-            before = self.tally(changes.seqs)
+            before = self.tally(seqs)
             self._db.executemany("DELETE FROM message WHERE seq = ?", ((seq,) for seq in changes.gone))
             self._db.executemany(UPDATE, ((*row_of(each), each.seq) for each in changes.changed.values()))
             self._db.executemany(INSERT, map(row_of, changes.added.values()))
-            after = self.tally(changes.seqs)
+            after = self.tally(seqs)
         if self._counts is not None:
             waiting, parked = self._counts.waiting, self._counts.parked
             self._counts = Counts(waiting + after.waiting - before.waiting, parked + after.parked - before.parked)
