@@ -52,7 +52,8 @@ class App:
         self.status: StatusListener | None = None
         self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
         self._aggregator = Aggregator(site.nodes, aggregation_settings(config), self._store)
-        self.poller = Poller(site.connections, clock, self, self.watchdog)
+        self._aggregator.place_nights(clock.monotonic())
+        self.poller = Poller(site.connections, clock, self, self.watchdog, self._aggregator.nights)
         self._delivery = Delivery(config, clock, environ, watchdog=self.watchdog, trust=trust)
         self._schedule = Scheduler(rhythm(config), clock, self.poller.request, self._push)
         self._line: asyncio.TaskGroup | None = None
@@ -117,13 +118,12 @@ class App:
         backlog = await self._delivery.backlog()
         trusted = self.sender.trust.is_trusted()
         state = "waiting" if not trusted else "synchronised" if kernel_synchronised() else "unsynchronised"
-        nights = self._aggregator.nights(self._clock.monotonic())
         found = snapshot(
             self.config,
             self.recorder,
             self.delivery_stats,
             self.site.devices,
-            nights,
+            self._aggregator.nights,
             self._summary,
             backlog,
             self._clock,
@@ -145,7 +145,7 @@ class App:
             await asyncio.gather(self._showing, return_exceptions=True)
         self._showing = self.status = None
 
-    # poll.Sink
+    # PollListener
     def observe(self, device: Device, scan: Scan) -> None:
         self.recorder.observe(device, scan)
         wall = self._clock.time() if self._delivery.sender.trust.is_trusted() else None
@@ -154,9 +154,6 @@ class App:
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self.recorder.missed(device, error, at)
         self._aggregator.missed(device.nodes, at)
-
-    def asleep(self, device: Device, at: float) -> bool:
-        return self._aggregator.asleep(device.nodes, at)
 
     async def _push(self, tick: Tick, answers: list[asyncio.Future[None]]) -> None:
         """Close the interval when every device answered, at the deadline at the latest, and store its messages."""

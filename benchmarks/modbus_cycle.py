@@ -57,16 +57,13 @@ def serve(ports: Queue[list[int]]) -> None:
 
 
 class Nobody:
-    """A `poll.Sink`."""
+    """A `PollListener`."""
 
     def observe(self, device: Device, scan: Scan) -> None:
         assert scan.complete
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         pass
-
-    def asleep(self, device: Device, at: float) -> bool:
-        return False
 
 
 def connection(port: int, devices: int) -> Connection:

@@ -14,9 +14,9 @@ import structlog
 from agent.aggregation.energy_tracker import FOLLOWED, EnergyTracker, Sources
 from agent.aggregation.groups import Fields, NodeResult, Summary, fields_of, total
 from agent.aggregation.node_summary import Statistic
-from agent.aggregation.sleep_book import SleepBook
+from agent.aggregation.sleep_book import Nights, SleepBook
 from agent.aggregation.window import Window
-from agent.domain import Night, Node, all_sleep, largest_power, ranges
+from agent.domain import Node, largest_power, ranges
 from agent.energy import POWER_W, EnergyStore
 from drivers.model import NodeType, Quantity, Reading, Scan
 
@@ -59,6 +59,8 @@ class Aggregator:
         self._store = store
         self._nodes: dict[str, _Tracked] = {}
         self._windows: dict[str, Window] = {}
+        self.nights = Nights(self._windows)
+        """Always up to date; the poller and the status read it."""
         self._energies = EnergyTracker(store.load(), settings.timezone)
         self._rest = SleepBook(store.load_nights())
         self.reconfigure(nodes, settings)
@@ -75,10 +77,12 @@ class Aggregator:
         before = {window.node: window for window in self._windows.values() if same_age}
         nights = {node_id: window.night for node_id, window in self._windows.items()}
         self._settings = settings
-        self._windows = {
+        windows = {
             node.node_id: before.get(node) or Window(node, settings.stale_after_s, night=nights.get(node.node_id))
             for node in nodes
         }
+        self._windows.clear()
+        self._windows.update(windows)
         self._nodes = {
             node.node_id: _Tracked(
                 self._windows[node.node_id], largest_power(node.limits) or POWER_W, self._energies.sources_of(node)
@@ -95,7 +99,7 @@ class Aggregator:
         if wall is not None:
             self.follow_clock(wall - scan.finished)
         if self._rest.pending:
-            self._place(scan.finished)
+            self.place_nights(scan.finished)
         for node in nodes:
             self._rest.answered(node.node_id)
             tracked = self._nodes[node.node_id]
@@ -116,7 +120,7 @@ class Aggregator:
         """End the push interval at monotonic `at`, Unix second `wall`."""
         settings = self._settings
         self._energies.follow_day(wall)
-        self._place(at)
+        self.place_nights(at)
         turned = self._turned
         results = []
         members: dict[NodeType, list[Fields]] = {type_: [] for type_ in _TYPES}
@@ -135,14 +139,9 @@ class Aggregator:
         groups = {type_: total(fields, settings.partial_totals) for type_, fields in members.items()}
         return Summary(wall, tuple(results), groups)
 
-    def nights(self, at: float) -> dict[str, Night]:
-        """The nights of the nodes at monotonic `at`, by node id; see `agent.domain.sleep`."""
-        self._place(at)
-        return {node_id: window.night for node_id, window in self._windows.items() if window.night is not None}
-
-    def asleep(self, nodes: Sequence[Node], at: float) -> bool:
-        """Whether a silent device with these nodes is asleep."""
-        return all_sleep(nodes, self.nights(at), at)
+    def place_nights(self, at: float) -> None:
+        """Bring the nights from before the start to monotonic `at`; see `agent.domain.sleep`."""
+        self._rest.place(self._windows, self._energies.offset, at)
 
     def follow_clock(self, offset: float) -> None:
         """Take `offset`, wall minus monotonic time, once the clock is known."""
@@ -157,9 +156,6 @@ class Aggregator:
         self._saved_at, self._saved_date = at, self._energies.date
         ledgers = self._energies.ledgers()
         self._store.save(ledgers, self._rest.to_save(list(self._windows.items()), self._energies.offset))
-
-    def _place(self, at: float) -> None:
-        self._rest.place(self._windows, self._energies.offset, at)
 
     def _drop(self, node: Node, reading: Reading) -> None:
         """Count an implausible reading; only the first of its kind is a warning."""

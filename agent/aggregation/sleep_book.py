@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 
 import structlog
@@ -15,6 +15,25 @@ from agent.aggregation.window import Window
 from agent.domain import Night, on_disk, restored, why_awake
 
 log = structlog.get_logger(__name__)
+
+
+class Nights(Mapping[str, Night]):
+    """The nights of the nodes that have one, by node id, as they are at the moment of reading."""
+
+    def __init__(self, windows: Mapping[str, Window]) -> None:
+        self._windows = windows
+
+    def __getitem__(self, node_id: str) -> Night:
+        night = self._windows[node_id].night
+        if night is None:
+            raise KeyError(node_id)
+        return night
+
+    def __iter__(self) -> Iterator[str]:
+        return (node_id for node_id, window in self._windows.items() if window.night is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class SleepBook:

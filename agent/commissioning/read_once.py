@@ -29,7 +29,7 @@ class SiteReading:
 
 
 class _Collector:
-    """A `poll.Sink`."""
+    """A `PollListener`."""
 
     def __init__(self, aggregator: Aggregator, clock: Clock, result: SiteReading) -> None:
         self._aggregator = aggregator
@@ -44,9 +44,6 @@ class _Collector:
         self._result.failed.append((device, error))
         self._aggregator.missed(device.nodes, at)
 
-    def asleep(self, device: Device, at: float) -> bool:
-        return self._aggregator.asleep(device.nodes, at)
-
 
 async def read_site(config: Config, site: Site) -> SiteReading:
     """Poll every device once. Energies go on from the daemon's state, which is read and left as it is."""
@@ -55,7 +52,8 @@ async def read_site(config: Config, site: Site) -> SiteReading:
     with TemporaryDirectory() as scratch:
         store = EnergyStore.open(_copy(config.outbox.path.with_name("energy.sqlite3"), Path(scratch)))
         aggregator = Aggregator(site.nodes, aggregation_settings(config), store)
-        poller = Poller(site.connections, clock, _Collector(aggregator, clock, result))
+        aggregator.place_nights(result.at)
+        poller = Poller(site.connections, clock, _Collector(aggregator, clock, result), nights=aggregator.nights)
         polling = asyncio.create_task(poller.run())
         try:
             await asyncio.gather(*poller.request())

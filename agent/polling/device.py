@@ -48,12 +48,8 @@ class Connection:
 
 
 class PollListener(Protocol):
-    """Takes what a poll brought; called in the event loop, must not block."""
+    """Takes the results of polls. It is called in the event loop and must not block."""
 
     def observe(self, device: Device, scan: Scan) -> None: ...
 
     def missed(self, device: Device, error: Exception, at: float) -> None: ...
-
-    def asleep(self, device: Device, at: float) -> bool:
-        """Whether its silence is as it should be at this hour."""
-        ...

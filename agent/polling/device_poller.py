@@ -1,17 +1,18 @@
-"""One poll of one device: how long it may take, what its outcome is, and who is told.
+"""One poll of one device: how long it may take, and what its result means.
 
-- A poll that is not complete after `LIMIT_S` is silence.
-- A loss is told once, `FLAP_S` after the last return at the earliest: what comes and goes is no news all night.
+- A poll that is not complete after `LIMIT_S` counts as no answer.
+- An outage is logged once, `FLAP_S` after the end of the last one at the earliest, so that a device that comes and goes
+  does not fill the log. It is a warning, unless the device is expected to sleep.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
-from agent.domain import use_of
+from agent.domain import Night, all_sleep, use_of
 from agent.polling.device import Device, PollListener
 from agent.runtime import STUCK_S, Clock, Watchdog
 from drivers.errors import DriverError, SilentError
@@ -24,18 +25,27 @@ FLAP_S = 300.0
 
 
 class DevicePoller:
-    """Asks the devices of one link; nothing is told of one that is not `wanted` any more."""
+    """Polls the devices of one link. The result for a device that is not `wanted` any more is ignored."""
 
-    def __init__(self, clock: Clock, sink: PollListener, watchdog: Watchdog, wanted: Callable[[Device], bool]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        listener: PollListener,
+        watchdog: Watchdog,
+        nights: Mapping[str, Night],
+        wanted: Callable[[Device], bool],
+    ) -> None:
+        """`nights` says of each node when it may sleep; a device that sleeps is no warning."""
         self._clock = clock
-        self._sink = sink
+        self._listener = listener
+        self._nights = nights
         self._watchdog = watchdog
         self._wanted = wanted
         self._ends: dict[asyncio.Timeout, float] = {}
         """Polls in progress, and when each must have ended, in the loop's time."""
 
     async def ask(self, device: Device) -> Exception | None:
-        """Poll it; why it did not answer, or None. All is told to the sink."""
+        """Poll the device and report the result to the listener. Returns why it did not answer, or None."""
         limit = asyncio.timeout(None)
         self._ends[limit] = asyncio.get_running_loop().time() + LIMIT_S
         try:
@@ -58,9 +68,9 @@ class DevicePoller:
         return error
 
     def end_overdue(self) -> None:
-        """End the polls that have taken longer than `LIMIT_S`; to be called now and then.
+        """End the polls that take longer than `LIMIT_S`. Called every few seconds.
 
-        A timer for each poll would cost half as much as its decoding, and never fire.
+        A timer for each poll would cost half as much as its decoding, and it would never fire.
         """
         now = asyncio.get_running_loop().time()
         for limit, due in self._ends.items():
@@ -68,7 +78,7 @@ class DevicePoller:
                 limit.reschedule(now)
 
     def failed(self, device: Device, error: Exception) -> None:
-        """It does not answer, as was just seen or follows from a neighbour on the same link."""
+        """Note that the device does not answer, or that its link is down. Logs an outage once."""
         if not self._wanted(device):
             return
         now = self._clock.monotonic()
@@ -76,14 +86,14 @@ class DevicePoller:
         news = not health.told and (health.back_since is None or now - health.back_since >= FLAP_S)
         health.told = health.told or news
         health.failed(error, now)
-        (log.debug if not news else log.info if self._sink.asleep(device, now) else log.warning)(
+        (log.debug if not news else log.info if all_sleep(device.nodes, self._nights, now) else log.warning)(
             "device_lost" if news or health.failures == 1 else "device_still_lost",
             device=device.name,
             address=device.address,
             reason=str(error),
             retry_in_s=round(health.due - now, 1),
         )
-        self._sink.missed(device, error, now)
+        self._listener.missed(device, error, now)
 
     def _answered(self, device: Device, scan: Scan) -> None:
         if not self._wanted(device):
@@ -105,11 +115,11 @@ class DevicePoller:
             else:
                 log.info("device_complete", device=device.name)
             health.partial = partial
-        self._sink.observe(device, scan)
+        self._listener.observe(device, scan)
 
 
 def _lacks(device: Device, scan: Scan) -> str | None:
-    """What a scan should have brought and did not, in words; None if it brought all."""
+    """Return what is missing in a scan, in words; None if it is complete."""
     lacks = {str(error) for error in scan.errors}
     for node in device.nodes:
         if all(use_of(node, reading.quantity, reading.node) is None for reading in scan.readings):

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
+from agent.domain import Night
 from agent.polling.device import Connection, Device, PollListener
 from agent.polling.device_poller import DevicePoller
 from agent.runtime import Clock, Watchdog
@@ -26,12 +27,19 @@ from drivers.errors import ConnectError, LinkError
 class LinkWorker:
     """A link and who waits for its rounds."""
 
-    def __init__(self, connection: Connection, clock: Clock, sink: PollListener, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        clock: Clock,
+        listener: PollListener,
+        watchdog: Watchdog,
+        nights: Mapping[str, Night],
+    ) -> None:
         self.link = connection.link
         self.devices = connection.devices
         self._clock = clock
-        self._sink = sink
-        self._asker = DevicePoller(clock, sink, watchdog, lambda device: device in self.devices)
+        self._listener = listener
+        self._asker = DevicePoller(clock, listener, watchdog, nights, lambda device: device in self.devices)
         self._task: asyncio.Task[None] | None = None
         self._unanswered: set[asyncio.Future[None]] = set()
         self._waiting: list[asyncio.Future[None]] = []
@@ -94,7 +102,7 @@ class LinkWorker:
         if device in self._asking.values():
             return  # slow, and its neighbours were taken away by a reload
         if device.health.failures and device.health.due > (now := self._clock.monotonic()):
-            self._sink.missed(device, device.health.error or LinkError("not asked"), now)
+            self._listener.missed(device, device.health.error or LinkError("not asked"), now)
         else:
             await self._asker.ask(device)
 
@@ -113,7 +121,7 @@ class LinkWorker:
         self._walk = None
         for device in down:
             if device in self.devices:  # not taken away by a reload meanwhile
-                self._sink.missed(device, device.health.error or LinkError("not asked"), now)
+                self._listener.missed(device, device.health.error or LinkError("not asked"), now)
 
     async def _patiently(self, walk: asyncio.Task[None], step_s: float) -> None:
         """Until `walk` has ended, or has been longer with one device than that is given; looks every `step_s`."""

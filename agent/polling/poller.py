@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from agent.domain import Night
 from agent.polling.device import Connection, PollListener
 from agent.polling.link_worker import LinkWorker
 from agent.runtime import Clock, Watchdog
@@ -22,10 +24,17 @@ class Poller:
     """Polls every connection of a site, a round each time `request` is called."""
 
     def __init__(
-        self, connections: Sequence[Connection], clock: Clock, sink: PollListener, watchdog: Watchdog | None = None
+        self,
+        connections: Sequence[Connection],
+        clock: Clock,
+        listener: PollListener,
+        watchdog: Watchdog | None = None,
+        nights: Mapping[str, Night] = MappingProxyType({}),
     ) -> None:
+        """`nights`, by node id, is read when a device does not answer: it may be asleep."""
         self._clock = clock
-        self._sink = sink
+        self._listener = listener
+        self._nights = nights
         self._watchdog = watchdog or Watchdog(clock)
         self._lines = [self._line(connection) for connection in connections]
         self._group: asyncio.TaskGroup | None = None
@@ -65,7 +74,7 @@ class Poller:
                 line.start(self._group)
 
     def _line(self, connection: Connection) -> LinkWorker:
-        return LinkWorker(connection, self._clock, self._sink, self._watchdog)
+        return LinkWorker(connection, self._clock, self._listener, self._watchdog, self._nights)
 
 
 async def within(futures: Sequence[asyncio.Future[None]], clock: Clock, seconds: float) -> bool:

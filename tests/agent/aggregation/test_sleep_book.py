@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from agent.aggregation.aggregator import Aggregator
 from agent.domain.node import Node
-from agent.domain.sleep import Night
+from agent.domain.sleep import Night, all_sleep
 from agent.energy.store import EnergyStore
 from drivers.errors import exception_reply
 from drivers.model import Kind, NodeType
@@ -177,8 +177,8 @@ def test_a_clock_that_is_set_while_it_sleeps_moves_nothing(store: EnergyStore) -
     told(totals, 1000.0, 40.0, NOON)
     for step in (-30 * HOUR, 300 * HOUR):
         totals.follow_clock(NOON - 1000.0 + step)
-        assert totals.asleep([PV], 1000.0 + 19 * HOUR)
-        assert not totals.asleep([PV], 1000.0 + 21 * HOUR)
+        assert all_sleep([PV], totals.nights, 1000.0 + 19 * HOUR)
+        assert not all_sleep([PV], totals.nights, 1000.0 + 21 * HOUR)
         totals.save()
         assert store.load_nights()["pv-1"].at == NOON + step
 

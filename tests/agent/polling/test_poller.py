@@ -13,7 +13,6 @@ import pytest
 import structlog
 
 from agent.domain.node import Node
-from agent.domain.sleep import all_sleep
 from agent.polling.device import Connection, Device
 from agent.polling.device_health import BACKOFF_FIRST_S, BACKOFF_MAX_S, DeviceHealth
 from agent.polling.poller import Poller, within
@@ -45,7 +44,7 @@ class SteppedClock:
 
 
 class Notes:
-    """poll.Sink that remembers."""
+    """A PollListener that remembers."""
 
     def __init__(self) -> None:
         self.observed: list[str] = []
@@ -56,9 +55,6 @@ class Notes:
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self.missing.append(device.name)
-
-    def asleep(self, device: Device, at: float) -> bool:
-        return all_sleep(device.nodes, {}, at)
 
 
 def registers() -> dict[int, int]:
