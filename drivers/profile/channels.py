@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from drivers.profile.encoding import ADDRESSES
 from drivers.profile.point import Point
 from drivers.profile.toml_table import TomlTable
+from drivers.protocol import ADDRESSES
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from drivers.model import Kind, NodeType, Quantity, Reading
 from drivers.profile.point import Point
 from drivers.profile.variant import bounded
-from drivers.registers import BITS, Block, Cell, Fill, Key, Limits, RefusalMemory, Span, block_decoder, by_key, combiner
+from drivers.protocol import BITS
+from drivers.registers import Block, Cell, Fill, Key, Limits, RefusalMemory, Span, block_decoder, by_key, combiner
 
 Words = Sequence[int]
 

@@ -37,6 +37,7 @@ from drivers.profile.point import Point, Vocabulary, points_from
 from drivers.profile.repeat import repeats_from
 from drivers.profile.toml_table import TomlTable
 from drivers.profile.variant import Rating, Variant, rating_from, variants_from
+from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID
 from drivers.python_drivers import PYTHON_DRIVERS, channel_number
 from drivers.registers.read_plan import Span
 

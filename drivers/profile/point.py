@@ -8,14 +8,14 @@ from typing import Any
 
 from drivers.errors import ProfileError
 from drivers.model import Kind, Nature, NodeType, Phase, Quantity, Table, Unit, WordOrder
-from drivers.profile.encoding import ADDRESSES, encoding, place, within
+from drivers.profile.encoding import encoding, place, within
 from drivers.profile.mark import Mark, named
 from drivers.profile.repeat import Repeat
 from drivers.profile.toml_table import TomlTable
-from drivers.protocol import ADDRESSES
+from drivers.protocol import ADDRESSES, BITS
 from drivers.registers.codec import Encoding
 from drivers.registers.combine import Key
-from drivers.registers.read_plan import BITS, Span
+from drivers.registers.read_plan import Span
 
 # What adds up when it is measured in several places; several percentages are a mean.
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A, Unit.PERCENT})

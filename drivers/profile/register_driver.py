@@ -31,7 +31,8 @@ from drivers.profile.loader import Profile
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.repeat import Repeat
-from drivers.registers import MAX_REGISTERS, RECHECK_MAX_S, Block, Limits, PollSession, Span, decoder
+from drivers.protocol import MAX_REGISTERS
+from drivers.registers import RECHECK_MAX_S, Block, Limits, PollSession, Span, decoder
 
 log = structlog.get_logger(__name__)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from drivers.model import NodeType, Phase, Quantity, Table, Unit, Value
 from drivers.profile import Mark, Point, Profile
+from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Encoding, bits_of, encode
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 

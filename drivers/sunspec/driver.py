@@ -28,7 +28,8 @@ from drivers.errors import (
     UnsupportedError,
 )
 from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
-from drivers.registers import MAX_REGISTERS, RECHECK_FIRST_S, RECHECK_MAX_S, Limits, PollSession
+from drivers.protocol import MAX_REGISTERS
+from drivers.registers import RECHECK_FIRST_S, RECHECK_MAX_S, Limits, PollSession
 from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify
 from drivers.sunspec.formulas import Cell
 from drivers.sunspec.layout import Layout, build, meters, sections
