@@ -28,7 +28,7 @@ def test_an_option_that_a_script_does_not_have_changes_nothing(script: str, argu
         ["/bin/bash", SYSTEMD / script, *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
         env={"PATH": "/nonexistent"},
     )
@@ -39,7 +39,7 @@ def test_an_option_that_a_script_does_not_have_changes_nothing(script: str, argu
 @pytest.mark.parametrize("arguments", [("/nowhere.whl",), ("--serial", "/nowhere.whl")])
 def test_what_is_given_to_install_has_to_be_there(arguments: tuple[str, ...]) -> None:
     result = subprocess.run(
-        ["/bin/bash", SYSTEMD / "install", *arguments], capture_output=True, text=True, timeout=30, check=False
+        ["/bin/bash", SYSTEMD / "install", *arguments], capture_output=True, text=True, timeout=60, check=False
     )
     assert result.returncode == 1
     assert "install: " in result.stderr

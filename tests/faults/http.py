@@ -131,7 +131,7 @@ class HttpFaults:
         await self._server.wait_closed()
         self._server = None
 
-    async def until(self, condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], within_s: float = 60.0) -> None:
         """Wait for something that requests bring about."""
         async with asyncio.timeout(within_s):
             while not condition():

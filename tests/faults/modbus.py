@@ -147,7 +147,7 @@ class FaultServer:
     async def wait(self, condition: Callable[[], bool]) -> None:
         """Until `condition` holds; it is looked at after each request and each change of connections."""
         async with self._changed:
-            await asyncio.wait_for(self._changed.wait_for(condition), 10)
+            await asyncio.wait_for(self._changed.wait_for(condition), 60)
 
     async def __aenter__(self) -> Self:
         await self.listen()

@@ -37,7 +37,7 @@ SITE_ID = "SITE_1"
 COARSE_S, FINE_S = 600, 30
 OWN_PORT = ("meter-1", "pv-south")
 GATEWAY = ("pv-west", "battery-1")
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Plant:

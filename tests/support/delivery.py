@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class Sending:
     def waiting(self) -> int:
         return self.outbox.counts().waiting
 
-    async def all_delivered(self, within_s: float = 20.0) -> None:
+    async def all_delivered(self, within_s: float = 60.0) -> None:
         async with asyncio.timeout(within_s):
             while self.waiting or self.sender._attempts.in_flight:  # noqa: ASYNC110 - the queue has no event
                 await asyncio.sleep(0.005)
@@ -102,7 +103,7 @@ async def sending(
 ) -> AsyncIterator[Sending]:
     """Deliver to `url` until the block ends; `push` and what is `more` are keys of [push]. Whatever happens, no log
     line may hold the token."""
-    clock = clock or FastClock(1.0)
+    clock = clock or FastClock(1.0, time.time())
     outbox = Outbox.open(folder / "outbox.sqlite3", max_age_s=1e9, max_size_mb=8, now=clock.time)
     defaults = {"token": TOKEN, "retry": FAST, "timeout_s": 10, "connect_timeout_s": 10, "wait_for_clock_s": 0}
     settings = {"url": url} | defaults | dict(push or {}) | more

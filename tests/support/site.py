@@ -9,6 +9,7 @@ import signal
 import struct
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +22,7 @@ from tests.faults.modbus import FaultServer, registers_from
 from tests.support.delivery import FastClock
 
 TOKEN = "a-token-nobody-may-read"
-WAIT_S = 30
+WAIT_S = 60
 
 
 def sdm630(power: float, imported_kwh: float, exported_kwh: float) -> dict[int, int]:
@@ -109,7 +110,7 @@ type = "{type_}"
 driver = "{driver}"
 host = "127.0.0.1"
 port = {port}
-timeout_s = 0.3
+timeout_s = 1.0
 """
 
 
@@ -117,7 +118,9 @@ timeout_s = 0.3
 async def agent(config: Path) -> AsyncIterator[None]:
     """The agent in the event loop of the test, where no load of the machine counts as time."""
     configured = load(config, {"TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S": "0"})
-    running = asyncio.create_task(App(configured, build(configured, str(config)), FastClock(1.0), {}).run())
+    running = asyncio.create_task(
+        App(configured, build(configured, str(config)), FastClock(1.0, time.time()), {}).run()
+    )
     try:
         yield
     finally:

@@ -126,7 +126,7 @@ class Endpoint:
 
     async def wait_for(self, nodes: set[int], pushes: int = 1) -> None:
         """Until the last `pushes` pushes had exactly these nodes."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while [set(self.powers[at]) for at in sorted(self.powers)[-pushes:]] != [nodes] * pushes:  # noqa: ASYNC110 - filled by the server's thread
                 await asyncio.sleep(0.05)
 

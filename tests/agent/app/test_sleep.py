@@ -20,7 +20,7 @@ from tests.faults.modbus import FaultServer
 from tests.support.simulated_clock import DrivenClock
 from tests.support.site import TOKEN, Endpoint
 
-LIMIT_S = 20
+LIMIT_S = 60
 PUSH_S = 1800
 NOON = 1_780_315_200.0
 HOUR_S = 3600.0

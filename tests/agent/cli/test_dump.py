@@ -105,7 +105,7 @@ async def test_ctrl_c_prints_what_had_been_read() -> None:
         )
         await server.wait(lambda: len(server.requests) == 2)
         process.send_signal(signal.SIGINT)
-        out, error = await asyncio.wait_for(process.communicate(), 20)
+        out, error = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert json.loads(out)["registers"] == {"input": {"0": [5]}}
     assert error == b"telemetry-agent: interrupted; the dump is not whole\n"
@@ -117,14 +117,14 @@ async def test_a_dump_is_served_as_a_device(tmp_path: Path) -> None:
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+    line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
     name, place, unit, unit_id = line.split()
     assert (name, unit, unit_id) == ("dump.json:", "unit", "7")
     link = Link(LinkSettings(host="127.0.0.1", port=int(place.partition(":")[2]), timeout_s=5))
     assert list(await link.unit(7).read(Table.INPUT, 52, 2)) == [0x422A, 0]
     await link.close()
     process.terminate()
-    assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ async def test_ctrl_c_prints_what_had_been_found(profiles: Path) -> None:
         )
         await silent.wait(lambda: bool(silent.requests))
         process.send_signal(signal.SIGINT)
-        out, error = await asyncio.wait_for(process.communicate(), 20)
+        out, error = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert b'driver = "acme-x1"' in out
     assert error == b"telemetry-agent: interrupted; this is what had been found\n"
@@ -149,7 +149,7 @@ async def test_on_a_terminal_there_is_a_bar_and_the_tables_stay_clean(profiles: 
             stderr=slave,
             env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
         )
-        out, _ = await asyncio.wait_for(process.communicate(), 20)
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
     os.close(slave)
     bar = os.read(master, 65536).decode()
     os.close(master)

@@ -40,7 +40,7 @@ async def sender(tmp_path: Path, **changes: Any) -> AsyncIterator[tuple[Sender, 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - respx has no event to wait for
             await asyncio.sleep(0.005)
 

@@ -68,7 +68,7 @@ async def sender(
 
 
 async def until(clock: DrivenClock, condition: Callable[[], bool], step_s: float = 0.1) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await clock.advance(step_s)
 

@@ -90,7 +90,7 @@ async def polling(links: dict[Link, list[Device]], clock: SteppedClock, notes: N
 async def test_a_silent_unit_costs_its_neighbours_one_time_out_then_nothing() -> None:
     clock, notes = SteppedClock(), Notes()
     async with FaultServer({(unit, Table.INPUT): registers() for unit in (1, 3)}) as server:
-        link = Link(server.link(timeout_s=0.1))
+        link = Link(server.link(timeout_s=0.5))
         async with polling({link: [device(link, unit) for unit in (1, 2, 3)]}, clock, notes) as poller:
             for _ in range(3):
                 await asyncio.gather(*poller.request())
@@ -106,7 +106,7 @@ async def test_of_several_dead_units_one_is_probed_in_a_round() -> None:
     """Or each of them would cost its neighbours a time-out at the same moment."""
     clock, notes = SteppedClock(), Notes()
     async with FaultServer({(1, Table.INPUT): registers()}) as server:
-        link = Link(server.link(timeout_s=0.05))
+        link = Link(server.link(timeout_s=0.5))
         async with polling({link: [device(link, unit) for unit in (1, 2, 3, 4)]}, clock, notes) as poller:
             await asyncio.gather(*poller.request())
             server.requests.clear()
@@ -158,7 +158,7 @@ async def test_loss_and_return_are_one_event_each() -> None:
     clock, notes = SteppedClock(), Notes()
     with structlog.testing.capture_logs() as events:
         async with FaultServer({(1, Table.INPUT): registers()}) as server:
-            link = Link(server.link(timeout_s=0.1))
+            link = Link(server.link(timeout_s=0.5))
             async with polling({link: [device(link, 1)]}, clock, notes) as poller:
                 await asyncio.gather(*poller.request())
                 server.faults.silent = True
@@ -252,7 +252,7 @@ async def test_a_poll_that_hangs_is_stuck_and_one_that_fails_is_not() -> None:
     clock = SteppedClock()
     watchdog = Watchdog(clock)
     async with FaultServer({}) as server:
-        link, other = Link(server.link(timeout_s=0.01)), Link(server.link())
+        link, other = Link(server.link(timeout_s=0.5)), Link(server.link())
         hanging = device(other, 1)
         hanging.driver = Hanging()  # type: ignore[assignment]
         connections = [Connection(link, (device(link, 2),)), Connection(other, (hanging,))]
@@ -317,7 +317,7 @@ async def test_a_poll_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pyte
 async def test_when_a_link_comes_back_all_its_devices_do() -> None:
     clock, notes = SteppedClock(), Notes()
     async with FaultServer({(unit, Table.INPUT): registers() for unit in (1, 2, 3)}) as server:
-        link = Link(server.link(timeout_s=0.1))
+        link = Link(server.link(timeout_s=0.5))
         async with polling({link: [device(link, unit) for unit in (1, 2, 3)]}, clock, notes) as poller:
             server.faults.silent = True
             for _ in range(8):
@@ -338,7 +338,7 @@ async def test_an_inverter_that_sleeps_is_no_news_all_night_and_is_found_at_sunr
     with structlog.testing.capture_logs() as events:
         async with FaultServer({(1, Table.INPUT): registers()}) as server:
             await server.refuse()
-            link = Link(server.link(timeout_s=0.1))
+            link = Link(server.link(timeout_s=0.5))
             inverter = device(link, 1)
             inverter.nodes = (replace(inverter.nodes[0], when_offline="zero"),)
             async with polling({link: [inverter]}, clock, notes) as poller:

@@ -42,8 +42,8 @@ def address(arrivals: Arrivals) -> Iterator[tuple[str, int]]:
 
 def connect(address: tuple[str, int], tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
     if tls is not None:
-        return http.client.HTTPSConnection(*address, timeout=10, context=tls)
-    return http.client.HTTPConnection(*address, timeout=10)
+        return http.client.HTTPSConnection(*address, timeout=60, context=tls)
+    return http.client.HTTPConnection(*address, timeout=60)
 
 
 def post(connection: http.client.HTTPConnection, content: bytes, **more: str) -> tuple[int, dict[str, Any]]:
@@ -126,7 +126,7 @@ async def run(*arguments: str | Path, token: str | None = None) -> asyncio.subpr
 
 async def listening(process: asyncio.subprocess.Process) -> tuple[str, int]:
     assert process.stderr is not None
-    line = (await asyncio.wait_for(process.stderr.readline(), 30)).decode()
+    line = (await asyncio.wait_for(process.stderr.readline(), 60)).decode()
     assert line.startswith("listening on https://127.0.0.1:"), line
     return "127.0.0.1", int(line.rpartition(":")[2].strip("/\n"))
 
@@ -145,7 +145,7 @@ async def test_the_command_serves_tls_keeps_what_it_took_and_sums_up(tmp_path: P
         outputs.append(await asyncio.to_thread(post, connection, body()))
         connection.close()
         process.send_signal(signal.SIGTERM)
-        printed, said = await asyncio.wait_for(process.communicate(), 30)
+        printed, said = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0
         assert json.loads(printed)["message"] == MESSAGE
     assert outputs == [(200, {"status": "ok"}), (200, {"status": "duplicate"})]
@@ -176,5 +176,5 @@ async def test_what_cannot_be_done_is_said(options: dict[str, Any], complaint: s
 
 async def test_a_wrong_call_is_one_line() -> None:
     process = await run("--token", "t", "--cert", "/dev/null")
-    printed, said = await asyncio.wait_for(process.communicate(), 30)
+    printed, said = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, printed, said) == (2, b"", b"telemetry-agent: --cert and --key belong together\n")

@@ -227,7 +227,7 @@ async def test_the_report_is_written_by_the_running_line(tmp_path: Path, monkeyp
         async with (
             FaultServer({(1, Table.INPUT): sdm630(1, 1, 1)}) as meter,
             running(configuration(tmp_path, endpoint.url, [("m", "grid", meter.link().port)])),
-            asyncio.timeout(20),
+            asyncio.timeout(60),
         ):
             while not told(events, "report"):  # noqa: ASYNC110 - seen from outside
                 await asyncio.sleep(0.05)

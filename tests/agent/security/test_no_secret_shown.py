@@ -46,7 +46,7 @@ def contents(folder: Path, *names: str) -> bytes:
 
 
 def fetched(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as reply:
+    with urllib.request.urlopen(url, timeout=60) as reply:
         return bytes(reply.read())
 
 
@@ -59,7 +59,7 @@ async def test_a_receiver_that_quotes_the_token_leaks_nothing(tmp_path: Path, st
         await line.submit(b"{}")
         await server.until(lambda: line.sender.stats.attempts >= 1)
         if status in (400, 422):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not (parked := line.outbox.parked()):  # noqa: ASYNC110 - the queue has no event
                     await asyncio.sleep(0.01)
             assert TOKEN not in repr(parked)

@@ -27,7 +27,7 @@ from drivers.model import Table
 from tests.faults.modbus import FaultServer
 from tests.support.site import TOKEN, Endpoint, sdm630
 
-LIMIT_S = 20
+LIMIT_S = 60
 STATUS_TOKEN = "0123456789abcdef-status"
 HOSTILE = "<script>alert('pv')</script>"
 
@@ -96,7 +96,12 @@ async def test_a_site_that_is_well_and_one_device_that_is_not(tmp_path: Path, en
     async with FaultServer({(1, Table.INPUT): sdm630(-1500.5, 10, 20)}) as meter, FaultServer({}) as silent:
         devices = [("meter-1", "grid", meter.link().port), (HOSTILE, "solar", silent.link().port)]
         async with running(configuration(tmp_path, endpoint.url, devices)) as app:
-            status = await until(app, lambda each: each["ready"] and each["devices"][1]["failed_polls"] > 0)
+            status = await until(
+                app,
+                lambda each: (
+                    each["ready"] and each["devices"][1]["failed_polls"] > 0 and not each["backlog"]["waiting"]
+                ),
+            )
             metrics = (await get(app, "/metrics"))[2].decode()
             assert (await get(app, "/readyz"))[::2] == (200, b"ok\n")
     assert status["site"] == "SITE_1"

@@ -64,7 +64,7 @@ async def test_a_table_that_does_not_exist_is_asked_for_once() -> None:
 async def test_a_device_that_is_not_there_ends_it_soon() -> None:
     taken = Capture()
     async with FaultServer({(1, Table.HOLDING): {0: 1}}) as server:
-        link = Link(server.link(timeout_s=0.02))
+        link = Link(server.link(timeout_s=0.5))
         with pytest.raises(SilentError):
             await take(link.unit(7), of_ranges([span("holding:0-9999")]), taken)
         await link.close()

@@ -96,9 +96,9 @@ async def test_what_modbus_cannot_express_is_refused(unit_id: int, table: Table,
 
 async def test_silence_costs_one_timeout_and_the_link_goes_on(transport: str) -> None:
     async with FaultServer(REGISTERS, transport=transport) as server:
-        link = Link(server.link(timeout_s=0.1))
+        link = Link(server.link(timeout_s=0.5))
         server.unit_faults[1] = Faults(silent=True)
-        with pytest.raises(SilentError, match=r"unit 1, holding 0-1: no answer within 0.1 s"):
+        with pytest.raises(SilentError, match=r"unit 1, holding 0-1: no answer within 0.5 s"):
             await link.read(1, Table.HOLDING, 0, 2)
         assert list(await link.read(2, Table.HOLDING, 0, 1)) == [5000]
         server.heal()
@@ -110,8 +110,8 @@ async def test_silence_costs_one_timeout_and_the_link_goes_on(transport: str) ->
 @pytest.mark.parametrize("transport", ["tcp", "udp"], indirect=True)
 async def test_a_device_slower_than_the_timeout_never_answers_another_request(transport: str) -> None:
     async with FaultServer(REGISTERS, transport=transport) as server:
-        link = Link(server.link(timeout_s=0.1))
-        server.faults.latency_s = 0.15
+        link = Link(server.link(timeout_s=0.5))
+        server.faults.latency_s = 0.75
         for address in range(3):
             with pytest.raises(SilentError):
                 await link.read(1, Table.HOLDING, address, 1)
@@ -130,15 +130,15 @@ async def test_a_late_reply_without_a_transaction_is_waited_for(transport: str) 
             await link.read(1, Table.HOLDING, 0, 1)
         server.heal()
         for address in range(10, 20):
-            assert list(await link.read(1, Table.HOLDING, address, 1)) == [1000 + address]
+            assert list(await link.read(1, Table.HOLDING, address, 1, timeout_s=5)) == [1000 + address]
         await link.close()
 
 
 async def test_a_late_reply_does_not_disturb_another_unit_of_the_line() -> None:
     async with FaultServer(REGISTERS, transport="rtu") as server:
-        link = Link(server.link(timeout_s=0.1))
-        server.unit_faults[1] = Faults(latency_s=0.15)
-        server.unit_faults[2] = Faults(latency_s=0.05)
+        link = Link(server.link(timeout_s=0.5))
+        server.unit_faults[1] = Faults(latency_s=0.75)
+        server.unit_faults[2] = Faults(latency_s=0.25)
         with pytest.raises(SilentError):
             await link.read(1, Table.HOLDING, 0, 5)
         # The late reply of unit 1 arrives while unit 2 is being asked.
@@ -244,9 +244,9 @@ async def test_requests_of_one_link_never_overlap() -> None:
 
 async def test_a_cancelled_read_leaves_the_link_usable(transport: str) -> None:
     async with FaultServer(REGISTERS, transport=transport) as server:
-        link = Link(server.link(timeout_s=0.2))
+        link = Link(server.link(timeout_s=0.5))
         server.faults.silent = True
-        read = asyncio.ensure_future(link.read(1, Table.HOLDING, 0, 1, timeout_s=0.2))
+        read = asyncio.ensure_future(link.read(1, Table.HOLDING, 0, 1, timeout_s=0.5))
         await server.wait(lambda: len(server.requests) == 1)
         read.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -303,12 +303,12 @@ async def test_clients_that_evict_each_other_both_go_on() -> None:
 
 async def test_waits_after_a_connect_for_devices_that_swallow_requests() -> None:
     async with FaultServer(REGISTERS) as server:
-        server.faults.slow_after_connect_s = 0.2
-        hasty = Link(server.link(timeout_s=0.05))
+        server.faults.slow_after_connect_s = 1.0
+        hasty = Link(server.link(timeout_s=0.5))
         with pytest.raises(SilentError):
             await hasty.read(1, Table.HOLDING, 0, 1)
         await hasty.close()
-        patient = Link(server.link(connect_delay_s=0.25))
+        patient = Link(server.link(connect_delay_s=1.1))
         assert list(await patient.read(1, Table.HOLDING, 0, 1)) == [1000]
         await patient.close()
     assert len(server.requests) == 2

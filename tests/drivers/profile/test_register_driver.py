@@ -100,7 +100,7 @@ async def test_silence_ends_the_poll() -> None:
     driver = Catalogue().create("eastron-sdm630", ReadOptions())
     async with FaultServer({(1, Table.INPUT): floats({})}) as server:
         server.faults.silent = True
-        link = Link(server.link(timeout_s=0.1))
+        link = Link(server.link(timeout_s=0.5))
         with pytest.raises(SilentError):
             await driver.poll(link.unit(1), time.monotonic)
         await link.close()

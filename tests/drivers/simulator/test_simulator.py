@@ -21,7 +21,7 @@ from drivers.simulator.physics import SimulatedPlant
 from drivers.simulator.register_image import dump_unit
 from drivers.simulator.site_server import SimulatedDevice, SimulatedSite
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 class Client:
