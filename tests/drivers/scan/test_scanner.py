@@ -24,9 +24,7 @@ from drivers.simulator.sunspec_units import battery_model, inverter_model, meter
 from tests.faults.device import Faults
 from tests.faults.modbus import FaultServer
 
-QUICK = ScanSettings(
-    connect_timeout_s=0.5, timeout_s=0.05, gateway_timeout_s=0.1, serial_timeout_s=0.05, request_gap_s=0
-)
+QUICK = ScanSettings(connect_timeout_s=5.0, timeout_s=0.2, gateway_timeout_s=0.2, serial_timeout_s=0.2, request_gap_s=0)
 MARK = 0xFC02
 
 
@@ -378,11 +376,11 @@ async def test_silent_addresses_are_waited_for_side_by_side() -> None:
         for host in hosts:
             stack.enter_context(silent_address(host, server.port))
         before = asyncio.get_running_loop().time()
-        settings = replace(at(server), units=(1,), hosts_at_once=31)
+        settings = replace(at(server), units=(1,), hosts_at_once=31, connect_timeout_s=2.0)
         (place,) = await scan(settings, Targets(hosts=(*hosts, "127.0.0.1")))
         took_s = asyncio.get_running_loop().time() - before
     assert place.link.host == "127.0.0.1"
-    assert 0.45 < took_s < 30 * 0.5 / 3, "30 time-outs of 0.5 s cost about one of them"
+    assert 1.9 < took_s < 30 * 2.0 / 3, "30 time-outs of 2 s cost about one of them"
 
 
 async def test_a_scan_that_is_broken_off_keeps_what_it_found() -> None:
