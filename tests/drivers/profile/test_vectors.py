@@ -1253,7 +1253,7 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         "64 bits of milliwatts",
         "artemes-am2",
         {0: [3, 0x82DA], 0x0E: [0, 4800], 0x24: [0xFFFF, 0xFFFF, 0xFFF0, 0xBDC0], 0x72: [0, 50_010]}  # -1 kW
-        | {0x0418: [0, 0, 0, 70, 0, 0, 1, 0]},
+        | {0x0418: [0, 0, 1, 0, 0, 0, 0, 70]},
         {
             "voltage.l1": 230.106,
             "current.l1": 4.8,
@@ -1285,7 +1285,7 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
     (
         "floats",
         "siemens-sicam-7kg966",
-        {201: [0x4366, 0x8000], 209: [0x4180, 0], 233: [0xC49C, 0x4000]},
+        {200: [0x4366, 0x8000], 208: [0x4180, 0], 232: [0xC49C, 0x4000]},
         {"voltage.l1": 230.5, "current.l1": 16.0, "active_power": -1250.0},
     ),
     (
