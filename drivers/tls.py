@@ -50,7 +50,9 @@ def unusable_files(
 
 def refuse_passphrase() -> NoReturn:
     """The `password` of `SSLContext.load_cert_chain`. Without it Python asks on the terminal, and waits."""
-    raise OSError("its private key has a passphrase, which nobody can type here; store it without, as mode 0600")
+    raise OSError(
+        "its private key has a passphrase, which the agent cannot enter; store the key without one, mode 0600"
+    )
 
 
 def _trusting(ca_file: Path | None) -> ssl.SSLContext:

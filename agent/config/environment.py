@@ -83,7 +83,7 @@ class _Names:
         return steps, annotation
 
     def _enter(self, name: str, place: Any, steps: tuple[str, ...], annotation: Any, shown: str) -> Any:
-        """What stands at `steps`, which must be a table or a list: in `place`, or in the variable of a whole table."""
+        """The value at `steps`, in `place` or in the variable of a whole table. It must be a table or a list."""
         container = _container(annotation)
         key = steps[-1]
         entered = place[int(key)] if isinstance(place, list) else place.get(key, container() if container else None)
