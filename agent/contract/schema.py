@@ -23,8 +23,9 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0)]
-Time = Annotated[int, Field(strict=True, ge=0)] | Annotated[str, Field(pattern=r"^\d+$")]
-Name = Annotated[str, Field(strict=True, min_length=1)]
+# Eleven digits last until the year 5138.
+Time = Annotated[int, Field(strict=True, ge=0, le=99_999_999_999)] | Annotated[str, Field(pattern="^[0-9]{1,11}$")]
+Name = Annotated[str, Field(strict=True, min_length=1, max_length=1000)]
 
 _CLOSED = ConfigDict(extra="forbid")
 _OPEN = ConfigDict(extra="allow")

@@ -53,7 +53,7 @@ def desk_of(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
     except OSError as error:
         raise SetupError(f"--save: {options.save}: {error.strerror}") from None
     for identity, message in journal.replay():
-        desk.remember(identity, message)
+        desk.restore(identity, message)
     desk.keep = journal.keep
     return desk, journal
 

@@ -73,7 +73,7 @@ class Journal:
         self._file.seek(0)
         line = b"\n"
         for line in self._file:
-            with contextlib.suppress(ValueError, KeyError, TypeError):
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 kept = json.loads(line)
                 yield str(kept["id"]), kept["message"]
         self._torn = not line.endswith(b"\n")

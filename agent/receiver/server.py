@@ -7,24 +7,36 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import socket
 import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from email.message import Message
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from typing import Any
 
 from agent import __version__
+from agent.receiver.connections import MAX_CONNECTIONS, Connections
 from agent.receiver.validator import MAX_BODY, Validator, Verdict
 
-__all__ = ["MAX_BODY", "Validator", "Verdict", "serve", "serving"]
+__all__ = ["MAX_BODY", "MAX_CONNECTIONS", "Validator", "Verdict", "serve", "serving"]
 
 Report = Callable[[Verdict, Mapping[str, str]], None]
 """Called for each POST with its verdict and its headers (by lower-case name), one at a time."""
 
-# A sender keeps its connection alive between two pushes; half a request for a minute is an attack or a dead link.
+_MAX_HEAD = 16 * 1024
+_LENGTH = re.compile("[0-9]{1,9}")
+# A sender keeps its connection alive between two pushes. A handshake, a request or an answer that takes longer is an
+# attack or a dead link, and so is one that drips.
 _IDLE_S = 600.0
 _REQUEST_S = 60.0
+# How long the rest of a body that nobody wants is thrown away: closed at once, the connection is reset, and the sender
+# may not see the answer.
+_LINGER_S = 2.0
 
 
 @contextlib.contextmanager
@@ -59,6 +71,7 @@ class _Server(ThreadingHTTPServer):
         self._desk = desk
         self._report = report
         self._lock = threading.Lock()
+        self.connections = Connections(MAX_CONNECTIONS)
         self.tls = tls
 
     def judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
@@ -67,11 +80,22 @@ class _Server(ThreadingHTTPServer):
             self._report(verdict, headers)
         return verdict
 
-    def refuse(self, verdict: Verdict, headers: Mapping[str, str]) -> None:
-        """Count and report what was not even read."""
-        with self._lock:
-            self._desk.counts["refused"] += 1
-            self._report(verdict, headers)
+    def refusal(self, message: Message) -> Verdict | None:
+        """The verdict on a request whose body is not worth reading, counted and reported."""
+        headers = by_lower_name(message)
+        refused = _unreadable(message) or self._desk.authorize(headers)
+        if refused is not None:
+            with self._lock:
+                self._desk.counts["refused"] += 1
+                self._report(refused, headers)
+        return refused
+
+    def service_actions(self) -> None:
+        self.connections.close_overdue()
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.forget(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
@@ -79,42 +103,100 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _Head:
+    """Reads the lines of a head, `_MAX_HEAD` bytes at most, and then the body."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self._file = file
+        self._left = _MAX_HEAD
+
+    def await_request(self) -> bool:
+        """Wait for the first byte of the next request; False at the end."""
+        self._left = _MAX_HEAD
+        return bool(self._file.peek(1))  # type: ignore[attr-defined]  # a BufferedReader
+
+    def readline(self, limit: int = -1) -> bytes:
+        if self._left <= 0:
+            raise HTTPException(f"the head is larger than {_MAX_HEAD} bytes")
+        line = self._file.readline(self._left if limit < 0 else min(limit, self._left))
+        self._left -= len(line)
+        return line
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(count)
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = f"telemetry-agent/{__version__}"
     sys_version = ""
-    timeout = _IDLE_S
     server: _Server
 
     def setup(self) -> None:
+        connections = self.server.connections
+        connections.opened(self.request, _REQUEST_S)
         # Here and not around the listening socket: a slow handshake holds up nobody else.
         if self.server.tls is not None:
-            self.request.settimeout(_REQUEST_S)
-            self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+            below = self.request
+            self.request = self.server.tls.wrap_socket(below, server_side=True, do_handshake_on_connect=False)
+            try:
+                connections.replaced(below, self.request, _REQUEST_S)
+                self.request.do_handshake()
+            except OSError:
+                self.server.shutdown_request(self.request)  # the server knows only the socket below it
+                raise
         super().setup()
+        self.rfile: Any = _Head(self.rfile)
 
     def finish(self) -> None:
         super().finish()
         if self.server.tls is not None:
-            self.request.close()  # the server knows only the socket below it
+            self.server.shutdown_request(self.request)
+
+    def handle_one_request(self) -> None:
+        self.server.connections.within(self.request, _IDLE_S)
+        self.close_connection = True
+        if self.rfile.await_request():
+            self.server.connections.within(self.request, _REQUEST_S)
+            super().handle_one_request()
+
+    def handle_expect_100(self) -> bool:
+        """A stranger is told so before he sends anything."""
+        return self._is_worth_reading() and super().handle_expect_100()
 
     def do_POST(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        if (refused := _unreadable(headers)) is not None:
-            self.close_connection = True
-            self.server.refuse(refused, headers)
-            self._answer(refused)
+        if self.headers.get("expect") is None and not self._is_worth_reading():
             return
-        self.connection.settimeout(_REQUEST_S)
-        length = int(headers["content-length"])
+        length = int(self.headers["content-length"])
         body = self.rfile.read(length)
-        self.connection.settimeout(_IDLE_S)
         if len(body) == length:  # else the sender went away in the middle, and will come again
-            self._answer(self.server.judge(headers, body))
+            self._answer(self.server.judge(by_lower_name(self.headers), body))
 
     def do_GET(self) -> None:
         """Somebody looks with a browser."""
+        self.close_connection = True  # there may be a body
         self._answer(Verdict(405, ("POST telemetry here",)))
+
+    def _is_worth_reading(self) -> bool:
+        if self.command != "POST":
+            return True
+        refused = self.server.refusal(self.headers)
+        if refused is None:
+            return True
+        self.close_connection = True
+        self._answer(refused)
+        self._linger()
+        return False
+
+    def _linger(self) -> None:
+        self.server.connections.within(self.request, _LINGER_S)
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.request, socket.SHUT_WR)
+            while self.request.recv(_MAX_HEAD):
+                pass
 
     def _answer(self, verdict: Verdict) -> None:
         fine = {"status": "duplicate" if verdict.duplicate else "ok"}
@@ -122,6 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(verdict.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(reply)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         if verdict.status == 401:
             self.send_header("WWW-Authenticate", "Bearer")
         if verdict.status == 405:
@@ -133,11 +217,19 @@ class _Handler(BaseHTTPRequestHandler):
         """`report` says what there is to say."""
 
 
-def _unreadable(headers: Mapping[str, str]) -> Verdict | None:
-    """The verdict on a body that is not worth reading."""
-    length = headers.get("content-length", "")
+def by_lower_name(message: Message) -> dict[str, str]:
+    """The headers; of several with one name the last."""
+    return {name.lower(): value for name, value in message.items()}
+
+
+def _unreadable(headers: Message) -> Verdict | None:
+    """The verdict on a body that cannot be read."""
+    lengths = headers.get_all("content-length", [])
+    if len(set(lengths)) > 1:
+        return Verdict(400, ("Content-Length is there twice",))
+    length = lengths[0] if lengths else ""
     if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
         return Verdict(411, ("Content-Length is missing",))
-    if int(length) > MAX_BODY:
-        return Verdict(413, (f"{length} bytes are more than {MAX_BODY}",))
+    if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY:
+        return Verdict(413, (f"{length[:9]} bytes are more than {MAX_BODY}",))
     return None

@@ -24,6 +24,9 @@ MAX_BODY = 1 << 20
 # A week of one message a minute from several nodes.
 _REMEMBERED_IDS = 100_000
 _MAX_STREAMS = 1000
+_MAX_ID = 256
+_MAX_DEPTH = 8
+"""Of a message; `nodes` has four levels."""
 _CLOCK_OFF_S = 120.0
 
 
@@ -60,9 +63,13 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class Validator:
-    """`token` (several divided by blanks while one is rotated) belongs to exactly one site: `site`, or the first that
-    it is used for. `secrets` as in `receiver_signature`; None asks for no signature. `keep` stores an accepted
-    message by id before it is acknowledged; an OSError means that it did not. `interval_s` None is learned."""
+    """Judges what a sender with `token` posts.
+
+    `token` (several divided by blanks while one is rotated) belongs to exactly one site: `site`, or the first that it
+    is used for. `secrets` as in `receiver.signature`; None asks for no signature. `keep` stores an accepted message by
+    id after everything was checked and before it is acknowledged; an OSError means that it is not stored. `interval_s`
+    None is learned.
+    """
 
     token: str
     site: str | None = None
@@ -90,8 +97,23 @@ class Validator:
             self.counts["late"] += verdict.late
         return verdict
 
+    def restore(self, identity: str, message: Any) -> None:
+        """Take note of a message that a run before this one kept; ignored unless it is valid."""
+        from agent.contract.schema import problems
+
+        if not _deeper_than(_MAX_DEPTH, message) and not problems(message):
+            self.remember(identity, message)
+
+    def authorize(self, headers: Mapping[str, str]) -> Verdict | None:
+        """The verdict on a sender without the token, before anything of the body is read."""
+        try:
+            self._require_token(headers.get("authorization", ""))
+        except RefusedError as refusal:
+            return Verdict(refusal.status, refusal.args)
+        return None
+
     def remember(self, identity: str, message: dict[str, Any]) -> Verdict:
-        """Take note of an accepted message; also of those that a run before this one kept."""
+        """Take note of a valid message."""
         self._seen[identity] = _digest(message)
         if len(self._seen) > _REMEMBERED_IDS:
             self._seen.popitem(last=False)
@@ -112,6 +134,8 @@ class Validator:
         identity = headers.get("webhook-id", "")
         if not identity or headers.get("idempotency-key") != f'"{identity}"':
             raise RefusedError(400, "Idempotency-Key and webhook-id must carry the same id")
+        if len(identity) > _MAX_ID:
+            raise RefusedError(400, f"webhook-id is longer than {_MAX_ID} characters")
         self._require_signature(headers, body)
         message = _parsed(inflated(headers.get("content-encoding", ""), body))
         if (digest := self._seen.get(identity)) is not None:
@@ -176,9 +200,21 @@ def inflated(encoding: str, body: bytes) -> bytes:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        message = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise RefusedError(400, f"not JSON: {error}") from None
+    if _deeper_than(_MAX_DEPTH, message):
+        raise RefusedError(400, f"not a message: nested more than {_MAX_DEPTH} levels deep")
+    return message
+
+
+def _deeper_than(depth: int, value: Any) -> bool:
+    """Without recursion, so that whatever comes behind can recurse."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(depth):
+        items = (item for each in level for item in (each.values() if isinstance(each, dict) else each))
+        level = [item for item in items if isinstance(item, dict | list)]
+    return bool(level)
 
 
 def _refuse_constant(name: str) -> None:

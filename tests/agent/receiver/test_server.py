@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import re
@@ -10,6 +11,8 @@ import signal
 import socket
 import ssl
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from agent.receiver.command import ReceiveOptions, SetupError, receive
-from agent.receiver.server import MAX_BODY, Validator, Verdict, serving
+from agent.receiver.command import ReceiveOptions, SetupError, desk_of, receive
+from agent.receiver.server import MAX_BODY, MAX_CONNECTIONS, Validator, Verdict, serving
 from agent.security import server_context
 from tests.agent.receiver.test_validator import MESSAGE, body, headers
 from tests.faults.certificates import Authority
@@ -91,7 +94,7 @@ def test_a_body_that_is_not_worth_reading(address: tuple[str, int], arrivals: Ar
 
 def test_half_a_body_is_no_message(address: tuple[str, int], arrivals: Arrivals) -> None:
     with socket.create_connection(address, 10) as connection:
-        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        connection.sendall(HEAD.format(token="t").encode() + b"Content-Length: 100\r\n\r\n{")
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(100) == b""
     assert not arrivals
@@ -178,3 +181,142 @@ async def test_a_wrong_call_is_one_line() -> None:
     process = await run("--token", "t", "--cert", "/dev/null")
     printed, said = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, printed, said) == (2, b"", b"telemetry-agent: --cert and --key belong together\n")
+
+
+def raw(address: tuple[str, int], head: bytes, body: bytes = b"") -> bytes:
+    """What is answered to a request that is sent as it stands, until the server closes."""
+    with socket.create_connection(address, 10) as connection:
+        connection.sendall(head + body)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+HEAD = "POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("Content-Length: " + "9" * 5000, 413),
+        ("Content-Length: \u00b2", 411),
+        ("Content-Length: 5\r\nContent-Length: 6", 400),
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked", 411),
+        ("X: " + "x" * 60_000, 431),
+        ("X: x\r\n" * 5000, 431),
+    ],
+)
+def test_a_hostile_head_is_answered_and_the_next_sender_is_served(
+    address: tuple[str, int], capfd: pytest.CaptureFixture[str], head: str, status: int
+) -> None:
+    reply = raw(address, HEAD.format(token="t").encode() + head.encode("latin-1") + b"\r\n\r\n12345")
+    assert reply.startswith(f"HTTP/1.1 {status} ".encode())
+    connection = connect(address)
+    assert post(connection, body())[0] == 200
+    connection.close()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"])
+def test_no_byte_of_a_body_is_read_from_a_stranger(address: tuple[str, int], arrivals: Arrivals, expect: str) -> None:
+    head = HEAD.format(token="wrong") + f"{expect}Content-Length: 1000\r\n\r\n"
+    reply = raw(address, head.encode())  # the body never comes
+    assert reply.startswith(b"HTTP/1.1 401 ")
+    assert [verdict.status for verdict in arrivals] == [401]
+
+
+def test_the_answer_to_a_stranger_arrives_though_his_body_is_not_wanted(address: tuple[str, int]) -> None:
+    head = HEAD.format(token="wrong") + "Content-Length: 500000\r\n\r\n"
+    for _ in range(20):
+        assert raw(address, head.encode(), b"x" * 500_000).startswith(b"HTTP/1.1 401 ")
+
+
+def test_an_expected_body_is_asked_for(address: tuple[str, int]) -> None:
+    given = "".join(f"{name}: {value}\r\n" for name, value in headers().items())
+    head = (
+        f"POST / HTTP/1.1\r\n{given}Expect: 100-continue\r\nConnection: close\r\nContent-Length: {len(body())}\r\n\r\n"
+    )
+    reply = raw(address, head.encode(), body())
+    assert reply.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
+
+
+def until_closed(connection: socket.socket) -> float:
+    """Seconds until the server closes; sends a byte from time to time."""
+    started = time.monotonic()
+    connection.settimeout(0.05)
+    while time.monotonic() - started < 10:
+        try:
+            connection.sendall(b"x")
+            if connection.recv(4096) == b"":
+                break
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"", b"POST / HTTP/1.1\r\nX: ", HEAD.format(token="t").encode() + b"Content-Length: 1000000\r\n\r\n"],
+    ids=["nothing yet", "head", "body"],
+)
+def test_a_sender_that_drips_is_cut_off(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    monkeypatch.setattr("agent.receiver.server._REQUEST_S", 0.5)
+    with socket.create_connection(address, 10) as connection:
+        connection.sendall(start)
+        assert until_closed(connection) < 5
+
+
+def test_a_tls_handshake_that_drips_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.receiver.server._REQUEST_S", 0.5)
+    served = server_context(*Authority(tmp_path).issue("server"))
+    with (
+        serving(Validator("t"), "127.0.0.1", 0, lambda _verdict, _headers: None, served) as server,
+        socket.create_connection(("127.0.0.1", server.server_address[1]), 10) as connection,
+    ):
+        connection.sendall(b"\x16\x03\x01\x40\x00")  # a hello of 16 KiB is on its way
+        assert until_closed(connection) < 5
+
+
+def is_closed(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def test_connections_are_bounded_and_the_one_that_waits_longest_gives_way(address: tuple[str, int]) -> None:
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_connection(address, 10)) for _ in range(3 * MAX_CONNECTIONS)]
+        for connection in held:
+            connection.sendall(b"POST / HTTP/1.1\r\n")
+        served = connect(address)
+        assert post(served, body())[0] == 200
+        expected = 2 * MAX_CONNECTIONS + 1
+        started = time.monotonic()
+        while (closed := sum(map(is_closed, held))) < expected and time.monotonic() - started < 10:
+            time.sleep(0.01)
+        assert closed == expected
+        assert threading.active_count() < 2 * MAX_CONNECTIONS
+        assert post(served, body())[1] == {"status": "duplicate"}
+        served.close()
+
+
+async def test_it_starts_again_whatever_was_sent_to_it(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.jsonl"
+    old = json.dumps({"id": "msg_0", "message": MESSAGE | {"time": 10**400}})  # as an earlier version kept it
+    kept.write_text(f"{old}\n[1]\n{'[' * 100_000}\n" + json.dumps({"id": "msg_1", "message": MESSAGE}) + "\n")
+    desk, journal = desk_of(ReceiveOptions("127.0.0.1", 0, token="t", save=kept))
+    assert journal is not None
+    before = kept.read_bytes()
+    for time_ in (10**400, "9" * 400, -1, "\u0663", 10**11):
+        assert desk.judge(headers("msg_2"), body(time=time_)).status == 422
+    deep = f'{{"time": 1, "siteNodeId": "S", "nodes": {{"pv": {{"solar": {{"x": {"[" * 200 + "]" * 200}}}}}}}}}'
+    assert desk.judge(headers("msg_2"), deep.encode()).problems == ("not a message: nested more than 8 levels deep",)
+    assert kept.read_bytes() == before
+    assert desk.judge(headers("msg_1"), body()).duplicate
+    journal.close()
