@@ -24,3 +24,8 @@ def with_time(body: bytes, time: int) -> bytes:
 def encoded(body: bytes) -> bytes:
     """Return the compressed body. Equal bodies give equal bytes."""
     return gzip.compress(body, mtime=0)
+
+
+def decoded(body: bytes) -> bytes:
+    """Return the JSON of a stored body."""
+    return gzip.decompress(body) if body.startswith(GZIP_MAGIC) else body

@@ -16,7 +16,7 @@ import httpx
 import structlog
 
 from agent.config import PushConfig, usable
-from agent.contract.envelope import GZIP_MAGIC
+from agent.contract.envelope import GZIP_MAGIC, decoded
 from agent.delivery.http_errors import in_words
 from agent.delivery.http_resolver import NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, classify, parse_date
@@ -172,7 +172,7 @@ class Endpoint:
             at = int(self._clock.time())
             secrets = self._signing.value().get_secret_value()
             try:
-                signature = signatures(secrets, record.id, at, record.body)
+                signature = signatures(secrets, record.id, at, decoded(record.body))
             except ValueError as error:
                 raise LocalError(f"push.signing_secret_file: {error}") from None
             headers |= {"webhook-timestamp": str(at), "webhook-signature": signature}

@@ -20,7 +20,8 @@ def problem(secrets: str, headers: Mapping[str, str], body: bytes, now: float) -
     """What is wrong with the signature of a POST; None when it is good.
 
     `secrets` holds one or more `whsec_<base64>`, divided by blanks or lines: all are accepted, so that keys can be
-    rotated. `headers` by lower-case name, `body` as it came over the wire, `now` in Unix seconds.
+    rotated. `headers` by lower-case name, `body` is the JSON, inflated where it came
+    compressed, `now` is in Unix seconds.
     """
     given = headers.get("webhook-signature", "")
     at = headers.get("webhook-timestamp", "")

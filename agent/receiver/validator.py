@@ -1,4 +1,4 @@
-"""Judges one POST at a time: token, type, ids, signature, size, JSON, duplicates, schema, site, order.
+"""Judges one POST at a time: token, type, ids, size, signature, JSON, duplicates, schema, site, order.
 
 Knows no sockets. The order of the checks is part of the advice to integrators: nothing is parsed before the sender is
 known, and nothing is acknowledged before it is kept.
@@ -136,8 +136,9 @@ class Validator:
             raise RefusedError(400, "Idempotency-Key and webhook-id must carry the same id")
         if len(identity) > _MAX_ID:
             raise RefusedError(400, f"webhook-id is longer than {_MAX_ID} characters")
-        self._require_signature(headers, body)
-        message = _parsed(inflated(headers.get("content-encoding", ""), body))
+        plain = inflated(headers.get("content-encoding", ""), body)
+        self._require_signature(headers, plain)
+        message = _parsed(plain)
         if (digest := self._seen.get(identity)) is not None:
             if digest != _digest(message):
                 raise RefusedError(422, f"{identity} was another message before", message=message)

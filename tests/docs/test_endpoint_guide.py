@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry, classify
+from agent.runtime import SystemClock
 from agent.security.signing import signatures
 from tests.support.delivery import TOKEN, sending
 
@@ -47,7 +49,8 @@ async def test_the_example_takes_what_the_sender_sends(guide: dict[str, Any], tm
     thread.start()
     try:
         url = f"http://127.0.0.1:{server.server_address[1]}/"
-        async with sending(tmp_path, url, gzip=True, signing_secret_file=secret, timeout_s=10) as made:
+        options = {"gzip": True, "signing_secret_file": secret, "timeout_s": 10}
+        async with sending(tmp_path, url, clock=SystemClock(), push=options) as made:
             for number in range(3):
                 await made.submit(message(time=number), message(time=number, nodeId="pv-1"))
                 await made.all_delivered()
@@ -85,13 +88,46 @@ def test_the_example_answers_what_the_page_says(guide: dict[str, Any]) -> None:
     stranger = base64.b64encode(b"x" * 32).decode()
     assert status(good, webhook_signature=f"v1,{stranger}") == 401
     assert status(good, webhook_signature=f"v1,{stranger} {headers(guide, good)['webhook-signature']}") == 204
-    assert status(b"[1]") == 422
+    assert status(good, webhook_timestamp="9" * 5000) == 401
+    assert status(good, webhook_id="m" * 5000) == 400
+    for odd in (b"[1]", b"[" * 100_000, b"\xff", message(time=10**400), message(time=1e999), message(nodeId={})):
+        assert status(odd) == 422
+    assert status(good, content_encoding="gzip") == 400
     assert status(message(siteNodeId="OTHER")) == 403
     bomb = gzip.compress(b" " * (guide["MAX_BODY"] + 1))
     assert status(bomb, content_encoding="gzip") == 413
     assert status(b"no gzip", content_encoding="gzip") == 400
     guide["database"].execute("DROP TABLE message")
     assert status(good) == 503
+
+
+@pytest.mark.parametrize(
+    ("length", "token", "status"),
+    [
+        ("9" * 5000, TOKEN, 413),
+        ("-1", TOKEN, 411),
+        ("", TOKEN, 411),
+        ("1000", "another", 401),
+        ("1000000000", TOKEN, 413),
+    ],
+)
+def test_the_example_reads_no_body_that_is_not_wanted(
+    guide: dict[str, Any], length: str, token: str, status: int
+) -> None:
+    server = guide["serve"](0)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        with socket.create_connection(server.server_address, 10) as connection:
+            head = f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n"
+            connection.sendall(head.encode())
+            reply = b"".join(iter(lambda: connection.recv(4096), b""))
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert reply.startswith(f"HTTP/1.1 {status} ".encode())
 
 
 def rows_of_the_table() -> Iterator[tuple[str, int]]:
