@@ -84,7 +84,7 @@ class BacklogWorker:
         self._attempts.settled.clear()
         in_flight = frozenset(self._attempts.in_flight)
         self._read.extend(await self._queue.backlog(self._due_time(), in_flight, _READ_AT_ONCE))
-        idle_s = 0.0 if self._read else _IDLE_S if self._queue.waiting else _ASLEEP_S
+        idle_s = 0.0 if self._read else _IDLE_S if self._queue.waiting > self._live_open() else _ASLEEP_S
         self._look_at = now + idle_s
         return idle_s
 

@@ -64,5 +64,12 @@ def test_any_site_has_a_phase(site: str, interval: int) -> None:
 
 
 def test_a_phase_is_for_ever_and_clock_has_none() -> None:
-    assert phase_s("splay", "site_1", 60) == phase_s("splay", "site_1", 60)
+    """An upgrade that changes a phase would move a whole fleet."""
+    known = {
+        "M1S0000000000000000D_site_0": [1, 17, 257],
+        "M1S0000000000000001D_site_0": [2, 27, 419],
+        "SITE_1": [4, 54, 824],
+        "Haus Müller": [0, 0, 4],
+    }
+    assert {site: [phase_s("splay", site, interval) for interval in (5, 60, 900)] for site in known} == known
     assert phase_s("clock", "site_1", 60) == 0

@@ -1,0 +1,222 @@
+"""The links of delivery: what a message costs, how the messages of a tick share their turns, what ends a retry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import respx
+from structlog.testing import capture_logs
+
+from agent.config.push import PushConfig
+from agent.delivery import live_tick
+from agent.delivery.outcome import LABELS, Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
+from agent.delivery.sender import Sender
+from agent.delivery.stats import KEPT_ATTEMPTS, DeliveryStats, State
+from agent.outbox.queue import Outbox
+from agent.outbox.record import Record
+from tests.faults.http import Exchange, HttpFaults, answer
+from tests.support.delivery import at_work, sending
+from tests.support.simulated_clock import DrivenClock
+
+URL = "https://telemetry.example.com/v1"
+QUIET_S = 0.3
+
+
+class CountingOutbox:
+    """Counts the calls to an outbox by name."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.calls: Counter[str] = Counter()
+        self._outbox = outbox
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._outbox, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.calls[name] += 1
+            return found(*arguments, **options)
+
+        return counted if callable(found) else found
+
+
+async def test_a_delivered_live_message_costs_a_put_and_an_ack(tmp_path: Path) -> None:
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url()) as made:
+        counting = CountingOutbox(made.outbox)
+        made.sender._queue._outbox = counting  # type: ignore[assignment]  # has all its methods
+        await made.submit(b"first")
+        await made.all_delivered()
+        await asyncio.sleep(QUIET_S)  # after a start the backlog worker looks once
+        for number in range(3):
+            counting.calls.clear()
+            await made.submit(b"%d" % number)
+            await server.until(lambda: counting.calls["ack"] == 1)
+            await asyncio.sleep(QUIET_S)
+            assert counting.calls == {"put": 1, "ack": 1}
+
+
+async def test_the_messages_of_a_tick_share_its_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_tick, "TURNS", 3)
+    together: list[int] = []
+    held: set[bytes] = set()
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        held.add(exchange.request.body)
+        together.append(len(held))
+        async with asyncio.timeout(20):
+            while len(held) < 3 and len(together) <= 6:  # noqa: ASYNC110 - until three are here
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        held.discard(exchange.request.body)
+        await exchange.answer(200)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url()) as made:
+        await made.submit(*(b"%d" % number for number in range(9)))
+        await made.all_delivered()
+        assert made.kinds == ["Delivered"] * 9
+    assert max(together) == 3
+    assert sorted(request.body for request in server.accepted) == [b"%d" % number for number in range(9)]
+
+
+async def test_one_message_at_a_time_by_default(tmp_path: Path) -> None:
+    busy = 0
+    most = 0
+
+    async def behave(exchange: Exchange) -> None:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await exchange.accept()
+        await asyncio.sleep(0.01)
+        busy -= 1
+        await exchange.answer(200)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url()) as made:
+        await made.submit(*(b"%d" % number for number in range(5)))
+        await made.all_delivered()
+    assert [request.body for request in server.accepted] == [b"%d" % number for number in range(5)]
+    assert most == 1
+
+
+async def test_the_others_of_a_tick_go_on_while_a_refused_message_waits(tmp_path: Path) -> None:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.answer(422 if exchange.request.body == b"bad" else 200)
+
+    retry = {"initial_s": 1000, "max_s": 1000}
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), retry=retry) as made:
+        await made.submit(b"bad", b"good", b"also good")
+        await server.until(lambda: made.waiting == 1)
+        assert made.kinds == ["Refused", "Delivered", "Delivered"]
+        assert made.sender._live.open == 1
+
+
+async def test_the_others_of_a_tick_wait_while_the_endpoint_fails(tmp_path: Path) -> None:
+    retry = {"initial_s": 1000, "max_s": 1000}
+    async with HttpFaults(answer(503)) as server, sending(tmp_path, server.url(), retry=retry) as made:
+        await made.submit(b"1", b"2", b"3")
+        await server.until(lambda: len(made.kinds) == 1)
+        await asyncio.sleep(QUIET_S)
+        assert made.kinds == ["Retry"]
+        assert made.waiting == 3
+
+
+async def test_no_more_than_two_ticks_hang_at_once(tmp_path: Path) -> None:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await asyncio.Event().wait()
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), timeout_s=30) as made:
+        for number in range(4):
+            await made.submit(b"%d" % number)
+            await asyncio.sleep(QUIET_S / 3)
+        assert [request.body for request in server.accepted] == [b"0", b"1", b"2"], "the third is backlog by now"
+
+
+async def test_a_message_that_is_gone_is_not_sent_again(tmp_path: Path) -> None:
+    """`telemetry-agent outbox drop --waiting` beside the running agent."""
+    retry = {"initial_s": 0.4, "max_s": 0.4}
+    async with HttpFaults(answer(503)) as server, sending(tmp_path, server.url(), retry=retry) as made:
+        await made.submit(b"1")
+        await server.until(lambda: made.kinds == ["Retry"])
+        made.outbox.ack(made.outbox.live()[0])
+        server.behaviour = answer(200)
+        await server.until(lambda: made.sender._live.open == 0)
+    assert len(server.requests) == 1
+
+
+async def test_a_recovery_says_how_long_the_endpoint_failed(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
+    statuses = iter([200, 503, 503, 200, 503, 200])
+    respx_mock.post(URL).mock(side_effect=lambda _: httpx.Response(next(statuses)))
+    clock = DrivenClock()
+    config = PushConfig.model_validate({"url": URL, "token": "t", "wait_for_clock_s": 0.0, "retry": {"initial_s": 1}})
+    outbox = Outbox.open(tmp_path / "o.sqlite3", max_age_s=1e9, max_size_mb=8, now=clock.time)
+    sender = Sender(config, outbox, backlog_rate_per_s=1000, clock=clock, environ={}, user_agent="agent/0")
+    failed: list[float] = []
+    with capture_logs() as logs:
+        async with at_work(sender, outbox):
+            for delivered in (1, 2, 3):
+                await sender.submit([b"x"])
+                async with asyncio.timeout(20):
+                    while sender.stats.delivered < delivered:
+                        await clock.advance(0.25)
+                        if sender.stats.failing_since is not None and len(failed) < delivered - 1:
+                            failed.append(sender.stats.failing_since)
+                            assert sender.stats.state is State.FAILING
+                assert sender.stats.failing_since is None
+                assert sender.stats.last_failure is None
+                if delivered > 1:
+                    assert sender.stats.delivered_at is not None
+                    told = [each for each in logs if each["event"] == "push_recovered"]
+                    assert told[-1]["after_s"] == round(sender.stats.delivered_at - failed[-1], 1)
+                    assert len(told) == delivered - 1
+    warnings = [each["event"] for each in logs if each["log_level"] in ("warning", "error")]
+    assert warnings == ["push_failed", "push_failed"], "one for each outage"
+
+
+RECORD = Record(1, "msg_1", b"", 50.0, attempts=2)
+
+
+def test_what_each_outcome_means_for_the_endpoint() -> None:
+    stats = DeliveryStats()
+    steps: list[tuple[Outcome, bool, State, float | None, str | None]] = [
+        (Delivered(200), False, State.WELL, None, None),
+        (Refused(422, "no"), False, State.WELL, None, None),
+        (Retry("late", "timeout"), True, State.FAILING, 3.0, "late"),
+        (Retry("down", "http_503"), False, State.FAILING, 3.0, "down"),
+        (Refused(422, "no"), False, State.FAILING, 3.0, "down"),
+        (Stopped(), False, State.FAILING, 3.0, "down"),
+        (Misconfigured(404, "gone"), True, State.MISCONFIGURED, 3.0, "gone"),
+        (Retry("down", "http_503"), False, State.MISCONFIGURED, 3.0, "down"),
+        (Delivered(200), True, State.WELL, None, None),
+        (Misconfigured(401, "token"), True, State.MISCONFIGURED, 10.0, "token"),
+    ]
+    for second, (outcome, changed, state, since, why) in enumerate(steps, 1):
+        assert stats.count(RECORD, outcome, now=float(second), at=1000.0 + second) is changed
+        assert (stats.state, stats.failing_since, stats.last_failure) == (state, since, why)
+    assert stats.outcomes == {"delivered": 2, "refused": 2, "retry": 3, "misconfigured": 2}
+    assert stats.failures == {"http_422": 2, "timeout": 1, "http_503": 2, "http_404": 1, "http_401": 1}
+    assert (stats.attempts, stats.delivered, stats.last_delivery, stats.delivered_at) == (9, 2, 1009.0, 9.0)
+    newest = stats.recent[-1]
+    assert (newest.at, newest.id, newest.created, newest.attempt) == (1010.0, "msg_1", 50.0, 2)
+    assert (newest.outcome, newest.reason) == ("misconfigured", "token")
+    stats.forget_endpoint()
+    assert (stats.state, stats.failing_since, stats.last_failure, stats.attempts) == (State.WELL, None, None, 9)
+
+
+def test_the_last_attempts_are_bounded() -> None:
+    stats = DeliveryStats()
+    for second in range(2 * KEPT_ATTEMPTS):
+        stats.count(RECORD, Delivered(200), now=0.0, at=float(second))
+    assert [each.at for each in stats.recent] == [float(second) for second in range(KEPT_ATTEMPTS, 2 * KEPT_ATTEMPTS)]
+
+
+def test_public_labels() -> None:
+    """Metrics, status and alert rules use them: a class may be renamed, a label not."""
+    assert LABELS == ("delivered", "refused", "retry", "misconfigured")
+    assert [state.value for state in State] == ["well", "failing", "misconfigured"]
