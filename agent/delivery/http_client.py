@@ -1,4 +1,4 @@
-"""One attempt over HTTP: a record in, an Outcome out. Knows httpx, knows no queue."""
+"""One attempt over HTTP: takes a record, returns an Outcome. Uses httpx and knows no queue."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from agent.security import SecretFile, TlsFileError, Token, client_context, sign
 
 log = structlog.get_logger(__name__)
 
-# httpcore tries to import sniffio several times in each request, and without it Python searches all directories each
-# time: a fifth of what a request costs. Where nothing has loaded it by now, nothing will: say so once.
+# httpcore tries to import sniffio several times in each request. If it is not installed, Python searches all folders
+# each time, which is a fifth of the cost of a request. This entry ends the search.
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None is how an absent module is entered
 
 MAX_REPLY_BYTES = 64 * 1024
 _SHOWN_REPLY = 200
 _REPLY_S = 5.0
 _PROBE_S = 5
-# A server may close a connection it kept alive in the very moment we use it.
+# A server may close a kept-alive connection in the moment in which a request is sent on it.
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
 
 class LocalError(Exception):
-    """Something on our side keeps a request from being made."""
+    """A request cannot be made because of a fault on this side."""
 
 
 @dataclass(slots=True)
@@ -50,7 +50,10 @@ class _Attempt:
 
 
 class Endpoint:
-    """The integrator's URL. One client, kept alive between pushes; nothing from the environment, no redirects."""
+    """The integrator's URL.
+
+    One client whose connections stay open between pushes. It follows no redirect and no proxy of the environment.
+    """
 
     def __init__(self, config: PushConfig, token: Token, clock: Clock, user_agent: str) -> None:
         self._config = config
@@ -65,7 +68,7 @@ class Endpoint:
         self._client: httpx.AsyncClient | None = None
 
     async def post(self, record: Record, backlog: int) -> Outcome:
-        """POST one message; every failure is an Outcome, only cancellation is raised."""
+        """POST one message. Every failure is returned as an Outcome; only cancellation is raised."""
         try:
             async with asyncio.timeout(self._config.timeout_s) as deadline:
                 attempt = _Attempt(record, backlog, deadline)
@@ -85,17 +88,18 @@ class Endpoint:
             if kind == "tls":
                 await self.close()  # certificates may be renewed on the disk
             return Retry(reason, kind)
-        except Exception as error:  # noqa: BLE001 - whatever a library comes up with must not end delivery
-            # Its text could quote headers: say only where.
+        except Exception as error:  # noqa: BLE001 - no error of a library may end delivery
+            # The text of the error may quote headers, so only the place is logged.
             where = "".join(format_tb(error.__traceback__))
             log.error("push_error", error=type(error).__name__, where=where)  # noqa: TRY400 - as above
             return Retry(f"unexpected {type(error).__name__}", "local")
 
     def token_changed(self) -> bool:
-        """Since the last attempt."""
+        """Whether the token file holds another token than the last attempt used."""
         return self._token.value() != self._used
 
     async def close(self) -> None:
+        """Close all connections. The next attempt opens new ones and reads the certificates again."""
         client, self._client = self._client, None
         if client is not None:
             with contextlib.suppress(httpx.HTTPError, OSError):
@@ -106,7 +110,7 @@ class Endpoint:
         return self._token.refused(self._used) != self._used
 
     async def _post_retrying_stale_connection(self, attempt: _Attempt) -> Outcome:
-        """Post, and once more at once when a kept-alive connection turns out to be closed."""
+        """Post; if a kept-alive connection turns out to be closed, post once more on a new one."""
         connections = self._network.connections
         try:
             return await self._post(attempt)
@@ -147,7 +151,7 @@ class Endpoint:
         return classify(response.status_code, said, response.headers.get("retry-after"), now)
 
     def _quoted(self, reply: bytes) -> str:
-        """The beginning of what the receiver says, for logs; it may quote what it was sent."""
+        """Return the beginning of a reply, for logs, without the token: a receiver may quote what it was sent."""
         hidden = reply.replace(self._used.get_secret_value().encode(), b"[token]")
         text = hidden[:_SHOWN_REPLY].decode("utf-8", "replace")
         return "".join(character if character.isprintable() else " " for character in text).strip()
@@ -185,25 +189,28 @@ class Endpoint:
             verify=tls,
             trust_env=False,
             proxy=_proxy(config.proxy_url, tls),
-            # The default of 5 s would make every push of a minute's rhythm a new TLS handshake.
+            # With the default of 5 s, every push at an interval of a minute would make a new TLS handshake.
             limits=httpx.Limits(max_connections=4, keepalive_expiry=2.5 * config.interval_s + 10),
             socket_options=_socket_options(config),
         )
-        # httpx passes no network backend on to httpcore, which has the parameter.
+        # httpcore has a parameter for the network backend; httpx does not pass it on.
         transport._pool._network_backend = self._network  # noqa: SLF001
         self._client = httpx.AsyncClient(
             transport=transport,
             trust_env=False,
             follow_redirects=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # which keeps none
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # stores no cookie
             timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
         )
         return self._client
 
 
 def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:
-    """Find out that a kept-alive connection is dead, its address translation forgotten, before an attempt hangs on it:
-    by a probe between two pushes, or halfway through the attempt, so that the other half is left for a fresh one."""
+    """Notice a dead kept-alive connection early; a router may have dropped its address translation.
+
+    The kernel probes it between two pushes, and ends it halfway through an attempt, so that half of the time is left
+    for a new connection.
+    """
     return [
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(_PROBE_S, config.interval_s // 2)),
@@ -220,7 +227,7 @@ def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:
 
 
 async def _beginning(response: httpx.Response) -> bytes:
-    """As much of the reply as anyone may make us read, in bytes and in time; the status has been said already."""
+    """Return the beginning of the reply, bounded in bytes and in time. The status is known already."""
     reply = bytearray()
     with contextlib.suppress(httpx.HTTPError, OSError, TimeoutError):
         async with asyncio.timeout(_REPLY_S):

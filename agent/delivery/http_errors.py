@@ -1,4 +1,4 @@
-"""Why an attempt got no answer, in a word for counters and in words for people. Pure."""
+"""Why an attempt got no answer: one word for counters, and a sentence for people. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HANDSHAKE = {
 
 
 def in_words(error: Exception, now: float) -> tuple[str, str]:
-    """Kind and reason; `now` is the wall clock in Unix seconds, for certificates."""
+    """Return the kind and the reason. `now` is the wall clock in Unix seconds; certificates are compared with it."""
     chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -49,7 +49,7 @@ def _kind(error: Exception) -> str:
 def _reason(error: Exception, chain: list[BaseException]) -> str:
     name = _WORDS.get(type(error), type(error).__name__)
     if isinstance(error, httpx.LocalProtocolError):
-        return name  # h11 quotes the header that it does not like
+        return name  # h11 quotes the header that it rejects
     numbers = [cause.errno for cause in chain if isinstance(cause, OSError) and cause.errno]
     detail = os.strerror(numbers[-1]) if numbers else str(error)
     return f"{name}: {detail}" if detail else name

@@ -1,7 +1,8 @@
-"""Connections by name, with the look-up in a thread that nobody has to wait for.
+"""Opens connections by host name; the name is looked up in a thread that can be left behind.
 
-The event loop's own look-ups share a small pool of threads with everything else and are joined when the loop ends: a
-resolver that hangs would first starve and then outlive the agent. Here at most one daemon thread hangs for a name.
+The event loop's own look-ups share a small pool of threads with all other work, and the loop waits for them when it
+ends. A resolver that hangs would block the pool and then the stop of the agent. Here it blocks one daemon thread for
+each name.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
         self._asyncio = httpcore.AnyIOBackend()
         self._lookups: dict[str, asyncio.Future[Addresses]] = {}
         self.connections = 0
-        """How many were begun."""
+        """Number of connections that were started."""
 
     async def connect_tcp(
         self,

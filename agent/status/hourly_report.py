@@ -1,4 +1,4 @@
-"""An hourly line that says how the daemon does, so that any hour of the log answers what is wrong since when."""
+"""An hourly line with the state of the daemon, so that any hour of the log says what is wrong, and since when."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ EVERY_S = 3600.0
 
 
 class HourlyReport:
-    """Counts since the last report; one for the life of the daemon."""
+    """Counts since the last report. There is one for the life of the daemon."""
 
     def __init__(self, now: float) -> None:
         self._last = now
         self._outcomes: Counter[str] = Counter()
 
     def due(self, now: float) -> bool:
-        """Whether an hour has passed; monotonic seconds."""
+        """Whether an hour has passed at monotonic second `now`."""
         return now - self._last >= EVERY_S
 
     def write(self, snapshot: Snapshot, now: float) -> None:
-        """The line: a warning while something is wrong."""
+        """Log the line; it is a warning while something is wrong."""
         outcomes = Counter(snapshot.push.outcomes)
         since = outcomes - self._outcomes
         self._last, self._outcomes = now, outcomes

@@ -1,8 +1,8 @@
 """A small HTTP/1.1 server for a few short answers to GET and HEAD: one request a connection, bounded in everything.
 
-A head of at most 8 KiB in at most 5 s, at most 16 connections, an answer taken within 10 s: whoever is slower is cut
-off, and the daemon has not waited for him. When all connections are taken, the one that has been asking for longest
-gives way, so that nobody keeps the others out by asking slowly.
+A head of at most 8 KiB in at most 5 s, at most 16 connections, an answer that is accepted within 10 s. A slower client
+is disconnected, and the daemon does not wait for it. When all connections are in use, the one that has not asked for
+longest is closed, so that a slow client cannot keep others out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What is answered."""
+    """The answer to one request."""
 
     status: HTTPStatus = HTTPStatus.OK
     body: bytes = b""
@@ -57,7 +57,7 @@ Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 class BadRequestError(Exception):
-    """Carries the status to answer with."""
+    """`status` is the answer."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -73,11 +73,11 @@ class HttpServer:
         self._answer_s = answer_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: dict[asyncio.StreamWriter, None] = {}
-        """The connections that have not asked yet, the longest first."""
+        """Connections without a complete request, the oldest first."""
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port, which matters when 0 was asked for."""
+        """Listen; returns the port, which the system chooses if `port` is 0."""
         # asyncio skips a socket that cannot be opened, as if its family were missing. Without any socket, Python 3.13
         # raises an error without a number, and earlier versions raise nothing.
         try:
@@ -111,7 +111,7 @@ class HttpServer:
         finally:
             self._tasks.discard(task)
             self._asking.pop(writer, None)
-            writer.transport.abort()  # nothing happens when all was said and the connection is closed
+            writer.transport.abort()  # does nothing if the connection is closed
 
     def _one_gave_way(self) -> bool:
         oldest = next(iter(self._asking), None)
@@ -146,7 +146,7 @@ class HttpServer:
             return HttpResponse(response.status, response.body, headers={"Allow": "GET, HEAD"})
         try:
             return await self._handler(request)
-        except Exception:  # a defect in the display must not be one of the daemon
+        except Exception:  # a defect of the display must not end the daemon
             log.exception("status_defect", path=request.path)
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
 
@@ -163,7 +163,7 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 
 
 def parse_head(head: bytes) -> HttpRequest:
-    """Request line and headers; the first of several equal headers counts."""
+    """Parse request line and headers; the first of several headers with one name counts."""
     request_line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     words = request_line.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith("/"):
@@ -178,7 +178,7 @@ def parse_head(head: bytes) -> HttpRequest:
 
 
 def render(response: HttpResponse, *, with_body: bool = True) -> bytes:
-    """The bytes on the wire."""
+    """Return the bytes of the answer."""
     headers = {
         **_ALWAYS,
         "Content-Type": response.content_type,

@@ -1,8 +1,8 @@
-"""The status listener: what it answers to whom.
+"""The status listener: who may read what.
 
-On a loopback address everybody on the machine may look, but only under a loopback name: a web page elsewhere whose
-name was pointed at 127.0.0.1 may not (DNS rebinding). On any other address everything but the empty page and /healthz
-needs the token as `Authorization: Bearer`; the page asks for it and sends it that way, so that it is in no URL.
+On a loopback address every process of the machine may read all, but only by a loopback name: a web page elsewhere whose
+name points at 127.0.0.1 is refused (DNS rebinding). On any other address all but the empty page and /healthz needs the
+token as `Authorization: Bearer`. The page asks for the token and sends it that way, so that it is in no URL.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StatusListener:
         clock: Clock,
         stuck: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """`take` is asked for a snapshot, `stuck` for the work that should have ended by now."""
+        """`take` returns a snapshot, `stuck` the work that should have ended by now."""
         self._config = config
         self._take = take
         self._stuck = stuck
@@ -56,10 +56,10 @@ class StatusListener:
         self._lock = asyncio.Lock()
         self._last: tuple[float, Snapshot] | None = None
         self.port: int | None = None
-        """While it listens."""
+        """None while it does not listen."""
 
     async def run(self) -> None:
-        """Listen. An address that cannot be had is tried again: the daemon's work does not depend on it."""
+        """Listen. If the address is not available, try again: the daemon's work does not depend on it."""
         server = HttpServer(self.answer)
         try:
             await self._bind(server)
@@ -87,7 +87,7 @@ class StatusListener:
             )
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
-        """The response to one GET or HEAD."""
+        """Answer one GET or HEAD."""
         if not self._named_well(request):
             return _text(HTTPStatus.MISDIRECTED_REQUEST, "ask for it by a loopback name, such as localhost")
         if request.path == "/":
@@ -103,7 +103,7 @@ class StatusListener:
         return self._shown(request.path, await self._snapshot())
 
     def _alive(self) -> HttpResponse:
-        """As the service manager's watchdog sees it; names nothing, for it is open to everybody."""
+        """Answer as the service manager's watchdog sees it. No token is needed, so nothing is named."""
         if stuck := self._stuck():
             return _text(
                 HTTPStatus.SERVICE_UNAVAILABLE, f"stuck: {len(stuck)} at work for too long; the log names them"
@@ -124,7 +124,7 @@ class StatusListener:
         return HttpResponse(body=body.encode(), content_type="application/json")
 
     async def _snapshot(self) -> Snapshot:
-        """At most two a second are taken, however many ask."""
+        """Return the present state. At most two snapshots a second are taken."""
         async with self._lock:
             now = self._clock.monotonic()
             if self._last is None or now - self._last[0] >= _FRESH_S:
@@ -149,12 +149,12 @@ class StatusListener:
 
 
 def is_loopback_name(host: str) -> bool:
-    """Whether a Host header names this machine to itself."""
+    """Whether a Host header is a loopback name or address."""
     return is_loopback(re.sub(r":\d*$", "", host).strip("[]"))
 
 
 def page() -> tuple[bytes, str]:
-    """The page and the policy that lets exactly its own script and style run."""
+    """Return the page, and the policy that allows exactly its own script and style."""
     html = files("agent.status").joinpath("page.html").read_bytes()
     script, style = (
         " ".join(
@@ -170,7 +170,7 @@ def page() -> tuple[bytes, str]:
 
 
 def _rounded(value: Any) -> Any:
-    """Three decimals at most, as in the payload; what is no number is null."""
+    """Round to three decimals, as in the payload; what is not a finite number becomes null."""
     if isinstance(value, float):
         return round(value, 3) if isfinite(value) else None
     if isinstance(value, dict):

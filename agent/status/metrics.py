@@ -29,7 +29,7 @@ CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
 
 
 def exposition(snapshot: Snapshot) -> bytes:
-    """The text that a scrape gets."""
+    """Return the text of a scrape."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Once(snapshot))
     return generate_latest(registry)

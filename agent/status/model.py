@@ -1,7 +1,7 @@
-"""How the daemon does at one moment, as plain values: what page, metrics, terminal and service manager show.
+"""The state of the daemon at one moment, as plain values: what page, metrics and terminal show.
 
-`Snapshot` holds no secret: of the endpoint's URL only scheme, host and port. Powers are those of this moment with the
-contract's signs ([push.sign] turns only what is sent); energies of the day are those of the last push.
+`Snapshot` holds no secret: of the endpoint's URL only scheme, host and port. Powers are those of this moment, with the
+contract's signs ([push.sign] changes only what is sent). Energies of the day are those of the last push.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agent.outbox import Backlog
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """One node with the contract's fields as they stand."""
+    """One node with the present values of the contract's fields."""
 
     node_id: str
     type: str
@@ -25,13 +25,13 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """One device; seconds are durations."""
+    """One device. Seconds are durations."""
 
     name: str
     driver: str
     address: str
     state: str
-    """`waiting` (not polled yet), `ok`, `partial` (answers in part), `asleep` (silent as it should be) or `lost`."""
+    """`waiting` (not polled yet), `ok`, `partial` (a part is missing), `asleep` (expected not to answer) or `lost`."""
     reason: str | None
     lost_s: float | None
     age_s: float | None
@@ -43,13 +43,13 @@ class DeviceStatus:
     """How long the last answer took."""
     answered: int
     answered_s: float
-    """How many polls were answered, and what they took together."""
+    """Seconds of all `answered` polls together."""
     nodes: tuple[NodeStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PushStatus:
-    """Delivery."""
+    """Delivery to one endpoint."""
 
     endpoint: str
     interval_s: int
@@ -63,7 +63,7 @@ class PushStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything; `time` in Unix seconds."""
+    """The whole state; `time` in Unix seconds."""
 
     version: str
     site: str

@@ -22,7 +22,7 @@ class Polls:
 
     answered: int = 0
     seconds: float = 0.0
-    """Spent in polls that were answered."""
+    """Seconds of the answered polls together."""
     last_s: float | None = None
     errors: Counter[str] = field(default_factory=Counter)
     """Failed polls by kind."""
@@ -48,13 +48,13 @@ class Recorder:
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         polls = self.polls.setdefault(device.name, Polls())
-        if device.health.polls != polls.seen:  # else it was left out of the round, in its back-off
+        if device.health.polls != polls.seen:  # else it was not polled: its back-off lasts
             polls.seen = device.health.polls
             polls.errors[kind_of(error)] += 1
 
 
 def kind_of(error: Exception) -> str:
-    """One word for counters: `silent`, `link`, `illegal_address` …; `defect` for what is no DriverError."""
+    """Return one word for counters: `silent`, `link`, `illegal_address` …; `defect` if it is no DriverError."""
     if not isinstance(error, DriverError):
         return "defect"
     words = re.findall("[A-Z][a-z]*", type(error).__name__.removesuffix("Error"))

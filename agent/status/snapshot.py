@@ -64,7 +64,7 @@ def snapshot(
 def _fields_now(
     device: Device, polls: Polls | None, nights: Mapping[str, Night], now: float, stale_after_s: float
 ) -> list[tuple[NodeSummary, Fields]]:
-    """The contract's fields of each node as they would be sent at this moment, without the energies of the day."""
+    """Return the fields of each node as they would be sent at this moment, without the energies of the day."""
     found = []
     for node in device.nodes:
         window = Window(node, stale_after_s, night=nights.get(node.node_id))

@@ -1,15 +1,15 @@
-"""The status in words: durations, and why nothing arrives."""
+"""The status in words: durations, and why nothing is delivered."""
 
 from __future__ import annotations
 
 from agent.status.model import PushStatus
 
-# A push may be late by its deadline, an attempt's time-out and one back-off before it is worth a word.
+# A push may be late by its deadline, the time-out of an attempt and one back-off.
 _LATE_S = 30.0
 
 
 def why_not_ready(push: PushStatus, clock_state: str, uptime_s: float) -> str | None:
-    """Why nothing arrives at the endpoint, in words; None while it does."""
+    """Return why nothing is delivered to the endpoint; None while messages are."""
     last = push.recent[0] if push.recent else None
     if clock_state == "waiting":
         return "the clock is not set yet; pushes wait for it"
@@ -24,7 +24,7 @@ def why_not_ready(push: PushStatus, clock_state: str, uptime_s: float) -> str | 
 
 
 def in_words(seconds: float) -> str:
-    """A duration for people, in at most two units: `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
+    """Return a duration in at most two units: `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
     whole = max(0, round(seconds))
     for size, unit, smaller, small_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
