@@ -47,6 +47,7 @@ class App:
         self._on_summary = on_summary
         self.recorder = Recorder(clock)
         self._report = HourlyReport(clock.monotonic())
+        self._payload = payload_options(config)
         self._summary: Summary | None = None
         """Of the last push interval."""
         self.status: StatusListener | None = None
@@ -99,6 +100,7 @@ class App:
         if config.outbox.path != before.outbox.path:
             raise ConfigError([f"outbox.path: moves with a restart only (is {str(before.outbox.path)!r})"])
         self.config = config
+        self._payload = payload_options(config)
         self.site = site
         self._aggregator.reconfigure(site.nodes, aggregation_settings(config))
         await self.poller.replace(site.connections)
@@ -166,7 +168,7 @@ class App:
         self._summary = summary
         with self.watchdog.running("storing the interval", STUCK_S):
             try:
-                await self._delivery.submit(bodies(summary, payload_options(self.config)), tick.at)
+                await self._delivery.submit(bodies(summary, self._payload), tick.at)
             except Exception:  # a disk that refuses one interval must not end the next ones
                 log.exception("interval_not_stored", tick=tick.time)
             if self._aggregator.save_due(now := self._clock.monotonic()):

@@ -20,17 +20,19 @@ T = TypeVar("T")
 class DeliveryQueue:
     """Calls run one after the other, in the order in which they were made. A call that began is finished."""
 
-    def __init__(self, outbox: Outbox, watchdog: Watchdog) -> None:
+    def __init__(self, outbox: Outbox, watchdog: Watchdog, *, compress: bool) -> None:
         self.waiting = 0
         """Messages in the queue: counted by `backlog`, `update` and `count`, and followed between these calls. After a
         drop, or a change by another process, it is wrong until the backlog worker reads again."""
+        self.compress = compress
+        """Bodies are stored as gzip."""
         self._outbox = outbox
         self._thread = ThreadPoolExecutor(1, "outbox")
         self._watchdog = watchdog
 
-    async def put(self, bodies: Sequence[bytes], *, compress: bool) -> Sequence[Record]:
+    async def put(self, bodies: Sequence[bytes]) -> Sequence[Record]:
         """Store messages durably and hand them out. They alone are `live` from now on."""
-        records = await self._run(self._put, bodies, compress)
+        records = await self._run(self._put_compressed if self.compress else self._outbox.put, bodies)
         self.waiting += len(records)
         return records
 
@@ -82,5 +84,5 @@ class DeliveryQueue:
     def _with_count(self, call: Callable[..., T], *arguments: Any) -> tuple[T, int]:
         return call(*arguments), self._outbox.counts().waiting
 
-    def _put(self, bodies: Sequence[bytes], compress: bool) -> Sequence[Record]:  # noqa: FBT001 - passed on
-        return self._outbox.put([encoded(body) for body in bodies] if compress else bodies)
+    def _put_compressed(self, bodies: Sequence[bytes]) -> list[Record]:
+        return self._outbox.put([encoded(body) for body in bodies])

@@ -1,8 +1,8 @@
 """Delivery to one endpoint: the newest message first, the backlog behind it, nothing dropped.
 
-A message passes a chain of links, each with one concern: `Undated` gives it its date, `DeliveryQueue` stores it, a
-worker chooses it, `RetryLink` repeats it, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` settles
-what comes of an attempt.
+A message passes a chain of links, each with one concern: `DeliveryQueue` stores it, a worker chooses it, `RetryLink`
+repeats it, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` settles what comes of an attempt. A
+message without a date waits in `Undated` first.
 
 The live worker sends the messages of the newest tick, with full jitter between attempts, until they are delivered or a
 newer tick replaces them; then they are backlog. The backlog worker sends the oldest message first, at its own pace,
@@ -55,7 +55,7 @@ class Sender:
         self._timeout_s = config.timeout_s
         self._clock = clock
         watchdog = watchdog or Watchdog(clock)
-        self._queue = queue = DeliveryQueue(outbox, watchdog)
+        self._queue = queue = DeliveryQueue(outbox, watchdog, compress=config.gzip)
         self._slot = slot = SendSlot(Pace(config.interval_s, backlog_rate_per_s))
         self._endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
         due_time = steady(clock)  # the time of a next try does not step while the agent runs
@@ -71,7 +71,7 @@ class Sender:
             watchdog=watchdog,
             on_outcome=on_outcome,
         )
-        self._undated = Undated(queue, self.trust, self.stats, compress=config.gzip, clock=clock)
+        self._undated = Undated(queue, self.trust, self.stats, clock=clock)
         self._live = live = LiveWorker(queue, RetryLink(attempts, queue, clock), watchdog)
         self._backlog = BacklogWorker(
             queue,
@@ -95,7 +95,11 @@ class Sender:
         `at` is the monotonic second that their `time` describes, for the case that the time is not known yet; now by
         default.
         """
-        records = await self._undated.put(bodies, self._clock.monotonic() if at is None else at)
+        records: Sequence[Record] = ()
+        if self.trust.is_trusted():
+            records = await self._queue.put(bodies)
+        else:
+            await self._undated.put(bodies, self._clock.monotonic() if at is None else at)
         self._slot.per_tick = len(bodies)
         self._live.start(records, self._timeout_s)
         if self._queue.waiting > len(records):

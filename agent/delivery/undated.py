@@ -52,25 +52,19 @@ def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> R
 class Undated:
     """Bodies are encoded when they have their date: from then on they are final."""
 
-    def __init__(
-        self, queue: DeliveryQueue, trust: ClockTrust, stats: DeliveryStats, *, compress: bool, clock: Clock
-    ) -> None:
+    def __init__(self, queue: DeliveryQueue, trust: ClockTrust, stats: DeliveryStats, *, clock: Clock) -> None:
         self._queue = queue
         self._trust = trust
         self._stats = stats
-        self._compress = compress
         self._clock = clock
         self._stop = asyncio.Event()
         self._kept = True
         """There may be messages without a date; after a start, those of an earlier run."""
 
-    async def put(self, bodies: Sequence[bytes], at: float) -> Sequence[Record]:
-        """Store messages of monotonic second `at`. Returns those that can be sent: none while the time is unknown."""
-        if self._trust.is_trusted():
-            return await self._queue.put(bodies, compress=self._compress)
+    async def put(self, bodies: Sequence[bytes], at: float) -> None:
+        """Store messages of monotonic second `at`, until the time is known."""
         self._kept = True
         await self._queue.put_undated(bodies, self._trust.boot, at)
-        return ()
 
     async def run(self, dated: Callable[[], Awaitable[None]]) -> None:
         """Run until stopped. As soon as the time is known, date what was measured before, and call `dated`."""
@@ -108,7 +102,7 @@ class Undated:
         if result.parked is not None:
             self._stats.parked += 1
             log.warning("message_parked", id=record.id, reason=result.parked)
-        return replace(result, body=encoded(result.body) if self._compress else result.body)
+        return replace(result, body=encoded(result.body) if self._queue.compress else result.body)
 
 
 def _iso(at: float) -> str:
