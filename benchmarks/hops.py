@@ -2,8 +2,8 @@
 
 A daemon with one device and one endpoint runs until it delivers messages. Then the functions of `agent/` and `drivers/`
 that run are recorded in all threads, from the tick of the scheduler until the queue has acknowledged the message. The
-figure of the register word is the part from the request of a poll until the value is in its window. Device and endpoint
-are processes of their own, so that only the daemon is counted.
+figures of the register word are the parts from the request of a poll, and from its reply, until the value is in its
+window. Each function counts once, where it is called first. Device and endpoint are processes of their own.
 
 `python -m benchmarks.hops` prints the figures; `--list` prints each function as well.
 """
@@ -36,6 +36,10 @@ TICKS_BEFORE = 3
 """The first ticks open connections and discover; the tick after them is counted."""
 QUIET_S = 0.4
 """So long after the acknowledgement, calls to the queue still count: who looks at it once more is part of the cost."""
+
+AT_THE_CALL = {"Transport.data_received": "socket", "Aggregator.close": "close"}
+AT_THE_RETURN = {"Window.add": "window", "Outbox.put": "put", "Outbox.ack": "ack"}
+"""Functions whose call or return marks a stage."""
 
 Place = tuple[str, str]
 """File, relative to the repository, and qualified name of a function."""
@@ -70,16 +74,18 @@ class Trace:
             return
         if code.co_filename == QUEUE_FILE and not _called_by_the_queue(frame):
             self.queue_calls[code.co_name] += 1
+        if (mark := AT_THE_CALL.get(code.co_qualname)) is not None:
+            self.marks.setdefault(mark, len(self.places))
         if "ack" not in self.marks:
             place = (str(Path(code.co_filename).relative_to(ROOT)), code.co_qualname)
             self.places.setdefault(place, len(self.places))
 
     def _returned(self, name: str) -> None:
-        for mark, end in (("window", "Window.add"), ("put", "Outbox.put"), ("ack", "Outbox.ack")):
-            if name == end and mark not in self.marks:
-                self.marks[mark] = len(self.places)
-                if mark == "ack" and self._acknowledged is not None:
-                    self._acknowledged()
+        mark = AT_THE_RETURN.get(name)
+        if mark is not None and mark not in self.marks:
+            self.marks[mark] = len(self.places)
+            if mark == "ack" and self._acknowledged is not None:
+                self._acknowledged()
 
 
 def _called_by_the_queue(frame: FrameType) -> bool:
@@ -150,13 +156,18 @@ def measure() -> Trace:
 
 def main() -> None:
     trace = measure()
-    names = list(trace.places)
-    parts = {"a register word, from the request to its window": names[: trace.marks["window"]], "a message": names}
-    parts["a message, from the stored bytes to the acknowledgement"] = names[trace.marks["put"] :]
+    names, at = list(trace.places), trace.marks
+    parts = {
+        "register word, request to window": names[: at["window"]],
+        "register word, socket to window": names[at["socket"] : at["window"]],
+        "message, tick to acknowledgement": names,
+        "  of these in agent/": [place for place in names if place[0].startswith("agent/")],
+        "message, closed interval to acknowledgement": names[at["close"] :],
+        "message, stored bytes to acknowledgement": names[at["put"] :],
+    }
     rows = []
     for what, places in parts.items():
-        rows.append(Row(f"functions that {what} passes", len(places), "", ""))
-        rows.append(Row("files of these", len({file for file, _ in places}), "", ""))
+        rows.append(Row(what, len(places), "", f"functions in {len({file for file, _ in places})} files"))
     rows.append(Row("calls to the queue for a delivered message", trace.queue_calls.total(), "", "<= 3"))
     print(table(rows))
     print("calls:", ", ".join(f"{count} {name}" for name, count in trace.queue_calls.items()))
