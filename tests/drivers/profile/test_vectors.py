@@ -1378,8 +1378,14 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
     (
         "firmware that counts the battery's energy elsewhere",  # the capture storage_givenergy_hv-gen3.json
         "givenergy-hybrid",
+        {59: [100], 105: [4200, 4500], 180: [0, 0]},
+        {"storage.charged_energy": 450_000.0, "storage.discharged_energy": 420_000.0},
+    ),
+    (
+        "a counter of 0 in both places is none",
+        "givenergy-hybrid",
         {59: [100], 180: [0, 0]},
-        {"storage.charged_energy": Quality.INVALID, "storage.discharged_energy": Quality.INVALID},
+        {"storage.charged_energy": Quality.MISSING, "storage.discharged_energy": Quality.MISSING},
     ),
     (
         "its phase currents have no sign, its panels may draw a little",
@@ -1390,15 +1396,15 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
     (
         "hundredths of a hertz on some dongles; the inverter draws a little at night",
         "sungrow-sg",
-        {5030: [0x10000 - 5, 0xFFFF], 5035: [5001], 5084: [100, 0, 0x10000 - 300, 0xFFFF, 50, 0]},
-        {"solar.frequency": Quality.INVALID, "solar.active_power": -5.0, "grid.active_power.l2": -300.0},
+        {5016: [9], 5030: [0x10000 - 5, 0xFFFF], 5035: [5001], 5084: [100, 0, 0x10000 - 300, 0xFFFF, 50, 0]},
+        {"solar.frequency": 50.01, "solar.active_power": -5.0, "grid.active_power.l2": -300.0},
     ),
-    ("hundredths of a hertz on some dongles", "sungrow-sh", {5035: [5001]}, {"grid.frequency": Quality.INVALID}),
+    ("hundredths of a hertz on some dongles", "sungrow-sh", {5035: [5001]}, {"grid.frequency": 50.01}),
     (
         "hundredths of a hertz on some dongles",
         "sungrow-sh-magnitude",
         {5035: [5001]},
-        {"grid.frequency": Quality.INVALID},
+        {"grid.frequency": 50.01},
     ),
     (
         "the counter's low word stands first; tens of Wh",
