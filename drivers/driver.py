@@ -32,6 +32,12 @@ class ReadOptions:
     word_order: WordOrder | None = None
     default_max_gap: int = 31
     """Where a hole costs less than another request: about 31 registers on TCP, 7 on RTU."""
+    nodes: frozenset[NodeType] | None = None
+    """For a hybrid: the node types that the site uses; what the others need is not asked for. None for all."""
+
+    def uses(self, node: NodeType | None) -> bool:
+        """Whether readings of this node are wanted; those without a node always are."""
+        return self.nodes is None or node is None or node in self.nodes
 
 
 @dataclass(frozen=True, slots=True)

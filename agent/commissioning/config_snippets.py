@@ -123,6 +123,7 @@ def _comments(place: SearchLocation, unit: FoundUnit) -> Iterator[str]:
         return
     best, *others = unit.identity.matches
     yield f"# {where}: {best.device}, recognised {best.why}"
+    yield from (f"# note: {note}" for note in best.notes)
     for other in others:
         yield f'# also possible: driver = "{other.driver}" ({other.device}, {other.why})'
 
@@ -201,6 +202,7 @@ def _identity(identity: Identity | None) -> dict[str, object]:
                 "device": match.device,
                 "recognised": match.why,
                 "further": list(match.further),
+                "notes": list(match.notes),
             }
             for match in identity.matches
         ],

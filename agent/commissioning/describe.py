@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Literal
 
 from agent.domain import doubts, sign_in_words, silence_in_words
 from agent.runtime import printable
-from drivers.model import Kind, Value
-from drivers.profile import RegisterDriver
+from drivers.model import Kind, NodeType, Value
+from drivers.profile.loader import RegisterDriver
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.commissioning.read_once import SiteReading
-    from agent.config import Config
+    from agent.config.model import Config
     from agent.polling import Device
-    from agent.site import Site
+    from agent.site.builder import Site
     from drivers.driver import Driver
     from drivers.model import Reading
 
@@ -38,8 +38,29 @@ def describe(config: Config, site: Site) -> Iterator[str]:
             yield f"{node.node_id}: {node.type} by {place}; {meaning}{counted}{unsent}{doubted}"
     for name, path in site.replaced:
         yield f"notice: {path} is used instead of the built-in profile {name}"
+    yield from (f"notice: {line}" for line in (*_notes(site.devices), *_unread(site.devices)))
     for doubt in (*doubts(site.nodes), *_read_twice(site.devices)):
         yield f"warning: {doubt}"
+
+
+def _notes(devices: Iterable[Device]) -> Iterator[str]:
+    """What profiles say to whoever installs the device."""
+    for device in devices:
+        if isinstance(device.driver, RegisterDriver):
+            yield from (f"{device.name}: {note}" for note in device.driver.profile.notes)
+
+
+def _unread(devices: Sequence[Device]) -> Iterator[str]:
+    """Nodes of hybrids that no device of the configuration reads."""
+    read: dict[tuple[str, str], set[NodeType]] = {}
+    for device in devices:
+        read.setdefault((device.address, device.driver_name), set()).update(node.type for node in device.nodes)
+    for device in devices:
+        types = read.pop((device.address, device.driver_name), None)
+        if types is None or not isinstance(device.driver, RegisterDriver):
+            continue  # told already, or found out by the driver
+        if rest := [each.value for each in NodeType if each in device.driver.nodes - types]:
+            yield f"{device.name}: {' and '.join(rest)} of the same device stay unread; name them in nodes to read them"
 
 
 def _by_contacts(driver: Driver) -> bool:

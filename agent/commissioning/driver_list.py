@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agent.commissioning.describe import table
@@ -10,7 +10,7 @@ from agent.runtime import printable
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.model import Kind
-from drivers.profile import BUILT_IN, Profile, load
+from drivers.profile import BUILT_IN, Point, Profile, load
 from drivers.profile.device_table import confirmation, types_of
 from drivers.python_drivers import PYTHON_DRIVERS
 
@@ -60,12 +60,25 @@ def print_profile(catalogue: Catalogue, name: str) -> None:
     if profile.driver is not None:
         print(f"read by driver {profile.driver}, which discovers what the device offers")  # noqa: T201
         return
-    table("Points", ("quantity", "unit", "table", "address", "registers"), _points(profile))
+    for note in profile.notes:
+        print(f"note: {note}")  # noqa: T201
+    columns = ("quantity", "unit", "table", "address", "registers")
+    table("Points", columns, _points(profile.points))
+    for variant in profile.variants:
+        print(f"where {variant.name}:")  # noqa: T201
+        own = [point for point in variant.points if point not in profile.points]
+        table("Points that differ", columns, _points(own))
 
 
-def _points(profile: Profile) -> Iterator[tuple[str, ...]]:
-    for point in profile.points:
+def _points(points: Iterable[Point]) -> Iterator[tuple[str, ...]]:
+    for point in points:
         name = point.quantity.value + (f"_{point.phase}" if point.phase else "")
         owner = f"{point.node}." if point.node else ""
         sure = "confirmed" if point.confirmed else "from one source"
-        yield owner + name, point.quantity.unit.value, point.table.value, str(point.address), sure
+        yield (
+            owner + name,
+            point.quantity.unit.value,
+            point.table.value,
+            point.where.removeprefix(f"{point.table} "),
+            sure,
+        )

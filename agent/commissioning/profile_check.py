@@ -99,4 +99,4 @@ def _shown(reading: Reading) -> str:
 def _places(profile: Profile, reading: Reading) -> str:
     points = [point for point in profile.points if point.node is reading.node and point.quantity is reading.quantity]
     exact = [point for point in points if point.phase is reading.phase] or points
-    return " + ".join(f"{point.table} {point.address}" for point in exact)
+    return " + ".join(point.where for point in exact)

@@ -182,6 +182,7 @@ class _SiteBuilder:
             max_gap=device.max_gap,
             word_order=device.word_order,
             default_max_gap=_MAX_GAP_LINE if transport in _LINES else _MAX_GAP_NETWORK,
+            nodes=frozenset(device.node_ids),
         )
 
     def _driver(self, index: int, device: DeviceConfig) -> Driver | None:

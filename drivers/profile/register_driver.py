@@ -32,7 +32,7 @@ from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.repeat import Repeat
 from drivers.protocol import MAX_REGISTERS
-from drivers.registers import RECHECK_MAX_S, Block, Limits, PollSession, Span, decoder
+from drivers.registers import RECHECK_MAX_S, Block, Limits, PollSession, Span, SplitReader, decoder
 
 log = structlog.get_logger(__name__)
 
@@ -176,6 +176,7 @@ class RegisterDriver:
             there = dict(zip(self._repeats, facts.counts, strict=True))
             if self._options.word_order is not None:
                 points = tuple(point.in_order(self._options.word_order) for point in points)
+            points = tuple(point for point in points if self._options.uses(point.node))
             found = [point for point in points if point.repeat is None or point.number <= there[point.repeat]]
             self._layouts[facts] = Layout(found, [point.key for point in points], self.kind, self._limits)
         return self._layouts[facts]
@@ -218,10 +219,11 @@ class RegisterDriver:
     async def _ask(self, run: PollSession) -> dict[Span, Words]:
         """The words of all marks and counts. A register that the device refuses is left out."""
         spans = dict.fromkeys(span for variant in self._variants for span in variant.mark.spans)
+        reader = SplitReader(run, self._limits.max_registers)
         found = {}
         for span in (*spans, *self._count_spans()):
             try:
-                found[span] = await run.read(span.table, span.address, span.count)
+                found[span] = await reader.read(span.table, span.address, span.count)
             except (IllegalAddressError, IllegalValueError, IllegalFunctionError):
                 continue
         return found
@@ -246,7 +248,8 @@ class RegisterDriver:
             return
         self._rating_due = run.started + RECHECK_MAX_S
         try:
-            words = await run.read(rating.table, rating.address, rating.encoding.width)
+            reader = SplitReader(run, self._limits.max_registers)
+            words = await reader.read(rating.table, rating.address, rating.encoding.width)
         except GatewayError:
             self._rating_due = run.started
             raise

@@ -8,7 +8,7 @@ from drivers.registers.codec import FORMATS, Encoding, bits_of, decoder, encode
 from drivers.registers.combine import Key, by_key, combiner
 from drivers.registers.read_plan import Block, Limits, Span, plan
 from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S, RefusalMemory
-from drivers.registers.session import PollSession
+from drivers.registers.session import PollSession, SplitReader
 
 __all__ = [
     "FORMATS",
@@ -23,6 +23,7 @@ __all__ = [
     "PollSession",
     "RefusalMemory",
     "Span",
+    "SplitReader",
     "bits_of",
     "block_decoder",
     "by_key",

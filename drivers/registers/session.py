@@ -12,6 +12,22 @@ from drivers.model import Table
 BUSY_PAUSE_S = 0.3
 
 
+class SplitReader:
+    """A reader whose requests are never longer than `limit` registers: longer ones are read in parts."""
+
+    def __init__(self, reader: Reader, limit: int) -> None:
+        self._reader = reader
+        self._limit = limit
+
+    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+        """See `drivers.driver.Reader`. The parts are of different moments: for what does not change."""
+        words: list[int] = []
+        while len(words) < count:
+            part = min(self._limit, count - len(words))
+            words += await self._reader.read(table, address + len(words), part)
+        return words
+
+
 class PollSession:
     """A reader that counts its requests and asks a busy device once more, a little later."""
 

@@ -34,6 +34,8 @@ class Match:
     why: str
     further: tuple[str, ...] = ()
     """Drivers for what else is behind the same unit, such as a second meter."""
+    notes: tuple[str, ...] = ()
+    """What whoever installs the device should know."""
 
 
 @dataclass(slots=True)
@@ -140,6 +142,7 @@ def _match(profile: Profile, marks: Iterable[Mark]) -> Match:
         nodes=profile.nodes,
         device=f"{profile.manufacturer} {', '.join(profile.models)}",
         why="by " + ", ".join(_where(mark.span) for mark in marks),
+        notes=profile.notes,
     )
 
 

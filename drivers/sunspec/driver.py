@@ -29,11 +29,11 @@ from drivers.errors import (
 )
 from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
 from drivers.protocol import MAX_REGISTERS
-from drivers.registers import RECHECK_FIRST_S, RECHECK_MAX_S, Limits, PollSession
+from drivers.registers import RECHECK_FIRST_S, RECHECK_MAX_S, Limits, PollSession, SplitReader
 from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify
 from drivers.sunspec.formulas import Cell
 from drivers.sunspec.layout import Layout, build, meters, sections
-from drivers.sunspec.mapping import CHANNELS, INVERTERS, KNOWN
+from drivers.sunspec.mapping import CHANNELS, INVERTERS, KNOWN, METERS
 from drivers.sunspec.models import Model, of
 from drivers.sunspec.requests import Batch, batches, spans_of
 
@@ -58,6 +58,7 @@ class SunSpec:
         self.models: tuple[Model, ...] = ()
         """Every model that the device offers; empty before the first poll."""
         gap = options.max_gap if options.max_gap is not None else options.default_max_gap
+        self._options = options
         self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
         self._walk = ModelDiscovery(KNOWN)
         self._defaults = defaults or LinkDefaults(sleeps=True)  # many do; one that never did is not believed to
@@ -81,7 +82,13 @@ class SunSpec:
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.catalogue.Driver`. Raises UnsupportedError for a device that offers nothing we know."""
-        run = PollSession(reader, now)
+        scan = await self._poll(PollSession(reader, now))
+        return replace(scan, readings=tuple(filter(self._wanted, scan.readings)))
+
+    def _wanted(self, reading: Reading) -> bool:
+        return self._options.uses(reading.node)
+
+    async def _poll(self, run: PollSession) -> Scan:
         known = self._known
         if known is not None and not known.stale(run.started):
             try:
@@ -102,16 +109,17 @@ class SunSpec:
 
     async def _discover(self, run: PollSession, before: _Known | None) -> _Known:
         """Walk the chain; what was known `before` stays where the chain is only cut shorter than it was."""
-        base = await self._walk.base(run)
-        models = await self._walk.models(run, base)
+        reader = SplitReader(run, self._limits.max_registers)
+        base = await self._walk.base(reader)
+        models = await self._walk.models(reader, base)
         if before is not None and len(models) < len(self.models) and models == self.models[: len(models)]:
             before.walked(run.started, self._patience_s)
             return before
-        identity = await identify(run, models)
+        identity = await identify(reader, models)
         inverters = [each for each in sections(models) if any(of(each, *INVERTERS))]
-        twice = await doubles(run, inverters) if len(inverters) > 1 else set()
+        twice = await doubles(reader, inverters) if len(inverters) > 1 else set()
         used = self._used([model for model in models if model not in twice])
-        inputs = {model: await channels(run, model) for model in of(used, *CHANNELS)}
+        inputs = {model: await channels(reader, model) for model in of(used, *CHANNELS)}
         layout = build(used, inputs, identity.manufacturer, self._limits.max_registers)
         if not layout.recipes:
             offered = ", ".join(str(model.id) for model in models) or "none"
@@ -137,7 +145,8 @@ class SunSpec:
 
     def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
         """Of the models that a device offers, those that are read."""
-        return tuple(of(models, *KNOWN))
+        unused = {} if self._options.uses(NodeType.GRID) else METERS
+        return tuple(model for model in of(models, *KNOWN) if model.id not in unused)
 
 
 class SunSpecMeter(SunSpec):
@@ -161,6 +170,9 @@ class SunSpecMeter(SunSpec):
         """See `SunSpec.poll`."""
         scan = await super().poll(reader, now)
         return replace(scan, readings=tuple(reading._replace(node=None) for reading in scan.readings))
+
+    def _wanted(self, reading: Reading) -> bool:
+        return True  # it has but one node, of any type
 
     def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
         return meters(models)[self._channel - 1 : self._channel]

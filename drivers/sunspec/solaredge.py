@@ -48,8 +48,9 @@ class SolarEdge(SunSpec):
         shown = [values for answer in answers if (values := _by_quantity(answer))[POWER].quality is Quality.GOOD]
         self._seen = max(self._seen, len(shown))
         storage = _storage(shown, complete=len(shown) == self._seen, at=now())
+        solar_and_grid = _of_the_panels(scan.readings, storage[0]) if self._seen else scan.readings
         return Scan(
-            readings=(*(_of_the_panels(scan.readings, storage[0]) if self._seen else scan.readings), *storage),
+            readings=tuple(filter(self._wanted, (*solar_and_grid, *storage))),
             started=scan.started,
             finished=now(),
             errors=(*scan.errors, *(error for answer in answers for error in answer.errors)),
