@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Literal
 from agent.domain import doubts, sign_in_words, silence_in_words
 from agent.runtime import printable
 from drivers.model import Kind, NodeType, Value
-from drivers.profile.loader import RegisterDriver
+from drivers.profile import RegisterDriver
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.commissioning.read_once import SiteReading
-    from agent.config.model import Config
+    from agent.config import Config
     from agent.polling import Device
-    from agent.site.builder import Site
+    from agent.site import Site
     from drivers.driver import Driver
     from drivers.model import Reading
 

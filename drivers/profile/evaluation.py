@@ -15,8 +15,7 @@ from drivers.model import Quality, Quantity, Reading
 from drivers.profile.layout import Answers, Layout
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
-from drivers.registers import Span, decoder
-from drivers.registers.combine import Part
+from drivers.registers import Part, Span, decoder
 
 _RATED_TIMES = 2.0
 """Panels may be oversized, a battery may give more than the inverter; twice the rated power nothing gives."""

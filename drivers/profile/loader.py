@@ -39,7 +39,7 @@ from drivers.profile.toml_table import TomlTable
 from drivers.profile.variant import Rating, Variant, rating_from, variants_from
 from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID
 from drivers.python_drivers import PYTHON_DRIVERS, channel_number
-from drivers.registers.read_plan import Span
+from drivers.registers import Span
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
 

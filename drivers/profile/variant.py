@@ -10,8 +10,7 @@ from drivers.profile.encoding import WORD_ORDERS, encoding, place, within
 from drivers.profile.mark import Mark, named
 from drivers.profile.point import Point, Vocabulary, points_from
 from drivers.profile.toml_table import TomlTable
-from drivers.registers.codec import Encoding
-from drivers.registers.read_plan import Span
+from drivers.registers import Encoding, Span
 
 _BOUNDED = frozenset({NodeType.SOLAR, NodeType.STORAGE})
 _BOUNDED_KINDS = frozenset({Kind.INVERTER, Kind.BATTERY, Kind.CHARGER, Kind.HEAT_PUMP})

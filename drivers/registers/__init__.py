@@ -5,7 +5,7 @@
 
 from drivers.registers.block_codec import Cell, Fill, block_decoder
 from drivers.registers.codec import FORMATS, Encoding, bits_of, decoder, encode
-from drivers.registers.combine import Key, by_key, combiner
+from drivers.registers.combine import Key, Part, by_key, combiner
 from drivers.registers.read_plan import Block, Limits, Span, plan
 from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S, RefusalMemory
 from drivers.registers.session import PollSession, SplitReader
@@ -20,6 +20,7 @@ __all__ = [
     "Fill",
     "Key",
     "Limits",
+    "Part",
     "PollSession",
     "RefusalMemory",
     "Span",
