@@ -124,7 +124,6 @@ DISCHARGE_IS_POSITIVE = {
     "plexlog",
     "viessmann-vitocharge-vx3",
     "growatt-spf",
-    "foxess-h3-pro-pre122",
 }
 EXPORT_IS_POSITIVE = {
     "huawei-sun2000",
@@ -155,7 +154,6 @@ EXPORT_IS_POSITIVE = {
     "solax-x1",
     "solarmax-max-storage",
     "viessmann-vitocharge-vx3",
-    "foxess-h3-pro-pre122",
     "solax-hybrid-g3",
 }
 PRODUCTION_IS_NEGATIVE = {"e3dc-s10-external"}

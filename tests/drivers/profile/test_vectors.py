@@ -1365,9 +1365,16 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         },
     ),
     (
-        "counters in tenths of a kWh",
-        "foxess-h3-pro-pre122",
-        {37612: [50], 38816: [0, 10_000] * 3, 39237: [0, 700], 39617: [0, 12]},
+        "an H3-Pro-1… with manager firmware 1.21 counts tenths of a kWh",
+        "foxess-h3-smart",
+        {
+            30000: [0x4833, 0x2D50, 0x726F, 0x2D31],
+            36003: [0x0121],
+            37612: [50],
+            38816: [0, 10_000] * 3,
+            39237: [0, 700],
+            39617: [0, 12],
+        },
         {
             "storage.soc": 50.0,
             "grid.active_power": -3000.0,
@@ -1398,6 +1405,12 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         "sungrow-sg",
         {5016: [9], 5030: [0x10000 - 5, 0xFFFF], 5035: [5001], 5084: [100, 0, 0x10000 - 300, 0xFFFF, 50, 0]},
         {"solar.frequency": 50.01, "solar.active_power": -5.0, "grid.active_power.l2": -300.0},
+    ),
+    (
+        "the meter's words stay what they were when the sun is gone",
+        "sungrow-sg",
+        {5016: [0, 0], 5035: [500], 5084: [100, 0, 0x10000 - 300, 0xFFFF, 50, 0]},
+        {"grid.active_power.l2": MISSING},
     ),
     ("hundredths of a hertz on some dongles", "sungrow-sh", {5035: [5001]}, {"grid.frequency": 50.01}),
     (
