@@ -19,7 +19,11 @@ WIDEST: dict[Quantity, Range] = {
     Quantity.REACTIVE_POWER: (-1e7, 1e7),
     Quantity.APPARENT_POWER: (-1e7, 1e7),
     Quantity.DC_POWER: (-1e7, 1e7),
+    Quantity.POWER_FACTOR: (-1.1, 1.1),  # devices round
     Quantity.VOLTAGE: (-1e5, 1e5),
+    Quantity.CURRENT: (-1e5, 1e5),
+    Quantity.DC_VOLTAGE: (-1e5, 1e5),
+    Quantity.DC_CURRENT: (-1e5, 1e5),
     Quantity.FREQUENCY: (0.0, 1000.0),
     Quantity.TEMPERATURE: (-273.15, 1000.0),
     Quantity.SOC: (-1.0, 101.0),  # devices round; messages have 0..100
@@ -27,7 +31,7 @@ WIDEST: dict[Quantity, Range] = {
     Quantity.ENERGY_STORED: (0.0, 1e9),
     Quantity.ENERGY_CAPACITY: (0.0, 1e9),
 }
-"""Lowest and highest value, in the unit of the quantity. A quantity without an entry can have any finite value."""
+"""Lowest and highest value, in the unit of the quantity. Counters can have any finite value."""
 
 QUANTITIES = {quantity.label(): quantity for quantity in Quantity if quantity.unit}
 """The keys of `limits` in the configuration: `active_power_W`, `temperature_C`."""

@@ -22,7 +22,7 @@ from agent.contract.schema import problems
 from agent.domain.node import Node
 from agent.energy.days import day_of
 from agent.energy.store import EnergyStore
-from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Reading, Scan, Value
+from drivers.model import Kind, Nature, NodeType, Phase, Quality, Quantity, Reading, Scan, Value
 
 WALL = 1_780_300_000
 MIDNIGHT = int(day_of(WALL, ZoneInfo("Europe/Brussels"))[2])
@@ -550,6 +550,15 @@ def test_a_damaged_store_is_set_aside(tmp_path: Path) -> None:
     assert store.load() == {}
     store.close()
     assert (tmp_path / "energy.sqlite3.damaged").exists()
+
+
+@pytest.mark.parametrize("quantity", [each for each in Quantity if each.nature is Nature.GAUGE])
+def test_a_scale_factor_gone_wrong_is_in_no_message(store: EnergyStore, quantity: Quantity) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    with capture_logs() as logs:
+        totals.observe([PV1], scan(999.0, **{"active_power": 1500.0, quantity.value: 1e11}), WALL)
+    assert "100000000000" not in json.dumps(body(totals, levels=("device",), device_fields="all"))
+    assert [event["quantity"] for event in logs] == [quantity.label()]
 
 
 def test_quality_limits_and_time_as_text(store: EnergyStore) -> None:
