@@ -30,8 +30,10 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     """Write events and the warnings of libraries to `stream` (standard error)."""
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
+    # A reload configures anew. What was counted goes on, or each reload would let everything pass again.
+    counting = [each for each in structlog.get_config()["processors"] if isinstance(each, RepeatLimiter)]
     shared: list[Processor] = [
-        RepeatLimiter(),
+        counting[0] if counting else RepeatLimiter(),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,

@@ -88,6 +88,14 @@ def test_repeats_are_counted_and_told() -> None:
     assert lines[-1] == {"event": "started"}
 
 
+def test_the_limits_survive_a_reload() -> None:
+    stream = StringIO()
+    for _ in range(3 * BURST):
+        logging_setup.configure("info", "json", stream)
+        structlog.get_logger().warning("reload_refused", reason="the same")
+    assert len(stream.getvalue().splitlines()) == BURST
+
+
 def test_a_backlog_that_is_refused_does_not_fill_the_log() -> None:
     now = 0.0
     stream = StringIO()
