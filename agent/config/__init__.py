@@ -10,7 +10,7 @@ from agent.config.loader import load, load_profile_dirs, load_status, parse
 from agent.config.model import Config, DriversConfig, LogConfig
 from agent.config.push import PushConfig
 from agent.config.push_token import token_of, token_path, usable
-from agent.config.status import StatusConfig
+from agent.config.status import StatusConfig, token_mistake
 
 __all__ = [
     "Config",
@@ -28,6 +28,7 @@ __all__ = [
     "name_devices",
     "no_such_driver",
     "parse",
+    "token_mistake",
     "token_of",
     "token_path",
     "usable",

@@ -13,6 +13,11 @@ from agent.config.types import Listen, Section
 from agent.security import is_loopback
 
 
+def token_mistake(token: str) -> str | None:
+    """The rule that a token of the listener breaks; None if it is good. A rotated token has to keep it as well."""
+    return None if re.fullmatch(r"[!-~]{16,}", token) else "must be at least 16 visible ASCII characters"
+
+
 class StatusConfig(Section):
     """[status]: address and token of the listener. Without this table there is no listener."""
 
@@ -58,7 +63,7 @@ class StatusConfig(Section):
             reason = getattr(error, "strerror", None) or "is not text"
             where = path_shown(self.token_file or Path())
             raise ValueError(f"token_file: must be a readable file ({reason}: {where})") from None
-        if secret is not None and not re.fullmatch(r"[!-~]{16,}", secret.get_secret_value()):
+        if secret is not None and (mistake := token_mistake(secret.get_secret_value())):
             key = "token" if self.token else "token_file"
-            raise ValueError(f"{key}: must be at least 16 visible ASCII characters; `openssl rand -hex 24` makes some")
+            raise ValueError(f"{key}: {mistake}; `openssl rand -hex 24` makes some")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
@@ -14,12 +14,18 @@ _NOTHING = SecretStr("")
 
 
 class SecretFile:
-    """The current text of a file. If the file cannot be read or is empty, the last text stays valid."""
+    """The current text of a file. If the file cannot be read, is empty or breaks a rule, the last text stays valid."""
 
-    def __init__(self, path: Path, event: str, *, quiet: bool = False) -> None:
-        """`event` is logged when the secret changes. With `quiet`, an unreadable file is logged at level debug only."""
+    def __init__(
+        self, path: Path, event: str, mistake: Callable[[str], str | None] = lambda _: None, *, quiet: bool = False
+    ) -> None:
+        """`event` is logged when the secret changes. `mistake` gives the rule that a text breaks: it is not used then.
+
+        With `quiet`, an unreadable file is logged at level debug only.
+        """
         self.path = path
         self._event = event
+        self._mistake = mistake
         self._seen: tuple[int, int, int] | None = None
         self._value = _NOTHING
         self._complained = quiet
@@ -45,6 +51,9 @@ class SecretFile:
     def _take(self, text: str) -> None:
         if not text:
             self._complain("is empty", "")
+            return
+        if (mistake := self._mistake(text)) is not None:
+            self._complain(mistake, "")
             return
         self._complained = False
         warn_if_open(self.path)

@@ -23,7 +23,7 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
-from agent.config import StatusConfig
+from agent.config import StatusConfig, token_mistake
 from agent.runtime import Clock
 from agent.security import SecretFile, is_loopback
 from agent.status.http_server import HttpRequest, HttpResponse, HttpServer
@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 
 RETRY_S = 30.0
 _FRESH_S = 0.5
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# A name or an IPv4 address, or an IPv6 address in brackets, with or without a port (RFC 9110, section 7.2).
+_HOST = re.compile(rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*)|\[(?P<v6>[0-9a-f]*:[0-9a-f:.]+)\])(?::[0-9]{{0,5}})?")
 
 
 class StatusListener:
@@ -51,7 +54,11 @@ class StatusListener:
         self._take = take
         self._stuck = stuck
         self._clock = clock
-        self._file = SecretFile(config.token_file, "status_token_rotated") if config.token_file is not None else None
+        self._file = (
+            SecretFile(config.token_file, "status_token_rotated", token_mistake)
+            if config.token_file is not None
+            else None
+        )
         self._page, self._policy = page()
         self._lock = asyncio.Lock()
         self._last: tuple[float, Snapshot] | None = None
@@ -150,7 +157,8 @@ class StatusListener:
 
 def is_loopback_name(host: str) -> bool:
     """Whether a Host header is a loopback name or address."""
-    return is_loopback(re.sub(r":\d*$", "", host).strip("[]"))
+    found = _HOST.fullmatch(host.lower())
+    return found is not None and is_loopback(found["name"] or found["v6"])
 
 
 def page() -> tuple[bytes, str]:

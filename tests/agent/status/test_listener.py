@@ -164,6 +164,10 @@ async def test_a_token_is_rotated_while_it_runs(tmp_path: Path) -> None:
         file.write_text("another-token-0123456789")
         assert (await get(app, "/readyz", Authorization=f"Bearer {STATUS_TOKEN}"))[0] == 401
         assert (await get(app, "/readyz", Authorization="Bearer another-token-0123456789"))[0] == 503
+        for unusable in ("short", "", "a token with blanks", "\u00e4" * 20):
+            file.write_text(unusable)
+            assert (await get(app, "/readyz", Authorization=f"Bearer {unusable}"))[0] == 401
+            assert (await get(app, "/readyz", Authorization="Bearer another-token-0123456789"))[0] == 503
         file.unlink()
         assert (await get(app, "/readyz", Authorization="Bearer "))[0] == 401
 
@@ -229,6 +233,25 @@ async def test_without_a_token_only_loopback_names_are_answered(tmp_path: Path) 
         ("localhost.example", False),
         ("192.168.1.2", False),
         ("", False),
+        ("localhost:", True),
+        ("evil host.localhost", False),
+        ("evil\x1b.localhost", False),
+        ("user@localhost", False),
+        ("a/b.localhost", False),
+        (".localhost", False),
+        ("a..localhost", False),
+        ("-a.localhost", False),
+        (f"{'a' * 64}.localhost", False),
+        ("\u00e4.localhost", False),
+        ("localhost:80:80", False),
+        ("localhost:\u0663", False),
+        ("localhost:123456", False),
+        ("[localhost]", False),
+        ("[127.0.0.1]", False),
+        ("[[::1]]", False),
+        ("::1", False),
+        ("[::1", False),
+        ("127.0.0.1.localhost\n", False),
     ],
 )
 def test_loopback_names(host: str, loopback: bool) -> None:
