@@ -32,6 +32,7 @@ sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None is how
 
 MAX_REPLY_BYTES = 64 * 1024
 _SHOWN_REPLY = 200
+_PAGES = ("text/html", "application/xhtml+xml")
 _REPLY_S = 5.0
 _PROBE_S = 5
 # A server may close a kept-alive connection in the moment in which a request is sent on it.
@@ -137,9 +138,8 @@ class Endpoint:
             with contextlib.suppress(httpx.HTTPError, OSError):
                 await response.aclose()
         if response.is_success:
-            return Delivered(
-                response.status_code, page=response.headers.get("content-type", "").startswith("text/html")
-            )
+            media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            return Delivered(response.status_code, page=media_type in _PAGES)
         return self._rejection(response, reply)
 
     def _rejection(self, response: httpx.Response, reply: bytes) -> Outcome:

@@ -19,6 +19,8 @@ from agent.runtime import Clock
 
 log = structlog.get_logger(__name__)
 
+_DAY_S = 86_400.0
+
 
 class OutcomeHandler:
     """The only writer of `DeliveryStats` and of the circuit breaker."""
@@ -41,8 +43,10 @@ class OutcomeHandler:
         self._clock = clock
         self._due_time = due_time
         self._slot = slot
-        self._paged = False
-        """The last delivered message was answered with a page for people."""
+        self._plain = False
+        """Whether a message was delivered without a page for people in answer."""
+        self._paged_at: float | None = None
+        """When the log told of a page, in monotonic seconds; None while the answers are none."""
 
     async def handle(self, record: Record, outcome: Outcome) -> Outcome:
         """Settle one attempt.
@@ -72,9 +76,15 @@ class OutcomeHandler:
             log.info("push_recovered", after_s=round(now - since, 1), backlog=self._queue.waiting)
             self._slot.begin(now, self._queue.waiting)
             self._slot.changed.set()
-        if outcome.page and not self._paged:
+        self._doubt(record, outcome, now)
+
+    def _doubt(self, record: Record, outcome: Delivered, now: float) -> None:
+        """Tell of a page once; where the endpoint answered without one before, each day."""
+        if not outcome.page:
+            self._plain, self._paged_at = True, None
+        elif self._paged_at is None or (self._plain and now - self._paged_at >= _DAY_S):
+            self._paged_at = now
             log.warning("endpoint_answers_with_a_page", message=record.id, url=self._config.shown_url)
-        self._paged = outcome.page
 
     async def _failed(self, record: Record, outcome: Retry) -> Outcome:
         now = self._clock.monotonic()

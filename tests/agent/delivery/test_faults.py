@@ -134,9 +134,13 @@ async def test_a_redirect_is_never_followed(tmp_path: Path, status: int) -> None
     assert {(request.method, request.path) for request in server.requests} == {("POST", "/v1")}
 
 
-async def test_a_page_for_people_is_doubted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/html; charset=utf-8", "Text/HTML", "application/xhtml+xml", "APPLICATION/XHTML+XML;charset=x"],
+)
+async def test_a_page_for_people_is_doubted(tmp_path: Path, content_type: str) -> None:
     """Any 2xx counts as delivered, but over plain http the one who answers may be a portal."""
-    page = answer(200, b"<html>Log in</html>", content_type="text/html; charset=utf-8")
+    page = answer(200, b"<html>Log in</html>", content_type=content_type)
     async with HttpFaults(page) as server, sending(tmp_path, server.url(), run=False) as made:
         assert getattr(await made.attempt(BODY), "page", None) is True
         server.behaviour = answer(200, b"{}", content_type="application/json")
@@ -152,6 +156,36 @@ async def test_pages_for_people_are_told_when_they_begin(tmp_path: Path) -> None
             await made.all_delivered()
             doubts = [event for event in made.logs if event["event"] == "endpoint_answers_with_a_page"]
             assert [(event["log_level"], event["url"]) for event in doubts] == [("warning", server.url())] * said
+
+
+class LeapingClock(FastClock):
+    """Leaps ahead when told to."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
+@pytest.mark.parametrize(("first", "said"), [("page", [1, 1, 1, 1]), ("plain", [0, 1, 1, 2])])
+async def test_pages_where_none_were_before_are_told_each_day(tmp_path: Path, first: str, said: list[int]) -> None:
+    """An endpoint that always answers with a page is told once."""
+    page, plain = answer(200, b"<html>Log in</html>", content_type="text/html"), answer(200)
+    clock = LeapingClock(1.0)
+    counts = []
+    async with HttpFaults(page) as server, sending(tmp_path, server.url(), clock=clock) as made:
+        for behaviour, ahead_s in (
+            ({"page": page, "plain": plain}[first], 0),
+            (page, 0),
+            (page, 80_000),
+            (page, 90_000),
+        ):
+            server.behaviour = behaviour
+            clock.ahead_s = ahead_s
+            await made.submit(BODY)
+            await made.all_delivered()
+            counts.append(sum(event["event"] == "endpoint_answers_with_a_page" for event in made.logs))
+    assert counts == said
 
 
 async def test_a_redirect_is_told_without_its_query(tmp_path: Path) -> None:
