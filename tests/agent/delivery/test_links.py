@@ -220,3 +220,47 @@ def test_public_labels() -> None:
     """Metrics, status and alert rules use them: a class may be renamed, a label not."""
     assert LABELS == ("delivered", "refused", "retry", "misconfigured")
     assert [state.value for state in State] == ["well", "failing", "misconfigured"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "answered", "reached"),
+    [
+        ("http_503", True, True),
+        ("timeout", False, True),
+        ("broken", False, True),
+        ("dns", False, False),
+        ("tls", False, False),
+        ("connect", False, False),
+        ("local", False, False),
+    ],
+)
+def test_which_failures_may_be_the_fault_of_the_message(kind: str, answered: bool, reached: bool) -> None:
+    outcome = Retry("why", kind)
+    assert (outcome.answered, outcome.reached) == (answered, reached)
+
+
+async def test_a_503_after_a_401_waits_as_any_other(tmp_path: Path) -> None:
+    """The state stays misconfigured, and nothing is hammered meanwhile."""
+    retry = {"initial_s": 1000, "max_s": 1000}
+    token = tmp_path / "token"
+    token.write_text("first-token")
+    token.chmod(0o600)
+    clock = DrivenClock()
+    outbox = Outbox.open(tmp_path / "o.sqlite3", max_age_s=1e9, max_size_mb=8, now=clock.time)
+    async with HttpFaults(answer(503)) as server:
+        server.script.append(answer(401))
+        config = PushConfig.model_validate(
+            {"url": server.url(), "token_file": token, "wait_for_clock_s": 0.0, "retry": retry}
+        )
+        sender = Sender(config, outbox, clock=clock, environ={}, user_agent="agent/0")
+        async with at_work(sender, outbox):
+            await sender.submit([b"x"])
+            await server.until(lambda: sender.stats.attempts == 1)
+            token.write_text("second-token")
+            async with asyncio.timeout(20):
+                while sender.stats.attempts < 2:
+                    await clock.advance(1)
+            assert sender.stats.state is State.MISCONFIGURED
+            await asyncio.sleep(QUIET_S)
+            assert sender.stats.attempts == 2
+            assert sender.stats.last_failure == "HTTP 503"
