@@ -118,6 +118,11 @@ def _comments(place: SearchLocation, unit: FoundUnit) -> Iterator[str]:
     if unit.identity.labels:
         yield f"# {where}: calls itself {' '.join(unit.identity.labels)}"
     if not unit.identity.matches:
+        if unit.identity.tables:
+            yield f"# it has {' and '.join(sorted(f'{table} registers' for table in unit.identity.tables))}"
+        if unit.identity.likely:
+            yield f"# perhaps one of these: {', '.join(unit.identity.likely)}; put one into a [[device]] table and"
+            yield "# compare `telemetry-agent check --online` with the display"
         yield f"# {where}: answers, but no profile knows it. What it says, to report it or to write a profile:"
         yield f"#   {dump_command(place.link, unit.unit_id)}"
         return
@@ -190,10 +195,11 @@ def _place(place: SearchLocation) -> dict[str, object]:
 
 def _identity(identity: Identity | None) -> dict[str, object]:
     if identity is None:
-        return {"identified": None, "labels": [], "drivers": []}
+        return {"identified": None, "labels": [], "likely": [], "drivers": []}
     return {
         "identified": bool(identity.matches),
         "labels": list(identity.labels),
+        "likely": list(identity.likely),
         "drivers": [
             {
                 "driver": match.driver,

@@ -36,7 +36,7 @@ from drivers.profile.mark import Mark, identify_from, marks_from
 from drivers.profile.point import Point, Vocabulary, points_from
 from drivers.profile.repeat import repeats_from
 from drivers.profile.toml_table import TomlTable
-from drivers.profile.variant import Rating, Variant, rating_from, variants_from
+from drivers.profile.variant import Rating, Serial, Variant, rating_from, serial_from, variants_from
 from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID
 from drivers.python_drivers import PYTHON_DRIVERS, channel_number
 from drivers.registers import Span
@@ -64,6 +64,7 @@ class Profile:
     variants: tuple[Variant, ...] = ()
     """The first whose mark holds says what the points are; `points` are those of a device for which none does."""
     rating: Rating | None = None
+    serial: Serial | None = None
     note: str = ""
     """What whoever installs the device should know of it."""
 
@@ -138,7 +139,7 @@ def _profile(table: TomlTable, name: str) -> Profile:
     identify = table.take("identify", dict, None)
     driver = table.choice("driver", PYTHON_DRIVERS, None)
     if driver is not None:
-        own = [(table, key) for key in ("point", "channels", "mark", "repeat", "rating", "variant")]
+        own = [(table, key) for key in ("point", "channels", "mark", "repeat", "rating", "serial", "variant")]
         for part, key in (*own, (defaults, "word_order")):
             if part.has(key):
                 raise part.wrong(key, f"is for registers; driver {driver} finds them itself", part.content[key])
@@ -159,6 +160,7 @@ def _profile(table: TomlTable, name: str) -> Profile:
         channels=channels_from(table, points),
         variants=variants_from(table, points, words) if driver is None else (),
         rating=rating_from(table, order) if driver is None else None,
+        serial=serial_from(table, order) if driver is None else None,
         note=table.text("note") if table.has("note") else "",
     )
     defaults.done()

@@ -10,7 +10,7 @@ from drivers.profile.encoding import WORD_ORDERS, encoding, place, within
 from drivers.profile.mark import Mark, named
 from drivers.profile.point import Point, Vocabulary, points_from
 from drivers.profile.toml_table import TomlTable
-from drivers.registers import Encoding, Span
+from drivers.registers import Encoding, Span, decoder
 
 _BOUNDED = frozenset({NodeType.SOLAR, NodeType.STORAGE})
 _BOUNDED_KINDS = frozenset({Kind.INVERTER, Kind.BATTERY, Kind.CHARGER, Kind.HEAT_PUMP})
@@ -41,6 +41,26 @@ class Rating:
         return Span(self.table, self.address, self.encoding.width)
 
 
+@dataclass(frozen=True, slots=True)
+class Serial:
+    """Where a device tells its serial number: text, or a number."""
+
+    table: Table
+    address: int
+    encoding: Encoding
+
+    @property
+    def span(self) -> Span:
+        return Span(self.table, self.address, self.encoding.width)
+
+    def read(self, words: Sequence[int]) -> str:
+        """The serial number; empty where the device does not tell it."""
+        value = decoder(self.encoding)(words)[0]
+        if isinstance(value, float):
+            return str(int(value)) if value > 0 else ""
+        return str(value or "")
+
+
 def bounded(kind: Kind, node: NodeType | None, quantity: Quantity) -> bool:
     """Whether the rated power of the device bounds it; what flows through the grid's meter does not go through it."""
     return quantity in _POWERS and (node in _BOUNDED if node is not None else kind in _BOUNDED_KINDS)
@@ -57,6 +77,19 @@ def rating_from(table: TomlTable, order: WordOrder) -> Rating | None:
     entry.done()
     within(entry, address, found)
     return Rating(where, address, found)
+
+
+def serial_from(table: TomlTable, order: WordOrder) -> Serial | None:
+    """The `[serial]` of a profile. Raises ProfileError."""
+    content = table.take("serial", dict, None)
+    if content is None:
+        return None
+    entry = TomlTable(content, f"{table.where}: [serial]")
+    where, address = place(entry)
+    found = encoding(entry, where, order, None)
+    entry.done()
+    within(entry, address, found)
+    return Serial(where, address, found)
 
 
 def variants_from(table: TomlTable, points: Sequence[Point], words: Vocabulary) -> tuple[Variant, ...]:

@@ -6,17 +6,27 @@ profile wins over SunSpec, since it was written for that device; the other is ke
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from drivers.catalogue import driver_of
 from drivers.driver import Reader, ReadOptions
 from drivers.errors import DriverError, LinkError, SilentError
-from drivers.model import Kind, NodeType
+from drivers.model import Kind, Nature, NodeType, Quantity, Scan, Table
 from drivers.profile import Mark, Profile
 from drivers.registers import Span
 
+_MOST_SILENCES = 12
+"""Of one unit, before the marks that are left are not asked any more."""
+_ENOUGH_WH = 10_000.0
+_ROUND_WH = 10.0
+_CLOSE_W, _CLOSE = 50.0, 0.05
+"""Two polls of a device are not of the same moment."""
+
+_BY_SUNSPEC = "by its SunSpec models "
 _SUNSPEC_ATTEMPTS = 3
 """Some devices are silent at a wrong address: each attempt looks elsewhere (`drivers.sunspec.discovery`)."""
 
@@ -38,6 +48,37 @@ class Match:
     """What whoever installs the device should know."""
 
 
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What a device measures at a moment: enough to recognise it behind another unit id."""
+
+    power_W: float | None
+    counter_Wh: float | None
+    resolution_Wh: float
+    """Of the counter."""
+
+    @classmethod
+    def of(cls, scan: Scan, resolution_Wh: float) -> Values:
+        """The total power and the largest lifetime counter of a scan."""
+        good = [r for r in scan.readings if isinstance(r.value, float) and r.phase is None]
+        powers = [r.value for r in good if r.quantity is Quantity.ACTIVE_POWER and r.node in (None, NodeType.SOLAR)]
+        counters = [r.value for r in good if r.quantity.nature is Nature.COUNTER]
+        largest = max((float(value) for value in counters if value is not None), default=None)
+        return cls(float(powers[0]) if powers and powers[0] is not None else None, largest, resolution_Wh)
+
+    def same(self, other: Values) -> bool:
+        """Whether both are of one device: no two counters stand at the same watt-hours while both give as much."""
+        if None in (self.power_W, other.power_W, self.counter_Wh, other.counter_Wh):
+            return False
+        power, counter = abs(self.power_W - other.power_W), abs(self.counter_Wh - other.counter_Wh)  # type: ignore[operator]
+        enough = max(self.counter_Wh or 0.0, other.counter_Wh or 0.0) >= _ENOUGH_WH
+        return (
+            enough
+            and counter <= max(self.resolution_Wh, other.resolution_Wh, _ROUND_WH)
+            and power <= max(_CLOSE_W, _CLOSE * abs(self.power_W or 0.0))
+        )
+
+
 @dataclass(slots=True)
 class Identity:
     """All that was found out about one unit."""
@@ -48,6 +89,17 @@ class Identity:
     """Tells devices apart; never shown."""
     labels: tuple[str, ...] = ()
     """What the device calls itself (Modbus function 43/14): vendor, product, revision."""
+    tables: frozenset[Table] = frozenset()
+    """The tables in which it has any of the registers that it was asked for."""
+    values: Values | None = None
+    """What it measured when it was asked, to tell whether two units are one device."""
+    likely: tuple[str, ...] = ()
+    """Drivers of the makers that it names, for one that no mark recognises."""
+
+    @property
+    def is_sunspec(self) -> bool:
+        """Whether nothing but its SunSpec models tells what it is."""
+        return bool(self.matches) and self.matches[0].why.startswith(_BY_SUNSPEC)
 
 
 class Identifier:
@@ -56,19 +108,28 @@ class Identifier:
     def __init__(self, profiles: Iterable[Profile]) -> None:
         self._marks: dict[Span, list[tuple[Profile, Mark]]] = defaultdict(list)
         profiles = list(profiles)
+        self._profiles = {profile.name: profile for profile in profiles}
         self._families = [profile for profile in profiles if profile.driver is not None]
         """SunSpec devices whose family wants something of its link."""
         marked = [(profile, mark) for profile in profiles if (mark := profile.identify) is not None]
         for profile, mark in sorted(marked, key=lambda pair: (pair[1].encoding.width, len(pair[1].also))):
             self._marks[mark.span].append((profile, mark))
 
-    async def identify(self, reader: Reader, *, sunspec: bool = True) -> Identity:
-        """Raises LinkError when the link is gone; whatever else goes wrong only means "not this one"."""
+    async def identify(self, reader: Reader, *, unit_id: int | None = None, sunspec: bool = True) -> Identity:
+        """Raises LinkError when the link is gone; whatever else goes wrong only means "not this one".
+
+        Marks of families whose usual unit id is `unit_id` are asked first. A device that is silent where it has nothing
+        is not asked for all of them: each costs a time-out.
+        """
         identity = Identity()
-        for span, marked in self._marks.items():
-            words = await _read(reader, span)
+        patience = _Patience(reader)
+        for span, marked in self._ordered(unit_id):
+            words = await patience.read(span)
+            if patience.exhausted:
+                break
             if words is None:
                 continue
+            identity.tables |= {span.table}
             for profile, mark in marked:
                 if mark.matches(words) and await _all_hold(reader, mark.also):
                     identity.matches.append(_match(profile, (mark, *mark.also)))
@@ -77,13 +138,45 @@ class Identifier:
             await self._sunspec(reader, identity)
         return identity
 
+    def _ordered(self, unit_id: int | None) -> list[tuple[Span, list[tuple[Profile, Mark]]]]:
+        """Marks by their likelihood behind that unit id; narrow ones, which decide less, before wide ones."""
+
+        def unlikely(item: tuple[Span, list[tuple[Profile, Mark]]]) -> int:
+            usual = {profile.link.unit_id for profile, _ in item[1]}
+            return 0 if unit_id in usual else 1 if None in usual else 2
+
+        return sorted(self._marks.items(), key=unlikely)
+
+    async def measure(self, reader: Reader, identity: Identity) -> None:
+        """Ask once for serial number and values, where they are not known yet. Raises LinkError."""
+        profile = self._profiles.get(identity.matches[0].driver) if identity.matches else None
+        if profile is None or profile.driver is not None or identity.values is not None:
+            return
+        if profile.serial is not None and (words := await _read(reader, profile.serial.span)) is not None:
+            identity.serial = profile.serial.read(words)
+        try:
+            scan = await driver_of(profile, ReadOptions()).poll(reader, time.monotonic)
+        except LinkError:
+            raise
+        except DriverError:
+            return
+        scales = [abs(p.encoding.scale) for p in profile.points if p.quantity.nature is Nature.COUNTER]
+        identity.values = Values.of(scan, max(scales, default=1.0))
+
+    def name_likely(self, identity: Identity) -> None:
+        """Find drivers by what a device calls itself."""
+        said = _letters(" ".join(identity.labels))
+        makers = {p.manufacturer for p in self._profiles.values() if len(_letters(p.manufacturer)) > 2}
+        named = {maker for maker in makers if _letters(maker) in said}
+        identity.likely = tuple(sorted(p.name for p in self._profiles.values() if p.manufacturer in named))
+
     async def _sunspec(self, reader: Reader, identity: Identity) -> None:
         from drivers.sunspec import SunSpec, meters
 
         driver = SunSpec(ReadOptions())
         for _ in range(_SUNSPEC_ATTEMPTS):
             try:
-                await driver.poll(reader, time.monotonic)
+                scan = await driver.poll(reader, time.monotonic)
             except SilentError:
                 continue
             except LinkError:
@@ -100,10 +193,13 @@ class Identifier:
             kind=kind,
             nodes=driver.nodes,
             device=" ".join(part for part in (made.manufacturer, made.model) if part) or "SunSpec device",
-            why="by its SunSpec models " + ", ".join(str(model.id) for model in driver.models),
+            why=_BY_SUNSPEC + ", ".join(str(model.id) for model in driver.models),
             further=tuple(f"sunspec-meter:{number}" for number in range(2, len(meters(driver.models)) + 1)),
         )
         identity.serial = made.serial
+        identity.tables |= {Table.HOLDING}
+        if not identity.matches:
+            identity.values = Values.of(scan, 1.0)
         identity.matches += [replace(best, driver=name) for name in self._family_names(made.manufacturer, general)]
         identity.matches.append(best)
 
@@ -111,6 +207,30 @@ class Identifier:
         for family in self._families:
             if family.driver == driver and manufacturer.casefold().startswith(family.manufacturer.casefold()):
                 yield family.name
+
+
+class _Patience:
+    """Reads of one unit, as long as it does not fall silent too often."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._silences = 0
+
+    @property
+    def exhausted(self) -> bool:
+        return self._silences >= _MOST_SILENCES
+
+    async def read(self, span: Span) -> Sequence[int] | None:
+        """The words, or None for what it does not answer. Raises LinkError."""
+        try:
+            return await self._reader.read(span.table, span.address, span.count)
+        except LinkError:
+            raise
+        except SilentError:
+            self._silences += 1
+        except DriverError:
+            pass
+        return None
 
 
 async def _read(reader: Reader, span: Span) -> Sequence[int] | None:
@@ -129,6 +249,10 @@ async def _all_hold(reader: Reader, marks: Iterable[Mark]) -> bool:
         if words is None or not mark.matches(words):
             return False
     return True
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text.casefold())
 
 
 def _where(span: Span) -> str:

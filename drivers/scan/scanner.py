@@ -14,7 +14,7 @@ from drivers.errors import DriverError, LinkError
 from drivers.modbus import Link, LinkSettings
 from drivers.scan.identify import Identifier
 from drivers.scan.targets import Targets
-from drivers.scan.unit_search import NETWORK_PROBES, SERIAL_PROBES, Search, SearchLocation
+from drivers.scan.unit_search import NETWORK_PROBES, SERIAL_PROBES, FoundUnit, Search, SearchLocation
 
 PORTS = (502, 1502)
 """Modbus' own port, and where SolarEdge and KOSTAL inverters listen."""
@@ -165,11 +165,21 @@ class Scanner:
     async def _identify(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
         for unit in place.units:
             try:
-                unit.identity = await self._identifier.identify(link.unit(unit.unit_id, timeout_s=timeout_s))
+                reader = link.unit(unit.unit_id, timeout_s=timeout_s)
+                unit.identity = await self._identifier.identify(reader, unit_id=unit.unit_id)
                 if not unit.identity.matches:
                     unit.identity.labels = await _labels(link, unit.unit_id, timeout_s)
+                    self._identifier.name_likely(unit.identity)
             except LinkError as error:
-                place.note = str(error)
+                place.add_note(str(error))
+                return
+        if len(place.units) < 2:
+            return
+        for unit in place.units:  # side by side, so that their values are of one moment
+            try:
+                if unit.identity is not None:
+                    await self._identifier.measure(link.unit(unit.unit_id, timeout_s=timeout_s), unit.identity)
+            except LinkError:
                 return
 
 
@@ -183,25 +193,37 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
 
 
 def _without_doubles(places: Sequence[SearchLocation]) -> None:
-    """A device that answers as several units or on several ports of one host is one.
+    """A device that answers as several units or on several ports of one host is one: say so, and keep one.
 
-    Its serial number says so, where SunSpec has it; the same driver and unit id on another port can be no other device.
+    Its serial number says so, or the same values at the same moment; the same driver and unit id on another port can be
+    no other device. One that a profile recognises is kept before one that is known by its SunSpec models alone.
     """
-    seen: dict[object, str] = {}
-    for place in places:
-        here: dict[object, str] = {}
-        for unit in list(place.units):
-            name = f"{place.link.address} unit {unit.unit_id}"
-            identity = unit.identity
-            if identity is None or not identity.matches:
-                continue
-            best = identity.matches[0]
-            by_port, by_serial = (best.driver, unit.unit_id), (best, identity.serial)
-            if (first := seen.get(by_serial) or seen.get(by_port)) is not None:
+    found = [(place, unit) for place in places for unit in place.units if unit.identity and unit.identity.matches]
+    kept: list[tuple[SearchLocation, FoundUnit]] = []
+    for place, unit in sorted(found, key=lambda each: each[1].identity is not None and each[1].identity.is_sunspec):
+        for other_place, other in kept:
+            if why := _same_device(place, unit, other_place, other):
                 place.units.remove(unit)
-                place.note = f"unit {unit.unit_id} is the same device as {first}"
-                continue
-            if identity.serial:
-                seen[by_serial] = name
-            here[by_port] = name
-        seen |= here
+                driver = unit.identity.matches[0].driver if unit.identity else ""
+                place.add_note(
+                    f"unit {unit.unit_id} is the same device as {other_place.link.address} unit {other.unit_id}"
+                    f" ({why}); left out, or it would count twice (its driver would be {driver!r})"
+                )
+                break
+        else:
+            kept.append((place, unit))
+
+
+def _same_device(place: SearchLocation, unit: FoundUnit, other_place: SearchLocation, other: FoundUnit) -> str:
+    """Why both are one device, in words; empty where they are two."""
+    one, two = unit.identity, other.identity
+    if one is None or two is None:
+        return ""
+    same_driver = one.matches[0].driver == two.matches[0].driver
+    if place is not other_place and same_driver and unit.unit_id == other.unit_id:
+        return "the same unit id on another port"
+    if one.serial and two.serial:
+        return "the same serial number" if one.serial == two.serial else ""
+    if place is other_place and one.values is not None and two.values is not None and one.values.same(two.values):
+        return "the same power and counter"
+    return ""

@@ -61,6 +61,10 @@ class SearchLocation:
     note: str = ""
     """What the installer should know: why nothing was found here, what was odd."""
 
+    def add_note(self, note: str) -> None:
+        """A further thing to know."""
+        self.note = f"{self.note}; {note}" if self.note else note
+
 
 class Search:
     """Asks for one unit after the other, and puts those that answer into `place`."""
@@ -137,6 +141,10 @@ class Search:
                 await self._learn(unit_id, probe)
             return False
         except BadReplyError as error:
+            if self._place.link.serial:
+                # Two-wire adapters echo the request for a unit that is not there; another baud rate makes noise.
+                self._place.opened = True
+                return False
             self._failed(f"something answers, but not as Modbus does: {error}")
             return False
         except DroppedError:

@@ -1,7 +1,8 @@
 """Sites at which a device was read wrongly, each with the value that is true: `tests/fixtures/cases`.
 
 A case has the registers of a device (first address → words) and polls: what changes before each, and what it must read.
-null is a value that must be missing. The sources are the threads in which owners compared values with the truth.
+null is a value that must be missing. A case without polls is one for `scan`. The sources are the threads in which owners
+compared values with the truth.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ def name_of(reading: Reading) -> str:
 
 
 READ_BY = [
-    (name, driver) for name, case in CASES.items() for driver in (case["driver"], *case.get("other_drivers", ()))
+    (name, driver)
+    for name, case in CASES.items()
+    if "polls" in case
+    for driver in (case["driver"], *case.get("other_drivers", ()))
 ]
 
 

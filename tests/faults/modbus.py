@@ -66,6 +66,8 @@ class FaultServer:
         self.unit_faults: dict[int, Faults] = {}
         self.one_client = False
         """A second client evicts the first."""
+        self.echo = False
+        """A two-wire adapter sends each request back in front of the reply, also for units that are not there."""
         self.idle_close_s: float | None = None
         self.requests: list[Seen] = []
         self.connections = 0
@@ -229,6 +231,8 @@ class FaultServer:
             query = await peer.queries.get()
             faults = self._of(query)
             pdu = answer(query, self.registers, faults)
+            if self.echo:
+                peer.write(self._framing.build(query, 0))
             if faults.latency_s:
                 await asyncio.sleep(faults.latency_s)
             if pdu is not None and not faults.silent:

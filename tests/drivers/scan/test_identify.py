@@ -11,6 +11,7 @@ import pytest
 from drivers.catalogue import Catalogue
 from drivers.dump.file import Dump
 from drivers.dump.file import load as load_dump
+from drivers.errors import SilentError
 from drivers.model import Table
 from drivers.profile.loader import Profile, load, profile_files
 from drivers.profile.mark import Mark
@@ -62,12 +63,28 @@ class Counting:
 
 
 async def test_all_families_are_told_apart_in_few_requests() -> None:
-    """Each costs a time-out on a device that is silent where it has nothing."""
     device = Counting(Dump())
     identity = await Identifier(PROFILES).identify(device, sunspec=False)
     assert not identity.matches
-    assert len(device.asked) <= 25
+    assert len(device.asked) <= 40
     assert len(set(device.asked)) == len(device.asked)
+
+
+class Silent(Counting):
+    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+        self.asked.append(Span(table, address, count))
+        raise SilentError("no answer")
+
+
+async def test_a_device_that_is_silent_where_it_has_nothing_is_asked_for_the_likely_marks() -> None:
+    """Each costs a time-out."""
+    device = Silent(Dump())
+    identity = await Identifier(PROFILES).identify(device, unit_id=247, sunspec=False)
+    assert not identity.matches
+    assert len(device.asked) <= 12
+    usual = {mark(name).span for name in MARKED if MARKED[name].link.unit_id == 247}
+    assert usual
+    assert usual <= set(device.asked)
 
 
 @pytest.mark.parametrize("name", MARKED)

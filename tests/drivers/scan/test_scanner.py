@@ -259,7 +259,8 @@ async def test_a_sunspec_device_that_answers_as_two_units_is_one() -> None:
     (place,) = await scan(replace(QUICK, ports=(server.port,), units=(1, 2, 126)), LOCAL)
     await server.stop()
     assert [unit.unit_id for unit in place.units] == [1]
-    assert place.note == f"unit 126 is the same device as 127.0.0.1:{server.port} unit 1"
+    same = f"unit 126 is the same device as 127.0.0.1:{server.port} unit 1 (the same serial number)"
+    assert place.note == f"{same}; left out, or it would count twice (its driver would be 'sunspec')"
 
 
 async def test_a_device_on_two_ports_is_one_and_two_meters_on_one_are_two(tmp_path: Path) -> None:
@@ -267,7 +268,8 @@ async def test_a_device_on_two_ports_is_one_and_two_meters_on_one_are_two(tmp_pa
     async with FaultServer(gateway({1: 7, 2: 7})) as first, FaultServer(gateway({2: 7, 3: 7})) as second:
         places = await scan(replace(at(first, second), units=(1, 2, 3)), LOCAL, profile)
     assert [[unit.unit_id for unit in place.units] for place in places] == [[1, 2], [3]]
-    assert places[1].note == f"unit 2 is the same device as 127.0.0.1:{first.port} unit 2"
+    same = f"unit 2 is the same device as 127.0.0.1:{first.port} unit 2 (the same unit id on another port)"
+    assert places[1].note == f"{same}; left out, or it would count twice (its driver would be 'acme-1')"
 
 
 @pytest.mark.parametrize("transport", ["tcp", "rtu"])

@@ -1,0 +1,108 @@
+"""Units that are one device, and units that only look alike: what scan proposes counts each device once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.commissioning.config_snippets import device_tables
+from drivers.model import Table
+from drivers.profile.loader import load, profile_files
+from drivers.scan.identify import Identifier
+from drivers.scan.scanner import Scanner
+from drivers.scan.targets import Targets
+from drivers.scan.unit_search import SearchLocation
+from tests.drivers.scan.test_scanner import LOCAL, QUICK, at, gateway, marked
+from tests.faults.device import Faults
+from tests.faults.modbus import FaultServer
+
+CASES = Path(__file__).parents[2] / "fixtures" / "cases"
+PROFILES = [load(path) for path in profile_files().values()]
+
+
+def words_of(runs: Mapping[str, list[int]]) -> dict[int, int]:
+    return {int(first) + offset: word for first, words in runs.items() for offset, word in enumerate(words)}
+
+
+def sma(serial: int = 123_456, energy: int = 15_969_855, power: int = 4200) -> dict[int, int]:
+    numbers = {30_051: 8001, 30_053: 9344, 30_057: serial, 30_513: 0, 30_515: energy, 30_775: power}
+    return {a: w for first, value in numbers.items() for a, w in ((first, value >> 16), (first + 1, value & 0xFFFF))}
+
+
+async def scanned(registers: dict[tuple[int, Table], dict[int, int]], units: tuple[int, ...]) -> SearchLocation:
+    async with FaultServer(registers) as server:
+        for unit in range(256):
+            if (unit, Table.HOLDING) not in registers:
+                server.unit_faults[unit] = Faults(exception=11)
+        scanner = Scanner(replace(at(server), units=units), Identifier(PROFILES))
+        await scanner.run(LOCAL)
+        (place,) = scanner.places
+    return place
+
+
+async def test_an_sma_inverter_that_answers_as_two_units_is_proposed_once() -> None:
+    case = json.loads((CASES / "sma_units_3_and_126.json").read_text())
+    registers = {(int(unit), Table.HOLDING): words_of(tables["holding"]) for unit, tables in case["units"].items()}
+    place = await scanned(registers, (3, 126))
+    assert [unit.unit_id for unit in place.units] == [3]
+    text = device_tables([place])
+    assert text.count("[[device]]") == 1
+    assert 'driver = "sma-inverter"' in text
+    assert "unit 126 is the same device as" in text
+    assert "(the same serial number); left out" in text
+
+
+@pytest.mark.parametrize(
+    ("second", "units"),
+    [
+        (sma(), [3]),
+        (sma(serial=0), [3]),  # no serial number, but the same counter and power
+        (sma(serial=0, energy=15_969_859, power=4210), [3]),
+        (sma(serial=123_457), [3, 4]),  # twins
+        (sma(serial=0, energy=15_971_000), [3, 4]),
+        (sma(serial=0, power=2000), [3, 4]),
+    ],
+)
+async def test_two_units_of_one_family(second: dict[int, int], units: list[int]) -> None:
+    place = await scanned({(3, Table.HOLDING): sma(), (4, Table.HOLDING): second}, (3, 4))
+    assert [unit.unit_id for unit in place.units] == units
+
+
+async def test_new_twins_that_have_counted_nothing_are_two() -> None:
+    new = sma(serial=0, energy=0, power=0)
+    place = await scanned({(3, Table.HOLDING): new, (4, Table.HOLDING): new}, (3, 4))
+    assert [unit.unit_id for unit in place.units] == [3, 4]
+
+
+async def test_an_adapter_that_echoes_hides_no_device(tmp_path: Path) -> None:
+    """Each absent unit answers with the request alone."""
+    async with FaultServer(gateway({5: 7, 9: 7}), transport="rtu") as server:
+        server.echo = True
+        port = server.link().serial_port
+        assert port is not None
+        scanner = Scanner(QUICK, Identifier([marked(tmp_path, "acme-1", 7)]))
+        await scanner.run(Targets(serial_ports=(port,)))
+    (place,) = scanner.places
+    assert [unit.unit_id for unit in place.units] == [5, 9]
+    for unit in place.units:
+        assert unit.identity is not None
+        assert [match.driver for match in unit.identity.matches] == ["acme-1"]
+    assert (place.link.baudrate, place.note) == (9600, "")
+
+
+async def test_what_is_not_recognised_is_described() -> None:
+    registers = {(1, Table.HOLDING): {0: 5}, (1, Table.INPUT): {0: 1, 1: 2}}
+    async with FaultServer(registers) as server:
+        server.faults.labels = (b"Eastron", b"SDM-X", b"V1")
+        scanner = Scanner(at(server), Identifier(PROFILES))
+        await scanner.run(LOCAL)
+    text = device_tables(scanner.places)
+    assert "calls itself Eastron SDM-X V1" in text
+    assert "it has holding registers" in text
+    assert "perhaps one of these: eastron-sdm120, eastron-sdm630, eastron-sdm72" in text
+    assert "telemetry-agent dump 127.0.0.1" in text
+    assert "[[device]]\n" not in text
