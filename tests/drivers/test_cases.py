@@ -1,8 +1,8 @@
 """Sites at which a device was read wrongly, each with the value that is true: `tests/fixtures/cases`.
 
-A case has the registers of a device (first address → words) and polls: what changes before each, and what it must read.
-null is a value that must be missing. A case without polls is one for `scan`. The sources are the threads in which owners
-compared values with the truth.
+A case has the registers of a device (first address → words) and polls: what changes before each poll, and what the
+poll must read; null is a value that must be missing. A case without polls is one for `scan`. The sources are the
+threads in which owners compared values with the truth.
 """
 
 from __future__ import annotations

@@ -22,6 +22,9 @@ from agent.runtime.clock import Clock
 TOKEN = "a-token-that-nobody-may-read"
 FAST = {"initial_s": 0.01, "max_s": 0.02}
 
+UP_S = 1e6
+"""So long ago was the boot: whether a clock is right is no question any more."""
+
 
 class FastClock:
     """`factor` seconds in each of the event loop's; time begins at `start`, in Unix seconds."""
@@ -33,10 +36,10 @@ class FastClock:
         self._begun = self._now()
 
     def monotonic(self) -> float:
-        return (self._now() - self._begun) * self._factor
+        return UP_S + (self._now() - self._begun) * self._factor
 
     def time(self) -> float:
-        return self._start + self.monotonic()
+        return self._start + self.monotonic() - UP_S
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self._factor)

@@ -16,7 +16,14 @@ from agent.cli.main import app as cli
 from agent.cli.status_view import NoAnswerError, ask, picture
 from agent.config.status import StatusConfig
 from drivers.model import Table
-from tests.agent.status.test_listener import HOSTILE, STATUS_TOKEN, configuration, running, until
+from tests.agent.status.test_listener import (
+    HOSTILE,
+    STATUS_TOKEN,
+    configuration,
+    delivers_without_its_second_device,
+    running,
+    until,
+)
 from tests.faults.modbus import FaultServer
 from tests.support.site import Endpoint, sdm630
 
@@ -33,7 +40,7 @@ async def test_of_a_running_daemon(tmp_path: Path) -> None:
         async with FaultServer({(1, Table.INPUT): sdm630(-1500.0, 10, 20)}) as meter, FaultServer({}) as silent:
             devices = [("[red]m[/]", "grid", meter.link().port), (HOSTILE, "solar", silent.link().port)]
             async with running(configuration(tmp_path, endpoint.url, devices)) as app:
-                await until(app, lambda each: each["ready"] and each["devices"][1]["failed_polls"] > 0)
+                await until(app, delivers_without_its_second_device)
                 assert app.status is not None
                 answer = await asyncio.to_thread(ask, StatusConfig(listen=f"127.0.0.1:{app.status.port}"))
                 file = tmp_path / "c.toml"
