@@ -24,7 +24,7 @@ import structlog
 from pydantic import SecretStr
 
 from agent.config import StatusConfig, token_mistake
-from agent.runtime import Clock
+from agent.runtime import Clock, printable
 from agent.security import SecretFile, is_loopback
 from agent.status.http_server import HttpRequest, HttpResponse, HttpServer
 from agent.status.metrics import CONTENT_TYPE, exposition
@@ -127,7 +127,7 @@ class StatusListener:
             )
         if path == "/metrics":
             return HttpResponse(body=exposition(snapshot), content_type=CONTENT_TYPE)
-        body = json.dumps(_rounded(asdict(snapshot)), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        body = json.dumps(_plain(asdict(snapshot)), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return HttpResponse(body=body.encode(), content_type="application/json")
 
     async def _snapshot(self) -> Snapshot:
@@ -177,14 +177,16 @@ def page() -> tuple[bytes, str]:
     )
 
 
-def _rounded(value: Any) -> Any:
-    """Round to three decimals, as in the payload; what is not a finite number becomes null."""
+def _plain(value: Any) -> Any:
+    """Round to three decimals, as in the payload. What is not a finite number becomes null; text becomes printable."""
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, float):
         return round(value, 3) if isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _text(status: HTTPStatus, text: str) -> HttpResponse:
-    return HttpResponse(status, f"{text}\n".encode())
+    return HttpResponse(status, f"{printable(text)}\n".encode())

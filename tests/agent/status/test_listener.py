@@ -19,11 +19,12 @@ from agent.app import App
 from agent.config.errors import ConfigError
 from agent.config.loader import parse
 from agent.config.model import Config
+from agent.outbox.backlog import Backlog
 from agent.runtime.clock import SystemClock
 from agent.site.builder import build
 from agent.status.http_server import HttpRequest
 from agent.status.listener import StatusListener, is_loopback_name, page
-from agent.status.model import Snapshot
+from agent.status.model import PushStatus, Snapshot
 from drivers.model import Table
 from tests.faults.modbus import FaultServer
 from tests.support.delivery import FastClock
@@ -202,6 +203,23 @@ async def test_a_token_is_asked_for(tmp_path: Path, header: dict[str, str], path
     response = await listener.answer(HttpRequest("GET", path, {"host": "site.example", **header}))
     assert response.status is HTTPStatus.UNAUTHORIZED
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_what_a_peer_says_is_escaped(tmp_path: Path) -> None:
+    evil = "HTTP 503: \x1b[2J\x9b31m\u202e\udc80\n" + "x" * 100_000
+    config = configuration(tmp_path, "http://127.0.0.1:1/", [("m", "grid", 1)])
+    assert config.status is not None
+
+    async def take() -> Snapshot:
+        push = PushStatus("https://e", 60, 5.0, 1.0, {"delivered": 3}, ())
+        return Snapshot("1.2", "S", 0.0, 1.0, False, evil, "waiting", {}, (), push, Backlog(3, 60.0, 1, False, {}))
+
+    listener = StatusListener(config.status, take, SystemClock())
+    for path in ("/status.json", "/readyz"):
+        text = (await listener.answer(HttpRequest("GET", path, {"host": "localhost"}))).body.decode()
+        assert text.removesuffix("\n").isprintable()
+        assert r"[2J" in text
+        assert len(text) < 5000
 
 
 @pytest.mark.parametrize(("stuck", "status"), [([], HTTPStatus.OK), (["poll of m"], HTTPStatus.SERVICE_UNAVAILABLE)])
