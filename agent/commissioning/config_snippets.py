@@ -118,13 +118,15 @@ def _comments(place: SearchLocation, unit: FoundUnit) -> Iterator[str]:
     if unit.identity.labels:
         yield f"# {where}: calls itself {' '.join(unit.identity.labels)}"
     if not unit.identity.matches:
-        if unit.identity.tables:
-            yield f"# it has {' and '.join(sorted(f'{table} registers' for table in unit.identity.tables))}"
-        if unit.identity.likely:
-            yield f"# perhaps one of these: {', '.join(unit.identity.likely)}; put one into a [[device]] table and"
-            yield "# compare `telemetry-agent check --online` with the display"
         yield f"# {where}: answers, but no profile knows it. What it says, to report it or to write a profile:"
         yield f"#   {dump_command(place.link, unit.unit_id)}"
+        if unit.identity.tables:
+            yield f"# It has {' and '.join(sorted(f'{table} registers' for table in unit.identity.tables))}."
+        if unit.identity.likely:
+            yield f"# Perhaps one of these drivers: {', '.join(unit.identity.likely)}. Put one into a [[device]] table,"
+            yield "# and compare `telemetry-agent check --online` with the display of the device."
+        else:
+            yield "# `telemetry-agent drivers` lists what is known, by maker and model."
         return
     best, *others = unit.identity.matches
     yield f"# {where}: {best.device}, recognised {best.why}"

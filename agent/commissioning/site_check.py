@@ -18,10 +18,13 @@ from agent.domain import Node, use_of
 from agent.polling import Connection, Device
 from agent.runtime import kernel_synchronised, printable
 from agent.site import Site
+from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quantity, Reading, Scan, WordOrder
 from drivers.profile import RegisterDriver
+from drivers.registers import SplitReader
+from drivers.scan import Identifier
 
 _OTHER_ORDERS: dict[WordOrder, tuple[WordOrder, ...]] = {
     "big": ("little", "big_swapped", "little_swapped"),
@@ -29,6 +32,8 @@ _OTHER_ORDERS: dict[WordOrder, tuple[WordOrder, ...]] = {
     "big_swapped": ("little_swapped", "big", "little"),
     "little_swapped": ("big_swapped", "big", "little"),
 }
+_MOST_SILENCES = 3
+"""Before a device is not asked any more who it is."""
 _ATTEMPTS = 2
 """One lost reply is no finding."""
 
@@ -78,7 +83,8 @@ class SiteResult:
 
 async def check_site(config: Config, site: Site) -> SiteResult:
     """Ask each device once more if it is silent; links side by side, nothing is sent to the endpoint."""
-    links = asyncio.gather(*(_check_link(connection) for connection in site.connections))
+    identifier = Identifier(Catalogue(config.drivers.profile_dirs).profiles()[0])
+    links = asyncio.gather(*(_check_link(connection, identifier) for connection in site.connections))
     endpoint, results = await asyncio.gather(probe(config.push, time.time()), links)
     devices = [result for each in results for result in each]
     enabled = {name for device in config.device if device.enabled for name in device.node_ids.values()}
@@ -113,7 +119,7 @@ def _powers(devices: list[DeviceResult]) -> dict[NodeType, float] | None:
     return {type_: powers[type_] for type_ in NodeType if type_ in powers}
 
 
-async def _check_link(connection: Connection) -> list[DeviceResult]:
+async def _check_link(connection: Connection, identifier: Identifier) -> list[DeviceResult]:
     results = [DeviceResult(device) for device in connection.devices]
     try:
         for result in results:
@@ -121,6 +127,8 @@ async def _check_link(connection: Connection) -> list[DeviceResult]:
         at = time.monotonic()
         for result in results:
             result.at = at
+            if result.scan is not None:
+                result.hints += await _siblings(result.device, identifier)
     finally:
         await connection.link.close()
     return results
@@ -152,6 +160,24 @@ async def _check_device(result: DeviceResult) -> None:
         own = [reading for owner, reading in result.readings() if owner is node]
         name = f"{node.node_id}: " if len(device.nodes) > 1 else ""
         result.hints += [name + hint for hint in hints(node, own)]
+
+
+async def _siblings(device: Device, identifier: Identifier) -> list[str]:
+    """A hint when the device says that it is of another family."""
+    driver = device.driver
+    if not isinstance(driver, RegisterDriver):
+        return []
+    reader = SplitReader(device.reader, driver.max_registers)
+    try:
+        identity = await identifier.identify(reader, sunspec=False, most_silences=_MOST_SILENCES)
+    except DriverError:
+        return []
+    if not identity.matches or driver.profile.name in {match.driver for match in identity.matches}:
+        return []
+    best = identity.matches[0]
+    return [
+        f"it says that it is {best.device} ({best.why}), which is driver {best.driver!r}, not {driver.profile.name!r}"
+    ]
 
 
 async def _other_order(device: Device, readings: tuple[Reading, ...]) -> str | None:

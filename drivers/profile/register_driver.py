@@ -99,6 +99,11 @@ class RegisterDriver:
         return self._layout(self._facts).memory.blocks
 
     @property
+    def max_registers(self) -> int:
+        """What one request may hold at most."""
+        return self._limits.max_registers
+
+    @property
     def variant(self) -> str | None:
         """The variant of the family that the device was last seen to be."""
         return None if self._facts.variant is None else self._variants[self._facts.variant].name

@@ -19,7 +19,7 @@ from drivers.model import Kind, Nature, NodeType, Quantity, Scan, Table
 from drivers.profile import Mark, Profile
 from drivers.registers import Span
 
-_MOST_SILENCES = 12
+MOST_SILENCES = 12
 """Of one unit, before the marks that are left are not asked any more."""
 _ENOUGH_WH = 10_000.0
 _ROUND_WH = 10.0
@@ -115,14 +115,21 @@ class Identifier:
         for profile, mark in sorted(marked, key=lambda pair: (pair[1].encoding.width, len(pair[1].also))):
             self._marks[mark.span].append((profile, mark))
 
-    async def identify(self, reader: Reader, *, unit_id: int | None = None, sunspec: bool = True) -> Identity:
+    async def identify(
+        self,
+        reader: Reader,
+        *,
+        unit_id: int | None = None,
+        sunspec: bool = True,
+        most_silences: int = MOST_SILENCES,
+    ) -> Identity:
         """Raises LinkError when the link is gone; whatever else goes wrong only means "not this one".
 
         Marks of families whose usual unit id is `unit_id` are asked first. A device that is silent where it has nothing
         is not asked for all of them: each costs a time-out.
         """
         identity = Identity()
-        patience = _Patience(reader)
+        patience = _Patience(reader, most_silences)
         for span, marked in self._ordered(unit_id):
             words = await patience.read(span)
             if patience.exhausted:
@@ -212,13 +219,13 @@ class Identifier:
 class _Patience:
     """Reads of one unit, as long as it does not fall silent too often."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, most_silences: int) -> None:
         self._reader = reader
-        self._silences = 0
+        self._left = most_silences
 
     @property
     def exhausted(self) -> bool:
-        return self._silences >= _MOST_SILENCES
+        return self._left <= 0
 
     async def read(self, span: Span) -> Sequence[int] | None:
         """The words, or None for what it does not answer. Raises LinkError."""
@@ -227,7 +234,7 @@ class _Patience:
         except LinkError:
             raise
         except SilentError:
-            self._silences += 1
+            self._left -= 1
         except DriverError:
             pass
         return None

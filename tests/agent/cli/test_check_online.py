@@ -194,7 +194,7 @@ async def test_a_device_that_says_nothing_is_no_success(tmp_path: Path) -> None:
         status, out, error = await check(configuration(tmp_path, url, devices))
         assert (status, error) == (0, "")
         assert "hint: asleep: it answers, but has no value for anything" in out
-        assert "hint: another: everything reads 0: is it another device, or another unit id?" in out
+        assert "hint: another: it answers, but has no value for anything" in out
         status, out, error = await check(configuration(tmp_path, url, device("stranger", "grid", stranger)))
     assert status == 1
     assert f"; the driver does not fit; `telemetry-agent scan 127.0.0.1 --port {stranger.port}` names one" in error
@@ -258,3 +258,16 @@ async def test_hints_come_with_the_values(tmp_path: Path) -> None:
 def test_a_clock_that_nobody_has_set_is_told(monkeypatch: pytest.MonkeyPatch, synchronised: bool, words: str) -> None:
     monkeypatch.setattr("agent.commissioning.site_check.kernel_synchronised", lambda: synchronised)
     assert site_check._clock(5.0).startswith(words)
+
+
+async def test_a_device_that_says_it_is_another_is_named(tmp_path: Path) -> None:
+    """Read as a single-phase meter, a three-phase one tells its first phase alone."""
+    code = {(1, Table.HOLDING): {0xFC02: 0x0070}}
+    with_code = {(1, Table.INPUT): sdm630(42.5, 1, 2)} | code
+    async with listening([]) as port, FaultServer(with_code) as meter, FaultServer(with_code) as right:
+        url = f"http://127.0.0.1:{port}/"
+        wrong = device("wrong", "grid", meter).replace("eastron-sdm630", "eastron-sdm120")
+        _, out, _ = await check(configuration(tmp_path, url, wrong + device("right", "grid", right)))
+    assert "hint: wrong: it says that it is Eastron SDM630" in out
+    assert "which is driver 'eastron-sdm630', not 'eastron-sdm120'" in out
+    assert "hint: right: it says" not in out
