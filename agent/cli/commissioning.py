@@ -60,6 +60,8 @@ def scan(
     places = scanner.places
     if as_json or places:
         typer.echo(config_snippets.as_json(places) if as_json else config_snippets.device_tables(places))
+    if places and not as_json and (which := scan.asked(*wanted)):
+        typer.echo(which)
     if not complete:
         fail("interrupted; this is what had been found")
     if not any(place.units for place in places):

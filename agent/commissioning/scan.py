@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -42,7 +43,7 @@ def request(
     settings = ScanSettings(
         ports=tuple(port_number(port) for port in ports or PORTS),
         units=parse_numbers(units, 0, MAX_UNIT_ID) if units else None,
-        likely_units=tuple(unit for profile in profiles if (unit := profile.link.unit_id) is not None),
+        likely_units=_by_frequency(profiles),
         timeout_s=timeout_s,
         serial_timeout_s=0.3 * timeout_s,
         lines=lines(baudrates, parities),
@@ -89,6 +90,34 @@ def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) 
         except KeyboardInterrupt:
             return scanner, False
     return scanner, True
+
+
+def asked(targets: Targets, settings: ScanSettings) -> str:
+    """Which units were asked, in a comment beside the tables; empty where the operator said which."""
+    if settings.units is not None:
+        return ""
+    units = sorted(settings.usual_units(serial=not targets.hosts))
+    return (
+        f"# Asked for: units {_ranges(units)}, and those behind the ones found. For others: --units, such as"
+        f" --units 1-{255 if targets.hosts else 247}"
+    )
+
+
+def _by_frequency(profiles: Sequence[Profile]) -> tuple[int, ...]:
+    """The usual unit ids of the families, those of many first."""
+    found = Counter(unit for profile in profiles if (unit := profile.link.unit_id) is not None)
+    return tuple(sorted(found, key=lambda unit: (-found[unit], unit)))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """1, 2, 3, 7 as "1-3, 7"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def reasons(scanner: Scanner) -> list[str]:

@@ -20,8 +20,12 @@ PORTS = (502, 1502)
 """Modbus' own port, and where SolarEdge and KOSTAL inverters listen."""
 
 UNITS = tuple(range(1, 11))
-# Victron's GX, SMA's SunSpec map, Fronius' meters, plants behind one address, a TCP device that is no unit of anything.
-NETWORK_UNITS = (100, 126, 200, 240, 247, 255)
+# The likely first: hybrids and plants behind one address, SMA's SunSpec map, KOSTAL, Victron's GX, a TCP device that is
+# no unit of anything, Fronius' meters, ABB and Fimer, Alfen's station, the meters of some inverters.
+NETWORK_UNITS = (247, 126, 71, 100, 255, 240, 254, 200, 11)
+
+_MOST_UNITS = 24
+"""Each that is not there may cost a time-out."""
 
 LINES = ((9600, "N"), (9600, "E"), (19200, "E"), (19200, "N"), (38400, "N"), (115_200, "N"), (2400, "N"))
 """Baud rates and parities, the usual first; 19200 E is the specification's default, 2400 N that of small meters."""
@@ -56,7 +60,9 @@ class ScanSettings:
         """The units to ask for, in this order."""
         if self.units is not None:
             return self.units
-        return UNITS if serial else tuple(dict.fromkeys((*UNITS, *self.likely_units, *NETWORK_UNITS)))
+        if serial:
+            return UNITS
+        return tuple(dict.fromkeys((*UNITS, *NETWORK_UNITS, *self.likely_units)))[:_MOST_UNITS]
 
 
 class Scanner:

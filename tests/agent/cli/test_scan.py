@@ -10,11 +10,14 @@ import signal
 import sys
 import tomllib
 from asyncio import to_thread
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.commissioning import scan
 from drivers.model import Table
+from drivers.profile import load, profile_files
 from tests.agent.cli.test_hostile_files import assert_told
 from tests.faults.modbus import FaultServer
 from tests.support.in_process import call_inside
@@ -202,3 +205,14 @@ async def test_a_peer_that_babbles_ends_in_a_few_plain_lines(seed: int) -> None:
     assert result.returncode in (0, 1)
     assert_told(result, lines=5)
     tomllib.loads(result.stdout)
+
+
+def test_the_usual_units_are_few_the_likely_first_and_named() -> None:
+    profiles = [load(path) for path in profile_files().values()]
+    targets, settings = scan.request(["192.0.2.1"], None, "", 1.0, None, None, "tcp", profiles)
+    units = settings.usual_units(serial=False)
+    assert units[:10] == tuple(range(1, 11))
+    assert {254, 247, 255, 200, 71, 126, 100, 11} <= set(units)
+    assert len(units) <= 24
+    assert scan.asked(targets, settings).startswith("# Asked for: units 0-11, ")
+    assert scan.asked(targets, replace(settings, units=(1,))) == ""
