@@ -74,8 +74,8 @@ class Driver(Protocol):
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """Read everything once; `now` gives monotonic seconds for the readings.
 
-        What the device refuses is missing and stands in `Scan.errors`. Raises `SilentError`, `LinkError`,
-        `BadReplyError` or `GatewayError` when the device or the link is gone or cannot be trusted: no further request
-        makes sense then, and what was read of this poll is dropped.
+        What the device refuses is missing and stands in `Scan.errors`. Raises `UnreachableError` when the device or
+        the link is gone or cannot be trusted: the poll ends there, and what it has read is dropped. Raises
+        `RefusedError` or `UnsupportedError` when the device has nothing for this driver.
         """
         ...

@@ -14,7 +14,7 @@ from agent.site import Site
 from drivers.catalogue import Catalogue
 from drivers.driver import Driver, LinkDefaults, Reader, ReadOptions
 from drivers.dump import Capture, Dump, Wanted, expected_of, of_profiles, of_ranges, of_sunspec, redact, take
-from drivers.errors import DriverError, ExceptionReply, SilentError, UnsupportedError
+from drivers.errors import DriverError, GatewayError, RefusedError, SilentError, UnsupportedError
 from drivers.modbus import Link, LinkSettings
 from drivers.model import Table, Value
 from drivers.profile import Profile, RegisterDriver
@@ -173,7 +173,7 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
     elif driver is not None:
         yield await of_sunspec(subject.reader)
     else:
-        with suppress(UnsupportedError, ExceptionReply, SilentError):
+        with suppress(UnsupportedError, RefusedError, SilentError, GatewayError):
             yield await of_sunspec(subject.reader)
         yield of_profiles(profiles, ReadOptions())
 

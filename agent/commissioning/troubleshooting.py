@@ -6,18 +6,17 @@ from drivers.errors import (
     BadReplyError,
     BusyError,
     ConnectError,
-    ExceptionReply,
     GatewayError,
     IllegalAddressError,
     IllegalFunctionError,
     IllegalValueError,
     LinkError,
+    RefusedError,
     SilentError,
 )
 
 _NETWORK: tuple[tuple[type[Exception], str], ...] = (
     (SilentError, "is the unit id right? `{scan} --units 1-247` finds those that answer"),
-    (GatewayError, "the gateway answers, the unit behind it does not: its unit id, wiring, baud rate, parity"),
     (BadReplyError, "is it the port of Modbus TCP? A converter that does not translate needs transport = rtu_over_tcp"),
 )
 _LINE: tuple[tuple[type[Exception], str], ...] = (
@@ -25,11 +24,12 @@ _LINE: tuple[tuple[type[Exception], str], ...] = (
     (BadReplyError, "another baud rate or parity, or two devices with one unit id? `{scan}` tries the usual ones"),
 )
 _BOTH: tuple[tuple[type[Exception], str], ...] = (
+    (GatewayError, "the gateway answers, the unit behind it does not: its unit id, wiring, baud rate, parity"),
     (BusyError, "it is busy with something else; try again"),
     (IllegalFunctionError, "the driver does not fit; `{scan}` names one that does"),
     (IllegalAddressError, "the driver does not fit; `{scan}` names one that does"),
     (IllegalValueError, "the driver does not fit, or max_registers is too large; `{scan}` names a driver that fits"),
-    (ExceptionReply, "it reports a failure of its own; is it starting up, or is it another device?"),
+    (RefusedError, "it reports a failure of its own; is it starting up, or is it another device?"),
     (LinkError, "does another client hold its only connection, such as the running service?"),
 )
 _UNCONNECTED = {
@@ -56,7 +56,7 @@ def state(error: Exception) -> str:
     """How a device that could not be read behaves, in a few words."""
     if isinstance(error, ConnectError):
         return "no connection"
-    if isinstance(error, ExceptionReply) and not isinstance(error, GatewayError):
+    if isinstance(error, RefusedError):
         return "refuses"
     if isinstance(error, SilentError | GatewayError):
         return "no answer"

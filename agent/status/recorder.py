@@ -6,7 +6,6 @@ It is small and always on. Nothing is computed before somebody asks (`agent.stat
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -54,8 +53,5 @@ class Recorder:
 
 
 def kind_of(error: Exception) -> str:
-    """Return one word for counters: `silent`, `link`, `illegal_address` …; `defect` if it is no DriverError."""
-    if not isinstance(error, DriverError):
-        return "defect"
-    words = re.findall("[A-Z][a-z]*", type(error).__name__.removesuffix("Error"))
-    return "_".join(words).lower()
+    """One word for counters: `silent`, `link`, `illegal_address` …; `defect` for what is no DriverError."""
+    return error.label if isinstance(error, DriverError) else "defect"

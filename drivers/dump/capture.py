@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from drivers.driver import Reader, ReadOptions
-from drivers.errors import BusyError, ExceptionReply, GatewayError, IllegalFunctionError, SilentError
+from drivers.errors import BusyError, IllegalFunctionError, RefusedError, SilentError
 from drivers.model import Table
 from drivers.profile import Profile
 from drivers.protocol import ADDRESSES, MAX_REGISTERS, max_count
@@ -75,7 +75,7 @@ async def of_sunspec(reader: Reader) -> Wanted:
 async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[], None] = lambda: None) -> None:
     """Read `wanted` into `taken`, which keeps what there is when it is broken off; `step` is called per request.
 
-    Raises the DriverError with which the device or the link is gone.
+    Raises UnreachableError when the device or the link is gone.
     """
     absent: set[Table] = set()
     pending = list(wanted.blocks)[::-1]
@@ -88,12 +88,10 @@ async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[]
         step()
         try:
             words = await _read(reader, block)
-        except GatewayError:
-            raise
         except IllegalFunctionError:
             absent.add(block.table)
             taken.refused.append(block)
-        except ExceptionReply:
+        except RefusedError:
             parts = wanted.parts(block)
             pending += reversed(parts)
             if not parts:

@@ -3,8 +3,8 @@
 Only the function codes of reads and of device identification exist here, so that nothing above can send a write.
 
 A framing's `accept` sees all bytes received since the request was sent and gives the data of its reply, or None while
-the reply is not complete. It raises an `ExceptionReply` when the device refuses and `BadReplyError` when what came
-cannot become the reply. A reply counts only when transaction, unit id, function code, byte count, length and
+the reply is not complete. It raises `RefusedError` or `GatewayError` for an exception, and `BadReplyError` when what
+came cannot become the reply. A reply counts only when transaction, unit id, function code, byte count, length and
 checksum, as far as the framing has them, are exactly what the request asks for.
 """
 
@@ -109,7 +109,7 @@ class Identification:
         return end
 
     def data(self, pdu: bytes) -> bytes:
-        """The objects. Raises ExceptionReply where the device has no identification."""
+        """The objects. Raises RefusedError where the device has no identification."""
         if pdu[0] == self.function | EXCEPTION and len(pdu) == _EXCEPTION_LENGTH:
             raise exception_reply(pdu[1], str(self))
         if pdu[:2] != bytes((self.function, _READ_IDENTIFICATION)) or len(pdu) != self.length(pdu):

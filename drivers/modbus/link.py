@@ -19,11 +19,11 @@ from struct import unpack
 from typing import Any
 
 from drivers.driver import Reader
-from drivers.errors import ExceptionReply, LinkError
+from drivers.errors import DroppedError, LinkError
 from drivers.modbus.connect import connect
 from drivers.modbus.framer import Identification, Question, ReadRequest, texts
 from drivers.modbus.settings import LinkSettings
-from drivers.modbus.transport import DroppedError, Transport
+from drivers.modbus.transport import Transport
 from drivers.model import Table
 
 __all__ = ["Link", "LinkSettings"]
@@ -101,16 +101,13 @@ class Link:
         self._require_open()
         try:
             return await channel.exchange(request, timeout_s)
-        except (ExceptionReply, LinkError):
-            raise
-        except BaseException:
-            if not self.settings.serial:
-                channel.abort()
-            if not channel.numbered:
-                self._late_until[request.unit_id] = channel.sent_at + 2 * timeout_s
-            raise
         finally:
             self._last_end = asyncio.get_running_loop().time()
+            if channel.expects_late_reply:
+                if not self.settings.serial:
+                    channel.abort()
+                if not channel.numbered:
+                    self._late_until[request.unit_id] = channel.sent_at + 2 * timeout_s
 
     async def _pause(self, unit_id: int, gap_s: float) -> None:
         until = max(self._not_before, self._last_end + gap_s, self._late_until.get(unit_id, 0.0))

@@ -10,16 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from drivers.errors import BadReplyError, DriverError, LinkError, SilentError
+from drivers.errors import BadReplyError, DriverError, DroppedError, LinkError, SilentError
 from drivers.modbus.framer import Framing, Question
 from drivers.modbus.os_errors import in_words
 
 # Twice the longest ASCII frame and more: whoever sends this much does not speak Modbus.
 _MAX_RECEIVED = 2048
-
-
-class DroppedError(LinkError):
-    """The other side closed the connection before it sent a byte of the reply."""
 
 
 class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
@@ -36,6 +32,8 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self._received = b""
         self.sent_at = 0.0
         """When the last request was sent, in the loop's time."""
+        self.expects_late_reply = False
+        """The last request ended without its reply, which may still arrive."""
 
     @property
     def numbered(self) -> bool:
@@ -49,12 +47,14 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
 
     async def exchange(self, request: Question, timeout_s: float) -> bytes:
         """The data of the reply to `request`. Raises a DriverError, `timeout_s` after the call at the latest."""
+        self.expects_late_reply = False
         if not self.usable:
             raise DroppedError(f"{self._address}: the device closes the connection at once")
         loop = asyncio.get_running_loop()
         reply = self._reply = loop.create_future()
         self._request = request
         self._received = b""
+        self.expects_late_reply = True
         timer = loop.call_later(timeout_s, self._expire, timeout_s)
         try:
             frame = self._framing.encode(request)
@@ -64,6 +64,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         finally:
             timer.cancel()
             self._reply = None
+        self.expects_late_reply = isinstance(outcome, SilentError | BadReplyError)
         if isinstance(outcome, DriverError):
             raise outcome
         return outcome

@@ -23,7 +23,7 @@ from typing import TypeVar
 import structlog
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
-from drivers.errors import ExceptionReply, GatewayError, IllegalAddressError, IllegalFunctionError, IllegalValueError
+from drivers.errors import IllegalFunctionError, IllegalRangeError, RefusedError
 from drivers.model import Kind, NodeType, Quality, Scan
 from drivers.profile.evaluation import Evaluation, Known
 from drivers.profile.layout import Answers, Layout, Words
@@ -155,16 +155,14 @@ class RegisterDriver:
             return await self._read_all(run, layout, memory.parts(block), answers)
         try:
             words = await run.read(block.table, block.address, block.count)
-        except (IllegalAddressError, IllegalValueError) as error:
+        except IllegalRangeError as error:
             known = len(memory.holes)
             parts = memory.divide(block, error)
             answered = await self._read_all(run, layout, parts, answers) and len(memory.holes) == known
             if answered:
                 memory.cut(block, parts)
             return answered
-        except GatewayError:
-            raise
-        except ExceptionReply as error:
+        except RefusedError as error:
             run.errors.append(error)
             return False
         layout.take(block, words, run.now(), answers)
@@ -229,7 +227,7 @@ class RegisterDriver:
         for span in (*spans, *self._count_spans()):
             try:
                 found[span] = await reader.read(span.table, span.address, span.count)
-            except (IllegalAddressError, IllegalValueError, IllegalFunctionError):
+            except (IllegalRangeError, IllegalFunctionError):
                 continue
         return found
 
@@ -251,15 +249,13 @@ class RegisterDriver:
         rating = self.profile.rating
         if rating is None:
             return
-        self._rating_due = run.started + RECHECK_MAX_S
         try:
             reader = SplitReader(run, self._limits.max_registers)
             words = await reader.read(rating.table, rating.address, rating.encoding.width)
-        except GatewayError:
-            self._rating_due = run.started
-            raise
-        except ExceptionReply:
+        except RefusedError:
+            self._rating_due = run.started + RECHECK_MAX_S
             return
+        self._rating_due = run.started + RECHECK_MAX_S
         value, quality = decoder(rating.encoding)(words)
         if quality is Quality.GOOD and isinstance(value, float) and value > 0:
             self._known.rated_W = value

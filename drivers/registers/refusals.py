@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from drivers.errors import ExceptionReply, IllegalValueError
+from drivers.errors import IllegalRangeError, IllegalValueError
 from drivers.protocol import BITS
 from drivers.registers.read_plan import Block, Limits, Span, outermost, plan, together
 
@@ -36,7 +36,7 @@ class RefusalMemory:
             max_bits=max(limits.max_bits, self._widest(bits=True)),
         )
         self._limits = self._given
-        self.holes: dict[Span, ExceptionReply] = {}
+        self.holes: dict[Span, IllegalRangeError] = {}
         """Values that the device refuses, and how it said so."""
         self._changed = False
         self._since: float | None = None
@@ -76,7 +76,7 @@ class RefusalMemory:
         """The requests for what `block` holds, by what is known now."""
         return plan(self._inside(block), self._limits)
 
-    def divide(self, block: Block, error: ExceptionReply) -> tuple[Block, ...]:
+    def divide(self, block: Block, error: IllegalRangeError) -> tuple[Block, ...]:
         """What to ask instead of a refused `block`: smaller requests. A single value is a hole from now on."""
         self._changed = True
         if isinstance(error, IllegalValueError) and self._halved(block):
@@ -99,7 +99,7 @@ class RefusalMemory:
         between = {(right.table, right.address) for left, right in pairwise(parts) if right.address >= left.end}
         self._limits = replace(self._limits, cuts=self._limits.cuts | between)
 
-    def _refused(self, span: Span, error: ExceptionReply) -> None:
+    def _refused(self, span: Span, error: IllegalRangeError) -> None:
         self.holes[span] = error
         addresses = {(span.table, address) for span in self.holes for address in range(span.address, span.end)}
         self._limits = replace(self._limits, holes=frozenset(addresses))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from drivers.catalogue import driver_of
 from drivers.driver import Reader, ReadOptions
-from drivers.errors import DriverError, LinkError, SilentError
+from drivers.errors import NoReplyError, RefusedError, SilentError, UnsupportedError
 from drivers.model import Kind, Nature, NodeType, Quantity, Scan, Table
 from drivers.profile import Mark, Profile
 from drivers.registers import Span
@@ -163,9 +163,7 @@ class Identifier:
             identity.serial = profile.serial.read(words)
         try:
             scan = await driver_of(profile, ReadOptions()).poll(reader, time.monotonic)
-        except LinkError:
-            raise
-        except DriverError:
+        except (RefusedError, NoReplyError, UnsupportedError):
             return
         scales = [abs(p.encoding.scale) for p in profile.points if p.quantity.nature is Nature.COUNTER]
         identity.values = Values.of(scan, max(scales, default=1.0))
@@ -186,9 +184,7 @@ class Identifier:
                 scan = await driver.poll(reader, time.monotonic)
             except SilentError:
                 continue
-            except LinkError:
-                raise
-            except DriverError:
+            except (RefusedError, NoReplyError, UnsupportedError):
                 return
             break
         else:
@@ -231,11 +227,9 @@ class _Patience:
         """The words, or None for what it does not answer. Raises LinkError."""
         try:
             return await self._reader.read(span.table, span.address, span.count)
-        except LinkError:
-            raise
         except SilentError:
             self._left -= 1
-        except DriverError:
+        except (RefusedError, NoReplyError):
             pass
         return None
 
@@ -243,9 +237,7 @@ class _Patience:
 async def _read(reader: Reader, span: Span) -> Sequence[int] | None:
     try:
         return await reader.read(span.table, span.address, span.count)
-    except LinkError:
-        raise
-    except DriverError:
+    except (RefusedError, NoReplyError):
         return None
 
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from drivers.errors import DriverError, LinkError
+from drivers.errors import LinkError, NoReplyError, RefusedError
 from drivers.modbus import Link, LinkSettings
 from drivers.scan.identify import Identifier
 from drivers.scan.targets import Targets
@@ -192,9 +192,7 @@ class Scanner:
 async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]:
     try:
         return tuple(filter(None, await link.identification(unit_id, timeout_s)))
-    except LinkError:
-        raise
-    except DriverError:
+    except (RefusedError, NoReplyError):
         return ()  # as most devices
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from drivers.errors import BadReplyError, DriverError, ExceptionReply, GatewayError, LinkError, SilentError
-from drivers.modbus import DroppedError, Link, LinkSettings
+from drivers.errors import BadReplyError, DriverError, DroppedError, GatewayError, LinkError, RefusedError, SilentError
+from drivers.modbus import Link, LinkSettings
 from drivers.model import Table
 from drivers.protocol import LAST_SERIAL_UNIT_ID
 from drivers.scan.identify import Identity
@@ -133,7 +133,7 @@ class Search:
             self._gone.add(unit_id)
             self._reached()
             return False
-        except ExceptionReply:
+        except RefusedError:
             pass
         except SilentError:
             self._reached()
@@ -163,7 +163,7 @@ class Search:
         started = asyncio.get_running_loop().time()
         try:
             await self._link.unit(unit_id, timeout_s=timeout_s).read(*probe)
-        except ExceptionReply:
+        except (RefusedError, GatewayError):
             self._patience.answered(asyncio.get_running_loop().time() - started)
             raise
         self._patience.answered(asyncio.get_running_loop().time() - started)
@@ -176,7 +176,7 @@ class Search:
             await self._link.unit(dead, timeout_s=_GLANCE_S).read(*probe)
         asked = loop.time()
         with suppress(DriverError):
-            with suppress(ExceptionReply):
+            with suppress(RefusedError, GatewayError):
                 await self._link.unit(self._place.units[0].unit_id, timeout_s=self._patience.first_s).read(*probe)
             if self._patience.held_up(loop.time() - asked):
                 self._patience.answered(loop.time() - started)

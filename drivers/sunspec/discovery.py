@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 from drivers.driver import Reader
 from drivers.errors import (
-    BusyError,
-    ExceptionReply,
-    GatewayError,
+    DeviceFailureError,
     IllegalAddressError,
-    IllegalValueError,
+    IllegalFunctionError,
+    IllegalRangeError,
     SilentError,
     UnsupportedError,
 )
@@ -33,6 +32,9 @@ BASES = (40000, 50000, 0)
 _STRINGS = ("Mn", "Md", "Vr", "SN")
 _END = 0xFFFF
 _MOST_MODELS = 100
+
+# How devices say that no model is at an address. A busy device says nothing about it.
+_NOTHING_THERE = (IllegalFunctionError, IllegalRangeError, DeviceFailureError)
 
 
 # The point that tells what a channel is. Model 160 has no type, but Fronius names a hybrid's battery channels "StCha 3"
@@ -73,9 +75,7 @@ class ModelDiscovery:
     async def _marked(self, reader: Reader, base: int) -> bool:
         try:
             return tuple(await reader.read(Table.HOLDING, base, len(MARKER))) == MARKER
-        except (BusyError, GatewayError):
-            raise
-        except ExceptionReply:
+        except _NOTHING_THERE:
             return False
         except SilentError:
             self._bases.rotate(-1)  # it may be silent only here: the next attempt begins elsewhere
@@ -106,9 +106,7 @@ class ModelDiscovery:
         """Id and length at `address`, or None where the chain ends without an end model."""
         try:
             model_id, length = await reader.read(Table.HOLDING, address, HEADER)
-        except (BusyError, GatewayError):
-            raise
-        except ExceptionReply:
+        except _NOTHING_THERE:
             if not behind_a_model:
                 raise
             return None
@@ -161,7 +159,7 @@ async def channels(reader: Reader, model: Model) -> tuple[DcInput, ...]:
         address = model.address + definition.fixed_size + index * definition.repeated_size + point.offset
         try:
             words = await reader.read(Table.HOLDING, address, point.size)
-        except (IllegalAddressError, IllegalValueError):
+        except IllegalRangeError:
             return ()
         found.append(_by_name(text(words)) if point.type == "string" else _BY_PORT_TYPE.get(words[0], DcInput.OTHER))
     return tuple(found)

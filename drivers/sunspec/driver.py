@@ -19,14 +19,7 @@ from dataclasses import replace
 import structlog
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
-from drivers.errors import (
-    ExceptionReply,
-    GatewayError,
-    IllegalAddressError,
-    IllegalValueError,
-    ProfileError,
-    UnsupportedError,
-)
+from drivers.errors import IllegalRangeError, ProfileError, RefusedError, UnsupportedError
 from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import RECHECK_FIRST_S, RECHECK_MAX_S, Limits, PollSession, SplitReader
@@ -209,14 +202,12 @@ class _Known:
             batch = pending.pop()
             try:
                 raws = batch.unpack(await run.read(Table.HOLDING, batch.block.address, batch.block.count))
-            except (IllegalAddressError, IllegalValueError) as error:
+            except IllegalRangeError as error:
                 if not fresh:
                     raise _ChangedError(str(error)) from error
                 pending += self._parts(batch, error)[::-1]
                 continue
-            except GatewayError:
-                raise
-            except ExceptionReply as error:
+            except RefusedError as error:
                 run.errors.append(error)
                 answered.append(batch)
                 continue

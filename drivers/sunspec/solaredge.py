@@ -15,7 +15,7 @@ from dataclasses import replace
 from math import fsum
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
-from drivers.errors import IllegalAddressError, IllegalValueError
+from drivers.errors import IllegalRangeError
 from drivers.model import NodeType, Quality, Quantity, Reading, Scan, Unit
 from drivers.profile import BUILT_IN, RegisterDriver, load
 from drivers.registers import RECHECK_FIRST_S
@@ -70,7 +70,7 @@ class _Battery:
             return None
         try:
             return await self._registers.poll(reader, now)
-        except (IllegalAddressError, IllegalValueError):
+        except IllegalRangeError:
             self._again_at = now() + RECHECK_FIRST_S
             return None
 

@@ -12,7 +12,7 @@ import pytest
 
 from drivers.catalogue import driver_of
 from drivers.driver import Driver, ReadOptions
-from drivers.errors import ExceptionReply
+from drivers.errors import RefusedError
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Quality, Scan, Table
@@ -137,7 +137,7 @@ async def test_a_part_that_was_not_read_leaves_no_sum(tmp_path: Path) -> None:
         with_fault = await driver.poll(link.unit(1), lambda: 1.0)
         await link.close()
     assert with_fault.readings[0].quality is Quality.MISSING
-    assert all(isinstance(error, ExceptionReply) for error in with_fault.errors)
+    assert all(isinstance(error, RefusedError) for error in with_fault.errors)
 
 
 async def test_only_optional_parts_and_none_of_them(tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ async def test_what_chooses_the_variant_is_asked_again_after_a_poll_that_failed(
     """A device that was updated has restarted."""
     async with device(tmp_path, VARIANTS, {0: 7, 2: 7, 3: 0, 15: 0x1097}) as meter:
         await meter.poll()
-        with pytest.raises(ExceptionReply):
+        with pytest.raises(RefusedError):
             await meter.poll({15: 0x1098})
         words = {0: 7, 2: 7, 3: 0, 15: 0x1098}
         assert (await meter.poll(words))["imported_energy"] == "missing"

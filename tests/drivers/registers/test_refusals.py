@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.driver import ReadOptions
-from drivers.errors import BusyError, ExceptionReply, IllegalAddressError, SilentError, exception_reply
+from drivers.errors import BusyError, IllegalAddressError, RefusedError, SilentError, exception_reply
 from drivers.model import Kind, Phase, Quality, Quantity, Scan, Table
 from drivers.profile.loader import Profile
 from drivers.profile.point import Point
@@ -54,7 +54,7 @@ class Device:
                 raise exception_reply(self.missing_code, "missing")
             if self.cuts.intersection(covered[1:]):
                 raise exception_reply(2, "cut")
-        except ExceptionReply:
+        except RefusedError:
             self.refused += 1
             raise
         return list(covered)
@@ -106,7 +106,7 @@ async def test_whatever_a_device_can_give_is_read_and_then_without_a_refusal(
     reader = driver(*found, gap=gap)
     good = [not missing.intersection(range(address, address + width)) for address, width in found]
     if not any(good):
-        with pytest.raises(ExceptionReply):
+        with pytest.raises(RefusedError):
             await poll(reader, device)
         return
     for _ in range(4):
