@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drivers.model import Kind, NodeType, Scan, Table, WordOrder
+from drivers.protocol import TRANSPORTS
 
 
 class Reader(Protocol):
@@ -30,8 +31,8 @@ class ReadOptions:
     max_registers: int | None = None
     max_gap: int | None = None
     word_order: WordOrder | None = None
-    default_max_gap: int = 31
-    """Where a hole costs less than another request: about 31 registers on TCP, 7 on RTU."""
+    default_max_gap: int = TRANSPORTS["tcp"].max_gap
+    """Of the transport, for devices that leave `max_gap` open."""
     nodes: frozenset[NodeType] | None = None
     """For a hybrid: the node types that the site uses; what the others need is not asked for. None for all."""
 

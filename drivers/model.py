@@ -180,7 +180,23 @@ class Quality(_Text):
 Value = float | bool | str
 
 WordOrder = Literal["big", "little", "big_swapped", "little_swapped"]
-"""How words of 16 bits make a longer value: ABCD, CDAB (low word first), BADC, DCBA."""
+"""The name of the order in which the words of 16 bits and their bytes make a longer value."""
+
+
+class ByteOrder(NamedTuple):
+    """What a word order means."""
+
+    low_word_first: bool
+    bytes_swapped: bool
+    """In each word, the low byte comes first."""
+
+
+WORD_ORDERS: dict[WordOrder, ByteOrder] = {
+    "big": ByteOrder(low_word_first=False, bytes_swapped=False),  # ABCD
+    "little": ByteOrder(low_word_first=True, bytes_swapped=False),  # CDAB
+    "big_swapped": ByteOrder(low_word_first=False, bytes_swapped=True),  # BADC
+    "little_swapped": ByteOrder(low_word_first=True, bytes_swapped=True),  # DCBA
+}
 
 
 class Reading(NamedTuple):

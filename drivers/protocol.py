@@ -75,6 +75,11 @@ class TransportKind:
         """Replies carry the transaction of their request, and frames no checksum."""
         return self.framing == "mbap"
 
+    @property
+    def max_gap(self) -> int:
+        """So many unused registers cost less than another request, with its frame and its turnaround."""
+        return 31 if self.framing == "mbap" else 7
+
 
 TRANSPORTS: dict[TransportName, TransportKind] = {
     "tcp": TransportKind("tcp", "mbap"),

@@ -18,7 +18,7 @@ from drivers.errors import DriverError, GatewayError, RefusedError, SilentError,
 from drivers.modbus import Link, LinkSettings
 from drivers.model import Table, Value
 from drivers.profile import Profile, RegisterDriver
-from drivers.protocol import MAX_UNIT_ID
+from drivers.protocol import MAX_UNIT_ID, TRANSPORTS
 from drivers.registers import Span
 from drivers.scan import parse_targets
 from drivers.sunspec import SunSpec
@@ -58,15 +58,13 @@ class Address:
         lines([self.baudrate], [self.parity])
         if len(targets.hosts) > 1:
             raise ValueError(f"must be one host or serial port (found {self.where!r})")
-        place = (
-            LinkSettings(
-                transport="rtu", serial_port=targets.serial_ports[0], baudrate=self.baudrate, parity=self.parity
-            )
-            if targets.serial_ports
-            else LinkSettings(
-                host_transport(self.transport), targets.hosts[0], port_number(502 if port is None else port)
-            )
-        )
+        if targets.serial_ports:
+            line = targets.serial_ports[0]
+            place = LinkSettings(transport="rtu", serial_port=line, baudrate=self.baudrate, parity=self.parity)
+        else:
+            transport = host_transport(self.transport)
+            number = TRANSPORTS[transport].port if port is None else port_number(port)
+            place = LinkSettings(transport, targets.hosts[0], number)
         return replace(
             place,
             timeout_s=max(self.timeout_s, defaults.timeout_s or 0.0),

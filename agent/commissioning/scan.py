@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from drivers.profile import Profile
-from drivers.protocol import MAX_UNIT_ID
+from drivers.protocol import MAX_UNIT_ID, TRANSPORTS, TransportName
 from drivers.scan import (
     LINES,
     PORTS,
@@ -23,8 +23,8 @@ from drivers.scan import (
 )
 
 _MOST_REASONS = 4
-_HOST_TRANSPORTS = ("tcp", "rtu_over_tcp", "ascii_over_tcp")
-"""By which silence can be told from nobody being there."""
+_HOST_TRANSPORTS = [name for name, kind in TRANSPORTS.items() if kind.medium == "tcp"]
+"""Those that tell a silent unit from a host that is not there."""
 
 
 def request(
@@ -52,11 +52,12 @@ def request(
     return parse_targets(targets), settings
 
 
-def host_transport(transport: str) -> str:
-    """Raises TargetError for what no host can be scanned by."""
-    if transport not in _HOST_TRANSPORTS:
-        raise TargetError(f"--transport: must be {', '.join(_HOST_TRANSPORTS)} (found {transport!r})")
-    return transport
+def host_transport(transport: str) -> TransportName:
+    """Raises TargetError for a transport by which hosts cannot be scanned."""
+    for name in _HOST_TRANSPORTS:
+        if name == transport:
+            return name
+    raise TargetError(f"--transport: must be {', '.join(_HOST_TRANSPORTS)} (found {transport!r})")
 
 
 def port_number(port: int) -> int:

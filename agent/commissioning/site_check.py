@@ -21,19 +21,13 @@ from agent.site import Site
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.errors import DriverError
-from drivers.model import Kind, NodeType, Quantity, Reading, Scan, WordOrder
+from drivers.model import WORD_ORDERS, Kind, NodeType, Quantity, Reading, Scan, WordOrder
 from drivers.profile import RegisterDriver
 from drivers.registers import SplitReader
 from drivers.scan import Identifier
 
-_OTHER_ORDERS: dict[WordOrder, tuple[WordOrder, ...]] = {
-    "big": ("little", "big_swapped", "little_swapped"),
-    "little": ("big", "big_swapped", "little_swapped"),
-    "big_swapped": ("little_swapped", "big", "little"),
-    "little_swapped": ("big_swapped", "big", "little"),
-}
 _MOST_SILENCES = 3
-"""Before a device is not asked any more who it is."""
+"""Time-outs after which a device is not asked any more who it is."""
 _ATTEMPTS = 2
 """One lost reply is no finding."""
 
@@ -180,13 +174,20 @@ async def _siblings(device: Device, identifier: Identifier) -> list[str]:
     ]
 
 
+def _other_orders(order: WordOrder) -> list[WordOrder]:
+    """The other word orders; first the one that exchanges the words alone, the most frequent mistake."""
+    swapped_bytes = WORD_ORDERS[order].bytes_swapped
+    others = (other for other in WORD_ORDERS if other != order)
+    return sorted(others, key=lambda other: WORD_ORDERS[other].bytes_swapped != swapped_bytes)
+
+
 async def _other_order(device: Device, readings: tuple[Reading, ...]) -> str | None:
     """Read again in the other word orders when a value cannot be."""
     driver = device.driver
     if all(map(possible, readings)) or not isinstance(driver, RegisterDriver):
         return None
     wide = [point.encoding.word_order for point in driver.points if point.encoding.width > 1]
-    for order in _OTHER_ORDERS[wide[0]] if wide else ():
+    for order in _other_orders(wide[0]) if wide else ():
         try:
             scan = await RegisterDriver(driver.profile, ReadOptions(word_order=order)).poll(
                 device.reader, time.monotonic

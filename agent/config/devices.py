@@ -9,15 +9,14 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from agent.config.types import Host, Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
 from agent.domain import WhenOffline
-from drivers.modbus import SERIAL
-from drivers.model import NodeType
-from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID
+from drivers.model import NodeType, WordOrder
+from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID, TRANSPORTS, TransportName
 
 
 class ConnectionConfig(Section):
     """[connection.NAME]: a link that several devices can share."""
 
-    transport: Literal["tcp", "udp", "tls", "rtu", "ascii", "rtu_over_tcp", "ascii_over_tcp"] = "tcp"
+    transport: TransportName = "tcp"
     host: Host | None = None
     port: Port | None = None
     serial_port: str | None = None
@@ -34,7 +33,7 @@ class ConnectionConfig(Section):
 
     @property
     def serial(self) -> bool:
-        return self.transport in SERIAL
+        return TRANSPORTS[self.transport].serial
 
     @model_validator(mode="after")
     def _address(self) -> Self:
@@ -78,7 +77,7 @@ class DeviceConfig(Section):
     timeout_s: Seconds | None = None
     max_registers: Annotated[StrictInt, Field(ge=1, le=MAX_REGISTERS)] | None = None
     max_gap: Annotated[StrictInt, Field(ge=0, le=MAX_REGISTERS - 1)] | None = None
-    word_order: Literal["big", "little", "big_swapped", "little_swapped"] | None = None
+    word_order: WordOrder | None = None
     connect_delay_s: Pause | None = None
     request_gap_s: Pause | None = None
 

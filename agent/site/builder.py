@@ -19,11 +19,7 @@ from drivers.driver import Driver, ReadOptions
 from drivers.errors import ProfileError
 from drivers.modbus import Link, LinkSettings
 from drivers.model import NodeType
-
-# The largest gap, in registers, that costs less to read than another request, by framing and turnaround.
-_MAX_GAP_NETWORK = 31
-_MAX_GAP_LINE = 7
-_LINES = frozenset({"rtu", "ascii", "rtu_over_tcp", "ascii_over_tcp"})
+from drivers.protocol import TRANSPORTS
 
 Number = TypeVar("Number", int, float)
 
@@ -181,7 +177,7 @@ class _SiteBuilder:
             max_registers=device.max_registers,
             max_gap=device.max_gap,
             word_order=device.word_order,
-            default_max_gap=_MAX_GAP_LINE if transport in _LINES else _MAX_GAP_NETWORK,
+            default_max_gap=TRANSPORTS[transport].max_gap,
             nodes=frozenset(device.node_ids),
         )
 
@@ -231,7 +227,7 @@ class _SiteBuilder:
         return LinkSettings(
             transport=connection.transport,
             host=connection.host,
-            port=connection.port or (802 if connection.transport == "tls" else 502),
+            port=connection.port or TRANSPORTS[connection.transport].port,
             serial_port=connection.serial_port,
             baudrate=connection.baudrate,
             parity=connection.parity,

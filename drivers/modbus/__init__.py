@@ -4,10 +4,9 @@ The link sends function codes 1 to 4, and 43/14 for identification. It never wri
 """
 
 from drivers.modbus.link import Link
-from drivers.modbus.settings import SERIAL, LinkSettings
+from drivers.modbus.settings import LinkSettings
 
 __all__ = [
-    "SERIAL",
     "Link",
     "LinkSettings",
 ]

@@ -15,13 +15,9 @@ from drivers.modbus.transport import Transport
 from drivers.tls import TlsFileError, client_context
 
 _FRAMINGS: dict[str, type[Framing]] = {
-    "tcp": Mbap,
-    "udp": Mbap,
-    "tls": Mbap,
+    "mbap": Mbap,
     "rtu": Rtu,
-    "rtu_over_tcp": Rtu,
     "ascii": Ascii,
-    "ascii_over_tcp": Ascii,
 }
 
 
@@ -37,14 +33,15 @@ async def connect(settings: LinkSettings) -> Transport:
 
 
 async def _open(settings: LinkSettings) -> Transport:
-    channel = Transport(_FRAMINGS[settings.transport](), settings.address, datagrams=settings.transport == "udp")
+    framing = _FRAMINGS[settings.kind.framing]()
+    channel = Transport(framing, settings.address, datagrams=settings.kind.medium == "udp")
     if settings.serial:
         from drivers.modbus.serial_port import open_serial
 
         await open_serial(channel, settings)
         return channel
     found = await addresses(str(settings.host))
-    context = _tls_context(settings) if settings.transport == "tls" else None
+    context = _tls_context(settings) if settings.kind.medium == "tls" else None
     for address in found[:-1]:
         with suppress(OSError):  # TimeoutError is one
             async with asyncio.timeout(settings.timeout_s / len(found)):
@@ -56,7 +53,7 @@ async def _open(settings: LinkSettings) -> Transport:
 
 async def _open_at(address: str, settings: LinkSettings, channel: Transport, context: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
-    if settings.transport == "udp":
+    if settings.kind.medium == "udp":
         await loop.create_datagram_endpoint(lambda: channel, remote_addr=(address, settings.port))
         return
     name = (settings.server_name or settings.host) if context else None

@@ -59,4 +59,4 @@ async def open_serial(channel: Transport, settings: LinkSettings) -> None:
 def data_bits(settings: LinkSettings) -> int:
     """RTU has eight. ASCII has characters of ten bits in all: 7E1, 7O1, 7N2, or the 8N1 of many adapters."""
     plain = settings.parity == "N" and settings.stop_bits == 1
-    return 8 if settings.transport == "rtu" or plain else 7
+    return 8 if settings.kind.framing == "rtu" or plain else 7

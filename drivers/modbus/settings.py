@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from os.path import realpath
 from pathlib import Path
 
-SERIAL = frozenset({"rtu", "ascii"})
-"""The transports of serial lines."""
+from drivers.protocol import TRANSPORTS, TransportKind, TransportName
+
 _PATIENCE = frozenset({"timeout_s", "connect_delay_s", "request_gap_s"})
 
 
@@ -16,8 +16,7 @@ _PATIENCE = frozenset({"timeout_s", "connect_delay_s", "request_gap_s"})
 class LinkSettings:
     """One endpoint. `agent.config.loader` checks what belongs together."""
 
-    transport: str = "tcp"
-    """tcp, udp, tls, rtu, ascii, rtu_over_tcp or ascii_over_tcp."""
+    transport: TransportName = "tcp"
     host: str | None = None
     port: int = 502
     serial_port: str | None = None
@@ -37,8 +36,13 @@ class LinkSettings:
     """The name in the certificate of a TLS device, where that is not the host."""
 
     @property
+    def kind(self) -> TransportKind:
+        """Medium and framing."""
+        return TRANSPORTS[self.transport]
+
+    @property
     def serial(self) -> bool:
-        return self.transport in SERIAL
+        return self.kind.serial
 
     @property
     def address(self) -> str:
@@ -64,4 +68,4 @@ class LinkSettings:
     @property
     def line_silence_s(self) -> float:
         """Frames on an RTU line are told apart by silence: 3.5 characters, 1.75 ms from 19200 baud up."""
-        return max(3.5 * 11 / self.baudrate, 0.00175) if self.transport == "rtu" else 0.0
+        return max(3.5 * 11 / self.baudrate, 0.00175) if self.serial and self.kind.framing == "rtu" else 0.0

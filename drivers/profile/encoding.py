@@ -6,12 +6,11 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from drivers.model import Nature, Quantity, Table, WordOrder
+from drivers.model import WORD_ORDERS, Nature, Quantity, Table, WordOrder
 from drivers.profile.toml_table import TomlTable
 from drivers.protocol import ADDRESSES, BITS, MAX_REGISTERS
 from drivers.registers.codec import FORMATS, Encoding
 
-WORD_ORDERS = ("big", "little", "big_swapped", "little_swapped")
 MODES = ("off", "on")
 MOST_BITS = 8
 """Of one number, in coils or discrete inputs."""

@@ -28,10 +28,9 @@ from pathlib import Path
 from drivers import toml_file
 from drivers.driver import LinkDefaults, ReadOptions
 from drivers.errors import ProfileError, unreadable
-from drivers.model import Kind, NodeType, WordOrder
+from drivers.model import WORD_ORDERS, Kind, NodeType, WordOrder
 from drivers.profile.channels import Channels, channels_from
 from drivers.profile.direction import directed
-from drivers.profile.encoding import WORD_ORDERS
 from drivers.profile.mark import Mark, identify_from, marks_from
 from drivers.profile.point import Point, Vocabulary, points_from
 from drivers.profile.repeat import repeats_from

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drivers.model import Kind, NodeType, Quantity, Table, WordOrder
-from drivers.profile.encoding import WORD_ORDERS, encoding, place, within
+from drivers.model import WORD_ORDERS, Kind, NodeType, Quantity, Table, WordOrder
+from drivers.profile.encoding import encoding, place, within
 from drivers.profile.mark import Mark, named
 from drivers.profile.point import Point, Vocabulary, points_from
 from drivers.profile.toml_table import TomlTable

@@ -1,7 +1,7 @@
 """Words ↔ values. Pure.
 
-A register is a 16-bit word, 0..65535. Word orders: "big" (ABCD), "little" (CDAB, low word first), "big_swapped" (BADC)
-and "little_swapped" (DCBA); text keeps the order of its words, only the swapped orders exchange its bytes.
+A register is a 16-bit word, 0..65535. `drivers.model.WORD_ORDERS` has the word orders. Text keeps the order of its
+words; only the swapped orders exchange its bytes.
 
 Floats that are not finite are never values. Other words that mean "not available" differ between devices, so each
 point names its own. They are compared as bit patterns before anything else: 0x80000000 is the same words for int32,
@@ -17,7 +17,7 @@ from math import isclose, isfinite
 from sys import float_info
 from typing import Any, Literal
 
-from drivers.model import Quality, Value, WordOrder
+from drivers.model import WORD_ORDERS, Quality, Value, WordOrder
 
 # Numeric type -> struct format. "bool" is true for anything but 0. The length of "string" and "bits" varies.
 FORMATS: dict[str, str] = {
@@ -31,14 +31,6 @@ FORMATS: dict[str, str] = {
     "int64": "q",
     "uint64": "Q",
     "float64": "d",
-}
-
-# Word order -> byte order in which words are packed, and in which numbers are then unpacked.
-_BYTE_ORDERS: dict[WordOrder, tuple[str, str]] = {
-    "big": (">", ">"),
-    "little": ("<", "<"),
-    "big_swapped": ("<", ">"),
-    "little_swapped": (">", "<"),
 }
 
 Raw = Any
@@ -85,9 +77,13 @@ class Encoding:
     @property
     def byte_orders(self) -> tuple[str, str]:
         """Struct's byte order for packing the words, and that for unpacking `raw_format` from them."""
+        if self.type == "bits":
+            return ">", ">"
+        low_word_first, bytes_swapped = WORD_ORDERS[self.word_order]
         if self.type == "string":
-            return ("<" if self.word_order.endswith("swapped") else ">"), ">"
-        return _BYTE_ORDERS["big" if self.type == "bits" else self.word_order]
+            low_word_first = False
+        # Unpacking from the low end reverses all bytes, so packing the words that way keeps the bytes within them.
+        return ("<" if bytes_swapped != low_word_first else ">"), ("<" if low_word_first else ">")
 
     @property
     def raw_format(self) -> str:

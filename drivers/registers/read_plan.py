@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from drivers.model import Table
-from drivers.protocol import BITS, MAX_BITS, MAX_REGISTERS, max_count
+from drivers.protocol import BITS, MAX_BITS, MAX_REGISTERS, TRANSPORTS, max_count
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,7 +57,7 @@ class Limits:
     """What a request may be."""
 
     max_registers: int = MAX_REGISTERS
-    max_gap: int = 31
+    max_gap: int = TRANSPORTS["tcp"].max_gap
     """In registers; bits that take as many bytes count as much."""
     holes: frozenset[tuple[Table, int]] = frozenset()
     """Addresses that must not be read through."""

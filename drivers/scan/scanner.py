@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from drivers.errors import LinkError, NoReplyError, RefusedError
 from drivers.modbus import Link, LinkSettings
+from drivers.protocol import TransportName
 from drivers.scan.identify import Identifier
 from drivers.scan.targets import Targets
 from drivers.scan.unit_search import NETWORK_PROBES, SERIAL_PROBES, FoundUnit, Search, SearchLocation
@@ -53,7 +54,7 @@ class ScanSettings:
     request_gap_s: float = 0.02
     hosts_at_once: int = 64
     lines: tuple[tuple[int, str], ...] = LINES
-    transport: str = "tcp"
+    transport: TransportName = "tcp"
     """Of the hosts; "rtu_over_tcp" is what a converter speaks that does not translate."""
 
     def usual_units(self, *, serial: bool) -> tuple[int, ...]:

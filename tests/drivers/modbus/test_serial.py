@@ -17,6 +17,7 @@ from drivers.modbus.serial_port import data_bits
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
 from tests.faults.framing import FRAMINGS, Query
+from drivers.protocol import TransportName
 from tests.faults.modbus import Faults, FaultServer, registers_from
 
 REGISTERS = {
@@ -36,7 +37,7 @@ async def test_a_silent_unit_costs_its_neighbours_neither_poll_nor_connection() 
 
 
 @pytest.mark.parametrize("transport", ["rtu", "ascii"])
-async def test_an_adapter_that_is_pulled_out(transport: str) -> None:
+async def test_an_adapter_that_is_pulled_out(transport: TransportName) -> None:
     async with FaultServer(REGISTERS, transport=transport) as server:
         link = Link(server.link(timeout_s=60))
         assert list(await link.read(1, Table.HOLDING, 0, 2)) == [100, 101]
@@ -78,7 +79,7 @@ async def test_a_port_that_is_none(port: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("transport", ["rtu", "ascii"])
-def test_a_stall_of_the_agent_lets_no_earlier_reply_answer(transport: str) -> None:
+def test_a_stall_of_the_agent_lets_no_earlier_reply_answer(transport: TransportName) -> None:
     """Nothing runs in the agent for longer than a late reply is waited for; the device, in a thread, answers at once.
 
     asyncio's own loop, as time passes in a stall.
@@ -138,5 +139,5 @@ async def test_frames_are_set_apart_by_silence() -> None:
     ("transport", "parity", "stop_bits", "bits"),
     [("rtu", "N", 1, 8), ("rtu", "E", 1, 8), ("ascii", "N", 1, 8), ("ascii", "E", 1, 7), ("ascii", "N", 2, 7)],
 )
-def test_data_bits(transport: str, parity: str, stop_bits: int, bits: int) -> None:
+def test_data_bits(transport: TransportName, parity: str, stop_bits: int, bits: int) -> None:
     assert data_bits(LinkSettings(transport=transport, parity=parity, stop_bits=stop_bits)) == bits
