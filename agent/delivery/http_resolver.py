@@ -1,30 +1,26 @@
-"""Opens connections by host name; the name is looked up in a thread that can be left behind.
-
-The event loop's own look-ups share a small pool of threads with all other work, and the loop waits for them when it
-ends. A resolver that hangs would block the pool and then the stop of the agent. Here it blocks one daemon thread for
-each name.
-"""
+"""httpcore's connections by name, with the look-ups of `drivers.modbus.Resolver`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import threading
 from collections.abc import Iterable
 from typing import Any
 
 import httpcore
 
-Addresses = list[str]
+from drivers.modbus import Resolver
+
+_NAMES_AT_ONCE = 4
+"""The endpoint of now, and those of before a reload whose look-ups hang."""
 
 
 class NetworkBackend(httpcore.AsyncNetworkBackend):
-    """httpcore's asyncio backend with look-ups of our own."""
+    """httpcore's asyncio backend; a look-up that hangs delays nothing but its own connection."""
 
     def __init__(self) -> None:
         self._asyncio = httpcore.AnyIOBackend()
-        self._lookups: dict[str, asyncio.Future[Addresses]] = {}
+        self._resolver = Resolver(_NAMES_AT_ONCE)
         self.connections = 0
         """Number of connections that were started."""
 
@@ -42,11 +38,13 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
         deadline = None if timeout is None else loop.time() + timeout
         try:
             async with asyncio.timeout(timeout):
-                addresses = await asyncio.shield(self._lookup(host))
+                addresses = await self._resolver.addresses(host)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(f"looking up {host} takes too long") from error
-        except OSError as error:
-            raise httpcore.ConnectError(f"cannot look up {host}: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(
+                f"cannot look up {host}: {getattr(error, 'strerror', None) or error}"
+            ) from error
         for left in range(len(addresses), 1, -1):
             with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
                 share = None if deadline is None else max(0.01, (deadline - loop.time()) / left)
@@ -56,37 +54,3 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await self._asyncio.sleep(seconds)
-
-    def _lookup(self, host: str) -> asyncio.Future[Addresses]:
-        lookup = self._lookups.get(host)
-        if lookup is None:
-            loop = asyncio.get_running_loop()
-            lookup = self._lookups[host] = loop.create_future()
-            lookup.add_done_callback(lambda done: self._done(host, done))
-            try:
-                threading.Thread(target=_look_up, args=(loop, lookup, host), name="dns", daemon=True).start()
-            except RuntimeError:
-                del self._lookups[host]
-                raise OSError("the system lets no further thread be started") from None
-        return lookup
-
-    def _done(self, host: str, lookup: asyncio.Future[Addresses]) -> None:
-        self._lookups.pop(host, None)
-        if not lookup.cancelled():
-            lookup.exception()  # nobody may be waiting any more
-
-
-def _look_up(loop: asyncio.AbstractEventLoop, lookup: asyncio.Future[Addresses], host: str) -> None:
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
-        error: OSError | None = None if addresses else OSError(f"no address for {host}")
-    except (OSError, UnicodeError) as problem:
-        addresses, error = [], problem if isinstance(problem, OSError) else OSError(str(problem))
-
-    def deliver() -> None:
-        if not lookup.done():
-            lookup.set_result(addresses) if error is None else lookup.set_exception(error)
-
-    with contextlib.suppress(RuntimeError):  # the loop may be gone by now
-        loop.call_soon_threadsafe(deliver)

@@ -4,9 +4,11 @@ The link sends function codes 1 to 4, and 43/14 for identification. It never wri
 """
 
 from drivers.modbus.link import Link
+from drivers.modbus.resolver import Resolver
 from drivers.modbus.settings import LinkSettings
 
 __all__ = [
     "Link",
     "LinkSettings",
+    "Resolver",
 ]

@@ -9,10 +9,14 @@ from contextlib import suppress
 from drivers.errors import ConnectError
 from drivers.modbus.framer import Ascii, Framing, Mbap, Rtu
 from drivers.modbus.os_errors import in_words
-from drivers.modbus.resolver import addresses
+from drivers.modbus.resolver import Resolver
 from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
 from drivers.tls import TlsFileError, client_context
+
+NAMES_AT_ONCE = 16
+"""A service may have a few dozen threads in all, and a site of hundreds of names may be offline when it starts."""
+_RESOLVER = Resolver(NAMES_AT_ONCE)
 
 _FRAMINGS: dict[str, type[Framing]] = {
     "mbap": Mbap,
@@ -40,7 +44,7 @@ async def _open(settings: LinkSettings) -> Transport:
 
         await open_serial(channel, settings)
         return channel
-    found = await addresses(str(settings.host))
+    found = await _RESOLVER.addresses(str(settings.host))
     context = _tls_context(settings) if settings.kind.medium == "tls" else None
     for address in found[:-1]:
         with suppress(OSError):  # TimeoutError is one

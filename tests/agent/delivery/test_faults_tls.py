@@ -194,7 +194,7 @@ async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
-        if thread.name == "dns":
+        if thread.name == "look up localhost":
             raise RuntimeError("can't start new thread")
         start(thread)
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from drivers.errors import LinkError
+from drivers.modbus.connect import NAMES_AT_ONCE
 from drivers.modbus.link import Link
 from drivers.modbus.os_errors import in_words
-from drivers.modbus.resolver import AT_ONCE
+from drivers.modbus.resolver import Resolver
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
 from tests.faults.certificates import Authority
@@ -93,7 +94,15 @@ async def test_a_resolver_that_hangs_holds_up_nothing_else(hanging_resolver: lis
         assert reasons == [f"{name}:502: no connection within 0.1 s" for name in names]
     assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 5) == "free"
     # One thread a name, however often it is asked for, and not too many.
-    assert sorted(hanging_resolver, key=names.index) == names[:AT_ONCE]
+    assert sorted(hanging_resolver, key=names.index) == names[:NAMES_AT_ONCE]
+
+
+async def test_names_of_devices_that_hang_do_not_hold_up_another_user(hanging_resolver: list[object]) -> None:
+    names = [f"m{n}.local" for n in range(2 * NAMES_AT_ONCE)]
+    await asyncio.gather(*(why(LinkSettings(host=name, timeout_s=0.1)) for name in names))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(Resolver(1).addresses("collector.example"), 0.5)
+    assert hanging_resolver[NAMES_AT_ONCE:] == ["collector.example"]
 
 
 async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
