@@ -71,7 +71,7 @@ def connection(port: int, devices: int) -> Connection:
     node = Node("m", NodeType.VARIABLE_POWER_LOAD, Kind.METER)
     units = range(1, devices + 1)
     return Connection(
-        link, tuple(Device("m", "benchmark", benchmark_driver(), link.unit(unit), (node,), "") for unit in units)
+        link, tuple(Device("m", "benchmark", benchmark_driver(), link.unit(unit), (node,), "", unit) for unit in units)
     )
 
 

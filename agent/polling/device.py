@@ -28,6 +28,8 @@ class Device:
     reader: Reader
     nodes: tuple[Node, ...]
     address: str
+    """Of link and unit, for messages."""
+    unit_id: int
     patience_s: float = 3.0
     """How long its neighbours on the link wait for a whole poll; longer than one silence takes."""
     origin: object = None

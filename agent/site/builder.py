@@ -148,6 +148,7 @@ class _SiteBuilder:
             reader=link.unit(unit_id, timeout_s=settings.timeout_s, request_gap_s=settings.request_gap_s),
             nodes=nodes,
             address=f"{link.settings.address} unit {unit_id}",
+            unit_id=unit_id,
             patience_s=settings.connect_delay_s + 3 * settings.timeout_s,
             origin=origin,
         )

@@ -73,7 +73,7 @@ def device(link: Link, unit_id: int, driver_name: str = "eastron-sdm120", profil
     name = f"u{unit_id}"
     driver = Catalogue((profiles,)).create(driver_name, ReadOptions())
     node = Node(name, NodeType.VARIABLE_POWER_LOAD, Kind.METER)
-    return Device(name, driver_name, driver, link.unit(unit_id), (node,), "test")
+    return Device(name, driver_name, driver, link.unit(unit_id), (node,), "test", unit_id)
 
 
 @contextlib.asynccontextmanager
@@ -377,7 +377,7 @@ async def test_a_node_for_which_the_device_has_nothing_is_told() -> None:
             )
             driver = Catalogue().create("sunspec", ReadOptions())
             async with polling(
-                {link: [Device("d", "sunspec", driver, link.unit(1), nodes, "test")]}, clock, notes
+                {link: [Device("d", "sunspec", driver, link.unit(1), nodes, "test", 1)]}, clock, notes
             ) as poller:
                 await asyncio.gather(*poller.request())
     (partial,) = [event for event in events if event["event"] == "device_partial"]
