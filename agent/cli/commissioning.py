@@ -92,7 +92,7 @@ def dump(
     import asyncio
 
     from agent.commissioning import dump, scan
-    from agent.runtime import logging_setup
+    from agent.runtime import SystemClock, logging_setup
     from drivers.dump import parse_range
 
     try:
@@ -112,7 +112,8 @@ def dump(
     profiles, _ = catalogue.profiles()
     logging_setup.configure("error")
     with scan.counter("requests") as step:
-        result = asyncio.run(dump.run(subject, spans, profiles, keep_text=keep_text, step=step))
+        now = SystemClock().monotonic
+        result = asyncio.run(dump.run(subject, spans, profiles, now=now, keep_text=keep_text, step=step))
     _print_dump(result, subject.address)
 
 
@@ -161,10 +162,10 @@ def check_online(config: Config, site: Site, as_json: bool) -> None:
     import asyncio
 
     from agent.commissioning import site_check
-    from agent.runtime import logging_setup
+    from agent.runtime import SystemClock, logging_setup
 
     logging_setup.configure("error", config.log.format)
-    result = asyncio.run(site_check.check_site(config, site))
+    result = asyncio.run(site_check.check_site(config, site, SystemClock()))
     if as_json:
         typer.echo(site_check.as_json(result))
     else:

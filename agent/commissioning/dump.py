@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -90,7 +89,7 @@ def by_node(site: Site, node_id: str) -> Subject:
                     return Subject(
                         reader=device.reader,
                         close=connection.link.close,
-                        unit_id=int(device.address.rpartition(" ")[2]),
+                        unit_id=device.unit_id,
                         address=device.address,
                         driver_name=device.driver_name,
                         driver=device.driver,
@@ -120,10 +119,14 @@ async def run(
     ranges: Sequence[Span],
     profiles: Sequence[Profile],
     *,
+    now: Callable[[], float],
     keep_text: bool = False,
     step: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Read, blank and decode. `ranges` replace what the driver would read; with neither, all that `profiles` know."""
+    """Read, blank and decode; `now` gives monotonic seconds.
+
+    `ranges` replace what the driver would read; with neither, all that `profiles` know.
+    """
     taken = Capture()
     error: Exception | None = None
     try:
@@ -148,15 +151,15 @@ async def run(
     about["redacted"] = [_place(span.table, span.address, span.end) for span in redacted]
     dump = Dump(taken.tables, subject.unit_id, about)
     if subject.driver is not None and not error:
-        dump.about["expected"] = await decode(subject.driver, dump)
+        dump.about["expected"] = await decode(subject.driver, dump, now)
         dump.about["vendor"], dump.about["model"] = _made_by(subject.driver)
     return Result(dump, error)
 
 
-async def decode(driver: Driver, dump: Dump) -> dict[str, Value | None]:
+async def decode(driver: Driver, dump: Dump, now: Callable[[], float]) -> dict[str, Value | None]:
     """What `driver` makes of the words, by name; empty where it cannot read them."""
     try:
-        scan = await driver.poll(dump, time.monotonic)
+        scan = await driver.poll(dump, now)
     except DriverError:
         return {}
     return expected_of(scan.readings)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+from agent.runtime import SystemClock
 from drivers.profile import Profile
 from drivers.protocol import MAX_UNIT_ID, TRANSPORTS, TransportName
 from drivers.scan import (
@@ -83,7 +84,7 @@ def lines(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tu
 
 def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) -> tuple[Scanner, bool]:
     """Scan until done or Ctrl-C; the scanner with what it found, and whether that is all."""
-    scanner = Scanner(settings, Identifier(profiles))
+    scanner = Scanner(settings, Identifier(profiles, SystemClock().monotonic))
     total = len(targets.hosts) + len(targets.serial_ports)
     with _bar(scanner, total) if sys.stderr.isatty() else nullcontext():
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from agent.commissioning.troubleshooting import state, told
 from agent.config import Config
 from agent.domain import Node, use_of
 from agent.polling import Connection, Device
-from agent.runtime import kernel_synchronised, printable
+from agent.runtime import Clock, kernel_synchronised, printable
 from agent.site import Site
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
@@ -75,16 +74,16 @@ class SiteResult:
         return self.endpoint.ok and not any(result.error for result in self.devices)
 
 
-async def check_site(config: Config, site: Site) -> SiteResult:
+async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
     """Ask each device once more if it is silent; links side by side, nothing is sent to the endpoint."""
-    identifier = Identifier(Catalogue(config.drivers.profile_dirs).profiles()[0])
-    links = asyncio.gather(*(_check_link(connection, identifier) for connection in site.connections))
-    endpoint, results = await asyncio.gather(probe(config.push, time.time()), links)
+    identifier = Identifier(Catalogue(config.drivers.profile_dirs).profiles()[0], clock.monotonic)
+    links = asyncio.gather(*(_check_link(connection, identifier, clock) for connection in site.connections))
+    endpoint, results = await asyncio.gather(probe(config.push, clock.time()), links)
     devices = [result for each in results for result in each]
     enabled = {name for device in config.device if device.enabled for name in device.node_ids.values()}
     whole = enabled == {node.node_id for node in site.nodes}
     powers = _powers(devices) if whole else None
-    return SiteResult(devices, endpoint, imbalance(powers) if powers is not None else None, _clock(time.time()))
+    return SiteResult(devices, endpoint, imbalance(powers) if powers is not None else None, _clock(clock.time()))
 
 
 def _clock(now: float) -> str:
@@ -113,12 +112,12 @@ def _powers(devices: list[DeviceResult]) -> dict[NodeType, float] | None:
     return {type_: powers[type_] for type_ in NodeType if type_ in powers}
 
 
-async def _check_link(connection: Connection, identifier: Identifier) -> list[DeviceResult]:
+async def _check_link(connection: Connection, identifier: Identifier, clock: Clock) -> list[DeviceResult]:
     results = [DeviceResult(device) for device in connection.devices]
     try:
         for result in results:
-            await _check_device(result)
-        at = time.monotonic()
+            await _check_device(result, clock)
+        at = clock.monotonic()
         for result in results:
             result.at = at
             if result.scan is not None:
@@ -128,11 +127,11 @@ async def _check_link(connection: Connection, identifier: Identifier) -> list[De
     return results
 
 
-async def _check_device(result: DeviceResult) -> None:
+async def _check_device(result: DeviceResult, clock: Clock) -> None:
     device = result.device
     for _ in range(_ATTEMPTS):
         try:
-            result.scan = await device.driver.poll(device.reader, time.monotonic)
+            result.scan = await device.driver.poll(device.reader, clock.monotonic)
         except DriverError as error:
             result.error = error
             continue
@@ -146,7 +145,7 @@ async def _check_device(result: DeviceResult) -> None:
     result.hints += [f"not all of it could be read: {error}" for error in dict.fromkeys(map(str, result.scan.errors))]
     if nothing := blank(result.scan.readings):
         result.hints.append(nothing)
-    order = await _other_order(device, result.scan.readings)
+    order = await _other_order(device, result.scan.readings, clock)
     if order:
         result.hints.append(order)
         return  # what follows from wrong words says nothing more
@@ -181,7 +180,7 @@ def _other_orders(order: WordOrder) -> list[WordOrder]:
     return sorted(others, key=lambda other: WORD_ORDERS[other].bytes_swapped != swapped_bytes)
 
 
-async def _other_order(device: Device, readings: tuple[Reading, ...]) -> str | None:
+async def _other_order(device: Device, readings: tuple[Reading, ...], clock: Clock) -> str | None:
     """Read again in the other word orders when a value cannot be."""
     driver = device.driver
     if all(map(possible, readings)) or not isinstance(driver, RegisterDriver):
@@ -190,7 +189,7 @@ async def _other_order(device: Device, readings: tuple[Reading, ...]) -> str | N
     for order in _other_orders(wide[0]) if wide else ():
         try:
             scan = await RegisterDriver(driver.profile, ReadOptions(word_order=order)).poll(
-                device.reader, time.monotonic
+                device.reader, clock.monotonic
             )
         except DriverError:
             return None

@@ -7,9 +7,8 @@ profile wins over SunSpec, since it was written for that device; the other is ke
 from __future__ import annotations
 
 import re
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from drivers.catalogue import driver_of
@@ -105,7 +104,9 @@ class Identity:
 class Identifier:
     """Knows the marks of all families."""
 
-    def __init__(self, profiles: Iterable[Profile]) -> None:
+    def __init__(self, profiles: Iterable[Profile], now: Callable[[], float]) -> None:
+        """`now` gives monotonic seconds."""
+        self._now = now
         self._marks: dict[Span, list[tuple[Profile, Mark]]] = defaultdict(list)
         profiles = list(profiles)
         self._profiles = {profile.name: profile for profile in profiles}
@@ -162,7 +163,7 @@ class Identifier:
         if profile.serial is not None and (words := await _read(reader, profile.serial.span)) is not None:
             identity.serial = profile.serial.read(words)
         try:
-            scan = await driver_of(profile, ReadOptions()).poll(reader, time.monotonic)
+            scan = await driver_of(profile, ReadOptions()).poll(reader, self._now)
         except (RefusedError, NoReplyError, UnsupportedError):
             return
         scales = [abs(p.encoding.scale) for p in profile.points if p.quantity.nature is Nature.COUNTER]
@@ -181,7 +182,7 @@ class Identifier:
         driver = SunSpec(ReadOptions())
         for _ in range(_SUNSPEC_ATTEMPTS):
             try:
-                scan = await driver.poll(reader, time.monotonic)
+                scan = await driver.poll(reader, self._now)
             except SilentError:
                 continue
             except (RefusedError, NoReplyError, UnsupportedError):

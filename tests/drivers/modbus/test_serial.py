@@ -16,8 +16,8 @@ from drivers.modbus.link import Link
 from drivers.modbus.serial_port import data_bits
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
-from tests.faults.framing import FRAMINGS, Query
 from drivers.protocol import TransportName
+from tests.faults.framing import FRAMINGS, Query
 from tests.faults.modbus import Faults, FaultServer, registers_from
 
 REGISTERS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,9 @@ def mark(name: str) -> Mark:
 @pytest.mark.parametrize("name", MARKED)
 async def test_a_family_is_recognised_by_its_mark(name: str) -> None:
     image = profile_unit(MARKED[name], dict).image()
-    identity = await Identifier(PROFILES).identify(Dump({table: dict(words) for table, words in image.items()}))
+    identity = await Identifier(PROFILES, time.monotonic).identify(
+        Dump({table: dict(words) for table, words in image.items()})
+    )
     names = [match.driver for match in identity.matches]
     assert names[0] == name
     for other in set(names) - {name}:
@@ -46,7 +49,7 @@ async def test_a_family_is_recognised_by_its_mark(name: str) -> None:
 @pytest.mark.parametrize("path", sorted(DUMPS.glob("*.json")), ids=lambda path: path.stem)
 async def test_the_words_of_a_real_device_are_no_other_family(path: Path) -> None:
     dump = load_dump(path)
-    identity = await Identifier(PROFILES).identify(dump)
+    identity = await Identifier(PROFILES, time.monotonic).identify(dump)
     assert {match.driver for match in identity.matches} <= {dump.about["driver"]}
 
 
@@ -64,7 +67,7 @@ class Counting:
 
 async def test_all_families_are_told_apart_in_few_requests() -> None:
     device = Counting(Dump())
-    identity = await Identifier(PROFILES).identify(device, sunspec=False)
+    identity = await Identifier(PROFILES, time.monotonic).identify(device, sunspec=False)
     assert not identity.matches
     assert len(device.asked) <= 40
     assert len(set(device.asked)) == len(device.asked)
@@ -79,7 +82,7 @@ class Silent(Counting):
 async def test_a_device_that_is_silent_where_it_has_nothing_is_asked_for_the_likely_marks() -> None:
     """Each costs a time-out."""
     device = Silent(Dump())
-    identity = await Identifier(PROFILES).identify(device, unit_id=247, sunspec=False)
+    identity = await Identifier(PROFILES, time.monotonic).identify(device, unit_id=247, sunspec=False)
     assert not identity.matches
     assert len(device.asked) <= 12
     usual = {mark(name).span for name in MARKED if MARKED[name].link.unit_id == 247}
@@ -128,14 +131,16 @@ async def test_further_marks_are_asked_where_the_first_holds_and_decide(
 ) -> None:
     (tmp_path / "acme.toml").write_text(TWO)
     device = Counting(Dump({Table.HOLDING: {11: code}, Table.INPUT: text(name) if name else {}}))
-    identity = await Identifier([load(tmp_path / "acme.toml")]).identify(device, sunspec=False)
+    identity = await Identifier([load(tmp_path / "acme.toml")], time.monotonic).identify(device, sunspec=False)
     assert [match.why for match in identity.matches] == (["by holding 11, input 20-23"] if found else [])
     assert len(device.asked) == requests
 
 
 async def test_a_family_with_more_marks_stands_before_one_with_fewer() -> None:
     image = profile_unit(MARKED["huawei-sun2000"], dict).image()
-    identity = await Identifier(PROFILES).identify(Dump({table: dict(words) for table, words in image.items()}))
+    identity = await Identifier(PROFILES, time.monotonic).identify(
+        Dump({table: dict(words) for table, words in image.items()})
+    )
     assert [match.driver for match in identity.matches] == ["huawei-sun2000", "huawei-sun2000-inverter"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ async def scanned(registers: dict[tuple[int, Table], dict[int, int]], units: tup
         for unit in range(256):
             if (unit, Table.HOLDING) not in registers:
                 server.unit_faults[unit] = Faults(exception=11)
-        scanner = Scanner(replace(at(server), units=units), Identifier(PROFILES))
+        scanner = Scanner(replace(at(server), units=units), Identifier(PROFILES, time.monotonic))
         await scanner.run(LOCAL)
         (place,) = scanner.places
     return place
@@ -84,7 +85,7 @@ async def test_an_adapter_that_echoes_hides_no_device(tmp_path: Path) -> None:
         server.echo = True
         port = server.link().serial_port
         assert port is not None
-        scanner = Scanner(QUICK, Identifier([marked(tmp_path, "acme-1", 7)]))
+        scanner = Scanner(QUICK, Identifier([marked(tmp_path, "acme-1", 7)], time.monotonic))
         await scanner.run(Targets(serial_ports=(port,)))
     (place,) = scanner.places
     assert [unit.unit_id for unit in place.units] == [5, 9]
@@ -98,7 +99,7 @@ async def test_what_is_not_recognised_is_described() -> None:
     registers = {(1, Table.HOLDING): {0: 5}, (1, Table.INPUT): {0: 1, 1: 2}}
     async with FaultServer(registers) as server:
         server.faults.labels = (b"Eastron", b"SDM-X", b"V1")
-        scanner = Scanner(at(server), Identifier(PROFILES))
+        scanner = Scanner(at(server), Identifier(PROFILES, time.monotonic))
         await scanner.run(LOCAL)
     text = device_tables(scanner.places)
     assert "calls itself Eastron SDM-X V1" in text

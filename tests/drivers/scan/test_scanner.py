@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
@@ -47,7 +48,7 @@ def gateway(units: dict[int, int]) -> dict[tuple[int, Table], dict[int, int]]:
 
 
 async def scan(settings: ScanSettings, targets: Targets, *profiles: Profile) -> list[SearchLocation]:
-    scanner = Scanner(settings, Identifier(profiles))
+    scanner = Scanner(settings, Identifier(profiles, time.monotonic))
     await scanner.run(targets)
     return scanner.places
 
@@ -390,7 +391,7 @@ async def test_a_scan_that_is_broken_off_keeps_what_it_found() -> None:
         second.faults.silent = True
         settings = replace(at(server, second), units=(1, 2), timeout_s=60)
         server.unit_faults[2] = Faults(exception=11)
-        scanner = Scanner(settings, Identifier([]))
+        scanner = Scanner(settings, Identifier([], time.monotonic))
         task = asyncio.create_task(scanner.run(LOCAL))
         await second.wait(lambda: bool(second.requests))
         task.cancel()

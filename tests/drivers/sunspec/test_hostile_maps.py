@@ -102,7 +102,7 @@ def test_what_a_scan_prints_can_be_pasted_whatever_the_device_says(
     chain: list[int], filler: list[int], labels: list[str]
 ) -> None:
     device = AnyDevice(chain, filler)
-    identity = asyncio.run(Identifier(PROFILES).identify(device))
+    identity = asyncio.run(Identifier(PROFILES, lambda: 0.0).identify(device))
     identity.labels = tuple(labels)
     place = SearchLocation(LinkSettings(host="10.0.0.1"), [FoundUnit(1, identity)], note="".join(labels))
     text = device_tables([place])
