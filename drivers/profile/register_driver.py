@@ -136,10 +136,14 @@ class RegisterDriver:
 
     async def _read_layout(self, run: PollSession, layout: Layout) -> Answers:
         answers, memory = Answers([None] * len(layout.slots)), layout.memory
+
+        def use(block: Block, words: Sequence[int]) -> None:
+            layout.take(block, words, run.now(), answers)
+
         memory.begin(run.started)
         try:
             for block in memory.blocks:
-                await self._read(run, layout, block, answers)
+                await run.read_block(memory, block, use)
             if not answers.answered and memory.holes:
                 error = next(iter(memory.holes.values()))
                 memory.forget()  # a device that is starting, or the wrong profile: nothing to learn from
@@ -147,29 +151,6 @@ class RegisterDriver:
         finally:
             memory.end(run.now())
         return answers
-
-    async def _read(self, run: PollSession, layout: Layout, block: Block, answers: Answers) -> bool:
-        """Read and decode a block, in parts where it is refused; whether all of it was answered."""
-        memory = layout.memory
-        if not memory.allows(block):
-            return await self._read_all(run, layout, memory.parts(block), answers)
-        try:
-            words = await run.read(block.table, block.address, block.count)
-        except IllegalRangeError as error:
-            known = len(memory.holes)
-            parts = memory.divide(block, error)
-            answered = await self._read_all(run, layout, parts, answers) and len(memory.holes) == known
-            if answered:
-                memory.cut(block, parts)
-            return answered
-        except RefusedError as error:
-            run.errors.append(error)
-            return False
-        layout.take(block, words, run.now(), answers)
-        return True
-
-    async def _read_all(self, run: PollSession, layout: Layout, blocks: Sequence[Block], answers: Answers) -> bool:
-        return all([await self._read(run, layout, block, answers) for block in blocks])
 
     # Which layout.
 

@@ -7,12 +7,11 @@ from drivers.registers.block_codec import Cell, Fill, block_decoder
 from drivers.registers.codec import FORMATS, Encoding, bits_of, decoder, encode
 from drivers.registers.combine import Key, Part, by_key, combiner
 from drivers.registers.read_plan import Block, Limits, Span, plan
-from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S, RefusalMemory
+from drivers.registers.refusals import RECHECK_MAX_S, Recheck, RefusalMemory
 from drivers.registers.session import PollSession, SplitReader
 
 __all__ = [
     "FORMATS",
-    "RECHECK_FIRST_S",
     "RECHECK_MAX_S",
     "Block",
     "Cell",
@@ -22,6 +21,7 @@ __all__ = [
     "Limits",
     "Part",
     "PollSession",
+    "Recheck",
     "RefusalMemory",
     "Span",
     "SplitReader",

@@ -24,6 +24,43 @@ RECHECK_FIRST_S = 300.0
 RECHECK_MAX_S = 6 * 3600.0
 
 
+class Recheck:
+    """How long to believe what was learned: `RECHECK_FIRST_S`, and each time that it proves true twice as long."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._wait_s = RECHECK_FIRST_S
+
+    @property
+    def started(self) -> bool:
+        """Something is known."""
+        return self._since is not None
+
+    def start(self, now: float) -> None:
+        """Something was learned at monotonic `now`."""
+        self._since = now
+
+    def believes(self, now: float) -> bool:
+        """Whether something was learned that need not be tested yet."""
+        return self._since is not None and now - self._since < self._wait_s
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to test what was learned."""
+        return self._since is not None and not self.believes(now)
+
+    def lengthen(self) -> None:
+        """It proved true."""
+        self._wait_s = min(2 * self._wait_s, RECHECK_MAX_S)
+
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self._since = None
+
+    def reset(self) -> None:
+        """Begin with the shortest time: nothing was left to learn, or the device is another one."""
+        self._wait_s = RECHECK_FIRST_S
+
+
 class RefusalMemory:
     """What is known of one device; `groups` are the spans of its points, those that belong together in one group."""
 
@@ -39,33 +76,36 @@ class RefusalMemory:
         self.holes: dict[Span, IllegalRangeError] = {}
         """Values that the device refuses, and how it said so."""
         self._changed = False
-        self._since: float | None = None
-        """When the last of it was learned; None while nothing is known."""
-        self._patience_s = RECHECK_FIRST_S
+        self._recheck = Recheck()
         self.blocks = self._plan()
         """The requests of one poll."""
 
+    @property
+    def changed(self) -> bool:
+        """The poll that goes on taught something."""
+        return self._changed
+
     def begin(self, now: float) -> None:
         """A poll begins at monotonic `now`: forget what has been believed for long enough."""
-        if self._since is not None and now - self._since >= self._patience_s:
-            self._patience_s = min(2 * self._patience_s, RECHECK_MAX_S)
+        if self._recheck.due(now):
+            self._recheck.lengthen()
             self.forget()
 
     def end(self, now: float) -> None:
         """A poll has ended, well or not: plan the next by what it taught."""
         if self._changed:
             self._changed = False
-            self._since = now
+            self._recheck.start(now)
             self.blocks = self._plan()
-        elif self._since is None:
-            self._patience_s = RECHECK_FIRST_S
+        elif not self._recheck.started:
+            self._recheck.reset()
 
     def forget(self) -> None:
         """Begin again with what the profile and the site say."""
         self.holes.clear()
         self._limits = self._given
         self._changed = False
-        self._since = None
+        self._recheck.forget()
         self.blocks = self._plan()
 
     def allows(self, block: Block) -> bool:

@@ -6,8 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from drivers.driver import Reader
-from drivers.errors import BusyError
+from drivers.errors import BusyError, IllegalRangeError, RefusedError
 from drivers.model import Table
+from drivers.registers.read_plan import Block
+from drivers.registers.refusals import RefusalMemory
+
+Use = Callable[[Block, Sequence[int]], None]
+"""Takes a request and the words that answered it."""
 
 BUSY_PAUSE_S = 0.3
 
@@ -48,3 +53,28 @@ class PollSession:
             await asyncio.sleep(BUSY_PAUSE_S)
             self.requests += 1
             return await self._reader.read(table, address, count)
+
+    async def read_block(self, memory: RefusalMemory, block: Block, use: Use) -> bool:
+        """Read `block`, in parts where the device refuses it, and give each answer to `use`; `memory` learns from it.
+
+        Returns whether the device gave all values of the block; what it refused stands in `errors` or in `memory`.
+        """
+        if not memory.allows(block):
+            return await self._read_all(memory, memory.parts(block), use)
+        try:
+            words = await self.read(block.table, block.address, block.count)
+        except IllegalRangeError as error:
+            holes = len(memory.holes)
+            parts = memory.divide(block, error)
+            complete = await self._read_all(memory, parts, use) and len(memory.holes) == holes
+            if complete:
+                memory.cut(block, parts)
+            return complete
+        except RefusedError as error:
+            self.errors.append(error)
+            return False
+        use(block, words)
+        return True
+
+    async def _read_all(self, memory: RefusalMemory, blocks: Sequence[Block], use: Use) -> bool:
+        return all([await self.read_block(memory, block, use) for block in blocks])

@@ -2,9 +2,9 @@
 
 What is remembered is where the models stand, never a value. The headers of the models are read along with the
 points: when one of them, or an exception 2 or 3, says that the device is no longer the same, the poll walks the chain
-anew. A request that is refused right after a walk is split, down to single points; what stays refused is left out. The
-chain is walked again after a while, more and more rarely, for what was refused and where it had no end model: a device
-that is waking up may have cut it short.
+anew. A request that is refused right after a walk is split (`drivers.registers.refusals`); what stays refused is left
+out. The chain is walked again after a while, more and more rarely, for what was refused and where it had no end model:
+a device that is waking up may have cut it short.
 
 One SunSpec device can be an inverter, a meter and a battery. Every reading carries the node to which it belongs:
 SOLAR for inverter models, STORAGE for batteries, GRID for meter models, counted positive for import. `SunSpecMeter`
@@ -20,15 +20,15 @@ import structlog
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalRangeError, ProfileError, RefusedError, UnsupportedError
-from drivers.model import Kind, NodeType, Quality, Reading, Scan, Table
+from drivers.model import Kind, NodeType, Quality, Reading, Scan
 from drivers.protocol import MAX_REGISTERS
-from drivers.registers import RECHECK_FIRST_S, RECHECK_MAX_S, Limits, PollSession, SplitReader
+from drivers.registers import Block, Limits, PollSession, Recheck, RefusalMemory, SplitReader
 from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify
 from drivers.sunspec.formulas import Cell
 from drivers.sunspec.layout import Layout, build, meters, sections
 from drivers.sunspec.mapping import CHANNELS, INVERTERS, KNOWN, METERS
 from drivers.sunspec.models import Model, of
-from drivers.sunspec.requests import Batch, batches, spans_of
+from drivers.sunspec.requests import Batch, batch_of, spans_of
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class SunSpec:
         self._walk = ModelDiscovery(KNOWN)
         self._defaults = defaults or LinkDefaults(sleeps=True)  # many do; one that never did is not believed to
         self._known: _Known | None = None
-        self._patience_s = RECHECK_FIRST_S
+        self._recheck = Recheck()
 
     @property
     def kind(self) -> Kind:
@@ -83,21 +83,22 @@ class SunSpec:
 
     async def _poll(self, run: PollSession) -> Scan:
         known = self._known
-        if known is not None and not known.stale(run.started):
+        if known is not None and not (known.doubtful and self._recheck.due(run.started)):
             try:
-                return await known.poll(run, fresh=False)
+                return await known.poll(run)
             except _ChangedError as change:
                 log.info("sunspec_changed", manufacturer=self.identity.manufacturer, reason=str(change))
                 self._known = known = None
-        before, known = known, await self._discover(run, known)
+        known = await self._discover(run, known)
         try:
-            scan = await known.poll(run, fresh=known is not before)
+            scan = await known.poll(run)
         except _ChangedError as change:
             self._known = None
             raise UnsupportedError(f"SunSpec models move while they are read: {change}") from None
         if not scan.readings and scan.errors:
             raise scan.errors[0]  # it refuses everything just now: nothing to learn from that
         self._known = known
+        self._recheck.start(run.started)
         return scan
 
     async def _discover(self, run: PollSession, before: _Known | None) -> _Known:
@@ -106,7 +107,6 @@ class SunSpec:
         base = await self._walk.base(reader)
         models = await self._walk.models(reader, base)
         if before is not None and len(models) < len(self.models) and models == self.models[: len(models)]:
-            before.walked(run.started, self._patience_s)
             return before
         identity = await identify(reader, models)
         inverters = [each for each in sections(models) if any(of(each, *INVERTERS))]
@@ -118,10 +118,10 @@ class SunSpec:
             offered = ", ".join(str(model.id) for model in models) or "none"
             raise UnsupportedError(f"SunSpec at {base} offers no {self._wants} (found: {offered})")
         if (models, identity) == (self.models, self.identity):
-            self._patience_s = min(2 * self._patience_s, RECHECK_MAX_S)
+            self._recheck.lengthen()
         else:
             self.models, self.identity = models, identity
-            self._patience_s = RECHECK_FIRST_S
+            self._recheck.reset()
             log.info(
                 "sunspec_discovered",
                 manufacturer=identity.manufacturer,
@@ -132,7 +132,6 @@ class SunSpec:
                 nodes=sorted(node.value for node in layout.nodes),
             )
         known = _Known(layout, self._limits, open_end=self._walk.open_end)
-        known.walked(run.started, self._patience_s)
         known.battery_seen = before is not None and before.battery_seen
         return known
 
@@ -176,59 +175,59 @@ class _Known:
 
     def __init__(self, layout: Layout, limits: Limits, *, open_end: bool) -> None:
         self.layout = layout
-        self._limits = limits
         self._open_end = open_end
-        self._again_at = 0.0
-        self._batches = batches(layout, spans_of(layout), limits)
-        self._refused: list[Exception] = []
+        self._refusals = RefusalMemory([[span] for span in spans_of(layout)], limits)
+        self._batches: dict[Block, Batch] = {}
+        self._learning = True
+        """The last poll had refusals, or there was none yet: a refusal now says nothing of the chain."""
         self.battery_seen = False
         """Its battery has given or taken power since the device was found."""
 
-    def walked(self, at: float, patience_s: float) -> None:
-        """The chain was walked at monotonic `at`; not again for `patience_s`."""
-        self._again_at = at + patience_s
+    @property
+    def doubtful(self) -> bool:
+        """Something was refused, or more may stand behind a chain without an end."""
+        return bool(self._refusals.holes) or self._open_end
 
-    def stale(self, at: float) -> bool:
-        """Whether it is time to ask again for what was refused, or may stand behind a chain without an end."""
-        return (bool(self._refused) or self._open_end) and at >= self._again_at
-
-    async def poll(self, run: PollSession, *, fresh: bool) -> Scan:
-        """One scan; a `fresh` one, right after the walk, learns what the device refuses. Raises _ChangedError."""
+    async def poll(self, run: PollSession) -> Scan:
+        """One scan; the first ones learn what the device refuses. Raises _ChangedError."""
         cells: list[Cell] = [None] * len(self.layout.places)
         times = [run.started] * len(cells)
-        pending = self._batches[::-1]
-        answered = []
-        while pending:
-            batch = pending.pop()
-            try:
-                raws = batch.unpack(await run.read(Table.HOLDING, batch.block.address, batch.block.count))
-            except IllegalRangeError as error:
-                if not fresh:
-                    raise _ChangedError(str(error)) from error
-                pending += self._parts(batch, error)[::-1]
-                continue
-            except RefusedError as error:
-                run.errors.append(error)
-                answered.append(batch)
-                continue
+
+        def use(block: Block, words: Sequence[int]) -> None:
+            batch = self._batch(block)
+            raws = batch.unpack(words)
             if stranger := batch.stranger(raws):
                 raise _ChangedError(f"model {stranger.id} no longer stands at {stranger.address}")
-            answered.append(batch)
             at = run.now()
             for slot, number in batch.cells(raws):
                 cells[slot], times[slot] = number, at
-        self._batches = answered
-        readings = tuple(self._readings(cells, times))
-        return Scan(readings, run.started, run.now(), (*self._refused, *run.errors), run.requests)
 
-    def _parts(self, batch: Batch, error: Exception) -> list[Batch]:
-        """The halves of a refused request; none of a single point, which is left out from now on."""
-        if len(batch.spans) == 1:
-            self._refused.append(error)
-            return []
-        middle = len(batch.spans) // 2
-        halves = batch.spans[:middle], batch.spans[middle:]
-        return [part for half in halves for part in batches(self.layout, half, self._limits)]
+        for block in self._refusals.blocks:
+            if self._learning:
+                await run.read_block(self._refusals, block, use)
+            else:
+                await self._read_known(run, block, use)
+        self._learning = self._refusals.changed
+        self._refusals.end(run.now())
+        errors = (*self._refusals.holes.values(), *run.errors)
+        return Scan(tuple(self._readings(cells, times)), run.started, run.now(), errors, run.requests)
+
+    async def _read_known(self, run: PollSession, block: Block, use: Callable[[Block, Sequence[int]], None]) -> None:
+        """Read a block that the device gave before. Raises _ChangedError where it does not exist any more."""
+        try:
+            words = await run.read(block.table, block.address, block.count)
+        except IllegalRangeError as error:
+            raise _ChangedError(str(error)) from error
+        except RefusedError as error:
+            run.errors.append(error)
+        else:
+            use(block, words)
+
+    def _batch(self, block: Block) -> Batch:
+        batch = self._batches.get(block)
+        if batch is None:
+            batch = self._batches[block] = batch_of(self.layout, block)
+        return batch
 
     def _readings(self, cells: Sequence[Cell], times: Sequence[float]) -> Iterator[Reading]:
         charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING

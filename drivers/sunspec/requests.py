@@ -7,11 +7,11 @@ a device that was changed is noticed before a single number of it is believed.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from drivers.model import Table
-from drivers.registers.read_plan import Block, Limits, Span, plan
+from drivers.registers.read_plan import Block, Span
 from drivers.sunspec.formulas import Cell, PointAddress
 from drivers.sunspec.layout import Layout
 from drivers.sunspec.models import HEADER, Model
@@ -30,8 +30,6 @@ class _Item:
 class Batch:
     """One request, and what its words mean."""
 
-    block: Block
-    spans: tuple[Span, ...]
     _struct: struct.Struct
     _items: tuple[_Item, ...]
     _headers: tuple[tuple[int, int, Model], ...]
@@ -57,33 +55,9 @@ def spans_of(layout: Layout) -> list[Span]:
     return sorted(places | {Span(Table.HOLDING, model.address, HEADER) for model in layout.models})
 
 
-def batches(layout: Layout, spans: Sequence[Span], limits: Limits) -> list[Batch]:
-    """The requests for `spans`, none longer than the limits, which each span keeps."""
-    return [_batch(layout, block, spans) for layer in _layers(spans, limits) for block in plan(layer, limits)]
-
-
-def _layers(spans: Iterable[Span], limits: Limits) -> Iterator[list[Span]]:
-    """Spans that overlap are read as one, as far as one request goes; the rest is read again on top of it."""
-    rest = sorted(spans)
-    while rest:
-        layer: list[Span] = []
-        start = end = -1
-        left = []
-        for span in rest:
-            if span.address >= end:
-                start = span.address
-            elif max(end, span.end) - start > limits.most(span.table):
-                left.append(span)
-                continue
-            end = max(end, span.end)
-            layer.append(span)
-        yield layer
-        rest = left
-
-
-def _batch(layout: Layout, block: Block, spans: Iterable[Span]) -> Batch:
-    inside = tuple(span for span in spans if block.address <= span.address and span.end <= block.end)
-    kept = {(span.address, span.end) for span in inside}
+def batch_of(layout: Layout, block: Block) -> Batch:
+    """What the words of the request `block` mean: all points and headers that lie whole in it."""
+    kept = {(span.address, span.end) for span in spans_of(layout) if block.holds(span)}
     chosen = [(slot, place) for slot, place in enumerate(layout.places) if place.span in kept]
     headers = [model for model in layout.models if (model.address, model.address + HEADER) in kept]
     formats = {place.address: place.point.format for _, place in chosen}
@@ -95,7 +69,7 @@ def _batch(layout: Layout, block: Block, spans: Iterable[Span]) -> Batch:
         for slot, place in chosen
     )
     stands = tuple((index[model.address], index[model.address + 1], model) for model in headers)
-    return Batch(block, inside, _compiled(block, formats), items, stands)
+    return Batch(_compiled(block, formats), items, stands)
 
 
 def _compiled(block: Block, formats: dict[int, str]) -> struct.Struct:

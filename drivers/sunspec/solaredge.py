@@ -18,7 +18,7 @@ from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalRangeError
 from drivers.model import NodeType, Quality, Quantity, Reading, Scan, Unit
 from drivers.profile import BUILT_IN, RegisterDriver, load
-from drivers.registers import RECHECK_FIRST_S
+from drivers.registers import Recheck
 from drivers.sunspec.driver import SunSpec
 from drivers.sunspec.layout import MIXED
 
@@ -63,15 +63,15 @@ class _Battery:
 
     def __init__(self, registers: RegisterDriver) -> None:
         self._registers = registers
-        self._again_at = 0.0
+        self._recheck = Recheck()
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan | None:
-        if now() < self._again_at:
+        if self._recheck.believes(now()):
             return None
         try:
             return await self._registers.poll(reader, now)
         except IllegalRangeError:
-            self._again_at = now() + RECHECK_FIRST_S
+            self._recheck.start(now())
             return None
 
 

@@ -291,6 +291,27 @@ async def test_what_is_refused_is_left_out_remembered_and_asked_again_later() ->
     assert value(later, SOLAR, Quantity.FREQUENCY) == 49.98
 
 
+async def test_a_hole_and_a_border_between_models_are_learned_without_further_walks() -> None:
+    frequency, border = 40070 + 2 + 14, 40070 + 2 + 50
+
+    class Divided(FakeReader):
+        async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+            if address < border < address + count:
+                raise exception_reply(2, "border")
+            return await super().read(table, address, count)
+
+    reader = Divided(device(common(), INVERTER, METER))
+    reader.failures[frequency] = exception_reply(2, "hole")
+    driver = SunSpec(PLAIN)
+    for _ in range(4):
+        reader.asked.clear()
+        scan = await poll(driver, reader)
+        assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+        assert value(scan, GRID, Quantity.ACTIVE_POWER) == -12_340.0
+    assert len(reader.asked) == scan.requests <= 5
+    assert (40000, 2) not in reader.asked
+
+
 async def test_a_chain_that_was_cut_short_is_walked_again() -> None:
     """An inverter that wakes up may refuse the second half of its chain."""
     reader = FakeReader(device(common(), INVERTER, METER))
