@@ -19,9 +19,8 @@ Format = Literal["auto", "console", "json"]
 # <priority> as journald reads it from standard error (sd-daemon(3)).
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
-# pymodbus logs frames, and at level error what the drivers classify and report themselves. These loggers are shown only
-# with `level = "debug"`.
-_NOISY = ("httpcore.connection", "pymodbus", "asyncio")
+# These log, at level error too, what their callers classify and report. They are shown only with `level = "debug"`.
+_NOISY = ("httpcore.connection", "asyncio")
 # These log whole URLs and headers of replies, which may contain a secret.
 _INDISCREET = ("httpx", "httpcore")
 

@@ -38,7 +38,8 @@ async def connect(settings: LinkSettings) -> Transport:
 
 async def _open(settings: LinkSettings) -> Transport:
     framing = _FRAMINGS[settings.kind.framing]()
-    channel = Transport(framing, settings.address, datagrams=settings.kind.medium == "udp")
+    kind = settings.kind
+    channel = Transport(framing, settings.address, datagrams=kind.medium == "udp", numbered=kind.numbered)
     if settings.serial:
         from drivers.modbus.serial_port import open_serial
 

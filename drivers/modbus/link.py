@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from struct import unpack
-from typing import Any
+from typing import Any, TypeVar
 
 from drivers.driver import Reader
 from drivers.errors import DroppedError, LinkError
 from drivers.modbus.connect import connect
-from drivers.modbus.framer import Identification, Question, ReadRequest, texts
+from drivers.modbus.pdu import Identification, Question, ReadRequest
 from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
 from drivers.model import Table
 
 __all__ = ["Link", "LinkSettings"]
+
+Answer = TypeVar("Answer")
 
 
 class Link:
@@ -68,17 +69,13 @@ class Link:
         async with self._lock:
             self._transaction = self._transaction % 0xFFFF + 1
             request = ReadRequest(unit_id, table, address, count, self._transaction)
-            data = await self._ask(request, timeout_s, gap_s)
-        if request.function >= 3:
-            return unpack(f">{count}H", data)
-        bits = int.from_bytes(data, "little")
-        return tuple(bits >> position & 1 for position in range(count))
+            return await self._ask(request, timeout_s, gap_s)
 
     async def identification(self, unit_id: int, timeout_s: float) -> tuple[str, ...]:
         """What a device calls itself: vendor, product, revision. Raises a DriverError; most devices have none."""
         async with self._lock:
             self._transaction = self._transaction % 0xFFFF + 1
-            return texts(await self._ask(Identification(unit_id, self._transaction), timeout_s, self._gap_s))
+            return await self._ask(Identification(unit_id, self._transaction), timeout_s, self._gap_s)
 
     async def close(self) -> None:
         """Close for good: a read that is waiting fails at once, later ones fail too."""
@@ -88,7 +85,7 @@ class Link:
         async with self._lock:
             await self._disconnect()
 
-    async def _ask(self, request: Question, timeout_s: float, gap_s: float) -> bytes:
+    async def _ask(self, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
         if self._channel is not None and self._channel.usable:
             try:
                 return await self._exchange(self._channel, request, timeout_s, gap_s)
@@ -96,7 +93,7 @@ class Link:
                 pass  # closed while idle, as many devices do: worth one fresh connection
         return await self._exchange(await self._connect(), request, timeout_s, gap_s)
 
-    async def _exchange(self, channel: Transport, request: Question, timeout_s: float, gap_s: float) -> bytes:
+    async def _exchange(self, channel: Transport, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
         await self._pause(request.unit_id, gap_s)
         self._require_open()
         try:

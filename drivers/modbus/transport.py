@@ -8,27 +8,33 @@ request that failed is the caller's concern: it must not be used for another one
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 from drivers.errors import BadReplyError, DriverError, DroppedError, LinkError, SilentError
-from drivers.modbus.framer import Framing, Question
+from drivers.modbus.framer import Framing
 from drivers.modbus.os_errors import in_words
+from drivers.modbus.pdu import Question
 
 # Twice the longest ASCII frame and more: whoever sends this much does not speak Modbus.
 _MAX_RECEIVED = 2048
 
 
+Answer = TypeVar("Answer")
+
+
 class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
     """A stream, a connected datagram socket or a serial line."""
 
-    def __init__(self, framing: Framing, address: str, *, datagrams: bool = False) -> None:
+    def __init__(self, framing: Framing, address: str, *, datagrams: bool = False, numbered: bool = False) -> None:
         self._framing = framing
         self._address = address
         self._datagrams = datagrams
+        self.numbered = numbered
+        """Replies carry the transaction of their request."""
         self._transport: Any = None
         self._closed = asyncio.Event()
-        self._request: Question | None = None
-        self._reply: asyncio.Future[bytes | DriverError] | None = None
+        self._request: Question[Any] | None = None
+        self._reply: asyncio.Future[Any] | None = None
         self._received = b""
         self.sent_at = 0.0
         """When the last request was sent, in the loop's time."""
@@ -36,17 +42,15 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         """The last request ended without its reply, which may still arrive."""
 
     @property
-    def numbered(self) -> bool:
-        """Replies carry the transaction of their request."""
-        return self._framing.numbered
-
-    @property
     def usable(self) -> bool:
         """False once either side has closed it."""
         return not (self._closed.is_set() or self._transport.is_closing())
 
-    async def exchange(self, request: Question, timeout_s: float) -> bytes:
-        """The data of the reply to `request`. Raises a DriverError, `timeout_s` after the call at the latest."""
+    async def exchange(self, request: Question[Answer], timeout_s: float) -> Answer:
+        """What `request.decode` makes of the reply.
+
+        Raises a DriverError, `timeout_s` after the call at the latest.
+        """
         self.expects_late_reply = False
         if not self.usable:
             raise DroppedError(f"{self._address}: the device closes the connection at once")
@@ -60,7 +64,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
             frame = self._framing.encode(request)
             (self._transport.sendto if self._datagrams else self._transport.write)(frame)
             self.sent_at = loop.time()
-            outcome: bytes | DriverError = await reply
+            outcome: Answer | DriverError = await reply
         finally:
             timer.cancel()
             self._reply = None
@@ -78,7 +82,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self.abort()
         await self._closed.wait()
 
-    def _settle(self, outcome: bytes | DriverError) -> None:
+    def _settle(self, outcome: object) -> None:
         if self._reply is not None and not self._reply.done():
             self._reply.set_result(outcome)
 
@@ -101,7 +105,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
             return
         self._received = received = self._received + data
         try:
-            outcome: bytes | DriverError | None = self._framing.accept(self._request, received)
+            outcome: object = self._framing.accept(self._request, received)
         except DriverError as error:
             outcome = error
         if outcome is None and len(received) > _MAX_RECEIVED:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from drivers.errors import DriverError
-from drivers.modbus.framer import Ascii, Framing, Mbap, ReadRequest, Rtu
+from drivers.modbus.framer import Ascii, Framing, Mbap, Rtu
+from drivers.modbus.pdu import ReadRequest
 from drivers.modbus.transport import Transport
 from drivers.model import Table
 from tests.faults import framing as device
@@ -97,7 +98,7 @@ def _cases(
         count = rng.randint(1, 12)
         request = ReadRequest(rng.randrange(256), Table.HOLDING, rng.randrange(0xFF00), count, number % 0xFFFF + 1)
         pdu = bytes((3, 2 * count)) + rng.randbytes(2 * count)
-        frame = framing.build(device.Query(request.unit_id, pdu, request.transaction))
+        frame = framing.build(device.Query(request.unit_id, pdu, request.pdu.transaction_id))
         yield request, frame, mutate(rng, frame)
 
 
@@ -115,7 +116,7 @@ async def test_mutated_replies(framing: Framing, other_side: device.Framing, mut
     rng = random.Random(20)
     accepted = refused = wrong = 0
     for request, frame, pieces in _cases(rng, other_side, mutate):
-        channel = Transport(framing, "fuzz")
+        channel = Transport(framing, "fuzz", numbered=isinstance(framing, Mbap))
         channel.connection_made(wire := _Wire())
         exchange = channel.exchange(request, 60.0)
         waiting_for = exchange.send(None)  # as the event loop would: runs until it waits for the reply

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import BadReplyError, IllegalFunctionError
-from drivers.modbus.framer import Identification, Mbap, Rtu, crc16, texts
+from drivers.modbus.framer import Mbap, Rtu
 from drivers.modbus.link import Link
+from drivers.modbus.pdu import Identification
 from drivers.model import Table
+from tests.faults import framing as device
 from tests.faults.modbus import FaultServer
 
 LABELS = st.lists(st.binary(max_size=40), max_size=5)
@@ -25,17 +27,21 @@ def test_a_reply_is_taken_when_it_is_complete_and_not_before(labels: list[bytes]
     request = Identification(9, 5)
     pdu = reply(labels)
     tcp = bytes((0, 5, 0, 0, 0, len(pdu) + 1, 9)) + pdu
-    rtu = bytes((9,)) + pdu
-    rtu += crc16(rtu)
+    rtu = device.Rtu().build(device.Query(9, pdu))
     for framing, frame in ((Mbap(), tcp), (Rtu(), rtu)):
         for end in range(len(frame)):
             assert framing.accept(request, frame[:end]) is None
-        assert framing.accept(request, frame) == pdu[7:]
-    assert len(texts(pdu[7:])) == len(labels)
+        texts = framing.accept(request, frame)
+        assert texts == tuple(label.decode("utf-8", "replace").strip("\0 ") for label in labels)
 
 
 def test_texts_are_shown_without_what_fills_them_up() -> None:
-    assert texts(reply([b"Acme\0\0", b" X1 ", b"\xff"])[7:]) == ("Acme", "X1", "\ufffd")
+    assert Identification(9).decode(reply([b"Acme\0\0", b" X1 ", b"\xff"])) == ("Acme", "X1", "\ufffd")
+
+
+def test_an_object_that_comes_twice_is_shown_twice() -> None:
+    pdu = bytes((43, 14, 1, 1, 0, 0, 2)) + 2 * bytes((0, 1, 65))
+    assert Identification(9).decode(pdu) == ("A", "A")
 
 
 @pytest.mark.parametrize(

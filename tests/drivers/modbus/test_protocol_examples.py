@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from drivers.errors import IllegalAddressError
-from drivers.modbus.framer import ReadRequest
+from drivers.modbus.framer import Mbap
 from drivers.modbus.link import Link
+from drivers.modbus.pdu import ReadRequest
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
 from drivers.simulator.modbus_server import SimulatedUnit
@@ -46,9 +47,10 @@ def contents(table: Table, data: bytes, count: int) -> list[int]:
 def test_reads_of_the_specification(what: str, request_pdu: bytes, response_pdu: bytes) -> None:
     table, address, count = asked(request_pdu)
     request = ReadRequest(1, table, address, count)
-    assert request.encode() == request_pdu
-    assert request.data(response_pdu) == response_pdu[2:]
-    words = dict(enumerate(contents(table, response_pdu[2:], count), address))
+    assert Mbap().encode(request)[7:] == request_pdu
+    values = contents(table, response_pdu[2:], count)
+    assert list(request.decode(response_pdu)) == values
+    words = dict(enumerate(values, address))
     assert SimulatedUnit(1, lambda: {table: words}).answer(request_pdu) == response_pdu
 
 
@@ -56,7 +58,7 @@ def test_the_exception_of_the_specification() -> None:
     (example,) = [each for each in EXAMPLES if each[2][0] & 0x80]
     table, address, count = asked(example[1])
     with pytest.raises(IllegalAddressError):
-        ReadRequest(1, table, address, count).data(example[2])
+        ReadRequest(1, table, address, count).decode(example[2])
     assert SimulatedUnit(1, lambda: {table: {}}).answer(example[1]) == example[2]
 
 

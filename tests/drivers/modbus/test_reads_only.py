@@ -9,16 +9,17 @@ import asyncio
 
 import pytest
 
-from drivers.modbus.framer import Ascii, Identification, Mbap, ReadRequest, Rtu
+from drivers.modbus.framer import Ascii, Mbap, Rtu
+from drivers.modbus.pdu import Identification, ReadRequest
 from drivers.model import Table
 from tests.faults import wire
 from tests.faults.modbus import FaultServer
 
 
 def test_a_request_can_only_be_a_read() -> None:
-    functions = {table: ReadRequest(1, table, 0, 1).encode()[0] for table in Table}
+    functions = {table: Mbap().encode(ReadRequest(1, table, 0, 1))[7] for table in Table}
     assert functions == {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
-    assert Identification(1).encode() == bytes((43, 14, 1, 0))
+    assert Mbap().encode(Identification(1))[7:] == bytes((43, 14, 1, 0))
     request = ReadRequest(1, Table.HOLDING, 0, 1, 7)
     assert Mbap().encode(request)[7] == Rtu().encode(request)[1] == int(Ascii().encode(request)[3:5], 16) == 3
 

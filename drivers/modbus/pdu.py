@@ -1,0 +1,139 @@
+"""Requests, and what may answer them: pymodbus' protocol data units behind the rules of a link.
+
+Only reads and the device identification exist here, so that nothing above can send a write. A reply counts only when
+its function code, its byte count and its length are exactly what the request asks for; pymodbus accepts fewer registers
+than asked for. The words of registers are unpacked here, in one step, where pymodbus takes a step per register
+(docs/decisions/0001-pymodbus.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from struct import unpack_from
+from typing import Protocol, TypeVar
+
+from pymodbus.pdu import DecodePDU, ModbusPDU
+from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
+from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
+from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
+
+from drivers.errors import BadReplyError, exception_reply
+from drivers.model import Table
+from drivers.protocol import ADDRESSES, BITS, EXCEPTION, MAX_UNIT_ID, max_count
+
+# It logs each frame that it does not understand. The errors of a link say what is wrong, to whoever asked.
+logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+
+REPLIES = DecodePDU(is_server=False)
+"""Decodes replies; requests have a decoder of their own."""
+
+_REQUESTS: dict[Table, type[ModbusPDU]] = {
+    Table.COIL: ReadCoilsRequest,
+    Table.DISCRETE: ReadDiscreteInputsRequest,
+    Table.HOLDING: ReadHoldingRegistersRequest,
+    Table.INPUT: ReadInputRegistersRequest,
+}
+_EXCEPTION_LENGTH = 2
+_HEADER = 7
+"""Bytes of an identification before its first object; the last one is the number of objects."""
+
+
+class ReadRequest:
+    """One read. Raises ValueError for what the protocol cannot express."""
+
+    __slots__ = ("_bits", "_size", "count", "function", "pdu", "table", "unit_id")
+
+    def __init__(self, unit_id: int, table: Table, address: int, count: int, transaction: int = 0) -> None:
+        if not (0 <= unit_id <= MAX_UNIT_ID and 1 <= count <= max_count(table) and 0 <= address <= ADDRESSES - count):
+            raise ValueError(f"no Modbus request can read {count} of {table} from address {address} of unit {unit_id}")
+        self.pdu = _REQUESTS[table](dev_id=unit_id, transaction_id=transaction, address=address, count=count)
+        self.function = self.pdu.function_code
+        self.unit_id = unit_id
+        self.table = table
+        self.count = count
+        self._bits = table in BITS
+        self._size = (count + 7) // 8 if self._bits else 2 * count
+
+    def __str__(self) -> str:
+        return f"unit {self.unit_id}, {self.table} {self.pdu.address}-{self.pdu.address + self.count - 1}"
+
+    def fits(self, length: int) -> bool:
+        """Whether a reply's protocol data unit can have `length` bytes."""
+        return length == self._size + 2 or length == _EXCEPTION_LENGTH
+
+    def decode(self, pdu: bytes) -> Sequence[int]:
+        """The registers (0..65535) or bits (0 or 1) in a complete protocol data unit of this unit.
+
+        Raises RefusedError or GatewayError for an exception, BadReplyError for what cannot be the reply.
+        """
+        _check_function(self, pdu)
+        if len(pdu) != self._size + 2 or pdu[1] != self._size:
+            raise BadReplyError(f"{self}: the reply has another number of values than asked for")
+        if not self._bits:
+            return unpack_from(f">{self.count}H", pdu, 2)
+        if (reply := REPLIES.decode(pdu)) is None:
+            raise BadReplyError(f"{self}: the reply has no bits")
+        return tuple(map(int, reply.bits[: self.count]))
+
+
+class Identification:
+    """Asks a device what it calls itself: function 43, MEI type 14, the basic objects."""
+
+    def __init__(self, unit_id: int, transaction: int = 0) -> None:
+        self.pdu: ModbusPDU = ReadDeviceInformationRequest(dev_id=unit_id, transaction_id=transaction)
+        self.function = self.pdu.function_code
+        self.unit_id = unit_id
+
+    def __str__(self) -> str:
+        return f"unit {self.unit_id}, identification"
+
+    def fits(self, length: int) -> bool:
+        """See `ReadRequest.fits`."""
+        return length == _EXCEPTION_LENGTH or length >= _HEADER
+
+    def decode(self, pdu: bytes) -> tuple[str, ...]:
+        """The texts of the objects: vendor, product, revision.
+
+        Raises RefusedError where the device has no identification, otherwise as `ReadRequest.decode`.
+        """
+        _check_function(self, pdu)
+        frame = bytes((self.unit_id, *pdu, 0, 0))
+        complete = len(frame) == ReadDeviceInformationResponse.calculateRtuFrameSize(frame)
+        reply = REPLIES.decode(pdu) if complete else None
+        if not isinstance(reply, ReadDeviceInformationResponse):
+            raise BadReplyError(f"{self}: the reply is no identification")
+        return tuple(_texts(reply))
+
+
+Answer_co = TypeVar("Answer_co", covariant=True)
+
+
+class Question(Protocol[Answer_co]):
+    """What the two kinds of requests have."""
+
+    @property
+    def pdu(self) -> ModbusPDU: ...
+
+    @property
+    def unit_id(self) -> int: ...
+
+    @property
+    def function(self) -> int: ...
+
+    def fits(self, length: int) -> bool: ...
+
+    def decode(self, pdu: bytes) -> Answer_co: ...
+
+
+def _check_function(request: Question[object], pdu: bytes) -> None:
+    if pdu[0] == request.function | EXCEPTION and len(pdu) == _EXCEPTION_LENGTH:
+        raise exception_reply(pdu[1], str(request))
+    if pdu[0] != request.function:
+        raise BadReplyError(f"{request}: the reply is for another function code")
+
+
+def _texts(reply: ReadDeviceInformationResponse) -> list[str]:
+    """Objects in the order in which they came; an id that comes twice has a list."""
+    objects = [each for value in reply.information.values() for each in (value if isinstance(value, list) else [value])]
+    return [each.decode("utf-8", "replace").strip("\0 ") for each in objects]
