@@ -17,6 +17,7 @@ MODULES = sorted([*ROOT.glob("agent/**/*.py"), *ROOT.glob("drivers/**/*.py")])
 # Library -> the packages that may import it.
 OWNERS = {
     "pymodbus": ("drivers.modbus", "drivers.simulator"),
+    "serial": ("drivers.modbus",),
     "httpx": ("agent.delivery",),
     "tenacity": ("agent.delivery",),
     "prometheus_client": ("agent.status.metrics",),

@@ -43,7 +43,7 @@ async def _open(settings: LinkSettings) -> Transport:
     if settings.serial:
         from drivers.modbus.serial_port import open_serial
 
-        await open_serial(channel, settings)
+        open_serial(channel, settings)
         return channel
     found = await _RESOLVER.addresses(str(settings.host))
     context = _tls_context(settings) if settings.kind.medium == "tls" else None

@@ -1,59 +1,92 @@
-"""Serial lines, through pymodbus' asyncio transport over pyserial."""
+"""Serial lines: a port that pyserial opens, as a transport of asyncio.
+
+pymodbus' own client opens ports too, but it does not say why it cannot, and its transport does not tell when the port
+closes (docs/decisions/0001-pymodbus.md).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import termios
 
-from pymodbus.transport.serialtransport import SerialTransport
+import serial
 
 from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
 
+_MOST_BYTES = 1024
+"""Of one read."""
 
-class _SerialTransport(SerialTransport):
-    """Sends at once and tells its protocol of every close, as asyncio's own transports do."""
+
+class _SerialTransport(asyncio.Transport):
+    """Writes at once and keeps nothing back: a request is shorter than the buffer of any port."""
+
+    def __init__(self, port: serial.Serial, protocol: asyncio.Protocol) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._port = port
+        self._protocol = protocol
+        self._closing = False
+        self._loop.add_reader(port.fd, self._read)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Without waiting for the event loop: a request that was given up must not be sent after it."""
-        sent = 0
-        if not self.intern_write_buffer:
-            # Not pyserial's write, which waits for a port that takes nothing. What fails here fails again below.
-            with contextlib.suppress(OSError):
-                sent = os.write(self.sync_serial.fileno(), data)
-        if sent < len(data):
-            super().write(data[sent:])
-
-    def close(self, exc: Exception | None = None) -> None:
-        super().close(exc or ConnectionAbortedError("closed"))
+        try:
+            written = os.write(self._port.fd, data)
+        except BlockingIOError:
+            written = 0
+        except OSError as error:
+            self._close(error)
+            return
+        if written < len(data):
+            self._close(OSError("the serial port takes no bytes; is its flow control held up?"))
 
     def is_closing(self) -> bool:
-        return not self.sync_serial
+        return self._closing
+
+    def close(self) -> None:
+        self._close(None)
+
+    def abort(self) -> None:
+        self._close(None)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._port.fd, _MOST_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._close(error)
+            return
+        if data:
+            self._protocol.data_received(data)
+        else:
+            self._close(OSError("the serial port is gone"))
+
+    def _close(self, error: Exception | None) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self._loop.remove_reader(self._port.fd)
+        self._port.close()
+        self._loop.call_soon(self._protocol.connection_lost, error)
 
 
-async def open_serial(channel: Transport, settings: LinkSettings) -> None:
+def open_serial(channel: Transport, settings: LinkSettings) -> None:
     """Open the port of `settings` for `channel`. Raises OSError (serial.SerialException is one)."""
     try:
-        transport = _SerialTransport(
-            asyncio.get_running_loop(),
-            channel,
+        port = serial.Serial(
             settings.serial_port,
             settings.baudrate,
             data_bits(settings),
             settings.parity,
             settings.stop_bits,
-            settings.timeout_s,
+            timeout=0,
+            exclusive=True,
         )
     except termios.error as error:
         raise OSError(*error.args) from None
-    transport.setup()
-    try:
-        await asyncio.sleep(0)  # until it has called connection_made
-    except asyncio.CancelledError:
-        transport.abort()  # or the port stays locked
-        raise
+    channel.connection_made(_SerialTransport(port, channel))
 
 
 def data_bits(settings: LinkSettings) -> int:

@@ -141,3 +141,24 @@ async def test_frames_are_set_apart_by_silence() -> None:
 )
 def test_data_bits(transport: TransportName, parity: str, stop_bits: int, bits: int) -> None:
     assert data_bits(LinkSettings(transport=transport, parity=parity, stop_bits=stop_bits)) == bits
+
+
+async def test_a_line_that_is_held_up_is_an_error_and_stops_nothing() -> None:
+    """Hardware flow control can hold a line for ever: the port then takes no bytes."""
+    master, slave = os.openpty()
+    try:
+        tty.setraw(slave)
+        os.set_blocking(slave, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(slave, bytes(4096))
+        with suppress(BlockingIOError):
+            while True:
+                os.write(slave, b"\0")
+        link = Link(LinkSettings(transport="rtu", serial_port=os.ttyname(slave), timeout_s=60))
+        with pytest.raises(LinkError, match="the serial port takes no bytes"):
+            await asyncio.wait_for(link.read(1, Table.HOLDING, 0, 1), 5)
+        await link.close()
+    finally:
+        os.close(master)
+        os.close(slave)
