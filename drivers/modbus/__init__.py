@@ -3,6 +3,7 @@
 The link sends function codes 1 to 4, and 43/14 for identification. It never writes.
 """
 
+from drivers.modbus.framer import is_mbap
 from drivers.modbus.link import Link
 from drivers.modbus.resolver import Resolver
 from drivers.modbus.settings import LinkSettings
@@ -11,4 +12,5 @@ __all__ = [
     "Link",
     "LinkSettings",
     "Resolver",
+    "is_mbap",
 ]

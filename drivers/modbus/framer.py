@@ -19,8 +19,8 @@ from drivers.protocol import EXCEPTION, MAX_PDU
 
 Answer = TypeVar("Answer")
 
-_MBAP_LENGTHS = range(3, MAX_PDU + 2)
-"""Unit id, function code and at least one byte more."""
+_MBAP_LENGTHS = range(2, MAX_PDU + 2)
+"""At least unit id and function code."""
 
 
 class Framing(Protocol):
@@ -43,8 +43,7 @@ class Mbap:
         while len(received) >= self._framer.MIN_SIZE:
             end, unit_id, transaction, pdu = self._framer.decode(received)
             if not pdu:
-                protocol, length = received[2:4], int.from_bytes(received[4:6], "big")
-                if any(protocol) or length not in _MBAP_LENGTHS:
+                if not is_mbap(received):
                     raise BadReplyError(f"{request}: what came is not Modbus")
                 return None
             if transaction == request.pdu.transaction_id:
@@ -56,6 +55,11 @@ class Mbap:
             # A second copy, or what a gateway still had for an earlier request: ours may stand behind it.
             received = received[end:]
         return None
+
+
+def is_mbap(received: bytes) -> bool:
+    """Whether bytes, of which pymodbus makes no frame yet, begin with the header of one."""
+    return not any(received[2:4]) and int.from_bytes(received[4:6], "big") in _MBAP_LENGTHS
 
 
 class Rtu:

@@ -1,23 +1,36 @@
 """Modbus TCP from the side of the device: one port, the units behind it, function codes 1 to 4.
 
-An own server rather than that of pymodbus 3.16.1, whose `SimDevice` was tried: it loses the second of two requests that
-arrive together, cannot stay silent for one unit, answers exception 4 for a unit that it does not have, rounds the
-number of coils up to 16, and answers a count out of range with function code 0.
+Frames and protocol data units are pymodbus'. The connection is ours: pymodbus' server loses the second of two requests
+that arrive together, and keeps a connection on which no Modbus comes (docs/decisions/0001-pymodbus.md).
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from pymodbus.framer import FramerSocket
+from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
+from pymodbus.pdu.bit_message import ReadCoilsResponse, ReadDiscreteInputsResponse
+from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, ReadInputRegistersResponse
+
+from drivers.modbus import is_mbap
 from drivers.model import Table
-from drivers.protocol import BITS, EXCEPTION, MAX_BITS, MAX_PDU, MAX_REGISTERS, TABLES, ExceptionCode
+from drivers.protocol import BITS, MAX_REGISTERS, TABLES, ExceptionCode
 
 Image = Mapping[Table, Mapping[int, int]]
 """The registers and bits of a device: table → zero-based address → word (0..65535) or bit (0 or 1)."""
+
+_REQUESTS = DecodePDU(is_server=True)
+_REPLIES: dict[Table, type[ModbusPDU]] = {
+    Table.COIL: ReadCoilsResponse,
+    Table.DISCRETE: ReadDiscreteInputsResponse,
+    Table.HOLDING: ReadHoldingRegistersResponse,
+    Table.INPUT: ReadInputRegistersResponse,
+}
+_REQUEST_LENGTH = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -32,30 +45,25 @@ class SimulatedUnit:
 
     def answer(self, pdu: bytes) -> bytes:
         """The reply to a request: data, or exception 1 (not a read), 2 (no such address) or 3 (bad count)."""
-        table = TABLES.get(pdu[0])
-        if table is None:
-            return _refusal(pdu, ExceptionCode.ILLEGAL_FUNCTION)
-        if len(pdu) != 5:
-            return _refusal(pdu, ExceptionCode.ILLEGAL_DATA_VALUE)
-        address, count = struct.unpack(">HH", pdu[1:])
-        if not 1 <= count <= (MAX_BITS if table in BITS else self.max_registers):
-            return _refusal(pdu, ExceptionCode.ILLEGAL_DATA_VALUE)
+        reply = self._reply(pdu)
+        return bytes((reply.function_code,)) + reply.encode()
+
+    def _reply(self, pdu: bytes) -> ModbusPDU:
+        function = pdu[0]
+        if (table := TABLES.get(function)) is None:
+            return ExceptionResponse(function, ExceptionCode.ILLEGAL_FUNCTION)
+        # None for a count that the protocol does not have.
+        request = _REQUESTS.decode(pdu) if len(pdu) == _REQUEST_LENGTH else None
+        if request is None or (table not in BITS and request.count > self.max_registers):
+            return ExceptionResponse(function, ExceptionCode.ILLEGAL_DATA_VALUE)
         words = self.image().get(table, {})
         try:
-            found = [words[place] for place in range(address, address + count)]
+            found = [words[address] for address in range(request.address, request.address + request.count)]
         except KeyError:
-            return _refusal(pdu, ExceptionCode.ILLEGAL_DATA_ADDRESS)
-        data = _pack_bits(found) if table in BITS else struct.pack(f">{count}H", *found)
-        return bytes((pdu[0], len(data))) + data
-
-
-def _refusal(pdu: bytes, code: int) -> bytes:
-    return bytes((pdu[0] | EXCEPTION, code))
-
-
-def _pack_bits(bits: Sequence[int]) -> bytes:
-    packed = sum(bool(bit) << position for position, bit in enumerate(bits))
-    return packed.to_bytes((len(bits) + 7) // 8, "little")
+            return ExceptionResponse(function, ExceptionCode.ILLEGAL_DATA_ADDRESS)
+        if table in BITS:
+            return _REPLIES[table](bits=[bool(bit) for bit in found])
+        return _REPLIES[table](registers=found)
 
 
 class ModbusServer:
@@ -92,6 +100,7 @@ class _ClientConnection(asyncio.Protocol):
     """One client: cuts what arrives into requests, and answers them in order."""
 
     _transport: asyncio.Transport
+    _framer = FramerSocket(_REQUESTS)
 
     def __init__(self, server: ModbusServer) -> None:
         self._server = server
@@ -106,16 +115,13 @@ class _ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        while len(self._received) >= 8:
-            transaction, protocol, length, unit_id = struct.unpack_from(">HHHB", self._received)
-            end = 6 + length
-            if protocol != 0 or not 8 <= end <= 7 + MAX_PDU:
-                self._transport.abort()  # not Modbus, or out of step for good
+        while len(self._received) >= self._framer.MIN_SIZE:
+            end, unit_id, transaction, pdu = self._framer.decode(self._received)
+            if not pdu:
+                if not is_mbap(self._received):
+                    self._transport.abort()  # not Modbus, or out of step for good
                 return
-            if len(self._received) < end:
-                return
-            pdu, self._received = self._received[7:end], self._received[end:]
+            self._received = self._received[end:]
             unit = self._server.units.get(unit_id)
             if unit is not None and unit.online:
-                reply = unit.answer(pdu)
-                self._transport.write(struct.pack(">HHHB", transaction, 0, len(reply) + 1, unit_id) + reply)
+                self._transport.write(self._framer.encode(unit.answer(pdu), unit_id, transaction))
