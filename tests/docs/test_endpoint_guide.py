@@ -141,10 +141,10 @@ def rows_of_the_table() -> Iterator[tuple[str, int]]:
 
 def test_the_page_s_table_is_what_the_sender_does() -> None:
     words: dict[str, type[Outcome]] = {
-        "delivered": Delivered,
-        "comes back": Retry,
-        "takes it for a wrong address": Misconfigured,
-        "takes it for a fault of this one": Refused,
+        "The message is delivered": Delivered,
+        "It sends the same bytes": Retry,
+        "The URL or the token is wrong": Misconfigured,
+        "This message is wrong": Refused,
     }
     said = {
         status: next(kind for start, kind in words.items() if text.startswith(start))
