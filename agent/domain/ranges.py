@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from sys import float_info
 
-from drivers.model import Quantity
+from drivers.model import Nature, Quantity
 
 Range = tuple[float, float]
 
 _FINITE: Range = (-float_info.max, float_info.max)
+# More than a plant of 10 MW counts in ten years, or in a day: what is beyond was read in the wrong word order.
+_COUNTED: dict[Nature, Range] = {Nature.COUNTER: (-1e12, 1e12), Nature.DAILY: (-1e9, 1e9)}
 WIDEST: dict[Quantity, Range] = {
     Quantity.ACTIVE_POWER: (-1e7, 1e7),
     Quantity.REACTIVE_POWER: (-1e7, 1e7),
@@ -30,6 +32,7 @@ WIDEST: dict[Quantity, Range] = {
     Quantity.SOH: (0.0, 200.0),
     Quantity.ENERGY_STORED: (0.0, 1e9),
     Quantity.ENERGY_CAPACITY: (0.0, 1e9),
+    **{quantity: _COUNTED[quantity.nature] for quantity in Quantity if quantity.nature in _COUNTED},
 }
 """Lowest and highest value, in the unit of the quantity. Counters can have any finite value."""
 

@@ -6,9 +6,16 @@ from agent.domain.ranges import WIDEST, ranges
 from drivers.model import Nature, Quantity
 
 
-def test_every_gauge_has_physical_bounds() -> None:
-    assert {quantity for quantity in Quantity if quantity.nature is Nature.GAUGE} == set(WIDEST)
-    assert all(low < high <= 1e9 and low >= -1e9 for low, high in WIDEST.values())
+def test_every_number_has_physical_bounds() -> None:
+    assert {quantity for quantity in Quantity if quantity.nature is not Nature.STATE} == set(WIDEST)
+    for quantity, (low, high) in WIDEST.items():
+        most = 1e12 if quantity.nature is Nature.COUNTER else 1e9
+        assert -most <= low < high <= most, quantity
+
+
+def test_a_counter_in_the_wrong_word_order_is_none() -> None:
+    """A charger that has counted 840 kWh, low word first, read high word first: 55 TWh."""
+    assert not ranges({})[Quantity.CONSUMED_ENERGY][1] >= 55e12
 
 
 def test_a_scale_factor_of_ten_makes_no_current() -> None:

@@ -343,6 +343,34 @@ async def test_what_a_device_shows_is_read_back(name: str) -> None:
             assert found[key] == expected, key
 
 
+VARIANTS = [(name, variant.name) for name in BY_REGISTERS for variant in PROFILES[name].variants]
+
+
+@pytest.mark.parametrize(("name", "variant_name"), VARIANTS)
+async def test_a_variant_is_read_back_where_its_mark_holds(name: str, variant_name: str) -> None:
+    profile = PROFILES[name]
+    (variant,) = [each for each in profile.variants if each.name == variant_name]
+    like = profile.as_variant(variant)
+    values = {key: shown(key[1]) for key in groups(like)}
+    image = padded(profile_unit(like, lambda: values)).image()
+    for mark in variant.mark.all:
+        image[mark.table].update(enumerate(mark.example_words, mark.address))  # type: ignore[attr-defined]
+    server = ModbusServer([SimulatedUnit(1, lambda: image)], "127.0.0.1")
+    await server.start()
+    link = Link(LinkSettings(host=server.host, port=server.port, timeout_s=5.0))
+    driver = RegisterDriver(profile, ReadOptions())
+    try:
+        scan = await driver.poll(link.unit(1), time.monotonic)
+    finally:
+        await link.close()
+        await server.stop()
+    assert driver.variant == variant_name
+    for reading in scan.readings:
+        key = (reading.node, reading.quantity, reading.phase)
+        if key in values and isinstance(reading.value, float):
+            assert reading.value == pytest.approx(values[key], rel=1e-6, abs=resolution(groups(like)[key])), key
+
+
 @pytest.mark.parametrize("name", BY_REGISTERS)
 async def test_both_directions_are_read_back(name: str) -> None:
     """Export, discharge: in the contract's sign, by a negative scale or a register of its own."""
