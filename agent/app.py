@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_CONNECTION_MARGIN = 2.0
+"""Behind the connection a device can turn over what flows in and what is produced there."""
+
 
 class App:
     """The running agent. `on_summary` is called with each push interval when it is closed."""
@@ -131,7 +134,9 @@ class App:
             self._clock,
             state,
         )
-        return replace(found, implausible=dict(self._aggregator.dropped))
+        return replace(
+            found, implausible=dict(self._aggregator.dropped), counter_events=self._aggregator.counter_events
+        )
 
     def _start_status(self) -> None:
         """Start the status listener if one is configured. It is imported only then, as it costs memory."""
@@ -193,6 +198,7 @@ def aggregation_settings(config: Config) -> AggregationSettings:
         stale_after_s=config.poll.stale_after_s,
         partial_totals=config.push.partial_totals,
         sign={type_: getattr(config.push.sign, type_) for type_ in NodeType},
+        connection_W=_CONNECTION_MARGIN * max(config.site.import_limit_W or 0.0, config.site.export_limit_W or 0.0),
     )
 
 

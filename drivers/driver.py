@@ -5,11 +5,11 @@ A driver turns register reads of one unit into a `Scan`. It never sees connectio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from drivers.model import Kind, NodeType, Scan, Table, WordOrder
+from drivers.model import Kind, NodeType, Quantity, Resolution, Scan, Table, WordOrder
 from drivers.protocol import TRANSPORTS
 
 
@@ -70,6 +70,11 @@ class Driver(Protocol):
     @property
     def defaults(self) -> LinkDefaults:
         """What the device family asks of its link."""
+        ...
+
+    @property
+    def resolutions(self) -> Mapping[tuple[NodeType | None, Quantity], Resolution]:
+        """What its registers can tell, for totals of the device; without what only the device itself can say."""
         ...
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:

@@ -179,6 +179,16 @@ class Quality(_Text):
 
 Value = float | bool | str
 
+
+class Resolution(NamedTuple):
+    """What the register behind a quantity can tell, in the unit of the quantity."""
+
+    step: float
+    """The difference between two neighbouring values."""
+    range: float = 0.0
+    """A counter starts again after so much; 0 where that is not known, as for a sum of registers."""
+
+
 WordOrder = Literal["big", "little", "big_swapped", "little_swapped"]
 """The name of the order in which the words of 16 bits and their bytes make a longer value."""
 

@@ -11,13 +11,13 @@ from typing import Literal, NamedTuple
 
 import structlog
 
-from agent.aggregation.energy_tracker import FOLLOWED, EnergyTracker, Sources
+from agent.aggregation.energy_tracker import EVENTS, FOLLOWED, EnergyTracker, Sources
 from agent.aggregation.groups import Fields, NodeResult, Summary, fields_of, total
 from agent.aggregation.node_summary import Statistic
 from agent.aggregation.sleep_book import Nights, SleepBook
 from agent.aggregation.window import Window
-from agent.domain import Node, largest_power, ranges
-from agent.energy import POWER_W, EnergyStore
+from agent.domain import Node, ranges
+from agent.energy import EnergyStore
 from drivers.model import NodeType, Quantity, Reading, Scan
 
 log = structlog.get_logger(__name__)
@@ -40,14 +40,14 @@ class AggregationSettings:
     stale_after_s: float = 30.0
     partial_totals: Literal["omit", "sum"] = "omit"
     sign: Mapping[NodeType, int] = field(default_factory=dict)
+    connection_W: float = 0.0
+    """The most that the site's connection lets through; 0 if the configuration does not say it."""
 
 
 class _Tracked(NamedTuple):
     """What is kept of a node."""
 
     window: Window
-    power_W: float
-    """The most that it can turn over."""
     sources: Sources
 
 
@@ -61,7 +61,7 @@ class Aggregator:
         self._windows: dict[str, Window] = {}
         self.nights = Nights(self._windows)
         """Always up to date; the poller and the status read it."""
-        self._energies = EnergyTracker(store.load(), settings.timezone)
+        self._energies = EnergyTracker(store.load(), settings.timezone, store.load_published())
         self._rest = SleepBook(store.load_nights())
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date = -inf, ""
@@ -84,9 +84,7 @@ class Aggregator:
         self._windows.clear()
         self._windows.update(windows)
         self._nodes = {
-            node.node_id: _Tracked(
-                self._windows[node.node_id], largest_power(node.limits) or POWER_W, self._energies.sources_of(node)
-            )
+            node.node_id: _Tracked(self._windows[node.node_id], self._energies.sources_of(node, settings.connection_W))
             for node in nodes
         }
 
@@ -109,7 +107,7 @@ class Aggregator:
             if wall is not None and node.type in FOLLOWED:
                 for quantity, value, at in taken.counters:
                     if quantity in FOLLOWED[node.type]:
-                        self._energies.count(node, quantity, value, at, wall - (scan.finished - at), tracked.power_W)
+                        self._energies.count(node, quantity, value, at, wall - (scan.finished - at), taken.power_W)
 
     def missed(self, nodes: Sequence[Node], at: float) -> None:
         """Count a poll that failed."""
@@ -124,7 +122,7 @@ class Aggregator:
         turned = self._turned
         results = []
         members: dict[NodeType, list[Fields]] = {type_: [] for type_ in _TYPES}
-        for window, _, sources in self._nodes.values():
+        for window, sources in self._nodes.values():
             summary = window.close(at, settings.statistic)
             node, fields = summary.node, fields_of(summary)
             oldest = -inf if summary.sleeps else summary.oldest  # the counters of a sleeper hold
@@ -147,6 +145,15 @@ class Aggregator:
         """Take `offset`, wall minus monotonic time, once the clock is known."""
         self._energies.follow_clock(offset)
 
+    @property
+    def counter_events(self) -> dict[str, dict[str, int]]:
+        """What counters did since the start: by node id, how often each kind of event was decided."""
+        return {
+            node.node_id: {kind: self._energies.events[node.node_id, kind] for kind in EVENTS}
+            for node in (window.node for window in self._windows.values())
+            if node.type in FOLLOWED
+        }
+
     def save_due(self, at: float) -> bool:
         """Whether it is time to `save`: each `SAVE_EVERY_S`, and when a day has begun."""
         return at - self._saved_at >= SAVE_EVERY_S or self._energies.date != self._saved_date
@@ -154,8 +161,8 @@ class Aggregator:
     def save(self, at: float = inf) -> None:
         """Save energies and nights; waits for the disk. `at` is the monotonic time."""
         self._saved_at, self._saved_date = at, self._energies.date
-        ledgers = self._energies.ledgers()
-        self._store.save(ledgers, self._rest.to_save(list(self._windows.items()), self._energies.offset))
+        nights = self._rest.to_save(list(self._windows.items()), self._energies.offset)
+        self._store.save(self._energies.ledgers(), nights, self._energies.published())
 
     def _drop(self, node: Node, reading: Reading) -> None:
         """Count an implausible reading; only the first of its kind is a warning."""

@@ -1,8 +1,9 @@
 """One quantity of one node over a push interval: seven cells in an array of all quantities of the node. Pure.
 
 A summary keeps the array and the next interval begins with a copy, which costs less than an object per quantity.
-The mean is weighted by time: each value holds until the next one. Intervals meet at their last readings, so the means
-add up to the integral. A state counts as 1 while it is on.
+The mean is weighted by time: each value holds until the next one, at most for `poll.stale_after_s`; time after that is
+left out. Intervals meet at their last readings, so the means add up to the integral. A state counts as 1 while it is
+on.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Statistics(NamedTuple):
 def update(cells: array[float], place: int, number: float, at: float, interval: int, stale_after_s: float) -> None:
     """Add one reading, `number` at monotonic `at`, to the seven cells that begin at `place`."""
     before_at = cells[place + AT]
-    if at - before_at > stale_after_s:  # the values in between are not known
+    if before_at == -inf:
         cells[place : place + len(EMPTY)] = array("d", (number, at, interval, at, 0.0, number, number))
         return
     before = cells[place]
@@ -38,7 +39,11 @@ def update(cells: array[float], place: int, number: float, at: float, interval: 
         cells[place + MINIMUM] = cells[place + MAXIMUM] = before
     cells[place] = number
     cells[place + AT] = at
-    cells[place + AREA] += before * (at - before_at)
+    held = at - before_at
+    if held > stale_after_s:  # after that nothing is known: the time is left out of the mean
+        cells[place + START] += held - stale_after_s
+        held = stale_after_s
+    cells[place + AREA] += before * held
     if number < cells[place + MINIMUM]:
         cells[place + MINIMUM] = number
     elif number > cells[place + MAXIMUM]:

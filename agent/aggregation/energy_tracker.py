@@ -6,15 +6,33 @@ clock and changes of the time zone, and hands all ledgers over to be saved.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from datetime import tzinfo
 from math import inf
 
+import structlog
+
 from agent.aggregation.groups import Fields
-from agent.domain import Node
-from agent.energy import RELABEL_S, Basis, DayEnergy, Ledger, advance, day_of, of_day, resumed, shifted
+from agent.domain import Node, largest_power
+from agent.energy import (
+    RELABEL_S,
+    Basis,
+    DayEnergy,
+    EnergyEvent,
+    Ledger,
+    Published,
+    Register,
+    advance,
+    day_of,
+    of_day,
+    publish,
+    resumed,
+    shifted,
+)
 from drivers.model import Nature, NodeType, Quantity
+
+log = structlog.get_logger(__name__)
 
 # Scheduling moves the wall time of a scan by less than this.
 _STEP_S = 5.0
@@ -38,17 +56,34 @@ FOLLOWED = {
 }
 """The counters of each node type that have a ledger."""
 
+_AGAINST = frozenset(
+    {
+        *(Quantity.EXPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY),
+        *(Quantity.DISCHARGED_ENERGY, Quantity.TODAY_DISCHARGED_ENERGY),
+    }
+)
+"""Counters that grow while the power of their node is negative."""
+EVENTS = ("reset", "replaced", "rolled_over", "glitch_removed")
+"""Kinds of events of a counter. The log event of "reset" is "counter_reset"."""
+_LOSSES = frozenset({"counter_reset", "counter_replaced"})
+
 CounterId = tuple[str, Quantity]
+FieldId = tuple[str, str]
 
 
 class Account:
-    """A ledger, and when it last accepted a reading (monotonic seconds)."""
+    """A counter: its ledger, what is known of its register, and when it was last read (monotonic seconds)."""
 
-    __slots__ = ("_date", "_today", "ledger", "seen")
+    __slots__ = ("_date", "_today", "direction", "ledger", "register", "seen", "step_Wh")
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.seen = -inf
         self.ledger: Ledger | None = None
+        self.register = Register()
+        self.step_Wh = 0.0
+        """The resolution of the register; 0 if it is not known."""
+        self.direction = 1.0
+        """-1 for a counter that grows while the power of its node is negative."""
         self._date = ""
         self._today: DayEnergy | None = None
         if ledger is not None:
@@ -57,7 +92,7 @@ class Account:
     def keep(self, ledger: Ledger) -> None:
         """Replace the ledger; the energy of its day is computed once here, as each push asks for it."""
         self.ledger = ledger
-        self._date = ledger.day.date
+        self._date = ledger.best.day.date
         self._today = of_day(ledger, self._date)
 
     def of_day(self, date: str) -> DayEnergy | None:
@@ -67,15 +102,39 @@ class Account:
         return None if self.ledger is None else of_day(self.ledger, date)
 
 
-Sources = list[tuple[str, list[Account]]]
-"""Each energy field of a node with the accounts it can come from, in the order of preference."""
+class EnergyField:
+    """An energy field of a node: the accounts it can come from, in the order of preference, and what was published."""
+
+    __slots__ = ("accounts", "name", "published", "shown_Wh")
+
+    def __init__(self, name: str, published: Published) -> None:
+        self.name = name
+        self.accounts: list[Account] = []
+        self.published = published
+        self.shown_Wh = published.energy
+
+    def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
+        """What to publish of `found`, the energy that `source` has of local day `date`."""
+        near_W = source.ledger.turnover.near_W if source.ledger is not None else 0.0
+        last = self.published._replace(energy=self.shown_Wh)
+        self.published, found = publish(last, date, found, source.register.step_Wh, near_W)
+        self.shown_Wh = self.published.energy
+        return found
+
+
+Sources = list[EnergyField]
 
 
 class EnergyTracker:
     """The ledgers by node and quantity. Not thread-safe."""
 
-    def __init__(self, ledgers: Mapping[CounterId, Ledger], zone: tzinfo | None) -> None:
+    def __init__(
+        self, ledgers: Mapping[CounterId, Ledger], zone: tzinfo | None, published: Mapping[FieldId, Published]
+    ) -> None:
         self._zone = zone
+        self._fields = {key: EnergyField(key[1], each) for key, each in published.items()}
+        self.events: Counter[tuple[str, str]] = Counter()
+        """Events of counters by node id and kind."""
         self._accounts = {counter: Account(ledger) for counter, ledger in ledgers.items()}
         self._redate(0.0)  # the zone can differ from that of the saved ledgers
         self._offset = -inf
@@ -90,12 +149,30 @@ class EnergyTracker:
         """Wall minus monotonic time, as last told; minus infinity while the clock is not known."""
         return self._offset
 
-    def sources_of(self, node: Node) -> Sources:
-        """The accounts behind the energy fields of a node; new counters get an empty account."""
-        return [
-            (name, [self._accounts.setdefault((node.node_id, quantity), Account()) for quantity in counters])
-            for name, counters in TODAY.get(node.type, {}).items()
-        ]
+    def sources_of(self, node: Node, connection_W: float) -> Sources:
+        """The energy fields of a node; new counters get an empty account.
+
+        `connection_W` is the most that the site's connection lets through, 0 if nobody says it.
+        """
+        sources = []
+        for name, counters in TODAY.get(node.type, {}).items():
+            field = self._fields.setdefault((node.node_id, name), EnergyField(name, Published()))
+            field.accounts = [self._account(node, quantity, connection_W) for quantity in counters]
+            sources.append(field)
+        return sources
+
+    def _account(self, node: Node, quantity: Quantity, connection_W: float) -> Account:
+        account = self._accounts.setdefault((node.node_id, quantity), Account())
+        known = node.resolutions.get(quantity)
+        register = Register(
+            daily=quantity.nature is Nature.DAILY,
+            limit_W=largest_power(node.limits) or 0.0,
+            connection_W=connection_W,
+        )
+        account.step_Wh = 0.0 if known is None else known.step
+        account.register = register if known is None else register._replace(step_Wh=known.step, range_Wh=known.range)
+        account.direction = -1.0 if quantity in _AGAINST else 1.0
+        return account
 
     def use_zone(self, zone: tzinfo | None) -> None:
         """Move all ledgers to another time zone."""
@@ -104,35 +181,51 @@ class EnergyTracker:
             self._redate(0.0)
         self._day = inf, inf
 
-    def count(self, node: Node, quantity: Quantity, value: float, at: float, wall: float, power_W: float) -> None:
+    def count(
+        self, node: Node, quantity: Quantity, value: float, at: float, wall: float, power_W: float | None
+    ) -> None:
         """One reading of a counter: `value` in Wh at monotonic `at`, Unix second `wall`.
 
-        `power_W` is the most that the node can turn over.
+        `power_W` is the power of the node in the same scan, in the sign of its type; None if it was not read.
         """
         account = self._accounts[node.node_id, quantity]
-        ledger = advance(
-            account.ledger, value, wall, self._zone, power_W=power_W, daily=quantity.nature is Nature.DAILY
-        )
+        if power_W is not None:
+            power_W *= account.direction
+            if power_W < 0.0:
+                power_W = 0.0
+        ledger = advance(account.ledger, value, wall, self._zone, account.register, power_W)
         account.keep(ledger)
         if ledger.at == wall:
             account.seen = at
+        for event in ledger.decided:
+            self._report(node, quantity, event)
 
     def add_today(self, sources: Sources, oldest: float, fields: Fields) -> Basis | None:
-        """Add the energies of the day to `fields`, from accounts that were seen since monotonic `oldest`.
+        """Add the energies of the day to `fields`, from accounts that were read since monotonic `oldest`.
 
         Returns the basis of the worst of them; None if there is none.
         """
         worst: Basis | None = None
-        for name, accounts in sources:
-            best: DayEnergy | None = None
-            for account in accounts:
+        date = self.date
+        for field in sources:
+            found, source = None, None
+            for account in field.accounts:
                 if account.seen >= oldest:
-                    energy = account.of_day(self.date)
-                    if energy is not None and (best is None or energy.basis < best.basis):
-                        best = energy
-            if best is not None:
-                fields[name], basis = best
-                worst = basis if worst is None else max(worst, basis)
+                    energy = account.of_day(date)
+                    if energy is not None and (found is None or energy.basis < found.basis):
+                        found, source = energy, account
+            if found is None or source is None:
+                continue
+            energy_Wh, basis = found
+            published = field.published
+            if energy_Wh >= field.shown_Wh and not published.fell and published.date == date:
+                field.shown_Wh = energy_Wh
+            else:
+                energy_Wh, basis = field.publish(source, date, found)
+            step = source.step_Wh
+            fields[field.name] = round(energy_Wh / step) * step if step else energy_Wh
+            if worst is None or basis > worst:
+                worst = basis
         return worst
 
     def follow_day(self, wall: int) -> None:
@@ -155,6 +248,14 @@ class EnergyTracker:
             self._redate(step)
         self._offset = offset
 
+    def published(self) -> dict[FieldId, Published]:
+        """What was published last, to be saved. Safe to call in another thread: it works on a copy."""
+        return {
+            key: field.published._replace(energy=field.shown_Wh)
+            for key, field in list(self._fields.items())
+            if field.published.date
+        }
+
     def ledgers(self) -> dict[CounterId, Ledger]:
         """All ledgers, to be saved. Safe to call in another thread: it works on a copy."""
         return {counter: account.ledger for counter, account in list(self._accounts.items()) if account.ledger}
@@ -174,3 +275,14 @@ class EnergyTracker:
         for account in self._accounts.values():
             if account.ledger is not None:
                 account.keep(shifted(account.ledger, seconds if account.seen > -inf else 0.0, self._zone))
+
+    def _report(self, node: Node, quantity: Quantity, event: EnergyEvent) -> None:
+        kind = event.name.removeprefix("counter_")
+        self.events[node.node_id, kind] += 1
+        (log.warning if event.name in _LOSSES else log.info)(
+            event.name,
+            device=node.node_id,
+            quantity=quantity.label(),
+            before=event.before,
+            after=event.after,
+        )

@@ -46,6 +46,8 @@ def fields_of(summary: NodeSummary) -> Fields:
     power = summary.chosen(_POWER)
     if power is None:
         power = _assumed_power(summary)
+    elif summary.statistic == "mean" and (resolution := summary.node.resolutions.get(_POWER)) is not None:
+        power = round(power / resolution.step) * resolution.step
     fields: Fields = {} if power is None else {"active_power_W": power}
     add = _OF_TYPE.get(summary.node.type)
     if add is not None:
@@ -80,7 +82,7 @@ def _add_storage(fields: Fields, summary: NodeSummary) -> None:
     soc = _percent(summary.number(_SOC))
     stored = summary.number(_STORED)
     capacity = summary.number(_CAPACITY)
-    if capacity is None:
+    if not capacity:  # a register that is always 0 knows nothing
         capacity = summary.node.energy_capacity_Wh
     if stored is None and soc is not None and capacity is not None:
         stored = capacity * soc / 100
@@ -106,7 +108,10 @@ _OF_TYPE: dict[NodeType, Callable[[Fields, NodeSummary], None]] = {
 
 
 def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
-    """The group of a type: sums, the charge weighted by capacity, a field with a missing member left out."""
+    """The group of a type: sums, the charge weighted by capacity, a field with a missing member left out.
+
+    `operation_modes` lists the heat pumps that tell theirs: a meter at a heat pump tells none.
+    """
     if not members:
         return {}
     everyone = partial == "omit"
@@ -115,23 +120,27 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
     fields: Fields = {}
     for name in names:
         present: list[Any] = [member[name] for member in members if name in member]
-        if everyone and len(present) < len(members):
+        if name == "operation_modes" or (everyone and len(present) < len(members)):
             continue
-        if name == "operation_modes":
-            fields[name] = [mode for modes in present for mode in modes]
-        elif name == "mean_soc_perc":
+        if name == "mean_soc_perc":
             fields[name] = _mean_soc([member for member in members if name in member])
         else:
             fields[name] = fsum(present)
+    modes: list[str] = []
+    for member in members:
+        told = member.get("operation_modes")
+        if isinstance(told, list):
+            modes += told
+    if modes:
+        fields["operation_modes"] = modes
     return fields
 
 
 def _mean_soc(members: Sequence[Mapping[str, Any]]) -> float:
-    try:
-        stored = fsum([member["energy_stored_Wh"] for member in members])
-        capacity = fsum([member["energy_capacity_Wh"] for member in members])
-    except KeyError:
-        capacity = 0.0
-    if capacity > 0:
-        return min(100.0, 100 * stored / capacity)
+    capacities = [member.get("energy_capacity_Wh", 0.0) for member in members]
+    if all(capacity > 0 for capacity in capacities):
+        # A battery's own charge counts, which need not be what it stores of its capacity.
+        charges = [member["mean_soc_perc"] for member in members]
+        weighted = fsum(charge * capacity for charge, capacity in zip(charges, capacities, strict=True))
+        return weighted / fsum(capacities)
     return fsum([member["mean_soc_perc"] for member in members]) / len(members)

@@ -24,6 +24,8 @@ class Collected(NamedTuple):
     """(quantity, Wh, monotonic seconds)."""
     dropped: list[Reading]
     """Outside the range of the device."""
+    power_W: float | None
+    """The power of the node in this scan, in the sign of its type."""
 
 
 class _Source(NamedTuple):
@@ -63,7 +65,8 @@ class Window:
         if self._handed_over:
             self._handed_over = False
             self._cells = self._cells[:]
-        taken = Collected([], [])
+        counters: list[tuple[Quantity, float, float]] = []
+        dropped: list[Reading] = []
         usable = False
         for reading in scan.readings:
             key = reading.quantity, reading.phase, reading.node
@@ -72,12 +75,14 @@ class Window:
             except KeyError:
                 source = self._sources[key] = self._source(*key)
             if source is not None:
-                usable |= self._take(reading, source, taken)
+                usable |= self._take(reading, source, counters, dropped)
         self.got += usable
         power = self._totals.get(Quantity.ACTIVE_POWER)
-        if power is not None:
-            self._heard(self._cells[power], self._cells[power + AT], scan)
-        return taken
+        if power is None:
+            return Collected(counters, dropped, None)
+        power_W, at = self._cells[power], self._cells[power + AT]
+        self._heard(power_W, at, scan)
+        return Collected(counters, dropped, power_W if at >= scan.started else None)
 
     def missed(self) -> None:
         """A poll that brought nothing."""
@@ -130,7 +135,13 @@ class Window:
         counter = use.quantity if phase is None and use.quantity.nature in _COUNTERS else None
         return _Source(self._places[key], use.sign, *ranges(self.node.limits)[quantity], counter)
 
-    def _take(self, reading: Reading, source: _Source, taken: Collected) -> bool:
+    def _take(
+        self,
+        reading: Reading,
+        source: _Source,
+        counters: list[tuple[Quantity, float, float]],
+        dropped: list[Reading],
+    ) -> bool:
         place, sign, low, high, counter = source
         value, at = reading.value, reading.at
         if reading.quality is Quality.MISSING or (value is None and reading.quality is Quality.GOOD):
@@ -138,12 +149,12 @@ class Window:
             return False
         number = value if isinstance(value, float) else float(value in (True, "on"))
         if reading.quality is Quality.INVALID or not low <= number <= high:
-            taken.dropped.append(reading)  # not the device's word: what it said before stands until it is too old
+            dropped.append(reading)  # not the device's word: what it said before stands until it is too old
             return False
         number *= sign
         update(self._cells, place, number, at, self.interval, self.stale_after_s)
         if at > self.newest:
             self.newest = at
         if counter is not None:
-            taken.counters.append((counter, number, at))
+            counters.append((counter, number, at))
         return True

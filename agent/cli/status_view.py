@@ -153,6 +153,14 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def _counters(events: dict[str, dict[str, int]]) -> Iterator[str]:
+    """What energy counters did, where they did anything."""
+    for node, kinds in events.items():
+        words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items() if count)
+        if words:
+            yield f"counters of {node}: {words}"
+
+
 def _queue(status: dict[str, Any]) -> Iterator[str]:
     push, backlog = status["push"], status["backlog"]
     last = push["delivered_s"]
@@ -161,5 +169,6 @@ def _queue(status: dict[str, Any]) -> Iterator[str]:
     oldest = f", the oldest {in_words(backlog['oldest_s'])} old" if backlog["oldest_s"] is not None else ""
     dropped = ", ".join(f"{count} {reason}" for reason, count in backlog["dropped"].items()) or "none"
     yield f"waiting: {backlog['waiting']}{oldest}; dead letters: {backlog['parked']}; given up: {dropped}"
+    yield from _counters(status.get("counter_events", {}))
     if backlog["in_memory"]:
         yield "the disk takes nothing: what waits would not survive a restart"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agent.domain import doubts, sign_in_words, silence_in_words
 from agent.runtime import printable
-from drivers.model import Kind, NodeType, Value
+from drivers.model import Kind, NodeType, Quantity, Value
 from drivers.profile import RegisterDriver
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def describe(config: Config, site: Site) -> Iterator[str]:
     for name, path in site.replaced:
         yield f"notice: {path} is used instead of the built-in profile {name}"
     yield from (f"notice: {line}" for line in (*_notes(site.devices), *_unread(site.devices)))
-    for doubt in (*doubts(site.nodes), *_read_twice(site.devices)):
+    for doubt in (*doubts(site.nodes), *_read_twice(site.devices), *_without_capacity(site.devices)):
         yield f"warning: {doubt}"
 
 
@@ -68,6 +68,24 @@ def _by_contacts(driver: Driver) -> bool:
     return isinstance(driver, RegisterDriver) and any(
         point.encoding.type == "bits" and point.encoding.invalid for point in driver.points
     )
+
+
+def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
+    """Batteries whose charge cannot be weighted. What a SunSpec device tells is known only by asking it."""
+    for device in devices:
+        driver = device.driver
+        if not isinstance(driver, RegisterDriver):
+            continue
+        told = {(point.node, point.quantity) for point in driver.points}
+        for node in device.nodes:
+            marked = node.type if node.of_hybrid else None
+            if node.type is not NodeType.STORAGE or node.energy_capacity_Wh is not None:
+                continue
+            if (marked, Quantity.SOC) in told and (marked, Quantity.ENERGY_CAPACITY) not in told:
+                yield (
+                    f"{node.node_id} tells its charge but no capacity; without energy_capacity_Wh it has no"
+                    " energy_stored_Wh, and its charge cannot be weighted in mean_soc_perc"
+                )
 
 
 def _read_twice(devices: Iterable[Device]) -> Iterator[str]:

@@ -42,6 +42,15 @@ class PollConfig(Section):
     interval_s: Seconds = 10.0
     statistic: Literal["last", "mean"] = "last"
     stale_after_s: Seconds = 30.0
+    """By default three times `interval_s`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _three_polls(cls, table: Any) -> Any:
+        interval = table.get("interval_s") if isinstance(table, dict) else None
+        if isinstance(interval, int | float) and not isinstance(interval, bool) and "stale_after_s" not in table:
+            return {**table, "stale_after_s": 3.0 * interval}
+        return table
 
 
 class DriversConfig(Section):

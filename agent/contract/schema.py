@@ -124,7 +124,7 @@ class Quality(TypedDict):
     oldest_s: NotRequired[Annotated[Amount, Field(description="age of the oldest value that is used")]]
     today: NotRequired[
         Annotated[
-            Literal["register", "interpolated", "partial"],
+            Literal["register", "interpolated", "estimated", "reset", "replaced", "partial"],
             Field(
                 description="how the beginning of the day is known, where not by readings around midnight: by a daily "
                 "register of the device, by dividing a gap, or not at all (counted since the device was first seen)"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from drivers.model import LOADS, Kind, NodeType, Quantity
+from drivers.model import LOADS, Kind, NodeType, Quantity, Resolution
 
 WhenOffline = Literal["missing", "zero", "sleep"]
 """The values of a device that does not answer: none (missing); 0 W and unchanged counters (zero); the same, but only
@@ -41,6 +41,8 @@ class Node:
     energy_capacity_Wh: float | None = None
     limits: Mapping[Quantity, tuple[float, float]] = field(default_factory=dict, hash=False)
     """The physical range by quantity, in the sign of the device; `agent.domain.ranges` has the others."""
+    resolutions: Mapping[Quantity, Resolution] = field(default_factory=dict, hash=False)
+    """What its registers can tell, by the quantity of the node; where the driver knows it."""
 
     @property
     def counted(self) -> bool:

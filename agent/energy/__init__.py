@@ -1,22 +1,29 @@
 """From counters to energies of the day: ledger, local days, and the file that keeps them.
 
-`ledger` and `days` are pure. `store` is the file.
+`ledger` and all that it uses (`links`, `paths`, `candidate`, `turnover`, `days`) are pure. `state` writes a ledger as
+JSON, `store` is the file.
 """
 
+from agent.energy.candidate import EnergyEvent
 from agent.energy.days import Basis, DayEnergy, day_of
-from agent.energy.ledger import POWER_W, RELABEL_S, Ledger, advance, of_day, resumed, shifted
+from agent.energy.ledger import RELABEL_S, Ledger, advance, of_day, resumed, shifted
+from agent.energy.published import Published, publish
 from agent.energy.store import EnergyStore
+from agent.energy.turnover import Register
 
 __all__ = [
-    "POWER_W",
     "RELABEL_S",
     "Basis",
     "DayEnergy",
+    "EnergyEvent",
     "EnergyStore",
     "Ledger",
+    "Published",
+    "Register",
     "advance",
     "day_of",
     "of_day",
+    "publish",
     "resumed",
     "shifted",
 ]

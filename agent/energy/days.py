@@ -13,16 +13,22 @@ from typing import NamedTuple
 
 
 class Basis(IntEnum):
-    """How the beginning of a day is known, best first."""
+    """How well the energy of a day is known, best first. The names are the words of `quality.today`."""
 
     SEEN = 0
-    """Readings stand close around midnight."""
+    """Readings lie close around midnight."""
     REGISTER = 1
     """By the device's own daily register."""
     INTERPOLATED = 2
-    """Between the last reading before midnight and a first one long after it."""
-    PARTIAL = 3
-    """Not at all: the day counts since the device was first seen."""
+    """Midnight lies in a gap between readings; the growth over the gap is divided by time."""
+    ESTIMATED = 3
+    """A part of it is the likelier of two explanations, or is not decided yet."""
+    RESET = 4
+    """The counter was set to zero; its growth between the last reading and that moment is lost."""
+    REPLACED = 5
+    """The counter continued from another number; its growth between the readings around that moment is lost."""
+    PARTIAL = 6
+    """The day counts since the device was first seen."""
 
 
 class Day(NamedTuple):

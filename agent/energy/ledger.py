@@ -1,84 +1,100 @@
-"""Counters of devices → the energy of the local day. Pure.
+"""From a counter's readings to the energy of the local day. Pure.
 
-A `Ledger` follows one counter. Its `total` is what the counter really grew since it was first seen; the energy of a day
-is the total now minus the total at local midnight, interpolated between the readings around it. What cannot be energy
-does not enter the total:
+A `Ledger` follows one counter. Each reading is explained by a link from an earlier one (`links`): the counter
+continued, was late, rolled over, was reset, was replaced. A link has a price in seconds. A reading that is passed over
+costs the seconds that it stands for. The total is the growth along the cheapest path; the energy of a day is the total
+now minus the total at local midnight, interpolated between the readings around it. Readings stay undecided while
+another explanation can still win: a quarter of an hour as a rule, half an hour at most.
 
-- A counter that falls, or rises faster than the device can, is in doubt: the total waits. When the counter comes back
-  (a reboot, a half-written value), it goes on from where it was. When it stays for `PATIENCE_S`, it was reset or
-  replaced: what it grew since then counts, and where it began at zero, what it showed then counts too.
-- A rise that is too fast since the last reading, but not since the counter last moved, needs a second reading to agree:
-  the steps of a coarse counter.
-- A counter that falls back onto its way had one value too high: that one is taken out again, unless it comes back.
-- A counter at the end of 16 or 32 bits that goes on from the beginning has rolled over.
-- A counter that is first seen at 0, and within `PATIENCE_S` far from it, is that of a device that started: it begins
-  there.
-- Readings dated before the last one are left out; when they go on for `PATIENCE_S`, the clock was wrong before.
+Invariants:
 
-A register that the device itself sets to zero every day is followed in the same way, so that it does not matter when
-its day begins. It is believed as a whole only where nothing better is known: when it was set to zero while nobody
-looked, and when it is seen for the first time, long enough after midnight for its own midnight to be past.
+1. The total is the growth between the first and the last reading of the path, where its links are continuations. What
+   lies in between leaves no trace: glitches, restarts of the agent, readings that were missed.
+2. Readings that explain fewer seconds than their price leave no trace in the end, however often they come.
+3. A link that counts adds at most the register's step plus what the device can turn over in the time (`turnover`).
+4. A rollover exists only in a register whose range is known.
+5. What is not decided survives a restart: the candidates are part of the state.
+6. An energy of a day is never negative.
+7. Energy that is lost or estimated is declared in the `Basis` of its day. Events are told once, when they are decided.
+8. The counter's own clock is no matter: a daily register is followed like any counter, and may be set to zero at any
+   hour. Its value as a whole is used only where nothing better is known: at first sight, and after a gap over the
+   device's midnight.
+
+Each value can be reached from the best candidate for at most `RUN_PRICE`. A candidate that is dearer than the best by
+that much cannot win any more, whatever comes, and is dropped.
 """
 
 from __future__ import annotations
 
 from datetime import tzinfo
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from agent.energy.days import Basis, Day, DayEnergy, day_of
+from agent.energy.candidate import NEVER, Candidate, EnergyEvent, moved
+from agent.energy.days import Basis, DayEnergy
+from agent.energy.links import (
+    CREDIT,
+    MINUTE_S,
+    ROLLOVER_PRICE,
+    RUN_PRICE,
+    SLACK_S,
+    Kind,
+    Sight,
+    explain,
+    is_doubtful,
+)
+from agent.energy.paths import extended, first_sight
+from agent.energy.turnover import Register, Turnover, first_turnover, reviewed, with_peak
 
 PATIENCE_S = 600.0
-"""How long a counter that fell or jumped may take to come back."""
-SEEN_S = 300.0
-"""Readings no further apart than this around midnight: the day was seen from its beginning."""
-REGISTER_S = 3 * 3600.0
-"""After midnight, when a daily register is believed to count the same day: device clocks ignore summer time, or run on
-UTC, or are some minutes off."""
+"""Readings dated before the last one are left out for so long; then the clock was wrong before."""
+WINDOW_S = 1800.0
+"""A reading that was not decided after so many observed seconds is decided by what is best then."""
 RELABEL_S = 12 * 3600.0
 """A clock that was set by more than this labelled its days at random."""
-POWER_W = 1e6
-"""What a device can turn over where its limits do not say."""
-
-# A counter in whole kWh moves by this at once.
-_RESOLUTION_WH = 1.1e3
-# Ends of registers of 32 and 16 bits, unsigned and signed, in the resolutions that energy counters have.
-_SIZES_WH = [2.0**32 * 10.0**n for n in range(-3, 5)] + [2.0**16 * 10.0**n for n in range(5)]
-_RANGES_WH = [(0.0, size) for size in _SIZES_WH] + [(-size / 2, size / 2) for size in _SIZES_WH]
-# How near its end a counter must have been to roll over instead of being reset: this part of its range.
-_ROLLOVER_SHARE = 0.01
-
-
-class Doubt(NamedTuple):
-    """A level that the counter fell or jumped to, not yet believed."""
-
-    first: float
-    last: float
-    since: float
-    again: bool = False
-    """More than one reading agreed, so that it is no slip of a single one."""
+CANDIDATES = 24
+"""More of them are thinned: neighbours on one path differ by little."""
+_FRESH = 6
+"""Of the latest candidates none is left out;"""
+_APART_S = 60.0
+"""of the older ones on a path those that are this near to the one before: what they know differs by little."""
+_BEGINNING_S = 120.0
+"""Until then a counter that was not seen to move may as well begin at a later reading: devices start with a wrong
+value."""
+_FIRST_S = 15.0
+"""What the first reading stands for."""
+_WEIGHT_S = 300.0
+"""A reading stands for no more seconds than this."""
+_PACE = 3
+_NO_POWER = -1.0
+_PLAIN = Register()
+# Candidate(…) without the detour through its __new__ in Python.
+_new: Any = tuple.__new__
 
 
 class Ledger(NamedTuple):
     """What is kept per counter. Energies in Wh, times in Unix seconds."""
 
-    value: float
-    """The counter as it was believed last."""
+    candidates: tuple[Candidate, ...]
+    """In the order of their readings."""
+    best: Candidate
+    """The end of the cheapest path, one of the candidates."""
     at: float
-    changed: float
-    """When it last moved."""
-    total: float
-    day: Day
-    before: Day | None = None
-    """The day before, for a push whose tick is older than its readings."""
-    doubt: Doubt | None = None
-    prior: Ledger | None = None
-    """Before the counter last moved."""
-    undone: Ledger | None = None
-    """Before its last move was taken out again. Like `doubt` and `prior` not worth keeping on disk."""
-
-    def bare(self) -> Ledger:
-        """Without what is not worth keeping."""
-        return self._replace(doubt=None, prior=None, undone=None)
+    """Of the last reading, on the path or not."""
+    pace_s: float
+    """Seconds between the last two readings; 0 before the second."""
+    mass: float
+    """Observed seconds: the sum of what the readings stand for. A gap counts as one reading."""
+    area: float
+    """Integrated power, Wh."""
+    power_W: float
+    """At the last reading, in the direction of the counter; negative if it is not known."""
+    turnover: Turnover
+    doubt: float = 0.0
+    """Up to this mass the last growth is more than the power told, and not confirmed by readings after it."""
+    early: float = 0.0
+    """When readings dated before the last one began; 0 if there are none."""
+    decided: tuple[EnergyEvent, ...] = ()
+    """Events that this reading decided."""
 
 
 def advance(
@@ -86,175 +102,228 @@ def advance(
     value: float,
     at: float,
     zone: tzinfo | None,
-    *,
-    power_W: float = POWER_W,
-    daily: bool = False,
+    register: Register = _PLAIN,
+    power_W: float | None = None,
 ) -> Ledger:
-    """The ledger after one more reading (Wh, Unix seconds). It believed the reading when its `at` is the reading's.
+    """The ledger after one more reading: `value` in Wh at Unix second `at`.
 
-    `power_W` is the most that the device can turn over; `daily` marks a register that the device resets every day.
+    `power_W` is the device's power in the direction of the counter, not negative; None if it is not known.
     """
+    power = _NO_POWER if power_W is None else power_W
     if ledger is None:
-        return _first_sight(value, at, zone, daily=daily)
-    if at <= ledger.at:
-        doubt = ledger.doubt or Doubt(value, value, at)
-        if not doubt.since <= at - PATIENCE_S:
-            return ledger._replace(doubt=doubt)
-        # Nobody knows how long ago that last reading really was.
-        ledger = shifted(ledger, at - ledger.at, zone)._replace(changed=0.0)
-    started = ledger.value == ledger.total == 0.0 and at - ledger.changed <= PATIENCE_S
-    if started and not daily and value > _RESOLUTION_WH + power_W * (at - ledger.at) / 3600:
-        return _first_sight(value, at, zone, daily=False)
-    if _undone_explains(ledger, value, at, power_W):
-        # Keep the line without the move: when the counter falls back onto it, the move is taken out for good.
-        again = _next(ledger.undone or ledger, value, at, zone, power_W, daily=daily)
-        return again._replace(prior=ledger.bare(), undone=None)
-    undone = ledger.undone
-    if undone is not None and (at - undone.at > PATIENCE_S or value >= undone.value):
-        undone = None
-    prior = ledger.prior
-    if (
-        prior is not None
-        and prior.value <= value < ledger.value
-        and at - ledger.changed <= PATIENCE_S
-        and not (daily and at >= ledger.day.end)
-    ):
-        ledger, undone = prior, ledger._replace(undone=None)
-    after = _next(ledger, value, at, zone, power_W, daily=daily)
-    return after if undone is None else after._replace(undone=undone)
+        return _first(value, at, zone, register, power)
+    _, best, last_at, pace, mass, area, power_before, turnover, _, _, _ = ledger
+    seconds = at - last_at
+    if seconds <= 0.0:
+        return _early(ledger, value, at, zone, register, power_W)
+    regular = seconds <= MINUTE_S or seconds <= _PACE * pace
+    pace = pace or _FIRST_S
+    lower = power
+    if power_before < lower:
+        lower = power_before
+    if lower >= 0.0:
+        if regular:
+            area += (power + power_before) * seconds / 7200
+        if lower > turnover.peak_W:
+            turnover = with_peak(turnover, lower, register)
+    weight = min(seconds, pace, _WEIGHT_S)
+    now = mass + weight
+    if now >= turnover.review:
+        turnover = reviewed(turnover, best.total, area, now, register)
+    if regular and best.mass == mass and at < best.day.end:
+        continued = _continued(ledger, value, at, seconds, now, area, power, turnover, register)
+        if continued is not None:
+            return continued
+    steady_W, expected_W = (lower, (power + power_before) / 2) if lower >= 0.0 else (0.0, 0.0)
+    sight = Sight(value, at, zone, register, turnover, weight, regular, area, steady_W, expected_W)
+    return _explained(ledger, sight, pace, power)
+
+
+def _continued(
+    ledger: Ledger,
+    value: float,
+    at: float,
+    seconds: float,
+    now: float,
+    area: float,
+    power: float,
+    turnover: Turnover,
+    register: Register,
+) -> Ledger | None:
+    """The ledger if the reading continues the best path, which ends with the last reading; else None.
+
+    That costs nothing, so that no other link can be cheaper and none is tried.
+    """
+    candidates, best, _, _, _, _, _, _, doubt, _, _ = ledger
+    value_then, _, changed, _, cost, total, area_then, day, before, new_day, events = best
+    growth = value - value_then
+    if growth == 0.0:
+        candidate = _new(
+            Candidate, (value_then, at, changed, now, cost, total, area_then, day, before, new_day, events)
+        )
+        candidates = (*candidates[:-1], candidate)
+    else:
+        near_W, _, _, ratio, *_ = turnover
+        _, step_Wh, range_Wh, _, _ = register
+        told = step_Wh + CREDIT * ratio * (area - area_then) + near_W * (SLACK_S / 3600)
+        bound = told + near_W * seconds / 3600
+        if not 0.0 < growth <= bound or 0.0 < range_Wh <= bound:
+            return None
+        if growth > told and ratio and seconds <= MINUTE_S:
+            doubt = now + ROLLOVER_PRICE
+        candidate = _new(Candidate, (value, at, at, now, cost, total + growth, area, day, before, new_day, events))
+        candidates = (*_spaced(candidates), candidate)
+    oldest = candidates[0]
+    since = now - oldest.mass
+    if since >= RUN_PRICE + cost - oldest.cost and not events:
+        candidates = candidates[1:]
+    after: Ledger = _new(Ledger, (candidates, candidate, at, seconds, now, area, power, turnover, doubt, 0.0, ()))
+    if len(candidates) > CANDIDATES or (events and since >= RUN_PRICE):
+        return _pruned(after)
+    return after
+
+
+def _spaced(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Without the one that is no longer fresh, if it is near to the one before on the same path."""
+    if len(candidates) > _FRESH:
+        late, early = candidates[-_FRESH], candidates[-_FRESH - 1]
+        if late.mass - early.mass < _APART_S and late.cost == early.cost:
+            return candidates[:-_FRESH] + candidates[1 - _FRESH :]
+    return candidates
 
 
 def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
     """The energy of a date, None for one that the ledger does not know; 0 for a day after its last reading."""
-    day, before = ledger.day, ledger.before
-    if date == day.date:
-        return DayEnergy(ledger.total - day.base, day.basis)
+    _, best, _, _, mass, _, _, _, doubt, _, _ = ledger
+    _, _, _, mass_then, _, total, _, day, before, _, _ = best
+    today, _, _, base, basis, _ = day
+    undecided = mass_then != mass or doubt > mass
+    if date == today:
+        if undecided and basis < Basis.ESTIMATED:
+            basis = Basis.ESTIMATED
+        energy: DayEnergy = _new(DayEnergy, (total - base if total > base else 0.0, basis))
+        return energy
     if before is not None and date == before.date:
-        return DayEnergy(day.base - before.base, before.basis)
-    return DayEnergy(0.0, Basis.SEEN) if date > day.date else None
+        return DayEnergy(max(0.0, base - before.base), before.basis)
+    return DayEnergy(0.0, Basis.ESTIMATED if undecided else Basis.SEEN) if date > today else None
 
 
 def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
     """The ledger when its readings turn out to be dated wrong by that much (the clock was set), or in another zone."""
-    at = ledger.at + seconds
-    ledger = ledger.bare()._replace(at=at, changed=ledger.changed + seconds)
-    date, start, end = day_of(at, zone)
-    day, before = ledger.day, ledger.before
-    if day.start == start or day.end <= at < day.end + RELABEL_S:  # a midnight that is past now waits for `advance`
-        return ledger
-    if before is not None and before.start == start:  # it was not midnight yet
-        return ledger._replace(day=before, before=None)
-    return ledger._replace(day=Day(date, start, end, day.base, Basis.PARTIAL), before=None)
+    candidates = tuple(moved(each, seconds, zone, RELABEL_S) for each in ledger.candidates)
+    best = candidates[_index(ledger)]
+    return ledger._replace(candidates=candidates, best=best, at=ledger.at + seconds, early=0.0, decided=())
 
 
 def resumed(ledger: Ledger, then: Ledger) -> Ledger:
     """`ledger` with the days that it had `then`, before the clock left for another day; it is back now."""
-    if then.day.start <= ledger.at < then.day.end + RELABEL_S:
-        return ledger._replace(day=then.day, before=then.before)
-    return ledger
-
-
-def _first_sight(value: float, at: float, zone: tzinfo | None, *, daily: bool) -> Ledger:
-    date, start, end = day_of(at, zone)
-    if daily and at - start >= REGISTER_S and value >= 0:
-        return Ledger(value, at, at, 0.0, Day(date, start, end, -value, Basis.REGISTER, believed=value))
-    return Ledger(value, at, at, 0.0, Day(date, start, end, 0.0, Basis.PARTIAL))
-
-
-def _undone_explains(ledger: Ledger, value: float, at: float, power_W: float) -> bool:
-    """Whether the move that was taken out was right after all.
-
-    Only if the ledger without it cannot explain the value, and the ledger with it can, from the last believed reading
-    on: a longer time would explain any jump.
-    """
-    undone = ledger.undone
-    if undone is None or value < undone.value or at - undone.at > PATIENCE_S:
-        return False
-    possible = _RESOLUTION_WH + power_W * (at - ledger.at) / 3600
-    return value - undone.value <= possible < value - ledger.value
-
-
-def _next(ledger: Ledger, value: float, at: float, zone: tzinfo | None, power_W: float, *, daily: bool) -> Ledger:
-    if at >= ledger.day.end:
-        return _over_midnight(ledger, value, at, zone, power_W, daily=daily)
-    return _step(ledger, value, at, power_W)
-
-
-def _step(ledger: Ledger, value: float, at: float, power_W: float) -> Ledger:
-    """One more reading; the day stays as it is."""
-    growth = _growth(ledger.value, value)
-    possible = _RESOLUTION_WH + power_W * (at - ledger.at) / 3600
-    doubt = ledger.doubt
-    if doubt is not None and doubt.again and at - doubt.since >= PATIENCE_S and ledger.value < doubt.last <= value:
-        return _settled(ledger, doubt._replace(last=value), at, power_W)  # a long silence explains no jump before it
-    if growth is not None and growth <= possible:
-        return _grown(ledger, value, at, growth)
-    if doubt is None or not 0.0 <= value - doubt.last <= possible:
-        return ledger._replace(doubt=Doubt(value, value, at))
-    if growth is not None and growth <= _RESOLUTION_WH + power_W * (doubt.since - ledger.changed) / 3600:
-        return _grown(ledger, value, at, growth)
-    doubt = doubt._replace(last=value, again=True)
-    if at - doubt.since < PATIENCE_S:
-        return ledger._replace(doubt=doubt)
-    return _settled(ledger, doubt, at, power_W)
-
-
-def _settled(ledger: Ledger, doubt: Doubt, at: float, power_W: float) -> Ledger:
-    """The counter stays where it fell or jumped to: it was reset or replaced."""
-    growth = doubt.last - doubt.first
-    from_zero = _RESOLUTION_WH + power_W * (doubt.since - ledger.at) / 3600
-    if 0.0 <= doubt.first <= min(ledger.value / 2, from_zero):
-        growth += doubt.first
-    ledger = _grown(ledger, doubt.last, at, growth)
-    day = ledger.day
-    if not day.believed:
+    day, before = then.best.day, then.best.before
+    if not day.start <= ledger.at < day.end + RELABEL_S:
         return ledger
-    # The register's day began only now: what it showed was of the day before.
-    return ledger._replace(day=day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0))
+    candidates = tuple(each._replace(day=day, before=before) for each in ledger.candidates)
+    return ledger._replace(candidates=candidates, best=candidates[_index(ledger)])
 
 
-def _grown(ledger: Ledger, value: float, at: float, growth: float) -> Ledger:
-    if value == ledger.value:
-        return ledger._replace(at=at, doubt=None)
-    prior = ledger.bare()
-    return Ledger(value, at, at, ledger.total + growth, ledger.day, ledger.before, None, prior)
+def thinned(ledger: Ledger, most: int = CANDIDATES) -> Ledger:
+    """The ledger with about `most` candidates, the latest among them and at least one of each path."""
+    candidates = list(ledger.candidates)
+    while len(candidates) > most:
+        old, fresh = candidates[:-_FRESH], candidates[-_FRESH:]
+        kept = [
+            each
+            for number, each in enumerate(old)
+            if number % 2 == 0 or each is ledger.best or each.cost != (*old, fresh[0])[number + 1].cost
+        ]
+        if len(kept) == len(old):
+            break
+        candidates = kept + fresh
+    return ledger._replace(candidates=tuple(candidates))
 
 
-def _growth(before: float, after: float) -> float | None:
-    """Wh between two values of a counter that only grows, or rolls over; None where it fell."""
-    if after >= before:
-        return after - before
-    for low, high in _RANGES_WH:
-        near = (high - low) * _ROLLOVER_SHARE
-        if 0 <= high - before <= near and 0 <= after - low <= near:
-            return high - before + after - low
-    return None
+def _index(ledger: Ledger) -> int:
+    return next(number for number, each in enumerate(ledger.candidates) if each is ledger.best)
 
 
-def _over_midnight(
-    ledger: Ledger, value: float, at: float, zone: tzinfo | None, power_W: float, *, daily: bool
+def _first(value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Ledger:
+    turnover = first_turnover(register)
+    sight = Sight(value, at, zone, register, turnover, 0.0, regular=True, area=0.0, steady_W=0.0, expected_W=0.0)
+    candidate = first_sight(sight, _FIRST_S, 0.0)
+    return Ledger((candidate,), candidate, at, 0.0, _FIRST_S, 0.0, power, turnover)
+
+
+def _early(
+    ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power_W: float | None
 ) -> Ledger:
-    """The first reading of a new day."""
-    date, start, end = day_of(at, zone)
-    seconds = at - ledger.at
-    if daily and ledger.doubt is None and 0.0 <= value < ledger.value:
-        # Set to zero in between: what it shows is the new day's, all of it.
-        seen = seconds <= SEEN_S
-        basis = Basis.SEEN if seen else Basis.REGISTER
-        day = Day(date, start, end, ledger.total, basis, believed=0.0 if seen else value)
-        before = ledger.day if ledger.day.end == start else None
-        return Ledger(value, at, at, ledger.total + value, day, before)
-    after = _step(ledger, value, at, power_W)
-    if after.doubt is not None:
-        return after  # the day begins when it is known what the counter grew
-    grown = after.total - ledger.total
-    basis = Basis.SEEN if seconds <= SEEN_S or grown == 0 else Basis.INTERPOLATED
+    """A reading dated before the last one."""
+    early = ledger.early or at
+    if at - early < PATIENCE_S:
+        return ledger._replace(early=early, decided=())
+    # Nobody knows how long ago that last reading really was.
+    back = shifted(ledger, at - ledger.at - 1.0, zone)
+    candidates = tuple(each._replace(changed=0.0) for each in back.candidates)
+    back = back._replace(candidates=candidates, best=candidates[_index(back)])
+    return advance(back, value, at, zone, register, power_W)
 
-    def total_at(moment: float) -> float:
-        return ledger.total + grown * max(0.0, moment - ledger.at) / seconds
 
-    before = ledger.day
-    if before.end < start:  # more than one midnight lies between
-        yesterday, began, _ = day_of(start - 1, zone)
-        before = Day(yesterday, began, start, total_at(began), basis)
-    return after._replace(day=Day(date, start, end, total_at(start), basis), before=before)
+def _explained(ledger: Ledger, sight: Sight, pace: float, power: float) -> Ledger:
+    """The ledger after a reading that does not simply continue the best path."""
+    mass = ledger.mass
+    now = mass + sight.weight
+    cheapest, origin, link = RUN_PRICE * 1e3, ledger.best, None
+    for each in reversed(ledger.candidates):
+        cost = _cost(each, mass)
+        if cost <= cheapest:
+            found = explain(each, sight)
+            if cost + found.price <= cheapest:
+                cheapest, origin, link = cost + found.price, each, found
+    may_begin = mass < _BEGINNING_S and all(each.changed == NEVER for each in ledger.candidates)
+    if link is None or (may_begin and mass < cheapest):
+        candidate, free = first_sight(sight, now, mass), False
+    else:
+        skipped = [each for each in ledger.candidates if each.mass > origin.mass]
+        candidate, free = extended(origin, link, sight, now, cheapest, skipped, pace), link.price == 0.0
+    best = candidate
+    for each in ledger.candidates:
+        cost = _cost(each, now)
+        # An older one wins a tie against a price: nothing is believed before it explains more than it costs.
+        if cost < _cost(best, now) or (best is candidate and cost == best.cost and not free):
+            best = each
+    doubt = ledger.doubt
+    if link is not None and link.kind is Kind.CONTINUED and is_doubtful(origin, sight, link.growth):
+        doubt = now + ROLLOVER_PRICE
+    turnover = sight.turnover
+    if link is not None and not sight.regular:  # no power was measured meanwhile
+        turnover = turnover._replace(total_then=turnover.total_then + link.growth)
+    candidates = (*ledger.candidates, candidate)
+    seconds = sight.at - ledger.at
+    return _pruned(Ledger(candidates, best, sight.at, seconds, now, sight.area, power, turnover, doubt))
+
+
+def _cost(candidate: Candidate, mass: float) -> float:
+    """Of the path that ends there and passes over all readings since."""
+    since = mass - candidate.mass
+    return candidate.cost + min(since, RUN_PRICE)
+
+
+def _pruned(ledger: Ledger) -> Ledger:
+    """Without candidates that cannot win any more; with the events that this decides."""
+    best, mass = ledger.best, ledger.mass
+    limit = _cost(best, mass) + RUN_PRICE
+    candidates = tuple(
+        each
+        for each in ledger.candidates
+        if each is best or (_cost(each, mass) < limit and mass - each.mass <= WINDOW_S)
+    )
+    ledger = ledger._replace(candidates=candidates)
+    if len(candidates) > CANDIDATES:
+        ledger = thinned(ledger)
+    decided = 0
+    for number, event in enumerate(best.events):
+        if not all(each.events[number : number + 1] == (event,) for each in ledger.candidates):
+            break
+        decided = number + 1
+    if not decided:
+        return ledger
+    place = _index(ledger)
+    candidates = tuple(each._replace(events=each.events[decided:]) for each in ledger.candidates)
+    return ledger._replace(candidates=candidates, best=candidates[place], decided=best.events[:decided])

@@ -13,15 +13,16 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from agent.domain import Night
-from agent.energy.days import Basis, Day
 from agent.energy.ledger import Ledger
+from agent.energy.published import Published
+from agent.energy.state import from_json, to_json
 from agent.storage import (
     BUSY_S,
     checksum,
@@ -45,7 +46,15 @@ _SCHEMA = (
                                           PRIMARY KEY (node_id, quantity)) STRICT, WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS night (node_id TEXT NOT NULL PRIMARY KEY, night TEXT NOT NULL)
                                          STRICT, WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS published (node_id TEXT NOT NULL, field TEXT NOT NULL, published TEXT NOT NULL,
+                                             PRIMARY KEY (node_id, field)) STRICT, WITHOUT ROWID""",
 )
+
+_INSERT = {
+    "ledger": "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)",
+    "night": "INSERT OR REPLACE INTO night VALUES (?, ?)",
+    "published": "INSERT OR REPLACE INTO published VALUES (?, ?, ?)",
+}
 
 
 class EnergyStore:
@@ -76,8 +85,8 @@ class EnergyStore:
             rows = self._db.execute("SELECT node_id, quantity, ledger FROM ledger").fetchall()
         for node_id, quantity, row in rows:
             try:
-                ledgers[node_id, _QUANTITIES[quantity]] = _ledger(row)
-            except (ValueError, TypeError, KeyError) as error:
+                ledgers[node_id, _QUANTITIES[quantity]] = from_json(_unsealed(row))
+            except (ValueError, TypeError, KeyError, IndexError) as error:
                 log.warning("energy_unreadable", node=node_id, quantity=quantity, reason=str(error))
         return ledgers
 
@@ -93,21 +102,42 @@ class EnergyStore:
                 log.warning("night_unreadable", node=node_id, reason=str(error))
         return nights
 
-    def save(self, ledgers: Mapping[tuple[str, Quantity], Ledger], nights: Mapping[str, Night] | None = None) -> None:
+    def load_published(self) -> dict[tuple[str, str], Published]:
+        """What was published last, by node id and field; a row that makes no sense is left out and reported."""
+        published = {}
+        with self._lock:
+            rows = self._db.execute("SELECT node_id, field, published FROM published").fetchall()
+        for node_id, field, row in rows:
+            try:
+                date, energy, fell = _unsealed(row)
+                published[node_id, field] = Published(str(date), float(energy), bool(fell))
+            except (ValueError, TypeError) as error:
+                log.warning("published_unreadable", node=node_id, field=field, reason=str(error))
+        return published
+
+    def save(
+        self,
+        ledgers: Mapping[tuple[str, Quantity], Ledger],
+        nights: Mapping[str, Night] | None = None,
+        published: Mapping[tuple[str, str], Published] | None = None,
+    ) -> None:
         """Keep these; a full or read-only disk is reported once."""
-        rows = [(node_id, quantity.value, _row(ledger)) for (node_id, quantity), ledger in ledgers.items()]
-        dark = [(node_id, _sealed(night)) for node_id, night in (nights or {}).items()]
+        rows: dict[str, Sequence[tuple[str, ...]]] = {
+            "ledger": [(node, quantity.value, _sealed(to_json(each))) for (node, quantity), each in ledgers.items()],
+            "night": [(node_id, _sealed(night)) for node_id, night in (nights or {}).items()],
+            "published": [(*key, _sealed(each)) for key, each in (published or {}).items()],
+        }
         try:
             with self._lock:
                 if self._file is None or not in_place(self._file, self._path):
                     self._reopen()
                 try:
-                    self._write(rows, dark)
+                    self._write(rows)
                 except sqlite3.Error as error:
                     if not means_damage(error):
                         raise
                     self._reopen()
-                    self._write(rows, dark)
+                    self._write(rows)
         except (OSError, sqlite3.Error) as error:
             (log.debug if self._failing else log.warning)("energies_not_saved", reason=str(error))
             self._failing = True
@@ -118,10 +148,10 @@ class EnergyStore:
         with self._lock:
             self._db.close()
 
-    def _write(self, ledgers: list[tuple[str, str, str]], nights: list[tuple[str, str]]) -> None:
+    def _write(self, rows: Mapping[str, Sequence[tuple[str, ...]]]) -> None:
         with transaction(self._db):
-            self._db.executemany("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", ledgers)
-            self._db.executemany("INSERT OR REPLACE INTO night VALUES (?, ?)", nights)
+            for table, values in rows.items():
+                self._db.executemany(_INSERT[table], values)
 
     def _reopen(self) -> None:
         """Open the file that is at the path now; on failure the energies stay in memory."""
@@ -169,7 +199,7 @@ def _begin(db: sqlite3.Connection) -> None:
         db.execute(table)
 
 
-def _sealed(values: tuple[object, ...]) -> str:
+def _sealed(values: Sequence[object]) -> str:
     """JSON behind its checksum."""
     text = json.dumps(values, allow_nan=False)
     return f"{_crc(text)} {text}"
@@ -182,21 +212,5 @@ def _unsealed(row: str) -> list[Any]:
     return list(json.loads(text))
 
 
-def _row(ledger: Ledger) -> str:
-    """All but what is not worth keeping."""
-    return _sealed(ledger.bare())
-
-
-def _ledger(row: str) -> Ledger:
-    value, at, changed, total, day, before, *_ = _unsealed(row)
-    yesterday = None if before is None else _day(before)
-    return Ledger(float(value), float(at), float(changed), float(total), _day(day), yesterday)
-
-
 def _crc(text: str) -> str:
     return f"{checksum(text.encode()):08x}"
-
-
-def _day(row: list[Any]) -> Day:
-    date, start, end, base, basis, believed = row
-    return Day(str(date), float(start), float(end), float(base), Basis(basis), float(believed))

@@ -2,7 +2,8 @@
 
 The schedule never drifts: each tick is the one before plus the interval. The wall clock labels it, and moves it only
 after a step (NTP at boot, an operator's `date`): then the next tick is put back on its phase, between half an interval
-and one and a half after the one before, so that a step neither stops, repeats nor bursts pushes.
+and one and a half after the one before, so that a step neither stops, repeats nor bursts pushes. After a step back by
+at most `WAIT_S` pushes wait until the wall clock passes the last label, so that labels rise.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Literal
 
 # A label is rounded to whole seconds, so that a smaller error than this cannot change it.
 _STEP_S = 0.5
+WAIT_S = 900.0
+"""Labels go back with a wall clock that is set back by more than this."""
 # 2^64 divided by the golden ratio, odd.
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -60,4 +63,9 @@ def next_tick(previous: Tick, monotonic: float, wall: float, interval_s: int, ph
         if at < monotonic:
             at += interval_s
             time += interval_s
+    behind = previous.time - round(time)
+    if 0 <= behind <= WAIT_S:
+        waits = (behind // interval_s + 1) * interval_s
+        at += waits
+        time += waits
     return Tick(at, round(time))

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig, did_you_mean, name_devices, no_such_driver
-from agent.domain import QUANTITIES, Node, WhenOffline, nesting_mistakes, why_unfit
+from agent.domain import QUANTITIES, Node, WhenOffline, nesting_mistakes, use_of, why_unfit
 from agent.polling import Connection, Device
 from drivers.catalogue import Catalogue
 from drivers.driver import Driver, ReadOptions
 from drivers.errors import ProfileError
 from drivers.modbus import Link, LinkSettings
-from drivers.model import NodeType
+from drivers.model import NodeType, Quantity, Resolution
 from drivers.protocol import TRANSPORTS
 
 Number = TypeVar("Number", int, float)
@@ -203,7 +203,7 @@ class _SiteBuilder:
                 self._mistake(index, key, f"driver {device.driver!r} offers {', '.join(sorted(driver.nodes))}{hint}")
             elif not driver.nodes and (reason := why_unfit(driver.kind, type_)):
                 self._mistake(index, key, reason)
-            yield Node(
+            node = Node(
                 node_id=node_id,
                 type=type_,
                 kind=driver.kind,
@@ -216,6 +216,7 @@ class _SiteBuilder:
                 energy_capacity_Wh=device.energy_capacity_Wh,
                 limits={QUANTITIES[name]: limit for name, limit in device.limits.items()},
             )
+            yield replace(node, resolutions=_resolutions(node, driver))
 
     def _settings(self, device: DeviceConfig, driver: Driver) -> LinkSettings:
         """In order of precedence: the key of the device, the default of its family, the key of its connection."""
@@ -241,6 +242,16 @@ class _SiteBuilder:
             client_key_file=connection.client_key_file,
             server_name=connection.server_name,
         )
+
+
+def _resolutions(node: Node, driver: Driver) -> dict[Quantity, Resolution]:
+    """What the driver's registers can tell, by the quantity of the node."""
+    found = {}
+    for (marked, quantity), resolution in driver.resolutions.items():
+        use = use_of(node, quantity, marked)
+        if use is not None:
+            found[use.quantity] = resolution
+    return found
 
 
 def _when_offline(device: DeviceConfig, driver: Driver, type_: NodeType) -> WhenOffline:

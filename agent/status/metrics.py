@@ -101,6 +101,13 @@ def _site(snapshot: Snapshot) -> Iterator[Metric]:
             power.add_metric([group], value)
     yield power
     yield _counters("implausible_readings", "Readings outside the range of a device.", "node", snapshot.implausible)
+    events = CounterMetricFamily(
+        _PREFIX + "counter_events", "Events of energy counters, by kind.", labels=["node", "kind"]
+    )
+    for node, kinds in snapshot.counter_events.items():
+        for kind, count in kinds.items():
+            events.add_metric([node, kind], count)
+    yield events
     charge = snapshot.flow.get("storage", {}).get("mean_soc_perc")
     if isinstance(charge, float | int):
         yield _gauge("storage_charge_ratio", "Mean state of charge, 0..1.", charge / 100)

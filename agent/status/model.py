@@ -81,3 +81,5 @@ class Snapshot:
     backlog: Backlog
     implausible: Mapping[str, int] = field(default_factory=dict)
     """Readings outside the range of their device, by node."""
+    counter_events: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By node, what its counters did: "reset", "replaced", "rolled_over", "glitch_removed"."""

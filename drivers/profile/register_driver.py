@@ -16,7 +16,7 @@ site is that of every point, since it is a setting of the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ import structlog
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalFunctionError, IllegalRangeError, RefusedError
-from drivers.model import Kind, NodeType, Quality, Scan
+from drivers.model import Kind, NodeType, Quality, Quantity, Resolution, Scan
 from drivers.profile.evaluation import Evaluation, Known
 from drivers.profile.layout import Answers, Layout, Words
 from drivers.profile.loader import Profile
@@ -32,7 +32,7 @@ from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.repeat import Repeat
 from drivers.protocol import MAX_REGISTERS
-from drivers.registers import RECHECK_MAX_S, Block, Limits, PollSession, Span, SplitReader, decoder
+from drivers.registers import RECHECK_MAX_S, Block, Limits, PollSession, Span, SplitReader, decoder, resolutions
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +92,10 @@ class RegisterDriver:
     def points(self) -> tuple[Point, ...]:
         """The points as this device wants them read; before the first poll, of a device that is no variant."""
         return self._layout(self._facts).points
+
+    @property
+    def resolutions(self) -> Mapping[tuple[NodeType | None, Quantity], Resolution]:
+        return resolutions([point.key for point in self.points], [point.encoding.resolution for point in self.points])
 
     @property
     def blocks(self) -> tuple[Block, ...]:

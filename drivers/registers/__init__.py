@@ -5,7 +5,7 @@
 
 from drivers.registers.block_codec import Cell, Fill, block_decoder
 from drivers.registers.codec import FORMATS, Encoding, bits_of, decoder, encode
-from drivers.registers.combine import Key, Part, by_key, combiner
+from drivers.registers.combine import Key, Part, by_key, combiner, resolutions
 from drivers.registers.read_plan import Block, Limits, Span, plan
 from drivers.registers.refusals import RECHECK_MAX_S, Recheck, RefusalMemory
 from drivers.registers.session import PollSession, SplitReader
@@ -32,4 +32,5 @@ __all__ = [
     "decoder",
     "encode",
     "plan",
+    "resolutions",
 ]

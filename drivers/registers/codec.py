@@ -17,7 +17,7 @@ from math import isclose, isfinite
 from sys import float_info
 from typing import Any, Literal
 
-from drivers.model import WORD_ORDERS, Quality, Value, WordOrder
+from drivers.model import WORD_ORDERS, Quality, Resolution, Value, WordOrder
 
 # Numeric type -> struct format. "bool" is true for anything but 0. The length of "string" and "bits" varies.
 FORMATS: dict[str, str] = {
@@ -73,6 +73,13 @@ class Encoding:
     @property
     def is_float(self) -> bool:
         return self.type in ("float32", "float64")
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """The step of a whole number, and the range of its register; None for floats, texts and states."""
+        if self.is_float or self.type in ("string", "bits", "bool") or self.bit is not None or self.values is not None:
+            return None
+        return Resolution(abs(self.scale), abs(self.scale) * 2.0 ** (16 * self.width))
 
     @property
     def byte_orders(self) -> tuple[str, str]:

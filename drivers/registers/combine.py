@@ -14,7 +14,7 @@ from functools import partial
 from math import fsum
 from typing import cast
 
-from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Unit
+from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Resolution, Unit
 
 Key = tuple[NodeType | None, Quantity, Phase | None]
 Part = Reading | None
@@ -31,14 +31,34 @@ def by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
 
 def combiner(keys: Sequence[Key]) -> Combine:
     """A function from a part per point, in the order of `keys`, and the time of the poll to a reading per quantity."""
+    outputs = _outputs(keys)
+    if len(outputs) == len(keys) == len(set(keys)):
+        return _as_they_are(keys)
+    return partial(_combined, [(key, slots, len(slots) == 1 and key in keys) for key, slots in outputs.items()])
+
+
+def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
+    """The slots behind each quantity that leaves; a total of phases where the device has none."""
     outputs = by_key(keys)
     for (node, quantity, phase), slots in list(outputs.items()):
         total = node, quantity, None
         if phase is not None and total not in keys and _has_total(quantity):
             outputs[total] += slots
-    if len(outputs) == len(keys) == len(set(keys)):
-        return _as_they_are(keys)
-    return partial(_combined, [(key, slots, len(slots) == 1 and key in keys) for key, slots in outputs.items()])
+    return outputs
+
+
+def resolutions(
+    keys: Sequence[Key], parts: Sequence[Resolution | None]
+) -> dict[tuple[NodeType | None, Quantity], Resolution]:
+    """What totals of a device can tell, of the resolutions of its points; a sum has the step of its finest part."""
+    found: dict[tuple[NodeType | None, Quantity], Resolution] = {}
+    for (node, quantity, phase), slots in _outputs(keys).items():
+        own = [parts[slot] for slot in slots]
+        steps = [each.step for each in own if each is not None]
+        if phase is None and len(steps) == len(own):
+            single = own[0] if len(own) == 1 else None
+            found[node, quantity] = single or Resolution(min(steps))
+    return found
 
 
 def _as_they_are(keys: Sequence[Key]) -> Combine:

@@ -13,14 +13,14 @@ reads one meter alone, for a node of any type.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalRangeError, ProfileError, RefusedError, UnsupportedError
-from drivers.model import Kind, NodeType, Quality, Reading, Scan
+from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Resolution, Scan
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Block, Limits, PollSession, Recheck, RefusalMemory, SplitReader
 from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify
@@ -72,6 +72,10 @@ class SunSpec:
     @property
     def defaults(self) -> LinkDefaults:
         return self._defaults
+
+    @property
+    def resolutions(self) -> Mapping[tuple[NodeType | None, Quantity], Resolution]:
+        return {}  # scale factors are registers of the device, and change while it runs
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.catalogue.Driver`. Raises UnsupportedError for a device that offers nothing we know."""

@@ -39,7 +39,10 @@ def test_a_sound_configuration_gets_no_advice(file: Path) -> None:
         ({"site__node_id": "M1S0000000000000000D_site_0"}, "site.node_id is still that of the example"),
         ({"push__token": '"abc"'}, 'the token begins with ", which is seldom part of one'),
         ({"push__token": "<token>"}, "the token begins with <"),
-        ({"poll": {"interval_s": 60.0}}, "poll.interval_s (60) is longer than poll.stale_after_s (30)"),
+        (
+            {"poll": {"interval_s": 60.0, "stale_after_s": 30.0}},
+            "poll.interval_s (60) is longer than poll.stale_after_s (30)",
+        ),
         ({"connection__spare": {"host": "192.0.2.1"}}, "[connection.spare] is used by no device"),
         ({"drivers": {"profile_dirs": ["/nowhere"]}}, "there is no directory /nowhere"),
         ({"device__0__energy_capacity_Wh": 5.0}, "energy_capacity_Wh of meter-1 has no effect"),

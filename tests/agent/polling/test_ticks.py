@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.polling.ticks import Tick, first_tick, next_tick, phase_s
+from agent.polling.ticks import WAIT_S, Tick, first_tick, next_tick, phase_s
 
 
 def test_a_day_of_ticks_does_not_drift() -> None:
@@ -33,9 +34,28 @@ def test_a_step_of_the_wall_clock_neither_stops_repeats_nor_bursts(
     phase %= interval
     tick = first_tick(0.0, 1_700_000_000.0, interval, phase)
     after = next_tick(tick, tick.at + late, 1_700_000_000.0 + tick.at + late + step, interval, phase)
-    assert interval / 2 - 0.001 <= after.at - tick.at <= interval * 1.5 + 0.001
+    waits = -step + interval if -WAIT_S - interval <= step < 0 else 0.0
+    assert interval / 2 - 0.001 <= after.at - tick.at <= interval * 1.5 + waits + 0.001
+    assert after.time > tick.time or step < -WAIT_S
     assert (after.time - phase) % interval == 0
     assert abs(after.time - (1_700_000_000.0 + after.at + step)) <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("step", [-31.0, -45.0, -60.0, -600.0])
+def test_a_clock_that_is_set_back_a_little_gives_no_label_twice(step: float) -> None:
+    tick = first_tick(0.0, 1_700_000_000.0, 60, 0)
+    labels = [tick.time]
+    for _ in range(5):
+        tick = next_tick(tick, tick.at, 1_700_000_000.0 + tick.at + step, 60, 0)
+        labels.append(tick.time)
+    assert labels == sorted(set(labels))
+
+
+def test_a_clock_that_is_set_back_by_a_day_goes_on_at_once() -> None:
+    tick = first_tick(0.0, 1_700_000_000.0, 60, 0)
+    after = next_tick(tick, tick.at, 1_700_000_000.0 + tick.at - 86_400, 60, 0)
+    assert after.at - tick.at == 60
+    assert after.time == tick.time + 60 - 86_400
 
 
 def test_ticks_that_were_slept_through_are_left_out() -> None:
