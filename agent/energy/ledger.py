@@ -126,7 +126,9 @@ def advance(
             area += (power + power_before) * seconds / 7200
         if lower > turnover.peak_W:
             turnover = with_peak(turnover, lower, register)
-    weight = min(seconds, pace, _WEIGHT_S)
+    weight = seconds if seconds < pace else pace  # noqa: FURB136 - min() for each reading costs more
+    if weight > _WEIGHT_S:
+        weight = _WEIGHT_S
     now = mass + weight
     if now >= turnover.review:
         turnover = reviewed(turnover, best.total, area, now, register)
@@ -163,9 +165,8 @@ def _continued(
         )
         candidates = (*candidates[:-1], candidate)
     else:
-        near_W, _, _, ratio, *_ = turnover
-        _, step_Wh, range_Wh, _, _ = register
-        told = step_Wh + CREDIT * ratio * (area - area_then) + near_W * (SLACK_S / 3600)
+        near_W, ratio, range_Wh = turnover.near_W, turnover.ratio, register.range_Wh
+        told = register.step_Wh + CREDIT * ratio * (area - area_then) + near_W * (SLACK_S / 3600)
         bound = told + near_W * seconds / 3600
         if not 0.0 < growth <= bound or 0.0 < range_Wh <= bound:
             return None
