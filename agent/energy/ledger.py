@@ -126,9 +126,7 @@ def advance(
             area += (power + power_before) * seconds / 7200
         if lower > turnover.peak_W:
             turnover = with_peak(turnover, lower, register)
-    weight = seconds if seconds < pace else pace  # noqa: FURB136 - min() for each reading costs more
-    if weight > _WEIGHT_S:
-        weight = _WEIGHT_S
+    weight = _weight(seconds, pace)
     now = mass + weight
     if now >= turnover.review:
         turnover = reviewed(turnover, best.total, area, now, register)
@@ -139,6 +137,13 @@ def advance(
     steady_W, expected_W = (lower, (power + power_before) / 2) if lower >= 0.0 else (0.0, 0.0)
     sight = Sight(value, at, zone, register, turnover, weight, regular, area, steady_W, expected_W)
     return _explained(ledger, sight, pace, power)
+
+
+def _weight(seconds: float, pace: float) -> float:
+    """The seconds that a reading stands for; without min(), which costs more."""
+    if pace < seconds:
+        seconds = pace
+    return seconds if seconds < _WEIGHT_S else _WEIGHT_S  # noqa: FURB136 - see above
 
 
 def _continued(

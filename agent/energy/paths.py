@@ -83,7 +83,7 @@ def _days(before: Candidate, link: Link, sight: Sight, new_day: float, *, seen: 
     """(day, day before) at the reading."""
     kind, day = link.kind, before.day
     flag = _FLAGS.get(kind, Basis.SEEN)
-    if kind is Kind.ROLLED_OVER and not sight.regular:
+    if kind is Kind.ROLLED_OVER and not seen:
         flag = Basis.ESTIMATED  # a new meter may begin where the old one would have gone around
     if kind in (Kind.RESET, Kind.REPLACED) and day.believed:
         # The register's day began only now: what it showed was of the day before.
