@@ -50,7 +50,7 @@ async def test_a_delivered_live_message_costs_a_put_and_an_ack(tmp_path: Path) -
         made.sender._queue._outbox = counting  # type: ignore[assignment]  # has all its methods
         await made.submit(b"first")
         await made.all_delivered()
-        await asyncio.sleep(QUIET_S)  # after a start the backlog worker looks once
+        await server.until(lambda: made.sender._backlog._look_at > 0)  # after a start the backlog worker looks once
         for number in range(3):
             counting.calls.clear()
             await made.submit(b"%d" % number)
@@ -134,47 +134,60 @@ async def test_no_more_than_two_ticks_hang_at_once(tmp_path: Path) -> None:
     async with HttpFaults(behave) as server, sending(tmp_path, server.url(), timeout_s=30) as made:
         for number in range(4):
             await made.submit(b"%d" % number)
-            await asyncio.sleep(QUIET_S / 3)
+            if number != 2:
+                await server.until(lambda number=number: len(server.accepted) == min(number + 1, 3))  # type: ignore[misc]
+        await asyncio.sleep(QUIET_S)
         assert [request.body for request in server.accepted] == [b"0", b"1", b"2"], "the third is backlog by now"
 
 
 async def test_a_message_that_is_gone_is_not_sent_again(tmp_path: Path) -> None:
     """`telemetry-agent outbox drop --waiting` beside the running agent."""
-    retry = {"initial_s": 0.4, "max_s": 0.4}
-    async with HttpFaults(answer(503)) as server, sending(tmp_path, server.url(), retry=retry) as made:
+    clock = DrivenClock()
+    async with (
+        HttpFaults(answer(503)) as server,
+        sending(tmp_path, server.url(), clock=clock, retry={"initial_s": 1, "max_s": 1}, wait_for_clock_s=0.0) as made,
+    ):
         await made.submit(b"1")
         await server.until(lambda: made.kinds == ["Retry"])
         made.outbox.ack(made.outbox.live()[0])
         server.behaviour = answer(200)
+        await clock.advance(2)
         await server.until(lambda: made.sender._live.open == 0)
     assert len(server.requests) == 1
+
+
+class TimedStats(DeliveryStats):
+    """Notes the monotonic second of each outcome."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[str, float]] = []
+
+    def count(self, record: Record, outcome: Outcome, *, now: float, at: float) -> bool:
+        self.noted.append((outcome.label, now))
+        return super().count(record, outcome, now=now, at=at)
 
 
 async def test_a_recovery_says_how_long_the_endpoint_failed(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
     statuses = iter([200, 503, 503, 200, 503, 200])
     respx_mock.post(URL).mock(side_effect=lambda _: httpx.Response(next(statuses)))
-    clock = DrivenClock()
+    clock, stats = DrivenClock(), TimedStats()
     config = PushConfig.model_validate({"url": URL, "token": "t", "wait_for_clock_s": 0.0, "retry": {"initial_s": 1}})
     outbox = Outbox.open(tmp_path / "o.sqlite3", max_age_s=1e9, max_size_mb=8, now=clock.time)
-    sender = Sender(config, outbox, backlog_rate_per_s=1000, clock=clock, environ={}, user_agent="agent/0")
-    failed: list[float] = []
+    options = {"clock": clock, "environ": {}, "user_agent": "agent/0", "stats": stats}
+    sender = Sender(config, outbox, backlog_rate_per_s=1000, **options)  # type: ignore[arg-type]  # each of its type
     with capture_logs() as logs:
         async with at_work(sender, outbox):
             for delivered in (1, 2, 3):
                 await sender.submit([b"x"])
                 async with asyncio.timeout(20):
-                    while sender.stats.delivered < delivered:
+                    while stats.delivered < delivered:
                         await clock.advance(0.25)
-                        if sender.stats.failing_since is not None and len(failed) < delivered - 1:
-                            failed.append(sender.stats.failing_since)
-                            assert sender.stats.state is State.FAILING
-                assert sender.stats.failing_since is None
-                assert sender.stats.last_failure is None
-                if delivered > 1:
-                    assert sender.stats.delivered_at is not None
-                    told = [each for each in logs if each["event"] == "push_recovered"]
-                    assert told[-1]["after_s"] == round(sender.stats.delivered_at - failed[-1], 1)
-                    assert len(told) == delivered - 1
+    labels = [label for label, _ in stats.noted]
+    assert labels == ["delivered", "retry", "retry", "delivered", "retry", "delivered"]
+    at = [second for _, second in stats.noted]
+    told = [each["after_s"] for each in logs if each["event"] == "push_recovered"]
+    assert told == [round(at[3] - at[1], 1), round(at[5] - at[4], 1)]
     warnings = [each["event"] for each in logs if each["log_level"] in ("warning", "error")]
     assert warnings == ["push_failed", "push_failed"], "one for each outage"
 
