@@ -37,7 +37,7 @@ class Mbap:
     _framer = FramerSocket(REPLIES)
 
     def encode(self, request: Question[object]) -> bytes:
-        return self._framer.buildFrame(request.pdu)
+        return self._framer.encode(request.pdu, request.unit_id, request.transaction)
 
     def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
         while len(received) >= self._framer.MIN_SIZE:
@@ -46,10 +46,10 @@ class Mbap:
                 if not is_mbap(received):
                     raise BadReplyError(f"{request}: what came is not Modbus")
                 return None
-            if transaction == request.pdu.transaction_id:
+            if transaction == request.transaction:
                 if unit_id != request.unit_id:
                     raise BadReplyError(f"{request}: the reply is from unit {unit_id}")
-                if len(received) > end or not request.fits(len(pdu)):
+                if len(received) > end:
                     raise BadReplyError(f"{request}: the reply has another length than asked for")
                 return request.decode(pdu)
             # A second copy, or what a gateway still had for an earlier request: ours may stand behind it.
@@ -68,7 +68,7 @@ class Rtu:
     _framer = FramerRTU(REPLIES)
 
     def encode(self, request: Question[object]) -> bytes:
-        return self._framer.buildFrame(request.pdu)
+        return self._framer.encode(request.pdu, request.unit_id, request.transaction)
 
     def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
         # The line may carry noise, an echo of the request or another unit's late reply before ours: pymodbus' framer
@@ -90,7 +90,7 @@ class Ascii:
     _framer = FramerAscii(REPLIES)
 
     def encode(self, request: Question[object]) -> bytes:
-        return self._framer.buildFrame(request.pdu)
+        return self._framer.encode(request.pdu, request.unit_id, request.transaction)
 
     def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
         # As for RTU: each line stands for itself, from its last colon. The LRC makes the sum of all bytes zero.

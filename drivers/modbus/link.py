@@ -35,7 +35,8 @@ class Link:
 
     def __init__(self, settings: LinkSettings) -> None:
         self.settings = settings
-        self._gap_s = max(settings.request_gap_s, settings.line_silence_s)
+        self._silence_s = settings.line_silence_s
+        self._gap_s = max(settings.request_gap_s, self._silence_s)
         self._lock = asyncio.Lock()
         self._channel: Transport | None = None
         self._closed = False
@@ -65,7 +66,7 @@ class Link:
         Raises a DriverError, ValueError for a read that Modbus cannot express.
         """
         timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
-        gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self.settings.line_silence_s)
+        gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self._silence_s)
         async with self._lock:
             self._transaction = self._transaction % 0xFFFF + 1
             request = ReadRequest(unit_id, table, address, count, self._transaction)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import unpack_from
 from typing import Protocol, TypeVar
 
@@ -18,9 +19,9 @@ from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
-from drivers.errors import BadReplyError, exception_reply
+from drivers.errors import BadReplyError, DriverError, exception_reply
 from drivers.model import Table
-from drivers.protocol import ADDRESSES, BITS, EXCEPTION, MAX_UNIT_ID, max_count
+from drivers.protocol import ADDRESSES, BITS, EXCEPTION, MAX_BITS, MAX_REGISTERS, MAX_UNIT_ID
 
 # It logs each frame that it does not understand. The errors of a link say what is wrong, to whoever asked.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
@@ -35,41 +36,40 @@ _REQUESTS: dict[Table, type[ModbusPDU]] = {
     Table.INPUT: ReadInputRegistersRequest,
 }
 _EXCEPTION_LENGTH = 2
-_HEADER = 7
-"""Bytes of an identification before its first object; the last one is the number of objects."""
 
 
 class ReadRequest:
     """One read. Raises ValueError for what the protocol cannot express."""
 
-    __slots__ = ("_bits", "_size", "count", "function", "pdu", "table", "unit_id")
+    __slots__ = ("_bits", "_size", "address", "count", "function", "pdu", "table", "transaction", "unit_id")
 
     def __init__(self, unit_id: int, table: Table, address: int, count: int, transaction: int = 0) -> None:
-        if not (0 <= unit_id <= MAX_UNIT_ID and 1 <= count <= max_count(table) and 0 <= address <= ADDRESSES - count):
+        bits = table in BITS
+        most = MAX_BITS if bits else MAX_REGISTERS
+        if not (0 <= unit_id <= MAX_UNIT_ID and 1 <= count <= most and 0 <= address <= ADDRESSES - count):
             raise ValueError(f"no Modbus request can read {count} of {table} from address {address} of unit {unit_id}")
-        self.pdu = _REQUESTS[table](dev_id=unit_id, transaction_id=transaction, address=address, count=count)
-        self.function = self.pdu.function_code
+        self.pdu = _read(table, address, count)
+        self.function = self.pdu[0]
         self.unit_id = unit_id
+        self.transaction = transaction
         self.table = table
+        self.address = address
         self.count = count
-        self._bits = table in BITS
-        self._size = (count + 7) // 8 if self._bits else 2 * count
+        self._bits = bits
+        self._size = (count + 7) // 8 if bits else 2 * count
 
     def __str__(self) -> str:
-        return f"unit {self.unit_id}, {self.table} {self.pdu.address}-{self.pdu.address + self.count - 1}"
-
-    def fits(self, length: int) -> bool:
-        """Whether a reply's protocol data unit can have `length` bytes."""
-        return length == self._size + 2 or length == _EXCEPTION_LENGTH
+        return f"unit {self.unit_id}, {self.table} {self.address}-{self.address + self.count - 1}"
 
     def decode(self, pdu: bytes) -> Sequence[int]:
         """The registers (0..65535) or bits (0 or 1) in a complete protocol data unit of this unit.
 
         Raises RefusedError or GatewayError for an exception, BadReplyError for what cannot be the reply.
         """
-        _check_function(self, pdu)
+        if pdu[0] != self.function:
+            raise _not_the_reply(self, pdu)
         if len(pdu) != self._size + 2 or pdu[1] != self._size:
-            raise BadReplyError(f"{self}: the reply has another number of values than asked for")
+            raise BadReplyError(f"{self}: the reply has another length than asked for")
         if not self._bits:
             return unpack_from(f">{self.count}H", pdu, 2)
         if (reply := REPLIES.decode(pdu)) is None:
@@ -81,23 +81,21 @@ class Identification:
     """Asks a device what it calls itself: function 43, MEI type 14, the basic objects."""
 
     def __init__(self, unit_id: int, transaction: int = 0) -> None:
-        self.pdu: ModbusPDU = ReadDeviceInformationRequest(dev_id=unit_id, transaction_id=transaction)
-        self.function = self.pdu.function_code
+        self.pdu = _encoded(ReadDeviceInformationRequest())
+        self.function = self.pdu[0]
         self.unit_id = unit_id
+        self.transaction = transaction
 
     def __str__(self) -> str:
         return f"unit {self.unit_id}, identification"
-
-    def fits(self, length: int) -> bool:
-        """See `ReadRequest.fits`."""
-        return length == _EXCEPTION_LENGTH or length >= _HEADER
 
     def decode(self, pdu: bytes) -> tuple[str, ...]:
         """The texts of the objects: vendor, product, revision.
 
         Raises RefusedError where the device has no identification, otherwise as `ReadRequest.decode`.
         """
-        _check_function(self, pdu)
+        if pdu[0] != self.function:
+            raise _not_the_reply(self, pdu)
         frame = bytes((self.unit_id, *pdu, 0, 0))
         complete = len(frame) == ReadDeviceInformationResponse.calculateRtuFrameSize(frame)
         reply = REPLIES.decode(pdu) if complete else None
@@ -113,24 +111,35 @@ class Question(Protocol[Answer_co]):
     """What the two kinds of requests have."""
 
     @property
-    def pdu(self) -> ModbusPDU: ...
+    def pdu(self) -> bytes: ...
 
     @property
     def unit_id(self) -> int: ...
 
     @property
-    def function(self) -> int: ...
+    def transaction(self) -> int: ...
 
-    def fits(self, length: int) -> bool: ...
+    @property
+    def function(self) -> int: ...
 
     def decode(self, pdu: bytes) -> Answer_co: ...
 
 
-def _check_function(request: Question[object], pdu: bytes) -> None:
+def _encoded(pdu: ModbusPDU) -> bytes:
+    return bytes((pdu.function_code,)) + pdu.encode()
+
+
+@lru_cache(maxsize=1024)
+def _read(table: Table, address: int, count: int) -> bytes:
+    """The same few reads go to every device of a family, poll after poll."""
+    return _encoded(_REQUESTS[table](address=address, count=count))
+
+
+def _not_the_reply(request: Question[object], pdu: bytes) -> DriverError:
+    """What a protocol data unit with another function code means."""
     if pdu[0] == request.function | EXCEPTION and len(pdu) == _EXCEPTION_LENGTH:
-        raise exception_reply(pdu[1], str(request))
-    if pdu[0] != request.function:
-        raise BadReplyError(f"{request}: the reply is for another function code")
+        return exception_reply(pdu[1], str(request))
+    return BadReplyError(f"{request}: the reply is for another function code")
 
 
 def _texts(reply: ReadDeviceInformationResponse) -> list[str]:

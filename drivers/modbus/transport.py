@@ -68,9 +68,10 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         finally:
             timer.cancel()
             self._reply = None
-        self.expects_late_reply = isinstance(outcome, SilentError | BadReplyError)
         if isinstance(outcome, DriverError):
+            self.expects_late_reply = isinstance(outcome, (SilentError, BadReplyError))
             raise outcome
+        self.expects_late_reply = False
         return outcome
 
     def abort(self) -> None:

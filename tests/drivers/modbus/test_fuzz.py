@@ -98,7 +98,7 @@ def _cases(
         count = rng.randint(1, 12)
         request = ReadRequest(rng.randrange(256), Table.HOLDING, rng.randrange(0xFF00), count, number % 0xFFFF + 1)
         pdu = bytes((3, 2 * count)) + rng.randbytes(2 * count)
-        frame = framing.build(device.Query(request.unit_id, pdu, request.pdu.transaction_id))
+        frame = framing.build(device.Query(request.unit_id, pdu, request.transaction))
         yield request, frame, mutate(rng, frame)
 
 

@@ -47,7 +47,7 @@ def contents(table: Table, data: bytes, count: int) -> list[int]:
 def test_reads_of_the_specification(what: str, request_pdu: bytes, response_pdu: bytes) -> None:
     table, address, count = asked(request_pdu)
     request = ReadRequest(1, table, address, count)
-    assert Mbap().encode(request)[7:] == request_pdu
+    assert Mbap().encode(request)[7:] == request.pdu == request_pdu
     values = contents(table, response_pdu[2:], count)
     assert list(request.decode(response_pdu)) == values
     words = dict(enumerate(values, address))
