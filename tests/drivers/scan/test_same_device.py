@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from agent.commissioning.config_snippets import device_tables
-from drivers.model import Table
+from agent.config import parse
+from agent.site import build
+from drivers.model import Quantity, Table
 from drivers.profile.loader import load, profile_files
 from drivers.scan.identify import Identifier
 from drivers.scan.scanner import Scanner
@@ -107,3 +110,38 @@ async def test_what_is_not_recognised_is_described() -> None:
     assert "# Perhaps one of these drivers: eastron-sdm120, eastron-sdm630, eastron-sdm72" in text
     assert "telemetry-agent dump 127.0.0.1" in text
     assert "[[device]]\n" not in text
+
+
+SITE = """
+[site]
+node_id = "site"
+timezone = "Europe/Brussels"
+[push]
+url = "https://integrator.example.org/x"
+token = "secret"
+"""
+
+
+async def test_what_scan_proposes_reads_the_truth_when_pasted() -> None:
+    """An SMA that answers as two units and a chain of two inverters behind another: 4200 and 8000 W."""
+    case = json.loads((CASES / "sma_units_3_and_126.json").read_text())
+    chain = json.loads((CASES / "sunspec_two_inverters_one_chain.json").read_text())["registers"]["holding"]
+    registers = {(int(unit), Table.HOLDING): words_of(tables["holding"]) for unit, tables in case["units"].items()}
+    registers[5, Table.HOLDING] = words_of(chain)
+    async with FaultServer(registers) as server:
+        for unit in set(range(256)) - {3, 5, 126}:
+            server.unit_faults[unit] = Faults(exception=11)
+        scanner = Scanner(at(server), Identifier(PROFILES, time.monotonic))
+        await scanner.run(LOCAL)
+        site = build(parse(tomllib.loads(SITE + device_tables(scanner.places)), {}, "site.toml"), "site.toml")
+        powers = {}
+        for device in site.devices:
+            scan = await device.driver.poll(device.reader, time.monotonic)
+            powers[device.name] = [
+                reading.value
+                for reading in scan.readings
+                if (reading.quantity, reading.phase) == (Quantity.ACTIVE_POWER, None)
+            ]
+        for connection in site.connections:
+            await connection.link.close()
+    assert powers == {"pv-1": [4200.0], "pv-2": [8000.0]}
