@@ -57,6 +57,8 @@ class Evaluation:
         return tuple(map(_missing, found)) if _nothing_there(found) else found
 
     def _parts(self) -> list[Part]:
+        if self.layout.plain and all(self.answers.readings):
+            return list(self.answers.readings)
         if self.layout.plain:
             return [self._read(slot, place) or self._unread(place) for slot, place in enumerate(self.layout.slots)]
         parts: list[Part] = []
