@@ -1,3 +1,3 @@
-"""The daemon: configuration, polling, totals, delivery and the command line."""
+"""The daemon and its command line."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m agent` and the command `telemetry-agent`: whatever ends a command early is one line and an exit status."""
+"""`python -m agent` and the command `telemetry-agent`. A command that fails prints one line and sets an exit status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main() -> None:
     """Run the command line."""
     _open_the_standard_descriptors()
     _import_structlog_without_rich()
-    _let_every_name_be_written()
+    _allow_every_character()
     sys.exit(_run())
 
 
@@ -36,14 +36,14 @@ def _run() -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise
-        return _failed(f"the output cannot be written: {error.strerror}")
+        return _failed(f"cannot write the output: {error.strerror}")
     return _failed("interrupted") if status == _INTERRUPTED else int(status)
 
 
 def _usage(error: Any) -> int:
     message = error.format_message()
     path = error.ctx.command_path if error.ctx is not None else "telemetry-agent"
-    if "\n" in message:  # the whole help, to a command without any argument
+    if "\n" in message:  # the help text of a command without arguments
         sys.stderr.write(f"{message}\n")
     else:
         hint = next((words for beginning, words in _INSTEAD.items() if message.startswith(beginning)), "")
@@ -51,30 +51,30 @@ def _usage(error: Any) -> int:
     return 2
 
 
-# What click says → what a person meant.
+# The beginning of a message of click → a hint.
 _INSTEAD = {
-    "Got unexpected extra argument": ": a file goes after its option, as in --config FILE",
-    "No such option: --config": " here: it goes after the command",
+    "Got unexpected extra argument": ": put a file after its option, as in --config FILE",
+    "No such option: --config": " here: put it after the command",
 }
 
 
 def _open_the_standard_descriptors() -> None:
-    """Where the caller closed 0, 1 or 2, put the null device.
+    """Open the null device for each of the descriptors 0, 1 and 2 that the caller closed.
 
-    Otherwise the next file or socket gets the number, and what the interpreter writes to its standard error in a crash
-    goes into it.
+    Otherwise the next file or socket gets this number, and a crash of the interpreter writes its standard error into
+    it.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gives the lowest free number: this one
+            os.open(os.devnull, os.O_RDWR)  # it returns the lowest free number, which is `descriptor`
     if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process ends
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open
 
 
-def _let_every_name_be_written() -> None:
-    """Names of a site may hold any letter, and the locale of a controller may know none of them."""
+def _allow_every_character() -> None:
+    """Write UTF-8: the names of a site can contain any character, and the locale of a controller may not support it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
@@ -88,10 +88,10 @@ def _failed(line: str) -> int:
 
 
 def _import_structlog_without_rich() -> None:
-    """Where rich is installed, structlog imports it for tracebacks: 3 MB and 0.1 s of a daemon that draws none."""
+    """Stop structlog from importing rich for tracebacks. The daemon does not need it, and it costs 3 MB and 0.1 s."""
     if "rich" not in sys.modules:
-        sys.modules["rich"] = None  # type: ignore[assignment]  # makes an import fail
-        import structlog  # noqa: F401 - for its side effect
+        sys.modules["rich"] = None  # type: ignore[assignment]  # an import of rich fails
+        import structlog  # noqa: F401 - imported while rich is not available
 
         del sys.modules["rich"]
 

@@ -1,4 +1,4 @@
-"""The composition root: builds polling → aggregation → contract → outbox → delivery from a Config, and runs it."""
+"""Builds polling → aggregation → contract → outbox → delivery from a Config, and runs them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _CONNECTION_MARGIN = 2.0
-"""Behind the connection a device can turn over what flows in and what is produced there."""
+"""Maximum power of a device, as a multiple of the connection limit: imported and produced power together."""
 
 
 class App:
-    """The running agent. `on_summary` is called with each push interval when it is closed."""
+    """The running agent. It calls `on_summary` with the summary of each push interval."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class App:
         self._report = HourlyReport(clock.monotonic())
         self._payload = payload_options(config)
         self._summary: Summary | None = None
-        """Of the last push interval."""
+        """The summary of the last push interval."""
         self.status: StatusListener | None = None
         self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
         self._aggregator = Aggregator(site.nodes, aggregation_settings(config), self._store)
@@ -65,16 +65,16 @@ class App:
 
     @property
     def sender(self) -> Sender:
-        """The present sender; a reload replaces it."""
+        """The present sender. A reload replaces it."""
         return self._delivery.sender
 
     @property
     def delivery_stats(self) -> DeliveryStats:
-        """Whether the endpoint is well, and what was delivered."""
+        """The state of the endpoint and the counts of deliveries."""
         return self._delivery.stats
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Poll and push until cancelled; then stop polling, finish or keep the attempt in flight, and close."""
+        """Poll and push until cancelled. Then stop polling, finish or abort the attempt in flight, and close."""
         log.info(
             "started", version=__version__, interval_s=self.config.push.interval_s, phase_s=rhythm(self.config).phase_s
         )
@@ -95,13 +95,13 @@ class App:
             log.info("stopped")
 
     async def reload(self, config: Config, site: Site) -> None:
-        """Apply another configuration; `site` was built beside the running one. Raises ConfigError.
+        """Apply another configuration. `site` shares the unchanged devices with the running site. Raises ConfigError.
 
-        Devices and links that are the same objects go on undisturbed. The queue stays the same.
+        Devices and links that are the same objects keep their state. The queue does not change.
         """
         before = self.config
         if config.outbox.path != before.outbox.path:
-            raise ConfigError([f"outbox.path: moves with a restart only (is {str(before.outbox.path)!r})"])
+            raise ConfigError([f"outbox.path: a change needs a restart (in use: {str(before.outbox.path)!r})"])
         self.config = config
         self._payload = payload_options(config)
         self.site = site
@@ -139,7 +139,7 @@ class App:
         )
 
     def _start_status(self) -> None:
-        """Start the status listener if one is configured. It is imported only then, as it costs memory."""
+        """Start the status listener if it is configured. The module is imported only then, to save memory."""
         if self.config.status is not None and self._line is not None:
             from agent.status.listener import StatusListener
 
@@ -163,7 +163,7 @@ class App:
         self._aggregator.missed(device.nodes, at)
 
     async def _push(self, tick: Tick, answers: list[asyncio.Future[None]]) -> None:
-        """Close the interval when every device answered, at the deadline at the latest, and store its messages."""
+        """Close the interval when every device answered or at the deadline. Store its messages."""
         deadline = tick.at + self.config.push.effective_deadline_s
         if not await within(answers, self._clock, deadline - self._clock.monotonic()):
             log.debug("deadline_reached", tick=tick.time)
@@ -174,7 +174,7 @@ class App:
         with self.watchdog.running("storing the interval", STUCK_S):
             try:
                 await self._delivery.submit(bodies(summary, self._payload), tick.at)
-            except Exception:  # a disk that refuses one interval must not end the next ones
+            except Exception:  # a failed write of one interval must not stop the next ones
                 log.exception("interval_not_stored", tick=tick.time)
             if self._aggregator.save_due(now := self._clock.monotonic()):
                 await asyncio.to_thread(self._aggregator.save, now)
@@ -185,13 +185,13 @@ class App:
 
 
 def rhythm(config: Config) -> Rhythm:
-    """What the schedule needs of the configuration."""
+    """The settings of the schedule, from the configuration."""
     push = config.push
     return Rhythm(push.interval_s, phase_s(push.align, config.site.node_id, push.interval_s), config.poll.interval_s)
 
 
 def aggregation_settings(config: Config) -> AggregationSettings:
-    """What the aggregation needs of the configuration."""
+    """The settings of the aggregation, from the configuration."""
     return AggregationSettings(
         timezone=ZoneInfo(config.site.timezone) if config.site.timezone else None,
         statistic=config.poll.statistic,
@@ -203,7 +203,7 @@ def aggregation_settings(config: Config) -> AggregationSettings:
 
 
 def payload_options(config: Config) -> PayloadOptions:
-    """What the payload needs of the configuration."""
+    """The settings of the payload, from the configuration."""
     push = config.push
     return PayloadOptions(
         site_node_id=config.site.node_id,

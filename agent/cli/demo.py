@@ -66,8 +66,8 @@ def _arrival(verdict: Verdict, headers: Mapping[str, str]) -> str:
     return f"{verdict.status} {verdict.name} {headers.get('webhook-id', '')} {json.dumps(verdict.message)}"
 
 
-def _totals(desk: Validator) -> str:
-    return ", ".join(f"{count} {name}" for name, count in desk.counts.items())
+def _totals(validator: Validator) -> str:
+    return ", ".join(f"{count} {name}" for name, count in validator.counts.items())
 
 
 def _local_seconds() -> float:
@@ -82,7 +82,7 @@ class Demo:
     seed: int
     speed: float
     pushes: int = 0
-    desk: Validator = field(default_factory=lambda: Validator(secrets.token_urlsafe(16), SITE_ID))
+    validator: Validator = field(default_factory=lambda: Validator(secrets.token_urlsafe(16), SITE_ID))
     arrivals: deque[Verdict] = field(default_factory=lambda: deque(maxlen=6))
     _app: App | None = None
     _done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -98,9 +98,9 @@ class Demo:
 
         logging_setup.configure("warning", "console")
         supervisor.run(self._main)
-        refused = self.desk.counts["refused"]
-        print(f"\n{_totals(self.desk)}")  # noqa: T201 - what the command is for
-        return 1 if refused or self.desk.counts["accepted"] < self.pushes else 0
+        refused = self.validator.counts["refused"]
+        print(f"\n{_totals(self.validator)}")  # noqa: T201 - what the command is for
+        return 1 if refused or self.validator.counts["accepted"] < self.pushes else 0
 
     async def _main(self, ready: Callable[[], None]) -> None:
         from agent.app import App
@@ -133,7 +133,7 @@ class Demo:
         site = self._site = SimulatedPlant(seed=self.seed, speed=self.speed, start_s=9 * 3600.0)
         with TemporaryDirectory(prefix="telemetry-demo-") as scratch:
             async with SimulatedSite(site, "127.0.0.1", 0) as running:
-                with serving(self.desk, "127.0.0.1", 0, self._arrived) as server:
+                with serving(self.validator, "127.0.0.1", 0, self._arrived) as server:
                     port = server.server_address[1]
                     yield self._config(device_tables(running.devices, "127.0.0.1"), port, scratch), Path(scratch)
 
@@ -143,7 +143,7 @@ class Demo:
             "site": {"node_id": SITE_ID, "import_limit_W": 17_250, "export_limit_W": 10_000},
             "push": {
                 "url": f"http://127.0.0.1:{port}/",
-                "token": self.desk.token,
+                "token": self.validator.token,
                 "interval_s": INTERVAL_S,
                 "align": "clock",
                 "wait_for_clock_s": 0.0,
@@ -157,7 +157,7 @@ class Demo:
         self.arrivals.append(verdict)
         if not sys.stdout.isatty():
             print(_arrival(verdict, headers), flush=True)  # noqa: T201 - the plain form of the display
-        if self.pushes and self.desk.counts["accepted"] >= self.pushes and self._loop is not None:
+        if self.pushes and self.validator.counts["accepted"] >= self.pushes and self._loop is not None:
             self._loop.call_soon_threadsafe(self._done.set)
 
     async def _show(self, scratch: Path) -> None:
@@ -181,7 +181,7 @@ class Demo:
         closing = "Ctrl-C ends the demo."
         if self._app is not None and self._app.status is not None and self._app.status.port is not None:
             closing += f" Its status page: http://127.0.0.1:{self._app.status.port}/"
-        return Picture(self._devices, self._summary, tuple(self.arrivals), self.desk.counts, clock, closing)
+        return Picture(self._devices, self._summary, tuple(self.arrivals), self.validator.counts, clock, closing)
 
     def _closed(self, summary: Summary) -> None:
         self._summary = summary

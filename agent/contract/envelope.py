@@ -1,6 +1,6 @@
-"""The outside of a message: its `time` and its compression. Handles bytes and knows no field of a device. Pure.
+"""The `time` and the compression of a message. It works on bytes and knows no field of a device. Pure.
 
-Delivery uses this module and nothing else of the contract: it stores and sends every message the same way.
+Delivery uses no other module of the contract, because it stores and sends every message in the same way.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import gzip
 import re
 
 GZIP_MAGIC = b"\x1f\x8b"
-"""Stored bytes that begin so need `Content-Encoding: gzip`."""
+"""Stored bytes that begin with this need `Content-Encoding: gzip`."""
 _TIME = re.compile(rb'^\{"time":("?)-?\d+"?')
 
 

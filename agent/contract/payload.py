@@ -1,4 +1,4 @@
-"""Summary → the bytes of the contract. Pure."""
+"""Converts a summary into the messages of the contract. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=Fa
 
 @dataclass(frozen=True, slots=True)
 class PayloadOptions:
-    """What is sent, and how it is written."""
+    """Which messages are sent, and their format."""
 
     site_node_id: str
     levels: tuple[Literal["device_type", "device"], ...] = ("device_type",)
@@ -31,7 +31,7 @@ class PayloadOptions:
 
 
 def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
-    """The messages of one push: the device types first, then the devices."""
+    """Return the messages of one push: first the device types, then the devices."""
     head = {
         "time": summary.time if options.time_format == "integer" else str(summary.time),
         "siteNodeId": options.site_node_id,
@@ -78,7 +78,7 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
 
 
 def _all(result: NodeResult) -> dict[str, Any]:
-    """Every quantity that is fresh, by its name in a payload and with the sign of its group."""
+    """Every fresh quantity by its name in the payload, with the sign of its group."""
     return {
         quantity.label(phase): -value if result.turned and quantity in SIGNED and isinstance(value, float) else value
         for (quantity, phase), value in result.summary.values.items()
@@ -92,7 +92,7 @@ def _limits(options: PayloadOptions) -> dict[str, Any]:
 
 
 def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Three decimals at most, whole numbers without any; what is not a number does not leave."""
+    """Round to three decimals. Whole numbers become integers. NaN and infinity are omitted."""
     result: dict[str, Any] = {}
     for name, value in fields.items():
         if not isinstance(value, (float, int)) or isinstance(value, bool):
@@ -104,7 +104,7 @@ def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _quality(members: Sequence[NodeResult]) -> dict[str, Any]:
-    """How much stands behind the numbers of these nodes; empty for none."""
+    """The quality of the values of these nodes; empty without nodes."""
     if not members:
         return {}
     summaries = [result.summary for result in members]

@@ -1,6 +1,6 @@
-"""The contract as types, for receivers: JSON Schema and a check of one message. The daemon does not import it.
+"""The contract as types, for receivers: the JSON Schema and a check of one message. The daemon does not import it.
 
-`python -m agent.contract.schema docs/schema` writes the schemas that integrators read.
+`python -m agent.contract.schema docs/schema` writes the published schemas.
 """
 
 from __future__ import annotations
@@ -9,21 +9,16 @@ import json
 import sys
 from functools import cache
 from pathlib import Path
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,  # that of typing lacks what pydantic needs before Python 3.12
-)
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0)]
-# Eleven digits last until the year 5138.
+# Eleven digits are enough until the year 5138.
 Time = Annotated[int, Field(strict=True, ge=0, le=99_999_999_999)] | Annotated[str, Field(pattern="^[0-9]{1,11}$")]
 Name = Annotated[str, Field(strict=True, min_length=1, max_length=1000)]
 
@@ -34,7 +29,7 @@ _OPEN = ConfigDict(extra="allow")
 class Grid(TypedDict, total=False):
     """Import positive, export negative."""
 
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]  # read by pydantic, no key
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]  # for pydantic; it is not a key of the TypedDict
 
     active_power_W: Number
     today_imported_energy_Wh: Amount
@@ -66,7 +61,7 @@ class Storage(TypedDict, total=False):
 
 
 class HeatPump(TypedDict, total=False):
-    """Consumption positive; a mode for each heat pump."""
+    """Consumption positive; one mode for each heat pump that reports it."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
 
@@ -83,58 +78,58 @@ class Load(TypedDict, total=False):
 
 
 class GridNode(Grid, total=False):
-    """A grid meter, with what else it reads."""
+    """A grid meter, with its other quantities."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
 
 class SolarNode(Solar, total=False):
-    """An inverter or a meter of production, with what else it reads."""
+    """An inverter or a production meter, with its other quantities."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
 
 class StorageNode(Storage, total=False):
-    """A battery, with what else it reads."""
+    """A battery, with its other quantities."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
 
 class HeatPumpNode(HeatPump, total=False):
-    """A heat pump, with what else it reads."""
+    """A heat pump, with its other quantities."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
 
 class LoadNode(Load, total=False):
-    """A load, with what else it reads."""
+    """A load, with its other quantities."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
 
 class Quality(TypedDict):
-    """How much stands behind the numbers of one type; sent with `quality = true`."""
+    """The quality of the values of one type; sent with `quality = true`."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
 
     devices: Count
     fresh: Annotated[Count, Field(description="devices with at least one usable value")]
     expected: Annotated[Count, Field(description="polls of these devices in the interval")]
-    got: Annotated[Count, Field(description="polls that brought a usable value")]
-    oldest_s: NotRequired[Annotated[Amount, Field(description="age of the oldest value that is used")]]
+    got: Annotated[Count, Field(description="polls that returned a usable value")]
+    oldest_s: NotRequired[Annotated[Amount, Field(description="age of the oldest value in use")]]
     today: NotRequired[
         Annotated[
             Literal["register", "interpolated", "estimated", "reset", "replaced", "partial"],
             Field(
-                description="how the beginning of the day is known, where not by readings around midnight: by a daily "
-                "register of the device, by dividing a gap, or not at all (counted since the device was first seen)"
+                description="the worst reason why an energy of the day may differ from the measured one; absent if "
+                "readings exist close to midnight and every reading is explained"
             ),
         ]
     ]
 
 
 class Qualities(TypedDict, total=False):
-    """By type; types without devices are not there."""
+    """The quality by type; types without devices are absent."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
 
@@ -147,7 +142,7 @@ class Qualities(TypedDict, total=False):
 
 
 class DeviceTypes(TypedDict):
-    """The device-type level: all six groups, each possibly empty."""
+    """The device-type level: all six groups. A group can be empty."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
 
@@ -177,7 +172,7 @@ class NodeGroups(TypedDict, total=False):
 
 
 class DeviceNode(NodeGroups):
-    """The device level, a message per node."""
+    """The device level with one message per node."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
 
@@ -187,7 +182,7 @@ class DeviceNode(NodeGroups):
 
 
 class DeviceSnapshot(TypedDict):
-    """The device level, one message for all nodes."""
+    """The device level with one message for all nodes."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
 
@@ -205,21 +200,21 @@ MESSAGES: dict[str, type] = {
 
 
 def message_name(message: dict[str, Any]) -> str:
-    """Which of the three messages it claims to be."""
+    """Return the name of the message type that the keys of the message indicate."""
     if "nodes" in message:
         return "device-snapshot"
     return "device-node" if "nodeId" in message else "device-type"
 
 
 def problems(message: Any) -> list[str]:
-    """What is wrong with a message, a line each; nothing when it is valid."""
+    """Return the mistakes of a message, one line each; empty if it is valid."""
     if not isinstance(message, dict):
         return ["the message is not a JSON object"]
     try:
         _adapter(message_name(message)).validate_python(message)
     except ValidationError as error:
         return [f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']}" for item in error.errors()]
-    return [f"{place}: null; a field without a value is left out" for place in _nulls(message, "")]
+    return [f"{place}: must not be null; omit a field without a value" for place in _nulls(message, "")]
 
 
 def _nulls(value: Any, place: str) -> list[str]:
@@ -231,7 +226,7 @@ def _nulls(value: Any, place: str) -> list[str]:
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """The JSON Schema of one of the messages."""
+    """Return the JSON Schema of one message type."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | _adapter(name).json_schema()
 
 
@@ -241,7 +236,7 @@ def _adapter(name: str) -> TypeAdapter[Any]:
 
 
 def main(folder: Path) -> None:
-    """Write the schemas, a file each."""
+    """Write each schema into a file."""
     for name in MESSAGES:
         text = json.dumps(json_schema(name), indent=2) + "\n"
         folder.joinpath(f"{name}.schema.json").write_text(text, encoding="utf-8")

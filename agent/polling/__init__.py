@@ -1,6 +1,6 @@
-"""Devices, links and the schedule: who is polled when, and what a failed poll means.
+"""Devices, links and the schedule: when each device is polled, and what a failed poll means.
 
-The poller owns each device's health. It reports scans and failures to a listener and asks nobody above it.
+The poller owns the health of each device. It reports scans and failures to a listener and calls no other layer.
 """
 
 from agent.polling.device import Connection, Device

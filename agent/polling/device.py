@@ -1,4 +1,4 @@
-"""A device of the site as the poller sees it: how to read it, what it feeds, and how it has been answering."""
+"""The devices and links of a site, as the poller uses them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Closable(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Device:
-    """One device of the site: how to read it, which nodes it feeds, and how it has been doing."""
+    """One device of the site: how to read it, which nodes it feeds, and its health."""
 
     name: str
     driver_name: str
@@ -28,16 +28,16 @@ class Device:
     reader: Reader
     nodes: tuple[Node, ...]
     address: str
-    """Of link and unit, for messages."""
+    """The address of the link and the unit id, for messages."""
     unit_id: int
     patience_s: float = 3.0
-    """How long its neighbours on the link wait for a whole poll; longer than one silence takes."""
+    """How long the other devices of the link wait for one poll of this device. It is longer than one time-out."""
     origin: object = None
-    """What it was made from; an equal origin on the same link is the same device."""
+    """The configuration of the device. On the same link, an equal origin means the same device."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
 
     def feeds(self, node_ids: Container[str]) -> bool:
-        """Whether one of its nodes is among these."""
+        """Whether the device feeds one of these nodes."""
         return any(node.node_id in node_ids for node in self.nodes)
 
 
@@ -50,7 +50,7 @@ class Connection:
 
 
 class PollListener(Protocol):
-    """Takes the results of polls. It is called in the event loop and must not block."""
+    """Gets the results of polls. It is called in the event loop and must not block."""
 
     def observe(self, device: Device, scan: Scan) -> None: ...
 

@@ -1,6 +1,6 @@
-"""How a device has been answering: when it is called lost, and when it is polled again.
+"""The health of a device: whether it is lost, and when it is polled again.
 
-A device is lost from its first failed poll to its next answer. The first answer after that ends all back-off.
+A device is lost from its first failed poll to its next answer. This answer ends the back-off.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ BACKOFF_MAX_S = 300.0
 
 @dataclass(slots=True)
 class DeviceHealth:
-    """How a device has been answering; monotonic seconds."""
+    """The last polls of a device. Times are in monotonic seconds."""
 
     failures: int = 0
     """Failed polls in a row."""
     since: float | None = None
-    """When the failures in a row began."""
+    """When these failures began; None if the last poll succeeded."""
     due: float = 0.0
-    """No poll before this moment."""
+    """Do not poll before this time."""
     error: Exception | None = None
     partial: str | None = None
-    """What the last poll could not read, if it answered at all."""
+    """What the last answered poll could not read."""
     last_answer: float | None = None
     back_since: float | None = None
-    """When the last failures in a row ended."""
+    """When the device last answered after failures."""
     told: bool = False
-    """Whether the present failures were told to the operator."""
+    """Whether the log reported the present failures."""
     slow: bool = False
-    """Its last poll outlasted the patience of its neighbours."""
+    """Whether the last poll took longer than `patience_s`."""
     polls: int = 0
     failed_polls: int = 0
 

@@ -1,8 +1,8 @@
-"""One poll of one device: how long it may take, and what its result means.
+"""One poll of one device: its maximum duration, and what its result means.
 
 - A poll that is not complete after `LIMIT_S` counts as no answer.
-- An outage is logged once, `FLAP_S` after the end of the last one at the earliest, so that a device that comes and goes
-  does not fill the log. It is a warning, unless the device is expected to sleep.
+- An outage is logged once. It is not logged within `FLAP_S` after the end of the last outage, so that an unstable
+  device does not fill the log. The log level is warning, or info if the device is expected to sleep.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FLAP_S = 300.0
 
 
 class DevicePoller:
-    """Polls the devices of one link. The result for a device that is not `wanted` any more is ignored."""
+    """Polls the devices of one link. The result of a device that is no longer `wanted` is ignored."""
 
     def __init__(
         self,
@@ -35,17 +35,17 @@ class DevicePoller:
         nights: Mapping[str, Night],
         wanted: Callable[[Device], bool],
     ) -> None:
-        """`nights` says of each node when it may sleep; a device that sleeps is no warning."""
+        """`nights` says when each node may sleep. For a device that sleeps, no warning is logged."""
         self._clock = clock
         self._listener = listener
         self._nights = nights
         self._watchdog = watchdog
         self._wanted = wanted
         self._ends: dict[asyncio.Timeout, float] = {}
-        """Polls in progress, and when each must have ended, in the loop's time."""
+        """The polls in progress, and the deadline of each, in the time of the event loop."""
 
-    async def ask(self, device: Device) -> Exception | None:
-        """Poll the device and report the result to the listener. Returns why it did not answer, or None."""
+    async def poll(self, device: Device) -> Exception | None:
+        """Poll the device and report the result to the listener. Return the error if it did not answer, else None."""
         limit = asyncio.timeout(None)
         self._ends[limit] = asyncio.get_running_loop().time() + LIMIT_S
         try:
@@ -68,9 +68,9 @@ class DevicePoller:
         return error
 
     def end_overdue(self) -> None:
-        """End the polls that take longer than `LIMIT_S`. Called every few seconds.
+        """End the polls that take longer than `LIMIT_S`. The caller calls this every few seconds.
 
-        A timer for each poll would cost half as much as its decoding, and it would never fire.
+        There is no timer per poll, because it would need half of the CPU time of decoding and would almost never fire.
         """
         now = asyncio.get_running_loop().time()
         for limit, due in self._ends.items():
@@ -78,7 +78,7 @@ class DevicePoller:
                 limit.reschedule(now)
 
     def failed(self, device: Device, error: Exception) -> None:
-        """Note that the device does not answer, or that its link is down. Logs an outage once."""
+        """Record that the device does not answer, or that its link is down. Log an outage once."""
         if not self._wanted(device):
             return
         now = self._clock.monotonic()

@@ -1,4 +1,4 @@
-"""When a round is asked for and when an interval closes, as long as the agent runs."""
+"""Requests the rounds of polls and closes the push intervals, as long as the agent runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.polling.ticks import Tick, first_tick, next_tick
 from agent.runtime import Clock, sleep_unless
 
 Answers = list[asyncio.Future[None]]
-"""Of one round, a future for each link."""
+"""One future per link; it is done when the round on this link is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Rhythm:
 
 
 class Scheduler:
-    """Calls `request` for each round and `close` at each tick, with the answers of the tick's own round."""
+    """Calls `request` for each round. At each tick it calls `close` with the answers of the tick's round."""
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ class Scheduler:
         self._changed = asyncio.Event()
 
     def change(self, rhythm: Rhythm) -> None:
-        """Go on in another rhythm. The tick that comes next stays where it is unless interval or phase changed."""
+        """Use another rhythm. If interval and phase are unchanged, the next tick does not move."""
         self._rhythm = rhythm
         self._changed.set()
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Until cancelled. `ready` is called once the first round was asked for."""
+        """Run until cancelled. `ready` is called after the request of the first round."""
         self._request()
         ready()
         pushes = self._pushes
@@ -72,9 +72,9 @@ class Scheduler:
         return self._clock.monotonic(), self._clock.time()
 
     async def _poll_until(self, tick: Tick) -> bool:
-        """Ask for the rounds between two pushes; the one of the tick itself is left to the caller.
+        """Request the rounds between two pushes, and return at the tick. The caller requests the round of the tick.
 
-        False when the rhythm was changed before.
+        Returns False if the rhythm changed before the tick.
         """
         interval = self._rhythm.poll_s
         at = max(self._clock.monotonic(), tick.at - self._rhythm.push_s) + interval
@@ -86,7 +86,7 @@ class Scheduler:
         return await self._until(tick.at)
 
     async def _until(self, at: float) -> bool:
-        """Whether the moment came before a change."""
+        """Wait until `at`, in monotonic seconds. Returns False if the rhythm changed before."""
         while (remaining := at - self._clock.monotonic()) > 0:
             if await sleep_unless(self._clock, remaining, self._changed):
                 self._changed.clear()

@@ -1,9 +1,10 @@
-"""When to push: a monotonic schedule that carries wall-clock labels. Pure.
+"""When to push: a monotonic schedule with wall-clock labels. Pure.
 
-The schedule never drifts: each tick is the one before plus the interval. The wall clock labels it, and moves it only
-after a step (NTP at boot, an operator's `date`): then the next tick is put back on its phase, between half an interval
-and one and a half after the one before, so that a step neither stops, repeats nor bursts pushes. After a step back by
-at most `WAIT_S` pushes wait until the wall clock passes the last label, so that labels rise.
+The schedule never drifts: each tick is one interval after the one before. The wall clock gives the label of a tick. It
+moves a tick only after a step of the clock (NTP at boot, an operator's `date`). Then the next tick returns to its
+phase, 0.5 to 1.5 intervals after the one before, so that a step never stops, repeats or accumulates pushes. After a
+step back by at most `WAIT_S`, pushes wait until the wall clock is later than the last label, so that labels always
+increase.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from hashlib import sha256
 from math import ceil
 from typing import Literal
 
-# A label is rounded to whole seconds, so that a smaller error than this cannot change it.
+# A label is rounded to whole seconds, so a smaller error cannot change it.
 _STEP_S = 0.5
 WAIT_S = 900.0
-"""Labels go back with a wall clock that is set back by more than this."""
-# 2^64 divided by the golden ratio, odd.
+"""If the wall clock is set back by more than this, the labels go back too."""
+# 2^64 divided by the golden ratio, as an odd number.
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -32,10 +33,11 @@ class Tick:
 
 
 def phase_s(align: Literal["splay", "clock"], node_id: str, interval_s: int) -> int:
-    """Whole seconds after a multiple of the interval. "splay" spreads a fleet evenly by a hash of the site's id.
+    """Return the phase: whole seconds after a multiple of the interval.
 
-    The digits of the id are hashed by multiples of the golden ratio (Fibonacci hashing), the rest by SHA-256: serial
-    numbers in a row fill the interval without gaps or heaps, any other ids as evenly as chance does.
+    "splay" distributes the sites of a fleet over the interval by a hash of the site's id. The digits of the id are
+    hashed by multiples of the golden ratio (Fibonacci hashing), the other characters by SHA-256. So consecutive serial
+    numbers fill the interval evenly, and other ids are distributed at random.
     """
     if align == "clock":
         return 0
@@ -45,13 +47,13 @@ def phase_s(align: Literal["splay", "clock"], node_id: str, interval_s: int) -> 
 
 
 def first_tick(monotonic: float, wall: float, interval_s: int, phase_s: int) -> Tick:
-    """The first moment on the phase that is not in the past."""
+    """Return the first tick on the phase that is not in the past."""
     time = ceil((wall - phase_s) / interval_s) * interval_s + phase_s
     return Tick(monotonic + (time - wall), time)
 
 
 def next_tick(previous: Tick, monotonic: float, wall: float, interval_s: int, phase_s: int) -> Tick:
-    """The tick after `previous`, seen at `monotonic` and `wall`; ticks that were slept through are left out."""
+    """Return the tick after `previous` at the present `monotonic` and `wall` time. Ticks in the past are skipped."""
     at = previous.at + interval_s
     if at < monotonic:
         at += ceil((monotonic - at) / interval_s) * interval_s

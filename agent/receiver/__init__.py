@@ -1,6 +1,6 @@
 """The reference endpoint: checks token, site, signature, schema, duplicates and order.
 
-Integrators read it as an example. The daemon never loads it.
+It is an example for integrators. The daemon never imports it.
 """
 
 from agent.receiver.server import Validator, Verdict, serving

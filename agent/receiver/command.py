@@ -1,4 +1,4 @@
-"""`telemetry-agent receive`: the reference endpoint until it is stopped."""
+"""`telemetry-agent receive`: runs the reference endpoint until it is stopped."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from agent.security import server_context
 
 
 class SetupError(Exception):
-    """What was asked for cannot be done; the text says what to do."""
+    """The options cannot be used; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiveOptions:
-    """The options of the command; files are read at the start."""
+    """The options of the command. Files are read once, at the start."""
 
     host: str
     port: int
@@ -37,48 +37,50 @@ class ReceiveOptions:
     save: Path | None = None
 
 
-def desk_of(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
-    """The judge with its files read, what was kept before included. Raises SetupError."""
+def open_validator(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
+    """Read the files and return the validator, which knows the messages saved by earlier runs. Raises SetupError."""
     if (options.token is None) == (options.token_file is None):
-        raise SetupError("give the token to accept by --token-file, --token or TELEMETRY_RECEIVER_TOKEN, and only once")
+        raise SetupError("give the token by exactly one of --token-file, --token and TELEMETRY_RECEIVER_TOKEN")
     token = options.token or _text(options.token_file)
     if not token.split():
         raise SetupError("the token is empty")
     secrets = _text(options.signing_secret_file) if options.signing_secret_file else None
-    desk = Validator(token, options.site, secrets, options.interval_s)
+    validator = Validator(token, options.site, secrets, options.interval_s)
     if options.save is None:
-        return desk, None
+        return validator, None
     try:
         journal = Journal(options.save)
     except OSError as error:
         raise SetupError(f"--save: {options.save}: {error.strerror}") from None
     for identity, message in journal.replay():
-        desk.restore(identity, message)
-    desk.keep = journal.keep
-    return desk, journal
+        validator.restore(identity, message)
+    validator.keep = journal.keep
+    return validator, journal
 
 
 async def receive(options: ReceiveOptions, ready: Callable[[], None]) -> None:
-    """Serve until cancelled. Arrivals go to standard output, a JSON object a line when it is piped; the rest goes to
-    standard error. Raises SetupError."""
-    desk, journal = desk_of(options)
+    """Serve until cancelled. Raises SetupError.
+
+    Each POST is one line on standard output, in JSON when piped. All other lines go to standard error.
+    """
+    validator, journal = open_validator(options)
     with contextlib.ExitStack() as stack:
         if journal is not None:
             stack.callback(journal.close)
         line = text_line if sys.stdout.isatty() else json_line
-        address = stack.enter_context(_listening(options, desk, line))
+        address = stack.enter_context(_listening(options, validator, line))
         _say(f"listening on {address}")
         ready()
         try:
             await asyncio.Event().wait()
         finally:
-            for text in summary(desk):
+            for text in summary(validator):
                 _say(text)
 
 
 @contextlib.contextmanager
 def _listening(
-    options: ReceiveOptions, desk: Validator, line: Callable[[Verdict, Mapping[str, str], float], str]
+    options: ReceiveOptions, validator: Validator, line: Callable[[Verdict, Mapping[str, str], float], str]
 ) -> Iterator[str]:
     def report(verdict: Verdict, headers: Mapping[str, str]) -> None:
         print(line(verdict, headers, time.time()), flush=True)  # noqa: T201 - what the command is for
@@ -86,7 +88,7 @@ def _listening(
     with contextlib.ExitStack() as stack:
         tls = _tls(options)
         try:
-            server = stack.enter_context(serving(desk, options.host, options.port, report, tls))
+            server = stack.enter_context(serving(validator, options.host, options.port, report, tls))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise SetupError(f"cannot listen on {options.host}:{options.port}: {reason}") from None
@@ -98,7 +100,7 @@ def _tls(options: ReceiveOptions) -> ssl.SSLContext | None:
     if options.cert is None and options.key is None:
         return None
     if options.cert is None or options.key is None:
-        raise SetupError("--cert and --key belong together")
+        raise SetupError("give both --cert and --key, or none of them")
     try:
         return server_context(options.cert, options.key)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the reference endpoint says and keeps: a line for each POST, a summary at the end, a file of messages."""
+"""The output of the reference endpoint: one line per POST, a summary at the end, and a file of messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.receiver.validator import Validator, Verdict
 from agent.runtime import printable
 
 _MOST = 340
-"""Characters of a line for people."""
+"""Maximum number of characters of a line on a terminal."""
 
 
 def json_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
@@ -35,7 +35,7 @@ def json_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
 
 
 def text_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
-    """The same for people."""
+    """One line for one POST, for a terminal."""
     head = f"{_clock(at)}  {verdict.status} {verdict.name:<9}"
     if verdict.problems:
         return printable(f"{head}  {'; '.join(verdict.problems)}", _MOST)
@@ -48,10 +48,10 @@ def text_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
     return printable("  ".join(part for part in parts if part), _MOST)
 
 
-def summary(desk: Validator) -> list[str]:
-    """The totals, and what is missing by now in each stream."""
-    lines = [", ".join(f"{count} {name}" for name, count in desk.counts.items())]
-    for node, stream in desk.streams.items():
+def summary(validator: Validator) -> list[str]:
+    """The totals, and the number of missing messages in each stream."""
+    lines = [", ".join(f"{count} {name}" for name, count in validator.counts.items())]
+    for node, stream in validator.streams.items():
         if missing := stream.missing:
             lines.append(
                 printable(
@@ -62,14 +62,14 @@ def summary(desk: Validator) -> list[str]:
 
 
 class Journal:
-    """Accepted messages in a file, one JSON object a line, on disk before they are acknowledged."""
+    """A file of accepted messages, one JSON object per line. A message is on disk before it is acknowledged."""
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("ab+", buffering=0)
         self._torn = False
 
     def replay(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The id and the message of every line; a line cut off by a crash was never acknowledged and is skipped."""
+        """The id and the message of every line. A line cut off by a crash is skipped: it was never acknowledged."""
         self._file.seek(0)
         line = b"\n"
         for line in self._file:
@@ -79,10 +79,10 @@ class Journal:
         self._torn = not line.endswith(b"\n")
 
     def keep(self, identity: str, message: dict[str, Any]) -> None:
-        """Durable on return. Raises OSError."""
+        """Write the message to the disk. Raises OSError."""
         line = json.dumps({"id": identity, "message": message}).encode() + b"\n"
         start = b"\n" if self._torn else b""
-        self._torn = True  # until all of it is there
+        self._torn = True  # until the whole line is written
         if self._file.write(start + line) != len(start + line):
             raise OSError("the disk is full")
         os.fsync(self._file.fileno())
@@ -99,7 +99,7 @@ def _subject(message: dict[str, Any]) -> str:
 
 
 def _powers(message: dict[str, Any]) -> str:
-    """`grid 1200 W, storage -300 W 41.6 %`; nothing of a snapshot."""
+    """The powers, such as `grid 1200 W, storage -300 W 41.6 %`. Empty for a snapshot."""
     shown = []
     for name, group in message.items():
         if isinstance(group, dict) and "active_power_W" in group:
@@ -112,7 +112,7 @@ def _clock(at: float) -> str:
     try:
         return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S}"
     except (ValueError, OverflowError, OSError):
-        return str(at)  # a time that no calendar knows is still shown
+        return str(at)  # a time outside the calendar is shown as a number
 
 
 def _number(text: str | None) -> int | None:

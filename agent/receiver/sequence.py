@@ -1,4 +1,4 @@
-"""Order and gaps in what one site or node sends. Pure."""
+"""Order and gaps of the messages of one site or node. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SURE_STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Between two messages that arrived more than an interval apart; times in Unix seconds, both exclusive."""
+    """A gap between two messages that are more than an interval apart; times in Unix seconds, both exclusive."""
 
     after: int
     before: int
@@ -20,19 +20,19 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Where a message stands among those before it."""
+    """The position of a message in the sequence."""
 
     late: bool = False
-    """Older than the newest: the backlog after an outage."""
+    """The message is older than the newest one: it is backlog after an outage."""
     missing: int = 0
-    """Messages that should have come between the newest before and this one."""
+    """The number of messages missing between the newest one before and this one."""
     surplus: bool = False
-    """Nothing was missing at its time: another message had it already, under another id."""
+    """No message was missing at this time: a message with another id has the same time."""
 
 
 @dataclass(slots=True)
 class Sequence:
-    """The times of one stream of messages. `interval_s` is given, or learned as the commonest step."""
+    """The times of one stream of messages. Without `interval_s`, the most frequent step is the interval."""
 
     interval_s: float | None = None
     oldest: int | None = None
@@ -43,11 +43,11 @@ class Sequence:
 
     @property
     def missing(self) -> int:
-        """Messages that have not come, as far as is known now."""
+        """The number of messages that are missing now."""
         return sum(map(self._missing_in, self.holes))
 
     def arrived(self, time: int) -> Arrival:
-        """Take note of a message of `time`, in Unix seconds."""
+        """Add a message with `time` in Unix seconds."""
         self._learn(time)
         if self.oldest is None or self.newest is None:
             self.oldest = self.newest = time
@@ -70,7 +70,7 @@ class Sequence:
 
     def _leave(self, after: int, before: int) -> int:
         hole = Hole(after, before)
-        # While the interval is a guess from few steps, it may turn out to be shorter.
+        # An interval learned from few steps is uncertain: it can still become shorter.
         if self._missing_in(hole) or (self.interval_s is None and self._steps.total() < _SURE_STEPS):
             self.holes = [*self.holes[1 - _MAX_HOLES :], hole]
         return self._missing_in(hole)

@@ -1,6 +1,7 @@
-"""The reference endpoint over HTTP(S): what an integrator's server has to do, in the smallest form that is right.
+"""The reference endpoint over HTTP(S): the smallest correct server for an integrator.
 
-`Validator` judges, `serve` puts it behind a real server. For how to write one's own see docs/writing-an-endpoint.md.
+`Validator` checks the requests. `serve` runs it behind a real server. docs/writing-an-endpoint.md shows how to write
+one.
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ from agent.receiver.validator import MAX_BODY, Validator, Verdict
 __all__ = ["MAX_BODY", "MAX_CONNECTIONS", "Validator", "Verdict", "serve", "serving"]
 
 Report = Callable[[Verdict, Mapping[str, str]], None]
-"""Called for each POST with its verdict and its headers (by lower-case name), one at a time."""
+"""Called for each POST with its verdict and its headers (lower-case names). The calls do not overlap."""
 
 _MAX_HEAD = 16 * 1024
 _LENGTH = re.compile("[0-9]{1,9}")
-# A sender keeps its connection alive between two pushes. A handshake, a request or an answer that takes longer is an
-# attack or a dead link, and so is one that drips.
+# A sender keeps its connection open between two pushes. A handshake, a request or an answer that takes longer than this
+# is an attack or a dead link, also if bytes still arrive slowly.
 _IDLE_S = 600.0
 _REQUEST_S = 60.0
-# How long the rest of a body that nobody wants is thrown away: closed at once, the connection is reset, and the sender
-# may not see the answer.
+# After a refusal, the rest of the body is read and ignored for this time. If the server closed the connection at once,
+# the connection would be reset, and the sender might not see the answer.
 _LINGER_S = 2.0
 
 
 @contextlib.contextmanager
 def serving(
-    desk: Validator, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None
+    validator: Validator, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None
 ) -> Iterator[ThreadingHTTPServer]:
-    """A server that runs in a thread of its own until the block ends."""
-    server = serve(desk, host, port, report, tls)
+    """Run a server in a separate thread until the block ends."""
+    server = serve(validator, host, port, report, tls)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
     try:
@@ -56,19 +57,21 @@ def serving(
 
 
 def serve(
-    desk: Validator, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None
+    validator: Validator, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None
 ) -> ThreadingHTTPServer:
-    """A bound server; run its `serve_forever` in a thread."""
-    return _Server((host, port), desk, report, tls)
+    """Return a bound server. The caller runs its `serve_forever` in a thread."""
+    return _Server((host, port), validator, report, tls)
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, address: tuple[str, int], desk: Validator, report: Report, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, address: tuple[str, int], validator: Validator, report: Report, tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(address, _Handler)
-        self._desk = desk
+        self._validator = validator
         self._report = report
         self._lock = threading.Lock()
         self.connections = Connections(MAX_CONNECTIONS)
@@ -76,17 +79,17 @@ class _Server(ThreadingHTTPServer):
 
     def judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
         with self._lock:
-            verdict = self._desk.judge(headers, body)
+            verdict = self._validator.judge(headers, body)
             self._report(verdict, headers)
         return verdict
 
     def refusal(self, message: Message) -> Verdict | None:
-        """The verdict on a request whose body is not worth reading, counted and reported."""
+        """The verdict on a request that is refused before its body is read; it is counted and reported."""
         headers = by_lower_name(message)
-        refused = _unreadable(message) or self._desk.authorize(headers)
+        refused = _unreadable(message) or self._validator.authorize(headers)
         if refused is not None:
             with self._lock:
-                self._desk.counts["refused"] += 1
+                self._validator.counts["refused"] += 1
                 self._report(refused, headers)
         return refused
 
@@ -99,12 +102,12 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
-        if not isinstance(error, OSError):  # connections break; that is the sender's to notice
+        if not isinstance(error, OSError):  # a broken connection is no error of the server
             super().handle_error(request, client_address)
 
 
 class _Head:
-    """Reads the lines of a head, `_MAX_HEAD` bytes at most, and then the body."""
+    """Reads the lines of a head, at most `_MAX_HEAD` bytes, and then the body."""
 
     def __init__(self, file: BufferedIOBase) -> None:
         self._file = file
@@ -138,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         connections = self.server.connections
         connections.opened(self.request, _REQUEST_S)
-        # Here and not around the listening socket: a slow handshake holds up nobody else.
+        # TLS starts here and not on the listening socket, so that a slow handshake delays no other connection.
         if self.server.tls is not None:
             below = self.request
             self.request = self.server.tls.wrap_socket(below, server_side=True, do_handshake_on_connect=False)
@@ -146,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
                 connections.replaced(below, self.request, _REQUEST_S)
                 self.request.do_handshake()
             except OSError:
-                self.server.shutdown_request(self.request)  # the server knows only the socket below it
+                self.server.shutdown_request(self.request)  # the server only closes the socket below TLS
                 raise
         super().setup()
         self.rfile: Any = _Head(self.rfile)
@@ -164,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle_one_request()
 
     def handle_expect_100(self) -> bool:
-        """A stranger is told so before he sends anything."""
+        """Refuse a sender without the token before it sends the body."""
         return self._is_worth_reading() and super().handle_expect_100()
 
     def do_POST(self) -> None:
@@ -172,12 +175,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         length = int(self.headers["content-length"])
         body = self.rfile.read(length)
-        if len(body) == length:  # else the sender went away in the middle, and will come again
+        if len(body) == length:  # else the connection broke, and the sender tries again
             self._answer(self.server.judge(by_lower_name(self.headers), body))
 
     def do_GET(self) -> None:
-        """Somebody looks with a browser."""
-        self.close_connection = True  # there may be a body
+        """Answer a browser."""
+        self.close_connection = True  # the request may have a body
         self._answer(Verdict(405, ("POST telemetry here",)))
 
     def _is_worth_reading(self) -> bool:
@@ -214,22 +217,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """`report` says what there is to say."""
+        """Nothing: `report` writes the lines."""
 
 
 def by_lower_name(message: Message) -> dict[str, str]:
-    """The headers; of several with one name the last."""
+    """The headers by lower-case name. If a name occurs several times, the last value counts."""
     return {name.lower(): value for name, value in message.items()}
 
 
 def _unreadable(headers: Message) -> Verdict | None:
-    """The verdict on a body that cannot be read."""
+    """The verdict on a request whose body cannot be read; None if it can."""
     lengths = headers.get_all("content-length", [])
     if len(set(lengths)) > 1:
-        return Verdict(400, ("Content-Length is there twice",))
+        return Verdict(400, ("the request has two different Content-Length headers",))
     length = lengths[0] if lengths else ""
     if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
         return Verdict(411, ("Content-Length is missing",))
     if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY:
-        return Verdict(413, (f"{length[:9]} bytes are more than {MAX_BODY}",))
+        return Verdict(413, (f"the body must have at most {MAX_BODY} bytes (found {length[:9]})",))
     return None

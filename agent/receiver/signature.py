@@ -1,6 +1,6 @@
-"""Standard Webhooks signatures, as a receiver checks them. Pure.
+"""Checks Standard Webhooks signatures in a receiver. Pure.
 
-Source: the Standard Webhooks specification, 1.0. Written apart from the sender's half, so that each tests the other.
+Source: the Standard Webhooks specification, 1.0. It shares no code with the sender, so that each one tests the other.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ import hmac
 import re
 from collections.abc import Mapping
 
-# What the specification proposes; a replayed message is older, a site's clock is rarely worse.
+# The value that the specification proposes. Replayed messages are older, and the clock of a site is rarely less exact.
 TOLERANCE_S = 300.0
 _SECONDS = re.compile("[0-9]{1,11}")
 
 
 def problem(secrets: str, headers: Mapping[str, str], body: bytes, now: float) -> str | None:
-    """What is wrong with the signature of a POST; None when it is good.
+    """Return the problem with the signature of a POST; None if it is valid.
 
-    `secrets` holds one or more `whsec_<base64>`, divided by blanks or lines: all are accepted, so that keys can be
-    rotated. `headers` by lower-case name, `body` is the JSON, inflated where it came
-    compressed, `now` is in Unix seconds.
+    `secrets` contains one or more `whsec_<base64>`, separated by spaces or lines. Each of them is accepted, so that a
+    secret can be rotated. `headers` have lower-case names. `body` is the decompressed JSON. `now` is in Unix seconds.
     """
     given = headers.get("webhook-signature", "")
     at = headers.get("webhook-timestamp", "")
@@ -31,10 +30,10 @@ def problem(secrets: str, headers: Mapping[str, str], body: bytes, now: float) -
         return "webhook-timestamp must be whole Unix seconds"
     signed = f"{headers.get('webhook-id', '')}.{at}.".encode() + body
     expected = [_signature(secret, signed) for secret in secrets.split()]
-    # Every pair is compared, however many match: the time it takes says nothing.
+    # Every pair is compared, even after a match, so that the time reveals nothing.
     matches = [hmac.compare_digest(one, other) for one in expected for other in _v1(given)]
     if not any(matches):
-        return "webhook-signature does not match; the signing secrets differ, or the body was changed on its way"
+        return "webhook-signature does not match; the signing secrets differ, or the body was changed in transit"
     off = int(at) - now
     if abs(off) > TOLERANCE_S:
         return f"webhook-timestamp is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} this clock"
@@ -42,7 +41,7 @@ def problem(secrets: str, headers: Mapping[str, str], body: bytes, now: float) -
 
 
 def _v1(header: str) -> list[bytes]:
-    """The signatures of version 1; others may stand beside them."""
+    """The signatures of version 1. The header can also contain other versions."""
     pairs = (part.partition(",") for part in header.split())
     return [signature.encode() for version, _, signature in pairs if version == "v1"]
 

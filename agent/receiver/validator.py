@@ -1,7 +1,7 @@
-"""Judges one POST at a time: token, type, ids, size, signature, JSON, duplicates, schema, site, order.
+"""Checks one POST at a time: token, type, ids, size, signature, JSON, duplicates, schema, site, order.
 
-Knows no sockets. The order of the checks is part of the advice to integrators: nothing is parsed before the sender is
-known, and nothing is acknowledged before it is kept.
+It uses no sockets. The order of the checks is part of the advice to integrators: the server parses nothing before it
+knows the sender, and it acknowledges nothing before it has stored it.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from agent.receiver import signature
 from agent.receiver.sequence import Sequence
 
 MAX_BODY = 1 << 20
-"""Bytes, as sent and inflated."""
+"""Bytes, before and after decompression."""
 # A week of one message a minute from several nodes.
 _REMEMBERED_IDS = 100_000
 _MAX_STREAMS = 1000
 _MAX_ID = 256
 _MAX_DEPTH = 8
-"""Of a message; `nodes` has four levels."""
+"""Nesting levels of a message; a message with `nodes` has four."""
 _CLOCK_OFF_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one POST: the status it is answered with, and what is to be said about it."""
+    """The result of one POST: the status of the answer, and what to report."""
 
     status: int
     problems: tuple[str, ...] = ()
     message: dict[str, Any] | None = None
     duplicate: bool = False
     late: bool = False
-    """Older than a message already received: the backlog after an outage."""
+    """The message is older than one already received: it is backlog after an outage."""
     missing: int = 0
-    """Messages that should have come between the newest before and this one."""
+    """The number of messages missing between the newest one before and this one."""
     notes: tuple[str, ...] = ()
-    """What is odd, and no reason to refuse."""
+    """Unusual facts that are no reason to refuse the message."""
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ class Verdict:
 
 
 class RefusedError(Exception):
-    """Ends the judgement: a status and what to tell the sender."""
+    """The POST is refused: a status, and the problems to report to the sender."""
 
     def __init__(self, status: int, *problems: str, message: Any = None) -> None:
         super().__init__(*problems)
@@ -63,12 +63,14 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class Validator:
-    """Judges what a sender with `token` posts.
+    """Checks the POSTs of a sender.
 
-    `token` (several divided by blanks while one is rotated) belongs to exactly one site: `site`, or the first that it
-    is used for. `secrets` as in `receiver.signature`; None asks for no signature. `keep` stores an accepted message by
-    id after everything was checked and before it is acknowledged; an OSError means that it is not stored. `interval_s`
-    None is learned.
+    - `token`: one bearer token, or several separated by spaces during a rotation. All belong to one site.
+    - `site`: that site. None: the site of the first accepted message.
+    - `secrets`: as in `receiver.signature`. None: no signature is required.
+    - `interval_s`: the push interval in seconds. None: it is learned from the messages.
+    - `keep`: stores an accepted message by its id. It is called after all checks and before the acknowledgement. It
+      raises OSError if the message is not stored.
     """
 
     token: str
@@ -83,7 +85,7 @@ class Validator:
     _seen: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
 
     def judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
-        """The verdict on one POST; `headers` by lower-case name."""
+        """Return the verdict on one POST; `headers` have lower-case names."""
         try:
             verdict = self._judge(headers, body)
         except RefusedError as refusal:
@@ -98,14 +100,14 @@ class Validator:
         return verdict
 
     def restore(self, identity: str, message: Any) -> None:
-        """Take note of a message that a run before this one kept; ignored unless it is valid."""
+        """Remember a message that an earlier run stored. A message that is not valid is ignored."""
         from agent.contract.schema import problems
 
         if not _deeper_than(_MAX_DEPTH, message) and not problems(message):
             self.remember(identity, message)
 
     def authorize(self, headers: Mapping[str, str]) -> Verdict | None:
-        """The verdict on a sender without the token, before anything of the body is read."""
+        """Return the verdict on a sender without the token, before its body is read; None if it has the token."""
         try:
             self._require_token(headers.get("authorization", ""))
         except RefusedError as refusal:
@@ -113,7 +115,7 @@ class Validator:
         return None
 
     def remember(self, identity: str, message: dict[str, Any]) -> Verdict:
-        """Take note of a valid message."""
+        """Remember a valid message."""
         self._seen[identity] = _digest(message)
         if len(self._seen) > _REMEMBERED_IDS:
             self._seen.popitem(last=False)
@@ -141,13 +143,13 @@ class Validator:
         message = _parsed(plain)
         if (digest := self._seen.get(identity)) is not None:
             if digest != _digest(message):
-                raise RefusedError(422, f"{identity} was another message before", message=message)
+                raise RefusedError(422, f"{identity} was already used for another message", message=message)
             return Verdict(200, message=message, duplicate=True)
         self._require_contract(message)
         try:
             self.keep(identity, message)
         except OSError as error:
-            raise RefusedError(503, f"cannot be stored here: {error.strerror or error}") from None
+            raise RefusedError(503, f"the message cannot be stored: {error.strerror or error}") from None
         return self.remember(identity, message)
 
     def _require_token(self, authorization: str) -> None:
@@ -182,7 +184,7 @@ class Validator:
 
 
 def inflated(encoding: str, body: bytes) -> bytes:
-    """The body as it was before `Content-Encoding`; never more than MAX_BODY bytes of memory. Raises RefusedError."""
+    """Return the body without `Content-Encoding`. Uses at most MAX_BODY bytes of memory. Raises RefusedError."""
     if encoding.strip().lower() in ("", "identity"):
         return body
     if encoding.strip().lower() != "gzip":
@@ -193,7 +195,7 @@ def inflated(encoding: str, body: bytes) -> bytes:
     except zlib.error as error:
         raise RefusedError(400, f"not gzip: {error}") from None
     if len(plain) > MAX_BODY:
-        raise RefusedError(413, f"inflates to more than {MAX_BODY} bytes")
+        raise RefusedError(413, f"the decompressed body has more than {MAX_BODY} bytes")
     if not stream.eof or stream.unused_data:
         raise RefusedError(400, "not gzip: cut off, or more than one member")
     return plain
@@ -210,7 +212,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _deeper_than(depth: int, value: Any) -> bool:
-    """Without recursion, so that whatever comes behind can recurse."""
+    """Whether the nesting is deeper. It uses no recursion, so that later recursive code is safe."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(depth):
         items = (item for each in level for item in (each.values() if isinstance(each, dict) else each))
@@ -219,7 +221,7 @@ def _deeper_than(depth: int, value: Any) -> bool:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _digest(message: dict[str, Any]) -> bytes:

@@ -180,7 +180,7 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
             check=False,
         )
     assert result.returncode == 1
-    assert result.stderr == "telemetry-agent: the output cannot be written: No space left on device\n"
+    assert result.stderr == "telemetry-agent: cannot write the output: No space left on device\n"
 
 
 def test_a_configuration_that_only_root_may_read_is_not_tried_for_ever(tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def test_a_configuration_that_only_root_may_read_is_not_tried_for_ever(tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (("check", "site.toml"), ": a file goes after its option, as in --config FILE; see `"),
-        (("--config", "site.toml", "check"), "No such option: --config here: it goes after the command; see `"),
+        (("check", "site.toml"), ": put a file after its option, as in --config FILE; see `"),
+        (("--config", "site.toml", "check"), "No such option: --config here: put it after the command; see `"),
     ],
 )
 def test_a_misplaced_file_is_put_right(arguments: tuple[str, ...], hint: str) -> None:

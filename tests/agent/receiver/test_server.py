@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from agent.receiver.command import ReceiveOptions, SetupError, desk_of, receive
+from agent.receiver.command import ReceiveOptions, SetupError, open_validator, receive
 from agent.receiver.server import MAX_BODY, MAX_CONNECTIONS, Validator, Verdict, serving
 from agent.security import server_context
 from tests.agent.receiver.test_validator import MESSAGE, body, headers
@@ -162,11 +162,11 @@ NULL = Path("/dev/null")
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({}, "give the token to accept by --token-file"),
-        ({"token": "t", "token_file": NULL}, "only once"),
+        ({}, "give the token by exactly one of --token-file"),
+        ({"token": "t", "token_file": NULL}, "exactly one of"),
         ({"token_file": NULL}, "the token is empty"),
         ({"token_file": Path("/nowhere")}, "/nowhere: cannot be read (No such file or directory)"),
-        ({"token": "t", "cert": NULL}, "--cert and --key belong together"),
+        ({"token": "t", "cert": NULL}, "give both --cert and --key, or none of them"),
         ({"token": "t", "cert": NULL, "key": NULL}, "--cert /dev/null, --key /dev/null: "),
         ({"token": "t", "save": Path("/nowhere/file")}, "--save: /nowhere/file: No such file or directory"),
         ({"token": "t", "host": "192.0.2.1"}, "cannot listen on 192.0.2.1:0: "),
@@ -180,7 +180,11 @@ async def test_what_cannot_be_done_is_said(options: dict[str, Any], complaint: s
 async def test_a_wrong_call_is_one_line() -> None:
     process = await run("--token", "t", "--cert", "/dev/null")
     printed, said = await asyncio.wait_for(process.communicate(), 60)
-    assert (process.returncode, printed, said) == (2, b"", b"telemetry-agent: --cert and --key belong together\n")
+    assert (process.returncode, printed, said) == (
+        2,
+        b"",
+        b"telemetry-agent: give both --cert and --key, or none of them\n",
+    )
 
 
 def raw(address: tuple[str, int], head: bytes, body: bytes = b"") -> bytes:
@@ -310,7 +314,7 @@ async def test_it_starts_again_whatever_was_sent_to_it(tmp_path: Path) -> None:
     kept = tmp_path / "kept.jsonl"
     old = json.dumps({"id": "msg_0", "message": MESSAGE | {"time": 10**400}})  # as an earlier version kept it
     kept.write_text(f"{old}\n[1]\n{'[' * 100_000}\n" + json.dumps({"id": "msg_1", "message": MESSAGE}) + "\n")
-    desk, journal = desk_of(ReceiveOptions("127.0.0.1", 0, token="t", save=kept))
+    desk, journal = open_validator(ReceiveOptions("127.0.0.1", 0, token="t", save=kept))
     assert journal is not None
     before = kept.read_bytes()
     for time_ in (10**400, "9" * 400, -1, "\u0663", 10**11):
