@@ -1,6 +1,6 @@
-"""The commands of `telemetry-agent`: options, exit statuses, what is printed.
+"""The commands of `telemetry-agent`: options, exit statuses and output.
 
-Change here what a command accepts or shows. What a command does belongs to `agent.commissioning` or below.
+Change the options and the output of a command here. The work of a command is in `agent.commissioning` or below.
 No other package imports this one.
 """
 

@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from agent.site import Site
     from drivers.catalogue import Catalogue
 
-TransportOption = Annotated[str, typer.Option(help="To hosts: tcp, rtu_over_tcp or ascii_over_tcp.")]
+TransportOption = Annotated[str, typer.Option(help="Transport to a host: tcp, rtu_over_tcp or ascii_over_tcp.")]
 
 
 def scan(
     targets: Annotated[list[str], typer.Argument(help="HOST, 192.168.1.0/24, 192.168.1.20-40 or /dev/ttyUSB0.")],
-    port: Annotated[list[int] | None, typer.Option(help="Instead of 502 and 1502; several times for several.")] = None,
-    units: Annotated[str, typer.Option(help="Unit ids, such as 1-247; default: the usual ones.")] = "",
+    port: Annotated[list[int] | None, typer.Option(help="Instead of 502 and 1502. You can repeat it.")] = None,
+    units: Annotated[str, typer.Option(help="Unit ids, such as 1-247. Default: the usual ones.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 1.0,
-    baudrate: Annotated[list[int] | None, typer.Option(help="Of a serial line, instead of the usual ones.")] = None,
-    parity: Annotated[list[str] | None, typer.Option(help="N, E or O; of a serial line.")] = None,
+    baudrate: Annotated[list[int] | None, typer.Option(help="Baud rate of a serial port. Default: the usual.")] = None,
+    parity: Annotated[list[str] | None, typer.Option(help="Parity of a serial port: N, E or O.")] = None,
     transport: TransportOption = "tcp",
     config: ConfigOption = DEFAULT,
     profile_dir: ProfileDirs = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Finds Modbus devices, identifies them and prints [[device]] tables to paste; Ctrl-C ends it with what it has.
+    """Finds Modbus devices, identifies them and prints [[device]] tables to paste. Ctrl-C prints the results so far.
 
-    It only reads. Stop the daemon first: some devices serve one client at a time.
+    It only reads. Stop the daemon first: some devices accept only one client at a time.
     """
     from agent.commissioning import config_snippets, scan
     from agent.runtime import logging_setup
@@ -54,7 +54,7 @@ def scan(
     except TargetError as error:
         fail(str(error), 2)
     for mistake in mistakes:
-        complain(f"left out: {mistake}")
+        complain(f"profile not used: {mistake}")
     logging_setup.configure("error")
     scanner, complete = scan.scan(*wanted, profiles)
     places = scanner.places
@@ -63,31 +63,31 @@ def scan(
     if places and not as_json and (which := scan.asked(*wanted)):
         typer.echo(which)
     if not complete:
-        fail("interrupted; this is what had been found")
+        fail("interrupted; the results are not complete")
     if not any(place.units for place in places):
         fail(scan.reasons(scanner))
 
 
 def dump(
     where: Annotated[str, typer.Argument(help="HOST or /dev/ttyUSB0; not with --node.")] = "",
-    node: Annotated[str, typer.Option(help="A node of the configuration.")] = "",
-    driver: Annotated[str, typer.Option(help="Read what this driver reads; default: all that any profile knows.")] = "",
+    node: Annotated[str, typer.Option(help="Dump the device of this node of the configuration.")] = "",
+    driver: Annotated[str, typer.Option(help="Read the registers of this driver. Default: of all profiles.")] = "",
     ranges: Annotated[
-        list[str] | None, typer.Option("--range", help="Exactly these, such as holding:40000-40199.")
+        list[str] | None, typer.Option("--range", help="Read exactly these registers, such as holding:40000-40199.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Default: that of the driver, or 502.")] = None,
-    unit: Annotated[int | None, typer.Option(help="Default: that of the driver, or 1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Default: the port of the driver, or 502.")] = None,
+    unit: Annotated[int | None, typer.Option(help="Default: the unit id of the driver, or 1.")] = None,
     timeout: Annotated[float, typer.Option(min=0.01, max=60, help="Seconds to wait for a reply.")] = 1.0,
-    baudrate: Annotated[int, typer.Option(help="Of a serial line.")] = 9600,
-    parity: Annotated[str, typer.Option(help="N, E or O; of a serial line.")] = "N",
+    baudrate: Annotated[int, typer.Option(help="Baud rate of a serial port.")] = 9600,
+    parity: Annotated[str, typer.Option(help="Parity of a serial port: N, E or O.")] = "N",
     transport: TransportOption = "tcp",
-    keep_text: Annotated[bool, typer.Option(help="Leave serial numbers and names in.")] = False,
+    keep_text: Annotated[bool, typer.Option(help="Keep serial numbers and names in the dump.")] = False,
     config: ConfigOption = DEFAULT,
     profile_dir: ProfileDirs = None,
 ) -> None:
-    """Prints one device's raw registers as JSON, serial numbers blanked: to report it, or to write a profile for it.
+    """Prints the raw registers of one device as JSON, without serial numbers, for a report or a new profile.
 
-    It only reads. Stop the daemon first: some devices serve one client at a time.
+    It only reads. Stop the daemon first: some devices accept only one client at a time.
     """
     import asyncio
 
@@ -104,7 +104,7 @@ def dump(
     catalogue = catalogue_of(profile_dir, config)
     if node:
         if driver or port is not None or unit is not None:
-            fail("--driver, --port and --unit go with HOST; --node has those of its configuration", 2)
+            fail("--driver, --port and --unit need HOST; with --node they come from the configuration", 2)
         subject = _subject_of(config, node)
     else:
         options = dump.Address(where, port, unit, timeout, baudrate, parity, transport)
@@ -118,7 +118,7 @@ def dump(
 
 
 def _print_dump(result: Result, address: str) -> None:
-    """What was read; ends with the reason where it is not whole."""
+    """Print the dump. If it is not complete, print the reason and end with an error."""
     from agent.commissioning.troubleshooting import remedy
     from drivers.dump import to_json
 
@@ -126,10 +126,10 @@ def _print_dump(result: Result, address: str) -> None:
         typer.echo(to_json(result.dump), nl=False)
     if result.error:
         hint = remedy(result.error, address)
-        fail(f"{result.error}" + ("; the dump is not whole" if result.dump.count else f"; {hint}" if hint else ""))
+        fail(f"{result.error}" + ("; the dump is not complete" if result.dump.count else f"; {hint}" if hint else ""))
     if not result.dump.count:
-        fail("the device answers, but refuses every register that was asked for; --range names others")
-    complain(f"{result.dump.count} registers; look through them before you publish them")
+        fail("the device answers, but it refuses all of these registers; give other registers with --range")
+    complain(f"{result.dump.count} registers; check them for private data before you publish them")
 
 
 def _subject_of(config: Path, node: str) -> Subject:
@@ -158,7 +158,7 @@ def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
 
 
 def check_online(config: Config, site: Site, as_json: bool) -> None:
-    """Reach every device and the endpoint; a line for each that could not be, and exit status 1."""
+    """Poll every device and connect to the endpoint. Print one line for each failure; then the exit status is 1."""
     import asyncio
 
     from agent.commissioning import site_check
@@ -175,7 +175,7 @@ def check_online(config: Config, site: Site, as_json: bool) -> None:
 
 
 def serve_dumps(files: list[Path], host: str, base_port: int) -> None:
-    """Serve dumps as Modbus devices until a signal."""
+    """Serve dumps as Modbus devices until a signal arrives."""
     from agent.commissioning.dump_server import serve
     from agent.service import supervisor
     from drivers.dump import DumpError, load

@@ -1,4 +1,4 @@
-"""What the commands share."""
+"""Options and functions that several commands use."""
 
 from __future__ import annotations
 
@@ -17,34 +17,36 @@ if TYPE_CHECKING:
 
 EX_CONFIG = 78
 
-# Not `readable`: that would make a file of root's a usage error, with which a service is started again for ever.
+# Not `readable`: an unreadable file would be a usage error (status 2), and systemd would restart the service forever.
 ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 NodesOption = Annotated[
-    list[str] | None, typer.Option("--node", help="Only the device of this node; several times for several.")
+    list[str] | None, typer.Option("--node", help="Only the device of this node. You can repeat it.")
 ]
 OwnConfig = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
-"""Of a subcommand, in place of the one before it."""
-ProfileDirs = Annotated[list[Path] | None, typer.Option("--profile-dir", help="A directory of local profiles.")]
+"""The option of a subcommand. It overrides the option before the subcommand."""
+ProfileDirs = Annotated[
+    list[Path] | None, typer.Option("--profile-dir", help="A directory of the site's own profiles.")
+]
 DEFAULT = Path("/etc/telemetry-agent/config.toml")
 
 
 _MOST_MISTAKES = 100
 _MOST_OUTPUT = 2000
-"""Characters of a line on standard output: names of many devices may be in it."""
+"""Maximum number of characters of a line on standard output. A line can contain the names of many devices."""
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """One line of output."""
+    """Print one line of output."""
     typer.echo(printable(line, _MOST_OUTPUT), err=err)
 
 
 def complain(line: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     typer.echo(printable(f"telemetry-agent: {line}"), err=True)
 
 
 def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
-    """End with one line per mistake on standard error, the first hundred of them."""
+    """Print the first hundred mistakes on standard error, one per line, and end the command with `status`."""
     lines = [mistakes] if isinstance(mistakes, str) else mistakes
     for line in lines[:_MOST_MISTAKES]:
         complain(line)
@@ -54,7 +56,7 @@ def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
 
 
 def narrowed(site: Site, nodes: list[str] | None) -> Site:
-    """The devices of these nodes, or all; ends as a usage error for a node that is not there."""
+    """Return the site with only the devices of these nodes; without nodes, all. An unknown node is a usage error."""
     from agent.config import ConfigError
     from agent.site import only
 
@@ -65,7 +67,7 @@ def narrowed(site: Site, nodes: list[str] | None) -> Site:
 
 
 def load_site(path: Path) -> tuple[Config, Site]:
-    """The configuration and what it describes; ends with EX_CONFIG and a line per mistake."""
+    """Return the configuration and its site. With a mistake, print one line per mistake and end with EX_CONFIG."""
     from agent.config import ConfigError, load
     from agent.site import build
 
@@ -77,17 +79,17 @@ def load_site(path: Path) -> tuple[Config, Site]:
 
 
 def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
-    """All drivers: the built-in ones, and those of the directories or else of the configuration."""
+    """Return all drivers: the built-in ones, and those of `profile_dirs`, or if None those of the configuration."""
     from drivers.catalogue import Catalogue
 
     for directory in profile_dirs or ():
         if not directory.is_dir():
-            fail(f"--profile-dir: there is no directory {directory}", 2)
+            fail(f"--profile-dir: the directory {directory} does not exist", 2)
     return Catalogue(tuple(profile_dirs) if profile_dirs else _configured_dirs(config))
 
 
 def _configured_dirs(config: Path) -> tuple[Path, ...]:
-    """Where the site keeps its own profiles; before there is a configuration, where they are by default."""
+    """Return `profile_dirs` of the configuration; the default if the default configuration cannot be read."""
     from agent.config import ConfigError, DriversConfig, load_profile_dirs
 
     try:
@@ -99,7 +101,7 @@ def _configured_dirs(config: Path) -> tuple[Path, ...]:
 
 
 def no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:
-    """End as no driver has that name, with those that are like it."""
+    """End the command because no driver has this name. The message names similar drivers."""
     from agent.config import errors
 
     fail(errors.no_such_driver(name, catalogue))

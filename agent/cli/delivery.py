@@ -1,4 +1,4 @@
-"""The commands about delivery: `push --once` and `outbox`."""
+"""The commands for delivery: `push --once` and `outbox`."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
     from agent.config import Config
     from agent.site import Site
 
-outbox_app = typer.Typer(help="What waits and what was parked.", invoke_without_command=True, rich_markup_mode=None)
+outbox_app = typer.Typer(
+    help="Shows waiting messages and dead letters.", invoke_without_command=True, rich_markup_mode=None
+)
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letters, as `outbox` lists them.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of dead letters, as `outbox` lists.")]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 
 def push(
     config: ConfigOption = DEFAULT,
-    once: Annotated[bool, typer.Option("--once", help="Now and only once; `run` pushes for good.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Push once, now. `run` pushes continuously.")] = False,
 ) -> None:
-    """Polls every device and pushes once, outside the queue; says how it went."""
+    """Polls every device, pushes once without the queue, and prints the result."""
     import asyncio
 
     if not once:
-        fail("say `push --once`; the daemon, `telemetry-agent run`, pushes for good", 2)
+        fail("--once is missing: `push --once` pushes once, `run` pushes continuously", 2)
     settings, site = load_site(config)
     if not asyncio.run(_push(settings, site)):
         raise typer.Exit(1)
@@ -58,9 +60,9 @@ async def _push(settings: Config, site: Site) -> bool:
 def outbox(
     context: typer.Context,
     config: ConfigOption = DEFAULT,
-    as_json: Annotated[bool, typer.Option("--json", help="One object, with the bodies of dead letters.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the bodies of dead letters.")] = False,
 ) -> None:
-    """What waits and what was parked."""
+    """Shows waiting messages and dead letters."""
     from agent.commissioning import outbox_admin as command
 
     context.obj = config
@@ -77,7 +79,7 @@ def outbox(
 
 
 def _queue(context: typer.Context, config: Path | None) -> Path:
-    """Of the configuration named after the subcommand, or before it."""
+    """Return the path of the queue. `config` is the option after the subcommand; None: the option before it."""
     settings, _ = load_site(config or context.obj)
     return settings.outbox.path
 
@@ -86,8 +88,8 @@ def _show(found: Contents) -> None:
     from agent.commissioning.describe import table
     from agent.commissioning.outbox_admin import date
 
-    since = f", the oldest of {date(found.oldest)}" if found.oldest is not None else ""
-    clock = f", {found.undated} of them for the clock" if found.undated else ""
+    since = f", the oldest from {date(found.oldest)}" if found.oldest is not None else ""
+    clock = f", {found.undated} of them until the clock is set" if found.undated else ""
     say(f"{found.waiting} waiting{clock}{since}; {len(found.dead_letters)} dead letters")
     if found.dead_letters:
         rows = [(r.id, date(r.created), str(r.attempts), r.parked or "") for r in found.dead_letters]
@@ -96,16 +98,16 @@ def _show(found: Contents) -> None:
 
 @outbox_app.command()
 def retry(context: typer.Context, ids: Ids = None, every: All = False, config: OwnConfig = None) -> None:
-    """Lets dead letters wait again."""
+    """Puts dead letters back into the queue, so that they are sent again."""
     from agent.commissioning import outbox_admin as command
 
     if every == bool(ids):
-        fail("say which dead letters, or --all", 2)
+        fail("give the ids of dead letters, or --all", 2)
     try:
         count = command.retry(_queue(context, config), ids or [])
     except command.CommandError as error:
         fail(str(error))
-    say(f"{count} will be tried again")
+    say(f"{count} will be sent again")
 
 
 @outbox_app.command()
@@ -113,14 +115,14 @@ def drop(
     context: typer.Context,
     ids: Ids = None,
     every: All = False,
-    waiting: Annotated[bool, typer.Option("--waiting", help="Everything that waits, instead of dead letters.")] = False,
+    waiting: Annotated[bool, typer.Option("--waiting", help="All waiting messages, not dead letters.")] = False,
     config: OwnConfig = None,
 ) -> None:
-    """Deletes dead letters, or everything that waits; there is no way back."""
+    """Deletes dead letters or all waiting messages. This cannot be undone."""
     from agent.commissioning import outbox_admin as command
 
     if [bool(ids), every, waiting].count(True) != 1:
-        fail("say which dead letters, or --all of them, or --waiting", 2)
+        fail("give the ids of dead letters, or --all, or --waiting", 2)
     try:
         count = command.drop(_queue(context, config), ids or [], waiting=waiting)
     except command.CommandError as error:

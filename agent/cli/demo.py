@@ -31,7 +31,7 @@ INTERVAL_S = 2
 
 
 def device_tables(devices: tuple[SimulatedDevice, ...], host: str) -> str:
-    """[[device]] tables to paste for a simulated site."""
+    """Return the [[device]] tables of a simulated site."""
     lines = []
     for device in devices:
         lines += [
@@ -77,7 +77,7 @@ def _local_seconds() -> float:
 
 @dataclass(slots=True)
 class Demo:
-    """Everything in one process on free ports: real Modbus TCP and real HTTP over loopback."""
+    """Site, agent and receiver in one process on free ports, with real Modbus TCP and real HTTP over loopback."""
 
     seed: int
     speed: float
@@ -92,7 +92,7 @@ class Demo:
     _summary: Summary | None = None
 
     def run(self) -> int:
-        """Until Ctrl-C, or until `pushes` messages arrived; 1 when one of them was refused."""
+        """Run until Ctrl-C or until `pushes` messages arrived. Return 1 if a message was refused, else 0."""
         from agent.runtime import logging_setup
         from agent.service import supervisor
 

@@ -1,6 +1,6 @@
-"""The live picture of the demo: what is read above, what it adds up to, what arrives below.
+"""The live display of the demo: the readings and totals at the top, the received messages below.
 
-It fits 80 columns and 24 lines; there the drivers and all arrivals but the newest are left out.
+It fits into 80 columns and 24 lines. At this size it omits the drivers and all messages except the newest.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ _SITE_COLUMNS = (
     ("read by", 0),
     ("polls", 5),
 )
-_NARROW = 6  # how many of these there are where not all have room
-_HEADING = 2  # lines of a table above its rows
+_NARROW = 6  # number of columns on a narrow terminal
+_HEADING = 2  # lines of a table header
 _UNBOUNDED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """As much of everything as the terminal has room for."""
+    """The display, reduced to the size of the terminal."""
 
     devices: Sequence[Device]
     summary: Summary | None
     arrivals: Sequence[Verdict]
     counts: Mapping[str, int]
     clock: str
-    """What time it is at the site."""
+    """The time at the site, as text."""
     closing: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -106,7 +106,7 @@ def _as_json(message: dict[str, Any]) -> Text:
 
 
 def _grid(columns: Sequence[tuple[str, int]]) -> Table:
-    """Columns with their least width; those that shrink first have 0, and what is long in the last one is wrapped."""
+    """Return a table from column names and minimum widths. Columns with 0 shrink first; the last one wraps its text."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column, width in columns:
         numbers = column in ("power", "polls", *_NAMES.values())
@@ -116,7 +116,7 @@ def _grid(columns: Sequence[tuple[str, int]]) -> Table:
 
 
 def _site(devices: Sequence[Device], summary: Summary, columns: int) -> Table:
-    """By type: its total, then its nodes where there are several; the first of its columns."""
+    """Return the table of the site: for each type its total and its nodes. `columns`: how many columns are shown."""
     device_of = {node.node_id: device for device in devices for node in device.nodes}
     grid = _grid(_SITE_COLUMNS[:columns])
     for type_ in NodeType:
@@ -129,20 +129,20 @@ def _site(devices: Sequence[Device], summary: Summary, columns: int) -> Table:
             node_id = result.summary.node.node_id
             device = device_of[node_id]
             cells = (node_id, *_cells(type_, result.fields), device.driver_name, str(device.health.polls))
-            shown = _told_lost(device, cells[: columns - 1])
+            shown = _row_of(device, cells[: columns - 1])
             grid.add_row("" if several else _NAMES[type_], *shown, style="" if several else _STYLES[type_])
     return grid
 
 
-def _told_lost(device: Device, cells: Sequence[str]) -> tuple[RenderableType, ...]:
-    """The row of a device; the last cell of one that does not answer says why."""
+def _row_of(device: Device, cells: Sequence[str]) -> tuple[RenderableType, ...]:
+    """Return the row of a device. If the device does not answer, the last cell gives the reason."""
     if not device.health.failures:
         return tuple(cells)
     return (*cells[:-1], Text(f"lost: {device.health.error}", style="red"))
 
 
 def _cells(type_: NodeType, fields: Fields) -> tuple[str, str, str, str]:
-    """(power, its direction, energies of the day, what else there is)."""
+    """Return power, its direction, energies of the day, and charge or operation mode."""
     given = fields.get("active_power_W")
     power = round(given) if isinstance(given, float) else None
     numbers = {name: value for name, value in fields.items() if isinstance(value, float)}

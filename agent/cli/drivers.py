@@ -1,4 +1,4 @@
-"""The commands around drivers: `drivers`, `drivers show`, `drivers check`."""
+"""The commands for drivers: `drivers`, `drivers show`, `drivers check`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from agent.cli.common import (
     say,
 )
 
-drivers_app = typer.Typer(help="Lists built-in and local drivers.", invoke_without_command=True, rich_markup_mode=None)
+drivers_app = typer.Typer(
+    help="Lists the built-in drivers and the site's own.", invoke_without_command=True, rich_markup_mode=None
+)
 
 
 @drivers_app.callback()
@@ -29,7 +31,7 @@ def drivers(
     config: ConfigOption = DEFAULT,
     profile_dir: ProfileDirs = None,
 ) -> None:
-    """Lists built-in and local drivers."""
+    """Lists the built-in drivers and the site's own."""
     from agent.commissioning.driver_list import print_drivers
 
     context.obj = catalogue = catalogue_of(profile_dir, config)
@@ -39,7 +41,7 @@ def drivers(
 
 @drivers_app.command("show")
 def drivers_show(context: typer.Context, name: str, config: OwnConfig = None) -> None:
-    """One profile: its points and where they stand."""
+    """Shows one profile: its points and their registers."""
     from agent.commissioning.driver_list import print_profile
     from drivers.errors import ProfileError
 
@@ -55,9 +57,9 @@ def drivers_show(context: typer.Context, name: str, config: OwnConfig = None) ->
 @drivers_app.command("check")
 def drivers_check(
     file: Path,
-    against: Annotated[Path | None, typer.Option(help="A dump: shows what the profile makes of it.")] = None,
+    against: Annotated[Path | None, typer.Option(help="A dump. Shows the values that the profile reads.")] = None,
 ) -> None:
-    """Validates a profile file; with a dump, shows the values that it finds there."""
+    """Validates a profile. With a dump, shows the values that the profile reads from it."""
     from agent.commissioning import profile_check
     from drivers.dump import DumpError, load
     from drivers.errors import ProfileError

@@ -1,6 +1,6 @@
-"""The commands; thin. Each imports what it needs when it runs, so that the daemon carries none of the tools.
+"""The commands. Each one imports its modules when it runs, so that the daemon does not load the tools.
 
-Exit status: 0 done, 1 something failed, 2 usage, 78 configuration (EX_CONFIG, which the service does not restart).
+Exit status: 0 success, 1 failure, 2 usage error, 78 configuration error (EX_CONFIG; systemd does not restart then).
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -54,8 +56,8 @@ def run(
     config: ConfigOption = DEFAULT,
     log_format: Annotated[str, typer.Option(help="auto, console or json; overrides the configuration.")] = "",
 ) -> None:
-    """The daemon, in the foreground."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload that comes before there is anything to reload
+    """Runs the daemon in the foreground."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignore a reload during the start
     from agent.runtime import logging_setup
     from agent.security import warn_if_open
     from agent.service import Daemon, NotAloneError, alone, supervisor
@@ -65,12 +67,12 @@ def run(
         fail(f"--log-format: must be auto, console or json (found {log_format!r})", 2)
 
     def set_log(table: LogConfig) -> None:
-        logging_setup.configure(table.level, log_format or table.format)  # type: ignore[arg-type]  # just checked
+        logging_setup.configure(table.level, log_format or table.format)  # type: ignore[arg-type]  # checked above
 
     set_log(settings.log)
     if settings.holds_secrets:
         warn_if_open(config)
-    faulthandler.enable()  # the watchdog's SIGABRT says where it hung
+    faulthandler.enable()  # on the watchdog's SIGABRT, the log shows where the agent hung
     try:
         with alone(settings.outbox.path.parent):
             supervisor.run(Daemon(config, settings, site, os.environ, set_log).run)
@@ -84,14 +86,14 @@ def check(
     online: Annotated[
         bool,
         typer.Option(
-            help="Also reach every device and the endpoint; nothing is sent. Stop the daemon first: it holds serial "
-            "ports, and gateways that serve one client alone."
+            help="Also poll every device and connect to the endpoint; sends nothing. Stop the daemon first: it uses "
+            "the serial ports and the gateways that accept only one client."
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs; implies --online.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Implies --online.")] = False,
     node: NodesOption = None,
 ) -> None:
-    """Validates the configuration and says what would be read."""
+    """Validates the configuration and prints what each node will report."""
     from agent.commissioning.config_review import advice
     from agent.commissioning.describe import describe
 
@@ -109,10 +111,10 @@ def check(
 @app.command()
 def read(
     config: ConfigOption = DEFAULT,
-    as_json: Annotated[bool, typer.Option("--json", help="Exactly the bodies that would be pushed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print exactly the bodies that a push would send.")] = False,
     node: NodesOption = None,
 ) -> None:
-    """Polls every device once and shows the values. Stop the daemon first, as for check --online."""
+    """Polls every device once and shows the readings. Stop the daemon first, as for check --online."""
     import asyncio
 
     from agent.commissioning.read_once import read_site
@@ -120,7 +122,7 @@ def read(
     from agent.runtime import logging_setup
 
     if as_json and node:
-        fail("--node goes with the table; what is pushed is of all nodes", 2)
+        fail("--node cannot be used with --json: a push contains all nodes", 2)
     settings, site = load_site(config)
     logging_setup.configure("error", settings.log.format)
     result = asyncio.run(read_site(settings, narrowed(site, node)))
@@ -133,7 +135,7 @@ def read(
         print_readings(result)
     for device, scan in result.scans:
         for refused in dict.fromkeys(map(str, scan.errors)):
-            complain(f"{device.name} ({device.address}): in part only: {refused}")
+            complain(f"{device.name} ({device.address}): some values are missing: {refused}")
     for device, error in result.failed:
         complain(told(device.name, device.address, error))
     if result.failed:
@@ -143,9 +145,9 @@ def read(
 @app.command()
 def status(
     config: ConfigOption = DEFAULT,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs; the default when piped.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON. This is the default when piped.")] = False,
 ) -> None:
-    """The running daemon: devices, last pushes, backlog. Needs [status]."""
+    """Shows the running daemon: devices, last pushes, backlog. Needs [status]."""
     from agent.cli.status_view import NoAnswerError, ask, show
     from agent.config import ConfigError, load_status
 
@@ -164,12 +166,12 @@ def status(
 @app.command()
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    base_port: Annotated[int, typer.Option(min=0, max=65_000, help="First port; 0 takes free ones.")] = 15020,
-    seed: Annotated[int, typer.Option(help="Weather, loads and battery follow from it.")] = 1,
+    base_port: Annotated[int, typer.Option(min=0, max=65_000, help="First port; 0: free ports.")] = 15020,
+    seed: Annotated[int, typer.Option(help="Seed of the weather, the loads and the battery.")] = 1,
     speed: Annotated[float, typer.Option(min=0.001, help="Simulated seconds per second.")] = 1.0,
     dump: Annotated[list[Path] | None, typer.Option(help="Serve these dumps instead of a site.")] = None,
 ) -> None:
-    """Serves the simulated devices of a site over Modbus TCP and prints the [[device]] tables to paste."""
+    """Serves the devices of a simulated site over Modbus TCP and prints the [[device]] tables to paste."""
     from agent.cli.demo import simulate as main
     from agent.service import supervisor
 
@@ -179,7 +181,7 @@ def simulate(
         else:
             supervisor.run(lambda ready: main(host, base_port, seed, speed, ready))
     except OSError as error:
-        # asyncio says more than helps.
+        # The message of asyncio contains more than the reason.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         fail(f"cannot listen on {host}, ports from {base_port}: {reason}")
 
@@ -187,23 +189,27 @@ def simulate(
 @app.command()
 def receive(
     token_file: Annotated[
-        Path | None, typer.Option(help="The bearer tokens to accept; all belong to one site.")
+        Path | None, typer.Option(help="A file with the bearer tokens to accept; all belong to one site.")
     ] = None,
     token: Annotated[
-        str | None, typer.Option(envvar="TELEMETRY_RECEIVER_TOKEN", help="The same; others can read it in `ps`.")
+        str | None,
+        typer.Option(envvar="TELEMETRY_RECEIVER_TOKEN", help="The tokens; other users can see them in `ps`."),
     ] = None,
-    site: Annotated[str | None, typer.Option(help="The token's site; else the first that it is used for.")] = None,
+    site: Annotated[str | None, typer.Option(help="The site of the token. Default: that of the first message.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0: a free port.")] = 8080,
     cert: Annotated[Path | None, typer.Option(help="Serve https with this certificate chain (PEM).")] = None,
-    key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
-    signing_secret_file: Annotated[Path | None, typer.Option(help="Ask for a signature by one of these.")] = None,
-    interval: Annotated[
-        float | None, typer.Option(min=0.001, help="push.interval_s, to report gaps; else learned from what arrives.")
+    key: Annotated[Path | None, typer.Option(help="The key of the certificate (PEM).")] = None,
+    signing_secret_file: Annotated[
+        Path | None, typer.Option(help="Require a signature by one of these secrets.")
     ] = None,
-    save: Annotated[Path | None, typer.Option(help="Keep what is accepted in this file, a JSON object a line.")] = None,
+    interval: Annotated[
+        float | None, typer.Option(min=0.001, help="push.interval_s, to detect gaps. Default: learned from messages.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Store accepted messages in this file, one JSON per line.")] = None,
 ) -> None:
-    """A reference endpoint: checks token, site, signature, schema, duplicates and order; prints what arrives."""
+    """Runs a reference endpoint that checks token, site, signature, schema, duplicates and order, and prints
+    messages."""
     from agent.receiver.command import ReceiveOptions, SetupError
     from agent.receiver.command import receive as main
     from agent.runtime import logging_setup
@@ -219,11 +225,11 @@ def receive(
 
 @app.command()
 def demo(
-    seed: Annotated[int, typer.Option(help="Weather, loads and battery follow from it.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the weather, the loads and the battery.")] = 1,
     speed: Annotated[float, typer.Option(min=0.001, help="Simulated seconds per second.")] = 60.0,
-    pushes: Annotated[int, typer.Option(min=0, help="End after so many valid messages; 0: at Ctrl-C.")] = 0,
+    pushes: Annotated[int, typer.Option(min=0, help="Stop after this number of valid messages; 0: at Ctrl-C.")] = 0,
 ) -> None:
-    """A simulated site, a receiver and the agent between them; nothing to configure."""
+    """Runs a simulated site, the agent and a receiver together, without a configuration."""
     from agent.cli.demo import Demo
 
     outcome = Demo(seed=seed, speed=speed, pushes=pushes).run()

@@ -1,4 +1,4 @@
-"""The status of the running daemon on a terminal, asked of its own listener."""
+"""Shows the status of the running daemon on a terminal. The data comes from the daemon's status listener."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agent.status import in_words
 _TIMEOUT_S = 10.0
 _MOST_BYTES = 16 << 20
 _SHOWN_ATTEMPTS = 5
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a listener on all addresses is reached
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - address for a listener on all addresses
 _STYLE = {
     "ok": "green",
     "delivered": "green",
@@ -33,11 +33,11 @@ _STYLE = {
 
 
 class NoAnswerError(Exception):
-    """The daemon could not be asked; the message says what to do."""
+    """The daemon's listener gives no usable answer; the message says what to do."""
 
 
 def ask(config: StatusConfig) -> dict[str, Any]:
-    """What /status.json says. Raises NoAnswerError."""
+    """Return the content of /status.json. Raises NoAnswerError."""
     host = _ANYWHERE.get(config.host, config.host)
     connection = HTTPConnection(host, config.port, timeout=_TIMEOUT_S)
     token = config.secret()
@@ -48,17 +48,17 @@ def ask(config: StatusConfig) -> dict[str, Any]:
         body = response.read(_MOST_BYTES)
         if response.status == 401:
             raise NoAnswerError(
-                f"{config.listen} does not accept the token: the daemon runs with another configuration; reload it"
+                f"{config.listen} does not accept the token: the daemon uses another configuration; reload it"
             )
         if response.status != 200:
-            raise NoAnswerError(f"what listens on {config.listen} is no telemetry-agent (HTTP {response.status})")
+            raise NoAnswerError(f"another program listens on {config.listen} (HTTP {response.status})")
         answer = json.loads(body)
         if not isinstance(answer, dict) or "devices" not in answer:
-            raise NoAnswerError(f"what listens on {config.listen} is no telemetry-agent")
+            raise NoAnswerError(f"another program listens on {config.listen}")
     except ConnectionRefusedError:
         raise NoAnswerError(
-            f"nothing listens on {config.listen}: is the daemon running, since [status] was added?"
-            " systemctl status telemetry-agent"
+            f"nothing listens on {config.listen}: does the daemon run, and was it reloaded after [status] was added?"
+            " See systemctl status telemetry-agent"
         ) from None
     except (OSError, HTTPException, ValueError, RecursionError) as error:
         raise NoAnswerError(f"no answer from {config.listen} ({error or type(error).__name__})") from None
@@ -68,21 +68,19 @@ def ask(config: StatusConfig) -> dict[str, Any]:
 
 
 def show(status: dict[str, Any], *, as_json: bool) -> None:
-    """For people, or the same as JSON. Raises NoAnswerError."""
+    """Print the status as tables, or as JSON. Raises NoAnswerError."""
     if as_json:
         print(json.dumps(status, indent=2))  # noqa: T201 - what the command is for
         return
     try:
         shown = picture(status)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        raise NoAnswerError(
-            "what listens there is no telemetry-agent of this version; --json shows its answer"
-        ) from None
+        raise NoAnswerError("the daemon has another version than this command; --json shows its answer") from None
     Console().print(shown)
 
 
 def picture(status: dict[str, Any]) -> RenderableType:
-    """What the page shows, in characters. Everything that was configured or received is plain text here."""
+    """Return the content of the status page as text. Configured and received values are shown without markup."""
     head = Text.assemble((printable(status["site"]), "bold"), "  ")
     head.append("pushing" if status["ready"] else "not pushing", "bold green" if status["ready"] else "bold red")
     about = f"  up {in_words(status['uptime_s'])}, version {status['version']}, clock {status['clock']}"
@@ -96,7 +94,7 @@ def picture(status: dict[str, Any]) -> RenderableType:
 
 
 def _text(text: str, style: str = "") -> Text:
-    """What was configured or received."""
+    """A configured or received value as plain text."""
     return Text(printable(text), style)
 
 
@@ -154,7 +152,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _counters(events: dict[str, dict[str, int]]) -> Iterator[str]:
-    """What energy counters did, where they did anything."""
+    """One line per node whose energy counters had events."""
     for node, kinds in events.items():
         words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items() if count)
         if words:
@@ -168,7 +166,7 @@ def _queue(status: dict[str, Any]) -> Iterator[str]:
     yield "attempts: " + ", ".join(f"{count} {outcome}" for outcome, count in push["outcomes"].items())
     oldest = f", the oldest {in_words(backlog['oldest_s'])} old" if backlog["oldest_s"] is not None else ""
     dropped = ", ".join(f"{count} {reason}" for reason, count in backlog["dropped"].items()) or "none"
-    yield f"waiting: {backlog['waiting']}{oldest}; dead letters: {backlog['parked']}; given up: {dropped}"
+    yield f"waiting: {backlog['waiting']}{oldest}; dead letters: {backlog['parked']}; dropped: {dropped}"
     yield from _counters(status.get("counter_events", {}))
     if backlog["in_memory"]:
-        yield "the disk takes nothing: what waits would not survive a restart"
+        yield "the agent cannot write to the disk: a restart loses the waiting messages"

@@ -152,7 +152,7 @@ def test_outbox_lists_retries_and_drops(tmp_path: Path) -> None:
         (dead[0], "HTTP 422: no", 5, '{"number":1}'),
         (dead[1], "HTTP 422: no", 5, '{"number":2}'),
     ]
-    assert here("outbox", "retry", dead[0], "--config", config).stdout == "1 will be tried again\n"
+    assert here("outbox", "retry", dead[0], "--config", config).stdout == "1 will be sent again\n"
     assert here("outbox", "--config", config, "drop", "--all").stdout == "1 dropped\n"
     found = json.loads(here("outbox", "--config", config).stdout)
     assert (found["waiting"], found["dead_letters"]) == (3, [])

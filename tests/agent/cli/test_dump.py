@@ -108,7 +108,7 @@ async def test_ctrl_c_prints_what_had_been_read() -> None:
         out, error = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert json.loads(out)["registers"] == {"input": {"0": [5]}}
-    assert error == b"telemetry-agent: interrupted; the dump is not whole\n"
+    assert error == b"telemetry-agent: interrupted; the dump is not complete\n"
 
 
 async def test_a_dump_is_served_as_a_device(tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ async def test_a_dump_is_served_as_a_device(tmp_path: Path) -> None:
         (("h", "--node", "x"), "give either HOST (or a serial port) or --node"),
         (("h", "--range", "x"), "--range: must be such as holding:40000-40099"),
         (("h", "--range", "input:0x"), "--range: must be such as holding:40000-40099"),
-        (("--node", "x", "--driver", "y"), "go with HOST; --node has those of its configuration"),
-        (("h", "--profile-dir", "/nowhere"), "--profile-dir: there is no directory /nowhere"),
+        (("--node", "x", "--driver", "y"), "need HOST; with --node they come from the configuration"),
+        (("h", "--profile-dir", "/nowhere"), "--profile-dir: the directory /nowhere does not exist"),
         (("h:502",), "(found 'h:502'); a port goes into --port"),
         (("h", "--unit", "300"), "--unit: must be 0..255 (found 300)"),
         (("10.0.0.0/30",), "must be one host or serial port"),

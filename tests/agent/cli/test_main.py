@@ -99,7 +99,7 @@ async def test_read_says_what_of_a_device_is_missing(tmp_path: Path) -> None:
         path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
         result = await to_thread(call, "read", "--config", path)
     assert result.returncode == 0
-    assert "in part only: unit 1, input " in result.stderr
+    assert "some values are missing: unit 1, input " in result.stderr
 
 
 async def test_read_says_which_device_failed(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ async def test_ctrl_c_prints_what_had_been_found(profiles: Path) -> None:
         out, error = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert b'driver = "acme-x1"' in out
-    assert error == b"telemetry-agent: interrupted; this is what had been found\n"
+    assert error == b"telemetry-agent: interrupted; the results are not complete\n"
 
 
 async def test_nothing_found_fails_and_says_why() -> None:

@@ -57,7 +57,7 @@ async def test_of_a_running_daemon(tmp_path: Path) -> None:
     assert HOSTILE in text
     assert "no answer within 0.2 s" in text
     assert f"last delivery to {endpoint.url.removesuffix('/v1')}: " in text
-    assert "waiting: 0; dead letters: 0; given up: none" in text
+    assert "waiting: 0; dead letters: 0; dropped: none" in text
 
 
 async def test_a_token_is_sent_and_a_wrong_one_explained(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ async def test_a_token_is_sent_and_a_wrong_one_explained(tmp_path: Path) -> None
     ("text", "status", "message"),
     [
         ("", 1, '{file}: status: missing; add [status] with listen = "127.0.0.1:9464"'),
-        ('[status]\nlisten = "127.0.0.1:1"', 1, "nothing listens on 127.0.0.1:1: is the daemon running"),
+        ('[status]\nlisten = "127.0.0.1:1"', 1, "nothing listens on 127.0.0.1:1: does the daemon run"),
         ('[status]\nlisten = "0.0.0.0:1"', 78, "{file}: status.token_file: missing; anybody who reaches 0.0.0.0:1"),
         ("[status]\nport = 1", 78, "{file}: status.port: unknown key"),
         ("[status", 78, "{file}: not valid TOML"),
@@ -93,7 +93,7 @@ def test_why_there_is_nothing_to_see(tmp_path: Path, text: str, status: int, mes
     ("says", "message"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "no answer from"),
-        (b"HTTP/1.0 404 Not Found\r\n\r\n<html>\n<p>No\n", r"^what listens on \S+ is no telemetry-agent \(HTTP 404\)$"),
+        (b"HTTP/1.0 404 Not Found\r\n\r\n<html>\n<p>No\n", r"^another program listens on \S+ \(HTTP 404\)$"),
     ],
 )
 async def test_something_else_listens(says: bytes, message: str) -> None:
