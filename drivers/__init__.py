@@ -1,1 +1,1 @@
-"""Reading energy devices over Modbus: profiles, SunSpec, links and the simulator. Knows nothing of the agent."""
+"""Reads energy devices over Modbus: profiles, SunSpec, links and the simulator. Does not import the agent."""

@@ -1,4 +1,4 @@
-"""Finds drivers by name: Python drivers, then a site's own profiles, then the built-in profiles."""
+"""The drivers of a site by name."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from drivers.python_drivers import PYTHON_CHANNELS, PYTHON_DRIVERS, channel_numb
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Where drivers are found by name: Python drivers, then a site's own profiles, then the built-in ones."""
+    """Finds drivers by name: first Python drivers, then a site's own profiles, then the built-in profiles."""
 
     profile_dirs: tuple[Path, ...] = field(default=())
     _profiles: dict[Path, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Devices of one family share what its file says."""
+    """Loaded profiles. Devices of one family share the profile."""
 
     def names(self) -> list[str]:
-        """Every driver name that `create` accepts, sorted; a device with channels takes `NAME:2` as well."""
+        """Every driver name, sorted. For a device with channels, `create` also accepts `NAME:2`."""
         return sorted({*PYTHON_DRIVERS, *profile_files(self.profile_dirs)})
 
     def create(self, name: str, options: ReadOptions) -> Driver:
-        """The driver of that name. Raises KeyError when there is none, ProfileError when its file is wrong."""
+        """Return the driver of that name. Raises KeyError for an unknown name, ProfileError for a wrong file."""
         family, _, channel = name.partition(":")
         if family in PYTHON_DRIVERS:
             numbered = {"channel": channel_number(family, channel, PYTHON_CHANNELS.get(family, 0))} if channel else {}
@@ -40,7 +40,7 @@ class Catalogue:
         return driver_of(profile.channel(channel) if channel else profile, options)
 
     def profiles(self) -> tuple[list[Profile], list[str]]:
-        """Every profile that can be used, and what is wrong with the others. Reads all of them: not for the daemon."""
+        """Return every usable profile, and the mistakes of the others. Loads all profiles: not for the daemon."""
         profiles, mistakes = [], []
         for path in profile_files(self.profile_dirs).values():
             try:
@@ -50,7 +50,7 @@ class Catalogue:
         return profiles, mistakes
 
     def alike(self, name: str) -> list[str]:
-        """The drivers that an unknown name may mean, at most four: by name, maker or model. Reads all profiles."""
+        """Suggest at most four drivers for an unknown name, by name, maker or model. Loads all profiles."""
         from difflib import get_close_matches
 
         if close := get_close_matches(name.lower(), self.names(), 1, cutoff=0.75):
@@ -64,7 +64,7 @@ class Catalogue:
         return sorted(named if words else [])[:4]
 
     def file(self, family: str) -> Path:
-        """Where the profile of a family stands, without a look at any other. Raises KeyError when there is none."""
+        """Return the path of the profile of a family; reads no file. Raises KeyError if there is no such profile."""
         if family and not set(family) & set("/\\\0"):
             for directory in (*reversed(self.profile_dirs), BUILT_IN):
                 if (path := directory / f"{family}.toml").is_file():
@@ -72,7 +72,7 @@ class Catalogue:
         raise KeyError(family)
 
     def replaced(self, name: str) -> Path | None:
-        """The site's own profile that is used instead of the built-in one of the same name; None when there is none."""
+        """Return the site's own profile that replaces the built-in profile of that name, or None."""
         family = name.partition(":")[0]
         if family in PYTHON_DRIVERS or (path := self.file(family)).parent == BUILT_IN:
             return None
@@ -80,7 +80,7 @@ class Catalogue:
 
 
 def driver_of(profile: Profile, options: ReadOptions) -> Driver:
-    """The driver that reads devices of a family."""
+    """Return the driver that reads devices with this profile."""
     if profile.driver is not None:
         return _python_driver(profile.driver)(profile.options(options), profile.link)
     return RegisterDriver(profile, options)
@@ -92,5 +92,5 @@ def _python_driver(name: str) -> Callable[..., Driver]:
 
 
 def _letters(text: str) -> str:
-    """Letters and digits alone: SDM 630 and sdm-630 are the same."""
+    """Only letters and digits, in lower case: SDM 630 and sdm-630 are equal."""
     return re.sub(r"[\W_]+", "", text.lower())

@@ -1,6 +1,6 @@
-"""What every driver is. Protocols and their options only.
+"""The interface of a driver: protocols and their options.
 
-A driver turns register reads of one unit into a `Scan`. It never sees connections, time-outs or other devices.
+A driver reads registers of one unit and returns a `Scan`. Connections, time-outs and other devices are not its concern.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from drivers.protocol import TRANSPORTS
 
 
 class Reader(Protocol):
-    """One unit id on one link: nothing but reads, so that no driver can write."""
+    """One unit id on one link. It has only `read`, so that no driver can write."""
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
         """Read `count` registers (0..65535) or bits (0 or 1) from a zero-based protocol address.
 
-        Raises a `drivers.errors.DriverError` whose type says what to do.
+        Raises a `drivers.errors.DriverError`. Its type tells the caller what to do.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How one device wants to be read; None leaves it to the profile, then to the transport."""
+    """How to read one device. None means: the value of the profile, else the value of the transport."""
 
     max_registers: int | None = None
     max_gap: int | None = None
     word_order: WordOrder | None = None
     default_max_gap: int = TRANSPORTS["tcp"].max_gap
-    """Of the transport, for devices that leave `max_gap` open."""
+    """The gap of the transport. It is used where neither the site nor the profile sets `max_gap`."""
     nodes: frozenset[NodeType] | None = None
-    """For a hybrid: the node types that the site uses; what the others need is not asked for. None for all."""
+    """For a hybrid: the node types that the site uses. Registers of other node types are not read. None means all."""
 
     def uses(self, node: NodeType | None) -> bool:
-        """Whether readings of this node are wanted; those without a node always are."""
+        """Whether the site uses readings of this node type. Readings without a node are always used."""
         return self.nodes is None or node is None or node in self.nodes
 
 
 @dataclass(frozen=True, slots=True)
 class LinkDefaults:
-    """What a device family asks of its link; the site's configuration wins, None leaves it to the connection."""
+    """Link settings that a device family needs. The site's configuration overrides them; None means no preference."""
 
     timeout_s: float | None = None
     connect_delay_s: float | None = None
@@ -51,37 +51,37 @@ class LinkDefaults:
     unit_id: int | None = None
     port: int | None = None
     sleeps: bool = False
-    """It is silent at night, as inverters are that live on the sun: its solar node then counts 0, but not by day."""
+    """Solar power supplies the device: it does not respond at night. Its solar node then counts 0 W, by night only."""
 
 
 class Driver(Protocol):
-    """Reads one device. Holds what it learned of the device (models, holes, limits), never its values."""
+    """Reads one device. It remembers the device's models, holes and limits, never its values."""
 
     @property
     def kind(self) -> Kind:
-        """What the device is."""
+        """The kind of the device."""
         ...
 
     @property
     def nodes(self) -> frozenset[NodeType]:
-        """For a hybrid: the node types it can fill. Empty for devices with one node."""
+        """For a hybrid: the node types that it feeds. Empty for devices with one node."""
         ...
 
     @property
     def defaults(self) -> LinkDefaults:
-        """What the device family asks of its link."""
+        """The link settings that the device family needs."""
         ...
 
     @property
     def resolutions(self) -> Mapping[tuple[NodeType | None, Quantity], Resolution]:
-        """What its registers can tell, for totals of the device; without what only the device itself can say."""
+        """The resolution of each device total, as far as it is known before the first poll."""
         ...
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        """Read everything once; `now` gives monotonic seconds for the readings.
+        """Read all points once. `now` returns monotonic seconds; they become the times of the readings.
 
-        What the device refuses is missing and stands in `Scan.errors`. Raises `UnreachableError` when the device or
-        the link is gone or cannot be trusted: the poll ends there, and what it has read is dropped. Raises
-        `RefusedError` or `UnsupportedError` when the device has nothing for this driver.
+        If the device refuses registers, their readings are missing and `Scan.errors` has the reason. Raises
+        `UnreachableError` if the device or the link fails: the poll ends and its readings are discarded. Raises
+        `RefusedError` or `UnsupportedError` if this driver cannot read anything from the device.
         """
         ...

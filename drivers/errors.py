@@ -1,23 +1,23 @@
-"""Errors of drivers; the type says what to do next.
+"""Errors of drivers. The type tells the caller what to do.
 
 DriverError
-├── ProfileError        the profile is wrong: fix the file it names
-├── UnsupportedError    the device replies, but it is not what the driver can read
+├── ProfileError        the profile is wrong: correct the file that the message names
+├── UnsupportedError    the device replies, but the driver cannot read this kind of device
 ├── RefusedError        the device replies with a Modbus exception: read the rest
 │   ├── IllegalFunctionError   1: the device does not have this table
-│   ├── IllegalRangeError      the device does not have all of this: read it in parts
+│   ├── IllegalRangeError      the device does not have the whole range: read it in parts
 │   │   ├── IllegalAddressError    2: split the block, remember the hole
 │   │   └── IllegalValueError      3: halve the block, remember the limit
 │   ├── BusyError              5, 6: try again
-│   └── DeviceFailureError     4, 8 and unknown codes: leave it out of this poll
-└── UnreachableError    nothing of this device can be read now: end its poll, back off
+│   └── DeviceFailureError     4, 8 and unknown codes: omit the block from this poll
+└── UnreachableError    no register of this device can be read now: end its poll, back off
     ├── LinkError              the connection is lost: the next poll connects again
-    │   ├── ConnectError           it cannot be opened: every device on it is missing until it can be
-    │   └── DroppedError           the device closes it before the first byte of a reply
-    └── NoReplyError           the connection is there, a valid reply of this unit is not
+    │   ├── ConnectError           the connection cannot be opened: all devices on the link are missing
+    │   └── DroppedError           the device closes the connection before the first byte of a reply
+    └── NoReplyError           the connection works, but the unit sends no valid reply
         ├── SilentError            no bytes within the timeout
-        ├── BadReplyError          a reply that is short, foreign or damaged
-        └── GatewayError           10, 11: the gateway replies for a unit that it does not reach
+        ├── BadReplyError          the reply is short, damaged or from another unit
+        └── GatewayError           10, 11: the gateway replies for a unit that it cannot reach
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from drivers.protocol import ExceptionCode
 
 
 class DriverError(Exception):
-    """Anything a driver or its link can report."""
+    """Base of all errors of drivers and links."""
 
     label: ClassVar[str] = "driver"
-    """Its name in metrics and status; public, so it never changes."""
+    """The name of the error in metrics and status. It is public and must not change."""
 
 
 class ProfileError(DriverError):
-    """A profile that cannot be used; the message names file, place, rule and value."""
+    """The profile cannot be used. The message names file, place, rule and value."""
 
     label = "profile"
 
 
 class UnsupportedError(DriverError):
-    """The device replies but offers nothing this driver knows."""
+    """The device replies, but the driver cannot read this kind of device."""
 
     label = "unsupported"
 
 
 class UnreachableError(DriverError):
-    """Nothing of the device can be read now."""
+    """No register of the device can be read now."""
 
     label = "unreachable"
 
@@ -83,19 +83,19 @@ class SilentError(NoReplyError):
 
 
 class BadReplyError(NoReplyError):
-    """A reply that does not belong to the request, or is malformed."""
+    """The reply does not match the request, or it is malformed."""
 
     label = "bad_reply"
 
 
 class _ExceptionReplyError(DriverError):
-    """What both kinds of exception replies have. Callers catch RefusedError or GatewayError."""
+    """Common part of the exception replies. Callers catch RefusedError or GatewayError."""
 
     code: int
     """The exception code of the specification."""
 
     def __init__(self, code: int, what: str) -> None:
-        """`what` names the request."""
+        """`what` describes the request."""
         super().__init__(f"{what}: Modbus exception {code} ({_NAMES.get(code, 'unknown')})")
         self.code = code
 
@@ -119,7 +119,7 @@ class IllegalFunctionError(RefusedError):
 
 
 class IllegalRangeError(RefusedError):
-    """The device does not have all that was asked for, or not in one request."""
+    """The device does not have all registers of the request, or does not return them in one reply."""
 
 
 class IllegalAddressError(IllegalRangeError):
@@ -141,7 +141,7 @@ class BusyError(RefusedError):
 
 
 class DeviceFailureError(RefusedError):
-    """Exceptions 4 and 8, and codes that the specification does not have."""
+    """Exceptions 4 and 8, and codes that the specification does not define."""
 
     label = "exception_reply"
 
@@ -159,12 +159,12 @@ _CLASSES: dict[int, type[RefusedError | GatewayError]] = {
 
 
 def exception_reply(code: int, what: str) -> RefusedError | GatewayError:
-    """The error for a Modbus exception code; `what` names the request."""
+    """Return the error for a Modbus exception code. `what` describes the request."""
     return _CLASSES.get(code, DeviceFailureError)(code, what)
 
 
 def unreadable(error: OSError | UnicodeDecodeError) -> str:
-    """Why a text file could not be read, in words, for messages that name the file themselves."""
+    """Explain why a text file could not be read. The caller's message names the file."""
     if isinstance(error, UnicodeDecodeError):
-        return "is not UTF-8 text; save it as such"
+        return "is not UTF-8 text; save it as UTF-8"
     return error.strerror or str(error)

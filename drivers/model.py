@@ -1,14 +1,14 @@
-"""What flows out of a driver: quantities with fixed units and signs, readings, scans.
+"""The output of a driver: quantities with fixed units and signs, readings, scans.
 
-Imports nothing of ours. Signs are those of the payload contract, by the type of the node:
+This module imports no other module of the project. The sign of a power follows the payload contract:
 
 - grid: import positive, export negative
 - solar: production positive
 - storage: charge positive, discharge negative
 - heat_pump, switched_load, variable_power_load: consumption positive
 
-A meter (`Kind.METER`) always reads "into the installation behind it" as positive; binding it to a node turns its
-sign and its counters into those of the node's type (`agent.domain.node`).
+For a meter (`Kind.METER`), power that flows into the installation behind the meter is positive. `agent.domain.node`
+converts its sign and its counters to those of the node's type.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Literal, NamedTuple, Self
 
 
 class _Text(StrEnum):
-    """A StrEnum that hashes at the speed of its text: Enum itself hashes the name, in Python, on every look-up."""
+    """A StrEnum with the fast hash of str. The hash of Enum runs in Python, on every look-up."""
 
     __hash__ = str.__hash__
 
 
 class NodeType(_Text):
-    """The six groups of the payload contract, in its order."""
+    """The six groups of the payload contract, in the order of the contract."""
 
     GRID = "grid"
     SOLAR = "solar"
@@ -36,7 +36,7 @@ class NodeType(_Text):
 
 
 class Kind(_Text):
-    """What a device is; decides to which node types it can be bound."""
+    """The kind of a device. It decides which node types the device can feed."""
 
     METER = "meter"
     INVERTER = "inverter"
@@ -48,18 +48,18 @@ class Kind(_Text):
 
     @property
     def nodes(self) -> frozenset[NodeType]:
-        """The types of node that a device of this kind can be."""
+        """The node types that a device of this kind can feed."""
         return _NODES[self]
 
     @property
     def usual(self) -> NodeType:
-        """The one that it mostly is. A hybrid is several at once: KeyError."""
+        """The most common node type. Raises KeyError for a hybrid, which feeds several nodes."""
         return _USUAL[self]
 
 
 LOADS = frozenset({NodeType.HEAT_PUMP, NodeType.SWITCHED_LOAD, NodeType.VARIABLE_POWER_LOAD})
 _NODES: dict[Kind, frozenset[NodeType]] = {
-    Kind.METER: frozenset(NodeType),  # it can measure anything
+    Kind.METER: frozenset(NodeType),  # a meter can measure any node type
     Kind.INVERTER: frozenset({NodeType.SOLAR}),
     Kind.BATTERY: frozenset({NodeType.STORAGE}),
     Kind.HYBRID: frozenset({NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE}),
@@ -87,7 +87,7 @@ class Table(_Text):
 
 
 class Phase(_Text):
-    """A line conductor; a reading without a phase is the total of the device."""
+    """A line conductor. A reading without a phase is the total of the device."""
 
     L1 = "l1"
     L2 = "l2"
@@ -95,7 +95,7 @@ class Phase(_Text):
 
 
 class Unit(_Text):
-    """Units as they stand at the end of payload names."""
+    """Units. Payload names end with them."""
 
     W = "W"
     VAR = "var"
@@ -110,7 +110,7 @@ class Unit(_Text):
 
 
 class Nature(_Text):
-    """How values of a quantity combine over time."""
+    """How the values of a quantity behave over time."""
 
     GAUGE = "gauge"
     COUNTER = "counter"  # lifetime counter: grows, resets or rolls over
@@ -119,7 +119,7 @@ class Nature(_Text):
 
 
 class Quantity(Enum):
-    """What can be measured; the member fixes unit and nature, a profile cannot restate them."""
+    """The measurable quantities. Each has a fixed unit and nature, which a profile cannot change."""
 
     unit: Unit
     nature: Nature
@@ -151,8 +151,8 @@ class Quantity(Enum):
     TODAY_CHARGED_ENERGY = ("today_charged_energy", Unit.WH, Nature.DAILY)
     TODAY_DISCHARGED_ENERGY = ("today_discharged_energy", Unit.WH, Nature.DAILY)
     TODAY_CONSUMED_ENERGY = ("today_consumed_energy", Unit.WH, Nature.DAILY)
-    ON = ("on", Unit.NONE, Nature.STATE)  # bool: a relay is closed, a machine runs
-    OPERATION_MODE = ("operation_mode", Unit.NONE, Nature.STATE)  # "off" or "on", vendor modes mapped
+    ON = ("on", Unit.NONE, Nature.STATE)  # bool: the relay is closed, or the machine runs
+    OPERATION_MODE = ("operation_mode", Unit.NONE, Nature.STATE)  # "off" or "on"; profiles map the vendor's modes
 
     def __new__(cls, name: str, unit: Unit, nature: Nature) -> Self:
         member = object.__new__(cls)
@@ -162,43 +162,43 @@ class Quantity(Enum):
         return member
 
     def label(self, phase: Phase | None = None) -> str:
-        """Its name in a payload: `voltage_l1_V`."""
+        """The name of the quantity in a payload, such as `voltage_l1_V`."""
         return "_".join(part for part in (self.value, phase, self.unit.value) if part)
 
-    # As `_Text`; members are singletons, identity is enough.
+    # Fast, as in `_Text`. Members are singletons, so the hash of the identity is sufficient.
     __hash__ = object.__hash__
 
 
 class Quality(_Text):
-    """Why a reading has a value, or has none."""
+    """Whether a reading has a value, and why not."""
 
     GOOD = "good"
-    MISSING = "missing"  # the device says "not available", or its registers could not be read
-    INVALID = "invalid"  # read, but outside the physical range of the device
+    MISSING = "missing"  # the device replies "not available", or its registers could not be read
+    INVALID = "invalid"  # the value was read, but it is outside the physical range of the device
 
 
 Value = float | bool | str
 
 
 class Resolution(NamedTuple):
-    """What the register behind a quantity can tell, in the unit of the quantity."""
+    """Step and range of the register of a quantity, in the unit of the quantity."""
 
     step: float
     """The difference between two neighbouring values."""
     range: float = 0.0
-    """A counter starts again after so much; 0 where that is not known, as for a sum of registers."""
+    """The counter returns to zero after this amount; 0 if unknown, as for a sum of registers."""
 
 
 WordOrder = Literal["big", "little", "big_swapped", "little_swapped"]
-"""The name of the order in which the words of 16 bits and their bytes make a longer value."""
+"""The order of the 16-bit words, and of the bytes in each word, in a value of several registers."""
 
 
 class ByteOrder(NamedTuple):
-    """What a word order means."""
+    """The meaning of a word order."""
 
     low_word_first: bool
     bytes_swapped: bool
-    """In each word, the low byte comes first."""
+    """The low byte of each word comes first."""
 
 
 WORD_ORDERS: dict[WordOrder, ByteOrder] = {
@@ -217,14 +217,14 @@ class Reading(NamedTuple):
     value: Value | None
     quality: Quality
     at: float
-    """Monotonic seconds at which its registers arrived."""
+    """The time at which the registers arrived, in monotonic seconds."""
     node: NodeType | None = None
-    """The node of a hybrid to which it belongs; None for devices with one node."""
+    """The node of a hybrid device; None for devices with one node."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One device, one poll, possibly partial: `errors` says what could not be read and why."""
+    """All readings of one device from one poll. If the scan is partial, `errors` has the reasons."""
 
     readings: tuple[Reading, ...]
     started: float

@@ -1,6 +1,6 @@
-"""The protocol's facts, each in one place: function codes, limits, exception codes, transports. Pure.
+"""The facts of the Modbus protocol: function codes, limits, exception codes, transports. Pure.
 
-Source: Modbus Application Protocol Specification V1.1b3, Modbus Messaging on TCP/IP Implementation Guide V1.0b,
+Sources: Modbus Application Protocol Specification V1.1b3, Modbus Messaging on TCP/IP Implementation Guide V1.0b,
 Modbus over Serial Line V1.02, Modbus/TCP Security.
 """
 
@@ -18,24 +18,24 @@ TABLES = {function: table for table, function in FUNCTIONS.items()}
 IDENTIFICATION = 43
 """Function code of a device identification (MEI type 14)."""
 EXCEPTION = 0x80
-"""This bit in the function code of a reply says that the request is refused."""
+"""A reply with this bit in its function code is an exception."""
 
 BITS = frozenset({Table.COIL, Table.DISCRETE})
-"""The tables of single bits; the other two have registers."""
+"""The tables of single bits. The other two tables have registers."""
 MAX_BITS = 2000
 MAX_REGISTERS = 125
 ADDRESSES = 0x1_0000
-"""Addresses of a table: 0..65535."""
+"""Number of addresses in a table: 0..65535."""
 MAX_WORD = 0xFFFF
 MAX_UNIT_ID = 255
 LAST_SERIAL_UNIT_ID = 247
-"""Units on a serial line are 1..247; 0 is the broadcast, the rest is reserved."""
+"""Unit ids on a serial line are 1..247. 0 is the broadcast address; 248..255 are reserved."""
 MAX_PDU = 253
-"""Bytes of a request or reply without its frame."""
+"""Maximum size of a request or reply without its frame, in bytes."""
 
 
 class ExceptionCode(IntEnum):
-    """Why a device refuses a request (section 7)."""
+    """The exception codes (section 7)."""
 
     ILLEGAL_FUNCTION = 1
     ILLEGAL_DATA_ADDRESS = 2
@@ -49,7 +49,7 @@ class ExceptionCode(IntEnum):
 
 
 def max_count(table: Table) -> int:
-    """The largest count that one request can have."""
+    """Return the largest count of one request."""
     return MAX_BITS if table in BITS else MAX_REGISTERS
 
 
@@ -58,26 +58,26 @@ TransportName = Literal["tcp", "udp", "tls", "rtu", "ascii", "rtu_over_tcp", "as
 
 @dataclass(frozen=True, slots=True)
 class TransportKind:
-    """How requests and replies travel."""
+    """The medium and the framing of requests and replies."""
 
     medium: Literal["tcp", "udp", "tls", "serial"]
     framing: Literal["mbap", "rtu", "ascii"]
     port: int = 502
-    """The usual port, where the medium has ports."""
+    """The default port, for media with ports."""
 
     @property
     def serial(self) -> bool:
-        """There is a serial port instead of a host."""
+        """Whether the link is a serial port instead of a host."""
         return self.medium == "serial"
 
     @property
     def numbered(self) -> bool:
-        """Replies carry the transaction of their request, and frames no checksum."""
+        """Whether a reply contains the transaction number of its request. Such frames have no checksum."""
         return self.framing == "mbap"
 
     @property
     def max_gap(self) -> int:
-        """So many unused registers cost less than another request, with its frame and its turnaround."""
+        """Reading this many unused registers takes less time than one more request."""
         return 31 if self.framing == "mbap" else 7
 
 

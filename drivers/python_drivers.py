@@ -1,4 +1,4 @@
-"""The drivers that are Python classes instead of profiles. Data only: a class is imported when a site uses it."""
+"""The drivers that are Python classes instead of profiles. A class is imported only when a site uses it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ PYTHON_DRIVERS = {
     "sunspec-meter": "drivers.sunspec.driver:SunSpecMeter",
     "solaredge": "drivers.sunspec.solaredge:SolarEdge",
 }
-# Drivers with channels (`NAME:2` is the second like part of a device) -> number of channels.
+# Driver name -> number of channels. `NAME:2` reads the second channel of a device.
 PYTHON_CHANNELS = {"sunspec-meter": 9}
 
 
 def channel_number(family: str, channel: str, count: int) -> int:
-    """Which of the `count` channels of a family `channel` means, 1 being the first. Raises ProfileError."""
+    """Convert the text `channel` to a number from 1 to `count`. Raises ProfileError."""
     if not count:
         raise ProfileError(f"{family} has no channels (found {f'{family}:{channel}'!r})")
     if not (channel.isascii() and channel.isdecimal() and 1 <= int(channel) <= count):

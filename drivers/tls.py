@@ -1,4 +1,4 @@
-"""TLS contexts of clients, for Modbus devices and for the endpoint."""
+"""TLS contexts of clients: for Modbus devices and for the endpoint."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class TlsFileError(OSError):
 
 
 def client_context(ca_file: Path | None, client_cert_file: Path | None, client_key_file: Path | None) -> ssl.SSLContext:
-    """TLS 1.2 or later; checks the server's certificate and name against `ca_file`, or the system's store without one.
+    """Return a context for TLS 1.2 or later that checks the certificate and the name of the server.
 
-    All files are PEM. Without `client_key_file`, `client_cert_file` holds the key as well. Raises TlsFileError.
+    The certificate is checked against `ca_file`, or against the system's store if that is None. All files are PEM. If
+    `client_key_file` is None, `client_cert_file` also contains the key. Raises TlsFileError.
     """
     context = _trusting(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -35,7 +36,7 @@ def client_context(ca_file: Path | None, client_cert_file: Path | None, client_k
 def unusable_files(
     ca_file: Path | None, client_cert_file: Path | None, client_key_file: Path | None
 ) -> Iterator[TlsFileError]:
-    """All errors of these files, of which `client_context` raises the first."""
+    """Yield the errors of all these files. `client_context` raises only the first."""
     if ca_file is not None:
         try:
             _trusting(ca_file)
@@ -49,7 +50,7 @@ def unusable_files(
 
 
 def refuse_passphrase() -> NoReturn:
-    """The `password` of `SSLContext.load_cert_chain`. Without it Python asks on the terminal, and waits."""
+    """Use as `password` of `SSLContext.load_cert_chain`. Otherwise Python waits for a passphrase on the terminal."""
     raise OSError(
         "its private key has a passphrase, which the agent cannot enter; store the key without one, mode 0600"
     )
@@ -64,7 +65,7 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext:
 
 def _identify(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> None:
     if key_file is not None:
-        # load_cert_chain does not tell which of its files is missing.
+        # The error of load_cert_chain does not name the missing file.
         try:
             key_file.open("rb").close()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""TOML files as people write them: whatever an editor put before the text, and mistakes with a hint at the remedy."""
+"""Reads TOML files that people edit. An error message has a hint how to correct the mistake."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from typing import Any
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 32
 _TOO_MUCH = 1 << 128
-"""No register is as wide."""
+"""No register value has 128 bits."""
 _TOO_LARGE = "a number has too many digits"
 _TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
-# A step is a bare or a quoted key with the dot behind it.
+# One part of a dotted key: a bare or quoted key with the dot after it.
 _STEP = r"""(?>(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)"""
 _LONG_KEY = re.compile(rf"(?<![\w-]){_STEP}{{{_MAX_DEPTH + 1}}}")
 
 
 class TomlError(Exception):
-    """The file is not TOML; the message says where and what to do, and quotes no value: it may be a secret."""
+    """The file is not TOML. The message has the line and a hint, but no value, because a value may be a secret."""
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The table of the file. Raises TomlError, OSError, UnicodeDecodeError."""
+    """Return the table of the file. Raises TomlError, OSError, UnicodeDecodeError."""
     with path.open("rb") as file:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise TomlError(f"it is larger than {_MAX_BYTES >> 20} MiB")
-    return parse(content.decode("utf-8-sig"))  # some editors mark UTF-8 with three bytes
+    return parse(content.decode("utf-8-sig"))  # some editors write a byte order mark
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The table that a text describes, at most `_MAX_DEPTH` tables and lists deep. Raises TomlError."""
+    """Return the table of a TOML text. Raises TomlError, also for more than `_MAX_DEPTH` nested tables and lists."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if _LONG_KEY.search(text):
-        raise TomlError(_TOO_DEEP)  # tomllib needs hours for a key of a million steps
+        raise TomlError(_TOO_DEEP)  # tomllib needs hours for a dotted key with a million parts
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TomlError(_explained(str(error), text.split("\n"))) from None
     except RecursionError:
         raise TomlError(_TOO_DEEP) from None
-    except ValueError:  # Python's limit for the digits of a whole number
+    except ValueError:  # Python limits the digits of an integer
         raise TomlError(_TOO_LARGE) from None
     _require_bounds(table)
     return table
 
 
 def _require_bounds(table: dict[str, Any]) -> None:
-    """What leaves this module can be walked by recursion, shown, and converted to a float. Raises TomlError."""
+    """Raise TomlError if the table is too deep for recursion or has a number that is too large for a float."""
     level: list[Any] = [table]
     for _ in range(_MAX_DEPTH):
         items = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
@@ -69,7 +69,7 @@ def _explained(message: str, lines: list[str]) -> str:
 
 
 def _key(line: str) -> str:
-    """The beginning of the line, as far as it can be no secret."""
+    """The key or heading of the line, for the message. Never the value, which may be a secret."""
     found = re.match(r"\s*(\[\[?[^\[\]]+\]\]?|[\w.-]+(?=\s*=))", line)
     return f", {found[1]}" if found else ""
 
@@ -82,17 +82,17 @@ def _hint(message: str, line: str) -> str:
     return next((hint for words, hint in _HINTS.items() if words in message), "")
 
 
-# What tomllib says → what a person does about it.
+# Message of tomllib → hint.
 _HINTS = {
-    "Invalid value": "texts stand in quotes; true and false are written small",
-    "Cannot overwrite a value": "this key or table stands there twice",
-    "twice": "this table stands there twice; put its keys under one heading",
+    "Invalid value": "a text needs quotes; true and false are lower case",
+    "Cannot overwrite a value": "this key or table is defined twice",
+    "twice": "this table is defined twice; put its keys under one heading",
     "Expected '='": 'a line is key = "value", [table] or a # comment',
     "Unterminated string": "a quote is missing at the end of a text",
     "Illegal character": "a quote is missing at the end of a text",
-    "Unescaped '\\'": r"in double quotes a backslash is written \\; single quotes take it as it is",
-    "Invalid hex value": r"in double quotes a backslash is written \\; single quotes take it as it is",
-    "Expected newline": "after a value only a # comment may follow; a text stands in quotes, a number has no unit",
+    "Unescaped '\\'": r"in double quotes write \\ for a backslash; in single quotes write \ ",
+    "Invalid hex value": r"in double quotes write \\ for a backslash; in single quotes write \ ",
+    "Expected newline": "after a value only a # comment may follow; a text needs quotes, a number has no unit",
     "Expected ']": "a heading is [table] or [[device]]",
     "Unclosed array": "a ] is missing",
     "Unclosed inline table": "a } is missing",

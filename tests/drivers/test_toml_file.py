@@ -25,14 +25,14 @@ def test_whatever_an_editor_adds_is_taken(file: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[site]\nnode_id = meter-1\n", "Invalid value (at line 2, column 11), node_id; texts stand in quotes"),
+        ("[site]\nnode_id = meter-1\n", "Invalid value (at line 2, column 11), node_id; a text needs quotes"),
         ("node_id = \u201cmeter-1\u201d\n", 'node_id; quotes must be straight, as in "text"'),
         ("site:\n  node_id: x\n", 'this is YAML; TOML has [table] and key = "value"'),
-        ("a = 1\na = 2\n", "(at line 2, column 6), a; this key or table stands there twice"),
-        ("[push]\n[push]\n", "[push]; this table stands there twice; put its keys under one heading"),
-        ('p = "C:\\Users"\n', r"p; in double quotes a backslash is written \\"),
+        ("a = 1\na = 2\n", "(at line 2, column 6), a; this key or table is defined twice"),
+        ("[push]\n[push]\n", "[push]; this table is defined twice; put its keys under one heading"),
+        ('p = "C:\\Users"\n', r"p; in double quotes write \\ for a backslash"),
         ("power_W = 10 kW\n", "power_W; after a value only a # comment may follow"),
-        ("host = 192.168.1.1\n", "host; after a value only a # comment may follow; a text stands in quotes"),
+        ("host = 192.168.1.1\n", "host; after a value only a # comment may follow; a text needs quotes"),
         ('a = "x\nb = 1\n', "(at line 1, column 7), a; a quote is missing"),
         ('a = "x', "a quote is missing"),
         ("a = [1", "a ] is missing"),
@@ -59,5 +59,5 @@ def test_no_value_is_quoted(file: Path, text: str) -> None:
 
 def test_a_profile_is_read_in_the_same_way(file: Path) -> None:
     file.write_text("kind = meter\n")
-    with pytest.raises(ProfileError, match=r"site.toml: is not valid TOML: .* kind; texts stand in quotes"):
+    with pytest.raises(ProfileError, match=r"site.toml: is not valid TOML: .* kind; a text needs quotes"):
         load(file)

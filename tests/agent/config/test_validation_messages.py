@@ -169,7 +169,7 @@ def test_a_file_saved_by_an_editor_of_windows_is_read(tmp_path: Path) -> None:
     file.write_text(TABLE.replace('"do-not-show-me"', "do-not-show-me"))
     with pytest.raises(ConfigError) as caught:
         load(file, {})
-    assert "token; texts stand in quotes" in str(caught.value)
+    assert "token; a text needs quotes" in str(caught.value)
     assert "do-not-show-me" not in str(caught.value)
 
 
