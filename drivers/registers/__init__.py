@@ -1,4 +1,4 @@
-"""Between register words and values: codec, read plan, refusals, the requests of one poll.
+"""Converts register words to values and plans the requests of a poll.
 
 `codec`, `block_codec`, `combine` and `read_plan` are pure.
 """

@@ -1,4 +1,4 @@
-"""The words of one request → a Reading per point, with as few steps in Python as there are points. Pure."""
+"""Decodes the words of one request: one Reading per point, with few Python steps per point. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 from drivers.model import NodeType, Phase, Quantity, Reading
 from drivers.registers.codec import Decoded, Encoding, Raw, converter
 
-# Reading(…) without the detour through its __new__ in Python; a third of the time of a poll's decoding otherwise.
+# Creates a Reading without its __new__, which is Python code and takes a third of the decoding time of a poll.
 _new = tuple.__new__
 
 
@@ -22,7 +22,7 @@ class Cell:
     """Registers (or bits) from the beginning of the request."""
     encoding: Encoding
     slot: int
-    """Where its reading goes."""
+    """Index of its reading in the list of readings."""
     quantity: Quantity
     phase: Phase | None = None
     node: NodeType | None = None
@@ -38,10 +38,10 @@ Fill = Callable[[Sequence[int], float, list[Reading | None]], None]
 
 @lru_cache(maxsize=256)
 def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
-    """A function (words, monotonic time, readings) that puts the reading of each cell into its slot of `readings`.
+    """Return a function (words, monotonic time, readings) that writes each cell's reading to its slot in `readings`.
 
-    `words` are the `count` registers or bits of one request. Devices of one family share it: it is most of a device's
-    memory.
+    `words` are the `count` registers or bits of one request. Devices of one family share the function, because it is
+    the largest part of a device's memory.
     """
     layers = [_layer(layer, count) for layer in _layers(cells)]
 
@@ -55,7 +55,7 @@ def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
 
 
 def _layers(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells that one struct can unpack: of one byte order, one behind the other."""
+    """Group the cells so that one struct can unpack a group: same byte order, no overlap."""
     layers: list[list[Cell]] = []
     for cell in sorted(cells, key=lambda cell: cell.offset):
         for layer in layers:

@@ -1,11 +1,11 @@
-"""Words ↔ values. Pure.
+"""Converts words to values and back. Pure.
 
-A register is a 16-bit word, 0..65535. `drivers.model.WORD_ORDERS` has the word orders. Text keeps the order of its
-words; only the swapped orders exchange its bytes.
+A register is a 16-bit word, 0..65535. `drivers.model.WORD_ORDERS` has the word orders. The words of a text are always
+in reading order; the swapped word orders exchange the two bytes of each word.
 
-Floats that are not finite are never values. Other words that mean "not available" differ between devices, so each
-point names its own. They are compared as bit patterns before anything else: 0x80000000 is the same words for int32,
-uint32 and float32, and does not hide a float's 0.0.
+A float that is not finite is never a value. The words that mean "not available" differ between devices, so each point
+lists them as bit patterns. The codec compares them before it converts the words: 0x80000000 has the same words for
+int32, uint32 and float32, and as a float (-0.0) it must not match 0.0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from drivers.model import WORD_ORDERS, Quality, Resolution, Value, WordOrder
 
-# Numeric type -> struct format. "bool" is true for anything but 0. The length of "string" and "bits" varies.
+# Numeric type -> struct format. "bool" is true for any number except 0. "string" and "bits" have no fixed length.
 FORMATS: dict[str, str] = {
     "int16": "h",
     "uint16": "H",
@@ -34,7 +34,7 @@ FORMATS: dict[str, str] = {
 }
 
 Raw = Any
-"""What struct makes of the words: int, float, or bytes for text."""
+"""The unpacked words: int, float, or bytes for text."""
 
 Decoded = tuple[Value | None, Quality]
 MISSING: Decoded = (None, Quality.MISSING)
@@ -43,31 +43,31 @@ INVALID: Decoded = (None, Quality.INVALID)
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How a value stands in registers; everything a profile can say about it."""
+    """How a value is stored in registers."""
 
     type: str
     length: int = 1
-    """Registers, for type "string"; coils or discrete inputs, for "bits"; fixed by the other types."""
+    """Registers of a "string", coils or discrete inputs of "bits". Other types have a fixed length and ignore it."""
     word_order: WordOrder = "big"
     scale: float = 1.0
     offset: float = 0.0
     """value = raw * scale + offset"""
     magnitude: bool = False
-    """The sign of the raw number says nothing: it is dropped before the scale."""
+    """The absolute value of the raw number is used, because its sign has no meaning."""
     invalid: tuple[int, ...] = ()
     """Bit patterns, most significant first, that mean "not available"."""
     on_invalid: Literal["missing", "zero"] = "missing"
     bit: int | None = None
-    """The bit that is the value, 0 the least significant."""
+    """The number of the bit that holds the value. 0 is the least significant bit."""
     values: Mapping[int, str] | None = field(default=None, hash=False)
-    """Names of the raw numbers (of the bit, where there is one); any other number is invalid."""
+    """Raw number → name. With `bit`, the raw number is that bit. Any other number is invalid."""
     minimum: float | None = None
     maximum: float | None = None
-    """Physical range in the unit of the quantity; a value outside is invalid."""
+    """Physical range in the unit of the quantity. A value outside it is invalid."""
 
     @property
     def width(self) -> int:
-        """Registers (or coils, or discrete inputs) that the value takes."""
+        """Number of registers, coils or discrete inputs of the value."""
         return self.length if self.type in ("string", "bits") else struct.calcsize(FORMATS[self.type]) // 2
 
     @property
@@ -76,32 +76,32 @@ class Encoding:
 
     @property
     def resolution(self) -> Resolution | None:
-        """The step of a whole number, and the range of its register; None for floats, texts and states."""
+        """The step and the range of an integer; None for floats, texts and states."""
         if self.is_float or self.type in ("string", "bits", "bool") or self.bit is not None or self.values is not None:
             return None
         return Resolution(abs(self.scale), abs(self.scale) * 2.0 ** (16 * self.width))
 
     @property
     def byte_orders(self) -> tuple[str, str]:
-        """Struct's byte order for packing the words, and that for unpacking `raw_format` from them."""
+        """The byte order of struct for packing the words, and for unpacking `raw_format` from them."""
         if self.type == "bits":
             return ">", ">"
         low_word_first, bytes_swapped = WORD_ORDERS[self.word_order]
         if self.type == "string":
             low_word_first = False
-        # Unpacking from the low end reverses all bytes, so packing the words that way keeps the bytes within them.
+        # Little-endian unpacking reverses all bytes. Little-endian packing then keeps the bytes of each word in order.
         return ("<" if bytes_swapped != low_word_first else ">"), ("<" if low_word_first else ">")
 
     @property
     def raw_format(self) -> str:
-        """Struct format of what `converter` takes: bit patterns where they must be compared."""
+        """Struct format of the raw number. A float with `invalid` patterns is unpacked as an integer."""
         if self.type in ("string", "bits"):
             return f"{2 * self.length}s"
         return _unsigned(self) if self.invalid and self.is_float else FORMATS[self.type]
 
 
 def converter(encoding: Encoding) -> Callable[[Raw], Decoded]:
-    """A function from the raw number to (value, quality); what can be decided once is decided here."""
+    """Return a function that converts a raw number to (value, quality)."""
     if encoding.type == "string":
         return _text
     if encoding.type == "bits":
@@ -114,7 +114,7 @@ def converter(encoding: Encoding) -> Callable[[Raw], Decoded]:
 
 
 def decoder(encoding: Encoding) -> Callable[[Sequence[int]], Decoded]:
-    """A function from the words of one value to (value, quality); `block_codec` does many at once."""
+    """Return a function that converts the words of one value to (value, quality)."""
     packed, unpacked = encoding.byte_orders
     pack = struct.Struct(f"{packed}{encoding.width}H").pack
     unpack = struct.Struct(unpacked + encoding.raw_format).unpack
@@ -123,7 +123,7 @@ def decoder(encoding: Encoding) -> Callable[[Sequence[int]], Decoded]:
 
 
 def encode(encoding: Encoding, value: Value) -> list[int]:
-    """The words that decode to `value`, to the resolution of its scale. Raises ValueError when it does not fit."""
+    """Return the words of `value`, rounded to the step of its scale. Raises ValueError if the value does not fit."""
     if encoding.type == "bits":
         return bits_of(int(_to_raw(encoding, value)), encoding.length)
     packed, unpacked = encoding.byte_orders
@@ -140,7 +140,7 @@ def encode(encoding: Encoding, value: Value) -> list[int]:
 
 
 def bits_of(number: int, count: int) -> list[int]:
-    """The least significant bit first, as coils and discrete inputs are numbered."""
+    """Return the bits of `number`, least significant bit first, in the order of coils and discrete inputs."""
     return [number >> place & 1 for place in range(count)]
 
 
@@ -157,7 +157,7 @@ def _to_raw(encoding: Encoding, value: Value) -> float:
     if encoding.is_float:
         return (value - encoding.offset) / encoding.scale
     if encoding.scale == 1 and encoding.offset == 0 and isinstance(value, int):
-        return value  # all of its 64 bits
+        return value  # a float has fewer than 64 bits
     if not isfinite(value):
         raise ValueError(f"{value!r} does not fit {encoding.type}")
     return round((value - encoding.offset) / encoding.scale)
@@ -176,7 +176,7 @@ def _state(encoding: Encoding) -> Callable[[Raw], Decoded]:
 
 
 def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
-    """The names of `values` and the numbers of `invalid`, looked up by the words as they come, a bit in each."""
+    """Look up the received words, one bit in each, in the numbers of `values` and `invalid`."""
     numbers = {number: (name, Quality.GOOD) for number, name in (encoding.values or {}).items()}
     meaning = numbers | dict.fromkeys(encoding.invalid, MISSING)
     pack = struct.Struct(f">{encoding.length}H").pack
@@ -192,7 +192,7 @@ def _number(encoding: Encoding) -> Callable[[Raw], Decoded]:
     divisor = _divisor(scale)
 
     def scaled(raw: Raw) -> Decoded:
-        # Adding the offset, though it may be 0.0, also makes a float of an integer and 0.0 of -0.0.
+        # Adding the offset, even 0.0, converts an integer to float and -0.0 to 0.0.
         value = raw / divisor + offset if divisor else raw * scale + offset
         if low <= value <= high:
             return value, good
@@ -202,7 +202,7 @@ def _number(encoding: Encoding) -> Callable[[Raw], Decoded]:
 
 
 def _guarded(encoding: Encoding, convert: Callable[[Raw], Decoded]) -> Callable[[Raw], Decoded]:
-    """`convert` behind a check for the words that mean "not available"."""
+    """Return a function that checks for "not available" before it calls `convert`."""
     invalid, unavailable = _patterns(encoding), _unavailable(encoding)
     if not encoding.is_float:
         return lambda raw: unavailable if raw in invalid else convert(raw)
@@ -212,7 +212,7 @@ def _guarded(encoding: Encoding, convert: Callable[[Raw], Decoded]) -> Callable[
 
 
 def _divisor(scale: float) -> int:
-    """The whole number that divides like `scale` multiplies, or 0: 2301 / 10 is 230.1, 2301 * 0.1 is not."""
+    """Return the integer 1 / `scale`, or 0 if it is not an integer. 2301 / 10 is exactly 230.1; 2301 * 0.1 is not."""
     divisor = round(1 / scale) if abs(scale) < 1 else 0
     return divisor if divisor and isclose(1 / divisor, scale, rel_tol=1e-12) else 0
 
@@ -228,7 +228,7 @@ def _unsigned(encoding: Encoding) -> str:
 
 
 def _patterns(encoding: Encoding) -> frozenset[int]:
-    """The sentinels as numbers of the type that struct unpacks."""
+    """Return the "not available" patterns as numbers of the type that struct unpacks."""
     if not encoding.type.startswith("int"):
         return frozenset(encoding.invalid)
     bits = 16 * encoding.width

@@ -1,9 +1,11 @@
-"""Readings of single points → readings of quantities: what adds up, and totals of phases. Pure.
+"""Combines the readings of points to readings of quantities. Pure.
 
-Points of the same node, quantity and phase add up: import minus export by negative scales, one MPPT and the next.
-Several percentages are a mean. Where a device has its power or a counter per phase only, the total is the sum of its
-phases. A sum is as old as its oldest part, and is missing or invalid if any part is; a part that is None is not there
-and counts as nothing.
+- Points of the same node, quantity and phase are added, such as the MPPTs of an inverter. With a negative scale, export
+  is subtracted from import.
+- Percentages are averaged.
+- If a device has its power or a counter per phase only, the total is the sum of its phases.
+- The time of a sum is the time of its oldest part. A sum is missing or invalid if one of its parts is.
+- A part that is None does not exist in the device. It is left out of the sum.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ Combine = Callable[[Sequence[Part], float], tuple[Reading, ...]]
 
 
 def by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
-    """Where each key stands in `keys`."""
+    """Return the indexes of each key in `keys`."""
     slots: dict[Key, list[int]] = defaultdict(list)
     for slot, key in enumerate(keys):
         slots[key].append(slot)
@@ -30,7 +32,10 @@ def by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
 
 
 def combiner(keys: Sequence[Key]) -> Combine:
-    """A function from a part per point, in the order of `keys`, and the time of the poll to a reading per quantity."""
+    """Return a function (parts, time of the poll) that returns one reading per quantity.
+
+    The parts are one reading per point, in the order of `keys`.
+    """
     outputs = _outputs(keys)
     if len(outputs) == len(keys) == len(set(keys)):
         return _as_they_are(keys)
@@ -38,7 +43,7 @@ def combiner(keys: Sequence[Key]) -> Combine:
 
 
 def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
-    """The slots behind each quantity that leaves; a total of phases where the device has none."""
+    """Return the slots of each output quantity, with the totals that the device itself does not have."""
     outputs = by_key(keys)
     for (node, quantity, phase), slots in list(outputs.items()):
         total = node, quantity, None
@@ -50,7 +55,7 @@ def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
 def resolutions(
     keys: Sequence[Key], parts: Sequence[Resolution | None]
 ) -> dict[tuple[NodeType | None, Quantity], Resolution]:
-    """What totals of a device can tell, of the resolutions of its points; a sum has the step of its finest part."""
+    """Return the resolution of each device total. A sum has the smallest step of its parts."""
     found: dict[tuple[NodeType | None, Quantity], Resolution] = {}
     for (node, quantity, phase), slots in _outputs(keys).items():
         own = [parts[slot] for slot in slots]

@@ -1,7 +1,7 @@
-"""Points → the fewest block reads, then the fewest registers. Pure.
+"""Plans the requests for the points of a device: the fewest requests, then the fewest registers. Pure.
 
-Reading through a hole costs less than another request while it is at most `max_gap` wide and nothing forbids it: a
-barrier before a span, or an address that the device was seen to refuse. A span is never split.
+A request may include unused registers: at most `max_gap` between two spans, unless a barrier or an address that the
+device refuses lies between them. A span is never split.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from drivers.protocol import BITS, MAX_BITS, MAX_REGISTERS, TRANSPORTS, max_coun
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """Registers or bits that one request must hold together."""
+    """Registers or bits that must be read in one request."""
 
     table: Table
     address: int
     count: int
     barrier: bool = False
-    """No request may reach across the beginning of this span."""
+    """No request may include both this span and a register before it."""
 
     @property
     def end(self) -> int:
@@ -44,50 +44,50 @@ class Block:
         return self.address + self.count
 
     def holds(self, span: Span) -> bool:
-        """Whether all of `span` is read by this request."""
+        """Whether this request reads all of `span`."""
         return self.table is span.table and self.address <= span.address and span.end <= self.end
 
     def is_all_of(self, span: Span) -> bool:
-        """Whether this request reads `span` and nothing else."""
+        """Whether this request reads exactly `span`."""
         return (self.table, self.address, self.count) == (span.table, span.address, span.count)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may be."""
+    """The limits of a request."""
 
     max_registers: int = MAX_REGISTERS
     max_gap: int = TRANSPORTS["tcp"].max_gap
-    """In registers; bits that take as many bytes count as much."""
+    """In registers. For coils and discrete inputs, 16 bits count as one register."""
     holes: frozenset[tuple[Table, int]] = frozenset()
-    """Addresses that must not be read through."""
+    """Addresses that no request may include, because the device refuses them."""
     max_bits: int = MAX_BITS
     cuts: frozenset[tuple[Table, int]] = frozenset()
-    """Addresses that no request may reach across, like a barrier."""
+    """Addresses that have a barrier before them, learned from the device."""
 
     def most(self, table: Table) -> int:
         return min(self.max_bits if table in BITS else self.max_registers, max_count(table))
 
     def reaches(self, left: Span, right: Span) -> bool:
-        """Whether a request may go on from `left` to `right` and read what lies between."""
+        """Whether one request may read `left`, `right` and the registers between them."""
         gap = right.address - left.end
         if self.cut_at(right) or gap > self.max_gap * (16 if left.table in BITS else 1):
             return False
         return not self.hole_within(left.table, left.end, right.address)
 
     def cut_at(self, span: Span) -> bool:
-        """Whether no request may reach across the beginning of `span`."""
+        """Whether there is a barrier or a cut before `span`."""
         return span.barrier or (span.table, span.address) in self.cuts
 
     def hole_within(self, table: Table, start: int, end: int) -> bool:
-        """Whether a known hole lies in start..end-1."""
+        """Whether start..end-1 includes a known hole."""
         return any(start <= address < end and where is table for where, address in self.holes)
 
 
 def plan(spans: Iterable[Span], limits: Limits) -> tuple[Block, ...]:
-    """The blocks that cover all spans, by table and address.
+    """Return the blocks that cover all spans, sorted by table and address.
 
-    Raises ValueError when one span is larger than a request can be.
+    Raises ValueError if a span is larger than the largest request.
     """
     blocks: list[Block] = []
     kept = outermost(spans)
@@ -97,7 +97,7 @@ def plan(spans: Iterable[Span], limits: Limits) -> tuple[Block, ...]:
 
 
 def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
-    """Spans that belong together as one span, whatever its gaps; as they are where no request can hold them all."""
+    """Merge the spans into one span, with all gaps. Return them unchanged if one request cannot read them all."""
     ordered = sorted(spans)
     first, end = ordered[0], max(span.end for span in ordered)
     if (
@@ -112,7 +112,7 @@ def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
 
 
 def outermost(spans: Iterable[Span]) -> list[Span]:
-    """By table and address, without spans that lie within another: beginnings and ends both rise."""
+    """Sort by table and address, and remove each span that lies inside another. Addresses and ends both increase."""
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.table, span.address, -span.end)):
         if not kept or span.table is not kept[-1].table or span.end > kept[-1].end:
@@ -123,9 +123,9 @@ def outermost(spans: Iterable[Span]) -> list[Span]:
 
 
 def _table(spans: Sequence[Span], limits: Limits) -> list[Block]:
-    """Cut the spans of one table into runs, a request each; dynamic programming tries every last run.
+    """Divide the sorted spans of one table into runs, one request per run, by dynamic programming.
 
-    Runs are enough: a request that holds a span and the one after next holds all between them.
+    A request always reads consecutive spans, so only runs are tried.
     """
     # best[i]: (requests, registers, start of the last run) for the first i spans
     best: list[tuple[int, int, int]] = [(0, 0, 0)]

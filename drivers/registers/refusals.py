@@ -1,13 +1,12 @@
-"""What a device teaches by refusing requests, and the requests that follow from it. Pure.
+"""Learns from the requests that a device refuses, and plans the next requests. Pure.
 
-- A request refused with exception 2 is read in parts. A value that is refused alone is a hole: it is not asked again,
-  and nothing is read through it. Where all parts are answered, what lies between them is at fault: a cut, across which
-  no request reaches.
-- A request refused with exception 3 halves the largest request, as far as a value still fits. Devices that answer so
-  for a missing address are found out when a single value is refused: the limits learned on the way are forgotten.
+- Exception 2: the request is read in parts. If the device refuses a single value, that value is a hole: no request
+  includes it. If the device answers all parts, it refuses the registers between them: there is a cut between the parts.
+- Exception 3: the largest request is halved, but a value is never split. Some devices reply with exception 3 for an
+  address that does not exist. This shows when the device refuses a single value. The learned limits are then forgotten.
 
-All of it is believed for `RECHECK_FIRST_S`, then put to the test; each time that it proves true, twice as long, up to
-`RECHECK_MAX_S`. So a device that refuses a register only while it starts is soon read in full.
+Learned facts hold for `RECHECK_FIRST_S`. The device is then asked again. Each time that it still refuses, the time
+doubles, up to `RECHECK_MAX_S`. A device that refuses registers only while it starts is thus soon read in full.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ RECHECK_MAX_S = 6 * 3600.0
 
 
 class Recheck:
-    """How long to believe what was learned: `RECHECK_FIRST_S`, and each time that it proves true twice as long."""
+    """Timer of learned facts: they hold for `RECHECK_FIRST_S`; each confirmation doubles the time."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -33,39 +32,42 @@ class Recheck:
 
     @property
     def started(self) -> bool:
-        """Something is known."""
+        """Whether a fact is known."""
         return self._since is not None
 
     def start(self, now: float) -> None:
-        """Something was learned at monotonic `now`."""
+        """A fact was learned at monotonic `now`."""
         self._since = now
 
     def believes(self, now: float) -> bool:
-        """Whether something was learned that need not be tested yet."""
+        """Whether a fact is known and its test is not due."""
         return self._since is not None and now - self._since < self._wait_s
 
     def due(self, now: float) -> bool:
-        """Whether it is time to test what was learned."""
+        """Whether the known facts must be tested now."""
         return self._since is not None and not self.believes(now)
 
     def lengthen(self) -> None:
-        """It proved true."""
+        """Double the time, because the facts were confirmed."""
         self._wait_s = min(2 * self._wait_s, RECHECK_MAX_S)
 
     def forget(self) -> None:
-        """Nothing is known any more."""
+        """No fact is known from now on."""
         self._since = None
 
     def reset(self) -> None:
-        """Begin with the shortest time: nothing was left to learn, or the device is another one."""
+        """Return to the shortest time: the device refuses nothing any more, or it was replaced."""
         self._wait_s = RECHECK_FIRST_S
 
 
 class RefusalMemory:
-    """What is known of one device; `groups` are the spans of its points, those that belong together in one group."""
+    """The refusals of one device, and the requests that follow from them."""
 
     def __init__(self, groups: Iterable[Sequence[Span]], limits: Limits) -> None:
-        """A limit smaller than a single value is raised to that: a value is never split."""
+        """`groups` are the spans of the points; spans of one group are read together where possible.
+
+        A limit that is smaller than a value is raised to the size of that value, because a value is never split.
+        """
         self._groups = [tuple(dict.fromkeys(group)) for group in groups]
         self._given = replace(
             limits,
@@ -74,7 +76,7 @@ class RefusalMemory:
         )
         self._limits = self._given
         self.holes: dict[Span, IllegalRangeError] = {}
-        """Values that the device refuses, and how it said so."""
+        """The values that the device refuses, each with the device's reply."""
         self._changed = False
         self._recheck = Recheck()
         self.blocks = self._plan()
@@ -82,17 +84,17 @@ class RefusalMemory:
 
     @property
     def changed(self) -> bool:
-        """The poll that goes on taught something."""
+        """Whether the current poll learned a fact."""
         return self._changed
 
     def begin(self, now: float) -> None:
-        """A poll begins at monotonic `now`: forget what has been believed for long enough."""
+        """Begin a poll at monotonic `now`. Facts that must be tested are forgotten."""
         if self._recheck.due(now):
             self._recheck.lengthen()
             self.forget()
 
     def end(self, now: float) -> None:
-        """A poll has ended, well or not: plan the next by what it taught."""
+        """End a poll, complete or not. Plan the next poll with the facts that were learned."""
         if self._changed:
             self._changed = False
             self._recheck.start(now)
@@ -101,7 +103,7 @@ class RefusalMemory:
             self._recheck.reset()
 
     def forget(self) -> None:
-        """Begin again with what the profile and the site say."""
+        """Forget all facts. The limits of the profile and the site remain."""
         self.holes.clear()
         self._limits = self._given
         self._changed = False
@@ -109,15 +111,15 @@ class RefusalMemory:
         self.blocks = self._plan()
 
     def allows(self, block: Block) -> bool:
-        """Whether the device takes requests of that size, as far as is known."""
+        """Whether the device accepts requests of this size, as far as known."""
         return block.count <= self._limits.most(block.table)
 
     def parts(self, block: Block) -> tuple[Block, ...]:
-        """The requests for what `block` holds, by what is known now."""
+        """Return the requests that replace `block` with the facts known now."""
         return plan(self._inside(block), self._limits)
 
     def divide(self, block: Block, error: IllegalRangeError) -> tuple[Block, ...]:
-        """What to ask instead of a refused `block`: smaller requests. A single value is a hole from now on."""
+        """Return smaller requests instead of a refused `block`. A refused single value becomes a hole."""
         self._changed = True
         if isinstance(error, IllegalValueError) and self._halved(block):
             return self.parts(block)
@@ -133,9 +135,9 @@ class RefusalMemory:
         return (*plan(spans[:middle], self._limits), *plan(spans[middle:], self._limits))
 
     def cut(self, block: Block, parts: Sequence[Block]) -> None:
-        """All `parts` of a refused `block` were answered: they must not be asked as one again."""
+        """Add cuts between the `parts` of a refused `block`, because the device answered all parts."""
         if not self.allows(block):
-            return  # it was too large, which is known already
+            return  # the block was too large, which is already known
         between = {(right.table, right.address) for left, right in pairwise(parts) if right.address >= left.end}
         self._limits = replace(self._limits, cuts=self._limits.cuts | between)
 
@@ -148,7 +150,7 @@ class RefusalMemory:
             self._limits = replace(self._limits, max_registers=given.max_registers, max_bits=given.max_bits)
 
     def _halved(self, block: Block) -> bool:
-        """Halve the largest request, unless a value would not fit any more."""
+        """Halve the largest request. Returns False if a value would no longer fit."""
         bits = block.table in BITS
         most = max(block.count // 2, self._widest(bits=bits))
         if most >= block.count:
@@ -168,12 +170,12 @@ class RefusalMemory:
         return spans
 
     def _inside(self, block: Block) -> list[Span]:
-        """What `block` was to read: groups where it holds them, single values of those it holds in part."""
+        """The spans in `block`: whole groups, and the single values of groups that are only partly in `block`."""
         groups = [span for span in self._spans() if block.holds(span)]
         return sorted({*groups, *(span for span in self._members(block) if not any(map(span.lies_in, groups)))})
 
     def _members(self, block: Block) -> list[Span]:
-        """The single values in `block`."""
+        """The values in `block`, without holes."""
         members = {span for group in self._groups for span in group if block.holds(span)}
         return sorted(members - self.holes.keys())
 

@@ -1,4 +1,4 @@
-"""The requests of one poll, as every driver makes them."""
+"""The requests of one poll. All drivers use it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from drivers.registers.read_plan import Block
 from drivers.registers.refusals import RefusalMemory
 
 Use = Callable[[Block, Sequence[int]], None]
-"""Takes a request and the words that answered it."""
+"""Receives a request and the words of its reply."""
 
 BUSY_PAUSE_S = 0.3
 
 
 class SplitReader:
-    """A reader whose requests are never longer than `limit` registers: longer ones are read in parts."""
+    """A reader that divides requests of more than `limit` registers."""
 
     def __init__(self, reader: Reader, limit: int) -> None:
         self._reader = reader
         self._limit = limit
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """See `drivers.driver.Reader`. The parts are of different moments: for what does not change."""
+        """See `drivers.driver.Reader`. The parts are read one after the other: only for values that do not change."""
         words: list[int] = []
         while len(words) < count:
             part = min(self._limit, count - len(words))
@@ -34,7 +34,7 @@ class SplitReader:
 
 
 class PollSession:
-    """A reader that counts its requests and asks a busy device once more, a little later."""
+    """A reader that counts its requests and repeats a request once if the device is busy."""
 
     def __init__(self, reader: Reader, now: Callable[[], float]) -> None:
         self._reader = reader
@@ -42,10 +42,10 @@ class PollSession:
         self.started = now()
         self.requests = 0
         self.errors: list[Exception] = []
-        """What could not be read."""
+        """Why registers could not be read."""
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """See `drivers.catalogue.Reader`."""
+        """See `drivers.driver.Reader`."""
         self.requests += 1
         try:
             return await self._reader.read(table, address, count)
@@ -55,9 +55,9 @@ class PollSession:
             return await self._reader.read(table, address, count)
 
     async def read_block(self, memory: RefusalMemory, block: Block, use: Use) -> bool:
-        """Read `block`, in parts where the device refuses it, and give each answer to `use`; `memory` learns from it.
+        """Read `block` and call `use` with each reply. If the device refuses the block, read it in parts.
 
-        Returns whether the device gave all values of the block; what it refused stands in `errors` or in `memory`.
+        Returns whether all values of the block were read. Refused values are in `memory`, other errors in `errors`.
         """
         if not memory.allows(block):
             return await self._read_all(memory, memory.parts(block), use)
