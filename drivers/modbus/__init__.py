@@ -1,6 +1,6 @@
-"""The wire: one link per endpoint, transports, framing, connection errors.
+"""Modbus on the wire: links, transports, framing, connection errors.
 
-The link sends function codes 1 to 4, and 43/14 for identification. It never writes.
+A link sends only function codes 1 to 4, and 43/14 for identification. It never writes.
 """
 
 from drivers.modbus.framer import is_mbap

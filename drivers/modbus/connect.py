@@ -1,4 +1,4 @@
-"""Opening a connection, and saying in words why it failed."""
+"""Opens connections. Errors explain why a connection cannot be opened."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drivers.modbus.transport import Transport
 from drivers.tls import TlsFileError, client_context
 
 NAMES_AT_ONCE = 16
-"""A service may have a few dozen threads in all, and a site of hundreds of names may be offline when it starts."""
+"""Limit of parallel look-ups. A site may have hundreds of names and be offline; a service may have few threads."""
 _RESOLVER = Resolver(NAMES_AT_ONCE)
 
 _FRAMINGS: dict[str, type[Framing]] = {
@@ -26,7 +26,7 @@ _FRAMINGS: dict[str, type[Framing]] = {
 
 
 async def connect(settings: LinkSettings) -> Transport:
-    """An open channel, within `settings.timeout_s`. Raises ConnectError that names address and reason."""
+    """Return an open transport within `settings.timeout_s`. Raises ConnectError with address and reason."""
     try:
         async with asyncio.timeout(settings.timeout_s):
             return await _open(settings)
@@ -48,7 +48,7 @@ async def _open(settings: LinkSettings) -> Transport:
     found = await _RESOLVER.addresses(str(settings.host))
     context = _tls_context(settings) if settings.kind.medium == "tls" else None
     for address in found[:-1]:
-        with suppress(OSError):  # TimeoutError is one
+        with suppress(OSError):  # includes TimeoutError
             async with asyncio.timeout(settings.timeout_s / len(found)):
                 await _open_at(address, settings, channel, context)
                 return channel

@@ -1,9 +1,9 @@
-"""Frames by pymodbus' framers, and the rules by which a frame answers a request.
+"""Encodes and decodes frames with pymodbus' framers, and checks that a frame is the reply to a request.
 
-A framing's `accept` sees all bytes received since the request was sent and gives the values of its reply, or None while
-the reply is not complete. It raises `RefusedError` or `GatewayError` for an exception, and `BadReplyError` when what
-came cannot become the reply. A reply counts only when transaction, unit id, function code, byte count, length and
-checksum, as far as the framing has them, are exactly what the request asks for.
+`accept` receives all bytes that arrived since the request was sent. It returns the values of the reply, or None while
+the reply is incomplete. It raises `RefusedError` or `GatewayError` for an exception reply, and `BadReplyError` if the
+bytes cannot become the reply. A reply is accepted only if transaction, unit id, function code, byte count, length and
+checksum match the request, as far as the framing has them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from drivers.protocol import EXCEPTION, MAX_PDU
 Answer = TypeVar("Answer")
 
 _MBAP_LENGTHS = range(2, MAX_PDU + 2)
-"""At least unit id and function code."""
+"""Valid values of the length field: at least unit id and function code."""
 
 
 class Framing(Protocol):
-    """How a request and its reply travel."""
+    """Encodes requests and recognises their replies."""
 
     def encode(self, request: Question[object]) -> bytes: ...
 
@@ -44,26 +44,26 @@ class Mbap:
             end, unit_id, transaction, pdu = self._framer.decode(received)
             if not pdu:
                 if not is_mbap(received):
-                    raise BadReplyError(f"{request}: what came is not Modbus")
+                    raise BadReplyError(f"{request}: the received bytes are not Modbus")
                 return None
             if transaction == request.transaction:
                 if unit_id != request.unit_id:
                     raise BadReplyError(f"{request}: the reply is from unit {unit_id}")
                 if len(received) > end:
-                    raise BadReplyError(f"{request}: the reply has another length than asked for")
+                    raise BadReplyError(f"{request}: the reply has a wrong length")
                 return request.decode(pdu)
-            # A second copy, or what a gateway still had for an earlier request: ours may stand behind it.
+            # The frame is a duplicate, or a gateway's reply to an earlier request. The reply may follow it.
             received = received[end:]
         return None
 
 
 def is_mbap(received: bytes) -> bool:
-    """Whether bytes, of which pymodbus makes no frame yet, begin with the header of one."""
+    """Whether the bytes begin with an MBAP header. For bytes that are no complete frame yet."""
     return not any(received[2:4]) and int.from_bytes(received[4:6], "big") in _MBAP_LENGTHS
 
 
 class Rtu:
-    """Modbus on a serial line: unit id, data, CRC-16; no start, no end, no transaction."""
+    """Modbus on a serial line: unit id, data, CRC-16. There is no start mark, end mark or transaction."""
 
     _framer = FramerRTU(REPLIES)
 
@@ -71,8 +71,8 @@ class Rtu:
         return self._framer.encode(request.pdu, request.unit_id, request.transaction)
 
     def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
-        # The line may carry noise, an echo of the request or another unit's late reply before ours: pymodbus' framer
-        # drops all bytes when the first are no frame. Its PDUs say how long the frame at each possible place is.
+        # Noise, an echo of the request or a late reply of another unit may precede the reply. pymodbus' framer then
+        # discards all bytes. So every possible start is tried; pymodbus' PDU classes give the length of the frame.
         for function in (request.function, request.function | EXCEPTION):
             start = received.find(head := bytes((request.unit_id, function)))
             while start >= 0:
@@ -93,7 +93,8 @@ class Ascii:
         return self._framer.encode(request.pdu, request.unit_id, request.transaction)
 
     def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
-        # As for RTU: each line stands for itself, from its last colon. The LRC makes the sum of all bytes zero.
+        # Other bytes may precede the reply, as for RTU. A frame begins at the last colon of its line. The sum of all
+        # bytes with the LRC is zero.
         for line in received.split(b"\r\n")[:-1]:
             _, colon, digits = line.rpartition(b":")
             frame = _unhex(digits) if colon else b""
@@ -103,14 +104,14 @@ class Ascii:
 
 
 def _rtu_size(frame: bytes) -> int:
-    """Bytes of the frame that begins here, with its checksum; 0 while they are not known."""
+    """Length in bytes of the frame that begins here, with its checksum; 0 while unknown."""
     if len(frame) < FramerRTU.MIN_SIZE or (pdu := REPLIES.lookupPduClass(frame)) is None:
         return 0
     return pdu.calculateRtuFrameSize(frame)
 
 
 def crc16(frame: bytes) -> bytes:
-    """The checksum of RTU, in the order of the wire."""
+    """Return the RTU checksum, low byte first as on the wire."""
     crc = 0xFFFF
     for byte in frame:
         crc = crc >> 8 ^ _CRC[(crc ^ byte) & 0xFF]

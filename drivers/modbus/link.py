@@ -1,14 +1,16 @@
 """Modbus links: one connection and one lock per endpoint, reads only.
 
-A `Link` connects on its first read and keeps its connection. What it guarantees:
+A `Link` connects on its first read and keeps its connection. Its guarantees:
 
-- One request at a time, one connection at a time: the old one is closed before the next is opened.
-- A reply can only answer its own request. After a time-out, a bad reply or a cancelled read a connection is closed
-  before the next request (a serial port stays open). Where frames carry no transaction, RTU and ASCII, the next request
-  to the same unit also waits until a reply that is up to one timeout late has passed by.
-- A request ends within its timeout, a lost connection ends it at once, a cancelled read leaves the link usable.
-- A device that closed a connection between two requests is reconnected once, silently.
-- Unit id 0 is an address like any other; on a serial line it is the broadcast address that nobody answers.
+- It sends one request at a time and has one connection at a time. It closes the old connection before it opens a new
+  one.
+- A reply is accepted only for its own request. After a time-out, a bad reply or a cancelled read, the connection is
+  closed before the next request (a serial port stays open). RTU and ASCII frames have no transaction number. The next
+  request to the same unit therefore also waits until a reply that is late by up to one timeout has arrived.
+- A request ends within its timeout. A lost connection ends the request at once. The link is usable after a cancelled
+  read.
+- If the device closed the connection between two requests, the link connects again once and reports nothing.
+- Unit id 0 is a normal address, except on a serial line: there it is the broadcast address, and no unit responds.
 """
 
 from __future__ import annotations
@@ -45,10 +47,10 @@ class Link:
         """End of the connect delay, in the loop's time."""
         self._last_end = 0.0
         self._late_until: dict[int, float] = {}
-        """Until when a late reply of a unit may still come, where nothing tells it from a timely one."""
+        """Unit id → loop time until which a late reply may arrive. Only for frames without a transaction number."""
 
     def unit(self, unit_id: int, *, timeout_s: float | None = None, request_gap_s: float | None = None) -> Reader:
-        """A reader of one unit; None takes timeout and gap from the link."""
+        """Return a reader of one unit. None means: use timeout and gap of the link."""
         return _Unit(self, unit_id, timeout_s, request_gap_s)
 
     async def read(
@@ -61,9 +63,9 @@ class Link:
         timeout_s: float | None = None,
         request_gap_s: float | None = None,
     ) -> Sequence[int]:
-        """`count` registers (0..65535) or bits (0 or 1) from a zero-based protocol address.
+        """Read `count` registers (0..65535) or bits (0 or 1) from a zero-based protocol address.
 
-        Raises a DriverError, ValueError for a read that Modbus cannot express.
+        Raises a DriverError, and ValueError for a read that is impossible in Modbus.
         """
         timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
         gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self._silence_s)
@@ -73,13 +75,13 @@ class Link:
             return await self._ask(request, timeout_s, gap_s)
 
     async def identification(self, unit_id: int, timeout_s: float) -> tuple[str, ...]:
-        """What a device calls itself: vendor, product, revision. Raises a DriverError; most devices have none."""
+        """Read the device identification: vendor, product, revision. Raises a DriverError; most devices refuse it."""
         async with self._lock:
             self._transaction = self._transaction % 0xFFFF + 1
             return await self._ask(Identification(unit_id, self._transaction), timeout_s, self._gap_s)
 
     async def close(self) -> None:
-        """Close for good: a read that is waiting fails at once, later ones fail too."""
+        """Close the link permanently. A waiting read fails at once, and all later reads fail."""
         self._closed = True
         if self._channel is not None:
             self._channel.abort()
@@ -91,7 +93,7 @@ class Link:
             try:
                 return await self._exchange(self._channel, request, timeout_s, gap_s)
             except DroppedError:
-                pass  # closed while idle, as many devices do: worth one fresh connection
+                pass  # many devices close an idle connection: connect again once
         return await self._exchange(await self._connect(), request, timeout_s, gap_s)
 
     async def _exchange(self, channel: Transport, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
@@ -113,8 +115,8 @@ class Link:
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         if unit_id in self._late_until:
-            # If the agent stalled meanwhile, the late reply is still unread: one pass of the event loop reads it, and
-            # the next one returns here.
+            # If the agent was blocked, the late reply is still unread. One pass of the event loop reads it; the next
+            # pass returns here.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             del self._late_until[unit_id]

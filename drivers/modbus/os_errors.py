@@ -1,4 +1,4 @@
-"""What an operating system error of a connection means, in words. Pure."""
+"""Explains operating system errors of connections. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _REASONS = {
     errno.ECONNRESET: "the device reset the connection",
     errno.ENOENT: "no such serial port; is the adapter plugged in?",
     errno.EACCES: "permission denied; the user needs the serial port's group, often dialout",
-    errno.ENOTTY: "it is no serial port",
-    errno.EISDIR: "it is no serial port",
+    errno.ENOTTY: "it is not a serial port",
+    errno.EISDIR: "it is not a serial port",
     errno.EAGAIN: "the serial port is in use by another program, such as the running service",
 }
 
 
 def in_words(error: Exception) -> str:
-    """Why `error` happened, and where it helps what to look at."""
+    """Return the cause of `error`, and a hint where there is one."""
     match error:
         case ssl.SSLCertVerificationError():
-            hint = "; server_name is the name in it" if "mismatch" in error.verify_message else ""
+            hint = "; set server_name to the name in the certificate" if "mismatch" in error.verify_message else ""
             return f"the device's TLS certificate is not accepted: {error.verify_message}{hint}"
         case ssl.SSLError():
             return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
@@ -31,10 +31,10 @@ def in_words(error: Exception) -> str:
             return f"name not found ({error.strerror})"
         case UnicodeError():
             return "not a valid host name"
-        case ConnectionResetError():  # asyncio raises it without a number in the middle of a TLS handshake
+        case ConnectionResetError():  # during a TLS handshake, asyncio raises it without errno
             return _REASONS[errno.ECONNRESET]
         case OSError(errno=None):
-            # asyncio quotes the error of each address of a name, pyserial what termios says.
+            # The text of asyncio quotes the error of each address; the text of pyserial quotes the error of termios.
             text = str(error)
             quoted = (words for no, words in _REASONS.items() if f"[Errno {no}]" in text or f"({no}, '" in text)
             return next(quoted, text)

@@ -1,9 +1,8 @@
-"""Requests, and what may answer them: pymodbus' protocol data units behind the rules of a link.
+"""Requests and the checks of their replies, with pymodbus' protocol data units.
 
-Only reads and the device identification exist here, so that nothing above can send a write. A reply counts only when
-its function code, its byte count and its length are exactly what the request asks for; pymodbus accepts fewer registers
-than asked for. The words of registers are unpacked here, in one step, where pymodbus takes a step per register
-(docs/decisions/0001-pymodbus.md).
+Only reads and the device identification are defined, so that no caller can send a write. A reply is accepted only if
+its function code, byte count and length match the request; pymodbus also accepts a reply with fewer registers. Register
+words are unpacked here in one step, because pymodbus unpacks them one by one (docs/decisions/0001-pymodbus.md).
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from drivers.errors import BadReplyError, DriverError, exception_reply
 from drivers.model import Table
 from drivers.protocol import ADDRESSES, BITS, EXCEPTION, MAX_BITS, MAX_REGISTERS, MAX_UNIT_ID
 
-# It logs each frame that it does not understand. The errors of a link say what is wrong, to whoever asked.
+# pymodbus logs each frame that it cannot decode. The link reports the same as an error to its caller.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 REPLIES = DecodePDU(is_server=False)
-"""Decodes replies; requests have a decoder of their own."""
+"""Decodes replies."""
 
 _REQUESTS: dict[Table, type[ModbusPDU]] = {
     Table.COIL: ReadCoilsRequest,
@@ -39,7 +38,7 @@ _EXCEPTION_LENGTH = 2
 
 
 class ReadRequest:
-    """One read. Raises ValueError for what the protocol cannot express."""
+    """One read. Raises ValueError for a read that is impossible in Modbus."""
 
     __slots__ = ("_bits", "_size", "address", "count", "function", "pdu", "table", "transaction", "unit_id")
 
@@ -62,14 +61,14 @@ class ReadRequest:
         return f"unit {self.unit_id}, {self.table} {self.address}-{self.address + self.count - 1}"
 
     def decode(self, pdu: bytes) -> Sequence[int]:
-        """The registers (0..65535) or bits (0 or 1) in a complete protocol data unit of this unit.
+        """Return the registers (0..65535) or bits (0 or 1) in a complete protocol data unit of this unit.
 
-        Raises RefusedError or GatewayError for an exception, BadReplyError for what cannot be the reply.
+        Raises RefusedError or GatewayError for an exception reply, BadReplyError for any other wrong reply.
         """
         if pdu[0] != self.function:
             raise _not_the_reply(self, pdu)
         if len(pdu) != self._size + 2 or pdu[1] != self._size:
-            raise BadReplyError(f"{self}: the reply has another length than asked for")
+            raise BadReplyError(f"{self}: the reply has a wrong length")
         if not self._bits:
             return unpack_from(f">{self.count}H", pdu, 2)
         if (reply := REPLIES.decode(pdu)) is None:
@@ -78,7 +77,7 @@ class ReadRequest:
 
 
 class Identification:
-    """Asks a device what it calls itself: function 43, MEI type 14, the basic objects."""
+    """Request of the device identification: function 43, MEI type 14, basic objects."""
 
     def __init__(self, unit_id: int, transaction: int = 0) -> None:
         self.pdu = _encoded(ReadDeviceInformationRequest())
@@ -90,9 +89,9 @@ class Identification:
         return f"unit {self.unit_id}, identification"
 
     def decode(self, pdu: bytes) -> tuple[str, ...]:
-        """The texts of the objects: vendor, product, revision.
+        """Return the texts of the objects: vendor, product, revision.
 
-        Raises RefusedError where the device has no identification, otherwise as `ReadRequest.decode`.
+        Raises RefusedError if the device has no identification, and the other errors of `ReadRequest.decode`.
         """
         if pdu[0] != self.function:
             raise _not_the_reply(self, pdu)
@@ -100,7 +99,7 @@ class Identification:
         complete = len(frame) == ReadDeviceInformationResponse.calculateRtuFrameSize(frame)
         reply = REPLIES.decode(pdu) if complete else None
         if not isinstance(reply, ReadDeviceInformationResponse):
-            raise BadReplyError(f"{self}: the reply is no identification")
+            raise BadReplyError(f"{self}: the reply is not an identification")
         return tuple(_texts(reply))
 
 
@@ -108,7 +107,7 @@ Answer_co = TypeVar("Answer_co", covariant=True)
 
 
 class Question(Protocol[Answer_co]):
-    """What the two kinds of requests have."""
+    """The interface of both kinds of requests."""
 
     @property
     def pdu(self) -> bytes: ...
@@ -131,18 +130,18 @@ def _encoded(pdu: ModbusPDU) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _read(table: Table, address: int, count: int) -> bytes:
-    """The same few reads go to every device of a family, poll after poll."""
+    """Cached, because every poll of every device of a family sends the same few reads."""
     return _encoded(_REQUESTS[table](address=address, count=count))
 
 
 def _not_the_reply(request: Question[object], pdu: bytes) -> DriverError:
-    """What a protocol data unit with another function code means."""
+    """Return the error for a protocol data unit with a wrong function code."""
     if pdu[0] == request.function | EXCEPTION and len(pdu) == _EXCEPTION_LENGTH:
         return exception_reply(pdu[1], str(request))
     return BadReplyError(f"{request}: the reply is for another function code")
 
 
 def _texts(reply: ReadDeviceInformationResponse) -> list[str]:
-    """Objects in the order in which they came; an id that comes twice has a list."""
+    """The texts of the objects in their order. pymodbus returns a list for an id that occurs twice."""
     objects = [each for value in reply.information.values() for each in (value if isinstance(value, list) else [value])]
     return [each.decode("utf-8", "replace").strip("\0 ") for each in objects]

@@ -1,7 +1,7 @@
-"""Host names → addresses, in daemon threads that nobody has to wait for.
+"""Looks up the addresses of host names in daemon threads.
 
-The event loop's own look-ups share a small pool of threads with everything else, and the loop waits for them when it
-ends. While a site is offline its resolver can hang: it would first starve the rest of the agent, then outlive it.
+The look-ups of the event loop share a small thread pool with other tasks, and the loop waits for them when it ends.
+While a site is offline, a look-up can hang. It would block the other tasks first and then the end of the agent.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _Lookup = asyncio.Future[list[str]]
 
 
 class Resolver:
-    """Look-ups of one user, such as all links or the delivery. Users share no threads, so none waits for another."""
+    """The look-ups of one user: all links, or the delivery. Users share no threads and do not wait for each other."""
 
     def __init__(self, threads: int) -> None:
-        """At most `threads` names are looked up at once; further names wait."""
+        """At most `threads` names are looked up at the same time; further names wait."""
         self._threads = threads
         self._pending: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Lookup]] = WeakKeyDictionary()
-        """The look-ups that have not ended: a name that hangs has one thread, however often it is asked for."""
+        """The current look-ups. All callers with the same name share one look-up and its thread."""
 
     async def addresses(self, host: str) -> list[str]:
-        """At least one address of `host`, which may be an address itself.
+        """Return at least one address of `host`, which is a name or an address.
 
-        Raises OSError when there is none, UnicodeError when `host` cannot be a name.
+        Raises OSError if there is no address, UnicodeError if `host` is not a valid name.
         """
         with suppress(ValueError):
             return [str(ip_address(host))]
@@ -39,14 +39,14 @@ class Resolver:
         lookup = pending.get(host)
         if lookup is None:
             lookup = pending[host] = loop.create_future()
-            # Reading the exception marks it as seen: nobody may be waiting for it any more.
+            # Read the exception, so that asyncio logs no warning if no caller waits any more.
             lookup.add_done_callback(lambda done: (pending.pop(host, None), done.cancelled() or done.exception()))
             thread = threading.Thread(target=_look_up, args=(loop, host, lookup), name=f"look up {host}", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
                 del pending[host]
-                raise OSError("the system lets no further thread be started") from None
+                raise OSError("the system cannot start another thread") from None
         return await asyncio.shield(lookup)
 
 
@@ -55,7 +55,7 @@ def _look_up(loop: asyncio.AbstractEventLoop, host: str, lookup: _Lookup) -> Non
         settle, outcome = lookup.set_result, _find(host)
     except (OSError, UnicodeError) as error:
         settle, outcome = lookup.set_exception, error  # type: ignore[assignment]  # one or the other
-    with suppress(RuntimeError):  # the loop has ended meanwhile
+    with suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(settle, outcome)
 
 

@@ -1,7 +1,7 @@
-"""Serial lines: a port that pyserial opens, as a transport of asyncio.
+"""Serial ports: pyserial opens the port; this module makes it an asyncio transport.
 
-pymodbus' own client opens ports too, but it does not say why it cannot, and its transport does not tell when the port
-closes (docs/decisions/0001-pymodbus.md).
+pymodbus' client can also open ports. But it does not report why a port cannot be opened, and its transport does not
+report when the port closes (docs/decisions/0001-pymodbus.md).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
 
 _MOST_BYTES = 1024
-"""Of one read."""
+"""Maximum of one read."""
 
 
 class _SerialTransport(asyncio.Transport):
-    """Writes at once and keeps nothing back: a request is shorter than the buffer of any port."""
+    """Writes at once, without a buffer. A request is shorter than the buffer of the port."""
 
     def __init__(self, port: serial.Serial, protocol: asyncio.Protocol) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _SerialTransport(asyncio.Transport):
             self._close(error)
             return
         if written < len(data):
-            self._close(OSError("the serial port takes no bytes; is its flow control held up?"))
+            self._close(OSError("the serial port accepts no bytes; does flow control block it?"))
 
     def is_closing(self) -> bool:
         return self._closing
@@ -73,7 +73,7 @@ class _SerialTransport(asyncio.Transport):
 
 
 def open_serial(channel: Transport, settings: LinkSettings) -> None:
-    """Open the port of `settings` for `channel`. Raises OSError (serial.SerialException is one)."""
+    """Open the port of `settings` for `channel`. Raises OSError, which includes serial.SerialException."""
     try:
         port = serial.Serial(
             settings.serial_port,
@@ -90,6 +90,6 @@ def open_serial(channel: Transport, settings: LinkSettings) -> None:
 
 
 def data_bits(settings: LinkSettings) -> int:
-    """RTU has eight. ASCII has characters of ten bits in all: 7E1, 7O1, 7N2, or the 8N1 of many adapters."""
+    """Return 8 for RTU. An ASCII character has ten bits with start, parity and stop: 7E1, 7O1, 7N2, or often 8N1."""
     plain = settings.parity == "N" and settings.stop_bits == 1
     return 8 if settings.kind.framing == "rtu" or plain else 7

@@ -1,8 +1,8 @@
-"""One open connection: sends a request, waits for its reply, never longer than told.
+"""One open connection: sends a request and waits for its reply, at most for the timeout.
 
-asyncio's own protocol interface instead of pymodbus' client, which accepts replies with too few registers, does not
-notice a lost connection before the timeout, and costs more time per request. What is left in the connection by a
-request that failed is the caller's concern: it must not be used for another one while a late reply could still come.
+It uses asyncio's protocol interface instead of pymodbus' client. That client accepts replies with too few registers,
+notices a lost connection only at the timeout, and needs more time per request. After a failed request, the caller must
+not send another request on this connection while a late reply can still arrive.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from drivers.modbus.framer import Framing
 from drivers.modbus.os_errors import in_words
 from drivers.modbus.pdu import Question
 
-# Twice the longest ASCII frame and more: whoever sends this much does not speak Modbus.
+# More than twice the longest ASCII frame. A peer that sends more does not use Modbus.
 _MAX_RECEIVED = 2048
 
 
@@ -30,7 +30,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self._address = address
         self._datagrams = datagrams
         self.numbered = numbered
-        """Replies carry the transaction of their request."""
+        """Whether a reply contains the transaction number of its request."""
         self._transport: Any = None
         self._closed = asyncio.Event()
         self._request: Question[Any] | None = None
@@ -39,17 +39,17 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self.sent_at = 0.0
         """When the last request was sent, in the loop's time."""
         self.expects_late_reply = False
-        """The last request ended without its reply, which may still arrive."""
+        """Whether the last request ended without its reply. The reply may still arrive."""
 
     @property
     def usable(self) -> bool:
-        """False once either side has closed it."""
+        """Whether the connection is open. False after either side has closed it."""
         return not (self._closed.is_set() or self._transport.is_closing())
 
     async def exchange(self, request: Question[Answer], timeout_s: float) -> Answer:
-        """What `request.decode` makes of the reply.
+        """Send the request and return its decoded reply.
 
-        Raises a DriverError, `timeout_s` after the call at the latest.
+        Raises a DriverError, at the latest `timeout_s` after the call.
         """
         self.expects_late_reply = False
         if not self.usable:
@@ -75,11 +75,11 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         return outcome
 
     def abort(self) -> None:
-        """Close at once; nothing that arrives from now on is seen."""
+        """Close at once. Bytes that arrive later are ignored."""
         self._transport.abort()
 
     async def close(self) -> None:
-        """Close and wait until the other side can know it."""
+        """Close, and wait until the connection is closed."""
         self.abort()
         await self._closed.wait()
 
@@ -93,7 +93,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         else:
             self._settle(SilentError(f"{self._request}: no answer within {timeout_s:g} s"))
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -101,7 +101,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
     def data_received(self, data: bytes) -> None:
         if self._reply is None or self._reply.done() or self._request is None:
             if self.numbered and not self._datagrams:
-                # Unasked bytes in a stream without checksums: where the next frame begins is anyone's guess.
+                # Bytes arrived without a request. The stream has no checksums, so the next frame cannot be found.
                 self.abort()
             return
         self._received = received = self._received + data
@@ -110,7 +110,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         except DriverError as error:
             outcome = error
         if outcome is None and len(received) > _MAX_RECEIVED:
-            outcome = BadReplyError(f"{self._request}: what came is not Modbus")
+            outcome = BadReplyError(f"{self._request}: the received bytes are not Modbus")
         if outcome is not None:
             self._settle(outcome)
 

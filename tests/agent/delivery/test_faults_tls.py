@@ -203,7 +203,7 @@ async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(
             patch.setattr(threading.Thread, "start", refuse)
             outcome = await made.attempt(BODY)
         assert isinstance(outcome, Retry)
-        assert outcome.reason == "no connection: cannot look up localhost: the system lets no further thread be started"
+        assert outcome.reason == "no connection: cannot look up localhost: the system cannot start another thread"
         assert isinstance(await made.attempt(BODY), Delivered)
 
 

@@ -113,7 +113,7 @@ async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(monkey
         link = Link(server.link(host="localhost"))
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
-            with pytest.raises(LinkError, match="no further thread"):
+            with pytest.raises(LinkError, match="another thread"):
                 await link.read(1, Table.HOLDING, 0, 1)
         assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
         await link.close()
@@ -204,7 +204,7 @@ async def test_a_certificate_may_have_another_name_than_the_host(tmp_path: Path)
     async with FaultServer(REGISTERS, transport="tls", tls=tls) as server:
         reason = await why(server.link(ca_file=authority.ca_file))
         assert "mismatch" in reason
-        assert reason.endswith("; server_name is the name in it")
+        assert reason.endswith("; set server_name to the name in the certificate")
         link = Link(server.link(ca_file=authority.ca_file, server_name="gateway-7"))
         assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
         await link.close()

@@ -80,11 +80,11 @@ async def test_is_an_error_with_a_header(transport: str, fault: str) -> None:
     [
         (Faults(unit_offset=1), "unit 1, holding 0-9: the reply is from unit 2"),
         (Faults(function_offset=1), "another function code"),
-        (Faults(fewer=1), "another length"),
-        (Faults(more=1), "another length"),
+        (Faults(fewer=1), "wrong length"),
+        (Faults(more=1), "wrong length"),
         (Faults(protocol=9), "not Modbus"),
         (Faults(garbage=b"HTTP/1.1 400 Bad Request\r\n"), "not Modbus"),
-        (Faults(duplicate=True), "another length"),
+        (Faults(duplicate=True), "wrong length"),
     ],
 )
 async def test_says_at_once_what_is_wrong(faults: Faults, message: str) -> None:

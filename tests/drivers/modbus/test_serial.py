@@ -67,8 +67,8 @@ async def test_a_port_that_another_program_has() -> None:
     ("port", "words"),
     [
         ("/dev/no-such-port", "no such serial port"),
-        ("/dev/null", "it is no serial port"),
-        ("/", "it is no serial port"),
+        ("/dev/null", "it is not a serial port"),
+        ("/", "it is not a serial port"),
     ],
 )
 async def test_a_port_that_is_none(port: str, words: str) -> None:
@@ -144,7 +144,7 @@ def test_data_bits(transport: TransportName, parity: str, stop_bits: int, bits: 
 
 
 async def test_a_line_that_is_held_up_is_an_error_and_stops_nothing() -> None:
-    """Hardware flow control can hold a line for ever: the port then takes no bytes."""
+    """Hardware flow control can block a line for ever: the port then accepts no bytes."""
     master, slave = os.openpty()
     try:
         tty.setraw(slave)
@@ -156,7 +156,7 @@ async def test_a_line_that_is_held_up_is_an_error_and_stops_nothing() -> None:
             while True:
                 os.write(slave, b"\0")
         link = Link(LinkSettings(transport="rtu", serial_port=os.ttyname(slave), timeout_s=60))
-        with pytest.raises(LinkError, match="the serial port takes no bytes"):
+        with pytest.raises(LinkError, match="the serial port accepts no bytes"):
             await asyncio.wait_for(link.read(1, Table.HOLDING, 0, 1), 5)
         await link.close()
     finally:
