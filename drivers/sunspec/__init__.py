@@ -1,4 +1,4 @@
-"""SunSpec devices: model discovery, mapping to quantities, and the drivers that read them."""
+"""SunSpec devices: model discovery, mapping of points to quantities, drivers."""
 
 from drivers.sunspec.discovery import BASES, MARKER, ModelDiscovery
 from drivers.sunspec.driver import SunSpec

@@ -1,8 +1,8 @@
-"""Finding out what a SunSpec device offers: the marker, the chain of models, who made it.
+"""Discovers a SunSpec device: the marker, the chain of models, the manufacturer.
 
-A chain is a run of models, each with its id and length in front, up to an end model (id 0xFFFF). Devices get much of
-that wrong, so an exception behind at least one model, or a header of an unknown model that makes no sense, ends the
-chain as well. A model that we know with a length that cannot be is refused: what follows it would be read askew.
+A chain is a list of models, each with its id and length in front. It ends with an end model (id 0xFFFF). Many devices
+have wrong chains. The chain therefore also ends at an exception after the first model, and at an unknown model with an
+impossible length. A known model with an impossible length is an error, because the next address would be wrong.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ _STRINGS = ("Mn", "Md", "Vr", "SN")
 _END = 0xFFFF
 _MOST_MODELS = 100
 
-# How devices say that no model is at an address. A busy device says nothing about it.
+# The replies that mean "there is no model at this address". A busy device does not reply that.
 _NOTHING_THERE = (IllegalFunctionError, IllegalRangeError, DeviceFailureError)
 
 
-# The point that tells what a channel is. Model 160 has no type, but Fronius names a hybrid's battery channels "StCha 3"
-# and "StDisCha 4" (words of a real one: evcc issue 16256). Model 714 has one: 0 PV, 1 energy storage, others neither.
+# The point that identifies a channel. Model 160 has no type, but Fronius names the battery channels of a hybrid
+# "StCha 3" and "StDisCha 4" (registers of a real device: evcc issue 16256). Model 714 has a type: 0 PV, 1 energy
+# storage, others neither.
 _LABELS = {160: "IDStr", 714: "PrtTyp"}
 _BY_PORT_TYPE = {0: DcInput.PV, 1: DcInput.STORAGE}
 
 
 @dataclass(frozen=True, slots=True)
 class CommonModel:
-    """Who made the device, from the common model; empty where it does not say."""
+    """Manufacturer and model of the device, from the common model. A text that the device does not have is empty."""
 
     manufacturer: str = ""
     model: str = ""
@@ -54,17 +55,17 @@ class CommonModel:
 
 
 class ModelDiscovery:
-    """Walks the chain of one device; keeps, from one attempt to the next, where it fell silent."""
+    """Reads the chain of one device. Remembers the address without reply for the next attempt."""
 
     def __init__(self, known: Collection[int]) -> None:
         self._known = known
         self._bases = deque(BASES)
         self._silent_at: int | None = None
         self.open_end = False
-        """The last chain had no end model: there may be more behind what cut it short."""
+        """The last chain had no end model, so it may be incomplete."""
 
     async def base(self, reader: Reader) -> int:
-        """Address of the "SunS" marker. Raises UnsupportedError when no base has it."""
+        """Return the address of the "SunS" marker. Raises UnsupportedError if there is none."""
         for _ in BASES:
             if await self._marked(reader, self._bases[0]):
                 return self._bases[0]
@@ -78,11 +79,11 @@ class ModelDiscovery:
         except _NOTHING_THERE:
             return False
         except SilentError:
-            self._bases.rotate(-1)  # it may be silent only here: the next attempt begins elsewhere
+            self._bases.rotate(-1)  # maybe only this address gets no reply: the next attempt begins with another one
             raise
 
     async def models(self, reader: Reader, base: int) -> tuple[Model, ...]:
-        """Every model behind the marker at `base`. Raises UnsupportedError for a chain that cannot be."""
+        """Return every model after the marker at `base`. Raises UnsupportedError for an impossible chain."""
         models: list[Model] = []
         address = base + len(MARKER)
         self.open_end = True
@@ -94,7 +95,7 @@ class ModelDiscovery:
             model = Model(header[0], address, header[1])
             if model.length == 0 or model.end > ADDRESSES:
                 if model.id in self._known:
-                    raise UnsupportedError(f"model {model.id} at {address}: length {model.length} cannot be")
+                    raise UnsupportedError(f"model {model.id} at {address}: length {model.length} is impossible")
                 break
             models.append(model)
             if len(models) > _MOST_MODELS:
@@ -103,7 +104,7 @@ class ModelDiscovery:
         return tuple(models)
 
     async def _header(self, reader: Reader, address: int, *, behind_a_model: bool) -> tuple[int, int] | None:
-        """Id and length at `address`, or None where the chain ends without an end model."""
+        """Return id and length at `address`, or None if the chain ends there without an end model."""
         try:
             model_id, length = await reader.read(Table.HOLDING, address, HEADER)
         except _NOTHING_THERE:
@@ -111,7 +112,7 @@ class ModelDiscovery:
                 raise
             return None
         except SilentError:
-            # Silence is how some devices say "no such address", but once may as well be a lost reply.
+            # Some devices do not reply for an address that does not exist. But the first time, the reply may be lost.
             if not behind_a_model or self._silent_at != address:
                 self._silent_at = address
                 raise
@@ -120,7 +121,7 @@ class ModelDiscovery:
 
 
 async def identify(reader: Reader, models: Collection[Model]) -> CommonModel:
-    """The first common model's strings; later ones name attached devices such as meters."""
+    """Return the texts of the first common model. Later common models describe attached devices such as meters."""
     common = next(of(models, COMMON), None)
     if common is None:
         return CommonModel()
@@ -129,7 +130,7 @@ async def identify(reader: Reader, models: Collection[Model]) -> CommonModel:
 
 
 async def doubles(reader: Reader, devices: Collection[Collection[Model]]) -> set[Model]:
-    """The models of those devices of a chain that have the serial number of an earlier one."""
+    """Return the models of those devices in a chain that have the serial number of an earlier device."""
     seen: set[str] = set()
     found: set[Model] = set()
     for models in devices:
@@ -150,7 +151,7 @@ async def _string(reader: Reader, model: Model, point: ModelPoint) -> str:
 
 
 async def channels(reader: Reader, model: Model) -> tuple[DcInput, ...]:
-    """What hangs on each DC input of a model 160 or 714, in their order; empty where it does not say."""
+    """Return the type of each DC input of a model 160 or 714, in order; empty if the device refuses to reply."""
     label = _LABELS[model.id]
     definition = load(model.id, frozenset({label}))
     point = definition.repeated[label]

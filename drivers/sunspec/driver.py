@@ -1,14 +1,14 @@
-"""Reads any SunSpec device: finds out once which models it offers, then polls those it can use.
+"""Reads any SunSpec device: discovers its models once, then polls the models that are used.
 
-What is remembered is where the models stand, never a value. The headers of the models are read along with the
-points: when one of them, or an exception 2 or 3, says that the device is no longer the same, the poll walks the chain
-anew. A request that is refused right after a walk is split (`drivers.registers.refusals`); what stays refused is left
-out. The chain is walked again after a while, more and more rarely, for what was refused and where it had no end model:
-a device that is waking up may have cut it short.
+The driver remembers the addresses of the models, never values. Each poll also reads the headers of the models. If a
+header differs, or the device replies exception 2 or 3, the device has changed: the poll discovers the chain again. A
+request that is refused directly after a discovery is divided (`drivers.registers.refusals`); points that are still
+refused are omitted. If points were refused or the chain had no end model, the driver discovers the chain again later,
+at growing intervals, because a device that starts may have a shorter chain.
 
-One SunSpec device can be an inverter, a meter and a battery. Every reading carries the node to which it belongs:
-SOLAR for inverter models, STORAGE for batteries, GRID for meter models, counted positive for import. `SunSpecMeter`
-reads one meter alone, for a node of any type.
+One SunSpec device can be an inverter, a meter and a battery. Each reading has its node: SOLAR for inverter models,
+STORAGE for batteries, GRID for meter models, positive for import. `SunSpecMeter` reads only one meter, for any node
+type.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ log = structlog.get_logger(__name__)
 
 
 class _ChangedError(Exception):
-    """The device is no longer what it was when its chain was walked."""
+    """The device has changed since its chain was discovered."""
 
 
 class SunSpec:
-    """A `drivers.catalogue.Driver` for every device that speaks SunSpec."""
+    """A `drivers.driver.Driver` for every SunSpec device."""
 
     _wants = "inverter, meter or battery model"
 
     def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None) -> None:
-        """`defaults` are those of a device family. Raises ProfileError for what the standard leaves no room for."""
+        """`defaults` are the link settings of a device family. Raises ProfileError for a word order except "big"."""
         if options.word_order not in (None, "big"):
             raise ProfileError(f"driver sunspec: word_order is always 'big' (found {options.word_order!r})")
         self.identity = CommonModel()
-        """Who made the device; empty before the first poll."""
+        """Manufacturer and model of the device; empty before the first poll."""
         self.models: tuple[Model, ...] = ()
-        """Every model that the device offers; empty before the first poll."""
+        """Every model of the device; empty before the first poll."""
         gap = options.max_gap if options.max_gap is not None else options.default_max_gap
         self._options = options
         self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
         self._walk = ModelDiscovery(KNOWN)
-        self._defaults = defaults or LinkDefaults(sleeps=True)  # many do; one that never did is not believed to
+        self._defaults = defaults or LinkDefaults(sleeps=True)  # many SunSpec devices sleep at night
         self._known: _Known | None = None
         self._recheck = Recheck()
 
@@ -64,7 +64,7 @@ class SunSpec:
 
     @property
     def nodes(self) -> frozenset[NodeType]:
-        """The nodes that the device fills; before the first poll, all that any device could."""
+        """The node types that the device feeds; before the first poll, all possible node types."""
         if self._known is None:
             return frozenset({NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE})
         return self._known.layout.nodes
@@ -75,10 +75,10 @@ class SunSpec:
 
     @property
     def resolutions(self) -> Mapping[tuple[NodeType | None, Quantity], Resolution]:
-        return {}  # scale factors are registers of the device, and change while it runs
+        return {}  # scale factors are registers of the device and change while it runs
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        """See `drivers.catalogue.Driver`. Raises UnsupportedError for a device that offers nothing we know."""
+        """See `drivers.driver.Driver`. Raises UnsupportedError for a device without a known model."""
         scan = await self._poll(PollSession(reader, now))
         return replace(scan, readings=tuple(filter(self._wanted, scan.readings)))
 
@@ -98,15 +98,15 @@ class SunSpec:
             scan = await known.poll(run)
         except _ChangedError as change:
             self._known = None
-            raise UnsupportedError(f"SunSpec models move while they are read: {change}") from None
+            raise UnsupportedError(f"the SunSpec models change while they are read: {change}") from None
         if not scan.readings and scan.errors:
-            raise scan.errors[0]  # it refuses everything just now: nothing to learn from that
+            raise scan.errors[0]  # the device refuses everything at the moment: learn nothing from that
         self._known = known
         self._recheck.start(run.started)
         return scan
 
     async def _discover(self, run: PollSession, before: _Known | None) -> _Known:
-        """Walk the chain; what was known `before` stays where the chain is only cut shorter than it was."""
+        """Discover the chain. If the new chain is only the beginning of the known chain, keep `before`."""
         reader = SplitReader(run, self._limits.max_registers)
         base = await self._walk.base(reader)
         models = await self._walk.models(reader, base)
@@ -140,16 +140,16 @@ class SunSpec:
         return known
 
     def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
-        """Of the models that a device offers, those that are read."""
+        """Return the models that are read."""
         unused = {} if self._options.uses(NodeType.GRID) else METERS
         return tuple(model for model in of(models, *KNOWN) if model.id not in unused)
 
 
 class SunSpecMeter(SunSpec):
-    """One meter of a SunSpec device, which may measure anything: its readings belong to no node yet."""
+    """One meter of a SunSpec device. It may measure any node type, so its readings have no node."""
 
     def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None, channel: int = 1) -> None:
-        """`channel` counts the meters of a device along its chain, from 1. Otherwise see `SunSpec`."""
+        """`channel` is the number of the meter in the chain, from 1. For the other arguments see `SunSpec`."""
         super().__init__(options, defaults or LinkDefaults())
         self._channel = channel
         self._wants = "meter model" if channel == 1 else f"meter {channel}"
@@ -168,14 +168,14 @@ class SunSpecMeter(SunSpec):
         return replace(scan, readings=tuple(reading._replace(node=None) for reading in scan.readings))
 
     def _wanted(self, reading: Reading) -> bool:
-        return True  # it has but one node, of any type
+        return True  # the meter feeds one node, of any type
 
     def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
         return meters(models)[self._channel - 1 : self._channel]
 
 
 class _Known:
-    """A device whose chain was walked: what to ask it, as it taught us."""
+    """A device with a known chain: its layout, and the requests that it accepts."""
 
     def __init__(self, layout: Layout, limits: Limits, *, open_end: bool) -> None:
         self.layout = layout
@@ -183,17 +183,17 @@ class _Known:
         self._refusals = RefusalMemory([[span] for span in spans_of(layout)], limits)
         self._batches: dict[Block, Batch] = {}
         self._learning = True
-        """The last poll had refusals, or there was none yet: a refusal now says nothing of the chain."""
+        """There was no poll yet, or the last poll had new refusals. A refusal then does not mean a changed device."""
         self.battery_seen = False
-        """Its battery has given or taken power since the device was found."""
+        """The battery has charged or discharged since the device was discovered."""
 
     @property
     def doubtful(self) -> bool:
-        """Something was refused, or more may stand behind a chain without an end."""
+        """Whether points were refused, or the chain has no end model and may be incomplete."""
         return bool(self._refusals.holes) or self._open_end
 
     async def poll(self, run: PollSession) -> Scan:
-        """One scan; the first ones learn what the device refuses. Raises _ChangedError."""
+        """Poll once. The first polls learn which points the device refuses. Raises _ChangedError."""
         cells: list[Cell] = [None] * len(self.layout.places)
         times = [run.started] * len(cells)
 
@@ -201,7 +201,7 @@ class _Known:
             batch = self._batch(block)
             raws = batch.unpack(words)
             if stranger := batch.stranger(raws):
-                raise _ChangedError(f"model {stranger.id} no longer stands at {stranger.address}")
+                raise _ChangedError(f"model {stranger.id} is no longer at {stranger.address}")
             at = run.now()
             for slot, number in batch.cells(raws):
                 cells[slot], times[slot] = number, at
@@ -217,7 +217,7 @@ class _Known:
         return Scan(tuple(self._readings(cells, times)), run.started, run.now(), errors, run.requests)
 
     async def _read_known(self, run: PollSession, block: Block, use: Callable[[Block, Sequence[int]], None]) -> None:
-        """Read a block that the device gave before. Raises _ChangedError where it does not exist any more."""
+        """Read a block that was read before. Raises _ChangedError if the device now refuses the block."""
         try:
             words = await run.read(block.table, block.address, block.count)
         except IllegalRangeError as error:
@@ -237,7 +237,7 @@ class _Known:
         charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
         idle = charge == 0 or charge is Quality.MISSING
         self.battery_seen = self.battery_seen or (isinstance(charge, float) and not idle)
-        # Whatever is not known to be idle may stand in the inverter's power.
+        # Unless the battery is known to be idle, the inverter's power may include battery power.
         for recipe in self.layout.recipes if idle and not self.battery_seen else self.layout.hybrid:
             number = recipe.formula(cells)
             value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)

@@ -1,6 +1,6 @@
-"""Pure arithmetic on the points of a SunSpec device: where each stands, its number, and sums over several.
+"""Arithmetic on the points of a SunSpec device: addresses, numbers, sums. Pure.
 
-A cell is the number of one point, or the reason why there is none, or None when its registers could not be read.
+A cell is the number of one point, or the reason why it has no number, or None if its registers could not be read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from drivers.sunspec.models import ModelPoint
 
 Cell = float | Quality | None
 Formula = Callable[[Sequence[Cell]], Cell]
-"""From all cells of a device to one number."""
+"""Calculates one number from all cells of a device."""
 
 _NO_FACTOR = -0x8000
 _LARGEST_FACTOR = 10
@@ -21,27 +21,27 @@ _LARGEST_FACTOR = 10
 
 @dataclass(frozen=True, slots=True)
 class PointAddress:
-    """Where a point and its scale factor stand, and how they make a number."""
+    """The addresses of a point and its scale factor, and how to calculate the number."""
 
     address: int
     point: ModelPoint
     factor_address: int | None
     sign: int = 1
     zero_counts: bool = False
-    """A DC input that never produced is an accumulator of 0: a zero in a sum, not a reason to have no sum."""
+    """Zero is a value here, although the standard defines it as "not implemented": an input that never produced."""
     folded: bool = False
-    """An accumulator that counts down from zero, as a negative number in 32 bits."""
+    """The accumulator counts down from zero, as a negative number in 32 bits."""
 
     @property
     def span(self) -> tuple[int, int]:
-        """First register, and the first behind, of what must be read in one request: factors change at run time."""
+        """First and last + 1 register of one request. It includes the factor, because factors change at run time."""
         end = self.address + self.point.size
         if self.factor_address is None:
             return self.address, end
         return min(self.address, self.factor_address), max(end, self.factor_address + 1)
 
     def decode(self, raw: float, factor: int | None) -> Cell:
-        """The number of the raw value, with `factor` the raw scale factor where the point has one."""
+        """Return the number of the raw value. `factor` is the raw scale factor, None if the point has none."""
         if not self.point.implemented(raw) and not (self.zero_counts and raw == 0):
             return Quality.MISSING
         if self.folded and raw >= 0x8000_0000:
@@ -54,17 +54,17 @@ class PointAddress:
             return float(raw * self.sign)
         if abs(factor) > _LARGEST_FACTOR:
             return Quality.INVALID
-        # Dividing by a whole power of ten gives 230.4 where multiplying by 0.1 gives 230.40000000000003.
+        # 2304 / 10 is exactly 230.4; 2304 * 0.1 is 230.40000000000003.
         return self.sign * (raw * 10.0**factor if factor > 0 else raw / 10.0**-factor)
 
 
 def cell(slot: int) -> Formula:
-    """The cell at `slot`."""
+    """Return the cell at `slot`."""
     return lambda cells: cells[slot]
 
 
 def total(parts: Sequence[Formula]) -> Formula:
-    """The sum; without one of its parts there is none."""
+    """Return the sum. If a part has no number, the sum has none."""
 
     def formula(cells: Sequence[Cell]) -> Cell:
         numbers = [part(cells) for part in parts]
@@ -74,7 +74,7 @@ def total(parts: Sequence[Formula]) -> Formula:
 
 
 def total_of_some(parts: Sequence[Formula]) -> Formula:
-    """The sum of what is implemented: inputs that are not connected say nothing."""
+    """Return the sum of the implemented parts. An input without a connection is not implemented."""
 
     def formula(cells: Sequence[Cell]) -> Cell:
         numbers = [part(cells) for part in parts]
@@ -87,7 +87,7 @@ def total_of_some(parts: Sequence[Formula]) -> Formula:
 
 
 def total_count(parts: Sequence[Formula]) -> Formula:
-    """The sum of lifetime counters; all at zero cannot be told from none at all, as with a single one."""
+    """Return the sum of lifetime counters. A sum of zero is missing, because zero also means "not implemented"."""
     summed = total(parts)
 
     def formula(cells: Sequence[Cell]) -> Cell:
@@ -98,7 +98,7 @@ def total_count(parts: Sequence[Formula]) -> Formula:
 
 
 def weighted_mean(values: Sequence[Formula], weights: Sequence[Formula]) -> Formula:
-    """Mean of the values by their weights; the plain mean where a weight is missing."""
+    """Return the weighted mean of the values. If a weight is missing, return the arithmetic mean."""
 
     def formula(cells: Sequence[Cell]) -> Cell:
         numbers = [value(cells) for value in values]
@@ -114,7 +114,7 @@ def weighted_mean(values: Sequence[Formula], weights: Sequence[Formula]) -> Form
 
 
 def first(alternatives: Sequence[Formula]) -> Formula:
-    """The first alternative that has a number."""
+    """Return the first alternative that has a number."""
     if len(alternatives) == 1:
         return alternatives[0]
 
@@ -130,7 +130,7 @@ def _numbers(cells: Sequence[Cell]) -> list[float]:
 
 
 def _obstacle(cells: Sequence[Cell]) -> Quality | None:
-    """Why there is no number for all of `cells`: not read, invalid, missing; GOOD if there is one."""
+    """Return why one of `cells` has no number: None if not read, INVALID or MISSING. GOOD if all have one."""
     if None in cells:
         return None
     return next((reason for reason in (Quality.INVALID, Quality.MISSING) if reason in cells), Quality.GOOD)

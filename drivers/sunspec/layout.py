@@ -1,14 +1,14 @@
-"""Pure: what a SunSpec device offers → the points to read and the formulas of its readings.
+"""Calculates the layout of a SunSpec device from its models: the points to read and the formulas of its readings. Pure.
 
-Of several meters the first in the chain is taken: SolarEdge numbers its meters in that order (a further one is read by
-itself, see `meters`). A common model begins a device. Of several inverter models of one device the first is taken,
-since those that offer the same inverter twice (as 103 and 113) say the same twice. The inverters of several devices
-behind one unit add up, and so do batteries and DC inputs.
+- A common model begins a new device in the chain.
+- The first meter in the chain is used. SolarEdge numbers its meters in that order. `meters` lists the other meters.
+- The first inverter model of a device is used. A second model (113 besides 103) describes the same inverter.
+- The inverters of several devices behind one unit id are added. Batteries and DC inputs are also added.
 
-The AC power of a hybrid holds what its battery gives or takes. Where the battery's power is known, solar is therefore
-AC power plus charge power, or what the PV inputs give where the device names its inputs, and the AC lifetime counter
-is left out: it counts the battery's energy as production. Where only a state of charge is known (model 124 alone),
-solar is the AC power as it is.
+The AC power of a hybrid includes the power of its battery. If the battery's power is known, solar power is therefore AC
+power plus charge power, or the power of the PV inputs if the device names its inputs. The AC lifetime counter is
+omitted, because it counts energy from the battery as production. If only the state of charge is known (model 124
+alone), solar power is the AC power.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from drivers.sunspec.places import Places
 
 Key = tuple[NodeType, Quantity, Phase | None]
 Offer = tuple[Formula, int]
-"""A formula, and the cell whose arrival dates its number."""
+"""A formula, and the cell that gives its time of measurement."""
 
 SOLAR, STORAGE = NodeType.SOLAR, NodeType.STORAGE
 _Inputs = dict[Key, Offer]
 _AC_POWER: Key = (SOLAR, Quantity.ACTIVE_POWER, None)
 _CHARGE_POWER: Key = (STORAGE, Quantity.ACTIVE_POWER, None)
 MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_POWER, Quantity.DC_CURRENT})
-"""What an inverter model measures of PV and battery together."""
+"""The quantities of an inverter model that include the battery."""
 
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A})
 
@@ -62,7 +62,7 @@ _HAS_STORAGE = (*BATTERIES, 713, 124)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One reading: what it is, how it follows from the cells, and the cell whose arrival dates it."""
+    """One reading: its quantity, its formula, and the cell that gives its time of measurement."""
 
     node: NodeType
     quantity: Quantity
@@ -73,17 +73,17 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What to read from one device, and what it means."""
+    """The points of one device and the formulas of its readings."""
 
     places: tuple[PointAddress, ...]
-    """What fills each cell."""
+    """The point of each cell."""
     models: tuple[Model, ...]
-    """The models that are used; their headers are read along, to see that they still stand there."""
+    """The models that are used. Each poll reads their headers to check that their addresses are still valid."""
     recipes: tuple[Recipe, ...]
     hybrid: tuple[Recipe, ...]
-    """The recipes once the battery has been seen to give or take power."""
+    """The recipes after the battery has charged or discharged."""
     battery: Formula | None
-    """Charge power, where some model has it."""
+    """The charge power, or None if no model has it."""
 
     @property
     def nodes(self) -> frozenset[NodeType]:
@@ -93,20 +93,20 @@ class Layout:
 def build(
     chain: Collection[Model], channels: Mapping[Model, Sequence[DcInput]], manufacturer: str, limit: int
 ) -> Layout:
-    """The layout of a device whose models are `chain`, read by at most `limit` registers a request.
+    """Return the layout of a device with the models `chain`, for requests of at most `limit` registers.
 
-    `channels` holds what hangs on the DC inputs of its models 160 and 714. A point that does not fit into one request
-    together with its scale factor is left out.
+    `channels` are the types of the DC inputs of its models 160 and 714. A point that does not fit into one request
+    together with its scale factor is omitted.
     """
     return _LayoutBuilder(chain, limit).build(channels, manufacturer)
 
 
 def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
-    """The meters of a device in the order of its `chain`; one that it offers in integers and in floats counts once."""
+    """Return the meters in the order of the `chain`. A meter with an integer and a float model is listed once."""
     found: list[Model] = []
     same: set[int] = set()
     for model in chain:
-        if model.id == COMMON:  # of the next device behind this one
+        if model.id == COMMON:  # the next device begins
             same.clear()
         elif model.id in METERS and model.id not in same:
             found.append(model)
@@ -115,7 +115,7 @@ def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
 
 
 def sections(chain: Iterable[Model]) -> list[tuple[Model, ...]]:
-    """The models of each device of a chain: a common model begins the next."""
+    """Divide a chain into the models of each device. A common model begins a new device."""
     found: list[list[Model]] = [[]]
     for model in chain:
         if model.id == COMMON and found[-1]:
@@ -148,7 +148,7 @@ class _LayoutBuilder:
         return Layout(tuple(self._cells.places), tuple(self._cells.models), plain, hybrid, charge)
 
     def _first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], quirk: Quirk | None = None) -> None:
-        """Offer what the first model of a family has."""
+        """Add the offers of the first model of a family."""
         model = next(of(self._chain, *table), None)
         if model is None:
             return
@@ -156,7 +156,7 @@ class _LayoutBuilder:
             self._offer((node, rule.quantity, rule.phase), (cell(slot), slot))
 
     def _sum_of_inverters(self) -> None:
-        """One solar node of all inverters: what adds up is summed, the rest is that of the first."""
+        """Add the offers of all inverters: sums where possible, else the value of the first inverter."""
         models = [model for each in sections(self._chain) if (model := next(of(each, *INVERTERS), None)) is not None]
         if len(models) < 2:
             self._first(SOLAR, INVERTERS)
@@ -170,17 +170,17 @@ class _LayoutBuilder:
                 self._offer((SOLAR, quantity, phase), (total([cell(each) for each in slots]), slot))
 
     def _of_inverter(self, model: Model) -> list[tuple[Rule, int]]:
-        """The cells of one inverter; of several temperatures the first that it has counts."""
+        """Return the cells of one inverter, in reverse order: of several temperatures the first one wins in a dict."""
         return list(reversed(self._cells.of(model, INVERTERS[model.id]).items()))
 
     def _offer(self, key: Key, offer: Offer) -> None:
         offers = self._offers.setdefault(key, [])
-        # Two counters of the same thing still count differently: going from one to the other would look like energy.
+        # Two counters of the same energy have different values. A change from one to the other would look like energy.
         if not (offers and key[1].nature is Nature.COUNTER):
             offers.append(offer)
 
     def _add_up(self, batteries: Sequence[Mapping[Rule, int]]) -> None:
-        """One storage node of all battery models: powers, currents and capacities add up, percentages by capacity."""
+        """Add the offers of all batteries: sums, and for percentages the mean weighted by capacity."""
         capacities = [cell(s) for slots in batteries for rule, s in slots.items() if rule.point == "WHRtg"]
         for rule in dict.fromkeys(rule for slots in batteries for rule in slots):
             slots = [found[rule] for found in batteries if rule in found]
@@ -196,14 +196,14 @@ class _LayoutBuilder:
             self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
 
     def _inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
-        """Offers of storage and of DC power from the inputs; returns what they know of PV alone."""
+        """Add the offers of the DC inputs for storage and DC power. Return their offers for PV alone."""
         model = next(of(channels, *CHANNELS), None)
         if model is None or len([each for each in sections(self._chain) if any(of(each, *INVERTERS))]) > 1:
-            return {}  # of one of several inverters they say too little
+            return {}  # they describe only one of several inverters
         found = channels[model]
         named = not {DcInput.CHARGE, DcInput.DISCHARGE, DcInput.STORAGE}.isdisjoint(found)
         if not named and model.id == 160 and self._has_storage:
-            return {}  # one of the inputs may be the battery, and nothing says which
+            return {}  # one of the inputs may be the battery, but the device does not name it
         pv: _Inputs = {}
         for rule in CHANNELS[model.id]:
             offer = self._input(model, rule, [rule.signs.get(channel, 0) for channel in found])
@@ -217,7 +217,7 @@ class _LayoutBuilder:
         return pv
 
     def _input(self, model: Model, rule: InputRule, signs: Sequence[int]) -> Offer | None:
-        """The sum of a point over the inputs, each with its sign, 0 for those that do not count."""
+        """Return the sum of a point over the inputs. `signs` has one sign per input; 0 excludes the input."""
         counted = [(index, sign) for index, sign in enumerate(signs) if sign]
         slots = self._cells.repeated(model, rule.point, counted)
         known = [slot for slot in slots if slot is not None]
@@ -227,7 +227,7 @@ class _LayoutBuilder:
         return (total_count(cells) if rule.quantity.nature is Nature.COUNTER else total_of_some(cells)), known[0]
 
     def _plain(self, pv: _Inputs) -> dict[Key, list[Offer]]:
-        """Offers while no battery takes or gives power: PV inputs first, for counters alone."""
+        """Return the offers while the battery is idle. PV inputs come first; for counters they are the only offer."""
         offers = dict(self._offers)
         for key, offer in pv.items():
             others = [] if key[1].nature is Nature.COUNTER else offers.get(key, [])
@@ -235,7 +235,7 @@ class _LayoutBuilder:
         return offers
 
     def _hybrid(self, charge: Formula, pv: _Inputs) -> dict[Key, list[Offer]]:
-        """Offers while a battery does: without what an inverter model measures of PV and battery together."""
+        """Return the offers while the battery is active, without the quantities that include the battery."""
         offers = {key: offer for key, offer in self._offers.items() if key[0] is not SOLAR or key[1] not in MIXED}
         offers |= {key: [offer] for key, offer in pv.items()}
         ac_power = self._offers.get(_AC_POWER)

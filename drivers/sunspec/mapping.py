@@ -1,7 +1,7 @@
-"""Which SunSpec point is which of our quantities: one line each. Data only; `sunspec_layout` applies it.
+"""Maps SunSpec points to quantities, one point a line. Data only; `drivers.sunspec.layout` uses it.
 
-Not mapped, on purpose: power factors of models 10x and 20x (per cent by the definition, a fraction in several
-devices), ratings and settings (12x, 702) other than a battery's capacity, single strings, modules and cells (803-805).
+Not mapped on purpose: power factors of models 10x and 20x (a percentage by the definition, a fraction in several
+devices), ratings and settings (12x, 702) except a battery's capacity, single strings, modules and cells (803-805).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ L1, L2, L3 = Phase.L1, Phase.L2, Phase.L3
 
 
 class Rule(NamedTuple):
-    """Point of a model → quantity. Several rules for one quantity and phase: the first that has a value."""
+    """Point of a model → quantity. Of several rules for the same quantity and phase, the first with a value is used."""
 
     point: str
     quantity: Quantity
@@ -25,7 +25,7 @@ class Rule(NamedTuple):
 
 
 class DcInput(Enum):
-    """What hangs on one DC input of an inverter."""
+    """The type of a DC input of an inverter."""
 
     PV = "pv"
     CHARGE = "charge"
@@ -35,7 +35,7 @@ class DcInput(Enum):
 
 
 class InputRule(NamedTuple):
-    """Point of a DC input → quantity, summed over the inputs by the signs of what hangs on them."""
+    """Point of a DC input → quantity. It is the sum over the inputs, with the sign of each input type."""
 
     node: NodeType
     point: str
@@ -89,7 +89,7 @@ _DER = (
     Rule("TmpAmb", Quantity.TEMPERATURE),
 )
 
-# 201-204 integers with scale factors, 211-214 floats: positive power and "Imp" flow from the grid into the site.
+# 201-204 integers with scale factors, 211-214 floats. Positive power and "Imp" are import from the grid.
 _METER = (
     Rule("W", Quantity.ACTIVE_POWER),
     Rule("WphA", Quantity.ACTIVE_POWER, L1),
@@ -112,8 +112,8 @@ _METER = (
 INVERTERS = {**dict.fromkeys((101, 102, 103, 111, 112, 113), _INVERTER), 701: _DER}
 METERS = dict.fromkeys((201, 202, 203, 204, 211, 212, 213, 214), _METER)
 
-# Measured at the battery. Model 802 leaves the sign of W and A open ("flowing to/from the battery bank"); public
-# readers of it (evcc, template sunspec-battery-control) take discharge as positive, so it is turned here.
+# Measured at the battery. Model 802 does not define the sign of W and A ("flowing to/from the battery bank"). Public
+# software (evcc, template sunspec-battery-control) reads discharge as positive, so the sign is inverted here.
 BATTERIES = {
     802: (
         Rule("W", Quantity.ACTIVE_POWER, sign=-1),
@@ -125,7 +125,7 @@ BATTERIES = {
     ),
 }
 
-# What other models know of the battery, each used as far as those before it have no value.
+# Battery points of other models. A model is used where the models before it have no value.
 STORAGE_DETAILS = {
     713: (
         Rule("SoC", Quantity.SOC),
@@ -138,11 +138,10 @@ STORAGE_DETAILS = {
     803: (Rule("ModTmpAvg", Quantity.TEMPERATURE),),
 }
 
-# The lifetime counter of the status model serves only devices whose measurements stand in no model of INVERTERS.
+# The lifetime counter of the status model is used only for devices without a model of INVERTERS.
 STATUS = {122: (Rule("ActWh", Quantity.PRODUCED_ENERGY),)}
 
-# Added up over the DC inputs. What an input of storage gives, the battery discharges: "Inj" is into the device, as for
-# power and energy of 701.
+# Sums over the DC inputs. Positive power of a storage input is discharge: "Inj" is energy into the device, as in 701.
 _PV = {DcInput.PV: 1}
 CHANNELS = {
     160: (
@@ -165,18 +164,18 @@ CHANNELS = {
 
 
 class Quirk(Enum):
-    """How a manufacturer's meter models stray from the standard."""
+    """Deviations of a manufacturer's meter models from the standard."""
 
-    EXPORT_POSITIVE = "power that the site exports counts positive; the counters follow the standard"
-    NEGATIVE_EXPORT = "the counter of exported energy runs below zero, in two's complement"
+    EXPORT_POSITIVE = "exported power is positive; the counters follow the standard"
+    NEGATIVE_EXPORT = "the counter of exported energy counts down from zero, in two's complement"
 
 
-# By the beginning of the manufacturer's name, in lower case. SolarEdge: evcc turns the power of its 203 and nothing
-# else (templates solaredge-inverter, solaredge-hybrid). KOSTAL: ha-sunspec issue 249, mbmd pull request 97, and the
-# words of a real one in evcc issue 18358.
+# By the beginning of the manufacturer's name, in lower case. SolarEdge: evcc inverts only the power of model 203
+# (templates solaredge-inverter, solaredge-hybrid). KOSTAL: ha-sunspec issue 249, mbmd pull request 97, and the
+# registers of a real device in evcc issue 18358.
 QUIRKS = {"solaredge": Quirk.EXPORT_POSITIVE, "kostal": Quirk.NEGATIVE_EXPORT}
 
 COMMON = 1
-"""Who made what follows: the device itself, then each that is attached to it."""
+"""The common model: manufacturer and model of the device whose models follow."""
 
 KNOWN = frozenset({COMMON, *INVERTERS, *METERS, *BATTERIES, *STORAGE_DETAILS, *STATUS, *CHANNELS})

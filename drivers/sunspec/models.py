@@ -1,6 +1,6 @@
-"""SunSpec's model definitions, read at run time from the files that pysunspec2 packages, reduced to named points.
+"""SunSpec model definitions, read at run time from the files of pysunspec2.
 
-Only the few points that we ask for are kept: the files are large, and a controller's memory is small.
+Only the requested points are kept, because the files are large and the controller has little memory.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 HEADER = 2
 """Registers before a model's data: its id and its length."""
 
-# Point type -> struct format, and the raw values that say "not implemented" (SunSpec Device Information Model
-# Specification 1.1, table of point types). An accumulator says it with 0: a lifetime counter that counted nothing yet
-# cannot be told from one that does not exist, so both are missing. All ones is what devices send instead.
+# Point type -> struct format, and the raw values that mean "not implemented" (SunSpec Device Information Model
+# Specification 1.1, table of point types). For an accumulator this is 0. A counter that is still zero looks the same as
+# a counter that does not exist, so both are missing. Some devices send all ones instead.
 _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
     "int16": ("h", frozenset({-0x8000})),
     "uint16": ("H", frozenset({0xFFFF})),
@@ -38,7 +38,7 @@ _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelPoint:
-    """One point of a model; `offset` counts registers from the model's id, in a repeating group from its start."""
+    """One point of a model. `offset` counts registers from the model's id, or from the start of a repeating group."""
 
     offset: int
     size: int
@@ -46,20 +46,20 @@ class ModelPoint:
     factor: str | None = None
     """Name of the point that holds the scale factor."""
     unscaled: bool = False
-    """A mandatory point with an optional factor: the standard itself lets it stand without one."""
+    """The point is mandatory and its factor optional. The point is then valid without a factor."""
 
     @property
     def format(self) -> str:
         return _FORMATS[self.type][0]
 
     def implemented(self, raw: float) -> bool:
-        """Whether `raw` is a value at all."""
+        """Whether `raw` is a value, not "not implemented"."""
         return raw not in _FORMATS[self.type][1] and isfinite(raw)
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What we need of one model: some points of its fixed block and of its repeating group, by name."""
+    """The requested points of one model, by name: of its fixed block and of its repeating group."""
 
     points: Mapping[str, ModelPoint]
     repeated: Mapping[str, ModelPoint]
@@ -68,15 +68,15 @@ class Definition:
     repeated_size: int
 
     def repetitions(self, length: int) -> int:
-        """How often the group repeats in a model of that length; a model's own count may be absent."""
+        """Return the number of repetitions in a model of that length. The model's own count may be missing."""
         return max(0, length + HEADER - self.fixed_size) // self.repeated_size if self.repeated_size else 0
 
 
 @lru_cache(maxsize=64)
 def load(model_id: int, names: frozenset[str]) -> Definition:
-    """The points `names` of a model, with their scale factors. Raises FileNotFoundError for an unknown model.
+    """Return the points `names` of a model, and their scale factors. Raises FileNotFoundError for an unknown model.
 
-    Devices share definitions: a site's fifty inverters need them once.
+    Cached, because all devices of a site share the definitions.
     """
     text = files("sunspec2").joinpath(f"models/json/model_{model_id}.json").read_text(encoding="utf-8")
     group = json.loads(text)["group"]
@@ -92,7 +92,7 @@ def load(model_id: int, names: frozenset[str]) -> Definition:
 
 
 def _points(group: Mapping[str, Any]) -> tuple[dict[str, ModelPoint], int]:
-    """The points of a group by name, and the group's size in registers."""
+    """Return the points of a group by name, and the group's size in registers."""
     optional = {point["name"] for point in group["points"] if point.get("mandatory") != "M"}
     points: dict[str, ModelPoint] = {}
     offset = 0
@@ -105,14 +105,14 @@ def _points(group: Mapping[str, Any]) -> tuple[dict[str, ModelPoint], int]:
 
 
 def text(words: Collection[int]) -> str:
-    """A point of type string: two characters a register, padded with NULs or blanks."""
+    """Decode a point of type string: two characters per register, padded with NULs or blanks."""
     raw = b"".join(word.to_bytes(2, "big") for word in words)
     return raw.partition(b"\0")[0].decode("utf-8", "replace").strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as a device offers it: where its id stands, and how many registers follow its header."""
+    """A model of a device: its id, the address of its id, and the number of registers after its header."""
 
     id: int
     address: int
@@ -123,10 +123,10 @@ class Model:
         return self.address + HEADER + self.length
 
     def holds(self, offset: int, point: ModelPoint) -> bool:
-        """Whether `point` at `offset` lies within the model: devices leave out the tail of newer revisions."""
+        """Whether the model includes `point` at `offset`. Devices of an older revision have shorter models."""
         return offset + point.size <= HEADER + self.length
 
 
 def of(models: Collection[Model], *ids: int) -> Iterator[Model]:
-    """The models with one of `ids`, in the order of the chain."""
+    """Return the models with one of `ids`, in the order of the chain."""
     return (model for model in models if model.id in ids)

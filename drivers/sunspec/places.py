@@ -1,4 +1,4 @@
-"""Which registers of a SunSpec device are read: a cell for each point that it has and that can be used. Pure."""
+"""Selects the registers to read from a SunSpec device, with one cell for each point. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from drivers.sunspec.models import Definition, Model, load
 
 
 class Places:
-    """What fills each cell, in the order in which they were asked for."""
+    """The point of each cell, in the order of the requests for cells."""
 
     def __init__(self, limit: int) -> None:
-        """A point that does not fit into `limit` registers together with its scale factor is left out."""
+        """A point that does not fit into `limit` registers together with its scale factor is omitted."""
         self.places: list[PointAddress] = []
         self.models: dict[Model, None] = {}
         """The models that are used."""
         self._limit = limit
 
     def of(self, model: Model, rules: Sequence[Rule], quirk: Quirk | None = None) -> dict[Rule, int]:
-        """A cell for each rule whose point this model has."""
+        """Add a cell for each rule whose point the model has. Returns the cells by rule."""
         definition = load(model.id, frozenset(rule.point for rule in rules))
         slots = {}
         for rule in rules:
@@ -34,7 +34,7 @@ class Places:
         return slots
 
     def repeated(self, model: Model, name: str, signs: Iterable[tuple[int, int]]) -> list[int | None]:
-        """Cells for a point of its repeated blocks; `signs` are the wanted blocks, counted from 0, with their sign."""
+        """Add cells for a point of the repeating group. `signs` are (repetition from 0, sign) of the cells."""
         definition = load(model.id, frozenset({name}))
         return [self._add(model, definition, name, sign, index) for index, sign in signs]
 
@@ -48,7 +48,7 @@ class Places:
         *,
         folded: bool = False,
     ) -> int | None:
-        """A cell for a point; None where the device leaves it out or it cannot be read together with its factor."""
+        """Add a cell. Returns None if the model lacks the point, or one request cannot read point and factor."""
         point = definition.points[name] if index is None else definition.repeated[name]
         start = 0 if index is None else definition.fixed_size + index * definition.repeated_size
         factor = definition.points[point.factor] if point.factor else None

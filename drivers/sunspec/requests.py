@@ -1,7 +1,7 @@
-"""Pure: the points of a layout → requests, and the words of each request → cells.
+"""Plans the requests for a layout, and converts their words to cells. Pure.
 
-A value and its scale factor always come from the same request. Each request knows the model headers within it, so that
-a device that was changed is noticed before a single number of it is believed.
+A value and its scale factor always come from the same request. Each request checks the model headers in its words, so
+that no value of a changed device is used.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One request, and what its words mean."""
+    """One request and the meaning of its words."""
 
     _struct: struct.Struct
     _items: tuple[_Item, ...]
     _headers: tuple[tuple[int, int, Model], ...]
 
     def unpack(self, words: Sequence[int]) -> tuple[float, ...]:
-        """The raw numbers in `words`, which are as many as the block has registers."""
+        """Return the raw numbers of `words`, one word per register of the block."""
         return self._struct.unpack(struct.pack(f">{len(words)}H", *words))
 
     def stranger(self, raws: Sequence[float]) -> Model | None:
-        """A model that no longer stands where it stood."""
+        """Return a model whose header has changed, or None."""
         return next((model for a, b, model in self._headers if (raws[a], raws[b]) != (model.id, model.length)), None)
 
     def cells(self, raws: Sequence[float]) -> Iterator[tuple[int, Cell]]:
-        """Slot and content of every cell of this request."""
+        """Yield slot and content of every cell of this request."""
         for item in self._items:
             factor = None if item.factor is None else int(raws[item.factor])
             yield item.slot, item.place.decode(raws[item.raw], factor)
 
 
 def spans_of(layout: Layout) -> list[Span]:
-    """What one poll must read: points with their factors, and the headers of their models."""
+    """Return the spans of one poll: points with their factors, and the headers of their models."""
     places = {Span(Table.HOLDING, low, high - low) for low, high in (place.span for place in layout.places)}
     return sorted(places | {Span(Table.HOLDING, model.address, HEADER) for model in layout.models})
 
 
 def batch_of(layout: Layout, block: Block) -> Batch:
-    """What the words of the request `block` mean: all points and headers that lie whole in it."""
+    """Return the meaning of the words of `block`: all points and headers that are entirely in it."""
     kept = {(span.address, span.end) for span in spans_of(layout) if block.holds(span)}
     chosen = [(slot, place) for slot, place in enumerate(layout.places) if place.span in kept]
     headers = [model for model in layout.models if (model.address, model.address + HEADER) in kept]
@@ -73,7 +73,7 @@ def batch_of(layout: Layout, block: Block) -> Batch:
 
 
 def _compiled(block: Block, formats: dict[int, str]) -> struct.Struct:
-    """A struct for the numbers at the addresses of `formats`, with padding for all between."""
+    """Return a struct for the numbers at the addresses of `formats`, with padding between them."""
     text, at = ">", block.address
     for address in sorted(formats):
         text += f"{2 * (address - at)}x{formats[address]}"

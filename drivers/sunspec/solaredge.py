@@ -1,11 +1,11 @@
-"""A SolarEdge inverter with its batteries, which stand outside SunSpec (profile `solaredge-storedge`).
+"""A SolarEdge inverter with batteries. Their registers are outside SunSpec (profile `solaredge-storedge`).
 
-The power of such an inverter holds what its batteries give or take: at night it is all theirs. Solar is therefore what
-comes from the panels: its DC power plus what the batteries are charged with (evcc, template solaredge-hybrid), or AC
-power plus that where the inverter does not say its DC power. Its lifetime counter is left out: it counts the batteries'
-energy as production.
+The power of the inverter includes the power of its batteries; at night it is battery power only. The power of the
+panels is DC power plus charge power (evcc, template solaredge-hybrid), or AC power plus charge power if the inverter
+has no DC power. The lifetime counter is omitted, because it counts energy from the batteries as production.
 
-A battery that is not there is refused, or shows no power. One that was seen and shows none leaves solar unknown.
+If a battery does not exist, the inverter refuses its registers, or they contain no power. If a battery had a power
+before and has none now, solar power is unknown.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ POWER = Quantity.ACTIVE_POWER
 
 
 class SolarEdge(SunSpec):
-    """A `drivers.catalogue.Driver`: grid and solar by SunSpec, storage by SolarEdge's own registers."""
+    """A `drivers.driver.Driver`: grid and solar by SunSpec, storage by SolarEdge's own registers."""
 
     def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None) -> None:
         super().__init__(options, defaults)
         profile = load(BUILT_IN / "solaredge-storedge.toml")
-        own = replace(options, word_order=None)  # SunSpec's "big" is not theirs
+        own = replace(options, word_order=None)  # the batteries do not use the word order of SunSpec
         self._batteries = [_Battery(RegisterDriver(profile.channel(number), own)) for number in ("1", "2")]
         self._seen = 0
-        """So many batteries have shown their power since the start."""
+        """The number of batteries that have had a power since the start."""
 
     @property
     def nodes(self) -> frozenset[NodeType]:
@@ -59,7 +59,7 @@ class SolarEdge(SunSpec):
 
 
 class _Battery:
-    """One of the places where a battery may be: asked again only after a while where there is none."""
+    """A battery that may be installed. If its registers are refused, they are not read again for some time."""
 
     def __init__(self, registers: RegisterDriver) -> None:
         self._registers = registers
@@ -80,7 +80,7 @@ def _by_quantity(scan: Scan) -> dict[Quantity, Reading]:
 
 
 def _storage(batteries: Sequence[Mapping[Quantity, Reading]], *, complete: bool, at: float) -> tuple[Reading, ...]:
-    """One storage node of all batteries, its power first. Nothing of it is known while one of them is silent."""
+    """Combine all batteries to one storage node, power first. While one battery has no power, all is missing."""
     if not (batteries and complete):
         return (Reading(POWER, None, None, Quality.MISSING, at, STORAGE),)
     order = sorted(batteries[0], key=lambda quantity: quantity is not POWER)
@@ -88,7 +88,7 @@ def _storage(batteries: Sequence[Mapping[Quantity, Reading]], *, complete: bool,
 
 
 def _one(quantity: Quantity, batteries: Sequence[Mapping[Quantity, Reading]]) -> Reading:
-    """A quantity of all batteries: the sum, or for a percentage the mean by capacity."""
+    """Combine a quantity of all batteries: the sum, or for a percentage the mean weighted by capacity."""
     parts = [battery[quantity] for battery in batteries]
     worst = next((part for part in parts if part.quality is not Quality.GOOD), parts[0])
     if len(parts) == 1 or worst.quality is not Quality.GOOD:
@@ -104,7 +104,7 @@ def _one(quantity: Quantity, batteries: Sequence[Mapping[Quantity, Reading]]) ->
 
 
 def _of_the_panels(readings: Sequence[Reading], charge: Reading) -> Iterator[Reading]:
-    """The readings without what the inverter measures of panels and batteries together, but with the panels' power."""
+    """Yield the readings without the quantities that include the batteries, and add the power of the panels."""
     solar = {r.quantity: r for r in readings if r.node is SOLAR and r.phase is None}
     yield from (r for r in readings if r.node is not SOLAR or r.quantity not in MIXED)
     known = [r for q in (Quantity.DC_POWER, POWER) if (r := solar.get(q)) and r.quality is Quality.GOOD]

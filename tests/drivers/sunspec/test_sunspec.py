@@ -126,7 +126,7 @@ async def test_silence_behind_the_chain_is_an_error_once_and_its_end_the_second_
 
 @pytest.mark.parametrize("length", [0, 40_000])
 async def test_a_known_model_of_impossible_length_is_refused(length: int) -> None:
-    with pytest.raises(UnsupportedError, match=rf"model 203 at 40122: length {length} cannot be"):
+    with pytest.raises(UnsupportedError, match=rf"model 203 at 40122: length {length} is impossible"):
         await first_poll(common(), INVERTER, [203, length])
 
 
@@ -265,7 +265,7 @@ async def test_models_that_never_stand_still_are_unsupported() -> None:
             answer = list(await super().read(table, address, count))
             return [104, *answer[1:]] if count > 20 else answer
 
-    with pytest.raises(UnsupportedError, match=r"models move while they are read: model 103 .* 40070"):
+    with pytest.raises(UnsupportedError, match=r"models change while they are read: model 103 .* 40070"):
         await poll(SunSpec(PLAIN), Restless(device(common(), INVERTER)))
 
 
