@@ -1,4 +1,4 @@
-"""The registers of one device as a file: capture, redaction, and the file as a reader."""
+"""Dumps: the registers of one device in a file. Capture, redaction, file format."""
 
 from drivers.dump.capture import Capture, Wanted, of_profiles, of_ranges, of_sunspec, parse_range, take
 from drivers.dump.file import Dump, DumpError, expected_of, load, reading_name, to_json

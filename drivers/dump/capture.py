@@ -1,7 +1,7 @@
-"""Reads what a dump shall hold: ranges, the registers of a profile, a SunSpec chain, or of all that is known.
+"""Reads the registers of a dump: ranges, the points of profiles, or a SunSpec chain.
 
-What a device refuses is asked again in parts: a range in halves down to single registers, a profile's request point by
-point. A table that the device does not have is given up at once.
+A refused request is read again in parts: a range in halves, down to single registers; a profile's request point by
+point. If the device does not have a table, no further request for this table is sent.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from drivers.sunspec import HEADER, KNOWN, MARKER, ModelDiscovery
 
 _MOST_SILENCES = 10
 _MOST_SILENCES_AT_FIRST = 3
-"""In a row: some devices are silent where they have nothing, but one that never said a word is not there."""
+"""Requests in a row without reply. Some devices do not reply for a missing address, so a few are tolerated."""
 
 
 @dataclass(slots=True)
 class Capture:
-    """What reading brought so far."""
+    """The registers that were read so far."""
 
     tables: dict[Table, dict[int, int]] = field(default_factory=dict)
     """Table → address → word or bit."""
     refused: list[Block] = field(default_factory=list)
-    """What the device does not have, as small as it was asked for."""
+    """The smallest requests that the device refused or did not answer."""
     requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Requests, and what to ask instead of one that is refused."""
+    """Requests, and a function that returns the parts of a refused request."""
 
     blocks: tuple[Block, ...]
     parts: Callable[[Block], Sequence[Block]]
 
 
 def of_ranges(ranges: Iterable[Span]) -> Wanted:
-    """Everything in `ranges`."""
+    """Request all registers in `ranges`."""
     return Wanted(tuple(block for span in ranges for block in _sized(span)), _halves)
 
 
 def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
-    """The points and marks of `profiles`, in as few requests as they take."""
+    """Request the points and marks of `profiles`, with the fewest requests."""
     spans: set[Span] = set()
     for profile in profiles:
         spans |= profile.spans
@@ -60,12 +60,12 @@ def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
 
 
 async def of_sunspec(reader: Reader) -> Wanted:
-    """The whole chain of models. Raises UnsupportedError when there is none."""
+    """Request the whole chain of models. Raises UnsupportedError if there is no chain."""
     walk = ModelDiscovery(KNOWN)
     base = await walk.base(reader)
     models = await walk.models(reader, base)
     end = models[-1].end + HEADER if models else base + len(MARKER)
-    # A model at a time: many devices refuse to be read across models.
+    # One model per request, because many devices refuse a request that includes two models.
     spans = [Span(Table.HOLDING, base, len(MARKER))]
     spans += [Span(Table.HOLDING, model.address, model.end - model.address) for model in models]
     spans.append(Span(Table.HOLDING, end - HEADER, HEADER))
@@ -73,9 +73,9 @@ async def of_sunspec(reader: Reader) -> Wanted:
 
 
 async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[], None] = lambda: None) -> None:
-    """Read `wanted` into `taken`, which keeps what there is when it is broken off; `step` is called per request.
+    """Read `wanted` into `taken`, which is valid also if the caller cancels. `step` is called before each request.
 
-    Raises UnreachableError when the device or the link is gone.
+    Raises UnreachableError if the device does not respond or the link fails.
     """
     absent: set[Table] = set()
     pending = list(wanted.blocks)[::-1]
@@ -138,13 +138,13 @@ def _spans_in(block: Block, spans: Iterable[Span]) -> Sequence[Block]:
 
 
 def parse_range(text: str) -> Span:
-    """`holding:40000-40099`, `input:0`, `holding:0x9C40-0x9C4F`. Raises ValueError."""
+    """Parse a range such as `holding:40000-40099`, `input:0` or `holding:0x9C40-0x9C4F`. Raises ValueError."""
     table, colon, numbers = text.partition(":")
     first, dash, last = numbers.partition("-")
     number = re.compile(r"\d+|0[xX][0-9a-fA-F]+").fullmatch
     if not colon or table not in list(Table) or not number(first) or (dash and not number(last)):
-        raise ValueError(f"must be such as holding:40000-40099; tables are {', '.join(Table)} (found {text!r})")
+        raise ValueError(f"must be like holding:40000-40099; tables are {', '.join(Table)} (found {text!r})")
     low, high = (int(each, 16 if each[1:2] in "xX" and len(each) > 2 else 10) for each in (first, last or first))
     if not low <= high < ADDRESSES:
-        raise ValueError(f"must be addresses 0..{ADDRESSES - 1}, the lower first (found {text!r})")
+        raise ValueError(f"must be addresses 0..{ADDRESSES - 1}, lower address first (found {text!r})")
     return Span(Table(table), low, high - low + 1)

@@ -1,13 +1,13 @@
-"""A device's raw registers in a file: to report a device, to try a profile on it without the device, to test with it.
+"""The file format of a dump: the raw registers of a device, to report a device and to test a profile without it.
 
-JSON; addresses and words in decimal, a run of words under the address of the first:
+JSON with decimal addresses and words. Each list of consecutive words has the address of its first word as key:
 
     {"type": "grid", "vendor": "…", "model": "…", "driver": "eastron-sdm630", "source": "…", "unit_id": 1,
      "registers": {"holding": {"40000": [21365, 28243, …]}, "input": {…}, "coil": {…}, "discrete": {…}},
      "expected": {"active_power.l1": 230.5, "frequency": null, …}}
 
-`expected` is what the driver made of the words, in the units and signs of `drivers.model`, null for what the device
-does not have; in a hybrid the node stands in front (`solar.active_power`). Only `registers` is required.
+`expected` has the readings of the driver, in the units and signs of `drivers.model`. null means that the device has no
+value. For a hybrid, the node type precedes the name (`solar.active_power`). Only `registers` is required.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from drivers.protocol import ADDRESSES, BITS, MAX_UNIT_ID, MAX_WORD, ExceptionCo
 
 _ROW = 16
 _MAX_BYTES = 4 << 20
-"""Four full tables are 2 MiB."""
+"""Four full tables need 2 MiB."""
 _shown = reprlib.Repr().repr
-"""The beginning of a wrong value, for messages."""
+"""Returns the beginning of a wrong value, for messages."""
 _ADDRESS = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
 class DumpError(ValueError):
-    """A file that is no dump; the message names it and says what is wrong."""
+    """The file is not a dump. The message has the file and the reason."""
 
 
 @dataclass(slots=True)
@@ -46,14 +46,14 @@ class Dump:
     """Table → zero-based address → word or bit."""
     unit_id: int = 1
     about: dict[str, Any] = field(default_factory=dict)
-    """Everything else that stands in the file."""
+    """All other keys of the file."""
 
     @property
     def count(self) -> int:
         return sum(len(words) for words in self.tables.values())
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """The dump as a `drivers.catalogue.Reader`: exception 2 for what it does not hold."""
+        """See `drivers.driver.Reader`. Raises exception 2 for registers that the dump does not have."""
         words = self.tables.get(table, {})
         try:
             return [words[place] for place in range(address, address + count)]
@@ -64,7 +64,7 @@ class Dump:
 
 
 def load(path: Path) -> Dump:
-    """Raises DumpError."""
+    """Read a dump from a file. Raises DumpError."""
     content = _json(path)
     if not isinstance(content, dict) or not isinstance(content.get("registers"), dict):
         raise DumpError(f'{path}: must be an object with "registers"')
@@ -96,12 +96,12 @@ def _json(path: Path) -> Any:
         raise DumpError(f"{path}: is not JSON: {error}") from None
     except RecursionError:
         raise DumpError(f"{path}: is nested too deeply") from None
-    except ValueError:  # Python's limit for the digits of a whole number
+    except ValueError:  # Python limits the digits of an integer
         raise DumpError(f"{path}: a number has too many digits") from None
 
 
 def _is_value(value: object) -> bool:
-    """Whether `expected` may have it: what is no float would not compare with one."""
+    """Whether `value` is valid in `expected`. A number must fit a float."""
     if isinstance(value, int | float):
         return -float_info.max <= value <= float_info.max
     return value is None or isinstance(value, str)
@@ -124,7 +124,7 @@ def _words(runs: Any, where: str, table: Table) -> dict[int, int]:
 
 
 def to_json(dump: Dump) -> str:
-    """Short lines, so that files can be read and compared."""
+    """Return the text of a dump file, with short lines so that people can read and compare files."""
     about = {key: json.dumps(value) for key, value in dump.about.items() if key != "expected"}
     about["unit_id"] = json.dumps(dump.unit_id)
     about["registers"] = _nested(
@@ -141,7 +141,7 @@ def _nested(items: Iterable[tuple[str, str]], indent: str = "  ") -> str:
 
 
 def _rows(words: Mapping[int, int]) -> Iterator[tuple[str, str]]:
-    """Runs of consecutive addresses, in rows of 16."""
+    """Yield consecutive addresses in rows of at most 16."""
     for _, run in groupby(enumerate(sorted(words)), key=lambda pair: pair[1] - pair[0]):
         addresses = [address for _, address in run]
         for start in range(0, len(addresses), _ROW):
@@ -150,7 +150,7 @@ def _rows(words: Mapping[int, int]) -> Iterator[tuple[str, str]]:
 
 
 def expected_of(readings: Iterable[Reading]) -> dict[str, Value | None]:
-    """Readings as `expected` has them."""
+    """Return the readings in the format of `expected`."""
     return {
         reading_name(reading): round(reading.value, 6) if isinstance(reading.value, float) else reading.value
         for reading in readings
@@ -158,5 +158,5 @@ def expected_of(readings: Iterable[Reading]) -> dict[str, Value | None]:
 
 
 def reading_name(reading: Reading) -> str:
-    """`active_power.l1`, `solar.active_power`."""
+    """Return the name of a reading, such as `active_power.l1` or `solar.active_power`."""
     return ".".join(part for part in (reading.node, reading.quantity.value, reading.phase) if part is not None)

@@ -1,8 +1,8 @@
-"""Takes out of a dump what is nobody's business: serial numbers, names, addresses. Pure.
+"""Removes private data from a dump: serial numbers, names, addresses. Pure.
 
-Any run of registers that reads as text is blanked, since that is how serial numbers, site names and network names stand
-in registers; so are the numeric serial numbers we know of. What tells the device's type stays: manufacturer, model and
-version of SunSpec's common model, and the mark by which a profile is recognised.
+Registers that contain text are blanked, because serial numbers, site names and network names are stored as text. Known
+numeric serial numbers are also blanked. Data that identify the device type are kept: manufacturer, model and version of
+SunSpec's common model, and the mark of a profile.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from drivers.sunspec.discovery import BASES, MARKER
 from drivers.sunspec.models import HEADER
 
 BLANK = 0x5858
-"""Two letters X: text stays text."""
+"""The letters XX, so that text remains text."""
 
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 -_./:@+#")
 _SHORTEST_REGISTERS = 4
 _END = 0xFFFF
 
-# Serial numbers that are numbers, unless the device's driver has a value there.
+# Numeric serial numbers. They are kept if the device's driver reads a value at this address.
 NUMBERS = (
     Span(Table.HOLDING, 0xFC00, 2),  # Eastron: its SDM protocols, openWB/core common/sdm.py
     Span(Table.HOLDING, 30057, 2),  # SMA: nymea/nymea-plugins-modbus sma
@@ -40,7 +40,7 @@ _SUNSPEC_SERIAL = 16
 
 
 def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) -> list[Span]:
-    """Blank in place; what was blanked. `keep` are registers known to be harmless, such as numbers and marks."""
+    """Blank registers in place and return the blanked spans. `keep` are harmless registers: values and marks."""
     kept = {(span.table, address) for span in keep for address in range(span.address, span.end)}
     holding = tables.get(Table.HOLDING, {})
     serials = [span for span in NUMBERS if not any((span.table, at) in kept for at in range(span.address, span.end))]
@@ -60,7 +60,7 @@ def _blank(words: dict[int, int], span: Span) -> bool:
 
 
 def _common_models(holding: Mapping[int, int]) -> Iterator[int]:
-    """Where the common models of a SunSpec chain stand."""
+    """Yield the addresses of the common models in a SunSpec chain."""
     for base in BASES:
         if (holding.get(base), holding.get(base + 1)) != MARKER:
             continue
@@ -75,7 +75,7 @@ def _common_models(holding: Mapping[int, int]) -> Iterator[int]:
 
 
 def _texts(table: Table, words: Mapping[int, int], kept: set[tuple[Table, int]]) -> Iterator[Span]:
-    """Runs of registers that hold two letters each; the last of a text may have one and a NUL."""
+    """Yield runs of registers with two characters each. A register may also have one character and a NUL."""
     places = [address for address in sorted(words) if (table, address) not in kept and _is_text(words[address])]
     for _, run in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):
         addresses = [address for _, address in run]

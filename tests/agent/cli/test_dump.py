@@ -132,8 +132,8 @@ async def test_a_dump_is_served_as_a_device(tmp_path: Path) -> None:
     [
         ((), "give either HOST (or a serial port) or --node"),
         (("h", "--node", "x"), "give either HOST (or a serial port) or --node"),
-        (("h", "--range", "x"), "--range: must be such as holding:40000-40099"),
-        (("h", "--range", "input:0x"), "--range: must be such as holding:40000-40099"),
+        (("h", "--range", "x"), "--range: must be like holding:40000-40099"),
+        (("h", "--range", "input:0x"), "--range: must be like holding:40000-40099"),
         (("--node", "x", "--driver", "y"), "need HOST; with --node they come from the configuration"),
         (("h", "--profile-dir", "/nowhere"), "--profile-dir: the directory /nowhere does not exist"),
         (("h:502",), "(found 'h:502'); a port goes into --port"),
