@@ -1,6 +1,6 @@
 """A simulated site on real Modbus sockets: physics, devices, register images, server.
 
-Tests, `make demo` and `simulate` use it; the daemon never loads it.
+Tests, `make demo` and `simulate` use it. The daemon does not import it.
 """
 
 from drivers.simulator.modbus_server import ModbusServer

@@ -1,7 +1,7 @@
-"""The devices of the simulated site: how each looks on Modbus, and how a configuration names it.
+"""The devices of the simulated site: their registers, and their names in a configuration.
 
-A grid meter, two inverters, a battery, a heat pump, a relay and a charger: all six groups of the payload contract.
-The household has no meter; it is what the grid meter sees beyond the rest.
+A grid meter, two inverters, a battery, a heat pump, a relay and a charger: all six groups of the payload contract. The
+household has no meter. Its power is the difference between the grid meter and the other devices.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from drivers.simulator.sunspec_units import inverter_model, sunspec_unit
 
 @dataclass(slots=True, eq=False)
 class SimulatedDevice:
-    """One device of the simulated site; `options` are further keys of its [[device]] table."""
+    """One device of the simulated site. `options` are additional keys of its [[device]] table."""
 
     node_id: str
     type: NodeType
@@ -29,7 +29,7 @@ class SimulatedDevice:
     options: dict[str, float] = field(default_factory=dict)
     host: str = "127.0.0.1"
     port: int = 0
-    """0 until it is served."""
+    """0 until the server has started."""
 
     @property
     def unit_id(self) -> int:
@@ -37,7 +37,7 @@ class SimulatedDevice:
 
     @property
     def online(self) -> bool:
-        """Turn off to make it silent: it takes connections and requests, and never answers."""
+        """If False, the device accepts connections and requests but does not respond."""
         return self.unit.online
 
     @online.setter
@@ -46,7 +46,7 @@ class SimulatedDevice:
 
 
 def demo_devices(site: SimulatedPlant) -> tuple[SimulatedDevice, ...]:
-    """The devices of `site`, not served yet."""
+    """Return the devices of `site`, without a server."""
     return (
         _by_profile("meter-1", NodeType.GRID, "eastron-sdm630", lambda: meter_values(site.grid, voltage(site))),
         SimulatedDevice("pv-south", NodeType.SOLAR, "sunspec", _sunspec_inverter(site)),
@@ -75,12 +75,12 @@ def demo_devices(site: SimulatedPlant) -> tuple[SimulatedDevice, ...]:
 
 
 def voltage(site: SimulatedPlant) -> float:
-    """Line to neutral in V; export lifts it, import pulls it down."""
+    """Return the voltage from line to neutral in V. Export increases it, import decreases it."""
     return 230.0 - site.grid.power_W / 2000
 
 
 def meter_values(flow: Flow, voltage_V: float) -> Values:
-    """What a three-phase meter shows, import positive, with the load spread evenly over the phases."""
+    """Return the values of a three-phase meter. Import is positive; all phases have the same load."""
     totals = {
         Quantity.ACTIVE_POWER: flow.power_W,
         Quantity.REACTIVE_POWER: 0.0,
@@ -98,7 +98,7 @@ def meter_values(flow: Flow, voltage_V: float) -> Values:
 
 
 def _plain(values: Mapping[Quantity, Value]) -> dict[Key, Value]:
-    """Values of a device with one node and no phases."""
+    """Return the values of a device with one node and no phases."""
     return {(None, quantity, None): value for quantity, value in values.items()}
 
 

@@ -1,7 +1,7 @@
-"""Modbus TCP from the side of the device: one port, the units behind it, function codes 1 to 4.
+"""A Modbus TCP server: one port with its units, function codes 1 to 4.
 
-Frames and protocol data units are pymodbus'. The connection is ours: pymodbus' server loses the second of two requests
-that arrive together, and keeps a connection on which no Modbus comes (docs/decisions/0001-pymodbus.md).
+Frames and protocol data units are those of pymodbus. Its server is not used: if two requests arrive together, it loses
+the second one, and it does not close a connection with bytes that are not Modbus (docs/decisions/0001-pymodbus.md).
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _REQUEST_LENGTH = 5
 
 @dataclass(slots=True, eq=False)
 class SimulatedUnit:
-    """The device behind one unit id. `image` is asked once per request, so that a reply shows one moment."""
+    """The device with one unit id. `image` is called once per request, so that all words of a reply are consistent."""
 
     unit_id: int
     image: Callable[[], Image]
     max_registers: int = MAX_REGISTERS
     online: bool = True
-    """Turn off to make it silent."""
+    """If False, the unit does not respond."""
 
     def answer(self, pdu: bytes) -> bytes:
-        """The reply to a request: data, or exception 1 (not a read), 2 (no such address) or 3 (bad count)."""
+        """Return the reply to a request: data, or exception 1 (not a read), 2 (no such address) or 3 (bad count)."""
         reply = self._reply(pdu)
         return bytes((reply.function_code,)) + reply.encode()
 
@@ -52,7 +52,7 @@ class SimulatedUnit:
         function = pdu[0]
         if (table := TABLES.get(function)) is None:
             return ExceptionResponse(function, ExceptionCode.ILLEGAL_FUNCTION)
-        # None for a count that the protocol does not have.
+        # None for a count outside the limits of the protocol.
         request = _REQUESTS.decode(pdu) if len(pdu) == _REQUEST_LENGTH else None
         if request is None or (table not in BITS and request.count > self.max_registers):
             return ExceptionResponse(function, ExceptionCode.ILLEGAL_DATA_VALUE)
@@ -67,7 +67,7 @@ class SimulatedUnit:
 
 
 class ModbusServer:
-    """Serves units on one port; a unit id without a unit is silent, as behind a real gateway."""
+    """Serves units on one port. It does not reply for an unknown unit id, like a real gateway."""
 
     def __init__(self, units: Sequence[SimulatedUnit], host: str, port: int = 0) -> None:
         self.units = {unit.unit_id: unit for unit in units}
@@ -75,19 +75,19 @@ class ModbusServer:
             raise ValueError(f"unit ids on one port must differ (found {[unit.unit_id for unit in units]})")
         self.host = host
         self.port = port
-        """0 until `start` has found a free one."""
+        """0 until `start` has found a free port."""
         self.connections: set[asyncio.Transport] = set()
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Take connections (again, on the same port). Raises OSError when the port is taken."""
+        """Accept connections. A second start uses the same port. Raises OSError if the port is in use."""
         if self._listener is None:
             loop = asyncio.get_running_loop()
             self._listener = await loop.create_server(lambda: _ClientConnection(self), self.host, self.port)
             self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Drop every client and refuse new ones."""
+        """Disconnect all clients and refuse new connections."""
         if self._listener is not None:
             self._listener.close()
             for connection in self.connections:
@@ -97,7 +97,7 @@ class ModbusServer:
 
 
 class _ClientConnection(asyncio.Protocol):
-    """One client: cuts what arrives into requests, and answers them in order."""
+    """One client: divides the received bytes into requests and answers them in order."""
 
     _transport: asyncio.Transport
     _framer = FramerSocket(_REQUESTS)
@@ -119,7 +119,7 @@ class _ClientConnection(asyncio.Protocol):
             end, unit_id, transaction, pdu = self._framer.decode(self._received)
             if not pdu:
                 if not is_mbap(self._received):
-                    self._transport.abort()  # not Modbus, or out of step for good
+                    self._transport.abort()  # not Modbus, or the frame boundaries are lost
                 return
             self._received = self._received[end:]
             unit = self._server.units.get(unit_id)

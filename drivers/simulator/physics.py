@@ -1,9 +1,9 @@
-"""A site with physics, from a seed. Pure: time passes only in `Site.advance`.
+"""A simulated site with physics, reproducible by its seed. Pure: time passes only in `SimulatedPlant.advance`.
 
 - At every moment grid = loads + storage - solar. Powers in W, energies in Wh, signs of the payload contract.
-- Powers are constant between two moments at which one of them changes, and counters are their exact integrals.
-- How time is cut into calls changes nothing: `advance(60)` is `advance(1)` sixty times.
-- The sun follows standard time, people follow the local clock, which `clock_changes` set forward and back.
+- Powers are constant between two changes, and counters are their exact integrals.
+- The result does not depend on the calls: `advance(60)` is the same as sixty times `advance(1)`.
+- The sun follows standard time. People follow the local clock, which `clock_changes` sets forward and back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DAY_S = 86_400.0
 
 
 class Energy(NamedTuple):
-    """Integral of a power, apart by its sign: imported and exported, charged and discharged."""
+    """Integral of a power, separate for each sign: imported and exported, charged and discharged."""
 
     positive_Wh: float
     negative_Wh: float
@@ -27,14 +27,14 @@ class Energy(NamedTuple):
 
 @dataclass(slots=True)
 class Flow:
-    """The power of one device now, and its lifetime counters."""
+    """The current power of one device, and its lifetime counters."""
 
     power_W: float = 0.0
     positive_Wh: float = 0.0
     negative_Wh: float = 0.0
 
     def hold(self, seconds: float) -> None:
-        """Let the power stand for a while."""
+        """Keep the power constant for `seconds`."""
         energy = self.power_W * seconds / 3600
         if energy >= 0:
             self.positive_Wh += energy
@@ -48,23 +48,23 @@ class Flow:
 
 @dataclass(slots=True)
 class Battery:
-    """Charges from surplus and gives what is missing, within its limits; loses a little either way."""
+    """Charges from surplus and discharges for missing power, within its limits and with losses."""
 
     stored_Wh: float
     capacity_Wh: float = 10_000.0
     charge_limit_W: float = 4_000.0
     discharge_limit_W: float = 5_000.0
     efficiency: float = 0.95
-    """Each way."""
+    """Of charging, and of discharging."""
 
     def power(self, surplus_W: float) -> float:
-        """What it takes (positive) or gives (negative) at its terminals."""
+        """Return the power at its terminals: positive for charge, negative for discharge."""
         if (surplus_W > 0 and self.stored_Wh >= self.capacity_Wh) or (surplus_W < 0 and self.stored_Wh <= 0):
             return 0.0
         return max(-self.discharge_limit_W, min(self.charge_limit_W, surplus_W))
 
     def lasts(self, power_W: float) -> float:
-        """Seconds until it is full or empty."""
+        """Return the seconds until the battery is full or empty."""
         rate_W = self._rate(power_W)
         if rate_W == 0:
             return math.inf
@@ -72,9 +72,9 @@ class Battery:
         return 3600 * left_Wh / rate_W
 
     def hold(self, power_W: float, seconds: float) -> None:
-        """Take or give for a while, at most as long as it lasts."""
+        """Charge or discharge for `seconds`, at most until the battery is full or empty."""
         self.stored_Wh += self._rate(power_W) * seconds / 3600
-        # Rounding must not leave a last micro-watt-hour to be filled in ever smaller steps.
+        # Avoid endless small steps for a rest that is only a rounding error.
         for end_Wh in (0.0, self.capacity_Wh):
             if abs(self.stored_Wh - end_Wh) < 1e-6:
                 self.stored_Wh = end_Wh
@@ -86,10 +86,10 @@ class Battery:
 class SimulatedPlant:
     """The whole site.
 
-    `start_s`: the local time of day at which it begins. `clock_changes`: (when, by how much) the local clock is set
-    forward, both in seconds, "when" counted from the first midnight without the changes: `(7200, 3600)` makes day 0
-    one of 23 hours, `(10800, -3600)` one of 25. `speed`: simulated seconds per second, for whoever drives it by a real
-    clock.
+    - `start_s`: local time of day of the start, in seconds.
+    - `clock_changes`: (when, how much) the local clock is set forward, in seconds. "when" counts from the first
+      midnight, without clock changes. `(7200, 3600)` makes day 0 a day of 23 hours, `(10800, -3600)` of 25 hours.
+    - `speed`: simulated seconds per second, for a caller with a real clock.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class SimulatedPlant:
         self.speed = speed
         self.clock_changes = tuple(clock_changes)
         self.now_s = start_s
-        """Seconds since the first midnight, clock changes not counted."""
+        """Seconds since the first midnight, without clock changes."""
         self.grid, self.household, self.heat_pump, self.boiler, self.charger = (Flow() for _ in range(5))
         self.pv_south, self.pv_west, self.storage = (Flow() for _ in range(3))
         self.flows = {
@@ -119,9 +119,9 @@ class SimulatedPlant:
             "boiler": self.boiler,
             "charger": self.charger,
         }
-        """Every device by name; the household has no meter of its own."""
+        """Every device by name. The household has no meter."""
         self.days: list[dict[str, Energy]] = []
-        """The true energies of every local day that is over; the first one begins at `start_s`."""
+        """The true energies of every complete local day. The first day begins at `start_s`."""
         self._sky, self._household = Sky(seed), Household(seed)
         self._heat_pump, self._boiler, self._charger = SimulatedHeatPump(seed), Boiler(seed), Charger(seed)
         self._south = Roof(peak_W=6_600, rated_W=6_000, tilt_deg=35, azimuth_deg=-10)
@@ -135,22 +135,22 @@ class SimulatedPlant:
 
     @property
     def local_s(self) -> float:
-        """Seconds since the first midnight as the local clock shows them."""
+        """Seconds since the first midnight, by the local clock."""
         return self.now_s + sum(forward for when, forward in self.clock_changes if when <= self.now_s)
 
     @property
     def time_of_day_s(self) -> float:
-        """Of the local clock, 0..86400."""
+        """Time of day of the local clock, 0..86400."""
         return self.local_s % DAY_S
 
     @property
     def day(self) -> int:
-        """Local days since the first midnight."""
+        """Number of local days since the first midnight."""
         return int(self.local_s // DAY_S)
 
     @property
     def today(self) -> dict[str, Energy]:
-        """The true energies since local midnight, or since the beginning."""
+        """The true energies since local midnight, or since the start."""
         return {
             name: Energy(now.positive_Wh - then.positive_Wh, now.negative_Wh - then.negative_Wh)
             for (name, now), then in zip(self._energies().items(), self._midnight.values(), strict=True)
@@ -166,7 +166,7 @@ class SimulatedPlant:
 
     @property
     def soc(self) -> float:
-        """Of the battery, in per cent."""
+        """State of charge of the battery, in per cent."""
         return 100 * self.battery.stored_Wh / self.battery.capacity_Wh
 
     def advance(self, seconds: float) -> None:
@@ -182,7 +182,7 @@ class SimulatedPlant:
                 self._balance()
 
     def _age(self, seed: int) -> None:
-        """Give the counters some years of service."""
+        """Set the counters to the values of a site that is some years old."""
         random = chances(seed, "age")
         self.battery = Battery(stored_Wh=random.uniform(2_000, 6_000))
         for flow in (*self.solar, *self.loads, self.storage, self.grid):
@@ -205,7 +205,7 @@ class SimulatedPlant:
         if self.day > self._day:
             self.days.append(self.today)
             self._midnight, self._day = self._energies(), self.day
-        # The battery follows its meter, and so is a step late: what it misses passes through the grid.
+        # The battery follows its meter and is one step late. The grid supplies the difference.
         self._surplus_seen_W = self._surplus()
         self._sky.step()
         sun = self._sky.sun(self.now_s % DAY_S / 3600)

@@ -1,7 +1,7 @@
-"""What stands at the simulated site: two roofs under one sky, a household, a heat pump, a boiler, a charger. Pure.
+"""The plants of the simulated site: two roofs under one sky, a household, a heat pump, a boiler, a charger. Pure.
 
-Each plant is asked once per step of `STEP_S` seconds for the power that it then holds, in W, and draws its chances
-from a generator of its own: the same seed gives the same days, however a caller cuts the time.
+`step` is called once every `STEP_S` seconds. It returns the power until the next step, in W. Each plant has its own
+random generator, so that the same seed always gives the same days.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _STEP_H = STEP_S / 3600
 
 
 def chances(seed: int, name: str) -> Random:
-    """The generator of one plant: another plant that draws more or less does not change its days."""
+    """Return the random generator of one plant. It does not depend on the other plants."""
     return Random(f"{seed} {name}")  # noqa: S311 - weather, not a secret
 
 
 class Sky:
-    """A fine spring day at 51 degrees north with clouds that come and go."""
+    """A spring day at 51 degrees north, with passing clouds."""
 
     _LATITUDE = math.radians(51)
     _DECLINATION = math.radians(15)
@@ -30,16 +30,16 @@ class Sky:
         self._random = chances(seed, "sky")
         self._target = 1.0
         self.clearness = 1.0
-        """Share of the direct light that comes through, 0..1."""
+        """Share of the direct light that passes the clouds, 0..1."""
 
     def step(self) -> None:
-        """Let the clouds move; on average they change every ten minutes."""
+        """Move the clouds. They change every ten minutes on average."""
         if self._random.random() < STEP_S / 600:
             self._target = 1.0 if self._random.random() < 0.5 else self._random.uniform(0.1, 0.7)
         self.clearness += 0.1 * (self._target - self.clearness)
 
     def sun(self, hour: float) -> tuple[float, float, float]:
-        """Direction of the sun as a unit vector: south, west, up. `hour` is standard time, without daylight saving."""
+        """Return the direction of the sun as a unit vector: south, west, up. `hour` is standard time."""
         angle = math.radians(15 * (hour - self._NOON_H))
         latitude, declination = self._LATITUDE, self._DECLINATION
         around = math.cos(declination) * math.cos(angle)
@@ -52,7 +52,7 @@ class Sky:
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """Modules on one plane and their inverter; `azimuth_deg` counts from south to west."""
+    """PV modules on one plane, with their inverter. `azimuth_deg` counts from south to west."""
 
     peak_W: float
     rated_W: float
@@ -60,19 +60,19 @@ class Roof:
     azimuth_deg: float
 
     def power(self, sun: tuple[float, float, float], clearness: float) -> float:
-        """Production in W."""
+        """Return the production in W."""
         south, west, up = sun
         if up <= 0:
             return 0.0
         tilt, azimuth = math.radians(self.tilt_deg), math.radians(self.azimuth_deg)
         facing = math.sin(tilt) * (south * math.cos(azimuth) + west * math.sin(azimuth)) + up * math.cos(tilt)
-        # Direct light at sea level after Meinel: 1353 W/m2 weakened by 0.7 to the power of air mass ** 0.678.
+        # Direct light at sea level after Meinel: 1353 W/m2 * 0.7 ** (air mass ** 0.678).
         direct = 1.353 * math.pow(0.7, math.pow(up, -0.678)) * clearness * max(0.0, facing)
         return min(self.rated_W, self.peak_W * (direct + 0.15 * up))
 
 
 class Household:
-    """A base load, a morning, an evening, and appliances that run for minutes."""
+    """A base load, a morning and an evening peak, and appliances that run for some minutes."""
 
     def __init__(self, seed: int) -> None:
         self._random = chances(seed, "household")
@@ -91,7 +91,7 @@ class Household:
 
 
 class SimulatedHeatPump:
-    """On and off by the temperature of a house that loses heat to the outside."""
+    """A heat pump that a thermostat switches on and off."""
 
     _RATED_W = 1800.0
     _COEFFICIENT = 3.5
@@ -115,7 +115,7 @@ class SimulatedHeatPump:
 
 
 class Boiler:
-    """A heating rod behind a relay: takes surplus, and what it needs when the water gets cold."""
+    """A heating rod behind a relay. It uses surplus, and grid power if the water is cold."""
 
     RATED_W = 2000.0
     _FULL_WH = 8000.0
@@ -127,7 +127,7 @@ class Boiler:
         self._on = False
 
     def step(self, surplus_W: float) -> float:
-        """`surplus_W` is production without a use, this boiler's own consumption not counted."""
+        """`surplus_W` is solar power that no load uses, without this boiler."""
         enough = 500.0 if self._on else self.RATED_W
         needed = self._COLD_WH + (500.0 if self._on else 0.0)
         room = self._stored_Wh < self._FULL_WH - (0.0 if self._on else 1000.0)
@@ -138,7 +138,7 @@ class Boiler:
 
 
 class Charger:
-    """A car that comes twice a day: before the evening it takes the surplus of the sun, then all it can get."""
+    """A car arrives twice a day. In the morning it charges with the solar surplus, in the evening with full power."""
 
     _MINIMUM_W = 1380.0
     _MAXIMUM_W = 11_040.0
@@ -152,7 +152,7 @@ class Charger:
         self._needed_Wh = 0.0
 
     def step(self, day: int, hour: float, surplus_W: float) -> float:
-        """`day` and `hour` of the local clock; `surplus_W` is production without a use, this charger not counted."""
+        """`day` and `hour` are local time. `surplus_W` is solar power that no load uses, without this charger."""
         if day != self._day:
             self._day = day
             self._arrivals = [

@@ -1,4 +1,4 @@
-"""What stands in the registers of a simulated device: the values of a profile, or the words of a dump. Pure."""
+"""The registers of a simulated device: the values of a profile, or the words of a dump. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Values = Mapping[Key, Value]
 
 
 def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 1) -> SimulatedUnit:
-    """A device of that family with `values` of the moment, to the resolution of its registers.
+    """Return a device with this profile and the current `values`, rounded to the step of its registers.
 
-    A quantity without a value reads as the device says "not available"; where it has no words for that, its registers
-    do not exist. The marks by which the family is recognised and by which values count are there; of blocks that
-    repeat there are two. Raises ValueError, at the request, for a value that no register of the device can hold.
+    - A quantity without a value has the words for "not available". Without such words, its registers do not exist.
+    - The marks of the family and of its values are set. Repeated blocks exist twice.
+    - A request raises ValueError if no register of the device can hold a value.
     """
     fixed = _fixed(profile)
     groups: dict[Key, list[Point]] = defaultdict(list)
@@ -46,7 +46,7 @@ class _Words:
     tables: dict[Table, dict[int, int]]
 
     def put(self, table: Table, addresses: Sequence[int], words: Sequence[int], *, shared: bool = False) -> None:
-        """Several values can be bits of one register: those are `shared`."""
+        """Write words. `shared`: several values are bits of the same register."""
         registers = self.tables[table]
         for address, word in zip(addresses, words, strict=False):
             registers[address] = (registers.get(address, 0) if shared else 0) | word
@@ -57,7 +57,7 @@ class _Words:
 
 
 def _fixed(profile: Profile) -> Image:
-    """What does not depend on the values."""
+    """Return the registers that do not depend on the values."""
     written = _Words({table: {} for table in Table})
     marks = [mark for point in profile.points for mark in (point.valid,) if mark is not None]
     for first in dict.fromkeys(marks + ([profile.identify] if profile.identify else [])):
@@ -74,7 +74,7 @@ _BLOCKS = 2.0
 
 
 def _direct(written: _Words, negative: Mark, positive: Mark | None, value: Value | None) -> None:
-    """Say in the registers of its marks which way a power flows."""
+    """Write the direction of a power to the registers of its marks."""
     turned = isinstance(value, float) and value < 0
     for mark, holds in ((negative, turned), (positive, not turned)):
         for each in mark.all if mark is not None else ():
@@ -82,14 +82,15 @@ def _direct(written: _Words, negative: Mark, positive: Mark | None, value: Value
 
 
 def dump_unit(dump: Image, unit_id: int = 1) -> SimulatedUnit:
-    """A device that holds exactly the words of `dump`, for ever."""
+    """Return a device with the words of `dump`. They never change."""
     return SimulatedUnit(unit_id, lambda: dump)
 
 
 def _written(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Point, Value | None, list[int]]]:
-    """The value and the words of each point.
+    """Yield the value and the words of each point.
 
-    Points of one quantity add up: the finest that can hold the value has it, the rest 0. Of a percentage each has it.
+    Points of one quantity are added when read. So the point with the smallest step that can hold the value has the
+    value, and the others have 0. For a percentage, each point has the value.
     """
     if value is None:
         yield from ((point, None, _not_available(point.encoding)) for point in points)
@@ -109,7 +110,7 @@ def _written(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Poi
 
 
 def _not_available(encoding: Encoding) -> list[int]:
-    """No words at all where the device has no way to say it."""
+    """Return the words for "not available", or none if the device has no such words."""
     if encoding.invalid and encoding.type == "bits":
         return bits_of(encoding.invalid[0], encoding.length)
     if encoding.invalid:

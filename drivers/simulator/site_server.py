@@ -1,9 +1,9 @@
-"""The simulated site on real Modbus TCP sockets, its physics driven by the clock.
+"""The simulated site on real Modbus TCP sockets. The clock drives its physics.
 
-    async with SimulatedSite(Site(seed=1, speed=60.0)) as running:
-        running.devices  # with the ports that were free
+    async with SimulatedSite(SimulatedPlant(seed=1, speed=60.0)) as running:
+        running.devices  # with their ports
 
-With `speed` 0 time stands still until someone calls `site.advance`: whoever needs exact numbers drives it by hand.
+With `speed` 0, time passes only if the caller calls `site.advance`. Tests that need exact numbers use this.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _TICK_S = 0.2
 
 
 class SimulatedSite:
-    """Serves devices of a site, each on a port of its own, or with `gateway` all on one with unit ids from 1 up.
+    """Serves the devices of a site, each on its own port, or with `gateway` all on one port with unit ids from 1.
 
-    `base_port` is the first of consecutive ports; 0 takes free ones. `devices` replaces those of the demo.
+    `base_port` is the first of consecutive ports; 0 selects free ports. `devices` replaces the devices of the demo.
     """
 
     def __init__(
@@ -50,19 +50,19 @@ class SimulatedSite:
         self._physics: asyncio.Task[None] | None = None
 
     def device(self, node_id: str) -> SimulatedDevice:
-        """The device of that name. Raises KeyError when there is none."""
+        """Return the device with this name. Raises KeyError for an unknown name."""
         return {device.node_id: device for device in self.devices}[node_id]
 
     async def disconnect(self, device: SimulatedDevice) -> None:
-        """Drop the clients of the device's port and refuse new ones, for all devices behind it."""
+        """Disconnect all clients of the device's port and refuse new connections, for all devices on this port."""
         await self._server(device).stop()
 
     async def reconnect(self, device: SimulatedDevice) -> None:
-        """Undo `disconnect`, on the same port."""
+        """Accept connections again, on the same port."""
         await self._server(device).start()
 
     async def __aenter__(self) -> Self:
-        """Raises OSError when a port is taken."""
+        """Raises OSError if a port is in use."""
         try:
             for server, devices in self._servers:
                 await server.start()

@@ -1,7 +1,7 @@
-"""SunSpec devices written by hand, point after point, so that the driver is not tested against its own definitions.
+"""SunSpec devices with models that are written by hand, so that tests do not use the definitions of the driver.
 
-A model is a list of registers: id, length, points. Points that a device does not implement hold what the
-specification sets for their type; acc32 has 0 for it.
+A model is a list of registers: id, length, points. A point that the device does not implement has the value that the
+specification defines for its type; for acc32 it is 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ABSENT = {"H": 0xFFFF, "h": -0x8000, "I": 0}
 
 
 def sunspec_unit(name: str, models: Callable[[], Sequence[Sequence[int]]], unit_id: int = 1) -> SimulatedUnit:
-    """A device that offers the common model and `models`, made anew for each request, and nothing outside the chain."""
+    """Return a device with the common model and `models`, and no other registers. Each request calls `models`."""
     common = [1, 66, *_text("Simulated", 16), *_text(name, 16), *_text("", 8), *_text("1.0", 8), *_text(name, 16)]
     common += [unit_id, 0x8000]  # DA, Pad
 
@@ -30,7 +30,7 @@ def sunspec_unit(name: str, models: Callable[[], Sequence[Sequence[int]]], unit_
 
 
 def inverter_model(power_W: float, produced_Wh: float, voltage_V: float) -> list[int]:
-    """Model 103, three-phase inverter; power is what it gives at its AC terminals."""
+    """Return model 103, three-phase inverter. Positive power is production at its AC terminals."""
     phase_A = round(100 * power_W / 3 / voltage_V)
     phase_V = round(10 * voltage_V)
     return _model(
@@ -48,7 +48,7 @@ def inverter_model(power_W: float, produced_Wh: float, voltage_V: float) -> list
 
 
 def meter_model(power_W: float, imported_Wh: float, exported_Wh: float, voltage_V: float) -> list[int]:
-    """Model 203, three-phase meter in wye; import is positive."""
+    """Return model 203, three-phase meter in wye connection. Import is positive."""
     total_W = round(power_W / 10)
     phase_W = round(power_W / 30)
     phase_A = round(100 * power_W / 3 / voltage_V)
@@ -72,7 +72,7 @@ def meter_model(power_W: float, imported_Wh: float, exported_Wh: float, voltage_
 
 
 def battery_model(power_W: float, soc_perc: float, capacity_Wh: float) -> list[int]:
-    """Model 802, battery base; `power_W` is positive for charge, W of the model for discharge."""
+    """Return model 802, battery base. `power_W` is positive for charge; W of the model is positive for discharge."""
     charge_state = 4 if power_W > 0 else 3 if power_W < 0 else 6  # ChaSt: charging, discharging, holding
     return _model(
         *(802, 62),
@@ -101,7 +101,7 @@ def _model(model_id: int, length: int, *points: Sequence[int]) -> list[int]:
 
 
 def _points(form: str, *values: int | None) -> tuple[int, ...]:
-    """Registers of points with these types, as in `struct`; None is a point that the device does not implement."""
+    """Return the registers of points with these `struct` types. None is a point that the device does not implement."""
     letters = form.replace(" ", "")
     numbers = [_ABSENT[letter] if value is None else value for letter, value in zip(letters, values, strict=True)]
     data = struct.pack(f">{letters}", *numbers)
@@ -109,7 +109,7 @@ def _points(form: str, *values: int | None) -> tuple[int, ...]:
 
 
 def _acc32(energy_Wh: float) -> int:
-    """A lifetime counter, which starts again from 0 behind its last number."""
+    """Return a lifetime counter. It returns to 0 after its largest number."""
     return int(energy_Wh) & 0xFFFF_FFFF
 
 
