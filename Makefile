@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAYERS := .venv-lint/bin/lint-imports
 
-.PHONY: demo test hunt test-system lint bench schema lock clean
+.PHONY: demo test hunt test-system lint bench schema devices lock clean
 
 demo: $(STAMP)  ## run a simulated site, the agent and a receiver, live on the terminal
 	@$(BIN)/telemetry-agent demo
@@ -45,6 +45,9 @@ $(STAMP): pyproject.toml requirements.lock
 
 schema: $(STAMP)  ## write the published JSON Schemas from the types in the code
 	$(BIN)/python -m agent.contract.schema docs/schema
+
+devices: $(STAMP)  ## write docs/devices.md and the README's list of makers from the profiles and captures
+	$(BIN)/python -m drivers.profile.device_table
 
 lock:  ## update the pinned versions of the dependencies; review the diff
 	$(PYTHON) -m venv --clear $(VENV)

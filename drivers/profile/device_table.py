@@ -1,16 +1,19 @@
-"""The README's table of devices, made from the profiles.
+"""The README's list of makers and docs/devices.md, made from the profiles.
 
-`python -m drivers.profile.device_table README.md` writes it.
+`python -m drivers.profile.device_table`, in the root of the repository, writes both.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
-from drivers.model import Kind, NodeType
+from drivers.model import Kind, NodeType, Phase, Quantity
 from drivers.profile.loader import BUILT_IN, Profile, load
+from drivers.profile.point import Point
 
 BEGIN, END = "<!-- devices: made by python -m drivers.profile.device_table -->", "<!-- end of devices -->"
 
@@ -26,6 +29,21 @@ _TITLES = {
     Kind.CHARGER: "Chargers and other controllable loads",
     Kind.RELAY: "Relays and outputs",
 }
+
+_HEAD = """\
+# Devices
+
+This page is generated from [drivers/profiles](../drivers/profiles): `make devices` writes it. Each section is one
+driver. `telemetry-agent drivers show NAME` also prints the registers and the sources.
+
+- **registers**: a register is confirmed when two independent public sources agree on it. Compare the value of another
+  register with the display of the device before you rely on it.
+- **fields**: what the driver reads, by node. `l1`, `l2` and `l3` are the phases. If a device has no total of a power or
+  a counter, the agent adds up the phases.
+- **identify**: if yes, `scan` recognises the device by its registers. If no, name the driver in the configuration.
+- **link**: what differs from the defaults of the connection. The configuration of the site has priority.
+- **capture**: the test suite reads these registers of a real device and compares the values with its source.
+"""
 
 
 def types_of(profile: Profile) -> str:
@@ -51,34 +69,126 @@ def families() -> list[Profile]:
     return sorted(real, key=lambda profile: (profile.manufacturer.lower(), profile.name))
 
 
-def table(profiles: Iterable[Profile]) -> str:
-    """The profiles as Markdown, one table per kind."""
-    return "\n".join(_lines(list(profiles)))
+def captures(folder: Path) -> Mapping[str, list[str]]:
+    """Driver -> the names of the captures of `folder` (tests/fixtures/dumps) that it reads."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(folder.glob("*.json")):
+        found[json.loads(path.read_text(encoding="utf-8"))["driver"]].append(path.name)
+    return found
 
 
-def _lines(profiles: list[Profile]) -> Iterator[str]:
-    for kind, title in _TITLES.items():
-        of_kind = [profile for profile in profiles if profile.kind is kind]
-        if not of_kind:
-            continue
-        yield from ("", f"**{title}**", "", "| devices | driver | for | registers |", "|---|---|---|---|")
-        for profile in of_kind:
-            devices = f"{profile.manufacturer} {', '.join(profile.models)}"
-            name = f"`{profile.name}`" + (f", `{profile.name}:2` …" if profile.channels else "")
-            yield f"| {devices} | {name} | {types_of(profile)} | {confirmation(profile)} |"
-    yield ""
-
-
-def updated(text: str) -> str:
-    """A README with its table as it should be. Raises ValueError without the two marks."""
-    before, begin, rest = text.partition(BEGIN)
+def updated(readme: str, profiles: Sequence[Profile]) -> str:
+    """A README with its list as it should be. Raises ValueError without the two marks."""
+    before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"needs the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table(families())}\n{END}{after}"
+    return f"{before}{BEGIN}\n{makers(profiles)}\n{END}{after}"
+
+
+def makers(profiles: Sequence[Profile]) -> str:
+    """The manufacturers of each kind as Markdown."""
+    lines = [f"\n{len(profiles)} families:\n"]
+    for kind, title in _TITLES.items():
+        of_kind = [profile for profile in profiles if profile.kind is kind]
+        names = dict.fromkeys(profile.manufacturer for profile in of_kind if profile.manufacturer != "any")
+        if of_kind:
+            text = f"- **{title}** ({len(of_kind)}): {', '.join(names)}"
+            lines.append(fill(text, 120, subsequent_indent="  ", break_on_hyphens=False))
+    return "\n".join([*lines, ""])
+
+
+def page(profiles: Sequence[Profile], captured: Mapping[str, Sequence[str]]) -> str:
+    """docs/devices.md. `captured` has the names of the captures by driver."""
+    lines = [_HEAD]
+    for kind, title in _TITLES.items():
+        of_kind = [profile for profile in profiles if profile.kind is kind]
+        if of_kind:
+            lines += [f"## {title}", ""]
+            for profile in of_kind:
+                lines += [*_section(profile, captured.get(profile.name, ())), ""]
+    return "\n".join(lines)
+
+
+def _section(profile: Profile, captured: Sequence[str]) -> Iterator[str]:
+    yield f"### `{profile.name}`"
+    yield ""
+    yield f"{profile.manufacturer} {', '.join(profile.models)}"
+    yield ""
+    yield f"- nodes: {types_of(profile)}"
+    if profile.driver is not None:
+        yield f"- fields: driver `{profile.driver}` discovers what the device offers"
+    yield from _fields(profile)
+    yield f"- registers: {confirmation(profile)}"
+    unsure = [point for point in profile.points if not point.confirmed]
+    if 0 < len(unsure) < len(profile.points):
+        yield f"- from one source: {_quantities(unsure, with_node=profile.kind is Kind.HYBRID)}"
+    yield f"- identify: {'no' if profile.identify is None else 'yes'}"
+    yield f"- link: {', '.join(_link(profile)) or 'defaults'}"
+    if profile.channels is not None:
+        last = profile.channels.count
+        yield f"- channels: `{profile.name}:1` … `{profile.name}:{last}`; `{profile.name}` is the first"
+    links = ", ".join(f"[{name.removesuffix('.json')}](../tests/fixtures/dumps/{name})" for name in captured)
+    yield f"- capture: {links or 'no'}"
+    for note in profile.notes:
+        yield f"- note: {' '.join(note.split())}"
+
+
+def _fields(profile: Profile) -> Iterator[str]:
+    every = [*profile.points, *(point for variant in profile.variants for point in variant.points)]
+    by_node: dict[NodeType | None, list[Point]] = {node: [] for node in (None, *NodeType)}
+    for point in every:
+        by_node[point.node].append(point)
+    for node, points in by_node.items():
+        if points:
+            yield f"- {f'{node} fields' if node else 'fields'}: {_quantities(points)}"
+
+
+def _quantities(points: Iterable[Point], *, with_node: bool = False) -> str:
+    """Each quantity once, in the order of `Quantity`, with its phases where it has any."""
+    order = list(Quantity)
+    phases: dict[tuple[NodeType | None, Quantity], set[Phase | None]] = defaultdict(set)
+    for point in points:
+        phases[point.node if with_node else None, point.quantity].add(point.phase)
+    keys = sorted(phases, key=lambda key: (key[0] or "", order.index(key[1])))
+    return ", ".join(_quantity(*key, phases[key]) for key in keys)
+
+
+def _quantity(node: NodeType | None, quantity: Quantity, phases: set[Phase | None]) -> str:
+    name = f"{node}.{quantity.value}" if node else quantity.value
+    parts = ["total"] if None in phases else []
+    parts += [phase for phase in Phase if phase in phases]
+    return name if parts == ["total"] else f"{name} ({', '.join(parts)})"
+
+
+def _link(profile: Profile) -> Iterator[str]:
+    link = profile.link
+    if link.unit_id is not None:
+        yield f"unit id {link.unit_id}"
+    if link.port is not None:
+        yield f"port {link.port}"
+    if link.timeout_s is not None:
+        yield f"time-out {link.timeout_s:g} s"
+    if link.connect_delay_s is not None:
+        yield f"first request {link.connect_delay_s:g} s after connecting"
+    if link.request_gap_s is not None:
+        yield f"{link.request_gap_s:g} s between requests"
+    if profile.max_registers is not None:
+        yield f"at most {profile.max_registers} registers per request"
+    if profile.max_gap is not None:
+        yield f"reads across at most {profile.max_gap} unused registers"
+    if link.sleeps:
+        yield "sleeps at night"
+
+
+def write(root: Path) -> None:
+    """Write the list into README.md, and docs/devices.md, below `root`."""
+    profiles = families()
+    readme = root / "README.md"
+    readme.write_text(updated(readme.read_text(encoding="utf-8"), profiles), encoding="utf-8")
+    text = page(profiles, captures(root / "tests" / "fixtures" / "dumps"))
+    (root / "docs" / "devices.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        readme = Path(name)
-        readme.write_text(updated(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    write(Path.cwd())

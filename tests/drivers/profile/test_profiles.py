@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from drivers.errors import ProfileError
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Kind, Nature, NodeType, Quality, Quantity, Scan, Table, Unit, Value
-from drivers.profile.device_table import types_of, updated
+from drivers.profile.device_table import captures, families, page, types_of, updated
 from drivers.profile.loader import BUILT_IN, Profile, load
 from drivers.profile.point import Point
 from drivers.profile.register_driver import RegisterDriver
@@ -622,29 +622,41 @@ async def poll_battery(folder: Path, words: dict[int, int]) -> Scan:
         await server.stop()
 
 
-# The README.
+# The list of the README and docs/devices.md.
+
+ROOT = Path(__file__).parents[3]
+STALE = "run: make devices"
 
 
-def test_the_readme_lists_every_profile() -> None:
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    assert updated(text) == text, "run: python -m drivers.profile.device_table README.md"
+def test_the_readme_lists_every_maker() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert updated(text, families()) == text, STALE
 
 
-def rows() -> Iterator[str]:
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    yield from (line for line in text.splitlines() if line.startswith("| ") and "`" in line)
+def test_the_page_of_devices_is_made_from_the_profiles_and_captures() -> None:
+    text = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
+    assert page(families(), captures(ROOT / "tests" / "fixtures" / "dumps")) == text, STALE
 
 
-def test_the_table_says_how_well_each_is_known() -> None:
-    listed = {name: row for name in REAL for row in rows() if f"| `{name}`" in row}
-    assert listed.keys() == set(REAL)
-    for name, row in listed.items():
+def test_the_page_says_how_well_each_is_known() -> None:
+    text = page([PROFILES[name] for name in REAL], {"keba-kecontact": ["variable_power_load_keba_p40.json"]})
+    sections = {name: rest for name, _, rest in (part.partition("`\n") for part in text.split("\n### `")[1:])}
+    assert sections.keys() == set(REAL)
+    for name, section in sections.items():
         points = PROFILES[name].points
         sure = sum(point.confirmed for point in points)
         if points and sure < len(points):
-            assert (f"{sure} of {len(points)} confirmed" if sure else "from one source") in row
+            known = f"{sure} of {len(points)} confirmed" if sure else "from one source"
         else:
-            assert ("confirmed" if points else "by discovery") in row
+            known = "confirmed" if points else "by discovery"
+        assert f"\n- registers: {known}\n" in section
+        assert ("\n- identify: yes\n" in section) == (PROFILES[name].identify is not None)
+        assert ("\n- capture: no\n" in section) == (name != "keba-kecontact")
+        assert all(f"\n- note: {note}\n" in section for note in PROFILES[name].notes)
+    huawei = sections["huawei-sun2000"]
+    assert "\n- nodes: grid, solar, storage\n" in huawei
+    assert "\n- grid fields: active_power (total, l1, l2, l3), voltage (l1, l2, l3), " in huawei
+    assert "\n- link: time-out 10 s, first request 1 s after connecting, 0.05 s between requests\n" in huawei
 
 
 @pytest.mark.parametrize("kind", Kind)
