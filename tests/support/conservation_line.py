@@ -252,7 +252,7 @@ class Line:
 
     @property
     def _busy(self) -> bool:
-        asked = any(line._unanswered for line in self._app.poller._lines)
+        asked = any(worker._unanswered for worker in self._app.poller._workers)
         return asked or bool(self._app.sender._attempts.in_flight)
 
     def _summarised(self, summary: Summary) -> None:
