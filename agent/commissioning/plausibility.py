@@ -14,6 +14,7 @@ from drivers.model import LOADS, Kind, Nature, NodeType, Phase, Quality, Quantit
 
 Values = Mapping[tuple[Quantity, Phase | None], float]
 
+_COUNTERS = (Nature.COUNTER, Nature.DAILY)
 _RANGES: dict[Quantity, Range] = WIDEST | {
     Quantity.VOLTAGE: (50.0, 800.0),
     Quantity.CURRENT: (-1e4, 1e4),
@@ -23,10 +24,10 @@ _RANGES: dict[Quantity, Range] = WIDEST | {
     Quantity.SOH: (0.0, 110.0),
     Quantity.TEMPERATURE: (-60.0, 200.0),
     Quantity.DC_VOLTAGE: (0.0, 2000.0),
+    **{quantity: (0.0, range_[1]) for quantity, range_ in WIDEST.items() if quantity.nature in _COUNTERS},
 }
-"""What the agent would drop, and what is unlikely besides."""
+"""Outside is a value that the agent does not use, or that is unlikely."""
 
-_COUNTERS = (0.0, 1e13)
 _OTHERS = (-1e13, 1e13)
 _MAY_BE_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 """A phase that is not connected, a device that sleeps."""
@@ -50,8 +51,7 @@ def possible(reading: Reading) -> bool:
         return False
     if not isinstance(value, float) or (value == 0 and reading.quantity in _MAY_BE_ZERO):
         return True
-    counter = reading.quantity.nature in (Nature.COUNTER, Nature.DAILY)
-    low, high = _RANGES.get(reading.quantity, _COUNTERS if counter else _OTHERS)
+    low, high = _RANGES.get(reading.quantity, _OTHERS)
     return low <= value <= high and not 0 < abs(value) < _TINY
 
 

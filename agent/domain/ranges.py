@@ -14,7 +14,7 @@ from drivers.model import Nature, Quantity
 Range = tuple[float, float]
 
 _FINITE: Range = (-float_info.max, float_info.max)
-# More than a plant of 10 MW counts in ten years, or in a day: what is beyond was read in the wrong word order.
+# Beyond what a plant of 10 MW counts in ten years, or in a day. A larger value was read in the wrong word order.
 _COUNTED: dict[Nature, Range] = {Nature.COUNTER: (-1e12, 1e12), Nature.DAILY: (-1e9, 1e9)}
 WIDEST: dict[Quantity, Range] = {
     Quantity.ACTIVE_POWER: (-1e7, 1e7),
@@ -34,7 +34,7 @@ WIDEST: dict[Quantity, Range] = {
     Quantity.ENERGY_CAPACITY: (0.0, 1e9),
     **{quantity: _COUNTED[quantity.nature] for quantity in Quantity if quantity.nature in _COUNTED},
 }
-"""Lowest and highest value, in the unit of the quantity. Counters can have any finite value."""
+"""Lowest and highest value, in the unit of the quantity."""
 
 QUANTITIES = {quantity.label(): quantity for quantity in Quantity if quantity.unit}
 """The keys of `limits` in the configuration: `active_power_W`, `temperature_C`."""

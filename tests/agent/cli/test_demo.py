@@ -51,7 +51,7 @@ def picture(site: Site, store: EnergyStore) -> Picture:
     totals = Aggregator(site.nodes, AggregationSettings(), store)
     for number, device in enumerate(site.devices):
         marked = NodeType.SOLAR if device.driver.nodes else None
-        for at, counter in ((999.0, 0.0), (1000.0, 500.0)):
+        for at, counter in ((-800.0, 0.0), (1000.0, 500.0)):
             power = Reading(Quantity.ACTIVE_POWER, None, 1000.0 + number, Quality.GOOD, at, marked)
             energy = Reading(Quantity.PRODUCED_ENERGY, None, counter, Quality.GOOD, at, marked)
             totals.observe(device.nodes, Scan((power, energy), at, at), 1e9 + at)
