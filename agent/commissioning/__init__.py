@@ -1,5 +1,4 @@
-"""What an installer runs once: check, scan, read, push --once, dump, hints.
+"""The work of the installer's commands: check, scan, read, push --once, dump, hints.
 
-Each module is the work behind one command, or pure text and hints for it.
-The daemon never loads this package.
+Each module does the work of one command, or produces text and hints for it. The daemon never imports this package.
 """

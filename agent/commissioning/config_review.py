@@ -1,4 +1,4 @@
-"""What a configuration may say but seldom means, a sentence each, for `check`."""
+"""Warnings of `check` about settings that are allowed but probably a mistake, one sentence each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSTALLED = Path("/etc/telemetry-agent/config.toml")
 
 
 def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """`file` is what the configuration was read from."""
+    """Return the warnings; `file` is the file of the configuration."""
     yield from _secrets(config, file, environ)
     yield from _token(config, environ)
     yield from _left_from_the_example(config)
@@ -27,7 +27,7 @@ def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[s
     if config.poll.interval_s > config.poll.stale_after_s:
         yield (
             f"poll.interval_s ({config.poll.interval_s:g}) is longer than poll.stale_after_s "
-            f"({config.poll.stale_after_s:g}): between two polls nothing is known"
+            f"({config.poll.stale_after_s:g}): every value becomes stale before the next poll"
         )
     yield from _without_effect(config)
     if file == INSTALLED and os.geteuid() == 0 and (reader := service()) is not None:
@@ -49,28 +49,29 @@ def _token(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
     token = config.push.token.get_secret_value() if config.push.token else ""
     path = token_path(config.push, environ)
     if not token and path is not None:
-        with contextlib.suppress(OSError):  # only the service may look at it
+        with contextlib.suppress(OSError):  # perhaps only the service can read it
             token = path.read_text(encoding="utf-8-sig")
     if token.strip()[:1] in ("'", '"', "<"):
-        yield f"the token begins with {token.strip()[0]}, which is seldom part of one"
+        yield f"the token begins with {token.strip()[0]}; this is probably not part of the token"
 
 
 def _left_from_the_example(config: Config) -> Iterator[str]:
     host = urlsplit(config.push.url).hostname or ""
     if host == "example.com" or host.endswith(".example.com"):
-        yield f"push.url is still that of the example, {config.push.shown_url}"
+        yield f"push.url is still the example {config.push.shown_url}; the integrator gives the URL"
     if config.site.node_id == "M1S0000000000000000D_site_0":
-        yield "site.node_id is still that of the example; the integrator gives it"
+        yield "site.node_id is still the example; the integrator gives the id"
 
 
 def _without_effect(config: Config) -> Iterator[str]:
     used = {device.connection for device in config.device if device.enabled}
     for name in config.connection:
         if name not in used:
-            yield f"[connection.{name}] is used by no device"
+            yield f"no device uses [connection.{name}]"
     for folder in config.drivers.profile_dirs if "profile_dirs" in config.drivers.model_fields_set else ():
         if not folder.is_dir():
-            yield f"drivers.profile_dirs: there is no directory {folder}"
+            yield f"drivers.profile_dirs: the directory {folder} does not exist"
     for device in config.device:
         if device.energy_capacity_Wh is not None and NodeType.STORAGE not in device.node_ids:
-            yield f"energy_capacity_Wh of {' + '.join(device.node_ids.values())} has no effect: it is no storage"
+            names = " + ".join(device.node_ids.values())
+            yield f"energy_capacity_Wh of {names} has no effect: the node is not of type storage"

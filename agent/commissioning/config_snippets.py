@@ -1,7 +1,7 @@
-"""What a scan found → text for the configuration file.
+"""Converts the results of a scan into text for the configuration file.
 
-Every [[device]] table is accepted as it stands. What cannot be known is chosen so that nothing is counted twice until
-somebody has looked: the first meter is taken for the grid's, each further one is there but disabled.
+Every [[device]] table is valid without changes. The scan cannot know what a meter measures. So that nothing is counted
+twice, the first meter becomes the grid meter and every other meter is disabled until the installer sets its type.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _NAMES = {
 
 
 class _Writer:
-    """Writes one table after the other; keeps count of the names given."""
+    """Writes the tables and gives each node a unique name."""
 
     def __init__(self, grid: FoundUnit | None) -> None:
         self.lines: list[str] = []
         self._grid = grid
-        """The only device that counts for the grid."""
+        """The only device that measures the grid."""
         self._names: Counter[str] = Counter()
 
     def device(self, place: SearchLocation, unit: FoundUnit, match: Match) -> None:
@@ -56,18 +56,18 @@ class _Writer:
         if match.kind is Kind.METER:
             self.lines.append(f'type = "{type_}"  # or what it measures: {", ".join(list(NodeType)[1:])}')
             if not of_grid:
-                self.lines.append("enabled = false  # the grid is measured already: set the type, then enable it")
+                self.lines.append("enabled = false  # another device measures the grid: set the type, then enable it")
             return
         self.lines.append(f'type = "{type_}"')
         if match.kind is Kind.INVERTER:
-            self.lines.append('when_offline = "sleep"  # silent at night it counts 0, by day it is missing')
+            self.lines.append('when_offline = "sleep"  # no answer: at night it counts 0 W, by day it is missing')
         if match.kind is Kind.RELAY:
-            self.lines.append("# nominal_power_W = 2000  # what the load draws while it is on")
+            self.lines.append("# nominal_power_W = 2000  # the power of the load while it is on")
 
     def _nodes(self, match: Match, *, of_grid: bool) -> None:
         wanted = [each for each in NodeType if each in match.nodes and (of_grid or each is not NodeType.GRID)]
         if len(wanted) < len(match.nodes):
-            self.lines.append("# Its meter (grid) is left out: the grid is measured already.")
+            self.lines.append("# Its meter (grid) is omitted, because another device measures the grid.")
         nodes = ", ".join(f"{each} = {_text(self._name(each))}" for each in wanted)
         self.lines.append(f"nodes = {{ {nodes} }}")
 
@@ -78,7 +78,7 @@ class _Writer:
 
 
 def _grid_unit(places: Iterable[SearchLocation]) -> FoundUnit | None:
-    """Who measures the grid: a hybrid knows which meter is its own, else it is the first meter."""
+    """Return the device that measures the grid: a hybrid with a grid meter, else the first meter."""
     best = [(unit, unit.identity.matches[0]) for unit in _units(places) if unit.identity and unit.identity.matches]
     hybrids = [unit for unit, match in best if match.kind is Kind.HYBRID and NodeType.GRID in match.nodes]
     meters = [unit for unit, match in best if match.kind is Kind.METER]
@@ -90,14 +90,14 @@ def _units(places: Iterable[SearchLocation]) -> Iterator[FoundUnit]:
 
 
 def device_tables(places: Sequence[SearchLocation]) -> str:
-    """[connection.…] and [[device]] tables of all that was identified, comments for the rest."""
+    """Return [connection.…] and [[device]] tables for the identified devices, and comments for the others."""
     writer = _Writer(_grid_unit(places))
     for place in places:
         if place.link.transport != "tcp" and any(unit.identity and unit.identity.matches for unit in place.units):
             writer.lines += [*_connection(place.link), ""]
     for place in places:
         if place.note:
-            named = place.link.address in place.note  # an error of the link says where it happened
+            named = place.link.address in place.note  # an error of the link already contains the address
             writer.lines += [printable(f"# {place.note if named else f'{place.link.address}: {place.note}'}"), ""]
         for unit in place.units:
             writer.lines += map(printable, _comments(place, unit))
@@ -111,14 +111,14 @@ def device_tables(places: Sequence[SearchLocation]) -> str:
 def _comments(place: SearchLocation, unit: FoundUnit) -> Iterator[str]:
     where = f"{place.link.address} unit {unit.unit_id}"
     if place.any_unit:
-        where += " (and every other: the device does not look at the unit id)"
+        where += " (and all other unit ids: the device ignores the unit id)"
     if unit.identity is None:
-        yield f"# {where}: answers, but was not asked what it is"
+        yield f"# {where}: answers, but was not identified"
         return
     if unit.identity.labels:
-        yield f"# {where}: calls itself {' '.join(unit.identity.labels)}"
+        yield f"# {where}: its name is {' '.join(unit.identity.labels)}"
     if not unit.identity.matches:
-        yield f"# {where}: answers, but no profile knows it. What it says, to report it or to write a profile:"
+        yield f"# {where}: answers, but no profile matches. To report the device or to write a profile, run:"
         yield f"#   {dump_command(place.link, unit.unit_id)}"
         if unit.identity.tables:
             yield f"# It has {' and '.join(sorted(f'{table} registers' for table in unit.identity.tables))}."
@@ -126,7 +126,7 @@ def _comments(place: SearchLocation, unit: FoundUnit) -> Iterator[str]:
             yield f"# Perhaps one of these drivers: {', '.join(unit.identity.likely)}. Put one into a [[device]] table,"
             yield "# and compare `telemetry-agent check --online` with the display of the device."
         else:
-            yield "# `telemetry-agent drivers` lists what is known, by maker and model."
+            yield "# `telemetry-agent drivers` lists the known devices by manufacturer and model."
         return
     best, *others = unit.identity.matches
     yield f"# {where}: {best.device}, recognised {best.why}"
@@ -157,7 +157,7 @@ def _where(link: LinkSettings) -> Iterator[str]:
     else:
         yield f"connection = {_text(_connection_name(link))}"
     if link.connect_delay_s:
-        yield f"connect_delay_s = {link.connect_delay_s:g}  # it answers only some time after the connection"
+        yield f"connect_delay_s = {link.connect_delay_s:g}  # it answers only after a pause after connecting"
 
 
 def _host(link: LinkSettings) -> Iterator[str]:
@@ -166,7 +166,7 @@ def _host(link: LinkSettings) -> Iterator[str]:
 
 
 def dump_command(link: LinkSettings, unit_id: int) -> str:
-    """The command that writes down what an unknown device says."""
+    """Return the command that dumps an unknown device."""
     if link.serial:
         place = [str(link.serial_port), "--baudrate", str(link.baudrate), "--parity", link.parity]
     else:
@@ -176,7 +176,7 @@ def dump_command(link: LinkSettings, unit_id: int) -> str:
 
 
 def as_json(places: Sequence[SearchLocation]) -> str:
-    """The same for programs: a list of places, each with its units."""
+    """Return the results as JSON: a list of links, each with its units."""
     return json.dumps([_place(place) for place in places], indent=1)
 
 

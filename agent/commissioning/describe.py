@@ -1,4 +1,4 @@
-"""What the commands print: tables on a terminal, tab-separated lines when piped."""
+"""The output of the commands: tables on a terminal, tab-separated lines when piped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def describe(config: Config, site: Site) -> Iterator[str]:
-    """What the configuration means, a line each; doubts begin with "warning: ", own profiles with "notice: "."""
+    """Return the meaning of the configuration, one line per node, then lines with "notice: " and "warning: "."""
     push = config.push
     levels = " and ".join(push.levels)
     yield f"site {config.site.node_id}: {levels} to {push.shown_url} every {push.interval_s} s"
@@ -31,9 +31,9 @@ def describe(config: Config, site: Site) -> Iterator[str]:
         for node in device.nodes:
             words = [sign_in_words(node, getattr(push.sign, node.type)), silence_in_words(node)]
             meaning = "; ".join(word for word in words if word)
-            counted = f"; not counted again, it is within {node.within}" if node.within else ""
+            counted = f"; not added to the total, because it is behind {node.within}" if node.within else ""
             unsent = "" if node.push else "; not sent (push = false)"
-            doubted = "; left out while its contacts do not say whether it runs" if _by_contacts(device.driver) else ""
+            doubted = "; omitted while its contacts do not say whether it runs" if _by_contacts(device.driver) else ""
             place = f"{device.driver_name} at {device.address}"
             yield f"{node.node_id}: {node.type} by {place}; {meaning}{counted}{unsent}{doubted}"
     for name, path in site.replaced:
@@ -44,7 +44,7 @@ def describe(config: Config, site: Site) -> Iterator[str]:
 
 
 def _notes(devices: Iterable[Device]) -> Iterator[str]:
-    """What profiles say to whoever installs the device."""
+    """The notes of the profiles for the installer."""
     for device in devices:
         if isinstance(device.driver, RegisterDriver):
             yield from (f"{device.name}: {note}" for note in device.driver.profile.notes)
@@ -58,20 +58,20 @@ def _unread(devices: Sequence[Device]) -> Iterator[str]:
     for device in devices:
         types = read.pop((device.address, device.driver_name), None)
         if types is None or not isinstance(device.driver, RegisterDriver):
-            continue  # told already, or found out by the driver
+            continue  # already listed, or the driver discovers its nodes
         if rest := [each.value for each in NodeType if each in device.driver.nodes - types]:
-            yield f"{device.name}: {' and '.join(rest)} of the same device stay unread; name them in nodes to read them"
+            yield f"{device.name}: {' and '.join(rest)} of this device are not polled; add them to nodes to poll them"
 
 
 def _by_contacts(driver: Driver) -> bool:
-    """Whether its mode is a number of contacts, some of which tell nothing."""
+    """Whether the operation mode comes from contacts, and some states of the contacts give no mode."""
     return isinstance(driver, RegisterDriver) and any(
         point.encoding.type == "bits" and point.encoding.invalid for point in driver.points
     )
 
 
 def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
-    """Batteries whose charge cannot be weighted. What a SunSpec device tells is known only by asking it."""
+    """Batteries without a capacity, whose charge cannot be weighted. SunSpec devices are not known before a poll."""
     for device in devices:
         driver = device.driver
         if not isinstance(driver, RegisterDriver):
@@ -83,13 +83,13 @@ def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
                 continue
             if (marked, Quantity.SOC) in told and (marked, Quantity.ENERGY_CAPACITY) not in told:
                 yield (
-                    f"{node.node_id} tells its charge but no capacity; without energy_capacity_Wh it has no"
+                    f"{node.node_id} reports its charge but no capacity; without energy_capacity_Wh it has no"
                     " energy_stored_Wh, and its charge cannot be weighted in mean_soc_perc"
                 )
 
 
 def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
-    """Nodes of one type behind one address; the contacts of a relay board are meant so."""
+    """Nodes of the same type with the same address, except relays, whose board has many outputs."""
     found: dict[tuple[str, str], list[str]] = {}
     for device in devices:
         for node in device.nodes:
@@ -97,11 +97,11 @@ def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
                 found.setdefault((device.address, node.type.value), []).append(node.node_id)
     for (address, type_), names in found.items():
         if len(names) > 1:
-            yield f"{' and '.join(names)} both read {address}; the same {type_} would be summed twice"
+            yield f"{' and '.join(names)} both read {address}; the same {type_} would be counted twice"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table for people, or the rows as tab-separated lines."""
+    """Print a table on a terminal, or the rows as tab-separated lines."""
     shown = ([printable(cell) for cell in row] for row in rows)
     if not sys.stdout.isatty():
         for row in shown:
@@ -112,7 +112,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
     grid = _grid(title, columns)
     for row in shown:
-        grid.add_row(*map(Text, row))  # not as markup: a name may hold brackets
+        grid.add_row(*map(Text, row))  # not as markup, because a name can contain brackets
     Console().print(grid)
 
 
@@ -123,13 +123,13 @@ def _grid(title: str, columns: Sequence[str]) -> Table:
     grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in ("value", "age", "accepted") else "left"
-        # Folded, not cut short: the end of a long word may be what matters. Names and ids are there to be copied.
+        # Long words are folded, not cut, because their end can be important. Names and ids stay whole for copying.
         grid.add_column(column, justify=justify, overflow="fold", no_wrap=column in ("driver", "id"))
     return grid
 
 
 def print_readings(result: SiteReading) -> None:
-    """Every reading of one round."""
+    """Print every reading of one round."""
     rows = (_row(device, reading, result.at) for device, scan in result.scans for reading in scan.readings)
     table("Readings", ("device", "quantity", "value", "unit", "age"), rows)
 
@@ -142,7 +142,7 @@ def _row(device: Device, reading: Reading, at: float) -> tuple[str, ...]:
 
 
 def number(value: Value) -> str:
-    """A value for people: three decimals at most."""
+    """Return a value as text, with at most three decimals."""
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     return str(value).lower() if isinstance(value, bool) else value

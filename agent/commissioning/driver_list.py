@@ -1,4 +1,4 @@
-"""What `drivers` prints: every driver by the types of node that it can fill, and how sure we are of its registers."""
+"""The output of `drivers`: each driver, the node types that it supports, and how many registers are confirmed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from drivers.profile.device_table import confirmation, types_of
 from drivers.python_drivers import PYTHON_DRIVERS
 
 _IN_PYTHON = {
-    "sunspec": ("grid, solar, storage", "every device that offers SunSpec models"),
+    "sunspec": ("grid, solar, storage", "every device with SunSpec models"),
     "sunspec-meter": (
         "any",
-        "one meter alone of a SunSpec device, for a node of any type; sunspec-meter:2 is its second",
+        "one meter of a SunSpec device, for a node of any type; sunspec-meter:2 is its second meter",
     ),
-    "solaredge": ("grid, solar, storage", "a SolarEdge inverter by SunSpec, and its batteries beside it"),
+    "solaredge": ("grid, solar, storage", "a SolarEdge inverter by SunSpec, with its batteries"),
 }
 _MOST_ABOUT = 2000
-"""Characters: some families have many models and sources."""
+"""Maximum number of characters of a line. Some families have many models and sources."""
 _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
 
 
 def print_drivers(catalogue: Catalogue) -> list[str]:
-    """Every driver, by the types that it fills; what is wrong with those that cannot be used."""
+    """Print every driver with its node types. Return the mistakes of profiles that cannot be used."""
     profiles, mistakes = catalogue.profiles()
     rows = [(types, name, "by discovery", what) for name, (types, what) in _IN_PYTHON.items()]
     for profile in sorted(profiles, key=lambda profile: (_ORDER.index(profile.kind), profile.name)):
@@ -47,25 +47,25 @@ def _devices(profile: Profile, path: Path) -> str:
 
 
 def print_profile(catalogue: Catalogue, name: str) -> None:
-    """The points of a profile. Raises KeyError, ProfileError."""
+    """Print the points of a profile. Raises KeyError, ProfileError."""
     family, _, channel = name.partition(":")
     if family in PYTHON_DRIVERS:
         catalogue.create(name, ReadOptions())
-        print(f"{name}: discovers the models that the device offers")  # noqa: T201 - what the command is for
+        print(f"{name}: discovers the SunSpec models of the device")  # noqa: T201 - what the command is for
         return
     profile = load(catalogue.file(family))
     profile = profile.channel(channel) if channel else profile
     for line in (f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})", f"source: {profile.source}"):
         print(printable(line, _MOST_ABOUT))  # noqa: T201 - what the command is for
     if profile.driver is not None:
-        print(f"read by driver {profile.driver}, which discovers what the device offers")  # noqa: T201
+        print(f"read by driver {profile.driver}, which discovers the models of the device")  # noqa: T201
         return
     for note in profile.notes:
         print(f"note: {note}")  # noqa: T201
     columns = ("quantity", "unit", "table", "address", "registers")
     table("Points", columns, _points(profile.points))
     for variant in profile.variants:
-        print(f"where {variant.name}:")  # noqa: T201
+        print(f"variant {variant.name}:")  # noqa: T201
         own = [point for point in variant.points if point not in profile.points]
         table("Points that differ", columns, _points(own))
 

@@ -1,4 +1,4 @@
-"""`dump`: from a device to the file that is printed."""
+"""`dump`: reads the registers of a device and creates the dump."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Subject:
     close: Callable[[], Awaitable[object]]
     unit_id: int
     address: str
-    """Of link and unit, for messages."""
+    """The address of the link and the unit id, for messages."""
     driver_name: str | None = None
     driver: Driver | None = None
-    """Says which registers to read and what they mean; None when nobody knows."""
+    """Defines which registers to read and what they mean; None if the driver is unknown."""
     node_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the operator says the device is; None leaves it to the driver."""
+    """The address that the operator gave. None: the default of the driver."""
 
     where: str
     port: int | None = None
@@ -51,7 +51,7 @@ class Address:
     transport: str = "tcp"
 
     def settings(self, defaults: LinkDefaults) -> LinkSettings:
-        """The link, as patient as the driver needs. Raises ValueError."""
+        """Return the settings of the link, with at least the time-out and delays of the driver. Raises ValueError."""
         targets = parse_targets([self.where])
         port = defaults.port if self.port is None else self.port
         lines([self.baudrate], [self.parity])
@@ -74,14 +74,14 @@ class Address:
 
 @dataclass(slots=True)
 class Result:
-    """A dump, and why it may not be whole."""
+    """A dump, and the error if it is not complete."""
 
     dump: Dump
     error: Exception | None = None
 
 
 def by_node(site: Site, node_id: str) -> Subject:
-    """The device of a configured node. Raises ConfigError when there is none."""
+    """Return the device of a configured node. Raises ConfigError for an unknown node."""
     for connection in site.connections:
         for device in connection.devices:
             for node in device.nodes:
@@ -100,9 +100,9 @@ def by_node(site: Site, node_id: str) -> Subject:
 
 
 def by_address(address: Address, driver_name: str, catalogue: Catalogue) -> Subject:
-    """The device at an address; `driver_name` may be empty.
+    """Return the device at an address; `driver_name` can be empty.
 
-    Raises ValueError for an address that cannot be, KeyError for an unknown driver, ProfileError for a wrong profile.
+    Raises ValueError for an invalid address, KeyError for an unknown driver, ProfileError for a profile with a mistake.
     """
     driver = catalogue.create(driver_name, ReadOptions()) if driver_name else None
     defaults = driver.defaults if driver is not None else LinkDefaults()
@@ -123,9 +123,9 @@ async def run(
     keep_text: bool = False,
     step: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Read, blank and decode; `now` gives monotonic seconds.
+    """Read the registers, blank the text and decode the values; `now` returns monotonic seconds.
 
-    `ranges` replace what the driver would read; with neither, all that `profiles` know.
+    `ranges` replace the registers of the driver. Without ranges and driver, the registers of all `profiles` are read.
     """
     taken = Capture()
     error: Exception | None = None
@@ -157,7 +157,7 @@ async def run(
 
 
 async def decode(driver: Driver, dump: Dump, now: Callable[[], float]) -> dict[str, Value | None]:
-    """What `driver` makes of the words, by name; empty where it cannot read them."""
+    """Return the values that `driver` reads from the dump, by name; empty if it cannot read it."""
     try:
         scan = await driver.poll(dump, now)
     except DriverError:
@@ -180,7 +180,7 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
 
 
 def _harmless(driver: Driver | None) -> Iterator[Span]:
-    """Numbers and marks: text that they seem to hold is none."""
+    """The registers of the profile: they contain numbers, so they are not blanked as text."""
     if isinstance(driver, RegisterDriver):
         yield from driver.profile.spans
         if (mark := driver.profile.identify) is not None:
@@ -188,7 +188,7 @@ def _harmless(driver: Driver | None) -> Iterator[Span]:
 
 
 def _made_by(driver: Driver | None) -> tuple[str, str]:
-    """Vendor and model."""
+    """Return vendor and model."""
     if isinstance(driver, RegisterDriver):
         return driver.profile.manufacturer, ", ".join(driver.profile.models)
     if isinstance(driver, SunSpec):

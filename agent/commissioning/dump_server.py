@@ -12,7 +12,7 @@ from drivers.simulator import ModbusServer, dump_unit
 
 
 async def serve(dumps: Sequence[tuple[str, Dump]], host: str, base_port: int, ready: Callable[[], None]) -> None:
-    """Each on a port of its own, until cancelled; a line for each says where. Raises OSError when a port is taken."""
+    """Serve each dump on its own port until cancelled, and print the addresses. Raises OSError if a port is in use."""
     async with AsyncExitStack() as stack:
         for number, (name, dump) in enumerate(dumps):
             server = ModbusServer([dump_unit(dump.tables, dump.unit_id)], host, base_port and base_port + number)

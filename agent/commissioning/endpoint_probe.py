@@ -1,4 +1,4 @@
-"""Reaches the endpoint as a push would, up to the TLS handshake, and sends nothing: for `check --online`."""
+"""Connects to the endpoint like a push, up to the TLS handshake, and sends no request. Used by `check --online`."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from agent.delivery import LocalError, in_words, tls_context
 
 _SOON_DAYS = 14
 _MOST_PROXY_BYTES = 8192
-_LET_IN = '; push.proxy_url = "http://USER:PASSWORD@HOST:PORT" gives it one'
+_CREDENTIALS_HINT = '; set push.proxy_url = "http://USER:PASSWORD@HOST:PORT"'
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What came of it."""
+    """The result of the connection attempt."""
 
     ok: bool
     words: str
-    """How it was reached, or why not."""
+    """How the endpoint was reached, or why not."""
     latency_s: float | None = None
     warning: str = ""
 
 
 class _ProxyError(Exception):
-    """The proxy does not let us through."""
+    """The proxy refuses the connection."""
 
 
 async def probe(config: PushConfig, now: float) -> Reached:
-    """Connect to [push] url and shake hands; `now` is the wall clock, for certificates."""
+    """Connect to [push] url and do the TLS handshake; `now` is the wall-clock time, to check certificates."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:
@@ -60,20 +60,20 @@ async def probe(config: PushConfig, now: float) -> Reached:
 
 
 def _first(config: PushConfig) -> tuple[str, int]:
-    """Host and port that are connected to: the endpoint's, or those of the proxy before it."""
+    """Return host and port of the first connection: those of the endpoint or of the proxy."""
     url = urlsplit(config.proxy_url or config.url)
     return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
 
 
 def _where(config: PushConfig) -> str:
-    """The same for people."""
+    """Return this host and port as text."""
     host, port = _first(config)
     return f"{f'[{host}]' if ':' in host else host}:{port}" + (", the proxy" if config.proxy_url else "")
 
 
 @contextlib.asynccontextmanager
 async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWriter, str]]:
-    """A connection to the endpoint, and by what way for people."""
+    """Open a connection to the endpoint. Yields its writer and a text that names the proxy."""
     url = urlsplit(config.url)
     host = url.hostname or ""
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -88,11 +88,11 @@ async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWr
             await writer.start_tls(tls_context(config), server_hostname=host)
         yield writer, f" through {first}:{first_port}" if proxy else ""
     finally:
-        writer.transport.abort()  # nothing was sent that the other side should take note of
+        writer.transport.abort()  # no data was sent, so an abrupt close loses nothing
 
 
 def _authorization(proxy: SplitResult) -> str:
-    """The header of the user and password in the proxy's URL, if there are any."""
+    """Return the header for user and password of the proxy's URL; empty without a user."""
     if proxy.username is None:
         return ""
     pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
@@ -104,8 +104,8 @@ async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ta
     try:
         answer = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        raise _ProxyError("the proxy's answer is no HTTP") from None
+        raise _ProxyError("the answer of the proxy is not HTTP") from None
     status = answer[:_MOST_PROXY_BYTES].split(b"\r\n", 1)[0].decode("latin-1")
     if " 200" not in status:
-        hint = _LET_IN if " 407" in status else ""
+        hint = _CREDENTIALS_HINT if " 407" in status else ""
         raise _ProxyError(f"the proxy says {status.partition(' ')[2]}{hint}")

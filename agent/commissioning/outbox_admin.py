@@ -1,4 +1,4 @@
-"""`outbox`: what waits and what was parked, beside a daemon that may be running."""
+"""`outbox`: shows and changes the queue. The daemon can run at the same time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CHUNK = 256
 
 
 class CommandError(Exception):
-    """The queue cannot be used, or there is no such message; the text says what to do."""
+    """The queue cannot be opened, or a message does not exist; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What the queue holds. `oldest` is the date of the oldest that waits, in Unix seconds."""
+    """The content of the queue. `oldest` is the time of the oldest waiting message, in Unix seconds."""
 
     waiting: int
     undated: int
@@ -32,7 +32,7 @@ class Contents:
 
 
 def contents(path: Path) -> Contents:
-    """Raises CommandError."""
+    """Return the content of the queue. Raises CommandError."""
 
     def read(store: Store) -> Contents:
         waiting, undated, oldest = store.summary()
@@ -42,7 +42,7 @@ def contents(path: Path) -> Contents:
 
 
 def retry(path: Path, ids: Sequence[str]) -> int:
-    """Let dead letters wait again; all of them when no id is given. How many. Raises CommandError."""
+    """Put dead letters back into the queue; without ids, all of them. Return how many. Raises CommandError."""
 
     def revive(store: Store) -> int:
         chosen = _chosen(list(store.parked()), ids)
@@ -54,7 +54,7 @@ def retry(path: Path, ids: Sequence[str]) -> int:
 
 
 def drop(path: Path, ids: Sequence[str], *, waiting: bool) -> int:
-    """Delete dead letters, all of them when no id is given, or everything that waits. How many. Raises CommandError."""
+    """Delete dead letters, or waiting messages; without ids, all of them. Return how many. Raises CommandError."""
 
     def delete(store: Store) -> int:
         records = store.waiting(0, 1 << 62) if waiting else store.parked()
@@ -66,7 +66,7 @@ def drop(path: Path, ids: Sequence[str], *, waiting: bool) -> int:
 
 
 def as_json(found: Contents) -> str:
-    """One object; bodies as text."""
+    """Return the content as one JSON object, with bodies as text."""
     return json.dumps(
         {
             "waiting": found.waiting,
@@ -78,7 +78,7 @@ def as_json(found: Contents) -> str:
 
 
 def date(at: float) -> str:
-    """ISO 8601, UTC."""
+    """Return Unix seconds as ISO 8601 in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -95,7 +95,7 @@ def _plain(record: Record) -> dict[str, Any]:
 
 def _with(path: Path, work: Callable[[Store], T]) -> T:
     if not path.exists():
-        raise CommandError(f"{path}: no such queue; the agent has not stored a message yet")
+        raise CommandError(f"{path}: the queue does not exist; the agent has not stored a message yet")
     try:
         store = Store.open_beside(path)
         try:
@@ -103,13 +103,13 @@ def _with(path: Path, work: Callable[[Store], T]) -> T:
         finally:
             store.close()
     except (sqlite3.Error, OSError) as error:
-        raise CommandError(f"{path}: {error}; call this as root or as the user of the service") from None
+        raise CommandError(f"{path}: {error}; run this command as root or as the user of the service") from None
 
 
 def _chosen(records: Sequence[Record], ids: Sequence[str]) -> Sequence[Record]:
     for identity in ids:
         if not any(record.id == identity for record in records):
-            raise CommandError(f"no such message {identity!r}; `telemetry-agent outbox` lists them")
+            raise CommandError(f"no message has the id {identity!r}; `telemetry-agent outbox` lists the ids")
     return [record for record in records if not ids or record.id in ids]
 
 

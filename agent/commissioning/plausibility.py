@@ -1,6 +1,7 @@
-"""Hints on readings that look wrong, of one device and of the powers of a whole site. Pure.
+"""Hints about readings that look wrong, for one device and for the powers of a whole site. Pure.
 
-Hints, not errors: each names what was seen and what it may mean. Ranges are wide, so that a hint means something.
+A hint is not an error: it names the observation and a possible cause. The ranges are wide, so that hints are rarely
+wrong.
 """
 
 from __future__ import annotations
@@ -26,26 +27,26 @@ _RANGES: dict[Quantity, Range] = WIDEST | {
     Quantity.DC_VOLTAGE: (0.0, 2000.0),
     **{quantity: (0.0, range_[1]) for quantity, range_ in WIDEST.items() if quantity.nature in _COUNTERS},
 }
-"""Outside is a value that the agent does not use, or that is unlikely."""
+"""The ranges of valid readings, and narrower ones for values that are unlikely."""
 
 _OTHERS = (-1e13, 1e13)
 _MAY_BE_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
-"""A phase that is not connected, a device that sleeps."""
+"""These can be 0 if a phase is not connected or the device sleeps."""
 
 _MANY = 4
-"""Fewer values may all be 0 in a device at rest."""
+"""Fewer values can all be 0 in an idle device."""
 
 _TINY = 1e-6
-"""Numbers this small but not 0 come from words in the wrong order, not from measuring."""
+"""A smaller number that is not 0 comes from a wrong word order, not from a measurement."""
 
 _STANDBY_W = 100.0
 _ENOUGH_VA = 500.0
 _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
-"""A power of a half or a third of voltage times current may still be a power factor."""
+"""A power of 1/2 or 1/3 of voltage times current can be the effect of a power factor."""
 
 
 def possible(reading: Reading) -> bool:
-    """Whether the value can be at all; one that is missing can."""
+    """Whether the value is possible. A missing value is possible."""
     value = reading.value
     if reading.quality is Quality.INVALID:
         return False
@@ -56,41 +57,42 @@ def possible(reading: Reading) -> bool:
 
 
 def hints(node: Node, readings: Iterable[Reading]) -> Iterator[str]:
-    """What looks wrong with the readings of a node, which are in the sign of its type."""
+    """Return hints about the readings of a node. The readings have the sign of the node's type."""
     values: dict[tuple[Quantity, Phase | None], float] = {}
     for reading in readings:
         if not possible(reading):
             seen = "outside its range" if reading.value is None else f"{reading.value:g} {reading.quantity.unit.value}"
-            yield f"{name_of(reading)} is {seen}: is it the right profile, scale and word_order?"
+            yield f"{name_of(reading)} is {seen}: are profile, scale and word_order correct?"
         elif isinstance(reading.value, float):
             values[reading.quantity, reading.phase] = reading.value
     yield from _sign(node, values)
     yield from _turned(values)
-    if node.kind is not Kind.HYBRID or node.type is NodeType.GRID:  # else the power is that of the DC side
+    if node.kind is not Kind.HYBRID or node.type is NodeType.GRID:  # other powers of a hybrid are DC powers
         yield from _ratio(values)
 
 
 def blank(readings: Sequence[Reading]) -> str | None:
-    """A hint when the device answers and says nothing."""
+    """Return a hint if the device answers without any value."""
     if not any(reading.value is not None for reading in readings):
-        return "it answers, but has no value for anything: does it sleep, or is it another device?"
+        return "it answers, but it has no values: does it sleep, or is it another device?"
     numbers = [reading.value for reading in readings if isinstance(reading.value, float)]
     if len(numbers) >= _MANY and not any(numbers):
-        return "everything reads 0: is it another device, or another unit id?"
+        return "all values are 0: is it another device, or another unit id?"
     return None
 
 
 def swapped(before: Sequence[Reading], after: Sequence[Reading], order: str) -> str | None:
-    """A hint when `after`, read in another word order, is possible where `before` is not."""
+    """Return a hint if the values of `after`, read in the word order `order`, are possible and those of `before`
+    not."""
     wrong = [reading for reading in before if not possible(reading)]
     if not wrong or not all(map(possible, after)) or not any(reading.value for reading in after):
         return None
     names = ", ".join(sorted({name_of(reading) for reading in wrong}))
-    return f'the word order seems swapped: with word_order = "{order}" {names} would be possible'
+    return f'the word order seems wrong: with word_order = "{order}" the values of {names} would be possible'
 
 
 def name_of(reading: Reading) -> str:
-    """Quantity and phase."""
+    """Return the name of the quantity and its phase."""
     name: str = reading.quantity.value
     return f"{name}_{reading.phase}" if reading.phase else name
 
@@ -100,11 +102,11 @@ def _sign(node: Node, values: Values) -> Iterator[str]:
     if power is None or power > -_STANDBY_W or node.type in (NodeType.GRID, NodeType.STORAGE):
         return
     positive = "production" if node.type is NodeType.SOLAR else "consumption"
-    yield f"the sign seems inverted: active_power is {power:g} W, but {positive} is positive; try `invert`"
+    yield f"the sign seems inverted: active_power is {power:g} W, but {positive} is positive; try invert = true"
 
 
 def _turned(values: Values) -> Iterator[str]:
-    """Power against the sign of its own current; against that of its power factor where the phases do not agree."""
+    """Compare the sign of each phase's power with its current, and with its power factor if the phases differ."""
     opposed = []
     along: list[Phase] = []
     against: list[Phase] = []
@@ -112,21 +114,24 @@ def _turned(values: Values) -> Iterator[str]:
         power = values.get((Quantity.ACTIVE_POWER, phase), 0.0)
         if abs(power) < _STANDBY_W:
             continue
-        # A current without a sign says nothing, so only a negative one does.
+        # Many devices report the current without a sign, so only a negative current is information.
         if values.get((Quantity.CURRENT, phase), 0.0) < 0 < power:
             opposed.append(phase)
         if (factor := values.get((Quantity.POWER_FACTOR, phase), 0.0)) != 0:
             (along if factor * power > 0 else against).append(phase)
-    # Devices count the sign of a power factor in two ways, but each counts all phases alike.
+    # Devices use one of two sign conventions for the power factor, but the same one for all phases.
     if along and against:
         opposed += against if len(against) <= len(along) else along
     if opposed:
         where = ", ".join(sorted(set(opposed)))
-        yield f"power and voltage x current disagree in sign on {where}: a current transformer is turned or misplaced"
+        yield (
+            f"the signs of power and voltage x current differ on {where}:"
+            " a current transformer is reversed or on the wrong phase"
+        )
 
 
 def _ratio(values: Values) -> Iterator[str]:
-    """A whole factor between power and voltage times current is a transformer ratio set on one side only."""
+    """An integer factor between power and voltage times current is a CT ratio that applies to only one of them."""
     by_phase = [pair for phase in Phase if (pair := _pair(values, phase)) is not None]
     pairs = by_phase or [pair for pair in (_pair(values, None),) if pair is not None]
     power, product = sum(abs(pair[0]) for pair in pairs), sum(abs(pair[1]) for pair in pairs)
@@ -134,15 +139,15 @@ def _ratio(values: Values) -> Iterator[str]:
         return
     up, down = _whole(power / product), _whole(product / power)
     if up == len(Phase) and not by_phase:
-        return  # the current is that of one phase
+        return  # the current is the current of one phase
     if up >= _LEAST_RATIO_UP:
-        yield f"power is {up} times voltage x current: the CT ratio counts twice, or is missing in the current"
+        yield f"power is {up} times voltage x current: the CT ratio is applied twice, or not applied to the current"
     elif down >= _LEAST_RATIO_DOWN:
-        yield f"power is voltage x current / {down}: the CT ratio seems to be missing in the power"
+        yield f"power is voltage x current / {down}: the CT ratio seems not to be applied to the power"
 
 
 def _pair(values: Values, phase: Phase | None) -> tuple[float, float] | None:
-    """Active power and what voltage, current and power factor (1 where there is none) make of it."""
+    """Return active power, and voltage times current times power factor (1 if the device reports none)."""
     power = values.get((Quantity.ACTIVE_POWER, phase))
     voltage = values.get((Quantity.VOLTAGE, phase))
     current = values.get((Quantity.CURRENT, phase))
@@ -152,22 +157,22 @@ def _pair(values: Values, phase: Phase | None) -> tuple[float, float] | None:
 
 
 def _whole(times: float) -> int:
-    """The whole number that `times` is, within what rounding makes of it; 0 when it is none."""
+    """Return the integer that `times` is within 5 %; 0 if it is none."""
     whole = round(times)
     return whole if whole <= _MOST_RATIO and isclose(times, whole, rel_tol=0.05) else 0
 
 
 _LEAST_W = 300.0
 _SHARE = 0.1
-"""Devices are not asked in the same moment, and measure what they please."""
+"""Tolerance: devices are polled at different moments, and their measurements are not exact."""
 
 _INTO_HOUSE = {NodeType.GRID: 1.0, NodeType.SOLAR: 1.0, NodeType.STORAGE: -1.0, **dict.fromkeys(LOADS, -1.0)}
 _METERED = (NodeType.GRID, NodeType.STORAGE)
-"""What flows both ways, so that nobody sees it from the sign alone."""
+"""Power of these types flows in both directions, so the sign alone does not show a mistake."""
 
 
 def imbalance(powers: Mapping[NodeType, float]) -> str | None:
-    """A hint when more flows out of the site than into it. `powers`: per type, in W, signed as in the contract."""
+    """Return a hint if more power flows out of the site than into it. `powers`: in W by type, signs of the contract."""
     if NodeType.GRID not in powers or len(powers) < 2:
         return None
     tolerance = max(_LEAST_W, _SHARE * max(map(abs, powers.values())))
@@ -175,12 +180,12 @@ def imbalance(powers: Mapping[NodeType, float]) -> str | None:
     if rest >= -tolerance:
         return None
     turned = {type_: _rest({**powers, type_: -power}) for type_, power in powers.items() if type_ in _METERED}
-    guesses = [f"with {type_} turned around {left:.0f} W" for type_, left in turned.items() if left >= -tolerance]
+    guesses = [f"with {type_} inverted {left:.0f} W" for type_, left in turned.items() if left >= -tolerance]
     terms = [f"{'+' if _INTO_HOUSE[type_] > 0 else '-'} {type_} {power:.0f} W" for type_, power in powers.items()]
     return (
         f"{' '.join(terms).removeprefix('+ ')} leaves {rest:.0f} W for the rest of the house"
         + (f"; {', '.join(guesses)}" if guesses else "")
-        + ". Is a sign inverted, is a power counted twice, or is something that generates not measured?"
+        + ". Is a sign inverted, is a power counted twice, or is a generator not measured?"
     )
 
 

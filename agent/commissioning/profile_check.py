@@ -1,4 +1,4 @@
-"""`drivers check`: what a profile asks for, what it lacks for its kind, and what it makes of a dump."""
+"""`drivers check`: summarises a profile, names missing quantities, and shows the values that it reads from a dump."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading
 from drivers.profile import Point, Profile, RegisterDriver
 
-# What a device of each kind must read to fill the fields of its node; hybrids by the nodes that they have.
+# The quantities that a device of each kind needs for the fields of its node. For hybrids, by node.
 _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
     Kind.METER: (Quantity.ACTIVE_POWER, Quantity.IMPORTED_ENERGY),
     Kind.INVERTER: (Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY),
@@ -29,7 +29,7 @@ _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
 
 
 def summary(profile: Profile) -> str:
-    """Points and requests of one poll."""
+    """Return the number of points and requests of one poll, as text."""
     if profile.driver is not None:
         return f"read by driver {profile.driver}"
     blocks = RegisterDriver(profile, ReadOptions()).blocks
@@ -37,14 +37,14 @@ def summary(profile: Profile) -> str:
 
 
 def advice(profile: Profile) -> Iterator[str]:
-    """What the profile could do without being wrong: fields of the payload that stay empty."""
+    """Return lines about quantities that the profile does not have. They are no mistakes."""
     for kind_or_node in () if profile.driver else sorted(profile.nodes) or (profile.kind,):
         points = [point for point in profile.points if point.node in (None, kind_or_node)]
         for quantity in _WANTED.get(kind_or_node, ()):
             if not any(_gives(point, quantity) for point in points):
-                yield f"{kind_or_node}: has no {quantity.value}; the fields that follow from it stay empty"
+                yield f"{kind_or_node}: has no {quantity.value}; the fields that need it are omitted"
     if profile.driver is None and profile.identify is None:
-        yield "has no [identify]: `scan` cannot recognise the device"
+        yield "has no [identify]; `scan` cannot recognise the device"
 
 
 def _gives(point: Point, quantity: Quantity) -> bool:
@@ -61,7 +61,7 @@ _LIFETIME = {
 
 
 def show(profile: Profile, dump: Dump) -> str | None:
-    """Print what the profile makes of the dump; what is wrong with it, in one line."""
+    """Print the values that the profile reads from the dump. Return the doubtful ones in one line, or None."""
     try:
         scan = asyncio.run(driver_of(profile, ReadOptions()).poll(dump, lambda: 0.0))
     except DriverError as error:

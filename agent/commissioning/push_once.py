@@ -1,4 +1,4 @@
-"""One attempt for `push --once`, outside the queue, and what it came to in words for the person at the keyboard."""
+"""One attempt per message for `push --once`, without the queue, and its result in words."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _REMEDIES = {
     403: "the endpoint does not accept the token for this site; see push.token_file and site.node_id",
     407: 'the proxy wants a password: push.proxy_url = "http://USER:PASSWORD@HOST:PORT"',
 }
-_WRONG_URL = "this is not where messages are taken; see push.url"
-_REDIRECT = "redirects are never followed; set push.url to where messages are taken"
-_PAGE = "but the answer is a page for people: is push.url the endpoint, or does a portal answer in its place?"
-_SCHEMA = "the endpoint does not want this message; compare `telemetry-agent read --json` with what it expects"
+_WRONG_URL = "this URL does not accept messages; see push.url"
+_REDIRECT = "the agent never follows redirects; set push.url to the URL that accepts messages"
+_PAGE = "but the answer is a web page: is push.url the endpoint, or does a portal answer instead?"
+_SCHEMA = "the endpoint refuses this message; compare `telemetry-agent read --json` with its schema"
 
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
-    """Whether a message was delivered, and the line that says so."""
+    """Whether a message was delivered, and the line to print."""
 
     delivered: bool
     line: str
@@ -34,10 +34,10 @@ class PushResult:
 async def push_each(
     config: PushConfig, bodies: Sequence[bytes], clock: Clock, environ: Mapping[str, str], user_agent: str
 ) -> AsyncIterator[PushResult]:
-    """Try each message once, and stop at the first that is not delivered; the queue is left alone."""
+    """Send each message once. Stop at the first message that is not delivered. The queue is not used."""
     if config.wait_for_clock_s and not plausible(clock.time()):
         now = datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="seconds")
-        yield PushResult(False, f"not sent: the clock is at {now}, and so would be the message; set the clock")
+        yield PushResult(False, f"not sent: the clock shows {now}, and the message would have this time; set the clock")
         return
     endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
     try:
@@ -54,12 +54,12 @@ async def push_each(
 
 
 def _way(config: PushConfig) -> str:
-    """Where messages go, for people; what may be a secret in a URL is left out."""
+    """Return the URL and the proxy as text, without secrets."""
     return config.shown_url + (f" through the proxy {config.shown_proxy}" if config.proxy_url else "")
 
 
 def in_words(outcome: Outcome, url: str, size: int, took_s: float) -> str:
-    """One line; `size` in bytes."""
+    """Return the result as one line; `size` is in bytes."""
     if isinstance(outcome, Delivered):
         doubt = f"; {_PAGE}" if outcome.page else ""
         return f"delivered: HTTP {outcome.status} from {url}, {size} bytes in {took_s:.2f} s{doubt}"
@@ -73,5 +73,5 @@ def in_words(outcome: Outcome, url: str, size: int, took_s: float) -> str:
     if outcome.kind == "local":
         return f"not sent: {outcome.reason}"
     if outcome.answered:
-        return f"not now: {outcome.reason}; the agent would try again"
+        return f"not delivered: {outcome.reason}; the daemon would try again"
     return f"unreachable: {outcome.reason} ({url})"

@@ -1,4 +1,4 @@
-"""One round of the line without the daemon: for `read` and other commands that ask once."""
+"""One round of polls without the daemon, for `read` and `push --once`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from drivers.model import Scan
 
 @dataclass(slots=True)
 class SiteReading:
-    """What one round brought: scans and failures by device, and the messages that would be pushed."""
+    """The results of one round: scans and failures by device, and the messages that a push would send."""
 
     at: float
     scans: list[tuple[Device, Scan]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class _Collector:
 
 
 async def read_site(config: Config, site: Site) -> SiteReading:
-    """Poll every device once. Energies go on from the daemon's state, which is read and left as it is."""
+    """Poll every device once. Energies continue from a copy of the daemon's state; the state itself does not change."""
     clock = SystemClock()
     result = SiteReading(at=clock.monotonic())
     with TemporaryDirectory() as scratch:
@@ -61,7 +61,7 @@ async def read_site(config: Config, site: Site) -> SiteReading:
             polling.cancel()
             await asyncio.gather(polling, return_exceptions=True)
         order = {id(device): number for number, device in enumerate(site.devices)}
-        result.scans.sort(key=lambda item: order[id(item[0])])  # as in the file, not as they happened to answer
+        result.scans.sort(key=lambda item: order[id(item[0])])  # in the order of the configuration
         result.failed.sort(key=lambda item: order[id(item[0])])
         result.at = clock.monotonic()
         aggregator.follow_clock(clock.time() - result.at)
@@ -71,7 +71,7 @@ async def read_site(config: Config, site: Site) -> SiteReading:
 
 
 def _copy(state: Path, scratch: Path) -> Path:
-    """A copy of the daemon's energies, as far as this user may read them."""
+    """Copy the daemon's energies, if this user can read them. Return the path of the copy."""
     for suffix in ("", "-wal"):
         source = state.with_name(state.name + suffix)
         try:

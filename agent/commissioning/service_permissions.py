@@ -1,4 +1,4 @@
-"""What the hardened service cannot reach although root can: for `check`, before the first start says so."""
+"""Warnings of `check` about files that root can read and the hardened service cannot."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ from pathlib import Path
 from agent.config import Config
 
 USER = "telemetry-agent"
-_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - named because they cannot be used
-"""ProtectHome= and PrivateTmp= of the unit."""
+_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - places that the service cannot use
+"""Hidden by ProtectHome= and PrivateTmp= of the unit."""
 _STATE = Path("/var/lib/telemetry-agent")
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceUser:
-    """Who reads: a user and its groups."""
+    """The user of the service and its groups."""
 
     uid: int
     groups: frozenset[int]
 
     def may(self, path: Path, read: int) -> bool:
-        """Whether the mode of `path` lets it; `read` is the bit for others, 4 to read and 1 to pass."""
+        """Whether the mode of `path` allows access. `read` is the bit for others: 4 to read a file, 1 to enter a
+        folder."""
         try:
             status = path.stat()
         except OSError:
-            return True  # whoever needs the file says that it is not there
+            return True  # another check reports a missing file
         if status.st_uid == self.uid:
             return bool(stat.S_IMODE(status.st_mode) >> 6 & read)
         shift = 3 if status.st_gid in self.groups else 0
         return bool(stat.S_IMODE(status.st_mode) >> shift & read)
 
     def reads(self, path: Path) -> bool:
-        """The file, and every directory on the way to it."""
+        """Whether the user can read the file and enter every directory above it."""
         return self.may(path, 4) and all(self.may(parent, 1) for parent in path.absolute().parents)
 
 
 def service() -> ServiceUser | None:
-    """The user of the service; None where there is none."""
+    """Return the user of the service; None if it does not exist."""
     try:
         user = pwd.getpwnam(USER)
     except KeyError:
@@ -50,16 +51,18 @@ def service() -> ServiceUser | None:
 
 
 def out_of_reach(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:
-    """A sentence for each file that the service needs and cannot reach: `file`, which is the configuration, and what it
-    names. The token it gets from systemd at the worst.
+    """Return a sentence for each file that the service needs and cannot read: the configuration `file` and the files in
+    it.
+
+    The token file is not checked, because systemd gives the service a copy.
     """
     for path in dict.fromkeys((file, *_files(config))):
         if any(path.is_relative_to(place) for place in _HIDDEN):
-            yield f"the service does not see {path}: keep it in /etc/telemetry-agent"
+            yield f"the service has no access to {path}: move it to /etc/telemetry-agent"
         elif not reader.reads(path):
-            yield f"the service may not read {path}: chown root:{USER} {path} && chmod 640 {path}"
+            yield f"the service cannot read {path}: chown root:{USER} {path} && chmod 640 {path}"
     if not config.outbox.path.is_relative_to(_STATE):
-        yield f"outbox.path: the service may write below {_STATE} alone (found {config.outbox.path})"
+        yield f"outbox.path: the service can only write below {_STATE} (found {config.outbox.path})"
 
 
 def _files(config: Config) -> Iterator[Path]:

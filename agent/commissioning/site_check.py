@@ -1,4 +1,4 @@
-"""`check --online`: polls every device once and reaches the endpoint; values, latency, and what looks wrong."""
+"""`check --online`: polls every device once and connects to the endpoint. Shows values, latency and hints."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from drivers.registers import SplitReader
 from drivers.scan import Identifier
 
 _MOST_SILENCES = 3
-"""Time-outs after which a device is not asked any more who it is."""
+"""After this number of time-outs, the identification of a device ends."""
 _ATTEMPTS = 2
-"""One lost reply is no finding."""
+"""A device is polled again after a failure, because one lost reply is not a problem."""
 
 
 @dataclass(slots=True)
 class DeviceResult:
-    """One device: its scan or why there is none, and what looks wrong."""
+    """One device: its scan or its error, and hints."""
 
     device: Device
     scan: Scan | None = None
     error: Exception | None = None
     at: float = 0.0
-    """When all devices of the link had been asked, in monotonic seconds: ages count from here."""
+    """When all devices of the link were polled, in monotonic seconds. Ages refer to this time."""
     hints: list[str] = field(default_factory=list)
 
     @property
@@ -50,7 +50,7 @@ class DeviceResult:
         return (self.scan.finished - self.scan.started) / self.scan.requests
 
     def readings(self) -> Iterator[tuple[Node, Reading]]:
-        """Every reading as its node has it, in the sign that the node has."""
+        """Every reading with its node, in the sign of the node."""
         for reading in self.scan.readings if self.scan else ():
             for node in self.device.nodes:
                 if (use := use_of(node, reading.quantity, reading.node)) is not None:
@@ -60,14 +60,14 @@ class DeviceResult:
 
 @dataclass(slots=True)
 class SiteResult:
-    """Everything that was reached, or not."""
+    """The results of all devices, the endpoint and the clock."""
 
     devices: list[DeviceResult]
     endpoint: Reached
     hint: str | None = None
-    """What looks wrong with the site as a whole."""
+    """A hint about the powers of the whole site."""
     clock: str = ""
-    """Whether messages can be dated by it, in words."""
+    """Whether the clock is synchronised, in words."""
 
     @property
     def ok(self) -> bool:
@@ -75,7 +75,7 @@ class SiteResult:
 
 
 async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
-    """Ask each device once more if it is silent; links side by side, nothing is sent to the endpoint."""
+    """Poll every device, twice if it does not answer. Links are polled in parallel. Nothing is sent to the endpoint."""
     identifier = Identifier(Catalogue(config.drivers.profile_dirs).profiles()[0], clock.monotonic)
     links = asyncio.gather(*(_check_link(connection, identifier, clock) for connection in site.connections))
     endpoint, results = await asyncio.gather(probe(config.push, clock.time()), links)
@@ -94,7 +94,7 @@ def _clock(now: float) -> str:
 
 
 def _powers(devices: list[DeviceResult]) -> dict[NodeType, float] | None:
-    """The sum of each type; None when one is not known. Contacts have no power of their own."""
+    """Return the sum of each type; None if a power is unknown. Relays are omitted: they measure no power."""
     found = {
         node.node_id: reading.value
         for each in devices
@@ -148,7 +148,7 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
     order = await _other_order(device, result.scan.readings, clock)
     if order:
         result.hints.append(order)
-        return  # what follows from wrong words says nothing more
+        return  # other hints would be effects of the wrong word order
     for node in device.nodes:
         own = [reading for owner, reading in result.readings() if owner is node]
         name = f"{node.node_id}: " if len(device.nodes) > 1 else ""
@@ -156,7 +156,7 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
 
 
 async def _siblings(device: Device, identifier: Identifier) -> list[str]:
-    """A hint when the device says that it is of another family."""
+    """Return a hint if the identification finds another device family."""
     driver = device.driver
     if not isinstance(driver, RegisterDriver):
         return []
@@ -168,20 +168,18 @@ async def _siblings(device: Device, identifier: Identifier) -> list[str]:
     if not identity.matches or driver.profile.name in {match.driver for match in identity.matches}:
         return []
     best = identity.matches[0]
-    return [
-        f"it says that it is {best.device} ({best.why}), which is driver {best.driver!r}, not {driver.profile.name!r}"
-    ]
+    return [f"it identifies as {best.device} ({best.why}), for driver {best.driver!r}, not {driver.profile.name!r}"]
 
 
 def _other_orders(order: WordOrder) -> list[WordOrder]:
-    """The other word orders; first the one that exchanges the words alone, the most frequent mistake."""
+    """Return the other word orders. The first one exchanges only the words, the most frequent mistake."""
     swapped_bytes = WORD_ORDERS[order].bytes_swapped
     others = (other for other in WORD_ORDERS if other != order)
     return sorted(others, key=lambda other: WORD_ORDERS[other].bytes_swapped != swapped_bytes)
 
 
 async def _other_order(device: Device, readings: tuple[Reading, ...], clock: Clock) -> str | None:
-    """Read again in the other word orders when a value cannot be."""
+    """If a value is impossible, read again in the other word orders. Return a hint if one of them fits."""
     driver = device.driver
     if all(map(possible, readings)) or not isinstance(driver, RegisterDriver):
         return None
@@ -199,7 +197,7 @@ async def _other_order(device: Device, readings: tuple[Reading, ...], clock: Clo
 
 
 def show(result: SiteResult) -> None:
-    """Tables of devices and values, then a line per hint."""
+    """Print tables of devices and values, then one line per hint."""
     table("Devices", ("device", "driver", "address", "state", "request"), map(_device_row, result.devices))
     rows = [row for each in result.devices for row in _value_rows(each)]
     table("Values", ("node", "quantity", "value", "unit", "age"), rows)
@@ -217,12 +215,12 @@ def show(result: SiteResult) -> None:
 
 
 def problems(result: SiteResult) -> Iterator[str]:
-    """What could not be reached, a line each."""
+    """Return one line for each device and endpoint that was not reached."""
     for each in result.devices:
         if each.error:
             line = told(each.device.name, each.device.address, each.error)
             sleeps = any(node.when_offline != "missing" for node in each.device.nodes)
-            yield line + ("; at night it may sleep" if sleeps else "")
+            yield line + ("; at night it may be asleep" if sleeps else "")
     if not result.endpoint.ok:
         yield f"endpoint: {result.endpoint.words}"
 
@@ -243,7 +241,7 @@ def _value_rows(result: DeviceResult) -> Iterable[tuple[str, ...]]:
 
 
 def as_json(result: SiteResult) -> str:
-    """The same for programs."""
+    """Return the results as JSON."""
     return json.dumps(
         {
             "ok": result.ok,

@@ -1,4 +1,4 @@
-"""Why a device could not be read → what the person in front of it does next. Pure."""
+"""Hints for the installer about a device that could not be read. Pure."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from drivers.errors import (
 )
 
 _NETWORK: tuple[tuple[type[Exception], str], ...] = (
-    (SilentError, "is the unit id right? `{scan} --units 1-247` finds those that answer"),
-    (BadReplyError, "is it the port of Modbus TCP? A converter that does not translate needs transport = rtu_over_tcp"),
+    (SilentError, "is the unit id correct? `{scan} --units 1-247` finds the unit ids that answer"),
+    (BadReplyError, "is it the Modbus TCP port? A converter that does not translate needs transport = rtu_over_tcp"),
 )
 _LINE: tuple[tuple[type[Exception], str], ...] = (
-    (SilentError, "unit id, baud rate, parity, or A and B exchanged? `{scan}` tries the usual ones"),
-    (BadReplyError, "another baud rate or parity, or two devices with one unit id? `{scan}` tries the usual ones"),
+    (SilentError, "check unit id, baud rate, parity; are A and B exchanged? `{scan}` tries the usual settings"),
+    (BadReplyError, "check baud rate and parity; is a unit id used twice? `{scan}` tries the usual settings"),
 )
 _BOTH: tuple[tuple[type[Exception], str], ...] = (
-    (GatewayError, "the gateway answers, the unit behind it does not: its unit id, wiring, baud rate, parity"),
-    (BusyError, "it is busy with something else; try again"),
+    (GatewayError, "the gateway answers, the device behind it does not: check unit id, wiring, baud rate and parity"),
+    (BusyError, "the device is busy; try again"),
     (IllegalFunctionError, "the driver does not fit; `{scan}` names one that does"),
     (IllegalAddressError, "the driver does not fit; `{scan}` names one that does"),
     (IllegalValueError, "the driver does not fit, or max_registers is too large; `{scan}` names a driver that fits"),
-    (RefusedError, "it reports a failure of its own; is it starting up, or is it another device?"),
+    (RefusedError, "the device reports an internal failure; is it starting, or is it another device?"),
     (LinkError, "does another client hold its only connection, such as the running service?"),
 )
 _UNCONNECTED = {
-    "connection refused": "is Modbus TCP switched on in the device? `{scan}` tries the usual ports",
-    "no connection within": "is it switched on, is the address right, is a firewall in between?",
-    "name not found": "give its address instead, or mend the name service",
+    "connection refused": "is Modbus TCP enabled in the device? `{scan}` tries the usual ports",
+    "no connection within": "is the device on, is the address correct, does a firewall block the connection?",
+    "name not found": "use the IP address instead, or fix the name resolution",
 }
-"""By the reason of a ConnectError; the others say it themselves."""
+"""Hints by the reason of a ConnectError. Other reasons need no hint."""
 
 
 def remedy(error: Exception, address: str) -> str:
-    """What to look at next; empty where the error says it itself. `address` is that of the device."""
+    """Return a hint; empty if the error text is enough. `address` is the address of the device."""
     place = address.rpartition(" unit ")[0]
     if isinstance(error, ConnectError):
         hint = next((words for reason, words in _UNCONNECTED.items() if reason in str(error)), "")
@@ -53,24 +53,24 @@ def remedy(error: Exception, address: str) -> str:
 
 
 def state(error: Exception) -> str:
-    """How a device that could not be read behaves, in a few words."""
+    """Return the behaviour of a device that could not be read, in a few words."""
     if isinstance(error, ConnectError):
         return "no connection"
     if isinstance(error, RefusedError):
         return "refuses"
     if isinstance(error, SilentError | GatewayError):
         return "no answer"
-    return "hangs up" if isinstance(error, LinkError) else "answers wrongly"
+    return "disconnects" if isinstance(error, LinkError) else "wrong answer"
 
 
 def told(name: str, address: str, error: Exception) -> str:
-    """The line for a device that could not be read."""
+    """Return the line for a device that could not be read."""
     hint = remedy(error, address)
     return f"{name} ({address}): {error}" + (f"; {hint}" if hint else "")
 
 
 def _target(place: str) -> str:
-    """As `scan` takes it."""
+    """Return the address in the form of the arguments of `scan`."""
     if place.startswith("/"):
         return place
     host, _, port = place.rpartition(":")

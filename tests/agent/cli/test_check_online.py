@@ -91,8 +91,8 @@ async def test_what_is_not_there_is_a_line_each_and_fails(tmp_path: Path) -> Non
     assert lines[0].startswith(f"telemetry-agent: pv-1 (127.0.0.1:{silent.port} unit 1): ")
     assert "no answer within 1 s" in lines[0]
     assert lines[0].endswith(
-        f"; is the unit id right? `telemetry-agent scan 127.0.0.1 --port {silent.port} --units 1-247` finds those that"
-        " answer"
+        f"; is the unit id correct? `telemetry-agent scan 127.0.0.1 --port {silent.port} --units 1-247` finds"
+        " the unit ids that answer"
     )
     assert f"pv-1\teastron-sdm630\t127.0.0.1:{silent.port} unit 1\tno answer\t" in out
     assert lines[1] == f"telemetry-agent: endpoint: no connection to {urlsplit(url).netloc}: Connection refused"
@@ -176,7 +176,7 @@ async def test_what_is_between_us_and_the_endpoint_is_named(tmp_path: Path) -> N
         _, _, wants = await check(path)
         server.close()
         _, _, closed = await check(path)
-    assert "the proxy says 407 Proxy Authentication Required; push.proxy_url = " in wants
+    assert "the proxy says 407 Proxy Authentication Required; set push.proxy_url = " in wants
     assert f"endpoint: no connection to 127.0.0.1:{port}, the proxy: Connection refused" in closed
 
 
@@ -193,8 +193,8 @@ async def test_a_device_that_says_nothing_is_no_success(tmp_path: Path) -> None:
         devices = device("asleep", "grid", asleep) + device("another", "grid", another)
         status, out, error = await check(configuration(tmp_path, url, devices))
         assert (status, error) == (0, "")
-        assert "hint: asleep: it answers, but has no value for anything" in out
-        assert "hint: another: it answers, but has no value for anything" in out
+        assert "hint: asleep: it answers, but it has no values" in out
+        assert "hint: another: it answers, but it has no values" in out
         status, out, error = await check(configuration(tmp_path, url, device("stranger", "grid", stranger)))
     assert status == 1
     assert f"; the driver does not fit; `telemetry-agent scan 127.0.0.1 --port {stranger.port}` names one" in error
@@ -249,7 +249,7 @@ async def test_hints_come_with_the_values(tmp_path: Path) -> None:
     assert (status, error) == (0, ""), "hints are no failures"
     hints = [line for line in out.splitlines() if line.startswith("hint: ")]
     assert len(hints) == 3, hints
-    assert hints[0].startswith('hint: words: the word order seems swapped: with word_order = "little" ')
+    assert hints[0].startswith('hint: words: the word order seems wrong: with word_order = "little" ')
     assert hints[1].startswith("hint: charger: the sign seems inverted: active_power is -3456 W")
     assert hints[2].startswith("hint: transformer: power is 40 times voltage x current")
 
@@ -268,6 +268,6 @@ async def test_a_device_that_says_it_is_another_is_named(tmp_path: Path) -> None
         url = f"http://127.0.0.1:{port}/"
         wrong = device("wrong", "grid", meter).replace("eastron-sdm630", "eastron-sdm120")
         _, out, _ = await check(configuration(tmp_path, url, wrong + device("right", "grid", right)))
-    assert "hint: wrong: it says that it is Eastron SDM630" in out
-    assert "which is driver 'eastron-sdm630', not 'eastron-sdm120'" in out
+    assert "hint: wrong: it identifies as Eastron SDM630" in out
+    assert "for driver 'eastron-sdm630', not 'eastron-sdm120'" in out
     assert "hint: right: it says" not in out

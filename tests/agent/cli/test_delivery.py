@@ -100,16 +100,16 @@ def test_push_without_once_is_a_usage_error() -> None:
         (Delivered(204), "delivered: HTTP 204 from U, 7 bytes in 0.50 s"),
         (
             Delivered(200, page=True),
-            "delivered: HTTP 200 from U, 7 bytes in 0.50 s; but the answer is a page for people",
+            "delivered: HTTP 200 from U, 7 bytes in 0.50 s; but the answer is a web page",
         ),
         (Refused(422, "HTTP 422: no such field"), "refused: HTTP 422: no such field; the endpoint does not want this"),
         (
             Misconfigured(403, "HTTP 403"),
             "misconfigured: HTTP 403; the endpoint does not accept the token for this site",
         ),
-        (Misconfigured(404, "HTTP 404"), "misconfigured: HTTP 404; this is not where messages are taken"),
+        (Misconfigured(404, "HTTP 404"), "misconfigured: HTTP 404; this URL does not accept messages"),
         (Misconfigured(301, "HTTP 301: redirect to V"), "misconfigured: HTTP 301: redirect to V; redirects are never"),
-        (Retry("HTTP 503", "http_503"), "not now: HTTP 503; the agent would try again"),
+        (Retry("HTTP 503", "http_503"), "not delivered: HTTP 503; the daemon would try again"),
         (Retry("cannot look up x", "dns"), "unreachable: cannot look up x (U)"),
         (Retry("push.ca_file: no", "local"), "not sent: push.ca_file: no"),
     ],
@@ -126,7 +126,8 @@ async def test_a_clock_that_cannot_be_right_sends_nothing() -> None:
     config = PushConfig(url="http://127.0.0.1:1/", token="x")
     (verdict,) = await verdicts(config, DrivenClock(wall=40.0))
     assert verdict == PushResult(
-        False, "not sent: the clock is at 1970-01-01T00:00:40+00:00, and so would be the message; set the clock"
+        False,
+        "not sent: the clock shows 1970-01-01T00:00:40+00:00, and the message would have this time; set the clock",
     )
 
 
@@ -157,7 +158,7 @@ def test_outbox_lists_retries_and_drops(tmp_path: Path) -> None:
     found = json.loads(here("outbox", "--config", config).stdout)
     assert (found["waiting"], found["dead_letters"]) == (3, [])
     wrong = here("outbox", "retry", "msg_unknown", "--config", config)
-    assert (wrong.exit_code, "no such message" in wrong.stderr) == (1, True)
+    assert (wrong.exit_code, "no message has the id" in wrong.stderr) == (1, True)
     assert here("outbox", "drop", "--config", config).exit_code == 2
     assert here("outbox", "drop", "--waiting", "--config", config).stdout == "3 dropped\n"
     assert json.loads(here("outbox", "--config", config).stdout)["waiting"] == 0
@@ -168,7 +169,7 @@ def test_outbox_without_a_queue_says_so(tmp_path: Path) -> None:
     config = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE)
     result = here("outbox", "--config", config)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "no such queue" in result.stderr
+    assert "the queue does not exist" in result.stderr
     assert not (tmp_path / "state").exists()
 
 

@@ -191,7 +191,7 @@ async def test_what_a_device_refuses_or_does_not_answer_has_a_next_step() -> Non
     assert refused.returncode == 1
     assert json.loads(refused.stdout)["refused"] == ["input 16-18"]
     assert "it refuses all of these registers" in refused.stderr
-    assert f"; is the unit id right? `telemetry-agent scan 127.0.0.1 --port {server.port} --units" in silent.stderr
+    assert f"; is the unit id correct? `telemetry-agent scan 127.0.0.1 --port {server.port} --units" in silent.stderr
 
 
 def words(content: dict[str, Any], table: str) -> dict[int, int]:

@@ -36,15 +36,15 @@ def test_a_sound_configuration_gets_no_advice(file: Path) -> None:
     [
         ({"site__timezone": None}, "site.timezone is not set"),
         ({"push__url": "https://telemetry.example.com/v1?key=x"}, "of the example, https://telemetry.example.com/v1"),
-        ({"site__node_id": "M1S0000000000000000D_site_0"}, "site.node_id is still that of the example"),
-        ({"push__token": '"abc"'}, 'the token begins with ", which is seldom part of one'),
+        ({"site__node_id": "M1S0000000000000000D_site_0"}, "site.node_id is still the example"),
+        ({"push__token": '"abc"'}, 'the token begins with "; this is probably not part of the token'),
         ({"push__token": "<token>"}, "the token begins with <"),
         (
             {"poll": {"interval_s": 60.0, "stale_after_s": 30.0}},
             "poll.interval_s (60) is longer than poll.stale_after_s (30)",
         ),
-        ({"connection__spare": {"host": "192.0.2.1"}}, "[connection.spare] is used by no device"),
-        ({"drivers": {"profile_dirs": ["/nowhere"]}}, "there is no directory /nowhere"),
+        ({"connection__spare": {"host": "192.0.2.1"}}, "no device uses [connection.spare]"),
+        ({"drivers": {"profile_dirs": ["/nowhere"]}}, "the directory /nowhere does not exist"),
         ({"device__0__energy_capacity_Wh": 5.0}, "energy_capacity_Wh of meter-1 has no effect"),
     ],
 )

@@ -66,7 +66,7 @@ def test_only_one_device_counts_for_the_grid(tmp_path: Path) -> None:
     found = nodes(tmp_path, hybrid_behind_a_meter)
     assert [node.type for node in found.values()].count(NodeType.GRID) == 1
     assert [node.type for node in found.values()].count(NodeType.STORAGE) == 2
-    assert "# Its meter (grid) is left out" in hybrid_behind_a_meter
+    assert "# Its meter (grid) is omitted" in hybrid_behind_a_meter
 
 
 def test_a_further_meter_of_a_device_waits_for_its_type(tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_what_is_not_known_is_a_comment_with_a_command(tmp_path: Path) -> None:
     text = config_snippets.device_tables([unknown, unasked, odd])
     assert all(line.startswith("#") for line in text.splitlines() if line)
     assert "#   telemetry-agent dump 10.0.0.9 --port 1502 --unit 7" in text
-    assert "calls itself Acme X1" in text
-    assert "10.0.0.8:502 unit 1: answers, but was not asked what it is" in text
+    assert "its name is Acme X1" in text
+    assert "10.0.0.8:502 unit 1: answers, but was not identified" in text
     assert "10.0.0.7:502: the port is open, but no unit answers" in text
 
 

@@ -31,6 +31,6 @@ def test_a_battery_without_a_capacity_is_told(capacity: dict[str, float], *, war
     device = {"driver": "deye-hybrid-1p", "host": "192.0.2.1", "nodes": {"storage": "battery-1"}, **capacity}
     table = {"site": {"node_id": "S"}, "push": {"url": "https://example.com", "token": "t"}, "device": [device]}
     config = parse(table, {}, "test")
-    lines = [line for line in describe(config, build(config, "test")) if "tells its charge but no capacity" in line]
+    lines = [line for line in describe(config, build(config, "test")) if "reports its charge but no capacity" in line]
     assert len(lines) == warned
     assert all(line.startswith("warning: battery-1 ") for line in lines)

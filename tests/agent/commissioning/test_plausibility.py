@@ -97,9 +97,9 @@ def test_what_need_not_fit_gives_no_hint() -> None:
 
 def test_a_turned_transformer_is_named_by_its_phase() -> None:
     (hint,) = hints(node(NodeType.GRID), three_phases((690, 1150, 690), (3, -5, 3)))
-    assert "disagree in sign on l2" in hint
+    assert "the signs of power and voltage x current differ on l2" in hint
     (hint,) = hints(node(NodeType.GRID), three_phases((690, 1150, 690), (3, 5, 3), (1, 1, -1)))
-    assert "disagree in sign on l3" in hint
+    assert "the signs of power and voltage x current differ on l3" in hint
     assert list(hints(node(NodeType.GRID), three_phases((690, 1150, 690), (3, 5, 3), (-1, -1, -1)))) == []
 
 

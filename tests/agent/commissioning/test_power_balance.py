@@ -30,7 +30,7 @@ def test_a_house_that_gives_is_doubted_with_what_would_be_right() -> None:
     assert hint is not None
     assert hint.startswith(
         "grid -4000 W + solar 3000 W - storage 0 W leaves -1000 W for the rest of the house"
-        "; with grid turned around 7000 W. Is a sign inverted,"
+        "; with grid inverted 7000 W. Is a sign inverted,"
     )
     hint = imbalance({GRID: 200.0, SOLAR: 0.0, STORAGE: 3000.0})
     assert hint is not None

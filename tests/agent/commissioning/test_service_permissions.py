@@ -37,14 +37,14 @@ def said(ca_file: Path, outbox: str = "/var/lib/telemetry-agent/outbox.sqlite3")
 
 def test_what_the_service_cannot_reach_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ca_file = Authority(tmp_path).ca_file
-    assert said(ca_file) == [f"the service does not see {ca_file}: keep it in /etc/telemetry-agent"]
+    assert said(ca_file) == [f"the service has no access to {ca_file}: move it to /etc/telemetry-agent"]
     monkeypatch.setattr(service_permissions, "_HIDDEN", ())
     ca_file.chmod(0o600)
     assert said(ca_file) == [
-        f"the service may not read {ca_file}: chown root:telemetry-agent {ca_file} && chmod 640 {ca_file}"
+        f"the service cannot read {ca_file}: chown root:telemetry-agent {ca_file} && chmod 640 {ca_file}"
     ]
     assert said(ca_file, "/srv/outbox.sqlite3")[1:] == [
-        "outbox.path: the service may write below /var/lib/telemetry-agent alone (found /srv/outbox.sqlite3)"
+        "outbox.path: the service can only write below /var/lib/telemetry-agent (found /srv/outbox.sqlite3)"
     ]
 
 

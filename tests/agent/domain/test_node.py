@@ -94,7 +94,7 @@ def test_check_says_the_sign_of_each_node_and_what_is_doubtful() -> None:
     assert lines == [
         "import is sent as positive, export as negative",
         "import is sent as positive, export as negative",
-        "import is sent as positive, export as negative; not counted again, it is within m1",
+        "import is sent as positive, export as negative; not added to the total, because it is behind m1",
         (
             "production is sent as positive, own consumption as negative; what the meter counts as import is production"
             " (invert = true)"
@@ -118,7 +118,7 @@ def test_check_warns_of_one_device_that_is_two_nodes_of_a_type() -> None:
         {"node_id": "r2", "type": "switched_load", "driver": "relay:2", "unit_id": 8, "nominal_power_W": 1.0},
     )
     assert [line for line in describe(config, built) if "warning" in line] == [
-        "warning: a and b both read 192.0.2.1:502 unit 7; the same solar would be summed twice"
+        "warning: a and b both read 192.0.2.1:502 unit 7; the same solar would be counted twice"
     ]
 
 

@@ -68,7 +68,7 @@ def test_the_configuration_says_which_nodes_are_used() -> None:
     (only,) = site.devices
     blocks = only.driver.blocks  # type: ignore[attr-defined]
     assert all(32_000 <= block.address < 33_000 for block in blocks)
-    assert notices == ["notice: pv-1: grid and storage of the same device stay unread; name them in nodes to read them"]
+    assert notices == ["notice: pv-1: grid and storage of this device are not polled; add them to nodes to poll them"]
 
 
 def test_nodes_in_two_tables_are_read() -> None:

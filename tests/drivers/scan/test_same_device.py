@@ -105,7 +105,7 @@ async def test_what_is_not_recognised_is_described() -> None:
         scanner = Scanner(at(server), Identifier(PROFILES, time.monotonic))
         await scanner.run(LOCAL)
     text = device_tables(scanner.places)
-    assert "calls itself Eastron SDM-X V1" in text
+    assert "its name is Eastron SDM-X V1" in text
     assert "# It has holding registers and input registers." in text
     assert "# Perhaps one of these drivers: eastron-sdm120, eastron-sdm630, eastron-sdm72" in text
     assert "telemetry-agent dump 127.0.0.1" in text
