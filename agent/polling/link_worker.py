@@ -42,7 +42,7 @@ class LinkWorker:
         self._listener = listener
         self._device_poller = DevicePoller(clock, listener, watchdog, nights, lambda device: device in self.devices)
         self._task: asyncio.Task[None] | None = None
-        self._open: set[asyncio.Future[None]] = set()
+        self._open_futures: set[asyncio.Future[None]] = set()
         self._waiting: list[asyncio.Future[None]] = []
         self._wanted = asyncio.Event()
         self._polling: dict[asyncio.Task[None], Device] = {}
@@ -59,12 +59,12 @@ class LinkWorker:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._complete(tuple(self._open))
+        self._complete(tuple(self._open_futures))
         await self.link.close()
 
     def request(self) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._open.add(future)
+        self._open_futures.add(future)
         self._waiting.append(future)
         self._wanted.set()
         return future
@@ -95,7 +95,7 @@ class LinkWorker:
         self._complete(waiting)
 
     def _complete(self, futures: Iterable[asyncio.Future[None]]) -> None:
-        self._open.difference_update(futures)
+        self._open_futures.difference_update(futures)
         for future in futures:
             if not future.done():
                 future.set_result(None)
