@@ -69,7 +69,7 @@ def test_the_table_of_fields_is_that_of_the_schema() -> None:
         (HEAD | GROUPS | {"storage": {"mean_soc_perc": 100.5}}, "storage.mean_soc_perc: Input should be less than"),
         (HEAD | GROUPS | {"solar": {"today_energy_Wh": -1}}, "solar.today_energy_Wh: Input should be greater than"),
         (HEAD | GROUPS | {"heat_pump": {"operation_modes": ["eco"]}}, "heat_pump.operation_modes.0: Input should be"),
-        (HEAD | {"nodeId": "a", "solar": {"voltage_V": None}}, "solar.voltage_V: null"),
+        (HEAD | {"nodeId": "a", "solar": {"voltage_V": None}}, "solar.voltage_V: must not be null"),
         (HEAD | {"nodes": {"a": {"wind": {}}}}, "nodes.a.wind: Extra inputs are not permitted"),
         ([], "the message is not a JSON object"),
     ],

@@ -35,7 +35,7 @@ def test_a_sound_configuration_gets_no_advice(file: Path) -> None:
     ("changes", "words"),
     [
         ({"site__timezone": None}, "site.timezone is not set"),
-        ({"push__url": "https://telemetry.example.com/v1?key=x"}, "of the example, https://telemetry.example.com/v1"),
+        ({"push__url": "https://telemetry.example.com/v1?key=x"}, "the example https://telemetry.example.com/v1"),
         ({"site__node_id": "M1S0000000000000000D_site_0"}, "site.node_id is still the example"),
         ({"push__token": '"abc"'}, 'the token begins with "; this is probably not part of the token'),
         ({"push__token": "<token>"}, "the token begins with <"),

@@ -108,7 +108,7 @@ def test_alternatives_and_odd_devices_are_told() -> None:
     found.any_unit = True
     text = config_snippets.device_tables([found])
     assert '# also possible: driver = "eastron-sdm120" (Eastron SDM120, by holding 64514)' in text
-    assert "the device does not look at the unit id" in text
+    assert "the device ignores the unit id" in text
 
 
 @pytest.mark.parametrize("hostile", ['"]\n[push]\nurl = "x', "a\x00b", 'Acme"5'])

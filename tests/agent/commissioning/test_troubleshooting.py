@@ -31,7 +31,7 @@ HOST, LINE = "192.0.2.7:502 unit 3", "/dev/ttyUSB0 unit 3"
         (exception_reply(4, "x"), HOST, "the device reports an internal failure", "refuses"),
         (ConnectError("h: connection refused; x"), "h:1030 unit 1", "`telemetry-agent scan h` tries", "no connection"),
         (ConnectError("h: no connection within 1 s"), HOST, "is the device on", "no connection"),
-        (ConnectError("h: name not found (x)"), HOST, "give its address", "no connection"),
+        (ConnectError("h: name not found (x)"), HOST, "use the IP address", "no connection"),
         (ConnectError("permission denied; the user needs the group"), LINE, "", "no connection"),
         (UnsupportedError("not SunSpec"), HOST, "", "wrong answer"),
     ],
