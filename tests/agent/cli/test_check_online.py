@@ -220,7 +220,7 @@ async def test_powers_that_cannot_be_of_one_site_are_doubted(tmp_path: Path) -> 
         solar.faults.silent = True
         _, unknown, missing = await check(path)
     assert status == 0, "a hint is no failure"
-    assert "hint: grid -4000 W + solar 3000 W leaves -1000 W for the rest of the house; with grid turned" in out
+    assert "hint: grid -4000 W + solar 3000 W leaves -1000 W for the rest of the house; with grid inverted" in out
     assert told.startswith("grid -4000 W")
     assert "for the rest of the house" not in alone + unknown
     assert "no answer" in missing

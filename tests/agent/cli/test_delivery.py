@@ -102,13 +102,16 @@ def test_push_without_once_is_a_usage_error() -> None:
             Delivered(200, page=True),
             "delivered: HTTP 200 from U, 7 bytes in 0.50 s; but the answer is a web page",
         ),
-        (Refused(422, "HTTP 422: no such field"), "refused: HTTP 422: no such field; the endpoint does not want this"),
+        (Refused(422, "HTTP 422: no such field"), "refused: HTTP 422: no such field; the endpoint refuses this"),
         (
             Misconfigured(403, "HTTP 403"),
             "misconfigured: HTTP 403; the endpoint does not accept the token for this site",
         ),
         (Misconfigured(404, "HTTP 404"), "misconfigured: HTTP 404; this URL does not accept messages"),
-        (Misconfigured(301, "HTTP 301: redirect to V"), "misconfigured: HTTP 301: redirect to V; redirects are never"),
+        (
+            Misconfigured(301, "HTTP 301: redirect to V"),
+            "misconfigured: HTTP 301: redirect to V; the agent never follows redirects",
+        ),
         (Retry("HTTP 503", "http_503"), "not delivered: HTTP 503; the daemon would try again"),
         (Retry("cannot look up x", "dns"), "unreachable: cannot look up x (U)"),
         (Retry("push.ca_file: no", "local"), "not sent: push.ca_file: no"),

@@ -190,7 +190,7 @@ async def test_what_a_device_refuses_or_does_not_answer_has_a_next_step() -> Non
         silent = await to_thread(call_inside, "dump", *place, "--unit", "9", "--timeout", "0.1", "--range", "input:0")
     assert refused.returncode == 1
     assert json.loads(refused.stdout)["refused"] == ["input 16-18"]
-    assert "it refuses all of these registers" in refused.stderr
+    assert "refuses all of these registers" in refused.stderr
     assert f"; is the unit id correct? `telemetry-agent scan 127.0.0.1 --port {server.port} --units" in silent.stderr
 
 
