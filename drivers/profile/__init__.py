@@ -1,6 +1,6 @@
-"""A TOML file of a device family: loading, checking, and the driver that reads its registers.
+"""Profiles: loads and checks the TOML file of a device family, and reads its registers.
 
-Add a key of the profile format here, together with docs/adding-a-device.md.
+docs/adding-a-device.md describes all keys of a profile. Add a new key there and here.
 """
 
 from drivers.profile.loader import BUILT_IN, Profile, load, profile_files

@@ -1,4 +1,4 @@
-"""Like outputs of one device, each a device of its own to the site: `NAME:2` is the second. Pure."""
+"""Channels: the identical outputs of one device. For the site, each is a device; `NAME:2` is the second. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from drivers.protocol import ADDRESSES
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """Like outputs of one device: the points of a profile are those of the first."""
+    """The identical outputs of one device. The points of a profile are those of the first output."""
 
     count: int
     step: int
-    """Addresses from one channel to the next; for points that are bits, bits of their register."""
+    """Distance from one channel to the next: in addresses, or in bits if the point is a bit of a register."""
 
     def moved(self, point: Point, number: int) -> Point:
-        """The point of channel `number`, 1 being the first."""
+        """Return the point of channel `number`. The first channel is 1."""
         distance = (number - 1) * self.step
         if point.encoding.bit is None:
             return point.moved(distance)
@@ -27,7 +27,7 @@ class Channels:
 
 
 def channels_from(table: TomlTable, points: Sequence[Point]) -> Channels | None:
-    """The `[channels]` of a profile; None for one output. Raises ProfileError."""
+    """Return the `[channels]` of a profile, or None for one output. Raises ProfileError."""
     content = table.take("channels", dict, None)
     if content is None:
         return None

@@ -1,6 +1,6 @@
-"""The README's list of makers and docs/devices.md, made from the profiles.
+"""Writes the list of manufacturers in the README, and docs/devices.md, from the profiles.
 
-`python -m drivers.profile.device_table`, in the root of the repository, writes both.
+Command, in the root of the repository: `python -m drivers.profile.device_table`
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from drivers.profile.point import Point
 
 BEGIN, END = "<!-- devices: made by python -m drivers.profile.device_table -->", "<!-- end of devices -->"
 
-# Profiles of the simulated site are no devices that anyone has.
+# Profiles of the simulated site are not real devices.
 _SIMULATED = "Simulated"
 
 _TITLES = {
@@ -47,7 +47,7 @@ driver. `telemetry-agent drivers show NAME` also prints the registers and the so
 
 
 def types_of(profile: Profile) -> str:
-    """The node types that a device of the family can be."""
+    """Return the node types that a device of the family can feed."""
     if profile.kind is Kind.METER:
         return "any (meter)"
     types = profile.nodes or profile.kind.nodes
@@ -55,7 +55,7 @@ def types_of(profile: Profile) -> str:
 
 
 def confirmation(profile: Profile) -> str:
-    """How many of the registers rest on more than one source."""
+    """Return how many of the registers have more than one source."""
     confirmed = sum(point.confirmed for point in profile.points)
     if confirmed == len(profile.points):
         return "confirmed" if confirmed else "by discovery"
@@ -63,14 +63,14 @@ def confirmation(profile: Profile) -> str:
 
 
 def families() -> list[Profile]:
-    """Every built-in profile of a real device, by manufacturer."""
+    """Return every built-in profile of a real device, sorted by manufacturer."""
     profiles = (load(path) for path in BUILT_IN.glob("*.toml"))
     real = (profile for profile in profiles if profile.manufacturer != _SIMULATED)
     return sorted(real, key=lambda profile: (profile.manufacturer.lower(), profile.name))
 
 
 def captures(folder: Path) -> Mapping[str, list[str]]:
-    """Driver -> the names of the captures of `folder` (tests/fixtures/dumps) that it reads."""
+    """Return driver → names of its captures in `folder` (tests/fixtures/dumps)."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
         found[json.loads(path.read_text(encoding="utf-8"))["driver"]].append(path.name)
@@ -78,7 +78,7 @@ def captures(folder: Path) -> Mapping[str, list[str]]:
 
 
 def updated(readme: str, profiles: Sequence[Profile]) -> str:
-    """A README with its list as it should be. Raises ValueError without the two marks."""
+    """Return the README with a new list. Raises ValueError if the BEGIN or END line is missing."""
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -87,7 +87,7 @@ def updated(readme: str, profiles: Sequence[Profile]) -> str:
 
 
 def makers(profiles: Sequence[Profile]) -> str:
-    """The manufacturers of each kind as Markdown."""
+    """Return the manufacturers of each kind as Markdown."""
     lines = [f"\n{len(profiles)} families:\n"]
     for kind, title in _TITLES.items():
         of_kind = [profile for profile in profiles if profile.kind is kind]
@@ -99,7 +99,7 @@ def makers(profiles: Sequence[Profile]) -> str:
 
 
 def page(profiles: Sequence[Profile], captured: Mapping[str, Sequence[str]]) -> str:
-    """docs/devices.md. `captured` has the names of the captures by driver."""
+    """Return the text of docs/devices.md. `captured` has the names of the captures by driver."""
     lines = [_HEAD]
     for kind, title in _TITLES.items():
         of_kind = [profile for profile in profiles if profile.kind is kind]
@@ -145,7 +145,7 @@ def _fields(profile: Profile) -> Iterator[str]:
 
 
 def _quantities(points: Iterable[Point], *, with_node: bool = False) -> str:
-    """Each quantity once, in the order of `Quantity`, with its phases where it has any."""
+    """Return each quantity once, in the order of `Quantity`, with its phases."""
     order = list(Quantity)
     phases: dict[tuple[NodeType | None, Quantity], set[Phase | None]] = defaultdict(set)
     for point in points:
@@ -182,7 +182,7 @@ def _link(profile: Profile) -> Iterator[str]:
 
 
 def write(root: Path) -> None:
-    """Write the list into README.md, and docs/devices.md, below `root`."""
+    """Write the list to README.md, and docs/devices.md, in the directory `root`."""
     profiles = families()
     readme = root / "README.md"
     readme.write_text(updated(readme.read_text(encoding="utf-8"), profiles), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""`directed = true`: the short way to say that an `on` beside a power is its `negative` mark. Pure.
+"""`directed = true`: short form for a power whose `negative` mark is the `on` point of the same node. Pure.
 
-It is for a power that is a magnitude with a bit beside it that says which way it flows, such as a battery's. The bit is
-no reading of its own then.
+It is for a power that is a magnitude with a bit for its direction, such as the power of a battery. The bit then gives
+no reading.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from drivers.profile.toml_table import TomlTable
 
 
 def directed(table: TomlTable, points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points of a profile, with directions where it says `directed`. Raises ProfileError."""
+    """Return the points of a profile. If it is `directed`, powers get their `negative` mark. Raises ProfileError."""
     if not table.take("directed", bool, False):
         return tuple(points)
     marks = {

@@ -1,4 +1,4 @@
-"""The keys of a profile that say how a value stands in registers → an `Encoding`, or a ProfileError."""
+"""Reads the keys of a profile that describe how a value is stored in registers, and checks them."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from drivers.registers.codec import FORMATS, Encoding
 
 MODES = ("off", "on")
 MOST_BITS = 8
-"""Of one number, in coils or discrete inputs."""
+"""Maximum number of coils or discrete inputs of one number."""
 
-# Keys that only make sense for a number, and for a state.
+# Keys that are only for numbers, and only for states.
 _NUMBER_KEYS = {"scale", "offset", "magnitude", "min", "max"}
 _STATE_KEYS = {"bit", "values"}
 
 
 def place(table: TomlTable) -> tuple[Table, int]:
-    """Table and zero-based address."""
+    """Return table and zero-based address."""
     return Table(table.choice("table", Table)), table.whole("address", 0, ADDRESSES - 1)
 
 
 def within(table: TomlTable, address: int, encoding: Encoding) -> None:
-    """Raises ProfileError when the value reaches behind the last address."""
+    """Raise ProfileError if the value extends beyond the last address."""
     if address + encoding.width > ADDRESSES:
         raise table.wrong("address", f"must leave room for {encoding.width} registers below {ADDRESSES}", address)
 
 
 def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantity | None) -> Encoding:
-    """The encoding of a point of `quantity`; None for registers that only identify a device."""
+    """Return the encoding of a point of `quantity`. `quantity` is None for a mark."""
     in_bits = where in BITS
     known = [*FORMATS, "string"] if not in_bits else ["bool", "bits"] if quantity is not None else ["bool"]
     type_ = table.choice("type", known, "bool" if in_bits else ...)
@@ -60,14 +60,14 @@ def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantit
 
 
 def _length(table: TomlTable, type_: str) -> int:
-    """What the types without a length of their own take."""
+    """Return the length. Only the types "bits" and "string" have the key `length`."""
     least, most = (2, MOST_BITS) if type_ == "bits" else (1, MAX_REGISTERS)
     length: int = table.whole("length", least, most, ... if type_ in ("bits", "string") else 1)
     return length
 
 
 def _patterns(table: TomlTable, type_: str) -> tuple[int, ...]:
-    """Sentinels as bit patterns. A whole number is one already, or a negative number of a signed type."""
+    """Return `invalid` as bit patterns. An integer is a bit pattern, or a negative number of a signed type."""
     found = table.some("invalid", (int, float), "raw numbers", [])
     if not found:
         return ()
@@ -79,7 +79,7 @@ def _patterns(table: TomlTable, type_: str) -> tuple[int, ...]:
 
 
 def _bits(table: TomlTable, key: str, number: float) -> int:
-    """A number that so many bits can be."""
+    """Return `number` if it fits the bits. Raises ProfileError."""
     length = table.content["length"]
     if not isinstance(number, int) or not 0 <= number < 1 << length:
         raise table.wrong(key, f"must be 0..{(1 << length) - 1} for {length} bits", number)
@@ -97,13 +97,13 @@ def _pattern(table: TomlTable, type_: str, raw: float) -> int:
             raise table.wrong("invalid", f"must fit {type_}", raw) from None
     lowest = -(1 << bits - 1) if form in "hiq" else 0
     if not lowest <= raw < 1 << bits:
-        hint = "; a value is written with a point, such as -1.0" if form in "fd" else ""
+        hint = "; a value needs a decimal point, such as -1.0" if form in "fd" else ""
         raise table.wrong("invalid", f"must be bit patterns of {bits} bits{hint}", raw)
     return raw & (1 << bits) - 1
 
 
 def _names(table: TomlTable, values: Mapping[str, Any] | None) -> dict[int, str] | None:
-    """Names by raw number. In TOML keys are text: "3" or "0x03"."""
+    """Return raw number → name. TOML keys are texts such as "3" or "0x03"."""
     if values is None:
         return None
     names: dict[int, str] = {}
@@ -115,7 +115,7 @@ def _names(table: TomlTable, values: Mapping[str, Any] | None) -> dict[int, str]
         if not isinstance(name, str):
             raise table.wrong("values", "must map to text", name)
         if number in names:
-            raise table.wrong("values", "names a number twice", raw)
+            raise table.wrong("values", "has this number twice", raw)
         names[number] = name
     if not names:
         raise table.wrong("values", "must name at least one raw number", values)
@@ -123,10 +123,10 @@ def _names(table: TomlTable, values: Mapping[str, Any] | None) -> dict[int, str]
 
 
 def _consistent(table: TomlTable, encoding: Encoding) -> None:
-    """Rules between the keys of one encoding."""
+    """Check the rules between the keys of one encoding."""
     whole = not encoding.is_float and encoding.type not in ("bool", "bits", "string")
     if encoding.type not in ("bits", "string") and table.has("length"):
-        raise table.wrong("length", "is for types string and bits; the others have their own", encoding.length)
+        raise table.wrong("length", "is for types string and bits; other types have a fixed length", encoding.length)
     if encoding.type == "bitfield" and encoding.bit is None:
         raise table.wrong("type", "bitfield needs bit = 0..15", encoding.type)
     if encoding.bit is not None and not (whole and encoding.bit < 16 * encoding.width):
@@ -138,15 +138,15 @@ def _consistent(table: TomlTable, encoding: Encoding) -> None:
         for number in encoding.values or ():
             _bits(table, "values", number)
     if encoding.values is not None and encoding.on_invalid == "zero":
-        raise table.wrong("on_invalid", "zero is no name of values", "zero")
+        raise table.wrong("on_invalid", "zero cannot be used with values", "zero")
     if encoding.minimum is not None and encoding.maximum is not None and encoding.minimum > encoding.maximum:
         raise table.wrong("min", f"must not be above max = {encoding.maximum:g}", encoding.minimum)
 
 
 def _fits(table: TomlTable, encoding: Encoding, quantity: Quantity) -> None:
-    """A quantity fixes what its values are: numbers, true or false, or a mode."""
+    """Check that the encoding fits the quantity: a number, true or false, or a mode."""
     if encoding.type == "string":
-        raise table.wrong("type", "string is for [identify]; no quantity is a text", encoding.type)
+        raise table.wrong("type", "string is for [identify]; a quantity is never a text", encoding.type)
     is_state = quantity.nature is Nature.STATE
     if not is_state and encoding.type in ("bool", "bits", "bitfield"):
         raise table.wrong("type", f"must be a number for {quantity.value}", encoding.type)

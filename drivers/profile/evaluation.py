@@ -1,8 +1,11 @@
-"""What one poll has read → a reading per quantity: marks, directions, fallbacks, parts that are not there. Pure.
+"""Evaluates the registers of one poll: marks, directions, fallbacks, optional parts. One reading per quantity. Pure.
 
-Three things are kept apart. A value that was *not read* this time (the device was busy) is missing, and nothing is
-assumed of it. One that the device *does not have* (it refuses the register, says "not available", or a mark says so)
-makes way for its fallback, or counts as nothing where it is optional. One that *cannot be* is invalid.
+There are three cases:
+
+- The value was *not read* (the device was busy): it is missing.
+- The device *does not have* the value (it refuses the register, replies "not available", or the `valid` mark does not
+  hold): the fallback is used. Without a fallback, an optional value is left out of the sum; any other is missing.
+- The value *is impossible*: it is invalid.
 """
 
 from __future__ import annotations
@@ -18,37 +21,37 @@ from drivers.profile.point import Point
 from drivers.registers import Part, Span, decoder
 
 _RATED_TIMES = 2.0
-"""Panels may be oversized, a battery may give more than the inverter; twice the rated power nothing gives."""
+"""Panels and batteries may have more power than the inverter, but never more than twice the rated power."""
 _FLOAT_MAX = struct.unpack(">f", bytes.fromhex("7F7FFFFF"))[0]
 _NEVER_BOTH_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 
 
 @dataclass(slots=True)
 class Known:
-    """What a device has shown so far; never a value."""
+    """What is known of a device from earlier polls. It never contains values."""
 
     held: dict[Mark, float] = field(default_factory=dict)
-    """When each mark last held, in monotonic seconds."""
+    """Mark → last time that it held, in monotonic seconds."""
     chosen: dict[int, int] = field(default_factory=dict)
-    """Which place of a counter was the first to have one, by the slot of its point."""
+    """Slot of a counter → index of the place that had its first value. Later polls use only this place."""
     seen: set[int] = field(default_factory=set)
-    """Slots of optional counters that have counted: a sum without them would seem to fall."""
+    """Slots of optional counters that had a value above zero. Without them, a sum of counters would fall."""
     rated_W: float | None = None
 
 
 @dataclass(slots=True)
 class Evaluation:
-    """One poll."""
+    """Evaluates one poll."""
 
     layout: Layout
     answers: Answers
     refused: Collection[Span]
-    """What the device does not have."""
+    """The spans that the device refuses."""
     known: Known
     at: float
 
     def readings(self) -> tuple[Reading, ...]:
-        """A reading per quantity, in the order of the points."""
+        """Return one reading per quantity, in the order of the points."""
         found = self.layout.combine(self._parts(), self.at)
         for node, quantity, phase in self.layout.without:
             found += (Reading(quantity, phase, None, Quality.MISSING, self.at, node),)
@@ -82,7 +85,7 @@ class Evaluation:
         return None if absent else reading
 
     def _first(self, slot: int, point: Point) -> Reading | None:
-        """The first place that has the value; None where it is not known which one has it."""
+        """Return the reading of the first place with a value. None if a place before it was not read."""
         chosen = self.known.chosen.get(slot)
         worst: Reading | None = None
         for index, place in enumerate(point.places):
@@ -99,7 +102,7 @@ class Evaluation:
         return worst
 
     def _value(self, slot: int, place: Point) -> Reading | None:
-        """The value of one place; None where it was not read."""
+        """Return the reading of one place, or None if it was not read."""
         reading = self._scattered(place) if place.addresses else self._read(slot, place)
         if reading is None:
             return None
@@ -121,7 +124,7 @@ class Evaluation:
         return point.quantity is Quantity.ACTIVE_POWER and point.node in self.layout.batteries
 
     def _asleep(self, slot: int, point: Point) -> bool:
-        """Whether a battery says of its power that it has none, and still tells its charge."""
+        """Whether a battery replies "not available" for its power, but still has a state of charge."""
         if not self._is_battery(point):
             return False
         places = [self._read(slot + index, place) for index, place in enumerate(point.places) if not place.addresses]
@@ -145,7 +148,7 @@ class Evaluation:
         return Reading(place.quantity, place.phase, value, quality, min(each[1] for each in known), place.node)
 
     def _directed(self, reading: Reading, place: Point, negative: Mark) -> Reading | None:
-        """The magnitude with its sign."""
+        """Return the magnitude with its sign."""
         if not isinstance(reading.value, float):
             return reading
         marks = [mark for mark in (negative, place.positive) if mark is not None]
@@ -156,10 +159,10 @@ class Evaluation:
             return _missing(reading) if refused else None
         if len(states) == 2 and states[0] == states[1]:
             return reading._replace(value=0.0) if magnitude == 0 else _missing(reading)
-        return reading._replace(value=0.0 - magnitude if states[0] else magnitude)  # 0.0 - 0.0 is 0.0, -0.0 is not
+        return reading._replace(value=0.0 - magnitude if states[0] else magnitude)  # avoids -0.0
 
     def _holds(self, mark: Mark) -> bool | None:
-        """Whether the mark holds; None where it was not read."""
+        """Whether the mark holds. None if it was not read."""
         states = []
         for each in mark.all:
             words = self.answers.captured.get(each.span)
@@ -186,7 +189,7 @@ class Evaluation:
 
 
 def _is_lowest(reading: Reading, place: Point) -> bool:
-    """Whether it is the lowest number of its type, which nothing can measure."""
+    """Whether the value is the lowest number of its type, which is never a measurement."""
     encoding = place.encoding
     if encoding.is_float:
         raw = -_FLOAT_MAX
@@ -203,7 +206,7 @@ def _missing(reading: Reading) -> Reading:
 
 
 def _nothing_there(readings: Collection[Reading]) -> bool:
-    """Everything is 0, voltage and frequency too: so reads a device that starts, or one that is not there."""
+    """Whether all values are 0, also voltage and frequency. The device is then starting or not connected."""
     if any(reading.value for reading in readings):
         return False
     return {reading.quantity for reading in readings if reading.value == 0} >= _NEVER_BOTH_ZERO

@@ -1,7 +1,7 @@
-"""The points of one device → what to read, in which blocks, and what the words of a block are. Pure.
+"""The layout of one device: the registers to read for its points, and how to decode the words. Pure.
 
-A slot is one place of one value: a point or one of its fallbacks. Where a value needs more than the words at its
-address (marks, words that do not stand side by side), the words of its registers are captured beside.
+A slot is one place of one value: a point or one of its fallbacks. Some values need more than the words at their
+address: marks, or words at separate addresses. The words of these registers are captured in addition.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from drivers.registers import Block, Cell, Fill, Key, Limits, RefusalMemory, Spa
 Words = Sequence[int]
 
 _ENOUGH = 4
-"""Fewer words that are all the same may be a number."""
+"""At least this many equal words mean "not available". Fewer equal words may be a number."""
 _NOTHING = frozenset({0xFFFF, 0x8000})
-"""What a device that reboots or sleeps answers in every word."""
+"""A device that reboots or sleeps may reply with one of these in every word."""
 
 
 @dataclass(slots=True)
 class Answers:
-    """What one poll has read so far."""
+    """The results of one poll so far."""
 
     readings: list[Reading | None]
-    """By slot; None where it was not read, or is not side by side."""
+    """By slot. None if the value was not read, or its words are at separate addresses."""
     captured: dict[Span, tuple[Words, float]] = field(default_factory=dict)
-    """The words of a span, and when they arrived."""
+    """Span → its words, and the time at which they arrived."""
     answered: bool = False
 
 
 class Layout:
-    """What is read from a device that has these points."""
+    """The registers that are read from a device with these points."""
 
     def __init__(self, points: Sequence[Point], keys: Iterable[Key], kind: Kind, limits: Limits) -> None:
-        """`keys` are those that such a device has a reading of, though no point may be there for it."""
+        """`keys` are the readings of such a device, also those without a point in this layout."""
         self.points = tuple(points)
         self.slots = tuple(place for point in points for place in point.places)
         own = [point.key for point in points]
         self.combine = combiner(own)
         self.without = tuple(key for key in dict.fromkeys(keys) if key not in own)
-        """Keys of which the device has no point just now."""
+        """Keys without a point in this layout. Their readings are missing."""
         self.kind = kind
         self.captures = frozenset(_captured(self.slots))
         self.batteries = frozenset(point.node for point in points if _of_battery(kind, point))
         """The nodes whose power is that of a battery."""
         self.plain = not self.batteries and not any(_needs_more(point) for point in points)
-        """Every value is the words at its address."""
+        """Each value needs only the words at its address."""
         self.memory = RefusalMemory(_groups(self.points), limits)
         self._decoders: dict[Block, tuple[Fill | None, tuple[Span, ...], frozenset[int]]] = {}
 
     def lacking(self, refused: Collection[Span]) -> set[Span]:
-        """Of the registers that the device refused, those that it should have: no value takes their place."""
+        """Return the refused registers that the device should have: not optional, and without a fallback."""
         found = set()
         for point in self.points:
             holes = [[span for span in place.spans if span in refused] for place in point.places]
@@ -68,7 +68,7 @@ class Layout:
         return bounded(self.kind, reading.node, reading.quantity)
 
     def take(self, block: Block, words: Words, at: float, answers: Answers) -> None:
-        """Put what `words` say into `answers`."""
+        """Decode `words` into `answers`."""
         decode, captures, nothing = self._decoder(block)
         answers.answered = True
         if len(words) >= _ENOUGH and words[0] in nothing and len(set(words)) == 1:
@@ -107,7 +107,7 @@ class Layout:
 
 
 def _words_of(pattern: int) -> Iterator[int]:
-    """The words of a sentinel that the profile knows to mean 0."""
+    """Yield the words of an `invalid` pattern."""
     while pattern:
         yield pattern & 0xFFFF
         pattern >>= 16
@@ -130,7 +130,7 @@ def _captured(slots: Iterable[Point]) -> Iterator[Span]:
 
 
 def _groups(points: Sequence[Point]) -> Iterator[list[Span]]:
-    """What belongs together: the parts of a sum, and a power with what says which way it flows."""
+    """Yield the spans that should be read together: the parts of a sum, and a power with its direction."""
     keys: list[Key] = [point.key for point in points]
     for slots in by_key(keys).values():
         yield [span for slot in slots for span in _of_one_moment(points[slot])]

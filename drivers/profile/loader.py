@@ -1,22 +1,26 @@
-"""A device family as a TOML file → a frozen `Profile`. No expressions, no conditions: what needs them is a driver.
+"""Loads the TOML file of a device family as a frozen `Profile`.
 
-- The quantity fixes unit and sign; a profile cannot restate them. Points are in the sign of the payload contract for
-  the node they belong to (`drivers.model`): a register that runs the other way has a negative scale.
-- Several points with the same node, quantity and phase add up: import minus export (scale -0.1), one MPPT and the next.
-  They are read in one request where one can hold them. The sum is missing when one of them is, unless that point says
-  `on_invalid = "zero"`, or `optional = true` and the device does not have it. Several percentages are a mean.
-- Where a device has its active power or a counter per phase only, the total is the sum of the phases listed.
-- `invalid` lists the words that mean "not available" as bit patterns (0x8000), whatever the type; a negative number is
-  that of a signed type, and floats may also list values (-1.0). NaN and infinity are never values. Nothing else is
-  assumed: 0xFFFF is 65535 until a profile says otherwise, but for a device that answers so to everything it is asked.
-- `min` and `max` are physical, in the unit of the quantity: a value outside is invalid. `[rating]` bounds powers too.
-- `[mark.NAME]` is something that registers tell. A point is `valid` while it holds, or `negative`; a `[[variant]]` of
-  the family is chosen by it, with points or a word order of its own.
-- `fallback` lists further places of a value, `addresses` words of one value that do not stand side by side, `repeat`
-  blocks that add up.
-- `[channels]` is for devices with several like outputs: the points are those of the first, `NAME:3` is the third.
-- `driver` names a Python driver that finds the points itself; the profile then says what the family wants of its link.
-- The default of `[defaults]` loses to the site's configuration; its `word_order` also to that of a single point.
+A profile has no expressions and no conditions. A device that needs them gets a Python driver.
+
+- The quantity fixes the unit and the sign; a profile cannot change them. Signs follow the payload contract for the
+  node of the point (`drivers.model`). For a register with the opposite sign, set a negative scale.
+- Points with the same node, quantity and phase are added: import minus export (scale -0.1), or all MPPTs. They are read
+  in one request if possible. The sum is missing if one of the points is missing, unless that point has
+  `on_invalid = "zero"`, or has `optional = true` and the device does not have it. Percentages are averaged.
+- If a device has its active power or a counter per phase only, the total is the sum of the listed phases.
+- `invalid` lists the bit patterns that mean "not available" (0x8000), for any type. For a signed type, a negative
+  number is accepted too; for a float, a value such as -1.0. NaN and infinity are never values. No other pattern has a
+  meaning by default: 0xFFFF is 65535 unless the profile lists it, or the device replies with it in all words.
+- `min` and `max` are physical limits in the unit of the quantity. A value outside them is invalid. `[rating]` also
+  limits powers.
+- `[mark.NAME]` is a condition on registers. A point can be `valid` or `negative` while a mark holds. A mark also
+  selects a `[[variant]]` of the family, with its own points or word order.
+- `fallback` lists other places of a value. `addresses` lists the words of a value at separate addresses. `repeat` is
+  for blocks whose values are added.
+- `[channels]` is for devices with several identical outputs. The points are those of the first output; `NAME:3` is the
+  third.
+- `driver` names a Python driver that finds the points itself. The profile then has only link settings.
+- The site's configuration overrides `[defaults]`. The `word_order` of a point overrides that of `[defaults]`.
 """
 
 from __future__ import annotations
@@ -58,18 +62,18 @@ class Profile:
     max_gap: int | None = None
     identify: Mark | None = None
     driver: str | None = None
-    """The Python driver that reads the device, for a profile that only says what its family wants of the link."""
+    """The Python driver that reads the device, for a profile that has only link settings."""
     channels: Channels | None = None
     variants: tuple[Variant, ...] = ()
-    """The first whose mark holds says what the points are; `points` are those of a device for which none does."""
+    """The first variant whose mark holds gives the points. If no mark holds, `points` are used."""
     rating: Rating | None = None
     serial: Serial | None = None
     note: str = ""
-    """What whoever installs the device should know of it."""
+    """Advice for the installer."""
 
     @property
     def spans(self) -> set[Span]:
-        """Every register that a driver of the family may read."""
+        """Every span that a driver of the family may read."""
         points = [*self.points, *(point for variant in self.variants for point in variant.points)]
         places = [each for point in points for each in point.places]
         spans = {span for each in places for span in each.spans}
@@ -80,21 +84,21 @@ class Profile:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Its own note and those of its variants."""
+        """The note of the profile and the notes of its variants."""
         variants = (f"{variant.name}: {variant.note}" for variant in self.variants if variant.note)
         return (*([self.note] if self.note else []), *variants)
 
     def as_variant(self, variant: Variant) -> Profile:
-        """A profile of the devices of a variant alone."""
+        """Return a profile for the devices of one variant."""
         return replace(self, points=variant.points, variants=())
 
     @property
     def nodes(self) -> frozenset[NodeType]:
-        """For a hybrid: the node types that its points fill."""
+        """For a hybrid: the node types that its points feed."""
         return frozenset(point.node for point in self.points if point.node is not None)
 
     def options(self, site: ReadOptions) -> ReadOptions:
-        """How a device of the family wants to be read; what the site says wins."""
+        """Return how to read a device of the family. The site's options override those of the profile."""
         return replace(
             site,
             max_registers=self.max_registers if site.max_registers is None else site.max_registers,
@@ -102,7 +106,7 @@ class Profile:
         )
 
     def channel(self, number: str) -> Profile:
-        """The profile of one of several like outputs, "1" being the first. Raises ProfileError when there is none."""
+        """Return the profile of one channel. The first channel is "1". Raises ProfileError for an unknown channel."""
         channels = self.channels or Channels(count=0, step=0)
         which = channel_number(self.name, number, channels.count)
         variants = tuple(
@@ -112,7 +116,7 @@ class Profile:
 
 
 def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:
-    """Name → file, parsed by nobody yet; later directories win over earlier ones and over the built-in profiles."""
+    """Return name → file; reads no file. A later directory overrides earlier ones and the built-in profiles."""
     files: dict[str, Path] = {}
     for directory in (BUILT_IN, *profile_dirs):
         if directory.is_dir():
@@ -121,7 +125,7 @@ def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:
 
 
 def load(path: Path) -> Profile:
-    """Read and check one profile. Raises ProfileError for the first mistake: file, point, key, rule and value."""
+    """Load and check one profile. Raises ProfileError for the first mistake, with file, point, key, rule and value."""
     try:
         content = toml_file.read(path)
     except (OSError, UnicodeDecodeError) as error:

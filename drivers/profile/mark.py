@@ -1,7 +1,7 @@
-"""A mark: registers, and what stands in them when something is true of the device. Pure.
+"""A mark: a condition on registers that a device meets or not. Pure.
 
-`[identify]` is the mark of a family. `[mark.NAME]` tables say which variant of it this is, whether a value counts, and
-which way a power flows.
+`[identify]` is the mark that recognises a family. `[mark.NAME]` tables select a variant of the family, decide whether a
+value is valid, and give the direction of a power.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from drivers.registers.read_plan import Span
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Holds when its registers have one of these values, or a number in a range, or a bit that is set."""
+    """Holds if its registers have one of the values, a number in a range, or a bit that is set."""
 
     table: Table
     address: int
     encoding: Encoding
     """`minimum` and `maximum` are the range."""
     equals: tuple[int | str, ...] = ()
-    """Raw values; empty where the range or the bit decides. In a text `*` stands for any letters and `?` for one;
-    capitals do not matter."""
+    """Raw values; empty if a range or a bit decides. In a text, `*` is any number of characters and `?` one character;
+    upper and lower case are equal."""
     also: tuple[Mark, ...] = ()
-    """Further marks that must all hold, for what one register does not tell from everything else."""
+    """More marks that must all hold, if one register is not enough."""
     grace_s: float = 0.0
-    """It still counts as holding for so long after it last held."""
+    """The mark continues to hold for this time after its registers last matched."""
 
     @property
     def span(self) -> Span:
@@ -40,18 +40,18 @@ class Mark:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """Everything that must be read to know whether it holds."""
+        """The spans that must be read to evaluate the mark."""
         return tuple(mark.span for mark in self.all)
 
     @property
     def all(self) -> Iterator[Mark]:
-        """The mark itself and those in `also`."""
+        """The mark and the marks in `also`."""
         yield self
         yield from self.also
 
     @property
     def example(self) -> int | float | str | bool:
-        """A value that matches, as `encode` takes it."""
+        """A value that matches, for `encode`."""
         if not self.equals:
             encoding = self.encoding
             if encoding.bit is not None or encoding.type == "bool":
@@ -67,17 +67,17 @@ class Mark:
         return encode(self._raw, self.example) if self.equals else encode(self.encoding, self.example)
 
     def matches(self, words: Sequence[int]) -> bool:
-        """Whether the words of `span` are those of the mark; `also` is not looked at."""
+        """Whether the words of `span` match, without the marks in `also`."""
         return _test(self._raw if self.equals else self.encoding, self.equals)(words)
 
     def moved(self, distance: int) -> Mark:
-        """The same of a like part of the device, whose registers stand `distance` behind."""
+        """Return the mark with all addresses increased by `distance`, for a channel or a repeated block."""
         also = tuple(mark.moved(distance) for mark in self.also)
         return replace(self, address=self.address + distance, also=also)
 
     @property
     def _raw(self) -> Encoding:
-        """How the raw values of `equals` stand in the registers."""
+        """The encoding of the raw values of `equals`."""
         return replace(self.encoding, scale=1.0, offset=0.0, minimum=None, maximum=None)
 
 
@@ -103,17 +103,18 @@ def _test(encoding: Encoding, equals: tuple[int | str, ...]) -> Callable[[Sequen
 
 
 def _alike(pattern: str, text: str) -> bool:
-    expression = re.escape(pattern).replace(r"\*", "[ -~]*").replace(r"\?", "[ -~]")  # numbers read as text are none
+    # Only printable ASCII matches, not numbers that are decoded as text.
+    expression = re.escape(pattern).replace(r"\*", "[ -~]*").replace(r"\?", "[ -~]")
     return re.fullmatch(expression, text, re.IGNORECASE) is not None
 
 
 def identify_from(table: TomlTable, order: WordOrder) -> Mark:
-    """The `[identify]` of a profile. Raises ProfileError."""
+    """Return the `[identify]` of a profile. Raises ProfileError."""
     return _with_also(table, order, 0.0)
 
 
 def marks_from(table: TomlTable, order: WordOrder) -> dict[str, Mark]:
-    """The `[mark.NAME]` tables of a profile. Raises ProfileError."""
+    """Return the `[mark.NAME]` tables of a profile by name. Raises ProfileError."""
     found: dict[str, Mark] = {}
     for name, content in table.take("mark", dict, {}).items():
         if type(content) is not dict:
@@ -124,7 +125,7 @@ def marks_from(table: TomlTable, order: WordOrder) -> dict[str, Mark]:
 
 
 def named(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
-    """The mark that `key` names; None without the key. Raises ProfileError."""
+    """Return the mark that `key` names, or None without the key. Raises ProfileError."""
     name = table.take(key, str, None)
     if name is None:
         return None
@@ -151,9 +152,7 @@ def _mark(table: TomlTable, order: WordOrder) -> Mark:
             "min" if table.has("min") else "max", "is for numbers; a text is compared with equals", "string"
         )
     if decides and table.has("equals"):
-        raise table.wrong(
-            "equals", "stands alone: a range (min, max) or a bit decides by itself", table.content["equals"]
-        )
+        raise table.wrong("equals", "cannot be used together with min, max or bit", table.content["equals"])
     decides = decides or found.type == "bool"
     mark = Mark(where, address, found, tuple(table.some("equals", (int, str), "raw values", [] if decides else ...)))
     table.done()

@@ -1,4 +1,4 @@
-"""The points of a profile: one value each, where it is read and what it means. Pure."""
+"""The points of a profile: each is one value with its registers and its meaning. Pure."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from drivers.registers.codec import Encoding
 from drivers.registers.combine import Key
 from drivers.registers.read_plan import Span
 
-# What adds up when it is measured in several places; several percentages are a mean.
+# Units whose values are added if several points have them. Percentages are averaged.
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A, Unit.PERCENT})
 
-# Keys of a point that its fallbacks do not have: they say what is measured, not where.
+# Keys that a fallback cannot have: they describe the quantity, not the registers.
 _OF_THE_POINT = frozenset({"quantity", "phase", "node", "optional", "confirmed", "repeat", "fallback"})
-# Keys that a fallback names itself: what vouches for one place says nothing of another.
+# Keys that a fallback does not inherit from its point: the marks of one place are not those of another.
 _OF_A_PLACE = frozenset({"valid", "negative", "positive"})
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One value of a device and what it means."""
+    """One value of a device and its meaning."""
 
     quantity: Quantity
     table: Table
@@ -38,33 +38,33 @@ class Point:
     phase: Phase | None = None
     node: NodeType | None = None
     barrier: bool = False
-    """No request may reach across the beginning of this point."""
+    """No request may include both this point and a register before it."""
     confirmed: bool = True
-    """False for a register that rests on one source only."""
+    """False for a register with only one source."""
     addresses: tuple[int, ...] = ()
-    """Of each word, in the order of the word order, where they do not stand side by side."""
+    """The address of each word, in the word order, if the words are at separate addresses."""
     optional: bool = False
-    """A part of a sum that counts as nothing where the device does not have it."""
+    """A part of a sum. If the device does not have it, it is left out of the sum."""
     valid: Mark | None = None
-    """Without this mark the value is not available."""
+    """The value is missing unless this mark holds."""
     negative: Mark | None = None
-    """The value is a magnitude, and negative while this mark holds."""
+    """The value is a magnitude. It is negative while this mark holds."""
     positive: Mark | None = None
-    """With `negative`: the value is only positive while this mark holds; with neither it is not available."""
+    """With `negative`: the value is positive while this mark holds. If neither mark holds, the value is missing."""
     fallback: tuple[Point, ...] = ()
-    """Further places of the value, asked in this order while those before have none."""
+    """Other places of the value. The first place with a value is used."""
     repeat: Repeat | None = None
     number: int = 1
-    """Which of the repeated blocks it stands in, from 1."""
+    """The number of the repeated block, from 1."""
 
     @property
     def key(self) -> Key:
-        """What it measures; points with the same key add up."""
+        """Node, quantity and phase. Points with the same key are added."""
         return self.node, self.quantity, self.phase
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """What must be read for the value itself."""
+        """The spans of the value, without its marks."""
         if self.addresses:
             return tuple(Span(self.table, address, 1) for address in self.addresses)
         return (Span(self.table, self.address, self.encoding.width, self.barrier),)
@@ -81,7 +81,7 @@ class Point:
 
     @property
     def marks(self) -> tuple[Mark, ...]:
-        """What must be known beside the value."""
+        """The marks that must be read to evaluate the value."""
         return tuple(mark for mark in (self.valid, self.negative, self.positive) if mark is not None)
 
     @property
@@ -92,11 +92,11 @@ class Point:
 
     @property
     def counts(self) -> bool:
-        """Whether it must not change from one place to another: the difference would look like energy."""
+        """Whether it is a counter. A counter must always use the same place: a change would look like energy."""
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
     def moved(self, distance: int) -> Point:
-        """The same of a like part of the device, whose registers stand `distance` behind; marks move along."""
+        """Return the point with all addresses and marks increased by `distance`, for a channel or a repeated block."""
         return replace(
             self,
             address=self.address + distance,
@@ -108,14 +108,14 @@ class Point:
         )
 
     def in_order(self, order: WordOrder) -> Point:
-        """The same in another word order."""
+        """Return the point with another word order."""
         fallback = tuple(other.in_order(order) for other in self.fallback)
         return replace(self, encoding=replace(self.encoding, word_order=order), fallback=fallback)
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What the points of a profile may name."""
+    """The names that the points of a profile may use."""
 
     kind: Kind
     order: WordOrder
@@ -124,7 +124,7 @@ class Vocabulary:
 
 
 def points_from(table: TomlTable, words: Vocabulary) -> tuple[Point, ...]:
-    """The `[[point]]` tables of a profile or of a variant. Raises ProfileError."""
+    """Return the `[[point]]` tables of a profile or of a variant. Raises ProfileError."""
     points: dict[tuple[Any, ...], int] = {}
     found: list[Point] = []
     keys: dict[Key, int] = {}
@@ -133,12 +133,12 @@ def points_from(table: TomlTable, words: Vocabulary) -> tuple[Point, ...]:
         point = _point(entry, words)
         register = (*point.key, point.table, point.words, point.encoding.bit, point.valid)
         if register in points:
-            raise entry.wrong("address", f"stands in point[{points[register]}] already", point.address)
+            raise entry.wrong("address", f"is already used by point[{points[register]}]", point.address)
         if (point.key in keys or point.repeat) and point.quantity.unit not in _ADDITIVE:
             if point.repeat:
-                raise entry.wrong("repeat", f"{point.quantity.value} does not add up", point.repeat.name)
+                raise entry.wrong("repeat", f"{point.quantity.value} cannot be added", point.repeat.name)
             raise entry.wrong(
-                "quantity", f"does not add up and stands in point[{keys[point.key]}] already", point.quantity.value
+                "quantity", f"cannot be added and is already in point[{keys[point.key]}]", point.quantity.value
             )
         points[register] = keys[point.key] = index
         found += _repeated(entry, point)
@@ -146,7 +146,7 @@ def points_from(table: TomlTable, words: Vocabulary) -> tuple[Point, ...]:
 
 
 def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
-    """The point of each block; a block that is not there counts as nothing."""
+    """Yield the point of each block. A block that does not exist is left out of the sum."""
     repeat = point.repeat
     if repeat is None:
         yield point
@@ -155,7 +155,7 @@ def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
         moved = point.moved((number - 1) * repeat.step)
         for each in moved.places:
             if max(each.words) >= ADDRESSES:
-                raise table.wrong("repeat", f"leaves the registers at block {number}", repeat.name)
+                raise table.wrong("repeat", f"exceeds the last address at block {number}", repeat.name)
         yield replace(moved, optional=True, number=number)
 
 
@@ -164,7 +164,7 @@ def _point(table: TomlTable, words: Vocabulary) -> Point:
     phase = table.choice("phase", Phase, None)
     node = table.choice("node", NodeType, None)
     if words.kind is Kind.HYBRID and node is None:
-        raise ProfileError(f"{table.where}: node: is missing; in a hybrid each point names its node")
+        raise ProfileError(f"{table.where}: node: is missing; each point of a hybrid needs a node")
     if words.kind is not Kind.HYBRID and node is not None:
         raise table.wrong("node", f"is for hybrids, this is a {words.kind}", node)
     point = replace(
@@ -178,17 +178,17 @@ def _point(table: TomlTable, words: Vocabulary) -> Point:
     others = table.some("fallback", (dict,), "tables", [])
     table.done()
     if point.optional and quantity.unit not in _ADDITIVE:
-        raise table.wrong("optional", f"is for what adds up, and {quantity.value} does not", True)
+        raise table.wrong("optional", f"is only for values that are added, not for {quantity.value}", True)
     return replace(point, fallback=tuple(_fallbacks(table, others, point, words)))
 
 
 def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, words: Vocabulary) -> Iterator[Point]:
-    """Each says only what differs from the point."""
+    """Yield the fallbacks. A fallback inherits the keys of its point."""
     shared = {key: value for key, value in table.content.items() if key not in _OF_THE_POINT | _OF_A_PLACE}
     for index, own in enumerate(others):
         where = f"{table.where} fallback[{index}]"
         for key in sorted(own.keys() & _OF_THE_POINT):
-            raise TomlTable(own, where).wrong(key, "belongs to the point, not to one of its places", own[key])
+            raise TomlTable(own, where).wrong(key, "cannot be set in a fallback, only in the point", own[key])
         inherited = dict(shared)
         if own.keys() & {"address", "addresses"}:
             inherited.pop("address", None)
@@ -202,7 +202,7 @@ def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, wor
 
 
 def _place(table: TomlTable, words: Vocabulary, quantity: Quantity) -> Point:
-    """Where a value is read, and how it stands there."""
+    """Return a point with the registers and the encoding of a value."""
     if table.has("addresses"):
         where, addresses = _scattered(table)
     else:
@@ -234,7 +234,7 @@ def _scattered(table: TomlTable) -> tuple[Table, tuple[int, ...]]:
     where = Table(table.choice("table", [each.value for each in Table if each not in BITS]))
     addresses: list[int] = table.some("addresses", (int,), "addresses")
     if table.has("address"):
-        raise table.wrong("address", "stands in addresses", table.content["address"])
+        raise table.wrong("address", "cannot be used together with addresses", table.content["address"])
     if len(set(addresses)) < len(addresses) or any(not 0 <= address < ADDRESSES for address in addresses):
         raise table.wrong("addresses", f"must be different, each 0..{ADDRESSES - 1}", addresses)
     return where, tuple(addresses)
@@ -242,7 +242,7 @@ def _scattered(table: TomlTable) -> tuple[Table, tuple[int, ...]]:
 
 def _directed(table: TomlTable, point: Point) -> None:
     if point.positive is not None and point.negative is None:
-        raise table.wrong("positive", "needs negative beside it", table.content["positive"])
+        raise table.wrong("positive", "needs negative in the same point", table.content["positive"])
     if point.negative is not None and point.quantity.nature is not Nature.GAUGE:
         raise table.wrong("negative", f"has no meaning for {point.quantity.value}", table.content["negative"])
 

@@ -1,17 +1,17 @@
-"""Runs any profile: a poll is the fewest block reads, each decoded as it arrives.
+"""Reads devices by a profile, with the fewest requests per poll.
 
-What a device refuses costs only what cannot be read otherwise (see `refusals`): the reading is missing, and the
-refusal stands in the errors of every scan. A busy device is asked once more, a little later. Silence, a lost link, a
-dead gateway or a reply that is not ours end the poll at once, and nothing of it is used: a device that falls silent
-half-way is polled again as a whole, so that all of a scan is from one moment.
+If a device refuses registers, only their readings are missing (see `drivers.registers.refusals`), and `Scan.errors` has
+the refusals. If a device is busy, the request is repeated once. The poll ends at once, without readings, if the device
+does not respond, the link fails, the gateway cannot reach the unit, or a reply is wrong. So all readings of a scan have
+about the same time.
 
-A family with variants, or with blocks that repeat, has several layouts. What tells them apart is asked before the first
-poll, after each that failed, and every minute: firmware and settings change while the agent runs, and values that are
-read by the wrong layout are wrong. A device that starts says nonsense for a moment: it is another variant once two
-polls say so, and has no values until then.
+A family with variants or repeated blocks has several layouts. The registers that select the layout are read before the
+first poll, after each failed poll and every minute, because firmware and settings may change, and a wrong layout gives
+wrong values. A device that starts may have wrong registers for a moment. So a new layout is used only after two polls
+in a row have selected it; until then the device has no values.
 
-The site's `ReadOptions` win over the profile's defaults, which win over those of the transport. A word order of the
-site is that of every point, since it is a setting of the device.
+The site's `ReadOptions` override the profile's defaults, and those override the defaults of the transport. A word order
+of the site applies to all points, because it is a setting of the device.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from drivers.registers import RECHECK_MAX_S, Block, Limits, PollSession, Span, S
 log = structlog.get_logger(__name__)
 
 FACTS_S = 60.0
-"""So long what chooses the layout is believed."""
+"""The registers that select the layout are read again after this time."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What chooses the layout."""
+    """What selects the layout."""
 
     variant: int | None = None
     """Index of the first variant whose mark holds."""
     counts: tuple[int, ...] = ()
-    """How many blocks of each repetition there are."""
+    """Number of blocks of each repetition."""
 
 
 class RegisterDriver:
-    """A `drivers.catalogue.Driver` for a profile."""
+    """A `drivers.driver.Driver` for a profile."""
 
     def __init__(self, profile: Profile, options: ReadOptions) -> None:
         self.profile = profile
@@ -70,9 +70,9 @@ class RegisterDriver:
         self._facts = self._facts_of({})
         self._facts_due = 0.0
         self._told = False
-        """The device has said which layout it is."""
+        """The device has replied which layout it has."""
         self._doubted: _Facts | None = None
-        """What the device said for the first time."""
+        """A new layout that only one poll has selected."""
         self._known = Known()
         self._rating_due = 0.0
 
@@ -90,7 +90,7 @@ class RegisterDriver:
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """The points as this device wants them read; before the first poll, of a device that is no variant."""
+        """The points of this device with its word order. Before the first poll, the points without a variant."""
         return self._layout(self._facts).points
 
     @property
@@ -99,21 +99,21 @@ class RegisterDriver:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The requests of the next poll, as far as is known before it."""
+        """The requests of the next poll, as far as known."""
         return self._layout(self._facts).memory.blocks
 
     @property
     def max_registers(self) -> int:
-        """What one request may hold at most."""
+        """The largest request, in registers."""
         return self._limits.max_registers
 
     @property
     def variant(self) -> str | None:
-        """The variant of the family that the device was last seen to be."""
+        """The current variant of the device, or None."""
         return None if self._facts.variant is None else self._variants[self._facts.variant].name
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        """See `drivers.catalogue.Driver`. Raises the refusal itself when the device refuses everything."""
+        """See `drivers.driver.Driver`. Raises the refusal if the device refuses all requests."""
         run = PollSession(reader, now)
         if self.profile.rating is not None and run.started >= self._rating_due:
             await self._read_rating(run)
@@ -150,13 +150,13 @@ class RegisterDriver:
                 await run.read_block(memory, block, use)
             if not answers.answered and memory.holes:
                 error = next(iter(memory.holes.values()))
-                memory.forget()  # a device that is starting, or the wrong profile: nothing to learn from
+                memory.forget()  # the device is starting, or the profile is wrong: learn nothing
                 raise error
         finally:
             memory.end(run.now())
         return answers
 
-    # Which layout.
+    # Selection of the layout.
 
     def _layout(self, facts: _Facts) -> Layout:
         if facts not in self._layouts:
@@ -170,7 +170,7 @@ class RegisterDriver:
         return self._layouts[facts]
 
     async def _read_facts(self, run: PollSession) -> None:
-        """Ask what chooses the layout."""
+        """Read the registers that select the layout."""
         self._facts_due = run.started
         facts = self._facts_of(await self._ask(run), self._facts if self._told else None)
         if not self._told or facts in (self._facts, self._doubted):
@@ -183,7 +183,7 @@ class RegisterDriver:
             self._doubted = facts
 
     def _facts_of(self, words: dict[Span, Words], before: _Facts | None = None) -> _Facts:
-        """What the words of the device say; what it refuses, though it told it once, stays as it was `before`."""
+        """Select the layout by `words`. If a register was read earlier and is refused now, keep its result `before`."""
         states = [self._state(variant.mark, words) for variant in self._variants]
         variant = next((index for index, state in enumerate(states) if state), None)
         read_before = [variant.mark in self._marks_read for variant in self._variants]
@@ -205,7 +205,7 @@ class RegisterDriver:
         return False if False in states else None if None in states else True
 
     async def _ask(self, run: PollSession) -> dict[Span, Words]:
-        """The words of all marks and counts. A register that the device refuses is left out."""
+        """Read the words of all marks and counts, without the registers that the device refuses."""
         spans = dict.fromkeys(span for variant in self._variants for span in variant.mark.spans)
         reader = SplitReader(run, self._limits.max_registers)
         found = {}
@@ -227,10 +227,10 @@ class RegisterDriver:
         for points in (profile.points, *(variant.points for variant in profile.variants)):
             yield from (point.repeat for point in points if point.repeat is not None)
 
-    # How large it is.
+    # Rated power.
 
     async def _read_rating(self, run: PollSession) -> None:
-        """Once, and again for what it may have been while the device started."""
+        """Read the rated power. It is read again later, because it may be wrong while the device starts."""
         rating = self.profile.rating
         if rating is None:
             return

@@ -1,4 +1,4 @@
-"""Blocks of the same layout in one device that add up, such as batteries: `[repeat.NAME]`. Pure."""
+"""Repeated blocks in one device, such as batteries: `[repeat.NAME]`. Their values are added. Pure."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ MOST = 128
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Blocks of the same layout, one behind the other: batteries, panels. Their points add up."""
+    """Blocks with the same points at a constant distance, such as batteries. Their points are added."""
 
     name: str
     most: int
     step: int
     """Addresses from one block to the next."""
     table: Table | None = None
-    """Of the register that says how many there are; None where no register does."""
+    """The table of the register with the number of blocks; None if there is no such register."""
     address: int = 0
     encoding: Encoding | None = None
 
     @property
     def span(self) -> Span | None:
-        """The register that says how many there are."""
+        """The register with the number of blocks."""
         if self.table is None or self.encoding is None:
             return None
         return Span(self.table, self.address, self.encoding.width)
 
     def count(self, words: Sequence[int] | None) -> int:
-        """How many blocks there are by the words of `span`; all that can be where they do not say."""
+        """Return the number of blocks by the words of `span`. Without a valid number, return `most`."""
         if words is None or self.encoding is None:
             return self.most
         value = decoder(self.encoding)(words)[0]
@@ -43,7 +43,7 @@ class Repeat:
 
 
 def repeats_from(table: TomlTable, order: WordOrder) -> dict[str, Repeat]:
-    """The `[repeat.NAME]` tables of a profile. Raises ProfileError."""
+    """Return the `[repeat.NAME]` tables of a profile by name. Raises ProfileError."""
     found: dict[str, Repeat] = {}
     for name, content in table.take("repeat", dict, {}).items():
         if type(content) is not dict:

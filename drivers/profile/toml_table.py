@@ -1,4 +1,4 @@
-"""A TOML table taken apart key by key; every mistake is a ProfileError that names place, key, rule and value."""
+"""Reads a TOML table key by key. A mistake is a ProfileError with place, key, rule and value."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _WORDS = {str: "text", int: "a whole number", bool: "true or false", list: "a li
 
 @dataclass(slots=True)
 class TomlTable:
-    """One table; what nobody took when it is `done` is a mistake."""
+    """One table. `done` reports keys that were not read."""
 
     content: dict[str, Any]
     where: str
-    """File and place within it, as messages name it."""
+    """File and place in the file, for messages."""
     _taken: set[str] = field(default_factory=set)
 
     def wrong(self, key: str, rule: str, found: object) -> ProfileError:
@@ -28,14 +28,14 @@ class TomlTable:
         return key in self.content
 
     def take(self, key: str, kind: type, default: Any = ...) -> Any:
-        """The value of `key`, which is required unless there is a default."""
+        """Return the value of `key`. The key is required unless there is a default."""
         self._taken.add(key)
         if key not in self.content:
             if default is ...:
                 raise ProfileError(f"{self.where}: {key}: is missing")
             return default
         value = self.content[key]
-        if type(value) is not kind:  # TOML knows its types: true is no 1
+        if type(value) is not kind:  # in TOML, true is not 1
             raise self.wrong(key, f"must be {_WORDS[kind]}", value)
         return value
 
@@ -58,7 +58,7 @@ class TomlTable:
         return value
 
     def number(self, key: str, default: float | None) -> Any:
-        """A finite number, whole or not, as a float."""
+        """Return a finite number as a float."""
         self._taken.add(key)
         if key not in self.content:
             return default
@@ -74,19 +74,19 @@ class TomlTable:
         return value
 
     def some(self, key: str, kinds: tuple[type, ...], what: str, default: Any = ...) -> Any:
-        """A list with at least one item, each of one of `kinds`."""
+        """Return a list with at least one item. Each item has one of `kinds`."""
         items = self.take(key, list, default)
         if key in self.content and (not items or any(type(item) not in kinds for item in items)):
             raise self.wrong(key, f"must be a list of {what}", items)
         return items
 
     def done(self) -> None:
-        """Raises for a key that nobody took."""
+        """Raise ProfileError for a key that was not read."""
         for key in self.content:
             if key in ("unit", "sign"):
-                raise self.wrong(key, "is fixed by the quantity; a profile cannot restate it", self.content[key])
+                raise self.wrong(key, "is fixed by the quantity; a profile cannot set it", self.content[key])
             if key not in self._taken:
-                raise self.wrong(key, f"is no key here; there are {', '.join(sorted(self._taken))}", self.content[key])
+                raise self.wrong(key, f"unknown key; there are {', '.join(sorted(self._taken))}", self.content[key])
 
 
 def _shown(value: object) -> str:

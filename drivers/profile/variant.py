@@ -1,4 +1,4 @@
-"""What differs within a family by firmware or setting, and what a device says of its own size. Pure."""
+"""Variants of a family by firmware or setting, and the registers for rated power and serial number. Pure."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _POWERS = frozenset({Quantity.ACTIVE_POWER, Quantity.DC_POWER})
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The devices of a family for which a mark holds."""
+    """The devices of a family that meet a mark."""
 
     name: str
     mark: Mark
     points: tuple[Point, ...]
-    """All points of such a device."""
+    """All points of this variant."""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """The register that tells the rated power, in W."""
+    """The register with the rated power, in W."""
 
     table: Table
     address: int
@@ -43,7 +43,7 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Serial:
-    """Where a device tells its serial number: text, or a number."""
+    """The registers with the serial number: a text or a number."""
 
     table: Table
     address: int
@@ -54,7 +54,7 @@ class Serial:
         return Span(self.table, self.address, self.encoding.width)
 
     def read(self, words: Sequence[int]) -> str:
-        """The serial number; empty where the device does not tell it."""
+        """Return the serial number, or an empty text if the device has none."""
         value = decoder(self.encoding)(words)[0]
         if isinstance(value, float):
             return str(int(value)) if value > 0 else ""
@@ -62,12 +62,12 @@ class Serial:
 
 
 def bounded(kind: Kind, node: NodeType | None, quantity: Quantity) -> bool:
-    """Whether the rated power of the device bounds it; what flows through the grid's meter does not go through it."""
+    """Whether the rated power limits the reading. The power at the grid meter does not flow through the device."""
     return quantity in _POWERS and (node in _BOUNDED if node is not None else kind in _BOUNDED_KINDS)
 
 
 def rating_from(table: TomlTable, order: WordOrder) -> Rating | None:
-    """The `[rating]` of a profile. Raises ProfileError."""
+    """Return the `[rating]` of a profile. Raises ProfileError."""
     content = table.take("rating", dict, None)
     if content is None:
         return None
@@ -80,7 +80,7 @@ def rating_from(table: TomlTable, order: WordOrder) -> Rating | None:
 
 
 def serial_from(table: TomlTable, order: WordOrder) -> Serial | None:
-    """The `[serial]` of a profile. Raises ProfileError."""
+    """Return the `[serial]` of a profile. Raises ProfileError."""
     content = table.take("serial", dict, None)
     if content is None:
         return None
@@ -93,13 +93,13 @@ def serial_from(table: TomlTable, order: WordOrder) -> Serial | None:
 
 
 def variants_from(table: TomlTable, points: Sequence[Point], words: Vocabulary) -> tuple[Variant, ...]:
-    """The `[[variant]]` tables of a profile. Raises ProfileError."""
+    """Return the `[[variant]]` tables of a profile. Raises ProfileError."""
     found: list[Variant] = []
     for index, content in enumerate(table.some("variant", (dict,), "[[variant]] tables", [])):
         entry = TomlTable(content, f"{table.where}: variant[{index}] {content.get('name', '')}".rstrip())
         variant = _variant(entry, points, words)
         if any(other.name == variant.name for other in found):
-            raise entry.wrong("name", "stands in another variant already", variant.name)
+            raise entry.wrong("name", "is already used by another variant", variant.name)
         found.append(variant)
     return tuple(found)
 
@@ -114,7 +114,7 @@ def _variant(table: TomlTable, base: Sequence[Point], words: Vocabulary) -> Vari
     own = points_from(table, words) if table.has("point") else ()
     points = tuple(base) if order is None else tuple(point.in_order(order) for point in base)
     if not own and order is None:
-        raise table.wrong("name", "differs in nothing: needs word_order or [[variant.point]]", name)
+        raise table.wrong("name", "needs word_order or [[variant.point]], otherwise it changes nothing", name)
     keys = {point.key for point in own}
     note = table.text("note") if table.has("note") else ""
     table.done()

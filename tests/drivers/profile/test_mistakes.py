@@ -32,16 +32,16 @@ def mistake(folder: Path, text: str, kind: str = "meter") -> str:
     [
         (
             'unit = "W"',
-            "point[0] active_power: unit: is fixed by the quantity; a profile cannot restate it (found 'W')",
+            "point[0] active_power: unit: is fixed by the quantity; a profile cannot set it (found 'W')",
         ),
-        ("scael = 1", "point[0] active_power: scael: is no key here; there are "),
+        ("scael = 1", "point[0] active_power: scael: unknown key; there are "),
         ("scale = 0", "point[0] active_power: scale: must not be 0 (found 0.0)"),
         ("scale = true", "point[0] active_power: scale: must be a number (found True)"),
         ("scale = nan", "point[0] active_power: scale: must be a number (found nan)"),
         ('scale = "10"', "point[0] active_power: scale: must be a number (found '10')"),
         (
             "length = 2",
-            "point[0] active_power: length: is for types string and bits; the others have their own (found 2)",
+            "point[0] active_power: length: is for types string and bits; other types have a fixed length (found 2)",
         ),
         ('word_order = "middle"', "point[0] active_power: word_order: must be one of big, little, "),
         ('phase = "l4"', "point[0] active_power: phase: must be one of l1, l2, l3 (found 'l4')"),
@@ -79,7 +79,7 @@ def test_of_a_point(tmp_path: Path, line: str, message: str) -> None:
         (
             '"int16"',
             '"string"\nlength = 2',
-            "point[0] active_power: type: string is for [identify]; no quantity is a text",
+            "point[0] active_power: type: string is for [identify]; a quantity is never a text",
         ),
         ('"int16"', '"bitfield"\nbit = 1', "point[0] active_power: type: must be a number for active_power"),
     ],
@@ -103,19 +103,19 @@ def test_of_a_point_s_place_and_type(tmp_path: Path, old: str, new: str, message
             "point[0] operation_mode: values: must map raw numbers to names, such as",
         ),
         (f'{MODE}values = {{ "1" = 1 }}\n', "point[0] operation_mode: values: must map to text (found 1)"),
-        (f'{MODE}values = {{ "1" = "on", "0x1" = "off" }}\n', "point[0] operation_mode: values: names a number twice"),
-        (f"{POINT}{POINT}", "point[1] active_power: address: stands in point[0] already (found 0)"),
+        (f'{MODE}values = {{ "1" = "on", "0x1" = "off" }}\n', "point[0] operation_mode: values: has this number twice"),
+        (f"{POINT}{POINT}", "point[1] active_power: address: is already used by point[0] (found 0)"),
         (
             f"{VOLTAGE}{VOLTAGE.replace('= 0', '= 1')}",
-            "point[1] voltage: quantity: does not add up and stands in point[0]",
+            "point[1] voltage: quantity: cannot be added and is already in point[0]",
         ),
         ("", "point: is missing"),
         ("point = []\n", "point: must be a list of [[point]] tables (found [])"),
-        (f"colour = 1\n{POINT}", "colour: is no key here; there are "),
+        (f"colour = 1\n{POINT}", "colour: unknown key; there are "),
         (f"[defaults]\nunit_id = 256\n{POINT}", "[defaults]: unit_id: must be 0..255 (found 256)"),
         (f"[defaults]\nmax_registers = 126\n{POINT}", "[defaults]: max_registers: must be 1..125 (found 126)"),
         (f"[defaults]\ntimeout_s = -1\n{POINT}", "[defaults]: timeout_s: must be 0..3600 seconds (found -1.0)"),
-        (f"[defaults]\nbaudrate = 9600\n{POINT}", "[defaults]: baudrate: is no key here; there are "),
+        (f"[defaults]\nbaudrate = 9600\n{POINT}", "[defaults]: baudrate: unknown key; there are "),
         (f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "uint16"\n', "[identify]: equals: is missing"),
         (f'{POINT}[identify]\ntable = "holding"\ntype = "uint16"\nequals = [1]\n', "[identify]: address: is missing"),
         (
@@ -179,7 +179,7 @@ def test_of_a_mark_in_bits(tmp_path: Path) -> None:
     ("kind", "text", "message"),
     [
         ("toaster", POINT, "kind: must be one of meter, inverter, battery, hybrid, heat_pump, charger, relay (found"),
-        ("hybrid", POINT, "point[0] active_power: node: is missing; in a hybrid each point names its node"),
+        ("hybrid", POINT, "point[0] active_power: node: is missing; each point of a hybrid needs a node"),
         ("meter", "[[point]\n", "is not valid TOML: "),
     ],
 )
@@ -206,10 +206,16 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
     ("text", "message"),
     [
         (f"{POINT}optional = 1\n", "point[0] active_power: optional: must be true or false (found 1)"),
-        (f"{VOLTAGE}optional = true\n", "point[0] voltage: optional: is for what adds up, and voltage does not"),
+        (
+            f"{VOLTAGE}optional = true\n",
+            "point[0] voltage: optional: is only for values that are added, not for voltage",
+        ),
         (f'{POINT}valid = "there"\n', "point[0] active_power: valid: must name a mark; there is no [mark.NAME] table"),
         (f'{HOLDS}{POINT}valid = "their"\n', "point[0] active_power: valid: must name a mark; there are there (found"),
-        (f'{HOLDS}{POINT}positive = "there"\n', "point[0] active_power: positive: needs negative beside it (found"),
+        (
+            f'{HOLDS}{POINT}positive = "there"\n',
+            "point[0] active_power: positive: needs negative in the same point (found",
+        ),
         (
             f'{HOLDS}{POINT.replace("active_power", "imported_energy")}negative = "there"\n',
             "point[0] imported_energy: negative: has no meaning for imported_energy (found 'there')",
@@ -217,7 +223,7 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
         (f"{MARK}{POINT}", "[mark.there]: equals: is missing"),
         (f"mark = 1\n{POINT}", "mark: must be a table (found 1)"),
         (f"mark = {{ there = 1 }}\n{POINT}", "mark: must be tables, such as [mark.meter_is_there] (found 1)"),
-        (f"{HOLDS}min = 1\n{POINT}", "[mark.there]: equals: stands alone: a range (min, max) or a bit decides"),
+        (f"{HOLDS}min = 1\n{POINT}", "[mark.there]: equals: cannot be used together with min, max or bit"),
         (f"{MARK}min = 5\nmax = 4\n{POINT}", "[mark.there]: min: must not be above max = 4 (found 5.0)"),
         (f"{HOLDS}grace_s = -1\n{POINT}", "[mark.there]: grace_s: must be 0..3600 seconds (found -1.0)"),
         (
@@ -230,7 +236,7 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
         ),
         (
             f"{POINT.replace('int16', 'int32')}addresses = [0, 5]\n",
-            "point[0] active_power: address: stands in addresses (found 0)",
+            "point[0] active_power: address: cannot be used together with addresses (found 0)",
         ),
         (
             f"{POINT.replace('int16', 'int32').replace('address = 0', 'addresses = [5, 5]')}",
@@ -238,18 +244,18 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
         ),
         (
             f"{POINT}fallback = [{{ quantity = 'soc' }}]\n",
-            "point[0] active_power fallback[0]: quantity: belongs to the",
+            "point[0] active_power fallback[0]: quantity: cannot be set in a fallback",
         ),
         (
             f"{POINT}fallback = [{{ adress = 1 }}]\n",
-            "point[0] active_power fallback[0]: adress: is no key here; there ",
+            "point[0] active_power fallback[0]: adress: unknown key; there ",
         ),
         (f"{POINT}fallback = []\n", "point[0] active_power: fallback: must be a list of tables (found [])"),
         (f'{POINT}repeat = "packs"\n', "point[0] active_power: repeat: must name a repetition; there is no [repeat"),
-        (f'{REPEAT}{VOLTAGE}repeat = "packs"\n', "point[0] voltage: repeat: voltage does not add up (found 'packs')"),
+        (f'{REPEAT}{VOLTAGE}repeat = "packs"\n', "point[0] voltage: repeat: voltage cannot be added (found 'packs')"),
         (
             f'{REPEAT}{POINT.replace("= 0", "= 65520")}repeat = "packs"\n',
-            "point[0] active_power: repeat: leaves the registers at block 3 (found 'packs')",
+            "point[0] active_power: repeat: exceeds the last address at block 3 (found 'packs')",
         ),
         (f"{REPEAT.replace('= 3', '= 1')}{POINT}", "[repeat.packs]: most: must be 2..128 (found 1)"),
         (
@@ -257,10 +263,13 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
             "[repeat.packs]: type: must be a number (found 'string')",
         ),
         (f"{POINT}{VARIANT}", "variant[0] new: mark: is missing"),
-        (f'{HOLDS}{POINT}{VARIANT}mark = "there"\n', "variant[0] new: name: differs in nothing: needs word_order or"),
+        (
+            f'{HOLDS}{POINT}{VARIANT}mark = "there"\n',
+            "variant[0] new: name: needs word_order or [[variant.point]], otherwise",
+        ),
         (
             f"{HOLDS}{POINT}{2 * LITTLE}",
-            "variant[1] new: name: stands in another variant already (found 'new')",
+            "variant[1] new: name: is already used by another variant (found 'new')",
         ),
         (f'{POINT}[rating]\ntable = "holding"\n', "[rating]: address: is missing"),
         (f'note = ""\n{POINT}', "note: must not be empty (found '')"),
