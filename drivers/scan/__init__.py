@@ -1,6 +1,6 @@
-"""Finding and identifying devices on networks and serial lines.
+"""Finds and identifies devices on networks and serial lines.
 
-The agent's `scan` command runs it; the daemon never loads it.
+The command `scan` uses it. The daemon does not import it.
 """
 
 from drivers.scan.identify import Identifier, Identity, Match

@@ -1,7 +1,7 @@
-"""What is behind a unit id: asks for what tells device families apart, in as few reads as there are distinct marks.
+"""Identifies the device of a unit id. It reads each mark of the profiles once.
 
-A family is recognised by the `[identify]` of its profile, or by the models that a SunSpec device offers. The mark of a
-profile wins over SunSpec, since it was written for that device; the other is kept as an alternative.
+A family is recognised by the `[identify]` of its profile, or by the SunSpec models of the device. A profile is
+preferred to SunSpec, because it was written for that device. SunSpec is then an alternative.
 """
 
 from __future__ import annotations
@@ -19,46 +19,46 @@ from drivers.profile import Mark, Profile
 from drivers.registers import Span
 
 MOST_SILENCES = 12
-"""Of one unit, before the marks that are left are not asked any more."""
+"""After this many requests without reply, no more marks of the unit are read."""
 _ENOUGH_WH = 10_000.0
 _ROUND_WH = 10.0
 _CLOSE_W, _CLOSE = 50.0, 0.05
-"""Two polls of a device are not of the same moment."""
+"""Two polls of a device have different times, so the power may differ by this much."""
 
 _BY_SUNSPEC = "by its SunSpec models "
 _SUNSPEC_ATTEMPTS = 3
-"""Some devices are silent at a wrong address: each attempt looks elsewhere (`drivers.sunspec.discovery`)."""
+"""Some devices do not reply at a wrong address. Each attempt begins at another one (`drivers.sunspec.discovery`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A driver that can read the device, and why we think so."""
+    """A driver that can read the device, and the reason."""
 
     driver: str
     kind: Kind
     nodes: frozenset[NodeType]
-    """For a hybrid, and for SunSpec: the node types that it fills."""
+    """For a hybrid, and for SunSpec: the node types that the device feeds."""
     device: str
     """Manufacturer and model, for people."""
     why: str
     further: tuple[str, ...] = ()
-    """Drivers for what else is behind the same unit, such as a second meter."""
+    """Drivers for other devices with the same unit id, such as a second meter."""
     notes: tuple[str, ...] = ()
-    """What whoever installs the device should know."""
+    """Advice for the installer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What a device measures at a moment: enough to recognise it behind another unit id."""
+    """Power and counter of a device at one time, to recognise the same device with another unit id."""
 
     power_W: float | None
     counter_Wh: float | None
     resolution_Wh: float
-    """Of the counter."""
+    """Step of the counter."""
 
     @classmethod
     def of(cls, scan: Scan, resolution_Wh: float) -> Values:
-        """The total power and the largest lifetime counter of a scan."""
+        """Return the total power and the largest lifetime counter of a scan."""
         good = [r for r in scan.readings if isinstance(r.value, float) and r.phase is None]
         powers = [r.value for r in good if r.quantity is Quantity.ACTIVE_POWER and r.node in (None, NodeType.SOLAR)]
         counters = [r.value for r in good if r.quantity.nature is Nature.COUNTER]
@@ -66,7 +66,7 @@ class Values:
         return cls(float(powers[0]) if powers and powers[0] is not None else None, largest, resolution_Wh)
 
     def same(self, other: Values) -> bool:
-        """Whether both are of one device: no two counters stand at the same watt-hours while both give as much."""
+        """Whether both are one device. Two devices never have the same counter and the same power at the same time."""
         if None in (self.power_W, other.power_W, self.counter_Wh, other.counter_Wh):
             return False
         power, counter = abs(self.power_W - other.power_W), abs(self.counter_Wh - other.counter_Wh)  # type: ignore[operator]
@@ -80,38 +80,38 @@ class Values:
 
 @dataclass(slots=True)
 class Identity:
-    """All that was found out about one unit."""
+    """Everything that is known about one unit."""
 
     matches: list[Match] = field(default_factory=list)
-    """Best first; empty when nothing is known about the device."""
+    """Best match first; empty if the device is unknown."""
     serial: str = ""
-    """Tells devices apart; never shown."""
+    """Used to compare devices; never printed."""
     labels: tuple[str, ...] = ()
-    """What the device calls itself (Modbus function 43/14): vendor, product, revision."""
+    """The device identification (Modbus function 43/14): vendor, product, revision."""
     tables: frozenset[Table] = frozenset()
-    """The tables in which it has any of the registers that it was asked for."""
+    """The tables of the registers that the device replied with."""
     values: Values | None = None
-    """What it measured when it was asked, to tell whether two units are one device."""
+    """The values of one poll, to check whether two units are one device."""
     likely: tuple[str, ...] = ()
-    """Drivers of the makers that it names, for one that no mark recognises."""
+    """Drivers of the manufacturer that the identification names, if no mark matches."""
 
     @property
     def is_sunspec(self) -> bool:
-        """Whether nothing but its SunSpec models tells what it is."""
+        """Whether the device is recognised only by its SunSpec models."""
         return bool(self.matches) and self.matches[0].why.startswith(_BY_SUNSPEC)
 
 
 class Identifier:
-    """Knows the marks of all families."""
+    """Identifies devices by the marks of all families."""
 
     def __init__(self, profiles: Iterable[Profile], now: Callable[[], float]) -> None:
-        """`now` gives monotonic seconds."""
+        """`now` returns monotonic seconds."""
         self._now = now
         self._marks: dict[Span, list[tuple[Profile, Mark]]] = defaultdict(list)
         profiles = list(profiles)
         self._profiles = {profile.name: profile for profile in profiles}
         self._families = [profile for profile in profiles if profile.driver is not None]
-        """SunSpec devices whose family wants something of its link."""
+        """Families that use a Python driver with their own link settings."""
         marked = [(profile, mark) for profile in profiles if (mark := profile.identify) is not None]
         for profile, mark in sorted(marked, key=lambda pair: (pair[1].encoding.width, len(pair[1].also))):
             self._marks[mark.span].append((profile, mark))
@@ -124,10 +124,10 @@ class Identifier:
         sunspec: bool = True,
         most_silences: int = MOST_SILENCES,
     ) -> Identity:
-        """Raises LinkError when the link is gone; whatever else goes wrong only means "not this one".
+        """Identify one unit. Raises LinkError if the link fails; any other error only means that a mark does not match.
 
-        Marks of families whose usual unit id is `unit_id` are asked first. A device that is silent where it has nothing
-        is not asked for all of them: each costs a time-out.
+        Marks of families whose usual unit id is `unit_id` are read first. After `most_silences` requests without reply,
+        the search ends, because each costs a time-out.
         """
         identity = Identity()
         patience = _Patience(reader, most_silences)
@@ -141,13 +141,13 @@ class Identifier:
             for profile, mark in marked:
                 if mark.matches(words) and await _all_hold(reader, mark.also):
                     identity.matches.append(_match(profile, (mark, *mark.also)))
-        identity.matches.reverse()  # wide marks, and those of several registers, were asked last, and say more
+        identity.matches.reverse()  # marks with more registers were read last and are more reliable
         if sunspec:
             await self._sunspec(reader, identity)
         return identity
 
     def _ordered(self, unit_id: int | None) -> list[tuple[Span, list[tuple[Profile, Mark]]]]:
-        """Marks by their likelihood behind that unit id; narrow ones, which decide less, before wide ones."""
+        """Return the marks, most likely ones for this unit id first. Marks with few registers come before others."""
 
         def unlikely(item: tuple[Span, list[tuple[Profile, Mark]]]) -> int:
             usual = {profile.link.unit_id for profile, _ in item[1]}
@@ -156,7 +156,7 @@ class Identifier:
         return sorted(self._marks.items(), key=unlikely)
 
     async def measure(self, reader: Reader, identity: Identity) -> None:
-        """Ask once for serial number and values, where they are not known yet. Raises LinkError."""
+        """Read serial number and values if they are not known yet. Raises LinkError."""
         profile = self._profiles.get(identity.matches[0].driver) if identity.matches else None
         if profile is None or profile.driver is not None or identity.values is not None:
             return
@@ -170,7 +170,7 @@ class Identifier:
         identity.values = Values.of(scan, max(scales, default=1.0))
 
     def name_likely(self, identity: Identity) -> None:
-        """Find drivers by what a device calls itself."""
+        """Set the likely drivers by the device identification."""
         said = _letters(" ".join(identity.labels))
         makers = {p.manufacturer for p in self._profiles.values() if len(_letters(p.manufacturer)) > 2}
         named = {maker for maker in makers if _letters(maker) in said}
@@ -214,7 +214,7 @@ class Identifier:
 
 
 class _Patience:
-    """Reads of one unit, as long as it does not fall silent too often."""
+    """Reads registers of one unit and counts the requests without reply."""
 
     def __init__(self, reader: Reader, most_silences: int) -> None:
         self._reader = reader
@@ -225,7 +225,7 @@ class _Patience:
         return self._left <= 0
 
     async def read(self, span: Span) -> Sequence[int] | None:
-        """The words, or None for what it does not answer. Raises LinkError."""
+        """Return the words, or None if the device refuses or does not reply. Raises LinkError."""
         try:
             return await self._reader.read(span.table, span.address, span.count)
         except SilentError:
@@ -243,7 +243,7 @@ async def _read(reader: Reader, span: Span) -> Sequence[int] | None:
 
 
 async def _all_hold(reader: Reader, marks: Iterable[Mark]) -> bool:
-    """Only asked of a device whose first mark matched: it costs the others nothing."""
+    """Read further marks. Called only after the first mark matched, so that other devices need no extra requests."""
     for mark in marks:
         words = await _read(reader, mark.span)
         if words is None or not mark.matches(words):

@@ -1,7 +1,8 @@
-"""Finds Modbus devices on hosts and serial lines: open ports, the unit ids behind them, what they are.
+"""Finds Modbus devices on hosts and serial lines: open ports, unit ids, device families.
 
-Polite: one connection and one request at a time per host, a pause between requests, many hosts side by side but never
-all. Nothing but reads is sent. What is found is kept as it is found, so that a scan that is broken off has its results.
+The load on the network is small: one connection and one request at a time per host, a pause between requests, and a
+limited number of hosts at the same time. Only reads are sent. Results are stored at once, so a cancelled scan keeps its
+results.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from drivers.scan.targets import Targets
 from drivers.scan.unit_search import NETWORK_PROBES, SERIAL_PROBES, FoundUnit, Search, SearchLocation
 
 PORTS = (502, 1502)
-"""Modbus' own port, and where SolarEdge and KOSTAL inverters listen."""
+"""The standard Modbus port, and the port of SolarEdge and KOSTAL inverters."""
 
 UNITS = tuple(range(1, 11))
-# The likely first: hybrids and plants behind one address, SMA's SunSpec map, KOSTAL, Victron's GX, a TCP device that is
-# no unit of anything, Fronius' meters, ABB and Fimer, Alfen's station, the meters of some inverters.
+# Most likely first: hybrids and plants with one address, SMA's SunSpec map, KOSTAL, Victron's GX, TCP devices without a
+# unit id, Fronius' meters, ABB and Fimer, Alfen's station, the meters of some inverters.
 NETWORK_UNITS = (247, 126, 71, 100, 255, 240, 254, 200, 11)
 
 _MOST_UNITS = 24
-"""Each that is not there may cost a time-out."""
+"""Each unit id without a device may cost a time-out."""
 
 LINES = ((9600, "N"), (9600, "E"), (19200, "E"), (19200, "N"), (38400, "N"), (115_200, "N"), (2400, "N"))
-"""Baud rates and parities, the usual first; 19200 E is the specification's default, 2400 N that of small meters."""
+"""Baud rates and parities, most usual first. 19200 E is the default of the specification, 2400 N of small meters."""
 
-# Dongles that swallow what comes in the first seconds of a connection.
+# For dongles that ignore requests in the first seconds of a connection.
 _SLEEPY_UNITS = (1, 0)
 _SLEEPY_DELAY_S = 3.0
 _SLEEPY_TIMEOUT_S = 5.0
@@ -39,26 +40,26 @@ _SLEEPY_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
-    """How wide and how patiently to look."""
+    """What to scan, and the timeouts."""
 
     ports: tuple[int, ...] = PORTS
     units: tuple[int, ...] | None = None
-    """Exactly these; None takes the usual ones and goes on behind the last one found."""
+    """Exactly these unit ids. None means the usual unit ids, and the ids after the last unit that was found."""
     likely_units: tuple[int, ...] = ()
-    """Further usual ones, from the profiles."""
+    """More usual unit ids, from the profiles."""
     connect_timeout_s: float = 1.5
     timeout_s: float = 1.0
     gateway_timeout_s: float = 4.0
-    """For the first silent unit of a host: what its gateway may take to give it up."""
+    """Timeout of the first unit of a host that does not respond: its gateway may need this time to report that."""
     serial_timeout_s: float = 0.3
     request_gap_s: float = 0.02
     hosts_at_once: int = 64
     lines: tuple[tuple[int, str], ...] = LINES
     transport: TransportName = "tcp"
-    """Of the hosts; "rtu_over_tcp" is what a converter speaks that does not translate."""
+    """Transport of the hosts. Use "rtu_over_tcp" for a converter that does not translate to Modbus TCP."""
 
     def usual_units(self, *, serial: bool) -> tuple[int, ...]:
-        """The units to ask for, in this order."""
+        """Return the unit ids to try, in order."""
         if self.units is not None:
             return self.units
         if serial:
@@ -67,18 +68,18 @@ class ScanSettings:
 
 
 class Scanner:
-    """One scan; `places` fills while it runs."""
+    """One scan. `places` grows while it runs."""
 
     def __init__(self, settings: ScanSettings, identifier: Identifier) -> None:
         self.done = 0
-        """Hosts and serial ports that are finished."""
+        """Number of finished hosts and serial ports."""
         self._settings = settings
         self._identifier = identifier
         self._places: list[SearchLocation] = []
 
     @property
     def places(self) -> list[SearchLocation]:
-        """Ports and serial lines that have devices, or something to say about them, in the order in which they came."""
+        """Ports and serial lines with devices or a note, in the order of the scan."""
         return [place for place in self._places if place.units or place.note]
 
     @property
@@ -88,11 +89,11 @@ class Scanner:
 
     @property
     def latest(self) -> SearchLocation | None:
-        """Where it looked last."""
+        """The place that was searched last."""
         return next((place for place in reversed(self._places) if place.asking is not None), None)
 
     async def run(self, targets: Targets) -> None:
-        """Look everywhere; can be cancelled at any time."""
+        """Scan all targets. Can be cancelled at any time."""
         gate = asyncio.Semaphore(self._settings.hosts_at_once)
 
         async def one(look: Callable[[str], Awaitable[None]], where: str) -> None:
@@ -129,7 +130,7 @@ class Scanner:
             try:
                 await self._look(place, self._settings.usual_units(serial=True))
             except LinkError as error:
-                refused = str(error)  # by the port, or by an adapter that cannot do this parity
+                refused = str(error)  # the port cannot be opened, or the adapter does not support this parity
                 continue
             if place.units or place.note:
                 return
@@ -141,7 +142,7 @@ class Scanner:
         return place
 
     async def _look(self, place: SearchLocation, units: Sequence[int]) -> None:
-        """Find and identify what is there. Raises LinkError when the port cannot be opened."""
+        """Find and identify the units of one place. Raises LinkError if the port cannot be opened."""
         serial = place.link.serial
         settings = self._settings
         timeout_s = settings.serial_timeout_s if serial else settings.timeout_s
@@ -157,7 +158,7 @@ class Scanner:
             await link.close()
 
     async def _look_slowly(self, place: SearchLocation) -> None:
-        """Once more, for devices that need time after a connect and for each reply."""
+        """Search again, for devices that need time after a connect and for each reply."""
         place.link = replace(place.link, connect_delay_s=_SLEEPY_DELAY_S)
         link = Link(place.link)
         try:
@@ -182,7 +183,7 @@ class Scanner:
                 return
         if len(place.units) < 2:
             return
-        for unit in place.units:  # side by side, so that their values are of one moment
+        for unit in place.units:  # one after the other without pause, so that the values have about the same time
             try:
                 if unit.identity is not None:
                     await self._identifier.measure(link.unit(unit.unit_id, timeout_s=timeout_s), unit.identity)
@@ -194,14 +195,14 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
     try:
         return tuple(filter(None, await link.identification(unit_id, timeout_s)))
     except (RefusedError, NoReplyError):
-        return ()  # as most devices
+        return ()  # most devices have none
 
 
 def _without_doubles(places: Sequence[SearchLocation]) -> None:
-    """A device that answers as several units or on several ports of one host is one: say so, and keep one.
+    """Remove units that are the same device as another unit of the host, and add a note.
 
-    Its serial number says so, or the same values at the same moment; the same driver and unit id on another port can be
-    no other device. One that a profile recognises is kept before one that is known by its SunSpec models alone.
+    Two units are one device if they have the same serial number, or the same values at the same time, or the same
+    driver and unit id on two ports. A unit that a profile recognises is kept rather than one known only by SunSpec.
     """
     found = [(place, unit) for place in places for unit in place.units if unit.identity and unit.identity.matches]
     kept: list[tuple[SearchLocation, FoundUnit]] = []
@@ -212,7 +213,7 @@ def _without_doubles(places: Sequence[SearchLocation]) -> None:
                 driver = unit.identity.matches[0].driver if unit.identity else ""
                 place.add_note(
                     f"unit {unit.unit_id} is the same device as {other_place.link.address} unit {other.unit_id}"
-                    f" ({why}); left out, or it would count twice (its driver would be {driver!r})"
+                    f" ({why}); omitted, because it would count twice (its driver would be {driver!r})"
                 )
                 break
         else:
@@ -220,7 +221,7 @@ def _without_doubles(places: Sequence[SearchLocation]) -> None:
 
 
 def _same_device(place: SearchLocation, unit: FoundUnit, other_place: SearchLocation, other: FoundUnit) -> str:
-    """Why both are one device, in words; empty where they are two."""
+    """Return why both are one device. Empty if they are two devices."""
     one, two = unit.identity, other.identity
     if one is None or two is None:
         return ""

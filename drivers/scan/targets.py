@@ -1,4 +1,4 @@
-"""What the operator wants scanned, as text → the places to look at. Pure."""
+"""Parses the targets of a scan. Pure."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _LAST_OCTETS = re.compile(r"(\d+\.\d+\.\d+\.)(\d+)-(\d+)")
 
 
 class TargetError(ValueError):
-    """A target or a range that cannot be meant; the message says what can."""
+    """The target or range is not valid. The message has the valid forms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Hosts (names or addresses) and serial ports, each once, in the order given."""
+    """Hosts (names or addresses) and serial ports, each once, in the given order."""
 
     hosts: tuple[str, ...] = ()
     serial_ports: tuple[str, ...] = ()
 
 
 def parse_targets(texts: Iterable[str]) -> Targets:
-    """HOST, CIDR, 192.168.1.20-40, 192.168.1.20-192.168.1.40 or /dev/tty…; raises TargetError."""
+    """Parse HOST, CIDR, 192.168.1.20-40, 192.168.1.20-192.168.1.40 or /dev/tty…. Raises TargetError."""
     hosts: dict[str, None] = {}
     serial_ports: dict[str, None] = {}
     for text in texts:
@@ -50,7 +50,7 @@ def _hosts(text: str) -> Iterator[str]:
         yield from _range(text, first, last)
         return
     if not _is_address(text) and (not _NAME.fullmatch(text) or re.fullmatch(r"[\d.-]+", text)):
-        hint = "; a port goes into --port" if re.fullmatch(r"[\w.-]+:\d+", text) else ""
+        hint = "; set the port with --port" if re.fullmatch(r"[\w.-]+:\d+", text) else ""
         raise TargetError(
             f"must be a host, a network such as 192.168.1.0/24, a range such as 192.168.1.20-40,"
             f" or a serial port such as /dev/ttyUSB0 (found {text!r}){hint}"
@@ -87,7 +87,7 @@ def _is_address(text: str) -> bool:
 
 
 def parse_numbers(text: str, low: int, high: int) -> tuple[int, ...]:
-    """`1,3,10-20` → the numbers, each once, in the order given. Raises TargetError."""
+    """Parse numbers such as `1,3,10-20`. Each is returned once, in the given order. Raises TargetError."""
     numbers: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)

@@ -1,9 +1,8 @@
-"""How long to wait for a unit that may not exist, learned from those that do. Pure.
+"""Learns the timeout for units that may not exist from the replies of other units. Pure.
 
-A gateway is busy with a dead unit for as long as it waits for it, and misses what is asked meanwhile. So the wait is
-never shorter than the slowest answer seen, be it that of a live unit behind a dead one or the gateway's own word that a
-unit is dead. Where everything answers at once, nothing is gained by waiting the whole time-out for each unit that is
-not there.
+A gateway waits for a unit that does not respond, and loses other requests during this time. So the timeout must not be
+shorter than the slowest reply so far. This can be the reply of a unit that was asked after a missing one, or the
+gateway's exception for a missing unit. If all units reply fast, a short timeout saves time for each missing unit.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _HELD_UP_TIMES, _HELD_UP_S = 3, 0.05
 
 
 class Patience:
-    """The wait for the next unit; begins with `first_timeout_s` until one has been silent for so long."""
+    """The timeout of the next unit. It is `first_timeout_s` until one unit has not responded."""
 
     def __init__(self, timeout_s: float, first_timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -29,20 +28,20 @@ class Patience:
 
     @property
     def learned_s(self) -> float:
-        """Also a good time-out for units that answer, but may be silent where they have no register."""
+        """The learned timeout. Also for units that respond, but do not reply for a missing register."""
         if self._slowest_s is None:
             return self._timeout_s
         return max(min(self._timeout_s, max(_LEAST_S, _TIMES * self._slowest_s)), _MARGIN * self._slowest_s)
 
     def answered(self, took_s: float) -> None:
-        """Somebody answered, after so long."""
+        """A unit or the gateway replied after `took_s`."""
         self._slowest_s = max(took_s, self._slowest_s or 0.0)
 
     def held_up(self, took_s: float) -> bool:
-        """Whether an answer that took so long had to wait for something."""
+        """Whether the reply was delayed, compared with the slowest reply so far."""
         return took_s > _HELD_UP_TIMES * (self._slowest_s or 0.0) + _HELD_UP_S
 
     def silent(self) -> bool:
-        """A unit was silent; whether it was the first."""
+        """A unit did not respond. Returns whether it was the first one."""
         first, self._was_silent = not self._was_silent, True
         return first

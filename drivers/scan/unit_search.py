@@ -1,7 +1,8 @@
-"""Which unit ids answer on one link.
+"""Finds the unit ids that respond on one link.
 
-A unit is there when it answers anything, be it an exception: only 10 and 11 are the gateway saying that nobody is. Some
-devices answer as every unit id; three ids that nobody gives to a device tell them from a gateway with many units.
+A unit exists if it sends any reply, also an exception. Only exceptions 10 and 11 come from the gateway and mean that
+the unit does not respond. Some devices respond to every unit id. Three unusual ids distinguish them from a gateway with
+many units.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from drivers.scan.timeouts import Patience
 
 Probe = tuple[Table, int, int]
 
-# Where a device is most likely to say anything at all: the SunSpec marker, a meter's first value, a first word.
+# The registers that most devices have: the SunSpec marker, the first value of a meter, the first word.
 NETWORK_PROBES: tuple[Probe, ...] = ((Table.HOLDING, 40_000, 2), (Table.INPUT, 0, 2))
 SERIAL_PROBES: tuple[Probe, ...] = ((Table.INPUT, 0, 2), (Table.HOLDING, 0, 1))
 
 WINDOW = 10
-"""The search goes on until so many ids behind the last one found are silent: ids are mostly given one by one."""
+"""The search ends if so many ids after the last unit do not respond. Most sites use consecutive ids."""
 
 _STRANGE_UNITS = (199, 213, 231)
 _ENOUGH_TO_DOUBT = 4
@@ -37,54 +38,54 @@ _AGAIN_AFTER_S = 1.0
 
 @dataclass(slots=True)
 class FoundUnit:
-    """A unit that answers."""
+    """A unit that responds."""
 
     unit_id: int
     identity: Identity | None = None
-    """None while it was not asked."""
+    """None until the unit is identified."""
 
 
 @dataclass(slots=True, eq=False)
 class SearchLocation:
-    """An open port or a serial line, as far as it is known; fills while the scan runs."""
+    """An open port or a serial line. Its fields change while the scan runs."""
 
     link: LinkSettings
     units: list[FoundUnit] = field(default_factory=list)
     opened: bool = False
-    """Whether anything was there at all."""
+    """Whether the port could be opened and the other side replied."""
     any_unit: bool = False
-    """The device answers as every unit id: one device, not many."""
+    """Whether the device responds to every unit id. It is then one device."""
     asking: int | None = None
-    """The unit that is being asked for."""
+    """The unit id of the current request."""
     closed: str = ""
-    """Why the port could not be opened; for most addresses of a network nothing worth a word."""
+    """Why the port could not be opened. Normal for most addresses of a network."""
     note: str = ""
-    """What the installer should know: why nothing was found here, what was odd."""
+    """Message for the installer, such as why nothing was found."""
 
     def add_note(self, note: str) -> None:
-        """A further thing to know."""
+        """Append a message for the installer."""
         self.note = f"{self.note}; {note}" if self.note else note
 
 
 class Search:
-    """Asks for one unit after the other, and puts those that answer into `place`."""
+    """Tries one unit id after the other, and adds the units that respond to `place`."""
 
     def __init__(
         self, place: SearchLocation, link: Link, probes: Sequence[Probe], timeout_s: float, first_timeout_s: float = 0.0
     ) -> None:
-        """`first_timeout_s` is for the first silent unit: how long a gateway may take to say that it is dead."""
+        """`first_timeout_s` is the timeout of the first missing unit. A gateway may need a long time to report it."""
         self._place = place
         self._link = link
         self._probes = probes
         self._patience = Patience(timeout_s, first_timeout_s)
         self._gone: set[int] = set()
-        """Units that a gateway says do not exist."""
+        """Units that do not exist, as replied by a gateway."""
         self._failures = 0
 
     async def run(self, units: Sequence[int], *, window: bool) -> None:
-        """Ask for `units`, with `window` also for those behind the last one found.
+        """Try `units`; with `window` also the ids after the last unit that was found.
 
-        Raises LinkError when the port cannot be opened.
+        Raises LinkError if the port cannot be opened.
         """
         place = self._place
         for probe in self._probes:
@@ -100,11 +101,11 @@ class Search:
 
     @property
     def reply_timeout_s(self) -> float:
-        """What a unit that is known to be there should be given."""
+        """The timeout for units that exist."""
         return self._patience.learned_s
 
     def _candidates(self, units: Sequence[int], *, window: bool) -> Iterator[int]:
-        """What to ask in this pass; goes on behind what is found meanwhile."""
+        """Yield the unit ids of this pass. Units that are found meanwhile extend the window."""
         asked = self._gone | {unit.unit_id for unit in self._place.units}
         for unit_id in units:
             if unit_id not in asked:
@@ -142,10 +143,10 @@ class Search:
             return False
         except BadReplyError as error:
             if self._place.link.serial:
-                # Two-wire adapters echo the request for a unit that is not there; another baud rate makes noise.
+                # Two-wire adapters echo the request if there is no unit. A wrong baud rate gives noise.
                 self._place.opened = True
                 return False
-            self._failed(f"something answers, but not as Modbus does: {error}")
+            self._failed(f"the port is open, but the reply is not valid Modbus: {error}")
             return False
         except DroppedError:
             self._failed("the port is open, but the device closes the connection instead of a reply")
@@ -169,7 +170,7 @@ class Search:
         self._patience.answered(asyncio.get_running_loop().time() - started)
 
     async def _learn(self, dead: int, probe: Probe) -> None:
-        """How long a gateway is busy with a dead unit shows in the answer of a live one that is asked right behind."""
+        """Learn how long a gateway waits for a missing unit: the next reply of another unit is late by that time."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         with suppress(DriverError):

@@ -136,7 +136,7 @@ async def test_a_dump_is_served_as_a_device(tmp_path: Path) -> None:
         (("h", "--range", "input:0x"), "--range: must be like holding:40000-40099"),
         (("--node", "x", "--driver", "y"), "need HOST; with --node they come from the configuration"),
         (("h", "--profile-dir", "/nowhere"), "--profile-dir: the directory /nowhere does not exist"),
-        (("h:502",), "(found 'h:502'); a port goes into --port"),
+        (("h:502",), "(found 'h:502'); set the port with --port"),
         (("h", "--unit", "300"), "--unit: must be 0..255 (found 300)"),
         (("10.0.0.0/30",), "must be one host or serial port"),
         (("h", "--port", "0"), "--port: must be 1..65535 (found 0)"),

@@ -261,7 +261,7 @@ async def test_a_sunspec_device_that_answers_as_two_units_is_one() -> None:
     await server.stop()
     assert [unit.unit_id for unit in place.units] == [1]
     same = f"unit 126 is the same device as 127.0.0.1:{server.port} unit 1 (the same serial number)"
-    assert place.note == f"{same}; left out, or it would count twice (its driver would be 'sunspec')"
+    assert place.note == f"{same}; omitted, because it would count twice (its driver would be 'sunspec')"
 
 
 async def test_a_device_on_two_ports_is_one_and_two_meters_on_one_are_two(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ async def test_a_device_on_two_ports_is_one_and_two_meters_on_one_are_two(tmp_pa
         places = await scan(replace(at(first, second), units=(1, 2, 3)), LOCAL, profile)
     assert [[unit.unit_id for unit in place.units] for place in places] == [[1, 2], [3]]
     same = f"unit 2 is the same device as 127.0.0.1:{first.port} unit 2 (the same unit id on another port)"
-    assert places[1].note == f"{same}; left out, or it would count twice (its driver would be 'acme-1')"
+    assert places[1].note == f"{same}; omitted, because it would count twice (its driver would be 'acme-1')"
 
 
 @pytest.mark.parametrize("transport", ["tcp", "rtu"])
@@ -323,7 +323,7 @@ async def test_closed_ports_are_passed_over_and_those_that_are_no_modbus_named()
         (place,) = await scan(at(closed, server), LOCAL)
     assert place.link.port == server.port
     assert place.units == []
-    assert place.note.startswith("something answers, but not as Modbus does")
+    assert place.note.startswith("the port is open, but the reply is not valid Modbus")
 
 
 async def test_a_device_that_drops_its_client_ends_the_search_soon() -> None:
