@@ -1,7 +1,7 @@
-"""From counters to energies of the day: ledger, local days, and the file that keeps them.
+"""Calculates energies of the day from counters: ledger, local days, and the file that stores them.
 
-`ledger` and all that it uses (`links`, `paths`, `candidate`, `turnover`, `days`) are pure. `state` writes a ledger as
-JSON, `store` is the file.
+`ledger` and the modules that it uses (`links`, `paths`, `candidate`, `turnover`, `days`) are pure. `state` converts a
+ledger to JSON, `store` writes the file.
 """
 
 from agent.energy.candidate import EnergyEvent

@@ -1,7 +1,7 @@
-"""Local days and how well their beginning is known. Pure.
+"""Local days, and how exactly their energy is known. Pure.
 
-A day runs from its first local midnight to that of the next date: 23 or 25 hours where the clock changes, and from the
-moment of the change where midnight itself is skipped.
+A day lasts from its first local midnight to the first midnight of the next date. It has 23 or 25 hours if the clock
+changes. If the change skips midnight, the day begins at the change.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import NamedTuple
 
 
 class Basis(IntEnum):
-    """How well the energy of a day is known, best first. The names are the words of `quality.today`."""
+    """How exactly the energy of a day is known, best first. `quality.today` uses the names in lower case."""
 
     SEEN = 0
-    """Readings lie close around midnight."""
+    """There are readings shortly before and after midnight."""
     REGISTER = 1
-    """By the device's own daily register."""
+    """The energy is that of the device's daily register."""
     INTERPOLATED = 2
-    """Midnight lies in a gap between readings; the growth over the gap is divided by time."""
+    """Midnight is in a gap between readings. The growth over the gap is divided in proportion to time."""
     ESTIMATED = 3
-    """A part of it is the likelier of two explanations, or is not decided yet."""
+    """A part of the energy is the more likely of two explanations, or is not decided yet."""
     RESET = 4
-    """The counter was set to zero; its growth between the last reading and that moment is lost."""
+    """The counter was set to zero. The growth between the last reading and the reset is lost."""
     REPLACED = 5
-    """The counter continued from another number; its growth between the readings around that moment is lost."""
+    """The counter continued from another number. The growth between the readings around the change is lost."""
     PARTIAL = 6
-    """The day counts since the device was first seen."""
+    """The energy counts from the first reading of the device."""
 
 
 class Day(NamedTuple):
@@ -40,10 +40,10 @@ class Day(NamedTuple):
     end: float
     """Unix seconds of both midnights."""
     base: float
-    """The ledger's total at its beginning, Wh."""
+    """The ledger's total at the beginning of the day, Wh."""
     basis: Basis
     believed: float = 0.0
-    """The part of its energy that was taken from a daily register as it stood, Wh."""
+    """The part of the energy that is the value of a daily register, Wh."""
 
 
 class DayEnergy(NamedTuple):
@@ -54,10 +54,10 @@ class DayEnergy(NamedTuple):
 
 
 def day_of(at: float, zone: tzinfo | None) -> tuple[str, float, float]:
-    """(date, start, end) of the local day of a moment; None is the system's zone."""
-    local = datetime.fromtimestamp(floor(at), zone)  # it would round the last half microsecond up to midnight
+    """Return (date, start, end) of the local day of Unix time `at`. `zone` None is the system's zone."""
+    local = datetime.fromtimestamp(floor(at), zone)  # floor: fromtimestamp would round up to midnight
     start = datetime(local.year, local.month, local.day, tzinfo=zone)
-    end = start + timedelta(days=1)  # by the clock on the wall
-    if at >= end.timestamp():  # a clock set back over midnight: the date has begun already
+    end = start + timedelta(days=1)  # in local time
+    if at >= end.timestamp():  # the clock was set back over midnight: the next date has already begun
         start, end = end, end + timedelta(days=1)
     return start.date().isoformat(), start.timestamp(), end.timestamp()

@@ -1,27 +1,26 @@
-"""From a counter's readings to the energy of the local day. Pure.
+"""Calculates the energy of the local day from the readings of a counter. Pure.
 
-A `Ledger` follows one counter. Each reading is explained by a link from an earlier one (`links`): the counter
-continued, was late, rolled over, was reset, was replaced. A link has a price in seconds. A reading that is passed over
-costs the seconds that it stands for. The total is the growth along the cheapest path; the energy of a day is the total
-now minus the total at local midnight, interpolated between the readings around it. Readings stay undecided while
-another explanation can still win: a quarter of an hour as a rule, half an hour at most.
+A `Ledger` follows one counter. A link (`links`) explains a reading from an earlier one: the counter continued, was
+late, rolled over, was reset, or was replaced. Each link has a price in seconds. A path may skip a reading; this costs
+the seconds that the reading represents. The total is the growth along the cheapest path. The energy of a day is the
+total now minus the total at local midnight, interpolated between the readings around midnight. A reading is undecided
+while another path can still become the cheapest: usually a quarter of an hour, at most half an hour.
 
 Invariants:
 
-1. The total is the growth between the first and the last reading of the path, where its links are continuations. What
-   lies in between leaves no trace: glitches, restarts of the agent, readings that were missed.
-2. Readings that explain fewer seconds than their price leave no trace in the end, however often they come.
-3. A link that counts adds at most the register's step plus what the device can turn over in the time (`turnover`).
-4. A rollover exists only in a register whose range is known.
-5. What is not decided survives a restart: the candidates are part of the state.
+1. If all links of a path are continuations, the total is the growth between its first and last reading. Glitches,
+   restarts of the agent and missed readings between them do not change it.
+2. Readings that explain fewer seconds than their price have no lasting effect, even if they occur often.
+3. A link adds at most the register's step plus what the device can turn over in the time (`turnover`).
+4. A rollover is possible only in a register with a known range.
+5. Undecided readings survive a restart, because the candidates are part of the state.
 6. An energy of a day is never negative.
-7. Energy that is lost or estimated is declared in the `Basis` of its day. Events are told once, when they are decided.
-8. The counter's own clock is no matter: a daily register is followed like any counter, and may be set to zero at any
-   hour. Its value as a whole is used only where nothing better is known: at first sight, and after a gap over the
-   device's midnight.
+7. Lost or estimated energy is declared in the `Basis` of its day. Each event is reported once, when it is decided.
+8. The device's clock has no effect. A daily register is followed like any counter and may be set to zero at any hour.
+   Its value is used directly only at the first reading and after a gap over the device's midnight.
 
-Each value can be reached from the best candidate for at most `RUN_PRICE`. A candidate that is dearer than the best by
-that much cannot win any more, whatever comes, and is dropped.
+The best candidate can reach any value for at most `RUN_PRICE`. So a candidate that costs `RUN_PRICE` more than the best
+one can never become the cheapest, and is removed.
 """
 
 from __future__ import annotations
@@ -46,53 +45,53 @@ from agent.energy.paths import extended, first_sight
 from agent.energy.turnover import Register, Turnover, first_turnover, reviewed, with_peak
 
 PATIENCE_S = 600.0
-"""Readings dated before the last one are left out for so long; then the clock was wrong before."""
+"""Readings with a time before the last one are ignored for this long. After that, the earlier times were wrong."""
 WINDOW_S = 1800.0
-"""A reading that was not decided after so many observed seconds is decided by what is best then."""
+"""After this many observed seconds, a reading is decided by the path that is then the cheapest."""
 RELABEL_S = 12 * 3600.0
-"""A clock that was set by more than this labelled its days at random."""
+"""If the clock is set by more than this, the dates of earlier days are not reliable."""
 CANDIDATES = 24
-"""More of them are thinned: neighbours on one path differ by little."""
+"""Maximum number of candidates. More are thinned, because neighbours on one path differ little."""
 _FRESH = 6
-"""Of the latest candidates none is left out;"""
+"""The latest candidates, which are never thinned."""
 _APART_S = 60.0
-"""of the older ones on a path those that are this near to the one before: what they know differs by little."""
+"""An older candidate is removed if it is nearer than this to the one before it on the same path."""
 _BEGINNING_S = 120.0
-"""Until then a counter that was not seen to move may as well begin at a later reading: devices start with a wrong
+"""During this time, a path may begin at a later reading if the counter has not moved: some devices start with a wrong
 value."""
 _FIRST_S = 15.0
-"""What the first reading stands for."""
+"""The seconds that the first reading represents."""
 _WEIGHT_S = 300.0
-"""A reading stands for no more seconds than this."""
+"""Maximum of the seconds that a reading represents."""
 _PACE = 3
 _NO_POWER = -1.0
 _PLAIN = Register()
-# Candidate(…) without the detour through its __new__ in Python.
+# Creates a Candidate without its __new__, which is slow Python code.
 _new: Any = tuple.__new__
 
 
 class Ledger(NamedTuple):
-    """What is kept per counter. Energies in Wh, times in Unix seconds."""
+    """The state of one counter. Energies in Wh, times in Unix seconds."""
 
     candidates: tuple[Candidate, ...]
-    """In the order of their readings."""
+    """Sorted by the time of their readings."""
     best: Candidate
-    """The end of the cheapest path, one of the candidates."""
+    """The end of the cheapest path. It is one of the candidates."""
     at: float
-    """Of the last reading, on the path or not."""
+    """Time of the last reading, on the path or not."""
     pace_s: float
     """Seconds between the last two readings; 0 before the second."""
     mass: float
-    """Observed seconds: the sum of what the readings stand for. A gap counts as one reading."""
+    """Observed seconds: the sum of the seconds that the readings represent. A gap counts as one reading."""
     area: float
     """Integrated power, Wh."""
     power_W: float
-    """At the last reading, in the direction of the counter; negative if it is not known."""
+    """Power at the last reading, in the direction of the counter; negative if unknown."""
     turnover: Turnover
     doubt: float = 0.0
-    """Up to this mass the last growth is more than the power told, and not confirmed by readings after it."""
+    """Until this `mass`, the last growth is in doubt: it exceeds the measured power and is not confirmed yet."""
     early: float = 0.0
-    """When readings dated before the last one began; 0 if there are none."""
+    """Time of the first of the readings with a time before the last one; 0 if there are none."""
     decided: tuple[EnergyEvent, ...] = ()
     """Events that this reading decided."""
 
@@ -105,9 +104,9 @@ def advance(
     register: Register = _PLAIN,
     power_W: float | None = None,
 ) -> Ledger:
-    """The ledger after one more reading: `value` in Wh at Unix second `at`.
+    """Return the ledger after one more reading: `value` in Wh at Unix second `at`.
 
-    `power_W` is the device's power in the direction of the counter, not negative; None if it is not known.
+    `power_W` is the device's power in the direction of the counter, not negative; None if unknown.
     """
     power = _NO_POWER if power_W is None else power_W
     if ledger is None:
@@ -140,7 +139,7 @@ def advance(
 
 
 def _weight(seconds: float, pace: float) -> float:
-    """The seconds that a reading stands for; without min(), which costs more."""
+    """Return the seconds that a reading represents. It does not use min(), which is slower."""
     if pace < seconds:
         seconds = pace
     return seconds if seconds < _WEIGHT_S else _WEIGHT_S  # noqa: FURB136 - see above
@@ -157,9 +156,9 @@ def _continued(
     turnover: Turnover,
     register: Register,
 ) -> Ledger | None:
-    """The ledger if the reading continues the best path, which ends with the last reading; else None.
+    """Return the ledger if the reading continues the best path, which ends with the last reading; else None.
 
-    That costs nothing, so that no other link can be cheaper and none is tried.
+    A continuation has no price. No other link can be cheaper, so none is tried.
     """
     candidates, best, _, _, _, _, _, _, doubt, _, _ = ledger
     value_then, _, changed, _, cost, total, area_then, day, before, new_day, events = best
@@ -190,7 +189,7 @@ def _continued(
 
 
 def _spaced(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-    """Without the one that is no longer fresh, if it is near to the one before on the same path."""
+    """Remove the first candidate that is not fresh, if it is near to the one before it on the same path."""
     if len(candidates) > _FRESH:
         late, early = candidates[-_FRESH], candidates[-_FRESH - 1]
         if late.mass - early.mass < _APART_S and late.cost == early.cost:
@@ -199,7 +198,7 @@ def _spaced(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
 
 
 def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
-    """The energy of a date, None for one that the ledger does not know; 0 for a day after its last reading."""
+    """Return the energy of a date: 0 for a day after the last reading, None for any other day without data."""
     _, best, _, _, mass, _, _, _, doubt, _, _ = ledger
     _, _, _, mass_then, _, total, _, day, before, _, _ = best
     today, _, _, base, basis, _ = day
@@ -215,14 +214,14 @@ def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
 
 
 def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
-    """The ledger when its readings turn out to be dated wrong by that much (the clock was set), or in another zone."""
+    """Return the ledger with all times moved by `seconds` (the clock was set), in time zone `zone`."""
     candidates = tuple(moved(each, seconds, zone, RELABEL_S) for each in ledger.candidates)
     best = candidates[_index(ledger)]
     return ledger._replace(candidates=candidates, best=best, at=ledger.at + seconds, early=0.0, decided=())
 
 
 def resumed(ledger: Ledger, then: Ledger) -> Ledger:
-    """`ledger` with the days that it had `then`, before the clock left for another day; it is back now."""
+    """Return `ledger` with the days of `then`, the ledger of before a clock error. The clock is correct again."""
     day, before = then.best.day, then.best.before
     if not day.start <= ledger.at < day.end + RELABEL_S:
         return ledger
@@ -231,7 +230,7 @@ def resumed(ledger: Ledger, then: Ledger) -> Ledger:
 
 
 def thinned(ledger: Ledger, most: int = CANDIDATES) -> Ledger:
-    """The ledger with about `most` candidates, the latest among them and at least one of each path."""
+    """Return the ledger with about `most` candidates. It keeps the latest ones and at least one of each path."""
     candidates = list(ledger.candidates)
     while len(candidates) > most:
         old, fresh = candidates[:-_FRESH], candidates[-_FRESH:]
@@ -260,11 +259,11 @@ def _first(value: float, at: float, zone: tzinfo | None, register: Register, pow
 def _early(
     ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power_W: float | None
 ) -> Ledger:
-    """A reading dated before the last one."""
+    """Handle a reading with a time before the last one."""
     early = ledger.early or at
     if at - early < PATIENCE_S:
         return ledger._replace(early=early, decided=())
-    # Nobody knows how long ago that last reading really was.
+    # The real time of that last reading is unknown.
     back = shifted(ledger, at - ledger.at - 1.0, zone)
     candidates = tuple(each._replace(changed=0.0) for each in back.candidates)
     back = back._replace(candidates=candidates, best=candidates[_index(back)])
@@ -272,7 +271,7 @@ def _early(
 
 
 def _explained(ledger: Ledger, sight: Sight, pace: float, power: float) -> Ledger:
-    """The ledger after a reading that does not simply continue the best path."""
+    """Return the ledger after a reading that is not a simple continuation of the best path."""
     mass = ledger.mass
     now = mass + sight.weight
     cheapest, origin, link = RUN_PRICE * 1e3, ledger.best, None
@@ -291,14 +290,14 @@ def _explained(ledger: Ledger, sight: Sight, pace: float, power: float) -> Ledge
     best = candidate
     for each in ledger.candidates:
         cost = _cost(each, now)
-        # An older one wins a tie against a price: nothing is believed before it explains more than it costs.
+        # With equal cost, the older one wins if the new one has a price: an explanation must save more than its price.
         if cost < _cost(best, now) or (best is candidate and cost == best.cost and not free):
             best = each
     doubt = ledger.doubt
     if link is not None and link.kind is Kind.CONTINUED and is_doubtful(origin, sight, link.growth):
         doubt = now + ROLLOVER_PRICE
     turnover = sight.turnover
-    if link is not None and not sight.regular:  # no power was measured meanwhile
+    if link is not None and not sight.regular:  # no power was measured in the gap
         turnover = turnover._replace(total_then=turnover.total_then + link.growth)
     candidates = (*ledger.candidates, candidate)
     seconds = sight.at - ledger.at
@@ -306,13 +305,13 @@ def _explained(ledger: Ledger, sight: Sight, pace: float, power: float) -> Ledge
 
 
 def _cost(candidate: Candidate, mass: float) -> float:
-    """Of the path that ends there and passes over all readings since."""
+    """Return the cost of the path that ends at `candidate` and skips all later readings."""
     since = mass - candidate.mass
     return candidate.cost + min(since, RUN_PRICE)
 
 
 def _pruned(ledger: Ledger) -> Ledger:
-    """Without candidates that cannot win any more; with the events that this decides."""
+    """Remove candidates that can never become the best, and collect the events that this decides."""
     best, mass = ledger.best, ledger.mass
     limit = _cost(best, mass) + RUN_PRICE
     candidates = tuple(

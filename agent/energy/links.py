@@ -1,7 +1,7 @@
-"""What a counter can have done between two readings, and what each explanation costs. Pure.
+"""Explains two readings of a counter by a link, with a price for each kind of link. Pure.
 
-Prices are in seconds: an explanation wins when it explains more seconds of readings than it costs. A growth that counts
-is never more than the register's step plus what the device can turn over in the time.
+Prices are in seconds. An explanation is used if it explains more seconds of readings than its price. The growth of a
+link is at most the register's step plus what the device can turn over in the time.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from agent.energy.days import day_of
 from agent.energy.turnover import Register, Turnover
 
 SLACK_S = 5.0
-"""Devices update their counters at moments of their own."""
+"""Devices update their counters with a delay of up to this time."""
 CREDIT = 1.5
-"""A counter may be late: it can make up this multiple of the energy that the power told since it last moved."""
+"""A counter may be late. It may then grow by this factor times the integrated power since its last change."""
 MINUTE_S = 60.0
 DAILY_S = 3 * 3600.0
-"""How far a device's midnight may be from the local one: device clocks ignore summer time, run on UTC, or drift."""
+"""Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
 
 LATE_PRICE = ROLLOVER_PRICE = JITTER_PRICE = 60.0
 ESTIMATED_PRICE = 300.0
 DAY_PRICE = 10.0
 RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
-"""Readings in a row that are passed over cost no more than this: less than a reset and another one back."""
+"""Maximum cost of skipped readings in a row. It is less than two resets."""
 _ALONE = 1.5
-"""A late growth costs at least so many weights of its reading: one reading confirms nothing."""
+"""A late growth costs at least this factor times the weight of its reading, because one reading is no confirmation."""
 
 
 class Kind(Enum):
@@ -37,9 +37,9 @@ class Kind(Enum):
 
     CONTINUED = "continued"
     LATE = "late"
-    """More than at the usual pace, but possible since the counter last moved."""
+    """More than the usual power allows, but possible since the last change of the counter."""
     ESTIMATED = "estimated"
-    """Possible only with the highest power that the site lets through, or with an unknown number of rollovers."""
+    """Possible only with the maximum power of the site, or with an unknown number of rollovers."""
     ROLLED_OVER = "rolled_over"
     NEW_DAY = "new_day"
     """The device set its daily register to zero."""
@@ -48,7 +48,7 @@ class Kind(Enum):
 
 
 class Link(NamedTuple):
-    """The cheapest explanation of a pair of readings."""
+    """The cheapest explanation of two readings."""
 
     kind: Kind
     price: float
@@ -56,7 +56,7 @@ class Link(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """A reading with its circumstances."""
+    """A new reading, with the data that explain it."""
 
     value: float
     at: float
@@ -64,19 +64,19 @@ class Sight(NamedTuple):
     register: Register
     turnover: Turnover
     weight: float
-    """Seconds that the reading stands for."""
+    """The seconds that the reading represents."""
     regular: bool
-    """It comes at the usual pace after the reading before."""
+    """Whether the time since the previous reading is usual."""
     area: float
-    """Integrated power until now, Wh."""
+    """Integrated power until this reading, Wh."""
     steady_W: float
-    """The lower of the powers of this reading and the one before; 0 where they are not known."""
+    """The lower power of this reading and the previous one; 0 if unknown."""
     expected_W: float
-    """The mean of the two."""
+    """The mean power of this reading and the previous one; 0 if unknown."""
 
 
 def explain(before: Candidate, sight: Sight) -> Link:
-    """The cheapest explanation of `sight` after `before`."""
+    """Return the cheapest link from `before` to `sight`."""
     register = sight.register
     seconds = sight.at - before.at
     if register.daily and seconds > 2 * DAILY_S:
@@ -90,14 +90,14 @@ def explain(before: Candidate, sight: Sight) -> Link:
 
 
 def is_doubtful(before: Candidate, sight: Sight, growth: float) -> bool:
-    """Whether a growth that is possible is more than the measured power tells."""
+    """Whether a possible growth exceeds the measured power."""
     turnover = sight.turnover
     told = CREDIT * turnover.ratio * (sight.area - before.area) + turnover.near_W * SLACK_S / 3600
     return turnover.ratio > 0.0 and sight.at - before.at <= MINUTE_S and growth > sight.register.step_Wh + told
 
 
 def _bound(before: Candidate, sight: Sight) -> float:
-    """The most that the counter can have grown at the usual power, Wh."""
+    """Return the maximum growth of the counter at the usual power, Wh."""
     turnover, seconds = sight.turnover, sight.at - before.at
     power = turnover.near_W if sight.regular or seconds <= MINUTE_S else turnover.gap_W
     late = CREDIT * turnover.ratio * (sight.area - before.area)
@@ -108,7 +108,7 @@ def _rise(before: Candidate, sight: Sight, bound: float) -> Link:
     register, turnover = sight.register, sight.turnover
     rise = sight.value - before.value
     if before.value == before.total == 0.0 and before.changed == NEVER and not register.daily:
-        # It was only seen at 0: a device that starts shows that, whatever it counted before.
+        # All readings so far are 0. A device that starts shows 0 at first, whatever its counter is.
         bound = min(bound, register.step_Wh + turnover.near_W * MINUTE_S / 3600)
     if rise <= bound:
         turns = _turns(rise, before, sight, bound)
@@ -119,7 +119,7 @@ def _rise(before: Candidate, sight: Sight, bound: float) -> Link:
         return Link(Kind.LATE, max(LATE_PRICE, alone), rise)
     if rise <= register.step_Wh + turnover.most_W * rest / 3600:
         return Link(Kind.ESTIMATED, max(ESTIMATED_PRICE, alone), rise)
-    # Nobody replaces a device by one that produced more on the same day.
+    # A replacement for a daily register is unlikely: the new device would have produced more on the same day.
     return Link(Kind.REPLACED, RUN_PRICE if register.daily else RESET_PRICE, 0.0)
 
 
@@ -142,17 +142,17 @@ def _fall(before: Candidate, sight: Sight, bound: float) -> Link:
 
 
 def _of_another_day(before: Candidate, sight: Sight, midnight: float) -> Link:
-    """The device's own midnight passed: what a daily register shows is the energy since then."""
+    """Explain a daily register after the device's midnight: its value is the energy since then."""
     value, register = sight.value, sight.register
     if not 0.0 <= value <= register.step_Wh + sight.turnover.gap_W * (sight.at - midnight + DAILY_S) / 3600:
         return Link(Kind.REPLACED, RESET_PRICE, 0.0)
-    # An inverter that wakes up shows the value of the day before for a while.
+    # An inverter that wakes up may show the value of the previous day for some time.
     unchanged = value > 0.0 and abs(value - before.value) < register.step_Wh / 2
     return Link(Kind.NEW_DAY, RESET_PRICE if unchanged else 0.0, value)
 
 
 def _turns(growth: float, before: Candidate, sight: Sight, bound: float) -> int:
-    """How often the register went all the way around, beyond `growth`: the number next to what the power tells."""
+    """Return the number of additional rollovers that fits the measured power best."""
     size, turnover = sight.register.range_Wh, sight.turnover
     if not size or growth + size > bound:
         return 0
@@ -161,24 +161,24 @@ def _turns(growth: float, before: Candidate, sight: Sight, bound: float) -> int:
 
 
 def _unread(before: Candidate, sight: Sight) -> float:
-    """What a daily register counted before it was set to zero and nobody read, by the measured power, Wh."""
+    """Estimate, by the power, what a daily register counted between the last reading and its return to zero, Wh."""
     seconds = sight.at - before.at
     if seconds > MINUTE_S:
         return 0.0
     ratio = sight.turnover.ratio
-    # Less than a step since the register last moved, then what the lower of two powers makes certain.
+    # At most one step since the last change of the register, plus the energy of the lower of the two powers.
     since_step = ratio * (sight.area - before.area - sight.expected_W * seconds / 3600)
     return min(max(0.0, since_step), sight.register.step_Wh) + ratio * sight.steady_W * seconds / 3600
 
 
 def _last_certain_midnight(before: Candidate, sight: Sight) -> float:
-    """The latest moment at which the device began a day, as far as that is certain."""
+    """Return the latest time at which the device has certainly begun a day."""
     offset = day_offset(before.new_day, sight.zone)
     return day_of(sight.at - DAILY_S - offset, sight.zone)[1] + offset
 
 
 def _can_begin_a_day(before: Candidate, sight: Sight) -> bool:
-    """Whether the device's day can have begun between the two readings."""
+    """Whether the device's day may have begun between the two readings."""
     for offset in {0.0, day_offset(before.new_day, sight.zone)}:
         if day_of(sight.at + DAILY_S - offset, sight.zone)[1] + offset >= before.at - DAILY_S:
             return True

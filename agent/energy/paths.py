@@ -1,4 +1,4 @@
-"""Extends a path by one reading: what that does to the total, to the days and to the list of events. Pure."""
+"""Extends a path by one reading: total, days and events. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from agent.energy.days import Basis, Day, day_of
 from agent.energy.links import DAILY_S, Kind, Link, Sight
 
 SEEN_S = 300.0
-"""Readings no further apart than this around midnight, and at the usual pace: the day was seen from its beginning."""
+"""If the usual readings around midnight are at most this far apart, the beginning of the day was observed."""
 _STEADY_S = 30.0
 _PACE = 1.5
 _EVENTS = 8
-"""At most so many events of a path wait to be reported."""
+"""Maximum number of events of a path that are not reported yet."""
 
 _FLAGS = {Kind.ESTIMATED: Basis.ESTIMATED, Kind.RESET: Basis.RESET, Kind.REPLACED: Basis.REPLACED}
 _NAMES = {
@@ -22,11 +22,11 @@ _NAMES = {
     Kind.ROLLED_OVER: "counter_rolled_over",
 }
 _LEVELS = frozenset({Kind.NEW_DAY, Kind.RESET, Kind.REPLACED})
-"""After these the counter is at a level at which it was not seen to move."""
+"""After these links, the counter has not moved yet."""
 
 
 def first_sight(sight: Sight, mass: float, cost: float) -> Candidate:
-    """The beginning of a path: the counter is seen for the first time."""
+    """Return the beginning of a path, for the first reading of a counter."""
     value, at, register = sight.value, sight.at, sight.register
     date, start, end = day_of(at, sight.zone)
     day = Day(date, start, end, 0.0, Basis.PARTIAL)
@@ -41,7 +41,7 @@ def first_sight(sight: Sight, mass: float, cost: float) -> Candidate:
 def extended(
     before: Candidate, link: Link, sight: Sight, mass: float, cost: float, skipped: Sequence[Candidate], pace_s: float
 ) -> Candidate:
-    """`before` and one more reading, by `link`. `skipped` are the readings in between, `pace_s` the usual interval."""
+    """Extend `before` by a reading with `link`. `skipped` are the readings between, `pace_s` is the usual interval."""
     kind = link.kind
     seconds = sight.at - before.at
     seen = seconds <= _STEADY_S or (seconds <= SEEN_S and seconds <= _PACE * pace_s)
@@ -80,13 +80,13 @@ def _events(before: Candidate, kind: Kind, sight: Sight, skipped: Sequence[Candi
 
 
 def _days(before: Candidate, link: Link, sight: Sight, new_day: float, *, seen: bool) -> tuple[Day, Day | None]:
-    """(day, day before) at the reading."""
+    """Return (day, previous day) at the reading."""
     kind, day = link.kind, before.day
     flag = _FLAGS.get(kind, Basis.SEEN)
     if kind is Kind.ROLLED_OVER and not seen:
-        flag = Basis.ESTIMATED  # a new meter may begin where the old one would have gone around
+        flag = Basis.ESTIMATED  # it may also be a new meter that begins near zero
     if kind in (Kind.RESET, Kind.REPLACED) and day.believed:
-        # The register's day began only now: what it showed was of the day before.
+        # The register's day begins only now, so its earlier value was of the previous day.
         day = day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0)
     if sight.at >= day.end:
         if kind is Kind.NEW_DAY:
@@ -98,14 +98,14 @@ def _days(before: Candidate, link: Link, sight: Sight, new_day: float, *, seen: 
 
 
 def _unsure(before: Candidate, sight: Sight) -> float:
-    """How far the growth up to the moment of a new day may be from its estimate, Wh."""
+    """Return the possible error of the estimated growth before a new day, Wh."""
     return 2 * sight.turnover.ratio * (sight.expected_W - sight.steady_W) * (sight.at - before.at) / 3600
 
 
 def _of_register(
     before: Candidate, link: Link, sight: Sight, new_day: float, last: Day, *, seen: bool
 ) -> tuple[Day, Day | None]:
-    """A local day that begins while the device begins one: what the register shows is of the new day."""
+    """Begin a local day together with the device's day. The value of the register belongs to the new day."""
     date, start, end = day_of(sight.at, sight.zone)
     value = sight.value
     midnight = start + day_offset(new_day, sight.zone)
@@ -119,7 +119,7 @@ def _of_register(
 def _over_midnight(
     before: Candidate, link: Link, sight: Sight, last: Day, flag: Basis, *, seen: bool
 ) -> tuple[Day, Day | None]:
-    """A local day that begins between two readings: the growth is divided by time."""
+    """Begin a local day between two readings. The growth is divided in proportion to time."""
     date, start, end = day_of(sight.at, sight.zone)
     basis = max(flag, Basis.SEEN if seen or link.growth == 0.0 else Basis.INTERPOLATED)
     rate = link.growth / (sight.at - before.at)
@@ -129,7 +129,7 @@ def _over_midnight(
 
     if flag > last.basis:
         last = last._replace(basis=flag)
-    if last.end < start:  # more than one midnight lies between
+    if last.end < start:  # there is more than one midnight between the readings
         date_before, began, _ = day_of(start - 1, sight.zone)
         last = Day(date_before, began, start, total_at(began), basis)
     return Day(date, start, end, total_at(start), basis), last

@@ -1,4 +1,4 @@
-"""What was published of a day: its energy does not fall because a reading turned out to be wrong. Pure."""
+"""The published energy of a day. It does not fall if a reading was wrong by a small amount. Pure."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _SAME_WH = 1e-3
 
 
 class Published(NamedTuple):
-    """The energy of a day as it was published last."""
+    """The energy of a day that was published last."""
 
     date: str = ""
     energy: float = 0.0
     fell: bool = False
-    """It fell on this day: a wrong value had been published that the device cannot make up within a minute."""
+    """Whether the energy fell on this day, because a published value was wrong by more than a minute's energy."""
 
 
 def publish(
     published: Published, date: str, found: DayEnergy, step_Wh: float, near_W: float
 ) -> tuple[Published, DayEnergy]:
-    """What to publish for `found`, the energy of local day `date`.
+    """Return the energy to publish. `found` is the energy of local day `date`.
 
-    An energy that was published too high, by no more than what the device turns over in a minute, holds until the
-    counter has caught up; a larger one falls. Both are declared as estimated.
+    If the published energy was too high by at most a minute's energy, it is kept until the counter has caught up. If
+    the difference is larger, the energy falls. Both cases are declared as estimated.
     """
     energy, basis = found
     if date != published.date:

@@ -1,4 +1,4 @@
-"""A ledger as JSON and back, and the published energy of a day. Versioned. Pure."""
+"""Converts a ledger to JSON and back, with a version number. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from agent.energy.turnover import Register, Turnover, first_turnover
 
 VERSION = 2
 _SAVED = 12
-"""Candidates that are saved: less often than they are used, neighbours can be further apart."""
+"""Number of candidates that are saved."""
 _OLD_PARTIAL = 3
 
 
 def to_json(ledger: Ledger) -> list[Any]:
-    """[version, candidates, …] of JSON values; less than 4 KiB."""
+    """Return [version, candidates, …] of JSON values; less than 4 KiB."""
     ledger = thinned(ledger, _SAVED)
     days: list[Day] = []
 
@@ -38,7 +38,7 @@ def to_json(ledger: Ledger) -> list[Any]:
 
 
 def from_json(row: list[Any]) -> Ledger:
-    """Raises ValueError, TypeError, IndexError or KeyError for what is no ledger."""
+    """Return the ledger of a JSON list. Raises ValueError, TypeError, IndexError or KeyError for a wrong list."""
     if row[0] != VERSION or not isinstance(row[1], list):
         return _version_1(row)
     _, candidates, days, best, at, pace_s, mass, area, power_W, turnover, doubt = row
@@ -62,7 +62,7 @@ def _day(row: list[Any]) -> Day:
 
 
 def _version_1(row: list[Any]) -> Ledger:
-    """A ledger as the file had it before candidates: one value that was believed."""
+    """Return the ledger of a version 1 file, which had one value and no candidates."""
     value, at, changed, total, day, before, *_ = row
     restored = Candidate(
         float(value),

@@ -1,9 +1,9 @@
-"""Where days of counters and nights of inverters are kept for a restart. No state of the disk stops the agent.
+"""Stores the days of counters and the nights of inverters for a restart. A disk failure never stops the agent.
 
-- Damaged: the file is set aside and another begun. Every `save` writes all there is, so that one that is damaged or
-  removed while the agent runs costs nothing.
-- Full, read-only or away: what can be read of the file is used, and what is new goes there as soon as it can.
-- A checksum guards every row.
+- Damaged file: it is set aside, and a new file is created. Each `save` writes all data, so nothing is lost if the file
+  is damaged or removed while the agent runs.
+- Full, read-only or missing disk: the readable data are used, and new data are written as soon as possible.
+- Each row has a checksum.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ _INSERT = {
 
 
 class EnergyStore:
-    """One row per counter, and one per inverter. Thread-safe; `save` waits for the disk."""
+    """The file of energies: one row per counter, and one per inverter. Thread-safe. `save` waits for the disk."""
 
     def __init__(self, path: Path, db: sqlite3.Connection, file: os.stat_result | None) -> None:
-        """`file` is the file that `db` writes to, None while the energies are in memory only."""
+        """`file` is the file of `db`, or None if `db` is in memory."""
         self._path = path
         self._db = db
         self._file = file
@@ -70,7 +70,7 @@ class EnergyStore:
 
     @classmethod
     def open(cls, path: Path) -> EnergyStore:
-        """Open or begin the store; in memory, and saying so, where the disk does not let us."""
+        """Open or create the store. If the disk fails, log a warning and use memory."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             return cls(path, *_open(path))
@@ -79,7 +79,7 @@ class EnergyStore:
         return cls(path, _in_memory(path), None)
 
     def load(self) -> dict[tuple[str, Quantity], Ledger]:
-        """The ledgers by node id and quantity; a row that makes no sense is left out and reported."""
+        """Return the ledgers by node id and quantity. A row that cannot be read is omitted and logged."""
         ledgers = {}
         with self._lock:
             rows = self._db.execute("SELECT node_id, quantity, ledger FROM ledger").fetchall()
@@ -91,7 +91,7 @@ class EnergyStore:
         return ledgers
 
     def load_nights(self) -> dict[str, Night]:
-        """The nights by node id, in Unix seconds; a row that makes no sense is left out and reported."""
+        """Return the nights by node id, in Unix seconds. A row that cannot be read is omitted and logged."""
         nights = {}
         with self._lock:
             rows = self._db.execute("SELECT node_id, night FROM night").fetchall()
@@ -103,7 +103,7 @@ class EnergyStore:
         return nights
 
     def load_published(self) -> dict[tuple[str, str], Published]:
-        """What was published last, by node id and field; a row that makes no sense is left out and reported."""
+        """Return the published energies by node id and field. A row that cannot be read is omitted and logged."""
         published = {}
         with self._lock:
             rows = self._db.execute("SELECT node_id, field, published FROM published").fetchall()
@@ -121,7 +121,7 @@ class EnergyStore:
         nights: Mapping[str, Night] | None = None,
         published: Mapping[tuple[str, str], Published] | None = None,
     ) -> None:
-        """Keep these; a full or read-only disk is reported once."""
+        """Write all data. A full or read-only disk is logged once."""
         rows: dict[str, Sequence[tuple[str, ...]]] = {
             "ledger": [(node, quantity.value, _sealed(to_json(each))) for (node, quantity), each in ledgers.items()],
             "night": [(node_id, _sealed(night)) for node_id, night in (nights or {}).items()],
@@ -154,7 +154,7 @@ class EnergyStore:
                 self._db.executemany(_INSERT[table], values)
 
     def _reopen(self) -> None:
-        """Open the file that is at the path now; on failure the energies stay in memory."""
+        """Open the file at the path again. If that fails, the energies are in memory."""
         self._db.close()
         self._db, self._file = _in_memory(self._path), None
         db, file = _open(self._path)
@@ -163,7 +163,7 @@ class EnergyStore:
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:
-    """Open or create the file; a damaged one is set aside first. Raises OSError and sqlite3.Error."""
+    """Open or create the file. A damaged file is set aside first. Raises OSError and sqlite3.Error."""
     try:
         return _connect(path)
     except sqlite3.Error as error:
@@ -175,7 +175,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:
 
 
 def _in_memory(path: Path) -> sqlite3.Connection:
-    """A copy in memory of what can be read of the file, for a disk that does not accept writes."""
+    """Return a copy of the file in memory, as far as it can be read. For a disk that does not accept writes."""
     memory = open_in_memory()
     with contextlib.suppress(OSError, sqlite3.Error), contextlib.closing(open_read_only(path)) as disk:
         require_sound(disk)
@@ -200,7 +200,7 @@ def _begin(db: sqlite3.Connection) -> None:
 
 
 def _sealed(values: Sequence[object]) -> str:
-    """JSON behind its checksum."""
+    """Return the checksum and the JSON of `values`."""
     text = json.dumps(values, allow_nan=False)
     return f"{_crc(text)} {text}"
 
@@ -208,7 +208,7 @@ def _sealed(values: Sequence[object]) -> str:
 def _unsealed(row: str) -> list[Any]:
     crc, _, text = row.partition(" ")
     if crc != _crc(text):
-        raise ValueError("it is not what was stored")
+        raise ValueError("wrong checksum")
     return list(json.loads(text))
 
 

@@ -1,8 +1,8 @@
-"""What a device can turn over: the bound on the growth of its counter. Pure.
+"""Limits the growth of a counter by the power that the device can turn over. Pure.
 
-The bound comes from the device's `limits`; else from the largest power that the device was seen with; else from the
-site's connection. A power reading is trusted only after it was compared with the counter: a meter whose power reads
-five times too low gets a bound that is five times as high.
+The limit comes from the device's `limits`; else from its largest measured power; else from the site's connection. The
+power is used only after it was compared with the counter. If a meter reads a power that is five times too low, its
+limit is five times as high.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 UNKNOWN_STEP_WH = 1100.0
-"""A counter in whole kWh moves by this at once."""
+"""Step for a register with an unknown step: a counter in whole kWh grows in such steps."""
 UNKNOWN_POWER_W = 250e3
-"""The connection of a large low-voltage site, where neither limits nor connection nor power say anything."""
+"""The connection of a large low-voltage site. Used if limits, connection and power are all unknown."""
 PERIOD_S = 600.0
-"""How often the power is compared with the counter."""
+"""Interval at which the power is compared with the counter."""
 GAP_AFTER_S = 86_400.0
-"""A device must be seen for a day before its largest power says what it can do while nobody looks."""
+"""After this observed time, the largest measured power also limits the growth in a gap."""
 _LIMIT_MARGIN = 1.25
 _SEEN_MARGIN = 2.0
 _MOST_MARGIN = 4.0
@@ -28,44 +28,44 @@ _DEAD = 5.0
 
 
 class Register(NamedTuple):
-    """What is known of a counter's register before it is read."""
+    """The properties of a counter's register."""
 
     daily: bool = False
     """The device sets it to zero every day."""
     step_Wh: float = UNKNOWN_STEP_WH
-    """Its resolution."""
+    """The step of the register."""
     range_Wh: float = 0.0
-    """The counter starts again after so many Wh; 0 where the profile does not say it."""
+    """The counter returns to zero after this many Wh; 0 if the profile does not define it."""
     limit_W: float = 0.0
-    """The most that the device can turn over; 0 where its `limits` do not say it."""
+    """Maximum power of the device by its `limits`; 0 if not configured."""
     connection_W: float = 0.0
-    """The most that the site's connection lets through; 0 where the configuration does not say it."""
+    """Maximum power of the site's connection; 0 if not configured."""
 
     @property
     def jitter(self) -> float:
-        """A lifetime counter may fall by so many Wh: the last digit of a fine register is not always steady."""
+        """A lifetime counter may fall by this many Wh: the last digit of a fine register is not always stable."""
         return 1.01 * self.step_Wh if not self.daily and self.step_Wh <= 100.0 else 0.0
 
 
 class Turnover(NamedTuple):
-    """What the device can turn over, as far as it is known now, and what that is learned from."""
+    """The limits of the power that a device can turn over, and the data from which they are learned."""
 
     near_W: float
-    """Between readings at the usual pace."""
+    """Limit between readings at the usual interval."""
     gap_W: float
-    """Over a time without readings."""
+    """Limit over a gap without readings."""
     most_W: float
-    """What nothing exceeds."""
+    """Limit in all cases."""
     ratio: float = 0.0
-    """Growth per integrated power; 0 while it is not known."""
+    """Growth divided by integrated power; 0 if unknown."""
     peak_W: float = 0.0
     """The largest power that two readings in a row reached."""
     mean_W: float = 0.0
-    """The largest growth over a period, as a power: what is known of a device without a power reading."""
+    """The largest growth over a period, as a power. For devices without a power reading."""
     observed_s: float = 0.0
     grown_Wh: float = 0.0
     flowed_Wh: float = 0.0
-    """Growth and integrated power, with older ones weighing less."""
+    """Sums of growth and integrated power. Older periods have less weight."""
     review: float = PERIOD_S
     """The observed seconds (`Ledger.mass`) at which the next comparison is due."""
     total_then: float = 0.0
@@ -73,18 +73,18 @@ class Turnover(NamedTuple):
 
 
 def first_turnover(register: Register) -> Turnover:
-    """Before anything was seen."""
+    """Return the limits before the first reading."""
     most = register.limit_W * _LIMIT_MARGIN or register.connection_W or UNKNOWN_POWER_W
     return Turnover(most, most, most)
 
 
 def with_peak(turnover: Turnover, peak_W: float, register: Register) -> Turnover:
-    """After a larger power was seen."""
+    """Return the limits after a larger power was measured."""
     return _bounded(turnover._replace(peak_W=peak_W), register)
 
 
 def reviewed(turnover: Turnover, total: float, area: float, mass: float, register: Register) -> Turnover:
-    """After one more period: compares the counter's growth with the integrated power."""
+    """Compare the counter's growth of a period with the integrated power, and return the new limits."""
     grown, flowed = total - turnover.total_then, area - turnover.area_then
     if grown > 0.0 or flowed > 0.0:
         turnover = turnover._replace(
