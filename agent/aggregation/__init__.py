@@ -1,6 +1,6 @@
-"""From scans to the numbers of a push: windows per node, energies of the day, totals per type.
+"""Calculates the numbers of a push from scans: windows per node, energies of the day, totals per type.
 
-`window` and `groups` are pure arithmetic. `aggregator` orchestrates them and owns their state.
+`window` and `groups` are pure arithmetic. `aggregator` calls them and owns their state.
 """
 
 from agent.aggregation.aggregator import AggregationSettings, Aggregator

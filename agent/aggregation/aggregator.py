@@ -1,4 +1,4 @@
-"""The numbers of a push: collects scans per node, counts energies, closes each interval to a Summary."""
+"""Collects scans per node, follows energies, and calculates a Summary at the end of each push interval."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from drivers.model import NodeType, Quantity, Reading, Scan
 log = structlog.get_logger(__name__)
 
 SAVE_EVERY_S = 900.0
-"""Counters go on by themselves: a power cut costs what is known of a midnight or a reset since the last save, and no
-energy. One save is a page or two of the SD card per dozen counters: about 1.2 MB a day for 20,
-and half as much again for the nights of inverters."""
+"""Interval of `save`. Devices count energy themselves, so a power cut loses no energy. It loses only what was learned
+about a midnight or a reset since the last save. A save writes one or two pages of the SD card per dozen counters: about
+1.2 MB a day for 20 counters, and 0.6 MB more for the nights of inverters."""
 
-# Before 3.12, iterating over an Enum is Python code.
+# Before Python 3.12, iterating over an Enum is slow.
 _TYPES = tuple(NodeType)
 
 
 @dataclass(frozen=True, slots=True)
 class AggregationSettings:
-    """How to aggregate."""
+    """The settings of the aggregation."""
 
     timezone: tzinfo | None = None
     statistic: Statistic = "last"
@@ -41,18 +41,18 @@ class AggregationSettings:
     partial_totals: Literal["omit", "sum"] = "omit"
     sign: Mapping[NodeType, int] = field(default_factory=dict)
     connection_W: float = 0.0
-    """The most that the site's connection lets through; 0 if the configuration does not say it."""
+    """Maximum power of the site's connection in W; 0 if not configured."""
 
 
 class _Tracked(NamedTuple):
-    """What is kept of a node."""
+    """The state of a node."""
 
     window: Window
     sources: Sources
 
 
 class Aggregator:
-    """Not thread-safe except for `save`, which works on a copy."""
+    """Aggregates scans to summaries. Not thread-safe, except `save`, which works on a copy."""
 
     def __init__(self, nodes: Sequence[Node], settings: AggregationSettings, store: EnergyStore) -> None:
         self._settings = settings
@@ -60,17 +60,17 @@ class Aggregator:
         self._nodes: dict[str, _Tracked] = {}
         self._windows: dict[str, Window] = {}
         self.nights = Nights(self._windows)
-        """Always up to date; the poller and the status read it."""
+        """A live view. The poller and the status read it."""
         self._energies = EnergyTracker(store.load(), settings.timezone, store.load_published())
         self._rest = SleepBook(store.load_nights())
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date = -inf, ""
         self.dropped: Counter[str] = Counter()
-        """Readings outside the range of their device, by node id."""
+        """Node id → number of readings outside the range of the device."""
         self._reported: set[tuple[str, Quantity]] = set()
 
     def reconfigure(self, nodes: Sequence[Node], settings: AggregationSettings) -> None:
-        """Go on with these nodes. An unchanged node keeps its window, and every node keeps its energies."""
+        """Continue with these nodes. An unchanged node keeps its window. Every node keeps its energies."""
         self._energies.use_zone(settings.timezone)
         self._turned = frozenset(type_ for type_, sign in settings.sign.items() if sign == -1)
         same_age = settings.stale_after_s == self._settings.stale_after_s
@@ -89,10 +89,10 @@ class Aggregator:
         }
 
     def observe(self, nodes: Sequence[Node], scan: Scan, wall: float | None) -> None:
-        """Take one finished poll of the device behind `nodes`.
+        """Add one finished poll of the device that feeds `nodes`.
 
-        `wall` is the Unix time of `scan.finished`; None while the clock is known to be wrong. Counters lose nothing
-        by waiting for it.
+        `wall` is the Unix time of `scan.finished`. It is None while the clock is wrong; counters then wait, and no
+        energy is lost.
         """
         if wall is not None:
             self.follow_clock(wall - scan.finished)
@@ -110,7 +110,7 @@ class Aggregator:
                         self._energies.count(node, quantity, value, at, wall - (scan.finished - at), taken.power_W)
 
     def missed(self, nodes: Sequence[Node], at: float) -> None:
-        """Count a poll that failed."""
+        """Count a failed poll."""
         for node in nodes:
             self._windows[node.node_id].missed()
 
@@ -125,7 +125,7 @@ class Aggregator:
         for window, sources in self._nodes.values():
             summary = window.close(at, settings.statistic)
             node, fields = summary.node, fields_of(summary)
-            oldest = -inf if summary.sleeps else summary.oldest  # the counters of a sleeper hold
+            oldest = -inf if summary.sleeps else summary.oldest  # counters of a sleeping device remain valid
             basis = self._energies.add_today(sources, oldest, fields)
             if node.when_offline == "sleep" and self._rest.report(summary):
                 self._saved_at = -inf
@@ -138,16 +138,16 @@ class Aggregator:
         return Summary(wall, tuple(results), groups)
 
     def place_nights(self, at: float) -> None:
-        """Bring the nights from before the start to monotonic `at`; see `agent.domain.sleep`."""
+        """Convert the nights of before the start to monotonic time at `at`; see `agent.domain.sleep`."""
         self._rest.place(self._windows, self._energies.offset, at)
 
     def follow_clock(self, offset: float) -> None:
-        """Take `offset`, wall minus monotonic time, once the clock is known."""
+        """Set `offset`, wall minus monotonic time. Called when the clock is known."""
         self._energies.follow_clock(offset)
 
     @property
     def counter_events(self) -> dict[str, dict[str, int]]:
-        """What counters did since the start: by node id, how often each kind of event was decided."""
+        """Node id → number of counter events of each kind since the start."""
         return {
             node.node_id: {kind: self._energies.events[node.node_id, kind] for kind in EVENTS}
             for node in (window.node for window in self._windows.values())
@@ -155,17 +155,17 @@ class Aggregator:
         }
 
     def save_due(self, at: float) -> bool:
-        """Whether it is time to `save`: each `SAVE_EVERY_S`, and when a day has begun."""
+        """Whether to `save` now: every `SAVE_EVERY_S`, and when a new day has begun."""
         return at - self._saved_at >= SAVE_EVERY_S or self._energies.date != self._saved_date
 
     def save(self, at: float = inf) -> None:
-        """Save energies and nights; waits for the disk. `at` is the monotonic time."""
+        """Save energies and nights. Waits for the disk. `at` is the monotonic time."""
         self._saved_at, self._saved_date = at, self._energies.date
         nights = self._rest.to_save(list(self._windows.items()), self._energies.offset)
         self._store.save(self._energies.ledgers(), nights, self._energies.published())
 
     def _drop(self, node: Node, reading: Reading) -> None:
-        """Count an implausible reading; only the first of its kind is a warning."""
+        """Count an implausible reading. Only the first one of a node and quantity is logged as a warning."""
         self.dropped[node.node_id] += 1
         what = (node.node_id, reading.quantity)
         first = what not in self._reported

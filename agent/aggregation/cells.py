@@ -1,9 +1,10 @@
-"""One quantity of one node over a push interval: seven cells in an array of all quantities of the node. Pure.
+"""Statistics of one quantity of a node over a push interval: seven cells in an array for all quantities. Pure.
 
-A summary keeps the array and the next interval begins with a copy, which costs less than an object per quantity.
-The mean is weighted by time: each value holds until the next one, at most for `poll.stale_after_s`; time after that is
-left out. Intervals meet at their last readings, so the means add up to the integral. A state counts as 1 while it is
-on.
+A summary keeps the array, and the next interval begins with a copy. This costs less than one object per quantity.
+
+The mean is weighted by time. Each value holds until the next one, at most for `poll.stale_after_s`; longer times are
+left out. An interval begins at the last reading of the interval before, so the means add up to the integral. A state
+counts as 1 while it is on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ EMPTY = (0.0, -inf, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class Statistics(NamedTuple):
-    """One quantity over a push interval; a state is 1 while it is on."""
+    """Statistics of one quantity over a push interval. A state is 1 while it is on."""
 
     last: float
     mean: float
@@ -26,7 +27,7 @@ class Statistics(NamedTuple):
 
 
 def update(cells: array[float], place: int, number: float, at: float, interval: int, stale_after_s: float) -> None:
-    """Add one reading, `number` at monotonic `at`, to the seven cells that begin at `place`."""
+    """Add the reading `number` at monotonic `at` to the seven cells that begin at `place`."""
     before_at = cells[place + AT]
     if before_at == -inf:
         cells[place : place + len(EMPTY)] = array("d", (number, at, interval, at, 0.0, number, number))
@@ -40,7 +41,7 @@ def update(cells: array[float], place: int, number: float, at: float, interval: 
     cells[place] = number
     cells[place + AT] = at
     held = at - before_at
-    if held > stale_after_s:  # after that nothing is known: the time is left out of the mean
+    if held > stale_after_s:  # the value is stale after that: leave the time out of the mean
         cells[place + START] += held - stale_after_s
         held = stale_after_s
     cells[place + AREA] += before * held
@@ -51,7 +52,7 @@ def update(cells: array[float], place: int, number: float, at: float, interval: 
 
 
 def mean(cells: array[float], place: int, interval: int) -> float:
-    """The mean over push interval `interval`; the last value if nothing was read in it."""
+    """Return the mean over push interval `interval`, or the last value if the interval has no reading."""
     seconds = cells[place + AT] - cells[place + START]
     if cells[place + INTERVAL] != interval or seconds <= 0:
         return cells[place]
@@ -59,7 +60,7 @@ def mean(cells: array[float], place: int, interval: int) -> float:
 
 
 def statistics(cells: array[float], place: int, interval: int) -> Statistics:
-    """Last, mean, minimum and maximum over push interval `interval`; of the last value if nothing was read in it."""
+    """Return the statistics of push interval `interval`. Without a reading in it, all four are the last value."""
     last, at, seen_in, start, _, minimum, maximum = cells[place : place + len(EMPTY)]
     if seen_in != interval or at <= start:
         return Statistics(last, last, last, last)

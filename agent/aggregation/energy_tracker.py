@@ -1,7 +1,7 @@
-"""The ledgers of all counters of the site: fed by readings, asked for the energies of the day at each push.
+"""Follows all counters of the site and returns the energies of the day at each push.
 
-A ledger (`agent.energy.ledger`) is pure. The tracker gives it the wall time of each reading, follows steps of the wall
-clock and changes of the time zone, and hands all ledgers over to be saved.
+Each counter has a ledger (`agent.energy.ledger`), which is pure. The tracker gives it the readings with their wall
+time, and handles steps of the wall clock and changes of the time zone.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from drivers.model import Nature, NodeType, Quantity
 
 log = structlog.get_logger(__name__)
 
-# Scheduling moves the wall time of a scan by less than this.
+# Scheduling delays change the wall time of a scan by less than this.
 _STEP_S = 5.0
-# A clock that is this near to the time before its leap has come back.
+# After a leap, a clock that is within this time of its old course has returned.
 _BACK_S = 60.0
 
-# Field of the contract -> the counters it can come from: the device's own daily register, its lifetime counter.
+# Field of the contract -> its possible counters: the device's daily register and its lifetime counter.
 TODAY: dict[NodeType, dict[str, tuple[Quantity, Quantity]]] = {
     NodeType.GRID: {
         "today_imported_energy_Wh": (Quantity.TODAY_IMPORTED_ENERGY, Quantity.IMPORTED_ENERGY),
@@ -64,7 +64,7 @@ _AGAINST = frozenset(
 )
 """Counters that grow while the power of their node is negative."""
 EVENTS = ("reset", "replaced", "rolled_over", "glitch_removed")
-"""Kinds of events of a counter. The log event of "reset" is "counter_reset"."""
+"""Kinds of counter events. The log event of "reset" is "counter_reset"."""
 _LOSSES = frozenset({"counter_reset", "counter_replaced"})
 
 CounterId = tuple[str, Quantity]
@@ -72,7 +72,7 @@ FieldId = tuple[str, str]
 
 
 class Account:
-    """A counter: its ledger, what is known of its register, and when it was last read (monotonic seconds)."""
+    """A counter: its ledger, its register, and the monotonic time of its last reading (`seen`)."""
 
     __slots__ = ("_date", "_today", "direction", "ledger", "register", "seen", "step_Wh")
 
@@ -81,7 +81,7 @@ class Account:
         self.ledger: Ledger | None = None
         self.register = Register()
         self.step_Wh = 0.0
-        """The resolution of the register; 0 if it is not known."""
+        """The step of the register; 0 if unknown."""
         self.direction = 1.0
         """-1 for a counter that grows while the power of its node is negative."""
         self._date = ""
@@ -90,20 +90,20 @@ class Account:
             self.keep(ledger)
 
     def keep(self, ledger: Ledger) -> None:
-        """Replace the ledger; the energy of its day is computed once here, as each push asks for it."""
+        """Replace the ledger. The energy of its day is calculated here once, because each push needs it."""
         self.ledger = ledger
         self._date = ledger.best.day.date
         self._today = of_day(ledger, self._date)
 
     def of_day(self, date: str) -> DayEnergy | None:
-        """The energy of a local day, YYYY-MM-DD; None if the ledger does not know that day."""
+        """Return the energy of a local day, YYYY-MM-DD. None if the ledger does not have that day."""
         if date == self._date:
             return self._today
         return None if self.ledger is None else of_day(self.ledger, date)
 
 
 class EnergyField:
-    """An energy field of a node: the accounts it can come from, in the order of preference, and what was published."""
+    """An energy field of a node: its possible accounts, preferred one first, and the energy that was published last."""
 
     __slots__ = ("accounts", "name", "published", "shown_Wh")
 
@@ -114,7 +114,7 @@ class EnergyField:
         self.shown_Wh = published.energy
 
     def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
-        """What to publish of `found`, the energy that `source` has of local day `date`."""
+        """Return the energy to publish. `found` is the energy of `source` on local day `date`."""
         near_W = source.ledger.turnover.near_W if source.ledger is not None else 0.0
         last = self.published._replace(energy=self.shown_Wh)
         self.published, found = publish(last, date, found, source.register.step_Wh, near_W)
@@ -126,7 +126,7 @@ Sources = list[EnergyField]
 
 
 class EnergyTracker:
-    """The ledgers by node and quantity. Not thread-safe."""
+    """Follows the counters of all nodes. Not thread-safe."""
 
     def __init__(
         self, ledgers: Mapping[CounterId, Ledger], zone: tzinfo | None, published: Mapping[FieldId, Published]
@@ -134,7 +134,7 @@ class EnergyTracker:
         self._zone = zone
         self._fields = {key: EnergyField(key[1], each) for key, each in published.items()}
         self.events: Counter[tuple[str, str]] = Counter()
-        """Events of counters by node id and kind."""
+        """(node id, kind) → number of counter events."""
         self._accounts = {counter: Account(ledger) for counter, ledger in ledgers.items()}
         self._redate(0.0)  # the zone can differ from that of the saved ledgers
         self._offset = -inf
@@ -142,17 +142,17 @@ class EnergyTracker:
         """The local day of the last push."""
         self._day = inf, inf
         self._before_leap: deque[tuple[float, dict[CounterId, Ledger]]] = deque(maxlen=4)
-        """The clock's offset before each leap, and the ledgers of that moment."""
+        """For each leap: the clock's offset and the ledgers before the leap."""
 
     @property
     def offset(self) -> float:
-        """Wall minus monotonic time, as last told; minus infinity while the clock is not known."""
+        """Wall minus monotonic time, as set last; minus infinity while the clock is unknown."""
         return self._offset
 
     def sources_of(self, node: Node, connection_W: float) -> Sources:
-        """The energy fields of a node; new counters get an empty account.
+        """Return the energy fields of a node. New counters get an empty account.
 
-        `connection_W` is the most that the site's connection lets through, 0 if nobody says it.
+        `connection_W` is the maximum power of the site's connection, 0 if not configured.
         """
         sources = []
         for name, counters in TODAY.get(node.type, {}).items():
@@ -184,7 +184,7 @@ class EnergyTracker:
     def count(
         self, node: Node, quantity: Quantity, value: float, at: float, wall: float, power_W: float | None
     ) -> None:
-        """One reading of a counter: `value` in Wh at monotonic `at`, Unix second `wall`.
+        """Add a reading of a counter: `value` in Wh at monotonic `at`, Unix second `wall`.
 
         `power_W` is the power of the node in the same scan, in the sign of its type; None if it was not read.
         """
@@ -201,9 +201,9 @@ class EnergyTracker:
             self._report(node, quantity, event)
 
     def add_today(self, sources: Sources, oldest: float, fields: Fields) -> Basis | None:
-        """Add the energies of the day to `fields`, from accounts that were read since monotonic `oldest`.
+        """Add the energies of the day to `fields`, from accounts with a reading since monotonic `oldest`.
 
-        Returns the basis of the worst of them; None if there is none.
+        Returns the worst basis of these energies, or None if there are none.
         """
         worst: Basis | None = None
         date = self.date
@@ -236,10 +236,10 @@ class EnergyTracker:
             self._day = start, end
 
     def follow_clock(self, offset: float) -> None:
-        """Take `offset`, wall minus monotonic time, once the clock is known.
+        """Set `offset`, wall minus monotonic time. Called when the clock is known.
 
-        After a step back the ledgers would wait for their own future, so they are moved. A step forward only makes a
-        gap longer and looks like a host that slept.
+        After a step back, the last readings would have a future time, so the times in the ledgers are moved. A step
+        forward only makes the gap between two readings longer, so nothing is moved.
         """
         step = offset - self._offset
         if abs(step) > RELABEL_S and self._offset > -inf:
@@ -249,7 +249,7 @@ class EnergyTracker:
         self._offset = offset
 
     def published(self) -> dict[FieldId, Published]:
-        """What was published last, to be saved. Safe to call in another thread: it works on a copy."""
+        """Return the energies that were published last, to save them. Thread-safe: works on a copy."""
         return {
             key: field.published._replace(energy=field.shown_Wh)
             for key, field in list(self._fields.items())
@@ -257,11 +257,11 @@ class EnergyTracker:
         }
 
     def ledgers(self) -> dict[CounterId, Ledger]:
-        """All ledgers, to be saved. Safe to call in another thread: it works on a copy."""
+        """Return all ledgers, to save them. Thread-safe: works on a copy."""
         return {counter: account.ledger for counter, account in list(self._accounts.items()) if account.ledger}
 
     def _leap(self, step: float, offset: float) -> None:
-        """The clock moved to another day. If that was a mistake of the time service, it comes back to its old time."""
+        """Handle a clock that moved to another day. After an error of the time service, it may return."""
         then = next((ledgers for left, ledgers in self._before_leap if abs(left - offset) < _BACK_S), {})
         if not then:
             self._before_leap.append((self._offset, self.ledgers()))

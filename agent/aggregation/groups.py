@@ -1,4 +1,4 @@
-"""Summaries of nodes → the fields of the contract, per node and summed per type. Pure."""
+"""Calculates the fields of the contract from the summaries of nodes: per node, and the total per type. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from drivers.model import NodeType, Quantity
 
 Fields = dict[str, float | list[str]]
 
-# Bound once: before 3.12 it is Python code that finds a member of an Enum, for every device of every push.
+# Looked up once: before Python 3.12, access to a member of an Enum is slow.
 _POWER, _SOC = Quantity.ACTIVE_POWER, Quantity.SOC
 _STORED, _CAPACITY = Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY
 
 
 class NodeResult(NamedTuple):
-    """A node of a push."""
+    """The result of one node for a push."""
 
     summary: NodeSummary
     fields: Fields
-    """Those of the contract."""
+    """The fields of the contract."""
     basis: Basis | None
-    """How well its energies of the day are known; None where it has none."""
+    """The worst basis of its energies of the day; None without energies."""
     turned: bool = False
-    """Whether [push.sign] turns its group around: `fields` already are, `summary` never is."""
+    """Whether [push.sign] inverts its group. `fields` are already inverted; `summary` is never inverted."""
 
 
 class Summary(NamedTuple):
@@ -37,12 +37,12 @@ class Summary(NamedTuple):
     groups: dict[NodeType, Fields]
 
     def members(self, type_: NodeType) -> Iterator[NodeResult]:
-        """The nodes that make the total of a type."""
+        """Return the nodes in the total of a type."""
         return (each for each in self.nodes if each.summary.node.type is type_ and each.summary.node.counted)
 
 
 def fields_of(summary: NodeSummary) -> Fields:
-    """The contract's fields of one node, but for its energies of the day."""
+    """Return the contract's fields of one node, without its energies of the day."""
     power = summary.chosen(_POWER)
     if power is None:
         power = _assumed_power(summary)
@@ -56,7 +56,7 @@ def fields_of(summary: NodeSummary) -> Fields:
 
 
 def _assumed_power(summary: NodeSummary) -> float | None:
-    """Of a device that reports none."""
+    """Return the power of a device without a power reading: 0 if it sleeps, else its nominal power while it is on."""
     node = summary.node
     if summary.sleeps:
         return 0.0
@@ -66,7 +66,7 @@ def _assumed_power(summary: NodeSummary) -> float | None:
 
 
 def _state(summary: NodeSummary) -> Quantity | None:
-    """The quantity that says whether it is on."""
+    """Return the quantity that has the on/off state."""
     states = (Quantity.OPERATION_MODE, Quantity.ON)
     return next((state for state in states if summary.number(state) is not None), None)
 
@@ -82,7 +82,7 @@ def _add_storage(fields: Fields, summary: NodeSummary) -> None:
     soc = _percent(summary.number(_SOC))
     stored = summary.number(_STORED)
     capacity = summary.number(_CAPACITY)
-    if not capacity:  # a register that is always 0 knows nothing
+    if not capacity:  # a capacity of 0 is not a value
         capacity = summary.node.energy_capacity_Wh
     if stored is None and soc is not None and capacity is not None:
         stored = capacity * soc / 100
@@ -100,7 +100,7 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else min(100.0, max(0.0, value))
 
 
-# What a type has beyond power.
+# Fields of a type in addition to power.
 _OF_TYPE: dict[NodeType, Callable[[Fields, NodeSummary], None]] = {
     NodeType.STORAGE: _add_storage,
     NodeType.HEAT_PUMP: _add_modes,
@@ -108,14 +108,15 @@ _OF_TYPE: dict[NodeType, Callable[[Fields, NodeSummary], None]] = {
 
 
 def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
-    """The group of a type: sums, the charge weighted by capacity, a field with a missing member left out.
+    """Return the group of a type: sums, and for the state of charge the mean weighted by capacity.
 
-    `operation_modes` lists the heat pumps that tell theirs: a meter at a heat pump tells none.
+    With `partial` "omit", a field that a member lacks is omitted. `operation_modes` lists the modes of the heat pumps
+    that have one; a meter at a heat pump has none.
     """
     if not members:
         return {}
     everyone = partial == "omit"
-    # What the first member has not is left out then.
+    # A field that the first member lacks is omitted anyway.
     names = members[0] if everyone else dict.fromkeys(name for member in members for name in member)
     fields: Fields = {}
     for name in names:
@@ -139,7 +140,7 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
 def _mean_soc(members: Sequence[Mapping[str, Any]]) -> float:
     capacities = [member.get("energy_capacity_Wh", 0.0) for member in members]
     if all(capacity > 0 for capacity in capacities):
-        # A battery's own charge counts, which need not be what it stores of its capacity.
+        # Use each battery's own state of charge. It may differ from stored energy divided by capacity.
         charges = [member["mean_soc_perc"] for member in members]
         weighted = fsum(charge * capacity for charge, capacity in zip(charges, capacities, strict=True))
         return weighted / fsum(capacities)

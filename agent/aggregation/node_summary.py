@@ -1,4 +1,4 @@
-"""What is known of a node at the end of a push interval. Pure."""
+"""The values of a node at the end of a push interval. Pure."""
 
 from __future__ import annotations
 
@@ -17,72 +17,72 @@ Statistic = Literal["last", "mean"]
 
 
 class NodeSummary(NamedTuple):
-    """One node at the end of a push interval. Values that are too old are not there."""
+    """One node at the end of a push interval. Its properties leave out stale values."""
 
     node: Node
     at: float
     """Monotonic seconds of the tick."""
     oldest: float
-    """Values from before are too old."""
+    """Values from before this monotonic time are stale."""
     statistic: Statistic
     interval: int
     places: dict[Key, int]
-    """Where the cells of each quantity begin."""
+    """Quantity and phase → index of its first cell."""
     totals: dict[Quantity, int]
-    """As `places`, without those of phases."""
+    """As `places`, only for quantities without a phase."""
     cells: array[float]
     newest: float
-    """When its last value was read."""
+    """Monotonic time of the last value."""
     expected: int
     """Polls in the interval."""
     got: int
-    """Polls that brought a usable value."""
+    """Polls with a usable value."""
     powerless: float = -inf
-    """When it last answered in full, but had no power to tell."""
+    """Monotonic time of the last complete scan without a power."""
     night: Night | None = None
 
     @property
     def offline(self) -> bool:
-        """No fresh value at all."""
+        """Whether all values are stale."""
         return self.newest < self.oldest
 
     @property
     def silent(self) -> bool:
-        """It says nothing, or that it has no power to tell."""
+        """Whether it does not respond, or responds without a power."""
         return self.offline or self.powerless >= self.oldest
 
     @property
     def sleeps(self) -> bool:
-        """It is silent, as is right for it now: its power is 0 and its counters hold."""
+        """Whether it is silent and may be asleep. Its power is then 0 and its counters remain valid."""
         return self.node.when_offline != "missing" and self.silent and may_sleep(self.node, self.night, self.at)
 
     @property
     def oldest_s(self) -> float | None:
-        """Age of the oldest value that is used."""
+        """Age of the oldest value in use, in seconds; None without a value."""
         return max((self.at - self.cells[place + AT] for _, place in self._fresh()), default=None)
 
     @property
     def values(self) -> dict[Key, Value]:
-        """The last value of every quantity; of `statistic` for power."""
+        """The last value of each quantity; for power, last or mean as set by `statistic`."""
         return {
             key: self._chosen(place) if key[0] is Quantity.ACTIVE_POWER else _as_read(key[0], self.cells[place])
             for key, place in self._fresh()
         }
 
     def number(self, quantity: Quantity) -> float | None:
-        """The last value of the device's total, if it is fresh."""
+        """Return the last value of the device's total, or None if it is stale."""
         place = self.totals.get(quantity)
         return self.cells[place] if place is not None and self.cells[place + AT] >= self.oldest else None
 
     def chosen(self, quantity: Quantity) -> float | None:
-        """As `number`, last or mean as `statistic` says."""
+        """As `number`, but last or mean as set by `statistic`."""
         place = self.totals.get(quantity)
         if place is None or self.cells[place + AT] < self.oldest:
             return None
         return self.cells[place] if self.statistic == "last" else self._chosen(place)
 
     def statistics(self, quantity: Quantity, phase: Phase | None = None) -> Statistics | None:
-        """Over the interval; of its last value alone where nothing was read in it."""
+        """Return the statistics over the interval. Without a reading in it, all are the last value."""
         place = self.places.get((quantity, phase))
         if place is None or self.cells[place + AT] < self.oldest:
             return None
@@ -98,7 +98,7 @@ class NodeSummary(NamedTuple):
 
 
 def _as_read(quantity: Quantity, number: float) -> Value:
-    """States as the driver gives them."""
+    """Convert a number to the value of the driver: a state is a bool or "on" or "off"."""
     if quantity.nature is not Nature.STATE:
         return number
     on = number > 0

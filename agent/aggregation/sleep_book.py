@@ -1,6 +1,6 @@
-"""Which nodes may be asleep: nights from before the start, and what was last reported of each node.
+"""Keeps the nights of solar nodes across a restart, and reports when a node falls asleep or is missing.
 
-`agent.domain.sleep` decides whether silence is sleep. This module keeps what that decision needs across a restart.
+`agent.domain.sleep` decides whether a silent node is asleep.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Nights(Mapping[str, Night]):
-    """The nights of the nodes that have one, by node id, as they are at the moment of reading."""
+    """Node id → night, for the nodes that have one. A live view."""
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
         self._windows = windows
@@ -37,33 +37,33 @@ class Nights(Mapping[str, Night]):
 
 
 class SleepBook:
-    """The nights of the nodes, by node id."""
+    """The nights of nodes from before the start, and the last reported state of each node."""
 
     def __init__(self, saved: Mapping[str, Night]) -> None:
         self._saved = dict(saved)
-        """Nights of nodes that have not answered since the start; Unix seconds."""
+        """Node id → night in Unix seconds, for nodes that have not responded since the start."""
         self._reported: dict[str, str] = {}
-        """Nodes that may sleep: "awake", "asleep" or "missing" at the last push."""
+        """Node id → "awake", "asleep" or "missing" at the last push, for nodes that may sleep."""
 
     @property
     def pending(self) -> bool:
-        """Some nodes have not answered since the start."""
+        """Whether some nodes have not responded since the start."""
         return bool(self._saved)
 
     def answered(self, node_id: str) -> None:
-        """The node answered: its saved night is not needed any more."""
+        """Forget the saved night of a node that responded."""
         self._saved.pop(node_id, None)
 
     def place(self, windows: Mapping[str, Window], offset: float, at: float) -> None:
-        """Give the saved nights to their windows, by what the clock says at monotonic `at`."""
+        """Set the saved nights in their windows. `offset` is wall minus monotonic time, `at` is monotonic."""
         for node_id, saved in self._saved.items():
             if node_id in windows:
                 windows[node_id].night = restored(saved, offset, at)
 
     def report(self, summary: NodeSummary) -> bool:
-        """Note whether a node sleeps; returns whether it has just fallen asleep, which is saved at once.
+        """Record the state of a node. Returns whether it has just fallen asleep; the caller then saves at once.
 
-        Logs once when a silent node cannot be asleep.
+        Logs once if a silent node cannot be asleep.
         """
         if summary.silent and not summary.expected:
             return False  # not polled yet
@@ -78,7 +78,7 @@ class SleepBook:
         return rest == "asleep"
 
     def to_save(self, windows: Iterable[tuple[str, Window]], offset: float) -> dict[str, Night]:
-        """All nights in Unix seconds; without a clock only those from before the start."""
+        """Return all nights in Unix seconds. While the clock is unknown, only those of before the start."""
         nights = dict(self._saved)
         if offset > -inf:
             for node_id, window in windows:

@@ -1,4 +1,4 @@
-"""Scans → the summary of a node at the end of a push interval. Pure."""
+"""Collects the scans of a node, and returns a summary at the end of a push interval. Pure."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
 
 class Collected(NamedTuple):
-    """What a node took of a scan, beyond what the window keeps."""
+    """The readings of a scan that the caller handles: counters, and readings outside the range."""
 
     counters: list[tuple[Quantity, float, float]]
     """(quantity, Wh, monotonic seconds)."""
     dropped: list[Reading]
-    """Outside the range of the device."""
+    """Readings outside the range of the device."""
     power_W: float | None
     """The power of the node in this scan, in the sign of its type."""
 
 
 class _Source(NamedTuple):
-    """What a reading is to the node: where it goes, and what it may be."""
+    """How a node uses a reading: the index of its cells, its sign and its valid range."""
 
     place: int
     sign: float
     low: float
     high: float
     counter: Quantity | None
-    """The counter that it is, for the energies of the day."""
+    """The counter of the reading, for the energies of the day; None if it is not a counter."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Window:
     stale_after_s: float
     newest: float = -inf
     night: Night | None = None
-    """Of a solar node."""
+    """The night of a solar node."""
     interval: int = 0
     expected: int = 0
     got: int = 0
@@ -55,12 +55,12 @@ class Window:
     _places: dict[Key, int] = field(default_factory=dict)
     _totals: dict[Quantity, int] = field(default_factory=dict)
     _handed_over: bool = False
-    """A summary has all this now: what comes next goes into a copy."""
+    """The last summary uses `_cells`, so the next reading must first copy it."""
     _cells: array[float] = field(default_factory=lambda: array("d"))
     _sources: dict[tuple[Quantity, Phase | None, NodeType | None], _Source | None] = field(default_factory=dict)
 
     def add(self, scan: Scan) -> Collected:
-        """Take what belongs to the node."""
+        """Add the readings of the node."""
         self.expected += 1
         if self._handed_over:
             self._handed_over = False
@@ -85,11 +85,11 @@ class Window:
         return Collected(counters, dropped, power_W if at >= scan.started else None)
 
     def missed(self) -> None:
-        """A poll that brought nothing."""
+        """Count a failed poll."""
         self.expected += 1
 
     def close(self, at: float, statistic: Statistic) -> NodeSummary:
-        """The node at `at`; the next interval begins."""
+        """Return the summary at monotonic `at` and begin the next interval."""
         summary = NodeSummary(
             self.node,
             at,
@@ -111,8 +111,8 @@ class Window:
         return summary
 
     def _heard(self, power_W: float, at: float, scan: Scan) -> None:
-        """What the last power that it told, and a scan without one, say of day and night."""
-        powerless = at == -inf and scan.complete  # in a scan with holes, power may be what is missing
+        """Update the night by the last power, or by a scan without a power."""
+        powerless = at == -inf and scan.complete  # in a partial scan, the power may only be unread
         if powerless:
             self._powerless = scan.finished
         if self.node.type is NodeType.SOLAR:
@@ -129,7 +129,7 @@ class Window:
         if key not in self._places:
             place = len(self._cells)
             self._cells.extend(EMPTY)
-            self._places = self._places | {key: place}  # a summary may have the ones before
+            self._places = self._places | {key: place}  # a summary may use the old dict
             if phase is None:
                 self._totals = self._totals | {use.quantity: place}
         counter = use.quantity if phase is None and use.quantity.nature in _COUNTERS else None
@@ -149,7 +149,7 @@ class Window:
             return False
         number = value if isinstance(value, float) else float(value in (True, "on"))
         if reading.quality is Quality.INVALID or not low <= number <= high:
-            dropped.append(reading)  # not the device's word: what it said before stands until it is too old
+            dropped.append(reading)  # the previous value is used until it is stale
             return False
         number *= sign
         update(self._cells, place, number, at, self.interval, self.stale_after_s)
