@@ -57,7 +57,7 @@ class Evaluation:
             found += (Reading(quantity, phase, None, Quality.MISSING, self.at, node),)
         if self.known.rated_W:
             found = tuple(map(self._bounded, found))
-        return tuple(map(_missing, found)) if _nothing_there(found) else found
+        return tuple(map(_missing, found)) if _all_zero(found) else found
 
     def _parts(self) -> list[Part]:
         if self.layout.plain and all(self.answers.readings):
@@ -205,7 +205,7 @@ def _missing(reading: Reading) -> Reading:
     return reading._replace(value=None, quality=Quality.MISSING)
 
 
-def _nothing_there(readings: Collection[Reading]) -> bool:
+def _all_zero(readings: Collection[Reading]) -> bool:
     """Whether all values are 0, also voltage and frequency. The device is then starting or not connected."""
     if any(reading.value for reading in readings):
         return False

@@ -19,7 +19,7 @@ Words = Sequence[int]
 
 _ENOUGH = 4
 """At least this many equal words mean "not available". Fewer equal words may be a number."""
-_NOTHING = frozenset({0xFFFF, 0x8000})
+_NOT_AVAILABLE = frozenset({0xFFFF, 0x8000})
 """A device that reboots or sleeps may reply with one of these in every word."""
 
 
@@ -101,7 +101,7 @@ class Layout:
             self._decoders[block] = (
                 block_decoder(cells, block.count) if cells else None,
                 captures,
-                frozenset() if block.table in BITS else _NOTHING - known,
+                frozenset() if block.table in BITS else _NOT_AVAILABLE - known,
             )
         return self._decoders[block]
 

@@ -69,9 +69,9 @@ class RegisterDriver:
         self._has_facts = bool(self._variants) or any(repeat.span for repeat in self._repeats)
         self._facts = self._facts_of({})
         self._facts_due = 0.0
-        self._told = False
+        self._facts_read = False
         """The device has replied which layout it has."""
-        self._doubted: _Facts | None = None
+        self._unconfirmed: _Facts | None = None
         """A new layout that only one poll has selected."""
         self._known = Known()
         self._rating_due = 0.0
@@ -120,7 +120,7 @@ class RegisterDriver:
         if self._has_facts and run.started >= self._facts_due:
             await self._read_facts(run)
         layout = self._layout(self._facts)
-        if self._doubted is not None:
+        if self._unconfirmed is not None:
             return self._scan(run, layout, Answers([None] * len(layout.slots)))
         self._facts_due, due = 0.0, self._facts_due
         answers = await self._read_layout(run, layout)
@@ -172,15 +172,15 @@ class RegisterDriver:
     async def _read_facts(self, run: PollSession) -> None:
         """Read the registers that select the layout."""
         self._facts_due = run.started
-        facts = self._facts_of(await self._ask(run), self._facts if self._told else None)
-        if not self._told or facts in (self._facts, self._doubted):
+        facts = self._facts_of(await self._ask(run), self._facts if self._facts_read else None)
+        if not self._facts_read or facts in (self._facts, self._unconfirmed):
             if facts != self._facts:
                 log.info("device_variant", driver=self.profile.name, variant=self._variant_name(facts))
                 self._known = Known(rated_W=self._known.rated_W)
-            self._facts, self._doubted, self._told = facts, None, True
+            self._facts, self._unconfirmed, self._facts_read = facts, None, True
             self._facts_due = run.started + FACTS_S
         else:
-            self._doubted = facts
+            self._unconfirmed = facts
 
     def _facts_of(self, words: dict[Span, Words], before: _Facts | None = None) -> _Facts:
         """Select the layout by `words`. If a register was read earlier and is refused now, keep its result `before`."""

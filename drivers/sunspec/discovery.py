@@ -34,7 +34,7 @@ _END = 0xFFFF
 _MOST_MODELS = 100
 
 # The replies that mean "there is no model at this address". A busy device does not reply that.
-_NOTHING_THERE = (IllegalFunctionError, IllegalRangeError, DeviceFailureError)
+_NO_MODEL = (IllegalFunctionError, IllegalRangeError, DeviceFailureError)
 
 
 # The point that identifies a channel. Model 160 has no type, but Fronius names the battery channels of a hybrid
@@ -76,7 +76,7 @@ class ModelDiscovery:
     async def _marked(self, reader: Reader, base: int) -> bool:
         try:
             return tuple(await reader.read(Table.HOLDING, base, len(MARKER))) == MARKER
-        except _NOTHING_THERE:
+        except _NO_MODEL:
             return False
         except SilentError:
             self._bases.rotate(-1)  # maybe only this address gets no reply: the next attempt begins with another one
@@ -107,7 +107,7 @@ class ModelDiscovery:
         """Return id and length at `address`, or None if the chain ends there without an end model."""
         try:
             model_id, length = await reader.read(Table.HOLDING, address, HEADER)
-        except _NOTHING_THERE:
+        except _NO_MODEL:
             if not behind_a_model:
                 raise
             return None

@@ -200,8 +200,8 @@ class _Known:
         def use(block: Block, words: Sequence[int]) -> None:
             batch = self._batch(block)
             raws = batch.unpack(words)
-            if stranger := batch.stranger(raws):
-                raise _ChangedError(f"model {stranger.id} is no longer at {stranger.address}")
+            if moved := batch.changed_model(raws):
+                raise _ChangedError(f"model {moved.id} is no longer at {moved.address}")
             at = run.now()
             for slot, number in batch.cells(raws):
                 cells[slot], times[slot] = number, at

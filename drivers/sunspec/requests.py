@@ -38,7 +38,7 @@ class Batch:
         """Return the raw numbers of `words`, one word per register of the block."""
         return self._struct.unpack(struct.pack(f">{len(words)}H", *words))
 
-    def stranger(self, raws: Sequence[float]) -> Model | None:
+    def changed_model(self, raws: Sequence[float]) -> Model | None:
         """Return a model whose header has changed, or None."""
         return next((model for a, b, model in self._headers if (raws[a], raws[b]) != (model.id, model.length)), None)
 
@@ -68,8 +68,8 @@ def batch_of(layout: Layout, block: Block) -> Batch:
         _Item(slot, index[place.address], None if place.factor_address is None else index[place.factor_address], place)
         for slot, place in chosen
     )
-    stands = tuple((index[model.address], index[model.address + 1], model) for model in headers)
-    return Batch(_compiled(block, formats), items, stands)
+    header_items = tuple((index[model.address], index[model.address + 1], model) for model in headers)
+    return Batch(_compiled(block, formats), items, header_items)
 
 
 def _compiled(block: Block, formats: dict[int, str]) -> struct.Struct:

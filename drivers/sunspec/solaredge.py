@@ -48,7 +48,7 @@ class SolarEdge(SunSpec):
         shown = [values for answer in answers if (values := _by_quantity(answer))[POWER].quality is Quality.GOOD]
         self._seen = max(self._seen, len(shown))
         storage = _storage(shown, complete=len(shown) == self._seen, at=now())
-        solar_and_grid = _of_the_panels(scan.readings, storage[0]) if self._seen else scan.readings
+        solar_and_grid = _with_panel_power(scan.readings, storage[0]) if self._seen else scan.readings
         return Scan(
             readings=tuple(filter(self._wanted, (*solar_and_grid, *storage))),
             started=scan.started,
@@ -103,7 +103,7 @@ def _one(quantity: Quantity, batteries: Sequence[Mapping[Quantity, Reading]]) ->
     return worst._replace(value=fsum(shares), at=min(part.at for part in parts), node=STORAGE)
 
 
-def _of_the_panels(readings: Sequence[Reading], charge: Reading) -> Iterator[Reading]:
+def _with_panel_power(readings: Sequence[Reading], charge: Reading) -> Iterator[Reading]:
     """Yield the readings without the quantities that include the batteries, and add the power of the panels."""
     solar = {r.quantity: r for r in readings if r.node is SOLAR and r.phase is None}
     yield from (r for r in readings if r.node is not SOLAR or r.quantity not in MIXED)
