@@ -57,7 +57,7 @@ async def test_an_sma_inverter_that_answers_as_two_units_is_proposed_once() -> N
     assert text.count("[[device]]") == 1
     assert 'driver = "sma-inverter"' in text
     assert "unit 126 is the same device as" in text
-    assert "(the same serial number); left out" in text
+    assert "(the same serial number); omitted" in text
 
 
 @pytest.mark.parametrize(
