@@ -65,7 +65,7 @@ class Site:
             {
                 "site": {"node_id": "SITE_1", "timezone": "UTC"},
                 "push": {"url": self.endpoint.url, "token": TOKEN, "interval_s": PUSH_S, "align": "clock"},
-                "poll": {"interval_s": PUSH_S},
+                "poll": {"interval_s": PUSH_S, "stale_after_s": 30.0},
                 "outbox": {"path": f"{self.folder}/outbox.sqlite3"},
                 "drivers": {"profile_dirs": [str(self.folder)]},
                 "device": [
