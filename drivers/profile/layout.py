@@ -56,7 +56,9 @@ class Layout:
 
     def lacking(self, refused: Collection[Span]) -> set[Span]:
         """Return the refused registers that the device should have: not optional, and without a fallback."""
-        found = set()
+        found: set[Span] = set()
+        if not refused:
+            return found
         for point in self.points:
             holes = [[span for span in place.spans if span in refused] for place in point.places]
             if not point.optional and all(holes):
