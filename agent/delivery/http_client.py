@@ -18,8 +18,9 @@ import structlog
 from agent.config import PushConfig, usable
 from agent.contract.envelope import GZIP_MAGIC, decoded
 from agent.delivery.http_errors import in_words
+from agent.delivery.http_reply import classify, parse_date
 from agent.delivery.http_resolver import NetworkBackend
-from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, classify, parse_date
+from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from agent.outbox import Record
 from agent.runtime import Clock
 from agent.security import SecretFile, TlsFileError, Token, client_context, signatures

@@ -11,11 +11,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import ClassVar
-
-MAX_RETRY_AFTER_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,45 +95,3 @@ Outcome = Delivered | Refused | Retry | Misconfigured | Stopped
 
 LABELS = (Delivered.label, Refused.label, Retry.label, Misconfigured.label)
 """Of the attempts that were made."""
-
-_RETRY = frozenset({408, 409, 425, 429})
-_MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 501})
-
-
-def classify(status: int, reply: str, retry_after: str | None, now: float) -> Outcome:
-    """Return the outcome of an answered attempt.
-
-    `reply` is the beginning of the body, `now` the receiver's wall clock in Unix seconds.
-    """
-    if 200 <= status < 300:
-        return Delivered(status)
-    reason = f"HTTP {status}" + (f": {reply}" if reply else "")
-    if status in _MISCONFIGURED or status < 400:
-        return Misconfigured(status, reason)
-    if status in _RETRY or status >= 500:
-        return Retry(reason, f"http_{status}", parse_retry_after(retry_after, now))
-    # Any other 4xx is also about this message: parking one message is the smaller mistake.
-    return Refused(status, reason)
-
-
-def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds until the moment in Retry-After (seconds or HTTP-date), clamped; None if there is none."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        date = parse_date(value)
-        if date is None:
-            return None
-        seconds = date - now
-    return min(MAX_RETRY_AFTER_S, max(0.0, seconds)) if seconds == seconds else None
-
-
-def parse_date(value: str) -> float | None:
-    """Return the Unix seconds of an HTTP-date; None if it is none."""
-    try:
-        when = parsedate_to_datetime(value)
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry, classify
+from agent.delivery.http_reply import classify
+from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.runtime import SystemClock
 from agent.security.signing import signatures
 from tests.support.delivery import TOKEN, sending

@@ -18,7 +18,8 @@ import respx
 from structlog.testing import capture_logs
 
 from agent.config.push import PushConfig
-from agent.delivery.outcome import Delivered, Misconfigured, Refused, Retry, classify, parse_retry_after
+from agent.delivery.http_reply import classify, parse_retry_after
+from agent.delivery.outcome import Delivered, Misconfigured, Refused, Retry
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
 from agent.runtime.clock import SystemClock
