@@ -1,8 +1,8 @@
 """Keys of the configuration that are set by environment variables.
 
 pydantic-settings splits the names of variables, decodes JSON, and ranks and merges the sources. Three things it does
-not do are here: every name must be a key, an item of a list has an index (…__DEVICE__0__HOST), and a number or a truth
-value has its TOML type.
+not do are here: every name must be a key, an item of a list has an index (…__DEVICE__0__HOST), and text such as `5` or
+`true` becomes a number or a boolean if the key needs one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _DELIMITER = "__"
 
 
 class EnvironmentSource(EnvSettingsSource):
-    """The variables that begin with PREFIX, in any case, as the tables of the file with these keys overridden."""
+    """Returns the tables of the file that variables change, after the change.
+
+    The names of the variables begin with PREFIX, in upper or lower case.
+    """
 
     def __init__(self, settings_cls: type[BaseSettings], table: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         """`table` is the parsed file. Raises ConfigError for a variable that names no key."""
@@ -57,7 +60,10 @@ class EnvironmentSource(EnvSettingsSource):
 
 
 class _Names:
-    """The keys that variables name. `keys`: steps of each → text and annotation, a table before its keys."""
+    """The keys that variables name.
+
+    `keys` maps the path of a key to its text and its type annotation. A whole table comes before its single keys.
+    """
 
     def __init__(self, table: Mapping[str, Any], environ: Mapping[str, str], root: type[BaseModel]) -> None:
         self.keys: dict[tuple[str, ...], tuple[str, Any]] = {}
@@ -68,7 +74,9 @@ class _Names:
                 steps, annotation = self._resolve(name)
                 self.keys[steps] = environ[name], annotation
             elif name.upper().startswith(PREFIX[:-1]):
-                raise ConfigError([f"environment {name}: no such key; two underscores precede each step of it"])
+                raise ConfigError(
+                    [f"environment {name}: no such key; write two underscores before each part: {PREFIX}PUSH__URL"]
+                )
 
     def _resolve(self, name: str) -> tuple[tuple[str, ...], Any]:
         place: Any = self._table
@@ -118,8 +126,10 @@ def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[str, Any]:
     """The key that `step` means in `place`, and the annotation of its value."""
     if isinstance(place, list):
         if not _is_index(step, place):
-            items = f"0..{len(place) - 1}" if place else "of the file, which has none"
-            raise ConfigError([f"environment {name}: must name an item {items} (found {step!r})"])
+            items = (
+                f"must be the index of an item, 0..{len(place) - 1}" if place else "the list of the file has no items"
+            )
+            raise ConfigError([f"environment {name}: {items} (found {step!r})"])
         return str(int(step)), inside(annotation)
     model = model_in(annotation)
     if model is not None:
@@ -147,7 +157,7 @@ def inside(annotation: Any) -> Any:
 
 
 def _container(annotation: Any) -> type[dict[str, Any] | list[Any]] | None:
-    """The type that TOML reads it as; None for a single value."""
+    """Return dict or list, if the annotation is a table or a list; None for a single value."""
     if get_origin(_core(annotation)) is tuple:
         return list
     return dict if model_in(annotation) is not None or inside(annotation) is not None else None
@@ -183,7 +193,7 @@ def _scalar(text: str, annotation: Any) -> Any:
 
 
 def _merged(base: Any, over: Any) -> Any:
-    """`over` put over `base`; in place of a list, `over` may be a table of items by index."""
+    """Return `base` with the values of `over`. To change items of a list, `over` is a table: index → new item."""
     if isinstance(base, list) and isinstance(over, dict) and all(_is_index(key, base) for key in over):
         items = list(base)
         for index, item in over.items():

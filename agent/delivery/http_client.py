@@ -83,7 +83,7 @@ class Endpoint:
         except LocalError as error:
             return Retry(str(error), "local")
         except httpx.ProxyError as error:
-            status = str(error)[:3]  # of its answer to CONNECT
+            status = str(error)[:3]  # the status of the proxy's answer to CONNECT
             return classify(int(status) if status.isdigit() else 502, f"the proxy says {error}", None, 0.0)
         except (httpx.HTTPError, OSError) as error:
             kind, reason = in_words(error, self._clock.time())
@@ -144,7 +144,7 @@ class Endpoint:
         return self._rejection(response, reply)
 
     def _rejection(self, response: httpx.Response, reply: bytes) -> Outcome:
-        # A date in Retry-After is one of the receiver's clock, and ours may be wrong.
+        # A date in Retry-After is by the receiver's clock: compare it with the Date header, not with our clock.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
         target = self._quoted(location.partition("?")[0].encode())  # the query may hold somebody's secret
@@ -209,8 +209,8 @@ class Endpoint:
 def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:
     """Notice a dead kept-alive connection early; a router may have dropped its address translation.
 
-    The kernel probes it between two pushes, and ends it halfway through an attempt, so that half of the time is left
-    for a new connection.
+    The kernel tests an idle connection between two pushes. It closes the connection if sent data is not acknowledged
+    for half of the time-out, so that half of the time remains for a new connection.
     """
     return [
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),

@@ -18,12 +18,15 @@ T = TypeVar("T")
 
 
 class DeliveryQueue:
-    """Calls run one after the other, in the order in which they were made. A call that began is finished."""
+    """The outbox for the event loop: calls run in one thread, in the order in which they were made.
+
+    A call that has begun is finished, also if its caller is cancelled.
+    """
 
     def __init__(self, outbox: Outbox, watchdog: Watchdog, *, compress: bool) -> None:
         self.waiting = 0
-        """Messages in the queue: counted by `backlog`, `update` and `count`, and followed between these calls. After a
-        drop, or a change by another process, it is wrong until the backlog worker reads again."""
+        """Number of waiting messages. `backlog`, `update` and `count` read it from the outbox; `put` and `ack` adjust
+        it. After a drop, or a change by another process, it is wrong until the next of these reads."""
         self.compress = compress
         """Bodies are stored as gzip."""
         self._outbox = outbox
@@ -31,7 +34,7 @@ class DeliveryQueue:
         self._watchdog = watchdog
 
     async def put(self, bodies: Sequence[bytes]) -> Sequence[Record]:
-        """Store messages durably and hand them out. They alone are `live` from now on."""
+        """Store messages durably and return their records. Until the next `put`, only they are live."""
         records = await self._run(self._put_compressed if self.compress else self._outbox.put, bodies)
         self.waiting += len(records)
         return records
@@ -46,7 +49,7 @@ class DeliveryQueue:
         self.waiting = max(0, self.waiting - 1)
 
     async def update(self, *records: Record) -> None:
-        """Keep these records, if they are still here, as they are now."""
+        """Save the new state of these records. A record that is gone stays gone."""
         _, self.waiting = await self._run(self._with_count, self._outbox.update, *records)
 
     async def get(self, record: Record) -> Record | None:
@@ -54,7 +57,7 @@ class DeliveryQueue:
         return await self._run(self._outbox.get, record)
 
     async def live(self) -> list[Record]:
-        """Return what waits of the newest `put`."""
+        """Return the live messages: those of the newest `put` that still wait."""
         return await self._run(self._outbox.live)
 
     async def backlog(self, due: float, skip: Collection[int], limit: int) -> list[Record]:
@@ -64,11 +67,11 @@ class DeliveryQueue:
         return records
 
     async def undated(self, after: int) -> list[Record]:
-        """Return messages that wait for the clock, oldest first, from this seq on."""
+        """Return the messages that wait for the clock and have a seq larger than `after`, oldest first."""
         return await self._run(self._outbox.undated, after)
 
     async def count(self) -> int:
-        """Count what waits; returns `waiting`."""
+        """Count the waiting messages; returns `waiting`."""
         self.waiting = (await self._run(self._outbox.counts)).waiting
         return self.waiting
 

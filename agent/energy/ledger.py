@@ -1,16 +1,17 @@
 """Calculates the energy of the local day from the readings of a counter. Pure.
 
 A `Ledger` follows one counter. A link (`links`) explains a reading from an earlier one: the counter continued, was
-late, rolled over, was reset, or was replaced. Each link has a price in seconds. A path may skip a reading; this costs
-the seconds that the reading represents. The total is the growth along the cheapest path. The energy of a day is the
-total now minus the total at local midnight, interpolated between the readings around midnight. A reading is undecided
-while another path can still become the cheapest: usually a quarter of an hour, at most half an hour.
+late, rolled over, was reset, or was replaced. A path is a chain of links. A path may skip a reading; this costs the
+seconds that the reading represents. Each link has a price in seconds, so that it competes with the time it would skip.
+The total is the growth along the cheapest path. The energy of a day is the total now minus the total at local midnight,
+interpolated between the readings around midnight. A reading is undecided while another path can still become the
+cheapest: usually a quarter of an hour, at most half an hour.
 
 Invariants:
 
 1. If all links of a path are continuations, the total is the growth between its first and last reading. Glitches,
    restarts of the agent and missed readings between them do not change it.
-2. Readings that explain fewer seconds than their price have no lasting effect, even if they occur often.
+2. A link that explains fewer seconds of readings than its price has no lasting effect, even if this happens often.
 3. A link adds at most the register's step plus what the device can turn over in the time (`turnover`).
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the state.
@@ -19,8 +20,8 @@ Invariants:
 8. The device's clock has no effect. A daily register is followed like any counter and may be set to zero at any hour.
    Its value is used directly only at the first reading and after a gap over the device's midnight.
 
-The best candidate can reach any value for at most `RUN_PRICE`. So a candidate that costs `RUN_PRICE` more than the best
-one can never become the cheapest, and is removed.
+From the best candidate, a path to any new reading costs at most `RUN_PRICE`. So a candidate that costs `RUN_PRICE` more
+than the best one can never become the cheapest, and is removed.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from agent.energy.paths import extended, first_sight
 from agent.energy.turnover import Register, Turnover, first_turnover, reviewed, with_peak
 
 PATIENCE_S = 600.0
-"""Readings with a time before the last one are ignored for this long. After that, the earlier times were wrong."""
+"""If the time goes back, readings are ignored for this long. After that, the times before the jump were wrong."""
 WINDOW_S = 1800.0
 """After this many observed seconds, a reading is decided by the path that is then the cheapest."""
 RELABEL_S = 12 * 3600.0
@@ -89,9 +90,9 @@ class Ledger(NamedTuple):
     """Power at the last reading, in the direction of the counter; negative if unknown."""
     turnover: Turnover
     doubt: float = 0.0
-    """Until this `mass`, the last growth is in doubt: it exceeds the measured power and is not confirmed yet."""
+    """While `mass` is below this, the last growth is not confirmed: the measured power does not explain it."""
     early: float = 0.0
-    """Time of the first of the readings with a time before the last one; 0 if there are none."""
+    """If the time went back: the time of the first reading after that; else 0."""
     decided: tuple[EnergyEvent, ...] = ()
     """Events that this reading decided."""
 
@@ -189,7 +190,7 @@ def _continued(
 
 
 def _spaced(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-    """Remove the first candidate that is not fresh, if it is near to the one before it on the same path."""
+    """Remove the candidate that is no longer fresh, if it is close to the one before it on the same path."""
     if len(candidates) > _FRESH:
         late, early = candidates[-_FRESH], candidates[-_FRESH - 1]
         if late.mass - early.mass < _APART_S and late.cost == early.cost:
@@ -221,7 +222,7 @@ def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
 
 
 def resumed(ledger: Ledger, then: Ledger) -> Ledger:
-    """Return `ledger` with the days of `then`, the ledger of before a clock error. The clock is correct again."""
+    """Return `ledger` with the days that it had before the clock jumped (`then`). The clock has come back."""
     day, before = then.best.day, then.best.before
     if not day.start <= ledger.at < day.end + RELABEL_S:
         return ledger

@@ -2,13 +2,14 @@
 
 The clock becomes trusted, and stays so, as soon as one of these holds:
 
-- The kernel reports a synchronised clock, by whatever service (chrony, ntpd, timesyncd, PTP). The estimated error is
-  below 16 s, as `timedatectl` decides it; or systemd-timesyncd has written its file in /run.
+- The kernel reports a synchronised clock, set by any service (chrony, ntpd, timesyncd, PTP): its maximum error is below
+  16 s (the rule of `timedatectl`), or systemd-timesyncd has written its file in /run.
 - No time service runs `_STARTED_S` after boot, as in containers and many virtual machines. Nothing will set the clock.
 - `push.wait_for_clock_s` have passed since boot. The time service does not reach its server.
 
-In all cases the date must be plausible. A date before this agent was written is never trusted, even if the clock was
-trusted before. Messages then wait until the clock is set, and the log says so.
+The date must also be plausible. A date before this agent was written is not trusted, even if the clock was trusted
+before. The exception is `wait_for_clock_s = 0`, which trusts any date. Messages then wait until the clock is set, and
+the log says so.
 """
 
 from __future__ import annotations

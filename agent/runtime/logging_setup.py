@@ -19,7 +19,7 @@ Format = Literal["auto", "console", "json"]
 # <priority> as journald reads it from standard error (sd-daemon(3)).
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
-# These log, at level error too, what their callers classify and report. They are shown only with `level = "debug"`.
+# Their callers classify and report the same errors. Their own messages are shown only with `level = "debug"`.
 _NOISY = ("httpcore.connection", "asyncio")
 # These log whole URLs and headers of replies, which may contain a secret.
 _INDISCREET = ("httpx", "httpcore")
@@ -29,7 +29,7 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     """Write events and the warnings of libraries to `stream` (standard error)."""
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
-    # A reload configures anew. What was counted goes on, or each reload would let everything pass again.
+    # A reload keeps the RepeatLimiter: a new one would let all repeated messages through again.
     counting = [each for each in structlog.get_config()["processors"] if isinstance(each, RepeatLimiter)]
     shared: list[Processor] = [
         counting[0] if counting else RepeatLimiter(),
@@ -69,7 +69,7 @@ _MOST_TRACE = 20_000
 
 
 def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """No text of a device, a peer or a file fills the log."""
+    """Shorten texts of devices, peers and files, so that they cannot fill the log."""
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = shortened(value, _MOST_TRACE if key in _TRACES else MOST)

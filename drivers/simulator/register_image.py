@@ -89,8 +89,8 @@ def dump_unit(dump: Image, unit_id: int = 1) -> SimulatedUnit:
 def _written(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Point, Value | None, list[int]]]:
     """Yield the value and the words of each point.
 
-    Points of one quantity are added when read. So the point with the smallest step that can hold the value has the
-    value, and the others have 0. For a percentage, each point has the value.
+    A driver sums all points of a quantity. So the point with the smallest step that can hold the value gets the value,
+    and the others get 0. For a percentage, each point gets the value.
     """
     if value is None:
         yield from ((point, None, _not_available(point.encoding)) for point in points)

@@ -28,9 +28,9 @@ class PointAddress:
     factor_address: int | None
     sign: int = 1
     zero_counts: bool = False
-    """Zero is a value here, although the standard defines it as "not implemented": an input that never produced."""
+    """Use 0 as a value, although the standard defines it as "not implemented": the input may never have produced."""
     folded: bool = False
-    """The accumulator counts down from zero, as a negative number in 32 bits."""
+    """The counter runs down from 0, as a 32-bit two's complement. The value is its magnitude."""
 
     @property
     def span(self) -> tuple[int, int]:

@@ -220,7 +220,7 @@ def test_a_token_file_that_can_be_read_wins_over_the_older_copy_of_the_service_m
 def test_a_limit_can_be_set_from_the_environment_and_one_underscore_is_a_mistake() -> None:
     limit = "TELEMETRY_AGENT__DEVICE__0__LIMITS__ACTIVE_POWER_W"
     assert parse(changed(), {limit: "9"}, "site.toml").device[0].limits == {"active_power_W": (-9.0, 9.0)}
-    with pytest.raises(ConfigError, match="environment TELEMETRY_AGENT_PUSH__URL: no such key; two underscores"):
+    with pytest.raises(ConfigError, match="environment TELEMETRY_AGENT_PUSH__URL: no such key; write two underscores"):
         parse(changed(), {"TELEMETRY_AGENT_PUSH__URL": "https://telemetry.example.com"}, "site.toml")
 
 
@@ -252,7 +252,11 @@ def test_every_key_can_be_overridden_from_the_environment() -> None:
     [
         ("PUSH__ULR", "x", "environment TELEMETRY_AGENT__PUSH__ULR: no such key 'ULR'; did you mean 'url'?"),
         ("PUHS__URL", "x", "environment TELEMETRY_AGENT__PUHS__URL: no such key 'PUHS'; did you mean 'push'?"),
-        ("DEVICE__7__HOST", "x", "environment TELEMETRY_AGENT__DEVICE__7__HOST: must name an item 0..1 (found '7')"),
+        (
+            "DEVICE__7__HOST",
+            "x",
+            "environment TELEMETRY_AGENT__DEVICE__7__HOST: must be the index of an item, 0..1 (found '7')",
+        ),
         (
             "PUSH__INTERVAL_S",
             "often",
@@ -266,7 +270,7 @@ def test_every_key_can_be_overridden_from_the_environment() -> None:
         (
             "PUSH__LEVELS__0",
             "device",
-            "environment TELEMETRY_AGENT__PUSH__LEVELS__0: must name an item of the file, which has none (found '0')",
+            "environment TELEMETRY_AGENT__PUSH__LEVELS__0: the list of the file has no items (found '0')",
         ),
     ],
 )
