@@ -213,7 +213,7 @@ def test_an_upgrade_keeps_everything_and_one_that_fails_changes_nothing(site: Si
     dies = release(site, "dies", "8.1", ("agent/service/daemon.py", "raise SystemExit('dies')"))
     failed = site.machine.run(f"{dies}/systemd/install", check=False)
     assert failed.returncode == 1
-    assert "the old one runs again" in failed.stdout
+    assert "the old release runs again" in failed.stdout
     assert site.machine.run("telemetry-agent", "--version").stdout == version
     site.await_pushes()
 
