@@ -37,7 +37,7 @@ class Attempts:
         self.in_flight: set[int] = set()
         """Seqs of messages with an attempt in progress."""
         self.settled: set[int] = set()
-        """Seqs of messages that were tried since somebody cleared this set."""
+        """Seqs of messages that were tried since this set was last cleared."""
         self._endpoint = endpoint
         self._queue = queue
         self._handler = handler
@@ -51,7 +51,7 @@ class Attempts:
         self._stopping = False
 
     async def send(self, record: Record) -> Outcome:
-        """Send the message and settle what comes of it."""
+        """Send the message and handle the outcome."""
         if self._stopping or record.seq in self.in_flight:
             return Stopped()
         self.in_flight.add(record.seq)

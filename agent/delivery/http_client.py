@@ -147,7 +147,7 @@ class Endpoint:
         # A date in Retry-After is by the receiver's clock: compare it with the Date header, not with our clock.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
-        target = self._quoted(location.partition("?")[0].encode())  # the query may hold somebody's secret
+        target = self._quoted(location.partition("?")[0].encode())  # the query may contain a secret
         said = f"redirect to {target}" if location else self._quoted(reply)
         return classify(response.status_code, said, response.headers.get("retry-after"), now)
 

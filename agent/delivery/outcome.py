@@ -69,7 +69,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Misconfigured:
-    """The receiver accepts nothing until somebody fixes the address, the token or the schema."""
+    """The receiver accepts nothing until an operator fixes the address, the token or the schema."""
 
     label: ClassVar[str] = "misconfigured"
 

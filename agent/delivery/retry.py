@@ -1,4 +1,4 @@
-"""Repeats the attempts of one live message until the endpoint has it, refuses it for good, or its turn is over.
+"""Repeats the attempts of one live message until it is delivered or parked, or its turn is over.
 
 tenacity drives the loop; how long to wait is said by the outcome, which the handler and the breaker decide.
 """

@@ -1,7 +1,7 @@
 """Delivery to one endpoint: the newest message first, the backlog behind it, nothing dropped.
 
 A message passes a chain of links, each with one concern: `DeliveryQueue` stores it, a worker chooses it, `RetryLink`
-repeats it, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` settles what comes of an attempt. A
+repeats it, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` handles the outcome. A
 message without a date waits in `Undated` first.
 
 The live worker sends the messages of the newest tick, with full jitter between attempts, until they are delivered or a
