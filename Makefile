@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAYERS := .venv-lint/bin/lint-imports
+# Without stored bytecode, each of the tests' processes would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test hunt test-system lint bench schema devices lock clean
 
