@@ -12,12 +12,11 @@ from agent.commissioning.read_once import read_site
 from agent.config.loader import parse
 from agent.site.builder import build
 from drivers.model import Kind, NodeType, Quantity, Table, Value
-from drivers.profile.loader import BUILT_IN, Profile, load
+from drivers.profile.loader import Profile
 from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
 from drivers.simulator.register_image import Key, profile_unit
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
-
-PROFILES = {path.stem: load(path) for path in sorted(BUILT_IN.glob("*.toml"))}
+from tests.support.profiles import PROFILES
 
 # Export, production, discharge, consumption: where a sign can be wrong, it is negative here.
 POWER_W = dict.fromkeys(NodeType, 4200.0) | {NodeType.GRID: -4200.0, NodeType.STORAGE: -4200.0}

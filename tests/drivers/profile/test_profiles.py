@@ -25,8 +25,8 @@ from drivers.protocol import MAX_REGISTERS
 from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
 from drivers.simulator.register_image import Key, profile_unit
 from drivers.sunspec.driver import SunSpec
+from tests.support.profiles import PROFILES
 
-PROFILES = {path.stem: load(path) for path in sorted(BUILT_IN.glob("*.toml"))}
 BY_REGISTERS = [name for name, profile in PROFILES.items() if profile.driver is None]
 REAL = [name for name in PROFILES if not name.startswith("simulated-")]
 

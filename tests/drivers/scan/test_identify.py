@@ -14,16 +14,17 @@ from drivers.dump.file import Dump
 from drivers.dump.file import load as load_dump
 from drivers.errors import SilentError
 from drivers.model import Table
-from drivers.profile.loader import Profile, load, profile_files
+from drivers.profile.loader import load
 from drivers.profile.mark import Mark
 from drivers.registers.codec import Encoding, encode
 from drivers.registers.read_plan import Span
 from drivers.scan.identify import Identifier
 from drivers.simulator.register_image import profile_unit
+from tests.support.profiles import PROFILES
 
 DUMPS = Path(__file__).parents[2] / "fixtures" / "dumps"
-PROFILES = [load(path) for path in profile_files().values()]
-MARKED = {profile.name: profile for profile in PROFILES if profile.identify is not None}
+FAMILIES = list(PROFILES.values())
+MARKED = {name: profile for name, profile in PROFILES.items() if profile.identify is not None}
 
 
 def mark(name: str) -> Mark:
@@ -35,7 +36,7 @@ def mark(name: str) -> Mark:
 @pytest.mark.parametrize("name", MARKED)
 async def test_a_family_is_recognised_by_its_mark(name: str) -> None:
     image = profile_unit(MARKED[name], dict).image()
-    identity = await Identifier(PROFILES, time.monotonic).identify(
+    identity = await Identifier(FAMILIES, time.monotonic).identify(
         Dump({table: dict(words) for table, words in image.items()})
     )
     names = [match.driver for match in identity.matches]
@@ -49,9 +50,9 @@ async def test_a_family_is_recognised_by_its_mark(name: str) -> None:
 @pytest.mark.parametrize("path", sorted(DUMPS.glob("*.json")), ids=lambda path: path.stem)
 async def test_the_words_of_a_real_device_are_no_other_family(path: Path) -> None:
     dump = load_dump(path)
-    identity = await Identifier(PROFILES, time.monotonic).identify(dump)
+    identity = await Identifier(FAMILIES, time.monotonic).identify(dump)
     found = {match.driver for match in identity.matches}
-    family = next(profile for profile in PROFILES if profile.name == dump.about["driver"])
+    family = PROFILES[dump.about["driver"]]
     if family.driver is not None:
         found &= set(MARKED)  # discovery also names the general driver and other families of the maker
     assert found <= {family.name}
@@ -71,7 +72,7 @@ class Counting:
 
 async def test_all_families_are_told_apart_in_few_requests() -> None:
     device = Counting(Dump())
-    identity = await Identifier(PROFILES, time.monotonic).identify(device, sunspec=False)
+    identity = await Identifier(FAMILIES, time.monotonic).identify(device, sunspec=False)
     assert not identity.matches
     assert len(device.asked) <= 40
     assert len(set(device.asked)) == len(device.asked)
@@ -86,7 +87,7 @@ class Silent(Counting):
 async def test_a_device_that_is_silent_where_it_has_nothing_is_asked_for_the_likely_marks() -> None:
     """Each costs a time-out."""
     device = Silent(Dump())
-    identity = await Identifier(PROFILES, time.monotonic).identify(device, unit_id=247, sunspec=False)
+    identity = await Identifier(FAMILIES, time.monotonic).identify(device, unit_id=247, sunspec=False)
     assert not identity.matches
     assert len(device.asked) <= 12
     usual = {mark(name).span for name in MARKED if MARKED[name].link.unit_id == 247}
@@ -142,7 +143,7 @@ async def test_further_marks_are_asked_where_the_first_holds_and_decide(
 
 async def test_a_family_with_more_marks_stands_before_one_with_fewer() -> None:
     image = profile_unit(MARKED["huawei-sun2000"], dict).image()
-    identity = await Identifier(PROFILES, time.monotonic).identify(
+    identity = await Identifier(FAMILIES, time.monotonic).identify(
         Dump({table: dict(words) for table, words in image.items()})
     )
     assert [match.driver for match in identity.matches] == ["huawei-sun2000", "huawei-sun2000-inverter"]
@@ -150,7 +151,6 @@ async def test_a_family_with_more_marks_stands_before_one_with_fewer() -> None:
 
 def test_there_are_profiles_with_a_mark() -> None:
     assert len(MARKED) >= 30
-    assert isinstance(PROFILES[0], Profile)
     assert set(MARKED) <= set(Catalogue().names())
 
 

@@ -15,7 +15,6 @@ from agent.commissioning.config_snippets import device_tables
 from agent.config import parse
 from agent.site import build
 from drivers.model import Quantity, Table
-from drivers.profile.loader import load, profile_files
 from drivers.scan.identify import Identifier
 from drivers.scan.scanner import Scanner
 from drivers.scan.targets import Targets
@@ -23,9 +22,10 @@ from drivers.scan.unit_search import SearchLocation
 from tests.drivers.scan.test_scanner import LOCAL, QUICK, at, gateway, marked
 from tests.faults.device import Faults
 from tests.faults.modbus import FaultServer
+from tests.support.profiles import PROFILES
 
 CASES = Path(__file__).parents[2] / "fixtures" / "cases"
-PROFILES = [load(path) for path in profile_files().values()]
+FAMILIES = list(PROFILES.values())
 
 
 def words_of(runs: Mapping[str, list[int]]) -> dict[int, int]:
@@ -42,7 +42,7 @@ async def scanned(registers: dict[tuple[int, Table], dict[int, int]], units: tup
         for unit in range(256):
             if (unit, Table.HOLDING) not in registers:
                 server.unit_faults[unit] = Faults(exception=11)
-        scanner = Scanner(replace(at(server), units=units), Identifier(PROFILES, time.monotonic))
+        scanner = Scanner(replace(at(server), units=units), Identifier(FAMILIES, time.monotonic))
         await scanner.run(LOCAL)
         (place,) = scanner.places
     return place
@@ -102,7 +102,7 @@ async def test_what_is_not_recognised_is_described() -> None:
     registers = {(1, Table.HOLDING): {0: 5}, (1, Table.INPUT): {0: 1, 1: 2}}
     async with FaultServer(registers) as server:
         server.faults.labels = (b"Eastron", b"SDM-X", b"V1")
-        scanner = Scanner(at(server), Identifier(PROFILES, time.monotonic))
+        scanner = Scanner(at(server), Identifier(FAMILIES, time.monotonic))
         await scanner.run(LOCAL)
     text = device_tables(scanner.places)
     assert "its name is Eastron SDM-X V1" in text
@@ -131,7 +131,7 @@ async def test_what_scan_proposes_reads_the_truth_when_pasted() -> None:
     async with FaultServer(registers) as server:
         for unit in set(range(256)) - {3, 5, 126}:
             server.unit_faults[unit] = Faults(exception=11)
-        scanner = Scanner(at(server), Identifier(PROFILES, time.monotonic))
+        scanner = Scanner(at(server), Identifier(FAMILIES, time.monotonic))
         await scanner.run(LOCAL)
         site = build(parse(tomllib.loads(SITE + device_tables(scanner.places)), {}, "site.toml"), "site.toml")
         powers = {}

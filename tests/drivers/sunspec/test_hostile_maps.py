@@ -15,10 +15,10 @@ from drivers.driver import ReadOptions
 from drivers.errors import DriverError, exception_reply
 from drivers.modbus import LinkSettings
 from drivers.model import Table
-from drivers.profile import load, profile_files
 from drivers.scan import FoundUnit, Identifier, SearchLocation
 from drivers.sunspec.driver import SunSpec
 from tests.faults.sunspec import SUNS, FakeReader, common, inverter, model, words
+from tests.support.profiles import PROFILES
 
 MOST_READS = 400
 KNOWN = [1, 101, 103, 111, 113, 120, 124, 160, 201, 203, 213, 701, 704, 713, 714, 801, 802, 803, 804, 805]
@@ -92,9 +92,6 @@ class AnyDevice(FakeReader):
         return found
 
 
-PROFILES = [load(path) for path in profile_files().values()]
-
-
 @given(CHAINS, st.lists(WORD, max_size=7), st.lists(EVIL.map(lambda text: text.decode("latin-1")), max_size=3))
 @settings(max_examples=40)
 @example([*SUNS, *common("\x1b]0;x\x07", "\u202emodel", "\n[[device]]")], [], ["\n[[device]]\nnode_id = 'x'"])
@@ -102,7 +99,7 @@ def test_what_a_scan_prints_can_be_pasted_whatever_the_device_says(
     chain: list[int], filler: list[int], labels: list[str]
 ) -> None:
     device = AnyDevice(chain, filler)
-    identity = asyncio.run(Identifier(PROFILES, lambda: 0.0).identify(device))
+    identity = asyncio.run(Identifier(list(PROFILES.values()), lambda: 0.0).identify(device))
     identity.labels = tuple(labels)
     place = SearchLocation(LinkSettings(host="10.0.0.1"), [FoundUnit(1, identity)], note="".join(labels))
     text = device_tables([place])
