@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +31,10 @@ from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
 from agent.outbox.record import Record
 from agent.runtime.clock import SystemClock
+
+# The agent loads these with the first message; here, each life would load them again.
+for module in ("anyio._backends._asyncio", "anyio.streams.tls", "ctypes"):
+    import_module(module)
 
 PAUSE_S = 0.004
 
