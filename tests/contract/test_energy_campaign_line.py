@@ -11,23 +11,33 @@ from typing import Any
 import pytest
 
 from tests.contract.test_conservation_line import HALF, PRODUCED
-from tests.support.conservation_line import FINE_S, Line
+from tests.support.conservation_line import COARSE_S, FINE_S, Line
 
 RESOLUTION_WH = 2.0
 HIGHER = 7_000_000
+TEN_MINUTES = 1 / 6
+"""In hours."""
+
+
+async def quietly(line: Line, *, after: float, before: float) -> None:
+    """In longer intervals, from hour `after` to `before`; in the shorter ones until then, and again from there on."""
+    await line.until(after)
+    await line.push_every(COARSE_S)
+    await line.until(before)
+    await line.push_every(FINE_S)
 
 
 async def a_morning(line: Line) -> dict[str, tuple[int, int]]:
     """(first, last) Unix second of each disturbance of pv-west. Hours are local, from the midnight before the start."""
     plant, when = line.plant, {}
-    await line.until(33)
-    await line.push_every(FINE_S)
+    await quietly(line, after=21, before=34 - TEN_MINUTES)
     await line.until(34)
 
     begin = line.wall
     with plant.altered("pv-west", PRODUCED, lambda counter: counter + 5000):
         await line.until(34 + 60 / 3600)
     when["two wrong polls"] = begin, line.wall
+    await quietly(line, after=34 + TEN_MINUTES, before=34.5 - TEN_MINUTES)
     await line.until(34.5)
 
     begin = line.wall
@@ -35,12 +45,14 @@ async def a_morning(line: Line) -> dict[str, tuple[int, int]]:
         await line.until(34.5 + 30 / 3600)
         await line.restart(after_s=FINE_S)
     when["a glitch, then a restart"] = begin, line.wall
+    await quietly(line, after=34.5 + TEN_MINUTES, before=35 - TEN_MINUTES)
     await line.until(35)
 
     begin = line.wall
     with plant.altered("pv-west", PRODUCED, lambda counter: 0):
         await line.until(35 + 60 / 3600)
     when["0 on two polls"] = begin, line.wall
+    await quietly(line, after=35 + TEN_MINUTES, before=35.5 - TEN_MINUTES)
     await line.until(35.5)
 
     begin = line.wall
@@ -48,12 +60,13 @@ async def a_morning(line: Line) -> dict[str, tuple[int, int]]:
         await line.until(35.75)
     # It had been taken for a reset: the readings after it decide again, within five minutes.
     when["0 for a quarter of an hour"] = begin, line.wall + 330
+    await quietly(line, after=36, before=36.5 - TEN_MINUTES)
     await line.until(36.5)
 
     begin = line.wall
     with plant.altered("pv-west", PRODUCED, lambda counter: counter + HIGHER):
         await line.restart(after_s=1800)
-        await line.until(38)
+        await quietly(line, after=37 + TEN_MINUTES, before=38)
         when["replaced by a higher counter"] = begin, line.wall
         await line.deliver_all()
     return when

@@ -159,7 +159,7 @@ class Line:
 
     async def until(self, hour: float) -> None:
         """Let the agent run on to that local hour."""
-        while self.site.local_s < hour * HOUR_S:
+        while self.site.local_s < round(hour * HOUR_S):
             self._pass(self._interval_s)
             await self._tick()
 

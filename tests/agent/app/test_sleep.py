@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from agent.aggregation.groups import Summary
@@ -44,6 +45,12 @@ address = 1
 type = "uint16"
 scale = 1000
 """
+
+
+@pytest.fixture(autouse=True)
+def _nobody_steps_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent looks for it every five seconds, which is most of the work of a day that is driven."""
+    monkeypatch.setattr("agent.delivery.undated._WATCH_S", PUSH_S)
 
 
 class Site:
