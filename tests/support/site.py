@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from structlog.testing import capture_logs
+
 from agent.app import App
 from agent.config.loader import load
 from agent.receiver.server import Validator, Verdict, serve
@@ -101,7 +103,10 @@ path = "{folder}/state/outbox.sqlite3"
     return path
 
 
-def device(node_id: str, type_: str, server: FaultServer, driver: str = "eastron-sdm630") -> str:
+def device(
+    node_id: str, type_: str, server: FaultServer, driver: str = "eastron-sdm630", timeout_s: float = 1.0
+) -> str:
+    """[[device]]. A process of its own that reads a device which answers needs a longer time-out on a busy machine."""
     port = server.link().port
     return f"""
 [[device]]
@@ -110,7 +115,7 @@ type = "{type_}"
 driver = "{driver}"
 host = "127.0.0.1"
 port = {port}
-timeout_s = 1.0
+timeout_s = {timeout_s}
 """
 
 
@@ -118,15 +123,16 @@ timeout_s = 1.0
 async def agent(config: Path) -> AsyncIterator[None]:
     """The agent in the event loop of the test, where no load of the machine counts as time."""
     configured = load(config, {"TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S": "0"})
-    running = asyncio.create_task(
-        App(configured, build(configured, str(config)), FastClock(1.0, time.time()), {}).run()
-    )
-    try:
-        yield
-    finally:
-        running.cancel()
-        (result,) = await asyncio.gather(running, return_exceptions=True)
+    app = App(configured, build(configured, str(config)), FastClock(1.0, time.time()), {})
+    with capture_logs() as logs:
+        running = asyncio.create_task(app.run())
+        try:
+            yield
+        finally:
+            running.cancel()
+            (result,) = await asyncio.gather(running, return_exceptions=True)
     assert isinstance(result, asyncio.CancelledError), result
+    assert TOKEN not in repr(logs)
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""The whole daemon as a process of its own, between hand-written Modbus devices and the reference receiver."""
+"""The whole agent between hand-written Modbus devices and the reference receiver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from agent.receiver.server import serve
 from drivers.model import Table
 from tests.faults.modbus import FaultServer
-from tests.support.site import WAIT_S, Endpoint, agent, configuration, daemon, device, sdm630
+from tests.support.site import WAIT_S, Endpoint, agent, configuration, device, sdm630
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_a_silent_device_does_not_delay_the_others(tmp_path: Path, endpoin
 
 
 async def kept(outbox: Path, messages: int) -> None:
-    """Wait until the daemon's queue holds so many more."""
+    """Wait until the agent's queue holds so many more."""
 
     def count() -> int:
         return int(queue.execute("SELECT count(*) FROM message").fetchone()[0])
@@ -78,7 +78,7 @@ async def kept(outbox: Path, messages: int) -> None:
     async with asyncio.timeout(WAIT_S):
         with contextlib.closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as queue:
             wanted = count() + messages
-            while count() < wanted:  # noqa: ASYNC110 - filled by another process
+            while count() < wanted:  # noqa: ASYNC110 - seen from outside
                 await asyncio.sleep(0.05)
 
 
@@ -87,12 +87,12 @@ async def test_energies_and_messages_survive_a_restart_and_an_outage(tmp_path: P
     async with FaultServer({(1, Table.INPUT): registers}) as meter:
         with Endpoint() as first:
             config = configuration(tmp_path, first.url, device("meter-1", "grid", meter))
-            async with daemon(config):
+            async with agent(config):
                 await first.wait_for(2)
                 registers.update(sdm630(1000.0, 12.5, 0.0))
                 await first.wait_until(lambda message: message["grid"].get("today_imported_energy_Wh") == 500)
         # The endpoint is gone: what is measured meanwhile waits on the disk.
-        async with daemon(config):
+        async with agent(config):
             await kept(tmp_path / "state" / "outbox.sqlite3", 2)
         port = int(first.url.split(":")[2].split("/")[0])
         again = Endpoint.__new__(Endpoint)
@@ -102,7 +102,7 @@ async def test_energies_and_messages_survive_a_restart_and_an_outage(tmp_path: P
         )
         again._thread = threading.Thread(target=again._server.serve_forever, kwargs={"poll_interval": 0.05})
         with again:
-            async with daemon(config):
+            async with agent(config):
                 await again.wait_for(4)
     newest = max(again.messages, key=lambda message: message["time"])
     assert newest["grid"]["today_imported_energy_Wh"] == 500

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import struct
-import threading
 import tomllib
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from agent.app import App
 from agent.config.loader import parse
@@ -20,6 +15,7 @@ from agent.polling.device_health import BACKOFF_FIRST_S
 from agent.runtime.clock import Clock
 from agent.site.builder import build
 from drivers.model import Table
+from tests.faults.http import Exchange, HttpFaults
 from tests.faults.modbus import Faults, FaultServer, registers_from
 from tests.support.delivery import FastClock
 
@@ -85,50 +81,30 @@ class Site:
 
 
 class Endpoint:
-    """Keeps what arrives, by its time: how late, and the power of each node."""
+    """Keeps what arrives, by its time: how late, and the power of each node. It shares the loop of the agent, too."""
 
     def __init__(self, clock: Clock) -> None:
         self.late_s: dict[int, float] = {}
         self.powers: dict[int, dict[int, float]] = {}
-        endpoint = self
+        self.server = HttpFaults(self._take)
+        self._clock = clock
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                arrived = clock.time()
-                endpoint.take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))), arrived)
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-
-    def take(self, message: dict[str, Any], arrived: float) -> None:
-        self.late_s[message["time"]] = arrived - message["time"]
+    async def _take(self, exchange: Exchange) -> None:
+        await exchange.accept()
+        message = json.loads(exchange.request.body)
+        self.late_s[message["time"]] = self._clock.time() - message["time"]
         self.powers[message["time"]] = {
             int(node): fields["grid"]["active_power_W"]
             for node, fields in message["nodes"].items()
             if "active_power_W" in fields["grid"]
         }
-
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
+        await exchange.answer(204)
 
     async def wait_for(self, nodes: set[int], pushes: int = 1) -> None:
         """Until the last `pushes` pushes had exactly these nodes."""
-        async with asyncio.timeout(60):
-            while [set(self.powers[at]) for at in sorted(self.powers)[-pushes:]] != [nodes] * pushes:  # noqa: ASYNC110 - filled by the server's thread
-                await asyncio.sleep(0.05)
+        await self.server.until(
+            lambda: [set(self.powers[at]) for at in sorted(self.powers)[-pushes:]] == [nodes] * pushes
+        )
 
 
 async def test_eight_of_twenty_devices_broken_in_eight_ways(tmp_path: Path) -> None:
@@ -138,11 +114,11 @@ async def test_eight_of_twenty_devices_broken_in_eight_ways(tmp_path: Path) -> N
     async with AsyncExitStack() as stack:
         for server in site.servers:
             await stack.enter_async_context(server)
-        stack.enter_context(endpoint.serving())
+        await stack.enter_async_context(endpoint.server)
         tables = tomllib.loads(
-            f'[site]\nnode_id = "S"\n[push]\nurl = "{endpoint.url}"\ntoken = "t"\ninterval_s = 1\nalign = "clock"\n'
-            f'wait_for_clock_s = 0\nlevels = ["device"]\ndevice_format = "snapshot"\ndeadline_s = {DEADLINE_S}\n'
-            f"[poll]\ninterval_s = 0.5\nstale_after_s = {STALE_AFTER_S}\n"
+            f'[site]\nnode_id = "S"\n[push]\nurl = "{endpoint.server.url()}"\ntoken = "t"\ninterval_s = 1\n'
+            f'align = "clock"\nwait_for_clock_s = 0\nlevels = ["device"]\ndevice_format = "snapshot"\n'
+            f"deadline_s = {DEADLINE_S}\n[poll]\ninterval_s = 0.5\nstale_after_s = {STALE_AFTER_S}\n"
             f'[outbox]\npath = "{tmp_path}/outbox.sqlite3"\n{site.tables()}'
         )
         config = parse(tables, {}, "test")
