@@ -12,6 +12,12 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 BUSY_S = 0.005
 MARGIN_S = 0.05
@@ -38,11 +44,18 @@ class _Selector(selectors.DefaultSelector):
 
 
 class SteadyLoop(asyncio.SelectorEventLoop):
-    """As asyncio's, but for its clock."""
+    """As asyncio's, but for its clock, and that it shows what is `in_threads`."""
 
     def __init__(self) -> None:
         self._steady = _Selector()
+        self.in_threads: set[asyncio.Future[Any]] = set()
         super().__init__(self._steady)
 
     def time(self) -> float:
         return self._steady.now
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        work: asyncio.Future[T] = super().run_in_executor(executor, func, *args)
+        self.in_threads.add(work)
+        work.add_done_callback(self.in_threads.discard)
+        return work

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.steady_loop import SteadyLoop
+
 START = 1_750_000_020.0
+
+
+async def settled() -> None:
+    """Let the tasks run until all wait, and none of them for a thread: the disk has one of its own."""
+    loop = asyncio.get_running_loop()
+    while True:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        if not isinstance(loop, SteadyLoop) or not loop.in_threads:
+            break
+        await asyncio.wait(loop.in_threads)
 
 
 class DrivenClock:
@@ -46,9 +59,8 @@ class DrivenClock:
         """Let time pass; whoever sleeps is woken at its moment and may go on before time does."""
         end = self._monotonic + seconds
         while True:
-            await asyncio.sleep(0.001)  # the disk has a thread of its own
-            for _ in range(10):
-                await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+            await settled()
             due = [at for at, woken in self._sleepers if at <= end and not woken.is_set()]
             if not due:
                 break
