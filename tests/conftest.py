@@ -7,14 +7,17 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import engine
 
+from drivers.profile import Profile
 from drivers.simulator.modbus_server import SimulatedUnit
 from tests import hunt
 from tests.faults import wire
+from tests.faults.certificates import Authority
 from tests.steady_loop import SteadyLoop
 
 # A slow machine is no failure: no profile limits the time of an example. `steady` tries the same examples in each run,
@@ -72,6 +75,28 @@ def any_clock_will_do() -> Iterator[None]:
     """Daemons of the tests do not wait for the time service of the machine that they run on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S", "0")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_profiles_are_loaded_once() -> Iterator[None]:
+    """A command that looks at all of them would load them again."""
+
+    def load(path: Path) -> Profile:
+        from tests.support.profiles import load_once  # loads all: not for a single test that needs none
+
+        return load_once(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("drivers.catalogue.load", load)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_short_store_of_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """OpenSSL reads the store of the system in 0.1 s, for each client that is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(Authority(tmp_path_factory.mktemp("authority")).ca_file))
         yield
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import structlog
-from typer.testing import CliRunner
 
-from agent.cli.main import app
+from agent.__main__ import main
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,18 @@ def _own_log() -> Iterator[None]:
 
 
 def call_inside(*arguments: str | Path) -> Done:
-    with _own_log():
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Done(result.exit_code, result.stdout, result.stderr)
+    """What `telemetry-agent` with these arguments does, in this process."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with _own_log(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["telemetry-agent", *map(str, arguments)])
+        # Usage errors name the installed command, not pytest's `python -m pytest`.
+        patch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main()
+    return Done(int(ended.value.code or 0), *(_text(stream) for stream in (out, err)))
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    content = stream.buffer
+    assert isinstance(content, io.BytesIO)
+    return content.getvalue().decode("utf-8")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from asyncio import to_thread
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,17 +21,12 @@ from drivers.model import Table
 from tests.faults.certificates import Authority
 from tests.faults.http import HttpFaults, answer
 from tests.faults.modbus import FaultServer
+from tests.support.in_process import call_inside
 from tests.support.outbox import ids_of
 from tests.support.simulated_clock import DrivenClock
 from tests.support.site import TOKEN, Endpoint, configuration, device, sdm630
 
 DEVICE = '[[device]]\nnode_id = "m"\ntype = "grid"\ndriver = "eastron-sdm630"\nhost = "127.0.0.1"\n'
-
-
-def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "agent", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def here(*arguments: str | Path) -> Result:
@@ -44,8 +37,8 @@ def here(*arguments: str | Path) -> Result:
 async def test_push_once_delivers_what_the_devices_say_now(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
         async with FaultServer({(1, Table.INPUT): sdm630(1234.5, 1, 2)}) as meter:
-            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))
-            result = await to_thread(call, "push", "--once", "--config", config)
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter, timeout_s=30))
+            result = await to_thread(call_inside, "push", "--once", "--config", config)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith(f"delivered: HTTP 200 from {endpoint.url}, ")
     assert endpoint.messages[0]["grid"]["active_power_W"] == 1234.5
@@ -65,7 +58,7 @@ def test_push_once_says_why_not(tmp_path: Path, url: str, token: str, verdict: s
         address = url.format(endpoint=endpoint.url)
         more = "allow_insecure_http = true\n[push.retry]\n"
         config = configuration(tmp_path, address, DEVICE + "port = 1\n", more, token)
-        result = call("push", "--once", "--config", config)
+        result = call_inside("push", "--once", "--config", config)
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr.splitlines()[-1].startswith(verdict)
@@ -75,14 +68,14 @@ def test_push_once_says_why_not(tmp_path: Path, url: str, token: str, verdict: s
 def test_a_secret_in_a_url_is_not_printed(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
         config = configuration(tmp_path, f"{endpoint.url}?key=do-not-show", DEVICE + "port = 1\n")
-        told = [call(*command, "--config", config) for command in (("push", "--once"), ("check",))]
+        told = [call_inside(*command, "--config", config) for command in (("push", "--once"), ("check",))]
         closed = configuration(
             tmp_path,
             "http://receiver.test/?key=do-not-show",
             DEVICE + "port = 1\n",
             'allow_insecure_http = true\nproxy_url = "http://me:do-not-show@127.0.0.1:1"\n',
         )
-        unreached = call("push", "--once", "--config", closed)
+        unreached = call_inside("push", "--once", "--config", closed)
     assert told[0].stdout.startswith(f"delivered: HTTP 200 from {endpoint.url}, ")
     assert "(http://receiver.test/ through the proxy 127.0.0.1:1)" in unreached.stderr
     for result in (*told, unreached):
@@ -90,7 +83,7 @@ def test_a_secret_in_a_url_is_not_printed(tmp_path: Path) -> None:
 
 
 def test_push_without_once_is_a_usage_error() -> None:
-    result = call("push")
+    result = call_inside("push")
     assert (result.returncode, "push --once" in result.stderr) == (2, True)
 
 

@@ -1,4 +1,4 @@
-"""The commands as a user calls them."""
+"""The commands as a user calls them. Those whose process is not the subject run in the process of the tests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from asyncio import to_thread
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from rich.console import Console
 from agent.commissioning.describe import _grid, number
 from drivers.model import Table
 from tests.faults.modbus import FaultServer
+from tests.support.in_process import Done, call_inside
 from tests.support.site import configuration, device, sdm630
 
 
@@ -30,10 +32,12 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 DEVICE = '[[device]]\nnode_id = "m"\ntype = "grid"\ndriver = "{driver}"\nhost = "127.0.0.1"\n'
 
 
-@pytest.mark.parametrize("command", ["run", "check", "read"])
-def test_a_wrong_configuration_ends_with_78_and_one_line(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(("command", "how"), [("run", call), ("check", call_inside), ("read", call_inside)])
+def test_a_wrong_configuration_ends_with_78_and_one_line(
+    tmp_path: Path, command: str, how: Callable[..., Done | subprocess.CompletedProcess[str]]
+) -> None:
     path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm360"))
-    result = call(command, "--config", path)
+    result = how(command, "--config", path)
     assert result.returncode == 78
     assert result.stderr == (
         f"telemetry-agent: {path}: device[0].driver (m): no such driver 'eastron-sdm360'"
@@ -43,7 +47,7 @@ def test_a_wrong_configuration_ends_with_78_and_one_line(tmp_path: Path, command
 
 def test_check_says_what_it_understood(tmp_path: Path) -> None:
     path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="eastron-sdm630"))
-    result = call("check", "--config", path)
+    result = call_inside("check", "--config", path)
     assert result.returncode == 0
     assert "m: grid by eastron-sdm630 at 127.0.0.1:502 unit 1; import is sent as positive" in result.stdout
     assert result.stdout.endswith(f"{path}: ok\n")
@@ -51,16 +55,16 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
 
 def test_a_device_that_cannot_be_the_node_is_refused(tmp_path: Path) -> None:
     path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="relay"))
-    result = call("check", "--config", path)
+    result = call_inside("check", "--config", path)
     assert result.returncode == 78
     assert "device[0].type (m): a device of kind relay cannot be grid" in result.stderr
 
 
 async def test_read_shows_values_and_bodies(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
-        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
-        table = await to_thread(call, "read", "--config", path)
-        bodies = await to_thread(call, "read", "--json", "--config", path)
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter, timeout_s=30))
+        table = await to_thread(call_inside, "read", "--config", path)
+        bodies = await to_thread(call_inside, "read", "--json", "--config", path)
     assert table.returncode == 0, table.stderr
     assert "meter-1\tactive_power\t42.5\tW\t" in table.stdout
     assert json.loads(bodies.stdout)["grid"]["active_power_W"] == 42.5
@@ -70,22 +74,22 @@ async def test_read_keeps_the_order_of_the_file(tmp_path: Path) -> None:
     registers = {(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}
     async with FaultServer(registers) as slow, FaultServer(registers) as quick:
         slow.faults.latency_s = 0.1
-        devices = device("slow", "grid", slow) + device("quick", "heat_pump", quick)
+        devices = device("slow", "grid", slow, timeout_s=30) + device("quick", "heat_pump", quick, timeout_s=30)
         path = configuration(tmp_path, "http://127.0.0.1:1/", devices)
-        result = await to_thread(call, "read", "--config", path)
+        result = await to_thread(call_inside, "read", "--config", path)
     assert list(dict.fromkeys(line.split("\t")[0] for line in result.stdout.splitlines())) == ["slow", "quick"]
 
 
 async def test_one_node_can_be_read_alone(tmp_path: Path) -> None:
     registers = {(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}
     async with FaultServer(registers) as first, FaultServer(registers) as second:
-        devices = device("one", "grid", first) + device("two", "heat_pump", second)
+        devices = device("one", "grid", first, timeout_s=30) + device("two", "heat_pump", second, timeout_s=30)
         path = configuration(tmp_path, "http://127.0.0.1:1/", devices)
-        alone = await to_thread(call, "read", "--node", "two", "--config", path)
+        alone = await to_thread(call_inside, "read", "--node", "two", "--config", path)
         asked = len(first.requests)
-        checked = await to_thread(call, "check", "--node", "two", "--config", path)
-        wrong = await to_thread(call, "read", "--node", "tow", "--config", path)
-        bodies = await to_thread(call, "read", "--node", "two", "--json", "--config", path)
+        checked = await to_thread(call_inside, "check", "--node", "two", "--config", path)
+        wrong = await to_thread(call_inside, "read", "--node", "tow", "--config", path)
+        bodies = await to_thread(call_inside, "read", "--node", "two", "--json", "--config", path)
     assert {line.split("\t")[0] for line in alone.stdout.splitlines()} == {"two"}
     assert asked == len(first.requests) == 0
     assert "two\teastron-sdm630\t" in checked.stdout
@@ -96,8 +100,8 @@ async def test_one_node_can_be_read_alone(tmp_path: Path) -> None:
 
 async def test_read_says_what_of_a_device_is_missing(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): dict.fromkeys(range(40), 0)}) as meter:
-        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
-        result = await to_thread(call, "read", "--config", path)
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter, timeout_s=30))
+        result = await to_thread(call_inside, "read", "--config", path)
     assert result.returncode == 0
     assert "some values are missing: unit 1, input " in result.stderr
 
@@ -106,7 +110,7 @@ async def test_read_says_which_device_failed(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
         meter.faults.silent = True
         path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
-        result = await to_thread(call, "read", "--config", path)
+        result = await to_thread(call_inside, "read", "--config", path)
     assert result.returncode == 1
     assert result.stderr.startswith("telemetry-agent: meter-1 (127.0.0.1:")
     assert len(result.stderr.splitlines()) == 1
@@ -116,24 +120,24 @@ def test_demo_shows_pushes_that_arrive_and_are_valid() -> None:
     result = call("demo", "--pushes", "2")
     assert result.returncode == 0, result.stderr
     messages = [json.loads(line.split(" ", 3)[3]) for line in result.stdout.splitlines() if " valid " in line]
-    newest = messages[-1]
-    for group in ("grid", "solar", "storage", "heat_pump", "switched_load", "variable_power_load"):
-        assert "active_power_W" in newest[group], group
+    groups = ("grid", "solar", "storage", "heat_pump", "switched_load", "variable_power_load")
+    # Which of them is complete depends on the machine.
+    assert any(all("active_power_W" in message[group] for group in groups) for message in messages)
     assert "0 refused" in result.stdout
 
 
 def test_drivers_lists_shows_and_checks(tmp_path: Path) -> None:
-    listed = call("drivers")
+    listed = call_inside("drivers")
     assert listed.returncode == 0
     assert "any (meter)\teastron-sdm630\tconfirmed\tEastron" in listed.stdout
     assert "sunspec" in listed.stdout
-    shown = call("drivers", "show", "eastron-sdm120")
+    shown = call_inside("drivers", "show", "eastron-sdm120")
     assert "imported_energy\tWh\tinput\t72" in shown.stdout
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(
         'manufacturer = "x"\nmodels = ["y"]\nkind = "meter"\nsource = "s"\n[[point]]\nquantity = "watts"\n'
     )
-    checked = call("drivers", "check", wrong)
+    checked = call_inside("drivers", "check", wrong)
     assert checked.returncode == 78
     assert "quantity" in checked.stderr
     assert "watts" in checked.stderr
@@ -152,7 +156,7 @@ def test_drivers_lists_shows_and_checks(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_call_is_one_line_and_status_2(arguments: tuple[str, ...], words: str) -> None:
-    result = call(*arguments)
+    result = call(*arguments) if arguments == ("nonsense",) else call_inside(*arguments)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("telemetry-agent: ")
@@ -162,7 +166,7 @@ def test_a_wrong_call_is_one_line_and_status_2(arguments: tuple[str, ...], words
 def test_a_port_that_is_taken_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = call("simulate", "--base-port", str(port))
+        result = call_inside("simulate", "--base-port", str(port))
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"telemetry-agent: cannot listen on 127.0.0.1, ports from {port}: ")
@@ -204,7 +208,7 @@ def test_a_configuration_that_only_root_may_read_is_not_tried_for_ever(tmp_path:
     ],
 )
 def test_a_misplaced_file_is_put_right(arguments: tuple[str, ...], hint: str) -> None:
-    result = call(*arguments)
+    result = call_inside(*arguments)
     assert result.returncode == 2
     assert hint in result.stderr
 
