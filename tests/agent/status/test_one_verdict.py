@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from agent.site.builder import build
 from drivers.model import Table
 from tests.faults.http import Behaviour, HttpFaults, answer
 from tests.faults.modbus import FaultServer
+from tests.support.delivery import FastClock
 from tests.support.site import WAIT_S, configuration, device, sdm630
 
 SNAPSHOT_AGE_S = 0.6
@@ -128,7 +130,8 @@ async def line(folder: Path, server: HttpFaults, meter: FaultServer) -> AsyncIte
         manager.bind(str(folder / "notify"))
         manager.setblocking(False)
         environ = {"NOTIFY_SOCKET": str(folder / "notify")}
-        agent = Daemon(path, config, build(config, str(path)), environ, lambda _: None)
+        clock = FastClock(1.0, time.time())
+        agent = Daemon(path, config, build(config, str(path)), environ, lambda _: None, clock)
         running = asyncio.create_task(agent.run(lambda: None))
         try:
             async with asyncio.timeout(WAIT_S):
