@@ -9,12 +9,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 import structlog
+import typer.main
 
 from agent.__main__ import main
+
+_built_once = cache(typer.main.get_command)
+"""typer builds the tree of all commands for each call, which takes most of the time of most of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ def call_inside(*arguments: str | Path) -> Done:
         patch.setattr(sys, "argv", ["telemetry-agent", *map(str, arguments)])
         # Usage errors name the installed command, not pytest's `python -m pytest`.
         patch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
+        patch.setattr("typer.main.get_command", _built_once)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
             main()
     return Done(int(ended.value.code or 0), *(_text(stream) for stream in (out, err)))
