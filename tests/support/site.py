@@ -103,10 +103,8 @@ path = "{folder}/state/outbox.sqlite3"
     return path
 
 
-def device(
-    node_id: str, type_: str, server: FaultServer, driver: str = "eastron-sdm630", timeout_s: float = 1.0
-) -> str:
-    """[[device]]. A process of its own that reads a device which answers needs a longer time-out on a busy machine."""
+def device(node_id: str, type_: str, server: FaultServer, driver: str = "eastron-sdm630", timeout_s: float = 30) -> str:
+    """[[device]]. With a shorter time-out, a busy machine could lose the answer to a process or thread of its own."""
     port = server.link().port
     return f"""
 [[device]]

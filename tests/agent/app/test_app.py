@@ -59,7 +59,7 @@ async def test_a_silent_device_does_not_delay_the_others(tmp_path: Path, endpoin
         FaultServer({(1, Table.INPUT): registers}) as silent,
     ):
         silent.faults.silent = True
-        devices = device("meter-1", "grid", grid) + device("charger-1", "variable_power_load", silent)
+        devices = device("meter-1", "grid", grid) + device("charger-1", "variable_power_load", silent, timeout_s=1)
         async with agent(configuration(tmp_path, endpoint.url, devices)):
             await endpoint.wait_for(3)
     messages = endpoint.messages[1:]

@@ -82,7 +82,9 @@ async def test_what_is_not_there_is_a_line_each_and_fails(tmp_path: Path) -> Non
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
-            path = configuration(tmp_path, url, device("meter-1", "grid", meter) + device("pv-1", "solar", silent))
+            path = configuration(
+                tmp_path, url, device("meter-1", "grid", meter) + device("pv-1", "solar", silent, timeout_s=1)
+            )
             status, out, error = await check(path)
     assert status == 1
     assert "meter-1\tactive_power\t42.5" in out
@@ -213,7 +215,9 @@ async def test_powers_that_cannot_be_of_one_site_are_doubted(tmp_path: Path) -> 
         FaultServer({(1, Table.INPUT): sdm630(-3000, 1, 2)}) as solar,
     ):
         url = f"http://127.0.0.1:{port}/"
-        path = configuration(tmp_path, url, device("meter-1", "grid", grid) + device("pv-1", "solar", solar))
+        path = configuration(
+            tmp_path, url, device("meter-1", "grid", grid) + device("pv-1", "solar", solar, timeout_s=1)
+        )
         status, out, _ = await check(path)
         told = json.loads((await check(path, "--json"))[1])["hint"]
         _, alone, _ = await check(path, "--node", "meter-1")

@@ -37,7 +37,7 @@ def here(*arguments: str | Path) -> Result:
 async def test_push_once_delivers_what_the_devices_say_now(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
         async with FaultServer({(1, Table.INPUT): sdm630(1234.5, 1, 2)}) as meter:
-            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter, timeout_s=30))
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))
             result = await to_thread(call_inside, "push", "--once", "--config", config)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith(f"delivered: HTTP 200 from {endpoint.url}, ")

@@ -62,7 +62,7 @@ def test_a_device_that_cannot_be_the_node_is_refused(tmp_path: Path) -> None:
 
 async def test_read_shows_values_and_bodies(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
-        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter, timeout_s=30))
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
         table = await to_thread(call_inside, "read", "--config", path)
         bodies = await to_thread(call_inside, "read", "--json", "--config", path)
     assert table.returncode == 0, table.stderr
@@ -74,7 +74,7 @@ async def test_read_keeps_the_order_of_the_file(tmp_path: Path) -> None:
     registers = {(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}
     async with FaultServer(registers) as slow, FaultServer(registers) as quick:
         slow.faults.latency_s = 0.1
-        devices = device("slow", "grid", slow, timeout_s=30) + device("quick", "heat_pump", quick, timeout_s=30)
+        devices = device("slow", "grid", slow) + device("quick", "heat_pump", quick)
         path = configuration(tmp_path, "http://127.0.0.1:1/", devices)
         result = await to_thread(call_inside, "read", "--config", path)
     assert list(dict.fromkeys(line.split("\t")[0] for line in result.stdout.splitlines())) == ["slow", "quick"]
@@ -83,7 +83,7 @@ async def test_read_keeps_the_order_of_the_file(tmp_path: Path) -> None:
 async def test_one_node_can_be_read_alone(tmp_path: Path) -> None:
     registers = {(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}
     async with FaultServer(registers) as first, FaultServer(registers) as second:
-        devices = device("one", "grid", first, timeout_s=30) + device("two", "heat_pump", second, timeout_s=30)
+        devices = device("one", "grid", first) + device("two", "heat_pump", second)
         path = configuration(tmp_path, "http://127.0.0.1:1/", devices)
         alone = await to_thread(call_inside, "read", "--node", "two", "--config", path)
         asked = len(first.requests)
@@ -100,7 +100,7 @@ async def test_one_node_can_be_read_alone(tmp_path: Path) -> None:
 
 async def test_read_says_what_of_a_device_is_missing(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): dict.fromkeys(range(40), 0)}) as meter:
-        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter, timeout_s=30))
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
         result = await to_thread(call_inside, "read", "--config", path)
     assert result.returncode == 0
     assert "some values are missing: unit 1, input " in result.stderr
@@ -109,7 +109,7 @@ async def test_read_says_what_of_a_device_is_missing(tmp_path: Path) -> None:
 async def test_read_says_which_device_failed(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1.0, 2.0)}) as meter:
         meter.faults.silent = True
-        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
+        path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter, timeout_s=1))
         result = await to_thread(call_inside, "read", "--config", path)
     assert result.returncode == 1
     assert result.stderr.startswith("telemetry-agent: meter-1 (127.0.0.1:")

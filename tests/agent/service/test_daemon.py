@@ -151,8 +151,7 @@ async def test_a_second_agent_on_the_same_queue_ends_and_says_why(tmp_path: Path
     """As when somebody tries `run` on the console beside the service."""
     with Endpoint() as endpoint, Manager(tmp_path) as manager:
         async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:
-            # No load of the machine makes the daemon break off a poll and connect again.
-            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter, timeout_s=60))
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))
             async with served(config, manager):
                 await manager.ready()
                 second = await asyncio.create_subprocess_exec(
