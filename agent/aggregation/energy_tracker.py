@@ -74,7 +74,7 @@ FieldId = tuple[str, str]
 class Account:
     """A counter: its ledger, its register, and the monotonic time of its last reading (`seen`)."""
 
-    __slots__ = ("_date", "_today", "direction", "ledger", "register", "seen", "step_Wh")
+    __slots__ = ("date", "direction", "ledger", "register", "seen", "step_Wh", "today")
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.seen = -inf
@@ -84,41 +84,48 @@ class Account:
         """The step of the register; 0 if unknown."""
         self.direction = 1.0
         """-1 for a counter that grows while the power of its node is negative."""
-        self._date = ""
-        self._today: DayEnergy | None = None
+        self.date = ""
+        """The local day of the last reading on the best path."""
+        self.today: DayEnergy | None = None
+        """The energy of that day."""
         if ledger is not None:
             self.keep(ledger)
 
     def keep(self, ledger: Ledger) -> None:
         """Replace the ledger. The energy of its day is calculated here once, because each push needs it."""
         self.ledger = ledger
-        self._date = ledger.best.day.date
-        self._today = of_day(ledger, self._date)
+        self.date = ledger.best.day.date
+        self.today = of_day(ledger, self.date)
 
     def of_day(self, date: str) -> DayEnergy | None:
         """Return the energy of a local day, YYYY-MM-DD. None if the ledger does not have that day."""
-        if date == self._date:
-            return self._today
+        if date == self.date:
+            return self.today
         return None if self.ledger is None else of_day(self.ledger, date)
 
 
 class EnergyField:
     """An energy field of a node: its possible accounts, preferred one first, and the energy that was published last."""
 
-    __slots__ = ("accounts", "name", "published", "shown_Wh")
+    __slots__ = ("accounts", "name", "published", "rising_on", "shown_Wh")
 
     def __init__(self, name: str, published: Published) -> None:
         self.name = name
         self.accounts: list[Account] = []
         self.published = published
         self.shown_Wh = published.energy
+        self.rising_on = ""
+        """The day of the last push, if its energy has not fallen: it is published as it is, as long as it rises."""
 
     def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
         """Return the energy to publish. `found` is the energy of `source` on local day `date`."""
-        near_W = source.ledger.turnover.near_W if source.ledger is not None else 0.0
+        if source.ledger is None:
+            return found
+        turnover = source.ledger.turnover
         last = self.published._replace(energy=self.shown_Wh)
-        self.published, found = publish(last, date, found, source.register.step_Wh, near_W)
+        self.published, found = publish(last, date, found, source.step_Wh or turnover.step_Wh, turnover.near_W)
         self.shown_Wh = self.published.energy
+        self.rising_on = "" if self.published.fell else date
         return found
 
 
@@ -208,17 +215,16 @@ class EnergyTracker:
         worst: Basis | None = None
         date = self.date
         for field in sources:
-            found, source = None, None
+            found = source = None
             for account in field.accounts:
                 if account.seen >= oldest:
-                    energy = account.of_day(date)
+                    energy = account.today if account.date == date else account.of_day(date)
                     if energy is not None and (found is None or energy.basis < found.basis):
                         found, source = energy, account
             if found is None or source is None:
                 continue
             energy_Wh, basis = found
-            published = field.published
-            if energy_Wh >= field.shown_Wh and not published.fell and published.date == date:
+            if energy_Wh >= field.shown_Wh and date == field.rising_on:
                 field.shown_Wh = energy_Wh
             else:
                 energy_Wh, basis = field.publish(source, date, found)

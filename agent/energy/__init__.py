@@ -1,13 +1,14 @@
 """Calculates energies of the day from counters: ledger, local days, and the file that stores them.
 
-`ledger` and the modules that it uses (`links`, `paths`, `candidate`, `turnover`, `days`) are pure. `state` converts a
-ledger to JSON, `store` writes the file.
+`readings`, `ledger` and the modules that they use (`links`, `paths`, `candidate`, `turnover`, `days`) are pure. `state`
+converts a ledger to JSON, `store` writes the file.
 """
 
 from agent.energy.candidate import EnergyEvent
 from agent.energy.days import Basis, DayEnergy, day_of
-from agent.energy.ledger import RELABEL_S, Ledger, advance, of_day, resumed, shifted
+from agent.energy.ledger import RELABEL_S, Ledger, of_day, resumed, shifted
 from agent.energy.published import Published, publish
+from agent.energy.readings import advance
 from agent.energy.store import EnergyStore
 from agent.energy.turnover import Register
 

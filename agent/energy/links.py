@@ -12,10 +12,8 @@ from typing import NamedTuple
 
 from agent.energy.candidate import NEVER, Candidate, day_offset
 from agent.energy.days import day_of
-from agent.energy.turnover import Register, Turnover
+from agent.energy.turnover import SLACK_S, Register, Turnover, proven_power
 
-SLACK_S = 5.0
-"""Devices update their counters with a delay of up to this time."""
 CREDIT = 1.5
 """A counter may be late. It may then grow by this factor times the integrated power since its last change."""
 MINUTE_S = 60.0
@@ -63,6 +61,8 @@ class Sight(NamedTuple):
     zone: tzinfo | None
     register: Register
     turnover: Turnover
+    step_Wh: float
+    """The step of the register, known or learned."""
     weight: float
     """The seconds that the reading represents."""
     regular: bool
@@ -89,19 +89,35 @@ def explain(before: Candidate, sight: Sight) -> Link:
     return _fall(before, sight, bound)
 
 
-def is_doubtful(before: Candidate, sight: Sight, growth: float) -> bool:
-    """Whether a possible growth exceeds the measured power."""
+def is_doubtful(before: Candidate, link: Link | None, sight: Sight) -> bool:
+    """Whether the growth of a continuation exceeds the measured power."""
     turnover = sight.turnover
+    if link is None or link.kind is not Kind.CONTINUED:
+        return False
     told = CREDIT * turnover.ratio * (sight.area - before.area) + turnover.near_W * SLACK_S / 3600
-    return turnover.ratio > 0.0 and sight.at - before.at <= MINUTE_S and growth > sight.register.step_Wh + told
+    return turnover.ratio > 0.0 and sight.at - before.at <= MINUTE_S and link.growth > sight.step_Wh + told
 
 
 def _bound(before: Candidate, sight: Sight) -> float:
     """Return the maximum growth of the counter at the usual power, Wh."""
-    turnover, seconds = sight.turnover, sight.at - before.at
-    power = turnover.near_W if sight.regular or seconds <= MINUTE_S else turnover.gap_W
-    late = CREDIT * turnover.ratio * (sight.area - before.area)
-    return sight.register.step_Wh + power * (seconds + SLACK_S) / 3600 + late
+    turnover = sight.turnover
+    return _at_power(turnover.gap_W if _in_gap(before, sight) else turnover.near_W, before, sight)
+
+
+def _proven(before: Candidate, sight: Sight, bound: float) -> float:
+    """Return the growth up to which a growth is not an estimate, Wh; at most `bound`."""
+    if not _in_gap(before, sight):
+        return bound
+    return min(bound, _at_power(proven_power(sight.turnover, sight.register), before, sight))
+
+
+def _in_gap(before: Candidate, sight: Sight) -> bool:
+    return not sight.regular and sight.at - before.at > MINUTE_S
+
+
+def _at_power(power_W: float, before: Candidate, sight: Sight) -> float:
+    late = CREDIT * sight.turnover.ratio * (sight.area - before.area)
+    return sight.step_Wh + power_W * (sight.at - before.at + SLACK_S) / 3600 + late
 
 
 def _rise(before: Candidate, sight: Sight, bound: float) -> Link:
@@ -109,15 +125,17 @@ def _rise(before: Candidate, sight: Sight, bound: float) -> Link:
     rise = sight.value - before.value
     if before.value == before.total == 0.0 and before.changed == NEVER and not register.daily:
         # All readings so far are 0. A device that starts shows 0 at first, whatever its counter is.
-        bound = min(bound, register.step_Wh + turnover.near_W * MINUTE_S / 3600)
+        bound = min(bound, sight.step_Wh + turnover.near_W * MINUTE_S / 3600)
     if rise <= bound:
         turns = _turns(rise, before, sight, bound)
-        return Link(Kind.ESTIMATED if turns else Kind.CONTINUED, 0.0, rise + turns * register.range_Wh)
+        estimated = turns or rise > _proven(before, sight, bound)
+        return Link(Kind.ESTIMATED if estimated else Kind.CONTINUED, 0.0, rise + turns * register.range_Wh)
     rest = sight.at - before.changed + SLACK_S
     alone = _ALONE * sight.weight
-    if rise <= register.step_Wh + turnover.gap_W * rest / 3600:
-        return Link(Kind.LATE, max(LATE_PRICE, alone), rise)
-    if rise <= register.step_Wh + turnover.most_W * rest / 3600:
+    if rise <= sight.step_Wh + turnover.gap_W * rest / 3600:
+        estimated = rise > sight.step_Wh + proven_power(turnover, register) * rest / 3600
+        return Link(Kind.ESTIMATED if estimated else Kind.LATE, max(LATE_PRICE, alone), rise)
+    if rise <= sight.step_Wh + turnover.most_W * rest / 3600:
         return Link(Kind.ESTIMATED, max(ESTIMATED_PRICE, alone), rise)
     # A replacement for a daily register is unlikely: the new device would have produced more on the same day.
     return Link(Kind.REPLACED, RUN_PRICE if register.daily else RESET_PRICE, 0.0)
@@ -143,11 +161,11 @@ def _fall(before: Candidate, sight: Sight, bound: float) -> Link:
 
 def _of_another_day(before: Candidate, sight: Sight, midnight: float) -> Link:
     """Explain a daily register after the device's midnight: its value is the energy since then."""
-    value, register = sight.value, sight.register
-    if not 0.0 <= value <= register.step_Wh + sight.turnover.gap_W * (sight.at - midnight + DAILY_S) / 3600:
+    value = sight.value
+    if not 0.0 <= value <= sight.step_Wh + sight.turnover.gap_W * (sight.at - midnight + DAILY_S) / 3600:
         return Link(Kind.REPLACED, RESET_PRICE, 0.0)
     # An inverter that wakes up may show the value of the previous day for some time.
-    unchanged = value > 0.0 and abs(value - before.value) < register.step_Wh / 2
+    unchanged = value > 0.0 and abs(value - before.value) < sight.step_Wh / 2
     return Link(Kind.NEW_DAY, RESET_PRICE if unchanged else 0.0, value)
 
 
@@ -168,7 +186,7 @@ def _unread(before: Candidate, sight: Sight) -> float:
     ratio = sight.turnover.ratio
     # At most one step since the last change of the register, plus the energy of the lower of the two powers.
     since_step = ratio * (sight.area - before.area - sight.expected_W * seconds / 3600)
-    return min(max(0.0, since_step), sight.register.step_Wh) + ratio * sight.steady_W * seconds / 3600
+    return min(max(0.0, since_step), sight.step_Wh) + ratio * sight.steady_W * seconds / 3600
 
 
 def _last_certain_midnight(before: Candidate, sight: Sight) -> float:

@@ -32,7 +32,7 @@ def first_sight(sight: Sight, mass: float, cost: float) -> Candidate:
     day = Day(date, start, end, 0.0, Basis.PARTIAL)
     since = at - start
     if register.daily and since >= DAILY_S:
-        most = register.step_Wh + sight.turnover.most_W * since / 3600
+        most = sight.step_Wh + sight.turnover.most_W * since / 3600
         if 0.0 <= value <= most:
             day = Day(date, start, end, -value, Basis.REGISTER, believed=value)
     return Candidate(value, at, NEVER, mass, cost, 0.0, sight.area, day)
@@ -92,7 +92,7 @@ def _days(before: Candidate, link: Link, sight: Sight, new_day: float, *, seen: 
         if kind is Kind.NEW_DAY:
             return _of_register(before, link, sight, new_day, day, seen=seen)
         return _over_midnight(before, link, sight, day, flag, seen=seen)
-    if kind is Kind.NEW_DAY and (not seen or _unsure(before, sight) > sight.register.step_Wh):
+    if kind is Kind.NEW_DAY and (not seen or _unsure(before, sight) > sight.step_Wh):
         flag = Basis.ESTIMATED
     return (day if flag <= day.basis else day._replace(basis=flag)), before.before
 

@@ -45,7 +45,9 @@ def from_json(row: list[Any]) -> Ledger:
     known = [_day(day) for day in days]
     restored = tuple(_candidate(each, known) for each in candidates)
     at, pace_s, mass, area, power_W, doubt = map(float, (at, pace_s, mass, area, power_W, doubt))
-    return Ledger(restored, restored[best], at, pace_s, mass, area, power_W, Turnover(*map(float, turnover)), doubt)
+    limits = Turnover(*map(float, turnover))
+    ledger = Ledger((), restored[best], at, pace_s, mass, area, power_W, limits, doubt)
+    return ledger.with_candidates(restored, best)
 
 
 def _candidate(row: list[Any], days: list[Day]) -> Candidate:
@@ -75,7 +77,7 @@ def _version_1(row: list[Any]) -> Ledger:
         _old_day(day),
         None if before is None else _old_day(before),
     )
-    return Ledger((restored,), restored, restored.at, 0.0, RUN_PRICE, 0.0, -1.0, first_turnover(Register()))
+    return Ledger((), restored, restored.at, 0.0, RUN_PRICE, 0.0, -1.0, first_turnover(Register()))
 
 
 def _old_day(row: list[Any]) -> Day:

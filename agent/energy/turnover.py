@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+SLACK_S = 5.0
+"""Devices update their counters with a delay of up to this time."""
 UNKNOWN_STEP_WH = 1100.0
-"""Step for a register with an unknown step: a counter in whole kWh grows in such steps."""
+"""Step for a register with an unknown step, until it has grown: a counter in whole kWh grows in such steps."""
 UNKNOWN_POWER_W = 250e3
 """The connection of a large low-voltage site. Used if limits, connection and power are all unknown."""
 PERIOD_S = 600.0
@@ -25,6 +27,10 @@ _FORGET = 0.99
 _ENOUGH_STEPS = 5
 _ENOUGH_WH = 100.0
 _DEAD = 5.0
+_ROUNDING = 1.01
+"""A learned step is larger than the growth by this factor, for the rounding of scaled values."""
+FINER = 0.98
+"""A growth that is less than this part of the learned step shows a finer step."""
 
 
 class Register(NamedTuple):
@@ -32,8 +38,8 @@ class Register(NamedTuple):
 
     daily: bool = False
     """The device sets it to zero every day."""
-    step_Wh: float = UNKNOWN_STEP_WH
-    """The step of the register."""
+    step_Wh: float = 0.0
+    """The step of the register; 0 if unknown."""
     range_Wh: float = 0.0
     """The counter returns to zero after this many Wh; 0 if the profile does not define it."""
     limit_W: float = 0.0
@@ -70,12 +76,26 @@ class Turnover(NamedTuple):
     """The observed seconds (`Ledger.mass`) at which the next comparison is due."""
     total_then: float = 0.0
     area_then: float = 0.0
+    step_Wh: float = UNKNOWN_STEP_WH
+    """The step of the register: known, or the smallest growth between two readings."""
 
 
 def first_turnover(register: Register) -> Turnover:
     """Return the limits before the first reading."""
     most = register.limit_W * _LIMIT_MARGIN or register.connection_W or UNKNOWN_POWER_W
-    return Turnover(most, most, most)
+    return Turnover(most, most, most, step_Wh=register.step_Wh or UNKNOWN_STEP_WH)
+
+
+def with_growth(turnover: Turnover, growth: float) -> Turnover:
+    """Return the limits after a growth that is less than the assumed step of a register with an unknown step."""
+    return turnover._replace(step_Wh=growth * _ROUNDING)
+
+
+def proven_power(turnover: Turnover, register: Register) -> float:
+    """Return the power that the device has shown that it can turn over. A larger growth in a gap is an estimate."""
+    if register.limit_W or turnover.ratio or not turnover.observed_s:
+        return turnover.near_W
+    return min(turnover.most_W, max(_MEAN_MARGIN * turnover.mean_W, _SEEN_MARGIN * turnover.peak_W))
 
 
 def with_peak(turnover: Turnover, peak_W: float, register: Register) -> Turnover:
@@ -90,7 +110,7 @@ def reviewed(turnover: Turnover, total: float, area: float, mass: float, registe
         turnover = turnover._replace(
             grown_Wh=_FORGET * turnover.grown_Wh + max(0.0, grown), flowed_Wh=_FORGET * turnover.flowed_Wh + flowed
         )
-    enough = max(_ENOUGH_WH, _ENOUGH_STEPS * register.step_Wh)
+    enough = max(_ENOUGH_WH, _ENOUGH_STEPS * turnover.step_Wh)
     ratio = turnover.ratio
     if turnover.flowed_Wh >= enough and turnover.grown_Wh >= enough:
         ratio = turnover.grown_Wh / turnover.flowed_Wh

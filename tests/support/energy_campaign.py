@@ -11,6 +11,7 @@ import logging
 import math
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -230,9 +231,9 @@ def combination(seed: int, days: int = 0) -> tuple[tuple[str, ...], Found]:
     return rows, run(scenario_of(rows, seed, days or (2 if set(rows) & set(_LONG) else 1)))
 
 
-def table(seeds: int) -> None:
-    """Print the table of all disturbances."""
-    for row in ROWS:
+def table(seeds: int, rows: Iterable[str] = ROWS) -> None:
+    """Print the table of disturbances."""
+    for row in rows:
         found = [run(scenario_of((row,), seed)) for seed in range(seeds)]
         bad = [seed for seed, each in enumerate(found) if not each.holds]
         day, silent = max(each.day for each in found), max(each.silent_day - each.tolerance for each in found)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.energy.days import Basis, DayEnergy, day_of
-from agent.energy.ledger import Ledger, advance, of_day, shifted
+from agent.energy.ledger import Ledger, of_day, shifted
+from agent.energy.readings import advance, explained
 from agent.energy.state import from_json, to_json
 from agent.energy.turnover import Register
 
@@ -626,3 +627,101 @@ def test_a_ledger_of_the_file_before_goes_on() -> None:
     assert of_day(ledger, "2026-06-01") == DayEnergy(800, Basis.PARTIAL)
     after = advance(ledger, 1240.5, at("2026-06-01T10:00:10"), BRUSSELS)
     assert of_day(after, "2026-06-01") == DayEnergy(806, Basis.PARTIAL)
+
+
+def test_growth_in_a_gap_beyond_what_the_device_was_seen_to_turn_over_is_an_estimate() -> None:
+    """A meter replaced by one whose counter is 25 kWh higher, before a day was observed; an honest gap is none."""
+    for gap, basis in ((25_000.0, Basis.ESTIMATED), (500.0, Basis.SEEN)):
+        for power in (None, 1000.0):
+            register, now, counter = Register(step_Wh=0.1), at("2026-06-01T22:00"), 1e6
+            ledger: Ledger | None = None
+            for poll in range(4 * 360):
+                if poll == 3 * 360:
+                    now, counter = now + 1800, counter + gap
+                now, counter = now + 10, counter + 1000 / 360
+                ledger = advance(ledger, counter, now, BRUSSELS, register, power)
+            assert ledger is not None
+            found = of_day(ledger, "2026-06-02")
+            assert found is not None
+            assert found.basis is basis
+            assert found.energy == pytest.approx(2000 + gap)
+
+
+def test_growth_after_standing_still_beyond_what_the_device_was_seen_to_turn_over_is_an_estimate() -> None:
+    """A meter replaced between two polls by one whose counter is 25 kWh higher, after an hour without consumption."""
+    register, now, counter = Register(step_Wh=0.1), at("2026-06-01T22:00"), 1e6
+    ledger: Ledger | None = None
+    for poll in range(5 * 360):
+        growing = poll < 3 * 360 or poll > 4 * 360
+        counter += 25_000 if poll == 4 * 360 else 1000 / 360 if growing else 0
+        now += 10
+        ledger = advance(ledger, counter, now, BRUSSELS, register)
+    assert ledger is not None
+    found = of_day(ledger, "2026-06-02")
+    assert found is not None
+    assert found.basis is Basis.ESTIMATED
+
+
+def test_an_unknown_step_is_learned_from_the_growth() -> None:
+    """3 kW in steps of 10 Wh. 500 Wh in one second are then a wrong value from the first reading on."""
+    now, counter = at("2026-06-01T10:00"), 1e6
+    ledger = advance(None, counter, now, BRUSSELS, power_W=3000.0)
+    for _ in range(360):
+        now, counter = now + 10, counter + 3000 / 360
+        ledger = advance(ledger, counter // 10 * 10, now, BRUSSELS, power_W=3000.0)
+    before = energy(ledger, "2026-06-01")
+    ledger = advance(ledger, counter // 10 * 10 + 500, now + 1, BRUSSELS, power_W=3000.0)
+    assert energy(ledger, "2026-06-01") == before
+    assert kept(ledger).turnover.step_Wh == pytest.approx(10, rel=0.02)
+
+
+def test_an_unknown_step_of_a_kilowatt_hour_is_accepted() -> None:
+    now, counter = at("2026-06-01T10:00"), 1e6
+    ledger = advance(None, counter, now, BRUSSELS)
+    for _ in range(24 * 360):
+        now, counter = now + 10, counter + 3000 / 360
+        ledger = advance(ledger, counter // 1000 * 1000, now, BRUSSELS)
+        assert ledger.best.value == counter // 1000 * 1000
+
+
+registers = st.sampled_from([FINE, Register(), Register(step_Wh=10.0), Register(step_Wh=1.0, range_Wh=65_536.0)])
+readings_in_a_row = st.lists(
+    st.tuples(
+        st.sampled_from([10.0, 10.0, 10.0, 1.0, 15.0, 70.0, 900.0, -5.0]),
+        st.sampled_from([0.0, 0.0, 0.0, 3.0, 5.0, 11.0, 700.0, -3.0, -1e5, 1e6]),
+        st.sampled_from([1080.0, 1080.0, 0.0, 4000.0, None]),
+    ),
+    max_size=60,
+)
+"""(seconds, Wh beside the counter's own growth of 3 Wh, W)."""
+
+
+@given(registers, readings_in_a_row, st.booleans())
+def test_the_short_way_of_a_common_reading_is_equal_to_the_general_one(
+    register: Register, readings: list[tuple[float, float, float | None]], growing: bool
+) -> None:
+    now, counter = at("2026-06-01T23:20"), 1e6
+    short = long = advance(None, counter, now, BRUSSELS, register, 1080.0)
+    steady = [(10.0, 0.0, 1080.0)] * 130
+    for seconds, beside, power in [*steady, *readings, *steady]:
+        now, counter = now + seconds, counter + (3.0 if growing else 0.0)
+        short = advance(short, counter + beside, now, BRUSSELS, register, power)
+        long = explained(long, counter + beside, now, BRUSSELS, register, -1.0 if power is None else power)
+        assert short == long
+
+
+def test_a_daily_register_that_stays_at_zero_although_power_flows_is_an_estimate() -> None:
+    """It shows 0 for a quarter of an hour, two hours before midnight: a new day of the device cannot be excluded."""
+    register, now, counter = Register(daily=True, step_Wh=10.0), at("2026-06-01T16:00"), 0.0
+    ledger: Ledger | None = None
+    for poll in range(7 * 360):
+        zero = 6 * 360 <= poll < 6 * 360 + 90
+        now, counter = now + 10, counter + 4000 / 360
+        ledger = advance(ledger, 0.0 if zero else counter // 10 * 10, now, BRUSSELS, register, 4000.0)
+        if poll > 5 * 360:
+            found = of_day(ledger, "2026-06-01")
+            assert found is not None
+            assert found.basis is Basis.ESTIMATED or found.energy >= counter - 60
+    assert ledger is not None
+    assert energy(ledger, "2026-06-01") == pytest.approx(counter, abs=10)
+    assert ledger.best.day.basis is Basis.REGISTER

@@ -11,7 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.energy import store as energy_store
-from agent.energy.ledger import Ledger, advance
+from agent.energy.ledger import Ledger
+from agent.energy.readings import advance
 from agent.energy.store import EnergyStore
 from drivers.model import Quantity
 from tests.faults.disk import fill, mount, small_disk
