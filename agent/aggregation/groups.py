@@ -46,8 +46,6 @@ def fields_of(summary: NodeSummary) -> Fields:
     power = summary.chosen(_POWER)
     if power is None:
         power = _assumed_power(summary)
-    elif summary.statistic == "mean" and (resolution := summary.node.resolutions.get(_POWER)) is not None:
-        power = round(power / resolution.step) * resolution.step
     fields: Fields = {} if power is None else {"active_power_W": power}
     add = _OF_TYPE.get(summary.node.type)
     if add is not None:

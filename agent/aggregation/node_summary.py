@@ -65,7 +65,7 @@ class NodeSummary(NamedTuple):
     def values(self) -> dict[Key, Value]:
         """The last value of each quantity; for power, last or mean as set by `statistic`."""
         return {
-            key: self._chosen(place) if key[0] is Quantity.ACTIVE_POWER else _as_read(key[0], self.cells[place])
+            key: self._chosen(key[0], place) if key[0] is Quantity.ACTIVE_POWER else _as_read(key[0], self.cells[place])
             for key, place in self._fresh()
         }
 
@@ -79,7 +79,7 @@ class NodeSummary(NamedTuple):
         place = self.totals.get(quantity)
         if place is None or self.cells[place + AT] < self.oldest:
             return None
-        return self.cells[place] if self.statistic == "last" else self._chosen(place)
+        return self.cells[place] if self.statistic == "last" else self._chosen(quantity, place)
 
     def statistics(self, quantity: Quantity, phase: Phase | None = None) -> Statistics | None:
         """Return the statistics over the interval. Without a reading in it, all are the last value."""
@@ -88,8 +88,12 @@ class NodeSummary(NamedTuple):
             return None
         return statistics(self.cells, place, self.interval)
 
-    def _chosen(self, place: int) -> float:
-        return self.cells[place] if self.statistic == "last" else mean(self.cells, place, self.interval)
+    def _chosen(self, quantity: Quantity, place: int) -> float:
+        """Return the last value, or the mean with the resolution of the register."""
+        if self.statistic == "last":
+            return self.cells[place]
+        number, resolution = mean(self.cells, place, self.interval), self.node.resolutions.get(quantity)
+        return number if resolution is None else round(number / resolution.step) * resolution.step
 
     def _fresh(self) -> Iterator[tuple[Key, int]]:
         for key, place in self.places.items():

@@ -237,6 +237,16 @@ def test_a_mean_power_has_the_resolution_of_its_register(store: EnergyStore) -> 
     assert body(totals)["solar"] == {"active_power_W": 101}
 
 
+def test_the_mean_powers_of_the_phases_have_that_resolution_too(store: EnergyStore) -> None:
+    whole = replace(PV1, resolutions={Quantity.ACTIVE_POWER: Resolution(10.0)})
+    totals = Aggregator([whole], settings(statistic="mean"), store)
+    for at, power in ((970.0, 100.0), (980.0, 110.0), (1000.0, 130.0)):
+        readings = (Reading(Quantity.ACTIVE_POWER, phase, power, Quality.GOOD, at) for phase in (None, Phase.L1))
+        totals.observe([whole], Scan(tuple(readings), at, at), WALL)
+    values = totals.close(1000.0, WALL).nodes[0].summary.values
+    assert values == {(Quantity.ACTIVE_POWER, None): 110.0, (Quantity.ACTIVE_POWER, Phase.L1): 110.0}
+
+
 def test_statistics_of_an_interval(store: EnergyStore) -> None:
     totals = Aggregator([PV1], settings(), store)
     for at, power in ((980.0, 300.0), (990.0, 100.0), (1000.0, 200.0)):
