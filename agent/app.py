@@ -84,7 +84,9 @@ class App:
                 try:
                     async with asyncio.TaskGroup() as self._line:
                         self._line.create_task(self.poller.run())
-                        self._line.create_task(self._schedule.run(ready))
+                        # A clock that is not trusted yet tells nothing about the last label.
+                        after = self._aggregator.last_time if self.sender.trust.is_trusted() else 0
+                        self._line.create_task(self._schedule.run(ready, after))
                         self._start_status()
                 finally:
                     await self._delivery.stop()

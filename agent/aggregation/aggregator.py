@@ -65,6 +65,8 @@ class Aggregator:
         self._rest = SleepBook(store.load_nights())
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date = -inf, ""
+        self.last_time = store.load_time()
+        """Unix second of the last push with a known clock; 0 if there was none. It is saved with the energies."""
         self.dropped: Counter[str] = Counter()
         """Node id → number of readings outside the range of the device."""
         self._reported: set[tuple[str, Quantity]] = set()
@@ -118,6 +120,8 @@ class Aggregator:
         """End the push interval at monotonic `at`, Unix second `wall`."""
         settings = self._settings
         self._energies.follow_day(wall)
+        if self._energies.offset > -inf:
+            self.last_time = wall
         self.place_nights(at)
         turned = self._turned
         results = []
@@ -162,7 +166,7 @@ class Aggregator:
         """Save energies and nights. Waits for the disk. `at` is the monotonic time."""
         self._saved_at, self._saved_date = at, self._energies.date
         nights = self._rest.to_save(list(self._windows.items()), self._energies.offset)
-        self._store.save(self._energies.ledgers(), nights, self._energies.published())
+        self._store.save(self._energies.ledgers(), nights, self._energies.published(), self.last_time)
 
     def _drop(self, node: Node, reading: Reading) -> None:
         """Count an implausible reading. Only the first one of a node and quantity is logged as a warning."""

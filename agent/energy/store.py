@@ -48,12 +48,14 @@ _SCHEMA = (
                                          STRICT, WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS published (node_id TEXT NOT NULL, field TEXT NOT NULL, published TEXT NOT NULL,
                                              PRIMARY KEY (node_id, field)) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS push (id INTEGER PRIMARY KEY, time TEXT NOT NULL) STRICT",
 )
 
 _INSERT = {
     "ledger": "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)",
     "night": "INSERT OR REPLACE INTO night VALUES (?, ?)",
     "published": "INSERT OR REPLACE INTO published VALUES (?, ?, ?)",
+    "push": "INSERT OR REPLACE INTO push VALUES (0, ?)",
 }
 
 
@@ -115,17 +117,30 @@ class EnergyStore:
                 log.warning("published_unreadable", node=node_id, field=field, reason=str(error))
         return published
 
+    def load_time(self) -> int:
+        """Return the Unix second of the last push that was saved; 0 if there is none that can be read."""
+        with self._lock:
+            rows = self._db.execute("SELECT time FROM push").fetchall()
+        for (row,) in rows:
+            try:
+                return int(_unsealed(row)[0])
+            except (ValueError, TypeError, IndexError) as error:
+                log.warning("push_time_unreadable", reason=str(error))
+        return 0
+
     def save(
         self,
         ledgers: Mapping[tuple[str, Quantity], Ledger],
         nights: Mapping[str, Night] | None = None,
         published: Mapping[tuple[str, str], Published] | None = None,
+        time: int = 0,
     ) -> None:
-        """Write all data. A full or read-only disk is logged once."""
+        """Write all data. `time` is that of the last push. A full or read-only disk is logged once."""
         rows: dict[str, Sequence[tuple[str, ...]]] = {
             "ledger": [(node, quantity.value, _sealed(to_json(each))) for (node, quantity), each in ledgers.items()],
             "night": [(node_id, _sealed(night)) for node_id, night in (nights or {}).items()],
             "published": [(*key, _sealed(each)) for key, each in (published or {}).items()],
+            "push": [(_sealed([time]),)] if time else [],
         }
         try:
             with self._lock:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from agent.polling.ticks import Tick, first_tick, next_tick
+from agent.polling.ticks import Tick, first_tick, later_tick, next_tick
 from agent.runtime import Clock, sleep_unless
 
 Answers = list[asyncio.Future[None]]
@@ -44,12 +44,15 @@ class Scheduler:
         self._rhythm = rhythm
         self._changed.set()
 
-    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Run until cancelled. `ready` is called after the request of the first round."""
+    async def run(self, ready: Callable[[], None] = lambda: None, after: int = 0) -> None:
+        """Run until cancelled. `ready` is called after the request of the first round.
+
+        `after` is the label of the last tick before the start, 0 if unknown. Labels continue after it.
+        """
         self._request()
         ready()
         pushes = self._pushes
-        tick = first_tick(*self._now, *pushes)
+        tick = later_tick(first_tick(*self._now, *pushes), after, pushes[0])
         closed: Tick | None = None
         async with asyncio.TaskGroup() as group:
             while True:
@@ -59,7 +62,7 @@ class Scheduler:
                     tick = next_tick(tick, *self._now, *self._pushes)
                 elif self._pushes != pushes:
                     pushes = self._pushes
-                    tick = first_tick(*self._now, *pushes)
+                    tick = later_tick(first_tick(*self._now, *pushes), after, pushes[0])
                     if closed is not None and tick.time <= closed.time:
                         tick = next_tick(tick, *self._now, *pushes)
 

@@ -65,9 +65,16 @@ def next_tick(previous: Tick, monotonic: float, wall: float, interval_s: int, ph
         if at < monotonic:
             at += interval_s
             time += interval_s
-    behind = previous.time - round(time)
-    if 0 <= behind <= WAIT_S:
-        waits = (behind // interval_s + 1) * interval_s
-        at += waits
-        time += waits
-    return Tick(at, round(time))
+    return later_tick(Tick(at, round(time)), previous.time, interval_s)
+
+
+def later_tick(tick: Tick, label: int, interval_s: int) -> Tick:
+    """Return `tick`, moved by whole intervals until it is later than the last `label`.
+
+    If it is earlier by more than `WAIT_S`, it is not moved.
+    """
+    behind = label - tick.time
+    if not 0 <= behind <= WAIT_S:
+        return tick
+    waits = (behind // interval_s + 1) * interval_s
+    return Tick(tick.at + waits, tick.time + waits)

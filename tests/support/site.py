@@ -118,10 +118,13 @@ timeout_s = {timeout_s}
 
 
 @contextlib.asynccontextmanager
-async def agent(config: Path) -> AsyncIterator[None]:
-    """The agent in the event loop of the test, where no load of the machine counts as time."""
+async def agent(config: Path, behind_s: float = 0.0) -> AsyncIterator[None]:
+    """The agent in the event loop of the test, where no load of the machine counts as time.
+
+    Its clock is behind by `behind_s`.
+    """
     configured = load(config, {"TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S": "0"})
-    app = App(configured, build(configured, str(config)), FastClock(1.0, time.time()), {})
+    app = App(configured, build(configured, str(config)), FastClock(1.0, time.time() - behind_s), {})
     with capture_logs() as logs:
         running = asyncio.create_task(app.run())
         try:

@@ -69,6 +69,19 @@ async def test_a_silent_device_does_not_delay_the_others(tmp_path: Path, endpoin
     assert times == list(range(times[0], times[0] + len(times)))
 
 
+async def test_no_time_repeats_after_a_restart_with_a_clock_that_was_set_back(tmp_path: Path) -> None:
+    async with FaultServer({(1, Table.INPUT): sdm630(500.0, 1.0, 0.0)}) as meter:
+        with Endpoint() as endpoint:
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter))
+            async with agent(config):
+                await endpoint.wait_for(3)
+            before = len(endpoint.verdicts)
+            async with agent(config, behind_s=3.0):
+                await endpoint.wait_for(before + 2)
+    times = [message["time"] for message in endpoint.messages]
+    assert len(set(times)) == len(times)
+
+
 async def kept(outbox: Path, messages: int) -> None:
     """Wait until the agent's queue holds so many more."""
 

@@ -153,3 +153,20 @@ def test_a_file_that_somebody_else_holds_is_left_alone(path: Path, monkeypatch: 
     store.save(ledgers(value=6.0))
     store.close()
     assert kept(path) == ledgers(value=6.0)
+
+
+def test_the_time_of_the_last_push_is_kept(tmp_path: Path) -> None:
+    store = EnergyStore.open(tmp_path / "energy.sqlite3")
+    assert store.load_time() == 0
+    store.save({}, time=1_780_000_000)
+    store.save({})
+    store.close()
+    again = EnergyStore.open(tmp_path / "energy.sqlite3")
+    assert again.load_time() == 1_780_000_000
+    again.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "energy.sqlite3")) as db:
+        db.execute("UPDATE push SET time = 'damaged'")
+        db.commit()
+    damaged = EnergyStore.open(tmp_path / "energy.sqlite3")
+    assert damaged.load_time() == 0
+    damaged.close()

@@ -38,9 +38,9 @@ class Site:
 
 
 @asynccontextmanager
-async def running(rhythm: Rhythm) -> AsyncIterator[Site]:
+async def running(rhythm: Rhythm, after: int = 0) -> AsyncIterator[Site]:
     site = Site(rhythm)
-    task = asyncio.create_task(site.schedule.run())
+    task = asyncio.create_task(site.schedule.run(after=after))
     try:
         yield site
     finally:
@@ -54,6 +54,12 @@ async def test_a_round_at_once_then_at_its_pace_and_one_at_each_tick() -> None:
         assert site.rounds == [0, 20, 40, 59, 79, 99, 119, 139, 159, 179]
         assert site.closed == [59, 119, 179]
         assert site.labels == [START + 60, START + 120, START + 180]
+
+
+async def test_labels_go_on_after_the_last_one_of_before_the_start() -> None:
+    async with running(Rhythm(60, 0, 20.0), after=int(START) + 120) as site:
+        await site.clock.advance(240)
+        assert site.labels == [START + 180, START + 240]
 
 
 async def test_no_round_shortly_before_that_of_a_tick() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.polling.ticks import WAIT_S, Tick, first_tick, next_tick, phase_s
+from agent.polling.ticks import WAIT_S, Tick, first_tick, later_tick, next_tick, phase_s
 
 
 def test_a_day_of_ticks_does_not_drift() -> None:
@@ -93,3 +93,11 @@ def test_a_phase_is_for_ever_and_clock_has_none() -> None:
     }
     assert {site: [phase_s("splay", site, interval) for interval in (5, 60, 900)] for site in known} == known
     assert phase_s("clock", "site_1", 60) == 0
+
+
+@pytest.mark.parametrize(
+    ("label", "moved"), [(0, 0), (940, 0), (1000, 60), (1059, 60), (1060, 120), (1900, 960), (1901, 0)]
+)
+def test_the_first_tick_is_later_than_the_last_label_of_before(label: int, moved: int) -> None:
+    tick = Tick(5.0, 1000)
+    assert later_tick(tick, label, 60) == Tick(5.0 + moved, 1000 + moved)
