@@ -30,13 +30,13 @@ class Candidate(NamedTuple):
     at: float
     changed: float
     """Time of the last change of the counter; `NEVER` before the first change."""
-    mass: float
-    """The ledger's `mass` (observed seconds) at the reading."""
+    observed_s: float
+    """The ledger's `observed_s` (observed seconds) at the reading."""
     cost: float
     """Price of the path, in seconds."""
     total: float
     """Growth along the path since the counter was first seen."""
-    area: float
+    integral_Wh: float
     """Integrated power at the last change of the counter."""
     day: Day
     before: Day | None = None

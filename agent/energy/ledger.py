@@ -53,17 +53,17 @@ class Ledger(NamedTuple):
     """The end of the cheapest path."""
     at: float
     """Time of the last reading, on the path or not."""
-    pace_s: float
+    interval_s: float
     """Seconds between the last two readings; 0 before the second."""
-    mass: float
+    observed_s: float
     """Observed seconds: the sum of the seconds that the readings represent. A gap counts as one reading."""
-    area: float
+    integral_Wh: float
     """Integrated power, Wh."""
     power_W: float
     """Power at the last reading, in the direction of the counter; negative if unknown."""
     turnover: Turnover
-    doubt: float = 0.0
-    """While `mass` is below this, the last growth is not confirmed: the measured power does not explain it."""
+    unconfirmed_until: float = 0.0
+    """While `observed_s` is below this, the last growth is not confirmed: the measured power does not explain it."""
     early: float = 0.0
     """If the time went back: the time of the first reading after that; else 0."""
     decided: tuple[EnergyEvent, ...] = ()
@@ -72,9 +72,9 @@ class Ledger(NamedTuple):
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """All candidates, sorted by the time of their readings."""
-        if not self.others or self.others[-1].mass < self.best.mass:
+        if not self.others or self.others[-1].observed_s < self.best.observed_s:
             return (*self.others, self.best)
-        return tuple(sorted((*self.others, self.best), key=lambda each: each.mass))
+        return tuple(sorted((*self.others, self.best), key=lambda each: each.observed_s))
 
     def with_candidates(self, candidates: Sequence[Candidate], best: int) -> Ledger:
         """Return the ledger with other candidates. `best` is the index of the best one."""
@@ -84,10 +84,12 @@ class Ledger(NamedTuple):
 
 def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
     """Return the energy of a date: 0 for a day after the last reading, None for any other day without data."""
-    _, best, _, _, mass, _, _, _, doubt, _, _ = ledger
-    _, _, changed, mass_then, _, total, _, day, before, _, _ = best
+    _, best, _, _, observed_s, _, _, _, unconfirmed_until, _, _ = ledger
+    _, _, changed, observed_then, _, total, _, day, before, _, _ = best
     today, _, _, base, basis, _ = day
-    undecided = mass_then != mass or doubt > mass or (changed == NEVER and _does_not_count(ledger))
+    undecided = (
+        observed_then != observed_s or unconfirmed_until > observed_s or (changed == NEVER and _does_not_count(ledger))
+    )
     if date == today:
         if undecided and basis < Basis.ESTIMATED:
             basis = Basis.ESTIMATED
@@ -101,7 +103,7 @@ def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
 def _does_not_count(ledger: Ledger) -> bool:
     """Whether the counter has not moved since it was set to another level, although the power says that it should."""
     turnover = ledger.turnover
-    expected = turnover.ratio * (ledger.area - ledger.best.area)
+    expected = turnover.ratio * (ledger.integral_Wh - ledger.best.integral_Wh)
     return expected > turnover.step_Wh + turnover.near_W * SLACK_S / 3600
 
 

@@ -14,7 +14,7 @@ from agent.energy.candidate import NEVER, Candidate, day_offset
 from agent.energy.days import day_of
 from agent.energy.turnover import SLACK_S, Register, Turnover, proven_power
 
-CREDIT = 1.5
+LATE_FACTOR = 1.5
 """A counter may be late. It may then grow by this factor times the integrated power since its last change."""
 MINUTE_S = 60.0
 DAILY_S = 3 * 3600.0
@@ -26,7 +26,7 @@ DAY_PRICE = 10.0
 RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
 """Maximum cost of skipped readings in a row. It is less than two resets."""
-_ALONE = 1.5
+_SINGLE = 1.5
 """A late growth costs at least this factor times the weight of its reading, because one reading is no confirmation."""
 
 
@@ -53,7 +53,7 @@ class Link(NamedTuple):
     growth: float
 
 
-class Sight(NamedTuple):
+class Observation(NamedTuple):
     """A new reading, with the data that explain it."""
 
     value: float
@@ -67,7 +67,7 @@ class Sight(NamedTuple):
     """The seconds that the reading represents."""
     regular: bool
     """Whether the time since the previous reading is usual."""
-    area: float
+    integral_Wh: float
     """Integrated power until this reading, Wh."""
     steady_W: float
     """The lower power of this reading and the previous one; 0 if unknown."""
@@ -75,129 +75,131 @@ class Sight(NamedTuple):
     """The mean power of this reading and the previous one; 0 if unknown."""
 
 
-def explain(before: Candidate, sight: Sight) -> Link:
-    """Return the cheapest link from `before` to `sight`."""
-    register = sight.register
-    seconds = sight.at - before.at
+def explain(before: Candidate, reading: Observation) -> Link:
+    """Return the cheapest link from `before` to `reading`."""
+    register = reading.register
+    seconds = reading.at - before.at
     if register.daily and seconds > 2 * DAILY_S:
-        midnight = _last_certain_midnight(before, sight)
+        midnight = _last_certain_midnight(before, reading)
         if before.at + DAILY_S < midnight:
-            return _of_another_day(before, sight, midnight)
-    bound = _bound(before, sight)
-    if sight.value >= before.value:
-        return _rise(before, sight, bound)
-    return _fall(before, sight, bound)
+            return _of_another_day(before, reading, midnight)
+    bound = _bound(before, reading)
+    if reading.value >= before.value:
+        return _rise(before, reading, bound)
+    return _fall(before, reading, bound)
 
 
-def is_doubtful(before: Candidate, link: Link | None, sight: Sight) -> bool:
+def exceeds_power(before: Candidate, link: Link | None, reading: Observation) -> bool:
     """Whether the growth of a continuation exceeds the measured power."""
-    turnover = sight.turnover
+    turnover = reading.turnover
     if link is None or link.kind is not Kind.CONTINUED:
         return False
-    told = CREDIT * turnover.ratio * (sight.area - before.area) + turnover.near_W * SLACK_S / 3600
-    return turnover.ratio > 0.0 and sight.at - before.at <= MINUTE_S and link.growth > sight.step_Wh + told
+    measured = (
+        LATE_FACTOR * turnover.ratio * (reading.integral_Wh - before.integral_Wh) + turnover.near_W * SLACK_S / 3600
+    )
+    return turnover.ratio > 0.0 and reading.at - before.at <= MINUTE_S and link.growth > reading.step_Wh + measured
 
 
-def _bound(before: Candidate, sight: Sight) -> float:
+def _bound(before: Candidate, reading: Observation) -> float:
     """Return the maximum growth of the counter at the usual power, Wh."""
-    turnover = sight.turnover
-    return _at_power(turnover.gap_W if _in_gap(before, sight) else turnover.near_W, before, sight)
+    turnover = reading.turnover
+    return _at_power(turnover.gap_W if _in_gap(before, reading) else turnover.near_W, before, reading)
 
 
-def _proven(before: Candidate, sight: Sight, bound: float) -> float:
+def _proven(before: Candidate, reading: Observation, bound: float) -> float:
     """Return the growth up to which a growth is not an estimate, Wh; at most `bound`."""
-    if not _in_gap(before, sight):
+    if not _in_gap(before, reading):
         return bound
-    return min(bound, _at_power(proven_power(sight.turnover, sight.register), before, sight))
+    return min(bound, _at_power(proven_power(reading.turnover, reading.register), before, reading))
 
 
-def _in_gap(before: Candidate, sight: Sight) -> bool:
-    return not sight.regular and sight.at - before.at > MINUTE_S
+def _in_gap(before: Candidate, reading: Observation) -> bool:
+    return not reading.regular and reading.at - before.at > MINUTE_S
 
 
-def _at_power(power_W: float, before: Candidate, sight: Sight) -> float:
-    late = CREDIT * sight.turnover.ratio * (sight.area - before.area)
-    return sight.step_Wh + power_W * (sight.at - before.at + SLACK_S) / 3600 + late
+def _at_power(power_W: float, before: Candidate, reading: Observation) -> float:
+    late = LATE_FACTOR * reading.turnover.ratio * (reading.integral_Wh - before.integral_Wh)
+    return reading.step_Wh + power_W * (reading.at - before.at + SLACK_S) / 3600 + late
 
 
-def _rise(before: Candidate, sight: Sight, bound: float) -> Link:
-    register, turnover = sight.register, sight.turnover
-    rise = sight.value - before.value
+def _rise(before: Candidate, reading: Observation, bound: float) -> Link:
+    register, turnover = reading.register, reading.turnover
+    rise = reading.value - before.value
     if before.value == before.total == 0.0 and before.changed == NEVER and not register.daily:
         # All readings so far are 0. A device that starts shows 0 at first, whatever its counter is.
-        bound = min(bound, sight.step_Wh + turnover.near_W * MINUTE_S / 3600)
+        bound = min(bound, reading.step_Wh + turnover.near_W * MINUTE_S / 3600)
     if rise <= bound:
-        turns = _turns(rise, before, sight, bound)
-        estimated = turns or rise > _proven(before, sight, bound)
+        turns = _turns(rise, before, reading, bound)
+        estimated = turns or rise > _proven(before, reading, bound)
         return Link(Kind.ESTIMATED if estimated else Kind.CONTINUED, 0.0, rise + turns * register.range_Wh)
-    rest = sight.at - before.changed + SLACK_S
-    alone = _ALONE * sight.weight
-    if rise <= sight.step_Wh + turnover.gap_W * rest / 3600:
-        estimated = rise > sight.step_Wh + proven_power(turnover, register) * rest / 3600
-        return Link(Kind.ESTIMATED if estimated else Kind.LATE, max(LATE_PRICE, alone), rise)
-    if rise <= sight.step_Wh + turnover.most_W * rest / 3600:
-        return Link(Kind.ESTIMATED, max(ESTIMATED_PRICE, alone), rise)
+    unchanged_s = reading.at - before.changed + SLACK_S
+    single = _SINGLE * reading.weight
+    if rise <= reading.step_Wh + turnover.gap_W * unchanged_s / 3600:
+        estimated = rise > reading.step_Wh + proven_power(turnover, register) * unchanged_s / 3600
+        return Link(Kind.ESTIMATED if estimated else Kind.LATE, max(LATE_PRICE, single), rise)
+    if rise <= reading.step_Wh + turnover.most_W * unchanged_s / 3600:
+        return Link(Kind.ESTIMATED, max(ESTIMATED_PRICE, single), rise)
     # A replacement for a daily register is unlikely: the new device would have produced more on the same day.
     return Link(Kind.REPLACED, RUN_PRICE if register.daily else RESET_PRICE, 0.0)
 
 
-def _fall(before: Candidate, sight: Sight, bound: float) -> Link:
-    register, value = sight.register, sight.value
+def _fall(before: Candidate, reading: Observation, bound: float) -> Link:
+    register, value = reading.register, reading.value
     rise = value - before.value
     if -rise <= register.jitter:
         return Link(Kind.CONTINUED, JITTER_PRICE, rise)
     if register.range_Wh:
         around = rise + register.range_Wh
         if 0.0 <= around <= bound:
-            turns = _turns(around, before, sight, bound)
-            price = max(ROLLOVER_PRICE, _ALONE * sight.weight)
+            turns = _turns(around, before, reading, bound)
+            price = max(ROLLOVER_PRICE, _SINGLE * reading.weight)
             kind = Kind.ESTIMATED if turns else Kind.ROLLED_OVER
             return Link(kind, price, around + turns * register.range_Wh)
-    if register.daily and 0.0 <= value <= bound and _can_begin_a_day(before, sight):
-        return Link(Kind.NEW_DAY, DAY_PRICE, max(value, min(bound, _unread(before, sight))))
+    if register.daily and 0.0 <= value <= bound and _can_begin_a_day(before, reading):
+        return Link(Kind.NEW_DAY, DAY_PRICE, max(value, min(bound, _unread(before, reading))))
     from_zero = 0.0 <= value <= min(bound, before.value / 2)
     return Link(Kind.RESET if from_zero else Kind.REPLACED, RESET_PRICE, value if from_zero else 0.0)
 
 
-def _of_another_day(before: Candidate, sight: Sight, midnight: float) -> Link:
+def _of_another_day(before: Candidate, reading: Observation, midnight: float) -> Link:
     """Explain a daily register after the device's midnight: its value is the energy since then."""
-    value = sight.value
-    if not 0.0 <= value <= sight.step_Wh + sight.turnover.gap_W * (sight.at - midnight + DAILY_S) / 3600:
+    value = reading.value
+    if not 0.0 <= value <= reading.step_Wh + reading.turnover.gap_W * (reading.at - midnight + DAILY_S) / 3600:
         return Link(Kind.REPLACED, RESET_PRICE, 0.0)
     # An inverter that wakes up may show the value of the previous day for some time.
-    unchanged = value > 0.0 and abs(value - before.value) < sight.step_Wh / 2
-    return Link(Kind.NEW_DAY, RESET_PRICE if unchanged else 0.0, value)
+    repeated = value > 0.0 and abs(value - before.value) < reading.step_Wh / 2
+    return Link(Kind.NEW_DAY, RESET_PRICE if repeated else 0.0, value)
 
 
-def _turns(growth: float, before: Candidate, sight: Sight, bound: float) -> int:
+def _turns(growth: float, before: Candidate, reading: Observation, bound: float) -> int:
     """Return the number of additional rollovers that fits the measured power best."""
-    size, turnover = sight.register.range_Wh, sight.turnover
+    size, turnover = reading.register.range_Wh, reading.turnover
     if not size or growth + size > bound:
         return 0
-    expected = turnover.ratio * sight.expected_W * (sight.at - before.at) / 3600
+    expected = turnover.ratio * reading.expected_W * (reading.at - before.at) / 3600
     return max(0, min(int((bound - growth) / size), round((expected - growth) / size)))
 
 
-def _unread(before: Candidate, sight: Sight) -> float:
+def _unread(before: Candidate, reading: Observation) -> float:
     """Estimate, by the power, what a daily register counted between the last reading and its return to zero, Wh."""
-    seconds = sight.at - before.at
+    seconds = reading.at - before.at
     if seconds > MINUTE_S:
         return 0.0
-    ratio = sight.turnover.ratio
+    ratio = reading.turnover.ratio
     # At most one step since the last change of the register, plus the energy of the lower of the two powers.
-    since_step = ratio * (sight.area - before.area - sight.expected_W * seconds / 3600)
-    return min(max(0.0, since_step), sight.step_Wh) + ratio * sight.steady_W * seconds / 3600
+    since_step = ratio * (reading.integral_Wh - before.integral_Wh - reading.expected_W * seconds / 3600)
+    return min(max(0.0, since_step), reading.step_Wh) + ratio * reading.steady_W * seconds / 3600
 
 
-def _last_certain_midnight(before: Candidate, sight: Sight) -> float:
+def _last_certain_midnight(before: Candidate, reading: Observation) -> float:
     """Return the latest time at which the device has certainly begun a day."""
-    offset = day_offset(before.new_day, sight.zone)
-    return day_of(sight.at - DAILY_S - offset, sight.zone)[1] + offset
+    offset = day_offset(before.new_day, reading.zone)
+    return day_of(reading.at - DAILY_S - offset, reading.zone)[1] + offset
 
 
-def _can_begin_a_day(before: Candidate, sight: Sight) -> bool:
+def _can_begin_a_day(before: Candidate, reading: Observation) -> bool:
     """Whether the device's day may have begun between the two readings."""
-    for offset in {0.0, day_offset(before.new_day, sight.zone)}:
-        if day_of(sight.at + DAILY_S - offset, sight.zone)[1] + offset >= before.at - DAILY_S:
+    for offset in {0.0, day_offset(before.new_day, reading.zone)}:
+        if day_of(reading.at + DAILY_S - offset, reading.zone)[1] + offset >= before.at - DAILY_S:
             return True
     return False

@@ -12,17 +12,17 @@ from typing import Any
 from agent.energy.candidate import NEVER, Candidate
 from agent.energy.ledger import CANDIDATES, FRESH, Ledger, shifted, thinned
 from agent.energy.links import (
-    CREDIT,
+    LATE_FACTOR,
     MINUTE_S,
     ROLLOVER_PRICE,
     RUN_PRICE,
     Kind,
     Link,
-    Sight,
+    Observation,
+    exceeds_power,
     explain,
-    is_doubtful,
 )
-from agent.energy.paths import extended, first_sight
+from agent.energy.paths import extended, first_candidate
 from agent.energy.turnover import FINER, SLACK_S, Register, Turnover, first_turnover, reviewed, with_growth, with_peak
 
 PATIENCE_S = 600.0
@@ -38,7 +38,8 @@ _FIRST_S = 15.0
 """The seconds that the first reading represents."""
 _WEIGHT_S = 300.0
 """Maximum of the seconds that a reading represents."""
-_PACE = 3
+_INTERVALS = 3
+"""A reading is at the usual interval if it comes within this many times the interval before."""
 _SLACK_H = SLACK_S / 3600
 _NO_POWER = -1.0
 _PLAIN = Register()
@@ -65,42 +66,43 @@ def advance(  # noqa: C901, PLR0912 - called for each reading of a counter; func
     power = _NO_POWER if power_W is None else power_W
     if ledger is None:
         return _first(value, at, zone, register, power)
-    others, best, last_at, pace, mass, area, power_before, turnover, doubt, _, _ = ledger
-    value_then, _, changed, mass_then, cost, total, area_then, day, before, new_day, events = best
+    others, best, last_at, interval, observed_s, integral_Wh, power_before, turnover, unconfirmed_until, _, _ = ledger
+    value_then, _, changed, observed_then, cost, total, integral_then, day, before, new_day, events = best
     seconds = at - last_at
-    if seconds > pace:
-        now = mass + (pace if pace < _WEIGHT_S else _WEIGHT_S)  # noqa: FURB136 - min() is slower
-        usual = seconds <= MINUTE_S or seconds <= _PACE * pace
+    if seconds > interval:
+        now = observed_s + (interval if interval < _WEIGHT_S else _WEIGHT_S)  # noqa: FURB136 - min() is slower
+        usual = seconds <= MINUTE_S or seconds <= _INTERVALS * interval
     else:
-        now = mass + (seconds if seconds < _WEIGHT_S else _WEIGHT_S)  # noqa: FURB136 - min() is slower
+        now = observed_s + (seconds if seconds < _WEIGHT_S else _WEIGHT_S)  # noqa: FURB136 - min() is slower
         usual = seconds > 0.0
-    if not (usual and mass_then == mass and pace and at < day[2] and not events):
+    if not (usual and observed_then == observed_s and interval and at < day[2] and not events):
         return explained(ledger, value, at, zone, register, power)
     if power_before >= 0.0 <= power:
         if power > turnover.peak_W < power_before:
             return explained(ledger, value, at, zone, register, power)
-        area += (power + power_before) * seconds / 7200
+        integral_Wh += (power + power_before) * seconds / 7200
     if now >= turnover.review:
-        turnover = reviewed(turnover, total, area, now, register)
+        turnover = reviewed(turnover, total, integral_Wh, now, register)
     growth = value - value_then
     if growth == 0.0:
-        candidate = value, at, changed, now, cost, total, area_then, day, before, new_day, ()
+        candidate = value, at, changed, now, cost, total, integral_then, day, before, new_day, ()
     else:
         step, range_Wh, near_W, ratio = register.step_Wh, register.range_Wh, turnover.near_W, turnover.ratio
         if not step:
             step = turnover.step_Wh
             if growth < FINER * step:
                 return explained(ledger, value, at, zone, register, power)
-        told = step + CREDIT * ratio * (area - area_then) + near_W * _SLACK_H
-        bound = told + near_W * seconds / 3600
+        measured = step + LATE_FACTOR * ratio * (integral_Wh - integral_then) + near_W * _SLACK_H
+        bound = measured + near_W * seconds / 3600
         if not 0.0 < growth <= bound or 0.0 < range_Wh <= bound:
             return explained(ledger, value, at, zone, register, power)
-        if growth > told and ratio and seconds <= MINUTE_S:
-            doubt = now + ROLLOVER_PRICE
-        candidate = value, at, at, now, cost, total + growth, area, day, before, new_day, ()
+        if growth > measured and ratio and seconds <= MINUTE_S:
+            unconfirmed_until = now + ROLLOVER_PRICE
+        candidate = value, at, at, now, cost, total + growth, integral_Wh, day, before, new_day, ()
         others = others + (best,) if len(others) < CANDIDATES else _thinner(others, best)  # noqa: RUF005 - faster
-    after = others, _new(Candidate, candidate), at, seconds, now, area, power, turnover, doubt, 0.0, ()
-    result: Ledger = _new(Ledger, after)
+    best = _new(Candidate, candidate)
+    state = others, best, at, seconds, now, integral_Wh, power, turnover, unconfirmed_until, 0.0, ()
+    result: Ledger = _new(Ledger, state)
     return result
 
 
@@ -109,19 +111,19 @@ def _thinner(others: tuple[Candidate, ...], best: Candidate) -> tuple[Candidate,
 
     Those are the candidates that can never become the best again, and near neighbours on one path that are not fresh.
     """
-    limit = RUN_PRICE + best.cost - best.mass
+    limit = RUN_PRICE + best.cost - best.observed_s
     kept: list[Candidate] = []
     for each in others[:-FRESH]:
-        near = kept and each.cost == kept[-1].cost and each.mass - kept[-1].mass < _APART_S
-        if not near and each.cost - each.mass < limit:
+        near = kept and each.cost == kept[-1].cost and each.observed_s - kept[-1].observed_s < _APART_S
+        if not near and each.cost - each.observed_s < limit:
             kept.append(each)
     return (*kept, *others[-FRESH:], best)
 
 
 def _first(value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Ledger:
     turnover = first_turnover(register)
-    sight = Sight(value, at, zone, register, turnover, turnover.step_Wh, 0.0, True, 0.0, 0.0, 0.0)
-    return Ledger((), first_sight(sight, _FIRST_S, 0.0), at, 0.0, _FIRST_S, 0.0, power, turnover)
+    reading = Observation(value, at, zone, register, turnover, turnover.step_Wh, 0.0, True, 0.0, 0.0, 0.0)
+    return Ledger((), first_candidate(reading, _FIRST_S, 0.0), at, 0.0, _FIRST_S, 0.0, power, turnover)
 
 
 def _early(ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Ledger:
@@ -138,23 +140,23 @@ def _early(ledger: Ledger, value: float, at: float, zone: tzinfo | None, registe
 
 def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Ledger:
     """Return the ledger after one more reading, as `advance`. `power` is negative if unknown."""
-    seconds, mass = at - ledger.at, ledger.mass
+    seconds, observed_s = at - ledger.at, ledger.observed_s
     if seconds <= 0.0:
         return _early(ledger, value, at, zone, register, power)
-    sight = _sight(ledger, value, at, zone, register, power)
-    now = mass + sight.weight
+    reading = _observed(ledger, value, at, zone, register, power)
+    now = observed_s + reading.weight
     candidates = _pruned(ledger).candidates
-    origin, link, cost = _cheapest(candidates, mass, sight)
+    origin, link, cost = _cheapest(candidates, observed_s, reading)
     if link is None:
-        new = first_sight(sight, now, mass)
+        new = first_candidate(reading, now, observed_s)
     else:
-        skipped = [each for each in candidates if each.mass > origin.mass]
-        new = extended(origin, link, sight, now, cost, skipped, ledger.pace_s or _FIRST_S)
-    doubt = now + ROLLOVER_PRICE if is_doubtful(origin, link, sight) else ledger.doubt
-    turnover = _learned(sight, origin, link, usual=sight.regular and origin.mass == mass)
-    after = Ledger(ledger.others, new, at, seconds, now, sight.area, power, turnover, doubt)
+        skipped = [each for each in candidates if each.observed_s > origin.observed_s]
+        new = extended(origin, link, reading, now, cost, skipped, ledger.interval_s or _FIRST_S)
+    unconfirmed_until = now + ROLLOVER_PRICE if exceeds_power(origin, link, reading) else ledger.unconfirmed_until
+    turnover = _learned(reading, origin, link, usual=reading.regular and origin.observed_s == observed_s)
+    after = Ledger(ledger.others, new, at, seconds, now, reading.integral_Wh, power, turnover, unconfirmed_until)
     free = link is not None and link.price == 0.0
-    if free and _continues(origin, sight, link) and origin is ledger.best and not origin.events:
+    if free and _continues(origin, reading, link) and origin is ledger.best and not origin.events:
         if value == origin.value:
             return after
         few = len(ledger.others) < CANDIDATES
@@ -163,79 +165,85 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     return _pruned(after._replace(others=tuple(each for each in (*candidates, new) if each is not best), best=best))
 
 
-def _sight(ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Sight:
+def _observed(
+    ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power: float
+) -> Observation:
     """Return the reading with the data that explain it. Integrates the power, and updates the limits of the power."""
-    seconds, area, turnover = at - ledger.at, ledger.area, ledger.turnover
-    regular = seconds <= max(MINUTE_S, _PACE * ledger.pace_s)
+    seconds, integral_Wh, turnover = at - ledger.at, ledger.integral_Wh, ledger.turnover
+    regular = seconds <= max(MINUTE_S, _INTERVALS * ledger.interval_s)
     lower = min(power, ledger.power_W)
     steady_W, expected_W = (lower, (power + ledger.power_W) / 2) if lower >= 0.0 else (0.0, 0.0)
     if lower >= 0.0 and regular:
-        area += (power + ledger.power_W) * seconds / 7200
+        integral_Wh += (power + ledger.power_W) * seconds / 7200
     if lower > turnover.peak_W:
         turnover = with_peak(turnover, lower, register)
-    weight = min(seconds, ledger.pace_s or _FIRST_S, _WEIGHT_S)
-    if ledger.mass + weight >= turnover.review:
-        turnover = reviewed(turnover, ledger.best.total, area, ledger.mass + weight, register)
+    weight = min(seconds, ledger.interval_s or _FIRST_S, _WEIGHT_S)
+    if ledger.observed_s + weight >= turnover.review:
+        turnover = reviewed(turnover, ledger.best.total, integral_Wh, ledger.observed_s + weight, register)
     step = register.step_Wh or turnover.step_Wh
-    return Sight(value, at, zone, register, turnover, step, weight, regular, area, steady_W, expected_W)
+    return Observation(value, at, zone, register, turnover, step, weight, regular, integral_Wh, steady_W, expected_W)
 
 
-def _learned(sight: Sight, origin: Candidate, link: Link | None, *, usual: bool) -> Turnover:
+def _learned(reading: Observation, origin: Candidate, link: Link | None, *, usual: bool) -> Turnover:
     """Return the limits after a link. `usual` tells whether it is between two readings at the usual interval."""
-    turnover = sight.turnover
+    turnover = reading.turnover
     if link is None:
         return turnover
-    if not sight.regular:  # no power was measured in the gap
+    if not reading.regular:  # no power was measured in the gap
         turnover = turnover._replace(total_then=turnover.total_then + link.growth)
-    unknown = not sight.register.step_Wh
-    if unknown and usual and _continues(origin, sight, link) and 0.0 < link.growth < FINER * turnover.step_Wh:
+    unknown = not reading.register.step_Wh
+    if unknown and usual and _continues(origin, reading, link) and 0.0 < link.growth < FINER * turnover.step_Wh:
         turnover = with_growth(turnover, link.growth)
     return turnover
 
 
-def _continues(origin: Candidate, sight: Sight, link: Link | None) -> bool:
+def _continues(origin: Candidate, reading: Observation, link: Link | None) -> bool:
     """Whether a link is the growth of the counter within a day."""
-    return link == Link(Kind.CONTINUED, 0.0, sight.value - origin.value) and sight.at < origin.day.end
+    return link == Link(Kind.CONTINUED, 0.0, reading.value - origin.value) and reading.at < origin.day.end
 
 
-def _best(candidates: tuple[Candidate, ...], mass: float, *, free: bool) -> Candidate:
+def _best(candidates: tuple[Candidate, ...], observed_s: float, *, free: bool) -> Candidate:
     """Return the end of the cheapest path. `free` tells whether the newest candidate needed no paid link.
 
     With equal cost, an older one wins if the newest one is not free: an explanation must save more than its price.
     """
     best = newest = candidates[-1]
     for each in candidates[:-1]:
-        cost = _cost(each, mass)
-        if cost < _cost(best, mass) or (best is newest and cost == best.cost and not free):
+        cost = _cost(each, observed_s)
+        if cost < _cost(best, observed_s) or (best is newest and cost == best.cost and not free):
             best = each
     return best
 
 
-def _cheapest(candidates: Sequence[Candidate], mass: float, sight: Sight) -> tuple[Candidate, Link | None, float]:
+def _cheapest(
+    candidates: Sequence[Candidate], observed_s: float, reading: Observation
+) -> tuple[Candidate, Link | None, float]:
     """Return the origin, the link and the cost of the cheapest path to a reading; no link if a path begins there."""
     cheapest, origin, link = RUN_PRICE * 1e3, candidates[-1], None
     for each in reversed(candidates):
-        cost = _cost(each, mass)
+        cost = _cost(each, observed_s)
         if cost <= cheapest:
-            found = explain(each, sight)
+            found = explain(each, reading)
             if cost + found.price <= cheapest:
                 cheapest, origin, link = cost + found.price, each, found
-    if mass < _BEGINNING_S and mass < cheapest and all(each.changed == NEVER for each in candidates):
+    if observed_s < _BEGINNING_S and observed_s < cheapest and all(each.changed == NEVER for each in candidates):
         link = None
     return origin, link, cheapest
 
 
-def _cost(candidate: Candidate, mass: float) -> float:
+def _cost(candidate: Candidate, observed_s: float) -> float:
     """Return the cost of the path that ends at `candidate` and skips all later readings."""
-    since = mass - candidate.mass
+    since = observed_s - candidate.observed_s
     return candidate.cost + min(since, RUN_PRICE)
 
 
 def _pruned(ledger: Ledger) -> Ledger:
     """Remove candidates that can never become the best, and collect the events that this decides."""
-    best, mass = ledger.best, ledger.mass
-    limit = _cost(best, mass) + RUN_PRICE
-    others = tuple(each for each in ledger.others if _cost(each, mass) < limit and mass - each.mass <= WINDOW_S)
+    best, observed_s = ledger.best, ledger.observed_s
+    limit = _cost(best, observed_s) + RUN_PRICE
+    others = tuple(
+        each for each in ledger.others if _cost(each, observed_s) < limit and observed_s - each.observed_s <= WINDOW_S
+    )
     ledger = ledger._replace(others=others)
     if len(others) > CANDIDATES:
         ledger = thinned(ledger)

@@ -33,7 +33,15 @@ def to_json(ledger: Ledger) -> list[Any]:
         for each in ledger.candidates
     ]
     best = next(place for place, each in enumerate(ledger.candidates) if each is ledger.best)
-    rest = [ledger.at, ledger.pace_s, ledger.mass, ledger.area, ledger.power_W, [*ledger.turnover], ledger.doubt]
+    rest = [
+        ledger.at,
+        ledger.interval_s,
+        ledger.observed_s,
+        ledger.integral_Wh,
+        ledger.power_W,
+        [*ledger.turnover],
+        ledger.unconfirmed_until,
+    ]
     return [VERSION, candidates, [[*day] for day in days], best, *rest]
 
 
@@ -41,21 +49,25 @@ def from_json(row: list[Any]) -> Ledger:
     """Return the ledger of a JSON list. Raises ValueError, TypeError, IndexError or KeyError for a wrong list."""
     if row[0] != VERSION or not isinstance(row[1], list):
         return _version_1(row)
-    _, candidates, days, best, at, pace_s, mass, area, power_W, turnover, doubt = row
+    _, candidates, days, best, at, interval_s, observed_s, integral_Wh, power_W, turnover, unconfirmed_until = row
     known = [_day(day) for day in days]
     restored = tuple(_candidate(each, known) for each in candidates)
-    at, pace_s, mass, area, power_W, doubt = map(float, (at, pace_s, mass, area, power_W, doubt))
+    at, interval_s, observed_s, integral_Wh, power_W, unconfirmed_until = map(
+        float, (at, interval_s, observed_s, integral_Wh, power_W, unconfirmed_until)
+    )
     limits = Turnover(*map(float, turnover))
-    ledger = Ledger((), restored[best], at, pace_s, mass, area, power_W, limits, doubt)
+    ledger = Ledger((), restored[best], at, interval_s, observed_s, integral_Wh, power_W, limits, unconfirmed_until)
     return ledger.with_candidates(restored, best)
 
 
 def _candidate(row: list[Any], days: list[Day]) -> Candidate:
     *numbers, day, before, new_day, events = row
-    value, at, changed, mass, cost, total, area = map(float, numbers)
+    value, at, changed, observed_s, cost, total, integral_Wh = map(float, numbers)
     told = tuple(EnergyEvent(str(name), float(then), float(old), float(new)) for name, then, old, new in events)
     yesterday = None if before < 0 else days[before]
-    return Candidate(value, at, changed, mass, cost, total, area, days[day], yesterday, float(new_day), told)
+    return Candidate(
+        value, at, changed, observed_s, cost, total, integral_Wh, days[day], yesterday, float(new_day), told
+    )
 
 
 def _day(row: list[Any]) -> Day:

@@ -68,14 +68,14 @@ class Turnover(NamedTuple):
     """The largest power that two readings in a row reached."""
     mean_W: float = 0.0
     """The largest growth over a period, as a power. For devices without a power reading."""
-    observed_s: float = 0.0
+    compared_s: float = 0.0
     grown_Wh: float = 0.0
     flowed_Wh: float = 0.0
     """Sums of growth and integrated power. Older periods have less weight."""
     review: float = PERIOD_S
-    """The observed seconds (`Ledger.mass`) at which the next comparison is due."""
+    """The observed seconds (`Ledger.observed_s`) at which the next comparison is due."""
     total_then: float = 0.0
-    area_then: float = 0.0
+    integral_then: float = 0.0
     step_Wh: float = UNKNOWN_STEP_WH
     """The step of the register: known, or the smallest growth between two readings."""
 
@@ -93,7 +93,7 @@ def with_growth(turnover: Turnover, growth: float) -> Turnover:
 
 def proven_power(turnover: Turnover, register: Register) -> float:
     """Return the power that the device has shown that it can turn over. A larger growth in a gap is an estimate."""
-    if register.limit_W or turnover.ratio or not turnover.observed_s:
+    if register.limit_W or turnover.ratio or not turnover.compared_s:
         return turnover.near_W
     return min(turnover.most_W, max(_MEAN_MARGIN * turnover.mean_W, _SEEN_MARGIN * turnover.peak_W))
 
@@ -103,9 +103,9 @@ def with_peak(turnover: Turnover, peak_W: float, register: Register) -> Turnover
     return _bounded(turnover._replace(peak_W=peak_W), register)
 
 
-def reviewed(turnover: Turnover, total: float, area: float, mass: float, register: Register) -> Turnover:
+def reviewed(turnover: Turnover, total: float, integral_Wh: float, observed_s: float, register: Register) -> Turnover:
     """Compare the counter's growth of a period with the integrated power, and return the new limits."""
-    grown, flowed = total - turnover.total_then, area - turnover.area_then
+    grown, flowed = total - turnover.total_then, integral_Wh - turnover.integral_then
     if grown > 0.0 or flowed > 0.0:
         turnover = turnover._replace(
             grown_Wh=_FORGET * turnover.grown_Wh + max(0.0, grown), flowed_Wh=_FORGET * turnover.flowed_Wh + flowed
@@ -120,10 +120,10 @@ def reviewed(turnover: Turnover, total: float, area: float, mass: float, registe
         turnover._replace(
             ratio=ratio,
             mean_W=max(turnover.mean_W, grown * 3600 / PERIOD_S),
-            observed_s=turnover.observed_s + PERIOD_S,
-            review=mass + PERIOD_S,
+            compared_s=turnover.compared_s + PERIOD_S,
+            review=observed_s + PERIOD_S,
             total_then=total,
-            area_then=area,
+            integral_then=integral_Wh,
         ),
         register,
     )
@@ -135,7 +135,7 @@ def _bounded(turnover: Turnover, register: Register) -> Turnover:
         return turnover._replace(near_W=first.near_W, gap_W=first.gap_W, most_W=first.most_W)
     seen = _SEEN_MARGIN * turnover.peak_W * max(1.0, turnover.ratio)
     most = max(first.most_W, _MOST_MARGIN * seen)
-    known = turnover.observed_s >= GAP_AFTER_S
+    known = turnover.compared_s >= GAP_AFTER_S
     if turnover.ratio:
         near = min(most, seen)
         return turnover._replace(near_W=near, gap_W=near if known else most, most_W=most)
