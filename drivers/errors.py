@@ -17,6 +17,8 @@ DriverError
     └── NoReplyError           the connection works, but the unit sends no valid reply
         ├── SilentError            no bytes within the timeout
         ├── BadReplyError          the reply is short, damaged or from another unit
+        │   ├── RtuFrameError          the port does not translate to Modbus TCP: use rtu_over_tcp
+        │   └── WrongTransactionError  the reply has the number of another request: the gateway is faulty
         └── GatewayError           10, 11: the gateway replies for a unit that it cannot reach
 """
 
@@ -86,6 +88,14 @@ class BadReplyError(NoReplyError):
     """The reply does not match the request, or it is malformed."""
 
     label = "bad_reply"
+
+
+class RtuFrameError(BadReplyError):
+    """A request of Modbus TCP was answered with RTU frames."""
+
+
+class WrongTransactionError(BadReplyError):
+    """A reply of Modbus TCP has the transaction number of another request."""
 
 
 class _ExceptionReplyError(DriverError):

@@ -12,12 +12,16 @@ from drivers.errors import (
     IllegalValueError,
     LinkError,
     RefusedError,
+    RtuFrameError,
     SilentError,
+    WrongTransactionError,
 )
 
 _NETWORK: tuple[tuple[type[Exception], str], ...] = (
     (SilentError, "is the unit id correct? `{scan} --units 1-247` finds the unit ids that answer"),
-    (BadReplyError, "is it the Modbus TCP port? A converter that does not translate needs transport = rtu_over_tcp"),
+    (RtuFrameError, "the converter does not translate to Modbus TCP: set transport = rtu_over_tcp"),
+    (WrongTransactionError, "the gateway is faulty: restart it, and update its firmware"),
+    (BadReplyError, "is it the Modbus TCP port? `{scan}` tries the usual ports"),
 )
 _LINE: tuple[tuple[type[Exception], str], ...] = (
     (SilentError, "check unit id, baud rate, parity; are A and B exchanged? `{scan}` tries the usual settings"),

@@ -4,6 +4,9 @@
 the reply is incomplete. It raises `RefusedError` or `GatewayError` for an exception reply, and `BadReplyError` if the
 bytes cannot become the reply. A reply is accepted only if transaction, unit id, function code, byte count, length and
 checksum match the request, as far as the framing has them.
+
+Some gateways send a reply twice. The second copy is dropped. It has the transaction of an answered request, or it
+follows the reply in the same bytes, so it is never accepted for another request.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from typing import Protocol, TypeVar
 
 from pymodbus.framer import FramerAscii, FramerRTU, FramerSocket
 
-from drivers.errors import BadReplyError
+from drivers.errors import BadReplyError, RtuFrameError, WrongTransactionError
 from drivers.modbus.pdu import REPLIES, Question
-from drivers.protocol import EXCEPTION, MAX_PDU
+from drivers.protocol import EXCEPTION, IDENTIFICATION, MAX_PDU, TABLES
 
 Answer = TypeVar("Answer")
 
@@ -30,6 +33,10 @@ class Framing(Protocol):
 
     def accept(self, request: Question[Answer], received: bytes) -> Answer | None: ...
 
+    def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
+        """Return the error for bytes that did not become the reply within the timeout."""
+        ...
+
 
 class Mbap:
     """Modbus over TCP, TLS and UDP: a header with transaction and length, no checksum."""
@@ -43,23 +50,62 @@ class Mbap:
         while len(received) >= self._framer.MIN_SIZE:
             end, unit_id, transaction, pdu = self._framer.decode(received)
             if not pdu:
-                if not is_mbap(received):
-                    raise BadReplyError(f"{request}: the received bytes are not Modbus")
+                self._require_modbus(request, received)
                 return None
             if transaction == request.transaction:
                 if unit_id != request.unit_id:
                     raise BadReplyError(f"{request}: the reply is from unit {unit_id}")
-                if len(received) > end:
-                    raise BadReplyError(f"{request}: the reply has a wrong length")
-                return request.decode(pdu)
+                return request.decode(pdu) if self._copies(request, received[:end], received[end:]) else None
             # The frame is a duplicate, or a gateway's reply to an earlier request. The reply may follow it.
             received = received[end:]
         return None
+
+    def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
+        if has_rtu_frame(received):
+            return RtuFrameError(f"{request}: {_RTU_FRAMES}")
+        _, unit_id, transaction, pdu = self._framer.decode(received)
+        same_question = unit_id == request.unit_id and pdu[:1] and pdu[0] & ~EXCEPTION == request.function
+        if same_question and transaction != request.transaction:
+            return WrongTransactionError(f"{request}: the reply has the transaction number of another request")
+        return _no_reply(request, timeout_s)
+
+    @staticmethod
+    def _require_modbus(request: Question[object], received: bytes) -> None:
+        """Raise an error if the bytes cannot become a frame."""
+        if is_mbap(received):
+            return
+        if has_rtu_frame(received):
+            raise RtuFrameError(f"{request}: {_RTU_FRAMES}")
+        if received[1] & ~EXCEPTION not in _FUNCTIONS or _rtu_size(received) <= len(received):
+            # It is not the beginning of an RTU frame either.
+            raise BadReplyError(f"{request}: the received bytes are not Modbus")
+
+    @staticmethod
+    def _copies(request: Question[object], frame: bytes, rest: bytes) -> bool:
+        """Whether `rest` is empty or consists of copies of the frame. False if the last copy is incomplete.
+
+        A gateway that asks the device twice sends two values, so only the header, the function code and the byte count
+        of a copy are compared.
+        """
+        while rest:
+            head = min(len(rest), _HEAD, len(frame))
+            if rest[:head] != frame[:head]:
+                raise BadReplyError(f"{request}: the reply has a wrong length")
+            if len(rest) < len(frame):
+                return False
+            rest = rest[len(frame) :]
+        return True
 
 
 def is_mbap(received: bytes) -> bool:
     """Whether the bytes begin with an MBAP header. For bytes that are no complete frame yet."""
     return not any(received[2:4]) and int.from_bytes(received[4:6], "big") in _MBAP_LENGTHS
+
+
+_HEAD = 9
+"""Bytes of transaction, protocol, length, unit id, function code and byte count."""
+_RTU_FRAMES = "the replies are RTU frames, not Modbus TCP"
+_FUNCTIONS = frozenset({*TABLES, IDENTIFICATION})
 
 
 class Rtu:
@@ -83,6 +129,9 @@ class Rtu:
                 start = received.find(head, start + 1)
         return None
 
+    def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
+        return _no_reply(request, timeout_s)
+
 
 class Ascii:
     """Modbus on a serial line in hexadecimal: colon, unit id, data, LRC, carriage return, line feed."""
@@ -102,12 +151,34 @@ class Ascii:
                 return request.decode(frame[1:-1])
         return None
 
+    def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
+        return _no_reply(request, timeout_s)
+
 
 def _rtu_size(frame: bytes) -> int:
     """Length in bytes of the frame that begins here, with its checksum; 0 while unknown."""
     if len(frame) < FramerRTU.MIN_SIZE or (pdu := REPLIES.lookupPduClass(frame)) is None:
         return 0
     return pdu.calculateRtuFrameSize(frame)
+
+
+def _no_reply(request: Question[object], timeout_s: float) -> BadReplyError:
+    return BadReplyError(f"{request}: no valid reply within {timeout_s:g} s, only other bytes")
+
+
+_RTU_REQUEST = 8
+"""Bytes of a read request with its checksum."""
+
+
+def has_rtu_frame(received: bytes) -> bool:
+    """Whether the bytes contain a complete RTU frame of a read: a reply, or a request of another client."""
+    for start in range(len(received) - FramerRTU.MIN_SIZE + 1):
+        frame = received[start:]
+        if frame[1] & ~EXCEPTION in _FUNCTIONS:
+            for size in (_rtu_size(frame), _RTU_REQUEST):
+                if 0 < size <= len(frame) and crc16(frame[: size - 2]) == frame[size - 2 : size]:
+                    return True
+    return False
 
 
 def crc16(frame: bytes) -> bytes:

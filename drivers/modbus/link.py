@@ -9,6 +9,8 @@ A `Link` connects on its first read and keeps its connection. Its guarantees:
   request to the same unit therefore also waits until a reply that is late by up to one timeout has arrived.
 - A request ends within its timeout. A lost connection ends the request at once. The link is usable after a cancelled
   read.
+- Some gateways give a wrong transaction to the first reply of each connection. That reply is dropped like any other,
+  and the request is sent once more on the same connection. This may take a second timeout.
 - If the device closed the connection between two requests, the link connects again once and reports nothing.
 - Unit id 0 is a normal address, except on a serial line: there it is the broadcast address, and no unit responds.
 """
@@ -20,7 +22,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from drivers.driver import Reader
-from drivers.errors import DroppedError, LinkError
+from drivers.errors import DroppedError, LinkError, WrongTransactionError
 from drivers.modbus.connect import connect
 from drivers.modbus.pdu import Identification, Question, ReadRequest
 from drivers.modbus.settings import LinkSettings
@@ -46,6 +48,8 @@ class Link:
         self._not_before = 0.0
         """End of the connect delay, in the loop's time."""
         self._last_end = 0.0
+        self.wrong_transactions = 0
+        """How often the first reply of a connection had a wrong transaction."""
         self._late_until: dict[int, float] = {}
         """Unit id → loop time until which a late reply may arrive. Only for frames without a transaction number."""
 
@@ -70,15 +74,13 @@ class Link:
         timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
         gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self._silence_s)
         async with self._lock:
-            self._transaction = self._transaction % 0xFFFF + 1
-            request = ReadRequest(unit_id, table, address, count, self._transaction)
+            request = ReadRequest(unit_id, table, address, count, self._next_transaction())
             return await self._ask(request, timeout_s, gap_s)
 
     async def identification(self, unit_id: int, timeout_s: float) -> tuple[str, ...]:
         """Read the device identification: vendor, product, revision. Raises a DriverError; most devices refuse it."""
         async with self._lock:
-            self._transaction = self._transaction % 0xFFFF + 1
-            return await self._ask(Identification(unit_id, self._transaction), timeout_s, self._gap_s)
+            return await self._ask(Identification(unit_id, self._next_transaction()), timeout_s, self._gap_s)
 
     async def close(self) -> None:
         """Close the link permanently. A waiting read fails at once, and all later reads fail."""
@@ -88,13 +90,23 @@ class Link:
         async with self._lock:
             await self._disconnect()
 
+    def _next_transaction(self) -> int:
+        self._transaction = self._transaction % 0xFFFF + 1
+        return self._transaction
+
     async def _ask(self, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
         if self._channel is not None and self._channel.usable:
             try:
                 return await self._exchange(self._channel, request, timeout_s, gap_s)
             except DroppedError:
                 pass  # many devices close an idle connection: connect again once
-        return await self._exchange(await self._connect(), request, timeout_s, gap_s)
+        channel = await self._connect()
+        try:
+            return await self._exchange(channel, request, timeout_s, gap_s)
+        except WrongTransactionError:
+            self.wrong_transactions += 1
+            request.transaction = self._next_transaction()
+            return await self._exchange(channel, request, timeout_s, gap_s)
 
     async def _exchange(self, channel: Transport, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
         await self._pause(request.unit_id, gap_s)

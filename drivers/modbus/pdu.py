@@ -109,14 +109,13 @@ Answer_co = TypeVar("Answer_co", covariant=True)
 class Question(Protocol[Answer_co]):
     """The interface of both kinds of requests."""
 
+    transaction: int
+
     @property
     def pdu(self) -> bytes: ...
 
     @property
     def unit_id(self) -> int: ...
-
-    @property
-    def transaction(self) -> int: ...
 
     @property
     def function(self) -> int: ...

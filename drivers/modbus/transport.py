@@ -10,7 +10,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar
 
-from drivers.errors import BadReplyError, DriverError, DroppedError, LinkError, SilentError
+from drivers.errors import (
+    BadReplyError,
+    DriverError,
+    DroppedError,
+    GatewayError,
+    LinkError,
+    RefusedError,
+    SilentError,
+    WrongTransactionError,
+)
 from drivers.modbus.framer import Framing
 from drivers.modbus.os_errors import in_words
 from drivers.modbus.pdu import Question
@@ -36,6 +45,8 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self._request: Question[Any] | None = None
         self._reply: asyncio.Future[Any] | None = None
         self._received = b""
+        self._first = True
+        """Whether no request was sent on this connection before the current one."""
         self.sent_at = 0.0
         """When the last request was sent, in the loop's time."""
         self.expects_late_reply = False
@@ -68,8 +79,12 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         finally:
             timer.cancel()
             self._reply = None
+            first, self._first = self._first, False
         if isinstance(outcome, DriverError):
-            self.expects_late_reply = isinstance(outcome, (SilentError, BadReplyError))
+            # Some gateways give a wrong transaction to the first reply of each connection. It is not a late reply of
+            # this connection. So the connection stays open, and the next request is the second one.
+            wrong_first = first and isinstance(outcome, WrongTransactionError)
+            self.expects_late_reply = isinstance(outcome, (SilentError, BadReplyError)) and not wrong_first
             raise outcome
         self.expects_late_reply = False
         return outcome
@@ -88,8 +103,8 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
             self._reply.set_result(outcome)
 
     def _expire(self, timeout_s: float) -> None:
-        if self._received:
-            self._settle(BadReplyError(f"{self._request}: no valid reply within {timeout_s:g} s, only other bytes"))
+        if self._received and self._request is not None:
+            self._settle(self._framing.rejected(self._request, self._received, timeout_s))
         else:
             self._settle(SilentError(f"{self._request}: no answer within {timeout_s:g} s"))
 
@@ -100,7 +115,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._reply is None or self._reply.done() or self._request is None:
-            if self.numbered and not self._datagrams:
+            if self.numbered and not self._datagrams and not self._is_copy(data):
                 # Bytes arrived without a request. The stream has no checksums, so the next frame cannot be found.
                 self.abort()
             return
@@ -113,6 +128,15 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
             outcome = BadReplyError(f"{self._request}: the received bytes are not Modbus")
         if outcome is not None:
             self._settle(outcome)
+
+    def _is_copy(self, data: bytes) -> bool:
+        """Whether the bytes are a second copy of the reply to the last request."""
+        try:
+            return self._request is not None and self._framing.accept(self._request, data) is not None
+        except (RefusedError, GatewayError):
+            return True
+        except BadReplyError:
+            return False
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         self._received = b""  # frames never span datagrams

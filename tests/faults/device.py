@@ -38,6 +38,8 @@ class Faults:
     stale: bool = False
     """The reply to the request before comes first."""
     transaction_offset: int = 0
+    first_transaction_offset: int = 0
+    """Only for the first reply of each connection."""
     protocol: int = 0
     unit_offset: int = 0
     function_offset: int = 0

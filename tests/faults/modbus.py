@@ -52,6 +52,7 @@ class _Peer:
     queries: asyncio.Queue[Query] = field(default_factory=asyncio.Queue)
     received: bytes = b""
     last_reply: bytes = b""
+    replies: int = 0
     idle: asyncio.TimerHandle | None = None
 
 
@@ -239,10 +240,12 @@ class FaultServer:
                 await self._reply(peer, query, pdu, faults)
 
     async def _reply(self, peer: _Peer, query: Query, pdu: bytes, faults: Faults) -> None:
+        offset = faults.transaction_offset + (0 if peer.replies else self.faults.first_transaction_offset)
+        peer.replies += 1
         frame = self._framing.build(
             query._replace(
                 unit_id=(query.unit_id + faults.unit_offset) & 0xFF,
-                transaction=(query.transaction + faults.transaction_offset) & 0xFFFF,
+                transaction=(query.transaction + offset) & 0xFFFF,
                 pdu=pdu,
             ),
             faults.protocol,

@@ -8,8 +8,10 @@ from drivers.errors import (
     ConnectError,
     DriverError,
     LinkError,
+    RtuFrameError,
     SilentError,
     UnsupportedError,
+    WrongTransactionError,
     exception_reply,
 )
 
@@ -23,6 +25,8 @@ HOST, LINE = "192.0.2.7:502 unit 3", "/dev/ttyUSB0 unit 3"
         (SilentError("x"), "[fe80::1]:1030 unit 3", "`telemetry-agent scan fe80::1 --port 1030 --", "no answer"),
         (SilentError("x"), LINE, "A and B exchanged? `telemetry-agent scan /dev/ttyUSB0`", "no answer"),
         (BadReplyError("x"), HOST, "is it the Modbus TCP port?", "wrong answer"),
+        (RtuFrameError("x"), HOST, "set transport = rtu_over_tcp", "wrong answer"),
+        (WrongTransactionError("x"), HOST, "the gateway is faulty", "wrong answer"),
         (BadReplyError("x"), LINE, "check baud rate and parity", "wrong answer"),
         (exception_reply(2, "x"), HOST, "the driver does not fit; `telemetry-agent scan 192.0.2.7`", "refuses"),
         (exception_reply(6, "x"), HOST, "try again", "refuses"),

@@ -120,7 +120,7 @@ def test_a_reply_behind_another_unit_s_in_one_piece() -> None:
 
 
 @pytest.mark.parametrize(
-    "noise", [b":zz0304\r\n", b":\r\n", b":+1030200010A\r\n", b":0x0302000\r\n", b"\r\n\r\n", b":0"]
+    "noise", [b":0103FC\r\n", b":zz0304\r\n", b":\r\n", b":+1030200010A\r\n", b":0x0302000\r\n", b"\r\n\r\n", b":0"]
 )
 def test_a_line_that_is_not_hexadecimal_hides_no_reply(noise: bytes) -> None:
     frame = device.Ascii().build(device.Query(1, b"\x03\x02\x12\x34"))

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from drivers.errors import BadReplyError, SilentError
+from drivers.errors import BadReplyError, IllegalAddressError, RtuFrameError, SilentError, WrongTransactionError
+from drivers.modbus.framer import Mbap
 from drivers.modbus.link import Link
+from drivers.modbus.pdu import ReadRequest
 from drivers.model import Table
 from tests.faults.modbus import Faults, FaultServer, registers_from
 
@@ -83,8 +85,10 @@ async def test_is_an_error_with_a_header(transport: str, fault: str) -> None:
         (Faults(fewer=1), "wrong length"),
         (Faults(more=1), "wrong length"),
         (Faults(protocol=9), "not Modbus"),
+        (Faults(garbage=bytes.fromhex("0001 0000 0001 01 03 02")), "not Modbus"),
+        (Faults(garbage=bytes.fromhex("0001 0000 00FF 01 03 02")), "not Modbus"),
         (Faults(garbage=b"HTTP/1.1 400 Bad Request\r\n"), "not Modbus"),
-        (Faults(duplicate=True), "wrong length"),
+        (Faults(garbage=bytes.fromhex("0103 04 12345678 8107")), "the replies are RTU frames"),
     ],
 )
 async def test_says_at_once_what_is_wrong(faults: Faults, message: str) -> None:
@@ -99,7 +103,13 @@ async def test_says_at_once_what_is_wrong(faults: Faults, message: str) -> None:
 @pytest.mark.parametrize(
     ("faults", "error", "message"),
     [
-        (Faults(transaction_offset=1), BadReplyError, "no valid reply within 0.3 s, only other bytes"),
+        (
+            Faults(transaction_offset=1),
+            WrongTransactionError,
+            "the reply has the transaction number of another",
+        ),
+        (Faults(garbage=bytes.fromhex("0103 02 12")), BadReplyError, "no valid reply within 0.3 s, only other bytes"),
+        (Faults(garbage=bytes.fromhex("0103 0000 000A C5CD")), RtuFrameError, "the replies are RTU frames"),
         (Faults(dribble_s=0.1), BadReplyError, "no valid reply within 0.3 s, only other bytes"),
         (Faults(garbage=b""), SilentError, "no answer within 0.3 s"),
     ],
@@ -113,14 +123,64 @@ async def test_says_after_the_timeout_what_came(faults: Faults, error: type[Exce
         await link.close()
 
 
-async def test_a_duplicated_datagram_is_read_once() -> None:
-    async with FaultServer(REGISTERS, transport="udp") as server:
-        server.faults.duplicate = True
+async def test_a_reply_that_is_sent_twice_is_read_once(server: FaultServer) -> None:
+    """Both copies come in one segment, in two datagrams, or at once on a line."""
+    server.faults.duplicate = True
+    link = Link(server.link())
+    for address in range(5):
+        assert list(await link.read(1, Table.HOLDING, address, 10)) == list(range(1000 + address, 1010 + address))
+    with pytest.raises(IllegalAddressError):
+        await link.read(1, Table.HOLDING, 1000, 10)
+    assert list(await link.read(1, Table.COIL, 0, 10)) == [1, 0, 1, 1, 0, 1, 1, 0, 1, 1]
+    await link.close()
+    assert server.total_connections == 1
+
+
+async def test_a_copy_in_its_own_segment_is_dropped() -> None:
+    async with FaultServer(REGISTERS) as server:
         link = Link(server.link())
-        for address in range(5):
-            assert list(await link.read(1, Table.HOLDING, address, 10)) == list(range(1000 + address, 1010 + address))
+        for number in range(1, 4):
+            assert list(await link.read(1, Table.HOLDING, number, 1)) == [1000 + number]
+            server.inject(number.to_bytes(2) + bytes.fromhex("0000 0005 01 03 02") + (1000 + number).to_bytes(2))
+            await asyncio.sleep(0.02)  # the copy arrives
         await link.close()
     assert server.total_connections == 1
+
+
+async def test_the_case_of_a_gateway_that_sends_each_reply_twice() -> None:
+    """Both frames of `gateway_reply_twice` in the collected cases."""
+    copy = bytes.fromhex("0001 0000 0007 03 04 04 449A5000")
+    request = ReadRequest(3, Table.INPUT, 0x34, 2, 1)
+    assert Mbap().accept(request, copy + copy) == (0x449A, 0x5000)
+    for end in range(len(copy) + 1, 2 * len(copy)):
+        assert Mbap().accept(request, (copy + copy)[:end]) is None
+    with pytest.raises(BadReplyError, match="wrong length"):
+        Mbap().accept(request, copy + b"\x02")
+
+
+async def test_a_gateway_with_a_wrong_number_in_the_first_reply_is_read_by_the_second() -> None:
+    async with FaultServer(REGISTERS) as server:
+        server.faults.first_transaction_offset = 7
+        link = Link(server.link(timeout_s=0.5))
+        for address in range(3):
+            assert list(await link.read(1, Table.HOLDING, address, 1)) == [1000 + address]
+            assert [seen.address for seen in server.requests] == [0, 0, *range(1, address + 1)]
+        await link.close()
+    assert (link.wrong_transactions, server.total_connections) == (1, 1)
+
+
+async def test_a_later_reply_with_a_wrong_number_ends_the_connection() -> None:
+    """It may be a late reply of this connection."""
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link())
+        await link.read(1, Table.HOLDING, 0, 1)
+        server.faults.transaction_offset = 7
+        with pytest.raises(WrongTransactionError):
+            await link.read(1, Table.HOLDING, 0, 1, timeout_s=0.2)
+        server.heal()
+        assert list(await link.read(1, Table.HOLDING, 6, 1)) == [1006]
+        await link.close()
+    assert server.total_connections == 2
 
 
 async def test_a_reply_in_pieces_is_read(server: FaultServer) -> None:
