@@ -87,7 +87,7 @@ def _bits(table: TomlTable, key: str, number: float) -> int:
 
 
 def _pattern(table: TomlTable, type_: str, raw: float) -> int:
-    form, bits = FORMATS[type_], 16 * Encoding(type_).width
+    form, bits = FORMATS[type_], Encoding(type_).bits
     if isinstance(raw, float):
         if form not in "fd":
             raise table.wrong("invalid", f"must be whole numbers for type {type_}", raw)
@@ -129,8 +129,8 @@ def _consistent(table: TomlTable, encoding: Encoding) -> None:
         raise table.wrong("length", "is for types string and bits; other types have a fixed length", encoding.length)
     if encoding.type == "bitfield" and encoding.bit is None:
         raise table.wrong("type", "bitfield needs bit = 0..15", encoding.type)
-    if encoding.bit is not None and not (whole and encoding.bit < 16 * encoding.width):
-        rule = f"must be 0..{16 * encoding.width - 1} for {encoding.type}" if whole else "needs a type of whole numbers"
+    if encoding.bit is not None and not (whole and encoding.bit < encoding.bits):
+        rule = f"must be 0..{encoding.bits - 1} for {encoding.type}" if whole else "needs a type of whole numbers"
         raise table.wrong("bit", rule, encoding.bit)
     if encoding.values is not None and encoding.type not in ("bool", "bits") and not whole:
         raise table.wrong("values", "needs a type of whole numbers", encoding.type)

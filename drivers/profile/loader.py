@@ -146,7 +146,8 @@ def _profile(table: TomlTable, name: str) -> Profile:
         for part, key in (*own, (defaults, "word_order")):
             if part.has(key):
                 raise part.wrong(key, f"is for registers; driver {driver} finds them itself", part.content[key])
-    words = Vocabulary(kind, order, marks_from(table, order), repeats_from(table, order))
+    marks = marks_from(table, order)
+    words = Vocabulary(kind, order, marks, repeats_from(table, order, marks))
     points = directed(table, points_from(table, words)) if driver is None else ()
     profile = Profile(
         name=name,

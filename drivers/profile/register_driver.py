@@ -17,14 +17,14 @@ of the site applies to all points, because it is a setting of the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalFunctionError, IllegalRangeError, RefusedError
-from drivers.model import Kind, NodeType, Quality, Quantity, Resolution, Scan
+from drivers.model import Kind, NodeType, Quality, Quantity, Resolution, Scan, WordOrder
 from drivers.profile.evaluation import Evaluation, Known
 from drivers.profile.layout import Answers, Layout, Words
 from drivers.profile.loader import Profile
@@ -66,7 +66,7 @@ class RegisterDriver:
         self._repeats = tuple(dict.fromkeys(self._repeated(profile)))
         self._marks_read: set[Mark] = set()
         self._layouts: dict[_Facts, Layout] = {}
-        self._has_facts = bool(self._variants) or any(repeat.span for repeat in self._repeats)
+        self._has_facts = bool(self._variants) or any(repeat.asks for repeat in self._repeats)
         self._facts = self._facts_of({})
         self._facts_due = 0.0
         self._facts_read = False
@@ -106,6 +106,10 @@ class RegisterDriver:
     def max_registers(self) -> int:
         """The largest request, in registers."""
         return self._limits.max_registers
+
+    def in_order(self, order: WordOrder) -> RegisterDriver:
+        """Return a driver for the same device with another word order."""
+        return RegisterDriver(self.profile, replace(self._options, word_order=order))
 
     @property
     def variant(self) -> str | None:
@@ -172,7 +176,8 @@ class RegisterDriver:
     async def _read_facts(self, run: PollSession) -> None:
         """Read the registers that select the layout."""
         self._facts_due = run.started
-        facts = self._facts_of(await self._ask(run), self._facts if self._facts_read else None)
+        before = self._facts if self._facts_read else None
+        facts = self._facts_of(await self._ask(run), before, await self._present(run, before))
         if not self._facts_read or facts in (self._facts, self._unconfirmed):
             if facts != self._facts:
                 log.info("device_variant", driver=self.profile.name, variant=self._variant_name(facts))
@@ -182,8 +187,13 @@ class RegisterDriver:
         else:
             self._unconfirmed = facts
 
-    def _facts_of(self, words: dict[Span, Words], before: _Facts | None = None) -> _Facts:
-        """Select the layout by `words`. If a register was read earlier and is refused now, keep its result `before`."""
+    def _facts_of(
+        self, words: dict[Span, Words], before: _Facts | None = None, present: Mapping[Repeat, int] | None = None
+    ) -> _Facts:
+        """Select the layout by `words` and the number of `present` blocks.
+
+        If a register was read earlier and is refused now, keep its result `before`.
+        """
         states = [self._state(variant.mark, words) for variant in self._variants]
         variant = next((index for index, state in enumerate(states) if state), None)
         read_before = [variant.mark in self._marks_read for variant in self._variants]
@@ -193,6 +203,9 @@ class RegisterDriver:
             variant = before.variant
         counts = []
         for index, repeat in enumerate(self._repeats):
+            if present is not None and repeat in present:
+                counts.append(present[repeat])
+                continue
             read = None if repeat.span is None else words.get(repeat.span)
             counts.append(before.counts[index] if read is None and before is not None else repeat.count(read))
         return _Facts(variant, tuple(counts))
@@ -214,6 +227,19 @@ class RegisterDriver:
                 found[span] = await reader.read(span.table, span.address, span.count)
             except (IllegalRangeError, IllegalFunctionError):
                 continue
+        return found
+
+    async def _present(self, run: PollSession, before: _Facts | None) -> dict[Repeat, int]:
+        """Return the number of blocks by their marks. It never falls: a block that is gone is missing in the sum."""
+        reader = SplitReader(run, self._limits.max_registers)
+        found: dict[Repeat, int] = {}
+        for index, repeat in enumerate(self._repeats):
+            if repeat.present is None:
+                continue
+            count = before.counts[index] if before is not None else 0
+            while count < repeat.most and await _holds(reader, repeat.present.moved(count * repeat.step)):
+                count += 1
+            found[repeat] = count
         return found
 
     def _count_spans(self) -> tuple[Span, ...]:
@@ -244,6 +270,17 @@ class RegisterDriver:
         value, quality = decoder(rating.encoding)(words)
         if quality is Quality.GOOD and isinstance(value, float) and value > 0:
             self._known.rated_W = value
+
+
+async def _holds(reader: Reader, mark: Mark) -> bool:
+    for each in mark.all:
+        try:
+            words = await reader.read(each.span.table, each.span.address, each.span.count)
+        except (IllegalRangeError, IllegalFunctionError):
+            return False
+        if not each.matches(words):
+            return False
+    return True
 
 
 def _first(*values: T | None) -> T:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.model import Table, WordOrder
 from drivers.profile.encoding import encoding, place, within
+from drivers.profile.mark import Mark, named
 from drivers.profile.toml_table import TomlTable
 from drivers.registers.codec import Encoding, decoder
 from drivers.registers.read_plan import Span
@@ -26,6 +27,13 @@ class Repeat:
     """The table of the register with the number of blocks; None if there is no such register."""
     address: int = 0
     encoding: Encoding | None = None
+    present: Mark | None = None
+    """A mark of the first block. The blocks exist up to the first one whose mark does not hold."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether registers tell the number of blocks."""
+        return self.table is not None or self.present is not None
 
     @property
     def span(self) -> Span | None:
@@ -35,28 +43,36 @@ class Repeat:
         return Span(self.table, self.address, self.encoding.width)
 
     def count(self, words: Sequence[int] | None) -> int:
-        """Return the number of blocks by the words of `span`. Without a valid number, return `most`."""
+        """Return the number of blocks by the words of `span`. Without a valid number, return `most`.
+
+        The blocks of a `present` mark are counted by the driver. Before that, one block is assumed.
+        """
+        if self.present is not None:
+            return 1
         if words is None or self.encoding is None:
             return self.most
         value = decoder(self.encoding)(words)[0]
         return min(self.most, max(0, int(value))) if isinstance(value, float) else self.most
 
 
-def repeats_from(table: TomlTable, order: WordOrder) -> dict[str, Repeat]:
+def repeats_from(table: TomlTable, order: WordOrder, marks: Mapping[str, Mark]) -> dict[str, Repeat]:
     """Return the `[repeat.NAME]` tables of a profile by name. Raises ProfileError."""
     found: dict[str, Repeat] = {}
     for name, content in table.take("repeat", dict, {}).items():
         if type(content) is not dict:
             raise table.wrong("repeat", "must be tables, such as [repeat.batteries]", content)
-        found[name] = _repeat(TomlTable(content, f"{table.where}: [repeat.{name}]"), name, order)
+        found[name] = _repeat(TomlTable(content, f"{table.where}: [repeat.{name}]"), name, order, marks)
     return found
 
 
-def _repeat(table: TomlTable, name: str, order: WordOrder) -> Repeat:
+def _repeat(table: TomlTable, name: str, order: WordOrder, marks: Mapping[str, Mark]) -> Repeat:
     most, step = table.whole("most", 2, MOST), table.whole("step", 1, 4096)
+    present = named(table, "present", marks)
     if not table.has("table"):
         table.done()
-        return Repeat(name, most, step)
+        return Repeat(name, most, step, present=present)
+    if present is not None:
+        raise table.wrong("present", "cannot be used together with table", table.content["present"])
     where, address = place(table)
     found = encoding(table, where, order, None)
     table.done()

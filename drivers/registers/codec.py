@@ -20,6 +20,7 @@ from typing import Any, Literal
 from drivers.model import WORD_ORDERS, Quality, Resolution, Value, WordOrder
 
 # Numeric type -> struct format. "bool" is true for any number except 0. "string" and "bits" have no fixed length.
+# "uint8_high" and "uint8_low" are one byte of a register.
 FORMATS: dict[str, str] = {
     "int16": "h",
     "uint16": "H",
@@ -31,6 +32,8 @@ FORMATS: dict[str, str] = {
     "int64": "q",
     "uint64": "Q",
     "float64": "d",
+    "uint8_high": "Bx",
+    "uint8_low": "xB",
 }
 
 Raw = Any
@@ -71,6 +74,16 @@ class Encoding:
         return self.length if self.type in ("string", "bits") else struct.calcsize(FORMATS[self.type]) // 2
 
     @property
+    def bits(self) -> int:
+        """Number of bits of a number."""
+        return 8 if self.is_byte else 16 * self.width
+
+    @property
+    def is_byte(self) -> bool:
+        """Whether the value is one byte of a register. The other byte may be another value."""
+        return self.type.startswith("uint8")
+
+    @property
     def is_float(self) -> bool:
         return self.type in ("float32", "float64")
 
@@ -79,7 +92,7 @@ class Encoding:
         """The step and the range of an integer; None for floats, texts and states."""
         if self.is_float or self.type in ("string", "bits", "bool") or self.bit is not None or self.values is not None:
             return None
-        return Resolution(abs(self.scale), abs(self.scale) * 2.0 ** (16 * self.width))
+        return Resolution(abs(self.scale), abs(self.scale) * 2.0**self.bits)
 
     @property
     def byte_orders(self) -> tuple[str, str]:
@@ -87,7 +100,7 @@ class Encoding:
         if self.type == "bits":
             return ">", ">"
         low_word_first, bytes_swapped = WORD_ORDERS[self.word_order]
-        if self.type == "string":
+        if self.type == "string" or self.is_byte:
             low_word_first = False
         # Little-endian unpacking reverses all bytes. Little-endian packing then keeps the bytes of each word in order.
         return ("<" if bytes_swapped != low_word_first else ">"), ("<" if low_word_first else ">")

@@ -33,7 +33,7 @@ def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 
         written = _Words({table: dict(fixed[table]) for table in Table})
         for key, points in groups.items():
             for point, value, words in _written(points, now.get(key)):
-                written.put(point.table, point.words, words, shared=point.encoding.bit is not None)
+                written.put(point.table, point.words, words, shared=_shares(point.encoding))
                 if point.negative is not None:
                     _direct(written, point.negative, point.positive, value)
         return written.tables
@@ -53,7 +53,7 @@ class _Words:
 
     def mark(self, mark: Mark, words: Sequence[int]) -> None:
         addresses = range(mark.address, mark.address + len(words))
-        self.put(mark.table, addresses, words, shared=mark.encoding.bit is not None)
+        self.put(mark.table, addresses, words, shared=_shares(mark.encoding))
 
 
 def _fixed(profile: Profile) -> Image:
@@ -109,11 +109,16 @@ def _written(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Poi
     raise ValueError(f"{points[0].quantity.value}: no register can hold {value!r}")
 
 
+def _shares(encoding: Encoding) -> bool:
+    """Whether other values have bits of the same register."""
+    return encoding.bit is not None or encoding.is_byte
+
+
 def _not_available(encoding: Encoding) -> list[int]:
     """Return the words for "not available", or none if the device has no such words."""
     if encoding.invalid and encoding.type == "bits":
         return bits_of(encoding.invalid[0], encoding.length)
     if encoding.invalid:
-        bits = Encoding(f"uint{16 * encoding.width}", word_order=encoding.word_order)
-        return encode(bits, encoding.invalid[0])
+        type_ = encoding.type if encoding.is_byte else f"uint{16 * encoding.width}"
+        return encode(Encoding(type_, word_order=encoding.word_order), encoding.invalid[0])
     return encode(encoding, float("nan")) if encoding.is_float else []

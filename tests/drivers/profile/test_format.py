@@ -480,6 +480,37 @@ async def test_blocks_without_a_register_that_counts_them(tmp_path: Path) -> Non
             assert panels.scan.complete
 
 
+FIRST_EMPTY = (
+    '[mark.there]\ntable = "holding"\naddress = 100\ntype = "uint8_low"\nmin = 1\n'
+    '[repeat.panels]\nmost = 50\nstep = 3\npresent = "there"\n'
+    + point("active_power", 101, "uint16", repeat='"panels"', valid='"there"')
+    + point("produced_energy", 102, "uint16", repeat='"panels"', valid='"there"')
+)
+
+
+def panels(*each: tuple[int, int, int]) -> dict[int, int]:
+    """Port, power and counter of each panel; empty blocks are 0."""
+    words = dict.fromkeys(range(100, 260), 0)
+    for number, block in enumerate(each):
+        words |= dict(enumerate(block, 100 + 3 * number))
+    return words
+
+
+async def test_blocks_up_to_the_first_empty_one(tmp_path: Path) -> None:
+    async with device(tmp_path, FIRST_EMPTY, panels((0x7701, 40, 7), (0x7702, 2, 3)), "inverter") as found:
+        for _ in range(2):
+            assert await found.poll() == {"active_power": 42.0, "produced_energy": 10.0}
+        assert found.scan is not None
+        assert found.scan.requests == 1
+        third = panels((0x7701, 40, 7), (0x7702, 2, 3), (0x7701, 100, 1))
+        await found.poll(third, FACTS_S)
+        for _ in range(2):  # two polls in a row must find it
+            assert await found.poll(third) == {"active_power": 142.0, "produced_energy": 11.0}
+        gone = panels((0x7701, 40, 7), (0x7702, 2, 3))
+        for after_s in (1.0, FACTS_S, 1.0, 1.0):
+            assert await found.poll(gone, after_s) == {"active_power": 42.0, "produced_energy": "missing"}
+
+
 # What a device of a size can do.
 
 RATED = '[rating]\ntable = "holding"\naddress = 50\ntype = "uint16"\nscale = 100\n' + point("active_power", 0, "uint16")

@@ -262,6 +262,11 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
             f'{REPEAT}table = "holding"\naddress = 1\ntype = "string"\nlength = 2\n{POINT}',
             "[repeat.packs]: type: must be a number (found 'string')",
         ),
+        (f'{REPEAT}present = "there"\n{POINT}', "[repeat.packs]: present: must name a mark; there is no [mark.NAME]"),
+        (
+            f'{HOLDS}{REPEAT}present = "there"\ntable = "holding"\n{POINT}',
+            "[repeat.packs]: present: cannot be used together with table (found 'there')",
+        ),
         (f"{POINT}{VARIANT}", "variant[0] new: mark: is missing"),
         (
             f'{HOLDS}{POINT}{VARIANT}mark = "there"\n',

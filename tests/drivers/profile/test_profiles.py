@@ -65,6 +65,7 @@ COARSE = {
     ("luxtronik-shi", Quantity.ACTIVE_POWER): 100.0,
     ("siemens-versicharge", Quantity.CURRENT): 1.0,
     ("solax-hybrid", Quantity.TEMPERATURE): 1.0,
+    ("solax-hybrid-g5", Quantity.TEMPERATURE): 1.0,
     ("intilion-scalebloc", Quantity.ACTIVE_POWER): 100.0,
     ("adstec-storaxe", Quantity.ACTIVE_POWER): 100.0,
     ("compleo-solo", Quantity.ACTIVE_POWER): 100.0,
@@ -79,6 +80,8 @@ COARSE = {
 # What the device itself cannot exceed.
 NARROW = {
     ("marstek-venus-a", Quantity.ACTIVE_POWER): 6000.0,
+    ("hoymiles-dtu", Quantity.ACTIVE_POWER): 6000.0,  # of one panel
+    ("smartevse", Quantity.VOLTAGE): 255.0,
 }
 SMALL = {Quantity.ENERGY_CAPACITY: (20_000, 10), **{q: (100_000, 100) for q in Quantity if q.nature is Nature.DAILY}}
 
@@ -111,6 +114,7 @@ DISCHARGE_IS_POSITIVE = {
     "foxess-evo",
     "foxess-h1-rs485",
     "foxess-kh",
+    "foxess-kh-pre133",
     "saj-h1",
     "saj-h2",
     "ferroamp-energyhub",
@@ -135,6 +139,7 @@ EXPORT_IS_POSITIVE = {
     "solis-string-acrel",
     "solis-hybrid",
     "solax-hybrid",
+    "solax-hybrid-g5",
     "sofar-hyd-g3",
     "foxess-h3",
     "varta-element",
@@ -171,8 +176,10 @@ TWO_REGISTERS = {
     ("growatt-wit", NodeType.GRID),
     ("solar-log-grid", None),
     ("plexlog-grid", None),
+    ("powerdog-grid", None),
     ("dzg-dvh4013", None),
     ("luxpower-hybrid", NodeType.GRID),
+    ("luxpower-hybrid", NodeType.STORAGE),
     ("marstek-jupiter", None),
 }
 
@@ -230,6 +237,7 @@ NO_COUNTERS = {
     ("growatt-spf", NodeType.STORAGE),
     ("solar-log-grid", None),
     ("plexlog-grid", None),
+    ("powerdog-grid", None),
     ("compleo-solo", None),
     ("delta-charger", None),
     ("etrel-inch", None),
@@ -251,6 +259,8 @@ NO_COUNTERS = {
     ("algodue-uem", None),
     ("anker-smart-meter-gen2", None),
     ("growatt-vpp", NodeType.SOLAR),
+    ("growatt-vpp-3pv", NodeType.SOLAR),
+    ("powerdog", None),
     ("marstek-jupiter", None),
     ("marstek-jupiter-solar", None),
 }
@@ -310,7 +320,7 @@ def reach(point: Point) -> float:
     """The largest value of either sign that the register can show."""
     if point.encoding.is_float:
         return 1e30
-    bits = 16 * point.encoding.width - point.encoding.type.startswith("int")
+    bits = point.encoding.bits - point.encoding.type.startswith("int")
     return ((1 << bits) - 1) * abs(point.encoding.scale)
 
 

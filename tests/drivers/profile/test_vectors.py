@@ -1478,6 +1478,77 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         {15: [487], 3022: [123, 4, 0, 45, 1], 3679: [185]},
         {"active_power": 1850.0, "temperature": 48.7, "consumed_energy": 5_168_000.0},
     ),
+    (
+        "one register has the charge and the health of the battery, two its power",
+        "luxpower-hybrid",
+        {5: [98 << 8 | 55], 10: [1500], 11: [0], 50: [1234, 0], 52: [1, 1]},
+        {
+            "storage.soc": 55.0,
+            "storage.soh": 98.0,
+            "storage.active_power": 1500.0,
+            "storage.charged_energy": 123_400.0,
+            "storage.discharged_energy": 6_553_700.0,
+        },
+    ),
+    (
+        "a battery that discharges",
+        "luxpower-hybrid",
+        {10: [0], 11: [700]},
+        {"storage.active_power": -700.0},
+    ),
+    (
+        "four battery clusters and the third PV input",
+        "growatt-vpp-3pv",
+        {31012: [0, 10_000], 31016: [0, 20_000], 31020: [0, 5000], 31200: [0, 1000], 31217: [40], 31300: [0, 3000]}
+        | {31317: [60], 31400: [0xFFFF, 0x10000 - 500], 31304: [0, 70], 31204: [0, 30]},
+        {
+            "solar.active_power": 3500.0,
+            "storage.active_power": 350.0,
+            "storage.soc": 50.0,
+            "storage.charged_energy": 10_000.0,
+        },
+    ),
+    (
+        "the grid of older firmware imports positive",
+        "foxess-kh-pre133",
+        {31002: [900], 31005: [100], 31041: [10], 31044: [1], 31022: [0x10000 - 400], 31049: [0, 250], 31024: [71]},
+        {
+            "solar.active_power": 1011.0,
+            "storage.active_power": 400.0,
+            "storage.soc": 71.0,
+            "grid.active_power": 250.0,
+        },
+    ),
+    (
+        "the third MPPT and the second battery",
+        "solax-hybrid-g5",
+        {10: [1000, 2000], 292: [300], 22: [500], 297: [0x10000 - 200], 28: [60], 301: [40], 70: [100, 0]},
+        {
+            "solar.active_power": 3300.0,
+            "storage.active_power": 300.0,
+            "storage.soc": 50.0,
+            "grid.active_power": -100.0,
+        },
+    ),
+    (
+        "panels up to the first empty block",
+        "hoymiles-dtu",
+        {0x1003: [0x7701, 0, 0, 0, 0, 3211, 0, 1, 2], 0x102B: [0x7702, 0, 0, 0, 0, 9, 0, 0, 10]},
+        {"active_power": 322.0, "produced_energy": 65_548.0},
+    ),
+    (
+        "power by 230 V, and a counter in 1/256 kWh",
+        "smartevse",
+        {0x0105: [16 * 256, 0, 256], 0x0109: [231 * 256], 0x010D: [512, 0]},
+        {"active_power": 3910.0, "voltage.l1": 231.0, "consumed_energy": 2000.0},
+    ),
+    (
+        "power by 230 V",
+        "innogy-ebox",
+        {1006: [0x41A0, 0], 307: [0x4120, 0]},
+        {"active_power": 4600.0, "active_power.l2": 0.0, "consumed_energy": 10_000.0},
+    ),
+    ("consumption less production", "powerdog-grid", {40026: [0, 700], 40002: [0, 1900]}, {"active_power": -1200.0}),
     ("one phase", "saj-r5", {0x0116: [2307], 0x011C: [0]}, {"voltage.l1": 230.7, "voltage.l2": MISSING}),
 ]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.model import Quality, Quantity, Reading, Value
+from drivers.model import WORD_ORDERS, Quality, Quantity, Reading, Value, WordOrder
 from drivers.registers.block_codec import Cell, block_decoder
 from drivers.registers.codec import FORMATS, Encoding, decoder, encode
 
@@ -20,7 +20,7 @@ INTEGERS = sorted(set(FORMATS) - {"bool", "bitfield", "float32", "float64"})
 
 
 def bounds(type_: str) -> tuple[int, int]:
-    bits = 16 * Encoding(type_).width
+    bits = Encoding(type_).bits
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if type_.startswith("int") else (0, 2**bits - 1)
 
 
@@ -54,6 +54,27 @@ def test_text_round_trips_but_for_the_blanks_around_it(text: str, order: Any) ->
 def test_a_bit_is_the_same_bit_in_every_order(bit: int, raw: int, order: Any) -> None:
     words = encode(Encoding("uint32", word_order=order), float(raw))
     assert decoder(Encoding("uint32", word_order=order, bit=bit))(words) == (raw >> bit & 1 == 1, Quality.GOOD)
+
+
+@given(st.integers(0, 255), st.integers(0, 255))
+def test_two_bytes_of_a_register_are_two_values_in_every_word_order(high: int, low: int) -> None:
+    orders: tuple[WordOrder, ...] = ("big", "little", "big_swapped", "little_swapped")
+    for order in orders:
+        first, second = (low, high) if WORD_ORDERS[order].bytes_swapped else (high, low)
+        for type_, value in (("uint8_high", first), ("uint8_low", second)):
+            assert decoder(Encoding(type_, word_order=order))([high << 8 | low]) == (value, Quality.GOOD)
+
+
+@pytest.mark.parametrize(("raw", "good"), [(-6, False), (-5, True), (100, True), (101, False)])
+def test_the_ends_of_a_range_are_in_it(raw: int, good: bool) -> None:
+    value = decoder(Encoding("int16", scale=0.1, minimum=-0.5, maximum=10.0))([raw & 0xFFFF])
+    assert value == ((raw / 10, Quality.GOOD) if good else (None, Quality.INVALID))
+
+
+def test_bits_without_names_may_still_say_that_they_are_none() -> None:
+    decode = decoder(Encoding("bits", length=2, invalid=(3,)))
+    assert decode([1, 1]) == (None, Quality.MISSING)
+    assert decode([1, 0]) == (None, Quality.INVALID)
 
 
 @given(st.integers(2, 8), ORDERS, st.data())
