@@ -116,3 +116,26 @@ def test_what_lies_within_another_needs_no_request(drawn: list[Span]) -> None:
     assert all(any(span.lies_in(other) for other in kept) for span in drawn)
     assert [span.end for span in kept] == sorted({span.end for span in kept})
     assert [span.address for span in kept] == sorted({span.address for span in kept})
+
+
+def test_a_barrier_before_a_group_does_not_divide_it() -> None:
+    walled = Span(INPUT, 5, 2, barrier=True)
+    merged = Span(INPUT, 5, 10, barrier=True)
+    assert together([walled, Span(INPUT, 12, 3)], Limits()) == [merged]
+    assert together([Span(INPUT, 5, 1), walled, Span(INPUT, 12, 3)], Limits()) == [merged], "one of those at its start"
+    apart = [Span(INPUT, 0, 1), walled]
+    assert together(apart, Limits()) == apart
+
+
+def test_a_barrier_of_a_span_within_another_at_the_same_start_holds() -> None:
+    before, outer, inner = Span(INPUT, 0, 5), Span(INPUT, 5, 4), Span(INPUT, 5, 2, barrier=True)
+    assert outermost([outer, inner]) == [Span(INPUT, 5, 4, barrier=True)]
+    assert plan([before, outer, inner], Limits()) == (Block(INPUT, 0, 5), Block(INPUT, 5, 4))
+    assert plan([before, outer], Limits()) == (Block(INPUT, 0, 9),)
+
+
+def test_the_limit_of_bits_is_that_of_the_device_or_of_the_protocol_whichever_is_smaller() -> None:
+    bits = [Span(COIL, address, 1) for address in range(16)]
+    assert len(plan(bits, Limits(max_bits=4))) == 4
+    assert Limits(max_bits=5000).most(COIL) == 2000
+    assert Limits(max_registers=500).most(INPUT) == 125

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from drivers.driver import ReadOptions
 from drivers.errors import BusyError, IllegalAddressError, RefusedError, SilentError, exception_reply
+from drivers.modbus.link import Link
 from drivers.model import Kind, Phase, Quality, Quantity, Scan, Table
 from drivers.profile.loader import Profile
 from drivers.profile.point import Point
 from drivers.profile.register_driver import RegisterDriver
 from drivers.registers.codec import Encoding
 from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S
+from tests.faults.modbus import FaultServer
 
 WIDTHS = {1: "uint16", 2: "uint32", 4: "uint64"}
 # Quantities that need no group with others, so that each point stands for itself.
@@ -188,6 +190,47 @@ async def test_a_register_that_comes_into_being_is_found() -> None:
     device.missing = frozenset()
     assert usable(await poll(reader, device, RECHECK_FIRST_S - 1)) == [True, False]
     assert usable(await poll(reader, device, RECHECK_FIRST_S)) == [True, True]
+
+
+async def test_after_a_recovery_the_next_refusal_is_tested_soon_again() -> None:
+    device = Device(missing=frozenset({2}))
+    reader = driver((0, 1), (2, 1))
+    await poll(reader, device)
+    device.missing = frozenset()
+    recovered = RECHECK_FIRST_S
+    assert usable(await poll(reader, device, recovered)) == [True, True]
+    await poll(reader, device, 10 * RECHECK_FIRST_S)
+    device.missing = frozenset({2})
+    refused_again = 10 * RECHECK_FIRST_S + 1
+    assert usable(await poll(reader, device, refused_again)) == [True, False]
+    device.missing = frozenset()
+    assert usable(await poll(reader, device, refused_again + RECHECK_FIRST_S)) == [True, True]
+
+
+async def test_a_request_that_is_too_large_is_halved() -> None:
+    device = Device(limit=55)
+    reader = driver(*[(address, 1) for address in range(0, 100, 10)])
+    assert (await poll(reader, device)).complete
+    await poll(reader, device)
+    assert device.asked == [(0, 41), (50, 41)], "of at most 45 registers, half of 91"
+
+
+ON = [(Quantity.ON, phase) for phase in Phase]
+
+
+async def test_a_relay_board_that_refuses_large_reads_is_read_in_parts() -> None:
+    coils = {(1, Table.COIL): {address: address % 2 for address in range(16)}}
+    points = [Point(quantity, Table.COIL, 5 * n, Encoding("bool"), phase) for n, (quantity, phase) in enumerate(ON)]
+    board = RegisterDriver(Profile("x", "x", ("x",), Kind.RELAY, "x", tuple(points)), ReadOptions())
+    async with FaultServer(coils) as server:
+        server.faults.max_registers = 8
+        link = Link(server.link())
+        for _ in range(2):
+            server.requests.clear()
+            scan = await board.poll(link.unit(1), lambda: 0.0)
+            assert [reading.value for reading in scan.readings] == [False, True, False]
+        await link.close()
+    assert [seen.count for seen in server.requests] == [1, 1, 1], "at most 5, half of 11"
 
 
 async def test_a_device_that_refuses_everything_teaches_nothing() -> None:

@@ -1,0 +1,55 @@
+"""What a device does not tell as a whole is the sum of what it tells in parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from drivers.driver import ReadOptions
+from drivers.dump.file import Dump
+from drivers.model import Kind, Phase, Quality, Quantity, Table
+from drivers.profile.loader import Profile
+from drivers.profile.point import Point
+from drivers.profile.register_driver import RegisterDriver
+from drivers.registers.codec import Encoding
+
+POWER, IMPORTED, CURRENT = Quantity.ACTIVE_POWER, Quantity.IMPORTED_ENERGY, Quantity.CURRENT
+PHASES = tuple(Phase)
+
+
+async def read(words: dict[int, int], *points: Point) -> dict[tuple[Quantity, Phase | None], object]:
+    profile = Profile("x", "x", ("x",), Kind.METER, "x", points)
+    scan = await RegisterDriver(profile, ReadOptions()).poll(Dump({Table.HOLDING: words}), lambda: 0.0)
+    return {(r.quantity, r.phase): r.quality if r.value is None else r.value for r in scan.readings}
+
+
+def by_phase(quantity: Quantity, first: int, *, optional: bool = False) -> list[Point]:
+    encoding = Encoding("uint16", invalid=(0xFFFF,))
+    return [
+        Point(quantity, Table.HOLDING, first + number, encoding, phase, optional=optional)
+        for number, phase in enumerate(PHASES)
+    ]
+
+
+@pytest.mark.parametrize("quantity", [POWER, IMPORTED, Quantity.TODAY_IMPORTED_ENERGY])
+async def test_a_meter_with_phases_alone_has_a_total(quantity: Quantity) -> None:
+    found = await read({0: 1, 1: 2, 2: 4}, *by_phase(quantity, 0))
+    assert found == {(quantity, None): 7.0} | {
+        (quantity, phase): value for phase, value in zip(PHASES, (1.0, 2.0, 4.0), strict=True)
+    }
+
+
+async def test_currents_of_phases_have_no_sum() -> None:
+    assert (CURRENT, None) not in await read({0: 1, 1: 2, 2: 4}, *by_phase(CURRENT, 0))
+
+
+async def test_a_part_that_is_missing_makes_the_sum_missing_and_keeps_its_name() -> None:
+    found = await read({0: 1, 1: 0xFFFF, 2: 4}, *by_phase(POWER, 0))
+    assert found == {
+        (POWER, Phase.L1): 1.0,
+        (POWER, Phase.L2): Quality.MISSING,
+        (POWER, Phase.L3): 4.0,
+        (POWER, None): Quality.MISSING,
+    }
+    found = await read({0: 1, 1: 0xFFFF, 2: 4}, *by_phase(POWER, 0, optional=True))
+    assert found[POWER, Phase.L2] is Quality.MISSING
+    assert found[POWER, None] == 5.0
