@@ -7,6 +7,7 @@ from drivers.profile.loader import BUILT_IN, Profile, load, profile_files
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.register_driver import RegisterDriver
+from drivers.profile.variant import bounded
 
 __all__ = [
     "BUILT_IN",
@@ -14,6 +15,7 @@ __all__ = [
     "Point",
     "Profile",
     "RegisterDriver",
+    "bounded",
     "load",
     "profile_files",
 ]

@@ -18,10 +18,9 @@ from drivers.model import Quality, Quantity, Reading
 from drivers.profile.layout import Answers, Layout
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
+from drivers.profile.variant import bounded
 from drivers.registers import Part, Span, decoder
 
-_RATED_TIMES = 2.0
-"""Panels and batteries may have more power than the inverter, but never more than twice the rated power."""
 _FLOAT_MAX = struct.unpack(">f", bytes.fromhex("7F7FFFFF"))[0]
 _NEVER_BOTH_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 
@@ -55,8 +54,8 @@ class Evaluation:
         found = self.layout.combine(self._parts(), self.at)
         for node, quantity, phase in self.layout.without:
             found += (Reading(quantity, phase, None, Quality.MISSING, self.at, node),)
-        if self.known.rated_W:
-            found = tuple(map(self._bounded, found))
+        if rated_W := self.known.rated_W:
+            found = tuple(bounded(reading, self.layout.kind, rated_W) for reading in found)
         return tuple(map(_missing, found)) if _all_zero(found) else found
 
     def _parts(self) -> list[Part]:
@@ -180,12 +179,6 @@ class Evaluation:
 
     def _unread(self, point: Point) -> Reading:
         return Reading(point.quantity, point.phase, None, Quality.MISSING, self.at, point.node)
-
-    def _bounded(self, reading: Reading) -> Reading:
-        most = _RATED_TIMES * (self.known.rated_W or 0.0)
-        if not isinstance(reading.value, float) or abs(reading.value) <= most or not self.layout.bounds(reading):
-            return reading
-        return reading._replace(value=None, quality=Quality.INVALID)
 
 
 def _is_lowest(reading: Reading, place: Point) -> bool:

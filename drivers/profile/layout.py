@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from drivers.model import Kind, NodeType, Quantity, Reading
 from drivers.profile.point import Point
-from drivers.profile.variant import bounded
 from drivers.protocol import BITS
 from drivers.registers import Block, Cell, Fill, Key, Limits, RefusalMemory, Span, block_decoder, by_key, combiner
 
@@ -64,10 +63,6 @@ class Layout:
             if not point.optional and all(holes):
                 found |= {span for spans in holes for span in spans}
         return found
-
-    def bounds(self, reading: Reading) -> bool:
-        """Whether the rated power of the device bounds the reading."""
-        return bounded(self.kind, reading.node, reading.quantity)
 
     def take(self, block: Block, words: Words, at: float, answers: Answers) -> None:
         """Decode `words` into `answers`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drivers.model import WORD_ORDERS, Kind, NodeType, Quantity, Table, WordOrder
+from drivers.model import WORD_ORDERS, Kind, NodeType, Quality, Quantity, Reading, Table, WordOrder
 from drivers.profile.encoding import encoding, place, within
 from drivers.profile.mark import Mark, named
 from drivers.profile.point import Point, Vocabulary, points_from
@@ -14,6 +14,8 @@ from drivers.registers import Encoding, Span, decoder
 
 _BOUNDED = frozenset({NodeType.SOLAR, NodeType.STORAGE})
 _BOUNDED_KINDS = frozenset({Kind.INVERTER, Kind.BATTERY, Kind.CHARGER, Kind.HEAT_PUMP})
+_RATED_TIMES = 2.0
+"""Panels and batteries may have more power than the inverter, but never more than twice the rated power."""
 _POWERS = frozenset({Quantity.ACTIVE_POWER, Quantity.DC_POWER})
 
 
@@ -61,9 +63,17 @@ class Serial:
         return str(value or "")
 
 
-def bounded(kind: Kind, node: NodeType | None, quantity: Quantity) -> bool:
-    """Whether the rated power limits the reading. The power at the grid meter does not flow through the device."""
-    return quantity in _POWERS and (node in _BOUNDED if node is not None else kind in _BOUNDED_KINDS)
+def bounded(reading: Reading, kind: Kind, rated_W: float) -> Reading:
+    """Return the reading; a power above twice the rated power is invalid.
+
+    The power at the grid meter does not flow through the device, so it has no bound.
+    """
+    owned = reading.node in _BOUNDED if reading.node is not None else kind in _BOUNDED_KINDS
+    if not owned or reading.quantity not in _POWERS or not isinstance(reading.value, float):
+        return reading
+    if abs(reading.value) <= _RATED_TIMES * rated_W:
+        return reading
+    return reading._replace(value=None, quality=Quality.INVALID)
 
 
 def rating_from(table: TomlTable, order: WordOrder) -> Rating | None:

@@ -1,7 +1,7 @@
 """SunSpec devices: model discovery, mapping of points to quantities, drivers."""
 
 from drivers.sunspec.discovery import BASES, MARKER, ModelDiscovery
-from drivers.sunspec.driver import SunSpec
+from drivers.sunspec.driver import SunSpec, SunSpecMeter
 from drivers.sunspec.layout import meters
 from drivers.sunspec.mapping import KNOWN
 from drivers.sunspec.models import HEADER
@@ -13,5 +13,6 @@ __all__ = [
     "MARKER",
     "ModelDiscovery",
     "SunSpec",
+    "SunSpecMeter",
     "meters",
 ]

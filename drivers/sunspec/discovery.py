@@ -17,12 +17,14 @@ from drivers.errors import (
     IllegalAddressError,
     IllegalFunctionError,
     IllegalRangeError,
+    RefusedError,
     SilentError,
     UnsupportedError,
 )
 from drivers.model import Table
 from drivers.protocol import ADDRESSES
-from drivers.sunspec.mapping import COMMON, DcInput
+from drivers.sunspec.formulas import PointAddress
+from drivers.sunspec.mapping import COMMON, RATINGS, DcInput
 from drivers.sunspec.models import HEADER, Model, ModelPoint, load, of, text
 
 # "SunS"; the addresses are those of the SunSpec Device Information Model Specification 1.1, section 6.
@@ -164,6 +166,33 @@ async def channels(reader: Reader, model: Model) -> tuple[DcInput, ...]:
             return ()
         found.append(_by_name(text(words)) if point.type == "string" else _BY_PORT_TYPE.get(words[0], DcInput.OTHER))
     return tuple(found)
+
+
+async def rated_power(reader: Reader, devices: Collection[Collection[Model]]) -> float | None:
+    """Return the sum of the rated powers of `devices` in W. None if one of them does not have it."""
+    powers = [await _rated(reader, models) for models in devices]
+    known = [power for power in powers if power is not None]
+    return sum(known) if known and len(known) == len(powers) else None
+
+
+async def _rated(reader: Reader, models: Collection[Model]) -> float | None:
+    model = next((model for model_id in RATINGS for model in of(models, model_id)), None)
+    if model is None:
+        return None
+    name = RATINGS[model.id]
+    definition = load(model.id, frozenset({name}))
+    point = definition.points[name]
+    factor = definition.points[point.factor] if point.factor else None
+    if factor is None or not (model.holds(point.offset, point) and model.holds(factor.offset, factor)):
+        return None
+    try:
+        (raw,) = await reader.read(Table.HOLDING, model.address + point.offset, point.size)
+        (raw_factor,) = await reader.read(Table.HOLDING, model.address + factor.offset, factor.size)
+    except RefusedError:
+        return None
+    place = PointAddress(model.address + point.offset, point, model.address + factor.offset)
+    power = place.decode(raw, raw_factor - 0x1_0000 if raw_factor & 0x8000 else raw_factor)
+    return power if isinstance(power, float) and power > 0 else None
 
 
 def _by_name(name: str) -> DcInput:

@@ -21,9 +21,10 @@ import structlog
 from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalRangeError, ProfileError, RefusedError, UnsupportedError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Resolution, Scan
+from drivers.profile import bounded
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Block, Limits, PollSession, Recheck, RefusalMemory, SplitReader
-from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify
+from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify, rated_power
 from drivers.sunspec.formulas import Cell
 from drivers.sunspec.layout import Layout, build, meters, sections
 from drivers.sunspec.mapping import CHANNELS, INVERTERS, KNOWN, METERS
@@ -70,8 +71,20 @@ class SunSpec:
         return self._known.layout.nodes
 
     @property
+    def available(self) -> frozenset[NodeType]:
+        """The node types that the device has, also those that are not read. Empty before the first poll."""
+        if self._known is None:
+            return frozenset()
+        return self.nodes | ({NodeType.GRID} if meters(self.models) else frozenset())
+
+    @property
     def defaults(self) -> LinkDefaults:
         return self._defaults
+
+    @property
+    def max_registers(self) -> int:
+        """The largest request, in registers."""
+        return self._limits.max_registers
 
     @property
     def resolutions(self) -> Mapping[tuple[NodeType | None, Quantity], Resolution]:
@@ -136,6 +149,8 @@ class SunSpec:
                 nodes=sorted(node.value for node in layout.nodes),
             )
         known = _Known(layout, self._limits, open_end=self._walk.open_end)
+        if layout.nodes - {NodeType.GRID}:
+            known.rated_W = await rated_power(reader, [each for each in inverters if twice.isdisjoint(each)])
         known.battery_seen = before is not None and before.battery_seen
         return known
 
@@ -184,6 +199,8 @@ class _Known:
         self._batches: dict[Block, Batch] = {}
         self._learning = True
         """There was no poll yet, or the last poll had new refusals. A refusal then does not mean a changed device."""
+        self.rated_W: float | None = None
+        """Rated power of the inverters. A power above twice this value is invalid."""
         self.battery_seen = False
         """The battery has charged or discharged since the device was discovered."""
 
@@ -242,4 +259,5 @@ class _Known:
             number = recipe.formula(cells)
             value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)
             if number is not None:
-                yield Reading(recipe.quantity, recipe.phase, value, quality, times[recipe.slot], recipe.node)
+                reading = Reading(recipe.quantity, recipe.phase, value, quality, times[recipe.slot], recipe.node)
+                yield bounded(reading, Kind.HYBRID, self.rated_W) if self.rated_W else reading

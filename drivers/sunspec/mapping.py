@@ -175,6 +175,9 @@ class Quirk(Enum):
 # registers of a real device in evcc issue 18358.
 QUIRKS = {"solaredge": Quirk.EXPORT_POSITIVE, "kostal": Quirk.NEGATIVE_EXPORT}
 
+# Rated power in W, by model; the first model that a device has is used. It is read once, at discovery.
+RATINGS = {702: "WMaxRtg", 120: "WRtg"}
+
 COMMON = 1
 """The common model: manufacturer and model of the device whose models follow."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from drivers.driver import ReadOptions
 from drivers.errors import exception_reply
-from drivers.model import NodeType, Phase, Quantity, Reading, Scan
+from drivers.model import NodeType, Phase, Quality, Quantity, Reading, Scan
 from drivers.registers.refusals import RECHECK_FIRST_S
 from drivers.sunspec.driver import SunSpec
 from tests.faults.sunspec import (
@@ -63,6 +63,32 @@ def ports(*each: tuple[int, int, int, int]) -> list[int]:
     for kind, power, injected, absorbed in each:
         data += [kind, 1, *text("", 8), 0, 0, power & 0xFFFF, *words("QQ", injected, absorbed), NO_INT16, 1, 0, 0]
     return [714, len(data), *data]
+
+
+@pytest.mark.parametrize(
+    ("first", "quantity", "expected"),
+    [
+        (inverter(A=151, A_SF=-1, AphA=52, AphB=51, AphC=48), Quantity.CURRENT, 15.1),
+        *[(inverter(**{name: 415, "Tmp_SF": -1}), Quantity.TEMPERATURE, 41.5)
+          for name in ("TmpCab", "TmpSnk", "TmpTrns", "TmpOt")],
+    ],
+)  # fmt: skip
+async def test_the_currents_and_temperatures_of_an_inverter(
+    first: list[int], quantity: Quantity, expected: float
+) -> None:
+    scan = await read(common(), first)
+    assert value(scan, SOLAR, quantity) == expected
+    named = {r.quantity for r in scan.readings if isinstance(r.value, float)}
+    assert named == {quantity}
+
+
+@pytest.mark.parametrize("at", [34, 35, 33])
+async def test_the_total_current_and_each_temperature_of_model_701(at: int) -> None:
+    """Offsets: total current 12, temperatures 33 to 35, their factors 111 and 120."""
+    none: dict[int, Sequence[int] | int] = {33: NO_INT16, 34: NO_INT16, 35: NO_INT16}
+    scan = await read(common(), model(701, 153, {**none, 12: 123, 111: -1, at: 415, 120: -1}))
+    assert value(scan, SOLAR, Quantity.CURRENT) == 12.3
+    assert value(scan, SOLAR, Quantity.TEMPERATURE) == 41.5
 
 
 async def test_a_battery_counts_charge_positive() -> None:
@@ -200,6 +226,48 @@ async def test_named_inputs_of_a_hybrid() -> None:
     assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 40_000.0
     assert value(scan, STORAGE, Quantity.DISCHARGED_ENERGY) == 30_000.0
     assert value(scan, STORAGE, Quantity.SOC) == 55.0
+
+
+async def test_a_discharging_battery_of_named_inputs_is_negative() -> None:
+    inputs = mppt(dc_input("MPPT 1", 2000, 1), dc_input("StCha 3", 0, 4000), dc_input("StDisCha 4", 700, 3000))
+    scan = await read(common(), INVERTER, inputs, model(124, 24, {6: 55, 20: 0}))
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == -700.0
+    assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 4000.0
+    assert value(scan, STORAGE, Quantity.DISCHARGED_ENERGY) == 3000.0
+
+
+RATED = {120: model(120, 26, {1: 50, 2: 2}), 702: model(702, 50, {0: 5000, 43: 0})}
+
+
+@pytest.mark.parametrize("rating", RATED.values(), ids=map(str, RATED))
+async def test_a_power_above_twice_the_rated_power_is_invalid(rating: list[int]) -> None:
+    """The inverter is rated at 5 kW by either model. The power at its meter has no bound."""
+    grid = meter(W=3200, W_SF=1)
+    for power, quality in ((9999, Quality.GOOD), (10_001, Quality.INVALID), (-10_001, Quality.INVALID)):
+        scan = await read(common(), rating, inverter(W=power, W_SF=0, VA=20_000, VA_SF=0), grid)
+        reading = find(scan, SOLAR, Quantity.ACTIVE_POWER)
+        assert reading is not None
+        assert reading.quality is quality
+        assert value(scan, SOLAR, Quantity.APPARENT_POWER) == 20_000.0
+        assert value(scan, GRID, Quantity.ACTIVE_POWER) == 32_000.0
+
+
+async def test_the_rated_power_of_a_chain_is_that_of_all_its_inverters() -> None:
+    first = [common(serial="A"), RATED[120], inverter(W=4000, W_SF=0)]
+    for second, quality in (
+        ([common(serial="B"), RATED[702], inverter(W=15_000, W_SF=0)], Quality.GOOD),
+        ([common(serial="B"), RATED[702], inverter(W=17_000, W_SF=0)], Quality.INVALID),
+        ([common(serial="B"), inverter(W=17_000, W_SF=0)], Quality.GOOD),  # not all are known
+    ):
+        reading = find(await read(*first, *second), SOLAR, Quantity.ACTIVE_POWER)
+        assert reading is not None
+        assert reading.quality is quality
+
+
+@pytest.mark.parametrize("words_", [{1: NO_UINT16, 2: 0}, {1: 0, 2: 0}, {1: 50, 2: NO_INT16}, {1: 50, 2: 11}])
+async def test_a_rated_power_that_is_none_bounds_nothing(words_: dict[int, int]) -> None:
+    scan = await read(common(), model(120, 26, words_), inverter(W=30_000, W_SF=0))
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 30_000.0
 
 
 async def test_more_inputs_than_one_request_holds_with_their_factor_give_no_sum() -> None:
