@@ -16,7 +16,7 @@ from drivers.modbus import Link, LinkSettings
 from drivers.protocol import TransportName
 from drivers.scan.identify import Identifier
 from drivers.scan.targets import Targets
-from drivers.scan.unit_search import NETWORK_PROBES, SERIAL_PROBES, FoundUnit, Search, SearchLocation
+from drivers.scan.unit_search import NETWORK_PROBES, RTU_PROBES, SERIAL_PROBES, FoundUnit, Search, SearchLocation
 
 PORTS = (502, 1502)
 """The standard Modbus port, and the port of SolarEdge and KOSTAL inverters."""
@@ -116,6 +116,9 @@ class Scanner:
             places.append(place)
             try:
                 await self._look(place, settings.usual_units(serial=False))
+                silent = place.opened and not (place.units or place.note)
+                if settings.transport == "tcp" and (silent or place.rtu_frames):
+                    await self._look_for_rtu(place)
                 if place.opened and not (place.units or place.note):
                     await self._look_slowly(place)
             except LinkError as error:
@@ -156,6 +159,25 @@ class Scanner:
             await self._identify(place, link, search.reply_timeout_s)
         finally:
             await link.close()
+
+    async def _look_for_rtu(self, place: SearchLocation) -> None:
+        """Search with RTU frames, for converters that do not translate. They ignore requests of Modbus TCP."""
+        attempt = SearchLocation(replace(place.link, transport="rtu_over_tcp"))
+        link = Link(attempt.link)
+        try:
+            search = Search(attempt, link, RTU_PROBES, self._settings.serial_timeout_s)
+            await search.run(self._settings.units or UNITS, window=self._settings.units is None)
+            if attempt.units:
+                await self._identify(attempt, link, search.reply_timeout_s)
+        except LinkError:
+            return
+        finally:
+            await link.close()
+        if attempt.units:
+            place.link, place.units, place.any_unit = attempt.link, attempt.units, attempt.any_unit
+            place.note = "the converter does not translate to Modbus TCP: transport is rtu_over_tcp"
+            if attempt.note:
+                place.add_note(attempt.note)
 
     async def _look_slowly(self, place: SearchLocation) -> None:
         """Search again, for devices that need time after a connect and for each reply."""

@@ -12,7 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from drivers.errors import BadReplyError, DriverError, DroppedError, GatewayError, LinkError, RefusedError, SilentError
+from drivers.errors import (
+    BadReplyError,
+    DriverError,
+    DroppedError,
+    GatewayError,
+    LinkError,
+    RefusedError,
+    RtuFrameError,
+    SilentError,
+)
 from drivers.modbus import Link, LinkSettings
 from drivers.model import Table
 from drivers.protocol import LAST_SERIAL_UNIT_ID
@@ -23,6 +32,9 @@ Probe = tuple[Table, int, int]
 
 # The registers that most devices have: the SunSpec marker, the first value of a meter, the first word.
 NETWORK_PROBES: tuple[Probe, ...] = ((Table.HOLDING, 40_000, 2), (Table.INPUT, 0, 2))
+# A server of Modbus TCP ignores these frames: read as its header, they have a wrong protocol id and no room for a
+# function code.
+RTU_PROBES: tuple[Probe, ...] = ((Table.INPUT, 12, 1), (Table.HOLDING, 12, 1))
 SERIAL_PROBES: tuple[Probe, ...] = ((Table.INPUT, 0, 2), (Table.HOLDING, 0, 1))
 
 WINDOW = 10
@@ -34,6 +46,11 @@ _ENOUGH_TO_DOUBT = 4
 _GLANCE_S = 0.1
 _MOST_FAILURES = 3
 _AGAIN_AFTER_S = 1.0
+
+_WRONG_NUMBERS = (
+    "the gateway gives the first reply of a connection the transaction number of another request; such a reply is"
+    " dropped. Restart the gateway, and update its firmware"
+)
 
 
 @dataclass(slots=True)
@@ -55,6 +72,8 @@ class SearchLocation:
     """Whether the port could be opened and the other side replied."""
     any_unit: bool = False
     """Whether the device responds to every unit id. It is then one device."""
+    rtu_frames: bool = False
+    """Whether a request of Modbus TCP was answered with RTU frames."""
     asking: int | None = None
     """The unit id of the current request."""
     closed: str = ""
@@ -87,6 +106,11 @@ class Search:
 
         Raises LinkError if the port cannot be opened.
         """
+        await self._run(units, window=window)
+        if self._link.wrong_transactions:
+            self._place.add_note(_WRONG_NUMBERS)
+
+    async def _run(self, units: Sequence[int], *, window: bool) -> None:
         place = self._place
         for probe in self._probes:
             for unit_id in self._candidates(units, window=window):
@@ -142,11 +166,7 @@ class Search:
                 await self._learn(unit_id, probe)
             return False
         except BadReplyError as error:
-            if self._place.link.serial:
-                # Two-wire adapters echo the request if there is no unit. A wrong baud rate gives noise.
-                self._place.opened = True
-                return False
-            self._failed(f"the port is open, but the reply is not valid Modbus: {error}")
+            self._malformed(error)
             return False
         except DroppedError:
             self._failed("the port is open, but the device closes the connection instead of a reply")
@@ -181,6 +201,17 @@ class Search:
                 await self._link.unit(self._place.units[0].unit_id, timeout_s=self._patience.first_s).read(*probe)
             if self._patience.held_up(loop.time() - asked):
                 self._patience.answered(loop.time() - started)
+
+    def _malformed(self, error: BadReplyError) -> None:
+        place = self._place
+        if place.link.serial:
+            # Two-wire adapters echo the request if there is no unit. A wrong baud rate gives noise.
+            place.opened = True
+        elif isinstance(error, RtuFrameError):
+            place.opened = place.rtu_frames = True
+            place.note = "the port is open, but it does not translate to Modbus TCP; add --transport rtu_over_tcp"
+        else:
+            self._failed(f"the port is open, but the reply is not valid Modbus: {error}")
 
     def _reached(self) -> None:
         self._place.opened = True

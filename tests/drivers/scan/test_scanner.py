@@ -326,6 +326,51 @@ async def test_closed_ports_are_passed_over_and_those_that_are_no_modbus_named()
     assert place.note.startswith("the port is open, but the reply is not valid Modbus")
 
 
+async def test_a_converter_that_does_not_translate_is_read_with_rtu_frames(tmp_path: Path) -> None:
+    """It ignores requests of Modbus TCP, so only RTU frames show what it is."""
+    async with FaultServer(gateway({2: 7, 5: 7}), transport="rtu_over_tcp") as server:
+        (place,) = await scan(replace(at(server), units=(1, 2, 5)), LOCAL, marked(tmp_path, "acme-1", 7))
+    assert [unit.unit_id for unit in place.units] == [2, 5]
+    for unit in place.units:
+        assert unit.identity is not None
+        assert [match.driver for match in unit.identity.matches] == ["acme-1"]
+    assert place.link.transport == "rtu_over_tcp"
+    assert place.note == "the converter does not translate to Modbus TCP: transport is rtu_over_tcp"
+
+
+async def test_rtu_over_tcp_is_proposed_where_such_frames_are_seen_and_nowhere_else() -> None:
+    async with FaultServer(gateway({1: 7})) as foreign, FaultServer(gateway({1: 7})) as silent:
+        foreign.faults.garbage = bytes.fromhex("0304 0000 0002 70 29")
+        silent.faults.silent = True
+        settings = replace(at(foreign, silent), units=(1,))
+        by_port = {place.link.port: place.note for place in await scan(settings, LOCAL)}
+    assert by_port[foreign.port].endswith("does not translate to Modbus TCP; add --transport rtu_over_tcp")
+    assert by_port[silent.port] == "the port is open, but no unit answers"
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"), [(Faults(first_transaction_offset=7), [1, 2]), (Faults(transaction_offset=7), [])]
+)
+async def test_a_gateway_with_wrong_transactions_is_named_for_what_it_is(fault: Faults, found: list[int]) -> None:
+    async with FaultServer(gateway({1: 7, 2: 7})) as server:
+        server.faults = fault
+        (place,) = await scan(replace(at(server), units=(1, 2)), LOCAL)
+    assert [unit.unit_id for unit in place.units] == found
+    assert "the transaction number of another request; such a reply is dropped. Restart the gateway" in place.note
+    assert "rtu_over_tcp" not in place.note
+
+
+async def test_a_gateway_that_replies_twice_is_scanned(tmp_path: Path) -> None:
+    async with FaultServer(gateway({1: 7, 2: 7})) as server:
+        server.faults.duplicate = True
+        (place,) = await scan(replace(at(server), units=(1, 2)), LOCAL, marked(tmp_path, "acme-1", 7))
+    assert [(unit.unit_id, bool(unit.identity and unit.identity.matches)) for unit in place.units] == [
+        (1, True),
+        (2, True),
+    ]
+    assert (place.note, server.max_connections) == ("", 1)
+
+
 async def test_a_device_that_drops_its_client_ends_the_search_soon() -> None:
     async with FaultServer(gateway(dict.fromkeys(range(256), 7))) as server:
         server.faults.close_instead = True
