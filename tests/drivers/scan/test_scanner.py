@@ -338,7 +338,11 @@ async def test_a_converter_that_does_not_translate_is_read_with_rtu_frames(tmp_p
     assert place.note == "the converter does not translate to Modbus TCP: transport is rtu_over_tcp"
 
 
-async def test_rtu_over_tcp_is_proposed_where_such_frames_are_seen_and_nowhere_else() -> None:
+async def test_rtu_over_tcp_is_proposed_where_such_frames_are_seen_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("drivers.scan.scanner._SLEEPY_DELAY_S", 0.1)
+    monkeypatch.setattr("drivers.scan.scanner._SLEEPY_TIMEOUT_S", 0.1)
     async with FaultServer(gateway({1: 7})) as foreign, FaultServer(gateway({1: 7})) as silent:
         foreign.faults.garbage = bytes.fromhex("0304 0000 0002 70 29")
         silent.faults.silent = True
