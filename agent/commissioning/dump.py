@@ -18,7 +18,7 @@ from drivers.modbus import Link, LinkSettings
 from drivers.model import Table, Value
 from drivers.profile import Profile, RegisterDriver
 from drivers.protocol import MAX_UNIT_ID, TRANSPORTS
-from drivers.registers import Span
+from drivers.registers import Span, SplitReader
 from drivers.scan import parse_targets
 from drivers.sunspec import SunSpec
 
@@ -128,6 +128,8 @@ async def run(
     `ranges` replace the registers of the driver. Without ranges and driver, the registers of all `profiles` are read.
     """
     taken = Capture()
+    if isinstance(subject.driver, RegisterDriver | SunSpec):
+        subject = replace(subject, reader=SplitReader(subject.reader, subject.driver.max_registers))
     error: Exception | None = None
     try:
         async for wanted in _wanted(subject, ranges, profiles):

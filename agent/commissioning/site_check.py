@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -18,12 +18,12 @@ from agent.polling import Connection, Device
 from agent.runtime import Clock, kernel_synchronised, printable
 from agent.site import Site
 from drivers.catalogue import Catalogue
-from drivers.driver import ReadOptions
 from drivers.errors import DriverError
 from drivers.model import WORD_ORDERS, Kind, NodeType, Quantity, Reading, Scan, WordOrder
 from drivers.profile import RegisterDriver
 from drivers.registers import SplitReader
 from drivers.scan import Identifier
+from drivers.sunspec import SunSpec, SunSpecMeter
 
 _MOST_SILENCES = 3
 """After this number of time-outs, the identification of a device ends."""
@@ -122,6 +122,7 @@ async def _check_link(connection: Connection, identifier: Identifier, clock: Clo
             result.at = at
             if result.scan is not None:
                 result.hints += await _siblings(result.device, identifier)
+                result.hints += _unread(result.device, connection.devices)
     finally:
         await connection.link.close()
     return results
@@ -171,6 +172,18 @@ async def _siblings(device: Device, identifier: Identifier) -> list[str]:
     return [f"it identifies as {best.device} ({best.why}), for driver {best.driver!r}, not {driver.profile.name!r}"]
 
 
+def _unread(device: Device, others: Sequence[Device]) -> Iterator[str]:
+    """Nodes of a SunSpec device that nobody polls. For other hybrids `check` knows them without a connection."""
+    driver = device.driver
+    if not isinstance(driver, SunSpec) or isinstance(driver, SunSpecMeter):
+        return
+    read = {node.type for other in others if other.address == device.address for node in other.nodes}
+    if any(isinstance(other.driver, SunSpecMeter) and other.address == device.address for other in others):
+        read.add(NodeType.GRID)
+    if rest := [each.value for each in NodeType if each in driver.available - read]:
+        yield f"{' and '.join(rest)} of this device are not polled; add them to nodes to poll them"
+
+
 def _other_orders(order: WordOrder) -> list[WordOrder]:
     """Return the other word orders. The first one exchanges only the words, the most frequent mistake."""
     swapped_bytes = WORD_ORDERS[order].bytes_swapped
@@ -186,9 +199,7 @@ async def _other_order(device: Device, readings: tuple[Reading, ...], clock: Clo
     wide = [point.encoding.word_order for point in driver.points if point.encoding.width > 1]
     for order in _other_orders(wide[0]) if wide else ():
         try:
-            scan = await RegisterDriver(driver.profile, ReadOptions(word_order=order)).poll(
-                device.reader, clock.monotonic
-            )
+            scan = await driver.in_order(order).poll(device.reader, clock.monotonic)
         except DriverError:
             return None
         if hint := swapped(readings, scan.readings, order):

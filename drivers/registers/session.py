@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from drivers.driver import Reader
 from drivers.errors import BusyError, IllegalRangeError, RefusedError
 from drivers.model import Table
+from drivers.protocol import BITS
 from drivers.registers.read_plan import Block
 from drivers.registers.refusals import RefusalMemory
 
@@ -18,7 +19,7 @@ BUSY_PAUSE_S = 0.3
 
 
 class SplitReader:
-    """A reader that divides requests of more than `limit` registers."""
+    """A reader that divides requests of more than `limit` registers. Requests of bits are not divided."""
 
     def __init__(self, reader: Reader, limit: int) -> None:
         self._reader = reader
@@ -26,6 +27,8 @@ class SplitReader:
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
         """See `drivers.driver.Reader`. The parts are read one after the other: only for values that do not change."""
+        if table in BITS:
+            return await self._reader.read(table, address, count)
         words: list[int] = []
         while len(words) < count:
             part = min(self._limit, count - len(words))

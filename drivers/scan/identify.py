@@ -16,7 +16,8 @@ from drivers.driver import Reader, ReadOptions
 from drivers.errors import NoReplyError, RefusedError, SilentError, UnsupportedError
 from drivers.model import Kind, Nature, NodeType, Quantity, Scan, Table
 from drivers.profile import Mark, Profile
-from drivers.registers import Span
+from drivers.protocol import MAX_REGISTERS
+from drivers.registers import Span, SplitReader
 
 MOST_SILENCES = 12
 """After this many requests without reply, no more marks of the unit are read."""
@@ -160,6 +161,7 @@ class Identifier:
         profile = self._profiles.get(identity.matches[0].driver) if identity.matches else None
         if profile is None or profile.driver is not None or identity.values is not None:
             return
+        reader = SplitReader(reader, profile.max_registers or MAX_REGISTERS)
         if profile.serial is not None and (words := await _read(reader, profile.serial.span)) is not None:
             identity.serial = profile.serial.read(words)
         try:

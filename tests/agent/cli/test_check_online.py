@@ -17,6 +17,7 @@ import pytest
 
 from agent.commissioning import site_check
 from drivers.model import Table
+from tests.faults import sunspec
 from tests.faults.certificates import Authority
 from tests.faults.modbus import FaultServer
 from tests.support.in_process import call_inside
@@ -275,3 +276,24 @@ async def test_a_device_that_says_it_is_another_is_named(tmp_path: Path) -> None
     assert "hint: wrong: it identifies as Eastron SDM630" in out
     assert "for driver 'eastron-sdm630', not 'eastron-sdm120'" in out
     assert "hint: right: it says" not in out
+
+
+async def test_nodes_of_a_sunspec_device_that_nobody_polls_are_named(tmp_path: Path) -> None:
+    chain = sunspec.device(sunspec.common(), sunspec.inverter(W=1, W_SF=0), sunspec.meter(W=2, W_SF=0))
+    registers = {(1, Table.HOLDING): chain}
+    async with listening([]) as port, FaultServer(registers) as alone, FaultServer(registers) as both:
+        tables = device("pv-1", "solar", alone) + device("pv-2", "solar", both) + device("meter-1", "grid", both)
+        tables = tables.replace("eastron-sdm630", "sunspec", 2).replace("eastron-sdm630", "sunspec-meter")
+        _, out, _ = await check(configuration(tmp_path, f"http://127.0.0.1:{port}/", tables))
+    assert "hint: pv-1: grid of this device are not polled; add them to nodes to poll them" in out
+    assert "pv-2: grid" not in out
+
+
+async def test_no_request_of_the_check_is_larger_than_the_device_allows(tmp_path: Path) -> None:
+    """Also those that try another word order or identify the device."""
+    registers = {(1, Table.INPUT): swapped(sdm630(42.5, 1, 2)), (1, Table.HOLDING): {0xFC02: 0x0070}}
+    async with listening([]) as port, FaultServer(registers) as meter:
+        table = device("meter-1", "grid", meter).replace("timeout", "max_registers = 4\ntimeout")
+        _, out, _ = await check(configuration(tmp_path, f"http://127.0.0.1:{port}/", table))
+    assert "the word order seems wrong" in out
+    assert max(seen.count for seen in meter.requests) == 4

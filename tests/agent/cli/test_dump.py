@@ -18,6 +18,7 @@ from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
 from drivers.simulator.modbus_server import ModbusServer
 from drivers.simulator.register_image import dump_unit
+from tests.faults import sunspec
 from tests.faults.modbus import FaultServer
 from tests.support.in_process import call_inside
 from tests.support.site import configuration, device, sdm630
@@ -59,6 +60,18 @@ async def test_a_configured_device_is_dumped_and_the_dump_reads_as_the_device(tm
     read = await to_thread(call_inside, "read", "--config", configuration(tmp_path, "http://127.0.0.1:1/", served))
     await server.stop()
     assert "meter-1\tactive_power\t42.5\tW" in read.stdout
+
+
+@pytest.mark.parametrize("driver", ["eastron-sdm630", "sunspec"])
+async def test_no_request_of_a_dump_is_larger_than_the_device_allows(tmp_path: Path, driver: str) -> None:
+    chain = sunspec.device(sunspec.common(), sunspec.inverter(W=1, W_SF=0))
+    registers = {(1, Table.INPUT): sdm630(42.5, 1.0, 2.0), (1, Table.HOLDING): chain}
+    async with FaultServer(registers) as server:
+        table = device("node-1", "solar", server, driver).replace("timeout", "max_registers = 16\ntimeout")
+        path = configuration(tmp_path, "http://127.0.0.1:1/", table)
+        result = await to_thread(call_inside, "dump", "--node", "node-1", "--config", path)
+    assert result.returncode == 0, result.stderr
+    assert max(seen.count for seen in server.requests) <= 16
 
 
 async def test_an_unknown_device_is_dumped_by_what_all_profiles_know() -> None:
