@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from agent.runtime import SystemClock
 from drivers.profile import Profile
-from drivers.protocol import MAX_UNIT_ID, TRANSPORTS, TransportName
+from drivers.protocol import LAST_SERIAL_UNIT_ID, MAX_UNIT_ID, TRANSPORTS, TransportName
 from drivers.scan import (
     LINES,
     PORTS,
@@ -95,13 +95,15 @@ def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) 
 
 
 def asked(targets: Targets, settings: ScanSettings) -> str:
-    """Which units were asked, in a comment beside the tables; empty where the operator said which."""
+    """Which units were asked, and which were not, in comments beside the tables; empty if the operator named units."""
     if settings.units is not None:
         return ""
+    last = MAX_UNIT_ID if targets.hosts else LAST_SERIAL_UNIT_ID
     units = sorted(settings.usual_units(serial=not targets.hosts))
+    others = [unit for unit in range(1, last + 1) if unit not in units]
     return (
-        f"# Asked for: units {_ranges(units)}, and those behind the ones found. For others: --units, such as"
-        f" --units 1-{255 if targets.hosts else 247}"
+        f"# Asked for: units {_ranges(units)}, and those behind the ones found.\n"
+        f"# Not asked for: units {_ranges(others)}. To ask for them: --units 1-{last}"
     )
 
 
