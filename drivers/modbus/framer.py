@@ -5,8 +5,9 @@ the reply is incomplete. It raises `RefusedError` or `GatewayError` for an excep
 bytes cannot become the reply. A reply is accepted only if transaction, unit id, function code, byte count, length and
 checksum match the request, as far as the framing has them.
 
-Some gateways send a reply twice. The second copy is dropped. It has the transaction of an answered request, or it
-follows the reply in the same bytes, so it is never accepted for another request.
+Some gateways send a reply twice. The second copy is dropped: on Modbus TCP by its transaction, otherwise because it
+arrives together with the reply or before the next request. A copy of an RTU or ASCII frame that arrives after the next
+request has no mark; `request_gap_s` of the device keeps the two apart.
 """
 
 from __future__ import annotations
