@@ -82,6 +82,8 @@ NARROW = {
     ("marstek-venus-a", Quantity.ACTIVE_POWER): 6000.0,
     ("hoymiles-dtu", Quantity.ACTIVE_POWER): 6000.0,  # of one panel
     ("smartevse", Quantity.VOLTAGE): 255.0,
+    ("tsun-ms", Quantity.ACTIVE_POWER): 6000.0,
+    ("tsun-ms", Quantity.DC_POWER): 6000.0,
 }
 SMALL = {Quantity.ENERGY_CAPACITY: (20_000, 10), **{q: (100_000, 100) for q in Quantity if q.nature is Nature.DAILY}}
 
@@ -261,6 +263,7 @@ NO_COUNTERS = {
     ("growatt-vpp", NodeType.SOLAR),
     ("growatt-vpp-3pv", NodeType.SOLAR),
     ("powerdog", None),
+    ("tsun-ms", None),
     ("marstek-jupiter", None),
     ("marstek-jupiter-solar", None),
 }
