@@ -3,14 +3,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 LAYERS := .venv-lint/bin/lint-imports
+UV := .venv-uv/bin/uv
 # Without stored bytecode, each of the tests' processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test hunt test-system lint bench schema devices lock clean
+.PHONY: demo test hunt test-system lowest lint bench schema devices lock clean
 
-demo: $(STAMP)  ## run a simulated site, the agent and a receiver, live on the terminal
+demo: $(RUNTIME)  ## run a simulated site, the agent and a receiver, live on the terminal
 	@$(BIN)/telemetry-agent demo
 
 test: $(STAMP)  ## run all tests, four in parallel, because most tests wait for daemons and devices
@@ -37,9 +40,18 @@ $(LAYERS):
 bench: $(STAMP)  ## measure speed and memory, as ratios within one run
 	$(BIN)/python -m benchmarks
 
-$(STAMP): pyproject.toml requirements.lock
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint requirements.lock --editable '.[dev]'
+# Every package has the version and one of the hashes of its lock file.
+$(RUNTIME): pyproject.toml requirements.lock
+	@echo "Creating $(VENV) with $$(grep -c == requirements.lock) packages; this takes up to a minute."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) --require-hashes --requirement requirements.lock
+	@echo "Installing the agent from this checkout."
+	@$(PIP) --no-deps --editable .
+	@touch $@
+
+$(STAMP): $(RUNTIME) requirements-dev.lock
+	@echo "Adding the packages for tests and linters."
+	@$(PIP) --require-hashes --requirement requirements-dev.lock
 	@command -v npm >/dev/null && npm install --prefix $(VENV)/node --silent --no-audit --no-fund --no-package-lock \
 		--ignore-scripts --fetch-retries 0 --fetch-timeout 30000 standardwebhooks@1.1.1 || \
 		echo "cannot install standardwebhooks from npm; the tests that need it are skipped"
@@ -51,11 +63,20 @@ schema: $(STAMP)  ## write the published JSON Schemas from the types in the code
 devices: $(STAMP)  ## write docs/devices.md and the README's list of makers from the profiles and captures
 	$(BIN)/python -m drivers.profile.device_table
 
-lock:  ## update the pinned versions of the dependencies; review the diff
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[dev]'
-	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
-	@touch $(STAMP)
+$(UV):
+	$(PYTHON) -m venv --clear $(@D)/..
+	$(@D)/python -m pip --quiet --disable-pip-version-check install uv==0.13.9
+
+LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade
+
+lock: $(UV)  ## update the versions and hashes in the lock files; review the diff
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+lowest: $(UV)  ## run all tests with the oldest versions of the dependencies that pyproject.toml allows
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv-lowest
+	VIRTUAL_ENV=.venv-lowest $(UV) pip install --quiet --resolution lowest-direct --editable '.[dev]'
+	.venv-lowest/bin/python -m pytest --numprocesses 4 --dist worksteal -W 'ignore::DeprecationWarning:typer'
 
 clean:
 	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

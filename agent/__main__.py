@@ -46,7 +46,8 @@ def _usage(error: Any) -> int:
     if "\n" in message:  # the help text of a command without arguments
         sys.stderr.write(f"{message}\n")
     else:
-        hint = next((words for beginning, words in _INSTEAD.items() if message.startswith(beginning)), "")
+        plain = message.replace("'", "").replace(": ", " ")  # versions of the library differ in these
+        hint = next((words for beginning, words in _INSTEAD.items() if plain.startswith(beginning)), "")
         _failed(f"{message.rstrip('.')}{hint}; see `{path} --help`")
     return 2
 
@@ -54,7 +55,7 @@ def _usage(error: Any) -> int:
 # The beginning of a message of click → a hint.
 _INSTEAD = {
     "Got unexpected extra argument": ": put a file after its option, as in --config FILE",
-    "No such option: --config": " here: put it after the command",
+    "No such option --config": " here: put it after the command",
 }
 
 

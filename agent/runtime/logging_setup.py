@@ -60,7 +60,8 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
     return [
         _escaped,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24),
+        # By position, as the name differs between versions. Tracebacks are formatted before; other formatters warn then.
+        structlog.dev.ConsoleRenderer(24, colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]
 
 

@@ -15,12 +15,13 @@ from prometheus_client.core import (
     Metric,
     SummaryMetricFamily,
 )
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from agent.status.model import DeviceStatus, Snapshot
 
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The format of `generate_latest`. The library has a name for it only from version 0.23 on."""
 _PREFIX = "telemetry_agent_"
 STATES = ("waiting", "ok", "partial", "asleep", "lost")
 # Counters that are there from the start, so that the first drop is an increase.

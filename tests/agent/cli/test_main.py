@@ -143,6 +143,11 @@ def test_drivers_lists_shows_and_checks(tmp_path: Path) -> None:
     assert "watts" in checked.stderr
 
 
+def _plain(message: str) -> str:
+    """Without what differs between the versions of the library."""
+    return message.replace("'", "").replace(": ", " ").replace("TARGETS...", "targets")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -160,7 +165,7 @@ def test_a_wrong_call_is_one_line_and_status_2(arguments: tuple[str, ...], words
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("telemetry-agent: ")
-    assert words in line.replace("python -m agent", "telemetry-agent")
+    assert _plain(words) in _plain(line.replace("python -m agent", "telemetry-agent"))
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:
@@ -210,7 +215,7 @@ def test_a_configuration_that_only_root_may_read_is_not_tried_for_ever(tmp_path:
 def test_a_misplaced_file_is_put_right(arguments: tuple[str, ...], hint: str) -> None:
     result = call_inside(*arguments)
     assert result.returncode == 2
-    assert hint in result.stderr
+    assert _plain(hint) in _plain(result.stderr)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
