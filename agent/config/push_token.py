@@ -7,7 +7,6 @@ If the service's user cannot read the original, a rotation needs a restart of th
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,14 +52,29 @@ def usable(token: str) -> bool:
 
 
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
-    """The file that holds the token: `token_file`, or the systemd credential if that is unreadable or empty."""
+    """The file that holds the token: `token_file`, or the systemd credential if that is unreadable or empty.
+
+    The unit gives an empty credential if the original does not exist. `token_file` is then the file to edit.
+    """
     credential = credential_file(environ)
-    if credential is None:
+    if credential is None or (push.token_file is not None and (_holds(push.token_file) or _is_blank(credential))):
         return push.token_file
-    with contextlib.suppress(OSError):
-        if push.token_file is not None and os.access(push.token_file, os.R_OK) and push.token_file.stat().st_size:
-            return push.token_file
     return credential
+
+
+def _holds(path: Path) -> bool:
+    """Whether the file can be read and is not empty."""
+    try:
+        return os.access(path, os.R_OK) and path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _is_blank(path: Path) -> bool:
+    try:
+        return not path.read_bytes().strip()
+    except OSError:
+        return False
 
 
 def credential_file(environ: Mapping[str, str]) -> Path | None:
