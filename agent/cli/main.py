@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent import __version__
-from agent.cli import commissioning, delivery, drivers
+from agent.cli import commissioning, delivery, drivers, files
 from agent.cli.common import DEFAULT, EX_CONFIG, ConfigOption, NodesOption, complain, fail, load_site, narrowed, say
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ app.command()(commissioning.dump)
 app.add_typer(drivers.drivers_app, name="drivers")
 app.command()(delivery.push)
 app.add_typer(delivery.outbox_app, name="outbox")
+app.command()(files.files)
+app.add_typer(files.config_app, name="config")
 
 
 def _version(value: bool) -> None:

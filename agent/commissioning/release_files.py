@@ -1,0 +1,50 @@
+"""The files that come with a release and are not Python: unit, install script, example, schemas, alert rules."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+_PACKAGED = Path(__file__).parents[1] / "files"
+"""In a wheel. A checkout has the same files at its own places."""
+
+_CHECKOUT = Path(__file__).parents[2]
+_PLACES = {
+    "config.example.toml": "config.example.toml",
+    "grafana-dashboard.json": "docs/grafana-dashboard.json",
+    "prometheus-scrape.yml": "docs/prometheus-scrape.yml",
+    "requirements.lock": "requirements.lock",
+    "schema": "docs/schema",
+    "systemd": "systemd",
+    "telemetry-agent.rules.yml": "docs/telemetry-agent.rules.yml",
+}
+"""Name of the file or directory → its place in a checkout. pyproject.toml puts the same into the wheel."""
+
+
+def example() -> str:
+    """The text of config.example.toml."""
+    name = "config.example.toml"
+    return _source(name, _PLACES[name]).read_text(encoding="utf-8")
+
+
+def write(directory: Path) -> list[Path]:
+    """Copy the files into `directory`, which is created. Returns their paths, sorted.
+
+    Raises FileExistsError, with the path, before anything is written if one of them exists already; OSError.
+    """
+    targets = [directory / name for name in _PLACES]
+    for target in targets:
+        if target.exists():
+            raise FileExistsError(17, "exists already", str(target))
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, place in _PLACES.items():
+        source = _source(name, place)
+        if source.is_dir():
+            shutil.copytree(source, directory / name)
+        else:
+            shutil.copy(source, directory / name)
+    return sorted(path for target in targets for path in (target, *target.rglob("*")) if path.is_file())
+
+
+def _source(name: str, place: str) -> Path:
+    return _PACKAGED / name if _PACKAGED.is_dir() else _CHECKOUT / place
