@@ -11,7 +11,7 @@ UV := .venv-uv/bin/uv
 # Without stored bytecode, each of the tests' processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test hunt test-system lowest lint bench schema devices lock clean
+.PHONY: demo test hunt test-system lowest lint bench schema devices lock deb release clean
 
 demo: $(RUNTIME)  ## run a simulated site, the agent and a receiver, live on the terminal
 	@$(BIN)/telemetry-agent demo
@@ -77,6 +77,21 @@ lowest: $(UV)  ## run all tests with the oldest versions of the dependencies tha
 	$(UV) venv --quiet --clear --python $(PYTHON) .venv-lowest
 	VIRTUAL_ENV=.venv-lowest $(UV) pip install --quiet --resolution lowest-direct --editable '.[dev]'
 	.venv-lowest/bin/python -m pytest --numprocesses 4 --dist worksteal -W 'ignore::DeprecationWarning:typer'
+
+deb: $(STAMP)  ## build the Debian package for the architecture of this machine
+	BIN=$(BIN) debian/release --deb $$(dpkg --print-architecture)
+
+release: $(STAMP)  ## build wheel, sdist, bundles, Debian packages, SBOM and notices into dist/; see docs/releasing.md
+	rm -rf dist
+	$(PYTHON) -m venv --clear .venv-release
+	.venv-release/bin/python -m pip --quiet --disable-pip-version-check install cyclonedx-bom==7.5.0 pip-licenses==5.5.5
+	mkdir -p dist
+	.venv-release/bin/cyclonedx-py requirements requirements.lock --output-reproducible --of JSON --output-file dist/sbom.cdx.json
+	$(PYTHON) -m venv --clear .venv-notices
+	.venv-notices/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes --requirement requirements.lock
+	.venv-release/bin/pip-licenses --python .venv-notices/bin/python --format plain-vertical --with-license-file --no-license-path \
+		--output-file dist/THIRD-PARTY-NOTICES.txt
+	BIN=$(BIN) debian/release
 
 clean:
 	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

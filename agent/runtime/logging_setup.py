@@ -60,7 +60,7 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
     return [
         _escaped,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        # By position, as the name differs between versions. Tracebacks are formatted before; other formatters warn then.
+        # By position, as the name differs between versions. Tracebacks are already formatted: other formatters warn.
         structlog.dev.ConsoleRenderer(24, colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]
 

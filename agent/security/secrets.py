@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from stat import S_IROTH, S_ISREG
 
 import structlog
 from pydantic import SecretStr
@@ -103,9 +104,10 @@ class Token:
 
 
 def open_to_all(path: Path) -> bool:
-    """Whether every user of this machine can read the file."""
+    """Whether every user of this machine can read the file. /dev/null and its like hold no secret."""
     try:
-        return bool(path.stat().st_mode & 0o004)
+        mode = path.stat().st_mode
+        return S_ISREG(mode) and bool(mode & S_IROTH)
     except OSError:
         return False  # reading the file reports it
 

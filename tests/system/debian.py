@@ -46,7 +46,7 @@ def install_tools() -> None:
 
 
 def release_and_mirror() -> tuple[str, str]:
-    """Codename and address, as apt knows them."""
+    """Codename of this machine's Debian, and the address of its mirror, as apt knows them."""
     codename = ""
     for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition("=")
@@ -69,10 +69,11 @@ def release_and_mirror() -> tuple[str, str]:
     return codename, mirror
 
 
-def root() -> Path:
-    """The file system of a clean Debian, to be copied. Raises UnableError."""
+def root(release: str | None = None) -> Path:
+    """The file system of a clean Debian, to be copied; by default of this machine's own release. Raises UnableError."""
     install_tools()
     codename, mirror = release_and_mirror()
+    codename = release or codename
     wanted = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:8]
     directory = CACHE / f"{codename}-{wanted}"
     if not directory.is_dir():
@@ -95,25 +96,26 @@ def wheels(debian: Path) -> Path:
     directory = CACHE / f"wheels-{version}-{hashlib.sha256(pins).hexdigest()[:8]}"
     if not directory.is_dir():
         unfinished = directory.with_suffix(f".{os.getpid()}")
-        constraint = REPO / "requirements.lock"
         try:
             pip = (sys.executable, "-m", "pip", "--quiet", "wheel", "--wheel-dir", unfinished)
-            call(*pip, "--constraint", constraint, REPO, "hatchling>=1.26")
-            for own in unfinished.glob("telemetry_push_agent-*"):
-                own.unlink()
+            call(*pip, "--require-hashes", "--requirement", REPO / "requirements.lock")
+            call(*pip, "hatchling==1.33.0")
             unfinished.rename(directory)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return directory
 
 
-def machine(directory: Path) -> Machine:
-    """A booted copy in `directory`; the checkout is in /src, wheels in /wheels. Raises UnableError."""
-    clean = root()
-    packages = wheels(clean)
+def machine(directory: Path, release: str | None = None) -> Machine:
+    """A booted copy in `directory`; the checkout is in /src. Raises UnableError.
+
+    Without `release` it is this machine's own, with the wheels for the test's Python in /wheels.
+    """
+    clean = root(release)
+    shared = {REPO: "/src"} if release else {REPO: "/src", wheels(clean): "/wheels"}
     copy = directory / "root"
     call("cp", "--archive", "--reflink=auto", clean, copy)
-    booted = Machine(copy, {REPO: "/src", packages: "/wheels"})
+    booted = Machine(copy, shared)
     try:
         booted.boot()
     except (OSError, TimeoutError, subprocess.SubprocessError) as error:

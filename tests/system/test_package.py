@@ -1,0 +1,217 @@
+"""The Debian package on a clean Debian 12 and 13, from installation to purge. The tests are one story, in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.site import TOKEN, Endpoint
+from tests.system import debian
+from tests.system.conftest import ETC, STATE, Meter, Site
+from tests.system.debian import REPO
+from tests.system.machine import eventually
+
+pytestmark = pytest.mark.system
+
+PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
+BREAKS = ("agent/service/daemon.py", "raise SystemExit('dies')")
+REFUSES = ("agent/config/loader.py", "raise SystemExit(78)")
+
+
+def build(directory: Path, version: str, pythons: str, breakage: tuple[str, str] | None = None) -> Path:
+    """Build the package of a version, with a line put in front of a module."""
+    tree = directory / version
+    shutil.copytree(REPO, tree, ignore=shutil.ignore_patterns(".*", "tests", "__pycache__", "build", "dist"))
+    project = tree / "pyproject.toml"
+    project.write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', project.read_text()))
+    init = tree / "agent/__init__.py"
+    init.write_text(re.sub(r'__version__ = ".*"', f'__version__ = "{version}"', init.read_text()))
+    if breakage is not None:
+        module = tree / breakage[0]
+        module.write_text(module.read_text().replace("\n\nimport ", f"\n\n{breakage[1]}\nimport ", 1))
+    architecture = debian.call("dpkg", "--print-architecture").strip()
+    environ = os.environ | {
+        "BIN": str(Path(sys.executable).parent),
+        "PYTHONS": pythons,
+        "SOURCE_DATE_EPOCH": "1795000000",
+        "DPKG_DEB_COMPRESSOR_TYPE": "none",
+        "PYTHONPATH": str(tree),
+    }
+    subprocess.run([tree / "debian/release", "--deb", architecture], env=environ, check=True, capture_output=True)
+    return tree / f"dist/telemetry-agent_{version}_{architecture}.deb"
+
+
+@pytest.fixture(scope="module", params=list(PYTHON))
+def release(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def packages(release: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Package of each kind of version."""
+    directory = tmp_path_factory.mktemp("packages")
+    try:
+        return {
+            "first": build(directory, "0.9.0", PYTHON[release]),
+            "next": build(directory, "1.0.0", PYTHON[release]),
+            "dies": build(directory, "1.1.0", PYTHON[release], BREAKS),
+            "refuses": build(directory, "1.2.0", PYTHON[release], REFUSES),
+        }
+    except (FileNotFoundError, debian.UnableError) as reason:
+        pytest.skip(f"no package can be built here: {reason}")
+
+
+@pytest.fixture(scope="module")
+def box(release: str, packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A booted Debian without a package index, beside a meter and the reference endpoint."""
+    try:
+        machine = debian.machine(tmp_path_factory.mktemp("machine"), release)
+    except debian.UnableError as reason:
+        pytest.skip(f"the system tests cannot run here: {reason}")
+    for name, path in packages.items():
+        shutil.copy(path, machine.stage / f"{name}.deb")
+    meter = Meter()
+    try:
+        with Endpoint() as endpoint:
+            yield Site(machine, meter, endpoint)
+    finally:
+        meter.close()
+        machine.stop()
+        debian.call("rm", "--recursive", "--force", machine.root)
+
+
+def version(box: Site) -> str:
+    return box.machine.run("telemetry-agent", "--version").stdout.split()[-1]
+
+
+def show(box: Site, unit: str, name: str) -> str:
+    return box.machine.run("systemctl", "show", f"--property={name}", "--value", unit).stdout
+
+
+def pushed(box: Site, unit: str) -> bool:
+    return "last push" in show(box, unit, "StatusText")
+
+
+def waiting(box: Site) -> int:
+    return int(json.loads(box.machine.run("telemetry-agent", "outbox").stdout)["waiting"])
+
+
+def install(box: Site, name: str, *options: str) -> None:
+    box.machine.run("apt-get", "install", "--yes", "-qq", *options, f"/stage/{name}.deb")
+
+
+def test_two_edits_and_the_first_message_arrives(box: Site) -> None:
+    install(box, "first")
+    assert version(box) == "0.9.0"
+    box.configure("[outbox]\nbacklog_rate_per_s = 20\n")
+    box.write(f"{ETC}/token", TOKEN)
+    box.machine.run("systemctl", "enable", "--now", "telemetry-agent")
+    box.await_pushes()
+    assert box.endpoint.messages[-1]["grid"]["active_power_W"] == 1234
+    modes = box.machine.shell(f"stat --format '%a %U:%G' {ETC}/token {ETC}/config.toml").splitlines()
+    assert modes == ["640 root:telemetry-agent"] * 2
+
+
+def test_an_upgrade_keeps_every_message_and_the_energies(box: Site) -> None:
+    box.meter.count(50.5)
+    eventually(lambda: box.endpoint.messages[-1]["grid"].get("today_imported_energy_Wh") == 500, "the energy")
+    keep = box.endpoint.desk.keep
+    stored: set[int] = set()
+
+    def refuse(identity: str, message: Any) -> None:
+        stored.add(message["time"])
+        raise OSError
+
+    box.endpoint.desk.keep = refuse
+    eventually(lambda: waiting(box) > 2, "a backlog")
+    box.meter.count(50.75)
+    install(box, "next")
+    assert version(box) == "1.0.0"
+    box.endpoint.desk.keep = keep
+    box.await_pushes(3)
+    eventually(lambda: box.endpoint.messages[-1]["grid"].get("today_imported_energy_Wh") == 750, "the energy")
+    eventually(lambda: waiting(box) <= 1, "an empty queue", 120)
+    times = {message["time"] for message in box.endpoint.messages}
+    assert stored <= times
+    # While the service restarts, no tick is closed.
+    assert len(set(range(min(stored), max(times))) - times) <= 5
+
+
+@pytest.mark.parametrize("bad", ["dies", "refuses"])
+def test_a_version_that_does_not_run_leaves_the_one_before(box: Site, bad: str) -> None:
+    failed = box.machine.run("apt-get", "install", "--yes", "-qq", f"/stage/{bad}.deb", check=False)
+    assert failed.returncode
+    assert "the release before stays in use" in failed.stdout
+    assert version(box) == "1.0.0"
+    box.await_pushes()
+
+
+def test_a_version_can_be_gone_back_to(box: Site) -> None:
+    install(box, "first", "--allow-downgrades")
+    assert version(box) == "0.9.0"
+    box.await_pushes()
+    assert box.endpoint.messages[-1]["grid"]["today_imported_energy_Wh"] == 750
+    assert box.machine.run("dpkg", "--audit").stdout == ""
+
+
+def test_it_takes_the_place_of_an_installation_by_the_script(box: Site) -> None:
+    box.machine.run("apt-get", "remove", "--yes", "-qq", "telemetry-agent")
+    assert {"config.toml", "token"} <= set(box.machine.shell(f"ls {ETC}").split())
+    assert "outbox.sqlite3" in box.machine.shell(f"ls {STATE}")
+    bundle = "/usr/share/telemetry-agent"
+    box.machine.shell(
+        f"dpkg-deb --extract /stage/first.deb /root/unpacked; cd /root/unpacked{bundle}; "
+        "PIP_FIND_LINKS=wheels systemd/install wheels/telemetry_push_agent-*.whl; "
+        "systemctl enable --now telemetry-agent"
+    )
+    box.await_pushes()
+    assert box.property("FragmentPath") == "/etc/systemd/system/telemetry-agent.service"
+    install(box, "next")
+    assert box.property("FragmentPath").endswith("lib/systemd/system/telemetry-agent.service")
+    assert version(box) == "1.0.0"
+    box.await_pushes()
+
+
+def test_two_sites_run_side_by_side(box: Site) -> None:
+    box.configure()
+    config = box.machine.run("cat", f"{ETC}/config.toml").stdout
+    for site in ("north", "south"):
+        own = config.replace("SITE_1", f"SITE_{site}").replace(f"{ETC}/token", f"{ETC}/{site}/token")
+        own += f"[outbox]\npath = '/var/lib/telemetry-agent-{site}/outbox.sqlite3'\n"
+        box.write(f"{ETC}/{site}/config.toml", own)
+        box.write(f"{ETC}/{site}/token", TOKEN)
+        box.machine.shell(f"chmod 644 {ETC}/{site}/config.toml; chmod 600 {ETC}/{site}/token")
+        box.machine.run("systemctl", "start", f"telemetry-agent@{site}")
+    for site in ("north", "south"):
+        unit = f"telemetry-agent@{site}"
+        assert box.machine.run("systemctl", "is-active", unit).stdout == "active\n"
+        assert show(box, unit, "User") == f"telemetry-agent-{site}\n"
+        eventually(partial(pushed, box, unit), "a push")
+    box.machine.run("systemctl", "stop", "telemetry-agent@north", "telemetry-agent@south")
+
+
+def test_a_missing_token_file_is_named_and_not_tried_for_ever(box: Site) -> None:
+    box.machine.run("systemctl", "stop", "telemetry-agent")
+    box.machine.shell(f"mv {ETC}/token /root/token")
+    assert box.machine.run("systemctl", "start", "telemetry-agent", check=False).returncode
+    eventually(lambda: box.property("ExecMainStatus") == "78", "the status")
+    assert f"push.token_file: must be a readable file (No such file or directory: '{ETC}/token')" in box.journal()
+    box.machine.shell(f"mv /root/token {ETC}/token; systemctl reset-failed telemetry-agent")
+    box.machine.run("systemctl", "start", "telemetry-agent")
+    box.await_pushes()
+
+
+def test_it_goes_as_a_whole(box: Site) -> None:
+    box.machine.run("apt-get", "purge", "--yes", "-qq", "telemetry-agent")
+    elsewhere = "-path /src -prune -o -path /stage -prune -o -path /root -prune -o -path /var/log -prune"
+    assert box.machine.shell(f"find / -xdev {elsewhere} -o -name '*telemetry?agent*' -print") == ""
