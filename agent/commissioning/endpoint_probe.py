@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from agent.config import PushConfig
 from agent.delivery import LocalError, in_words, tls_context
+from agent.security import Secrets
 
 _SOON_DAYS = 14
 _MOST_PROXY_BYTES = 8192
@@ -84,7 +85,9 @@ async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWr
     try:
         if proxy and url.scheme == "https":
             target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            await _tunnel(reader, writer, target, _authorization(proxy))
+            secrets = Secrets()
+            secrets.learn(unquote(proxy.password or ""))
+            await _tunnel(reader, writer, target, _authorization(proxy), secrets)
             await writer.start_tls(tls_context(config), server_hostname=host)
         yield writer, f" through {first}:{first_port}" if proxy else ""
     finally:
@@ -99,7 +102,9 @@ def _authorization(proxy: SplitResult) -> str:
     return f"Proxy-Authorization: Basic {b64encode(pair.encode()).decode()}\r\n"
 
 
-async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str, authorization: str) -> None:
+async def _tunnel(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str, authorization: str, secrets: Secrets
+) -> None:
     writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n".encode())
     try:
         answer = await reader.readuntil(b"\r\n\r\n")
@@ -108,4 +113,4 @@ async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ta
     status = answer[:_MOST_PROXY_BYTES].split(b"\r\n", 1)[0].decode("latin-1")
     if " 200" not in status:
         hint = _CREDENTIALS_HINT if " 407" in status else ""
-        raise _ProxyError(f"the proxy says {status.partition(' ')[2]}{hint}")
+        raise _ProxyError(f"the proxy says {secrets.quoted(status.partition(' ')[2])}{hint}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from traceback import format_tb
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import structlog
@@ -23,7 +25,7 @@ from agent.delivery.http_resolver import NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from agent.outbox import Record
 from agent.runtime import Clock
-from agent.security import SecretFile, TlsFileError, Token, client_context, signatures
+from agent.security import SecretFile, Secrets, TlsFileError, Token, client_context, signatures, signing_keys
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +34,6 @@ log = structlog.get_logger(__name__)
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None is how an absent module is entered
 
 MAX_REPLY_BYTES = 64 * 1024
-_SHOWN_REPLY = 200
 _PAGES = ("text/html", "application/xhtml+xml")
 _REPLY_S = 5.0
 _PROBE_S = 5
@@ -66,6 +67,9 @@ class Endpoint:
             SecretFile(config.signing_secret_file, "signing_secret_rotated") if config.signing_secret_file else None
         )
         self._used = token.value()
+        self._secrets = Secrets()
+        self._secrets.learn_query(config.url)
+        self._secrets.learn(unquote(urlsplit(config.proxy_url or "").password or ""))
         self._network = NetworkBackend()
         self._client: httpx.AsyncClient | None = None
 
@@ -83,8 +87,7 @@ class Endpoint:
         except LocalError as error:
             return Retry(str(error), "local")
         except httpx.ProxyError as error:
-            status = str(error)[:3]  # the status of the proxy's answer to CONNECT
-            return classify(int(status) if status.isdigit() else 502, f"the proxy says {error}", None, 0.0)
+            return self._refused_by_proxy(str(error))
         except (httpx.HTTPError, OSError) as error:
             kind, reason = in_words(error, self._clock.time())
             if kind == "tls":
@@ -147,20 +150,21 @@ class Endpoint:
         # A date in Retry-After is by the receiver's clock: compare it with the Date header, not with our clock.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
-        target = self._quoted(location.partition("?")[0].encode())  # the query may contain a secret
-        said = f"redirect to {target}" if location else self._quoted(reply)
+        target = self._secrets.quoted(re.split("[?#]", location)[0])  # what follows may be a secret of the receiver
+        said = f"redirect to {target}" if location else self._secrets.quoted(reply)
         return classify(response.status_code, said, response.headers.get("retry-after"), now)
 
-    def _quoted(self, reply: bytes) -> str:
-        """Return the beginning of a reply, for logs, without the token: a receiver may quote what it was sent."""
-        hidden = reply.replace(self._used.get_secret_value().encode(), b"[token]")
-        text = hidden[:_SHOWN_REPLY].decode("utf-8", "replace")
-        return "".join(character if character.isprintable() else " " for character in text).strip()
+    def _refused_by_proxy(self, answer: str) -> Outcome:
+        """The outcome of CONNECT; `answer` is the status and the reason phrase of the proxy."""
+        status, _, phrase = answer.partition(" ")
+        said = f"the proxy says {status[:3]} {self._secrets.quoted(phrase)}".rstrip()
+        return classify(int(status) if status.isdecimal() and len(status) == 3 else 502, said, None, 0.0)
 
     def _headers(self, record: Record, backlog: int) -> Mapping[str, str]:
         token = self._used = self._token.value()
         if not usable(token.get_secret_value()):
             raise LocalError("there is no usable token: it must be visible ASCII without blanks")
+        self._secrets.learn(token.get_secret_value())
         headers = {
             "Authorization": f"Bearer {token.get_secret_value()}",
             "Content-Type": "application/json",
@@ -177,6 +181,7 @@ class Endpoint:
             at = int(self._clock.time())
             secrets = self._signing.value().get_secret_value()
             try:
+                self._secrets.learn(*secrets.split(), *signing_keys(secrets))
                 signature = signatures(secrets, record.id, at, decoded(record.body))
             except ValueError as error:
                 raise LocalError(f"push.signing_secret_file: {error}") from None

@@ -52,6 +52,8 @@ def _reason(error: Exception, chain: list[BaseException]) -> str:
         return name  # h11 quotes the header that it rejects
     numbers = [cause.errno for cause in chain if isinstance(cause, OSError) and cause.errno]
     detail = os.strerror(numbers[-1]) if numbers else str(error)
+    if isinstance(error, httpx.RemoteProtocolError):
+        detail = detail.partition(":")[0]  # h11 quotes the answer behind a colon
     return f"{name}: {detail}" if detail else name
 
 

@@ -1,12 +1,14 @@
-"""Secrets, TLS contexts, signatures and loopback addresses."""
+"""Secrets, texts without secrets, TLS contexts, signatures and loopback addresses."""
 
 from agent.security.loopback import is_loopback
+from agent.security.redaction import Secrets
 from agent.security.secrets import SecretFile, Token, open_to_all, warn_if_open
-from agent.security.signing import signatures
+from agent.security.signing import signatures, signing_keys
 from agent.security.tls import TlsFileError, client_context, server_context, unusable_files
 
 __all__ = [
     "SecretFile",
+    "Secrets",
     "TlsFileError",
     "Token",
     "client_context",
@@ -14,6 +16,7 @@ __all__ = [
     "open_to_all",
     "server_context",
     "signatures",
+    "signing_keys",
     "unusable_files",
     "warn_if_open",
 ]

@@ -16,11 +16,17 @@ def signatures(secrets: str, identity: str, at: int, body: bytes) -> str:
     `secrets` holds one or more `whsec_<base64>`, separated by white space. `at` is in Unix seconds. Raises ValueError
     if there is no secret, or one has another form. The message does not contain the secret.
     """
+    keys = signing_keys(secrets)
+    signed = f"{identity}.{at}.".encode() + body
+    return " ".join("v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode("ascii") for key in keys)
+
+
+def signing_keys(secrets: str) -> list[bytes]:
+    """The keys in `secrets`; raises ValueError as `signatures`."""
     keys = [_key(secret) for secret in secrets.split()]
     if not keys:
         raise ValueError("holds no signing secret")
-    signed = f"{identity}.{at}.".encode() + body
-    return " ".join("v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode("ascii") for key in keys)
+    return keys
 
 
 def _key(secret: str) -> bytes:

@@ -1,0 +1,117 @@
+"""Text of a peer, fit for logs and status: printable, short, and without a secret. Pure.
+
+A peer may quote what it was sent: the token, the query of the URL, the password of a proxy. It may quote it escaped, in
+base64 or in pieces. So both sides are reduced to the same form: escapes are resolved, and only lower-case letters and
+digits are kept. A text that then shares `RUN` characters in a row with a secret is not shown at all.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
+
+from agent.runtime import printable
+
+RUN = 6
+"""So many characters in a row of a secret must not be shown."""
+MOST_SHOWN = 200
+"""Characters of a peer's text that are shown."""
+WITHHELD = "[not shown: it contains a secret]"
+
+_SHORTEST = 4
+# What is read of a peer's text. More than is shown: the whole text is suspicious if any of this is a secret.
+_READ = 4096
+_KEPT_SECRETS = 16
+# Escapes may be nested, as in \u0025\u0032\u0046.
+_ROUNDS = 4
+_NUMBERED = re.compile(r"(?:\\+|%)u\{?([0-9a-fA-F]{4,6})\}?|\\+x([0-9a-fA-F]{2})")
+_BETWEEN = re.compile(r"[\\\s\0]+")
+_NOT_KEPT = re.compile(r"[^a-z0-9]+")
+
+
+class Secrets:
+    """The secrets that a peer knows, and its texts without them."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str | bytes, frozenset[str]] = {}
+
+    def __repr__(self) -> str:
+        return "Secrets(hidden)"
+
+    def learn(self, *secrets: str | bytes) -> None:
+        """Add secrets; the oldest are forgotten when there are many. A secret of less than 4 characters is none."""
+        for secret in secrets:
+            if secret not in self._marks and len(secret) >= _SHORTEST:
+                self._marks[secret] = frozenset(_marks(secret))
+        while len(self._marks) > _KEPT_SECRETS:
+            del self._marks[next(iter(self._marks))]
+
+    def learn_query(self, url: str) -> None:
+        """Add the values in the query of a URL. A short one is rather an option, such as json."""
+        for part in urlsplit(url).query.split("&"):
+            name, equals, value = part.partition("=")
+            if len(text := value if equals else name) >= RUN:
+                self.learn(text)
+
+    def quoted(self, text: str | bytes) -> str:
+        """The beginning of `text` on one line, or `WITHHELD` if a secret is in it."""
+        read = text[:_READ].decode("utf-8", "replace") if isinstance(text, bytes) else text[:_READ]
+        if self._appear_in(read):
+            return WITHHELD
+        return printable(read[:MOST_SHOWN].strip(), MOST_SHOWN)
+
+    def _appear_in(self, text: str) -> bool:
+        forms = {form for each in _resolved(text) for form in (_joined(each), _reduced(each))}
+        return any(mark in form for marks in self._marks.values() for mark in marks for form in forms)
+
+
+def _marks(secret: str | bytes) -> Iterator[str]:
+    """Texts that betray the secret: the runs of all its forms, and the whole of it, which may hold no letter."""
+    data = secret.encode() if isinstance(secret, str) else secret
+    for each in _resolved(data.decode("utf-8", "replace")):
+        if len(joined := _joined(each)) >= _SHORTEST:
+            yield joined
+        yield from _runs(_reduced(each), RUN)
+    for offset in range(3):
+        yield from _runs(_reduced(_base64_core(data, offset)), RUN * 4 // 3)
+    yield from _runs(data.hex(), RUN * 2)
+
+
+def _runs(text: str, length: int) -> Iterator[str]:
+    """All runs of this length; a shorter text is one run."""
+    if len(text) >= _SHORTEST:
+        yield from (text[at : at + length] for at in range(max(1, len(text) - length + 1)))
+
+
+def _base64_core(data: bytes, offset: int) -> str:
+    """What base64 shows of `data` behind `offset` other bytes: the characters that depend on `data` alone."""
+    text = b64encode(bytes(offset) + data).decode("ascii")
+    return text[(offset * 8 + 5) // 6 : (offset + len(data)) * 8 // 6]
+
+
+def _resolved(text: str) -> list[str]:
+    """The text, and what it is after each round of resolving percent, HTML, JSON and C escapes."""
+    forms = [text]
+    for _ in range(_ROUNDS):
+        plain = html.unescape(unquote(_NUMBERED.sub(_numbered, forms[-1])))
+        if plain == forms[-1]:
+            break
+        forms.append(plain)
+    return forms
+
+
+def _numbered(match: re.Match[str]) -> str:
+    number = int(match[1] or match[2], 16)
+    return chr(number) if number <= 0x10FFFF else match[0]
+
+
+def _joined(text: str) -> str:
+    """For a secret that has few letters."""
+    return _BETWEEN.sub("", text.lower())
+
+
+def _reduced(text: str) -> str:
+    return _NOT_KEPT.sub("", text.lower())
