@@ -88,10 +88,11 @@ class Agent:
     def try_live(self, number: int, now: float) -> None:
         if number != self.number or not self.live:
             return
-        if self.breaker.held_until > now:
-            self.fleet.at(self.breaker.held_until, lambda at: self.try_live(number, at))
+        if (at := self.breaker.live_at()) > now:
+            self.fleet.at(at, lambda at: self.try_live(number, at))
             return
-        again_s = self.attempt(now)
+        self.breaker.live_starts(now)
+        again_s = self.attempt(now, live=True)
         if again_s is None:
             self.live = False
         else:
@@ -101,7 +102,7 @@ class Agent:
         """Wait for the next moment at which the backlog may go, if there is one."""
         if not self.backlog:
             return
-        at = max(now, self.slot, self.breaker.retry_at, self.breaker.held_until)
+        at = max(now, self.slot, self.breaker.backlog_at())
         if self.due is None or at != self.due:
             self.due = at
             self.fleet.at(at, self.try_backlog)
@@ -110,29 +111,29 @@ class Agent:
         if now != self.due:
             return
         self.due = None
-        if max(self.slot, self.breaker.retry_at, self.breaker.held_until) > now:
+        if max(self.slot, self.breaker.backlog_at()) > now:
             self.look(now)
             return
         if self.breaker.failures and self.live:
             return  # the newest message tries the endpoint; its delivery looks again
         self.slot = max(self.slot + self.pace.gap_s(self.backlog, 1), now)
-        if self.attempt(now) is None:
+        if self.attempt(now, live=False) is None:
             self.backlog -= 1
         self.look(now)
 
-    def attempt(self, now: float) -> float | None:
+    def attempt(self, now: float, *, live: bool) -> float | None:
         """None when it was delivered, else when another makes sense."""
         endpoint = self.fleet.endpoint
         arrives = now + self.distance_s
         if not endpoint.takes(arrives):
             after_s = endpoint.retry_after(arrives)
-            again_s = self.breaker.failed(now, after_s)
+            again_s = self.breaker.failed(now, after_s, live=live)
             if after_s:
-                self.slot = max(self.slot, self.breaker.held_until + self.pace.start_s(self.backlog, 1))
+                self.slot = max(self.slot, self.breaker.backlog_at() + self.pace.start_s(self.backlog, 1))
             return again_s
         if self.breaker.failures:
             self.slot = now + self.pace.start_s(self.backlog, 1)
-            self.breaker.delivered(0)
+            self.breaker.delivered(live=live)
             self.look(now)
         return None
 

@@ -38,6 +38,8 @@ class Attempts:
         """Seqs of messages with an attempt in progress."""
         self.settled: set[int] = set()
         """Seqs of messages that were tried since this set was last cleared."""
+        self.live_went = False
+        """Whether a live message was tried since the start."""
         self._endpoint = endpoint
         self._queue = queue
         self._handler = handler
@@ -50,8 +52,8 @@ class Attempts:
         self._idle.set()
         self._stopping = False
 
-    async def send(self, record: Record) -> Outcome:
-        """Send the message and handle the outcome."""
+    async def send(self, record: Record, *, live: bool) -> Outcome:
+        """Send the message and handle the outcome; `live` if it is one of the newest tick."""
         if self._stopping or record.seq in self.in_flight:
             return Stopped()
         self.in_flight.add(record.seq)
@@ -59,8 +61,9 @@ class Attempts:
         try:
             with self._watchdog.running("push", self._timeout_s + STUCK_S):
                 outcome = await self._endpoint.post(record, max(0, self._queue.waiting - 1))
-            outcome = await self._handler.handle(record, outcome)
+            outcome = await self._handler.handle(record, outcome, live=live)
         finally:
+            self.live_went |= live
             self.in_flight.discard(record.seq)
             self.settled.add(record.seq)
             if not self.in_flight:
@@ -70,14 +73,21 @@ class Attempts:
         return outcome
 
     def held_s(self) -> float:
-        """Return for how many seconds nothing may be sent. A new token ends the wait for a misconfigured endpoint."""
-        held_s = self._breaker.held_until - self._clock.monotonic()
+        """Return for how many seconds no live message may be sent.
+
+        A new token ends the wait for a misconfigured endpoint.
+        """
+        held_s = self._breaker.live_at() - self._clock.monotonic()
         if held_s <= 0:
             return 0.0
         if self._handler.stats.state is State.MISCONFIGURED and self._endpoint.token_changed():
             self._breaker.release()
             return 0.0
         return held_s
+
+    def live_starts(self) -> None:
+        """A live message takes the turn that `held_s` gives."""
+        self._breaker.live_starts(self._clock.monotonic())
 
     def stop(self) -> None:
         """Start no other attempt."""

@@ -36,8 +36,12 @@ class BacklogWorker:
         due_time: Callable[[], float],
         slot: SendSlot,
         live_open: Callable[[], int],
+        live_within_s: float,
     ) -> None:
-        """`live_open` counts the live messages that are not settled."""
+        """`live_open` counts the live messages that are not settled.
+
+        After the start the backlog waits for the first live message, but no longer than `live_within_s` seconds.
+        """
         self._queue = queue
         self._attempts = attempts
         self._breaker = breaker
@@ -50,6 +54,8 @@ class BacklogWorker:
         self._look_at = 0.0
         """Monotonic second at which the queue is read again, though no message seems to wait."""
         self._stopping = False
+        self._alone_at = clock.monotonic() + live_within_s
+        """Monotonic second from which the backlog does not wait for a first live message any more."""
 
     def stop(self) -> None:
         """Start no other attempt."""
@@ -72,9 +78,11 @@ class BacklogWorker:
     async def _next_s(self) -> float:
         """Return the seconds until it may be time to send; reads the queue when it is time and none was read."""
         now = self._clock.monotonic()
-        wait_s = max(self._slot.at, self._breaker.retry_at, self._breaker.held_until) - now
+        wait_s = max(self._slot.at, self._breaker.backlog_at()) - now
         if wait_s > 0:
             return wait_s
+        if not self._attempts.live_went and now < self._alone_at:
+            return min(_IDLE_S, self._alone_at - now)  # the first message that the endpoint sees is the newest
         if self._stats.state is not State.WELL and self._live_open():
             return _IDLE_S  # the live message tries the endpoint
         if self._read:
@@ -92,5 +100,5 @@ class BacklogWorker:
         if record.seq in self._attempts.settled:
             return  # by the live worker, since the queue was read
         self._slot.take(self._clock.monotonic(), self._queue.waiting)
-        if not isinstance(await self._attempts.send(record), Delivered):
+        if not isinstance(await self._attempts.send(record, live=False), Delivered):
             self._read.clear()  # it is the oldest again

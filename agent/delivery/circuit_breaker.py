@@ -13,6 +13,8 @@ from agent.outbox import Record
 # After so many different messages are refused and none delivered in between, the schema is the cause. If a tick has
 # more messages, some may be of a kind that the receiver does not know: one tick alone is no proof.
 REFUSALS_THAT_MEAN_SCHEMA = 3
+# Mean time between two live messages while the endpoint asked for silence in answer to a message of the backlog.
+PROBE_S = 60.0
 _MAX_DOUBLINGS = 60
 
 
@@ -32,7 +34,11 @@ class Backoff:
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """Times are monotonic seconds."""
+    """Times are monotonic seconds. Only answers to live messages stop live messages.
+
+    An answer to a message of the backlog may be about its age. So it delays the backlog as long as the endpoint asks,
+    and live messages only until the next probe.
+    """
 
     backoff: Backoff
     failures: int = 0
@@ -40,47 +46,75 @@ class CircuitBreaker:
     retry_at: float = 0.0
     """No message of the backlog is sent before. A new live message does not wait for it."""
     held_until: float = 0.0
-    """Nothing is sent before: the endpoint asked for it, or it is misconfigured."""
+    """Nothing is sent before: an answer to a live message asked for it, or said that the endpoint is misconfigured."""
+    backlog_held_until: float = 0.0
+    """The same for an answer to a message of the backlog: no message of the backlog is sent before. Until then a live
+    message is a probe, unless one was delivered since."""
     refused: set[int] = field(default_factory=set)
-    """Seqs of messages refused since the last delivery that are newer than every delivered one. Refusals of older
-    messages are about these alone: some receivers accept nothing that is older than a day."""
-    newest_delivered: int = 0
-    """The seq of the newest message delivered so far."""
+    """Seqs of live messages refused since the last delivery of a live message."""
     parked: list[Record] = field(default_factory=list)
-    """The dead letters among `refused`."""
+    """The dead letters since the last delivery of a live message."""
+    _probe_at: float | None = None
+    """When the next probe may be sent; None if live messages are not limited to probes."""
 
-    def delivered(self, seq: int) -> None:
-        """The message `seq` was delivered: the endpoint is well."""
-        self.newest_delivered = max(self.newest_delivered, seq)
+    def delivered(self, *, live: bool) -> None:
+        """A message was delivered: the endpoint is well."""
         self.failures = 0
         self.retry_at = self.held_until = 0.0
-        self.refused.clear()
-        self.parked.clear()
+        self._probe_at = None
+        if live:
+            self.refused.clear()
+            self.parked.clear()
 
-    def failed(self, now: float, after_s: float | None) -> float:
+    def failed(self, now: float, after_s: float | None, *, live: bool) -> float:
         """The endpoint failed; returns the seconds to wait. `after_s` is what it asked for."""
         self.failures += 1
         if after_s:
             # A date in Retry-After names the same moment to every agent of a fleet.
             after_s *= self.backoff.dice.uniform(1.0, 1.1)
-            self.held_until = now + after_s
+            self._hold(now, after_s, live=live)
         wait = max(after_s or 0.0, self.backoff.delay(self.failures))
         self.retry_at = now + wait
         return wait
 
-    def misconfigured(self, now: float) -> float:
+    def misconfigured(self, now: float, *, live: bool) -> float:
         """The endpoint accepts nothing; returns the seconds until the next probe."""
         self.failures += 1
         wait = self.backoff.max_s / 2 + self.backoff.delay(self.failures) / 2
-        self.retry_at = self.held_until = now + wait
+        self.retry_at = now + wait
+        self._hold(now, wait, live=live)
         return wait
 
     def release(self) -> None:
         """Something changed, such as the token: try at once."""
-        self.retry_at = self.held_until = 0.0
+        self.retry_at = self.held_until = self.backlog_held_until = 0.0
+        self._probe_at = None
 
     def refuse(self, record: Record, per_tick: int) -> bool:
-        """Note a refused message, where each tick makes `per_tick`; returns whether the schema is the cause."""
-        if record.seq > self.newest_delivered:
-            self.refused.add(record.seq)
+        """Note a refused live message, where each tick makes `per_tick`; returns whether the schema is the cause."""
+        self.refused.add(record.seq)
         return len(self.refused) >= max(REFUSALS_THAT_MEAN_SCHEMA, per_tick + 1)
+
+    def live_at(self) -> float:
+        """No live message is sent before this second."""
+        return self.held_until if self._probe_at is None else max(self.held_until, self._probe_at)
+
+    def backlog_at(self) -> float:
+        """No message of the backlog is sent before this second."""
+        return max(self.retry_at, self.held_until, self.backlog_held_until)
+
+    def live_starts(self, now: float) -> None:
+        """A live message is sent now. If it is a probe, the next one has to wait."""
+        if self._probe_at is not None:
+            self._probe_at = now + self._until_probe_s() if now < self.backlog_held_until else None
+
+    def _hold(self, now: float, seconds: float, *, live: bool) -> None:
+        if live:
+            self.held_until = now + seconds
+            return
+        self.backlog_held_until = now + seconds
+        if self._probe_at is None:
+            self._probe_at = now + min(seconds, self._until_probe_s())
+
+    def _until_probe_s(self) -> float:
+        return PROBE_S * self.backoff.dice.uniform(0.75, 1.25)

@@ -48,33 +48,34 @@ class OutcomeHandler:
         self._paged_at: float | None = None
         """When the log told of a page, in monotonic seconds; None while the answers are none."""
 
-    async def handle(self, record: Record, outcome: Outcome) -> Outcome:
-        """Settle one attempt.
+    async def handle(self, record: Record, outcome: Outcome, *, live: bool) -> Outcome:
+        """Settle one attempt; `live` if the message was one of the newest tick when it was sent.
 
         Returns the outcome as it counts: with the wait that was decided, and `Misconfigured` where refusals of several
         messages mean the schema.
         """
         if isinstance(outcome, Delivered):
-            await self._delivered(record, outcome)
+            await self._delivered(record, outcome, live=live)
             return outcome
         if isinstance(outcome, Refused):
-            return await self._refused(record, outcome)
+            return await self._refused(record, outcome, live=live)
         if isinstance(outcome, Misconfigured):
-            outcome = self._misconfigured(record, outcome)
-            await self._tried(record, 0.0)
+            outcome = self._misconfigured(record, outcome, live=live)
+            # An old message that alone is answered so falls behind the others.
+            await self._tried(record, 0.0 if live else self._breaker.backoff.delay(record.attempts + 1))
             return outcome
         if isinstance(outcome, Retry):
-            return await self._failed(record, outcome)
+            return await self._failed(record, outcome, live=live)
         return outcome
 
-    async def _delivered(self, record: Record, outcome: Delivered) -> None:
+    async def _delivered(self, record: Record, outcome: Delivered, *, live: bool) -> None:
         await self._queue.ack(record)
         now, since = self._clock.monotonic(), self.stats.failing_since
         changed = self.stats.count(record, outcome, now=now, at=self._clock.time())
-        self._breaker.delivered(record.seq)
+        self._breaker.delivered(live=live)
         if changed and since is not None:
             log.info("push_recovered", after_s=round(now - since, 1), backlog=self._queue.waiting)
-            self._slot.begin(now, self._queue.waiting)
+            self._slot.begin(max(now, self._breaker.backlog_at()), self._queue.waiting)
             self._slot.changed.set()
         self._doubt(record, outcome, now)
 
@@ -86,33 +87,33 @@ class OutcomeHandler:
             self._paged_at = now
             log.warning("endpoint_answers_with_a_page", message=record.id, url=self._config.shown_url)
 
-    async def _failed(self, record: Record, outcome: Retry) -> Outcome:
+    async def _failed(self, record: Record, outcome: Retry, *, live: bool) -> Outcome:
         now = self._clock.monotonic()
-        again_s = self._breaker.failed(now, outcome.after_s)
+        again_s = self._breaker.failed(now, outcome.after_s, live=live)
         outcome = replace(outcome, again_s=again_s)
         changed = self._count(record, outcome)
         (log.warning if changed else log.debug)("push_failed", **self._about(record, outcome))
         if outcome.after_s:
-            self._slot.hold(self._breaker.held_until, self._queue.waiting)
+            self._slot.hold(self._breaker.backlog_at(), self._queue.waiting)
         # A message that alone makes the receiver fail falls behind the others.
         alone_s = max(again_s, self._breaker.backoff.delay(record.attempts + 1)) if outcome.reached else 0.0
         await self._tried(record, alone_s)
         return outcome
 
-    def _misconfigured(self, record: Record, outcome: Misconfigured) -> Misconfigured:
-        outcome = replace(outcome, again_s=self._breaker.misconfigured(self._clock.monotonic()))
+    def _misconfigured(self, record: Record, outcome: Misconfigured, *, live: bool) -> Misconfigured:
+        outcome = replace(outcome, again_s=self._breaker.misconfigured(self._clock.monotonic(), live=live))
         changed = self._count(record, outcome)
         (log.error if changed else log.debug)("endpoint_misconfigured", **self._about(record, outcome))
         return outcome
 
-    async def _refused(self, record: Record, outcome: Refused) -> Outcome:
+    async def _refused(self, record: Record, outcome: Refused, *, live: bool) -> Outcome:
         self.stats.refused += 1
         refusals = record.refusals + 1
-        if self._breaker.refuse(record, self._slot.per_tick):
+        if live and self._breaker.refuse(record, self._slot.per_tick):
             await self._tried(record, 0.0, refusals=refusals)
             await self._revive()
             reason = f"several different messages refused, the last with {outcome.reason}"
-            return self._misconfigured(record, Misconfigured(outcome.status, reason))
+            return self._misconfigured(record, Misconfigured(outcome.status, reason), live=True)
         if refusals >= self._config.retry.dead_letter_after:
             outcome = replace(outcome, again_s=None)
             self._count(record, outcome)

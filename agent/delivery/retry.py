@@ -50,13 +50,14 @@ class RetryLink:
                 if wait_s <= 0:
                     break
                 await tick.sleep(self._clock, min(wait_s, TOKEN_S) if held_s else wait_s)
+            self._attempts.live_starts()
             if record.seq in tick.tried:
                 now = await self._queue.get(record)
                 if now is None or now.parked is not None:
                     return Stopped()  # the backlog worker or a command settled it
                 record = now
             tick.tried.add(record.seq)
-            outcome = await self._attempts.send(record)
+            outcome = await self._attempts.send(record, live=True)
             if isinstance(outcome, Retry):
                 # The other messages of the tick would fail as well.
                 tick.retry_at = self._clock.monotonic() + outcome.again_s

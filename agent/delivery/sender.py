@@ -6,8 +6,11 @@ message without a date waits in `Undated` first.
 
 The live worker sends the messages of the newest tick, with full jitter between attempts, until they are delivered or a
 newer tick replaces them; then they are backlog. The backlog worker sends the oldest message first, at its own pace,
-while the endpoint is well. Each has its own connection, so that neither waits for the other. They share the circuit
-breaker and `DeliveryStats`.
+while the endpoint is well. After a start it lets a live message go first. Each has its own connection, so that neither
+waits for the other. They share the circuit breaker and `DeliveryStats`.
+
+Only live messages decide what the endpoint accepts, because an old one may be refused for its age. So a restart forgets
+nothing that matters: each message in the queue has its own refusals and the time of its next attempt.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ from agent.delivery.stats import DeliveryStats
 from agent.delivery.undated import Undated
 from agent.outbox import Outbox, Record
 from agent.runtime import Clock, ClockTrust, Watchdog, steady
+
+# After a start the backlog waits so long at most for a live message.
+_LIVE_WITHIN_S = 300.0
 
 
 class Sender:
@@ -82,6 +88,7 @@ class Sender:
             due_time=due_time,
             slot=slot,
             live_open=lambda: live.open,
+            live_within_s=min(2.0 * config.interval_s, _LIVE_WITHIN_S),
         )
 
     @property

@@ -108,7 +108,14 @@ async def sending(
     line may hold the token."""
     clock = clock or FastClock(1.0, time.time())
     outbox = Outbox.open(folder / "outbox.sqlite3", max_age_s=1e9, max_size_mb=8, now=clock.time)
-    defaults = {"token": TOKEN, "retry": FAST, "timeout_s": 10, "connect_timeout_s": 10, "wait_for_clock_s": 0}
+    defaults = {
+        "token": TOKEN,
+        "retry": FAST,
+        "interval_s": 1,
+        "timeout_s": 10,
+        "connect_timeout_s": 10,
+        "wait_for_clock_s": 0,
+    }
     settings = {"url": url} | defaults | dict(push or {}) | more
     outcomes: list[tuple[Record, Outcome]] = []
     sender = Sender(

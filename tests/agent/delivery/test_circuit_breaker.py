@@ -22,24 +22,42 @@ def test_jitter_is_drawn_below_a_bound_that_was_capped_before(tries: int, bound_
     assert mean(waits) == pytest.approx(bound_s / 2, rel=0.1)
 
 
-def test_what_the_endpoint_asks_for_is_kept_and_spread() -> None:
-    breaker = CircuitBreaker(Backoff(1.0, 300.0))
+@pytest.mark.parametrize("live", [True, False])
+def test_what_the_endpoint_asks_for_is_kept_and_spread(live: bool) -> None:
     waits = []
     for _ in range(200):
-        breaker.failed(1000.0, 60.0)
-        waits.append(breaker.held_until - 1000.0)
+        breaker = CircuitBreaker(Backoff(1.0, 300.0))
+        breaker.failed(1000.0, 60.0, live=live)
+        waits.append(breaker.backlog_at() - 1000.0)
     assert min(waits) >= 60
     assert 63 < max(waits) <= 66
 
 
-def test_refusals_of_what_is_newer_than_all_that_was_taken_mean_the_schema() -> None:
+def test_an_answer_to_an_old_message_leaves_live_messages_a_probe_a_minute() -> None:
+    breaker = CircuitBreaker(Backoff(1.0, 300.0))
+    breaker.failed(1000.0, 600.0, live=False)
+    probes = []
+    while (at := breaker.live_at()) < breaker.backlog_held_until:
+        breaker.live_starts(at)
+        probes.append(at)
+    gaps = [later - earlier for earlier, later in zip([1000.0, *probes], probes, strict=False)]
+    assert 45 <= min(gaps) < max(gaps) <= 75
+    breaker.live_starts(breaker.live_at())
+    assert breaker.live_at() == 0.0, "the wait is over"
+    breaker.failed(2000.0, 600.0, live=False)
+    breaker.delivered(live=True)
+    assert breaker.live_at() == 0.0
+    assert breaker.backlog_at() >= 2600.0
+
+
+def test_only_refusals_of_live_messages_without_a_delivery_mean_the_schema() -> None:
     def refused(seq: int, per_tick: int = 1) -> bool:
         return breaker.refuse(Record(seq, f"msg_{seq}", b"", 0.0), per_tick)
 
     breaker = CircuitBreaker(Backoff(1.0, 300.0))
-    breaker.delivered(100)
-    assert not any(refused(seq) for seq in range(1, 100))
-    assert [refused(100 + number) for number in (1, 1, 2, 3)] == [False, False, False, True]
-    breaker.delivered(104)
+    assert [refused(100 + number) for number in (1, 1, 2)] == [False, False, False]
+    breaker.delivered(live=False)
+    assert refused(103), "the delivery of an old message says nothing of new ones"
+    breaker.delivered(live=True)
     many = 2 * REFUSALS_THAT_MEAN_SCHEMA
     assert [refused(110 + number, many) for number in range(many + 1)] == [False] * many + [True]
