@@ -19,7 +19,7 @@ import structlog
 
 from agent.config import PushConfig, usable
 from agent.contract.envelope import GZIP_MAGIC, decoded
-from agent.delivery.http_errors import in_words
+from agent.delivery.http_errors import WANTS_TLS, in_words, says_that_it_wants_tls
 from agent.delivery.http_reply import classify, parse_date
 from agent.delivery.http_resolver import NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None is how an absent module is entered
 
 MAX_REPLY_BYTES = 64 * 1024
+_MAX_REPLY_PIECES = 1024
 _PAGES = ("text/html", "application/xhtml+xml")
 _REPLY_S = 5.0
 _PROBE_S = 5
@@ -66,6 +67,7 @@ class Endpoint:
         self._signing = (
             SecretFile(config.signing_secret_file, "signing_secret_rotated") if config.signing_secret_file else None
         )
+        self._plain = config.url.startswith("http:")
         self._used = token.value()
         self._secrets = Secrets()
         self._secrets.learn_query(config.url)
@@ -89,7 +91,7 @@ class Endpoint:
         except httpx.ProxyError as error:
             return self._refused_by_proxy(str(error))
         except (httpx.HTTPError, OSError) as error:
-            kind, reason = in_words(error, self._clock.time())
+            kind, reason = in_words(error, self._clock.time(), plain=self._plain)
             if kind == "tls":
                 await self.close()  # certificates may be renewed on the disk
             return Retry(reason, kind)
@@ -152,6 +154,8 @@ class Endpoint:
         location = response.headers.get("location", "") if response.status_code < 400 else ""
         target = self._secrets.quoted(re.split("[?#]", location)[0])  # what follows may be a secret of the receiver
         said = f"redirect to {target}" if location else self._secrets.quoted(reply)
+        if self._plain and says_that_it_wants_tls(response.status_code, reply):
+            return Misconfigured(response.status_code, f"HTTP {response.status_code}: {said}; {WANTS_TLS}")
         return classify(response.status_code, said, response.headers.get("retry-after"), now)
 
     def _refused_by_proxy(self, answer: str) -> Outcome:
@@ -233,13 +237,15 @@ def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:
 
 
 async def _beginning(response: httpx.Response) -> bytes:
-    """Return the beginning of the reply, bounded in bytes and in time. The status is known already."""
+    """Return the beginning of the reply, bounded in bytes, chunks and time. The status is known already."""
     reply = bytearray()
     with contextlib.suppress(httpx.HTTPError, OSError, TimeoutError):
         async with asyncio.timeout(_REPLY_S):
+            pieces = 0
             async for chunk in response.aiter_raw():
                 reply += chunk[: MAX_REPLY_BYTES - len(reply)]
-                if len(reply) >= MAX_REPLY_BYTES:
+                pieces += 1
+                if len(reply) >= MAX_REPLY_BYTES or pieces >= _MAX_REPLY_PIECES:
                     break
     return bytes(reply)
 

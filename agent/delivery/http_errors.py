@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -10,30 +11,57 @@ from datetime import UTC, datetime
 
 import httpx
 
+from agent.delivery.http_stream import IS_TLS
+
 # OpenSSL's X509_V_ERR_… numbers.
 _NOT_YET_VALID = 9
 _EXPIRED = 10
 _ITS_CA = "; if it is the endpoint's own, name its CA in push.ca_file, else something in between answers"
 _ITS_NAME = "; push.url must have the name that is in it"
 _UNTRUSTED = {18: _ITS_CA, 19: _ITS_CA, 20: _ITS_CA, 21: _ITS_CA, **dict.fromkeys((62, 64), _ITS_NAME)}
+_NO_TLS = "what listens there speaks no TLS: is the port in push.url right?"
+_PERHAPS_NO_TLS = "does the port in push.url speak TLS?"
+WANTS_TLS = "should push.url begin with https?"
+"""For an answer that says that the port speaks TLS."""
 _HANDSHAKE = {
-    "wrong version number": "what listens there speaks no TLS: is the port in push.url right?",
+    "wrong version number": _NO_TLS,
+    "record layer failure": _NO_TLS,  # from OpenSSL 3.2 on
+    "packet length too long": _NO_TLS,
+    "unexpected eof": _PERHAPS_NO_TLS,
     "certificate required": "the endpoint asks for push.client_cert_file",
 }
+# How servers begin their answer 400 to plain HTTP on a port for TLS: nginx, Go, Apache.
+_PLAIN_REFUSED = re.compile(
+    rb"plain HTTP request was sent to HTTPS|HTTP request to an HTTPS server|speaking plain HTTP to an SSL",
+    re.IGNORECASE,
+)
 
 
-def in_words(error: Exception, now: float) -> tuple[str, str]:
-    """Return the kind and the reason. `now` is the wall clock in Unix seconds; certificates are compared with it."""
+def says_that_it_wants_tls(status: int, reply: bytes) -> bool:
+    """Whether an answer to plain HTTP says that the port speaks TLS."""
+    return status == 400 and _PLAIN_REFUSED.search(reply) is not None
+
+
+def in_words(error: Exception, now: float, *, plain: bool = False) -> tuple[str, str]:
+    """Return the kind and the reason.
+
+    `now` is the wall clock in Unix seconds; certificates are compared with it. With `plain` the URL is http.
+    """
     chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return "tls", _certificate(cause, now)
     for cause in chain:
+        if isinstance(cause, ssl.SSLWantReadError):
+            return "tls", f"TLS failed: no answer to the handshake in time; {_PERHAPS_NO_TLS}"
         if isinstance(cause, ssl.SSLError):
             return "tls", f"TLS failed: {_plain(cause)}"
         if isinstance(cause, socket.gaierror):
             return "dns", str(chain[0])
-    return _kind(error), _reason(error, chain)
+    reason = _reason(error, chain)
+    if plain and str(error).startswith(_DISCONNECTED):
+        reason = f"the endpoint closed the connection without an answer; {WANTS_TLS}"
+    return _kind(error), reason
 
 
 def _kind(error: Exception) -> str:
@@ -48,6 +76,8 @@ def _kind(error: Exception) -> str:
 
 def _reason(error: Exception, chain: list[BaseException]) -> str:
     name = _WORDS.get(type(error), type(error).__name__)
+    if str(error) == IS_TLS:
+        return f"{IS_TLS}; {WANTS_TLS}"
     if isinstance(error, httpx.LocalProtocolError):
         return name  # h11 quotes the header that it rejects
     numbers = [cause.errno for cause in chain if isinstance(cause, OSError) and cause.errno]
@@ -57,6 +87,8 @@ def _reason(error: Exception, chain: list[BaseException]) -> str:
     return f"{name}: {detail}" if detail else name
 
 
+# httpcore's words.
+_DISCONNECTED = "Server disconnected without sending a response"
 _WORDS: dict[type[Exception], str] = {
     httpx.ConnectError: "no connection",
     httpx.ConnectTimeout: "no connection in time",
@@ -85,6 +117,8 @@ def _plain(error: ssl.SSLError) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen: set[int] = set()  # an error that is raised again may be its own context
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__

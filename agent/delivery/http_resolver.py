@@ -9,6 +9,7 @@ from typing import Any
 
 import httpcore
 
+from agent.delivery.http_stream import BoundedStream
 from drivers.modbus import Resolver
 
 _NAMES_AT_ONCE = 4
@@ -34,6 +35,14 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Try the addresses of `host` in turn, each for its share of what is left of `timeout` (seconds)."""
         self.connections += 1
+        return BoundedStream(await self._connected(host, port, timeout, local_address, socket_options))
+
+    async def sleep(self, seconds: float) -> None:
+        await self._asyncio.sleep(seconds)
+
+    async def _connected(
+        self, host: str, port: int, timeout: float | None, local_address: str | None, socket_options: Any
+    ) -> httpcore.AsyncNetworkStream:
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         try:
@@ -51,6 +60,3 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
                 return await self._asyncio.connect_tcp(addresses[-left], port, share, local_address, socket_options)
         rest = None if deadline is None else max(0.01, deadline - loop.time())
         return await self._asyncio.connect_tcp(addresses[-1], port, rest, local_address, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        await self._asyncio.sleep(seconds)

@@ -57,6 +57,11 @@ class Retry:
     """Seconds until the next attempt."""
 
     @property
+    def cause(self) -> str:
+        """What the log tells once in an outage: another one is news. The words of a receiver or the time are not."""
+        return self.kind if self.answered or self.kind == "tls" else self.reason
+
+    @property
     def answered(self) -> bool:
         """The receiver sent a status."""
         return self.kind.startswith("http_")
@@ -81,6 +86,11 @@ class Misconfigured:
     @property
     def kind(self) -> str:
         return f"http_{self.status}"
+
+    @property
+    def cause(self) -> str:
+        """As that of `Retry`."""
+        return self.kind
 
 
 @dataclass(frozen=True, slots=True)

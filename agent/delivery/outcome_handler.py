@@ -20,6 +20,8 @@ from agent.runtime import Clock
 log = structlog.get_logger(__name__)
 
 _DAY_S = 86_400.0
+# Causes that the log tells in one outage.
+_MOST_CAUSES = 8
 
 
 class OutcomeHandler:
@@ -43,6 +45,8 @@ class OutcomeHandler:
         self._clock = clock
         self._due_time = due_time
         self._slot = slot
+        self._told: set[str] = set()
+        """Causes of the present outage that the log has told."""
         self._plain = False
         """Whether a message was delivered without a page for people in answer."""
         self._paged_at: float | None = None
@@ -71,8 +75,11 @@ class OutcomeHandler:
     async def _delivered(self, record: Record, outcome: Delivered, *, live: bool) -> None:
         await self._queue.ack(record)
         now, since = self._clock.monotonic(), self.stats.failing_since
+        if not self.stats.accepted:
+            log.info("first_delivery", message=record.id, url=self._config.shown_url, status=outcome.status)
         changed = self.stats.count(record, outcome, now=now, at=self._clock.time())
         self._breaker.delivered(live=live)
+        self._told.clear()
         if changed and since is not None:
             log.info("push_recovered", after_s=round(now - since, 1), backlog=self._queue.waiting)
             self._slot.begin(max(now, self._breaker.backlog_at()), self._queue.waiting)
@@ -91,8 +98,8 @@ class OutcomeHandler:
         now = self._clock.monotonic()
         again_s = self._breaker.failed(now, outcome.after_s, live=live)
         outcome = replace(outcome, again_s=again_s)
-        changed = self._count(record, outcome)
-        (log.warning if changed else log.debug)("push_failed", **self._about(record, outcome))
+        self._count(record, outcome)
+        (log.warning if self._is_news(outcome) else log.debug)("push_failed", **self._about(record, outcome))
         if outcome.after_s:
             self._slot.hold(self._breaker.backlog_at(), self._queue.waiting)
         # A message that alone makes the receiver fail falls behind the others.
@@ -102,8 +109,8 @@ class OutcomeHandler:
 
     def _misconfigured(self, record: Record, outcome: Misconfigured, *, live: bool) -> Misconfigured:
         outcome = replace(outcome, again_s=self._breaker.misconfigured(self._clock.monotonic(), live=live))
-        changed = self._count(record, outcome)
-        (log.error if changed else log.debug)("endpoint_misconfigured", **self._about(record, outcome))
+        self._count(record, outcome)
+        (log.error if self._is_news(outcome) else log.debug)("endpoint_misconfigured", **self._about(record, outcome))
         return outcome
 
     async def _refused(self, record: Record, outcome: Refused, *, live: bool) -> Outcome:
@@ -140,6 +147,13 @@ class OutcomeHandler:
         tried = replace(record, attempts=record.attempts + 1, next_try=self._due_time() + again_s, **changes)
         await self._queue.update(tried)
         return tried
+
+    def _is_news(self, outcome: Retry | Misconfigured) -> bool:
+        """Whether this outage had no such cause before."""
+        if outcome.cause in self._told or len(self._told) >= _MOST_CAUSES:
+            return False
+        self._told.add(outcome.cause)
+        return True
 
     def _count(self, record: Record, outcome: Outcome) -> bool:
         return self.stats.count(record, outcome, now=self._clock.monotonic(), at=self._clock.time())

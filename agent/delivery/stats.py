@@ -45,6 +45,8 @@ class DeliveryStats:
     state: State = State.WELL
     failing_since: float | None = None
     """Monotonic second of the first failure since the last delivery; None while the endpoint is well."""
+    accepted: bool = False
+    """Whether the endpoint of this configuration accepted a message since the start."""
     last_failure: str | None = None
     """Why the endpoint is not well, in words; None while it is."""
     last_delivery: float | None = None
@@ -78,6 +80,7 @@ class DeliveryStats:
         before = self.state
         if isinstance(outcome, Delivered):
             self.delivered += 1
+            self.accepted = True
             self.last_delivery, self.delivered_at = at, now
             self.state, self.failing_since, self.last_failure = State.WELL, None, None
             return before is not State.WELL
@@ -95,4 +98,5 @@ class DeliveryStats:
 
     def forget_endpoint(self) -> None:
         """Another configuration: nothing is known of its endpoint yet. The counters go on."""
+        self.accepted = False
         self.state, self.failing_since, self.last_failure = State.WELL, None, None

@@ -328,6 +328,29 @@ def interim(status: int, final: int = 200) -> Behaviour:
     return behave
 
 
+def endless_interim(interim_answer: bytes) -> Behaviour:
+    """1xx without end, and no answer."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        while True:
+            await exchange.send(interim_answer * 100)
+
+    return behave
+
+
+def endless_chunks(chunk: bytes, status: int = 200) -> Behaviour:
+    """A chunked body without end."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.send(head(status, transfer_encoding="chunked"))
+        while True:
+            await exchange.send(chunk * 100)
+
+    return behave
+
+
 def answer_unread(status: int) -> Behaviour:
     """The verdict before the body, and the connection closed on it."""
 

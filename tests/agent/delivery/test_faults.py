@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.delivery import http_client
+from agent.delivery.outcome import Delivered, Retry
 from tests.faults import http
 from tests.faults.http import Behaviour, Exchange, HttpFaults, answer
 from tests.support.delivery import FAST, TOKEN, FastClock, Sending, sending
@@ -61,6 +62,8 @@ LOST_BEFORE_THE_VERDICT: dict[str, Behaviour] = {
     "binary": http.raw(bytes(range(256)) * 10),
     "a status that is none": http.raw(b"HTTP/1.1 2 OK\r\n\r\n"),
     "503 before the body is read": http.answer_unread(503),
+    "100 without end": http.endless_interim(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "103 without end": http.endless_interim(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"),
     "100 and nothing more": http.raw(b"HTTP/1.1 100 Continue\r\n\r\n"),
 }
 
@@ -89,6 +92,8 @@ FAULTS_AFTER_THE_VERDICT: dict[str, Behaviour] = {
     "gzip bomb without end": http.huge(content_encoding="gzip", content_type="application/json"),
     "body cut off": http.raw(http.head(200, content_length="100") + b"x"),
     "broken chunks": http.raw(http.head(200, transfer_encoding="chunked") + b"zz\r\nx"),
+    "one-byte chunks without end": http.endless_chunks(b"1\r\nx\r\n"),
+    "chunk extensions without end": http.endless_chunks(b"1;" + b"x" * 5000 + b"\r\nx\r\n"),
     "100 first": http.interim(100),
     "103 first": http.interim(103),
     "201 before the body is read": http.answer_unread(201),
@@ -113,6 +118,50 @@ async def test_a_2xx_is_delivered_whatever_follows_it(
         assert made.kinds == ["Delivered", "Delivered"]
         assert len(server.requests) == 2
         assert server.sent_bytes < 32 << 20
+
+
+INTERIM = {
+    "100": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "bare line ends": b"HTTP/1.1 100 Continue\n\n",
+    "headers": b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nX-More: 1\r\n\r\n",
+    "a page": b"HTTP/1.1 199 No\r\nX: " + b"x" * 3000 + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", INTERIM)
+async def test_interim_answers_without_end_are_bounded(tmp_path: Path, kind: str) -> None:
+    endless = http.endless_interim(INTERIM[kind])
+    async with HttpFaults(endless) as server, sending(tmp_path, server.url(), run=False, timeout_s=300) as made:
+        outcome = await made.attempt(BODY)
+        assert isinstance(outcome, Retry)
+        assert outcome.reason.startswith("the answer is no HTTP: ")
+        assert "interim answers" in outcome.reason
+    assert server.sent_bytes < 16 << 20
+
+
+@pytest.mark.parametrize(("number", "delivered"), [(1, True), (16, True), (17, False)])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_some_interim_answers_are_none_too_many(
+    tmp_path: Path, number: int, delivered: bool, at_once: bool
+) -> None:
+    """And a body that looks like them is none of them."""
+    last = http.head(200, content_length=str(40 * 25)) + INTERIM["100"] * 40
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        if at_once:
+            await exchange.send(INTERIM["100"] * number + last)
+            return
+        for each in [*[INTERIM["headers"]] * number, last]:
+            for half in (each[:9], each[9:]):
+                await exchange.send(half)
+                await asyncio.sleep(0.001)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
+        for _ in range(2):  # on the same connection
+            assert isinstance(await made.attempt(BODY), Delivered) is delivered
+        if delivered:
+            assert server.connections == 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from agent.delivery.outcome import Delivered, Retry
+from agent.delivery.outcome import Delivered, Misconfigured, Retry
 from tests.faults.certificates import Authority
-from tests.faults.http import HttpFaults, Mute, answer
+from tests.faults.http import HttpFaults, Mute, answer, raw
 from tests.support.delivery import sending
 
 BODY = b'{"time":1}'
@@ -99,14 +99,78 @@ async def test_old_tls_is_refused(tmp_path: Path, authority: Authority) -> None:
     assert not server.requests
 
 
-async def test_plain_http_behind_an_https_address(tmp_path: Path, authority: Authority) -> None:
-    async with HttpFaults(answer(200)) as server:
-        url = server.url().replace("http:", "https:")
-        async with sending(tmp_path, url, run=False, ca_file=authority.ca_file, connect_timeout_s=0.3) as made:
+SSH = b"SSH-2.0-OpenSSH_9.2\r\n"
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (BAD_REQUEST, "what listens there speaks no TLS: is the port in push.url right?"),
+        (SSH, "what listens there speaks no TLS: is the port in push.url right?"),
+        (b"", "unexpected eof while reading; does the port in push.url speak TLS?"),
+        (None, "no answer to the handshake in time; does the port in push.url speak TLS?"),
+    ],
+    ids=["HTTP", "SSH", "closed", "silent"],
+)
+async def test_plain_http_behind_an_https_address(
+    tmp_path: Path, authority: Authority, reply: bytes | None, words: str
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        if reply is None:
+            await reader.read()
+        writer.write(reply or b"")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        patience = 0.5 if reply is None else 20
+        async with sending(tmp_path, url, run=False, ca_file=authority.ca_file, connect_timeout_s=patience) as made:
             outcome = await made.attempt(BODY)
-            assert isinstance(outcome, Retry)
-            assert outcome.kind in ("tls", "connect")
+    assert isinstance(outcome, Retry)
+    assert outcome.kind == "tls"
+    assert outcome.reason.startswith("TLS failed: ")
+    assert outcome.reason.endswith(words)
+
+
+async def test_an_http_address_of_a_port_that_speaks_tls(tmp_path: Path, authority: Authority) -> None:
+    context = authority.server_context(authority.issue("server"))
+    async with HttpFaults(answer(200), context) as server:
+        url = server.url().replace("https:", "http:")
+        async with sending(tmp_path, url, run=False) as made:
+            outcome = await made.attempt(BODY)
+    assert isinstance(outcome, Retry)
+    closed = "the endpoint closed the connection without an answer; should push.url begin with https?"
+    assert outcome.reason in (closed, TLS_ANSWER)
     assert not server.requests
+
+
+TLS_ANSWER = "the answer is TLS; should push.url begin with https?"
+
+
+async def test_a_tls_alert_in_answer_to_http(tmp_path: Path) -> None:
+    """As by GnuTLS: alert "unexpected message"."""
+    alert = raw(bytes.fromhex("1503010002020a"))
+    async with HttpFaults(alert) as server, sending(tmp_path, server.url(), run=False) as made:
+        outcome = await made.attempt(BODY)
+    assert getattr(outcome, "reason", "") == TLS_ANSWER
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>",
+        b"Client sent an HTTP request to an HTTPS server.\n",
+        b"Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+    ],
+    ids=["nginx", "Go", "Apache"],
+)
+async def test_a_web_server_that_wants_https_is_no_refusal_of_the_message(tmp_path: Path, page: bytes) -> None:
+    async with HttpFaults(answer(400, page)) as server, sending(tmp_path, server.url(), run=False) as made:
+        outcome = await made.attempt(BODY)
+    assert isinstance(outcome, Misconfigured)
+    assert outcome.reason.endswith("; should push.url begin with https?")
 
 
 async def test_a_handshake_that_hangs(tmp_path: Path, authority: Authority) -> None:

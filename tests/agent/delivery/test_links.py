@@ -192,6 +192,38 @@ async def test_a_recovery_says_how_long_the_endpoint_failed(tmp_path: Path, resp
     assert warnings == ["push_failed", "push_failed"], "one for each outage"
 
 
+async def test_the_log_tells_the_first_delivery_and_each_cause_of_an_outage_once(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    refused, unreachable = "Connection refused", "No route to host"
+    answers: list[int | str] = [503, 503, refused, unreachable, refused, 503, 401, 503, 401, 200, 200, 503, 200]
+
+    def reply(_: httpx.Request) -> httpx.Response:
+        answer = answers.pop(0)
+        if isinstance(answer, int):
+            return httpx.Response(answer, text=f"answer {len(answers)}")
+        raise httpx.ConnectError(answer)
+
+    respx_mock.post(URL).mock(side_effect=reply)
+    async with sending(tmp_path, URL, retry={"initial_s": 0.001, "max_s": 0.002}) as made:
+        for delivered in (1, 2, 3):
+            await made.submit(b"x")
+            async with asyncio.timeout(60):
+                while made.sender.stats.delivered < delivered:  # noqa: ASYNC110 - respx has no event
+                    await asyncio.sleep(0.005)
+    told = [(each["event"], each.get("reason", "")) for each in made.logs if each["log_level"] != "debug"]
+    assert told == [
+        ("push_failed", "HTTP 503: answer 12"),
+        ("push_failed", "no connection: Connection refused"),
+        ("push_failed", "no connection: No route to host"),
+        ("endpoint_misconfigured", "HTTP 401: answer 6"),
+        ("first_delivery", ""),
+        ("push_recovered", ""),
+        ("push_failed", "HTTP 503: answer 1"),
+        ("push_recovered", ""),
+    ]
+
+
 RECORD = Record(1, "msg_1", b"", 50.0, attempts=2)
 
 
