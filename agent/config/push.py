@@ -56,6 +56,7 @@ class PushConfig(Section):
     gzip: StrictBool = False
     align: Literal["splay", "clock"] = "splay"
     deadline_s: Pause = 5.0
+    connections: Annotated[StrictInt, Field(ge=1, le=64)] = 8
     connect_timeout_s: Seconds = 10.0
     timeout_s: Seconds = 30.0
     ca_file: Path | None = None

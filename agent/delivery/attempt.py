@@ -58,10 +58,11 @@ class Attempts:
             return Stopped()
         self.in_flight.add(record.seq)
         self._idle.clear()
+        began = self._clock.monotonic()
         try:
             with self._watchdog.running("push", self._timeout_s + STUCK_S):
                 outcome = await self._endpoint.post(record, max(0, self._queue.waiting - 1))
-            outcome = await self._handler.handle(record, outcome, live=live)
+            outcome = await self._handler.handle(record, outcome, live=live, began=began)
         finally:
             self.live_went |= live
             self.in_flight.discard(record.seq)
@@ -71,6 +72,10 @@ class Attempts:
         if self._on_outcome is not None:
             self._on_outcome(record, outcome)
         return outcome
+
+    @property
+    def endpoint_is_well(self) -> bool:
+        return self._handler.stats.state is State.WELL
 
     def held_s(self) -> float:
         """Return for how many seconds no live message may be sent.

@@ -54,6 +54,7 @@ class CircuitBreaker:
     """Seqs of live messages refused since the last delivery of a live message."""
     parked: list[Record] = field(default_factory=list)
     """The dead letters since the last delivery of a live message."""
+    _failed_at: float = 0.0
     _probe_at: float | None = None
     """When the next probe may be sent; None if live messages are not limited to probes."""
 
@@ -66,9 +67,12 @@ class CircuitBreaker:
             self.refused.clear()
             self.parked.clear()
 
-    def failed(self, now: float, after_s: float | None, *, live: bool) -> float:
-        """The endpoint failed; returns the seconds to wait. `after_s` is what it asked for."""
-        self.failures += 1
+    def failed(self, now: float, after_s: float | None, *, live: bool, began: float | None = None) -> float:
+        """The endpoint failed an attempt that began at `began`; returns the seconds to wait.
+
+        `after_s` is what the endpoint asked for.
+        """
+        self._count(now, began)
         if after_s:
             # A date in Retry-After names the same moment to every agent of a fleet.
             after_s *= self.backoff.dice.uniform(1.0, 1.1)
@@ -77,9 +81,9 @@ class CircuitBreaker:
         self.retry_at = now + wait
         return wait
 
-    def misconfigured(self, now: float, *, live: bool) -> float:
+    def misconfigured(self, now: float, *, live: bool, began: float | None = None) -> float:
         """The endpoint accepts nothing; returns the seconds until the next probe."""
-        self.failures += 1
+        self._count(now, began)
         wait = self.backoff.max_s / 2 + self.backoff.delay(self.failures) / 2
         self.retry_at = now + wait
         self._hold(now, wait, live=live)
@@ -107,6 +111,12 @@ class CircuitBreaker:
         """A live message is sent now. If it is a probe, the next one has to wait."""
         if self._probe_at is not None:
             self._probe_at = now + self._until_probe_s() if now < self.backlog_held_until else None
+
+    def _count(self, now: float, began: float | None) -> None:
+        """Attempts side by side fail together: that is one failure."""
+        if began is None or began >= self._failed_at:
+            self.failures += 1
+        self._failed_at = now
 
     def _hold(self, now: float, seconds: float, *, live: bool) -> None:
         if live:

@@ -195,12 +195,14 @@ class Endpoint:
     def _open(self) -> httpx.AsyncClient:
         config = self._config
         tls = tls_context(config)
+        # The attempts of a tick, as many of an older tick that hang, and one of the backlog.
+        connections = 2 * config.connections + 1
         transport = httpx.AsyncHTTPTransport(
             verify=tls,
             trust_env=False,
             proxy=_proxy(config.proxy_url, tls),
             # With the default of 5 s, every push at an interval of a minute would make a new TLS handshake.
-            limits=httpx.Limits(max_connections=4, keepalive_expiry=2.5 * config.interval_s + 10),
+            limits=httpx.Limits(max_connections=connections, keepalive_expiry=2.5 * config.interval_s + 10),
             socket_options=_socket_options(config),
         )
         # httpcore has a parameter for the network backend; httpx does not pass it on.

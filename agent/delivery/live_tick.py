@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import ceil
 
 from agent.outbox import Record
 from agent.runtime import Clock, sleep_unless
 
-TURNS = 1
-"""Attempts of one tick side by side."""
+# The messages of a tick are to be sent within this part of the push interval.
+_SHARE = 0.25
+
+
+def turns_needed(messages: int, round_trip_s: float, interval_s: float, most: int) -> int:
+    """How many attempts side by side send `messages` in time; at least 1, at most `most`."""
+    return max(1, min(most, messages, ceil(messages * round_trip_s / (_SHARE * interval_s))))
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +27,9 @@ class LiveTick:
     """Messages that no task has taken yet."""
     open: int = 0
     """Messages that are not settled."""
-    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))
+    width: int = 1
+    """Attempts side by side; one, until it is known that the endpoint accepts messages."""
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     retry_at: float = 0.0
     """Monotonic second before which no message of this tick is tried again."""
     tried: set[int] = field(default_factory=set)
@@ -37,6 +45,12 @@ class LiveTick:
         self.offered.update(record.seq for record in fresh)
         self.new += fresh
         self.open += len(fresh)
+
+    def widen(self, width: int) -> None:
+        """Let `width` attempts run side by side, if fewer may now."""
+        while self.width < width:
+            self.width += 1
+            self.turns.release()
 
     async def sleep(self, clock: Clock, seconds: float) -> None:
         """Sleep for `seconds`, or until the tick is over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agent.delivery.live_tick import LiveTick
 from agent.delivery.queue import DeliveryQueue
@@ -20,13 +20,24 @@ _LIVE = "live push"
 class LiveWorker:
     """Each message of a tick has its own retries. They share the turns of their tick."""
 
-    def __init__(self, queue: DeliveryQueue, retry: RetryLink, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        queue: DeliveryQueue,
+        retry: RetryLink,
+        watchdog: Watchdog,
+        *,
+        on_superseded: Callable[[int, int], None],
+    ) -> None:
+        """`on_superseded(made, tried)` tells how many messages a tick had, and how many were tried before the next."""
         self._queue = queue
         self._retry = retry
         self._watchdog = watchdog
         self._tick = LiveTick()
         self._fresh = asyncio.Event()
         self._stopping = False
+        self._on_superseded = on_superseded
+        self._first = 0
+        """The message of the next tick that is sent first."""
 
     @property
     def open(self) -> int:
@@ -34,8 +45,20 @@ class LiveWorker:
         return self._tick.open
 
     def start(self, records: Sequence[Record], timeout_s: float) -> None:
-        """Send the messages of a newer tick; an attempt takes `timeout_s` at most."""
-        self._tick.over.set()
+        """Send the messages of a newer tick; an attempt takes `timeout_s` at most.
+
+        Each tick begins with another message. If a tick was too long, the next begins where it ended: what cannot be
+        sent is spread evenly over the nodes.
+        """
+        before = self._tick
+        before.over.set()
+        if made := len(before.offered):
+            tried = len(before.tried)
+            self._on_superseded(made, tried)
+            self._first += tried if tried < made else 1
+        if records:
+            self._first %= len(records)
+            records = [*records[self._first :], *records[: self._first]]
         self._tick = LiveTick(new=list(records), open=len(records), offered={record.seq for record in records})
         self._watchdog.expect(_LIVE, timeout_s + STUCK_S)
         self._fresh.set()
@@ -43,10 +66,8 @@ class LiveWorker:
     async def look_again(self) -> None:
         """Undated messages of the newest tick may have their time now."""
         tick = self._tick
-        records = await self._queue.live()
-        if tick is self._tick and not self._stopping:
-            tick.offer(records)
-            self._fresh.set()
+        tick.offer(await self._queue.live())  # without effect if a newer tick replaced this one meanwhile
+        self._fresh.set()
 
     def stop(self) -> None:
         """Start no other attempt."""
@@ -65,11 +86,12 @@ class LiveWorker:
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 self._fresh.clear()
                 self._watchdog.done(_LIVE)
-                running = {each for each in running if not each.done()}
                 tick = self._tick
                 records, tick.new = tick.new, []
                 if records:
-                    running.add(group.create_task(self._deliver(tick, records)))
+                    delivering = group.create_task(self._deliver(tick, records))
+                    running.add(delivering)
+                    delivering.add_done_callback(running.discard)
 
     async def _deliver(self, tick: LiveTick, records: list[Record]) -> None:
         async with asyncio.TaskGroup() as group:

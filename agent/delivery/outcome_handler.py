@@ -13,7 +13,7 @@ from agent.delivery.circuit_breaker import CircuitBreaker
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.delivery.pacing import SendSlot
 from agent.delivery.queue import DeliveryQueue
-from agent.delivery.stats import DeliveryStats
+from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
 from agent.runtime import Clock
 
@@ -52,8 +52,10 @@ class OutcomeHandler:
         self._paged_at: float | None = None
         """When the log told of a page, in monotonic seconds; None while the answers are none."""
 
-    async def handle(self, record: Record, outcome: Outcome, *, live: bool) -> Outcome:
-        """Settle one attempt; `live` if the message was one of the newest tick when it was sent.
+    async def handle(self, record: Record, outcome: Outcome, *, live: bool, began: float) -> Outcome:
+        """Settle one attempt that began at monotonic second `began`.
+
+        `live` if the message was one of the newest tick when it was sent.
 
         Returns the outcome as it counts: with the wait that was decided, and `Misconfigured` where refusals of several
         messages mean the schema.
@@ -62,15 +64,35 @@ class OutcomeHandler:
             await self._delivered(record, outcome, live=live)
             return outcome
         if isinstance(outcome, Refused):
-            return await self._refused(record, outcome, live=live)
+            return await self._refused(record, outcome, live=live, began=began)
         if isinstance(outcome, Misconfigured):
-            outcome = self._misconfigured(record, outcome, live=live)
+            outcome = self._misconfigured(record, outcome, live=live, began=began)
             # An old message that alone is answered so falls behind the others.
             await self._tried(record, 0.0 if live else self._breaker.backoff.delay(record.attempts + 1))
             return outcome
         if isinstance(outcome, Retry):
-            return await self._failed(record, outcome, live=live)
+            return await self._failed(record, outcome, live=live, began=began)
         return outcome
+
+    def superseded(self, made: int, tried: int) -> None:
+        """A newer tick replaces one that had `made` messages, of which `tried` had an attempt.
+
+        While the endpoint accepts messages, the others mean that it is too slow for the interval.
+        """
+        late = made - tried if self.stats.state is State.WELL and tried else 0
+        self.stats.superseded += late
+        interval_s = self._config.interval_s
+        if not late:
+            if self.stats.behind is not None and self.stats.state is State.WELL:
+                log.info("live_in_time", messages=made, interval_s=interval_s)
+            self.stats.behind = None
+            return
+        said, self.stats.behind = (
+            self.stats.behind,
+            (f"the endpoint takes {tried / interval_s:.2g} messages/s, the site makes {made / interval_s:.2g}"),
+        )
+        if said is None:
+            log.warning("live_behind", reason=self.stats.behind, late=late, of=made, url=self._config.shown_url)
 
     async def _delivered(self, record: Record, outcome: Delivered, *, live: bool) -> None:
         await self._queue.ack(record)
@@ -94,9 +116,9 @@ class OutcomeHandler:
             self._paged_at = now
             log.warning("endpoint_answers_with_a_page", message=record.id, url=self._config.shown_url)
 
-    async def _failed(self, record: Record, outcome: Retry, *, live: bool) -> Outcome:
+    async def _failed(self, record: Record, outcome: Retry, *, live: bool, began: float) -> Outcome:
         now = self._clock.monotonic()
-        again_s = self._breaker.failed(now, outcome.after_s, live=live)
+        again_s = self._breaker.failed(now, outcome.after_s, live=live, began=began)
         outcome = replace(outcome, again_s=again_s)
         self._count(record, outcome)
         (log.warning if self._is_news(outcome) else log.debug)("push_failed", **self._about(record, outcome))
@@ -107,20 +129,21 @@ class OutcomeHandler:
         await self._tried(record, alone_s)
         return outcome
 
-    def _misconfigured(self, record: Record, outcome: Misconfigured, *, live: bool) -> Misconfigured:
-        outcome = replace(outcome, again_s=self._breaker.misconfigured(self._clock.monotonic(), live=live))
+    def _misconfigured(self, record: Record, outcome: Misconfigured, *, live: bool, began: float) -> Misconfigured:
+        again_s = self._breaker.misconfigured(self._clock.monotonic(), live=live, began=began)
+        outcome = replace(outcome, again_s=again_s)
         self._count(record, outcome)
         (log.error if self._is_news(outcome) else log.debug)("endpoint_misconfigured", **self._about(record, outcome))
         return outcome
 
-    async def _refused(self, record: Record, outcome: Refused, *, live: bool) -> Outcome:
+    async def _refused(self, record: Record, outcome: Refused, *, live: bool, began: float) -> Outcome:
         self.stats.refused += 1
         refusals = record.refusals + 1
         if live and self._breaker.refuse(record, self._slot.per_tick):
             await self._tried(record, 0.0, refusals=refusals)
             await self._revive()
             reason = f"several different messages refused, the last with {outcome.reason}"
-            return self._misconfigured(record, Misconfigured(outcome.status, reason), live=True)
+            return self._misconfigured(record, Misconfigured(outcome.status, reason), live=True, began=began)
         if refusals >= self._config.retry.dead_letter_after:
             outcome = replace(outcome, again_s=None)
             self._count(record, outcome)

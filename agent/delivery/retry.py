@@ -8,23 +8,32 @@ from __future__ import annotations
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from agent.delivery.attempt import Attempts
-from agent.delivery.live_tick import LiveTick
-from agent.delivery.outcome import Misconfigured, Outcome, Refused, Retry, Stopped
+from agent.delivery.live_tick import LiveTick, turns_needed
+from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
 from agent.delivery.queue import DeliveryQueue
 from agent.outbox import Record
 from agent.runtime import Clock
 
 # How often the token is read again while the endpoint is held: it may be what the endpoint waits for.
 TOKEN_S = 5.0
+# Of the newest attempt in the mean round trip.
+_WEIGHT = 0.2
 
 
 class RetryLink:
     """Before `Attempts`: the same message again, while its tick is the newest."""
 
-    def __init__(self, attempts: Attempts, queue: DeliveryQueue, clock: Clock) -> None:
+    def __init__(
+        self, attempts: Attempts, queue: DeliveryQueue, clock: Clock, *, connections: int, interval_s: float
+    ) -> None:
+        """`connections` bounds the attempts of one tick side by side."""
         self._attempts = attempts
         self._queue = queue
         self._clock = clock
+        self._connections = connections
+        self._interval_s = interval_s
+        self._round_trip_s = 0.0
+        """Mean of the last delivered attempts, with the work of the queue; 0 before the first."""
 
     async def send(self, record: Record, tick: LiveTick) -> Outcome:
         """Return the last outcome; `Stopped` if a newer tick or the end of the agent took the turn."""
@@ -32,6 +41,8 @@ class RetryLink:
         async def sleep(seconds: float) -> None:
             await tick.sleep(self._clock, seconds)
 
+        if self._round_trip_s and self._attempts.endpoint_is_well:
+            self._widen(tick)
         retrying = AsyncRetrying(sleep=sleep, wait=_again_s, retry=retry_if_result(_may_be_repeated))
         try:
             outcome: Outcome = await retrying(self._in_turn, record, tick)
@@ -57,11 +68,20 @@ class RetryLink:
                     return Stopped()  # the backlog worker or a command settled it
                 record = now
             tick.tried.add(record.seq)
+            began = self._clock.monotonic()
             outcome = await self._attempts.send(record, live=True)
+            if isinstance(outcome, Delivered):
+                took_s = self._clock.monotonic() - began
+                self._round_trip_s += (took_s - self._round_trip_s) * (_WEIGHT if self._round_trip_s else 1.0)
+                self._widen(tick)
             if isinstance(outcome, Retry):
                 # The other messages of the tick would fail as well.
                 tick.retry_at = self._clock.monotonic() + outcome.again_s
             return outcome
+
+    def _widen(self, tick: LiveTick) -> None:
+        """The endpoint is well: make as many attempts side by side as the tick needs."""
+        tick.widen(turns_needed(len(tick.offered), self._round_trip_s, self._interval_s, self._connections))
 
 
 def _may_be_repeated(outcome: Outcome) -> bool:

@@ -78,7 +78,12 @@ class Sender:
             on_outcome=on_outcome,
         )
         self._undated = Undated(queue, self.trust, self.stats, clock=clock)
-        self._live = live = LiveWorker(queue, RetryLink(attempts, queue, clock), watchdog)
+        self._live = live = LiveWorker(
+            queue,
+            RetryLink(attempts, queue, clock, connections=config.connections, interval_s=config.interval_s),
+            watchdog,
+            on_superseded=handler.superseded,
+        )
         self._backlog = BacklogWorker(
             queue,
             attempts,

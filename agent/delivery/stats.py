@@ -53,6 +53,10 @@ class DeliveryStats:
     """Unix seconds."""
     delivered_at: float | None = None
     """Monotonic second of the last delivery."""
+    superseded: int = 0
+    """Live messages that a newer tick replaced before their first attempt, while the endpoint was well."""
+    behind: str | None = None
+    """Why live messages are late though the endpoint is well: it is slower than the push interval needs."""
     attempts: int = 0
     delivered: int = 0
     refused: int = 0
@@ -99,4 +103,5 @@ class DeliveryStats:
     def forget_endpoint(self) -> None:
         """Another configuration: nothing is known of its endpoint yet. The counters go on."""
         self.accepted = False
+        self.behind = None
         self.state, self.failing_since, self.last_failure = State.WELL, None, None

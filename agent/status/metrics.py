@@ -84,6 +84,11 @@ def _push(snapshot: Snapshot) -> Iterator[Metric]:
         yield _gauge("push_age_seconds", "Since the last delivery.", push.delivered_s)
     yield _gauge("push_failing_seconds", "For how long attempts have been failing; 0 if they do not.", push.failing_s)
     yield _gauge("push_interval_seconds", "push.interval_s.", push.interval_s)
+    yield CounterMetricFamily(
+        _PREFIX + "superseded_messages",
+        "Live messages replaced by newer ones before an attempt.",
+        value=push.superseded,
+    )
     yield _gauge("backlog_messages", "Messages that wait for delivery.", backlog.waiting)
     yield _gauge("backlog_oldest_seconds", "Age of the oldest of them; 0 without any.", backlog.oldest_s)
     yield _gauge("dead_letters", "Messages that the endpoint refused, parked.", backlog.parked)

@@ -59,6 +59,10 @@ class PushStatus:
     outcomes: Mapping[str, int]
     recent: tuple[RecordedAttempt, ...]
     """Newest first."""
+    superseded: int = 0
+    """Live messages that a newer push replaced before their first attempt."""
+    behind: str | None = None
+    """Why live messages are late though the endpoint is well."""
 
 
 @dataclass(frozen=True, slots=True)

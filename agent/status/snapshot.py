@@ -132,4 +132,6 @@ def push_status(config: PushConfig, stats: DeliveryStats, now: float) -> PushSta
         delivered_s=None if stats.delivered_at is None else now - stats.delivered_at,
         outcomes=dict(stats.outcomes),
         recent=tuple(reversed(stats.recent)),
+        superseded=stats.superseded,
+        behind=stats.behind,
     )

@@ -20,6 +20,8 @@ def why_not_ready(push: PushStatus, clock_state: str, uptime_s: float) -> str | 
     if push.delivered_s > 2 * push.interval_s + _LATE_S:
         why = f": {last.reason}" if last is not None and last.reason else ""
         return f"nothing delivered for {in_words(push.delivered_s)}{why}"
+    if push.behind is not None:
+        return f"live messages are late: {push.behind}"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from statistics import mean
 
 import pytest
@@ -20,6 +21,28 @@ def test_jitter_is_drawn_below_a_bound_that_was_capped_before(tries: int, bound_
     assert 0 <= min(waits) < 0.05 * bound_s
     assert 0.95 * bound_s < max(waits) <= bound_s
     assert mean(waits) == pytest.approx(bound_s / 2, rel=0.1)
+
+
+class Highest(random.Random):
+    """Dice that always show the upper bound."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return max(a, b)
+
+
+def test_a_misconfigured_endpoint_is_probed_slowly_from_the_first_answer_on() -> None:
+    breaker = CircuitBreaker(Backoff(1.0, 300.0, Highest()))
+    waits = [breaker.misconfigured(0.0, live=True) for _ in range(12)]
+    assert waits == [150 + min(300.0, 2.0**number) / 2 for number in range(12)]
+    assert breaker.live_at() == breaker.backlog_at() == 300.0
+    breaker.release()
+    assert breaker.live_at() == breaker.backlog_at() == 0.0
+
+
+def test_attempts_side_by_side_that_fail_together_are_one_failure() -> None:
+    breaker = CircuitBreaker(Backoff(1.0, 300.0, Highest()))
+    assert [breaker.failed(10.0 + number, None, live=True, began=9.0) for number in range(8)] == [1.0] * 8
+    assert breaker.failed(20.0, None, live=True, began=18.0) == 2.0
 
 
 @pytest.mark.parametrize("live", [True, False])

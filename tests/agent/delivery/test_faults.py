@@ -516,8 +516,12 @@ async def test_when_it_is_the_schema_nothing_stays_parked(tmp_path: Path) -> Non
             await made.submit(b"%d" % number)
             await server.until(partial(refused_more_than, made, number))
         await server.until(lambda: made.sender.stats.state == "misconfigured" and made.waiting == 3)
+        seen = made.sender.stats.refused
+        await server.until(partial(refused_more_than, made, seen + 3))
         assert not made.outbox.parked()
         assert made.sender.stats.parked == 0
+        revived = [each["id"] for each in made.logs if each["event"] == "message_revived"]
+        assert len(revived) == len(set(revived)) == 2
 
 
 def refusing(what: bytes) -> Behaviour:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import respx
 from structlog.testing import capture_logs
 
 from agent.config.push import PushConfig
-from agent.delivery import live_tick
 from agent.delivery.outcome import LABELS, Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
 from agent.delivery.sender import Sender
 from agent.delivery.stats import KEPT_ATTEMPTS, DeliveryStats, State
 from agent.outbox.queue import Outbox
 from agent.outbox.record import Record
+from tests.agent.delivery.test_circuit_breaker import Highest
 from tests.faults.http import Exchange, HttpFaults, answer
 from tests.support.delivery import at_work, sending
 from tests.support.simulated_clock import DrivenClock
@@ -59,13 +60,16 @@ async def test_a_delivered_live_message_costs_a_put_and_an_ack(tmp_path: Path) -
             assert counting.calls == {"put": 1, "ack": 1}
 
 
-async def test_the_messages_of_a_tick_share_its_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_tick, "TURNS", 3)
+async def test_the_messages_of_a_tick_share_its_turns(tmp_path: Path) -> None:
     together: list[int] = []
     held: set[bytes] = set()
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
+        if exchange.request.body == b"slow":
+            await asyncio.sleep(0.2)
+            await exchange.answer(200)
+            return
         held.add(exchange.request.body)
         together.append(len(held))
         async with asyncio.timeout(20):
@@ -75,15 +79,17 @@ async def test_the_messages_of_a_tick_share_its_turns(tmp_path: Path, monkeypatc
         held.discard(exchange.request.body)
         await exchange.answer(200)
 
-    async with HttpFaults(behave) as server, sending(tmp_path, server.url()) as made:
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), connections=3) as made:
+        await made.submit(b"slow")
+        await made.all_delivered()
         await made.submit(*(b"%d" % number for number in range(9)))
         await made.all_delivered()
-        assert made.kinds == ["Delivered"] * 9
+        assert made.kinds == ["Delivered"] * 10
     assert max(together) == 3
-    assert sorted(request.body for request in server.accepted) == [b"%d" % number for number in range(9)]
+    assert sorted(request.body for request in server.accepted[1:]) == [b"%d" % number for number in range(9)]
 
 
-async def test_one_message_at_a_time_by_default(tmp_path: Path) -> None:
+async def test_one_message_at_a_time_where_that_is_fast_enough(tmp_path: Path) -> None:
     busy = 0
     most = 0
 
@@ -96,7 +102,7 @@ async def test_one_message_at_a_time_by_default(tmp_path: Path) -> None:
         busy -= 1
         await exchange.answer(200)
 
-    async with HttpFaults(behave) as server, sending(tmp_path, server.url()) as made:
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), interval_s=3600) as made:
         await made.submit(*(b"%d" % number for number in range(5)))
         await made.all_delivered()
     assert [request.body for request in server.accepted] == [b"%d" % number for number in range(5)]
@@ -140,8 +146,45 @@ async def test_no_more_than_two_ticks_hang_at_once(tmp_path: Path) -> None:
         assert [request.body for request in server.accepted] == [b"0", b"1", b"2"], "the third is backlog by now"
 
 
-async def test_a_message_that_is_gone_is_not_sent_again(tmp_path: Path) -> None:
-    """`telemetry-agent outbox drop --waiting` beside the running agent."""
+async def test_a_tick_that_waits_ends_when_a_newer_one_comes(tmp_path: Path) -> None:
+    """Or the third tick would wait for the first."""
+    retry = {"initial_s": 1000, "max_s": 1000}
+    async with HttpFaults(answer(503)) as server, sending(tmp_path, server.url(), retry=retry) as made:
+        for number in range(5):
+            await made.submit(b"%d" % number)
+            await server.until(lambda number=number: len(made.kinds) == number + 1)  # type: ignore[misc]
+    assert [request.body for request in server.accepted] == [b"%d" % number for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts", "failures", "wait_s"),
+    [
+        (503, 0, 0, 1),
+        (503, 8, 0, 256),  # the message itself may be the cause: it falls behind the others
+        (503, 0, 8, 256),
+        (None, 8, 0, 0),  # the receiver did not see it
+    ],
+)
+async def test_when_a_message_is_tried_again(
+    tmp_path: Path, respx_mock: respx.MockRouter, status: int | None, attempts: int, failures: int, wait_s: float
+) -> None:
+    reply: Any = httpx.ConnectError("x") if status is None else [httpx.Response(status)]
+    respx_mock.post(URL).mock(side_effect=reply)
+    clock = DrivenClock()
+    async with sending(tmp_path, URL, clock=clock, run=False, retry={"initial_s": 1, "max_s": 1000}) as made:
+        links = made.sender._attempts
+        links._breaker.backoff.dice = Highest()
+        links._breaker.failures = failures
+        (record,) = made.outbox.put([b"x"])
+        await links.send(replace(record, attempts=attempts), live=False)
+        (now,) = made.outbox.live()
+        assert now.attempts == attempts + 1
+        assert now.next_try - clock.time() == pytest.approx(wait_s, abs=0.01)
+
+
+@pytest.mark.parametrize("parked", [False, True])
+async def test_a_message_that_is_gone_or_parked_is_not_sent_again(tmp_path: Path, parked: bool) -> None:
+    """`telemetry-agent outbox drop --waiting` beside the running agent, or a verdict of the backlog worker."""
     clock = DrivenClock()
     async with (
         HttpFaults(answer(503)) as server,
@@ -149,7 +192,11 @@ async def test_a_message_that_is_gone_is_not_sent_again(tmp_path: Path) -> None:
     ):
         await made.submit(b"1")
         await server.until(lambda: made.kinds == ["Retry"])
-        made.outbox.ack(made.outbox.live()[0])
+        (record,) = made.outbox.live()
+        if parked:
+            made.outbox.update(replace(record, parked="why"))
+        else:
+            made.outbox.ack(record)
         server.behaviour = answer(200)
         await clock.advance(2)
         await server.until(lambda: made.sender._live.open == 0)

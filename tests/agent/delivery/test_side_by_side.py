@@ -1,0 +1,104 @@
+"""Many messages a tick: side by side, spread evenly, and told when the endpoint is too slow for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from agent.delivery.live_tick import turns_needed
+from agent.status.snapshot import push_status
+from agent.status.words import why_not_ready
+from tests.faults.http import Exchange, HttpFaults
+from tests.support.delivery import Sending, sending
+
+
+class Distant:
+    """An endpoint at a distance. Notes how many requests are there at once, and whether two are of one message."""
+
+    def __init__(self, round_trip_s: float) -> None:
+        self.round_trip_s = round_trip_s
+        self.most = 0
+        self.twice = False
+        self._here: Counter[str] = Counter()
+
+    async def behave(self, exchange: Exchange) -> None:
+        await exchange.accept()
+        identity = exchange.request.headers["webhook-id"]
+        self._here[identity] += 1
+        self.most = max(self.most, self._here.total())
+        self.twice |= self._here[identity] > 1
+        await asyncio.sleep(self.round_trip_s)
+        self._here[identity] -= 1
+        await exchange.answer(200)
+
+
+async def ticks(made: Sending, number: int, nodes: int, interval_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    for tick in range(number):
+        await made.submit(*(b"%d of %d" % (node, tick) for node in range(nodes)))
+        await asyncio.sleep(max(0.0, begun + (tick + 1) * interval_s - loop.time()))
+
+
+async def test_many_messages_are_sent_in_time(tmp_path: Path) -> None:
+    """As 200 nodes at 5 s with 100 ms, at a quarter of the size: one after the other would take 5 s."""
+    distant = Distant(0.1)
+    async with (
+        HttpFaults(distant.behave) as server,
+        sending(tmp_path, server.url(), interval_s=2, connections=16) as made,
+    ):
+        await ticks(made, 2, 50, 2)
+        await made.all_delivered()
+        assert made.sender.stats.behind is None
+    assert 8 < distant.most <= 16
+    assert not distant.twice
+    assert server.connections <= 16
+    ids = [request.headers["webhook-id"] for request in server.accepted]
+    assert len(ids) == len(set(ids)) == 100
+
+
+async def test_an_endpoint_that_is_too_slow_is_told_and_each_node_gets_its_share(tmp_path: Path) -> None:
+    distant = Distant(0.15)
+    async with (
+        HttpFaults(distant.behave) as server,
+        sending(tmp_path, server.url(), interval_s=1, connections=1, rate_per_s=0.001) as made,
+    ):
+        await ticks(made, 9, 12, 1)
+        stats = made.sender.stats
+        assert stats.superseded > 10
+        assert stats.behind is not None
+        shown = push_status(made.sender._endpoint._config, stats, 0.0)
+        reason = why_not_ready(shown, "synchronised", 100.0)
+        assert reason is not None
+        assert reason.startswith("live messages are late: the endpoint takes ")
+        assert reason.endswith(" messages/s, the site makes 12")
+        shares = Counter(int(request.body.split()[0]) for request in server.accepted)
+        assert set(shares) == set(range(12)), "every node"
+        assert max(shares.values()) - min(shares.values()) <= 2, shares
+        distant.round_trip_s = 0.0
+        await ticks(made, 3, 12, 1)
+        assert stats.behind is None
+    events = [each["event"] for each in made.logs if each["event"].startswith("live_")]
+    assert events == ["live_behind", "live_in_time"]
+    assert distant.most <= 3, "one of a tick, one of the tick before, one of the backlog"
+    assert not distant.twice
+
+
+@pytest.mark.parametrize(
+    ("messages", "round_trip_s", "interval_s", "most", "turns"),
+    [
+        (1, 0.3, 60, 8, 1),
+        (5, 0.1, 60, 8, 1),
+        (200, 0.3, 60, 8, 4),
+        (200, 0.1, 5, 8, 8),
+        (200, 0.1, 5, 64, 16),
+        (3, 10.0, 1, 64, 3),
+    ],
+)
+def test_as_few_turns_as_the_interval_allows(
+    messages: int, round_trip_s: float, interval_s: float, most: int, turns: int
+) -> None:
+    assert turns_needed(messages, round_trip_s, interval_s, most) == turns
