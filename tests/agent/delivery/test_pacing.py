@@ -35,6 +35,12 @@ def test_a_backlog_is_slower_than_live_messages_and_never_takes_days(
         assert gap >= 0.5 * SPREAD * interval / per_tick
 
 
+def test_a_backlog_of_a_day_takes_about_14_hours() -> None:
+    """As docs/writing-an-endpoint.md says."""
+    pace = Pace(60)
+    assert 13 * 3600 < sum(pace.gap_s(waiting, 1) for waiting in range(1440, 0, -1)) < 14.5 * 3600
+
+
 def test_a_fixed_rate_is_kept() -> None:
     pace = Pace(60, 20.0)
     assert pace.start_s(1000, 1) == 0
