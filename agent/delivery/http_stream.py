@@ -23,8 +23,8 @@ IS_TLS = "the answer is TLS"
 
 _READ_BYTES = 16 * 1024
 """A read returns no more at once: h11 parses all of it before the event loop gets its turn."""
-# 101 is no interim answer: httpcore ends the reading of heads there.
-_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d")
+# As h11 has it. 101 is no interim answer: httpcore ends the reading of heads there.
+_INTERIM = re.compile(rb"HTTP/[0-9]\.[0-9] (?!101)[01][0-9]{2}")
 _HEAD_END = re.compile(rb"\n\r?\n")
 _STATUS_LINE = len(b"HTTP/1.1 100")
 # ContentType and ProtocolVersion of a record (RFC 8446, 5.1).

@@ -124,6 +124,8 @@ INTERIM = {
     "100": b"HTTP/1.1 100 Continue\r\n\r\n",
     "bare line ends": b"HTTP/1.1 100 Continue\n\n",
     "headers": b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nX-More: 1\r\n\r\n",
+    "another version": b"HTTP/2.0 100 Continue\r\n\r\n",
+    "a status below 100": b"HTTP/1.1 099 No\r\n\r\n",
     "a page": b"HTTP/1.1 199 No\r\nX: " + b"x" * 3000 + b"\r\n\r\n",
 }
 

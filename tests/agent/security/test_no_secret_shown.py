@@ -6,6 +6,7 @@ import asyncio
 import base64
 import sys
 import urllib.request
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
@@ -19,11 +20,14 @@ from agent.delivery.outcome import Retry
 from agent.outbox.record import Record
 from agent.runtime import logging_setup
 from agent.runtime.clock import SystemClock
+from agent.security.redaction import WITHHELD
 from drivers.model import Table
+from tests.agent.status.test_one_verdict import line
 from tests.faults.certificates import Authority
 from tests.faults.http import Behaviour, Exchange, HttpFaults, answer
 from tests.faults.modbus import FaultServer
 from tests.support.delivery import TOKEN, sending
+from tests.support.site import TOKEN as SITE_TOKEN
 from tests.support.site import Endpoint, configuration, device, sdm630
 
 SECRET = "bXktc2lnbmluZy1zZWNyZXQtb2YtMzItYnl0ZXMh"
@@ -65,6 +69,26 @@ async def test_a_receiver_that_quotes_the_token_leaks_nothing(tmp_path: Path, st
             assert TOKEN not in repr(parked)
         assert TOKEN not in repr(line.sender.stats)
     assert TOKEN.encode() not in contents(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [lambda token: token.replace("-", "&#45;"), lambda token: base64.b64encode(f"x {token}".encode()).decode()],
+    ids=["HTML", "base64"],
+)
+async def test_status_page_and_command_show_no_echo(tmp_path: Path, encode: Callable[[str], str]) -> None:
+    behaviour = answer(401, f"unknown: {encode(SITE_TOKEN)}".encode())
+    async with (
+        HttpFaults(behaviour) as server,
+        FaultServer({(1, Table.INPUT): sdm630(1, 2, 3)}) as meter,
+        line(tmp_path, server, meter) as seen,
+    ):
+        shown = await seen.until(lambda shown: "pushes fail" in shown.status_line and "401" in shown.readyz[1])
+        assert shown.status_line.endswith(f"; pushes fail: HTTP 401: {WITHHELD}")
+        assert shown.readyz[1].endswith(f": HTTP 401: {WITHHELD}")
+        everything = f"{shown!r} {seen._logs!r}"
+    for secret in (SITE_TOKEN, encode(SITE_TOKEN)):
+        assert secret not in everything
 
 
 async def test_a_traceback_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
