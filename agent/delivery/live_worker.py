@@ -47,15 +47,14 @@ class LiveWorker:
     def start(self, records: Sequence[Record], timeout_s: float) -> None:
         """Send the messages of a newer tick; an attempt takes `timeout_s` at most.
 
-        Each tick begins with another message. If a tick was too long, the next begins where it ended: what cannot be
-        sent is spread evenly over the nodes.
+        If a tick was too long, the next begins where it ended: what cannot be sent is spread evenly over the nodes.
         """
         before = self._tick
         before.over.set()
         if made := len(before.offered):
             tried = len(before.tried)
             self._on_superseded(made, tried)
-            self._first += tried if tried < made else 1
+            self._first = self._first + tried if tried < made else 0
         if records:
             self._first %= len(records)
             records = [*records[self._first :], *records[: self._first]]

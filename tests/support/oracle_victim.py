@@ -49,7 +49,13 @@ class Victim:
         self._sender = Sender(
             # A short store of authorities, because loading the system's would be most of a short life.
             PushConfig.model_validate(
-                {"url": url, "token": "t", "ca_file": ca_file, "retry": {"initial_s": 0.005, "max_s": 0.05}}
+                {
+                    "url": url,
+                    "token": "t",
+                    "ca_file": ca_file,
+                    "interval_s": 1,  # a life that measures nothing waits two intervals for a live message
+                    "retry": {"initial_s": 0.005, "max_s": 0.05},
+                }
             ),
             self._outbox,
             backlog_rate_per_s=1e4,
