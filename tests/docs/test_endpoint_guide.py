@@ -50,7 +50,7 @@ async def test_the_example_takes_what_the_sender_sends(guide: dict[str, Any], tm
     thread.start()
     try:
         url = f"http://127.0.0.1:{server.server_address[1]}/"
-        options = {"gzip": True, "signing_secret_file": secret, "timeout_s": 10}
+        options = {"gzip": True, "signing_secret_file": secret, "timeout_s": 10, "connections": 1}
         async with sending(tmp_path, url, clock=SystemClock(), push=options) as made:
             for number in range(3):
                 await made.submit(message(time=number), message(time=number, nodeId="pv-1"))

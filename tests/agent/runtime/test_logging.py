@@ -130,7 +130,7 @@ async def test_an_endpoint_that_comes_and_goes_does_not_fill_the_log(tmp_path: P
             server.behaviour = answer(200)
             await made.all_delivered()
     events = Counter(json.loads(line)["event"] for line in stream.getvalue().splitlines())
-    assert events == {"push_failed": BURST, "push_recovered": BURST}
+    assert events == {"first_delivery": 1, "push_failed": BURST, "push_recovered": BURST}
 
 
 def device(name: str, state: str, reason: str | None = None, lost_s: float | None = None) -> DeviceStatus:
