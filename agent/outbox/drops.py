@@ -14,9 +14,10 @@ DROPPED_AT_ONCE = 16
 _WORDS = {
     "age": "older than outbox.max_age_s",
     "size": "the outbox is full (outbox.max_size_mb, or the disk)",
-    "memory": "the disk is not writable, and the limit of messages in memory is reached",
+    "memory": "the disk is not writable, and they are too many to keep in memory, or the agent stops",
     "dead_letters": f"more than {MAX_DEAD_LETTERS} dead letters",
     "damaged": "the stored bytes are damaged",
+    "lost": "stored before the restart, and missing after it: the files of the queue were removed or damaged",
 }
 
 

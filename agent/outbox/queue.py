@@ -6,15 +6,20 @@ Invariants:
 2. The id of a message never changes. Its body never changes after the first attempt. Both survive restarts, as do its
    attempts and the time of its next one.
 3. A record is in exactly one state: undated (it waits for the clock), waiting, or parked (a dead letter).
-4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged.
-5. An acknowledged record is not returned again. Exception: after a power cut, those acknowledged since the last `put`.
+4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged. This includes the records that
+   a restart finds missing because the write-ahead log was removed or damaged.
+5. An acknowledged record is not returned again. Exceptions: after a power cut, those acknowledged since the last `put`;
+   after the loss of the log, those acknowledged in it.
 6. Every body has a checksum. The queue returns no other bytes than those that were put in.
 7. No state of the disk stops the queue:
-   - Full: the reserve is deleted, and the oldest records are dropped to make room.
+   - Full: the file grows into its reserve and into what the disk has. Then the oldest records are dropped, as many as
+     the new ones need.
    - Not writable: changes stay in memory, up to a limit. Records that can be read are returned. When the disk is
      writable again, all changes are saved. Until then 1 does not hold; `in_memory` and the log say so.
    - Damaged, or written by a later version: the file is set aside with a date, and its legible records are kept.
    - An older schema is migrated.
+8. A record that waits is in the file within a minute, and no longer depends on the write-ahead log.
+9. The queue opens no file in a directory that another agent has locked.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from pathlib import Path
 from agent.outbox.drops import DROPPED_AT_ONCE, MAX_DEAD_LETTERS, Drops
 from agent.outbox.record import Counts, Record, new_id
 from agent.outbox.resilient_store import ResilientStore
+from agent.storage import NotAloneError
 
 __all__ = ["Counts", "Outbox", "Record"]
 
@@ -84,11 +90,15 @@ class Outbox:
     def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> list[Record]:
         """Store messages, newest last. They are durable on return, and replace the messages that were `live`.
 
+        Raises NotAloneError if the directory was replaced and another agent has the new one. The messages are stored in
+        the queue that was moved away.
+
         With `boot` they are undated: measured at monotonic second `mono` of that boot, before the clock was set.
         Returns their records.
         """
         with self._lock:
-            self._store.reach()
+            displaced = self._displaced()
+            self._store.tend()
             if boot is None and self._monotonic() >= self._expire_at:
                 self._expire()
             now = self._now()
@@ -98,6 +108,8 @@ class Outbox:
                 for seq, body in enumerate(bodies, self._live_from)
             ]
             self._store.add(records)
+            if displaced is not None:
+                raise displaced
             return records
 
     def live(self) -> list[Record]:
@@ -142,14 +154,22 @@ class Outbox:
             return self._store.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
 
     def counts(self) -> Counts:
-        """Count what waits and what is parked."""
+        """Count what waits and what is parked. Every call also looks after invariant 8."""
         with self._lock:
+            self._store.tend()
             return self._store.counts()
 
     def close(self) -> None:
         """Save what is still in memory, if the disk is writable, and close the file."""
         with self._lock:
             self._store.close()
+
+    def _displaced(self) -> NotAloneError | None:
+        try:
+            self._store.reach()
+        except NotAloneError as error:
+            return error
+        return None
 
     def _waiting(
         self, first: int, before: int, due: Callable[[Record], bool] = lambda _: True, limit: int | None = None

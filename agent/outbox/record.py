@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from itertools import islice
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,36 @@ class PendingWrites:
         self.changed.pop(seq, None)
         # Also for a record that was only added here: a failed commit may still have reached the disk.
         self.gone.add(seq)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all bodies."""
+        return sum(len(record.body) for record in (*self.added.values(), *self.changed.values()))
+
+    def part(self, changes: int, size: int) -> PendingWrites:
+        """The first changes: at most `changes` of each kind, and added records of about `size` bytes, the oldest first.
+
+        Deletions come first, because they make room.
+        """
+        part = PendingWrites(
+            gone=set(islice(self.gone, changes)),
+            changed=dict(islice(self.changed.items(), changes)),
+        )
+        room = size - part.size
+        for seq in sorted(self.added)[:changes]:
+            if room <= 0 and part:
+                break
+            part.added[seq] = self.added[seq]
+            room -= len(self.added[seq].body)
+        return part
+
+    def settle(self, part: PendingWrites) -> None:
+        """Forget changes that are saved."""
+        self.gone -= part.gone
+        for seq in part.changed:
+            del self.changed[seq]
+        for seq in part.added:
+            del self.added[seq]
 
     def clear(self) -> None:
         self.added.clear()

@@ -21,7 +21,8 @@ from agent.storage import code, means_damage, open_damaged, remove, set_aside, s
 
 log = structlog.get_logger(__name__)
 
-_CHUNK = 256
+# Messages in a transaction. The log of a transaction needs as much space as its messages.
+_CHUNK = 32
 _KEPT_ASIDE = 3
 
 
@@ -42,19 +43,41 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
                 raise
             damage = str(error)
     remove(replacement)
-    messages = _take_over(replacement, max_size_mb, _salvage(path))
+    messages, no_room = _take_over(replacement, max_size_mb, _salvage(path))
     aside = _set_aside(path)
     replacement.rename(path)
     sync_folder(path.parent)
     log.error("outbox_set_aside", path=str(path), set_aside=str(aside), reason=damage, saved_messages=messages)
-    return Store.open(path, max_size_mb)
+    store = Store.open(path, max_size_mb)
+    store.no_room = no_room
+    return store
 
 
-def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> int:
-    """Write `records` to a new file until the disk is full. Returns the number of saved messages."""
+def copy_to(path: Path, max_size_mb: int, records: Iterator[Record]) -> int | None:
+    """Create the file with `records`, all or none. Returns how many; None if it exists, or if the disk is full.
+
+    Raises sqlite3.Error or OSError if the disk is not writable.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        return None
+    copy = path.with_name(path.name + ".copy")
+    remove(copy)
+    copied, no_room = _take_over(copy, max_size_mb, records)
+    if no_room:
+        remove(copy)
+        return None
+    copy.rename(path)
+    sync_folder(path.parent)
+    return copied
+
+
+def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> tuple[int, int]:
+    """Write `records` to a new file until the disk is full. Returns how many were saved, and how many had no room."""
     store = Store.open(replacement, max_size_mb)
     saved: set[int] = set()
     chunk = PendingWrites()
+    no_room: set[int] = set()
     try:
         for record in records:
             if record.seq not in saved:
@@ -67,10 +90,11 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
     except sqlite3.Error as error:
         if code(error) != sqlite3.SQLITE_FULL:
             raise
-        saved.difference_update(chunk.added)
+        no_room.update(chunk.added, (record.seq for record in records))
+        saved -= set(chunk.added)
     finally:
         store.close()
-    return len(saved)
+    return len(saved), len(no_room - saved)
 
 
 def _salvage(path: Path) -> Iterator[Record]:

@@ -14,13 +14,14 @@ from typing import TypeVar
 
 import structlog
 
-from agent.outbox.disk_reserve import Reserve
-from agent.outbox.drops import DROPPED_AT_ONCE, Drops
+from agent.outbox.disk_events import DiskTrouble
+from agent.outbox.disk_reserve import RESERVE_BYTES, Reserve
+from agent.outbox.drops import Drops
 from agent.outbox.record import Counts, PendingWrites, Record
-from agent.outbox.recovery import open_or_begin
+from agent.outbox.recovery import copy_to, open_or_begin
 from agent.outbox.schema import DamagedRecordError
 from agent.outbox.store import Store
-from agent.storage import code, means_damage
+from agent.storage import NotAloneError, check_locks, code, is_full, means_damage
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,13 @@ T = TypeVar("T")
 MEMORY_BYTES = 4 * 1024 * 1024
 _TRIES = 16
 _CHUNK = 256
+# What one transaction writes: changes of each kind, and bytes of new messages. On a full disk the log has little space.
+_PART = (1024, 1024 * 1024)
+_PART_WHEN_FULL = (32, 32 * 1024)
+_PAGE_BYTES = 4096
+# At most a minute of messages depends on the write-ahead log. The daemon asks for the counts every 2 s.
+CHECKPOINT_S = 50.0
+_MAX_RECENT = 256
 # The file is not writable at the moment, but still good for reading.
 _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
 
@@ -43,7 +51,10 @@ class ResilientStore:
         self._store: Store | None = None
         self._reserve = Reserve(path)
         self._unsaved = PendingWrites()
-        self._in_memory_since: float | None = None
+        self._trouble = DiskTrouble(path, monotonic)
+        self._recent_since: float | None = None
+        """When records were first seen that only the log holds."""
+        self._told_removed = False
         self._may_exceed_bound = True
         """The file is new to this process: it may be larger than the configured bound."""
         self.last_seq = 0
@@ -53,29 +64,81 @@ class ResilientStore:
     def open(self) -> None:
         """Open or create the file and the reserve."""
         self._attach()
-        self._reserve.keep()
 
     def reach(self) -> None:
-        """Reopen the file if it could not be written, or if the path no longer names the open file."""
+        """Reopen the file if it could not be written, or if its path or its log no longer name the open files.
+
+        Raises NotAloneError if another agent has the directory by now. The open file is usable, because it was moved
+        along.
+        """
+        check_locks()
         if self._store is None or self._store.read_only:
             self._attach()
-        elif not self._store.in_place(self._path):
+        elif not self._store.in_place():
             self._move(self._store)
+        elif not self._store.log_in_place():
+            log.error("outbox_log_removed", path=str(self._path), waiting=self.counts().waiting)
+            if self._checkpoint(self._store):
+                self._attach()
+
+    def tend(self) -> None:
+        """Write the log back into the file if messages have depended on it for `CHECKPOINT_S`."""
+        if self._store is None or not self._store.recent:
+            self._recent_since = None
+        elif self._recent_since is None:
+            self._recent_since = self._monotonic()
+        elif self._monotonic() - self._recent_since >= CHECKPOINT_S or self._store.recent >= _MAX_RECENT:
+            # After a failure too, the next try comes after the same time.
+            self._recent_since = None
+            self._checkpoint(self._store)
+
+    @staticmethod
+    def _checkpoint(store: Store) -> bool:
+        try:
+            return store.checkpoint()
+        except sqlite3.Error as error:
+            log.debug("outbox_checkpoint_failed", reason=str(error))
+            return False
 
     def _move(self, removed: Store) -> None:
-        """Copy the records of a removed file into a new one. The removed file is readable until it is closed."""
-        log.error("outbox_removed", path=str(self._path), waiting=self.counts().waiting)
+        """Copy the records of a removed file into the file at the path. Until that succeeds, use the removed one."""
+        if not self._told_removed:
+            log.error("outbox_removed", path=str(self._path), waiting=self.counts().waiting)
+        self._told_removed = True
+        held = self._read(lambda store: store.counts()) or Counts(0, 0)
+        if self._store is not removed:  # it was damaged, too
+            return
+        damaged = False
+        try:
+            copied = copy_to(self._path, self._max_size_mb, removed.everything())
+        except (sqlite3.Error, OSError) as error:
+            copied, damaged = None, means_damage(error)
+        if copied is not None:
+            self._attach()
+            self.drops.add(max(0, held.waiting + held.parked - copied), "damaged")
+        elif damaged or self._path.exists():
+            self._add_to_another(removed, held)
+        self._told_removed = self._store is removed
+
+    def _add_to_another(self, removed: Store, held: Counts) -> None:
         self._store = None
         self._attach()
+        if self._store is None or self._store.read_only:
+            self._detach()
+            self._store = removed
+            return
+        copied = 0
         with contextlib.suppress(sqlite3.Error), contextlib.closing(removed):
             records = removed.everything()
             while chunk := list(islice(records, _CHUNK)):
                 self.add(chunk)
+                copied += len(chunk)
+        self.drops.add(max(0, held.waiting + held.parked - copied), "damaged")
 
     @property
     def in_memory(self) -> bool:
         """Whether changes are kept in memory, because the disk is not writable."""
-        return self._in_memory_since is not None
+        return self._trouble.in_memory
 
     def find(
         self, ask: Callable[[Store], Iterable[Record]], wanted: Callable[[Record], bool], limit: int | None = None
@@ -141,8 +204,12 @@ class ResilientStore:
     def close(self) -> None:
         """Save what is still in memory, if the disk is writable, and close the file."""
         if self._unsaved:
-            self._attach()
+            if self._store is None or self._store.read_only:
+                self._attach()
             self._save(durable=True)
+        self.drops.add(len(self._unsaved.added), "memory")
+        if self._store is not None and self._store.recent:
+            self._checkpoint(self._store)
         self._detach()
 
     def _read(self, read: Callable[[Store], T]) -> T | None:
@@ -161,37 +228,42 @@ class ResilientStore:
 
     def _save(self, *, durable: bool = False) -> None:
         """Write the pending changes to the file. If that fails, they stay in memory."""
-        for _ in range(_TRIES):
-            if self._store is None:
-                break
+        durable = durable or self.in_memory
+        damages = 0
+        while self._store is not None and not self._store.read_only and damages < _TRIES:
+            part = self._unsaved.part(*(_PART_WHEN_FULL if self._trouble.full else _PART))
             try:
-                self._store.apply(self._unsaved, durable=durable or self._in_memory_since is not None)
+                self._store.apply(part, durable=durable)
             except (sqlite3.Error, OSError) as error:
-                if not self._made_room(self._store, error) and not self._replaced_damaged(error):
+                if self._made_room(self._store, part, error):
+                    continue
+                damages += 1
+                if not self._replaced_damaged(error):
                     break
             else:
-                self._unsaved.clear()
-                if self._in_memory_since is not None or not self._reserve.held:
-                    self._recovered(self._store)
-                return
+                self._unsaved.settle(part)
+                if not self._unsaved:
+                    self._saved(self._store)
+                    return
         self.drops.add(self._unsaved.shed(MEMORY_BYTES), "memory")
 
-    def _made_room(self, store: Store, error: Exception) -> bool:
-        """Make room on a full disk by dropping old records. Returns whether to write again."""
-        if code(error) != sqlite3.SQLITE_FULL:
+    def _made_room(self, store: Store, part: PendingWrites, error: Exception) -> bool:
+        """Make room for these changes on a full disk. Returns whether there is more room than before."""
+        if not is_full(error):
             return False
         try:
-            if not store.at_bound():
+            if not store.at_bound(part.size):
+                self._trouble.note_full()
                 self._reserve.give()
-                store.tighten()
-            return self._drop_oldest(store)
+                if store.claim(RESERVE_BYTES):
+                    return True
+            return self._drop_oldest(store, max(part.size, _PAGE_BYTES))
         except (sqlite3.Error, OSError):
             return False
 
-    def _drop_oldest(self, store: Store) -> bool:
-        count = max(DROPPED_AT_ONCE, len(self._unsaved.added))  # one tick of a large site adds that many at once
-        oldest = store.oldest_parked(count) or [seq for seq, _, _ in store.oldest(count)]
-        victims = PendingWrites(gone={seq for seq in oldest if seq not in self._unsaved})
+    def _drop_oldest(self, store: Store, size: int) -> bool:
+        """Drop the oldest records of `size` bytes together. SQLite reuses only pages that became empty."""
+        victims = PendingWrites(gone=set(store.victims(size, self._unsaved.seqs)))
         if not victims:
             return False
         store.apply(victims, durable=False)
@@ -199,7 +271,7 @@ class ResilientStore:
         return True
 
     def _shrink(self, store: Store) -> None:
-        while store.over_bound() and self._drop_oldest(store):
+        while store.over_bound() and self._drop_oldest(store, _PART_WHEN_FULL[1]):
             pass
 
     def _attach(self, damage: str | None = None) -> None:
@@ -208,12 +280,24 @@ class ResilientStore:
         self._may_exceed_bound = True
         try:
             self._store = self._open(damage)
+            missing = self._store.list_recent()
+            self.drops.add(len(missing), "lost")
+            self._store.forget(missing)
+            if self._store.recent:
+                self._checkpoint(self._store)
+            self.drops.add(self._store.no_room, "size")
+        except NotAloneError as error:
+            self._trouble.note_in_memory(error)
+            return
         except (sqlite3.Error, OSError) as error:
-            self._note_in_memory(error)
+            self._trouble.note_in_memory(error)
+            self._detach()
             try:
                 self._store = Store.open_read_only(self._path)
             except (sqlite3.Error, OSError):
                 return
+        else:
+            self._hold_reserve(self._store)
         self._store.gone = self._unsaved.gone
         self.last_seq = max(self.last_seq, self._read(lambda store: store.last_seq()) or 0)
         self.drop(self._read(lambda store: store.impossible()) or [], "damaged")
@@ -229,7 +313,14 @@ class ResilientStore:
         except (sqlite3.Error, OSError):
             if not self._reserve.give():
                 raise
-            return open_or_begin(self._path, self._max_size_mb, damage)
+        return open_or_begin(self._path, self._max_size_mb, damage)
+
+    def _hold_reserve(self, store: Store) -> None:
+        """Create the reserve. On a full disk, use what there is for the queue."""
+        if not self._reserve.keep():
+            self._trouble.note_full()
+            with contextlib.suppress(sqlite3.Error, OSError):
+                store.claim(RESERVE_BYTES)
 
     def _replaced_damaged(self, error: Exception) -> bool:
         """Handle an error of the disk. Returns whether a new file replaced a damaged one."""
@@ -238,23 +329,10 @@ class ResilientStore:
         if means_damage(error):
             self._attach(str(error))
             return self._store is not None and not self._store.read_only
-        self._note_in_memory(error)
+        self._trouble.note_in_memory(error)
         return False
 
-    def _note_in_memory(self, error: Exception) -> None:
-        first = self._in_memory_since is None
-        if first:
-            self._in_memory_since = self._monotonic()
-        (log.error if first else log.debug)(
-            "outbox_in_memory",
-            path=str(self._path),
-            reason=str(error),
-            at_risk="messages that are measured until the disk is writable",
-        )
-
-    def _recovered(self, store: Store) -> None:
+    def _saved(self, store: Store) -> None:
         if not self._reserve.held and self._reserve.keep():
             store.relax()
-        if self._in_memory_since is not None:
-            log.info("outbox_recovered", after_s=round(self._monotonic() - self._in_memory_since, 1))
-            self._in_memory_since = None
+        self._trouble.note_saved(reserve_held=self._reserve.held)

@@ -72,6 +72,14 @@ def require_current(db: sqlite3.Connection) -> None:
         )
 
 
+def restart_log(db: sqlite3.Connection) -> None:
+    """Write one page, so that a write-ahead log that was written back begins anew.
+
+    SQLite does not write a page whose rows are unchanged. It always writes the page of the version.
+    """
+    db.execute(f"PRAGMA user_version = {_VERSION}")
+
+
 def row_of(record: Record) -> tuple[Any, ...]:
     """The values of COLUMNS."""
     return (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from agent.outbox.disk_reserve import RESERVE_BYTES
+from agent.outbox.recent import RecentRecords
 from agent.outbox.record import Counts, PendingWrites, Record
 from agent.outbox.schema import (
     COLUMNS,
@@ -20,11 +21,15 @@ from agent.outbox.schema import (
     migrate,
     record_from,
     require_current,
+    restart_log,
     row_of,
 )
 from agent.storage import (
+    BUSY_S,
     UnusableFileError,
-    in_place,
+    WatchedFiles,
+    is_full,
+    keep_log_space,
     open_existing,
     open_for_writing,
     open_read_only,
@@ -32,8 +37,20 @@ from agent.storage import (
     transaction,
 )
 
+# Pages that the log may have before it is written back. SQLite's own checkpoint leaves the old pages in the log. If the
+# log is damaged then, SQLite takes its undamaged beginning for newer than the file.
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8
+_WAIT_FOR_READERS_S = 0.25
+# The space of the log from the start: a transaction of `TIGHT_PART` bytes, and what waits to be written back.
+_WAL_BYTES = 40 * 4120
+_CLAIM_PAGES = 16
+_PAGE = 4096
+"""SQLite's default size of a page."""
+
+
+# What `claim` leaves if the process is killed meanwhile.
+_RELEASE = "DROP TABLE IF EXISTS space"
 
 
 class Store:
@@ -47,7 +64,14 @@ class Store:
         self._durable = True
         self._seen_version = 0
         self._counts: Counts | None = None
-        self._file: os.stat_result | None = None
+        self._path: Path | None = None
+        self._files: WatchedFiles | None = None
+        self._recent: RecentRecords | None = None
+        self._claimed = False
+        self._log_pages = 0
+        """Estimated pages of the log."""
+        self.no_room = 0
+        """Messages of the damaged file before this one for which the disk had no room."""
         self.gone: Collection[int] = ()
         """Seqs that queries leave out: the records are deleted, but the file could not be written yet."""
         row = db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own
@@ -59,12 +83,17 @@ class Store:
         """Open or create the file, check it, and migrate it."""
         db = open_for_writing(path, synchronous="FULL")
         try:
-            db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            db.execute("PRAGMA wal_autocheckpoint = 0")
             db.execute(f"PRAGMA journal_size_limit = {RESERVE_BYTES}")
             migrate(db)
             store = cls(db, max_size_mb * 1024 * 1024 // pragma(db, "page_size"))
             db.execute(f"PRAGMA max_page_count = {store._max_pages}")
-            store._file = path.stat()
+            db.execute("PRAGMA secure_delete = OFF")  # Debian's default writes every page that becomes free
+            with contextlib.suppress(sqlite3.OperationalError):  # on a full disk
+                db.execute(_RELEASE)
+            keep_log_space(path, _WAL_BYTES)
+            store._path = path
+            store._files = WatchedFiles(path)
         except BaseException:
             db.close()
             raise
@@ -91,29 +120,72 @@ class Store:
             db.close()
             raise
 
-    def in_place(self, path: Path) -> bool:
-        """Whether `path` still names the open file."""
-        return self._file is None or in_place(self._file, path)
+    def in_place(self) -> bool:
+        """Whether the path still names the open file."""
+        return self._files is None or self._files.in_place()
+
+    def log_in_place(self) -> bool:
+        """Whether the write-ahead log and its index still have their names."""
+        return self._files is None or self._files.log_in_place()
+
+    def list_recent(self) -> set[int]:
+        """Begin to list the records that only the log holds. Call it once, after `open`.
+
+        Returns the records that were listed before and are missing in the file. Count them, then `forget` them.
+        """
+        assert self._path is not None  # noqa: S101 - opened for writing
+        self._recent = RecentRecords(self._path)
+        return {seq for seq in self._recent.seqs if not self._has(seq)}
+
+    def forget(self, missing: Collection[int]) -> None:
+        """Remove records from the list of those that only the log holds."""
+        if self._recent is not None:
+            self._recent.discard(missing)
+
+    @property
+    def recent(self) -> int:
+        """How many records may be in the log only."""
+        return 0 if self._recent is None else len(self._recent.seqs)
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
+        if self._recent is not None:
+            self._recent.close()
+
+    def checkpoint(self) -> bool:
+        """Write the log back into the file. Afterwards no record depends on the log. Returns False if it is in use."""
+        if not self._write_back():
+            return False
+        self._sync_commits(False)
+        # The frames of the old log may be damaged later. They are invalid once a new log has begun.
+        restart_log(self._db)
+        self._log_pages = 0
+        if self._recent is not None:
+            self._recent.clear()
+        return True
 
     def apply(self, changes: PendingWrites, *, durable: bool) -> None:
         """Write all changes or none. If not `durable`, they survive the end of the process, but not a power cut."""
-        if durable is not self._durable:
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._durable = durable
+        self._sync_commits(durable)
         seqs = changes.seqs
+        if self._recent is not None:
+            self._recent.discard(changes.gone)
         with transaction(self._db):
             before = self.tally(seqs)
             self._db.executemany("DELETE FROM message WHERE seq = ?", ((seq,) for seq in changes.gone))
             self._db.executemany(UPDATE, ((*row_of(each), each.seq) for each in changes.changed.values()))
             self._db.executemany(INSERT, map(row_of, changes.added.values()))
             after = self.tally(seqs)
+        if self._recent is not None:
+            self._recent.add(changes.added)
         if self._counts is not None:
             waiting, parked = self._counts.waiting, self._counts.parked
             self._counts = Counts(waiting + after.waiting - before.waiting, parked + after.parked - before.parked)
+        self._log_pages += 2 + len(seqs) // 8 + changes.size // _PAGE
+        if self._log_pages >= (_WAL_PAGES_WHEN_TIGHT if self._claimed else _WAL_PAGES):
+            with contextlib.suppress(sqlite3.Error):  # the next change tries again
+                self.checkpoint()
 
     def counts(self) -> Counts:
         """Counted at the first call, and again only after another process has written."""
@@ -180,28 +252,83 @@ class Store:
         )
         return [(seq, created, bool(dated)) for seq, created, dated in rows]
 
-    def oldest_parked(self, limit: int) -> list[int]:
-        rows = self._db.execute("SELECT seq FROM message WHERE parked IS NOT NULL ORDER BY seq LIMIT ?", (limit,))
-        return [seq for (seq,) in rows]
+    def victims(self, size: int, spared: Collection[int]) -> list[int]:
+        """The oldest records that occupy `size` bytes: bodies, and 80 for each row. Dead letters come first."""
+        found: dict[int, None] = {}
+        for clause in ("WHERE parked IS NOT NULL", ""):
+            rows = self._db.execute(f"SELECT seq, length(body) + 80 FROM message {clause} ORDER BY seq")  # noqa: S608
+            for seq, length in rows:
+                if size <= 0:
+                    break
+                if seq not in spared and seq not in found:
+                    found[seq] = None
+                    size -= length
+        return list(found)
 
     def over_bound(self) -> bool:
         """Whether the file holds more than the configured size allows, which was larger before."""
         return pragma(self._db, "page_count") - pragma(self._db, "freelist_count") > self._max_pages
 
-    def at_bound(self) -> bool:
-        """Whether the file has its largest allowed size."""
-        return pragma(self._db, "page_count") >= pragma(self._db, "max_page_count")
+    def at_bound(self, size: int) -> bool:
+        """Whether the configured size has no room for changes of `size` bytes."""
+        return pragma(self._db, "page_count") + size // _PAGE + 4 > self._max_pages
 
-    def tighten(self) -> None:
-        """For a full disk: write the log back into the file, and forbid both to grow."""
-        self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-        self._db.execute(f"PRAGMA max_page_count = {pragma(self._db, 'page_count')}")
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES_WHEN_TIGHT}")
+    def claim(self, size: int) -> bool:
+        """For a full disk: turn up to `size` bytes of free disk space into free pages of the file.
+
+        Nobody else can use these pages, and the file does not grow beyond them. So the log can always be written back.
+        Returns whether there are new free pages.
+        """
+        assert self._path is not None  # noqa: S101 - opened for writing
+        least = 2 * _CLAIM_PAGES * _PAGE  # twice what a step needs: another process may be writing, too
+        if self._claimed and self._free_disk() < least:
+            return False
+        if not self._write_back():
+            return False
+        keep_log_space(self._path, _WAL_BYTES)
+        self._claimed = True
+        self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
+        before = pragma(self._db, "freelist_count")
+        try:
+            while size > 0 and not self.at_bound(_CLAIM_PAGES * _PAGE) and self._free_disk() >= least:
+                self._db.execute("CREATE TABLE IF NOT EXISTS space (bytes BLOB NOT NULL)")
+                self._db.execute("INSERT INTO space VALUES (zeroblob(?))", ((_CLAIM_PAGES - 2) * _PAGE,))
+                if not self._write_back():
+                    break
+                size -= _CLAIM_PAGES * _PAGE
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+        finally:
+            self._db.execute(_RELEASE)
+            self._db.execute(f"PRAGMA max_page_count = {pragma(self._db, 'page_count')}")
+        return pragma(self._db, "freelist_count") > before
+
+    def _free_disk(self) -> int:
+        assert self._path is not None  # noqa: S101 - opened for writing
+        return shutil.disk_usage(self._path.parent).free
 
     def relax(self) -> None:
-        """Undo `tighten`: the disk has room again."""
+        """Undo `claim`: the disk has room again."""
+        self._claimed = False
         self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+
+    def _sync_commits(self, durable: bool) -> None:  # noqa: FBT001 - as `durable` of `apply`
+        if durable is not self._durable:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+
+    def _write_back(self) -> bool:
+        """Checkpoint, so that the next write begins the log anew. Returns whether the file has all of the log."""
+        self._db.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_S * 1000:.0f}")
+        try:
+            busy, frames, done = self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
+        return not busy and frames == done
+
+    def _has(self, seq: int) -> bool:
+        return self._db.execute("SELECT 1 FROM message WHERE seq = ?", (seq,)).fetchone() is not None
 
     def _records(self, clause: str, *arguments: Any) -> Iterator[Record]:
         rows = self._db.execute(f"SELECT {COLUMNS} FROM message {clause}", arguments)  # noqa: S608 - our own text

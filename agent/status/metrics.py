@@ -25,7 +25,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "telemetry_agent_"
 STATES = ("waiting", "ok", "partial", "asleep", "lost")
 # Counters that are there from the start, so that the first drop is an increase.
-DROPS = ("age", "size", "memory", "dead_letters", "damaged")
+DROPS = ("age", "size", "memory", "dead_letters", "damaged", "lost")
 CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
 
 

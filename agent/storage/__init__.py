@@ -1,11 +1,15 @@
-"""SQLite on a disk that may be full, read-only or failing; used by the queue and the energies."""
+"""SQLite on a disk that may be full, read-only or failing, and the lock of its directory; for queue and energies."""
 
+from agent.storage.folder_lock import NotAloneError, alone, check_locks
 from agent.storage.sqlite import (
     BUSY_S,
     UnusableFileError,
+    WatchedFiles,
     checksum,
     code,
     in_place,
+    is_full,
+    keep_log_space,
     means_damage,
     open_damaged,
     open_existing,
@@ -22,10 +26,16 @@ from agent.storage.sqlite import (
 
 __all__ = [
     "BUSY_S",
+    "NotAloneError",
     "UnusableFileError",
+    "WatchedFiles",
+    "alone",
+    "check_locks",
     "checksum",
     "code",
     "in_place",
+    "is_full",
+    "keep_log_space",
     "means_damage",
     "open_damaged",
     "open_existing",

@@ -7,6 +7,7 @@ file, how a damaged file is set aside, and the checksum of what is stored. Funct
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import zlib
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
+
+from agent.storage.folder_lock import check_locks
 
 BUSY_S = 5.0
 """How long a statement waits for a lock that another process holds."""
@@ -36,14 +39,21 @@ def means_damage(error: BaseException) -> bool:
     return isinstance(error, UnusableFileError) or code(error) in _DAMAGE
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether the disk or the bound of the file has no room."""
+    return code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC
+
+
 def open_for_writing(
     path: Path, *, synchronous: Literal["FULL", "NORMAL"], exclusive: bool = False, busy_s: float = BUSY_S
 ) -> sqlite3.Connection:
     """Open or create the file in WAL mode, and read all of it.
 
     `exclusive` keeps other processes out. SQLite then needs no `-shm` file.
-    Raises UnusableFileError for a damaged file, and another sqlite3.Error if the disk does not accept writes.
+    Raises UnusableFileError for a damaged file, another sqlite3.Error if the disk does not accept writes, and
+    NotAloneError if another agent has the directory.
     """
+    check_locks()
     db = _connect(_uri(path), exclusive=exclusive, busy_s=busy_s)
     try:
         db.execute("PRAGMA journal_mode = WAL")
@@ -116,11 +126,38 @@ def in_place(opened: os.stat_result, path: Path) -> bool:
         return True
 
 
+class WatchedFiles:
+    """An open database, and its write-ahead log and index: somebody may remove or replace them."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = (path, path.stat())
+        self._log = [(each, each.stat()) for each in (_log_of(path), _index_of(path)) if each.exists()]
+
+    def in_place(self) -> bool:
+        """Whether the path still names the open file. True if the disk does not tell."""
+        path, opened = self._file
+        return in_place(opened, path)
+
+    def log_in_place(self) -> bool:
+        """The same, for the log and its index."""
+        return all(in_place(opened, path) for path, opened in self._log)
+
+
+def keep_log_space(path: Path, size: int) -> None:
+    """Allocate the write-ahead log, so that the next changes need no space on a full disk. Errors are ignored."""
+    with contextlib.suppress(OSError):
+        handle = os.open(_log_of(path), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.posix_fallocate(handle, 0, size)
+        finally:
+            os.close(handle)
+
+
 def set_aside(path: Path, suffix: str) -> Path:
     """Rename the file and its write-ahead log by appending `suffix`; returns the new path of the file."""
     aside = path.with_name(path.name + suffix)
     remove(aside)
-    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    _index_of(path).unlink(missing_ok=True)
     for source in _files(path):
         source.rename(aside.with_name(aside.name + source.name.removeprefix(path.name)))
     return aside
@@ -203,6 +240,10 @@ def _uri(path: Path) -> str:
 
 def _log_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
+
+
+def _index_of(path: Path) -> Path:
+    return path.with_name(path.name + "-shm")
 
 
 def _files(path: Path) -> list[Path]:

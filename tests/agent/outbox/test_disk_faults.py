@@ -51,6 +51,133 @@ def test_a_disk_that_fills_up_costs_the_oldest_only(disk: Path) -> None:
     outbox.close()
 
 
+def test_a_queue_that_was_empty_when_the_disk_filled_up_grows_into_its_reserve(disk: Path) -> None:
+    """The state of normal operation: every message was delivered, so the file has two pages."""
+    outbox = opened(disk)
+    for number in range(20):
+        outbox.put([b"%d" % number * 300])
+        outbox.ack(outbox.live()[0])
+    fill(disk)
+    with capture_logs() as logs:
+        promised = [identity for number in range(300) for identity in ids_of(outbox.put([b"%03d" % number * 300]))]
+        assert not outbox.in_memory
+        assert not outbox.drops
+        assert [record.id for record in waiting(outbox)] == promised
+        assert [entry["event"] for entry in logs] == ["outbox_disk_full"]
+        # Somebody else fills what is left. Then new messages cost the oldest ones, no more than two pages at a time.
+        fill(disk, "second filler")
+        before = 0
+        for number in range(600):
+            promised += ids_of(outbox.put([b"%03d" % number * 300]))
+            assert outbox.drops["size"] - before <= 12
+            before = outbox.drops["size"]
+        assert not outbox.in_memory
+    kept = [record.id for record in waiting(outbox)]
+    assert kept == promised[-len(kept) :]
+    assert len(kept) >= 300
+    assert outbox.drops == {"size": len(promised) - len(kept)}
+    assert {entry["event"] for entry in logs[1:]} == {"message_dropped"}
+    outbox.close()
+
+
+def test_on_a_full_disk_the_queue_takes_what_the_disk_has_and_says_when_it_is_over(disk: Path) -> None:
+    outbox = opened(disk)
+    outbox.put([b"x" * 300])
+    filler = fill(disk)
+    with capture_logs() as logs:
+        while not outbox.drops:
+            outbox.put([b"x" * 300])
+        held = outbox.counts().waiting
+        os.truncate(filler, filler.stat().st_size - RESERVE_BYTES)  # not enough for the reserve
+        outbox.drops.clear()
+        while not outbox.drops:
+            outbox.put([b"x" * 300])
+        assert outbox.counts().waiting > held + 300
+        filler.unlink()
+        outbox.put([b"x" * 300])
+        # The second time is as the first.
+        filler = fill(disk)
+        outbox.drops.clear()
+        for _ in range(300):
+            outbox.put([b"x" * 300])
+        assert not outbox.drops
+        filler.unlink()
+        outbox.put([b"x" * 300])
+    told = [entry["event"] for entry in logs if entry["event"] != "message_dropped"]
+    assert told == ["outbox_disk_full", "outbox_recovered"] * 2
+    outbox.close()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_restart_on_a_full_disk_goes_on_with_the_reserve(disk: Path, killed: bool) -> None:
+    outbox = opened(disk)
+    promised = ids_of(outbox.put([b"x" * 300]))
+    if not killed:
+        outbox.close()
+    fill(disk)
+    again = opened(disk)
+    for _ in range(200):
+        promised += ids_of(again.put([b"x" * 300]))
+    assert not again.in_memory
+    kept = [record.id for record in waiting(again)]
+    assert kept == promised[-len(kept) :]
+    assert len(kept) >= 100
+    assert again.drops == ({"size": 201 - len(kept)} if len(kept) < 201 else {})
+    assert not list(disk.glob("*.damaged-*")), "a full disk is no damage"
+    again.close()
+    outbox.close()
+
+
+def test_what_is_in_memory_is_saved_by_and_by_as_far_as_a_disk_with_little_room_accepts_it(disk: Path) -> None:
+    filler = fill(disk)
+    outbox = opened(disk)
+    promised = [identity for _ in range(1000) for identity in ids_of(outbox.put([b"x" * 1900]))]
+    assert outbox.in_memory
+    os.truncate(filler, filler.stat().st_size - 3 * RESERVE_BYTES)
+    promised += ids_of(outbox.put([b"x" * 1900]))
+    assert not outbox.in_memory
+    kept = [record.id for record in waiting(outbox)]
+    assert kept == promised[-len(kept) :]
+    assert len(kept) >= 300
+    assert outbox.drops == {"size": len(promised) - len(kept)}
+    outbox.close()
+
+
+def test_a_tick_of_a_large_site_is_stored_on_a_full_disk(disk: Path) -> None:
+    outbox = opened(disk)
+    outbox.put([b"x" * 500])
+    fill(disk)
+    for _ in range(3):
+        ids = ids_of(outbox.put([b"x" * 500] * 200))
+        assert not outbox.in_memory
+        assert ids_of(outbox.live()) == ids
+    outbox.close()
+
+
+def test_what_is_only_in_memory_when_the_agent_stops_is_counted(disk: Path) -> None:
+    fill(disk)
+    outbox = opened(disk)
+    outbox.put([b"1", b"2"])
+    with capture_logs() as logs:
+        outbox.close()
+    assert outbox.drops == {"memory": 2}
+    assert [(entry["event"], entry["count"]) for entry in logs if entry["log_level"] == "warning"] == [
+        ("message_dropped", 2)
+    ]
+
+
+def test_what_is_only_in_memory_is_saved_when_the_agent_stops_and_the_disk_has_room_again(disk: Path) -> None:
+    filler = fill(disk)
+    outbox = opened(disk)
+    ids = ids_of(outbox.put([b"1", b"2"]))
+    filler.unlink()
+    outbox.close()
+    assert not outbox.drops
+    outbox = opened(disk)
+    assert [record.id for record in waiting(outbox)] == ids
+    outbox.close()
+
+
 def test_what_a_full_disk_holds_survives_a_kill_and_the_reserve_comes_back(disk: Path) -> None:
     outbox = opened(disk)
     outbox.put([b"x" * 500])
@@ -88,6 +215,85 @@ def test_a_start_on_a_full_disk_lives_in_memory_until_there_is_room(disk: Path) 
     outbox.close()
     said = [(entry["event"], entry["log_level"]) for entry in logs if entry["log_level"] != "debug"]
     assert said == [("outbox_in_memory", "error"), ("outbox_recovered", "info")]
+
+
+def test_a_directory_that_is_moved_while_the_disk_is_full_keeps_its_messages_until_they_can_be_copied(
+    disk: Path,
+) -> None:
+    path, moved = disk / "state" / "o.sqlite3", disk / "moved"
+    outbox = opened(path.parent)
+    ids = ids_of(outbox.put([b"1", b"2"]))
+    filler = fill(disk)
+    path.parent.rename(moved)
+    with capture_logs() as logs:
+        for number in range(3):
+            ids += ids_of(outbox.put([b"%d" % number]))
+        assert [entry["event"] for entry in logs] == ["outbox_removed"]
+        after_a_kill = opened(moved)
+        assert [record.id for record in waiting(after_a_kill)] == ids
+        after_a_kill.close()
+    filler.unlink()
+    ids += ids_of(outbox.put([b"room"]))
+    assert [record.id for record in waiting(outbox)] == ids
+    assert not outbox.drops
+    assert path.exists()
+    outbox.close()
+    outbox = opened(path.parent)
+    assert [record.id for record in waiting(outbox)] == ids
+    outbox.close()
+
+
+def test_a_record_that_changes_on_a_full_disk_is_not_the_one_that_makes_room(disk: Path) -> None:
+    outbox = opened(disk)
+    outbox.put([b"x" * 300])
+    fill(disk)
+    while not outbox.drops:
+        outbox.put([b"x" * 300])
+    oldest = waiting(outbox)[0]
+    changed = replace(oldest, body=b"y" * 20_000, attempts=3)
+    outbox.update(changed)
+    assert waiting(outbox)[0] == changed
+    assert not outbox.in_memory
+    outbox.close()
+
+
+def test_the_counts_are_right_while_changes_are_in_memory(disk: Path) -> None:
+    outbox = opened(disk)
+    outbox.put([b"%d" % number for number in range(6)])
+    outbox.update(replace(outbox.live()[5], parked="HTTP 422"))
+    outbox.close()
+    mount("-o", "remount,ro", disk)
+    outbox = opened(disk)
+    records = waiting(outbox)
+    outbox.update(replace(records[0], parked="HTTP 422"), replace(outbox.parked()[0], parked=None))
+    outbox.update(replace(records[1], parked="HTTP 422"))
+    outbox.ack(records[2])
+    outbox.put([b"new"])
+    counts = outbox.counts()
+    assert (counts.waiting, counts.parked) == (len(waiting(outbox)), len(outbox.parked())) == (4, 2)
+    mount("-o", "remount,rw", disk)
+    outbox.put([])
+    assert outbox.counts() == counts
+    outbox.close()
+
+
+def test_a_damaged_file_on_a_disk_without_room_for_a_copy_keeps_the_newest(disk: Path) -> None:
+    outbox = opened(disk)
+    ids = [identity for number in range(400) for identity in ids_of(outbox.put([b"%03d" % number * 600]))]
+    outbox.close()
+    filler = fill(disk)
+    os.truncate(filler, filler.stat().st_size - 600_000)
+    path = disk / "o.sqlite3"
+    content = bytearray(path.read_bytes())
+    content[10 * 4096 : 11 * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    outbox = opened(disk)
+    kept = [record.id for record in waiting(outbox)]
+    assert 50 < len(kept) < len(ids)
+    assert kept == ids[-len(kept) :]
+    unreadable = 6
+    assert len(ids) - len(kept) - unreadable <= outbox.drops["size"] < len(ids) - len(kept)
+    outbox.close()
 
 
 def test_memory_is_bounded_and_gives_up_the_oldest(disk: Path) -> None:

@@ -27,7 +27,7 @@ from agent.outbox.record import Record
 from tests.support.outbox import ids_of
 
 BODIES = st.lists(st.binary(min_size=1, max_size=3000), min_size=1, max_size=3)
-FILES = ("o.sqlite3", "o.sqlite3-wal")
+FILES = ("o.sqlite3", "o.sqlite3-wal", "o.sqlite3.recent")
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,7 @@ class DamagedOutboxMachine(OutboxMachine):
         """A torn or damaged file: some may be lost, nothing is invented, and the queue goes on."""
         files = self.copy()
         path = files / name
+        self.outbox.drops.clear()
         content = bytearray(path.read_bytes() if path.exists() else b"")
         if not content:
             return
@@ -175,6 +176,11 @@ class DamagedOutboxMachine(OutboxMachine):
         path.write_bytes(content)
         self.go_on_with(files)
         found = self.waiting() + self.outbox.parked()
+        missing = self.model.keys() - {record.id for record in found}
+        if name == "o.sqlite3-wal":
+            assert self.outbox.drops.total() == len(missing), "what the log loses is counted"
+        elif name == "o.sqlite3.recent":
+            assert not missing
         assert all(self.ever[record.id] == record.body for record in found)
         assert len({record.id for record in found}) == len(found)
         self.model = {record.id: expected(record) for record in sorted(found, key=lambda record: record.seq)}

@@ -90,6 +90,32 @@ def test_the_bound_by_size_drops_the_oldest_and_counts_them(tmp_path: Path) -> N
     outbox.close()
 
 
+def test_the_bound_by_size_is_no_full_disk(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
+    with capture_logs() as logs:
+        for number in range(400):
+            outbox.put([b"%d" % number * 2000])
+    assert {entry["event"] for entry in logs} == {"message_dropped"}
+    assert (tmp_path / "o.sqlite3.reserve").exists()
+    outbox.close()
+
+
+def test_at_the_bound_no_more_is_dropped_than_the_new_message_needs(tmp_path: Path) -> None:
+    """Also with dead letters, which are dropped first, and with small messages: a page holds about 30 of them."""
+    outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
+    while not outbox.drops:
+        outbox.put([b"x" * 50] * 100)
+    for record in waiting(outbox)[50:60]:
+        outbox.update(replace(record, parked="HTTP 422"))
+    before = outbox.drops["size"]
+    for number in range(300):
+        outbox.put([b"%03d" % number * 17])
+        assert outbox.drops["size"] - before <= 100
+        before = outbox.drops["size"]
+    assert outbox.parked() == []
+    outbox.close()
+
+
 def test_at_the_bound_a_tick_of_a_large_site_finds_room_as_well(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
     for _ in range(12):

@@ -6,11 +6,13 @@ import contextlib
 import random
 import sqlite3
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from agent.storage import open_for_writing
 from tests.support.outbox import bodies_of, ids_of, opened, waiting
 
 V1 = """
@@ -164,6 +166,85 @@ def test_a_file_that_is_removed_while_it_is_open_loses_nothing(tmp_path: Path, r
         assert not outbox.drops
         outbox.close()
         outbox = opened(path)
+    outbox.close()
+
+
+def test_a_damaged_record_of_a_removed_file_is_counted_and_stands_in_no_other_s_way(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"first message", b"second message", b"third message"])
+    outbox.close()
+    path.write_bytes(path.read_bytes().replace(b"second message", b"sec0nd message"))
+    outbox = opened(path)
+    path.parent.rename(tmp_path / "elsewhere")
+    outbox.put([b"live"])
+    assert bodies_of(outbox) == [b"first message", b"third message", b"live"]
+    assert outbox.drops == {"damaged": 1}
+    outbox.close()
+
+
+def test_a_copy_that_was_complete_when_the_power_failed_is_the_queue(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(tmp_path / "o.sqlite3.new")
+    ids = ids_of(outbox.put([b"1", b"2"]))
+    outbox.close()
+    outbox = opened(path)
+    assert [record.id for record in waiting(outbox)] == ids
+    outbox.close()
+
+
+def test_a_half_written_copy_is_replaced_by_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    ids = ids_of(outbox.put([b"%d" % number * 500 for number in range(100)]))
+    outbox.close()
+    content = bytearray(path.read_bytes())
+    content[3 * 4096 : 4 * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    for name in ("o.sqlite3.new", "o.sqlite3.copy"):
+        (tmp_path / name).write_bytes(bytes(content[:5000]))
+    outbox = opened(path)
+    kept = [record.id for record in waiting(outbox)]
+    assert len(kept) > 80
+    assert kept == [each for each in ids if each in kept]
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 1
+    outbox.close()
+
+
+def test_what_can_be_read_of_a_damaged_file_of_the_first_schema_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.executescript(V1)
+        db.executemany(
+            "INSERT INTO message (id, body, created) VALUES (?, ?, 990.0)",
+            [(f"msg_{number}", b"%d" % number * 500) for number in range(100)],
+        )
+    content = bytearray(path.read_bytes())
+    content[8 * 4096 : 9 * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    outbox = opened(path)
+    assert len(waiting(outbox)) > 80
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 1
+    outbox.close()
+
+
+def test_a_file_that_somebody_else_holds_is_not_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    ids = ids_of(outbox.put([b"1"]))
+    outbox.close()
+    monkeypatch.setattr("agent.outbox.store.open_for_writing", partial(open_for_writing, busy_s=0.01))
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        outbox = opened(path)
+        ids += ids_of(outbox.put([b"2"]))
+        assert outbox.in_memory
+        assert [record.id for record in waiting(outbox)] == ids
+        other.execute("ROLLBACK")
+    ids += ids_of(outbox.put([b"3"]))
+    assert not outbox.in_memory
+    assert [record.id for record in waiting(outbox)] == ids
+    assert not list(tmp_path.glob("*.damaged-*"))
     outbox.close()
 
 

@@ -90,6 +90,12 @@ def test_the_second_damaged_file_keeps_no_log_of_the_first(tmp_path: Path) -> No
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a.damaged": b"2"}
 
 
+def test_in_place_takes_an_error_of_the_disk_for_no_removal(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    assert storage.in_place(path.stat(), path / "below a file")
+
+
 def test_in_place_sees_a_file_that_was_removed_or_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"1")

@@ -1,0 +1,64 @@
+"""What the log says about the disk of the queue: one event when a trouble begins, one when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from agent.outbox.disk_reserve import RESERVE_BYTES
+from agent.storage import is_full
+
+log = structlog.get_logger(__name__)
+
+
+class DiskTrouble:
+    """The present trouble. A full disk is a trouble until it has room for the reserve again.
+
+    Otherwise a disk with little room would begin and end a trouble at every message.
+    """
+
+    def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
+        self._path = path
+        self._monotonic = monotonic
+        self._since: float | None = None
+        self._told_in_memory = False
+        self.full = False
+        """The disk was full, and the reserve is not back."""
+        self.in_memory = False
+        """Changes are only in memory."""
+
+    def note_full(self) -> None:
+        """The disk is full: the queue uses its reserve, then drops old messages."""
+        if not self.full:
+            log.warning(
+                "outbox_disk_full",
+                path=str(self._path),
+                consequence=f"the queue uses its reserve of {RESERVE_BYTES // 1024} KiB, then drops old messages",
+            )
+        self._begin(full=True)
+
+    def note_in_memory(self, error: Exception) -> None:
+        """The disk does not accept changes."""
+        (log.debug if self._told_in_memory else log.error)(
+            "outbox_in_memory",
+            path=str(self._path),
+            reason=str(error),
+            at_risk="messages that are measured until the disk is writable",
+        )
+        self.in_memory = self._told_in_memory = True
+        self._begin(full=is_full(error))
+
+    def note_saved(self, *, reserve_held: bool) -> None:
+        """All changes are in the file."""
+        self.in_memory = False
+        if self._since is None or (self.full and not reserve_held):
+            return
+        log.info("outbox_recovered", after_s=round(self._monotonic() - self._since, 1))
+        self._since, self.full, self._told_in_memory = None, False, False
+
+    def _begin(self, *, full: bool) -> None:
+        self.full = self.full or full
+        if self._since is None:
+            self._since = self._monotonic()

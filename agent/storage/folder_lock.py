@@ -1,0 +1,74 @@
+"""One process per state directory. Two would poll the same devices and push the same messages.
+
+The kernel locks the directory itself. No file is needed, the lock ends with the process, and it works on a read-only
+disk. If the file system does not support locks, the process runs without one.
+
+The lock belongs to the directory that the path names. If somebody moves or replaces the directory, `check_locks` locks
+the new one. It is called every few seconds, and before a file is opened for writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class NotAloneError(Exception):
+    """Another process holds the directory. The message says what to do."""
+
+
+_held: list[tuple[Path, list[int]]] = []
+"""The locks of this process, as the kernel keeps them: paths and handles. The last handle is of the present one."""
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Create and lock `folder` for this process while the block runs. Raises NotAloneError."""
+    with contextlib.suppress(OSError):  # the queue reports the reason
+        folder.mkdir(parents=True, exist_ok=True)
+    lock: tuple[Path, list[int]] = (folder, [])
+    _held.append(lock)
+    try:
+        _renew(*lock)
+        yield
+    finally:
+        _held.remove(lock)
+        for handle in lock[1]:
+            os.close(handle)
+
+
+def check_locks() -> None:
+    """Lock the directories that the locked paths name now. Raises NotAloneError if another process has one of them."""
+    for lock in _held:
+        _renew(*lock)
+
+
+def _renew(folder: Path, handles: list[int]) -> None:
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if handles and os.path.samestat(os.fstat(handles[-1]), os.fstat(handle)):
+            os.close(handle)
+            return
+        _lock(handle, folder)
+    except BaseException:
+        os.close(handle)
+        raise
+    handles.append(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise NotAloneError(
+                f"another agent is running with the queue and energies in {folder}: stop it first"
+                " (systemctl stop telemetry-agent), or give this one an outbox.path in another directory"
+            ) from None

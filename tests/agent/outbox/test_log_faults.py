@@ -1,0 +1,199 @@
+"""The write-ahead log is removed or damaged, then the process is killed: what a restart finds missing is counted."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from agent.outbox.queue import Outbox
+from agent.outbox.recent import list_of
+from agent.outbox.resilient_store import CHECKPOINT_S
+from tests.support.outbox import ids_of, waiting
+
+Fault = Callable[[Path], None]
+
+
+def removed(log: Path) -> None:
+    log.unlink()
+
+
+def emptied(log: Path) -> None:
+    os.truncate(log, 0)
+
+
+def overwritten(log: Path) -> None:
+    log.write_bytes(b"\xff" * log.stat().st_size)
+
+
+def half(log: Path) -> None:
+    content = log.read_bytes()
+    end = content.rstrip(b"\0")
+    log.write_bytes(content[: len(end) // 2])
+
+
+def with_a_wrong_byte(log: Path) -> None:
+    content = bytearray(log.read_bytes())
+    content[len(content.rstrip(b"\0")) * 2 // 3] ^= 0xFF
+    log.write_bytes(content)
+
+
+FAULTS = [removed, emptied, overwritten, half, with_a_wrong_byte]
+
+
+class Site:
+    """A queue whose process ends by SIGKILL: what the kernel has of its files is what the next start finds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 1000.0
+        self._folder = folder
+        self._lives = 0
+        self.path = folder / "0" / "o.sqlite3"
+        self.outbox = self._opened()
+
+    def kill(self, fault: Fault = lambda _: None) -> None:
+        before = self.path
+        self._lives += 1
+        self.path = self._folder / str(self._lives) / before.name
+        shutil.copytree(before.parent, self.path.parent, ignore=shutil.ignore_patterns("*-shm"))
+        fault(self.path.with_name(self.path.name + "-wal"))
+        self.outbox = self._opened()
+
+    def ids(self) -> list[str]:
+        return [record.id for record in waiting(self.outbox)]
+
+    def _opened(self) -> Outbox:
+        return Outbox.open(
+            self.path, max_age_s=1e9, max_size_mb=64, now=lambda: 1e9 + self.now, monotonic=lambda: self.now
+        )
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_messages_that_die_with_the_log_are_counted_and_logged(tmp_path: Path, fault: Fault) -> None:
+    site = Site(tmp_path)
+    promised = [identity for number in range(12) for identity in ids_of(site.outbox.put([b"%d" % number * 500]))]
+    gone = site.outbox.backlog(1e12)[0]
+    site.outbox.ack(gone)
+    promised.remove(gone.id)
+    with capture_logs() as logs:
+        site.kill(fault)
+    missing = set(promised) - set(site.ids())
+    assert missing
+    assert site.outbox.drops == {"lost": len(missing)}
+    dropped = [entry for entry in logs if entry["event"] == "message_dropped"]
+    assert [(entry["count"], entry["log_level"]) for entry in dropped] == [(len(missing), "warning")]
+    # The second restart counts nothing again.
+    site.kill()
+    assert not site.outbox.drops
+    site.outbox.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_message_depends_on_the_log_for_more_than_a_minute(tmp_path: Path, fault: Fault) -> None:
+    site = Site(tmp_path)
+    promised: list[str] = []
+    for number in range(20):
+        promised += ids_of(site.outbox.put([b"%d" % number * 500]))
+        for _ in range(30):  # as the daemon does for its status line
+            site.now += 2.0
+            site.outbox.counts()
+    site.kill(fault)
+    assert site.ids() == promised
+    assert not site.outbox.drops
+    # Messages after the checkpoint do not bring back the damaged log of before.
+    promised += ids_of(site.outbox.put([b"new" * 500]))
+    site.kill()
+    assert site.ids() == promised
+    site.outbox.close()
+
+
+def test_without_an_outage_no_message_is_written_twice(tmp_path: Path) -> None:
+    """A message that was delivered within the minute needs no checkpoint of its own."""
+    site = Site(tmp_path)
+    for number in range(6):
+        site.outbox.put([b"%d" % number * 500])
+        site.outbox.ack(site.outbox.live()[0])
+        site.now += 2 * CHECKPOINT_S
+        site.outbox.counts()
+    assert site.path.stat().st_size == 4096, "nothing was written back"
+    site.kill(removed)
+    assert site.ids() == []
+    assert not site.outbox.drops
+    site.outbox.close()
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_a_log_that_is_removed_while_it_is_open_loses_nothing_from_the_next_message_on(
+    tmp_path: Path, suffix: str
+) -> None:
+    site = Site(tmp_path)
+    promised = [identity for number in range(5) for identity in ids_of(site.outbox.put([b"%d" % number * 500]))]
+    for number in range(2):  # and the second time
+        site.path.with_name(site.path.name + suffix).unlink()
+        with capture_logs() as logs:
+            promised += ids_of(site.outbox.put([b"%d" % number * 500]))
+        assert [entry["event"] for entry in logs] == ["outbox_log_removed"]
+        with capture_logs() as logs:
+            promised += ids_of(site.outbox.put([b"%d" % number * 500]))
+        assert logs == []
+        site.kill()
+        assert site.ids() == promised
+        assert not site.outbox.drops
+    site.outbox.close()
+
+
+def test_a_list_of_the_messages_in_the_log_that_is_damaged_or_not_writable_is_no_obstacle(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    promised = ids_of(site.outbox.put([b"1"]))
+    for damage in (b"", b"\xff" * 4096, list_of(site.path).read_bytes()[:9]):
+        list_of(site.path).write_bytes(damage)
+        site.kill()
+        promised += ids_of(site.outbox.put([b"2"]))
+        assert site.ids() == promised
+        assert not site.outbox.drops
+    site.outbox.close()
+    list_of(site.path).unlink()
+    list_of(site.path).mkdir()
+    site.outbox = site._opened()
+    promised += ids_of(site.outbox.put([b"3"]))
+    assert site.ids() == promised
+    assert not site.outbox.in_memory
+    site.outbox.close()
+
+
+@pytest.mark.seeds(0, 1, 2)
+def test_whatever_is_damaged_in_the_log_every_promised_message_is_there_or_counted(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    site = Site(tmp_path)
+    promised: dict[str, None] = {}
+    acked: set[str] = set()
+    for _ in range(25):
+        for _ in range(dice.randrange(40)):
+            what = dice.random()
+            held = waiting(site.outbox)
+            if what < 0.6 or not held:
+                bodies = [dice.randbytes(dice.randrange(20, 6000)) for _ in range(dice.randrange(1, 4))]
+                promised.update(dict.fromkeys(ids_of(site.outbox.put(bodies))))
+            elif what < 0.9:
+                record = dice.choice(held)
+                site.outbox.ack(record)
+                acked.add(record.id)
+                promised.pop(record.id)
+            else:
+                site.outbox.counts()
+                site.now += CHECKPOINT_S
+                site.outbox.counts()
+        site.kill(dice.choice([*FAULTS, lambda _: None]))
+        found = dict.fromkeys(site.ids())
+        missing = promised.keys() - found.keys()
+        assert site.outbox.drops.total() == len(missing)
+        # A lost log can bring back what was acknowledged in it, under the same id.
+        assert found.keys() <= promised.keys() | acked
+        acked -= found.keys()
+        promised = found
+    site.outbox.close()
