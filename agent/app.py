@@ -20,6 +20,7 @@ from agent.polling import Device, Poller, Rhythm, Scheduler, Tick, phase_s, with
 from agent.runtime import STUCK_S, Clock, ClockTrust, Watchdog, kernel_synchronised
 from agent.site import Site
 from agent.status import HourlyReport, Recorder, Snapshot, snapshot
+from agent.storage import NotAloneError
 from drivers.model import NodeType, Scan
 
 if TYPE_CHECKING:
@@ -176,6 +177,8 @@ class App:
         with self.watchdog.running("storing the interval", STUCK_S):
             try:
                 await self._delivery.submit(bodies(summary, self._payload), tick.at)
+            except NotAloneError:
+                raise
             except Exception:  # a failed write of one interval must not stop the next ones
                 log.exception("interval_not_stored", tick=tick.time)
             if self._aggregator.save_due(now := self._clock.monotonic()):

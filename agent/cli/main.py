@@ -62,7 +62,8 @@ def run(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignore a reload during the start
     from agent.runtime import logging_setup
     from agent.security import warn_if_open
-    from agent.service import Daemon, NotAloneError, alone, supervisor
+    from agent.service import Daemon, supervisor
+    from agent.storage import NotAloneError, alone
 
     settings, site = load_site(config)
     if log_format not in ("", "auto", "console", "json"):

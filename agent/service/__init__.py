@@ -4,10 +4,7 @@ Change here how the process starts, reloads and stops. It runs `agent.app.App` a
 """
 
 from agent.service.daemon import Daemon
-from agent.service.state_lock import NotAloneError, alone
 
 __all__ = [
     "Daemon",
-    "NotAloneError",
-    "alone",
 ]

@@ -16,6 +16,7 @@ from agent.config import Config, ConfigError, LogConfig, load
 from agent.runtime import Clock, SystemClock
 from agent.service.sd_notify import notify, reloading, status, watchdog_s
 from agent.site import Site, build
+from agent.storage import NotAloneError, check_locks
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ class Daemon:
         _tell_replaced(site)
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Run until cancelled."""
+        """Run until cancelled. Raises NotAloneError if another agent gets the state directory, which was replaced."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         try:
@@ -54,6 +55,13 @@ class Daemon:
                 for each in (self._reload(), self._tell(), self._feed()):
                     group.create_task(each)
                 await self.app.run(ready)
+        except BaseExceptionGroup as group:
+            error: BaseException | None = group.subgroup(NotAloneError)
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            if error is not None:
+                raise error from None
+            raise
         finally:
             loop.remove_signal_handler(signal.SIGHUP)
 
@@ -95,6 +103,7 @@ class Daemon:
 
     async def _tell(self) -> None:
         while True:
+            await asyncio.to_thread(check_locks)
             text = await self._status()
             if text != self._told.get("STATUS"):
                 self._notify(text)
