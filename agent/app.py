@@ -19,7 +19,7 @@ from agent.energy import EnergyStore
 from agent.polling import Device, Poller, Rhythm, Scheduler, Tick, phase_s, within
 from agent.runtime import STUCK_S, Clock, ClockTrust, Watchdog, kernel_synchronised
 from agent.site import Site
-from agent.status import HourlyReport, Recorder, Snapshot, snapshot
+from agent.status import HourlyReport, Recorder, Snapshot, not_on_disk, snapshot
 from agent.storage import NotAloneError
 from drivers.model import NodeType, Scan
 
@@ -121,6 +121,11 @@ class App:
         """Messages in the queue."""
         return await self._delivery.waiting()
 
+    @property
+    def not_on_disk(self) -> str | None:
+        """What the disk does not accept, in words."""
+        return not_on_disk(queue=self._delivery.in_memory, energies=self._store.in_memory)
+
     async def snapshot(self) -> Snapshot:
         """Return the state of the daemon at this moment."""
         backlog = await self._delivery.backlog()
@@ -138,7 +143,11 @@ class App:
             state,
         )
         return replace(
-            found, implausible=dict(self._aggregator.dropped), counter_events=self._aggregator.counter_events
+            found,
+            implausible=dict(self._aggregator.dropped),
+            counter_events=self._aggregator.counter_events,
+            energies_in_memory=self._store.in_memory,
+            not_on_disk=not_on_disk(queue=backlog.in_memory, energies=self._store.in_memory),
         )
 
     def _start_status(self) -> None:

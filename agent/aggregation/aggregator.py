@@ -159,8 +159,8 @@ class Aggregator:
         }
 
     def save_due(self, at: float) -> bool:
-        """Whether to `save` now: every `SAVE_EVERY_S`, and when a new day has begun."""
-        return at - self._saved_at >= SAVE_EVERY_S or self._energies.date != self._saved_date
+        """Whether to `save` now: every `SAVE_EVERY_S`, when a new day has begun, and after a save that failed."""
+        return at - self._saved_at >= SAVE_EVERY_S or self._energies.date != self._saved_date or self._store.in_memory
 
     def save(self, at: float = inf) -> None:
         """Save energies and nights. Waits for the disk. `at` is the monotonic time."""

@@ -168,5 +168,5 @@ def _queue(status: dict[str, Any]) -> Iterator[str]:
     dropped = ", ".join(f"{count} {reason}" for reason, count in backlog["dropped"].items()) or "none"
     yield f"waiting: {backlog['waiting']}{oldest}; dead letters: {backlog['parked']}; dropped: {dropped}"
     yield from _counters(status.get("counter_events", {}))
-    if backlog["in_memory"]:
-        yield "the agent cannot write to the disk: a restart loses the waiting messages"
+    if status.get("not_on_disk"):
+        yield f"{status['not_on_disk']}; a restart loses them"

@@ -58,6 +58,11 @@ class Delivery:
         async with self._held:
             return (await asyncio.to_thread(self._outbox.counts)).waiting
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the disk does not accept messages."""
+        return self._outbox.in_memory
+
     async def backlog(self) -> Backlog:
         """What waits in the queue, its age, and what was dropped."""
         async with self._held:

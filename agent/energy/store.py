@@ -4,6 +4,7 @@
   is damaged or removed while the agent runs.
 - Full, read-only or missing disk: the readable data are used, and new data are written as soon as possible.
 - Each row has a checksum.
+- After a save, nothing depends on the write-ahead log: it may be removed or damaged.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from agent.energy.published import Published
 from agent.energy.state import from_json, to_json
 from agent.storage import (
     BUSY_S,
+    NotAloneError,
+    check_locks,
     checksum,
     in_place,
+    keep_log_space,
     means_damage,
     open_for_writing,
     open_in_memory,
@@ -38,6 +42,9 @@ from agent.storage import (
 from drivers.model import Quantity
 
 log = structlog.get_logger(__name__)
+
+# Allocated for the next save on a full disk.
+_LOG_BYTES = 64 * 1024
 
 _QUANTITIES = {quantity.value: quantity for quantity in Quantity}
 
@@ -79,6 +86,11 @@ class EnergyStore:
         except (OSError, sqlite3.Error) as error:
             log.warning("energies_in_memory", path=str(path), reason=str(error))
         return cls(path, _in_memory(path), None)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the disk did not accept the last save, or the file at the start."""
+        return self._failing or self._file is None
 
     def load(self) -> dict[tuple[str, Quantity], Ledger]:
         """Return the ledgers by node id and quantity. A row that cannot be read is omitted and logged."""
@@ -135,7 +147,10 @@ class EnergyStore:
         published: Mapping[tuple[str, str], Published] | None = None,
         time: int = 0,
     ) -> None:
-        """Write all data. `time` is that of the last push. A full or read-only disk is logged once."""
+        """Write all data. `time` is that of the last push.
+
+        A full or read-only disk is logged when it begins and when it ends.
+        """
         rows: dict[str, Sequence[tuple[str, ...]]] = {
             "ledger": [(node, quantity.value, _sealed(to_json(each))) for (node, quantity), each in ledgers.items()],
             "night": [(node_id, _sealed(night)) for node_id, night in (nights or {}).items()],
@@ -144,7 +159,8 @@ class EnergyStore:
         }
         try:
             with self._lock:
-                if self._file is None or not in_place(self._file, self._path):
+                before = self.in_memory
+                if self._file is None or (not in_place(self._file, self._path) and _is_alone()):
                     self._reopen()
                 try:
                     self._write(rows)
@@ -153,11 +169,13 @@ class EnergyStore:
                         raise
                     self._reopen()
                     self._write(rows)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, NotAloneError) as error:
             (log.debug if self._failing else log.warning)("energies_not_saved", reason=str(error))
             self._failing = True
         else:
             self._failing = False
+            if before:
+                log.info("energies_recovered", path=str(self._path))
 
     def close(self) -> None:
         with self._lock:
@@ -167,6 +185,9 @@ class EnergyStore:
         with transaction(self._db):
             for table, values in rows.items():
                 self._db.executemany(_INSERT[table], values)
+        with contextlib.suppress(sqlite3.Error):  # the next save tries again
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            keep_log_space(self._path, _LOG_BYTES)
 
     def _reopen(self) -> None:
         """Open the file at the path again. If that fails, the energies are in memory."""
@@ -175,6 +196,15 @@ class EnergyStore:
         db, file = _open(self._path)
         self._db.close()
         self._db, self._file = db, file
+
+
+def _is_alone() -> bool:
+    """Whether this process may write to the directory. If not, the open file remains in use, and the daemon stops."""
+    try:
+        check_locks()
+    except NotAloneError:
+        return False
+    return True
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:

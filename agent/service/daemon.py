@@ -132,7 +132,8 @@ class Daemon:
         waiting = await app.waiting()
         failing = f"; pushes fail: {stats.last_failure}" if stats.last_failure else ""
         line = f"{answering} of {len(devices)} devices answer; {pushed}; {waiting} waiting"
-        return status(line + failing + self._refused)
+        disk = f"; {app.not_on_disk}" if app.not_on_disk else ""
+        return status(line + failing + disk + self._refused)
 
     def _notify(self, *lines: str) -> None:
         notify(*lines, environ=self._environ)

@@ -8,12 +8,13 @@ from agent.status.hourly_report import HourlyReport
 from agent.status.model import Snapshot
 from agent.status.recorder import Recorder
 from agent.status.snapshot import snapshot
-from agent.status.words import in_words
+from agent.status.words import in_words, not_on_disk
 
 __all__ = [
     "HourlyReport",
     "Recorder",
     "Snapshot",
     "in_words",
+    "not_on_disk",
     "snapshot",
 ]

@@ -121,9 +121,11 @@ class StatusListener:
     def _shown(path: str, snapshot: Snapshot) -> HttpResponse:
         if path == "/readyz":
             return (
-                _text(HTTPStatus.OK, "ok")
+                _text(HTTPStatus.OK, f"ok; {snapshot.not_on_disk}" if snapshot.not_on_disk else "ok")
                 if snapshot.reason is None
-                else _text(HTTPStatus.SERVICE_UNAVAILABLE, snapshot.reason)
+                else _text(
+                    HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(filter(None, (snapshot.reason, snapshot.not_on_disk)))
+                )
             )
         if path == "/metrics":
             return HttpResponse(body=exposition(snapshot), content_type=CONTENT_TYPE)

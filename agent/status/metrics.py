@@ -93,6 +93,7 @@ def _push(snapshot: Snapshot) -> Iterator[Metric]:
     yield _gauge("backlog_oldest_seconds", "Age of the oldest of them; 0 without any.", backlog.oldest_s)
     yield _gauge("dead_letters", "Messages that the endpoint refused, parked.", backlog.parked)
     yield _gauge("backlog_in_memory", "1 while the disk takes no messages.", float(backlog.in_memory))
+    yield _gauge("energies_in_memory", "1 while the disk takes no energies.", float(snapshot.energies_in_memory))
     dropped = {**dict.fromkeys(DROPS, 0), **backlog.dropped}
     yield _counters("dropped_messages", "Messages given up, by reason.", "reason", dropped)
 

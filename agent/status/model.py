@@ -85,5 +85,8 @@ class Snapshot:
     backlog: Backlog
     implausible: Mapping[str, int] = field(default_factory=dict)
     """Readings outside the range of their device, by node."""
+    energies_in_memory: bool = False
+    not_on_disk: str | None = None
+    """What is only in memory because the disk accepts no writes, in words."""
     counter_events: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By node, what its counters did: "reset", "replaced", "rolled_over", "glitch_removed"."""

@@ -25,6 +25,12 @@ def why_not_ready(push: PushStatus, clock_state: str, uptime_s: float) -> str | 
     return None
 
 
+def not_on_disk(*, queue: bool, energies: bool) -> str | None:
+    """Return which of the two are only in memory because the disk accepts no writes; None if both are on the disk."""
+    what = [name for name, true in (("new messages", queue), ("energies", energies)) if true]
+    return f"the disk accepts no writes: {' and '.join(what)} are only in memory" if what else None
+
+
 def in_words(seconds: float) -> str:
     """Return a duration in at most two units: `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
     whole = max(0, round(seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from agent.aggregation import AggregationSettings, Aggregator
 from agent.energy import store as energy_store
 from agent.energy.ledger import Ledger
 from agent.energy.readings import advance
@@ -88,6 +90,16 @@ def test_what_is_removed_while_the_agent_runs_is_written_again(path: Path) -> No
     assert kept(path) == ledgers(value=5.0)
 
 
+def test_a_log_that_is_removed_before_a_kill_takes_no_energies_with_it(path: Path, tmp_path: Path) -> None:
+    store = EnergyStore.open(path)
+    for number in range(3):
+        store.save(ledgers(value=float(number)))
+        after_a_kill = tmp_path / f"{number}.sqlite3"
+        shutil.copy(path, after_a_kill)
+        assert kept(after_a_kill) == ledgers(value=float(number))
+    store.close()
+
+
 def test_what_is_damaged_while_the_agent_runs_is_written_again(path: Path) -> None:
     store = EnergyStore.open(path)
     store.load()
@@ -114,6 +126,42 @@ def test_a_start_on_a_full_disk_goes_on_with_what_it_holds(disk: Path) -> None:
     store.close()
     assert kept(path) == ledgers(value=5.0)
     assert not path.with_name("energy.sqlite3.damaged").exists()
+
+
+def test_a_disk_that_fills_up_is_told_once_and_energies_are_saved_when_it_has_room(disk: Path) -> None:
+    store = EnergyStore.open(disk / "energy.sqlite3")
+    with capture_logs() as logs:
+        for count in (2000, 4000):  # the second time the file has to grow again
+            assert not store.in_memory
+            filler = fill(disk)
+            for _ in range(3):
+                store.save(ledgers(count))
+                assert store.in_memory
+            filler.unlink()
+            for _ in range(2):
+                store.save(ledgers(count))
+                assert not store.in_memory
+            assert store.load() == ledgers(count)
+    store.close()
+    told = [entry["event"] for entry in logs if entry["log_level"] != "debug"]
+    assert told == ["energies_not_saved", "energies_recovered"] * 2
+
+
+def test_energies_are_saved_again_at_the_next_push_after_a_save_that_failed(path: Path) -> None:
+    store = EnergyStore.open(path)
+    aggregator = Aggregator([], AggregationSettings(), store)
+    aggregator.save(0.0)
+    assert not aggregator.save_due(60.0)
+    path.unlink()
+    path.mkdir()
+    aggregator.save(900.0)
+    assert store.in_memory
+    assert aggregator.save_due(960.0)
+    path.rmdir()
+    aggregator.save(960.0)
+    assert not store.in_memory
+    assert not aggregator.save_due(1020.0)
+    store.close()
 
 
 def test_a_start_on_a_read_only_disk_goes_on_with_what_it_holds(disk: Path) -> None:

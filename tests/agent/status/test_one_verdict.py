@@ -23,6 +23,7 @@ from agent.config.loader import load
 from agent.service.daemon import Daemon
 from agent.site.builder import build
 from drivers.model import Table
+from tests.faults.disk import fill, small_disk
 from tests.faults.http import Behaviour, HttpFaults, answer
 from tests.faults.modbus import FaultServer
 from tests.support.delivery import FastClock
@@ -195,6 +196,27 @@ async def test_all_six_say_the_same_of_an_endpoint_that_stops_to_accept(
         assert again.log == [event, "push_recovered"]
         assert (again.ready, again.failing_s, again.page["ready"]) == (1, 0, True)
         assert "not pushing" not in again.command
+
+
+async def test_all_say_that_messages_or_energies_are_only_in_memory(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "state") as disk:
+        filler = fill(disk)
+        async with (
+            HttpFaults(answer(200)) as server,
+            FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter,
+            line(tmp_path, server, meter) as seen,
+        ):
+            told = await seen.until(lambda shown: "last push" in shown.status_line and shown.page["ready"])
+            for words in (told.status_line, told.readyz[1], told.page["not_on_disk"], told.command):
+                assert "the disk accepts no writes: new messages and energies are only in memory" in words
+            assert told.readyz[0] == 200, "messages arrive at the endpoint"
+            assert (told.page["backlog"]["in_memory"], told.page["energies_in_memory"]) == (True, True)
+            filler.unlink()
+            # The energies are saved with the next push.
+            again = await seen.until(lambda shown: all_well(shown) and "only in memory" not in shown.status_line)
+            assert again.page["not_on_disk"] is None
+            assert "only in memory" not in again.command
+            assert (again.page["backlog"]["in_memory"], again.page["energies_in_memory"]) == (False, False)
 
 
 async def test_one_message_that_is_refused_says_nothing_of_the_endpoint(tmp_path: Path) -> None:
