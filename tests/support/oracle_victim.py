@@ -1,11 +1,12 @@
 """The processes that the oracle test kills: forked from one that has loaded everything, so that a life costs little.
 
-    python -m tests.agent.oracle_victim REPORT_FD OUTBOX CA_FILE
+    python -m tests.support.oracle_victim REPORT_FD OUTBOX CA_FILE
 
 Each line on standard input is one life, `LIFE FIRST_TICK URL TICKS SECONDS`: measure and deliver from FIRST_TICK on,
 and die by SIGKILL SECONDS after TICKS ticks were stored; with -1 ticks measure nothing and end when everything is
-delivered. What happens is reported on REPORT_FD, a line each, in one write: `began TICK` and `stored TICK` around
-`submit`, `acked ID` when an acknowledgement is on the disk, `dead LIFE`.
+delivered. What happens is reported on REPORT_FD, a line each, in one write: `opened LIFE` when the queue is open,
+`began TICK` and `stored TICK` around `submit` (`kept TICK` if it is only in memory), `acked ID` when an acknowledgement
+is on the disk, `dropping COUNT` and `dropped COUNT` around the loss of messages, `dead LIFE`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from importlib import import_module
 from itertools import count
@@ -30,6 +31,7 @@ from agent.delivery.outcome import Delivered, Outcome
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
 from agent.outbox.record import Record
+from agent.outbox.store import Store
 from agent.runtime.clock import SystemClock
 
 # The agent loads these with the first message; here, each life would load them again.
@@ -37,6 +39,12 @@ for module in ("anyio._backends._asyncio", "anyio.streams.tls", "ctypes"):
     import_module(module)
 
 PAUSE_S = 0.004
+PARTS = (b"site", b"pv-1")
+
+
+def body_of(tick: int, part: bytes) -> bytes:
+    """The message of a tick. Every eleventh one is large."""
+    return b"%d/%s" % (tick, part) + b" " * (20_000 if tick % 11 == 0 else 200)
 
 
 class Victim:
@@ -46,6 +54,7 @@ class Victim:
         self._report = report
         self._stored = stored
         self._outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64)
+        self.say(f"opened {life}")
         self._sender = Sender(
             # A short store of authorities, because loading the system's would be most of a short life.
             PushConfig.model_validate(
@@ -69,8 +78,8 @@ class Victim:
         running = asyncio.create_task(self._sender.run())
         for tick in count(first_tick):
             self.say(f"began {tick}")
-            await self._sender.submit([b"%d/site" % tick, b"%d/pv-1" % tick])
-            self.say(f"stored {tick}")
+            await self._sender.submit([body_of(tick, part) for part in PARTS])
+            self.say(f"{'kept' if self._outbox.in_memory else 'stored'} {tick}")
             os.write(self._stored, b"1")
             await asyncio.sleep(PAUSE_S)
             if running.done():
@@ -128,10 +137,30 @@ def _be_victim(make: Callable[[], Victim], first_tick: int, *, drains: bool) -> 
 
 def main() -> None:
     report, path, ca_file = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    structlog.configure(processors=[structlog.processors.KeyValueRenderer()], logger_factory=_to_stderr)
+    structlog.configure(
+        processors=[partial(_report_drops, report), structlog.processors.KeyValueRenderer()], logger_factory=_to_stderr
+    )
+    _report_victims(report)
     gc.freeze()
     for line in sys.stdin:
         live(report, path, ca_file, line)
+
+
+def _report_drops(report: int, _: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if event["event"] == "message_dropped":
+        os.write(report, f"dropped {event['count']}\n".encode())
+    return event
+
+
+def _report_victims(report: int) -> None:
+    choose = Store.victims
+
+    def victims(self: Store, size: int, spared: Collection[int]) -> list[int]:
+        chosen = choose(self, size, spared)
+        os.write(report, f"dropping {len(chosen)}\n".encode())
+        return chosen
+
+    Store.victims = victims  # type: ignore[method-assign]
 
 
 def _to_stderr(*_: object) -> structlog.PrintLogger:
