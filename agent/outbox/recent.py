@@ -32,8 +32,8 @@ class RecentRecords:
         with contextlib.suppress(OSError):
             # Kept open: the list stays with the queue's file, also if the directory is moved.
             self._handle = os.open(list_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.posix_fallocate(self._handle, 0, _BYTES)
             self.seqs = _seqs(os.pread(self._handle, os.fstat(self._handle).st_size, 0))
+            os.posix_fallocate(self._handle, 0, _BYTES)
 
     def add(self, seqs: Iterable[int]) -> None:
         """List records after they were committed."""
