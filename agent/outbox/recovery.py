@@ -7,9 +7,11 @@ damaged file is still in its place, or the new one is complete.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -17,12 +19,15 @@ import structlog
 from agent.outbox.record import PendingWrites, Record
 from agent.outbox.schema import COLUMNS, migrate, record_from
 from agent.outbox.store import Store
-from agent.storage import code, means_damage, open_damaged, remove, set_aside, sync_folder
+from agent.storage import is_full, means_damage, open_damaged, remove, set_aside, sync_folder
 
 log = structlog.get_logger(__name__)
 
-# Messages in a transaction. The log of a transaction needs as much space as its messages.
-_CHUNK = 32
+# Messages in a transaction. On a disk with little room it is small: its log needs as much space as its messages.
+_CHUNK = 256
+_SMALL_CHUNK = 32
+_PLENTY_BYTES = 16 * 1024 * 1024
+_MARGIN_BYTES = 64 * 1024
 _KEPT_ASIDE = 3
 
 
@@ -76,25 +81,30 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
     """Write `records` to a new file until the disk is full. Returns how many were saved, and how many had no room."""
     store = Store.open(replacement, max_size_mb)
     saved: set[int] = set()
-    chunk = PendingWrites()
     no_room: set[int] = set()
     try:
-        for record in records:
-            if record.seq not in saved:
-                chunk.add(record)
-                saved.add(record.seq)
-            if len(chunk.added) >= _CHUNK:
-                store.apply(chunk, durable=False)
-                chunk.clear()
-        store.apply(chunk, durable=True)
-    except sqlite3.Error as error:
-        if code(error) != sqlite3.SQLITE_FULL:
-            raise
-        no_room.update(chunk.added, (record.seq for record in records))
-        saved -= set(chunk.added)
+        free = shutil.disk_usage(replacement.parent).free
+        while chunk := {each.seq: each for each in islice(records, _CHUNK if free > _PLENTY_BYTES else _SMALL_CHUNK)}:
+            changes = PendingWrites(added={seq: each for seq, each in chunk.items() if seq not in saved})
+            free = shutil.disk_usage(replacement.parent).free
+            if not no_room and free >= _MARGIN_BYTES + 3 * changes.size and _saved(store, changes):
+                saved.update(changes.added)
+            else:
+                no_room.update(changes.added)
     finally:
         store.close()
     return len(saved), len(no_room - saved)
+
+
+def _saved(store: Store, changes: PendingWrites) -> bool:
+    """Write the changes to the file itself, because the log is not renamed with it. Returns False on a full disk."""
+    try:
+        store.apply(changes, durable=False)
+        return store.checkpoint()
+    except sqlite3.Error as error:
+        if not is_full(error):
+            raise
+        return False
 
 
 def _salvage(path: Path) -> Iterator[Record]:

@@ -167,6 +167,7 @@ class Store:
 
     def apply(self, changes: PendingWrites, *, durable: bool) -> None:
         """Write all changes or none. If not `durable`, they survive the end of the process, but not a power cut."""
+        new_log = self._log_pages >= (_WAL_PAGES_WHEN_TIGHT if self._claimed else _WAL_PAGES) and self._try_write_back()
         self._sync_commits(durable)
         seqs = changes.seqs
         if self._recent is not None:
@@ -178,14 +179,13 @@ class Store:
             self._db.executemany(INSERT, map(row_of, changes.added.values()))
             after = self.tally(seqs)
         if self._recent is not None:
+            if new_log and changes.added:
+                self._recent.clear()
             self._recent.add(changes.added)
+        self._log_pages = (0 if new_log else self._log_pages) + 2 + len(seqs) // 8 + changes.size // _PAGE
         if self._counts is not None:
             waiting, parked = self._counts.waiting, self._counts.parked
             self._counts = Counts(waiting + after.waiting - before.waiting, parked + after.parked - before.parked)
-        self._log_pages += 2 + len(seqs) // 8 + changes.size // _PAGE
-        if self._log_pages >= (_WAL_PAGES_WHEN_TIGHT if self._claimed else _WAL_PAGES):
-            with contextlib.suppress(sqlite3.Error):  # the next change tries again
-                self.checkpoint()
 
     def counts(self) -> Counts:
         """Counted at the first call, and again only after another process has written."""
@@ -317,6 +317,12 @@ class Store:
         if durable is not self._durable:
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
+
+    def _try_write_back(self) -> bool:
+        try:
+            return self._write_back()
+        except sqlite3.Error:  # the next change tries again
+            return False
 
     def _write_back(self) -> bool:
         """Checkpoint, so that the next write begins the log anew. Returns whether the file has all of the log."""

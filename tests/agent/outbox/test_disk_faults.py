@@ -282,7 +282,7 @@ def test_a_damaged_file_on_a_disk_without_room_for_a_copy_keeps_the_newest(disk:
     ids = [identity for number in range(400) for identity in ids_of(outbox.put([b"%03d" % number * 600]))]
     outbox.close()
     filler = fill(disk)
-    os.truncate(filler, filler.stat().st_size - 600_000)
+    os.truncate(filler, filler.stat().st_size - 900_000)
     path = disk / "o.sqlite3"
     content = bytearray(path.read_bytes())
     content[10 * 4096 : 11 * 4096] = b"\xff" * 4096

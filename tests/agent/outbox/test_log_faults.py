@@ -172,8 +172,8 @@ def test_whatever_is_damaged_in_the_log_every_promised_message_is_there_or_count
     site = Site(tmp_path)
     promised: dict[str, None] = {}
     acked: set[str] = set()
-    for _ in range(25):
-        for _ in range(dice.randrange(40)):
+    for _ in range(15):
+        for _ in range(dice.randrange(30)):
             what = dice.random()
             held = waiting(site.outbox)
             if what < 0.6 or not held:
