@@ -18,8 +18,8 @@ from agent.storage import checksum
 
 # Allocated at once, so that the list of a usual minute needs no space on a full disk.
 _BYTES = 4096
-_HEAD = 8
-"""The checksum of the seqs and their number, 4 bytes each."""
+_HEAD = 16
+"""The checksum of what follows and the number of seqs, 4 bytes each; the number of all records, 8 bytes."""
 
 
 class RecentRecords:
@@ -28,37 +28,39 @@ class RecentRecords:
     def __init__(self, path: Path) -> None:
         """Open or create the list of the queue at `path`. A list that cannot be read is empty."""
         self.seqs: set[int] = set()
+        self.total = 0
+        """The number of all records of the queue."""
         self._handle: int | None = None
         with contextlib.suppress(OSError):
             # Kept open: the list stays with the queue's file, also if the directory is moved.
             self._handle = os.open(list_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self.seqs = _seqs(os.pread(self._handle, os.fstat(self._handle).st_size, 0))
+            self.seqs, self.total = _parsed(os.pread(self._handle, os.fstat(self._handle).st_size, 0))
             os.posix_fallocate(self._handle, 0, _BYTES)
 
-    def add(self, seqs: Iterable[int]) -> None:
+    def add(self, seqs: Iterable[int], total: int) -> None:
         """List records after they were committed."""
-        self._write(self.seqs.union(seqs))
+        self._write(self.seqs.union(seqs), total)
 
     def discard(self, seqs: Iterable[int]) -> None:
         """Remove records from the list before they are deleted."""
-        self._write(self.seqs.difference(seqs))
+        self._write(self.seqs.difference(seqs), self.total)
 
     def clear(self) -> None:
         """All records are in the queue's file."""
-        self._write(set())
+        self._write(set(), self.total)
 
     def close(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
-    def _write(self, seqs: set[int]) -> None:
-        if seqs == self.seqs:
+    def _write(self, seqs: set[int], total: int) -> None:
+        if (seqs, total) == (self.seqs, self.total):
             return
-        self.seqs = seqs
+        self.seqs, self.total = seqs, total
         if self._handle is not None:
             with contextlib.suppress(OSError):
-                os.pwrite(self._handle, _content(seqs), 0)
+                os.pwrite(self._handle, _content(seqs, total), 0)
 
 
 def list_of(path: Path) -> Path:
@@ -66,16 +68,16 @@ def list_of(path: Path) -> Path:
     return path.with_name(path.name + ".recent")
 
 
-def _content(seqs: Collection[int]) -> bytes:
-    body = array("q", sorted(seqs)).tobytes()
-    return checksum(body).to_bytes(4, "little") + len(seqs).to_bytes(4, "little") + body
+def _content(seqs: Collection[int], total: int) -> bytes:
+    body = len(seqs).to_bytes(4, "little") + total.to_bytes(8, "little") + array("q", sorted(seqs)).tobytes()
+    return checksum(body).to_bytes(4, "little") + body
 
 
-def _seqs(content: bytes) -> set[int]:
-    count = int.from_bytes(content[4:_HEAD], "little")
-    body = content[_HEAD : _HEAD + 8 * count]
-    if checksum(body).to_bytes(4, "little") != content[:4] or len(body) != 8 * count:
-        return set()
+def _parsed(content: bytes) -> tuple[set[int], int]:
+    count = int.from_bytes(content[4:8], "little")
+    end = _HEAD + 8 * count
+    if len(content) < end or checksum(content[4:end]).to_bytes(4, "little") != content[:4]:
+        return set(), 0
     found = array("q")
-    found.frombytes(body)
-    return set(found)
+    found.frombytes(content[_HEAD:end])
+    return set(found), int.from_bytes(content[8:_HEAD], "little")

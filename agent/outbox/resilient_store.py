@@ -92,13 +92,19 @@ class ResilientStore:
             self._recent_since = None
             self._checkpoint(self._store)
 
-    @staticmethod
-    def _checkpoint(store: Store) -> bool:
+    def _checkpoint(self, store: Store) -> bool:
+        """Write the log back; on a full disk, into the reserve."""
         try:
-            return store.checkpoint()
-        except sqlite3.Error as error:
+            if store.has_room_for_log():
+                return store.checkpoint()
+            self._trouble.note_full()
+            if not self._reserve.give() or not store.checkpoint():
+                return False
+            store.claim(RESERVE_BYTES)
+        except (sqlite3.Error, OSError) as error:
             log.debug("outbox_checkpoint_failed", reason=str(error))
             return False
+        return True
 
     def _move(self, removed: Store) -> None:
         """Copy the records of a removed file into the file at the path. Until that succeeds, use the removed one."""
@@ -280,9 +286,8 @@ class ResilientStore:
         self._may_exceed_bound = True
         try:
             self._store = self._open(damage)
-            missing = self._store.list_recent()
-            self.drops.add(len(missing), "lost")
-            self._store.forget(missing)
+            self.drops.add(max(0, self._store.list_recent()), "lost")
+            self._store.forget()
             if self._store.recent:
                 self._checkpoint(self._store)
             self.drops.add(self._store.no_room, "size")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from agent.storage import (
     BUSY_S,
     UnusableFileError,
     WatchedFiles,
+    free_space,
     is_full,
     keep_log_space,
     open_existing,
@@ -42,12 +42,10 @@ from agent.storage import (
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8
 _WAIT_FOR_READERS_S = 0.25
-# The space of the log from the start: a transaction of `TIGHT_PART` bytes, and what waits to be written back.
+# The space of the log from the start: a transaction of 32 KiB, and what waits to be written back.
 _WAL_BYTES = 40 * 4120
 _CLAIM_PAGES = 16
-_PAGE = 4096
-"""SQLite's default size of a page."""
-
+_PAGE = 4096  # SQLite's default
 
 # What `claim` leaves if the process is killed meanwhile.
 _RELEASE = "DROP TABLE IF EXISTS space"
@@ -64,12 +62,13 @@ class Store:
         self._durable = True
         self._seen_version = 0
         self._counts: Counts | None = None
-        self._path: Path | None = None
+        self._path = Path()
         self._files: WatchedFiles | None = None
         self._recent: RecentRecords | None = None
         self._claimed = False
-        self._log_pages = 0
-        """Estimated pages of the log."""
+        self._log_pages = 0  # estimated
+        self.replaced = False
+        """The file is new, in the place of one that was damaged or removed."""
         self.no_room = 0
         """Messages of the damaged file before this one for which the disk had no room."""
         self.gone: Collection[int] = ()
@@ -128,19 +127,24 @@ class Store:
         """Whether the write-ahead log and its index still have their names."""
         return self._files is None or self._files.log_in_place()
 
-    def list_recent(self) -> set[int]:
-        """Begin to list the records that only the log holds. Call it once, after `open`.
+    def list_recent(self) -> int:
+        """Begin to list the records that only the log holds. Returns how many of the list before are missing.
 
-        Returns the records that were listed before and are missing in the file. Count them, then `forget` them.
+        Count them, then call `forget`.
         """
-        assert self._path is not None  # noqa: S101 - opened for writing
         self._recent = RecentRecords(self._path)
-        return {seq for seq in self._recent.seqs if not self._has(seq)}
+        missing = sum(not self._has(seq) for seq in self._recent.seqs)
+        if not self.replaced:
+            return missing
+        counts = self.counts()
+        return max(missing, self._recent.total - counts.waiting - counts.parked - self.no_room)
 
-    def forget(self, missing: Collection[int]) -> None:
-        """Remove records from the list of those that only the log holds."""
+    def forget(self) -> None:
+        """Remove the missing records from the list."""
         if self._recent is not None:
-            self._recent.discard(missing)
+            self._recent.discard({seq for seq in self._recent.seqs if not self._has(seq)})
+            counts = self.counts()
+            self._recent.add((), counts.waiting + counts.parked)
 
     @property
     def recent(self) -> int:
@@ -167,7 +171,10 @@ class Store:
 
     def apply(self, changes: PendingWrites, *, durable: bool) -> None:
         """Write all changes or none. If not `durable`, they survive the end of the process, but not a power cut."""
-        new_log = self._log_pages >= (_WAL_PAGES_WHEN_TIGHT if self._claimed else _WAL_PAGES) and self._try_write_back()
+        new_log = False
+        if self._log_pages >= (_WAL_PAGES_WHEN_TIGHT if self._claimed else _WAL_PAGES):
+            with contextlib.suppress(sqlite3.Error):  # the next change tries again
+                new_log = self._write_back()
         self._sync_commits(durable)
         seqs = changes.seqs
         if self._recent is not None:
@@ -178,14 +185,15 @@ class Store:
             self._db.executemany(UPDATE, ((*row_of(each), each.seq) for each in changes.changed.values()))
             self._db.executemany(INSERT, map(row_of, changes.added.values()))
             after = self.tally(seqs)
-        if self._recent is not None:
-            if new_log and changes.added:
-                self._recent.clear()
-            self._recent.add(changes.added)
         self._log_pages = (0 if new_log else self._log_pages) + 2 + len(seqs) // 8 + changes.size // _PAGE
         if self._counts is not None:
             waiting, parked = self._counts.waiting, self._counts.parked
             self._counts = Counts(waiting + after.waiting - before.waiting, parked + after.parked - before.parked)
+        if self._recent is not None:
+            if new_log and changes.added:
+                self._recent.clear()
+            counts = self.counts()
+            self._recent.add(changes.added, counts.waiting + counts.parked)
 
     def counts(self) -> Counts:
         """Counted at the first call, and again only after another process has written."""
@@ -273,15 +281,21 @@ class Store:
         """Whether the configured size has no room for changes of `size` bytes."""
         return pragma(self._db, "page_count") + size // _PAGE + 4 > self._max_pages
 
+    def has_room_for_log(self) -> bool:
+        """A checkpoint that a full disk stops halfway leaves a file that is unreadable without its log."""
+        if self._files is None:
+            return True
+        growth = pragma(self._db, "page_count") * _PAGE - self._files.size()
+        return growth <= 0 or growth + _WAL_PAGES * _PAGE // 8 <= free_space(self._path)
+
     def claim(self, size: int) -> bool:
         """For a full disk: turn up to `size` bytes of free disk space into free pages of the file.
 
         Nobody else can use these pages, and the file does not grow beyond them. So the log can always be written back.
         Returns whether there are new free pages.
         """
-        assert self._path is not None  # noqa: S101 - opened for writing
         least = 2 * _CLAIM_PAGES * _PAGE  # twice what a step needs: another process may be writing, too
-        if self._claimed and self._free_disk() < least:
+        if self._claimed and free_space(self._path) < least:
             return False
         if not self._write_back():
             return False
@@ -290,7 +304,7 @@ class Store:
         self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
         before = pragma(self._db, "freelist_count")
         try:
-            while size > 0 and not self.at_bound(_CLAIM_PAGES * _PAGE) and self._free_disk() >= least:
+            while size > 0 and not self.at_bound(_CLAIM_PAGES * _PAGE) and free_space(self._path) >= least:
                 self._db.execute("CREATE TABLE IF NOT EXISTS space (bytes BLOB NOT NULL)")
                 self._db.execute("INSERT INTO space VALUES (zeroblob(?))", ((_CLAIM_PAGES - 2) * _PAGE,))
                 if not self._write_back():
@@ -304,10 +318,6 @@ class Store:
             self._db.execute(f"PRAGMA max_page_count = {pragma(self._db, 'page_count')}")
         return pragma(self._db, "freelist_count") > before
 
-    def _free_disk(self) -> int:
-        assert self._path is not None  # noqa: S101 - opened for writing
-        return shutil.disk_usage(self._path.parent).free
-
     def relax(self) -> None:
         """Undo `claim`: the disk has room again."""
         self._claimed = False
@@ -318,14 +328,10 @@ class Store:
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
 
-    def _try_write_back(self) -> bool:
-        try:
-            return self._write_back()
-        except sqlite3.Error:  # the next change tries again
-            return False
-
     def _write_back(self) -> bool:
         """Checkpoint, so that the next write begins the log anew. Returns whether the file has all of the log."""
+        if not self.has_room_for_log():
+            return False
         self._db.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_S * 1000:.0f}")
         try:
             busy, frames, done = self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()

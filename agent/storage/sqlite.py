@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -131,7 +132,17 @@ class WatchedFiles:
 
     def __init__(self, path: Path) -> None:
         self._file = (path, path.stat())
+        self._size = self._file[1].st_size
         self._log = [(each, each.stat()) for each in (_log_of(path), _index_of(path)) if each.exists()]
+
+    def size(self) -> int:
+        """The size of the file in bytes; its last known size after it was moved or removed."""
+        path, opened = self._file
+        with contextlib.suppress(OSError):
+            now = path.stat()
+            if os.path.samestat(opened, now):
+                self._size = now.st_size
+        return self._size
 
     def in_place(self) -> bool:
         """Whether the path still names the open file. True if the disk does not tell."""
@@ -141,6 +152,11 @@ class WatchedFiles:
     def log_in_place(self) -> bool:
         """The same, for the log and its index."""
         return all(in_place(opened, path) for path, opened in self._log)
+
+
+def free_space(path: Path) -> int:
+    """The free bytes of the disk of this file."""
+    return shutil.disk_usage(path.parent).free
 
 
 def keep_log_space(path: Path, size: int) -> None:

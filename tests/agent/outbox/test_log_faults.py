@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 from agent.outbox.queue import Outbox
 from agent.outbox.recent import list_of
 from agent.outbox.resilient_store import CHECKPOINT_S
-from tests.support.outbox import ids_of, waiting
+from tests.faults.disk import fill, small_disk
+from tests.support.outbox import ids_of, opened, waiting
 
 Fault = Callable[[Path], None]
 
@@ -164,6 +165,49 @@ def test_a_list_of_the_messages_in_the_log_that_is_damaged_or_not_writable_is_no
     assert site.ids() == promised
     assert not site.outbox.in_memory
     site.outbox.close()
+
+
+def test_a_file_that_is_gone_after_a_kill_or_cannot_be_read_is_counted_as_a_whole(tmp_path: Path) -> None:
+    for fault in (Path.unlink, lambda path: path.write_bytes(b"\xff" * path.stat().st_size)):
+        site = Site(tmp_path / fault.__name__.strip("<>"))
+        for number in range(20):
+            site.outbox.put([b"%d" % number * 500])
+        site.outbox.ack(site.outbox.live()[0])
+        site.now += CHECKPOINT_S
+        site.outbox.counts()
+        site.now += CHECKPOINT_S
+        site.outbox.counts()
+
+        def everything(log: Path, fault: Fault = fault) -> None:
+            log.unlink()
+            fault(log.with_name("o.sqlite3"))
+
+        site.kill(everything)
+        assert site.ids() == []
+        assert site.outbox.drops == {"lost": 19}
+        site.kill()
+        assert not site.outbox.drops
+        site.outbox.close()
+
+
+def test_a_log_that_is_removed_on_a_full_disk_is_written_back_into_the_reserve(tmp_path: Path) -> None:
+    """A checkpoint that stops halfway for want of space would leave a file that is unreadable without its log."""
+    with small_disk(tmp_path / "disk") as disk:
+        path = disk / "state" / "o.sqlite3"
+        outbox = opened(path)
+        ids = ids_of(outbox.put([b"x" * 500]))
+        fill(disk)
+        ids += [identity for number in range(60) for identity in ids_of(outbox.put([b"%02d" % number * 250]))]
+        path.with_name("o.sqlite3-wal").unlink()
+        ids += ids_of(outbox.put([b"x" * 500]))
+        (tmp_path / "after a kill").mkdir()
+        for name in ("o.sqlite3", "o.sqlite3.recent", "o.sqlite3-wal"):
+            shutil.copy(path.with_name(name), tmp_path / "after a kill")
+        outbox.close()
+        outbox = opened(tmp_path / "after a kill" / "o.sqlite3")
+        assert [record.id for record in waiting(outbox)] == ids
+        assert not outbox.drops
+        outbox.close()
 
 
 @pytest.mark.seeds(0, 1, 2)

@@ -47,6 +47,7 @@ def test_counters_are_there_before_they_count() -> None:
         "memory": 0,
         "dead_letters": 0,
         "damaged": 0,
+        "lost": 0,
     }
     assert found["telemetry_agent_pushes_total", "refused"] == 0
     assert [found["telemetry_agent_clock_state", state] for state in CLOCK_STATES] == [0, 0, 1]
