@@ -194,3 +194,23 @@ def test_where_the_clock_is_not_set_the_silence_begins_with_the_restart(night: N
     for offset in (-inf, kept.at - now - late):  # unknown; before it was
         after = restored(kept, offset, now)
         assert after == Night(night.power_W, now, now, now)
+
+
+def test_at_100_w_an_inverter_is_not_dim() -> None:
+    assert sleeps(told((16.0, 99.9)), 17)
+    assert not sleeps(told((16.0, 100.0)), 17)
+    assert not sleeps(told((16.0, -100.0)), 17)
+
+
+def test_an_inverter_that_was_awake_for_less_than_an_hour_has_not_begun_its_day() -> None:
+    """It starts and stops at dawn; the hour of waking is that of the day before until it has stayed awake."""
+    night = told(*day(0), *day(1), (48 + 7.0, 5.0))
+    short = told((48 + 7.9, 5.0), night=night)
+    assert (short.up, short.woke) == ((48 + 7) * HOUR_S, (24 + 8) * HOUR_S)
+    assert told((48 + 8.0, 5.0), night=short).woke == (48 + 7) * HOUR_S
+
+
+def test_the_clocks_of_two_boots_may_differ_by_a_minute() -> None:
+    kept = Night(5.0, 1060.0, 1000.0, 1000.0)
+    assert restored(kept, 0.0, 1000.0) == kept
+    assert restored(kept, 0.0, 999.9) == Night(5.0, 999.9, 999.9, 999.9)
