@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.commissioning.plausibility import hints, possible, swapped
+from agent.commissioning.plausibility import blank, hints, possible, swapped
 from agent.domain.node import Node
 from agent.domain.ranges import ranges
 from drivers.driver import ReadOptions
@@ -142,3 +142,42 @@ def test_an_order_that_helps_nothing_is_not_named() -> None:
     assert swapped(wrong, [reading(V, 2e9)], "little") is None
     assert swapped(wrong, [reading(V, None)], "little") is None
     assert ReadOptions().word_order is None
+
+
+@pytest.mark.parametrize("volts", [20.0, 49.9, 800.1])
+def test_a_voltage_that_no_installation_has_is_named(volts: float) -> None:
+    (hint,) = of(NodeType.GRID, (V, None, volts))
+    assert hint.startswith(f"voltage is {volts:g} V")
+    assert of(NodeType.GRID, (V, None, 50.0), (V, Phase.L1, 800.0)) == []
+
+
+def test_the_hint_on_a_sign_says_what_is_positive() -> None:
+    (solar,) = of(NodeType.SOLAR, (P, None, -100.0))
+    (load,) = of(NodeType.HEAT_PUMP, (P, None, -100.0))
+    assert "but production is positive" in solar
+    assert "but consumption is positive" in load
+
+
+def test_a_device_whose_numbers_are_all_0_is_blank_and_an_idle_one_is_not() -> None:
+    zeros = [reading(quantity, 0) for quantity in (P, A, Quantity.IMPORTED_ENERGY)]
+    state = Reading(Quantity.ON, None, False, Quality.GOOD, 0.0)
+    assert blank([*zeros, state, reading(V, None)]) is None, "three numbers and a state"
+    assert blank([*zeros, reading(V, 0)]) == "all values are 0: is it another device, or another unit id?"
+    assert blank([*zeros, reading(V, 230)]) is None
+    assert blank([reading(V, None)]) == ("it answers, but it has no values: does it sleep, or is it another device?")
+
+
+def test_hints_begin_at_100_w_and_500_va() -> None:
+    """Less is the consumption of a device in standby, and within the errors of measurement."""
+    (hint,) = hints(node(NodeType.GRID), three_phases((690, 100, 690), (3, -0.4, 3)))
+    assert "differ on l2" in hint
+    assert list(hints(node(NodeType.GRID), three_phases((690, 99, 690), (3, -0.4, 3)))) == []
+    (hint,) = of(NodeType.GRID, (P, None, 500.0), (V, None, 250.0), (A, None, 0.2))
+    assert "power is 10 times" in hint
+    assert of(NodeType.GRID, (P, None, 499.0), (V, None, 249.5), (A, None, 0.2)) == []
+
+
+def test_a_factor_of_three_is_a_ratio_only_if_each_phase_has_a_power() -> None:
+    (hint,) = hints(node(NodeType.GRID), three_phases((2070.0,) * 3, (3.0,) * 3))
+    assert "power is 3 times voltage x current" in hint
+    assert of(NodeType.GRID, (P, None, 2070.0), (V, None, 230.0), (A, None, 3.0)) == []

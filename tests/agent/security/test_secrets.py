@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from agent.config.push import PushConfig
@@ -101,3 +102,28 @@ def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
 def test_what_cannot_stand_in_a_header_is_not_used(tmp_path: Path, text: str) -> None:
     assert not usable(SecretFile(secret(tmp_path / "t", text + "x\0"), "").value().get_secret_value())
     assert usable(SecretFile(secret(tmp_path / "t2", "eyJhbGciOi.J9-_~+/=="), "").value().get_secret_value())
+
+
+def unusable(token: Token) -> list[tuple[str, str, str]]:
+    """What is logged while the token is read twice: level, file name and problem."""
+    with capture_logs() as logs:
+        for _ in range(2):
+            token.value()
+    return [(entry["log_level"], Path(entry["path"]).name, entry["problem"]) for entry in logs]
+
+
+def test_a_single_file_that_cannot_be_read_is_told_once(tmp_path: Path) -> None:
+    told = unusable(Token([tmp_path / "none"]))
+    assert told == [("warning", "none", "cannot be read"), ("debug", "none", "cannot be read")]
+    file = secret(tmp_path / "binary", "")
+    file.write_bytes(b"\xff\xfe\xfd")
+    assert unusable(Token([file]))[0] == ("warning", "binary", "cannot be read")
+
+
+def test_of_two_files_one_may_be_missing(tmp_path: Path) -> None:
+    told = unusable(Token([tmp_path / "none", secret(tmp_path / "token", "t")]))
+    assert {level for level, _, _ in told} == {"debug"}
+
+
+def test_a_text_in_the_configuration_is_used_without_the_blanks_around_it() -> None:
+    assert value(Token([], SecretStr(" t\n"))) == "t"
