@@ -11,7 +11,7 @@ UV := .venv-uv/bin/uv
 # Without stored bytecode, each of the tests' processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test hunt test-system lowest lint bench schema devices lock deb release clean
+.PHONY: demo test hunt mutate test-system lowest lint bench schema devices lock deb release clean
 
 demo: $(RUNTIME)  ## run a simulated site, the agent and a receiver, live on the terminal
 	@$(BIN)/telemetry-agent demo
@@ -22,6 +22,10 @@ test: $(STAMP)  ## run all tests, four in parallel, because most tests wait for 
 MINUTES ?= 10
 hunt: $(STAMP)  ## run property tests with random examples for MINUTES=10; a failure prints the example to commit
 	$(BIN)/python -m tests.hunt --minutes $(MINUTES)
+
+mutate: MINUTES = 30
+mutate: $(STAMP)  ## change the code at random for MINUTES=30; SEED and COUNT choose the changes; prints those that no test notices
+	$(BIN)/python -m tests.mutation --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(PATHS)
 
 test-system: $(STAMP)  ## boot a clean Debian and test the service on it; skips if root or Debian's mirror is missing
 	$(BIN)/python -m pytest -m system -rs --durations=5 tests/system

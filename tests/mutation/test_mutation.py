@@ -1,0 +1,116 @@
+"""The tool on a small tree of its own, with changes that its tests notice and changes that they do not."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mutation.__main__ import no_change
+from tests.mutation.changes import changes
+from tests.mutation.children import ROOT
+
+CODE = '''\
+"""Grades."""
+
+
+def grade(points: float, bonus: float) -> str:
+    total = points + bonus
+    return "passed" if total > 49.0 else "failed"
+'''
+TESTS = """\
+import pytest
+from agent.grades import grade
+
+
+@pytest.mark.parametrize(("points", "expected"), [(49.0, "failed"), (50.0, "passed")])
+def test_grade(points: float, expected: str) -> None:
+    assert grade(points, 0.0) == expected
+"""
+CONFTEST = """\
+from hypothesis import settings
+
+settings.register_profile("steady", derandomize=True)
+"""
+
+
+def tree(folder: Path) -> Path:
+    shutil.copytree(ROOT / "tests" / "mutation", folder / "tests" / "mutation", ignore=lambda *_: {"test_mutation.py"})
+    files = {
+        "agent/__init__.py": "",
+        "agent/grades.py": CODE,
+        "tests/__init__.py": "",
+        "tests/conftest.py": CONFTEST,
+        "tests/test_grades.py": TESTS,
+        "pyproject.toml": "",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    return folder
+
+
+def mutate(folder: Path) -> str:
+    environ = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-m", "tests.mutation", "--seed", "1", "--workers", "2", "agent/grades.py"]
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_change_that_no_test_notices_survives(tmp_path: Path) -> None:
+    """One line has a change that tests without a bonus do not notice. They notice every change of the other line."""
+    told = mutate(tree(tmp_path))
+    assert re.findall(r"^survived: .*$", told, re.MULTILINE) == [
+        "survived: agent/grades.py:5 arithmetic 'points + bonus' -> '(points - bonus)' (2 tests)"
+    ]
+    assert "mutation: seed 1: 1 of 2 changes noticed (50.0 %), 1 survived, 0 not tried" in told
+    assert (tmp_path / "agent" / "grades.py").read_text() == CODE, "changes are made in copies"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("x = a < b", {"(a <= b)", "(a >= b)"}),
+        ("x = a and b", {"(a)", "(b)"}),
+        ("x = -1", {"(1)", "2", "(0)"}),
+        ("x = min(a, b)", {"max"}),
+        ("x = f(a, b)", {"(f(b, a))"}),
+        ("x = [y for y in z if y]", {"True"}),
+        ("if a:\n    raise E('text')", {"(not a)", "pass"}),
+        ("try:\n    f()\nexcept (A, B):\n    g()", {"pass", "((B,))", "((A,))"}),
+        ("x = N.A, N.B", {"(N.B)", "(N.A)"}),
+        ("self.x += 1", {"pass", "self.x -= 1", "2", "(0)"}),
+        ("def f() -> str:\n    return x", {"return None"}),
+        ("log.info('event', a=1)", set()),
+        ("def f(a: Literal['x']) -> None:\n    '''Text.'''", set()),
+        ("if TYPE_CHECKING:\n    import x", set()),
+    ],
+)
+def test_the_changes_of_a_statement(code: str, expected: set[str]) -> None:
+    found = changes("x.py", code.encode())
+    assert {change.new for change in found} == expected
+    for change in found:
+        compile(change.apply(code.encode()), "x.py", "exec")
+
+
+def test_a_place_behind_a_letter_of_two_bytes() -> None:
+    (change,) = changes("x.py", "x = 'ä ö', a == b".encode())
+    assert change.apply("x = 'ä ö', a == b".encode()).decode() == "x = 'ä ö', (a != b)"
+
+
+@pytest.mark.parametrize("entry", no_change(), ids=lambda entry: f"{entry['path']} {entry['old']}")
+def test_what_is_left_out_still_exists(entry: dict[str, str]) -> None:
+    source = (ROOT / entry["path"]).read_bytes()
+    lines = source.decode().splitlines()
+    assert any(
+        (change.old, change.new, lines[change.line - 1].strip()) == (entry["old"], entry["new"], entry["line"])
+        for change in changes(entry["path"], source)
+    )
+    assert entry["reason"]
