@@ -41,3 +41,14 @@ def test_invert_turns_a_battery_with_its_counters(day: str) -> None:
         "today_charged_Wh": 3,
         "today_discharged_Wh": 7,
     }
+
+
+def test_only_a_sign_of_minus_1_turns_a_group() -> None:
+    pv = Node("pv", NodeType.SOLAR, Kind.INVERTER)
+    signs = {NodeType.SOLAR: 1, NodeType.STORAGE: -1}
+    totals = Aggregator([pv, B2], settings(sign=signs), cast("EnergyStore", NoStore()))
+    for node in (pv, B2):
+        totals.observe([node], scan(1000.0, active_power=100.0), WALL)
+    message = body(totals)
+    assert message["solar"] == {"active_power_W": 100}
+    assert message["storage"] == {"active_power_W": -100}

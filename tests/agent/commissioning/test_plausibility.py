@@ -181,3 +181,8 @@ def test_a_factor_of_three_is_a_ratio_only_if_each_phase_has_a_power() -> None:
     (hint,) = hints(node(NodeType.GRID), three_phases((2070.0,) * 3, (3.0,) * 3))
     assert "power is 3 times voltage x current" in hint
     assert of(NodeType.GRID, (P, None, 2070.0), (V, None, 230.0), (A, None, 3.0)) == []
+
+
+def test_a_power_or_a_current_of_0_has_no_ratio() -> None:
+    assert of(NodeType.GRID, (P, None, 0.0), (V, None, 230.0), (A, None, 10.0)) == []
+    assert of(NodeType.GRID, (P, None, 2300.0), (V, None, 230.0), (A, None, 0.0)) == []

@@ -112,3 +112,13 @@ async def test_a_change_at_the_moment_of_a_push_repeats_none() -> None:
         site.schedule.change(Rhythm(10, 0, 10.0))
         await site.clock.advance(30)
         assert site.labels == sorted(set(site.labels))
+
+
+@pytest.mark.parametrize(("after_s", "first"), [(65, 70), (58, 60), (60, 70)])
+async def test_another_interval_begins_with_its_first_tick_that_is_not_closed_yet(after_s: float, first: int) -> None:
+    async with running(Rhythm(60, 0, 20.0)) as site:
+        await site.clock.advance(after_s)
+        before = len(site.labels)
+        site.schedule.change(Rhythm(10, 0, 10.0))
+        await site.clock.advance(25)
+        assert site.labels[before : before + 2] == [START + first, START + first + 10]

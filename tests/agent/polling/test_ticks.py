@@ -101,3 +101,13 @@ def test_a_phase_is_for_ever_and_clock_has_none() -> None:
 def test_the_first_tick_is_later_than_the_last_label_of_before(label: int, moved: int) -> None:
     tick = Tick(5.0, 1000)
     assert later_tick(tick, label, 60) == Tick(5.0 + moved, 1000 + moved)
+
+
+def test_the_phase_of_an_id_with_many_digits_is_for_ever() -> None:
+    """Its number is larger than the 64 bits of the hash."""
+    known = {
+        "99999999999999999999": [3, 44, 670],
+        "88888888888888888888888888888888": [3, 46, 692],
+        "0f8fad5b-d9cb-469f-a165-70867728950e": [0, 10, 154],
+    }
+    assert {site: [phase_s("splay", site, interval) for interval in (5, 60, 900)] for site in known} == known

@@ -282,3 +282,9 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
 )
 def test_of_what_devices_do(tmp_path: Path, text: str, message: str) -> None:
     assert mistake(tmp_path, text).startswith(message)
+
+
+def test_a_bool_has_no_invalid_number(tmp_path: Path) -> None:
+    coil = ON.replace("holding", "coil").replace("int16", "bool")
+    message = "point[0] on: invalid: has no meaning for type bool (found [1])"
+    assert mistake(tmp_path, f"{coil}invalid = [1]\n", kind="relay") == message
