@@ -111,3 +111,23 @@ def test_the_phase_of_an_id_with_many_digits_is_for_ever() -> None:
         "0f8fad5b-d9cb-469f-a165-70867728950e": [0, 10, 154],
     }
     assert {site: [phase_s("splay", site, interval) for interval in (5, 60, 900)] for site in known} == known
+
+
+def test_a_tick_that_a_step_of_the_clock_moves_into_the_past_is_left_out() -> None:
+    """The tick before is almost an interval late, and the clock has just been set forward by 20 s."""
+    start = 1_700_000_040
+    after = next_tick(Tick(0.0, start), 59.0, start + 59.0 + 20.0, 60, 0)
+    assert after == Tick(100.0, start + 120)
+
+
+@given(
+    step=st.floats(-1e7, 1e7),
+    interval=st.integers(1, 900),
+    late=st.floats(0, 5000),
+)
+def test_the_next_tick_is_never_in_the_past(step: float, interval: int, late: float) -> None:
+    tick = first_tick(0.0, 1_700_000_000.0, interval, 0)
+    now = tick.at + late
+    after = next_tick(tick, now, 1_700_000_000.0 + now + step, interval, 0)
+    assert after.at >= now - 1e-6
+    assert after.time % interval == 0
