@@ -24,7 +24,7 @@ import pytest
 
 from tests.mutation import touched
 from tests.mutation.changes import Change, changes
-from tests.mutation.children import PYTEST, ROOT, TIME_IS_UP, Ended, Job, copies, preload, run_all
+from tests.mutation.children import PYTEST, ROOT, TIME_IS_UP, Job, copies, preload, run_all
 from tests.mutation.plugin import Chosen
 
 PACKAGES = [
@@ -56,7 +56,7 @@ def main() -> int:
         print(f"mutation: {len(known.seconds)} tests, {len(known.failed)} of them not used: they fail or are skipped")
         sample = _sample(options.paths or PACKAGES, options.seed, options.count)
         trials = {str(change): _trial(change, known) for change in sample}
-        return _report(trials, _tried(trials, folders, until), options.seed)
+        return _report(trials, folders, options.seed, until)
 
 
 def _options() -> argparse.Namespace:
@@ -155,30 +155,33 @@ def _pytest(tests: list[str], copy: Path) -> int:
     return int(pytest.main(arguments, plugins=[Chosen(tests)]))
 
 
-def _tried(trials: dict[str, Trial], folders: list[Path], until: float) -> Iterator[Ended]:
-    yield from run_all((trial.job for trial in trials.values() if trial.tests), folders, until)
-
-
-def _report(trials: dict[str, Trial], tried: Iterator[Ended], seed: int) -> int:
-    untouched = [str(trial.change) for trial in trials.values() if not trial.tests]
-    noticed, survived = 0, list[str]()
-    for ended in tried:
+def _report(trials: dict[str, Trial], folders: list[Path], seed: int, until: float) -> int:
+    """Prints the survivors and the score. Lines that no test runs count among the changes that had their turn."""
+    turns = {name: turn for turn, name in enumerate(trials)}
+    last, noticed, survived = -1, 0, 0
+    for ended in run_all((trial.job for trial in trials.values() if trial.tests), folders, until):
+        name = ended.job.name
+        last = max(last, turns[name])
         if isinstance(ended.status, int) and ended.status >= PYTEST_FAILED:
-            raise RuntimeError(f"{ended.job.name}: pytest ended with {ended.status}\n{ended.output[-2000:]}")
+            raise RuntimeError(f"{name}: pytest ended with {ended.status}\n{ended.output[-2000:]}")
         if ended.status == 0:
-            survived.append(ended.job.name)
-            print(f"survived: {ended.job.name} ({len(trials[ended.job.name].tests)} tests)", flush=True)
+            survived += 1
+            print(f"survived: {name} ({len(trials[name].tests)} tests)", flush=True)
         else:
             noticed += 1
             if ended.status == TIME_IS_UP:
-                print(f"noticed, because the tests did not end: {ended.job.name}", flush=True)
-    for name in untouched:
-        print(f"survived: {name} (no test runs the line)")
-    tried_count = noticed + len(survived) + len(untouched)
-    share = 100 * noticed / tried_count if tried_count else 0.0
+                print(f"noticed, because the tests did not end: {name}", flush=True)
+    if noticed + survived == sum(bool(trial.tests) for trial in trials.values()):
+        last = len(trials)
+    for name, trial in trials.items():
+        if not trial.tests and turns[name] <= last:
+            survived += 1
+            print(f"survived: {name} (no test runs the line)")
+    tried = noticed + survived
+    share = 100 * noticed / tried if tried else 0.0
     print(
-        f"mutation: seed {seed}: {noticed} of {tried_count} changes noticed ({share:.1f} %), "
-        f"{len(survived) + len(untouched)} survived, {len(trials) - tried_count} not tried before the time was up"
+        f"mutation: seed {seed}: {noticed} of {tried} changes noticed ({share:.1f} %), {survived} survived, "
+        f"{len(trials) - tried} not tried before the time was up"
     )
     return 0
 

@@ -150,7 +150,7 @@ def keep(ended: Ended) -> Record:
         raise RuntimeError(f"{ended.job.name}: {ended.status}\n{ended.output[-2000:]}")
     found: dict[str, Any] = json.loads(result.read_text())
     common = (path.relative_to(ROOT).as_posix() for path in _files(*COMMON))
-    found["digests"] = {path: digest(ROOT / path) for path in (ended.job.name, *common, *found["lines"])}
+    found["digests"] = {path: digest(ended.copy / path) for path in (ended.job.name, *common, *found["lines"])}
     FOLDER.mkdir(exist_ok=True)
     _kept(ended.job.name).write_text(json.dumps(found))
     return Record(**found)

@@ -10,6 +10,7 @@ import pytest
 
 from agent.config.loader import parse
 from agent.site.builder import build
+from drivers.modbus import Link
 from drivers.model import Table
 from tests.agent.config.test_loader import changed, mistakes
 from tests.faults.modbus import FaultServer, registers_from
@@ -23,6 +24,7 @@ async def test_a_serial_line_has_9600_baud_and_8n1_by_default() -> None:
             {"node_id": "m", "type": "grid", "driver": "eastron-sdm630", "connection": "RS485", "unit_id": 1}
         ]
         (line,) = build(parse(table, {}, "site.toml"), "site.toml").connections
+        assert isinstance(line.link, Link)
         assert list(await line.link.read(1, Table.HOLDING, 0, 1)) == [7]
         port = os.open(path, os.O_RDONLY | os.O_NOCTTY)
         try:
