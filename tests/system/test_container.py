@@ -33,7 +33,7 @@ class Stage:
         self.user = "0"
 
     def run(self, script: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = ["chroot", f"--userspec={self.user}", self.root, "sh", "-ec", script]
+        command = ["chroot", f"--userspec={self.user}", str(self.root), "sh", "-ec", script]
         done = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0 or not check, f"{script}: {done.stdout}{done.stderr}"
         return done
