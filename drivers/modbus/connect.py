@@ -12,11 +12,15 @@ from drivers.modbus.os_errors import in_words
 from drivers.modbus.resolver import Resolver
 from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
+from drivers.modbus.turns import Turns, time_out
 from drivers.tls import TlsFileError, client_context
 
 NAMES_AT_ONCE = 16
 """Limit of parallel look-ups. A site may have hundreds of names and be offline; a service may have few threads."""
 _RESOLVER = Resolver(NAMES_AT_ONCE)
+CONNECTS_AT_ONCE = 32
+"""Limit of parallel connects. Each costs the loop about 0.3 ms, on a slow controller 3 ms."""
+_TURNS = Turns(CONNECTS_AT_ONCE, hold_s=0.25)
 
 _FRAMINGS: dict[str, type[Framing]] = {
     "mbap": Mbap,
@@ -26,9 +30,12 @@ _FRAMINGS: dict[str, type[Framing]] = {
 
 
 async def connect(settings: LinkSettings) -> Transport:
-    """Return an open transport within `settings.timeout_s`. Raises ConnectError with address and reason."""
+    """Wait for a turn. Then return an open transport within `settings.timeout_s`.
+
+    Raises ConnectError with address and reason.
+    """
     try:
-        async with asyncio.timeout(settings.timeout_s):
+        async with _TURNS.turn(), time_out(settings.timeout_s):
             return await _open(settings)
     except TimeoutError:
         raise ConnectError(f"{settings.address}: no connection within {settings.timeout_s:g} s") from None
@@ -49,7 +56,7 @@ async def _open(settings: LinkSettings) -> Transport:
     context = _tls_context(settings) if settings.kind.medium == "tls" else None
     for address in found[:-1]:
         with suppress(OSError):  # includes TimeoutError
-            async with asyncio.timeout(settings.timeout_s / len(found)):
+            async with time_out(settings.timeout_s / len(found)):
                 await _open_at(address, settings, channel, context)
                 return channel
     await _open_at(found[-1], settings, channel, context)

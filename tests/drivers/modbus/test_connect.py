@@ -7,13 +7,14 @@ import errno
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from drivers.errors import LinkError
-from drivers.modbus.connect import NAMES_AT_ONCE
+from drivers.modbus.connect import CONNECTS_AT_ONCE, NAMES_AT_ONCE
 from drivers.modbus.link import Link
 from drivers.modbus.os_errors import in_words
 from drivers.modbus.resolver import Resolver
@@ -154,6 +155,44 @@ async def test_no_answer_to_a_connect() -> None:
         )
         for filler in fillers:
             filler.close()
+
+
+async def test_a_connect_does_not_time_out_because_the_loop_is_busy() -> None:
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link(timeout_s=0.2))
+        reading = asyncio.create_task(link.read(1, Table.HOLDING, 0, 1, timeout_s=60))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 - the loop is blocked, as by the connects of many other links
+        assert list(await reading) == [17]
+        await link.close()
+
+
+async def test_few_connects_run_at_the_same_time_and_hosts_that_do_not_answer_delay_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = most = 0
+
+    async def hang(*_: object) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("drivers.modbus.connect._open_at", hang)
+    links = [Link(LinkSettings(host="127.0.0.1", port=port, timeout_s=60)) for port in range(1, 101)]
+    reads = [asyncio.create_task(link.read(1, Table.HOLDING, 0, 1)) for link in links]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert most == CONNECTS_AT_ONCE
+    monkeypatch.undo()
+    async with FaultServer(REGISTERS) as server, asyncio.timeout(30):
+        link = Link(server.link())
+        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
+        await link.close()
+    for read in reads:
+        read.cancel()
+    await asyncio.gather(*reads, return_exceptions=True)
 
 
 async def test_a_connect_that_is_cancelled_leaves_nothing_open() -> None:
