@@ -60,7 +60,7 @@ class App:
         self._aggregator.place_nights(clock.monotonic())
         self.poller = Poller(site.connections, clock, self, self.watchdog, self._aggregator.nights)
         self._delivery = Delivery(config, clock, environ, watchdog=self.watchdog, trust=trust)
-        self._schedule = Scheduler(rhythm(config), clock, self.poller.request, self._push)
+        self._schedule = Scheduler(rhythm(config), clock, self.poller, self._push)
         self._line: asyncio.TaskGroup | None = None
         self._showing: asyncio.Task[None] | None = None
 
@@ -174,6 +174,9 @@ class App:
         self.recorder.missed(device, error, at)
         self._aggregator.missed(device.nodes, at)
 
+    def skipped(self, device: Device, count: int) -> None:
+        self._aggregator.skipped(device.nodes, count)
+
     async def _push(self, tick: Tick, answers: list[asyncio.Future[None]]) -> None:
         """Close the interval when every device answered or at the deadline. Store its messages."""
         deadline = tick.at + self.config.push.effective_deadline_s
@@ -201,7 +204,7 @@ class App:
 def rhythm(config: Config) -> Rhythm:
     """The settings of the schedule, from the configuration."""
     push = config.push
-    return Rhythm(push.interval_s, phase_s(push.align, config.site.node_id, push.interval_s), config.poll.interval_s)
+    return Rhythm(push.interval_s, phase_s(push.align, config.site.node_id, push.interval_s), push.effective_deadline_s)
 
 
 def aggregation_settings(config: Config) -> AggregationSettings:

@@ -65,6 +65,9 @@ class Nobody:
     def missed(self, device: Device, error: Exception, at: float) -> None:
         pass
 
+    def skipped(self, device: Device, count: int) -> None:
+        pass
+
 
 def connection(port: int, devices: int) -> Connection:
     link = Link(LinkSettings(host="127.0.0.1", port=port))

@@ -80,7 +80,8 @@ class Aggregator:
         nights = {node_id: window.night for node_id, window in self._windows.items()}
         self._settings = settings
         windows = {
-            node.node_id: before.get(node) or Window(node, settings.stale_after_s, night=nights.get(node.node_id))
+            node.node_id: before.get(node)
+            or Window(node, node.stale_after_s or settings.stale_after_s, night=nights.get(node.node_id))
             for node in nodes
         }
         self._windows.clear()
@@ -115,6 +116,11 @@ class Aggregator:
         """Count a failed poll."""
         for node in nodes:
             self._windows[node.node_id].missed()
+
+    def skipped(self, nodes: Sequence[Node], count: int) -> None:
+        """Count polls that were due and were not made."""
+        for node in nodes:
+            self._windows[node.node_id].missed(count)
 
     def close(self, at: float, wall: int) -> Summary:
         """End the push interval at monotonic `at`, Unix second `wall`."""

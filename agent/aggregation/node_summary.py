@@ -34,7 +34,7 @@ class NodeSummary(NamedTuple):
     newest: float
     """Monotonic time of the last value."""
     expected: int
-    """Polls in the interval."""
+    """Polls that were due in the interval."""
     got: int
     """Polls with a usable value."""
     powerless: float = -inf

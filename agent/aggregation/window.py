@@ -84,9 +84,9 @@ class Window:
         self._heard(power_W, at, scan)
         return Collected(counters, dropped, power_W if at >= scan.started else None)
 
-    def missed(self) -> None:
-        """Count a failed poll."""
-        self.expected += 1
+    def missed(self, count: int = 1) -> None:
+        """Count polls that were due and gave nothing."""
+        self.expected += count
 
     def close(self, at: float, statistic: Statistic) -> NodeSummary:
         """Return the summary at monotonic `at` and begin the next interval."""

@@ -44,6 +44,9 @@ class _Collector:
         self._result.failed.append((device, error))
         self._aggregator.missed(device.nodes, at)
 
+    def skipped(self, device: Device, count: int) -> None:
+        self._aggregator.skipped(device.nodes, count)
+
 
 async def read_site(config: Config, site: Site) -> SiteReading:
     """Poll every device once. Energies continue from a copy of the daemon's state; the state itself does not change."""

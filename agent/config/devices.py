@@ -69,6 +69,7 @@ class DeviceConfig(Section):
     port: Port | None = None
     connection: str | None = None
     unit_id: Annotated[StrictInt, Field(ge=0, le=MAX_UNIT_ID)] | None = None
+    poll_interval_s: Seconds | None = None
     invert: StrictBool = False
     when_offline: WhenOffline | None = None
     nominal_power_W: Watts | None = None

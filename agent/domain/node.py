@@ -37,6 +37,8 @@ class Node:
     """Id of the node whose meter measures this one as well: this node is reported, but not added to the total."""
     invert: bool = False
     when_offline: WhenOffline = "missing"
+    stale_after_s: float | None = None
+    """The age after which a reading is not used; None means `poll.stale_after_s`."""
     nominal_power_W: float | None = None
     energy_capacity_Wh: float | None = None
     limits: Mapping[Quantity, tuple[float, float]] = field(default_factory=dict, hash=False)

@@ -9,7 +9,7 @@ from typing import Protocol
 from agent.domain import Node
 from agent.polling.device_health import DeviceHealth
 from drivers.driver import Driver, Reader
-from drivers.model import Scan
+from drivers.model import NodeType, Scan
 
 
 class Closable(Protocol):
@@ -30,11 +30,21 @@ class Device:
     address: str
     """The address of the link and the unit id, for messages."""
     unit_id: int
+    interval_s: float = 10.0
+    """The configured time between two polls. `agent.polling.grid` fits it to the push interval."""
     patience_s: float = 3.0
     """How long the other devices of the link wait for one poll of this device. It is longer than one time-out."""
     origin: object = None
     """The configuration of the device. On the same link, an equal origin means the same device."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
+    measures_grid: bool = field(init=False)
+    """Whether it is a meter of the grid connection. The power of the whole site depends on it."""
+    rank: tuple[bool, float] = field(init=False)
+    """The order on a link: grid meters first, then the devices with the shortest interval."""
+
+    def __post_init__(self) -> None:
+        self.measures_grid = any(node.type is NodeType.GRID for node in self.nodes)
+        self.rank = not self.measures_grid, self.interval_s
 
     def feeds(self, node_ids: Container[str]) -> bool:
         """Whether the device feeds one of these nodes."""
@@ -47,6 +57,8 @@ class Connection:
 
     link: Closable
     devices: tuple[Device, ...]
+    address: str = ""
+    """The address of the link."""
 
 
 class PollListener(Protocol):
@@ -54,4 +66,10 @@ class PollListener(Protocol):
 
     def observe(self, device: Device, scan: Scan) -> None: ...
 
-    def missed(self, device: Device, error: Exception, at: float) -> None: ...
+    def missed(self, device: Device, error: Exception, at: float) -> None:
+        """The device did not answer, or it is lost and its next probe is not due."""
+        ...
+
+    def skipped(self, device: Device, count: int) -> None:
+        """`count` polls were due and were not made, because the link or the process was busy."""
+        ...

@@ -32,6 +32,12 @@ class DeviceHealth:
     """Whether the log reported the present failures."""
     slow: bool = False
     """Whether the last poll took longer than `patience_s`."""
+    took_s: float = 0.0
+    """How long the last answered poll took."""
+    cycle_s: float | None = None
+    """The time between two polls that the link achieves; None while it holds the interval of the device."""
+    skipped: int = 0
+    """Polls that were due and were not made."""
     polls: int = 0
     failed_polls: int = 0
 

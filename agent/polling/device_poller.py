@@ -8,13 +8,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from agent.domain import Night, all_sleep, use_of
 from agent.polling.device import Device, PollListener
-from agent.runtime import STUCK_S, Clock, Watchdog
+from agent.runtime import STUCK_S, Clock
 from drivers.errors import DriverError, SilentError
 from drivers.model import Scan
 
@@ -24,6 +26,19 @@ LIMIT_S = 60.0
 FLAP_S = 300.0
 
 
+@dataclass(slots=True)
+class _Running:
+    """A poll in progress."""
+
+    task: asyncio.Task[Any] | None
+    end: float
+    """The deadline, in the time of the event loop."""
+    stuck: float
+    """The poll did not end at its deadline either, in monotonic seconds."""
+    ended: bool = False
+    """Whether it was ended at its deadline."""
+
+
 class DevicePoller:
     """Polls the devices of one link. The result of a device that is no longer `wanted` is ignored."""
 
@@ -31,7 +46,6 @@ class DevicePoller:
         self,
         clock: Clock,
         listener: PollListener,
-        watchdog: Watchdog,
         nights: Mapping[str, Night],
         wanted: Callable[[Device], bool],
     ) -> None:
@@ -39,20 +53,19 @@ class DevicePoller:
         self._clock = clock
         self._listener = listener
         self._nights = nights
-        self._watchdog = watchdog
         self._wanted = wanted
-        self._ends: dict[asyncio.Timeout, float] = {}
-        """The polls in progress, and the deadline of each, in the time of the event loop."""
+        self._running: dict[Device, _Running] = {}
 
     async def poll(self, device: Device) -> Exception | None:
         """Poll the device and report the result to the listener. Return the error if it did not answer, else None."""
-        limit = asyncio.timeout(None)
-        self._ends[limit] = asyncio.get_running_loop().time() + LIMIT_S
+        running = self._running[device] = _Running(
+            asyncio.current_task(), asyncio.get_running_loop().time() + LIMIT_S, self._clock.monotonic() + STUCK_S
+        )
         try:
-            with self._watchdog.running(f"poll of {device.name}", STUCK_S):
-                async with limit:
-                    scan = await device.driver.poll(device.reader, self._clock.monotonic)
-        except TimeoutError:
+            scan = await device.driver.poll(device.reader, self._clock.monotonic)
+        except asyncio.CancelledError:
+            if not running.ended or running.task is None or running.task.uncancel():
+                raise  # by somebody else
             error: Exception = SilentError(f"the poll was not complete within {LIMIT_S:g} s")
         except DriverError as refusal:
             error = refusal
@@ -63,7 +76,7 @@ class DevicePoller:
             self._answered(device, scan)
             return None
         finally:
-            del self._ends[limit]
+            del self._running[device]
         self.failed(device, error)
         return error
 
@@ -72,10 +85,18 @@ class DevicePoller:
 
         There is no timer per poll, because it would need half of the CPU time of decoding and would almost never fire.
         """
+        if not self._running:
+            return
         now = asyncio.get_running_loop().time()
-        for limit, due in self._ends.items():
-            if due <= now and limit.when() is None:
-                limit.reschedule(now)
+        for running in self._running.values():
+            if running.end <= now and not running.ended and running.task is not None:
+                running.ended = True
+                running.task.cancel()
+
+    def in_progress(self) -> Iterator[tuple[str, float]]:
+        """The polls in progress, each with the monotonic second from which on it is stuck."""
+        for device, running in self._running.items():
+            yield f"poll of {device.name}", running.stuck
 
     def failed(self, device: Device, error: Exception) -> None:
         """Record that the device does not answer, or that its link is down. Log an outage once."""
@@ -108,6 +129,7 @@ class DevicePoller:
         elif health.last_answer is None:
             log.info("device_found", device=device.name, address=device.address, readings=len(scan.readings))
         health.answered(now)
+        health.took_s = scan.finished - scan.started
         partial = _lacks(device, scan)
         if partial != health.partial:
             if partial:

@@ -1,13 +1,18 @@
 """Polls the devices of one link in turn, so that no device delays the others.
 
-- Devices that answered their last poll are polled first. Then the lost devices that are due are probed. The first probe
-  that fails ends the round, so that dead devices cost one time-out per round.
+- A round polls the devices that are due: grid meters first, then those with the shortest interval. The lost devices
+  whose back-off has ended are probed last. The first probe that fails ends the round, so that dead devices cost one
+  time-out per round.
+- A device that becomes due during a round waits for the next one. A device of a higher rank may be polled between two
+  devices of this round. So a grid meter keeps its interval on a link that is too slow for all its devices, and the
+  others are polled in turn.
+- A device whose next due time passes before its poll is complete misses this due time. `agent.polling.pace` says when a
+  link misses too many.
 - A device that does not answer is polled again after `BACKOFF_FIRST_S`. This time doubles up to `BACKOFF_MAX_S`. One
   answer ends the back-off. If all devices of a link were lost, the first answer shows that the link works again, and
   the other devices are polled in the same round.
 - If a device answers but takes longer than its `patience_s`, its poll continues in parallel with the others. On the
   link their requests alternate.
-- A round that is requested during another round starts when that one ends. Several requests give only one round.
 - `agent.polling.device_poller` describes one poll and its result.
 """
 
@@ -15,40 +20,48 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 from agent.domain import Night
 from agent.polling.device import Connection, Device, PollListener
 from agent.polling.device_poller import DevicePoller
-from agent.runtime import Clock, Watchdog
+from agent.polling.pace import LinkPace
+from agent.runtime import Clock
 from drivers.errors import ConnectError, LinkError
 
 
 class LinkWorker:
-    """The task of one link, and the futures of the requested rounds."""
+    """The task of one link, and the devices that wait for their poll."""
 
     def __init__(
         self,
         connection: Connection,
         clock: Clock,
         listener: PollListener,
-        watchdog: Watchdog,
         nights: Mapping[str, Night],
     ) -> None:
         self.link = connection.link
+        self.address = connection.address
         self.devices = connection.devices
         self._clock = clock
         self._listener = listener
-        self._device_poller = DevicePoller(clock, listener, watchdog, nights, lambda device: device in self.devices)
+        self._device_poller = DevicePoller(clock, listener, nights, lambda device: device in self.devices)
+        self._pace = LinkPace(connection.address, clock.monotonic())
         self._task: asyncio.Task[None] | None = None
-        self._open_futures: set[asyncio.Future[None]] = set()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._open: dict[Device, None] = {}
+        """The devices that are due and neither answered nor failed yet, with those that are polled now."""
+        self._waiting: dict[Device, None] = {}
+        """The open devices that are not in a round yet."""
+        self._futures: dict[asyncio.Future[None], set[Device]] = {}
+        """Each future is done when none of its devices is open any more."""
         self._wanted = asyncio.Event()
         self._polling: dict[asyncio.Task[None], Device] = {}
         """The pass of this round, and passes of earlier rounds that still poll a slow device."""
         self._pass: asyncio.Task[None] | None = None
         self._patient_until = 0.0
+        self._jumped = False
+        """The last poll of the round was that of a device that does not belong to the round."""
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Start the task if it is not running yet."""
@@ -59,72 +72,130 @@ class LinkWorker:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._complete(tuple(self._open_futures))
+        for device in list(self._open):
+            self._close(device)
         await self.link.close()
 
-    def request(self) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._open_futures.add(future)
-        self._waiting.append(future)
+    def replace(self, devices: tuple[Device, ...]) -> None:
+        """Poll these devices from now on. A poll of another device that is in progress is completed and ignored."""
+        self.devices = devices
+        for device in [device for device in self._waiting if device not in devices]:
+            del self._waiting[device]
+            self._close(device)
+
+    def due(self, devices: Iterable[Device], count: int, interval_s: float, now: float) -> None:
+        """`count` due times of these devices have passed since the last call. Poll each device once.
+
+        `interval_s` is the time between two due times.
+        """
+        for device in devices:
+            skipped = count - 1
+            if device not in self._open:
+                self._open[device] = self._waiting[device] = None
+            else:
+                skipped = count
+                if not device.health.failures:
+                    self._pace.missed(device, count, interval_s, now)
+            if skipped:
+                device.health.skipped += skipped
+                self._listener.skipped(device, skipped)
         self._wanted.set()
-        return future
+        if now >= self._pace.judge_at:
+            self._pace.judge(self.devices, now)
+
+    def request(self) -> asyncio.Future[None]:
+        """Poll all devices now. The future is done when each of them answered or failed."""
+        for device in self.devices:
+            if device not in self._open:
+                self._open[device] = self._waiting[device] = None
+        self._wanted.set()
+        return self._future(self._open)
+
+    def answers(self, within_s: float) -> asyncio.Future[None] | None:
+        """Return a future that is done when the devices that are due have answered or failed. None if no device is due.
+
+        If the link needs more than `within_s` for them, only grid meters count: the others would not be in time.
+        """
+        if not self._open:
+            return None
+        devices = list(self._open)
+        if sum(device.health.took_s for device in devices) > within_s:
+            devices = [device for device in devices if device.measures_grid and device.health.took_s <= within_s]
+        return self._future(devices) if devices else None
 
     def end_overdue(self) -> None:
         """End the polls that take too long. The caller calls this every few seconds."""
         self._device_poller.end_overdue()
+
+    def in_progress(self) -> Iterator[tuple[str, float]]:
+        """See `DevicePoller.in_progress`."""
+        return self._device_poller.in_progress()
+
+    def _future(self, devices: Iterable[Device]) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._futures[future] = set(devices)
+        self._complete()
+        return future
+
+    def _close(self, device: Device) -> None:
+        """The device answered or failed."""
+        del self._open[device]
+        if self._futures:
+            for devices in self._futures.values():
+                devices.discard(device)
+            self._complete()
+
+    def _complete(self) -> None:
+        for future in [future for future, devices in self._futures.items() if not devices or future.done()]:
+            del self._futures[future]
+            if not future.done():
+                future.set_result(None)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._wanted.wait()
                 self._wanted.clear()
-                waiting, self._waiting = self._waiting, []
                 if len(self.devices) == 1:
                     await self._poll_single(self.devices[0])
                 else:
                     await self._round(group)
-                if self._polling:
-                    group.create_task(self._complete_later(waiting, list(self._polling)))
-                else:
-                    self._complete(waiting)
-
-    async def _complete_later(
-        self, waiting: Iterable[asyncio.Future[None]], passes: Iterable[asyncio.Task[None]]
-    ) -> None:
-        await asyncio.wait(passes)
-        self._complete(waiting)
-
-    def _complete(self, futures: Iterable[asyncio.Future[None]]) -> None:
-        self._open_futures.difference_update(futures)
-        for future in futures:
-            if not future.done():
-                future.set_result(None)
 
     async def _poll_single(self, device: Device) -> None:
         """Poll the only device of a link. It can delay no other device."""
-        if device in self._polling.values():
+        if device not in self._waiting:
             return  # a slow device whose poll continues; a reload removed the other devices
+        del self._waiting[device]
         if device.health.failures and device.health.due > (now := self._clock.monotonic()):
-            self._listener.missed(device, device.health.error or LinkError("not asked"), now)
+            self._missed(device, now)
         else:
             await self._device_poller.poll(device)
+        self._close(device)
+
+    def _missed(self, device: Device, now: float) -> None:
+        self._listener.missed(device, device.health.error or LinkError("not asked"), now)
 
     async def _round(self, group: asyncio.TaskGroup) -> None:
-        """Poll every device that answered its last poll, then the lost devices that are due."""
-        free = [device for device in self.devices if device not in self._polling.values()]
-        well = sorted((device for device in free if not device.health.failures), key=lambda device: device.health.slow)
-        down = {device: None for device in free if device.health.failures}
+        """Poll every waiting device that answered its last poll, then the lost devices that are due."""
+        waiting, self._waiting = self._waiting, {}
         now = self._clock.monotonic()
+        well = sorted(
+            (device for device in waiting if not device.health.failures),
+            key=lambda device: (device.health.slow, device.rank),
+        )
+        down = {device: None for device in waiting if device.health.failures}
         due = sorted((device for device in down if device.health.due <= now), key=lambda device: device.health.due)
         order = deque((*well, *due))
-        shortest_s = min((device.patience_s for device in free), default=0.0)
+        shortest_s = min((device.patience_s for device in waiting), default=0.0)
+        all_down = all(device.health.failures for device in self.devices)
         while order:
-            this_pass = self._pass = group.create_task(self._poll_in_turn(order, down, all_down=not well))
+            this_pass = self._pass = group.create_task(self._poll_in_turn(order, down, all_down=all_down))
             await self._wait_for_pass(this_pass, shortest_s)
         self._pass = None
         for device in down:
             if device in self.devices:  # a reload can have removed the device
-                self._listener.missed(device, device.health.error or LinkError("not asked"), now)
+                self._missed(device, now)
+            self._close(device)
 
     async def _wait_for_pass(self, this_pass: asyncio.Task[None], step_s: float) -> None:
         """Wait until the pass ends, or until one device takes longer than its `patience_s`. Check every `step_s`."""
@@ -144,14 +215,16 @@ class LinkWorker:
         this_pass = cast("asyncio.Task[None]", asyncio.current_task())
         try:
             while order and self._pass is this_pass:
-                device = self._polling[this_pass] = order.popleft()
+                device = self._polling[this_pass] = self._next(order)
                 probe = device in down
                 down.pop(device, None)
                 if device not in self.devices:
-                    continue  # removed by a reload
+                    self._close(device)  # removed by a reload
+                    continue
                 device.health.slow = False
                 self._patient_until = loop.time() + device.patience_s
                 error = await self._device_poller.poll(device)
+                self._close(device)
                 if self._pass is not this_pass:
                     return
                 if isinstance(error, ConnectError):
@@ -159,10 +232,31 @@ class LinkWorker:
                     while order:
                         down.pop(other := order.popleft(), None)
                         self._device_poller.failed(other, error)
+                        self._close(other)
                 elif error is not None and probe:
                     order.clear()
                 elif error is None and all_down:
                     all_down = False
-                    order.extend(other for other in down if other not in order)
+                    self._add_lost(order, down)
         finally:
             self._polling.pop(this_pass, None)
+
+    def _add_lost(self, order: deque[Device], down: dict[Device, None]) -> None:
+        """Add all lost devices of the link to the round."""
+        for device in self.devices:
+            if device.health.failures and device not in order and device not in self._polling.values():
+                self._waiting.pop(device, None)
+                self._open[device] = down[device] = None
+                order.append(device)
+
+    def _next(self, order: deque[Device]) -> Device:
+        """Return the next device of the round, or one of a higher rank that has become due. Never two of those."""
+        if self._waiting and not self._jumped:
+            well = (device for device in self._waiting if not device.health.failures)
+            urgent = min(well, key=lambda device: device.rank, default=None)
+            if urgent is not None and urgent.rank < order[0].rank:
+                self._jumped = True
+                del self._waiting[urgent]
+                return urgent
+        self._jumped = False
+        return order.popleft()

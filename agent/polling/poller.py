@@ -1,6 +1,6 @@
-"""Polling: one task per link. The caller requests a round and gets one future per link.
+"""Polling: one task per link. `agent.polling.schedule` says when, `agent.polling.link_worker` what happens on a link.
 
-- Links never wait for each other. `agent.polling.link_worker` describes what happens on a link.
+- Links never wait for each other.
 - The site can be replaced during polling: links and devices that are the same objects keep their state.
 """
 
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 from agent.domain import Night
 from agent.polling.device import Connection, PollListener
 from agent.polling.link_worker import LinkWorker
+from agent.polling.schedule import Schedule
 from agent.runtime import Clock, Watchdog
 
 LOOK_S = 2.0
@@ -21,7 +23,7 @@ LOOK_S = 2.0
 
 
 class Poller:
-    """Polls every connection of a site: one round for each call of `request`."""
+    """Polls every connection of a site: at the due times of each device, and at each call of `request`."""
 
     def __init__(
         self,
@@ -35,13 +37,29 @@ class Poller:
         self._clock = clock
         self._listener = listener
         self._nights = nights
-        self._watchdog = watchdog or Watchdog(clock)
+        if watchdog is not None:
+            watchdog.watch(lambda: chain.from_iterable(worker.in_progress() for worker in self._workers))
         self._workers = [self._worker(connection) for connection in connections]
+        self._schedule = Schedule(clock)
         self._group: asyncio.TaskGroup | None = None
 
+    def align(self, push_s: float, at: float) -> None:
+        """Put the due times on the grid of the pushes: one every `push_s`, one at monotonic `at`.
+
+        The first call starts the schedule: each device is polled once, link after link.
+        """
+        self._schedule.release()
+        if self._schedule.align(push_s, at):
+            self._schedule.use(self._workers)
+
     def request(self) -> list[asyncio.Future[None]]:
-        """Request a round. Return one future per link; it is done when each device of the link answered or failed."""
+        """Poll all devices now. Return one future per link; it is done when its devices have answered or failed."""
         return [worker.request() for worker in self._workers]
+
+    def answers(self, within_s: float) -> list[asyncio.Future[None]]:
+        """Return the futures of the polls that are due and can be complete within `within_s`, at most one per link."""
+        self._schedule.release()
+        return [answer for worker in self._workers if (answer := worker.answers(within_s)) is not None]
 
     async def run(self) -> None:
         """Poll until cancelled, then close every link."""
@@ -49,6 +67,7 @@ class Poller:
             async with asyncio.TaskGroup() as self._group:
                 for worker in self._workers:
                     worker.start(self._group)
+                self._group.create_task(self._schedule.run())
                 while True:
                     await asyncio.sleep(LOOK_S)
                     for worker in self._workers:
@@ -59,27 +78,30 @@ class Poller:
 
     async def replace(self, connections: Sequence[Connection]) -> None:
         """Poll these connections from now on. Links that are also in `connections` stay open; the others are closed."""
+        self._schedule.release()
         gone = {id(worker.link): worker for worker in self._workers}
         workers = []
         for connection in connections:
             worker = gone.pop(id(connection.link), None) or self._worker(connection)
-            worker.devices = connection.devices
+            worker.replace(connection.devices)
             workers.append(worker)
         self._workers = workers
+        self._schedule.use(workers)
         for worker in gone.values():
-            worker.devices = ()
+            worker.replace(())
         await asyncio.gather(*(worker.end() for worker in gone.values()))
         if self._group is not None:
             for worker in workers:
                 worker.start(self._group)
 
     def _worker(self, connection: Connection) -> LinkWorker:
-        return LinkWorker(connection, self._clock, self._listener, self._watchdog, self._nights)
+        return LinkWorker(connection, self._clock, self._listener, self._nights)
 
 
 async def within(futures: Sequence[asyncio.Future[None]], clock: Clock, seconds: float) -> bool:
     """Wait for all `futures`, at most for `seconds`. Return whether all are done."""
     everything = asyncio.gather(*futures)
+    everything.add_done_callback(lambda done: done.cancelled() or done.exception())  # asyncio logs an unread one
     timer = asyncio.ensure_future(clock.sleep(max(0.0, seconds)))
     both: set[asyncio.Future[Any]] = {everything, timer}
     try:

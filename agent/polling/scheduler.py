@@ -1,41 +1,49 @@
-"""Requests the rounds of polls and closes the push intervals, as long as the agent runs."""
+"""Closes the push intervals, as long as the agent runs. The polls follow its ticks (`agent.polling.schedule`)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from agent.polling.ticks import Tick, first_tick, later_tick, next_tick
 from agent.runtime import Clock, sleep_unless
 
 Answers = list[asyncio.Future[None]]
-"""One future per link; it is done when the round on this link is complete."""
+"""Each is done when the devices of one link that are due have answered or failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """Interval and phase of the pushes in whole seconds, and the seconds between two rounds of polls."""
+    """Interval and phase of the pushes in whole seconds, and how long a push may wait for polls."""
 
     push_s: int
     phase_s: int
-    poll_s: float
+    deadline_s: float = 0.0
+
+
+class Polls(Protocol):
+    """What the scheduler needs of the poller; see `agent.polling.poller`."""
+
+    def align(self, push_s: float, at: float) -> None: ...
+
+    def answers(self, within_s: float) -> Answers: ...
 
 
 class Scheduler:
-    """Calls `request` for each round. At each tick it calls `close` with the answers of the tick's round."""
+    """Aligns the polls with its ticks. At each tick it calls `close` with the answers that the push may wait for."""
 
     def __init__(
         self,
         rhythm: Rhythm,
         clock: Clock,
-        request: Callable[[], Answers],
+        polls: Polls,
         close: Callable[[Tick, Answers], Coroutine[Any, Any, None]],
     ) -> None:
         self._rhythm = rhythm
         self._clock = clock
-        self._request = request
+        self._polls = polls
         self._close = close
         self._changed = asyncio.Event()
 
@@ -45,19 +53,20 @@ class Scheduler:
         self._changed.set()
 
     async def run(self, ready: Callable[[], None] = lambda: None, after: int = 0) -> None:
-        """Run until cancelled. `ready` is called after the request of the first round.
+        """Run until cancelled. `ready` is called when the polls have begun.
 
         `after` is the label of the last tick before the start, 0 if unknown. Labels continue after it.
         """
-        self._request()
-        ready()
         pushes = self._pushes
         tick = later_tick(first_tick(*self._now, *pushes), after, pushes[0])
+        self._polls.align(pushes[0], tick.at)
+        ready()
         closed: Tick | None = None
         async with asyncio.TaskGroup() as group:
             while True:
-                if await self._poll_until(tick):
-                    group.create_task(self._close(tick, self._request()))
+                if await self._reached(tick):
+                    within_s = tick.at + self._rhythm.deadline_s - self._clock.monotonic()
+                    group.create_task(self._close(tick, self._polls.answers(within_s)))
                     closed = tick
                     tick = next_tick(tick, *self._now, *self._pushes)
                 elif self._pushes != pushes:
@@ -65,6 +74,7 @@ class Scheduler:
                     tick = later_tick(first_tick(*self._now, *pushes), after, pushes[0])
                     if closed is not None and tick.time <= closed.time:
                         tick = next_tick(tick, *self._now, *pushes)
+                self._polls.align(pushes[0], tick.at)
 
     @property
     def _pushes(self) -> tuple[int, int]:
@@ -74,23 +84,9 @@ class Scheduler:
     def _now(self) -> tuple[float, float]:
         return self._clock.monotonic(), self._clock.time()
 
-    async def _poll_until(self, tick: Tick) -> bool:
-        """Request the rounds between two pushes, and return at the tick. The caller requests the round of the tick.
-
-        Returns False if the rhythm changed before the tick.
-        """
-        interval = self._rhythm.poll_s
-        at = max(self._clock.monotonic(), tick.at - self._rhythm.push_s) + interval
-        while at < tick.at - interval / 2:
-            if not await self._until(at):
-                return False
-            self._request()
-            at += interval
-        return await self._until(tick.at)
-
-    async def _until(self, at: float) -> bool:
-        """Wait until `at`, in monotonic seconds. Returns False if the rhythm changed before."""
-        while (remaining := at - self._clock.monotonic()) > 0:
+    async def _reached(self, tick: Tick) -> bool:
+        """Wait until the tick. Returns False if the rhythm changed before."""
+        while (remaining := tick.at - self._clock.monotonic()) > 0:
             if await sleep_unless(self._clock, remaining, self._changed):
                 self._changed.clear()
                 return False

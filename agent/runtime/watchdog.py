@@ -6,6 +6,7 @@ failures are normal. Work that is not done at its deadline is stuck; the service
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from agent.runtime.clock import Clock
@@ -20,6 +21,14 @@ class Watchdog:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._due: dict[object, tuple[str, float]] = {}
+        self._sources: list[Callable[[], Iterable[tuple[str, float]]]] = []
+
+    def watch(self, source: Callable[[], Iterable[tuple[str, float]]]) -> None:
+        """`source` returns the work in progress: its name, and its deadline in monotonic seconds.
+
+        This is for frequent work that is recorded elsewhere.
+        """
+        self._sources.append(source)
 
     def running(self, what: str, within_s: float) -> AbstractContextManager[None]:
         """A context manager: `what` is overdue if the block takes longer than `within_s` seconds."""
@@ -36,7 +45,8 @@ class Watchdog:
     def overdue(self) -> list[str]:
         """The names of the work past its deadline, sorted."""
         now = self._clock.monotonic()
-        return sorted({what for what, due in self._due.values() if due < now})
+        due_work = [*self._due.values(), *(work for source in self._sources for work in source())]
+        return sorted({what for what, due in due_work if due < now})
 
 
 class _Work(AbstractContextManager[None]):

@@ -21,6 +21,8 @@ from drivers.modbus import Link, LinkSettings
 from drivers.model import NodeType, Quantity, Resolution
 from drivers.protocol import TRANSPORTS
 
+STALE_INTERVALS = 3.0
+"""A reading of a device with its own `poll_interval_s` is stale after this many intervals."""
 Number = TypeVar("Number", int, float)
 
 
@@ -54,7 +56,7 @@ def only(site: Site, node_ids: Sequence[str]) -> Site:
     if not node_ids:
         return site
     wanted = [
-        Connection(connection.link, tuple(device for device in connection.devices if device.feeds(node_ids)))
+        replace(connection, devices=tuple(device for device in connection.devices if device.feeds(node_ids)))
         for connection in site.connections
     ]
     return replace(site, connections=tuple(connection for connection in wanted if connection.devices))
@@ -121,7 +123,8 @@ class _SiteBuilder:
 
     def _connected(self, line: _Link) -> Connection:
         link, known = self._link(line.settings)
-        return Connection(link, tuple(self._device(link, known, *member) for member in line.members))
+        devices = tuple(self._device(link, known, *member) for member in line.members)
+        return Connection(link, devices, line.settings.address)
 
     def _link(self, settings: LinkSettings) -> tuple[Link, tuple[Device, ...]]:
         """The link, and its devices in the running site."""
@@ -138,9 +141,11 @@ class _SiteBuilder:
         settings = self._settings(device, driver)
         # A profile may have been edited. A driver in Python has no profile.
         origin = (device.driver, getattr(driver, "profile", None), self._options(device), unit_id, settings)
+        interval_s = self._interval_s(device)
         for same in known:
             if same.origin == origin and {node.node_id for node in same.nodes} & {node.node_id for node in nodes}:
-                return same if same.nodes == nodes else replace(same, name=name, nodes=nodes)
+                unchanged = same.nodes == nodes and same.interval_s == interval_s
+                return same if unchanged else replace(same, name=name, nodes=nodes, interval_s=interval_s)
         return Device(
             name=name,
             driver_name=device.driver,
@@ -149,9 +154,16 @@ class _SiteBuilder:
             nodes=nodes,
             address=f"{link.settings.address} unit {unit_id}",
             unit_id=unit_id,
+            interval_s=interval_s,
             patience_s=settings.connect_delay_s + 3 * settings.timeout_s,
             origin=origin,
         )
+
+    def _interval_s(self, device: DeviceConfig) -> float:
+        """The time between two polls. Without an interval of its own, a device is polled for each push."""
+        if device.poll_interval_s is not None:
+            return device.poll_interval_s
+        return min(self._config.poll.interval_s, self._config.push.interval_s)
 
     def _mistake(self, index: int, key: str, rule: str) -> None:
         self._mistakes.append(f"{self._origin}: device[{index}].{key}: {rule}")
@@ -212,6 +224,7 @@ class _SiteBuilder:
                 within=device.within if not of_hybrid or type_ is self._type_of(device.within) else None,
                 invert=device.invert,
                 when_offline=_when_offline(device, driver, type_),
+                stale_after_s=STALE_INTERVALS * device.poll_interval_s if device.poll_interval_s else None,
                 nominal_power_W=device.nominal_power_W,
                 energy_capacity_Wh=device.energy_capacity_Wh,
                 limits={QUANTITIES[name]: limit for name, limit in device.limits.items()},

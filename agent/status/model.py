@@ -45,6 +45,12 @@ class DeviceStatus:
     answered_s: float
     """Seconds of all `answered` polls together."""
     nodes: tuple[NodeStatus, ...]
+    interval_s: float = 0.0
+    """The configured time between two polls."""
+    cycle_s: float | None = None
+    """The time between two polls that the link achieves; None while it holds the interval."""
+    skipped: int = 0
+    """Polls that were due and were not made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def _fields_now(
     """Return the fields of each node as they would be sent at this moment, without the energies of the day."""
     found = []
     for node in device.nodes:
-        window = Window(node, stale_after_s, night=nights.get(node.node_id))
+        window = Window(node, node.stale_after_s or stale_after_s, night=nights.get(node.node_id))
         if polls is not None and polls.scan is not None:
             window.add(polls.scan)
         summary = window.close(now, "last")
@@ -112,6 +112,9 @@ def _device(
         answered=polls.answered,
         answered_s=polls.seconds,
         nodes=tuple(NodeStatus(summary.node.node_id, summary.node.type.value, fields) for summary, fields in nodes),
+        interval_s=device.interval_s,
+        cycle_s=health.cycle_s,
+        skipped=health.skipped,
     )
 
 

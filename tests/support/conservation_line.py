@@ -252,7 +252,7 @@ class Line:
 
     @property
     def _busy(self) -> bool:
-        asked = any(worker._open_futures for worker in self._app.poller._workers)
+        asked = any(worker._open for worker in self._app.poller._workers)
         return asked or bool(self._app.sender._attempts.in_flight)
 
     def _summarised(self, summary: Summary) -> None:

@@ -94,6 +94,24 @@ def test_an_old_reading_is_not_sent(store: EnergyStore) -> None:
     assert body(totals, at=1030.1)["solar"] == {}
 
 
+def test_a_device_with_its_own_interval_has_its_own_age(store: EnergyStore) -> None:
+    rare = Node("pv-1", NodeType.SOLAR, Kind.INVERTER, stale_after_s=180.0)
+    totals = Aggregator([rare, PV2], settings(stale_after_s=30.0), store)
+    totals.observe([rare], scan(1000.0, active_power=1500.0), WALL)
+    totals.observe([PV2], scan(1170.0, active_power=500.0), WALL)
+    assert body(totals, at=1180.0)["solar"] == {"active_power_W": 2000}
+    assert body(totals, at=1180.1)["solar"] == {}
+
+
+def test_polls_that_were_due_and_not_made_are_expected(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    totals.observe([PV1], scan(999.0, active_power=1500.0), WALL)
+    totals.missed([PV1], 999.5)
+    totals.skipped([PV1], 8)
+    (result,) = totals.close(1000.0, WALL).nodes
+    assert (result.summary.expected, result.summary.got) == (10, 1)
+
+
 def test_a_value_that_the_device_takes_back_is_not_sent(store: EnergyStore) -> None:
     totals = Aggregator([PV1], settings(), store)
     totals.observe([PV1], scan(999.0, active_power=1500.0), WALL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,12 +50,16 @@ class Notes:
     def __init__(self) -> None:
         self.observed: list[str] = []
         self.missing: list[str] = []
+        self.skips: Counter[str] = Counter()
 
     def observe(self, device: Device, scan: Scan) -> None:
         self.observed.append(device.name)
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self.missing.append(device.name)
+
+    def skipped(self, device: Device, count: int) -> None:
+        self.skips.update({device.name: count})
 
 
 def registers() -> dict[int, int]:

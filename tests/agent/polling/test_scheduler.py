@@ -1,100 +1,120 @@
-"""Rounds and closed intervals on a driven clock, and a rhythm that changes under way."""
+"""Polls and closed intervals on a driven clock, and a rhythm that changes under way."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
+import structlog
 
-from agent.polling.scheduler import Answers, Rhythm, Scheduler
-from agent.polling.ticks import Tick
-from tests.support.simulated_clock import START, DrivenClock
-
-
-class Site:
-    """Notes what is asked of it, in seconds after the start."""
-
-    def __init__(self, rhythm: Rhythm) -> None:
-        self.clock = DrivenClock(wall=START + 1)
-        self.began = self.clock.monotonic()
-        self.schedule = Scheduler(rhythm, self.clock, self.request, self.close)
-        self.rounds: list[float] = []
-        self.closed: list[float] = []
-        self.labels: list[int] = []
-        self.hold = asyncio.Event()
-        self.hold.set()
-
-    def request(self) -> Answers:
-        self.rounds.append(self.clock.monotonic() - self.began)
-        return []
-
-    async def close(self, tick: Tick, answers: Answers) -> None:
-        self.closed.append(self.clock.monotonic() - self.began)
-        self.labels.append(tick.time)
-        await self.hold.wait()
-
-
-@asynccontextmanager
-async def running(rhythm: Rhythm, after: int = 0) -> AsyncIterator[Site]:
-    site = Site(rhythm)
-    task = asyncio.create_task(site.schedule.run(after=after))
-    try:
-        yield site
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+from agent.polling import Rhythm
+from tests.support.polling import running
+from tests.support.simulated_clock import START
 
 
 async def test_a_round_at_once_then_at_its_pace_and_one_at_each_tick() -> None:
-    async with running(Rhythm(60, 0, 20.0)) as site:
+    async with running(Rhythm(60, 0), [20.0]) as site:
         await site.clock.advance(180)
-        assert site.rounds == [0, 20, 40, 59, 79, 99, 119, 139, 159, 179]
+        assert site.rounds == [0, 19, 39, 59, 79, 99, 119, 139, 159, 179]
         assert site.closed == [59, 119, 179]
         assert site.labels == [START + 60, START + 120, START + 180]
 
 
 async def test_labels_go_on_after_the_last_one_of_before_the_start() -> None:
-    async with running(Rhythm(60, 0, 20.0), after=int(START) + 120) as site:
+    async with running(Rhythm(60, 0), [20.0], after=int(START) + 120) as site:
         await site.clock.advance(240)
         assert site.labels == [START + 180, START + 240]
 
 
-async def test_no_round_shortly_before_that_of_a_tick() -> None:
-    async with running(Rhythm(60, 0, 25.0)) as site:
-        await site.clock.advance(90)
-        assert site.rounds == [0, 25, 59, 84]
+@pytest.mark.parametrize(
+    ("interval_s", "between_s"), [(25.0, 20.0), (59.0, 30.0), (40.0, 30.0), (60.0, 60.0), (90.0, 60.0), (200.0, 180.0)]
+)
+async def test_an_interval_is_fitted_to_the_pushes_and_never_longer_than_asked(
+    interval_s: float, between_s: float
+) -> None:
+    async with running(Rhythm(60, 0), [interval_s]) as site:
+        await site.clock.advance(59 + 3 * 180)
+        rounds = site.rounds[-8:] if between_s < 60 else [at for at in site.rounds if at >= 59]
+        assert {late - early for early, late in pairwise(rounds)} == {between_s}
+        assert set(rounds) & set(site.closed)
 
 
-async def test_rounds_that_are_rarer_than_pushes_come_with_them() -> None:
-    async with running(Rhythm(10, 0, 60.0)) as site:
-        await site.clock.advance(30)
-        assert site.rounds == [0, 9, 19, 29]
+async def test_devices_of_one_link_have_their_own_intervals() -> None:
+    async with running(Rhythm(10, 0), [1.0, 5.0, 60.0]) as site:
+        await site.clock.advance(120)
+        assert site.polls("0.0") == [0, *range(1, 121)]
+        assert site.polls("0.1") == [0, 4, *range(9, 120, 5)]
+        assert site.polls("0.2") == [0, 9, 69]
 
 
 async def test_an_interval_that_is_slow_to_close_holds_up_no_other() -> None:
-    async with running(Rhythm(10, 0, 10.0)) as site:
+    async with running(Rhythm(10, 0), [10.0]) as site:
         site.hold.clear()
         await site.clock.advance(30)
         assert site.closed == [9, 19, 29]
 
 
+@pytest.mark.parametrize("push_s", [1, 10])
+async def test_a_stall_across_each_tick_loses_no_round(push_s: int) -> None:
+    async with running(Rhythm(push_s, 0), [1.0]) as site:
+        await site.clock.advance(0.95)
+        for _ in range(60):
+            site.clock.jump(0.7)  # wakes 0.65 s late
+            await site.clock.advance(0.3)
+        assert 60 <= len(site.rounds) <= 62
+        assert site.skips == {}
+        assert len(site.closed) == 61 // push_s
+
+
+async def test_a_late_round_moves_no_other() -> None:
+    async with running(Rhythm(10, 0), [2.0]) as site:
+        await site.clock.advance(8.9)
+        site.clock.jump(0.9)
+        await site.clock.advance(4)
+        assert site.rounds == [0, 1, 3, 5, 7, 9.8, 11, 13]
+
+
+async def test_rounds_that_are_too_late_are_skipped_by_count() -> None:
+    async with running(Rhythm(10, 0), [1.0, 5.0]) as site:
+        await site.clock.advance(5)
+        with structlog.testing.capture_logs() as events:
+            site.clock.jump(3.5)  # the rounds of 6, 7 and 8 s
+            await site.clock.advance(3)
+        assert site.rounds == [0, 1, 2, 3, 4, 5, 8.5, 9, 10, 11]
+        assert site.skips == {"0.0": 2}
+        assert [event for event in events if event["event"] == "polls_skipped"] == [
+            {
+                "event": "polls_skipped",
+                "log_level": "warning",
+                "polls": 2,
+                "reason": "the process got no time to make them",
+            }
+        ]
+
+
 async def test_another_pace_of_polls_leaves_the_next_push_where_it_is() -> None:
-    async with running(Rhythm(60, 0, 20.0)) as site:
+    async with running(Rhythm(60, 0), [20.0]) as site:
         await site.clock.advance(30)
         site.clock.set_time(site.clock.time() + 0.3)  # as little as a time service slews
-        site.schedule.change(Rhythm(60, 0, 5.0))
+        await site.change(5.0)
         await site.clock.advance(35)
-        assert site.rounds == [0, 20, 35, 40, 45, 50, 55, 59, 64]
+        assert site.rounds == [0, 19, 34, 39, 44, 49, 54, 59, 64]
         assert site.closed == [59]
 
 
-@pytest.mark.parametrize("new", [Rhythm(10, 0, 10.0), Rhythm(60, 30, 10.0), Rhythm(300, 7, 10.0)])
+async def test_a_step_of_the_clock_moves_the_polls_with_the_ticks() -> None:
+    async with running(Rhythm(10, 0), [5.0]) as site:
+        await site.clock.advance(20)
+        site.clock.set_time(site.clock.time() + 3)
+        await site.clock.advance(40)
+        assert set(site.closed) <= set(site.rounds)
+        assert site.skips == {}
+
+
+@pytest.mark.parametrize("new", [Rhythm(10, 0), Rhythm(60, 30), Rhythm(300, 7)])
 @pytest.mark.parametrize("after_s", [58, 59, 60])
 async def test_another_interval_or_phase_takes_hold_at_once_and_repeats_no_label(new: Rhythm, after_s: float) -> None:
-    async with running(Rhythm(60, 0, 20.0)) as site:
+    async with running(Rhythm(60, 0), [20.0]) as site:
         await site.clock.advance(after_s)
         before = len(site.labels)
         site.schedule.change(new)
@@ -103,22 +123,37 @@ async def test_another_interval_or_phase_takes_hold_at_once_and_repeats_no_label
         assert len(labels) >= 1
         assert all(label % new.push_s == new.phase_s for label in labels)
         assert all(earlier < later for earlier, later in pairwise(site.labels))
+        assert new.push_s < 20 or set(site.closed[before:]) <= set(site.rounds)
 
 
 async def test_a_change_at_the_moment_of_a_push_repeats_none() -> None:
-    async with running(Rhythm(60, 0, 20.0)) as site:
+    async with running(Rhythm(60, 0), [20.0]) as site:
         await site.clock.advance(59)
         site.clock.set_time(site.clock.time() - 1)  # the clock is stepped back onto the tick before
-        site.schedule.change(Rhythm(10, 0, 10.0))
+        site.schedule.change(Rhythm(10, 0))
         await site.clock.advance(30)
         assert site.labels == sorted(set(site.labels))
 
 
+async def test_few_links_are_polled_at_the_tick_and_many_are_spread_before_it() -> None:
+    async with running(Rhythm(10, 0), *([1.0] for _ in range(8))) as site:
+        await site.clock.advance(9)
+        assert all(polls == list(range(10)) for polls in map(site.polls, site.polled))
+    async with running(Rhythm(10, 0), *([1.0] for _ in range(400))) as site:
+        await site.clock.advance(20.5)
+        for name in site.polled:
+            polls = [at for at in site.polls(name) if at > 1]
+            assert {round(late - early, 6) for early, late in pairwise(polls)} == {1.0}, "each keeps its phase"
+        parts = [site.polls(name)[5] % 1 for name in site.polled]
+        assert all(sum(low <= part < low + 0.25 for part in parts) > 60 for low in (0, 0.25, 0.5, 0.75))
+        assert max(parts.count(part) for part in parts) < 30
+
+
 @pytest.mark.parametrize(("after_s", "first"), [(65, 70), (58, 60), (60, 70)])
 async def test_another_interval_begins_with_its_first_tick_that_is_not_closed_yet(after_s: float, first: int) -> None:
-    async with running(Rhythm(60, 0, 20.0)) as site:
+    async with running(Rhythm(60, 0), [20.0]) as site:
         await site.clock.advance(after_s)
         before = len(site.labels)
-        site.schedule.change(Rhythm(10, 0, 10.0))
+        site.schedule.change(Rhythm(10, 0))
         await site.clock.advance(25)
         assert site.labels[before : before + 2] == [START + first, START + first + 10]

@@ -170,6 +170,20 @@ def test_what_cannot_share_a_link_is_a_mistake_that_names_both(tmp_path: Path) -
     )
 
 
+def test_a_device_has_its_own_interval_or_that_of_the_site_but_a_poll_for_each_push(tmp_path: Path) -> None:
+    (tmp_path / "acme.toml").write_text(PROFILE.format(defaults=""))
+    devices = [load("a"), load("b", unit_id=2, poll_interval_s=300.0)]
+    push = {"url": "http://127.0.0.1:9/", "token": "t"}
+    for poll_s, push_s, expected in ((5.0, 60, 5.0), (60.0, 10, 10.0)):
+        built = site(tmp_path, devices, poll={"interval_s": poll_s}, push=push | {"interval_s": push_s})
+        assert [device.interval_s for device in built.devices] == [expected, 300.0]
+        assert [node.stale_after_s for node in built.nodes] == [None, 900.0]
+    again = build(config(tmp_path, [load("a"), load("b", unit_id=2, poll_interval_s=60.0)]), "config.toml", built)
+    assert [device.interval_s for device in again.devices] == [10.0, 60.0]
+    assert [new.health is old.health for new, old in zip(again.devices, built.devices, strict=True)] == [True, True]
+    assert again.devices[0] is built.devices[0]
+
+
 def test_what_did_not_change_is_the_same_object_in_a_site_built_beside_a_running_one(tmp_path: Path) -> None:
     profile = tmp_path / "acme.toml"
     profile.write_text(PROFILE.format(defaults=""))

@@ -1,0 +1,76 @@
+"""When to poll: the due times of a device, on a grid that lateness never moves. Pure.
+
+- The grid goes through the ticks of the pushes. An interval is fitted: it divides the push interval or is a multiple of
+  it. So each device whose interval is not longer than the push interval has a poll at each tick.
+- Many links are not polled at one instant. A link has a place before the tick, by a hash of its address. The places
+  need `LINK_S` for each link, at most one interval. Sites with few links poll all of them at the tick.
+- A due time that passes while the device still waits for its poll is skipped. The next ones do not move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from math import ceil, floor, inf
+
+LINK_S = 0.005
+"""Time for one link in the spread. A controller polls a device in 0.3 to 2 ms of CPU time."""
+LINKS_AT_ONCE = 8
+"""Links of one place. A place costs one wake-up of the process."""
+MOST_PLACES = 25
+_SAME_S = 0.001
+_ROUNDING = 1e-9
+"""Two intervals whose quotient is this close to a whole number are multiples."""
+
+
+def fitted(interval_s: float, push_s: float) -> float:
+    """Return the longest interval up to `interval_s` that divides `push_s`, or is a multiple of it."""
+    if interval_s < push_s:
+        return push_s / ceil(push_s / interval_s - _ROUNDING)
+    return push_s * floor(interval_s / push_s + _ROUNDING)
+
+
+def place(address: str, links: int) -> float:
+    """Return the place of a link among the `links` links of a site: 0 (at the tick) to less than 1."""
+    places = min(MOST_PLACES, ceil(links / LINKS_AT_ONCE))
+    return int.from_bytes(sha256(address.encode()).digest()[:8], "big") % max(1, places) / max(1, places)
+
+
+def lead_s(place_: float, links: int, interval_s: float) -> float:
+    """Return the seconds from the poll of a link to its tick."""
+    return place_ * min(interval_s, links * LINK_S)
+
+
+@dataclass(slots=True)
+class Grid:
+    """The due times of devices with the same interval and the same place. Call `take` once before the first use."""
+
+    interval_s: float
+    lead_s: float
+    anchor: float
+    """A tick, in monotonic seconds."""
+    next: float = inf
+    """The first due time that is not taken yet."""
+    _number: int = 0
+    """Of the next due time; 0 is the due time of the anchor."""
+
+    def start(self, at: float) -> None:
+        """Be due at `at` once, if this is before the next due time."""
+        if at < self.next:
+            self._number -= 1
+            self.next = at
+
+    def take(self, now: float) -> int:
+        """Return the number of due times up to `now` that were not taken yet. Continue with the next one."""
+        before, first = self._number, self.anchor - self.lead_s
+        self._number = floor((now - first) / self.interval_s) + 1
+        self.next = first + self._number * self.interval_s
+        if self.next <= now:  # the quotient was rounded down
+            self._number += 1
+            self.next = first + self._number * self.interval_s
+        return self._number - before
+
+
+def same_phase(anchor: float, at: float, push_s: float) -> bool:
+    """Whether the tick `at` is on the grid of `anchor`, so that the due times need not move."""
+    return abs((at - anchor + push_s / 2) % push_s - push_s / 2) < _SAME_S

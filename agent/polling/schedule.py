@@ -1,0 +1,106 @@
+"""The due times of all devices: wakes at each of them and hands the devices to their links."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from heapq import heapify, heapreplace
+from math import inf
+
+import structlog
+
+from agent.polling.device import Device
+from agent.polling.grid import Grid, fitted, lead_s, place, same_phase
+from agent.polling.link_worker import LinkWorker
+from agent.runtime import Clock, sleep_unless
+
+log = structlog.get_logger(__name__)
+
+IDLE_S = 3600.0
+REPORT_S = 300.0
+"""Skipped polls of a process that was too late are logged at most once in this time."""
+
+Batch = list[tuple[LinkWorker, list[Device]]]
+"""The devices that become due at the same time, by link."""
+
+
+class Schedule:
+    """The grids of a site."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._push_s = 0.0
+        self._anchor: float | None = None
+        """A tick, in monotonic seconds. None before the first call of `align`."""
+        self._started = False
+        self._heap: list[tuple[float, int, Grid, Batch]] = []
+        """By the next due time of each grid. The number makes two entries comparable."""
+        self._changed = asyncio.Event()
+        self._late = 0
+        """Skipped due times that the log did not report yet."""
+        self._reported = -inf
+
+    def align(self, push_s: float, at: float) -> bool:
+        """Let the grids go through the tick `at`. Return whether they must be built again."""
+        if self._anchor is not None and push_s == self._push_s and same_phase(self._anchor, at, push_s):
+            return False
+        self._push_s, self._anchor = push_s, at
+        return True
+
+    def use(self, workers: Sequence[LinkWorker]) -> None:
+        """Build the grids of these links. The caller has released the due times of the present grids."""
+        if self._anchor is None:
+            return
+        now = self._clock.monotonic()
+        batches: dict[tuple[float, float], Batch] = defaultdict(list)
+        for worker in workers:
+            by_interval: dict[float, list[Device]] = defaultdict(list)
+            for device in worker.devices:
+                by_interval[fitted(device.interval_s, self._push_s)].append(device)
+            for interval_s, devices in by_interval.items():
+                batches[interval_s, place(worker.address, len(workers))].append((worker, devices))
+        self._heap = []
+        for (interval_s, place_), batch in batches.items():
+            grid = Grid(interval_s, lead_s(place_, len(workers), interval_s), self._anchor)
+            grid.take(now)
+            if not self._started:
+                grid.start(now + grid.lead_s)
+            self._heap.append((grid.next, len(self._heap), grid, batch))
+        heapify(self._heap)
+        self._started = True
+        self._changed.set()
+
+    @property
+    def next_due(self) -> float:
+        """The next due time, in monotonic seconds."""
+        return self._heap[0][0] if self._heap else inf
+
+    def release(self) -> None:
+        """Hand over the devices that are due."""
+        now = self._clock.monotonic()
+        late = 0
+        while self._heap and self._heap[0][0] <= now:
+            _, number, grid, batch = self._heap[0]
+            count = grid.take(now)
+            heapreplace(self._heap, (grid.next, number, grid, batch))
+            late += (count - 1) * sum(len(devices) for _, devices in batch)
+            for worker, devices in batch:
+                worker.due(devices, count, grid.interval_s, now)
+        if late:
+            self._report(late, now)
+
+    async def run(self) -> None:
+        """Hand over the devices at their due times until cancelled."""
+        while True:
+            wait_s = self.next_due - self._clock.monotonic()
+            if wait_s > 0:
+                await sleep_unless(self._clock, min(wait_s, IDLE_S), self._changed)
+                self._changed.clear()
+            self.release()
+
+    def _report(self, late: int, now: float) -> None:
+        self._late += late
+        if now - self._reported >= REPORT_S:
+            log.warning("polls_skipped", polls=self._late, reason="the process got no time to make them")
+            self._late, self._reported = 0, now
