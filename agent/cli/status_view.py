@@ -123,13 +123,20 @@ def _devices(devices: list[dict[str, Any]]) -> Table:
             _text("never" if age is None else f"{in_words(age)} ago"),
             _text(str(device["polls"])),
             _text(str(device["failed_polls"])),
-            _text(_since(device) + (device["reason"] or "")),
+            _text("; ".join(filter(None, (_since(device) + (device["reason"] or ""), _cycle(device))))),
         )
     return table
 
 
 def _since(device: dict[str, Any]) -> str:
     return "" if device["lost_s"] is None else f"for {in_words(device['lost_s'])}: "
+
+
+def _cycle(device: dict[str, Any]) -> str:
+    cycle_s = device.get("cycle_s")
+    if cycle_s is None:
+        return ""
+    return f"polled every {cycle_s:.1f} s instead of every {device['interval_s']:g} s: the link is too slow"
 
 
 def _attempts(push: dict[str, Any]) -> Table:

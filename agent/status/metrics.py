@@ -59,6 +59,10 @@ class _Once(Collector):
 def _devices(devices: Iterable[DeviceStatus]) -> Iterator[Metric]:
     labels = ["device"]
     polls = CounterMetricFamily(_PREFIX + "device_polls", "Polls of a device.", labels=labels)
+    skipped = CounterMetricFamily(_PREFIX + "device_polls_skipped", "Polls that were due, not made.", labels=labels)
+    cycle = GaugeMetricFamily(
+        _PREFIX + "device_cycle_seconds", "Time between polls of a device whose link is too slow.", labels=labels
+    )
     errors = CounterMetricFamily(_PREFIX + "device_errors", "Failed polls by kind.", labels=[*labels, "kind"])
     seconds = SummaryMetricFamily(_PREFIX + "device_poll_seconds", "What answered polls took.", labels=labels)
     age = GaugeMetricFamily(_PREFIX + "device_age_seconds", "Since the last answer.", labels=labels)
@@ -66,6 +70,9 @@ def _devices(devices: Iterable[DeviceStatus]) -> Iterator[Metric]:
     state = GaugeMetricFamily(_PREFIX + "device_state", "1 for the state it is in.", labels=[*labels, "state"])
     for device in devices:
         polls.add_metric([device.name], device.polls)
+        skipped.add_metric([device.name], device.skipped)
+        if device.cycle_s is not None:
+            cycle.add_metric([device.name], device.cycle_s)
         for kind, count in device.errors.items():
             errors.add_metric([device.name, kind], count)
         seconds.add_metric([device.name], device.answered, device.answered_s)
@@ -74,7 +81,7 @@ def _devices(devices: Iterable[DeviceStatus]) -> Iterator[Metric]:
         up.add_metric([device.name], float(device.state in ("ok", "partial")))
         for each in STATES:
             state.add_metric([device.name, each], float(each == device.state))
-    yield from (polls, errors, seconds, age, up, state)
+    yield from (polls, skipped, cycle, errors, seconds, age, up, state)
 
 
 def _push(snapshot: Snapshot) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,14 @@ def test_the_number_of_series_is_bounded_by_the_configuration() -> None:
     two = len(samples(exposition(snapshot(device("a", "ok"), device("b", "lost")))))
     three = len(samples(exposition(snapshot(device("a", "ok"), device("b", "lost"), device("c", "partial")))))
     assert two - one == three - two <= 12
+
+
+def test_a_link_that_is_too_slow_is_in_the_metrics() -> None:
+    slow = replace(device("a", "ok"), interval_s=1.0, cycle_s=6.7, skipped=567)
+    found = samples(exposition(snapshot(slow, device("b", "ok"))))
+    assert found["telemetry_agent_device_polls_skipped_total", "a"] == 567
+    assert found["telemetry_agent_device_cycle_seconds", "a"] == 6.7
+    assert ("telemetry_agent_device_cycle_seconds", "b") not in found
 
 
 @pytest.mark.parametrize("name", SHIPPED)
