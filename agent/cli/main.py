@@ -99,12 +99,13 @@ def check(
     """Validates the configuration and prints what each node will report."""
     from agent.commissioning.config_review import advice
     from agent.commissioning.describe import describe
+    from agent.commissioning.poll_estimate import slow_links
 
     settings, site = load_site(config)
     if not as_json:
         for line in describe(settings, site):
             say(line)
-        for doubt in advice(settings, config, os.environ):
+        for doubt in (*advice(settings, config, os.environ), *slow_links(site.connections)):
             say(f"warning: {doubt}")
         say(f"{config}: ok")
     if online or as_json or node:

@@ -105,7 +105,17 @@ def device_tables(places: Sequence[SearchLocation]) -> str:
                 writer.device(place, unit, unit.identity.matches[0])
             else:
                 writer.lines.append("")
+        writer.lines += map(printable, _cycle(place))
     return "\n".join(writer.lines)
+
+
+def _cycle(place: SearchLocation) -> Iterator[str]:
+    """How long the polls of all units of a link take."""
+    times = [unit.identity.poll_s for unit in place.units if unit.identity and unit.identity.poll_s is not None]
+    if len(times) > 1:
+        yield f"# {place.link.address}: one poll of {len(times)} devices takes about {sum(times):.1f} s together."
+        yield "# Do not set poll.interval_s shorter than that."
+        yield ""
 
 
 def _comments(place: SearchLocation, unit: FoundUnit) -> Iterator[str]:

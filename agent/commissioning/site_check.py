@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from agent.commissioning.describe import number, table
 from agent.commissioning.endpoint_probe import Reached, probe
 from agent.commissioning.plausibility import blank, hints, imbalance, name_of, possible, swapped
+from agent.commissioning.poll_estimate import too_slow
 from agent.commissioning.troubleshooting import state, told
 from agent.config import Config
 from agent.domain import Node, use_of
@@ -68,6 +69,8 @@ class SiteResult:
     """A hint about the powers of the whole site."""
     clock: str = ""
     """Whether the clock is synchronised, in words."""
+    slow: tuple[str, ...] = ()
+    """The links that cannot hold the poll intervals, in words."""
 
     @property
     def ok(self) -> bool:
@@ -83,7 +86,14 @@ async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
     enabled = {name for device in config.device if device.enabled for name in device.node_ids.values()}
     whole = enabled == {node.node_id for node in site.nodes}
     powers = _powers(devices) if whole else None
-    return SiteResult(devices, endpoint, imbalance(powers) if powers is not None else None, _clock(clock.time()))
+    poll_s = {each.device: each.scan.finished - each.scan.started for each in devices if each.scan is not None}
+    return SiteResult(
+        devices,
+        endpoint,
+        imbalance(powers) if powers is not None else None,
+        _clock(clock.time()),
+        tuple(too_slow(site.connections, poll_s, "measured")),
+    )
 
 
 def _clock(now: float) -> str:
@@ -215,6 +225,7 @@ def show(result: SiteResult) -> None:
     lines = [f"hint: {each.device.name}: {hint}" for each in result.devices for hint in each.hints]
     if result.hint:
         lines.append(f"hint: {result.hint}")
+    lines += [f"hint: {slow}" for slow in result.slow]
     lines.append(f"clock: {result.clock}")
     if result.endpoint.ok:
         latency = f" in {1000 * (result.endpoint.latency_s or 0):.0f} ms"
@@ -258,6 +269,7 @@ def as_json(result: SiteResult) -> str:
             "ok": result.ok,
             "hint": result.hint,
             "clock": result.clock,
+            "slow_links": result.slow,
             "endpoint": {
                 "ok": result.endpoint.ok,
                 "words": result.endpoint.words,

@@ -93,6 +93,8 @@ class Identity:
     """The tables of the registers that the device replied with."""
     values: Values | None = None
     """The values of one poll, to check whether two units are one device."""
+    poll_s: float | None = None
+    """How long one poll took."""
     likely: tuple[str, ...] = ()
     """Drivers of the manufacturer that the identification names, if no mark matches."""
 
@@ -168,6 +170,7 @@ class Identifier:
             scan = await driver_of(profile, ReadOptions()).poll(reader, self._now)
         except (RefusedError, NoReplyError, UnsupportedError):
             return
+        identity.poll_s = scan.finished - scan.started
         scales = [abs(p.encoding.scale) for p in profile.points if p.quantity.nature is Nature.COUNTER]
         identity.values = Values.of(scan, max(scales, default=1.0))
 
@@ -203,6 +206,7 @@ class Identifier:
             further=tuple(f"sunspec-meter:{number}" for number in range(2, len(meters(driver.models)) + 1)),
         )
         identity.serial = made.serial
+        identity.poll_s = scan.finished - scan.started
         identity.tables |= {Table.HOLDING}
         if not identity.matches:
             identity.values = Values.of(scan, 1.0)

@@ -1,0 +1,63 @@
+"""Whether links can hold the poll intervals: what the polls of a link need, against the intervals. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from agent.polling import Connection, Device
+from drivers.modbus import Link, LinkSettings
+from drivers.profile import RegisterDriver
+
+GATEWAY_S = 0.02
+"""Time of one request to a unit behind a gateway, at least; the serial line behind it may be slower."""
+SERIAL_ANSWER_S = 0.01
+"""How long a device on a serial line needs before it replies."""
+_BITS_PER_BYTE = 11
+_REQUEST_BYTES = 8
+_REPLY_BYTES = 5
+_UNKNOWN_REQUESTS = 3
+"""Requests of a device whose registers are known only after its first poll."""
+
+
+def estimates(connection: Connection) -> dict[Device, float]:
+    """Return the seconds that a poll of each device takes. Empty if the configuration does not tell."""
+    link = connection.link
+    if not isinstance(link, Link) or (not link.settings.serial and len(connection.devices) == 1):
+        return {}
+    return {device: _estimate(device, link.settings) for device in connection.devices}
+
+
+def _estimate(device: Device, link: LinkSettings) -> float:
+    driver = device.driver
+    counts = [block.count for block in driver.blocks] if isinstance(driver, RegisterDriver) else [0] * _UNKNOWN_REQUESTS
+    gap_s = max(link.request_gap_s, link.line_silence_s)
+    if not link.serial:
+        return len(counts) * max(GATEWAY_S, gap_s)
+    size = sum(_REQUEST_BYTES + _REPLY_BYTES + 2 * count for count in counts)
+    return size * _BITS_PER_BYTE / link.baudrate + len(counts) * (SERIAL_ANSWER_S + gap_s)
+
+
+def slow_links(connections: Sequence[Connection]) -> Iterator[str]:
+    """Yield one sentence for each link that is probably too slow, by its settings and its number of devices."""
+    for connection in connections:
+        yield from too_slow([connection], estimates(connection), "estimated; check --online measures it")
+
+
+def too_slow(connections: Sequence[Connection], poll_s: Mapping[Device, float], how: str) -> Iterator[str]:
+    """Yield one sentence for each link that cannot hold the intervals of its devices.
+
+    `poll_s` are the seconds of one poll of each device, as far as known. `how` says where they come from.
+    """
+    for connection in connections:
+        known = [device for device in connection.devices if device in poll_s]
+        load = sum(poll_s[device] / device.interval_s for device in known)
+        if load <= 1:
+            continue
+        round_s = sum(poll_s[device] for device in known)
+        shortest_s = min(device.interval_s for device in known)
+        devices = f"{len(known)} devices" if len(known) > 1 else known[0].name
+        yield (
+            f"{connection.address}: one poll of {devices} takes about {round_s:.1f} s ({how}), but the shortest poll"
+            f" interval is {shortest_s:g} s: set poll.interval_s, or poll_interval_s of the devices, so that each link"
+            " has time for its polls"
+        )
