@@ -55,9 +55,11 @@ class Link:
 
     def unit(self, unit_id: int, *, timeout_s: float | None = None, request_gap_s: float | None = None) -> Reader:
         """Return a reader of one unit. None means: use timeout and gap of the link."""
-        return _Unit(self, unit_id, timeout_s, request_gap_s)
+        timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
+        gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self._silence_s)
+        return _Unit(self, unit_id, timeout_s, gap_s)
 
-    async def read(
+    def read(
         self,
         unit_id: int,
         table: Table,
@@ -66,16 +68,9 @@ class Link:
         *,
         timeout_s: float | None = None,
         request_gap_s: float | None = None,
-    ) -> Sequence[int]:
-        """Read `count` registers (0..65535) or bits (0 or 1) from a zero-based protocol address.
-
-        Raises a DriverError, and ValueError for a read that is impossible in Modbus.
-        """
-        timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
-        gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self._silence_s)
-        async with self._lock:
-            request = ReadRequest(unit_id, table, address, count, self._next_transaction())
-            return await self._ask(request, timeout_s, gap_s)
+    ) -> Coroutine[Any, Any, Sequence[int]]:
+        """Read from one unit; see `unit` and `drivers.driver.Reader`."""
+        return self.unit(unit_id, timeout_s=timeout_s, request_gap_s=request_gap_s).read(table, address, count)
 
     async def identification(self, unit_id: int, timeout_s: float) -> tuple[str, ...]:
         """Read the device identification: vendor, product, revision. Raises a DriverError; most devices refuse it."""
@@ -95,31 +90,40 @@ class Link:
         return self._transaction
 
     async def _ask(self, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
-        if self._channel is not None and self._channel.usable:
+        """Send the request on the open connection, or on a new one. The caller holds the lock."""
+        loop = asyncio.get_running_loop()
+        reused = self._channel is not None and self._channel.usable
+        renumbered = False
+        while True:
+            channel = self._channel
+            if channel is None or not (reused or renumbered):
+                channel = await self._connect()
+            if self._late_until or max(self._not_before, self._last_end + gap_s) > loop.time():
+                await self._pause(request.unit_id, gap_s)
+            if self._closed:
+                raise self._is_closed()
             try:
-                return await self._exchange(self._channel, request, timeout_s, gap_s)
+                return await channel.exchange(request, timeout_s)
             except DroppedError:
-                pass  # many devices close an idle connection: connect again once
-        channel = await self._connect()
-        try:
-            return await self._exchange(channel, request, timeout_s, gap_s)
-        except WrongTransactionError:
-            self.wrong_transactions += 1
-            request.transaction = self._next_transaction()
-            return await self._exchange(channel, request, timeout_s, gap_s)
+                if not reused:
+                    raise
+                reused = False  # many devices close an idle connection: connect again once
+            except WrongTransactionError:
+                if reused or renumbered:
+                    raise
+                renumbered = True  # some gateways number the first reply of a connection wrongly: ask again once
+                self.wrong_transactions += 1
+                request.transaction = self._next_transaction()
+            finally:
+                self._last_end = loop.time()
+                if channel.expects_late_reply:
+                    self._expect_late_reply(channel, request.unit_id, timeout_s)
 
-    async def _exchange(self, channel: Transport, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
-        await self._pause(request.unit_id, gap_s)
-        self._require_open()
-        try:
-            return await channel.exchange(request, timeout_s)
-        finally:
-            self._last_end = asyncio.get_running_loop().time()
-            if channel.expects_late_reply:
-                if not self.settings.serial:
-                    channel.abort()
-                if not channel.numbered:
-                    self._late_until[request.unit_id] = channel.sent_at + 2 * timeout_s
+    def _expect_late_reply(self, channel: Transport, unit_id: int, timeout_s: float) -> None:
+        if not self.settings.serial:
+            channel.abort()
+        if not channel.numbered:
+            self._late_until[unit_id] = channel.sent_at + 2 * timeout_s
 
     async def _pause(self, unit_id: int, gap_s: float) -> None:
         until = max(self._not_before, self._last_end + gap_s, self._late_until.get(unit_id, 0.0))
@@ -134,15 +138,15 @@ class Link:
             del self._late_until[unit_id]
 
     async def _connect(self) -> Transport:
-        self._require_open()
+        if self._closed:
+            raise self._is_closed()
         await self._disconnect()
         self._channel = await connect(self.settings)
         self._not_before = asyncio.get_running_loop().time() + self.settings.connect_delay_s
         return self._channel
 
-    def _require_open(self) -> None:
-        if self._closed:
-            raise LinkError(f"{self.settings.address}: the link is closed")
+    def _is_closed(self) -> LinkError:
+        return LinkError(f"{self.settings.address}: the link is closed")
 
     async def _disconnect(self) -> None:
         if self._channel is not None:
@@ -153,13 +157,15 @@ class Link:
 class _Unit:
     """One unit id on a link."""
 
-    def __init__(self, link: Link, unit_id: int, timeout_s: float | None, request_gap_s: float | None) -> None:
+    def __init__(self, link: Link, unit_id: int, timeout_s: float, gap_s: float) -> None:
         self._link = link
         self._unit_id = unit_id
         self._timeout_s = timeout_s
-        self._request_gap_s = request_gap_s
+        self._gap_s = gap_s
 
-    def read(self, table: Table, address: int, count: int) -> Coroutine[Any, Any, Sequence[int]]:
-        return self._link.read(
-            self._unit_id, table, address, count, timeout_s=self._timeout_s, request_gap_s=self._request_gap_s
-        )
+    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+        """See `drivers.driver.Reader`. Raises ValueError for a read that is impossible in Modbus."""
+        link = self._link
+        async with link._lock:  # noqa: SLF001 - a unit is a part of its link
+            request = ReadRequest(self._unit_id, table, address, count, link._next_transaction())  # noqa: SLF001 - as above
+            return await link._ask(request, self._timeout_s, self._gap_s)  # noqa: SLF001 - as above

@@ -127,7 +127,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         if outcome is None and len(received) > _MAX_RECEIVED:
             outcome = BadReplyError(f"{self._request}: the received bytes are not Modbus")
         if outcome is not None:
-            self._settle(outcome)
+            self._reply.set_result(outcome)
 
     def _is_copy(self, data: bytes) -> bool:
         """Whether the bytes are a second copy of the reply to the last request."""

@@ -13,16 +13,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import cast
 
 from drivers.model import Quality, Quantity, Reading
-from drivers.profile.layout import Answers, Layout
+from drivers.profile.layout import NEVER_BOTH_ZERO, Answers, Layout
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.variant import bounded
 from drivers.registers import Part, Span, decoder
 
 _FLOAT_MAX = struct.unpack(">f", bytes.fromhex("7F7FFFFF"))[0]
-_NEVER_BOTH_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 
 
 @dataclass(slots=True)
@@ -38,8 +38,19 @@ class Known:
     rated_W: float | None = None
 
 
+def evaluate(answers: Answers, refused: Collection[Span], known: Known, at: float) -> tuple[Reading, ...]:
+    """Return one reading per quantity, in the order of the points. `refused` are the spans that the device refuses."""
+    layout = answers.layout
+    if not layout.direct or known.rated_W or not all(answers.readings):
+        return _Evaluation(layout, answers, refused, known, at).readings()
+    found = cast("tuple[Reading, ...]", tuple(answers.readings))  # most devices, most polls
+    if layout.never_all_zero and not found[0].value and _all_zero(found):
+        return tuple(map(_missing, found))
+    return found
+
+
 @dataclass(slots=True)
-class Evaluation:
+class _Evaluation:
     """Evaluates one poll."""
 
     layout: Layout
@@ -50,13 +61,12 @@ class Evaluation:
     at: float
 
     def readings(self) -> tuple[Reading, ...]:
-        """Return one reading per quantity, in the order of the points."""
         found = self.layout.combine(self._parts(), self.at)
         for node, quantity, phase in self.layout.without:
             found += (Reading(quantity, phase, None, Quality.MISSING, self.at, node),)
         if rated_W := self.known.rated_W:
             found = tuple(bounded(reading, self.layout.kind, rated_W) for reading in found)
-        return tuple(map(_missing, found)) if _all_zero(found) else found
+        return tuple(map(_missing, found)) if self.layout.never_all_zero and _all_zero(found) else found
 
     def _parts(self) -> list[Part]:
         if self.layout.plain and all(self.answers.readings):
@@ -200,6 +210,7 @@ def _missing(reading: Reading) -> Reading:
 
 def _all_zero(readings: Collection[Reading]) -> bool:
     """Whether all values are 0, also voltage and frequency. The device is then starting or not connected."""
-    if any(reading.value for reading in readings):
-        return False
-    return {reading.quantity for reading in readings if reading.value == 0} >= _NEVER_BOTH_ZERO
+    for reading in readings:
+        if reading.value:
+            return False
+    return {reading.quantity for reading in readings if reading.value == 0} >= NEVER_BOTH_ZERO

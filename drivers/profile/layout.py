@@ -7,14 +7,28 @@ address: marks, or words at separate addresses. The words of these registers are
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from drivers.model import Kind, NodeType, Quantity, Reading
 from drivers.profile.point import Point
 from drivers.protocol import BITS
-from drivers.registers import Block, Cell, Fill, Key, Limits, RefusalMemory, Span, block_decoder, by_key, combiner
+from drivers.registers import (
+    Block,
+    Cell,
+    Fill,
+    Key,
+    Limits,
+    RefusalMemory,
+    Span,
+    block_decoder,
+    by_key,
+    combiner,
+    is_direct,
+)
 
 Words = Sequence[int]
+
+NEVER_BOTH_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 
 _ENOUGH = 4
 """At least this many equal words mean "not available". Fewer equal words may be a number."""
@@ -22,15 +36,13 @@ _NOT_AVAILABLE = frozenset({0xFFFF, 0x8000})
 """A device that reboots or sleeps may reply with one of these in every word."""
 
 
-@dataclass(slots=True)
-class Answers:
-    """The results of one poll so far."""
+class Decoder(NamedTuple):
+    """How to decode the words of one request."""
 
-    readings: list[Reading | None]
-    """By slot. None if the value was not read, or its words are at separate addresses."""
-    captured: dict[Span, tuple[Words, float]] = field(default_factory=dict)
-    """Span → its words, and the time at which they arrived."""
-    answered: bool = False
+    fill: Fill | None
+    captures: tuple[Span, ...]
+    nothing: frozenset[int]
+    """If all words are equal and one of these, the device replies "not available"."""
 
 
 class Layout:
@@ -44,14 +56,19 @@ class Layout:
         self.combine = combiner(own)
         self.without = tuple(key for key in dict.fromkeys(keys) if key not in own)
         """Keys without a point in this layout. Their readings are missing."""
+        quantities = {quantity for _, quantity, _ in own}
+        self.never_all_zero = quantities >= NEVER_BOTH_ZERO
+        """Some values of a device that works are not 0."""
         self.kind = kind
         self.captures = frozenset(_captured(self.slots))
         self.batteries = frozenset(point.node for point in points if _of_battery(kind, point))
         """The nodes whose power is that of a battery."""
         self.plain = not self.batteries and not any(_needs_more(point) for point in points)
         """Each value needs only the words at its address."""
+        self.direct = self.plain and not self.without and is_direct(own)
+        """The readings of the points are the readings of the device."""
         self.memory = RefusalMemory(_groups(self.points), limits)
-        self._decoders: dict[Block, tuple[Fill | None, tuple[Span, ...], frozenset[int]]] = {}
+        self.decoders: dict[Block, Decoder] = {}
 
     def lacking(self, refused: Collection[Span]) -> set[Span]:
         """Return the refused registers that the device should have: not optional, and without a fallback."""
@@ -64,20 +81,9 @@ class Layout:
                 found |= {span for spans in holes for span in spans}
         return found
 
-    def take(self, block: Block, words: Words, at: float, answers: Answers) -> None:
-        """Decode `words` into `answers`."""
-        decode, captures, nothing = self._decoder(block)
-        answers.answered = True
-        if len(words) >= _ENOUGH and words[0] in nothing and len(set(words)) == 1:
-            return
-        if decode is not None:
-            decode(words, at, answers.readings)
-        for span in captures:
-            start = span.address - block.address
-            answers.captured[span] = words[start : start + span.count], at
-
-    def _decoder(self, block: Block) -> tuple[Fill | None, tuple[Span, ...], frozenset[int]]:
-        if block not in self._decoders:
+    def decoder(self, block: Block) -> Decoder:
+        """Return how to decode the words of `block`. The result is kept in `decoders`."""
+        if block not in self.decoders:
             inside = [
                 (slot, place)
                 for slot, place in enumerate(self.slots)
@@ -95,12 +101,38 @@ class Layout:
                 for pattern in place.encoding.invalid
                 for word in _words_of(pattern)
             }
-            self._decoders[block] = (
+            self.decoders[block] = Decoder(
                 block_decoder(cells, block.count) if cells else None,
                 captures,
                 frozenset() if block.table in BITS else _NOT_AVAILABLE - known,
             )
-        return self._decoders[block]
+        return self.decoders[block]
+
+
+class Answers:
+    """The results of one poll so far."""
+
+    __slots__ = ("answered", "captured", "layout", "readings")
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.readings: list[Reading | None] = [None] * len(layout.slots)
+        """By slot. None if the value was not read, or its words are at separate addresses."""
+        self.captured: dict[Span, tuple[Words, float]] = {}
+        """Span → its words, and the time at which they arrived."""
+        self.answered = False
+
+    def take(self, block: Block, words: Words, at: float) -> None:
+        """Decode the words of `block`, which arrived at monotonic `at`."""
+        fill, captures, nothing = self.layout.decoders.get(block) or self.layout.decoder(block)
+        self.answered = True
+        if len(words) >= _ENOUGH and words[0] in nothing and len(set(words)) == 1:
+            return
+        if fill is not None:
+            fill(words, at, self.readings)
+        for span in captures:
+            start = span.address - block.address
+            self.captured[span] = words[start : start + span.count], at
 
 
 def _words_of(pattern: int) -> Iterator[int]:

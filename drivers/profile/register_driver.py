@@ -16,7 +16,7 @@ of the site applies to all points, because it is a setting of the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -25,14 +25,24 @@ import structlog
 from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalFunctionError, IllegalRangeError, RefusedError
 from drivers.model import Kind, NodeType, Quality, Quantity, Resolution, Scan, WordOrder
-from drivers.profile.evaluation import Evaluation, Known
+from drivers.profile.evaluation import Known, evaluate
 from drivers.profile.layout import Answers, Layout, Words
 from drivers.profile.loader import Profile
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.repeat import Repeat
 from drivers.protocol import MAX_REGISTERS
-from drivers.registers import RECHECK_MAX_S, Block, Limits, PollSession, Span, SplitReader, decoder, resolutions
+from drivers.registers import (
+    RECHECK_MAX_S,
+    Block,
+    Limits,
+    PollSession,
+    RefusalMemory,
+    Span,
+    SplitReader,
+    decoder,
+    resolutions,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +78,7 @@ class RegisterDriver:
         self._layouts: dict[_Facts, Layout] = {}
         self._has_facts = bool(self._variants) or any(repeat.asks for repeat in self._repeats)
         self._facts = self._facts_of({})
+        self._current = self._layout(self._facts)
         self._facts_due = 0.0
         self._facts_read = False
         """The device has replied which layout it has."""
@@ -91,7 +102,7 @@ class RegisterDriver:
     @property
     def points(self) -> tuple[Point, ...]:
         """The points of this device with its word order. Before the first poll, the points without a variant."""
-        return self._layout(self._facts).points
+        return self._current.points
 
     @property
     def resolutions(self) -> Mapping[tuple[NodeType | None, Quantity], Resolution]:
@@ -100,7 +111,7 @@ class RegisterDriver:
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The requests of the next poll, as far as known."""
-        return self._layout(self._facts).memory.blocks
+        return self._current.memory.blocks
 
     @property
     def max_registers(self) -> int:
@@ -123,42 +134,34 @@ class RegisterDriver:
             await self._read_rating(run)
         if self._has_facts and run.started >= self._facts_due:
             await self._read_facts(run)
-        layout = self._layout(self._facts)
-        if self._unconfirmed is not None:
-            return self._scan(run, layout, Answers([None] * len(layout.slots)))
-        self._facts_due, due = 0.0, self._facts_due
-        answers = await self._read_layout(run, layout)
-        self._facts_due = due  # the poll did not fail
-        return self._scan(run, layout, answers)
-
-    def _scan(self, run: PollSession, layout: Layout, answers: Answers) -> Scan:
+        layout = self._current
+        answers = Answers(layout)
+        if self._unconfirmed is None:
+            self._facts_due, due = 0.0, self._facts_due
+            await self._read_layout(run, layout.memory, answers)
+            self._facts_due = due  # the poll did not fail
         holes = layout.memory.holes
-        lacking = layout.lacking(holes)
-        return Scan(
-            readings=Evaluation(layout, answers, holes, self._known, run.started).readings(),
-            started=run.started,
-            finished=run.now(),
-            errors=(*(error for span, error in holes.items() if span in lacking), *run.errors),
-            requests=run.requests,
-        )
+        errors: tuple[Exception, ...] = tuple(run.errors)
+        if holes:
+            lacking = layout.lacking(holes)
+            errors = (*(error for span, error in holes.items() if span in lacking), *errors)
+        readings = evaluate(answers, holes, self._known, run.started)
+        return Scan(readings, run.started, run.now(), errors, run.requests)
 
-    async def _read_layout(self, run: PollSession, layout: Layout) -> Answers:
-        answers, memory = Answers([None] * len(layout.slots)), layout.memory
-
-        def use(block: Block, words: Sequence[int]) -> None:
-            layout.take(block, words, run.now(), answers)
-
-        memory.begin(run.started)
+    async def _read_layout(self, run: PollSession, memory: RefusalMemory, answers: Answers) -> None:
+        learned = memory.learned
+        if learned:
+            memory.begin(run.started)
         try:
             for block in memory.blocks:
-                await run.read_block(memory, block, use)
+                await run.read_block(memory, block, answers.take)
             if not answers.answered and memory.holes:
                 error = next(iter(memory.holes.values()))
                 memory.forget()  # the device is starting, or the profile is wrong: learn nothing
                 raise error
         finally:
-            memory.end(run.now())
-        return answers
+            if learned or memory.changed:
+                memory.end(run.now())
 
     # Selection of the layout.
 
@@ -183,6 +186,7 @@ class RegisterDriver:
                 log.info("device_variant", driver=self.profile.name, variant=self._variant_name(facts))
                 self._known = Known(rated_W=self._known.rated_W)
             self._facts, self._unconfirmed, self._facts_read = facts, None, True
+            self._current = self._layout(facts)
             self._facts_due = run.started + FACTS_S
         else:
             self._unconfirmed = facts

@@ -5,10 +5,10 @@
 
 from drivers.registers.block_codec import Cell, Fill, block_decoder
 from drivers.registers.codec import FORMATS, Encoding, bits_of, decoder, encode
-from drivers.registers.combine import Key, Part, by_key, combiner, resolutions
+from drivers.registers.combine import Key, Part, by_key, combiner, is_direct, resolutions
 from drivers.registers.read_plan import Block, Limits, Span, plan
 from drivers.registers.refusals import RECHECK_MAX_S, Recheck, RefusalMemory
-from drivers.registers.session import PollSession, SplitReader
+from drivers.registers.session import PollSession, SplitReader, Use
 
 __all__ = [
     "FORMATS",
@@ -25,12 +25,14 @@ __all__ = [
     "RefusalMemory",
     "Span",
     "SplitReader",
+    "Use",
     "bits_of",
     "block_decoder",
     "by_key",
     "combiner",
     "decoder",
     "encode",
+    "is_direct",
     "plan",
     "resolutions",
 ]

@@ -36,10 +36,15 @@ def combiner(keys: Sequence[Key]) -> Combine:
 
     The parts are one reading per point, in the order of `keys`.
     """
-    outputs = _outputs(keys)
-    if len(outputs) == len(keys) == len(set(keys)):
+    if is_direct(keys):
         return _as_they_are(keys)
+    outputs = _outputs(keys)
     return partial(_combined, [(key, slots, len(slots) == 1 and key in keys) for key, slots in outputs.items()])
+
+
+def is_direct(keys: Sequence[Key]) -> bool:
+    """Whether each key is one reading of its own, so that nothing needs to be combined."""
+    return len(_outputs(keys)) == len(keys) == len(set(keys))
 
 
 def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:

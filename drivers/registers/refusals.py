@@ -77,15 +77,13 @@ class RefusalMemory:
         self._limits = self._given
         self.holes: dict[Span, IllegalRangeError] = {}
         """The values that the device refuses, each with the device's reply."""
-        self._changed = False
+        self.changed = False
+        """Whether the current poll learned a fact."""
+        self.learned = False
+        """Whether facts are known from earlier polls."""
         self._recheck = Recheck()
         self.blocks = self._plan()
         """The requests of one poll."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the current poll learned a fact."""
-        return self._changed
 
     def begin(self, now: float) -> None:
         """Begin a poll at monotonic `now`. Facts that must be tested are forgotten."""
@@ -95,8 +93,9 @@ class RefusalMemory:
 
     def end(self, now: float) -> None:
         """End a poll, complete or not. Plan the next poll with the facts that were learned."""
-        if self._changed:
-            self._changed = False
+        if self.changed:
+            self.changed = False
+            self.learned = True
             self._recheck.start(now)
             self.blocks = self._plan()
         elif not self._recheck.started:
@@ -106,7 +105,7 @@ class RefusalMemory:
         """Forget all facts. The limits of the profile and the site remain."""
         self.holes.clear()
         self._limits = self._given
-        self._changed = False
+        self.changed = self.learned = False
         self._recheck.forget()
         self.blocks = self._plan()
 
@@ -120,7 +119,7 @@ class RefusalMemory:
 
     def divide(self, block: Block, error: IllegalRangeError) -> tuple[Block, ...]:
         """Return smaller requests instead of a refused `block`. A refused single value becomes a hole."""
-        self._changed = True
+        self.changed = True
         if isinstance(error, IllegalValueError) and self._halved(block):
             return self.parts(block)
         spans = self._inside(block)

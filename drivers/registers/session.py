@@ -12,8 +12,8 @@ from drivers.protocol import BITS
 from drivers.registers.read_plan import Block
 from drivers.registers.refusals import RefusalMemory
 
-Use = Callable[[Block, Sequence[int]], None]
-"""Receives a request and the words of its reply."""
+Use = Callable[[Block, Sequence[int], float], None]
+"""Receives a request, the words of its reply, and the time at which they arrived, in monotonic seconds."""
 
 BUSY_PAUSE_S = 0.3
 
@@ -53,19 +53,26 @@ class PollSession:
         try:
             return await self._reader.read(table, address, count)
         except BusyError:
-            await asyncio.sleep(BUSY_PAUSE_S)
-            self.requests += 1
-            return await self._reader.read(table, address, count)
+            return await self._again(table, address, count)
+
+    async def _again(self, table: Table, address: int, count: int) -> Sequence[int]:
+        await asyncio.sleep(BUSY_PAUSE_S)
+        self.requests += 1
+        return await self._reader.read(table, address, count)
 
     async def read_block(self, memory: RefusalMemory, block: Block, use: Use) -> bool:
         """Read `block` and call `use` with each reply. If the device refuses the block, read it in parts.
 
         Returns whether all values of the block were read. Refused values are in `memory`, other errors in `errors`.
         """
-        if not memory.allows(block):
+        if memory.changed and not memory.allows(block):
             return await self._read_all(memory, memory.parts(block), use)
+        self.requests += 1
         try:
-            words = await self.read(block.table, block.address, block.count)
+            try:
+                words = await self._reader.read(block.table, block.address, block.count)
+            except BusyError:
+                words = await self._again(block.table, block.address, block.count)
         except IllegalRangeError as error:
             holes = len(memory.holes)
             parts = memory.divide(block, error)
@@ -76,7 +83,7 @@ class PollSession:
         except RefusedError as error:
             self.errors.append(error)
             return False
-        use(block, words)
+        use(block, words, self.now())
         return True
 
     async def _read_all(self, memory: RefusalMemory, blocks: Sequence[Block], use: Use) -> bool:

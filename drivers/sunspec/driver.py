@@ -23,7 +23,7 @@ from drivers.errors import IllegalRangeError, ProfileError, RefusedError, Unsupp
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Resolution, Scan
 from drivers.profile import bounded
 from drivers.protocol import MAX_REGISTERS
-from drivers.registers import Block, Limits, PollSession, Recheck, RefusalMemory, SplitReader
+from drivers.registers import Block, Limits, PollSession, Recheck, RefusalMemory, SplitReader, Use
 from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify, rated_power
 from drivers.sunspec.formulas import Cell
 from drivers.sunspec.layout import Layout, build, meters, sections
@@ -214,12 +214,11 @@ class _Known:
         cells: list[Cell] = [None] * len(self.layout.places)
         times = [run.started] * len(cells)
 
-        def use(block: Block, words: Sequence[int]) -> None:
+        def use(block: Block, words: Sequence[int], at: float) -> None:
             batch = self._batch(block)
             raws = batch.unpack(words)
             if moved := batch.changed_model(raws):
                 raise _ChangedError(f"model {moved.id} is no longer at {moved.address}")
-            at = run.now()
             for slot, number in batch.cells(raws):
                 cells[slot], times[slot] = number, at
 
@@ -233,7 +232,7 @@ class _Known:
         errors = (*self._refusals.holes.values(), *run.errors)
         return Scan(tuple(self._readings(cells, times)), run.started, run.now(), errors, run.requests)
 
-    async def _read_known(self, run: PollSession, block: Block, use: Callable[[Block, Sequence[int]], None]) -> None:
+    async def _read_known(self, run: PollSession, block: Block, use: Use) -> None:
         """Read a block that was read before. Raises _ChangedError if the device now refuses the block."""
         try:
             words = await run.read(block.table, block.address, block.count)
@@ -242,7 +241,7 @@ class _Known:
         except RefusedError as error:
             run.errors.append(error)
         else:
-            use(block, words)
+            use(block, words, run.now())
 
     def _batch(self, block: Block) -> Batch:
         batch = self._batches.get(block)
