@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, Self
 
 
 class _Text(StrEnum):
-    """A StrEnum with the fast hash of str. The hash of Enum runs in Python, on every look-up."""
+    """A StrEnum with the fast hash of str. The hash of Enum is slow Python code that runs on every look-up."""
 
     __hash__ = str.__hash__
 
@@ -95,7 +95,7 @@ class Phase(_Text):
 
 
 class Unit(_Text):
-    """Units. Payload names end with them."""
+    """Units. The name of a payload field ends with its unit."""
 
     W = "W"
     VAR = "var"
@@ -162,10 +162,10 @@ class Quantity(Enum):
         return member
 
     def label(self, phase: Phase | None = None) -> str:
-        """The name of the quantity in a payload, such as `voltage_l1_V`."""
+        """Return the name of the quantity in a payload, such as `voltage_l1_V`."""
         return "_".join(part for part in (self.value, phase, self.unit.value) if part)
 
-    # Fast, as in `_Text`. Members are singletons, so the hash of the identity is sufficient.
+    # Faster than the hash of Enum. Members are singletons, so the hash of the identity is sufficient.
     __hash__ = object.__hash__
 
 
@@ -186,7 +186,7 @@ class Resolution(NamedTuple):
     step: float
     """The difference between two neighbouring values."""
     range: float = 0.0
-    """The counter returns to zero after this amount; 0 if unknown, as for a sum of registers."""
+    """The counter returns to zero after this amount. 0 if the amount is unknown, as for a sum of registers."""
 
 
 WordOrder = Literal["big", "little", "big_swapped", "little_swapped"]

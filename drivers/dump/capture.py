@@ -1,7 +1,7 @@
 """Reads the registers of a dump: ranges, the points of profiles, or a SunSpec chain.
 
-A refused request is read again in parts: a range in halves, down to single registers; a profile's request point by
-point. If the device does not have a table, no further request for this table is sent.
+A refused request is read again in parts. A range is halved, down to single registers. A request of a profile is read
+point by point. If the device does not have a table, no further request for this table is sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from drivers.sunspec import HEADER, KNOWN, MARKER, ModelDiscovery
 
 _MOST_SILENCES = 10
 _MOST_SILENCES_AT_FIRST = 3
-"""Requests in a row without reply. Some devices do not reply for a missing address, so a few are tolerated."""
+"""The capture fails after this many requests in a row without a reply; `_AT_FIRST` applies before the first data.
+
+Some devices do not reply for a missing address.
+"""
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ async def of_sunspec(reader: Reader) -> Wanted:
 
 
 async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[], None] = lambda: None) -> None:
-    """Read `wanted` into `taken`, which is valid also if the caller cancels. `step` is called before each request.
+    """Read `wanted` into `taken`, also in part if the caller cancels. `step` is called before each request.
 
     Raises UnreachableError if the device does not respond or the link fails.
     """
@@ -99,8 +102,8 @@ async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[]
         except SilentError:
             silences += 1
             taken.refused.append(block)
-            nobody = not pending and silences == taken.requests
-            if nobody or silences == (_MOST_SILENCES if taken.tables else _MOST_SILENCES_AT_FIRST):
+            no_replies = not pending and silences == taken.requests
+            if no_replies or silences == (_MOST_SILENCES if taken.tables else _MOST_SILENCES_AT_FIRST):
                 raise
             continue
         else:

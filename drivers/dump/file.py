@@ -1,4 +1,6 @@
-"""The file format of a dump: the raw registers of a device, to report a device and to test a profile without it.
+"""The file format of a dump: the raw registers of a device.
+
+A dump is attached to a report about a device. A profile can be tested on a dump without the device.
 
 JSON with decimal addresses and words. Each list of consecutive words has the address of its first word as key:
 
@@ -50,10 +52,11 @@ class Dump:
 
     @property
     def count(self) -> int:
+        """The number of registers and bits."""
         return sum(len(words) for words in self.tables.values())
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """See `drivers.driver.Reader`. Raises exception 2 for registers that the dump does not have."""
+        """See `drivers.driver.Reader`. Raises Modbus exception 2 for registers that the dump does not have."""
         words = self.tables.get(table, {})
         try:
             return [words[place] for place in range(address, address + count)]

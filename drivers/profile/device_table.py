@@ -55,7 +55,7 @@ def types_of(profile: Profile) -> str:
 
 
 def confirmation(profile: Profile) -> str:
-    """Return how many of the registers have more than one source."""
+    """Return as text how many of the registers have more than one source."""
     confirmed = sum(point.confirmed for point in profile.points)
     if confirmed == len(profile.points):
         return "confirmed" if confirmed else "by discovery"
@@ -70,7 +70,7 @@ def families() -> list[Profile]:
 
 
 def captures(folder: Path) -> Mapping[str, list[str]]:
-    """Return driver → names of its captures in `folder` (tests/fixtures/dumps)."""
+    """Return the names of the captures in `folder` (tests/fixtures/dumps) by driver."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
         found[json.loads(path.read_text(encoding="utf-8"))["driver"]].append(path.name)
@@ -99,7 +99,7 @@ def makers(profiles: Sequence[Profile]) -> str:
 
 
 def page(profiles: Sequence[Profile], captured: Mapping[str, Sequence[str]]) -> str:
-    """Return the text of docs/devices.md. `captured` has the names of the captures by driver."""
+    """Return the text of docs/devices.md. `captured`: names of the captures by driver."""
     lines = [_HEAD]
     for kind, title in _TITLES.items():
         of_kind = [profile for profile in profiles if profile.kind is kind]

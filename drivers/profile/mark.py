@@ -20,17 +20,17 @@ from drivers.registers.read_plan import Span
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Holds if its registers have one of the values, a number in a range, or a bit that is set."""
+    """A condition on registers: they have one of the values `equals`, a number in a range, or a set bit."""
 
     table: Table
     address: int
     encoding: Encoding
     """`minimum` and `maximum` are the range."""
     equals: tuple[int | str, ...] = ()
-    """Raw values; empty if a range or a bit decides. In a text, `*` is any number of characters and `?` one character;
-    upper and lower case are equal."""
+    """Raw values. Empty if the mark tests a range or a bit. In a text, `*` matches any characters and `?` matches one
+    character. Upper and lower case are equal."""
     also: tuple[Mark, ...] = ()
-    """More marks that must all hold, if one register is not enough."""
+    """More marks. All of them must hold too."""
     grace_s: float = 0.0
     """The mark continues to hold for this time after its registers last matched."""
 
@@ -95,15 +95,15 @@ def _test(encoding: Encoding, equals: tuple[int | str, ...]) -> Callable[[Sequen
 
         def is_text(words: Sequence[int]) -> bool:
             text = decode(words)[0]
-            return isinstance(text, str) and any(_alike(str(pattern), text) for pattern in equals)
+            return isinstance(text, str) and any(_matches_text(str(pattern), text) for pattern in equals)
 
         return is_text
     known = [encode(encoding, value) for value in equals]
     return lambda words: list(words) in known
 
 
-def _alike(pattern: str, text: str) -> bool:
-    # Only printable ASCII matches, not numbers that are decoded as text.
+def _matches_text(pattern: str, text: str) -> bool:
+    # A wildcard matches only printable ASCII, so that numbers that are decoded as text do not match.
     expression = re.escape(pattern).replace(r"\*", "[ -~]*").replace(r"\?", "[ -~]")
     return re.fullmatch(expression, text, re.IGNORECASE) is not None
 
@@ -125,7 +125,7 @@ def marks_from(table: TomlTable, order: WordOrder) -> dict[str, Mark]:
 
 
 def named(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
-    """Return the mark that `key` names, or None without the key. Raises ProfileError."""
+    """Return the mark that `key` names. Return None if the key is missing. Raises ProfileError."""
     name = table.take(key, str, None)
     if name is None:
         return None
@@ -158,12 +158,12 @@ def _mark(table: TomlTable, order: WordOrder) -> Mark:
     table.done()
     within(table, address, mark.encoding)
     for value in mark.equals:
-        if isinstance(value, str) != (mark.encoding.type == "string") or not _holds(mark, value):
+        if isinstance(value, str) != (mark.encoding.type == "string") or not _fits(mark, value):
             raise table.wrong("equals", f"must fit {mark.encoding.type}", value)
     return mark
 
 
-def _holds(mark: Mark, value: int | str) -> bool:
+def _fits(mark: Mark, value: int | str) -> bool:
     try:
         encode(mark.encoding, replace(mark, equals=(value,)).example)
     except ValueError:

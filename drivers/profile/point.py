@@ -20,10 +20,10 @@ from drivers.registers.read_plan import Span
 # Units whose values are added if several points have them. Percentages are averaged.
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A, Unit.PERCENT})
 
-# Keys that a fallback cannot have: they describe the quantity, not the registers.
-_OF_THE_POINT = frozenset({"quantity", "phase", "node", "optional", "confirmed", "repeat", "fallback"})
-# Keys that a fallback does not inherit from its point: the marks of one place are not those of another.
-_OF_A_PLACE = frozenset({"valid", "negative", "positive"})
+# Keys that a fallback cannot have, because they describe the quantity and not the registers.
+_POINT_ONLY_KEYS = frozenset({"quantity", "phase", "node", "optional", "confirmed", "repeat", "fallback"})
+# Marks. A fallback does not inherit them, because they belong to the registers of its point.
+_MARK_KEYS = frozenset({"valid", "negative", "positive"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Point:
     addresses: tuple[int, ...] = ()
     """The address of each word, in the word order, if the words are at separate addresses."""
     optional: bool = False
-    """A part of a sum. If the device does not have it, it is left out of the sum."""
+    """The point is a part of a sum. If the device does not have the point, the sum omits it."""
     valid: Mark | None = None
     """The value is missing unless this mark holds."""
     negative: Mark | None = None
@@ -52,7 +52,7 @@ class Point:
     positive: Mark | None = None
     """With `negative`: the value is positive while this mark holds. If neither mark holds, the value is missing."""
     fallback: tuple[Point, ...] = ()
-    """Other places of the value. The first place with a value is used."""
+    """Other registers of the value. The first of the point and its fallbacks that has a value is used."""
     repeat: Repeat | None = None
     number: int = 1
     """The number of the repeated block, from 1."""
@@ -92,7 +92,7 @@ class Point:
 
     @property
     def counts(self) -> bool:
-        """Whether it is a counter. A counter must always use the same place: a change would look like energy."""
+        """Whether the point is a counter. A counter never changes to other registers: this would look like energy."""
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
     def moved(self, distance: int) -> Point:
@@ -123,14 +123,14 @@ class Vocabulary:
     repeats: Mapping[str, Repeat]
 
 
-def points_from(table: TomlTable, words: Vocabulary) -> tuple[Point, ...]:
-    """Return the `[[point]]` tables of a profile or of a variant. Raises ProfileError."""
+def points_from(table: TomlTable, vocabulary: Vocabulary) -> tuple[Point, ...]:
+    """Return the points of the `[[point]]` tables of a profile or of a variant. Raises ProfileError."""
     points: dict[tuple[Any, ...], int] = {}
     found: list[Point] = []
     keys: dict[Key, int] = {}
     for index, content in enumerate(table.some("point", (dict,), "[[point]] tables")):
         entry = TomlTable(content, f"{table.where}: point[{index}] {content.get('quantity', '')}".rstrip())
-        point = _point(entry, words)
+        point = _point(entry, vocabulary)
         register = (*point.key, point.table, point.words, point.encoding.bit, point.valid)
         if register in points:
             raise entry.wrong("address", f"is already used by point[{points[register]}]", point.address)
@@ -146,7 +146,7 @@ def points_from(table: TomlTable, words: Vocabulary) -> tuple[Point, ...]:
 
 
 def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
-    """Yield the point of each block. A block that does not exist is left out of the sum."""
+    """Yield the point of each repeated block. The sum omits a block that the device does not have."""
     repeat = point.repeat
     if repeat is None:
         yield point
@@ -159,52 +159,52 @@ def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
         yield replace(moved, optional=True, number=number)
 
 
-def _point(table: TomlTable, words: Vocabulary) -> Point:
-    quantity = Quantity(table.choice("quantity", (each.value for each in Quantity)))  # type: ignore[call-arg]  # looked up, not made
+def _point(table: TomlTable, vocabulary: Vocabulary) -> Point:
+    quantity = Quantity(table.choice("quantity", (each.value for each in Quantity)))  # type: ignore[call-arg]  # returns a member
     phase = table.choice("phase", Phase, None)
     node = table.choice("node", NodeType, None)
-    if words.kind is Kind.HYBRID and node is None:
+    if vocabulary.kind is Kind.HYBRID and node is None:
         raise ProfileError(f"{table.where}: node: is missing; each point of a hybrid needs a node")
-    if words.kind is not Kind.HYBRID and node is not None:
-        raise table.wrong("node", f"is for hybrids, this is a {words.kind}", node)
+    if vocabulary.kind is not Kind.HYBRID and node is not None:
+        raise table.wrong("node", f"is for hybrids, this is a {vocabulary.kind}", node)
     point = replace(
-        _place(table, words, quantity),
+        _place(table, vocabulary, quantity),
         phase=None if phase is None else Phase(phase),
         node=None if node is None else NodeType(node),
         confirmed=table.take("confirmed", bool, True),
         optional=table.take("optional", bool, False),
-        repeat=_repeat(table, words),
+        repeat=_repeat(table, vocabulary),
     )
     others = table.some("fallback", (dict,), "tables", [])
     table.done()
     if point.optional and quantity.unit not in _ADDITIVE:
         raise table.wrong("optional", f"is only for values that are added, not for {quantity.value}", True)
-    return replace(point, fallback=tuple(_fallbacks(table, others, point, words)))
+    return replace(point, fallback=tuple(_fallbacks(table, others, point, vocabulary)))
 
 
-def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, words: Vocabulary) -> Iterator[Point]:
+def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, vocabulary: Vocabulary) -> Iterator[Point]:
     """Yield the fallbacks. A fallback inherits the keys of its point."""
-    shared = {key: value for key, value in table.content.items() if key not in _OF_THE_POINT | _OF_A_PLACE}
+    shared = {key: value for key, value in table.content.items() if key not in _POINT_ONLY_KEYS | _MARK_KEYS}
     for index, own in enumerate(others):
         where = f"{table.where} fallback[{index}]"
-        for key in sorted(own.keys() & _OF_THE_POINT):
+        for key in sorted(own.keys() & _POINT_ONLY_KEYS):
             raise TomlTable(own, where).wrong(key, "cannot be set in a fallback, only in the point", own[key])
         inherited = dict(shared)
         if own.keys() & {"address", "addresses"}:
             inherited.pop("address", None)
             inherited.pop("addresses", None)
         if "type" in own:
-            inherited.pop("invalid", None)  # the words of another type
+            inherited.pop("invalid", None)  # these words belong to the other type
         entry = TomlTable({**inherited, **own}, where)
-        place_ = _place(entry, words, point.quantity)
+        place_ = _place(entry, vocabulary, point.quantity)
         entry.done()
         yield replace(place_, phase=point.phase, node=point.node, confirmed=point.confirmed)
 
 
-def _place(table: TomlTable, words: Vocabulary, quantity: Quantity) -> Point:
+def _place(table: TomlTable, vocabulary: Vocabulary, quantity: Quantity) -> Point:
     """Return a point with the registers and the encoding of a value."""
     if table.has("addresses"):
-        where, addresses = _scattered(table)
+        where, addresses = _separate_addresses(table)
     else:
         where, first = place(table)
         addresses = (first,)
@@ -212,11 +212,11 @@ def _place(table: TomlTable, words: Vocabulary, quantity: Quantity) -> Point:
         quantity=quantity,
         table=where,
         address=addresses[0],
-        encoding=encoding(table, where, words.order, quantity),
+        encoding=encoding(table, where, vocabulary.order, quantity),
         barrier=table.take("barrier", bool, False),
-        valid=named(table, "valid", words.marks),
-        negative=named(table, "negative", words.marks),
-        positive=named(table, "positive", words.marks),
+        valid=named(table, "valid", vocabulary.marks),
+        negative=named(table, "negative", vocabulary.marks),
+        positive=named(table, "positive", vocabulary.marks),
     )
     if table.has("addresses"):
         if len(addresses) != point.encoding.width or len(addresses) < 2:
@@ -226,11 +226,11 @@ def _place(table: TomlTable, words: Vocabulary, quantity: Quantity) -> Point:
         point = replace(point, addresses=addresses)
     else:
         within(table, point.address, point.encoding)
-    _directed(table, point)
+    _check_direction(table, point)
     return point
 
 
-def _scattered(table: TomlTable) -> tuple[Table, tuple[int, ...]]:
+def _separate_addresses(table: TomlTable) -> tuple[Table, tuple[int, ...]]:
     where = Table(table.choice("table", [each.value for each in Table if each not in BITS]))
     addresses: list[int] = table.some("addresses", (int,), "addresses")
     if table.has("address"):
@@ -240,18 +240,22 @@ def _scattered(table: TomlTable) -> tuple[Table, tuple[int, ...]]:
     return where, tuple(addresses)
 
 
-def _directed(table: TomlTable, point: Point) -> None:
+def _check_direction(table: TomlTable, point: Point) -> None:
     if point.positive is not None and point.negative is None:
         raise table.wrong("positive", "needs negative in the same point", table.content["positive"])
     if point.negative is not None and point.quantity.nature is not Nature.GAUGE:
         raise table.wrong("negative", f"has no meaning for {point.quantity.value}", table.content["negative"])
 
 
-def _repeat(table: TomlTable, words: Vocabulary) -> Repeat | None:
+def _repeat(table: TomlTable, vocabulary: Vocabulary) -> Repeat | None:
     name = table.take("repeat", str, None)
     if name is None:
         return None
-    if name not in words.repeats:
-        known = f"; there are {', '.join(words.repeats)}" if words.repeats else "; there is no [repeat.NAME] table"
+    if name not in vocabulary.repeats:
+        known = (
+            f"; there are {', '.join(vocabulary.repeats)}"
+            if vocabulary.repeats
+            else "; there is no [repeat.NAME] table"
+        )
         raise table.wrong("repeat", f"must name a repetition{known}", name)
-    return words.repeats[name]
+    return vocabulary.repeats[name]

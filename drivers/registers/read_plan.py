@@ -97,7 +97,7 @@ def plan(spans: Iterable[Span], limits: Limits) -> tuple[Block, ...]:
 
 
 def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
-    """Merge the spans into one span, with all gaps. Return them unchanged if one request cannot read them all."""
+    """Merge the spans into one span, with all gaps. If one request cannot read them all, return them sorted."""
     ordered = sorted(spans)
     first, end = ordered[0], max(span.end for span in ordered)
     if (
@@ -112,7 +112,7 @@ def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
 
 
 def outermost(spans: Iterable[Span]) -> list[Span]:
-    """Sort by table and address, and remove each span that lies inside another. Addresses and ends both increase."""
+    """Sort by table and address, and remove each span that lies inside another. In a table, ends also increase."""
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.table, span.address, -span.end)):
         if not kept or span.table is not kept[-1].table or span.end > kept[-1].end:

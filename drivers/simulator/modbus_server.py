@@ -52,7 +52,7 @@ class SimulatedUnit:
         function = pdu[0]
         if (table := TABLES.get(function)) is None:
             return ExceptionResponse(function, ExceptionCode.ILLEGAL_FUNCTION)
-        # None for a count outside the limits of the protocol.
+        # `decode` returns None for a count outside the limits of the protocol.
         request = _REQUESTS.decode(pdu) if len(pdu) == _REQUEST_LENGTH else None
         if request is None or (table not in BITS and request.count > self.max_registers):
             return ExceptionResponse(function, ExceptionCode.ILLEGAL_DATA_VALUE)
@@ -67,7 +67,7 @@ class SimulatedUnit:
 
 
 class ModbusServer:
-    """Serves units on one port. It does not reply for an unknown unit id, like a real gateway."""
+    """Serves units on one port. Like a real gateway, it does not reply to a request for an unknown unit id."""
 
     def __init__(self, units: Sequence[SimulatedUnit], host: str, port: int = 0) -> None:
         self.units = {unit.unit_id: unit for unit in units}

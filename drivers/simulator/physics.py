@@ -2,7 +2,7 @@
 
 - At every moment grid = loads + storage - solar. Powers in W, energies in Wh, signs of the payload contract.
 - Powers are constant between two changes, and counters are their exact integrals.
-- The result does not depend on the calls: `advance(60)` is the same as sixty times `advance(1)`.
+- The result does not depend on the size of the steps: `advance(60)` equals sixty calls of `advance(1)`.
 - The sun follows standard time. People follow the local clock, which `clock_changes` sets forward and back.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from drivers.simulator.plants import STEP_S, Boiler, Charger, Household, Roof, SimulatedHeatPump, Sky, chances
+from drivers.simulator.plants import STEP_S, Boiler, Charger, Household, Roof, SimulatedHeatPump, Sky, random_generator
 
 DAY_S = 86_400.0
 
@@ -34,7 +34,7 @@ class Flow:
     negative_Wh: float = 0.0
 
     def hold(self, seconds: float) -> None:
-        """Keep the power constant for `seconds`."""
+        """Add the energy of `seconds` at constant power to the counters."""
         energy = self.power_W * seconds / 3600
         if energy >= 0:
             self.positive_Wh += energy
@@ -48,14 +48,14 @@ class Flow:
 
 @dataclass(slots=True)
 class Battery:
-    """Charges from surplus and discharges for missing power, within its limits and with losses."""
+    """Charges if the site has surplus power and discharges if power is missing. It has limits and losses."""
 
     stored_Wh: float
     capacity_Wh: float = 10_000.0
     charge_limit_W: float = 4_000.0
     discharge_limit_W: float = 5_000.0
     efficiency: float = 0.95
-    """Of charging, and of discharging."""
+    """0..1. Applies to charging and to discharging."""
 
     def power(self, surplus_W: float) -> float:
         """Return the power at its terminals: positive for charge, negative for discharge."""
@@ -74,7 +74,7 @@ class Battery:
     def hold(self, power_W: float, seconds: float) -> None:
         """Charge or discharge for `seconds`, at most until the battery is full or empty."""
         self.stored_Wh += self._rate(power_W) * seconds / 3600
-        # Avoid endless small steps for a rest that is only a rounding error.
+        # A remainder that is only a rounding error would cause endless small steps.
         for end_Wh in (0.0, self.capacity_Wh):
             if abs(self.stored_Wh - end_Wh) < 1e-6:
                 self.stored_Wh = end_Wh
@@ -87,8 +87,9 @@ class SimulatedPlant:
     """The whole site.
 
     - `start_s`: local time of day of the start, in seconds.
-    - `clock_changes`: (when, how much) the local clock is set forward, in seconds. "when" counts from the first
-      midnight, without clock changes. `(7200, 3600)` makes day 0 a day of 23 hours, `(10800, -3600)` of 25 hours.
+    - `clock_changes`: pairs of a moment and the seconds by which the local clock is set forward. The moment is in
+      seconds since the first midnight, without clock changes. `(7200, 3600)` gives day 0 a length of 23 hours,
+      `(10800, -3600)` of 25 hours.
     - `speed`: simulated seconds per second, for a caller with a real clock.
     """
 
@@ -170,7 +171,7 @@ class SimulatedPlant:
         return 100 * self.battery.stored_Wh / self.battery.capacity_Wh
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. Raises ValueError unless `seconds` is 0 or a positive number."""
+        """Advance the time by `seconds`. Raises ValueError if `seconds` is negative or not finite."""
         if not (math.isfinite(seconds) and seconds >= 0):
             raise ValueError(f"time cannot pass by {seconds} s")
         end_s = self.now_s + seconds
@@ -183,7 +184,7 @@ class SimulatedPlant:
 
     def _age(self, seed: int) -> None:
         """Set the counters to the values of a site that is some years old."""
-        random = chances(seed, "age")
+        random = random_generator(seed, "age")
         self.battery = Battery(stored_Wh=random.uniform(2_000, 6_000))
         for flow in (*self.solar, *self.loads, self.storage, self.grid):
             flow.positive_Wh = random.uniform(1e6, 9e6)

@@ -14,7 +14,7 @@ STEP_S = 10.0
 _STEP_H = STEP_S / 3600
 
 
-def chances(seed: int, name: str) -> Random:
+def random_generator(seed: int, name: str) -> Random:
     """Return the random generator of one plant. It does not depend on the other plants."""
     return Random(f"{seed} {name}")  # noqa: S311 - weather, not a secret
 
@@ -27,7 +27,7 @@ class Sky:
     _NOON_H = 12.7
 
     def __init__(self, seed: int) -> None:
-        self._random = chances(seed, "sky")
+        self._random = random_generator(seed, "sky")
         self._target = 1.0
         self.clearness = 1.0
         """Share of the direct light that passes the clouds, 0..1."""
@@ -75,7 +75,7 @@ class Household:
     """A base load, a morning and an evening peak, and appliances that run for some minutes."""
 
     def __init__(self, seed: int) -> None:
-        self._random = chances(seed, "household")
+        self._random = random_generator(seed, "household")
         self._appliance_W = 0.0
         self._steps_left = 0
 
@@ -99,7 +99,7 @@ class SimulatedHeatPump:
     _CAPACITY_WH_K = 2000.0
 
     def __init__(self, seed: int) -> None:
-        self._inside_C = chances(seed, "heat pump").uniform(20.6, 21.4)
+        self._inside_C = random_generator(seed, "heat pump").uniform(20.6, 21.4)
         self._on = False
 
     def step(self, hour: float) -> float:
@@ -123,11 +123,11 @@ class Boiler:
     _DRAIN_W = 250.0
 
     def __init__(self, seed: int) -> None:
-        self._stored_Wh = chances(seed, "boiler").uniform(3000, 4500)
+        self._stored_Wh = random_generator(seed, "boiler").uniform(3000, 4500)
         self._on = False
 
     def step(self, surplus_W: float) -> float:
-        """`surplus_W` is solar power that no load uses, without this boiler."""
+        """`surplus_W`: the solar power that remains for this boiler."""
         enough = 500.0 if self._on else self.RATED_W
         needed = self._COLD_WH + (500.0 if self._on else 0.0)
         room = self._stored_Wh < self._FULL_WH - (0.0 if self._on else 1000.0)
@@ -138,7 +138,7 @@ class Boiler:
 
 
 class Charger:
-    """A car arrives twice a day. In the morning it charges with the solar surplus, in the evening with full power."""
+    """A car arrives twice a day. It charges with solar surplus in the morning, and with full power in the evening."""
 
     _MINIMUM_W = 1380.0
     _MAXIMUM_W = 11_040.0
@@ -146,13 +146,13 @@ class Charger:
     _PER_AMPERE_W = 230.0
 
     def __init__(self, seed: int) -> None:
-        self._random = chances(seed, "charger")
+        self._random = random_generator(seed, "charger")
         self._day = -1
         self._arrivals: list[tuple[float, float]] = []
         self._needed_Wh = 0.0
 
     def step(self, day: int, hour: float, surplus_W: float) -> float:
-        """`day` and `hour` are local time. `surplus_W` is solar power that no load uses, without this charger."""
+        """`day` and `hour` are local time. `surplus_W`: the solar power that remains for this charger."""
         if day != self._day:
             self._day = day
             self._arrivals = [

@@ -1,6 +1,7 @@
 """Arithmetic on the points of a SunSpec device: addresses, numbers, sums. Pure.
 
-A cell is the number of one point, or the reason why it has no number, or None if its registers could not be read.
+A cell is the number of one point. If the point has no number, the cell is the reason: a Quality, or None if the
+registers could not be read.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ class PointAddress:
     factor_address: int | None
     sign: int = 1
     zero_counts: bool = False
-    """Use 0 as a value, although the standard defines it as "not implemented": the input may never have produced."""
+    """Use 0 as a value. The standard defines 0 as "not implemented", but an input that never produced also has 0."""
     folded: bool = False
     """The counter runs down from 0, as a 32-bit two's complement. The value is its magnitude."""
 
     @property
     def span(self) -> tuple[int, int]:
-        """First and last + 1 register of one request. It includes the factor, because factors change at run time."""
+        """First address, and the address after the last one. Includes the factor, which can change at any time."""
         end = self.address + self.point.size
         if self.factor_address is None:
             return self.address, end
         return min(self.address, self.factor_address), max(end, self.factor_address + 1)
 
     def decode(self, raw: float, factor: int | None) -> Cell:
-        """Return the number of the raw value. `factor` is the raw scale factor, None if the point has none."""
+        """Return the number of the raw value. `factor` is the raw scale factor; None if the point has no factor."""
         if not self.point.implemented(raw) and not (self.zero_counts and raw == 0):
             return Quality.MISSING
         if self.folded and raw >= 0x8000_0000:
@@ -64,11 +65,11 @@ def cell(slot: int) -> Formula:
 
 
 def total(parts: Sequence[Formula]) -> Formula:
-    """Return the sum. If a part has no number, the sum has none."""
+    """Return the sum. If a part has no number, the sum has no number."""
 
     def formula(cells: Sequence[Cell]) -> Cell:
         numbers = [part(cells) for part in parts]
-        return _obstacle(numbers) if _obstacle(numbers) is not Quality.GOOD else sum(_numbers(numbers))
+        return _reason(numbers) if _reason(numbers) is not Quality.GOOD else sum(_numbers(numbers))
 
     return formula
 
@@ -80,7 +81,7 @@ def total_of_some(parts: Sequence[Formula]) -> Formula:
         numbers = [part(cells) for part in parts]
         found = _numbers(numbers)
         if None in numbers or Quality.INVALID in numbers or not found:
-            return _obstacle(numbers)
+            return _reason(numbers)
         return sum(found)
 
     return formula
@@ -102,8 +103,8 @@ def weighted_mean(values: Sequence[Formula], weights: Sequence[Formula]) -> Form
 
     def formula(cells: Sequence[Cell]) -> Cell:
         numbers = [value(cells) for value in values]
-        if _obstacle(numbers) is not Quality.GOOD:
-            return _obstacle(numbers)
+        if _reason(numbers) is not Quality.GOOD:
+            return _reason(numbers)
         found = _numbers(numbers)
         by = _numbers([weight(cells) for weight in weights])
         if len(by) < len(found) or sum(by) <= 0:
@@ -120,7 +121,7 @@ def first(alternatives: Sequence[Formula]) -> Formula:
 
     def formula(cells: Sequence[Cell]) -> Cell:
         numbers = [alternative(cells) for alternative in alternatives]
-        return next(iter(_numbers(numbers)), None) if _numbers(numbers) else _obstacle(numbers)
+        return next(iter(_numbers(numbers)), None) if _numbers(numbers) else _reason(numbers)
 
     return formula
 
@@ -129,8 +130,8 @@ def _numbers(cells: Sequence[Cell]) -> list[float]:
     return [cell for cell in cells if isinstance(cell, float)]
 
 
-def _obstacle(cells: Sequence[Cell]) -> Quality | None:
-    """Return why one of `cells` has no number: None if not read, INVALID or MISSING. GOOD if all have one."""
+def _reason(cells: Sequence[Cell]) -> Quality | None:
+    """Return GOOD if all `cells` have a number. Otherwise return a reason: None (not read), INVALID or MISSING."""
     if None in cells:
         return None
     return next((reason for reason in (Quality.INVALID, Quality.MISSING) if reason in cells), Quality.GOOD)

@@ -5,10 +5,12 @@
 - The first inverter model of a device is used. A second model (113 besides 103) describes the same inverter.
 - The inverters of several devices behind one unit id are added. Batteries and DC inputs are also added.
 
-The AC power of a hybrid includes the power of its battery. If the battery's power is known, solar power is therefore AC
-power plus charge power, or the power of the PV inputs if the device names its inputs. The AC lifetime counter is
-omitted, because it counts energy from the battery as production. If only the state of charge is known (model 124
-alone), solar power is the AC power.
+The AC power of a hybrid includes the power of its battery. If the charge power is known:
+
+- Solar power is the power of the PV inputs if the device names its inputs. Otherwise it is AC power plus charge power.
+- The AC lifetime counter is omitted, because it counts energy from the battery as production.
+
+If only the state of charge is known (model 124 alone), solar power is the AC power.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ class Layout:
     """The models that are used. Each poll reads their headers to check that their addresses are still valid."""
     recipes: tuple[Recipe, ...]
     hybrid: tuple[Recipe, ...]
-    """The recipes after the battery has charged or discharged."""
+    """The recipes that replace `recipes` after the battery has charged or discharged."""
     battery: Formula | None
     """The charge power, or None if no model has it."""
 
@@ -132,34 +134,34 @@ class _LayoutBuilder:
         self._offers: dict[Key, list[Offer]] = {}
 
     def build(self, channels: Mapping[Model, Sequence[DcInput]], manufacturer: str) -> Layout:
-        self._first(NodeType.GRID, METERS, _quirk(manufacturer))
+        self._offer_first(NodeType.GRID, METERS, _quirk(manufacturer))
         batteries = [self._cells.of(model, BATTERIES[model.id]) for model in of(self._chain, *BATTERIES)]
-        self._add_up(batteries)
+        self._offer_batteries(batteries)
         if self._has_storage:
             for model_id, rules in STORAGE_DETAILS.items():
-                self._first(STORAGE, {model_id: rules})
-        self._sum_of_inverters()
-        self._first(SOLAR, STATUS)
-        pv = self._inputs(channels)
+                self._offer_first(STORAGE, {model_id: rules})
+        self._offer_inverters()
+        self._offer_first(SOLAR, STATUS)
+        pv = self._offer_dc_inputs(channels)
         battery = self._offers.get(_CHARGE_POWER)
         charge = first([formula for formula, _ in battery]) if battery else None
-        plain = tuple(_recipes(self._plain(pv)))
-        hybrid = tuple(_recipes(self._hybrid(charge, pv))) if charge else plain
+        plain = tuple(_recipes(self._idle_offers(pv)))
+        hybrid = tuple(_recipes(self._active_offers(charge, pv))) if charge else plain
         return Layout(tuple(self._cells.places), tuple(self._cells.models), plain, hybrid, charge)
 
-    def _first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], quirk: Quirk | None = None) -> None:
-        """Add the offers of the first model of a family."""
+    def _offer_first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], quirk: Quirk | None = None) -> None:
+        """Add the offers of the first model of the chain that `table` has rules for."""
         model = next(of(self._chain, *table), None)
         if model is None:
             return
         for rule, slot in self._cells.of(model, table[model.id], quirk).items():
             self._offer((node, rule.quantity, rule.phase), (cell(slot), slot))
 
-    def _sum_of_inverters(self) -> None:
+    def _offer_inverters(self) -> None:
         """Add the offers of all inverters: sums where possible, else the value of the first inverter."""
         models = [model for each in sections(self._chain) if (model := next(of(each, *INVERTERS), None)) is not None]
         if len(models) < 2:
-            self._first(SOLAR, INVERTERS)
+            self._offer_first(SOLAR, INVERTERS)
             return
         found = [{(r.quantity, r.phase): s for r, s in self._of_inverter(model)} for model in models]
         for (quantity, phase), slot in found[0].items():
@@ -170,7 +172,10 @@ class _LayoutBuilder:
                 self._offer((SOLAR, quantity, phase), (total([cell(each) for each in slots]), slot))
 
     def _of_inverter(self, model: Model) -> list[tuple[Rule, int]]:
-        """Return the cells of one inverter, in reverse order: of several temperatures the first one wins in a dict."""
+        """Return the rules and cells of one inverter in reverse order.
+
+        A dict keeps the last entry of a key, so that it keeps the first of several temperatures.
+        """
         return list(reversed(self._cells.of(model, INVERTERS[model.id]).items()))
 
     def _offer(self, key: Key, offer: Offer) -> None:
@@ -179,7 +184,7 @@ class _LayoutBuilder:
         if not (offers and key[1].nature is Nature.COUNTER):
             offers.append(offer)
 
-    def _add_up(self, batteries: Sequence[Mapping[Rule, int]]) -> None:
+    def _offer_batteries(self, batteries: Sequence[Mapping[Rule, int]]) -> None:
         """Add the offers of all batteries: sums, and for percentages the mean weighted by capacity."""
         capacities = [cell(s) for slots in batteries for rule, s in slots.items() if rule.point == "WHRtg"]
         for rule in dict.fromkeys(rule for slots in batteries for rule in slots):
@@ -195,11 +200,11 @@ class _LayoutBuilder:
                 formula = total(cells)
             self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
 
-    def _inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
-        """Add the offers of the DC inputs for storage and DC power. Return their offers for PV alone."""
+    def _offer_dc_inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
+        """Add the offers of the DC inputs for storage and DC power. Return the offers of the PV inputs."""
         model = next(of(channels, *CHANNELS), None)
         if model is None or len([each for each in sections(self._chain) if any(of(each, *INVERTERS))]) > 1:
-            return {}  # they describe only one of several inverters
+            return {}  # the inputs belong to only one of several inverters
         found = channels[model]
         named = not {DcInput.CHARGE, DcInput.DISCHARGE, DcInput.STORAGE}.isdisjoint(found)
         if not named and model.id == 160 and self._has_storage:
@@ -226,15 +231,15 @@ class _LayoutBuilder:
         cells = [cell(slot) for slot in known]
         return (total_count(cells) if rule.quantity.nature is Nature.COUNTER else total_of_some(cells)), known[0]
 
-    def _plain(self, pv: _Inputs) -> dict[Key, list[Offer]]:
-        """Return the offers while the battery is idle. PV inputs come first; for counters they are the only offer."""
+    def _idle_offers(self, pv: _Inputs) -> dict[Key, list[Offer]]:
+        """Return the offers while the battery is idle. PV inputs come first. For counters, only PV inputs are used."""
         offers = dict(self._offers)
         for key, offer in pv.items():
             others = [] if key[1].nature is Nature.COUNTER else offers.get(key, [])
             offers[key] = [offer, *others]
         return offers
 
-    def _hybrid(self, charge: Formula, pv: _Inputs) -> dict[Key, list[Offer]]:
+    def _active_offers(self, charge: Formula, pv: _Inputs) -> dict[Key, list[Offer]]:
         """Return the offers while the battery is active, without the quantities that include the battery."""
         offers = {key: offer for key, offer in self._offers.items() if key[0] is not SOLAR or key[1] not in MIXED}
         offers |= {key: [offer] for key, offer in pv.items()}

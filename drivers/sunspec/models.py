@@ -18,7 +18,7 @@ HEADER = 2
 
 # Point type -> struct format, and the raw values that mean "not implemented" (SunSpec Device Information Model
 # Specification 1.1, table of point types). For an accumulator this is 0. A counter that is still zero looks the same as
-# a counter that does not exist, so both are missing. Some devices send all ones instead.
+# a counter that does not exist, so both are missing. Some devices send all ones for "not implemented".
 _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
     "int16": ("h", frozenset({-0x8000})),
     "uint16": ("H", frozenset({0xFFFF})),
@@ -46,20 +46,20 @@ class ModelPoint:
     factor: str | None = None
     """Name of the point that holds the scale factor."""
     unscaled: bool = False
-    """The point is mandatory and its factor optional. The point is then valid without a factor."""
+    """The point is mandatory and its factor is optional, so the point is valid without a factor."""
 
     @property
     def format(self) -> str:
         return _FORMATS[self.type][0]
 
     def implemented(self, raw: float) -> bool:
-        """Whether `raw` is a value, not "not implemented"."""
+        """Whether `raw` is a value. False if it means "not implemented"."""
         return raw not in _FORMATS[self.type][1] and isfinite(raw)
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """The requested points of one model, by name: of its fixed block and of its repeating group."""
+    """The requested points of one model by name: `points` of its fixed block, `repeated` of its repeating group."""
 
     points: Mapping[str, ModelPoint]
     repeated: Mapping[str, ModelPoint]
@@ -68,7 +68,7 @@ class Definition:
     repeated_size: int
 
     def repetitions(self, length: int) -> int:
-        """Return the number of repetitions in a model of that length. The model's own count may be missing."""
+        """Return the number of repetitions in a model of `length` registers. The count in the model may be missing."""
         return max(0, length + HEADER - self.fixed_size) // self.repeated_size if self.repeated_size else 0
 
 

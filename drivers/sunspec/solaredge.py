@@ -1,8 +1,8 @@
 """A SolarEdge inverter with batteries. Their registers are outside SunSpec (profile `solaredge-storedge`).
 
-The power of the inverter includes the power of its batteries; at night it is battery power only. The power of the
-panels is DC power plus charge power (evcc, template solaredge-hybrid), or AC power plus charge power if the inverter
-has no DC power. The lifetime counter is omitted, because it counts energy from the batteries as production.
+The power of the inverter includes the power of its batteries. At night it is only battery power. The power of the
+panels is DC power plus charge power (evcc, template solaredge-hybrid). If the inverter has no DC power, it is AC power
+plus charge power. The lifetime counter is omitted, because it counts energy from the batteries as production.
 
 If a battery does not exist, the inverter refuses its registers, or they contain no power. If a battery had a power
 before and has none now, solar power is unknown.
@@ -45,9 +45,9 @@ class SolarEdge(SunSpec):
         """See `SunSpec.poll`."""
         scan = await super().poll(reader, now)
         answers = [answer for each in self._batteries if (answer := await each.poll(reader, now))]
-        shown = [values for answer in answers if (values := _by_quantity(answer))[POWER].quality is Quality.GOOD]
-        self._seen = max(self._seen, len(shown))
-        storage = _storage(shown, complete=len(shown) == self._seen, at=now())
+        with_power = [values for answer in answers if (values := _by_quantity(answer))[POWER].quality is Quality.GOOD]
+        self._seen = max(self._seen, len(with_power))
+        storage = _storage(with_power, complete=len(with_power) == self._seen, at=now())
         solar_and_grid = _with_panel_power(scan.readings, storage[0]) if self._seen else scan.readings
         return Scan(
             readings=tuple(filter(self._wanted, (*solar_and_grid, *storage))),
@@ -59,7 +59,7 @@ class SolarEdge(SunSpec):
 
 
 class _Battery:
-    """A battery that may be installed. If its registers are refused, they are not read again for some time."""
+    """A battery that may be installed. If the device refuses its registers, they are not read again for some time."""
 
     def __init__(self, registers: RegisterDriver) -> None:
         self._registers = registers
@@ -80,14 +80,17 @@ def _by_quantity(scan: Scan) -> dict[Quantity, Reading]:
 
 
 def _storage(batteries: Sequence[Mapping[Quantity, Reading]], *, complete: bool, at: float) -> tuple[Reading, ...]:
-    """Combine all batteries to one storage node, power first. While one battery has no power, all is missing."""
+    """Return the readings of all batteries as one storage node, power first.
+
+    While one battery has no power, the power is missing and the other readings are omitted.
+    """
     if not (batteries and complete):
         return (Reading(POWER, None, None, Quality.MISSING, at, STORAGE),)
     order = sorted(batteries[0], key=lambda quantity: quantity is not POWER)
-    return tuple(_one(quantity, batteries) for quantity in order)
+    return tuple(_combined(quantity, batteries) for quantity in order)
 
 
-def _one(quantity: Quantity, batteries: Sequence[Mapping[Quantity, Reading]]) -> Reading:
+def _combined(quantity: Quantity, batteries: Sequence[Mapping[Quantity, Reading]]) -> Reading:
     """Combine a quantity of all batteries: the sum, or for a percentage the mean weighted by capacity."""
     parts = [battery[quantity] for battery in batteries]
     worst = next((part for part in parts if part.quality is not Quality.GOOD), parts[0])
@@ -109,10 +112,10 @@ def _with_panel_power(readings: Sequence[Reading], charge: Reading) -> Iterator[
     yield from (r for r in readings if r.node is not SOLAR or r.quantity not in MIXED)
     known = [r for q in (Quantity.DC_POWER, POWER) if (r := solar.get(q)) and r.quality is Quality.GOOD]
     if POWER in solar:
-        yield _sum(known[0] if known else solar[POWER], charge)
+        yield _panel_power(known[0] if known else solar[POWER], charge)
 
 
-def _sum(power: Reading, charge: Reading) -> Reading:
+def _panel_power(power: Reading, charge: Reading) -> Reading:
     if not (isinstance(power.value, float) and isinstance(charge.value, float)):
         return Reading(POWER, None, None, Quality.MISSING, power.at, SOLAR)
     return Reading(POWER, None, power.value + charge.value, Quality.GOOD, min(power.at, charge.at), SOLAR)
