@@ -24,11 +24,11 @@ class Catalogue:
     """Loaded profiles. Devices of one family share the profile."""
 
     def names(self) -> list[str]:
-        """Every driver name, sorted. For a device with channels, `create` also accepts `NAME:2`."""
+        """Return every driver name, sorted. For a device with channels, `create` also accepts `NAME:2`."""
         return sorted({*PYTHON_DRIVERS, *profile_files(self.profile_dirs)})
 
     def create(self, name: str, options: ReadOptions) -> Driver:
-        """Return the driver of that name. Raises KeyError for an unknown name, ProfileError for a wrong file."""
+        """Return the driver of that name. Raises KeyError for an unknown name, ProfileError for an invalid profile."""
         family, _, channel = name.partition(":")
         if family in PYTHON_DRIVERS:
             numbered = {"channel": channel_number(family, channel, PYTHON_CHANNELS.get(family, 0))} if channel else {}
@@ -40,7 +40,7 @@ class Catalogue:
         return driver_of(profile.channel(channel) if channel else profile, options)
 
     def profiles(self) -> tuple[list[Profile], list[str]]:
-        """Return every usable profile, and the mistakes of the others. Loads all profiles: not for the daemon."""
+        """Return every usable profile, and the errors of the others. Loads all profiles: not for the daemon."""
         profiles, mistakes = [], []
         for path in profile_files(self.profile_dirs).values():
             try:
@@ -50,7 +50,7 @@ class Catalogue:
         return profiles, mistakes
 
     def alike(self, name: str) -> list[str]:
-        """Suggest at most four drivers for an unknown name, by name, maker or model. Loads all profiles."""
+        """Suggest at most four drivers for an unknown name, by name, manufacturer or model. Loads all profiles."""
         from difflib import get_close_matches
 
         if close := get_close_matches(name.lower(), self.names(), 1, cutoff=0.75):
@@ -64,7 +64,7 @@ class Catalogue:
         return sorted(named if words else [])[:4]
 
     def file(self, family: str) -> Path:
-        """Return the path of the profile of a family; reads no file. Raises KeyError if there is no such profile."""
+        """Return the path of the profile of a family, without reading it. Raises KeyError if there is no such file."""
         if family and not set(family) & set("/\\\0"):
             for directory in (*reversed(self.profile_dirs), BUILT_IN):
                 if (path := directory / f"{family}.toml").is_file():
@@ -92,5 +92,5 @@ def _python_driver(name: str) -> Callable[..., Driver]:
 
 
 def _letters(text: str) -> str:
-    """Only letters and digits, in lower case: SDM 630 and sdm-630 are equal."""
+    """Return only the letters and digits, in lower case, so that SDM 630 and sdm-630 are equal."""
     return re.sub(r"[\W_]+", "", text.lower())

@@ -1,6 +1,6 @@
 """The interface of a driver: protocols and their options.
 
-A driver reads registers of one unit and returns a `Scan`. Connections, time-outs and other devices are not its concern.
+A driver reads registers of one unit and returns a `Scan`. The link handles connections, time-outs and other devices.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How to read one device. None means: the value of the profile, else the value of the transport."""
+    """How to read one device. If an option is None, the value of the profile is used, else that of the transport."""
 
     max_registers: int | None = None
     max_gap: int | None = None
@@ -51,11 +51,11 @@ class LinkDefaults:
     unit_id: int | None = None
     port: int | None = None
     sleeps: bool = False
-    """Solar power supplies the device: it does not respond at night. Its solar node then counts 0 W, by night only."""
+    """Solar power supplies the device, so it does not respond at night. Its solar node then counts 0 W."""
 
 
 class Driver(Protocol):
-    """Reads one device. It remembers the device's models, holes and limits, never its values."""
+    """Reads one device. It remembers the models, refused addresses and limits of the device, but no values."""
 
     @property
     def kind(self) -> Kind:

@@ -77,7 +77,7 @@ class TransportKind:
 
     @property
     def max_gap(self) -> int:
-        """Reading this many unused registers takes less time than one more request."""
+        """The largest gap to read. Reading this many unused registers takes less time than one more request."""
         return 31 if self.framing == "mbap" else 7
 
 

@@ -23,8 +23,8 @@ class TlsFileError(OSError):
 def client_context(ca_file: Path | None, client_cert_file: Path | None, client_key_file: Path | None) -> ssl.SSLContext:
     """Return a context for TLS 1.2 or later that checks the certificate and the name of the server.
 
-    The certificate is checked against `ca_file`, or against the system's store if that is None. All files are PEM. If
-    `client_key_file` is None, `client_cert_file` also contains the key. Raises TlsFileError.
+    The certificate is checked against `ca_file`, or against the store of the system if `ca_file` is None. All files are
+    PEM. If `client_key_file` is None, `client_cert_file` also contains the key. Raises TlsFileError.
     """
     context = _trusting(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -36,7 +36,7 @@ def client_context(ca_file: Path | None, client_cert_file: Path | None, client_k
 def unusable_files(
     ca_file: Path | None, client_cert_file: Path | None, client_key_file: Path | None
 ) -> Iterator[TlsFileError]:
-    """Yield the errors of all these files. `client_context` raises only the first."""
+    """Yield the errors of all these files. `client_context` raises only the first error."""
     if ca_file is not None:
         try:
             _trusting(ca_file)
@@ -50,7 +50,7 @@ def unusable_files(
 
 
 def refuse_passphrase() -> NoReturn:
-    """Use as `password` of `SSLContext.load_cert_chain`. Otherwise Python waits for a passphrase on the terminal."""
+    """Raise OSError, as `password` of `SSLContext.load_cert_chain`. Without it, Python asks on the terminal."""
     raise OSError(
         "its private key has a passphrase, which the agent cannot enter; store the key without one, mode 0600"
     )

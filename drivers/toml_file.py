@@ -1,4 +1,4 @@
-"""Reads TOML files that people edit. An error message has a hint how to correct the mistake."""
+"""Reads TOML files that people edit. An error message says how to correct the mistake."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 32
-_TOO_MUCH = 1 << 128
+_NUMBER_LIMIT = 1 << 128
 """No register value has 128 bits."""
 _TOO_LARGE = "a number has too many digits"
 _TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
@@ -53,7 +53,7 @@ def _require_bounds(table: dict[str, Any]) -> None:
     level: list[Any] = [table]
     for _ in range(_MAX_DEPTH):
         items = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
-        if any(isinstance(item, int) and abs(item) >= _TOO_MUCH for item in items):
+        if any(isinstance(item, int) and abs(item) >= _NUMBER_LIMIT for item in items):
             raise TomlError(_TOO_LARGE)
         level = [item for item in items if isinstance(item, dict | list)]
     if level:
@@ -69,7 +69,7 @@ def _explained(message: str, lines: list[str]) -> str:
 
 
 def _key(line: str) -> str:
-    """The key or heading of the line, for the message. Never the value, which may be a secret."""
+    """Return the key or heading of the line for the message, but not the value, which may be a secret."""
     found = re.match(r"\s*(\[\[?[^\[\]]+\]\]?|[\w.-]+(?=\s*=))", line)
     return f", {found[1]}" if found else ""
 

@@ -2,9 +2,9 @@
 
 A summary keeps the array, and the next interval begins with a copy. This costs less than one object per quantity.
 
-The mean is weighted by time. Each value holds until the next one, at most for `poll.stale_after_s`; longer times are
-left out. An interval begins at the last reading of the interval before, so the means add up to the integral. A state
-counts as 1 while it is on.
+The mean is weighted by time. Each value holds until the next value, but at most for `poll.stale_after_s`. Time after
+that is left out of the mean. An interval begins at the last reading of the previous interval, so that the means add up
+to the integral. A state counts as 1 while it is on.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def update(cells: array[float], place: int, number: float, at: float, interval: 
     cells[place] = number
     cells[place + AT] = at
     held = at - before_at
-    if held > stale_after_s:  # the value is stale after that: leave the time out of the mean
+    if held > stale_after_s:  # then the value is stale
         cells[place + START] += held - stale_after_s
         held = stale_after_s
     cells[place + AREA] += before * held
@@ -60,7 +60,7 @@ def mean(cells: array[float], place: int, interval: int) -> float:
 
 
 def statistics(cells: array[float], place: int, interval: int) -> Statistics:
-    """Return the statistics of push interval `interval`. Without a reading in it, all four are the last value."""
+    """Return the statistics of push interval `interval`. If it has no reading, all four are the last value."""
     last, at, seen_in, start, _, minimum, maximum = cells[place : place + len(EMPTY)]
     if seen_in != interval or at <= start:
         return Statistics(last, last, last, last)

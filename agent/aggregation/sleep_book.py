@@ -1,6 +1,6 @@
 """Keeps the nights of solar nodes across a restart, and reports when a node falls asleep or is missing.
 
-`agent.domain.sleep` decides whether a silent node is asleep.
+`agent.domain.sleep` decides whether a node that does not respond is asleep.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Nights(Mapping[str, Night]):
-    """Node id → night, for the nodes that have one. A live view."""
+    """Node id → night, for the nodes that have a night. It follows changes of the windows."""
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
         self._windows = windows
@@ -55,15 +55,15 @@ class SleepBook:
         self._saved.pop(node_id, None)
 
     def place(self, windows: Mapping[str, Window], offset: float, at: float) -> None:
-        """Set the saved nights in their windows. `offset` is wall minus monotonic time, `at` is monotonic."""
+        """Write the saved nights to their windows. `offset` is wall minus monotonic time, `at` is monotonic."""
         for node_id, saved in self._saved.items():
             if node_id in windows:
                 windows[node_id].night = restored(saved, offset, at)
 
     def report(self, summary: NodeSummary) -> bool:
-        """Record the state of a node. Returns whether it has just fallen asleep; the caller then saves at once.
+        """Record the state of a node. Returns whether it has just fallen asleep. The caller then saves at once.
 
-        Logs once if a silent node cannot be asleep.
+        Logs once if a node does not respond and cannot be asleep.
         """
         if summary.silent and not summary.expected:
             return False  # not polled yet
@@ -78,7 +78,7 @@ class SleepBook:
         return rest == "asleep"
 
     def to_save(self, windows: Iterable[tuple[str, Window]], offset: float) -> dict[str, Night]:
-        """Return all nights in Unix seconds. While the clock is unknown, only those of before the start."""
+        """Return all nights in Unix seconds. While the wall clock is unknown, only the nights from before the start."""
         nights = dict(self._saved)
         if offset > -inf:
             for node_id, window in windows:

@@ -30,10 +30,14 @@ TransportOption = Annotated[str, typer.Option(help="Transport to a host: tcp, rt
 
 def scan(
     targets: Annotated[list[str], typer.Argument(help="HOST, 192.168.1.0/24, 192.168.1.20-40 or /dev/ttyUSB0.")],
-    port: Annotated[list[int] | None, typer.Option(help="Instead of 502 and 1502. You can repeat it.")] = None,
-    units: Annotated[str, typer.Option(help="Unit ids, such as 1-247. Default: the usual ones.")] = "",
+    port: Annotated[
+        list[int] | None, typer.Option(help="Port to scan, instead of 502 and 1502. Can be repeated.")
+    ] = None,
+    units: Annotated[str, typer.Option(help="Unit ids, such as 1-247. Default: the common unit ids.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 1.0,
-    baudrate: Annotated[list[int] | None, typer.Option(help="Baud rate of a serial port. Default: the usual.")] = None,
+    baudrate: Annotated[
+        list[int] | None, typer.Option(help="Baud rate of a serial port. Default: common rates.")
+    ] = None,
     parity: Annotated[list[str] | None, typer.Option(help="Parity of a serial port: N, E or O.")] = None,
     transport: TransportOption = "tcp",
     config: ConfigOption = DEFAULT,
@@ -158,7 +162,7 @@ def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
 
 
 def check_online(config: Config, site: Site, as_json: bool) -> None:
-    """Poll every device and connect to the endpoint. Print one line for each failure; then the exit status is 1."""
+    """Poll every device and connect to the endpoint. Print a line for each failure. A failure gives exit status 1."""
     import asyncio
 
     from agent.commissioning import site_check

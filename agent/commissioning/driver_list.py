@@ -22,13 +22,13 @@ _IN_PYTHON = {
     ),
     "solaredge": ("grid, solar, storage", "a SolarEdge inverter by SunSpec, with its batteries"),
 }
-_MOST_ABOUT = 2000
-"""Maximum number of characters of a line. Some families have many models and sources."""
+_MAX_LINE = 2000
+"""Largest number of characters of a line. Some families have many models and sources."""
 _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
 
 
 def print_drivers(catalogue: Catalogue) -> list[str]:
-    """Print every driver with its node types. Return the mistakes of profiles that cannot be used."""
+    """Print every driver with its node types. Return the errors of profiles that cannot be used."""
     profiles, mistakes = catalogue.profiles()
     rows = [(types, name, "by discovery", what) for name, (types, what) in _IN_PYTHON.items()]
     for profile in sorted(profiles, key=lambda profile: (_ORDER.index(profile.kind), profile.name)):
@@ -56,7 +56,7 @@ def print_profile(catalogue: Catalogue, name: str) -> None:
     profile = load(catalogue.file(family))
     profile = profile.channel(channel) if channel else profile
     for line in (f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})", f"source: {profile.source}"):
-        print(printable(line, _MOST_ABOUT))  # noqa: T201 - what the command is for
+        print(printable(line, _MAX_LINE))  # noqa: T201 - what the command is for
     if profile.driver is not None:
         print(f"read by driver {profile.driver}, which discovers the models of the device")  # noqa: T201
         return

@@ -27,14 +27,14 @@ _RANGES: dict[Quantity, Range] = WIDEST | {
     Quantity.DC_VOLTAGE: (0.0, 2000.0),
     **{quantity: (0.0, range_[1]) for quantity, range_ in WIDEST.items() if quantity.nature in _COUNTERS},
 }
-"""The ranges of valid readings, and narrower ones for values that are unlikely."""
+"""The ranges of possible values. Some are narrower than the ranges of valid readings."""
 
-_OTHERS = (-1e13, 1e13)
+_OTHER_RANGE = (-1e13, 1e13)
 _MAY_BE_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 """These can be 0 if a phase is not connected or the device sleeps."""
 
-_MANY = 4
-"""Fewer values can all be 0 in an idle device."""
+_MIN_VALUES = 4
+"""If a device has fewer values, all of them can be 0 while it is idle."""
 
 _TINY = 1e-6
 """A smaller number that is not 0 comes from a wrong word order, not from a measurement."""
@@ -42,7 +42,7 @@ _TINY = 1e-6
 _STANDBY_W = 100.0
 _ENOUGH_VA = 500.0
 _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
-"""A power of 1/2 or 1/3 of voltage times current can be the effect of a power factor."""
+"""A power that is 1/2 or 1/3 of voltage times current can be the effect of a power factor."""
 
 
 def possible(reading: Reading) -> bool:
@@ -52,7 +52,7 @@ def possible(reading: Reading) -> bool:
         return False
     if not isinstance(value, float) or (value == 0 and reading.quantity in _MAY_BE_ZERO):
         return True
-    low, high = _RANGES.get(reading.quantity, _OTHERS)
+    low, high = _RANGES.get(reading.quantity, _OTHER_RANGE)
     return low <= value <= high and not 0 < abs(value) < _TINY
 
 
@@ -66,7 +66,7 @@ def hints(node: Node, readings: Iterable[Reading]) -> Iterator[str]:
         elif isinstance(reading.value, float):
             values[reading.quantity, reading.phase] = reading.value
     yield from _sign(node, values)
-    yield from _turned(values)
+    yield from _reversed(values)
     if node.kind is not Kind.HYBRID or node.type is NodeType.GRID:  # other powers of a hybrid are DC powers
         yield from _ratio(values)
 
@@ -76,14 +76,16 @@ def blank(readings: Sequence[Reading]) -> str | None:
     if not any(reading.value is not None for reading in readings):
         return "it answers, but it has no values: does it sleep, or is it another device?"
     numbers = [reading.value for reading in readings if isinstance(reading.value, float)]
-    if len(numbers) >= _MANY and not any(numbers):
+    if len(numbers) >= _MIN_VALUES and not any(numbers):
         return "all values are 0: is it another device, or another unit id?"
     return None
 
 
 def swapped(before: Sequence[Reading], after: Sequence[Reading], order: str) -> str | None:
-    """Return a hint if the values of `after`, read in the word order `order`, are possible and those of `before`
-    not."""
+    """Return a hint if values of `before` are impossible, but all values of `after` are possible.
+
+    `after` are the same readings in the word order `order`.
+    """
     wrong = [reading for reading in before if not possible(reading)]
     if not wrong or not all(map(possible, after)) or not any(reading.value for reading in after):
         return None
@@ -105,7 +107,7 @@ def _sign(node: Node, values: Values) -> Iterator[str]:
     yield f"the sign seems inverted: active_power is {power:g} W, but {positive} is positive; try invert = true"
 
 
-def _turned(values: Values) -> Iterator[str]:
+def _reversed(values: Values) -> Iterator[str]:
     """Compare the sign of each phase's power with its current, and with its power factor if the phases differ."""
     opposed = []
     along: list[Phase] = []
@@ -131,7 +133,7 @@ def _turned(values: Values) -> Iterator[str]:
 
 
 def _ratio(values: Values) -> Iterator[str]:
-    """An integer factor between power and voltage times current is a CT ratio that applies to only one of them."""
+    """Compare power with voltage times current. An integer factor means that a CT ratio is applied to only one."""
     by_phase = [pair for phase in Phase if (pair := _pair(values, phase)) is not None]
     pairs = by_phase or [pair for pair in (_pair(values, None),) if pair is not None]
     power, product = sum(abs(pair[0]) for pair in pairs), sum(abs(pair[1]) for pair in pairs)
@@ -157,7 +159,7 @@ def _pair(values: Values, phase: Phase | None) -> tuple[float, float] | None:
 
 
 def _whole(times: float) -> int:
-    """Return the integer that `times` is within 5 %; 0 if it is none."""
+    """Return the integer nearest to `times` if the difference is at most 5 %, otherwise 0."""
     whole = round(times)
     return whole if whole <= _MOST_RATIO and isclose(times, whole, rel_tol=0.05) else 0
 
@@ -166,9 +168,9 @@ _LEAST_W = 300.0
 _SHARE = 0.1
 """Tolerance: devices are polled at different moments, and their measurements are not exact."""
 
-_INTO_HOUSE = {NodeType.GRID: 1.0, NodeType.SOLAR: 1.0, NodeType.STORAGE: -1.0, **dict.fromkeys(LOADS, -1.0)}
-_METERED = (NodeType.GRID, NodeType.STORAGE)
-"""Power of these types flows in both directions, so the sign alone does not show a mistake."""
+_SIGN_INTO_SITE = {NodeType.GRID: 1.0, NodeType.SOLAR: 1.0, NodeType.STORAGE: -1.0, **dict.fromkeys(LOADS, -1.0)}
+_BIDIRECTIONAL = (NodeType.GRID, NodeType.STORAGE)
+"""The power of these types flows in both directions, so its sign alone does not show a mistake."""
 
 
 def imbalance(powers: Mapping[NodeType, float]) -> str | None:
@@ -179,9 +181,9 @@ def imbalance(powers: Mapping[NodeType, float]) -> str | None:
     rest = _rest(powers)
     if rest >= -tolerance:
         return None
-    turned = {type_: _rest({**powers, type_: -power}) for type_, power in powers.items() if type_ in _METERED}
+    turned = {type_: _rest({**powers, type_: -power}) for type_, power in powers.items() if type_ in _BIDIRECTIONAL}
     guesses = [f"with {type_} inverted {left:.0f} W" for type_, left in turned.items() if left >= -tolerance]
-    terms = [f"{'+' if _INTO_HOUSE[type_] > 0 else '-'} {type_} {power:.0f} W" for type_, power in powers.items()]
+    terms = [f"{'+' if _SIGN_INTO_SITE[type_] > 0 else '-'} {type_} {power:.0f} W" for type_, power in powers.items()]
     return (
         f"{' '.join(terms).removeprefix('+ ')} leaves {rest:.0f} W for the rest of the house"
         + (f"; {', '.join(guesses)}" if guesses else "")
@@ -190,4 +192,4 @@ def imbalance(powers: Mapping[NodeType, float]) -> str | None:
 
 
 def _rest(powers: Mapping[NodeType, float]) -> float:
-    return sum(_INTO_HOUSE[type_] * power for type_, power in powers.items())
+    return sum(_SIGN_INTO_SITE[type_] * power for type_, power in powers.items())

@@ -37,7 +37,7 @@ def summary(profile: Profile) -> str:
 
 
 def advice(profile: Profile) -> Iterator[str]:
-    """Return lines about quantities that the profile does not have. They are no mistakes."""
+    """Yield a line for each quantity that the profile lacks. A missing quantity is not an error."""
     for kind_or_node in () if profile.driver else sorted(profile.nodes) or (profile.kind,):
         points = [point for point in profile.points if point.node in (None, kind_or_node)]
         for quantity in _WANTED.get(kind_or_node, ()):
@@ -48,12 +48,13 @@ def advice(profile: Profile) -> Iterator[str]:
 
 
 def _gives(point: Point, quantity: Quantity) -> bool:
-    return quantity in (point.quantity, _LIFETIME.get(point.quantity)) or (
+    return quantity in (point.quantity, _SUBSTITUTES.get(point.quantity)) or (
         quantity is Quantity.ACTIVE_POWER and point.quantity in (Quantity.ON, Quantity.OPERATION_MODE)
     )
 
 
-_LIFETIME = {
+# Quantity → the wanted quantity that the agent can calculate from it.
+_SUBSTITUTES = {
     Quantity.TODAY_IMPORTED_ENERGY: Quantity.IMPORTED_ENERGY,
     Quantity.TODAY_PRODUCED_ENERGY: Quantity.PRODUCED_ENERGY,
     Quantity.ENERGY_STORED: Quantity.SOC,
@@ -61,7 +62,7 @@ _LIFETIME = {
 
 
 def show(profile: Profile, dump: Dump) -> str | None:
-    """Print the values that the profile reads from the dump. Return the doubtful ones in one line, or None."""
+    """Print the values that the profile reads from the dump. Return a line about doubtful values, or None."""
     try:
         scan = asyncio.run(driver_of(profile, ReadOptions()).poll(dump, lambda: 0.0))
     except DriverError as error:
@@ -85,7 +86,7 @@ def _remark(reading: Reading, expected: Mapping[str, object]) -> str:
         known = name in expected and expected[name] is None
         return "" if known else "not in the dump, or not available"
     if not possible(reading):
-        return "cannot be"
+        return "impossible value"
     wanted = expected.get(name, reading.value)
     if isinstance(wanted, int | float) and isinstance(reading.value, float):
         return "" if abs(wanted - reading.value) <= 1e-6 * max(1.0, abs(wanted)) else f"expected {wanted:g}"

@@ -1,4 +1,4 @@
-"""One attempt per message for `push --once`, without the queue, and its result in words."""
+"""Sends each message once for `push --once`, without the queue, and describes the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent.runtime import Clock, plausible
 _REMEDIES = {
     401: "the endpoint does not accept the token; see push.token_file",
     403: "the endpoint does not accept the token for this site; see push.token_file and site.node_id",
-    407: 'the proxy wants a password: push.proxy_url = "http://USER:PASSWORD@HOST:PORT"',
+    407: 'the proxy requires a password: push.proxy_url = "http://USER:PASSWORD@HOST:PORT"',
 }
 _WRONG_URL = "this URL does not accept messages; see push.url"
 _REDIRECT = "the agent never follows redirects; set push.url to the URL that accepts messages"

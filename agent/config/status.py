@@ -14,7 +14,7 @@ from agent.security import is_loopback
 
 
 def token_mistake(token: str) -> str | None:
-    """The rule that a token of the listener breaks; None if it is good. A rotated token has to keep it as well."""
+    """Return the rule that a token of the listener breaks, or None. The rule also applies to a rotated token."""
     return None if re.fullmatch(r"[!-~]{16,}", token) else "must be at least 16 visible ASCII characters"
 
 
@@ -43,7 +43,7 @@ class StatusConfig(Section):
         return self.token is not None or self.token_file is not None
 
     def secret(self) -> SecretStr | None:
-        """The token that requests need; None if they need none. Raises OSError, UnicodeDecodeError."""
+        """Return the token that requests need, or None. Raises OSError, UnicodeDecodeError."""
         if self.token_file is not None:
             return SecretStr(self.token_file.read_text(encoding="utf-8-sig").strip())
         return self.token
@@ -65,5 +65,5 @@ class StatusConfig(Section):
             raise ValueError(f"token_file: must be a readable file ({reason}: {where})") from None
         if secret is not None and (mistake := token_mistake(secret.get_secret_value())):
             key = "token" if self.token else "token_file"
-            raise ValueError(f"{key}: {mistake}; `openssl rand -hex 24` makes some")
+            raise ValueError(f"{key}: {mistake}; `openssl rand -hex 24` makes a token")
         return self

@@ -79,7 +79,7 @@ def _limited(name: str) -> str:
 
 
 def _limit(value: Any) -> tuple[float, float]:
-    """[lowest, highest]; one number n means [-n, n]."""
+    """Return (lowest, highest). One number n means (-n, n)."""
     bounds = value if isinstance(value, list | tuple) else [value, value]
     numbers = [float(bound) for bound in bounds if isinstance(bound, int | float) and not isinstance(bound, bool)]
     if len(bounds) != 2 or len(numbers) != 2 or not all(map(isfinite, numbers)):
@@ -96,7 +96,7 @@ def _identifier(name: str) -> str:
     return name
 
 
-# Strict, as TOML has types: the text "60" is not a number, and true is not 1.
+# Strict, because TOML has types: the text "60" is not a number, and true is not 1.
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Pause = Annotated[float, Field(strict=True, ge=0, le=3600, allow_inf_nan=False)]
 Watts = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]

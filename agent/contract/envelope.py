@@ -16,7 +16,7 @@ _TIME = re.compile(rb'^\{"time":("?)-?\d+"?')
 def with_time(body: bytes, time: int) -> bytes:
     """Return the message with another `time`, in Unix seconds.
 
-    The form stays as it is, a number or a string. `body` is not compressed.
+    A number stays a number, and a string stays a string. `body` must not be compressed.
     """
     return _TIME.sub(lambda found: b'{"time":%b%d%b' % (found[1], time, found[1]), body, count=1)
 

@@ -1,4 +1,4 @@
-"""From an HTTP reply to an outcome: the status code, Retry-After, HTTP dates. Pure."""
+"""Converts an HTTP reply to an outcome, from its status code and Retry-After. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 501})
 def classify(status: int, reply: str, retry_after: str | None, now: float) -> Outcome:
     """Return the outcome of an answered attempt.
 
-    `reply` is the beginning of the body, `now` the receiver's wall clock in Unix seconds.
+    `reply` is the beginning of the body. `now` is the clock of the endpoint in Unix seconds.
     """
     if 200 <= status < 300:
         return Delivered(status)
@@ -26,12 +26,12 @@ def classify(status: int, reply: str, retry_after: str | None, now: float) -> Ou
         return Misconfigured(status, reason)
     if status in _RETRY or status >= 500:
         return Retry(reason, f"http_{status}", parse_retry_after(retry_after, now))
-    # Any other 4xx is also about this message: parking one message is the smaller mistake.
+    # Treat any other 4xx as a refusal of this message. If that is wrong, only one message is parked.
     return Refused(status, reason)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds until the moment in Retry-After (seconds or HTTP-date), clamped; None if there is none."""
+    """Return the seconds until the time in Retry-After (seconds or HTTP-date), 0..MAX_RETRY_AFTER_S, or None."""
     if not value:
         return None
     try:
@@ -45,7 +45,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 
 def parse_date(value: str) -> float | None:
-    """Return the Unix seconds of an HTTP-date; None if it is none."""
+    """Return the Unix seconds of an HTTP-date. Return None if `value` is not a date."""
     try:
         when = parsedate_to_datetime(value)
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

@@ -1,9 +1,9 @@
-"""How fast the backlog follows the live messages.
+"""The rate at which the backlog is sent.
 
-After an outage every agent of a fleet has a backlog at the same moment. At a fixed rate they would all send it in the
-same minutes and cause a second outage. So the backlog is sent at a share of the live rate, at random moments. The
-backlog of an outage takes `SPREAD` times as long as the outage, and the endpoint sees less than twice its usual load. A
-backlog of more than about two hours is sent faster, so that none takes days.
+After an outage, every agent of a fleet has a backlog at the same moment. At a fixed rate they would all send it in the
+same minutes and cause a second outage. So each agent sends its backlog at random moments, at a part of the live rate.
+The backlog of an outage takes `SPREAD` times as long as the outage, and the endpoint sees less than twice its usual
+load. A backlog of more than about two hours is sent faster, so that no backlog takes days.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import asyncio
 import random
 
 SPREAD = 1.8
-# A backlog of n messages sends its next within this many seconds / n, if that is sooner.
+# In a backlog of n messages, the mean gap is at most LONG_S / n seconds.
 LONG_S = 4 * 3600.0
 
 
 class Pace:
-    """Gaps between the messages of the backlog; `rate_per_s` sets a fixed rate."""
+    """The gaps between the messages of the backlog. `rate_per_s` sets a fixed rate."""
 
     def __init__(self, interval_s: float, rate_per_s: float | None = None) -> None:
         self._interval_s = interval_s
@@ -27,7 +27,7 @@ class Pace:
         """Return the seconds between two messages, while `waiting` wait and each push interval adds `per_tick`."""
         if self._rate_per_s is not None:
             return 1 / self._rate_per_s
-        return self._mean_s(waiting, per_tick) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
+        return self._mean_s(waiting, per_tick) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, not a secret
 
     def start_s(self, waiting: int, per_tick: int) -> float:
         """Return the seconds until the first message after the endpoint recovers."""
@@ -40,7 +40,7 @@ class Pace:
 
 
 class SendSlot:
-    """When the backlog worker sends its next message. The worker looks again when `changed` is set."""
+    """When the backlog worker sends its next message. The worker reads the slot again when `changed` is set."""
 
     def __init__(self, pace: Pace) -> None:
         self.at = 0.0
@@ -48,11 +48,11 @@ class SendSlot:
         self.per_tick = 1
         """Messages of the newest tick."""
         self.changed = asyncio.Event()
-        """Set when the slot moved, or when there is more to send."""
+        """Set when the slot has changed, or when there is more to send."""
         self._pace = pace
 
     def begin(self, at: float, waiting: int) -> None:
-        """The endpoint accepts messages from monotonic second `at` on."""
+        """Set the first slot after the endpoint recovers at monotonic second `at`."""
         self.at = at + self._pace.start_s(waiting, self.per_tick)
 
     def hold(self, until: float, waiting: int) -> None:
@@ -60,5 +60,5 @@ class SendSlot:
         self.at = max(self.at, until + self._pace.start_s(waiting, self.per_tick))
 
     def take(self, now: float, waiting: int) -> None:
-        """One message is sent at monotonic second `now`."""
+        """Set the next slot, because one message is sent at monotonic second `now`."""
         self.at = max(self.at + self._pace.gap_s(waiting, self.per_tick), now)

@@ -1,8 +1,8 @@
-"""Messages that are stored before the time is known, and their dates once it is known.
+"""Messages that are stored while the time is not known. They get their dates when the time is known.
 
 Within one boot the monotonic clock says exactly how long ago a message was measured. The end of an earlier boot is not
-known: its messages keep the date that the host had then. If that date is impossible (1970), they become dead letters,
-and a person decides about them.
+known, so its messages keep the date of the host at that time. If that date is impossible (1970), they become dead
+letters, and a person decides about them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from agent.runtime import Clock, ClockTrust, plausible, sleep_unless
 
 log = structlog.get_logger(__name__)
 
-NOBODY_KNOWS_WHEN = "measured in an earlier boot, before its clock was set: nobody knows when"
+TIME_UNKNOWN = "measured in an earlier boot before its clock was set, so the time is unknown"
 
 # How often the clock is read while it is not set.
 _CLOCK_S = 1.0
-# How often it is read while it is set: a clock chip that is found late, with an empty battery, may set it to 1970.
+# How often the clock is read while it is set. A driver that loads late can set it to 1970 from a clock chip with an
+# empty battery.
 _WATCH_S = 5.0
 
 
@@ -40,17 +41,17 @@ class Now:
 
 
 def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> Record:
-    """Return the record as it can be sent, or as a dead letter; `retimed(body, time)` gives a body another `time`."""
+    """Return the record with its date, or as a dead letter. `retimed(body, time)` gives a body another `time`."""
     if record.boot == now.boot:
         at = now.wall - (now.mono - record.mono)
         return replace(record, body=retimed(record.body, round(at)), created=at, boot=None)
     if plausible(record.created) and record.created <= now.wall:
         return replace(record, boot=None)
-    return replace(record, boot=None, parked=NOBODY_KNOWS_WHEN)
+    return replace(record, boot=None, parked=TIME_UNKNOWN)
 
 
 class Undated:
-    """Bodies are encoded when they have their date: from then on they are final."""
+    """Stores messages without a date and dates them later. A body is compressed when it has its date."""
 
     def __init__(self, queue: DeliveryQueue, trust: ClockTrust, stats: DeliveryStats, *, clock: Clock) -> None:
         self._queue = queue
@@ -58,31 +59,31 @@ class Undated:
         self._stats = stats
         self._clock = clock
         self._stop = asyncio.Event()
-        self._kept = True
-        """There may be messages without a date; after a start, those of an earlier run."""
+        self._may_have_undated = True
+        """Whether the queue may have messages without a date. True at the start, because of earlier runs."""
 
     async def put(self, bodies: Sequence[bytes], at: float) -> None:
-        """Store messages of monotonic second `at`, until the time is known."""
-        self._kept = True
+        """Store messages that were measured at monotonic second `at`."""
+        self._may_have_undated = True
         await self._queue.put_undated(bodies, self._trust.boot, at)
 
     async def run(self, dated: Callable[[], Awaitable[None]]) -> None:
-        """Run until stopped. As soon as the time is known, date what was measured before, and call `dated`."""
+        """Run until stopped. When the time is known, date the stored messages and call `dated`."""
         while True:
             if not self._trust.is_trusted():
-                log.warning("clock_not_set", clock=_iso(self._clock.time()), effect="messages are kept until it is")
+                log.warning("clock_not_set", clock=_iso(self._clock.time()), effect="messages are kept until it is set")
             while not self._trust.is_trusted():
                 if await sleep_unless(self._clock, _CLOCK_S, self._stop):
                     return
-            if self._kept:
-                self._kept = False
+            if self._may_have_undated:
+                self._may_have_undated = False
                 if await self._date_all():
                     await dated()
             if await sleep_unless(self._clock, _WATCH_S, self._stop):
                 return
 
     def stop(self) -> None:
-        """Date no other message."""
+        """End `run`."""
         self._stop.set()
 
     async def _date_all(self) -> bool:

@@ -1,7 +1,7 @@
-"""Physical ranges: a value outside is invalid. Pure.
+"""Physical ranges. A value outside its range is invalid. Pure.
 
-A profile can narrow a register (`min`, `max`), and a site a device (`limits` of a [[device]]), both in the sign of the
-device. This module has the ranges for all others, wide enough for any device of a site.
+A profile can narrow the range of a register (`min`, `max`). A site can narrow the range of a device (`limits` of a
+[[device]]). Both use the sign of the device. This module has the default ranges, which are wide enough for any device.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from drivers.model import Nature, Quantity
 Range = tuple[float, float]
 
 _FINITE: Range = (-float_info.max, float_info.max)
-# Beyond what a plant of 10 MW counts in ten years, or in a day. A larger value was read in the wrong word order.
+# A plant of 10 MW counts less in ten years, or in a day. A larger value has the wrong word order.
 _COUNTED: dict[Nature, Range] = {Nature.COUNTER: (-1e12, 1e12), Nature.DAILY: (-1e9, 1e9)}
 WIDEST: dict[Quantity, Range] = {
     Quantity.ACTIVE_POWER: (-1e7, 1e7),
@@ -41,11 +41,11 @@ QUANTITIES = {quantity.label(): quantity for quantity in Quantity if quantity.un
 
 
 def ranges(own: Mapping[Quantity, Range]) -> dict[Quantity, Range]:
-    """The range of every quantity of a device with the limits `own`. NaN is in no range."""
+    """Return the range of every quantity of a device with the limits `own`. NaN is in no range."""
     return {quantity: own.get(quantity, WIDEST.get(quantity, _FINITE)) for quantity in Quantity}
 
 
 def largest_power(own: Mapping[Quantity, Range]) -> float | None:
-    """The largest power of the device in W, in either direction; None if its limits do not give it."""
+    """Return the largest power of the device in W, in either direction. None if its limits have no power."""
     range_ = own.get(Quantity.ACTIVE_POWER)
     return None if range_ is None else max(abs(bound) for bound in range_)

@@ -1,19 +1,19 @@
-"""Decides whether an inverter that does not answer is asleep. The one owner of that fact. Pure.
+"""Decides whether an inverter that does not answer is asleep. No other module decides this. Pure.
 
-Inverters that run on solar power do not answer at night, and 0 W is right then. An inverter whose cable is cut at noon
-does not answer either, and 0 W would make a wrong total. With `when_offline = "sleep"` an inverter is asleep if all of
-this holds, and missing otherwise:
+Inverters that run on solar power do not answer at night. 0 W is then correct. An inverter whose cable is cut at noon
+does not answer either, but 0 W would then make a wrong total. With `when_offline = "sleep"`, an inverter is asleep if
+all of these conditions hold. Otherwise it is missing.
 
-- Its last power was below `DIM_W`, so that the total lost nothing that matters.
-- The hour at which it woke the day before is not past by more than `LATE_S`. So an inverter that fails in the night or
-  at dawn is missing from the morning on, in every season. Under snow or in fog it is missing as well; that is correct.
-- It has not answered for at most `LONGEST_S`.
+- Its last power was below `DIM_W`, so the error of the total is small.
+- It is at most `LATE_S` later than the time of day at which the inverter woke yesterday. An inverter that fails at
+  night or at dawn is therefore missing from the morning on, in every season. An inverter under snow or in fog is also
+  missing; this is correct.
+- The time without an answer is at most `LONGEST_S`.
 
-An inverter that answers without a power counts as one that does not answer: data loggers answer for an inverter that is
-switched off.
+An answer without a power counts as no answer, because data loggers answer for an inverter that is switched off.
 
-Times are monotonic. Across a restart the wall clock gives the time that passed. If the wall clock is not set yet, or
-was set back, the time without an answer begins at the restart.
+Times are monotonic. After a restart, the wall clock gives the time that has passed. If the wall clock is not set yet,
+or was set back, the time without an answer begins at the restart.
 """
 
 from __future__ import annotations
@@ -25,24 +25,26 @@ from agent.domain.node import Node
 from drivers.model import Kind, NodeType
 
 DIM_W = 100.0
-"""Inverters stop at 5 to 50 W. Most report 0 W for some minutes before; one poll a minute sees that. Own consumption is
-negative."""
+"""Inverters stop at 5 to 50 W. Most report 0 W for some minutes before they stop, and one poll a minute reads it.
+
+The absolute value is compared, because the own consumption of an inverter is a negative power.
+"""
 LATE_S = 2 * 3600.0
-"""How much later than on a bright morning an inverter may wake on a dark one."""
+"""An inverter may wake this much later on a dark morning than on a bright one."""
 LONGEST_S = 20 * 3600.0
 """The longest night at 60 degrees north, with late waking."""
 
 _DAY_S = 24 * 3600.0
-# A longer gap was a night or a power cut, not a restart of the inverter. Every summer night is longer.
+# A longer gap between answers is a night or a power cut. A restart is shorter, and every summer night is longer.
 _OFF_S = 2 * 3600.0
-# After this time awake the day has begun. At dawn some inverters start and stop several times.
+# An inverter that was awake for this time has begun its day. At dawn some inverters start and stop several times.
 _UP_S = 3600.0
 # How far the wall clocks before and after a restart may differ.
 _SLEW_S = 60.0
 
 
 class Night(NamedTuple):
-    """The last answer of an inverter, and when it woke. Times in monotonic seconds, on disk in Unix seconds."""
+    """The last answer of an inverter, and when it woke. Times are monotonic seconds, but Unix seconds on disk."""
 
     power_W: float
     """Its last power."""
@@ -51,11 +53,11 @@ class Night(NamedTuple):
     up: float
     """When it first answered after the last long gap."""
     woke: float
-    """The same, for the last day on which it stayed awake; its first answer until there is such a day."""
+    """`up` of the last day on which it was awake for `_UP_S`. Before the first such day: time of the first answer."""
 
 
 def heard(night: Night | None, power_W: float, at: float) -> Night:
-    """`night` with one more reading of the power, at monotonic `at`."""
+    """Return `night` after one more reading of the power, at monotonic `at`."""
     if night is None:
         return Night(power_W, at, at, at)
     if at <= night.at:
@@ -77,7 +79,7 @@ def all_sleep(nodes: Iterable[Node], nights: Mapping[str, Night], at: float) -> 
 
 
 def why_awake(night: Night | None, at: float) -> str | None:
-    """Why an inverter that does not answer is not asleep at monotonic `at`, in words; None if it may be asleep."""
+    """Return as text why an inverter that does not answer is not asleep at monotonic `at`; None if it may be asleep."""
     if night is None:
         return "its last power is not known"
     if abs(night.power_W) >= DIM_W:
@@ -88,7 +90,7 @@ def why_awake(night: Night | None, at: float) -> str | None:
 
 
 def silence_in_words(node: Node) -> str | None:
-    """A sentence on what happens while the node does not answer; None if it is simply missing."""
+    """Return as text how the node counts while it does not answer. Return None if it is missing, as usual."""
     if node.when_offline == "zero":
         return 'if it does not answer it counts 0 W, also by day (when_offline = "zero")'
     if node.when_offline == "sleep":
@@ -101,12 +103,15 @@ def silence_in_words(node: Node) -> str | None:
 
 
 def on_disk(night: Night, offset: float) -> Night:
-    """`night` in Unix seconds; `offset` is wall minus monotonic time."""
+    """Return `night` in Unix seconds. `offset` is wall minus monotonic time."""
     return Night(night.power_W, night.at + offset, night.up + offset, night.woke + offset)
 
 
 def restored(kept: Night, offset: float, at: float) -> Night:
-    """A night from the disk in monotonic seconds, at monotonic `at`. Minus infinity is an unknown `offset`."""
+    """Return a night from the disk in monotonic seconds. Inverse of `on_disk`.
+
+    `offset` is wall minus monotonic time; minus infinity if it is unknown. `at` is the present monotonic time.
+    """
     if kept.at - offset > at + _SLEW_S:
         return Night(kept.power_W, at, at, at)
     return on_disk(kept, -offset)

@@ -22,7 +22,7 @@ class Basis(IntEnum):
     INTERPOLATED = 2
     """Midnight is in a gap between readings. The growth over the gap is divided in proportion to time."""
     ESTIMATED = 3
-    """A part of the energy is the more likely of two explanations, or is not decided yet."""
+    """A part of the energy has two explanations. The more likely one is used, or the decision is still open."""
     RESET = 4
     """The counter was set to zero. The growth between the last reading and the reset is lost."""
     REPLACED = 5

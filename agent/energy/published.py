@@ -1,4 +1,4 @@
-"""The published energy of a day. It does not fall if a reading was wrong by a small amount. Pure."""
+"""The published energy of a day. It does not fall if a reading was a little too high. Pure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def publish(
 ) -> tuple[Published, DayEnergy]:
     """Return the energy to publish. `found` is the energy of local day `date`.
 
-    If the published energy was too high by at most a minute's energy, it is kept until the counter has caught up. If
-    the difference is larger, the energy falls. Both cases are declared as estimated.
+    `step_Wh` is the step of the register. `near_W` limits the power of the device. Both limit the energy of a minute.
+    If the published energy was too high by at most that energy, it is kept until the counter reaches it. If the
+    difference is larger, the energy falls. Both cases have the basis ESTIMATED.
     """
     energy, basis = found
     if date != published.date:

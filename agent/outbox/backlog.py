@@ -11,18 +11,20 @@ from agent.outbox.queue import Outbox
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many messages wait, are parked, and were dropped by which reason."""
+    """The numbers of waiting, parked and dropped messages."""
 
     waiting: int
     oldest_s: float | None
+    """Age of the oldest waiting message in seconds, or None."""
     parked: int
     in_memory: bool
-    """The disk is not writable, so a restart would lose what is in memory."""
+    """The disk is not writable, so a restart would lose the messages in memory."""
     dropped: Mapping[str, int]
+    """Number of dropped messages by reason."""
 
 
 def queued(outbox: Outbox, now: float) -> Backlog:
-    """The state of the queue at Unix second `now`. May wait for the disk."""
+    """Return the state of the queue at Unix second `now`. May wait for the disk."""
     counts = outbox.counts()
     first = (outbox.backlog(inf) or outbox.live())[:1]
     return Backlog(

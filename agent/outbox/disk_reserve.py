@@ -1,4 +1,4 @@
-"""Space on the disk that the queue holds in reserve for a full disk."""
+"""Disk space that the queue reserves, to use it when the disk is full."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ RESERVE_BYTES = 512 * 1024
 class Reserve:
     """A file of zeros beside the queue's file.
 
-    Its space allows SQLite to write the write-ahead log back into the queue's file, which grows by the new pages of the
-    log. After that, both files have the pages that they need.
+    When the disk is full, the agent deletes this file. SQLite then has space to write the write-ahead log back into the
+    queue's file, which grows by the new pages of the log. After that, both files have the pages that they need.
     """
 
     def __init__(self, outbox: Path) -> None:
@@ -23,7 +23,7 @@ class Reserve:
     def keep(self) -> bool:
         """Create the file, unless the disk is nearly full. Returns whether the reserve exists."""
         try:
-            self.held = self._taken()
+            self.held = self._ensure_file()
         except OSError:
             self.held = False
         return self.held
@@ -37,7 +37,7 @@ class Reserve:
             return False
         return True
 
-    def _taken(self) -> bool:
+    def _ensure_file(self) -> bool:
         if self._path.exists() and self._path.stat().st_size >= RESERVE_BYTES:
             return True
         if shutil.disk_usage(self._path.parent).free < 2 * RESERVE_BYTES:

@@ -18,7 +18,7 @@ from agent.security import server_context
 
 
 class SetupError(Exception):
-    """The options cannot be used; the text says what to do."""
+    """The options cannot be used. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,10 @@ class ReceiveOptions:
 
 
 def open_validator(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
-    """Read the files and return the validator, which knows the messages saved by earlier runs. Raises SetupError."""
+    """Return a validator and the journal of `--save`. The validator knows the messages of earlier runs.
+
+    Raises SetupError.
+    """
     if (options.token is None) == (options.token_file is None):
         raise SetupError("give the token by exactly one of --token-file, --token and TELEMETRY_RECEIVER_TOKEN")
     token = options.token or _text(options.token_file)
@@ -61,7 +64,7 @@ def open_validator(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
 async def receive(options: ReceiveOptions, ready: Callable[[], None]) -> None:
     """Serve until cancelled. Raises SetupError.
 
-    Each POST is one line on standard output, in JSON when piped. All other lines go to standard error.
+    Each POST is one line on standard output, in JSON unless it is a terminal. All other lines go to standard error.
     """
     validator, journal = open_validator(options)
     with contextlib.ExitStack() as stack:

@@ -12,7 +12,7 @@ MAX_CONNECTIONS = 32
 
 
 class Connections:
-    """Closes connections after their deadline. With more than `most` connections, closes the one idle for longest.
+    """Closes connections after their deadline. If there are more than `most`, closes the one with the oldest progress.
 
     A time-out of the socket is not enough, because it restarts with every byte.
     """
@@ -21,7 +21,7 @@ class Connections:
         self._most = most
         self._lock = threading.Lock()
         self._deadlines: dict[socket.socket, float] = {}
-        """In monotonic seconds. The order is that of the last progress, oldest first."""
+        """In monotonic seconds. Sorted by the last progress, oldest first."""
 
     def opened(self, connection: socket.socket, seconds: float) -> None:
         """Add a new connection. It is closed after `seconds` unless `within` sets a new deadline."""
@@ -31,11 +31,11 @@ class Connections:
             self._deadlines[connection] = time.monotonic() + seconds
 
     def within(self, connection: socket.socket, seconds: float) -> None:
-        """The connection made progress: set its deadline to `seconds` from now. Raises OSError if it was closed."""
+        """Set the deadline of a connection with progress to `seconds` from now. Raises OSError if it was closed."""
         self.replaced(connection, connection, seconds)
 
     def replaced(self, connection: socket.socket, by: socket.socket, seconds: float) -> None:
-        """The same for a connection that continues on another socket, such as the one of TLS. Raises OSError."""
+        """Do the same for a connection that continues on the socket `by`, such as a TLS socket. Raises OSError."""
         with self._lock:
             if self._deadlines.pop(connection, None) is None:
                 raise ConnectionAbortedError

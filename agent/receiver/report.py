@@ -14,11 +14,11 @@ from agent.receiver.validator import Validator, Verdict
 from agent.runtime import printable
 
 _MOST = 340
-"""Maximum number of characters of a line on a terminal."""
+"""Largest number of characters of a line on a terminal."""
 
 
 def json_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
-    """One JSON object for one POST, for programs; `at` is the arrival in Unix seconds."""
+    """Return one JSON object for one POST, for programs. `at` is the time of arrival in Unix seconds."""
     line = {
         "at": round(at, 3),
         "status": verdict.status,
@@ -35,7 +35,7 @@ def json_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
 
 
 def text_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
-    """One line for one POST, for a terminal."""
+    """Return one line for one POST, for a terminal. `at` is the time of arrival in Unix seconds."""
     head = f"{_clock(at)}  {verdict.status} {verdict.name:<9}"
     if verdict.problems:
         return printable(f"{head}  {'; '.join(verdict.problems)}", _MOST)
@@ -49,7 +49,7 @@ def text_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
 
 
 def summary(validator: Validator) -> list[str]:
-    """The totals, and the number of missing messages in each stream."""
+    """Return the lines of the summary: the counts, and the number of missing messages in each stream."""
     lines = [", ".join(f"{count} {name}" for name, count in validator.counts.items())]
     for node, stream in validator.streams.items():
         if missing := stream.missing:
@@ -66,27 +66,27 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("ab+", buffering=0)
-        self._torn = False
+        self._incomplete = False
 
     def replay(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The id and the message of every line. A line cut off by a crash is skipped: it was never acknowledged."""
+        """Yield id and message of every line. Skip an incomplete line: its message was not acknowledged."""
         self._file.seek(0)
         line = b"\n"
         for line in self._file:
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 kept = json.loads(line)
                 yield str(kept["id"]), kept["message"]
-        self._torn = not line.endswith(b"\n")
+        self._incomplete = not line.endswith(b"\n")
 
     def keep(self, identity: str, message: dict[str, Any]) -> None:
         """Write the message to the disk. Raises OSError."""
         line = json.dumps({"id": identity, "message": message}).encode() + b"\n"
-        start = b"\n" if self._torn else b""
-        self._torn = True  # until the whole line is written
+        start = b"\n" if self._incomplete else b""
+        self._incomplete = True  # until the whole line is written
         if self._file.write(start + line) != len(start + line):
             raise OSError("the disk is full")
         os.fsync(self._file.fileno())
-        self._torn = False
+        self._incomplete = False
 
     def close(self) -> None:
         self._file.close()
@@ -99,7 +99,7 @@ def _subject(message: dict[str, Any]) -> str:
 
 
 def _powers(message: dict[str, Any]) -> str:
-    """The powers, such as `grid 1200 W, storage -300 W 41.6 %`. Empty for a snapshot."""
+    """Return the powers, such as `grid 1200 W, storage -300 W 41.6 %`. Empty for a snapshot."""
     shown = []
     for name, group in message.items():
         if isinstance(group, dict) and "active_power_W" in group:

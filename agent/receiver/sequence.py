@@ -12,7 +12,7 @@ _SURE_STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A gap between two messages that are more than an interval apart; times in Unix seconds, both exclusive."""
+    """A gap between two messages that are more than an interval apart: their times, in Unix seconds."""
 
     after: int
     before: int
@@ -25,9 +25,9 @@ class Arrival:
     late: bool = False
     """The message is older than the newest one: it is backlog after an outage."""
     missing: int = 0
-    """The number of messages missing between the newest one before and this one."""
+    """The number of messages that are missing between the newest earlier message and this one."""
     surplus: bool = False
-    """No message was missing at this time: a message with another id has the same time."""
+    """No message was missing at this time, so a message with another id has the same time."""
 
 
 @dataclass(slots=True)
@@ -53,14 +53,14 @@ class Sequence:
             self.oldest = self.newest = time
             return Arrival()
         if time > self.newest:
-            missing = self._leave(self.newest, time)
+            missing = self._add_hole(self.newest, time)
             self.newest = time
             return Arrival(missing=missing)
         if time < self.oldest:
-            self._leave(time, self.oldest)
+            self._add_hole(time, self.oldest)
             self.oldest = time
             return Arrival(late=True)
-        return Arrival(late=time < self.newest, surplus=not self._fill(time))
+        return Arrival(late=time < self.newest, surplus=not self._split_hole(time))
 
     def _learn(self, time: int) -> None:
         step = abs(time - self._last) if self._last is not None else 0
@@ -68,19 +68,19 @@ class Sequence:
             self._steps[step] += 1
         self._last = time
 
-    def _leave(self, after: int, before: int) -> int:
+    def _add_hole(self, after: int, before: int) -> int:
         hole = Hole(after, before)
-        # An interval learned from few steps is uncertain: it can still become shorter.
+        # Keep the gap while the interval is learned from few steps, because the interval can still become shorter.
         if self._missing_in(hole) or (self.interval_s is None and self._steps.total() < _SURE_STEPS):
             self.holes = [*self.holes[1 - _MAX_HOLES :], hole]
         return self._missing_in(hole)
 
-    def _fill(self, time: int) -> bool:
+    def _split_hole(self, time: int) -> bool:
         for hole in self.holes:
             if hole.after < time < hole.before:
                 self.holes.remove(hole)
-                self._leave(hole.after, time)
-                self._leave(time, hole.before)
+                self._add_hole(hole.after, time)
+                self._add_hole(time, hole.before)
                 return True
         return False
 

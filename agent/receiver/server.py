@@ -31,9 +31,9 @@ Report = Callable[[Verdict, Mapping[str, str]], None]
 
 _MAX_HEAD = 16 * 1024
 _LENGTH = re.compile("[0-9]{1,9}")
-# A sender keeps its connection open between two pushes. A handshake, a request or an answer that takes longer than this
-# is an attack or a dead link, also if bytes still arrive slowly.
+# A sender keeps its connection open between two pushes, at most for this time.
 _IDLE_S = 600.0
+# A handshake, a request or an answer that takes longer is an attack or a dead link, even if bytes still arrive.
 _REQUEST_S = 60.0
 # After a refusal, the rest of the body is read and ignored for this time. If the server closed the connection at once,
 # the connection would be reset, and the sender might not see the answer.
@@ -84,7 +84,10 @@ class _Server(ThreadingHTTPServer):
         return verdict
 
     def refusal(self, message: Message) -> Verdict | None:
-        """The verdict on a request that is refused before its body is read; it is counted and reported."""
+        """Return the verdict on a request that is refused before its body is read, or None.
+
+        A refusal is counted and reported.
+        """
         headers = by_lower_name(message)
         refused = _unreadable(message) or self._validator.authorize(headers)
         if refused is not None:
@@ -102,7 +105,7 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
-        if not isinstance(error, OSError):  # a broken connection is no error of the server
+        if not isinstance(error, OSError):  # a broken connection is not an error of the server
             super().handle_error(request, client_address)
 
 
@@ -114,7 +117,7 @@ class _Head:
         self._left = _MAX_HEAD
 
     def await_request(self) -> bool:
-        """Wait for the first byte of the next request; False at the end."""
+        """Wait for the first byte of the next request. Return False if the sender closed the connection."""
         self._left = _MAX_HEAD
         return bool(self._file.peek(1))  # type: ignore[attr-defined]  # a BufferedReader
 
@@ -143,13 +146,13 @@ class _Handler(BaseHTTPRequestHandler):
         connections.opened(self.request, _REQUEST_S)
         # TLS starts here and not on the listening socket, so that a slow handshake delays no other connection.
         if self.server.tls is not None:
-            below = self.request
-            self.request = self.server.tls.wrap_socket(below, server_side=True, do_handshake_on_connect=False)
+            tcp_socket = self.request
+            self.request = self.server.tls.wrap_socket(tcp_socket, server_side=True, do_handshake_on_connect=False)
             try:
-                connections.replaced(below, self.request, _REQUEST_S)
+                connections.replaced(tcp_socket, self.request, _REQUEST_S)
                 self.request.do_handshake()
             except OSError:
-                self.server.shutdown_request(self.request)  # the server only closes the socket below TLS
+                self.server.shutdown_request(self.request)  # the base class closes only the TCP socket
                 raise
         super().setup()
         self.rfile: Any = _Head(self.rfile)
@@ -168,22 +171,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_expect_100(self) -> bool:
         """Refuse a sender without the token before it sends the body."""
-        return self._is_worth_reading() and super().handle_expect_100()
+        return self._may_read_body() and super().handle_expect_100()
 
     def do_POST(self) -> None:
-        if self.headers.get("expect") is None and not self._is_worth_reading():
+        if self.headers.get("expect") is None and not self._may_read_body():
             return
         length = int(self.headers["content-length"])
         body = self.rfile.read(length)
-        if len(body) == length:  # else the connection broke, and the sender tries again
+        if len(body) == length:  # otherwise the connection broke, and the sender tries again
             self._answer(self.server.judge(by_lower_name(self.headers), body))
 
     def do_GET(self) -> None:
-        """Answer a browser."""
+        """Answer 405, for a person who opens the URL in a browser."""
         self.close_connection = True  # the request may have a body
         self._answer(Verdict(405, ("POST telemetry here",)))
 
-    def _is_worth_reading(self) -> bool:
+    def _may_read_body(self) -> bool:
+        """Check the head. If it is refused, answer and return False."""
         if self.command != "POST":
             return True
         refused = self.server.refusal(self.headers)
@@ -195,6 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _linger(self) -> None:
+        """Read and ignore the rest of the body for `_LINGER_S`."""
         self.server.connections.within(self.request, _LINGER_S)
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self.request, socket.SHUT_WR)
@@ -217,16 +222,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Nothing: `report` writes the lines."""
+        """Write nothing, because `report` writes the lines."""
 
 
 def by_lower_name(message: Message) -> dict[str, str]:
-    """The headers by lower-case name. If a name occurs several times, the last value counts."""
+    """Return the headers by lower-case name. If a name occurs several times, the last value is used."""
     return {name.lower(): value for name, value in message.items()}
 
 
 def _unreadable(headers: Message) -> Verdict | None:
-    """The verdict on a request whose body cannot be read; None if it can."""
+    """Return the verdict on a request whose body cannot be read. Return None if it can be read."""
     lengths = headers.get_all("content-length", [])
     if len(set(lengths)) > 1:
         return Verdict(400, ("the request has two different Content-Length headers",))

@@ -30,7 +30,7 @@ def problem(secrets: str, headers: Mapping[str, str], body: bytes, now: float) -
         return "webhook-timestamp must be whole Unix seconds"
     signed = f"{headers.get('webhook-id', '')}.{at}.".encode() + body
     expected = [_signature(secret, signed) for secret in secrets.split()]
-    # Every pair is compared, even after a match, so that the time reveals nothing.
+    # Every pair is compared, even after a match, so that the duration reveals nothing.
     matches = [hmac.compare_digest(one, other) for one in expected for other in _v1(given)]
     if not any(matches):
         return "webhook-signature does not match; the signing secrets differ, or the body was changed in transit"
@@ -41,7 +41,7 @@ def problem(secrets: str, headers: Mapping[str, str], body: bytes, now: float) -
 
 
 def _v1(header: str) -> list[bytes]:
-    """The signatures of version 1. The header can also contain other versions."""
+    """Return the signatures of version 1. The header can also contain other versions."""
     pairs = (part.partition(",") for part in header.split())
     return [signature.encode() for version, _, signature in pairs if version == "v1"]
 

@@ -1,7 +1,7 @@
 """Checks one POST at a time: token, type, ids, size, signature, JSON, duplicates, schema, site, order.
 
-It uses no sockets. The order of the checks is part of the advice to integrators: the server parses nothing before it
-knows the sender, and it acknowledges nothing before it has stored it.
+It uses no sockets. Integrators can copy the order of the checks: it authenticates a request before it parses the
+request, and it stores a message before it acknowledges the message.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agent.receiver.sequence import Sequence
 
 MAX_BODY = 1 << 20
 """Bytes, before and after decompression."""
-# A week of one message a minute from several nodes.
+# Enough for a week of messages from nine nodes, one message a minute from each.
 _REMEMBERED_IDS = 100_000
 _MAX_STREAMS = 1000
 _MAX_ID = 256
@@ -41,9 +41,9 @@ class Verdict:
     late: bool = False
     """The message is older than one already received: it is backlog after an outage."""
     missing: int = 0
-    """The number of messages missing between the newest one before and this one."""
+    """The number of messages that are missing between the newest earlier message and this one."""
     notes: tuple[str, ...] = ()
-    """Unusual facts that are no reason to refuse the message."""
+    """Unusual facts. They are no reason to refuse the message."""
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ class Validator:
     """Checks the POSTs of a sender.
 
     - `token`: one bearer token, or several separated by spaces during a rotation. All belong to one site.
-    - `site`: that site. None: the site of the first accepted message.
+    - `site`: the id of this site. None: the site of the first accepted message.
     - `secrets`: as in `receiver.signature`. None: no signature is required.
     - `interval_s`: the push interval in seconds. None: it is learned from the messages.
     - `keep`: stores an accepted message by its id. It is called after all checks and before the acknowledgement. It
@@ -81,7 +81,7 @@ class Validator:
     now: Callable[[], float] = time.time
     counts: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "duplicate": 0, "refused": 0, "late": 0})
     streams: OrderedDict[str, Sequence] = field(default_factory=OrderedDict)
-    """By node; "" is the device-type level."""
+    """By node id. "" has the messages of the device-type level, "nodes" the snapshots."""
     _seen: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
 
     def judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
@@ -107,7 +107,7 @@ class Validator:
             self.remember(identity, message)
 
     def authorize(self, headers: Mapping[str, str]) -> Verdict | None:
-        """Return the verdict on a sender without the token, before its body is read; None if it has the token."""
+        """Return the verdict on a sender without the token. Return None if it has the token. Needs no body."""
         try:
             self._require_token(headers.get("authorization", ""))
         except RefusedError as refusal:
@@ -212,7 +212,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _deeper_than(depth: int, value: Any) -> bool:
-    """Whether the nesting is deeper. It uses no recursion, so that later recursive code is safe."""
+    """Whether `value` has more than `depth` levels. Does not recurse, so that no message can exhaust the stack."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(depth):
         items = (item for each in level for item in (each.values() if isinstance(each, dict) else each))

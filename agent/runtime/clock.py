@@ -1,4 +1,4 @@
-"""Time as a dependency. Monotonic time schedules, wall time labels."""
+"""Time as a dependency. Schedules use monotonic time; messages and logs have wall time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 
 class Clock(Protocol):
-    """The source of time. Tests use one that they drive."""
+    """The source of time. Tests use a clock that they control."""
 
     def monotonic(self) -> float:
-        """Seconds that never step. Comparable only within one boot."""
+        """Return seconds that never step. They are comparable only within one boot."""
         ...
 
     def time(self) -> float:
-        """Unix seconds of the wall clock. May step."""
+        """Return Unix seconds of the wall clock. They may step."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...
@@ -50,6 +50,6 @@ async def sleep_unless(clock: Clock, seconds: float, event: asyncio.Event) -> bo
 
 
 def steady(clock: Clock) -> Callable[[], float]:
-    """A function that gives Unix seconds, but does not follow later steps of the wall clock."""
+    """Return a function that returns Unix seconds and ignores later steps of the wall clock."""
     offset = clock.time() - clock.monotonic()
     return lambda: offset + clock.monotonic()

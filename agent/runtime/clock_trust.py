@@ -1,15 +1,15 @@
 """Decides whether the wall clock may date messages. A controller without a battery-backed clock starts in the past.
 
-The clock becomes trusted, and stays so, as soon as one of these holds:
+The clock becomes trusted when one of these conditions holds. It then stays trusted.
 
 - The kernel reports a synchronised clock, set by any service (chrony, ntpd, timesyncd, PTP): its maximum error is below
   16 s (the rule of `timedatectl`), or systemd-timesyncd has written its file in /run.
 - No time service runs `_STARTED_S` after boot, as in containers and many virtual machines. Nothing will set the clock.
-- `push.wait_for_clock_s` have passed since boot. The time service does not reach its server.
+- `push.wait_for_clock_s` have passed since boot. The time service probably does not reach its server.
 
 The date must also be plausible. A date before this agent was written is not trusted, even if the clock was trusted
-before. The exception is `wait_for_clock_s = 0`, which trusts any date. Messages then wait until the clock is set, and
-the log says so.
+before. While the clock is not trusted, messages wait in the queue, and the log says so. `wait_for_clock_s = 0` trusts
+any date.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class ClockTrust:
         if not plausible(self._clock.time()):
             return False
         if not self._trusted:
-            self._trusted = self._synchronised() or self._nobody_will_set_it()
+            self._trusted = self._synchronised() or self._waited_long_enough()
         return self._trusted
 
-    def _nobody_will_set_it(self) -> bool:
+    def _waited_long_enough(self) -> bool:
         since_boot = self._clock.monotonic()
         return since_boot >= self._wait_s or (since_boot >= _STARTED_S and not self._serviced())
 
@@ -90,14 +90,14 @@ def time_service_runs() -> bool:
 
 
 def kernel_synchronised() -> bool:
-    """Whether the kernel or systemd-timesyncd report a synchronised clock; False if neither can be asked."""
+    """Whether the kernel or systemd-timesyncd reports a synchronised clock. False if neither is available."""
     return _TIMESYNCD.exists() or _max_error_us() < _UNSYNCHRONISED_US
 
 
 def _max_error_us() -> int:
-    timex = bytearray(512)  # all zero: adjtimex(2) changes nothing and needs no privilege
+    timex = bytearray(512)  # with zeros, adjtimex(2) changes nothing and needs no privilege
     try:
-        import ctypes  # old versions need executable memory, which the service manager may forbid
+        import ctypes  # old versions of it need executable memory, which the service manager may forbid
 
         area = (ctypes.c_char * len(timex)).from_buffer(timex)
         if ctypes.CDLL(None).adjtimex(area) < 0:

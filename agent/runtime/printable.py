@@ -1,31 +1,31 @@
-"""Text from outside, safe to show: on a terminal, in the log, in the service manager's status line. Pure.
+"""Makes foreign text safe to show on a terminal, in the log and in the status line of the service manager. Pure.
 
-A file, a device or a peer can hold escape sequences that act on a terminal, marks that reorder what is read, and texts
-of any length. Whatever shows such a text passes it through `printable`.
+The text of a file, a device or a peer can have escape sequences that control a terminal, marks that change the order of
+the characters, and any length. All code that shows such a text calls `printable`.
 """
 
 from __future__ import annotations
 
 MOST = 500
-"""Characters of one line."""
+"""Largest number of characters of one line."""
 
 
 def printable(text: str, most: int = MOST) -> str:
-    r"""`text` on one line of at most `most` characters.
+    r"""Return `text` as one line of at most `most` characters.
 
-    A character that is not printable (control, format, surrogate, unassigned) becomes its escape, as in `\u001b`: JSON
-    and TOML read it back. A longer text loses its middle, because a message says at its beginning where and at its end
-    why.
+    A character that is not printable (control, format, surrogate, unassigned) becomes an escape such as `\u001b`, which
+    JSON and TOML can read. The middle of a longer text is removed, because a message begins with the place and ends
+    with the reason.
     """
     if len(text) > most:
-        text = f"{text[:most]}…{text[-most:]}"  # nothing else of it can be shown: do not escape megabytes
+        text = f"{text[:most]}…{text[-most:]}"  # the rest cannot be shown, and escaping megabytes is slow
     if not text.isprintable():
         text = "".join(each if each.isprintable() else _escape(each) for each in text)
     return shortened(text, most)
 
 
 def shortened(text: str, most: int = MOST) -> str:
-    """`text` without its middle where it is longer than `most` characters."""
+    """Return `text`, without its middle if it is longer than `most` characters."""
     if len(text) <= most:
         return text
     tail = most // 3

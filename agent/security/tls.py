@@ -1,4 +1,4 @@
-"""TLS contexts. `drivers.tls` builds those of clients, for the endpoint as for Modbus devices."""
+"""TLS contexts of servers. `drivers.tls` builds the contexts of clients, for the endpoint and for Modbus devices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["TlsFileError", "client_context", "server_context", "unusable_files"]
 
 
 def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    """TLS 1.2 or later with a certificate chain and its key, both PEM. Raises OSError (ssl.SSLError is one)."""
+    """Return a context for TLS 1.2 or later with a certificate chain and its key, both PEM. Raises OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(cert_file, key_file, refuse_passphrase)

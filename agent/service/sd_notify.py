@@ -1,4 +1,7 @@
-"""Messages to the service manager, as in sd_notify(3) and sd_watchdog_enabled(3). Without one they do nothing."""
+"""Messages to the service manager, as in sd_notify(3) and sd_watchdog_enabled(3).
+
+Without a service manager, the functions do nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from agent.runtime import printable
 
 
 def notify(*lines: str, environ: Mapping[str, str] | None = None) -> None:
-    """Send assignments such as "READY=1". Ignores a manager that cannot be reached."""
+    """Send assignments such as "READY=1". Does nothing if the service manager cannot be reached."""
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET")
     if not address:
         return
@@ -25,17 +28,17 @@ def notify(*lines: str, environ: Mapping[str, str] | None = None) -> None:
 
 
 def reloading() -> tuple[str, str]:
-    """The assignments that begin a reload. READY=1 ends it."""
+    """Return the assignments that begin a reload. READY=1 ends the reload."""
     return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
 def status(text: str) -> str:
-    """The assignment of the status line, which `systemctl status` shows."""
+    """Return the assignment of the status line, which `systemctl status` shows."""
     return "STATUS=" + printable(" ".join(text.split()))
 
 
 def watchdog_s(environ: Mapping[str, str], pid: int) -> float | None:
-    """The watchdog limit of process `pid` in seconds; None without a watchdog."""
+    """Return the watchdog limit of process `pid` in seconds, or None without a watchdog."""
     text = environ.get("WATCHDOG_USEC", "")
     if not text.isdecimal() or not int(text) or environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None

@@ -1,8 +1,8 @@
-"""A small HTTP/1.1 server for a few short answers to GET and HEAD: one request a connection, bounded in everything.
+"""A small HTTP/1.1 server that answers GET and HEAD. Each connection has one request.
 
-A head of at most 8 KiB in at most 5 s, at most 16 connections, an answer that is accepted within 10 s. A slower client
-is disconnected, and the daemon does not wait for it. When all connections are in use, the one that has not asked for
-longest is closed, so that a slow client cannot keep others out.
+The server has at most 16 connections. A client must send the head, of at most 8 KiB, within 5 s and accept the answer
+within 10 s. A slower client is disconnected. When all connections are in use, a new connection replaces the oldest one
+without a complete request, so that slow clients cannot block the server.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ALWAYS = {
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """`path` as sent, without the query; header names in lower case."""
+    """One request. `path` is as sent, without the query. Header names are in lower case."""
 
     method: str
     path: str
@@ -57,7 +57,7 @@ Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 class BadRequestError(Exception):
-    """`status` is the answer."""
+    """The request is not valid. `status` is the status of the answer."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -65,21 +65,21 @@ class BadRequestError(Exception):
 
 
 class HttpServer:
-    """Serves `handler`; `start` binds or raises OSError."""
+    """Answers requests with the result of `handler`."""
 
     def __init__(self, handler: Handler, *, head_s: float = HEAD_S, answer_s: float = ANSWER_S) -> None:
         self._handler = handler
         self._head_s = head_s
         self._answer_s = answer_s
         self._tasks: set[asyncio.Task[None]] = set()
-        self._asking: dict[asyncio.StreamWriter, None] = {}
+        self._waiting: dict[asyncio.StreamWriter, None] = {}
         """Connections without a complete request, the oldest first."""
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port, which the system chooses if `port` is 0."""
-        # asyncio skips a socket that cannot be opened, as if its family were missing. Without any socket, Python 3.13
-        # raises an error without a number, and earlier versions raise nothing.
+        """Listen on `host` and `port`. Return the port; if `port` is 0, the system chooses it. Raises OSError."""
+        # asyncio ignores a socket that it cannot open. If it can open no socket, Python 3.13 raises an error without
+        # errno, and earlier versions raise nothing.
         try:
             self._server = await asyncio.start_server(self._accept, host, port, limit=MAX_HEAD_BYTES)
         except OSError as error:
@@ -99,34 +99,35 @@ class HttpServer:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or (len(self._tasks) >= MAX_CONNECTIONS and not self._one_gave_way()):
+        if task is None or (len(self._tasks) >= MAX_CONNECTIONS and not self._close_oldest_waiting()):
             writer.transport.abort()
             return
         self._tasks.add(task)
-        self._asking[writer] = None
+        self._waiting[writer] = None
         try:
-            await self._converse(reader, writer)
+            await self._serve(reader, writer)
         except (OSError, TimeoutError) as error:
             log.debug("status_client_gone", reason=type(error).__name__)
         finally:
             self._tasks.discard(task)
-            self._asking.pop(writer, None)
+            self._waiting.pop(writer, None)
             writer.transport.abort()  # does nothing if the connection is closed
 
-    def _one_gave_way(self) -> bool:
-        oldest = next(iter(self._asking), None)
+    def _close_oldest_waiting(self) -> bool:
+        """Close the oldest connection without a complete request. Return False if there is none."""
+        oldest = next(iter(self._waiting), None)
         if oldest is None:
             return False
-        del self._asking[oldest]
+        del self._waiting[oldest]
         oldest.transport.abort()
         return True
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         method = "GET"
         try:
             async with asyncio.timeout(self._head_s):
                 head = await _head(reader)
-            self._asking.pop(writer, None)
+            self._waiting.pop(writer, None)
             request = parse_head(head)
             method = request.method
             response = await self._answer(request)
@@ -146,7 +147,7 @@ class HttpServer:
             return HttpResponse(response.status, response.body, headers={"Allow": "GET, HEAD"})
         try:
             return await self._handler(request)
-        except Exception:  # a defect of the display must not end the daemon
+        except Exception:  # an error in the status code must not end the daemon
             log.exception("status_defect", path=request.path)
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
 
@@ -158,12 +159,15 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
         raise BadRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from None
     except asyncio.IncompleteReadError as error:
         if not error.partial:
-            raise ConnectionResetError("closed before it asked") from None
+            raise ConnectionResetError("closed without a request") from None
         raise BadRequestError(HTTPStatus.BAD_REQUEST) from None
 
 
 def parse_head(head: bytes) -> HttpRequest:
-    """Parse request line and headers; the first of several headers with one name counts."""
+    """Parse the request line and the headers. If a name occurs several times, the first value is used.
+
+    Raises BadRequestError.
+    """
     request_line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     words = request_line.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith("/"):

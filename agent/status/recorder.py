@@ -1,7 +1,7 @@
 """Records the polls of each device for the status: counters and the last scan.
 
-It is small and always on. Nothing is computed before somebody asks (`agent.status.snapshot`). What was delivered is in
-`agent.delivery.DeliveryStats`.
+It always runs, so it only records. `agent.status.snapshot` computes the status on request.
+`agent.delivery.DeliveryStats` counts deliveries.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ class Polls:
 
     answered: int = 0
     seconds: float = 0.0
-    """Seconds of the answered polls together."""
+    """Total duration of the answered polls."""
     last_s: float | None = None
     errors: Counter[str] = field(default_factory=Counter)
     """Failed polls by kind."""
     scan: Scan | None = None
     """The last answer."""
     seen: int = 0
+    """`Device.health.polls` at the last call of the recorder."""
 
 
 class Recorder:
-    """Takes the results of polls, in the event loop's thread."""
+    """Records the results of polls. Call it in the thread of the event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self.started = clock.monotonic()
@@ -47,11 +48,11 @@ class Recorder:
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         polls = self.polls.setdefault(device.name, Polls())
-        if device.health.polls != polls.seen:  # else it was not polled: its back-off lasts
+        if device.health.polls != polls.seen:  # otherwise the device was not polled, because of its back-off
             polls.seen = device.health.polls
             polls.errors[kind_of(error)] += 1
 
 
 def kind_of(error: Exception) -> str:
-    """One word for counters: `silent`, `link`, `illegal_address` …; `defect` for what is no DriverError."""
+    """Return the kind of an error for counters: `silent`, `link`, …, or `defect` if it is not a DriverError."""
     return error.label if isinstance(error, DriverError) else "defect"

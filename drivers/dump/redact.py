@@ -1,8 +1,8 @@
 """Removes private data from a dump: serial numbers, names, addresses. Pure.
 
 Registers that contain text are blanked, because serial numbers, site names and network names are stored as text. Known
-numeric serial numbers are also blanked. Data that identify the device type are kept: manufacturer, model and version of
-SunSpec's common model, and the mark of a profile.
+numeric serial numbers are also blanked. Data that identify the device type are kept. These are manufacturer, model and
+version of SunSpec's common model, and the mark of a profile.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SUNSPEC_SERIAL = 16
 
 
 def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) -> list[Span]:
-    """Blank registers in place and return the blanked spans. `keep` are harmless registers: values and marks."""
+    """Blank registers in place and return the blanked spans. `keep`: spans of values and marks, not blanked."""
     kept = {(span.table, address) for span in keep for address in range(span.address, span.end)}
     holding = tables.get(Table.HOLDING, {})
     serials = [span for span in NUMBERS if not any((span.table, at) in kept for at in range(span.address, span.end))]

@@ -1,7 +1,7 @@
 """Looks up the addresses of host names in daemon threads.
 
 The look-ups of the event loop share a small thread pool with other tasks, and the loop waits for them when it ends.
-While a site is offline, a look-up can hang. It would block the other tasks first and then the end of the agent.
+While a site is offline, a look-up can hang. In that thread pool it would block other tasks, and then the shutdown.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _look_up(loop: asyncio.AbstractEventLoop, host: str, lookup: _Lookup) -> Non
     try:
         settle, outcome = lookup.set_result, _find(host)
     except (OSError, UnicodeError) as error:
-        settle, outcome = lookup.set_exception, error  # type: ignore[assignment]  # one or the other
+        settle, outcome = lookup.set_exception, error  # type: ignore[assignment]  # set_result takes a list, set_exception an error
     with suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(settle, outcome)
 

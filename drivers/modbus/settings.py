@@ -9,7 +9,7 @@ from pathlib import Path
 
 from drivers.protocol import TRANSPORTS, TransportKind, TransportName
 
-_PATIENCE = frozenset({"timeout_s", "connect_delay_s", "request_gap_s"})
+_TIMING_KEYS = frozenset({"timeout_s", "connect_delay_s", "request_gap_s"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class LinkSettings:
 
     @property
     def endpoint(self) -> tuple[object, ...]:
-        """Identifies the endpoint. Two settings of the same endpoint are equal here, also with different names."""
+        """Identifies the host and port, or the serial port. Settings of the same link have the same value."""
         if self.serial_port is not None:
             return "serial", realpath(self.serial_port)
         return str(self.host).lower(), self.port
@@ -62,7 +62,7 @@ class LinkSettings:
         """Yield the differences that prevent a shared link: key, own value, other value."""
         for field in fields(self):
             ours, theirs = getattr(self, field.name), getattr(other, field.name)
-            if ours != theirs and field.name not in _PATIENCE and field.name not in ("host", "serial_port"):
+            if ours != theirs and field.name not in _TIMING_KEYS and field.name not in ("host", "serial_port"):
                 yield field.name, ours, theirs
 
     @property

@@ -1,4 +1,7 @@
-"""Channels: the identical outputs of one device. For the site, each is a device; `NAME:2` is the second. Pure."""
+"""Channels: the identical outputs of one device. Pure.
+
+The configuration has a [[device]] for each channel. Driver `NAME:2` reads the second channel.
+"""
 
 from __future__ import annotations
 

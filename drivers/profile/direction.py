@@ -1,7 +1,7 @@
 """`directed = true`: short form for a power whose `negative` mark is the `on` point of the same node. Pure.
 
-It is for a power that is a magnitude with a bit for its direction, such as the power of a battery. The bit then gives
-no reading.
+Some devices report the magnitude of a power and a bit for its direction, such as the power of a battery. The bit then
+gives no reading.
 """
 
 from __future__ import annotations

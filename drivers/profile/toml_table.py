@@ -22,6 +22,7 @@ class TomlTable:
     _taken: set[str] = field(default_factory=set)
 
     def wrong(self, key: str, rule: str, found: object) -> ProfileError:
+        """Return the error for a key whose value `found` breaks `rule`."""
         return ProfileError(f"{self.where}: {key}: {rule} (found {_shown(found)})")
 
     def has(self, key: str) -> bool:
@@ -74,7 +75,7 @@ class TomlTable:
         return value
 
     def some(self, key: str, kinds: tuple[type, ...], what: str, default: Any = ...) -> Any:
-        """Return a list with at least one item. Each item has one of `kinds`."""
+        """Return a list with at least one item. Each item has one of the types `kinds`."""
         items = self.take(key, list, default)
         if key in self.content and (not items or any(type(item) not in kinds for item in items)):
             raise self.wrong(key, f"must be a list of {what}", items)

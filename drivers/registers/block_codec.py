@@ -1,4 +1,4 @@
-"""Decodes the words of one request: one Reading per point, with few Python steps per point. Pure."""
+"""Decodes the words of one request to one Reading per point. Executes little Python code per point. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 from drivers.model import NodeType, Phase, Quantity, Reading
 from drivers.registers.codec import Decoded, Encoding, Raw, converter
 
-# Creates a Reading without its __new__, which is Python code and takes a third of the decoding time of a poll.
+# Creates a Reading without `Reading.__new__`. That is Python code and takes a third of the decoding time of a poll.
 _new = tuple.__new__
 
 

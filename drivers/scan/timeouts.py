@@ -28,13 +28,13 @@ class Patience:
 
     @property
     def learned_s(self) -> float:
-        """The learned timeout. Also for units that respond, but do not reply for a missing register."""
+        """The learned timeout. It is also used for units that respond, but do not reply for a missing register."""
         if self._slowest_s is None:
             return self._timeout_s
         return max(min(self._timeout_s, max(_LEAST_S, _TIMES * self._slowest_s)), _MARGIN * self._slowest_s)
 
     def answered(self, took_s: float) -> None:
-        """A unit or the gateway replied after `took_s`."""
+        """Record that a unit or the gateway replied after `took_s`."""
         self._slowest_s = max(took_s, self._slowest_s or 0.0)
 
     def held_up(self, took_s: float) -> bool:
@@ -42,6 +42,6 @@ class Patience:
         return took_s > _HELD_UP_TIMES * (self._slowest_s or 0.0) + _HELD_UP_S
 
     def silent(self) -> bool:
-        """A unit did not respond. Returns whether it was the first one."""
+        """Record that a unit did not respond. Returns whether it was the first one."""
         first, self._was_silent = not self._was_silent, True
         return first

@@ -11,10 +11,10 @@ from drivers.sunspec.models import Definition, Model, load
 
 
 class Places:
-    """The point of each cell, in the order of the requests for cells."""
+    """Collects the points to read. `places` has the point of each cell."""
 
     def __init__(self, limit: int) -> None:
-        """A point that does not fit into `limit` registers together with its scale factor is omitted."""
+        """A point is omitted if one request of `limit` registers cannot read the point and its scale factor."""
         self.places: list[PointAddress] = []
         self.models: dict[Model, None] = {}
         """The models that are used."""
@@ -48,7 +48,7 @@ class Places:
         *,
         folded: bool = False,
     ) -> int | None:
-        """Add a cell. Returns None if the model lacks the point, or one request cannot read point and factor."""
+        """Add a cell. Returns None if the model lacks the point, or if one request cannot read point and factor."""
         point = definition.points[name] if index is None else definition.repeated[name]
         start = 0 if index is None else definition.fixed_size + index * definition.repeated_size
         factor = definition.points[point.factor] if point.factor else None
