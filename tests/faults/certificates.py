@@ -20,7 +20,7 @@ class Certificate(NamedTuple):
 
 
 class Authority:
-    """Issues certificates for 127.0.0.1 and localhost; `ca_file` is what others must trust."""
+    """Issues certificates for 127.0.0.1 and localhost. A client must trust `ca_file`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -56,7 +56,7 @@ class Authority:
         not_yet: bool = False,
         passphrase: str = "",
     ) -> Certificate:
-        """A certificate and its key, `name`.pem and `name`.key; encrypted where there is a passphrase."""
+        """Write a certificate to `name`.pem and its key to `name`.key. With a passphrase, the key is encrypted."""
         key = ec.generate_private_key(ec.SECP256R1())
         lifetime = timedelta(hours=-1) if expired else timedelta(days=1)
         begins = timedelta(hours=1) if not_yet else timedelta(days=-2)
@@ -77,7 +77,7 @@ class Authority:
         return issued
 
     def server_context(self, certificate: Certificate, *, require_client: bool = False) -> ssl.SSLContext:
-        """For a server that shows `certificate`, and may insist on one of this authority from its clients."""
+        """Return the context of a server with `certificate`. It can require client certificates of this authority."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.cert_file, certificate.key_file)
         if require_client:

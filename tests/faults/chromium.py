@@ -1,4 +1,4 @@
-"""A headless Chromium driven over its debugging pipe (Chrome DevTools Protocol), without further libraries."""
+"""Controls a headless Chromium through its debugging pipe (Chrome DevTools Protocol), without other libraries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FLAGS = (
 
 
 class Tab:
-    """One page. `complaints` collects what its console says: exceptions, refusals by policy."""
+    """One page. `complaints` has the messages of its console: exceptions, and requests that a policy blocks."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: int) -> None:
         self.complaints: list[str] = []
@@ -54,7 +54,7 @@ class Tab:
         return answer["result"].get("value")
 
     async def until(self, expression: str) -> None:
-        """Wait until it is true."""
+        """Wait until the JavaScript expression is true."""
         async with asyncio.timeout(LIMIT_S):
             while not await self.eval(expression):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
@@ -76,7 +76,7 @@ class Tab:
 
 @contextlib.asynccontextmanager
 async def browsing(profile: Path) -> AsyncIterator[Tab]:
-    """A tab of a browser of its own, with its profile in the folder `profile`."""
+    """Start a new browser with its profile in the folder `profile`, and yield a tab."""
     assert PROGRAM is not None
     commands, writer = os.pipe()
     events, told = os.pipe()

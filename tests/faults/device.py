@@ -1,4 +1,4 @@
-"""What a device answers, and what can be wrong with it. Pure."""
+"""The replies of a simulated device, and its faults. Pure."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ Registers = dict[tuple[int, Table], dict[int, int]]
 
 @dataclass(slots=True)
 class Faults:
-    """What is wrong with a device; nothing, to begin with."""
+    """The faults of a device. By default it has no fault."""
 
     silent: bool = False
     latency_s: float = 0.0
-    """Before each reply; longer than the client's timeout, it makes every reply late."""
+    """Delay before each reply. If it is longer than the timeout of the client, every reply is late."""
     reset_mid_frame: bool = False
-    """Half a reply, then the connection is reset."""
+    """The device sends half a reply and resets the connection."""
     close_instead: bool = False
-    """The connection is closed instead of a reply."""
+    """The device closes the connection instead of a reply."""
     dribble_s: float | None = None
-    """One byte at a time, with this pause after each, until healed."""
+    """The device sends single bytes with this pause after each byte, until `FaultServer.heal`."""
     garbage: bytes | None = None
-    """Instead of the reply."""
+    """Sent instead of the reply."""
     noise: bytes = b""
-    """Before the reply."""
+    """Sent before the reply."""
     trailing: bytes = b""
-    """After the reply, in the same segment or datagram."""
+    """Sent after the reply, in the same segment or datagram."""
     duplicate: bool = False
-    """The reply comes twice, in one segment or two datagrams."""
+    """The reply is sent twice, in one segment or two datagrams."""
     stale: bool = False
-    """The reply to the request before comes first."""
+    """The reply to the previous request is sent first."""
     transaction_offset: int = 0
     first_transaction_offset: int = 0
     """Only for the first reply of each connection."""
@@ -44,25 +44,25 @@ class Faults:
     unit_offset: int = 0
     function_offset: int = 0
     fewer: int = 0
-    """Registers (or bytes of bits) missing at the end of a well-formed reply."""
+    """Number of registers (or bytes of bits) that are missing at the end of a well-formed reply."""
     more: int = 0
-    """Registers (or bytes of bits) too many in a well-formed reply."""
+    """Number of additional registers (or bytes of bits) in a well-formed reply."""
     exception: int | None = None
     max_registers: int | None = None
-    """Exception 3 for more than these."""
+    """The device replies exception 3 to a request for more registers."""
     labels: tuple[bytes, ...] = ()
-    """What it calls itself when it is asked by function 43; exception 1 without any."""
+    """The texts of the device identification (function 43). Without texts, the device replies exception 1."""
     slow_after_connect_s: float = 0.0
-    """Swallows what comes so soon after a connect."""
+    """The device ignores requests during this time after a connect."""
 
 
 def registers_from(start: int, words: Iterable[int]) -> dict[int, int]:
-    """Consecutive registers."""
+    """Return consecutive registers: address → word."""
     return dict(enumerate(words, start))
 
 
 def answer(query: Query, registers: Registers, faults: Faults) -> bytes | None:
-    """The reply's protocol data unit; None where a device stays silent."""
+    """Return the protocol data unit of the reply. Return None if the device does not reply."""
     function = query.pdu[0]
     address, count = int.from_bytes(query.pdu[1:3], "big"), int.from_bytes(query.pdu[3:5], "big")
     if faults.exception is not None:

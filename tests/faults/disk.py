@@ -1,4 +1,4 @@
-"""Disks that are small, full or read-only: real ones, mounted for the test."""
+"""Real file systems that are small, full or read-only, mounted for a test."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def mount(*arguments: str | Path) -> None:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of its own, of `SIZE`, at `folder`."""
+    """Mount a separate file system of `SIZE` bytes at `folder`. Skips the test if it cannot be mounted."""
     folder.mkdir()
     try:
         mount("-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"mounting a small disk takes root and the right to mount: {error}")
+        pytest.skip(f"mounting a small disk needs root and the right to mount: {error}")
     try:
         yield folder
     finally:
@@ -34,7 +34,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, name: str = "filler") -> Path:
-    """Leave not a byte."""
+    """Write a file that fills the disk of `folder`, and return its path."""
     filler = folder / name
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(b"x" * 4096) == 4096:
@@ -52,7 +52,10 @@ class _Cached(ctypes.Structure):
 
 
 def unsynced_pages(path: Path) -> int:
-    """Pages of a file that the kernel has not yet handed to the disk, by cachestat(2); a power cut takes them."""
+    """Return the number of pages of a file that a power cut would lose, by cachestat(2).
+
+    The kernel has not written these pages to the disk yet. Skips the test if the kernel has no cachestat(2).
+    """
     found = _Cached()
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -62,5 +65,5 @@ def unsynced_pages(path: Path) -> int:
     finally:
         os.close(handle)
     if failed:
-        pytest.skip(f"cachestat(2) takes Linux 6.5 and a file of our own: {os.strerror(ctypes.get_errno())}")
+        pytest.skip(f"cachestat(2) needs Linux 6.5 and an own file: {os.strerror(ctypes.get_errno())}")
     return int(found.dirty) + int(found.under_way)

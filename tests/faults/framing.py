@@ -1,4 +1,4 @@
-"""The device's side of Modbus framing, independent of the code under test."""
+"""Modbus framing in the device. It shares no code with the code under test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Query(NamedTuple):
 
 class Framing(Protocol):
     def split(self, received: bytes) -> tuple[list[Query], bytes]:
-        """The complete requests and what is left."""
+        """Return the complete requests and the remaining bytes."""
         ...
 
     def build(self, reply: Query, protocol: int = 0) -> bytes: ...
@@ -36,7 +36,7 @@ class Mbap:
 
 
 class Rtu:
-    """Every read request is eight bytes long, one for an identification seven."""
+    """A read request has eight bytes. A request for the device identification has seven bytes."""
 
     def split(self, received: bytes) -> tuple[list[Query], bytes]:
         queries = []
@@ -63,7 +63,7 @@ class Ascii:
 
 
 def crc(frame: bytes) -> bytes:
-    """CRC-16 of Modbus, bit by bit as its specification draws it, low byte first."""
+    """Return the CRC-16 of Modbus, low byte first. Calculates bit by bit, as in the specification."""
     register = 0xFFFF
     for byte in frame:
         register ^= byte

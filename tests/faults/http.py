@@ -1,12 +1,12 @@
-"""A real HTTP(S) server that misbehaves: each request is handed to a behaviour, which may do anything to the socket.
+"""A real HTTP(S) server with faults. A behaviour handles each request and can do anything with the socket.
 
     async with HttpFaults(answer(503)) as server:
-        server.script += [reset_after_body(), answer(200)]     # for the next two requests; then 503 again
+        server.script += [reset_after_body(), answer(200)]     # for the next two requests; later ones get 503
         ...
         assert server.accepted[0].headers["webhook-id"] == ...
 
-A behaviour is a coroutine function of one `Exchange`. It sees the head of the request; the body is still on its way
-until it calls `accept`. `requests` has every head that arrived, `accepted` those whose body was read to its end.
+A behaviour is a coroutine function with one argument, an `Exchange`. It has the head of the request, and `accept` reads
+the body. `requests` has all requests whose head arrived. `accepted` has all requests whose body was read completely.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ MAX_HEAD = 64 * 1024
 
 @dataclass(slots=True)
 class Request:
-    """What arrived; headers by lower-case name."""
+    """A received request. Headers have lower-case names."""
 
     method: str
     path: str
     headers: dict[str, str]
     connection: int
-    """Counted from 1."""
+    """Number of the connection, from 1."""
     body: bytes = b""
     answered: int | None = None
-    """The status of the answer that was sent to its end."""
+    """The status of the answer, if it was sent completely."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and the connection it came by."""
+    """One request and its connection."""
 
     server: HttpFaults
     request: Request
@@ -50,7 +50,7 @@ class Exchange:
     accepted: bool = False
 
     async def accept(self) -> None:
-        """Read the body; from here on the receiver has the message."""
+        """Read the body. The receiver then has the message."""
         if self.accepted:
             return
         length = int(self.request.headers.get("content-length", "0"))
@@ -64,12 +64,12 @@ class Exchange:
         self.server.sent_bytes += len(data)
 
     async def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        """A correct answer; header names with `_` for `-`."""
+        """Send a correct answer. Header names have `_` instead of `-`."""
         await self.send(head(status, content_length=str(len(body)), **headers) + body)
         self.request.answered = status
 
     def reset(self) -> None:
-        """An RST instead of a FIN."""
+        """Close the connection with RST instead of FIN."""
         connection = self.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
@@ -79,12 +79,15 @@ Behaviour = Callable[[Exchange], Awaitable[None]]
 
 
 class ClosedError(Exception):
-    """A behaviour ends the connection."""
+    """A behaviour raises it to end the connection."""
 
 
 @dataclass(slots=True)
 class HttpFaults:
-    """Serves on a free port of 127.0.0.1; with a context, TLS. `script` is used up first, then `behaviour` stays."""
+    """Serves on a free port of 127.0.0.1, with TLS if `tls` is set.
+
+    The first requests use the behaviours of `script`, one each. Later requests use `behaviour`.
+    """
 
     behaviour: Behaviour
     tls: ssl.SSLContext | None = None
@@ -110,7 +113,7 @@ class HttpFaults:
         await self.down()
 
     async def up(self) -> None:
-        """Listen; again on the same port after `down`."""
+        """Listen. After `down`, listen on the same port again."""
         if self._server is not None:
             return
         self._server = await asyncio.start_server(
@@ -119,7 +122,7 @@ class HttpFaults:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
-        """Refuse connections, reset those that are open."""
+        """Refuse new connections and reset open connections."""
         if self._server is None:
             return
         self._server.close()
@@ -132,11 +135,11 @@ class HttpFaults:
         self._server = None
 
     async def until(self, condition: Callable[[], bool], within_s: float = 60.0) -> None:
-        """Wait for something that requests bring about."""
+        """Wait until `condition` is true. Checks it after each request and every 10 ms."""
         async with asyncio.timeout(within_s):
             while not condition():
                 self._news.clear()
-                with contextlib.suppress(TimeoutError):  # what the agent makes of it comes a moment later
+                with contextlib.suppress(TimeoutError):  # the agent handles the answer a moment later
                     await asyncio.wait_for(self._news.wait(), 0.01)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -150,7 +153,7 @@ class HttpFaults:
             while True:
                 await self._one(reader, writer, number)
         except (OSError, EOFError, ClosedError, asyncio.CancelledError):
-            pass  # cancelled only by `down`, and a stream's handler must not end so
+            pass  # only `down` cancels, and the handler of a stream must not raise CancelledError
         finally:
             self._open.discard(writer)
             self._tasks.discard(task)
@@ -172,13 +175,13 @@ class HttpFaults:
 
 
 def head(status: int, **headers: str) -> bytes:
-    """Status line and headers."""
+    """Return the status line and the headers."""
     lines = [f"HTTP/1.1 {status} Whatever", *(f"{name.replace('_', '-')}: {text}" for name, text in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> Behaviour:
-    """Take the message and answer it."""
+    """Read the message and answer."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -192,7 +195,7 @@ def redirect(status: int, location: str) -> Behaviour:
 
 
 def hang_before_headers() -> Behaviour:
-    """Take the message and say nothing."""
+    """Read the message and never answer."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -202,7 +205,7 @@ def hang_before_headers() -> Behaviour:
 
 
 def hang_unread() -> Behaviour:
-    """Do not even read the message."""
+    """Neither read the message nor answer."""
 
     async def behave(exchange: Exchange) -> None:
         await asyncio.Event().wait()
@@ -211,7 +214,7 @@ def hang_unread() -> Behaviour:
 
 
 def hang_in_body(status: int = 200) -> Behaviour:
-    """Say the status, promise a body, and stop in the middle of it."""
+    """Send the head and the beginning of the body, and stop there."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -222,7 +225,7 @@ def hang_in_body(status: int = 200) -> Behaviour:
 
 
 def reset_before_body() -> Behaviour:
-    """Break the connection before the message is read: it is not here."""
+    """Reset the connection before the message is read. The receiver does not have the message."""
 
     async def behave(exchange: Exchange) -> None:
         exchange.reset()
@@ -232,7 +235,7 @@ def reset_before_body() -> Behaviour:
 
 
 def reset_after_body() -> Behaviour:
-    """Take the message and break the connection: the acknowledgement is lost."""
+    """Read the message and reset the connection, so that the acknowledgement is lost."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -243,7 +246,7 @@ def reset_after_body() -> Behaviour:
 
 
 def close_after_body() -> Behaviour:
-    """The same, politely."""
+    """Read the message and close the connection with FIN."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -253,7 +256,7 @@ def close_after_body() -> Behaviour:
 
 
 def reset_in_headers() -> Behaviour:
-    """Half a head of an answer, then nothing more."""
+    """Send a part of the status line and close the connection."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -264,7 +267,7 @@ def reset_in_headers() -> Behaviour:
 
 
 def drip(status: int = 200, every_s: float = 0.02, head_first: bool = True) -> Behaviour:
-    """An answer without end, byte by byte: each comes within any time-out of a read."""
+    """Send an endless answer byte by byte. Each byte arrives before a read time-out."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -280,7 +283,7 @@ def drip(status: int = 200, every_s: float = 0.02, head_first: bool = True) -> B
 
 
 def huge(status: int = 200, body: bytes = b"x" * 65536, times: int = 16_000, **headers: str) -> Behaviour:
-    """A body of `times` chunks, a gigabyte if nobody stops it."""
+    """Send a body of `times` chunks. The default is a gigabyte."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -292,7 +295,7 @@ def huge(status: int = 200, body: bytes = b"x" * 65536, times: int = 16_000, **h
 
 
 def gzip_bomb(status: int = 200) -> Behaviour:
-    """64 KiB on the wire, 64 MiB for who inflates it."""
+    """Send a body of 64 KiB that decompresses to 64 MiB."""
     return answer(status, gzip.compress(b"\0" * (64 << 20)), content_encoding="gzip", content_type="application/json")
 
 
@@ -307,7 +310,7 @@ def endless_headers() -> Behaviour:
 
 
 def raw(data: bytes) -> Behaviour:
-    """Whatever it is, then the end of the connection."""
+    """Send `data` as it is and close the connection."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -318,7 +321,7 @@ def raw(data: bytes) -> Behaviour:
 
 
 def interim(status: int, final: int = 200) -> Behaviour:
-    """1xx before the answer."""
+    """Send a 1xx status before the answer."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.send(f"HTTP/1.1 {status} Interim\r\n\r\n".encode())
@@ -352,7 +355,7 @@ def endless_chunks(chunk: bytes, status: int = 200) -> Behaviour:
 
 
 def answer_unread(status: int) -> Behaviour:
-    """The verdict before the body, and the connection closed on it."""
+    """Answer before the body is read, and close the connection."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.answer(status, connection="close")
@@ -362,7 +365,7 @@ def answer_unread(status: int) -> Behaviour:
 
 
 def answer_then_close(status: int = 200) -> Behaviour:
-    """Promise to keep the connection alive, and close it."""
+    """Answer without `Connection: close`, and close the connection."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -373,7 +376,7 @@ def answer_then_close(status: int = 200) -> Behaviour:
 
 
 class Mute:
-    """Accepts connections and never says a word: a hanging TLS handshake."""
+    """Accepts connections and sends nothing, so that a TLS handshake hangs."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))

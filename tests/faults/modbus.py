@@ -1,13 +1,13 @@
-"""A Modbus device that misbehaves on request, over real sockets and pseudo-terminals.
+"""A Modbus device with faults, on real sockets and pseudo-terminals.
 
     async with FaultServer({(1, Table.HOLDING): {0: 17, 1: 42}}) as server:
         link = Link(server.link())
         server.faults.silent = True
 
-Written by hand, so that it shares no code, and no mistake, with what it tests. `faults` applies to every unit that has
-no own entry in `unit_faults`; both can be changed at any time. An address without a register answers exception 2, a
-unit without registers is silent. What came over the wire is kept in `requests`; anything but a read makes leaving the
-server fail, so that each test that uses it also proves that nothing writes.
+It is written by hand, so that it shares no code and no mistakes with the code under test. `faults` applies to every
+unit without an entry in `unit_faults`. Both can be changed at any time. The device replies exception 2 to an address
+without a register. It does not reply for a unit without registers. `requests` has all received requests. If one of them
+is not a read, the `async with` block fails. So each test with this server also proves that the agent does not write.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ READS = frozenset({*TABLES, 43})
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request as it came over the wire."""
+    """A received request."""
 
     unit_id: int
     function: int
@@ -43,7 +43,7 @@ class Seen:
 
 @dataclass(slots=True, eq=False)
 class _Peer:
-    """A client, as the server sees it."""
+    """One client of the server."""
 
     write: Callable[[bytes], None]
     reset: Callable[[], None]
@@ -66,15 +66,15 @@ class FaultServer:
         self.faults = Faults()
         self.unit_faults: dict[int, Faults] = {}
         self.one_client = False
-        """A second client evicts the first."""
+        """A new client disconnects all other clients."""
         self.echo = False
-        """A two-wire adapter sends each request back in front of the reply, also for units that are not there."""
+        """Send each request back before the reply, as some two-wire adapters do, also for units that do not exist."""
         self.idle_close_s: float | None = None
         self.requests: list[Seen] = []
         self.connections = 0
-        """Open now."""
+        """Number of open connections."""
         self.max_connections = 0
-        """Most that were established at the same time."""
+        """Largest number of connections that were established at the same time."""
         self.total_connections = 0
         self.host = "127.0.0.1"
         self.port = port
@@ -86,10 +86,10 @@ class FaultServer:
         self._peers: dict[_Peer, asyncio.Task[None]] = {}
         self._changed = asyncio.Condition()
 
-    # What tests use.
+    # Methods for tests.
 
     def link(self, **changes: Any) -> LinkSettings:
-        """Settings of a link to this server."""
+        """Return the settings of a link to this server."""
         place: dict[str, Any] = {"host": self.host, "port": self.port}
         if self._pty is not None:
             place = {"serial_port": self._pty.path, "baudrate": 115_200}
@@ -97,18 +97,18 @@ class FaultServer:
 
     @property
     def functions(self) -> set[int]:
-        """Every function code that came over the wire."""
+        """The function codes of all received requests."""
         return {seen.function for seen in self.requests}
 
     def heal(self) -> None:
-        """No more faults."""
+        """Remove all faults."""
         self.faults = Faults()
         self.unit_faults.clear()
         self.one_client = False
         self.idle_close_s = None
 
     async def listen(self) -> None:
-        """Take connections (again), always on the same port."""
+        """Accept connections, always on the same port."""
         loop = asyncio.get_running_loop()
         if self._transport in ("rtu", "ascii"):
             self._pty = self._pty or Pty()
@@ -125,30 +125,30 @@ class FaultServer:
             self.port = server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """Close the port and every connection; `listen` ends it."""
+        """Close the port and every connection. `listen` opens the port again."""
         if self._server is not None:
             self._server.close()
             self._server = None
         await self.drop()
 
     async def drop(self) -> None:
-        """Close every connection from this side, as devices do after idling."""
+        """Close every connection, as a device does when a client is idle."""
         for peer in list(self._peers):
             peer.reset()
         await self.wait(lambda: not self.connections)
 
     def hang_up(self) -> None:
-        """Pull out the serial adapter."""
+        """Close the serial port, as if the adapter was removed."""
         if self._pty is not None:
             self._pty.close()
 
     def inject(self, data: bytes) -> None:
-        """Send bytes that nobody asked for to every client."""
+        """Send bytes without a request to every client."""
         for peer in self._peers:
             peer.write(data)
 
     async def wait(self, condition: Callable[[], bool]) -> None:
-        """Until `condition` holds; it is looked at after each request and each change of connections."""
+        """Wait until `condition` is true. Checks it after each request and each change of the connections."""
         async with self._changed:
             await asyncio.wait_for(self._changed.wait_for(condition), 60)
 
@@ -169,7 +169,7 @@ class FaultServer:
         await asyncio.sleep(0)
         assert self.functions <= READS, f"not only reads on the wire: function codes {self.functions}"
 
-    # What the transports call.
+    # Called by the transports.
 
     def _peer(
         self,
@@ -222,7 +222,7 @@ class FaultServer:
 
         self._notifying = asyncio.ensure_future(notify())
 
-    # How a device answers: one request after the other.
+    # A device answers one request after the other.
 
     def _of(self, query: Query) -> Faults:
         return self.unit_faults.get(query.unit_id, self.faults)
@@ -256,7 +256,7 @@ class FaultServer:
             return
         if faults.reset_mid_frame:
             peer.write(frame[: len(frame) // 2])
-            await asyncio.sleep(0.01)  # or the reset would overtake the half
+            await asyncio.sleep(0.01)  # otherwise the reset would arrive before the half reply
             peer.reset()
             return
         if faults.garbage is not None:
@@ -280,7 +280,10 @@ class FaultServer:
 
 
 def _established(stream: asyncio.BaseTransport) -> bool:
-    """As the kernel sees it, which knows of a client that has closed before asyncio has read that far."""
+    """Whether the kernel reports the connection as established.
+
+    The kernel knows that a client has closed the connection before asyncio does.
+    """
     state: int = stream.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
     return state == 1
 
@@ -305,7 +308,7 @@ class _Stream(asyncio.Protocol):
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Every address is a client of its own; none of them ever leaves."""
+    """Each address is a separate client. A client never disconnects."""
 
     def __init__(self, server: FaultServer) -> None:
         self._server = server

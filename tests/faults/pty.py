@@ -1,4 +1,4 @@
-"""A serial line without cables: a pseudo-terminal whose other end is a path like /dev/pts/3."""
+"""A simulated serial line: a pseudo-terminal. The client opens a path such as /dev/pts/3."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 
 
 class Pty:
-    """The device's end; `path` is the port that a client opens."""
+    """The end of the device. `path` is the port that a client opens."""
 
     def __init__(self) -> None:
         self._master, self._slave = os.openpty()
@@ -19,7 +19,7 @@ class Pty:
         self._open = True
 
     def start(self, received: Callable[[bytes], None]) -> None:
-        """Call `received` with everything that a client sends."""
+        """Call `received` with the bytes that a client sends."""
         asyncio.get_running_loop().add_reader(self._master, lambda: received(os.read(self._master, 4096)))
 
     def write(self, data: bytes) -> None:
@@ -28,7 +28,7 @@ class Pty:
                 os.write(self._master, data)
 
     def close(self) -> None:
-        """Hang up: a client that has the port open gets an error."""
+        """Close both ends. A client with an open port gets an error."""
         if self._open:
             self._open = False
             asyncio.get_running_loop().remove_reader(self._master)

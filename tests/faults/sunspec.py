@@ -1,6 +1,7 @@
-"""SunSpec devices word by word, from the published offsets: shares nothing with the driver or the definitions it reads.
+"""SunSpec devices, built word by word from the published offsets.
 
-Offsets count from the first data word, two behind the model's id.
+The module shares nothing with the driver or with the definitions that the driver reads. Offsets count from the first
+data word, which is two words after the id of the model.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ NO_UINT16 = 0xFFFF
 
 
 def words(form: str, *values: float) -> list[int]:
-    """Numbers as big-endian registers; `form` as in `struct`."""
+    """Return numbers as big-endian registers. `form` is as in `struct`."""
     raw = struct.pack(f">{form}", *values)
     return list(struct.unpack(f">{len(raw) // 2}H", raw))
 
@@ -31,7 +32,7 @@ def text(value: str, registers: int) -> list[int]:
 
 
 def model(model_id: int, length: int, at: Mapping[int, Sequence[int] | int], fill: int = NO_UINT16) -> list[int]:
-    """A model with its header: the words of `at` by offset, `fill` elsewhere."""
+    """Return a model with its header. `at` has words by offset. All other words are `fill`."""
     data = [fill] * length
     for offset, value in at.items():
         run = [value] if isinstance(value, int) else list(value)
@@ -46,7 +47,7 @@ def common(manufacturer: str = "Acme", name: str = "Inverter 5", serial: str = "
 
 
 def inverter(model_id: int = 103, length: int = 50, **at: Sequence[int] | int) -> list[int]:
-    """Models 101-103; everything not implemented but what is named."""
+    """Return a model 101 to 103. Points that are not in `at` are not implemented."""
     offsets = {
         "A": 0, "AphA": 1, "AphB": 2, "AphC": 3, "A_SF": 4, "PhVphA": 8, "PhVphB": 9, "PhVphC": 10, "V_SF": 11, "W": 12,
         "W_SF": 13, "Hz": 14, "Hz_SF": 15, "VA": 16, "VA_SF": 17, "VAr": 18, "VAr_SF": 19, "WH": 22, "WH_SF": 24,
@@ -60,7 +61,7 @@ def inverter(model_id: int = 103, length: int = 50, **at: Sequence[int] | int) -
 
 
 def meter(model_id: int = 203, **at: Sequence[int] | int) -> list[int]:
-    """Models 201-204."""
+    """Return a model 201 to 204. Points that are not in `at` are not implemented."""
     offsets = {
         "A": 0, "AphA": 1, "AphB": 2, "AphC": 3, "A_SF": 4, "PhVphA": 6, "PhVphB": 7, "PhVphC": 8, "V_SF": 13, "Hz": 14,
         "Hz_SF": 15, "W": 16, "WphA": 17, "WphB": 18, "WphC": 19, "W_SF": 20, "TotWhExp": 36, "TotWhImp": 44,
@@ -71,7 +72,7 @@ def meter(model_id: int = 203, **at: Sequence[int] | int) -> list[int]:
 
 
 def battery(**at: Sequence[int] | int) -> list[int]:
-    """Model 802."""
+    """Return a model 802. Points that are not in `at` are not implemented."""
     offsets = {
         "WHRtg": 1, "SoC": 9, "SoH": 11, "V": 32, "A": 42, "W": 45, "WHRtg_SF": 51, "SoC_SF": 54, "SoH_SF": 56,
         "V_SF": 57, "A_SF": 59, "W_SF": 61,
@@ -82,19 +83,19 @@ def battery(**at: Sequence[int] | int) -> list[int]:
 
 
 def device(*models: Sequence[int], base: int = 40000, end: bool = True) -> dict[int, int]:
-    """The registers of a device with these models."""
+    """Return the registers of a device with these models."""
     run = [*SUNS, *(word for each in models for word in each), *(END if end else [])]
     return dict(enumerate(run, base))
 
 
 class FakeReader:
-    """A unit without a wire: exception 2 where there is no register; keeps what was asked."""
+    """A unit without a connection. It raises exception 2 for missing registers. `asked` has all requests."""
 
     def __init__(self, registers: Mapping[int, int]) -> None:
         self.registers = dict(registers)
         self.asked: list[tuple[int, int]] = []
         self.failures: dict[int, Exception] = {}
-        """Raised for a request that covers the address."""
+        """Address → error. A request that includes the address raises the error."""
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
         self.asked.append((address, count))

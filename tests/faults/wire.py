@@ -1,7 +1,7 @@
-"""Every function code that came over a wire in this run of the tests, whoever sent it.
+"""The function codes of all requests that a simulated device received in this test run, from any client.
 
-Devices record what reaches them: the fault server always, the simulator through `tests.conftest`. Tests that send
-something else on purpose, to see that it is refused, do so `off_the_record`.
+The fault server always records its requests. `tests.conftest` makes the simulator record them. A test that sends other
+function codes, to check that they are refused, uses `off_the_record`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ _seen: Counter[str] = Counter()
 
 
 def record(pdu: bytes) -> None:
-    """A request arrived."""
+    """Count a received request."""
     if pdu:
         _seen[f"{pdu[0]}/{pdu[1]}" if pdu[0] == 43 and len(pdu) > 1 else str(pdu[0])] += 1
 
 
 def seen() -> dict[str, int]:
-    """Requests by function code."""
+    """Return the number of requests by function code."""
     return dict(_seen)
 
 
 @contextmanager
 def off_the_record() -> Iterator[None]:
+    """Do not count the requests of this block."""
     before = _seen.copy()
     try:
         yield

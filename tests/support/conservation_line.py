@@ -1,8 +1,8 @@
-"""The whole line on loopback sockets: simulated site, the daemon's App, reference receiver; the test owns the clock.
+"""Simulated site, the App of the daemon, and the reference receiver on loopback sockets. The test controls the clock.
 
-Two devices stand on ports of their own, two behind a Modbus TCP gateway, four on an RTU line behind a converter that
-does not translate. Time stands still while a round of polls and its push are under way, so that every reading is of
-the moment of its tick, and what is true at that moment is noted beside it.
+Two devices have their own ports. Two devices are behind a Modbus TCP gateway. The other devices are on an RTU line
+behind a transparent converter. Time does not pass during a round of polls and its push. Each reading is therefore from
+the moment of its tick, and the test compares it with the true values of that moment.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WAIT_S = 60.0
 
 
 class Plant:
-    """The devices of a site on their sockets; what they show is what they showed when `show` was called last."""
+    """The devices of a site on their sockets. `show` sets the registers of the RTU line."""
 
     def __init__(self, site: SimulatedPlant) -> None:
         self.devices = {device.node_id: device for device in metered_devices(site)}
@@ -62,7 +62,10 @@ class Plant:
             yield
 
     def show(self) -> None:
-        """The converter's line holds its registers; the others make them when they are asked."""
+        """Copy the present values to the registers of the RTU line.
+
+        The other devices calculate their registers for each request.
+        """
         for device in self._on_line:
             unit = device.unit
             self._line.unit_faults[unit.unit_id] = Faults(silent=not unit.online)
@@ -70,7 +73,7 @@ class Plant:
                 self._line.registers[unit.unit_id, table] = dict(words)
 
     def configuration(self) -> dict[str, Any]:
-        """[connection] and [[device]] of the agent."""
+        """Return the tables [connection] and [[device]] of the agent."""
         line = {"transport": "rtu_over_tcp", "host": self._line.host, "port": self._line.port}
         devices = []
         for device in self.devices.values():
@@ -78,9 +81,9 @@ class Plant:
             if device not in self._on_line:
                 where = {"host": device.host, "port": device.port}
             table = {"node_id": device.node_id, "type": str(device.type), "driver": device.driver}
-            # What half a counter adds must not be what the device can do between two polls so far apart.
+            # A half-read counter must exceed the energy that the device can have between two such distant polls.
             limits = {"active_power_W": 50_000} if device.node_id in GATEWAY else {}
-            # A busy machine must not cost an energy its midnight.
+            # On a busy machine, a device with energies must not miss the poll at midnight.
             patience = {"timeout_s": 1.0 if device.node_id in NAMES else 0.3}
             devices.append(
                 {**table, **patience, "unit_id": device.unit_id, "limits": limits, **where, **device.options}
@@ -88,7 +91,7 @@ class Plant:
         return {"connection": {"line": line}, "device": devices}
 
     async def hang_up(self, node_id: str) -> None:
-        """Nobody listens at the device's port any more, nor for its neighbours there."""
+        """Close the port of the device, also for other devices on this port."""
         await self._server(node_id).disconnect(self.devices[node_id])
 
     async def listen(self, node_id: str) -> None:
@@ -99,7 +102,7 @@ class Plant:
 
     @contextmanager
     def altered(self, node_id: str, address: int, change: Callable[[int], int]) -> Iterator[None]:
-        """The 64-bit counter at a holding register reads as `change` makes it."""
+        """Apply `change` to the 64-bit counter at a holding register, until the block ends."""
         unit = self.devices[node_id].unit
         true = unit.image
 
@@ -119,22 +122,22 @@ class Plant:
 
 
 class Line:
-    """Plant, agent and receiver; local hours count from the midnight before the start."""
+    """Plant, agent and receiver. Local hours count from the midnight before the start."""
 
     def __init__(self, folder: Path, seed: int, first_day: str, changes: Changes) -> None:
         self.site = SimulatedPlant(seed, start_s=20 * HOUR_S, speed=0.0, clock_changes=changes)
         self.plant = Plant(self.site)
         self.true: dict[int, dict[str, Energy]] = {}
-        """By the Unix second of a tick, the energies of the day at that moment."""
+        """Unix second of a tick → true energies of the day at that moment."""
         self.received: dict[int, list[dict[str, Any]]] = {}
-        """By their time, the messages that the receiver acknowledged for the first time."""
+        """Time of a message → messages that the receiver acknowledged for the first time."""
         self.desk = Validator(TOKEN, SITE_ID)
         self.verdicts: Counter[int] = Counter()
         self.starts = 0
         self._state = folder / "state"
         self._first_midnight = datetime.fromisoformat(first_day).replace(tzinfo=ZONE).timestamp()
         _, self.midnight, self.next_midnight = day_of(self._first_midnight + 1.25 * DAY_S, ZONE)
-        """Of the day that is run through as a whole."""
+        """Start and end of the day that is simulated completely, in Unix seconds."""
         self._interval_s = COARSE_S
         self._closed: set[int] = set()
         self._news = asyncio.Event()
@@ -158,13 +161,16 @@ class Line:
                 await self._stop()
 
     async def until(self, hour: float) -> None:
-        """Let the agent run on to that local hour."""
+        """Run the agent until that local hour."""
         while self.site.local_s < round(hour * HOUR_S):
             self._pass(self._interval_s)
             await self._tick()
 
     async def restart(self, *, after_s: float, power_cut: bool = False) -> None:
-        """Off for a while. A power cut leaves on disk what is there now, and the machine boots."""
+        """Stop the agent for `after_s` and start it again.
+
+        After a power cut, the files are as they are now, and the machine boots.
+        """
         saved = self._state.with_name("saved")
         if power_cut:
             shutil.copytree(self._state, saved)
@@ -177,7 +183,7 @@ class Line:
         await self._start()
 
     async def push_every(self, seconds: int) -> None:
-        """A reload with another interval."""
+        """Reload the configuration with another push interval."""
         self._interval_s = seconds
         config = self._config()
         await self._app.reload(config, build(config, "test", self._app.site))
@@ -185,7 +191,7 @@ class Line:
 
     @contextmanager
     def endpoint_down(self) -> Iterator[None]:
-        """It answers 503 to everything."""
+        """The endpoint answers 503 to every message until the block ends."""
 
         def refuse(identity: str, message: dict[str, Any]) -> None:
             raise OSError("no space left")
@@ -197,7 +203,7 @@ class Line:
             self.desk.keep, self._down = keep, False
 
     async def deliver_all(self) -> None:
-        """Within the present interval."""
+        """Deliver all messages within the current interval. Raises AssertionError if some are still waiting."""
         for _ in range(self._interval_s - 1):
             if not await self._app.waiting():
                 return
@@ -210,7 +216,7 @@ class Line:
         table = {
             "site": {"node_id": SITE_ID, "timezone": ZONE.key},
             "push": push | {"quality": True, "wait_for_clock_s": 0},
-            # What this round did not bring is left out.
+            # A value that this round did not read is stale.
             "poll": {"interval_s": self._interval_s, "stale_after_s": FINE_S / 2},
             "outbox": {"path": str(self._state / "outbox.sqlite3"), "backlog_rate_per_s": 1.0},
         }
@@ -234,7 +240,7 @@ class Line:
         self._clock.jump(seconds)
 
     async def _tick(self) -> None:
-        """Until the interval that ends now is closed, and its message has come where it can."""
+        """Wait until the current interval is closed and, if the endpoint is up, its message has arrived."""
         self.true[self.wall] = self.site.today
         async with asyncio.timeout(WAIT_S):
             while self.wall not in self._closed:
@@ -245,7 +251,10 @@ class Line:
         await self._quiet()
 
     async def _quiet(self) -> None:
-        """Time must not pass while a device is asked: its answer would be older than it looks."""
+        """Wait until no poll and no attempt is running.
+
+        Time must not pass during a poll, because the reading would be older than its time.
+        """
         async with asyncio.timeout(WAIT_S):
             while self._busy:  # noqa: ASYNC110 - has no event
                 await asyncio.sleep(0.001)

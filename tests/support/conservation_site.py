@@ -1,4 +1,4 @@
-"""The simulated site that the proofs of conservation share, and what is true of a message from it.
+"""The simulated site of the conservation tests, and the true values for its messages.
 
 A household meter is added to the demo's devices, so that every load of the site is measured.
 """
@@ -17,9 +17,9 @@ from drivers.simulator.register_image import profile_unit
 
 ZONE = ZoneInfo("Europe/Brussels")
 HOUR_S = 3600.0
-# Counters count in 1 Wh, or in what a float32 of some thousand kWh resolves; an energy is the difference of two.
+# The counters have steps of 1 Wh, or of a float32 with some thousand kWh. An energy is the difference of two values.
 RESOLUTION_WH = 1.0
-# Powers are whole watts; the sum of eight of them.
+# A power is rounded to 1 W, so the sum of eight powers has an error of at most 4 W.
 RESOLUTION_W = 4.0
 
 NAMES = {
@@ -28,7 +28,7 @@ NAMES = {
     "pv-west": "pv_west",
     "battery-1": "storage",
 }
-"""Node → device of the physics, where it has energies of the day."""
+"""Node → device of the simulation, for nodes with energies of the day."""
 FIELDS = {
     NodeType.GRID: ("today_imported_energy_Wh", "today_exported_energy_Wh"),
     NodeType.SOLAR: ("today_energy_Wh",),
@@ -36,8 +36,8 @@ FIELDS = {
 }
 
 Changes = tuple[tuple[float, float], ...]
-"""`drivers.simulator.physics.Site.clock_changes`."""
-# A first day whose next is one of 23 hours, and one of 25.
+"""`drivers.simulator.physics.SimulatedPlant.clock_changes`."""
+# First days. The next day has 23 hours in spring and 25 hours in autumn.
 SPRING: tuple[str, Changes] = ("2026-03-28", ((DAY_S + 2 * HOUR_S, HOUR_S),))
 AUTUMN: tuple[str, Changes] = ("2026-10-24", ((DAY_S + 3 * HOUR_S, -HOUR_S),))
 
@@ -55,14 +55,14 @@ def is_complete(message: dict[str, Any]) -> bool:
 
 
 def imbalance(message: dict[str, Any]) -> float:
-    """grid - (loads + storage - solar)."""
+    """Return grid - (loads + storage - solar) of a message, in W."""
     power = {type_.value: message[type_]["active_power_W"] for type_ in NodeType}
     loads = power["heat_pump"] + power["switched_load"] + power["variable_power_load"]
     return float(power["grid"] - (loads + power["storage"] - power["solar"]))
 
 
 def energies(nodes: dict[str, Any], true: dict[str, Energy]) -> Iterator[tuple[str, str, float, float]]:
-    """(node, field, published, true) of every energy of the day in a snapshot's nodes."""
+    """Yield (node, field, published Wh, true Wh) for every energy of the day in the nodes of a snapshot."""
     for node_id, name in NAMES.items():
         for type_, fields in nodes[node_id].items():
             if type_ == "quality":

@@ -1,4 +1,4 @@
-"""A real Sender on a real outbox for tests of delivery, and a clock that runs fast."""
+"""A real Sender with a real outbox for tests of delivery, and a clock that can run fast."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TOKEN = "a-token-that-nobody-may-read"
 FAST = {"initial_s": 0.01, "max_s": 0.02}
 
 UP_S = 1e6
-"""So long ago was the boot: whether a clock is right is no question any more."""
+"""Seconds since boot at the start: enough for the agent to trust the wall clock."""
 
 
 class FastClock:
-    """`factor` seconds in each of the event loop's; time begins at `start`, in Unix seconds."""
+    """A clock that is `factor` times as fast as the event loop. It begins at `start`, in Unix seconds."""
 
     def __init__(self, factor: float, start: float = 1_700_000_000.0) -> None:
         self._factor = factor
@@ -47,19 +47,19 @@ class FastClock:
 
 @dataclass(slots=True)
 class Sending:
-    """A sender at work, and what came of its attempts."""
+    """A sender, and the outcomes of its attempts."""
 
     sender: Sender
     outbox: Outbox
     outcomes: list[tuple[Record, Outcome]] = field(default_factory=list)
     logs: list[Any] = field(default_factory=list)
-    """Events, as structlog has them."""
+    """Log events of structlog."""
 
     async def submit(self, *bodies: bytes) -> None:
         await self.sender.submit(list(bodies))
 
     async def attempt(self, body: bytes) -> Outcome:
-        """Store one message and try it once; only where `run` is off."""
+        """Store one message and send it once. Use only with `run=False`."""
         await self.sender.submit([body])
         (record,) = self.outbox.live()
         return await self.sender._endpoint.post(record, 0)
@@ -80,7 +80,7 @@ class Sending:
 
 @asynccontextmanager
 async def at_work(sender: Sender, outbox: Outbox, *, run: bool = True) -> AsyncIterator[None]:
-    """The sender delivers until the block ends; then both are closed."""
+    """Run the sender until the block ends. Then close sender and outbox."""
     running = asyncio.create_task(sender.run() if run else asyncio.sleep(0))
     try:
         yield
@@ -104,8 +104,10 @@ async def sending(
     push: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> AsyncIterator[Sending]:
-    """Deliver to `url` until the block ends; `push` and what is `more` are keys of [push]. Whatever happens, no log
-    line may hold the token."""
+    """Deliver to `url` until the block ends. `push` and `more` have keys of [push].
+
+    Raises AssertionError if a log event contains the token.
+    """
     clock = clock or FastClock(1.0, time.time())
     outbox = Outbox.open(folder / "outbox.sqlite3", max_age_s=1e9, max_size_mb=8, now=clock.time)
     defaults = {

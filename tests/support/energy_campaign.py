@@ -1,6 +1,6 @@
-"""A campaign against the energies of the day: simulated days with one or two disturbances, and a judge.
+"""Tests the energies of the day on simulated days with one or two disturbances. A judge checks each message.
 
-The aggregator with its file is under test: polls every 10 s, pushes every 60 s, register steps from 0.1 Wh to 1 kWh.
+It tests the aggregator with its file. Polls every 10 s, pushes every 60 s, register steps from 0.1 Wh to 1 kWh.
 `python -m tests.support.energy_campaign 20` prints the table of all disturbances over 20 seeds.
 `python -m tests.support.energy_campaign 0 1000 2000` tries the combinations of two disturbances from seed 1000 to 1999.
 """
@@ -42,23 +42,23 @@ _METER = (
     *(Kind.METER, NodeType.GRID, "today_imported_energy_Wh"),
     *(Quantity.IMPORTED_ENERGY, Quantity.TODAY_IMPORTED_ENERGY),
 )
-_LONG = ("daily_register_over_a_night_off", "gap_over_midnights")
+_NEEDS_TWO_DAYS = ("daily_register_over_a_night_off", "gap_over_midnights")
 """Disturbances that need a second whole day."""
 
 
 class Found(NamedTuple):
-    """What the judge found, in Wh; of the whole days after the first evening."""
+    """The errors that the judge found, in Wh, for the complete days after the first evening."""
 
     day: float
-    """The worst error of a day at its end."""
+    """The largest error at the end of a day."""
     silent_day: float
-    """The worst that was not declared."""
+    """The largest error at the end of a day without a basis that declares it."""
     silent: float
-    """The worst error of a message, neither declared nor within two steps and what can flow between two polls."""
+    """The largest undeclared error of a message above two steps plus the possible energy between two polls."""
     falls: int
-    """Messages of a day that fell by more than a step and did not declare it."""
+    """Number of messages whose energy fell by more than a step without a basis that declares it."""
     missing: int
-    """Messages without the energy, although the device answered within the last 30 s."""
+    """Number of messages without the energy although the device answered within the last 30 s."""
     declared: frozenset[str]
     tolerance: float
 
@@ -68,11 +68,11 @@ class Found(NamedTuple):
 
 
 class _Judge:
-    """Compares each message with the physics."""
+    """Compares each message with the true energy."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        # One step, and half a step by which the published energy is rounded.
+        # One step, and half a step because the published energy is rounded.
         self.tolerance = scenario.step * (2.501 if scenario.turn_s else 1.501) + scenario.tolerance + 1e-6
         self.errors: list[tuple[float, Basis]] = []
         self.silent = 0.0
@@ -169,7 +169,7 @@ class _Agent:
 
 
 def run(scenario: Scenario) -> Found:
-    """Poll, push, save, stop and start again, from the start to the end."""
+    """Run the agent through the scenario: poll, push, save, stop and start."""
     with tempfile.TemporaryDirectory() as folder:
         return _run(scenario, Path(folder) / "energy.sqlite3")
 
@@ -210,7 +210,7 @@ def _run(scenario: Scenario, path: Path) -> Found:
 
 
 def scenario_of(rows: tuple[str, ...], seed: int, days: int = 4) -> Scenario:
-    """The same for the same rows and seed."""
+    """Return the scenario of `rows` and `seed`. The same arguments give the same scenario."""
     dice = Random(f"{rows} {seed}")
     kind = "plant" if "rollover_16_bit_in_a_gap" in rows else dice.choice(["house", "pv", "battery", "charger"])
     lifetime = ("zeros", "rollover", "replaced")
@@ -226,9 +226,9 @@ def scenario_of(rows: tuple[str, ...], seed: int, days: int = 4) -> Scenario:
 
 
 def combination(seed: int, days: int = 0) -> tuple[tuple[str, ...], Found]:
-    """Two disturbances at random, within one whole day; within two if one of them needs it."""
+    """Run two random disturbances. The scenario has one complete day, or two if a disturbance needs two."""
     rows = tuple(Random(seed).sample(sorted(ROWS), 2))
-    return rows, run(scenario_of(rows, seed, days or (2 if set(rows) & set(_LONG) else 1)))
+    return rows, run(scenario_of(rows, seed, days or (2 if set(rows) & set(_NEEDS_TWO_DAYS) else 1)))
 
 
 def table(seeds: int, rows: Iterable[str] = ROWS) -> None:
@@ -246,7 +246,7 @@ def table(seeds: int, rows: Iterable[str] = ROWS) -> None:
 
 
 def combinations(first: int, last: int) -> None:
-    """Print the combinations of seeds `first` to `last` - 1 that do not hold, and the progress."""
+    """Print the combinations of seeds `first` to `last` - 1 with errors, and the progress."""
     failed = 0
     for seed in range(first, last):
         rows, each = combination(seed)

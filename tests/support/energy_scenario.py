@@ -1,6 +1,6 @@
 """A simulated device with one counter: its physics, its register, and its disturbances.
 
-The physics share nothing with those of the simulator.
+It shares no code with the physics of the simulator.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ STARTS = {"summer": 1_780_264_800.0, "spring": 1_774_652_400.0, "autumn": 1_792_
 """Local midnights before days of 24, 23 and 25 hours: 2026-06-01, 2026-03-28, 2026-10-24."""
 
 Fault = Callable[[float, float], float | None]
-"""What is read instead of a value at a moment; None is a poll that fails."""
+"""Maps the value and the moment to the value that is read. None is a failed poll."""
 Off = Literal["clean", "cut", "silent"]
-"""The agent was stopped, lost its power, or the device did not answer."""
+"""The agent stops cleanly, the agent loses power, or the device does not answer."""
 
 
 class Physics(NamedTuple):
-    """A device on a grid of polls."""
+    """The true values of a device at each poll."""
 
     start: float
     polls: int
     power: list[float]
-    """W at each poll, as the device tells it."""
+    """Power that the device reports at each poll, in W."""
     energy: list[float]
-    """Wh since the start."""
+    """True energy since the start at each poll, in Wh."""
 
 
 @lru_cache(maxsize=64)
 def physics(kind: str, seed: int, first: str, days: int) -> Physics:
-    """From four hours before the first day to ten minutes after the last."""
+    """Return the true values from four hours before the first day to ten minutes after the last day."""
     dice, midnight = Random(f"{kind} {seed}"), STARTS[first]
     start = midnight - 4 * HOUR
     end = day_of(midnight + (days - 0.5) * DAY, ZONE)[2] + 10 * MINUTE
@@ -69,7 +69,7 @@ def physics(kind: str, seed: int, first: str, days: int) -> Physics:
 
 @dataclass
 class Scenario:
-    """One device, its register, and what happens."""
+    """One device, its register, and its disturbances. Times are Unix seconds, energies Wh."""
 
     dice: Random
     kind: str
@@ -79,24 +79,24 @@ class Scenario:
     daily: bool
     seed: int
     offset: float = 0.0
-    """What the counter showed at the start, Wh."""
+    """Value of the counter at the start, Wh."""
     range: float = 0.0
     tells_range: bool = True
     tells_step: bool = True
     limit_W: float = 0.0
     connection_W: float = 0.0
     levels: list[tuple[float, float]] = field(default_factory=list)
-    """(moment, Wh): from then on the counter goes on from there."""
+    """(moment, Wh): at the moment the counter is set to the value."""
     faults: list[tuple[float, float, Fault]] = field(default_factory=list)
     offs: list[tuple[float, float, Off]] = field(default_factory=list)
     fine: list[tuple[float, float]] = field(default_factory=list)
-    """When it is polled each second."""
+    """(start, end) of the periods with a poll each second."""
     late_s: float = 0.0
     turn_s: float = 0.0
-    """From local midnight to that of the device."""
+    """Seconds from local midnight to the midnight of the device."""
     power_factor: float | None = 1.0
     tolerance: float = 0.0
-    """Wh beyond the register's step that the row cannot know."""
+    """Additional error in Wh that the disturbance makes unavoidable."""
 
     def __post_init__(self) -> None:
         self.physics = physics(self.kind, self.seed % 5, self.first, self.days)
@@ -110,7 +110,7 @@ class Scenario:
         self._turns: list[float] = []
 
     def energy(self, moment: float) -> float:
-        """Wh since the start."""
+        """Return the true energy since the start in Wh."""
         place = (moment - self.start) / POLL_S
         poll = int(place)
         known = self.physics.energy
@@ -119,7 +119,7 @@ class Scenario:
         return known[poll] + (known[poll + 1] - known[poll]) * (place - poll)
 
     def moment(self, margin_s: float = HOUR) -> float:
-        """At random, on the grid of polls."""
+        """Return the time of a random poll."""
         return (
             self.start + margin_s + self.dice.randrange(int((self.end - self.start - 2 * margin_s) / POLL_S)) * POLL_S
         )
@@ -131,7 +131,7 @@ class Scenario:
         self.offs.append((at, at + seconds, self.dice.choice(("clean", "cut", "silent"))))
 
     def shown(self, moment: float) -> float:
-        """What the register shows."""
+        """Return the value of the register in Wh, without faults."""
         if self.late_s:
             moment = self.start + (moment - self.start) // self.late_s * self.late_s
         if self.daily:

@@ -1,4 +1,4 @@
-"""Calls a command within this process: quick, for what needs neither signals nor a log of its own."""
+"""Calls a command in this process. This is fast. Use it for commands that need no signals and no separate log."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import typer.main
 from agent.__main__ import main
 
 _built_once = cache(typer.main.get_command)
-"""typer builds the tree of all commands for each call, which takes most of the time of most of them."""
+"""typer builds the tree of all commands for each call. This takes most of the time of a call, so it is cached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """As `subprocess.CompletedProcess` has it."""
+    """The result of a command, with the fields of `subprocess.CompletedProcess`."""
 
     returncode: int
     stdout: str
@@ -33,7 +33,7 @@ class Done:
 
 @contextmanager
 def _own_log() -> Iterator[None]:
-    """What a command sets up for its log is undone."""
+    """Restore the logging configuration after a command."""
     root = logging.getLogger()
     structlog_was, handlers, level = structlog.get_config(), root.handlers[:], root.level
     try:
@@ -45,7 +45,7 @@ def _own_log() -> Iterator[None]:
 
 
 def call_inside(*arguments: str | Path) -> Done:
-    """What `telemetry-agent` with these arguments does, in this process."""
+    """Run `telemetry-agent` with these arguments in this process and return the result."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with _own_log(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["telemetry-agent", *map(str, arguments)])

@@ -1,12 +1,20 @@
-"""The processes that the oracle test kills: forked from one that has loaded everything, so that a life costs little.
+"""The processes that the oracle test kills.
+
+One process loads all modules and forks the others, so that a new process starts fast. Each forked process is one life.
 
     python -m tests.support.oracle_victim REPORT_FD OUTBOX CA_FILE
 
-Each line on standard input is one life, `LIFE FIRST_TICK URL TICKS SECONDS`: measure and deliver from FIRST_TICK on,
-and die by SIGKILL SECONDS after TICKS ticks were stored; with -1 ticks measure nothing and end when everything is
-delivered. What happens is reported on REPORT_FD, a line each, in one write: `opened LIFE` when the queue is open,
-`began TICK` and `stored TICK` around `submit` (`kept TICK` if it is only in memory), `acked ID` when an acknowledgement
-is on the disk, `dropping COUNT` and `dropped COUNT` around the loss of messages, `dead LIFE`.
+Each line on standard input starts one life: `LIFE FIRST_TICK URL TICKS SECONDS`. The process measures and delivers from
+FIRST_TICK on. SIGKILL ends it SECONDS after TICKS ticks were stored. If TICKS is -1, the process measures nothing and
+ends when everything is delivered.
+
+Each event is one line on REPORT_FD, in one write:
+
+- `opened LIFE`: the queue is open.
+- `began TICK` before `submit`, and after it `stored TICK`, or `kept TICK` if the messages are only in memory.
+- `acked ID`: the acknowledgement is on the disk.
+- `dropping COUNT` and `dropped COUNT`: before and after messages are lost.
+- `dead LIFE`: the process has ended.
 """
 
 from __future__ import annotations
@@ -48,7 +56,7 @@ def body_of(tick: int, part: bytes) -> bytes:
 
 
 class Victim:
-    """One life."""
+    """The agent of one life."""
 
     def __init__(self, report: int, stored: int, path: Path, ca_file: Path, life: int, url: str) -> None:
         self._report = report
@@ -56,7 +64,7 @@ class Victim:
         self._outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64)
         self.say(f"opened {life}")
         self._sender = Sender(
-            # A short store of authorities, because loading the system's would be most of a short life.
+            # A small store of authorities, because loading the system's store takes longer than the rest of a life.
             PushConfig.model_validate(
                 {
                     "url": url,
@@ -103,7 +111,7 @@ class Victim:
 
 
 def live(report: int, path: Path, ca_file: Path, line: str) -> None:
-    """Fork, let live, kill, bury."""
+    """Fork a process, kill it after the ticks of `line`, and wait for its end."""
     life, first_tick, url, ticks, seconds = line.split()
     drains = int(ticks) < 0
     reading, stored = os.pipe()

@@ -1,4 +1,4 @@
-"""The built-in profiles, each loaded once in a process: they are frozen, and loading all takes half a second."""
+"""The built-in profiles. Each is loaded once per process, because loading all of them takes half a second."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _built_in = cache(load)
 
 
 def load_once(path: Path) -> Profile:
-    """As `drivers.profile.load`."""
+    """Return the profile, as `drivers.profile.load`. Built-in profiles are cached; they are immutable."""
     return _built_in(path) if path.parent == BUILT_IN else load(path)
 
 

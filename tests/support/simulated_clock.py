@@ -1,4 +1,4 @@
-"""A clock that only the test moves."""
+"""A clock that only the test advances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ START = 1_750_000_020.0
 
 
 async def settled() -> None:
-    """Let the tasks run until all wait, and none of them for a thread: the disk has one of its own."""
+    """Let the tasks run until all of them wait and no thread has work. The disk has its own thread."""
     loop = asyncio.get_running_loop()
     while True:
         for _ in range(10):
@@ -21,7 +21,7 @@ async def settled() -> None:
 
 
 class DrivenClock:
-    """Both clocks stand still until `advance`; `wall` may be set to anything at any time."""
+    """Both clocks stop until `advance` or `jump`. `set_time` sets the wall clock."""
 
     def __init__(self, monotonic: float = 100.0, wall: float = START) -> None:
         self._monotonic = monotonic
@@ -35,7 +35,7 @@ class DrivenClock:
         return self._monotonic + self._offset
 
     def set_time(self, wall: float) -> None:
-        """The step that a time service makes, or a person with `date`."""
+        """Set the wall clock, like a time service or the command `date`."""
         self._offset = wall - self._monotonic
 
     async def sleep(self, seconds: float) -> None:
@@ -49,14 +49,14 @@ class DrivenClock:
             self._sleepers.remove(sleeper)
 
     def jump(self, seconds: float) -> None:
-        """Let time pass at once: whoever sleeps is woken late, as on a busy machine."""
+        """Advance the time in one step. Sleeping tasks wake late, as on a busy machine."""
         self._monotonic += seconds
         for at, woken in self._sleepers:
             if at <= self._monotonic:
                 woken.set()
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass; whoever sleeps is woken at its moment and may go on before time does."""
+        """Advance the time. Each sleeping task wakes at its time, and runs before the time advances further."""
         end = self._monotonic + seconds
         while True:
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""The daemon as a process of its own, a hand-written meter and the reference receiver around it."""
+"""The daemon as a separate process, with a hand-written meter and the reference receiver."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WAIT_S = 60
 
 
 def sdm630(power: float, imported_kwh: float, exported_kwh: float) -> dict[int, int]:
-    """An SDM630's input registers, packed by hand."""
+    """Return the input registers of an SDM630, packed by hand. `power` is in W."""
     registers = registers_from(0, [0] * 100)
     for address, value in ((52, power), (72, imported_kwh), (74, exported_kwh), (0, 231.5), (70, 49.98)):
         registers[address], registers[address + 1] = struct.unpack(">HH", struct.pack(">f", value))
@@ -36,7 +36,7 @@ def sdm630(power: float, imported_kwh: float, exported_kwh: float) -> dict[int, 
 
 
 class Endpoint:
-    """The reference receiver on a free port, and what it received."""
+    """The reference receiver on a free port, and its verdicts."""
 
     def __init__(self, token: str = TOKEN) -> None:
         self.desk = Validator(token, "SITE_1")
@@ -66,13 +66,13 @@ class Endpoint:
                 await asyncio.sleep(0.02)
 
     async def wait_until(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Until a message is `wanted`."""
+        """Wait until `wanted` is true for a message."""
         async with asyncio.timeout(WAIT_S):
             while not any(map(wanted, self.messages)):  # noqa: ASYNC110 - filled by the server's thread
                 await asyncio.sleep(0.02)
 
     async def wait_for_all(self, count: int) -> None:
-        """At least `count` messages, and none missing between them: the newest goes first."""
+        """Wait for messages of at least `count` ticks without a gap. The newest message can arrive first."""
         async with asyncio.timeout(WAIT_S):
             while len(times := {message["time"] for message in self.messages}) < count or (  # noqa: ASYNC110
                 max(times) - min(times) >= len(times)
@@ -104,7 +104,7 @@ path = "{folder}/state/outbox.sqlite3"
 
 
 def device(node_id: str, type_: str, server: FaultServer, driver: str = "eastron-sdm630", timeout_s: float = 30) -> str:
-    """[[device]]. With a shorter time-out, a busy machine could lose the answer to a process or thread of its own."""
+    """Return a [[device]] table. With a shorter time-out, a poll could fail on a busy machine."""
     port = server.link().port
     return f"""
 [[device]]
@@ -119,9 +119,9 @@ timeout_s = {timeout_s}
 
 @contextlib.asynccontextmanager
 async def agent(config: Path, behind_s: float = 0.0) -> AsyncIterator[None]:
-    """The agent in the event loop of the test, where no load of the machine counts as time.
+    """Run the agent in the event loop of the test. The load of the machine does not count as time there.
 
-    Its clock is behind by `behind_s`.
+    The clock of the agent is `behind_s` behind the real time.
     """
     configured = load(config, {"TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S": "0"})
     app = App(configured, build(configured, str(config)), FastClock(1.0, time.time() - behind_s), {})
