@@ -55,7 +55,7 @@ async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Ca
     async with SimulatedSite(
         SimulatedPlant(seed=seed, speed=speed, start_s=_local_seconds()), host, base_port
     ) as running:
-        print(device_tables(running.devices, host), flush=True)  # noqa: T201 - what the command is for
+        print(device_tables(running.devices, host), flush=True)  # noqa: T201 - the output of the command
         ready()
         await asyncio.Event().wait()
 
@@ -99,7 +99,7 @@ class Demo:
         logging_setup.configure("warning", "console")
         supervisor.run(self._main)
         refused = self.validator.counts["refused"]
-        print(f"\n{_totals(self.validator)}")  # noqa: T201 - what the command is for
+        print(f"\n{_totals(self.validator)}")  # noqa: T201 - the output of the command
         return 1 if refused or self.validator.counts["accepted"] < self.pushes else 0
 
     async def _main(self, ready: Callable[[], None]) -> None:

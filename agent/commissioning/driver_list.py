@@ -51,12 +51,12 @@ def print_profile(catalogue: Catalogue, name: str) -> None:
     family, _, channel = name.partition(":")
     if family in PYTHON_DRIVERS:
         catalogue.create(name, ReadOptions())
-        print(f"{name}: discovers the SunSpec models of the device")  # noqa: T201 - what the command is for
+        print(f"{name}: discovers the SunSpec models of the device")  # noqa: T201 - the output of the command
         return
     profile = load(catalogue.file(family))
     profile = profile.channel(channel) if channel else profile
     for line in (f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})", f"source: {profile.source}"):
-        print(printable(line, _MAX_LINE))  # noqa: T201 - what the command is for
+        print(printable(line, _MAX_LINE))  # noqa: T201 - the output of the command
     if profile.driver is not None:
         print(f"read by driver {profile.driver}, which discovers the models of the device")  # noqa: T201
         return

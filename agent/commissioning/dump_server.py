@@ -19,6 +19,6 @@ async def serve(dumps: Sequence[tuple[str, Dump]], host: str, base_port: int, re
             await server.start()
             stack.push_async_callback(server.stop)
             line = f"{name}: {server.host}:{server.port} unit {dump.unit_id}"
-            print(printable(line), flush=True)  # noqa: T201 - what the command is for
+            print(printable(line), flush=True)  # noqa: T201 - the output of the command
         ready()
         await asyncio.Event().wait()

@@ -86,7 +86,7 @@ def _listening(
     options: ReceiveOptions, validator: Validator, line: Callable[[Verdict, Mapping[str, str], float], str]
 ) -> Iterator[str]:
     def report(verdict: Verdict, headers: Mapping[str, str]) -> None:
-        print(line(verdict, headers, time.time()), flush=True)  # noqa: T201 - what the command is for
+        print(line(verdict, headers, time.time()), flush=True)  # noqa: T201 - the output of the command
 
     with contextlib.ExitStack() as stack:
         tls = _tls(options)
@@ -118,4 +118,4 @@ def _text(path: Path | None) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - what the command is for
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the output of the command

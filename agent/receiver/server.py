@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(Verdict(405, ("POST telemetry here",)))
 
     def _may_read_body(self) -> bool:
-        """Check the head. If it is refused, answer and return False."""
+        """Check the head of the request. If it is refused, send the refusal and return False."""
         if self.command != "POST":
             return True
         refused = self.server.refusal(self.headers)

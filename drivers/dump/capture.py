@@ -18,9 +18,9 @@ from drivers.protocol import ADDRESSES, MAX_REGISTERS, max_count
 from drivers.registers import Block, Limits, Span, plan
 from drivers.sunspec import HEADER, KNOWN, MARKER, ModelDiscovery
 
-_MOST_SILENCES = 10
-_MOST_SILENCES_AT_FIRST = 3
-"""The capture fails after this many requests in a row without a reply; `_AT_FIRST` applies before the first data.
+_MAX_TIMEOUTS = 10
+_MAX_TIMEOUTS_AT_FIRST = 3
+"""The capture fails after this many requests in a row without a reply. The second limit applies before the first data.
 
 Some devices do not reply for a missing address.
 """
@@ -82,7 +82,7 @@ async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[]
     """
     absent: set[Table] = set()
     pending = list(wanted.blocks)[::-1]
-    silences = 0
+    timeouts = 0
     while pending:
         block = pending.pop()
         if block.table in absent:
@@ -100,15 +100,15 @@ async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[]
             if not parts:
                 taken.refused.append(block)
         except SilentError:
-            silences += 1
+            timeouts += 1
             taken.refused.append(block)
-            no_replies = not pending and silences == taken.requests
-            if no_replies or silences == (_MOST_SILENCES if taken.tables else _MOST_SILENCES_AT_FIRST):
+            no_replies = not pending and timeouts == taken.requests
+            if no_replies or timeouts == (_MAX_TIMEOUTS if taken.tables else _MAX_TIMEOUTS_AT_FIRST):
                 raise
             continue
         else:
             taken.tables.setdefault(block.table, {}).update(enumerate(words, block.address))
-        silences = 0
+        timeouts = 0
 
 
 async def _read(reader: Reader, block: Block) -> Sequence[int]:
