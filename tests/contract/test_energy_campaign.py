@@ -9,7 +9,8 @@ from random import Random
 
 import pytest
 
-from tests.support.energy_campaign import ROWS, combination, run, scenario_of
+from tests.support.energy_campaign import combination, run, scenario_of
+from tests.support.energy_disturbances import ROWS
 
 
 @pytest.mark.parametrize("row", ROWS)
