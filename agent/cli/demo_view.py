@@ -106,7 +106,7 @@ def _as_json(message: dict[str, Any]) -> Text:
 
 
 def _grid(columns: Sequence[tuple[str, int]]) -> Table:
-    """Return a table from column names and minimum widths. Columns with 0 shrink first; the last one wraps its text."""
+    """Return a table from column names and minimum widths. Columns of width 0 shrink first; the last column wraps."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column, width in columns:
         numbers = column in ("power", "polls", *_NAMES.values())

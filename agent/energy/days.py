@@ -55,7 +55,7 @@ class DayEnergy(NamedTuple):
 
 def day_of(at: float, zone: tzinfo | None) -> tuple[str, float, float]:
     """Return (date, start, end) of the local day of Unix time `at`. `zone` None is the system's zone."""
-    local = datetime.fromtimestamp(floor(at), zone)  # floor: fromtimestamp would round up to midnight
+    local = datetime.fromtimestamp(floor(at), zone)  # without floor, fromtimestamp could round up to midnight
     start = datetime(local.year, local.month, local.day, tzinfo=zone)
     end = start + timedelta(days=1)  # in local time
     if at >= end.timestamp():  # the clock was set back over midnight: the next date has already begun

@@ -23,7 +23,7 @@ class Arrival:
     """The position of a message in the sequence."""
 
     late: bool = False
-    """The message is older than the newest one: it is backlog after an outage."""
+    """The message is older than the newest message, so it is backlog after an outage."""
     missing: int = 0
     """The number of messages that are missing between the newest earlier message and this one."""
     surplus: bool = False

@@ -1,7 +1,7 @@
 """The reference endpoint over HTTP(S): the smallest correct server for an integrator.
 
-`Validator` checks the requests. `serve` runs it behind a real server. docs/writing-an-endpoint.md shows how to write
-one.
+`Validator` checks the requests, and `serve` returns an HTTP server that uses it. docs/writing-an-endpoint.md shows how
+to write an endpoint.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Plans the requests for the points of a device: the fewest requests, then the fewest registers. Pure.
 
-A request may include unused registers: at most `max_gap` between two spans, unless a barrier or an address that the
-device refuses lies between them. A span is never split.
+A request may include at most `max_gap` unused registers between two spans. It must not include an address that the
+device refuses, or cross a barrier. A span is never split.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The devices of the simulated site: their registers, and their names in a configuration.
 
-A grid meter, two inverters, a battery, a heat pump, a relay and a charger: all six groups of the payload contract. The
-household has no meter. Its power is the difference between the grid meter and the other devices.
+The site has a grid meter, two inverters, a battery, a heat pump, a relay and a charger, so that it has all six groups
+of the payload contract. The household has no meter. Its power is the difference between the grid meter and the other
+devices.
 """
 
 from __future__ import annotations

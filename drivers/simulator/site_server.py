@@ -1,4 +1,4 @@
-"""The simulated site on real Modbus TCP sockets. The clock drives its physics.
+"""The simulated site on real Modbus TCP sockets. Its time follows the real clock.
 
     async with SimulatedSite(SimulatedPlant(seed=1, speed=60.0)) as running:
         running.devices  # with their ports
@@ -23,7 +23,7 @@ _TICK_S = 0.2
 
 
 class SimulatedSite:
-    """Serves the devices of a site, each on its own port, or with `gateway` all on one port with unit ids from 1.
+    """Serves each device of a site on its own port. With `gateway`, all devices are on one port, with unit ids from 1.
 
     `base_port` is the first of consecutive ports; 0 selects free ports. `devices` replaces the devices of the demo.
     """

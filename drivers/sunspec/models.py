@@ -105,7 +105,7 @@ def _points(group: Mapping[str, Any]) -> tuple[dict[str, ModelPoint], int]:
 
 
 def text(words: Collection[int]) -> str:
-    """Decode a point of type string: two characters per register, padded with NULs or blanks."""
+    """Return the text of a point of type string: two characters per register, padded with NULs or blanks."""
     raw = b"".join(word.to_bytes(2, "big") for word in words)
     return raw.partition(b"\0")[0].decode("utf-8", "replace").strip()
 

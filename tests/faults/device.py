@@ -39,7 +39,7 @@ class Faults:
     """The reply to the previous request is sent first."""
     transaction_offset: int = 0
     first_transaction_offset: int = 0
-    """Only for the first reply of each connection."""
+    """The fault applies only to the first reply of each connection."""
     protocol: int = 0
     unit_offset: int = 0
     function_offset: int = 0

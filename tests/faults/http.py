@@ -332,7 +332,7 @@ def interim(status: int, final: int = 200) -> Behaviour:
 
 
 def endless_interim(interim_answer: bytes) -> Behaviour:
-    """1xx without end, and no answer."""
+    """Send 1xx statuses without end and no answer."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
@@ -343,7 +343,7 @@ def endless_interim(interim_answer: bytes) -> Behaviour:
 
 
 def endless_chunks(chunk: bytes, status: int = 200) -> Behaviour:
-    """A chunked body without end."""
+    """Send a chunked body without end."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()

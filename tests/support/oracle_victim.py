@@ -51,7 +51,7 @@ PARTS = (b"site", b"pv-1")
 
 
 def body_of(tick: int, part: bytes) -> bytes:
-    """The message of a tick. Every eleventh one is large."""
+    """Return the message of a tick. The message of every eleventh tick is large."""
     return b"%d/%s" % (tick, part) + b" " * (20_000 if tick % 11 == 0 else 200)
 
 
@@ -70,7 +70,7 @@ class Victim:
                     "url": url,
                     "token": "t",
                     "ca_file": ca_file,
-                    "interval_s": 1,  # a life that measures nothing waits two intervals for a live message
+                    "interval_s": 1,  # without a live message, the sender waits two intervals
                     "retry": {"initial_s": 0.005, "max_s": 0.05},
                 }
             ),
