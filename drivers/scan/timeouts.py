@@ -14,7 +14,7 @@ _MARGIN = 1.5
 _HELD_UP_TIMES, _HELD_UP_S = 3, 0.05
 
 
-class Patience:
+class LearnedTimeout:
     """The timeout of the next unit. It is `first_timeout_s` until one unit has not responded."""
 
     def __init__(self, timeout_s: float, first_timeout_s: float) -> None:

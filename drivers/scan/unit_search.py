@@ -26,7 +26,7 @@ from drivers.modbus import Link, LinkSettings
 from drivers.model import Table
 from drivers.protocol import LAST_SERIAL_UNIT_ID
 from drivers.scan.identify import Identity
-from drivers.scan.timeouts import Patience
+from drivers.scan.timeouts import LearnedTimeout
 
 Probe = tuple[Table, int, int]
 
@@ -96,7 +96,7 @@ class Search:
         self._place = place
         self._link = link
         self._probes = probes
-        self._patience = Patience(timeout_s, first_timeout_s)
+        self._timeout = LearnedTimeout(timeout_s, first_timeout_s)
         self._gone: set[int] = set()
         """Units that do not exist, as replied by a gateway."""
         self._failures = 0
@@ -126,7 +126,7 @@ class Search:
     @property
     def reply_timeout_s(self) -> float:
         """The timeout for units that exist."""
-        return self._patience.learned_s
+        return self._timeout.learned_s
 
     def _candidates(self, units: Sequence[int], *, window: bool) -> Iterator[int]:
         """Yield the unit ids of this pass. Units that are found meanwhile extend the window."""
@@ -153,7 +153,7 @@ class Search:
     async def _answers(self, unit_id: int, probe: Probe) -> bool:
         self._place.asking = unit_id
         try:
-            await self._ask(unit_id, probe, self._patience.seconds)
+            await self._ask(unit_id, probe, self._timeout.seconds)
         except GatewayError:
             self._gone.add(unit_id)
             self._reached()
@@ -162,7 +162,7 @@ class Search:
             pass
         except SilentError:
             self._reached()
-            if self._patience.silent() and self._place.units:
+            if self._timeout.silent() and self._place.units:
                 await self._learn(unit_id, probe)
             return False
         except BadReplyError as error:
@@ -185,9 +185,9 @@ class Search:
         try:
             await self._link.unit(unit_id, timeout_s=timeout_s).read(*probe)
         except (RefusedError, GatewayError):
-            self._patience.answered(asyncio.get_running_loop().time() - started)
+            self._timeout.answered(asyncio.get_running_loop().time() - started)
             raise
-        self._patience.answered(asyncio.get_running_loop().time() - started)
+        self._timeout.answered(asyncio.get_running_loop().time() - started)
 
     async def _learn(self, dead: int, probe: Probe) -> None:
         """Learn how long a gateway waits for a missing unit: the next reply of another unit is late by that time."""
@@ -198,9 +198,9 @@ class Search:
         asked = loop.time()
         with suppress(DriverError):
             with suppress(RefusedError, GatewayError):
-                await self._link.unit(self._place.units[0].unit_id, timeout_s=self._patience.first_s).read(*probe)
-            if self._patience.held_up(loop.time() - asked):
-                self._patience.answered(loop.time() - started)
+                await self._link.unit(self._place.units[0].unit_id, timeout_s=self._timeout.first_s).read(*probe)
+            if self._timeout.held_up(loop.time() - asked):
+                self._timeout.answered(loop.time() - started)
 
     def _malformed(self, error: BadReplyError) -> None:
         place = self._place

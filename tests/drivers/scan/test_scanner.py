@@ -18,7 +18,7 @@ from drivers.profile.loader import Profile, load
 from drivers.scan.identify import Identifier
 from drivers.scan.scanner import Scanner, ScanSettings
 from drivers.scan.targets import TargetError, Targets, parse_numbers, parse_targets
-from drivers.scan.timeouts import Patience
+from drivers.scan.timeouts import LearnedTimeout
 from drivers.scan.unit_search import SearchLocation
 from drivers.simulator.modbus_server import ModbusServer
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
@@ -113,20 +113,20 @@ async def test_a_gateway_that_is_deaf_while_it_waits_for_a_dead_unit_loses_none(
 
 
 def test_patience_follows_the_slowest_answer_and_never_undercuts_it() -> None:
-    patience = Patience(1.0, 4.0)
-    assert patience.seconds == 4
-    patience.answered(0.02)
-    assert patience.seconds == 4, "until it is known how long silence is"
-    assert patience.learned_s == 0.3
-    assert patience.silent()
-    assert not patience.silent()
-    assert patience.seconds == 0.3
-    patience.answered(0.06)
-    assert patience.seconds == pytest.approx(0.6)
-    patience.answered(0.5)
-    assert patience.seconds == 1
-    patience.answered(2.0)
-    assert patience.seconds == 3
+    timeout = LearnedTimeout(1.0, 4.0)
+    assert timeout.seconds == 4
+    timeout.answered(0.02)
+    assert timeout.seconds == 4, "until it is known how long silence is"
+    assert timeout.learned_s == 0.3
+    assert timeout.silent()
+    assert not timeout.silent()
+    assert timeout.seconds == 0.3
+    timeout.answered(0.06)
+    assert timeout.seconds == pytest.approx(0.6)
+    timeout.answered(0.5)
+    assert timeout.seconds == 1
+    timeout.answered(2.0)
+    assert timeout.seconds == 3
 
 
 class Taciturn(asyncio.Protocol):
