@@ -19,6 +19,7 @@ from agent.energy import day_of
 ZONE = ZoneInfo("Europe/Brussels")
 POLL_S, PUSH_S, SAVE_S = 10, 60, 900
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+CLOSE_S = 1800.0
 PEAKS = {"house": 8e3, "pv": 8e3, "battery": 5e3, "charger": 11e3, "plant": 60e3}
 STARTS = {"summer": 1_780_264_800.0, "spring": 1_774_652_400.0, "autumn": 1_792_792_800.0}
 """Local midnights before days of 24, 23 and 25 hours: 2026-06-01, 2026-03-28, 2026-10-24."""
@@ -108,6 +109,9 @@ class Scenario:
             self.midnights.append(moment)
             moment = day_of(moment, ZONE)[2]
         self._turns: list[float] = []
+        self._quiet_until = self.start
+        self.interval_s = POLL_S
+        self._watched: list[tuple[float, float]] | None = None
 
     def energy(self, moment: float) -> float:
         """Return the true energy since the start in Wh."""
@@ -150,11 +154,34 @@ class Scenario:
         return (steps % round(self.range / self.step) if self.range else steps) * self.step
 
     def read(self, moment: float) -> float | None:
+        """What the agent reads; None if the poll fails. Moments never go back."""
         value: float | None = self.shown(moment)
-        for begin, end, fault in self.faults:
-            if begin <= moment < end and value is not None:
-                value = fault(value, moment)
+        if moment >= self._quiet_until:
+            self.faults = [each for each in self.faults if each[1] > moment]
+            self._quiet_until = min((begin for begin, _, _ in self.faults), default=self.end)
+            for begin, end, fault in self.faults:
+                if begin <= moment < end and value is not None:
+                    value = fault(value, moment)
         return value
+
+    def watch_closely(self) -> None:
+        """Poll every 10 s only within half an hour of a disturbance and of midnight, else every 60 s."""
+        times = [(begin, end) for begin, end, _ in (*self.faults, *self.offs)]
+        times += [(at, at) for at, _ in self.levels]
+        times += [(at, at) for each in self.midnights for at in (each, each + self.turn_s)]
+        self._watched = sorted((begin - CLOSE_S, end + CLOSE_S) for begin, end in times)
+
+    def next_poll(self, moment: float) -> float:
+        """The moment of the poll after `moment`, which sets `interval_s`."""
+        self.interval_s = POLL_S
+        if self.fine and any(begin <= moment < end for begin, end in self.fine):
+            self.interval_s = 1
+        elif self._watched is not None and (moment - self.start) % MINUTE == 0:
+            while self._watched and self._watched[0][1] < moment:
+                self._watched.pop(0)
+            if not self._watched or moment + MINUTE < self._watched[0][0]:
+                self.interval_s = int(MINUTE)
+        return moment + self.interval_s
 
     def power(self, moment: float) -> float | None:
         if self.power_factor is None:
