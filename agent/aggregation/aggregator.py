@@ -49,6 +49,8 @@ class _Tracked(NamedTuple):
 
     window: Window
     sources: Sources
+    counted: bool
+    """Whether the total of its type includes it."""
 
 
 class Aggregator:
@@ -87,7 +89,9 @@ class Aggregator:
         self._windows.clear()
         self._windows.update(windows)
         self._nodes = {
-            node.node_id: _Tracked(self._windows[node.node_id], self._energies.sources_of(node, settings.connection_W))
+            node.node_id: _Tracked(
+                self._windows[node.node_id], self._energies.sources_of(node, settings.connection_W), node.counted
+            )
             for node in nodes
         }
 
@@ -132,17 +136,19 @@ class Aggregator:
         turned = self._turned
         results = []
         members: dict[NodeType, list[Fields]] = {type_: [] for type_ in _TYPES}
-        for window, sources in self._nodes.values():
+        for window, sources, counted in self._nodes.values():
             summary = window.close(at, settings.statistic)
             node, fields = summary.node, fields_of(summary)
-            oldest = -inf if summary.sleeps else summary.oldest  # counters of a sleeping device remain valid
+            oldest = summary.oldest
+            if node.when_offline != "missing" and summary.sleeps:
+                oldest = -inf  # counters of a sleeping device remain valid
             basis = self._energies.add_today(sources, oldest, fields)
             if node.when_offline == "sleep" and self._rest.report(summary):
                 self._saved_at = -inf
             if node.type in turned and isinstance(power := fields.get("active_power_W"), float):
                 fields["active_power_W"] = -power
             results.append(NodeResult(summary, fields, basis, node.type in turned))
-            if node.counted:
+            if counted:
                 members[node.type].append(fields)
         groups = {type_: total(fields, settings.partial_totals) for type_, fields in members.items()}
         return Summary(wall, tuple(results), groups)

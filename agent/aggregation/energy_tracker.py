@@ -26,6 +26,7 @@ from agent.energy import (
     advance,
     day_of,
     of_day,
+    of_today,
     publish,
     resumed,
     shifted,
@@ -74,7 +75,7 @@ FieldId = tuple[str, str]
 class Account:
     """A counter: its ledger, its register, and the monotonic time of its last reading (`seen`)."""
 
-    __slots__ = ("date", "direction", "ledger", "register", "seen", "step_Wh", "today")
+    __slots__ = ("basis", "date", "direction", "energy_Wh", "ledger", "register", "seen", "step_Wh")
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.seen = -inf
@@ -84,24 +85,22 @@ class Account:
         """The step of the register; 0 if unknown."""
         self.direction = 1.0
         """-1 for a counter that grows while the power of its node is negative."""
-        self.date = ""
-        """The local day of the last reading on the best path."""
-        self.today: DayEnergy | None = None
-        """The energy of that day."""
+        self.date, self.energy_Wh, self.basis = "", 0.0, Basis.SEEN
+        """A local day, usually that of the last reading on the best path, and its energy."""
         if ledger is not None:
             self.keep(ledger)
 
     def keep(self, ledger: Ledger) -> None:
         """Replace the ledger. The energy of its day is calculated here once, because each push needs it."""
         self.ledger = ledger
-        self.date = ledger.best.day.date
-        self.today = of_day(ledger, self.date)
+        self.date, self.energy_Wh, self.basis = of_today(ledger)
 
-    def of_day(self, date: str) -> DayEnergy | None:
-        """Return the energy of a local day, YYYY-MM-DD. None if the ledger does not have that day."""
-        if date == self.date:
-            return self.today
-        return None if self.ledger is None else of_day(self.ledger, date)
+    def follow_day(self, date: str) -> bool:
+        """Use another local day, YYYY-MM-DD, until the next reading. Returns False if the ledger does not have it."""
+        found = None if self.ledger is None else of_day(self.ledger, date)
+        if found is not None:
+            self.date, self.energy_Wh, self.basis = date, *found
+        return found is not None
 
 
 class EnergyField:
@@ -215,19 +214,18 @@ class EnergyTracker:
         worst: Basis | None = None
         date = self.date
         for field in sources:
-            found = source = None
+            source: Account | None = None
             for account in field.accounts:
-                if account.seen >= oldest:
-                    energy = account.today if account.date == date else account.of_day(date)
-                    if energy is not None and (found is None or energy.basis < found.basis):
-                        found, source = energy, account
-            if found is None or source is None:
+                known = account.seen >= oldest and (account.date == date or account.follow_day(date))
+                if known and (source is None or account.basis < source.basis):
+                    source = account
+            if source is None:
                 continue
-            energy_Wh, basis = found
+            energy_Wh, basis = source.energy_Wh, source.basis
             if energy_Wh >= field.shown_Wh and date == field.rising_on:
                 field.shown_Wh = energy_Wh
             else:
-                energy_Wh, basis = field.publish(source, date, found)
+                energy_Wh, basis = field.publish(source, date, DayEnergy(energy_Wh, basis))
             step = source.step_Wh
             fields[field.name] = round(energy_Wh / step) * step if step else energy_Wh
             if worst is None or basis > worst:

@@ -127,8 +127,7 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
             fields[name] = fsum(present)
     modes: list[str] = []
     for member in members:
-        told = member.get("operation_modes")
-        if isinstance(told, list):
+        if "operation_modes" in member and isinstance(told := member["operation_modes"], list):
             modes += told
     if modes:
         fields["operation_modes"] = modes

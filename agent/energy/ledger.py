@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import tzinfo
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agent.energy.candidate import NEVER, Candidate, EnergyEvent, moved
 from agent.energy.days import Basis, DayEnergy
@@ -40,8 +40,8 @@ CANDIDATES = 32
 """Maximum number of candidates. More are thinned, because neighbours on one path differ little."""
 FRESH = 6
 """The latest candidates, which are never thinned."""
-# Creates a Candidate without its __new__, which is slow Python code.
-_new: Any = tuple.__new__
+# Before Python 3.12, access to a member of an Enum is slow.
+_ESTIMATED = Basis.ESTIMATED
 
 
 class Ledger(NamedTuple):
@@ -84,27 +84,36 @@ class Ledger(NamedTuple):
 
 def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
     """Return the energy of a date: 0 for a day after the last reading, None for any other day without data."""
-    _, best, _, _, observed_s, _, _, _, unconfirmed_until, _, _ = ledger
-    _, _, changed, observed_then, _, total, _, day, before, _, _ = best
-    today, _, _, base, basis, _ = day
-    undecided = (
-        observed_then != observed_s or unconfirmed_until > observed_s or (changed == NEVER and _does_not_count(ledger))
-    )
+    today, energy_Wh, basis = of_today(ledger)
     if date == today:
-        if undecided and basis < Basis.ESTIMATED:
-            basis = Basis.ESTIMATED
-        energy: DayEnergy = _new(DayEnergy, (total - base if total > base else 0.0, basis))
-        return energy
+        return DayEnergy(energy_Wh, basis)
+    day, before = ledger.best.day, ledger.best.before
     if before is not None and date == before.date:
-        return DayEnergy(max(0.0, base - before.base), before.basis)
-    return DayEnergy(0.0, Basis.ESTIMATED if undecided else Basis.SEEN) if date > today else None
+        return DayEnergy(max(0.0, day.base - before.base), before.basis)
+    return DayEnergy(0.0, _ESTIMATED if _is_undecided(ledger) else Basis.SEEN) if date > today else None
 
 
-def _does_not_count(ledger: Ledger) -> bool:
-    """Whether the counter has not moved since it was set to another level, although the power says that it should."""
-    turnover = ledger.turnover
-    expected = turnover.ratio * (ledger.integral_Wh - ledger.best.integral_Wh)
-    return expected > turnover.step_Wh + turnover.near_W * SLACK_S / 3600
+def of_today(ledger: Ledger) -> tuple[str, float, Basis]:
+    """Return (date, Wh, basis) of the day of the last reading on the best path."""
+    _, best, _, _, observed_s, _, _, _, unconfirmed_until, _, _ = ledger
+    _, _, changed, observed_then, _, total, _, day, _, _, _ = best
+    date, _, _, base, basis, _ = day
+    maybe = observed_then != observed_s or unconfirmed_until > observed_s or changed == NEVER
+    if maybe and basis < _ESTIMATED and _is_undecided(ledger):
+        basis = _ESTIMATED
+    return date, total - base if total > base else 0.0, basis
+
+
+def _is_undecided(ledger: Ledger) -> bool:
+    """Whether the last reading or the last growth is not confirmed.
+
+    Also if the counter has not moved since it was set to another level, although the power says that it should.
+    """
+    best, turnover = ledger.best, ledger.turnover
+    if best.observed_s != ledger.observed_s or ledger.unconfirmed_until > ledger.observed_s:
+        return True
+    expected = turnover.ratio * (ledger.integral_Wh - best.integral_Wh)
+    return best.changed == NEVER and expected > turnover.step_Wh + turnover.near_W * SLACK_S / 3600
 
 
 def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
