@@ -8,7 +8,7 @@ from typing import NamedTuple
 from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
-"""Value of `changed` while the counter has not moved yet. A late growth is then impossible."""
+"""Value of `changed` while the counter has not moved. A late growth is then not possible."""
 
 
 class EnergyEvent(NamedTuple):
@@ -31,7 +31,7 @@ class Candidate(NamedTuple):
     changed: float
     """Time of the last change of the counter; `NEVER` before the first change."""
     observed_s: float
-    """The ledger's `observed_s` (observed seconds) at the reading."""
+    """`Ledger.observed_s` at the reading."""
     cost: float
     """Price of the path, in seconds."""
     total: float
@@ -42,13 +42,13 @@ class Candidate(NamedTuple):
     before: Day | None = None
     """The previous day, for a push whose tick is older than its readings."""
     new_day: float = 0.0
-    """Time at which the device last set its daily register to zero; 0 if this was not observed."""
+    """Time at which the device last set its daily register to zero; 0 if no reading has shown it."""
     events: tuple[EnergyEvent, ...] = ()
     """Events of the path that are not reported yet."""
 
 
 def day_offset(new_day: float, zone: tzinfo | None) -> float:
-    """Return the seconds from local midnight to the midnight of the device; 0 if this was not observed."""
+    """Return the seconds from local midnight to the midnight of the device; 0 if `new_day` is 0."""
     if not new_day:
         return 0.0
     _, start, end = day_of(new_day, zone)

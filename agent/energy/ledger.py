@@ -12,7 +12,8 @@ Invariants:
 1. If all links of a path are continuations, the total is the growth between its first and last reading. Glitches,
    restarts of the agent and missed readings between them do not change it.
 2. A link that explains fewer seconds of readings than its price has no lasting effect, even if this happens often.
-3. A link adds at most the register's step plus what the device can turn over in the time (`turnover`).
+3. A link adds at most the register's step plus what the device can turn over in the time (`turnover`). A growth that
+   the power seen so far does not explain is declared as estimated.
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the state.
 6. An energy of a day is never negative.
@@ -20,8 +21,8 @@ Invariants:
 8. The device's clock has no effect. A daily register is followed like any counter and may be set to zero at any hour.
    Its value is used directly only at the first reading and after a gap over the device's midnight.
 
-From the best candidate, a path to any new reading costs at most `RUN_PRICE`. So a candidate that costs `RUN_PRICE` more
-than the best one can never become the cheapest, and is removed.
+A path from the best candidate to any new reading costs at most `RUN_PRICE`. A candidate that costs `RUN_PRICE` more
+than the best one can therefore never become the cheapest, and is removed.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from agent.energy.turnover import SLACK_S, Turnover
 RELABEL_S = 12 * 3600.0
 """If the clock is set by more than this, the dates of earlier days are not reliable."""
 CANDIDATES = 32
-"""Maximum number of candidates. More are thinned, because neighbours on one path differ little."""
+"""Maximum number of candidates. If there are more, some are removed, because neighbours on one path differ little."""
 FRESH = 6
-"""The latest candidates, which are never thinned."""
+"""Number of the latest candidates, which are always kept."""
 # Before Python 3.12, access to a member of an Enum is slow.
 _ESTIMATED = Basis.ESTIMATED
 
@@ -56,14 +57,14 @@ class Ledger(NamedTuple):
     interval_s: float
     """Seconds between the last two readings; 0 before the second."""
     observed_s: float
-    """Observed seconds: the sum of the seconds that the readings represent. A gap counts as one reading."""
+    """Sum of the seconds that the readings represent. A gap counts as one interval."""
     integral_Wh: float
     """Integrated power, Wh."""
     power_W: float
     """Power at the last reading, in the direction of the counter; negative if unknown."""
     turnover: Turnover
     unconfirmed_until: float = 0.0
-    """While `observed_s` is below this, the last growth is not confirmed: the measured power does not explain it."""
+    """Value of `observed_s` until which the last growth is not confirmed: the measured power does not explain it."""
     early: float = 0.0
     """If the time went back: the time of the first reading after that; else 0."""
     decided: tuple[EnergyEvent, ...] = ()

@@ -15,7 +15,7 @@ from agent.energy.days import day_of
 from agent.energy.turnover import SLACK_S, Register, Turnover, proven_power
 
 LATE_FACTOR = 1.5
-"""A counter may be late. It may then grow by this factor times the integrated power since its last change."""
+"""A counter may be updated late. It can then grow by this factor times the integrated power since its last change."""
 MINUTE_S = 60.0
 DAILY_S = 3 * 3600.0
 """Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
@@ -27,7 +27,7 @@ RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
 """Maximum cost of skipped readings in a row. It is less than two resets."""
 _SINGLE = 1.5
-"""A late growth costs at least this factor times the weight of its reading, because one reading is no confirmation."""
+"""A growth that only one reading shows is not confirmed. It costs at least this factor times the reading's weight."""
 
 
 class Kind(Enum):
@@ -37,7 +37,7 @@ class Kind(Enum):
     LATE = "late"
     """More than the usual power allows, but possible since the last change of the counter."""
     ESTIMATED = "estimated"
-    """Possible only with the maximum power of the site, or with an unknown number of rollovers."""
+    """More than the device has been seen to turn over, or with an unknown number of rollovers."""
     ROLLED_OVER = "rolled_over"
     NEW_DAY = "new_day"
     """The device set its daily register to zero."""
@@ -107,17 +107,19 @@ def _bound(before: Candidate, reading: Observation) -> float:
 
 
 def _proven(before: Candidate, reading: Observation, bound: float) -> float:
-    """Return the growth up to which a growth is not an estimate, Wh; at most `bound`."""
+    """Return the largest growth that the power seen so far explains, Wh; at most `bound`. More is an estimate."""
     if not _in_gap(before, reading):
         return bound
     return min(bound, _at_power(proven_power(reading.turnover, reading.register), before, reading))
 
 
 def _in_gap(before: Candidate, reading: Observation) -> bool:
+    """Whether readings are missing between the two."""
     return not reading.regular and reading.at - before.at > MINUTE_S
 
 
 def _at_power(power_W: float, before: Candidate, reading: Observation) -> float:
+    """Return the maximum growth at a power, Wh."""
     late = LATE_FACTOR * reading.turnover.ratio * (reading.integral_Wh - before.integral_Wh)
     return reading.step_Wh + power_W * (reading.at - before.at + SLACK_S) / 3600 + late
 
@@ -181,7 +183,7 @@ def _turns(growth: float, before: Candidate, reading: Observation, bound: float)
 
 
 def _unread(before: Candidate, reading: Observation) -> float:
-    """Estimate, by the power, what a daily register counted between the last reading and its return to zero, Wh."""
+    """Estimate, by the power, the energy between the last reading and the return of a daily register to zero, Wh."""
     seconds = reading.at - before.at
     if seconds > MINUTE_S:
         return 0.0

@@ -12,6 +12,7 @@ SEEN_S = 300.0
 """If the usual readings around midnight are at most this far apart, the beginning of the day was observed."""
 _STEADY_S = 30.0
 _INTERVALS = 1.5
+"""Readings around midnight are usual if they are at most this many times the interval before apart."""
 _EVENTS = 8
 """Maximum number of events of a path that are not reported yet."""
 
@@ -22,7 +23,7 @@ _NAMES = {
     Kind.ROLLED_OVER: "counter_rolled_over",
 }
 _LEVELS = frozenset({Kind.NEW_DAY, Kind.RESET, Kind.REPLACED})
-"""After these links, the counter has not moved yet."""
+"""Links to another level. After them, `changed` is `NEVER` until the counter moves."""
 
 
 def first_candidate(reading: Observation, observed_s: float, cost: float) -> Candidate:

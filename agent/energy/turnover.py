@@ -1,8 +1,8 @@
 """Limits the growth of a counter by the power that the device can turn over. Pure.
 
-The limit comes from the device's `limits`; else from its largest measured power; else from the site's connection. The
-power is used only after it was compared with the counter. If a meter reads a power that is five times too low, its
-limit is five times as high.
+The limit is the power in the device's `limits`; else a multiple of its largest measured power; else the power of the
+site's connection. The measured power is used only after it was compared with the counter: if a meter reads a power that
+is five times too low, its limit is five times as high.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ def first_turnover(register: Register) -> Turnover:
 
 
 def with_growth(turnover: Turnover, growth: float) -> Turnover:
-    """Return the limits after a growth that is less than the assumed step of a register with an unknown step."""
+    """Return the limits after a growth that shows a finer step."""
     return turnover._replace(step_Wh=growth * _ROUNDING)
 
 
 def proven_power(turnover: Turnover, register: Register) -> float:
-    """Return the power that the device has shown that it can turn over. A larger growth in a gap is an estimate."""
+    """Return the power up to which a growth in a gap is not an estimate: a multiple of what was seen so far."""
     if register.limit_W or turnover.ratio or not turnover.compared_s:
         return turnover.near_W
     return min(turnover.most_W, max(_MEAN_MARGIN * turnover.mean_W, _SEEN_MARGIN * turnover.peak_W))
