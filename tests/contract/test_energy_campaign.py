@@ -1,6 +1,7 @@
-"""Energies under disturbances: simulated days against the ledger. See `tests.support.energy_campaign`.
+"""Energies under disturbances: simulated days against the aggregator. See `tests.support.energy_campaign`.
 
-Each row runs one day here and four in the table that `python -m tests.support.energy_campaign 20` prints.
+Each row runs one day or two here, and is polled every minute while nothing happens. In the table that
+`python -m tests.support.energy_campaign 20` prints, it runs four days and is polled every 10 s.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from tests.support.energy_disturbances import ROWS
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.seeds(3)
 def test_a_disturbance_costs_nothing_that_is_not_declared(row: str, seed: int) -> None:
-    found = run(scenario_of((row,), seed, days=1 + Random(seed).randrange(2)))
+    scenario = scenario_of((row,), seed, days=1 + Random(seed).randrange(2))
+    scenario.watch_closely()
+    found = run(scenario)
     assert found.holds, (row, seed, found)
 
 

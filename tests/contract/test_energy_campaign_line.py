@@ -1,6 +1,6 @@
 """The five worst disturbances of a counter through the whole line: sockets, daemon, queue, HTTP, reference endpoint.
 
-`test_energy_campaign` has the others, against the ledger.
+`test_energy_campaign` has the others, against the aggregator.
 """
 
 from __future__ import annotations
