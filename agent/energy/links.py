@@ -16,6 +16,8 @@ from agent.energy.turnover import SLACK_S, Register, Turnover, proven_power
 
 LATE_FACTOR = 1.5
 """A counter may be updated late. It can then grow by this factor times the integrated power since its last change."""
+MOST_FACTOR = 2.5
+"""The same, as the maximum: if a load begins right after a reading, the energy is twice the integrated power."""
 MINUTE_S = 60.0
 DAILY_S = 3 * 3600.0
 """Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
@@ -110,7 +112,8 @@ def _proven(before: Candidate, reading: Observation, bound: float) -> float:
     """Return the largest growth that the power seen so far explains, Wh; at most `bound`. More is an estimate."""
     if not _in_gap(before, reading):
         return bound
-    return min(bound, _at_power(proven_power(reading.turnover, reading.register), before, reading))
+    at_ends = 2 * reading.expected_W * max(1.0, reading.turnover.ratio)
+    return min(bound, _at_power(max(at_ends, proven_power(reading.turnover, reading.register)), before, reading))
 
 
 def _in_gap(before: Candidate, reading: Observation) -> bool:
@@ -120,7 +123,7 @@ def _in_gap(before: Candidate, reading: Observation) -> bool:
 
 def _at_power(power_W: float, before: Candidate, reading: Observation) -> float:
     """Return the maximum growth at a power, Wh."""
-    late = LATE_FACTOR * reading.turnover.ratio * (reading.integral_Wh - before.integral_Wh)
+    late = MOST_FACTOR * reading.turnover.ratio * (reading.integral_Wh - before.integral_Wh)
     return reading.step_Wh + power_W * (reading.at - before.at + SLACK_S) / 3600 + late
 
 

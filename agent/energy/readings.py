@@ -14,6 +14,7 @@ from agent.energy.ledger import CANDIDATES, FRESH, Ledger, shifted, thinned
 from agent.energy.links import (
     LATE_FACTOR,
     MINUTE_S,
+    MOST_FACTOR,
     ROLLOVER_PRICE,
     RUN_PRICE,
     Kind,
@@ -23,7 +24,17 @@ from agent.energy.links import (
     explain,
 )
 from agent.energy.paths import extended, first_candidate
-from agent.energy.turnover import FINER, SLACK_S, Register, Turnover, first_turnover, reviewed, with_growth, with_peak
+from agent.energy.turnover import (
+    FINER,
+    SLACK_S,
+    UNKNOWN_STEP_WH,
+    Register,
+    Turnover,
+    first_turnover,
+    reviewed,
+    with_growth,
+    with_peak,
+)
 
 PATIENCE_S = 600.0
 """If the time goes back, readings are ignored for this long. After that, the times before the jump were wrong."""
@@ -92,8 +103,11 @@ def advance(  # noqa: C901, PLR0912 - called for each reading of a counter; func
             step = turnover.step_Wh
             if growth < FINER * step:
                 return explained(ledger, value, at, zone, register, power)
-        measured = step + LATE_FACTOR * ratio * (integral_Wh - integral_then) + near_W * _SLACK_H
-        bound = measured + near_W * seconds / 3600
+            if seconds > MINUTE_S:
+                step = UNKNOWN_STEP_WH
+        flowed = ratio * (integral_Wh - integral_then)
+        measured = step + LATE_FACTOR * flowed + near_W * _SLACK_H
+        bound = step + MOST_FACTOR * flowed + near_W * (seconds + SLACK_S) / 3600
         if not 0.0 < growth <= bound or 0.0 < range_Wh <= bound:
             return explained(ledger, value, at, zone, register, power)
         if growth > measured and ratio and seconds <= MINUTE_S:
@@ -180,7 +194,8 @@ def _observed(
     weight = min(seconds, ledger.interval_s or _FIRST_S, _WEIGHT_S)
     if ledger.observed_s + weight >= turnover.review:
         turnover = reviewed(turnover, ledger.best.total, integral_Wh, ledger.observed_s + weight, register)
-    step = register.step_Wh or turnover.step_Wh
+    # Between readings that are far apart, the power of the readings tells little, so the limit is wider.
+    step = register.step_Wh or (turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH)
     return Observation(value, at, zone, register, turnover, step, weight, regular, integral_Wh, steady_W, expected_W)
 
 

@@ -15,6 +15,8 @@ UNKNOWN_STEP_WH = 1100.0
 """Step for a register with an unknown step, until it has grown: a counter in whole kWh grows in such steps."""
 UNKNOWN_POWER_W = 250e3
 """The connection of a large low-voltage site. Used if limits, connection and power are all unknown."""
+UNPROVEN_POWER_W = 30e3
+"""The connection of a house. A counter that has not moved yet may have grown at this power in a gap."""
 PERIOD_S = 600.0
 """Interval at which the power is compared with the counter."""
 GAP_AFTER_S = 86_400.0
@@ -93,8 +95,10 @@ def with_growth(turnover: Turnover, growth: float) -> Turnover:
 
 def proven_power(turnover: Turnover, register: Register) -> float:
     """Return the power up to which a growth in a gap is not an estimate: a multiple of what was seen so far."""
-    if register.limit_W or turnover.ratio or not turnover.compared_s:
+    if register.limit_W or turnover.ratio:
         return turnover.near_W
+    if turnover.grown_Wh < _enough(turnover):
+        return min(turnover.most_W, UNPROVEN_POWER_W)
     return min(turnover.most_W, max(_MEAN_MARGIN * turnover.mean_W, _SEEN_MARGIN * turnover.peak_W))
 
 
@@ -110,7 +114,7 @@ def reviewed(turnover: Turnover, total: float, integral_Wh: float, observed_s: f
         turnover = turnover._replace(
             grown_Wh=_FORGET * turnover.grown_Wh + max(0.0, grown), flowed_Wh=_FORGET * turnover.flowed_Wh + flowed
         )
-    enough = max(_ENOUGH_WH, _ENOUGH_STEPS * turnover.step_Wh)
+    enough = _enough(turnover)
     ratio = turnover.ratio
     if turnover.flowed_Wh >= enough and turnover.grown_Wh >= enough:
         ratio = turnover.grown_Wh / turnover.flowed_Wh
@@ -127,6 +131,11 @@ def reviewed(turnover: Turnover, total: float, integral_Wh: float, observed_s: f
         ),
         register,
     )
+
+
+def _enough(turnover: Turnover) -> float:
+    """Return the growth that is enough for a comparison, Wh."""
+    return max(_ENOUGH_WH, _ENOUGH_STEPS * turnover.step_Wh)
 
 
 def _bounded(turnover: Turnover, register: Register) -> Turnover:

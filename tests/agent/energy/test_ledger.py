@@ -725,3 +725,14 @@ def test_a_daily_register_that_stays_at_zero_although_power_flows_is_an_estimate
     assert ledger is not None
     assert energy(ledger, "2026-06-01") == pytest.approx(counter, abs=10)
     assert ledger.best.day.basis is Basis.REGISTER
+
+
+@pytest.mark.parametrize("seconds", [10, 60, 300])
+@pytest.mark.parametrize("register", [FINE._replace(limit_W=0.0), Register()])
+def test_a_load_that_begins_right_after_a_reading_is_no_glitch(seconds: int, register: Register) -> None:
+    now, counter = at("2026-06-01T02:00"), 1e6
+    ledger = advance(None, counter, now, BRUSSELS, register, 300.0)
+    for power in [300.0] * (3 * 3600 // seconds) + [0.0] * 10 + [5000.0] * 3:
+        now, counter = now + seconds, counter + power * seconds / 3600
+        ledger = advance(ledger, counter, now, BRUSSELS, register, power)
+        assert ledger.best.value == counter
