@@ -58,7 +58,7 @@ _PLAIN = Register()
 _new: Any = tuple.__new__
 
 
-def advance(  # noqa: C901, PLR0912 - called for each reading of a counter; function calls are slow
+def advance(
     ledger: Ledger | None,
     value: float,
     at: float,
@@ -68,29 +68,23 @@ def advance(  # noqa: C901, PLR0912 - called for each reading of a counter; func
 ) -> Ledger:
     """Return the ledger after one more reading: `value` in Wh at Unix second `at`.
 
-    `power_W` is the device's power in the direction of the counter, not negative; None if unknown.
-
-    This function handles the common reading, which continues the best path at the usual interval. A continuation has no
-    price, so no other link can be cheaper. `explained` handles all other readings, and would give the same result for
-    the common one.
+    `power_W` is the device's power in the direction of the counter, not negative; None if unknown. The common reading,
+    which continues the best path at the usual interval, is handled here: a continuation has no price, so no other link
+    can be cheaper. `explained` handles all other readings, and gives the same result for the common one.
     """
     power = _NO_POWER if power_W is None else power_W
     if ledger is None:
         return _first(value, at, zone, register, power)
-    others, best, last_at, interval, observed_s, integral_Wh, power_before, turnover, unconfirmed_until, _, _ = ledger
+    others, best, last_at, interval, observed_s, integral_Wh, power_before, turnover, unconfirmed, _, _ = ledger
     value_then, _, changed, observed_then, cost, total, integral_then, day, before, new_day, events = best
     seconds = at - last_at
-    if seconds > interval:
-        now = observed_s + (interval if interval < _WEIGHT_S else _WEIGHT_S)  # noqa: FURB136 - min() is slower
-        usual = seconds <= MINUTE_S or seconds <= _INTERVALS * interval
-    else:
-        now = observed_s + (seconds if seconds < _WEIGHT_S else _WEIGHT_S)  # noqa: FURB136 - min() is slower
-        usual = seconds > 0.0
-    if not (usual and observed_then == observed_s and interval and at < day[2] and not events):
+    weight = seconds if seconds < interval else interval  # noqa: FURB136 - min() is slower
+    now = observed_s + (weight if weight < _WEIGHT_S else _WEIGHT_S)  # noqa: FURB136 - min() is slower
+    usual = 0.0 < seconds <= MINUTE_S or 0.0 < seconds <= _INTERVALS * interval
+    common = usual and observed_then == observed_s and interval and at < day[2] and not events
+    if not common or power > turnover.peak_W < power_before:
         return explained(ledger, value, at, zone, register, power)
     if power_before >= 0.0 <= power:
-        if power > turnover.peak_W < power_before:
-            return explained(ledger, value, at, zone, register, power)
         integral_Wh += (power + power_before) * seconds / 7200
     if now >= turnover.review:
         turnover = reviewed(turnover, total, integral_Wh, now, register)
@@ -100,24 +94,19 @@ def advance(  # noqa: C901, PLR0912 - called for each reading of a counter; func
     else:
         step, range_Wh, near_W, ratio = register.step_Wh, register.range_Wh, turnover.near_W, turnover.ratio
         if not step:
-            step = turnover.step_Wh
-            if growth < FINER * step:
+            if growth < FINER * turnover.step_Wh:
                 return explained(ledger, value, at, zone, register, power)
-            if seconds > MINUTE_S:
-                step = UNKNOWN_STEP_WH
+            step = turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH
         flowed = ratio * (integral_Wh - integral_then)
-        measured = step + LATE_FACTOR * flowed + near_W * _SLACK_H
         bound = step + MOST_FACTOR * flowed + near_W * (seconds + SLACK_S) / 3600
         if not 0.0 < growth <= bound or 0.0 < range_Wh <= bound:
             return explained(ledger, value, at, zone, register, power)
-        if growth > measured and ratio and seconds <= MINUTE_S:
-            unconfirmed_until = now + ROLLOVER_PRICE
+        if ratio and seconds <= MINUTE_S and growth > step + LATE_FACTOR * flowed + near_W * _SLACK_H:
+            unconfirmed = now + ROLLOVER_PRICE
         candidate = value, at, at, now, cost, total + growth, integral_Wh, day, before, new_day, ()
         others = others + (best,) if len(others) < CANDIDATES else _thinner(others, best)  # noqa: RUF005 - faster
-    best = _new(Candidate, candidate)
-    state = others, best, at, seconds, now, integral_Wh, power, turnover, unconfirmed_until, 0.0, ()
-    result: Ledger = _new(Ledger, state)
-    return result
+    state = others, _new(Candidate, candidate), at, seconds, now, integral_Wh, power, turnover, unconfirmed, 0.0, ()
+    return _new(Ledger, state)  # type: ignore[no-any-return]
 
 
 def _thinner(others: tuple[Candidate, ...], best: Candidate) -> tuple[Candidate, ...]:
