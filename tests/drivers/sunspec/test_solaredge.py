@@ -136,3 +136,9 @@ async def test_where_there_is_no_battery_it_is_seldom_asked_for() -> None:
     reader.registers |= battery(500.0)
     scan = await driver.poll(reader, lambda: RECHECK_FIRST_S)
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3600.0
+
+
+async def test_while_the_inverter_tells_no_power_solar_is_unknown() -> None:
+    scan = await poll(site(NO_INT16, NO_INT16, battery(500.0)))
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is Quality.MISSING
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == 500.0
