@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from agent import __version__
-from agent.aggregation import AggregationSettings, Aggregator, Summary
+from agent.aggregation import AggregationSettings, Aggregator, Summary, SummarySettings
 from agent.config import Config, ConfigError
 from agent.contract import PayloadOptions, bodies
 from agent.delivery import Delivery, DeliveryStats, Sender
@@ -213,8 +213,12 @@ def aggregation_settings(config: Config) -> AggregationSettings:
         timezone=ZoneInfo(config.site.timezone) if config.site.timezone else None,
         statistic=config.poll.statistic,
         stale_after_s=config.poll.stale_after_s,
-        partial_totals=config.push.partial_totals,
-        sign={type_: getattr(config.push.sign, type_) for type_ in NodeType},
+        endpoints={
+            "default": SummarySettings(
+                partial_totals=config.push.partial_totals,
+                sign={type_: getattr(config.push.sign, type_) for type_ in NodeType},
+            )
+        },
         connection_W=_CONNECTION_MARGIN * max(config.site.import_limit_W or 0.0, config.site.export_limit_W or 0.0),
     )
 

@@ -3,7 +3,7 @@
 `window` and `groups` are pure arithmetic. `aggregator` calls them and owns their state.
 """
 
-from agent.aggregation.aggregator import AggregationSettings, Aggregator
+from agent.aggregation.aggregator import AggregationSettings, Aggregator, SummarySettings
 from agent.aggregation.groups import Fields, NodeResult, Summary, fields_of, total
 from agent.aggregation.node_summary import NodeSummary
 from agent.aggregation.window import Window
@@ -15,6 +15,7 @@ __all__ = [
     "NodeResult",
     "NodeSummary",
     "Summary",
+    "SummarySettings",
     "Window",
     "fields_of",
     "total",

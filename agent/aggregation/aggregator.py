@@ -1,4 +1,7 @@
-"""Collects scans per node, follows energies, and calculates a Summary at the end of each push interval."""
+"""Collects scans per node, follows energies, and calculates a Summary at the end of each push interval.
+
+Each endpoint has push intervals of its own, with statistics of its own. The energies of the day are the same for all.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from agent.aggregation.groups import Fields, NodeResult, Summary, fields_of, tot
 from agent.aggregation.node_summary import Statistic
 from agent.aggregation.sleep_book import Nights, SleepBook
 from agent.aggregation.window import Window
-from agent.domain import Node, ranges
+from agent.domain import Node, counted_in, ranges
 from agent.energy import EnergyStore
 from drivers.model import NodeType, Quantity, Reading, Scan
 
@@ -27,8 +30,21 @@ SAVE_EVERY_S = 900.0
 about a midnight or a reset since the last save. A save writes one or two pages of the SD card per dozen counters: about
 1.2 MB a day for 20 counters, and 0.6 MB more for the nights of inverters."""
 
+_LATE_CLOSE_S = 60
+"""The pushes of several endpoints can end in another order than that of their ticks, but not later than this."""
+
 # Before Python 3.12, iterating over an Enum is slow.
 _TYPES = tuple(NodeType)
+
+
+@dataclass(frozen=True, slots=True)
+class SummarySettings:
+    """What the summaries of one endpoint contain."""
+
+    node_ids: frozenset[str] | None = None
+    """The chosen nodes; None for all."""
+    partial_totals: Literal["omit", "sum"] = "omit"
+    sign: Mapping[NodeType, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +54,8 @@ class AggregationSettings:
     timezone: tzinfo | None = None
     statistic: Statistic = "last"
     stale_after_s: float = 30.0
-    partial_totals: Literal["omit", "sum"] = "omit"
-    sign: Mapping[NodeType, int] = field(default_factory=dict)
+    endpoints: Mapping[str, SummarySettings] = field(default_factory=lambda: {"default": SummarySettings()})
+    """By name."""
     connection_W: float = 0.0
     """Maximum power of the site's connection in W; 0 if not configured."""
 
@@ -49,8 +65,16 @@ class _Tracked(NamedTuple):
 
     window: Window
     sources: Sources
-    counted: bool
-    """Whether the total of its type includes it."""
+
+
+class _Selection(NamedTuple):
+    """The nodes of one endpoint."""
+
+    nodes: tuple[tuple[_Tracked, bool], ...]
+    """Each with whether the total of its type includes it."""
+    turned: frozenset[NodeType]
+    """The types whose sign is inverted."""
+    partial_totals: Literal["omit", "sum"]
 
 
 class Aggregator:
@@ -76,7 +100,6 @@ class Aggregator:
     def reconfigure(self, nodes: Sequence[Node], settings: AggregationSettings) -> None:
         """Continue with these nodes. An unchanged node keeps its window. Every node keeps its energies."""
         self._energies.use_zone(settings.timezone)
-        self._turned = frozenset(type_ for type_, sign in settings.sign.items() if sign == -1)
         same_age = settings.stale_after_s == self._settings.stale_after_s
         before = {window.node: window for window in self._windows.values() if same_age}
         nights = {node_id: window.night for node_id, window in self._windows.items()}
@@ -89,11 +112,23 @@ class Aggregator:
         self._windows.clear()
         self._windows.update(windows)
         self._nodes = {
-            node.node_id: _Tracked(
-                self._windows[node.node_id], self._energies.sources_of(node, settings.connection_W), node.counted
-            )
+            node.node_id: _Tracked(self._windows[node.node_id], self._energies.sources_of(node, settings.connection_W))
             for node in nodes
         }
+        chosen = {name: _chosen(nodes, each.node_ids) for name, each in settings.endpoints.items()}
+        for node_id, window in windows.items():
+            window.serve([name for name, node_ids in chosen.items() if node_id in node_ids])
+        self._selections = {
+            name: self._selection(nodes, chosen[name], each) for name, each in settings.endpoints.items()
+        }
+
+    def _selection(self, nodes: Sequence[Node], chosen: frozenset[str], settings: SummarySettings) -> _Selection:
+        counted = counted_in(nodes, chosen)
+        return _Selection(
+            tuple((self._nodes[node.node_id], node.node_id in counted) for node in nodes if node.node_id in chosen),
+            frozenset(type_ for type_, sign in settings.sign.items() if sign == -1),
+            settings.partial_totals,
+        )
 
     def observe(self, nodes: Sequence[Node], scan: Scan, wall: float | None) -> None:
         """Add one finished poll of the device that feeds `nodes`.
@@ -126,18 +161,18 @@ class Aggregator:
         for node in nodes:
             self._windows[node.node_id].missed(count)
 
-    def close(self, at: float, wall: int) -> Summary:
-        """End the push interval at monotonic `at`, Unix second `wall`."""
-        settings = self._settings
+    def close(self, at: float, wall: int, endpoint: str = "default") -> Summary:
+        """End the push interval of an endpoint at monotonic `at`, Unix second `wall`."""
+        statistic = self._settings.statistic
+        selected, turned, partial_totals = self._selections[endpoint]
         self._energies.follow_day(wall)
-        if self._energies.offset > -inf:
+        if self._energies.offset > -inf and not 0 < self.last_time - wall < _LATE_CLOSE_S:
             self.last_time = wall
         self.place_nights(at)
-        turned = self._turned
         results = []
         members: dict[NodeType, list[Fields]] = {type_: [] for type_ in _TYPES}
-        for window, sources, counted in self._nodes.values():
-            summary = window.close(at, settings.statistic)
+        for (window, sources), counted in selected:
+            summary = window.close(at, statistic, endpoint)
             node, fields = summary.node, fields_of(summary)
             oldest = summary.oldest
             if node.when_offline != "missing" and summary.sleeps:
@@ -147,10 +182,10 @@ class Aggregator:
                 self._saved_at = -inf
             if node.type in turned and isinstance(power := fields.get("active_power_W"), float):
                 fields["active_power_W"] = -power
-            results.append(NodeResult(summary, fields, basis, node.type in turned))
+            results.append(NodeResult(summary, fields, basis, node.type in turned, counted))
             if counted:
                 members[node.type].append(fields)
-        groups = {type_: total(fields, settings.partial_totals) for type_, fields in members.items()}
+        groups = {type_: total(fields, partial_totals) for type_, fields in members.items()}
         return Summary(wall, tuple(results), groups)
 
     def place_nights(self, at: float) -> None:
@@ -195,3 +230,7 @@ class Aggregator:
             low=low,
             high=high,
         )
+
+
+def _chosen(nodes: Sequence[Node], node_ids: frozenset[str] | None) -> frozenset[str]:
+    return frozenset(node.node_id for node in nodes) if node_ids is None else node_ids

@@ -106,7 +106,7 @@ class Account:
 class EnergyField:
     """An energy field of a node: its possible accounts, preferred one first, and the energy that was published last."""
 
-    __slots__ = ("accounts", "name", "published", "rising_on", "shown_Wh")
+    __slots__ = ("_before", "accounts", "name", "published", "rising_on", "shown_Wh")
 
     def __init__(self, name: str, published: Published) -> None:
         self.name = name
@@ -115,14 +115,22 @@ class EnergyField:
         self.shown_Wh = published.energy
         self.rising_on = ""
         """The day of the last push, if its energy has not fallen: it is published as it is, as long as it rises."""
+        self._before = Published()
+        """The last energy of the day before, for an endpoint whose push of that day ends after midnight."""
 
     def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
         """Return the energy to publish. `found` is the energy of `source` on local day `date`."""
         if source.ledger is None:
             return found
         turnover = source.ledger.turnover
+        step_Wh = source.step_Wh or turnover.step_Wh
+        if date == self._before.date < self.published.date:
+            self._before, found = publish(self._before, date, found, step_Wh, turnover.near_W)
+            return found
         last = self.published._replace(energy=self.shown_Wh)
-        self.published, found = publish(last, date, found, source.step_Wh or turnover.step_Wh, turnover.near_W)
+        if last.date < date:
+            self._before = last
+        self.published, found = publish(last, date, found, step_Wh, turnover.near_W)
         self.shown_Wh = self.published.energy
         self.rising_on = "" if self.published.fell else date
         return found

@@ -27,10 +27,12 @@ class NodeResult(NamedTuple):
     """The worst basis of its energies of the day; None without energies."""
     turned: bool = False
     """Whether [push.sign] inverts its group. `fields` are already inverted; `summary` is never inverted."""
+    counted: bool = True
+    """Whether the total of its type includes this node."""
 
 
 class Summary(NamedTuple):
-    """One push: its Unix second, its nodes, and the group of each type."""
+    """One push to one endpoint: its Unix second, its nodes, and the group of each type."""
 
     time: int
     nodes: tuple[NodeResult, ...]
@@ -38,7 +40,7 @@ class Summary(NamedTuple):
 
     def members(self, type_: NodeType) -> Iterator[NodeResult]:
         """Return the nodes in the total of a type."""
-        return (each for each in self.nodes if each.summary.node.type is type_ and each.summary.node.counted)
+        return (each for each in self.nodes if each.counted and each.summary.node.type is type_)
 
 
 def fields_of(summary: NodeSummary) -> Fields:

@@ -1,8 +1,13 @@
-"""Collects the scans of a node, and returns a summary at the end of a push interval. Pure."""
+"""Collects the scans of a node, and returns a summary at the end of a push interval. Pure.
+
+Several endpoints can use one window. Each has a view: the statistics of its own push interval. The last values, the
+night and the places of the cells are common to all views.
+"""
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -40,6 +45,22 @@ class _Source(NamedTuple):
 
 
 @dataclass(slots=True)
+class View:
+    """The push interval of one endpoint."""
+
+    cells: array[float] = field(default_factory=lambda: array("d"))
+    interval: int = 0
+    expected: int = 0
+    got: int = 0
+    handed_over: bool = False
+    """The last summary uses `cells`, so the next reading must first copy them."""
+
+    def fork(self) -> View:
+        """Return the view of another endpoint with the same last values. Its push interval begins now."""
+        return View(self.cells[:], self.interval + 1)
+
+
+@dataclass(slots=True)
 class Window:
     """Collects the readings of one node between two pushes."""
 
@@ -48,23 +69,26 @@ class Window:
     newest: float = -inf
     night: Night | None = None
     """The night of a solar node."""
-    interval: int = 0
-    expected: int = 0
-    got: int = 0
+    views: dict[str, View] = field(default_factory=lambda: {"": View()})
+    """By the name of the endpoint; never empty."""
     _powerless: float = -inf
     _places: dict[Key, int] = field(default_factory=dict)
     _totals: dict[Quantity, int] = field(default_factory=dict)
-    _handed_over: bool = False
-    """The last summary uses `_cells`, so the next reading must first copy it."""
-    _cells: array[float] = field(default_factory=lambda: array("d"))
     _sources: dict[tuple[Quantity, Phase | None, NodeType | None], _Source | None] = field(default_factory=dict)
+
+    def serve(self, endpoints: Iterable[str]) -> None:
+        """Keep a view for each of these endpoints, and no other. Without endpoints, one view remains."""
+        some = next(iter(self.views.values()))
+        self.views = {name: self.views.get(name) or some.fork() for name in endpoints} or {"": some}
 
     def add(self, scan: Scan) -> Collected:
         """Add the readings of the node."""
-        self.expected += 1
-        if self._handed_over:
-            self._handed_over = False
-            self._cells = self._cells[:]
+        views = list(self.views.values())
+        for view in views:
+            view.expected += 1
+            if view.handed_over:
+                view.handed_over = False
+                view.cells = view.cells[:]
         counters: list[tuple[Quantity, float, float]] = []
         dropped: list[Reading] = []
         usable = False
@@ -75,39 +99,44 @@ class Window:
             except KeyError:
                 source = self._sources[key] = self._source(*key)
             if source is not None:
-                usable |= self._take(reading, source, counters, dropped)
-        self.got += usable
+                usable |= self._take(reading, source, views, counters, dropped)
+        if usable:
+            for view in views:
+                view.got += 1
         power = self._totals.get(Quantity.ACTIVE_POWER)
         if power is None:
             return Collected(counters, dropped, None)
-        power_W, at = self._cells[power], self._cells[power + AT]
+        cells = views[0].cells
+        power_W, at = cells[power], cells[power + AT]
         self._heard(power_W, at, scan)
         return Collected(counters, dropped, power_W if at >= scan.started else None)
 
     def missed(self, count: int = 1) -> None:
         """Count polls that were due and gave nothing."""
-        self.expected += count
+        for view in self.views.values():
+            view.expected += count
 
-    def close(self, at: float, statistic: Statistic) -> NodeSummary:
-        """Return the summary at monotonic `at` and begin the next interval."""
+    def close(self, at: float, statistic: Statistic, endpoint: str = "") -> NodeSummary:
+        """Return the endpoint's summary at monotonic `at`, and begin its next interval."""
+        view = self.views[endpoint]
         summary = NodeSummary(
             self.node,
             at,
             at - self.stale_after_s,
             statistic,
-            self.interval,
+            view.interval,
             self._places,
             self._totals,
-            self._cells,
+            view.cells,
             self.newest,
-            self.expected,
-            self.got,
+            view.expected,
+            view.got,
             self._powerless,
             self.night,
         )
-        self._handed_over = True
-        self.interval += 1
-        self.expected = self.got = 0
+        view.handed_over = True
+        view.interval += 1
+        view.expected = view.got = 0
         return summary
 
     def _heard(self, power_W: float, at: float, scan: Scan) -> None:
@@ -127,8 +156,9 @@ class Window:
             return None
         key = use.quantity, phase
         if key not in self._places:
-            place = len(self._cells)
-            self._cells.extend(EMPTY)
+            place = len(EMPTY) * len(self._places)
+            for view in self.views.values():
+                view.cells.extend(EMPTY)
             self._places = self._places | {key: place}  # a summary may use the old dict
             if phase is None:
                 self._totals = self._totals | {use.quantity: place}
@@ -139,20 +169,23 @@ class Window:
         self,
         reading: Reading,
         source: _Source,
+        views: list[View],
         counters: list[tuple[Quantity, float, float]],
         dropped: list[Reading],
     ) -> bool:
         place, sign, low, high, counter = source
         value, at = reading.value, reading.at
         if reading.quality is Quality.MISSING or (value is None and reading.quality is Quality.GOOD):
-            self._cells[place + AT] = -inf
+            for view in views:
+                view.cells[place + AT] = -inf
             return False
         number = value if isinstance(value, float) else float(value in (True, "on"))
         if reading.quality is Quality.INVALID or not low <= number <= high:
             dropped.append(reading)  # the previous value is used until it is stale
             return False
         number *= sign
-        update(self._cells, place, number, at, self.interval, self.stale_after_s)
+        for view in views:
+            update(view.cells, place, number, at, view.interval, self.stale_after_s)
         if at > self.newest:
             self.newest = at
         if counter is not None:

@@ -12,7 +12,7 @@ installation behind it. On a node of another type, `_AS_METER` renames its count
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -139,6 +139,25 @@ def sign_in_words(node: Node, push_sign: int = 1) -> str:
         counted = "import" if node.invert == (node.type is NodeType.SOLAR) else "export"
         words += f"; what the meter counts as {counted} is {_DIRECTIONS[node.type][0]}"
     return words + (" (invert = true)" if node.invert else "")
+
+
+def counted_in(nodes: Sequence[Node], chosen: Collection[str]) -> set[str]:
+    """The ids of the nodes that the totals include, if only the nodes with the ids `chosen` are sent.
+
+    A node behind the meter of another one is included only if no such other node is sent.
+    """
+    by_id = {node.node_id: node for node in nodes}
+    sent = {node.node_id for node in nodes if node.push and node.node_id in chosen}
+    return {node_id for node_id in sent if sent.isdisjoint(_outer_ids(by_id[node_id], by_id))}
+
+
+def _outer_ids(node: Node, by_id: Mapping[str, Node]) -> set[str]:
+    """The ids of the nodes whose meters measure this node as well."""
+    found: set[str] = set()
+    while node.within in by_id and node.within not in found:
+        found.add(node.within)
+        node = by_id[node.within]
+    return found
 
 
 def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:

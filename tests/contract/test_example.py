@@ -47,7 +47,7 @@ def documented() -> dict[str, Any]:
 
 def test_the_worked_example(tmp_path: Path) -> None:
     store = EnergyStore.open(tmp_path / "energy.sqlite3")
-    totals = Aggregator(list(NOW), AggregationSettings(ZONE, partial_totals="omit"), store)
+    totals = Aggregator(list(NOW), AggregationSettings(ZONE), store)
     start = day_of(NOON, ZONE)[1]
     for wall, values in ((start, MIDNIGHT), (float(NOON), NOW)):
         for node, quantities in values.items():

@@ -4,10 +4,11 @@ import contextlib
 import json
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import settings as hsettings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from agent.aggregation.aggregator import AggregationSettings, Aggregator
+from agent.aggregation.aggregator import AggregationSettings, Aggregator, SummarySettings
 from agent.contract.payload import PayloadOptions, bodies
 from agent.contract.schema import problems
 from agent.domain.node import Node
@@ -71,8 +72,11 @@ def body(totals: Aggregator, at: float = 1000.0, wall: int = WALL, **options: An
     return dict(message)
 
 
-def settings(**changes: Any) -> AggregationSettings:
-    return AggregationSettings(timezone=ZoneInfo("Europe/Brussels"), **changes)
+def settings(
+    partial_totals: Literal["omit", "sum"] = "omit", sign: Mapping[NodeType, int] = MappingProxyType({}), **changes: Any
+) -> AggregationSettings:
+    endpoints = {"default": SummarySettings(partial_totals=partial_totals, sign=sign)}
+    return AggregationSettings(ZoneInfo("Europe/Brussels"), **({"endpoints": endpoints} | changes))
 
 
 PV1 = Node("pv-1", NodeType.SOLAR, Kind.INVERTER)
@@ -721,3 +725,92 @@ def test_quality_limits_and_time_as_text(store: EnergyStore) -> None:
         "grid": {"devices": 1, "fresh": 1, "expected": 1, "got": 1, "oldest_s": 1},
         "solar": {"devices": 2, "fresh": 1, "expected": 1, "got": 1, "oldest_s": 12},
     }
+
+
+METER = Node("meter", NodeType.SOLAR, Kind.METER)
+INNER = Node("pv-inner", NodeType.SOLAR, Kind.INVERTER, within="meter")
+
+
+def test_each_endpoint_has_statistics_over_its_own_interval(store: EnergyStore) -> None:
+    endpoints = {"slow": SummarySettings(), "fast": SummarySettings()}
+    totals = Aggregator([PV1], settings(endpoints=endpoints, statistic="mean"), store)
+    for at, power in ((980.0, 100.0), (990.0, 300.0)):
+        totals.observe([PV1], scan(at, active_power=power), WALL)
+    fast = totals.close(990.0, WALL, "fast").nodes[0].summary
+    assert fast.statistics(Quantity.ACTIVE_POWER) == (300, 100, 100, 300)
+    assert (fast.expected, fast.got) == (2, 2)
+    totals.observe([PV1], scan(1000.0, active_power=500.0), WALL)
+    totals.missed([PV1], 1000.0)
+    fast = totals.close(1000.0, WALL + 10, "fast").nodes[0].summary
+    assert fast.statistics(Quantity.ACTIVE_POWER) == (500, 300, 300, 500)
+    assert (fast.expected, fast.got) == (2, 1)
+    slow = totals.close(1000.0, WALL + 10, "slow").nodes[0].summary
+    assert slow.statistics(Quantity.ACTIVE_POWER) == (500, 200, 100, 500)
+    assert (slow.expected, slow.got) == (4, 3)
+
+
+def test_a_total_is_that_of_the_chosen_devices(store: EnergyStore) -> None:
+    endpoints = {
+        "all": SummarySettings(),
+        "inner": SummarySettings(frozenset({"pv-inner", "pv-1"})),
+        "outer": SummarySettings(frozenset({"meter", "pv-inner"}), sign={NodeType.SOLAR: -1}),
+    }
+    nodes = [METER, INNER, PV1, PV2]
+    totals = Aggregator(nodes, settings(endpoints=endpoints), store)
+    for node, power in zip(nodes, (-900.0, 800.0, 50.0, 7.0), strict=True):
+        totals.observe([node], scan(1000.0, active_power=power), WALL)
+    summaries = {name: totals.close(1000.0, WALL, name) for name in endpoints}
+    assert {name: each.groups[NodeType.SOLAR]["active_power_W"] for name, each in summaries.items()} == {
+        "all": 957,
+        "inner": 850,
+        "outer": -900,
+    }
+    assert [result.summary.node.node_id for result in summaries["inner"].nodes] == ["pv-inner", "pv-1"]
+    assert {name: sum(1 for _ in each.members(NodeType.SOLAR)) for name, each in summaries.items()} == {
+        "all": 3,
+        "inner": 2,
+        "outer": 1,
+    }
+
+
+def test_an_endpoint_that_is_added_begins_its_own_interval_with_the_last_values(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    for at, power in ((980.0, 100.0), (990.0, 300.0)):
+        totals.observe([PV1], scan(at, active_power=power), WALL)
+    endpoints = {"default": SummarySettings(), "new": SummarySettings()}
+    totals.reconfigure([PV1], settings(endpoints=endpoints))
+    new = totals.close(995.0, WALL, "new").nodes[0].summary
+    assert new.statistics(Quantity.ACTIVE_POWER) == (300, 300, 300, 300)
+    assert (new.expected, new.got) == (0, 0)
+    old = totals.close(995.0, WALL).nodes[0].summary
+    assert old.statistics(Quantity.ACTIVE_POWER) == (300, 100, 100, 300)
+    assert (old.expected, old.got) == (2, 2)
+
+
+def test_a_node_that_no_endpoint_chooses_keeps_its_energies(store: EnergyStore) -> None:
+    totals = Aggregator([PV1, PV2], settings(endpoints={"other": SummarySettings(frozenset({"pv-2"}))}), store)
+    for at, energy in ((990.0, 5000.0), (1000.0, 5100.0)):
+        totals.observe([PV1], scan(at, produced_energy=energy), WALL + at - 1000)
+    totals.reconfigure([PV1, PV2], settings())
+    assert totals.close(1000.0, WALL).nodes[0].fields["today_energy_Wh"] == 100
+
+
+@pytest.mark.parametrize("late_by", [1, 2])
+def test_a_push_of_the_day_before_that_ends_after_midnight_disturbs_no_other_endpoint(
+    store: EnergyStore, late_by: int
+) -> None:
+    endpoints = {"slow": SummarySettings(), "fast": SummarySettings()}
+    totals = Aggregator([PV1], settings(endpoints=endpoints), store)
+
+    def energy(at: float, wall: float, endpoint: str) -> object:
+        return totals.close(at, int(wall), endpoint).nodes[0].fields.get("today_energy_Wh")
+
+    for before, total in ((20, 5000.0), (10, 5010.0), (0, 5020.0)):
+        totals.observe([PV1], scan(1000.0 - before, produced_energy=total), MIDNIGHT - before)
+    assert energy(999.0, MIDNIGHT - 1, "fast") == 20
+    totals.observe([PV1], scan(1005.0, produced_energy=5025.0), MIDNIGHT + 5)
+    assert energy(1005.0, MIDNIGHT + 5, "fast") == 5
+    assert energy(1005.0, MIDNIGHT - late_by, "slow") == 20
+    assert energy(1006.0, MIDNIGHT + 6, "fast") == 5
+    totals.observe([PV1], scan(1007.0, produced_energy=5024.9), MIDNIGHT + 7)
+    assert energy(1007.0, MIDNIGHT + 7, "fast") == 5, "what was published today does not fall"
