@@ -11,7 +11,7 @@ import typer
 from agent.runtime import printable
 
 if TYPE_CHECKING:
-    from agent.config import Config
+    from agent.config import Config, PushConfig
     from agent.site import Site
     from drivers.catalogue import Catalogue
 
@@ -24,6 +24,7 @@ NodesOption = Annotated[
 ]
 OwnConfig = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 """The option of a subcommand. It overrides the option before the subcommand."""
+EndpointOption = Annotated[str | None, typer.Option("--endpoint", metavar="NAME", help="Only this endpoint.")]
 ProfileDirs = Annotated[
     list[Path] | None, typer.Option("--profile-dir", help="A directory of the site's own profiles.")
 ]
@@ -76,6 +77,20 @@ def load_site(path: Path) -> tuple[Config, Site]:
         return config, build(config, str(path))
     except ConfigError as error:
         fail(error.lines, EX_CONFIG)
+
+
+def chosen_endpoints(config: Config, name: str | None) -> list[PushConfig]:
+    """Return the enabled endpoint of this name; without a name, all. An unknown name is a usage error."""
+    from agent.config import did_you_mean
+
+    if name is None:
+        return list(config.endpoints)
+    chosen = [push for push in config.endpoints if push.name == name]
+    if not chosen:
+        names = [push.name for push in config.endpoints]
+        hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
+        fail(f"--endpoint: no enabled endpoint is named {name!r}{hint}", 2)
+    return chosen
 
 
 def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:

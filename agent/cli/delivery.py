@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.common import DEFAULT, ConfigOption, OwnConfig, complain, fail, load_site, say
+from agent.cli.common import (
+    DEFAULT,
+    ConfigOption,
+    EndpointOption,
+    OwnConfig,
+    chosen_endpoints,
+    complain,
+    fail,
+    load_site,
+    say,
+)
 
 if TYPE_CHECKING:
-    from agent.commissioning.outbox_admin import Contents
-    from agent.config import Config
+    from agent.commissioning.outbox_admin import Contents, Queue
+    from agent.config import Config, PushConfig
     from agent.site import Site
 
 outbox_app = typer.Typer(
@@ -27,18 +39,22 @@ All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 def push(
     config: ConfigOption = DEFAULT,
     once: Annotated[bool, typer.Option("--once", help="Push once, now. `run` pushes continuously.")] = False,
+    endpoint: EndpointOption = None,
 ) -> None:
-    """Polls every device, pushes once without the queue, and prints the result."""
+    """Polls every device, pushes once without the queue, and prints the result.
+
+    Without --endpoint it pushes to every enabled endpoint.
+    """
     import asyncio
 
     if not once:
         fail("--once is missing: `push --once` pushes once, `run` pushes continuously", 2)
     settings, site = load_site(config)
-    if not asyncio.run(_push(settings, site)):
+    if not asyncio.run(_push(settings, site, chosen_endpoints(settings, endpoint))):
         raise typer.Exit(1)
 
 
-async def _push(settings: Config, site: Site) -> bool:
+async def _push(settings: Config, site: Site, endpoints: list[PushConfig]) -> bool:
     from agent.commissioning.push_once import push_each
     from agent.commissioning.read_once import read_site
     from agent.commissioning.troubleshooting import told
@@ -50,61 +66,122 @@ async def _push(settings: Config, site: Site) -> bool:
     for device, error in result.failed:
         complain(told(device.name, device.address, error))
     delivered = True
-    async for verdict in push_each(settings.push, result.bodies, SystemClock(), os.environ, USER_AGENT):
-        say(verdict.line, err=not verdict.delivered)
-        delivered = verdict.delivered
+    for push in endpoints:
+        whose = f"{push.name}: " if len(settings.push) > 1 else ""
+        async for verdict in push_each(push, result.bodies[push.name], SystemClock(), os.environ, USER_AGENT):
+            say(whose + verdict.line, err=not verdict.delivered)
+            delivered &= verdict.delivered
     return delivered
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The options before the subcommand."""
+
+    config: Path
+    endpoint: str | None
 
 
 @outbox_app.callback()
 def outbox(
     context: typer.Context,
     config: ConfigOption = DEFAULT,
+    endpoint: EndpointOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the bodies of dead letters.")] = False,
 ) -> None:
-    """Shows waiting messages and dead letters."""
+    """Shows waiting messages and dead letters, also of endpoints that are no longer configured."""
     from agent.commissioning import outbox_admin as command
 
-    context.obj = config
+    context.obj = _Before(config, endpoint)
     if context.invoked_subcommand is not None:
         return
+    queues = _queues(context, None, None)
     try:
-        found = command.contents(_queue(context, None))
+        found = [(queue, command.contents(queue.path)) for queue in queues if queue.path.exists() or len(queues) == 1]
     except command.CommandError as error:
         fail(str(error))
     if as_json or not sys.stdout.isatty():
-        typer.echo(command.as_json(found))
+        typer.echo(_json(found, one=endpoint is not None or len(queues) == 1))
     else:
-        _show(found)
+        for queue, each in found:
+            _show(queue, each, named=len(queues) > 1)
 
 
-def _queue(context: typer.Context, config: Path | None) -> Path:
-    """Return the path of the queue. `config` is the option after the subcommand; None: the option before it."""
-    settings, _ = load_site(config or context.obj)
-    return settings.outbox.path
+def _queues(context: typer.Context, config: Path | None, endpoint: str | None) -> list[Queue]:
+    """Return the queues that the options choose. `config` and `endpoint` are the options after the subcommand."""
+    from agent.commissioning.outbox_admin import queues
+    from agent.config import did_you_mean
+
+    before: _Before = context.obj
+    settings, _ = load_site(config or before.config)
+    name = endpoint or before.endpoint
+    found = queues(settings)
+    if name is None:
+        return found
+    chosen = [queue for queue in found if queue.name == name]
+    if not chosen:
+        names = [queue.name for queue in found]
+        fail(
+            f"--endpoint: no queue belongs to {name!r}{did_you_mean(name, names) or '; there are ' + ', '.join(names)}",
+            2,
+        )
+    return chosen
 
 
-def _show(found: Contents) -> None:
+def _queue(context: typer.Context, config: Path | None, endpoint: str | None) -> Queue:
+    """Return the only queue that the options choose."""
+    found = _queues(context, config, endpoint)
+    if len(found) > 1:
+        fail(f"there are several queues; choose one with --endpoint: {', '.join(queue.name for queue in found)}", 2)
+    return found[0]
+
+
+def _json(found: list[tuple[Queue, Contents]], *, one: bool) -> str:
+    """Return one JSON object for one queue, and a list for several."""
+    from agent.commissioning.outbox_admin import as_json
+
+    if one:
+        return json.dumps(as_json(found[0][1]))
+    return json.dumps(
+        [{"endpoint": queue.name, "configured": queue.configured, **as_json(each)} for queue, each in found]
+    )
+
+
+def _show(queue: Queue, found: Contents, *, named: bool) -> None:
     from agent.commissioning.describe import table
     from agent.commissioning.outbox_admin import date
 
     since = f", the oldest from {date(found.oldest)}" if found.oldest is not None else ""
     clock = f", {found.undated} of them until the clock is set" if found.undated else ""
-    say(f"{found.waiting} waiting{clock}{since}; {len(found.dead_letters)} dead letters")
+    whose = f"{queue.name}: " if named else ""
+    gone = "" if queue.configured else f"; {_GONE.format(queue.name)}"
+    say(f"{whose}{found.waiting} waiting{clock}{since}; {len(found.dead_letters)} dead letters{gone}")
     if found.dead_letters:
         rows = [(r.id, date(r.created), str(r.attempts), r.parked or "") for r in found.dead_letters]
         table("Dead letters", ("id", "created", "attempts", "reason"), rows)
 
 
+_GONE = (
+    "no endpoint has this name, so nothing is sent; another endpoint with formerly = {0!r} sends them,"
+    " `outbox drop --waiting --endpoint {0}` deletes them"
+)
+
+
 @outbox_app.command()
-def retry(context: typer.Context, ids: Ids = None, every: All = False, config: OwnConfig = None) -> None:
+def retry(
+    context: typer.Context,
+    ids: Ids = None,
+    every: All = False,
+    config: OwnConfig = None,
+    endpoint: EndpointOption = None,
+) -> None:
     """Puts dead letters back into the queue, so that they are sent again."""
     from agent.commissioning import outbox_admin as command
 
     if every == bool(ids):
         fail("give the ids of dead letters, or --all", 2)
     try:
-        count = command.retry(_queue(context, config), ids or [])
+        count = command.retry(_queue(context, config, endpoint).path, ids or [])
     except command.CommandError as error:
         fail(str(error))
     say(f"{count} will be sent again")
@@ -117,6 +194,7 @@ def drop(
     every: All = False,
     waiting: Annotated[bool, typer.Option("--waiting", help="All waiting messages, not dead letters.")] = False,
     config: OwnConfig = None,
+    endpoint: EndpointOption = None,
 ) -> None:
     """Deletes dead letters or all waiting messages. This cannot be undone."""
     from agent.commissioning import outbox_admin as command
@@ -124,7 +202,7 @@ def drop(
     if [bool(ids), every, waiting].count(True) != 1:
         fail("give the ids of dead letters, or --all, or --waiting", 2)
     try:
-        count = command.drop(_queue(context, config), ids or [], waiting=waiting)
+        count = command.drop(_queue(context, config, endpoint), ids or [], waiting=waiting)
     except command.CommandError as error:
         fail(str(error))
     say(f"{count} dropped")

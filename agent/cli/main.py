@@ -16,7 +16,19 @@ import typer
 
 from agent import __version__
 from agent.cli import commissioning, delivery, drivers, files
-from agent.cli.common import DEFAULT, EX_CONFIG, ConfigOption, NodesOption, complain, fail, load_site, narrowed, say
+from agent.cli.common import (
+    DEFAULT,
+    EX_CONFIG,
+    ConfigOption,
+    EndpointOption,
+    NodesOption,
+    chosen_endpoints,
+    complain,
+    fail,
+    load_site,
+    narrowed,
+    say,
+)
 
 if TYPE_CHECKING:
     from agent.config import LogConfig
@@ -117,6 +129,7 @@ def read(
     config: ConfigOption = DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="Print exactly the bodies that a push would send.")] = False,
     node: NodesOption = None,
+    endpoint: EndpointOption = None,
 ) -> None:
     """Polls every device once and shows the readings. Stop the daemon first, as for check --online."""
     import asyncio
@@ -127,11 +140,16 @@ def read(
 
     if as_json and node:
         fail("--node cannot be used with --json: a push contains all nodes", 2)
+    if endpoint is not None and not as_json:
+        fail("--endpoint needs --json: the readings are the same for all endpoints", 2)
     settings, site = load_site(config)
+    endpoints = chosen_endpoints(settings, endpoint)
+    if as_json and len(endpoints) > 1:
+        fail(f"there are several endpoints; choose one with --endpoint: {', '.join(e.name for e in endpoints)}", 2)
     logging_setup.configure("error", settings.log.format)
     result = asyncio.run(read_site(settings, narrowed(site, node)))
     if as_json:
-        for body in result.bodies:
+        for body in result.bodies[endpoints[0].name]:
             typer.echo(body)
     else:
         from agent.commissioning.describe import print_readings

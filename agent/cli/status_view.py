@@ -88,8 +88,15 @@ def picture(status: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [head]
     if status["reason"]:
         parts.append(_text(status["reason"], "red"))
-    parts += [_text(" · ".join(_flow(status["flow"]))), _devices(status["devices"]), _attempts(status["push"])]
-    parts.append(Text("\n".join(map(printable, _queue(status)))))
+    parts += [_text(" · ".join(_flow(status["flow"]))), _devices(status["devices"])]
+    endpoints = status["endpoints"]
+    for endpoint in endpoints:
+        parts.append(_attempts(endpoint, f" to {endpoint['name']}" if len(endpoints) > 1 else ""))
+        parts.append(Text("\n".join(map(printable, _queue(endpoint)))))
+    if counters := list(_counters(status.get("counter_events", {}))):
+        parts.append(Text("\n".join(map(printable, counters))))
+    if status.get("not_on_disk"):
+        parts.append(_text(f"{status['not_on_disk']}; a restart loses them", "red"))
     return Group(*parts)
 
 
@@ -139,9 +146,9 @@ def _cycle(device: dict[str, Any]) -> str:
     return f"polled every {cycle_s:.1f} s instead of every {device['interval_s']:g} s: the link is too slow"
 
 
-def _attempts(push: dict[str, Any]) -> Table:
-    table = _table("Last attempts", "at", "outcome", "message", "reason")
-    for attempt in push["recent"][:_SHOWN_ATTEMPTS]:
+def _attempts(endpoint: dict[str, Any], whose: str) -> Table:
+    table = _table(f"Last attempts{whose}", "at", "outcome", "message", "reason")
+    for attempt in endpoint["recent"][:_SHOWN_ATTEMPTS]:
         table.add_row(
             _text(datetime.fromtimestamp(attempt["at"]).astimezone().strftime("%H:%M:%S")),
             _text(attempt["outcome"], _STYLE.get(attempt["outcome"], "")),
@@ -166,14 +173,11 @@ def _counters(events: dict[str, dict[str, int]]) -> Iterator[str]:
             yield f"counters of {node}: {words}"
 
 
-def _queue(status: dict[str, Any]) -> Iterator[str]:
-    push, backlog = status["push"], status["backlog"]
-    last = push["delivered_s"]
-    yield f"last delivery to {push['endpoint']}: " + ("none yet" if last is None else f"{in_words(last)} ago")
-    yield "attempts: " + ", ".join(f"{count} {outcome}" for outcome, count in push["outcomes"].items())
+def _queue(endpoint: dict[str, Any]) -> Iterator[str]:
+    backlog = endpoint["backlog"]
+    last = endpoint["delivered_s"]
+    yield f"last delivery to {endpoint['url']}: " + ("none yet" if last is None else f"{in_words(last)} ago")
+    yield "attempts: " + ", ".join(f"{count} {outcome}" for outcome, count in endpoint["outcomes"].items())
     oldest = f", the oldest {in_words(backlog['oldest_s'])} old" if backlog["oldest_s"] is not None else ""
     dropped = ", ".join(f"{count} {reason}" for reason, count in backlog["dropped"].items()) or "none"
     yield f"waiting: {backlog['waiting']}{oldest}; dead letters: {backlog['parked']}; dropped: {dropped}"
-    yield from _counters(status.get("counter_events", {}))
-    if status.get("not_on_disk"):
-        yield f"{status['not_on_disk']}; a restart loses them"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.commissioning.endpoints import shared_tokens, token_text
 from agent.commissioning.service_permissions import out_of_reach, service
 from agent.config import Config, token_path
 from agent.security import open_to_all
@@ -35,7 +35,11 @@ def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[s
 
 
 def _secrets(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    paths = [token_path(config.push, environ), config.push.signing_secret_file, config.push.client_key_file]
+    paths = [
+        path
+        for push in config.endpoints
+        for path in (token_path(push, environ), push.signing_secret_file, push.client_key_file)
+    ]
     if config.holds_secrets:
         paths.append(file)
     if config.status is not None:
@@ -46,19 +50,20 @@ def _secrets(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator
 
 
 def _token(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
-    token = config.push.token.get_secret_value() if config.push.token else ""
-    path = token_path(config.push, environ)
-    if not token and path is not None:
-        with contextlib.suppress(OSError):  # perhaps only the service can read it
-            token = path.read_text(encoding="utf-8-sig")
-    if token.strip()[:1] in ("'", '"', "<"):
-        yield f"the token begins with {token.strip()[0]}; this is probably not part of the token"
+    for push in config.endpoints:
+        token = token_text(push, environ)
+        if token[:1] in ("'", '"', "<"):
+            whose = "" if len(config.push) == 1 else f" of endpoint {push.name}"
+            yield f"the token{whose} begins with {token[0]}; this is probably not part of the token"
+    yield from shared_tokens(config, environ)
 
 
 def _left_from_the_example(config: Config) -> Iterator[str]:
-    host = urlsplit(config.push.url).hostname or ""
-    if host == "example.com" or host.endswith(".example.com"):
-        yield f"push.url is still the example {config.push.shown_url}; the integrator gives the URL"
+    for push in config.endpoints:
+        host = urlsplit(push.url).hostname or ""
+        if host == "example.com" or host.endswith(".example.com"):
+            whose = "" if len(config.push) == 1 else f" of endpoint {push.name}"
+            yield f"push.url{whose} is still the example {push.shown_url}; the integrator gives the URL"
     if config.site.node_id == "M1S0000000000000000D_site_0":
         yield "site.node_id is still the example; the integrator gives the id"
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from agent.commissioning.endpoints import endpoints_in_words, selection_doubts
 from agent.domain import doubts, sign_in_words, silence_in_words
 from agent.runtime import printable
 from drivers.model import Kind, NodeType, Quantity, Value
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
 
 
 def describe(config: Config, site: Site) -> Iterator[str]:
-    """Return the meaning of the configuration, one line per node, then lines with "notice: " and "warning: "."""
-    push = config.push
-    levels = " and ".join(push.levels)
-    yield f"site {config.site.node_id}: {levels} to {push.shown_url} every {push.interval_s} s"
+    """Return the meaning of the configuration: endpoints, nodes, then lines with "notice: " and "warning: "."""
+    yield from endpoints_in_words(config, site.nodes)
+    signs = {each.type: _signs(config, each.type) for each in site.nodes}
     for device in site.devices:
         for node in device.nodes:
-            words = [sign_in_words(node, getattr(push.sign, node.type)), silence_in_words(node)]
+            words = [*(sign_in_words(node, sign) + whose for sign, whose in signs[node.type]), silence_in_words(node)]
             meaning = "; ".join(word for word in words if word)
             counted = f"; not added to the total, because it is behind {node.within}" if node.within else ""
             unsent = "" if node.push else "; not sent (push = false)"
@@ -39,8 +39,21 @@ def describe(config: Config, site: Site) -> Iterator[str]:
     for name, path in site.replaced:
         yield f"notice: {path} is used instead of the built-in profile {name}"
     yield from (f"notice: {line}" for line in (*_notes(site.devices), *_unread(site.devices)))
-    for doubt in (*doubts(site.nodes), *_read_twice(site.devices), *_without_capacity(site.devices)):
+    for doubt in (
+        *doubts(site.nodes),
+        *selection_doubts(config, site.nodes),
+        *_read_twice(site.devices),
+        *_without_capacity(site.devices),
+    ):
         yield f"warning: {doubt}"
+
+
+def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
+    """Each sign with which a type is sent, and to which endpoints; without names if there is only one sign."""
+    names: dict[int, list[str]] = {}
+    for push in config.endpoints:
+        names.setdefault(getattr(push.sign, type_), []).append(push.name)
+    return [(sign, f" to {' and '.join(each)}" if len(names) > 1 else "") for sign, each in names.items()]
 
 
 def _notes(devices: Iterable[Device]) -> Iterator[str]:

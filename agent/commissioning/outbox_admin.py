@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +9,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.config import Config
+from agent.delivery.queue_files import queue_files
 from agent.outbox import PendingWrites, Record, Store
 
 T = TypeVar("T")
 
 _CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The queue of one endpoint, or of a former one (`configured` is false)."""
+
+    name: str
+    path: Path
+    configured: bool
+
+
+def queues(config: Config) -> list[Queue]:
+    """Return the queues of all configured endpoints, and those of removed endpoints that still have messages."""
+    files = queue_files(config.outbox.path, config.push)
+    found = []
+    for push in config.push:
+        file = files.of[push.name]
+        # The daemon renames the queue of a renamed endpoint when it loads the configuration.
+        renamed = file.former is not None and file.former.exists() and not file.path.exists()
+        found.append(Queue(push.name, file.former if renamed and file.former else file.path, configured=True))
+    return found + [Queue(name, path, configured=False) for name, path in files.kept() if not _is_empty(path)]
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        found = contents(path)
+    except CommandError:
+        return False
+    return not found.waiting and not found.dead_letters
 
 
 class CommandError(Exception):
@@ -53,8 +83,11 @@ def retry(path: Path, ids: Sequence[str]) -> int:
     return _with(path, revive)
 
 
-def drop(path: Path, ids: Sequence[str], *, waiting: bool) -> int:
-    """Delete dead letters, or waiting messages; without ids, all of them. Return how many. Raises CommandError."""
+def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
+    """Delete dead letters, or waiting messages; without ids, all of them. Return how many. Raises CommandError.
+
+    The file of a removed endpoint is deleted when it is empty.
+    """
 
     def delete(store: Store) -> int:
         records = store.waiting(0, 1 << 62) if waiting else store.parked()
@@ -62,19 +95,21 @@ def drop(path: Path, ids: Sequence[str], *, waiting: bool) -> int:
         _apply(store, [PendingWrites(gone=set(seqs[at : at + _CHUNK])) for at in range(0, len(seqs), _CHUNK)])
         return len(seqs)
 
-    return _with(path, delete)
+    count = _with(queue.path, delete)
+    if not queue.configured and _is_empty(queue.path):
+        for suffix in ("", "-wal", "-shm", ".reserve"):
+            queue.path.with_name(queue.path.name + suffix).unlink(missing_ok=True)
+    return count
 
 
-def as_json(found: Contents) -> str:
-    """Return the content as one JSON object, with bodies as text."""
-    return json.dumps(
-        {
-            "waiting": found.waiting,
-            "undated": found.undated,
-            "oldest": None if found.oldest is None else date(found.oldest),
-            "dead_letters": [_plain(record) for record in found.dead_letters],
-        }
-    )
+def as_json(found: Contents) -> dict[str, Any]:
+    """Return the content for JSON, with bodies as text."""
+    return {
+        "waiting": found.waiting,
+        "undated": found.undated,
+        "oldest": None if found.oldest is None else date(found.oldest),
+        "dead_letters": [_plain(record) for record in found.dead_letters],
+    }
 
 
 def date(at: float) -> str:

@@ -25,7 +25,8 @@ class SiteReading:
     at: float
     scans: list[tuple[Device, Scan]] = field(default_factory=list)
     failed: list[tuple[Device, Exception]] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
+    bodies: dict[str, list[bytes]] = field(default_factory=dict)
+    """By the name of the endpoint."""
 
 
 class _Collector:
@@ -68,7 +69,11 @@ async def read_site(config: Config, site: Site) -> SiteReading:
         result.failed.sort(key=lambda item: order[id(item[0])])
         result.at = clock.monotonic()
         aggregator.follow_clock(clock.time() - result.at)
-        result.bodies = bodies(aggregator.close(result.at, int(clock.time())), payload_options(config))
+        now = int(clock.time())
+        result.bodies = {
+            push.name: bodies(aggregator.close(result.at, now, push.name), payload_options(config, push))
+            for push in config.endpoints
+        }
         store.close()
     return result
 

@@ -66,9 +66,10 @@ def out_of_reach(config: Config, file: Path, reader: ServiceUser) -> Iterator[st
 
 
 def _files(config: Config) -> Iterator[Path]:
-    tables = (config.push, *config.connection.values())
+    tables = (*config.endpoints, *config.connection.values())
     files = [getattr(table, key) for table in tables for key in ("ca_file", "client_cert_file", "client_key_file")]
-    files += [config.push.signing_secret_file, config.status.token_file if config.status is not None else None]
+    files += [push.signing_secret_file for push in config.endpoints]
+    files += [config.status.token_file if config.status is not None else None]
     yield from (path for path in files if path is not None)
     for folder in config.drivers.profile_dirs:
         yield from sorted(folder.glob("*.toml"))

@@ -1,4 +1,4 @@
-"""`check --online`: polls every device once and connects to the endpoint. Shows values, latency and hints."""
+"""`check --online`: polls every device once and connects to the endpoints. Shows values, latency and hints."""
 
 from __future__ import annotations
 
@@ -61,10 +61,11 @@ class DeviceResult:
 
 @dataclass(slots=True)
 class SiteResult:
-    """The results of all devices, the endpoint and the clock."""
+    """The results of all devices, the endpoints and the clock."""
 
     devices: list[DeviceResult]
-    endpoint: Reached
+    endpoints: dict[str, Reached]
+    """By name, in the order of the configuration."""
     hint: str | None = None
     """A hint about the powers of the whole site."""
     clock: str = ""
@@ -74,14 +75,16 @@ class SiteResult:
 
     @property
     def ok(self) -> bool:
-        return self.endpoint.ok and not any(result.error for result in self.devices)
+        return all(each.ok for each in self.endpoints.values()) and not any(result.error for result in self.devices)
 
 
 async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
-    """Poll every device, twice if it does not answer. Links are polled in parallel. Nothing is sent to the endpoint."""
+    """Poll every device, twice if it does not answer. Links are polled in parallel. Nothing is sent."""
     identifier = Identifier(Catalogue(config.drivers.profile_dirs).profiles()[0], clock.monotonic)
     links = asyncio.gather(*(_check_link(connection, identifier, clock) for connection in site.connections))
-    endpoint, results = await asyncio.gather(probe(config.push, clock.time()), links)
+    probes = asyncio.gather(*(probe(push, clock.time()) for push in config.endpoints))
+    reached, results = await asyncio.gather(probes, links)
+    endpoints = {push.name: each for push, each in zip(config.endpoints, reached, strict=True)}
     devices = [result for each in results for result in each]
     enabled = {name for device in config.device if device.enabled for name in device.node_ids.values()}
     whole = enabled == {node.node_id for node in site.nodes}
@@ -89,7 +92,7 @@ async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
     poll_s = {each.device: each.scan.finished - each.scan.started for each in devices if each.scan is not None}
     return SiteResult(
         devices,
-        endpoint,
+        endpoints,
         imbalance(powers) if powers is not None else None,
         _clock(clock.time()),
         tuple(too_slow(site.connections, poll_s, "measured")),
@@ -227,11 +230,12 @@ def show(result: SiteResult) -> None:
         lines.append(f"hint: {result.hint}")
     lines += [f"hint: {slow}" for slow in result.slow]
     lines.append(f"clock: {result.clock}")
-    if result.endpoint.ok:
-        latency = f" in {1000 * (result.endpoint.latency_s or 0):.0f} ms"
-        lines.append(f"endpoint: {result.endpoint.words}{latency}; nothing was sent")
-    if result.endpoint.warning:
-        lines.append(f"hint: endpoint: {result.endpoint.warning}")
+    for name, endpoint in _named(result):
+        if endpoint.ok:
+            latency = f" in {1000 * (endpoint.latency_s or 0):.0f} ms"
+            lines.append(f"{name}: {endpoint.words}{latency}; nothing was sent")
+        if endpoint.warning:
+            lines.append(f"hint: {name}: {endpoint.warning}")
     for line in lines:
         print(printable(line))  # noqa: T201 - what the command is for
 
@@ -243,8 +247,15 @@ def problems(result: SiteResult) -> Iterator[str]:
             line = told(each.device.name, each.device.address, each.error)
             sleeps = any(node.when_offline != "missing" for node in each.device.nodes)
             yield line + ("; at night it may be asleep" if sleeps else "")
-    if not result.endpoint.ok:
-        yield f"endpoint: {result.endpoint.words}"
+    for name, endpoint in _named(result):
+        if not endpoint.ok:
+            yield f"{name}: {endpoint.words}"
+
+
+def _named(result: SiteResult) -> Iterator[tuple[str, Reached]]:
+    """Each endpoint with its name in messages: `endpoint` if there is only one."""
+    for name, endpoint in result.endpoints.items():
+        yield ("endpoint" if len(result.endpoints) == 1 else f"endpoint {name}"), endpoint
 
 
 def _device_row(result: DeviceResult) -> tuple[str, ...]:
@@ -270,12 +281,16 @@ def as_json(result: SiteResult) -> str:
             "hint": result.hint,
             "clock": result.clock,
             "slow_links": result.slow,
-            "endpoint": {
-                "ok": result.endpoint.ok,
-                "words": result.endpoint.words,
-                "latency_s": None if result.endpoint.latency_s is None else round(result.endpoint.latency_s, 6),
-                "warning": result.endpoint.warning or None,
-            },
+            "endpoints": [
+                {
+                    "name": name,
+                    "ok": endpoint.ok,
+                    "words": endpoint.words,
+                    "latency_s": None if endpoint.latency_s is None else round(endpoint.latency_s, 6),
+                    "warning": endpoint.warning or None,
+                }
+                for name, endpoint in result.endpoints.items()
+            ],
             "devices": [_device_json(each) for each in result.devices],
         },
         indent=1,

@@ -7,20 +7,23 @@ Every mistake is a line of a `ConfigError` that names file or variable, key, rul
 from agent.config.devices import ConnectionConfig, DeviceConfig
 from agent.config.errors import ConfigError, did_you_mean, name_devices, no_such_driver
 from agent.config.loader import load, load_profile_dirs, load_status, parse
-from agent.config.model import Config, DriversConfig, LogConfig
-from agent.config.push import PushConfig
-from agent.config.push_token import token_of, token_path, usable
+from agent.config.model import Config, DriversConfig, LogConfig, OutboxConfig
+from agent.config.push import DEFAULT_NAME, PushConfig
+from agent.config.push_token import credential_of, token_of, token_path, usable
 from agent.config.status import StatusConfig, token_mistake
 
 __all__ = [
+    "DEFAULT_NAME",
     "Config",
     "ConfigError",
     "ConnectionConfig",
     "DeviceConfig",
     "DriversConfig",
     "LogConfig",
+    "OutboxConfig",
     "PushConfig",
     "StatusConfig",
+    "credential_of",
     "did_you_mean",
     "load",
     "load_profile_dirs",

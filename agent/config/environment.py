@@ -22,6 +22,8 @@ from agent.domain import QUANTITIES
 
 PREFIX = "TELEMETRY_AGENT__"
 _DELIMITER = "__"
+ONE_OR_SEVERAL = "a list of tables, or its only table"
+"""Marks the annotation of such a key."""
 
 
 class EnvironmentSource(EnvSettingsSource):
@@ -40,8 +42,9 @@ class EnvironmentSource(EnvSettingsSource):
 
     def next_field(self, field: Any, key: str, case_sensitive: bool | None = None) -> FieldInfo | None:  # noqa: FBT001
         annotation = field.annotation if isinstance(field, FieldInfo) else field
-        if get_origin(_core(annotation)) is tuple and key.isdecimal():
-            return FieldInfo.from_annotation(inside(annotation))
+        if get_origin(_core(annotation)) is tuple:
+            item = FieldInfo.from_annotation(inside(annotation))
+            return item if key.isdecimal() else super().next_field(item, key, case_sensitive)
         return super().next_field(field, key, case_sensitive)
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
@@ -88,18 +91,22 @@ class _Names:
             steps = (*steps, key)
             if depth < len(given):
                 place = self._enter(name, place, steps, annotation, ".".join(given[:depth]))
+                annotation = item_of(annotation, place)
         return steps, annotation
 
     def _enter(self, name: str, place: Any, steps: tuple[str, ...], annotation: Any, shown: str) -> Any:
         """The value at `steps`, in `place` or in the variable of a whole table. It must be a table or a list."""
         container = _container(annotation)
         key = steps[-1]
-        entered = place[int(key)] if isinstance(place, list) else place.get(key, container() if container else None)
+        empty: Any = {} if _may_be_one(annotation) else container() if container else None
+        entered = place[int(key)] if isinstance(place, list) else place.get(key, empty)
         if steps in self.keys:
             whole = _decoded(self.keys[steps][0])
-            if container is list:
+            if container is list and not (_may_be_one(annotation) and isinstance(whole, dict)):
                 raise ConfigError([f"environment {name}: another variable replaces all of {shown}"])
             entered = _merged(entered, whole)
+        if _may_be_one(annotation) and isinstance(entered, dict):
+            return entered
         if container is None or not isinstance(entered, container):
             wrong = "is not a list in the file" if container is list else "is a value, not a table"
             raise ConfigError([f"environment {name}: {shown} {wrong}"])
@@ -154,6 +161,15 @@ def inside(annotation: Any) -> Any:
     if get_origin(core) is tuple:
         return arguments[0]
     return arguments[-1] if get_origin(core) is dict else None
+
+
+def item_of(annotation: Any, value: object) -> Any:
+    """The annotation of the only item, if the annotation is a list and the value is a table instead of a list."""
+    return inside(annotation) if get_origin(_core(annotation)) is tuple and isinstance(value, dict) else annotation
+
+
+def _may_be_one(annotation: Any) -> bool:
+    return get_origin(annotation) is Annotated and ONE_OR_SEVERAL in get_args(annotation)
 
 
 def _container(annotation: Any) -> type[dict[str, Any] | list[Any]] | None:

@@ -91,12 +91,17 @@ def path_shown(path: Path) -> str:
 
 def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:
     """Add the name of the device to each `device[3].driver` in `lines`. `names` are in the order of the file."""
+    return name_items(lines, "device", names)
+
+
+def name_items(lines: Iterable[str], key: str, names: Sequence[str]) -> list[str]:
+    """Add the name of the item to each `key[3].other` in `lines`. `names` are in the order of the file."""
 
     def with_name(place: re.Match[str]) -> str:
         index = int(place[1])
         return f"{place[0]} ({names[index]})" if index < len(names) and names[index] else place[0]
 
-    return [re.sub(r"\bdevice\[(\d+)\](?:\.\w+|\[\w+\])*", with_name, line) for line in lines]
+    return [re.sub(rf"\b{key}\[(\d+)\](?:\.\w+|\[\w+\])*", with_name, line) for line in lines]
 
 
 def no_such_driver(name: str, catalogue: Catalogue) -> str:

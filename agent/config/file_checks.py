@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.config.endpoints import place
 from agent.config.errors import path_shown
 from agent.security import TlsFileError, signatures, unusable_files
 
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 def mistakes(config: Config) -> Iterator[str]:
     """One line per unusable file: key, rule, file. `push_token` checks the token."""
-    push = config.push
-    yield from _tls("push", push)
-    if push.signing_secret_file is not None:
-        yield from _signing("push.signing_secret_file", push.signing_secret_file)
+    for index, push in enumerate(config.push):
+        if push.enabled:
+            key = place(config.push, index)
+            yield from _tls(key, push)
+            if push.signing_secret_file is not None:
+                yield from _signing(f"{key}.signing_secret_file", push.signing_secret_file)
     for name, connection in config.connection.items():
         yield from _tls(f"connection.{name}", connection)
 

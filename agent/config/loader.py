@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from agent.config import file_checks, push_token
 from agent.config.environment import EnvironmentSource
-from agent.config.errors import ConfigError, name_devices
+from agent.config.errors import ConfigError, name_devices, name_items
 from agent.config.model import Config, DriversConfig
 from agent.config.status import StatusConfig
 from agent.config.validation_messages import explain, origin_of
@@ -37,7 +38,14 @@ def _read(path: Path) -> dict[str, Any]:
         hint = "; run this as root or as the user of the service" if isinstance(error, PermissionError) else ""
         raise ConfigError([f"{path}: cannot be read ({unreadable(error)}){hint}"]) from None
     except toml_file.TomlError as error:
-        raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+        hint = "; several endpoints are written as [[push]], each with a name" if _push_twice(path) else ""
+        raise ConfigError([f"{path}: not valid TOML: {error}{hint}"]) from None
+
+
+def _push_twice(path: Path) -> bool:
+    """Whether the file has [push] twice, or [push] beside [[push]]."""
+    headings = re.findall(r"^[ \t]*(\[\[?)[ \t]*push[ \t]*\]", path.read_text("utf-8", "replace"), re.MULTILINE)
+    return len(headings) > 1 and "[" in headings
 
 
 def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Config:
@@ -46,12 +54,20 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
         config = Config.merge(table, environ)
     except ValidationError as error:
         merged = table | EnvironmentSource(Config, table, environ)()
-        raise ConfigError(name_devices(explain(error, environ, origin, Config), _names(merged))) from None
-    if unusable := push_token.mistake(config.push, environ):
-        raise ConfigError([f"{origin_of(unusable, environ, origin)}: {unusable}"])
-    if mistakes := [f"{origin_of(mistake, environ, origin)}: {mistake}" for mistake in file_checks.mistakes(config)]:
-        raise ConfigError(mistakes)
+        lines = name_devices(explain(error, environ, origin, Config), _names(merged))
+        raise ConfigError(name_items(lines, "push", _endpoint_names(merged))) from None
+    found = list(push_token.mistakes(config.push, environ)) or list(file_checks.mistakes(config))
+    if found:
+        lines = [f"{origin_of(mistake, environ, origin)}: {mistake}" for mistake in found]
+        raise ConfigError(name_items(lines, "push", [push.name for push in config.push]))
     return config
+
+
+def _endpoint_names(table: dict[str, Any]) -> list[str]:
+    """The name of each endpoint, from a table that is not validated; "" without one."""
+    pushes = table.get("push")
+    names = [push.get("name") if isinstance(push, dict) else "" for push in pushes] if isinstance(pushes, list) else []
+    return [name if isinstance(name, str) and name.isprintable() else "" for name in names]
 
 
 def _names(table: dict[str, Any]) -> list[str]:

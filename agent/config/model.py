@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictInt, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agent.config import endpoints
 from agent.config.devices import ConnectionConfig, DeviceConfig
-from agent.config.environment import EnvironmentSource
+from agent.config.environment import ONE_OR_SEVERAL, EnvironmentSource
 from agent.config.errors import did_you_mean
 from agent.config.push import PushConfig
 from agent.config.status import StatusConfig
@@ -66,13 +67,19 @@ class LogConfig(Section):
     format: Literal["auto", "console", "json"] = "auto"
 
 
+def _one_or_several(value: Any, several: ValidatorFunctionWrapHandler) -> Any:
+    """[push] is one table for a single endpoint, or a list of tables."""
+    return several(value) if isinstance(value, list | tuple) else (PushConfig.model_validate(value),)
+
+
 class Config(BaseSettings):
     """The whole configuration. Build it with `load`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True)
 
     site: SiteConfig
-    push: PushConfig
+    push: Annotated[tuple[PushConfig, ...], Field(min_length=1), WrapValidator(_one_or_several), ONE_OR_SEVERAL]
+    """As written, also endpoints that are not enabled; `endpoints` are those to use."""
     outbox: OutboxConfig = OutboxConfig()
     poll: PollConfig = PollConfig()
     drivers: DriversConfig = DriversConfig()
@@ -111,16 +118,21 @@ class Config(BaseSettings):
             first[node_id] = index
         if not any(device.enabled for device in self.device):
             raise ValueError("device: needs at least one enabled [[device]]")
-        if self.push.retry.initial_s > self.push.retry.max_s:
-            raise ValueError("push.retry.initial_s: must not be larger than push.retry.max_s")
+        node_ids = {node_id for device in self.device for node_id in device.node_ids.values()}
+        for mistake in endpoints.mistakes(self.push, node_ids):
+            raise ValueError(mistake)
         return self
+
+    @property
+    def endpoints(self) -> tuple[PushConfig, ...]:
+        """The enabled endpoints, in the order of the file; at least one."""
+        return tuple(push for push in self.push if push.enabled)
 
     @property
     def holds_secrets(self) -> bool:
         """Whether the configuration itself contains a token or a password."""
-        proxy = urlsplit(self.push.proxy_url or "")
         listener = self.status.token if self.status is not None else None
-        return bool(self.push.token or listener or proxy.password)
+        return bool(listener) or any(push.token or urlsplit(push.proxy_url or "").password for push in self.push)
 
     def _enabled_nodes(self) -> Iterator[tuple[int, str]]:
         """Index of the device, and node id, for each node of an enabled device."""

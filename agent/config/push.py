@@ -1,14 +1,16 @@
-"""[push]: the endpoint, and what is sent to it."""
+"""[push] or [[push]]: an endpoint, and what is sent to it."""
 
 from __future__ import annotations
 
+import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, StrictBool, StrictInt, model_validator
 
-from agent.config.types import Pause, ProxyUrl, Seconds, Section, Url, WholeSeconds
+from agent.config.types import Identifier, Pause, ProxyUrl, Seconds, Section, Url, WholeSeconds
 from agent.security import is_loopback
 
 Sign = Literal[1, -1]
@@ -21,12 +23,30 @@ def _each_once(levels: tuple[Level, ...]) -> tuple[Level, ...]:
     return levels
 
 
+def _endpoint_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?", name):
+        raise ValueError("must be letters, digits and dashes, at most 64, with no dash at either end")
+    return name
+
+
+EndpointName = Annotated[str, AfterValidator(_endpoint_name)]
+
+ALL = "*"
+DEFAULT_NAME = "default"
+"""The name of a single [push] without a name."""
+
+
 class RetryConfig(Section):
     """[push.retry]: pauses between attempts, and when a refused message becomes a dead letter."""
 
     initial_s: Seconds = 1.0
     max_s: Seconds = 300.0
     dead_letter_after: Annotated[StrictInt, Field(ge=1)] = 5
+
+
+def is_pattern(text: str) -> bool:
+    """Whether the text can stand for several ids."""
+    return any(character in text for character in "*?[")
 
 
 class SignConfig(Section):
@@ -43,11 +63,21 @@ class SignConfig(Section):
 class PushConfig(Section):
     """[push]: endpoint, token, content and interval of the messages."""
 
+    name: EndpointName = DEFAULT_NAME
+    formerly: EndpointName | None = None
+    """The name before a rename: this endpoint takes over the queue of that name."""
+    enabled: StrictBool = True
     url: Url
     token: SecretStr | None = None
     token_file: Path | None = None
     interval_s: WholeSeconds = 60
     levels: Annotated[tuple[Level, ...], Field(min_length=1), AfterValidator(_each_once)] = ("device_type",)
+    nodes: Annotated[tuple[Identifier, ...], Field(min_length=1)] = (ALL,)
+    """Ids of nodes, or patterns with *, ? and [ ]."""
+    exclude_nodes: tuple[Identifier, ...] = ()
+    site_node_id: Identifier | None = None
+    node_ids: dict[str, Identifier] = Field(default_factory=dict)
+    """Id of a node → its id in the messages of this endpoint."""
     device_format: Literal["node", "snapshot"] = "node"
     device_fields: Literal["contract", "all"] = "contract"
     time_format: Literal["integer", "string"] = "integer"
@@ -82,6 +112,16 @@ class PushConfig(Section):
         if self.client_key_file and not self.client_cert_file:
             raise ValueError("client_key_file: needs client_cert_file as well")
         return self
+
+    def chooses(self, node_id: str) -> bool:
+        """Whether the messages contain this node."""
+        chosen = any(self.matches(node_id, each) for each in self.nodes)
+        return chosen and not any(self.matches(node_id, each) for each in self.exclude_nodes)
+
+    @staticmethod
+    def matches(node_id: str, pattern: str) -> bool:
+        """Whether `pattern` is the id, or a pattern that includes it."""
+        return node_id == pattern or fnmatchcase(node_id, pattern)
 
     @property
     def shown_url(self) -> str:

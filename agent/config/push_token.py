@@ -8,42 +8,50 @@ If the service's user cannot read the original, a rotation needs a restart of th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from agent.config.endpoints import place
 from agent.config.errors import path_shown
-from agent.config.push import PushConfig
+from agent.config.push import DEFAULT_NAME, PushConfig
 from agent.security import Token
 
 CREDENTIAL = "push_token"
+"""The credential of the endpoint `default`. That of another endpoint has its name at the end: `push_token.NAME`."""
 _ALONE = "must be the token alone: visible ASCII characters without blanks, and no 'Bearer' before it"
 
 
 def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
     """The token of [push], read from its files, the systemd credential or the configuration."""
-    return Token([path for path in (push.token_file, credential_file(environ)) if path is not None], push.token)
+    return Token([path for path in (push.token_file, credential_file(push, environ)) if path is not None], push.token)
 
 
-def mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
-    """Why the token cannot be used: key, rule, file. None if it can."""
+def mistakes(pushes: Sequence[PushConfig], environ: Mapping[str, str]) -> Iterator[str]:
+    """Why the tokens of the enabled endpoints cannot be used: key, rule, file. Empty if they can."""
+    for index, push in enumerate(pushes):
+        if push.enabled and (rule := _mistake(push, environ)):
+            yield f"{place(pushes, index)}.{rule}"
+
+
+def _mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
     if push.token is not None:
         token = push.token.get_secret_value().strip()
         if not token:
-            return "push.token: must not be empty"
-        return None if usable(token) else f"push.token: {_ALONE}"
+            return "token: must not be empty"
+        return None if usable(token) else f"token: {_ALONE}"
     path = token_path(push, environ)
     if path is None:
-        return f"push.token_file: missing; give token_file, token or the systemd credential {CREDENTIAL}"
+        return f"token_file: missing; give token_file, token or the systemd credential {credential_of(push)}"
     try:
         token = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, PermissionError) and path != push.token_file:
             return None  # a process such as ExecReload= may not read the credential
         reason = getattr(error, "strerror", None) or "is not text"
-        return f"push.token_file: must be a readable file ({reason}: {path_shown(path)})"
+        return f"token_file: must be a readable file ({reason}: {path_shown(path)})"
     if not token:
-        return f"push.token_file: must hold the token (found {str(path)!r} empty)"
-    return None if usable(token) else f"push.token_file: {_ALONE} (found something else in {str(path)!r})"
+        return f"token_file: must hold the token (found {str(path)!r} empty)"
+    return None if usable(token) else f"token_file: {_ALONE} (found something else in {str(path)!r})"
 
 
 def usable(token: str) -> bool:
@@ -56,7 +64,7 @@ def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
 
     The unit gives an empty credential if the original does not exist. `token_file` is then the file to edit.
     """
-    credential = credential_file(environ)
+    credential = credential_file(push, environ)
     if credential is None or (push.token_file is not None and (_holds(push.token_file) or _is_blank(credential))):
         return push.token_file
     return credential
@@ -77,10 +85,15 @@ def _is_blank(path: Path) -> bool:
         return False
 
 
-def credential_file(environ: Mapping[str, str]) -> Path | None:
+def credential_of(push: PushConfig) -> str:
+    """The name of the endpoint's systemd credential."""
+    return CREDENTIAL if push.name == DEFAULT_NAME else f"{CREDENTIAL}.{push.name}"
+
+
+def credential_file(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
     """The file of the systemd credential (LoadCredential=push_token:…); None without one."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(directory, CREDENTIAL) if directory else None
+    path = Path(directory, credential_of(push)) if directory else None
     return path if path is not None and _exists(path) else None
 
 

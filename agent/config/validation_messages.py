@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from itertools import pairwise
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -124,11 +125,13 @@ def _instead(steps: list[str], root: type[BaseModel]) -> str:
 
 def _siblings(steps: list[str], root: type[BaseModel]) -> list[str]:
     annotation: Any = root
-    for step in steps[:-1]:
+    for step, following in pairwise(steps):
         model = model_in(annotation)
         if model is not None and step in model.model_fields:
             annotation = model.model_fields[step].annotation
         elif model is None:
+            annotation = inside(annotation)
+        if not following.isdecimal() and get_origin(annotation) is tuple:  # the only table of a list
             annotation = inside(annotation)
     model = model_in(annotation)
     return list(model.model_fields) if model else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
@@ -28,6 +28,8 @@ class PayloadOptions:
     quality: bool = False
     import_limit_W: float | None = None
     export_limit_W: float | None = None
+    node_ids: Mapping[str, str] = field(default_factory=dict)
+    """Id of a node → its id in the messages; without an entry, its own."""
 
 
 def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
@@ -56,7 +58,9 @@ def _device_types(head: dict[str, Any], summary: Summary, options: PayloadOption
 
 def _devices(head: dict[str, Any], summary: Summary, options: PayloadOptions) -> list[dict[str, Any]]:
     nodes = {
-        result.summary.node.node_id: _node(result, options) for result in summary.nodes if result.summary.node.push
+        options.node_ids.get(node.node_id, node.node_id): _node(result, options)
+        for result in summary.nodes
+        if (node := result.summary.node).push
     }
     if options.device_format == "snapshot":
         return [head | {"nodes": nodes}]

@@ -7,7 +7,7 @@ Only `http_client` and `http_errors` use httpx; only `retry` uses tenacity.
 
 from agent.delivery.http_client import Endpoint, LocalError, tls_context
 from agent.delivery.http_errors import in_words
-from agent.delivery.manager import USER_AGENT, Delivery
+from agent.delivery.manager import USER_AGENT, Deliveries, Delivery
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
 from agent.delivery.sender import Sender
 from agent.delivery.stats import DeliveryStats, RecordedAttempt, State
@@ -15,6 +15,7 @@ from agent.delivery.stats import DeliveryStats, RecordedAttempt, State
 __all__ = [
     "USER_AGENT",
     "Delivered",
+    "Deliveries",
     "Delivery",
     "DeliveryStats",
     "Endpoint",

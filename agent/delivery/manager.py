@@ -1,15 +1,18 @@
-"""Delivery to one endpoint across reloads: one queue, one set of statistics, one sender at a time."""
+"""Delivery to all endpoints across reloads. Endpoints share nothing: each has its queue, statistics and sender."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+from structlog.contextvars import bound_contextvars
 
 from agent import __version__
-from agent.config import Config
+from agent.config import DEFAULT_NAME, Config, OutboxConfig, PushConfig
+from agent.delivery.queue_files import QueueFile, queue_files
 from agent.delivery.sender import Sender
 from agent.delivery.stats import DeliveryStats
-from agent.outbox import Backlog, Outbox, queued
+from agent.outbox import Backlog, Outbox, queued, take_over
 from agent.runtime import Clock, ClockTrust, Watchdog
 
 USER_AGENT = f"telemetry-push-agent/{__version__}"
@@ -22,19 +25,22 @@ class Delivery:
 
     def __init__(
         self,
-        config: Config,
+        push: PushConfig,
+        limits: OutboxConfig,
+        file: QueueFile,
+        outbox: Outbox,
         clock: Clock,
         environ: Mapping[str, str],
-        *,
-        watchdog: Watchdog,
         trust: ClockTrust | None = None,
     ) -> None:
-        self._config = config
+        self.push = push
+        self._limits = limits
+        self._file = file
         self._clock = clock
         self._environ = environ
-        self._watchdog = watchdog
         self._trust = trust
-        self._outbox = self._opened()
+        self._watchdog = Watchdog(clock)
+        self._outbox = outbox
         self.stats = DeliveryStats()
         """Of the endpoint; the same object across reloads."""
         self.sender = self._new_sender()
@@ -44,9 +50,10 @@ class Delivery:
         self._sending: asyncio.Task[None] | None = None
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Start to send; every sender runs in `group`."""
+        """Start to send; every sender runs in `group`. Its log events name the endpoint."""
         self._group = group
-        self._sending = group.create_task(self.sender.run(), name="push")
+        with bound_contextvars(endpoint=self.push.name):
+            self._sending = group.create_task(self.sender.run(), name=f"push {self.push.name}")
 
     async def submit(self, bodies: Sequence[bytes], at: float) -> None:
         """Store the messages of monotonic second `at` durably and send them before everything else."""
@@ -68,48 +75,45 @@ class Delivery:
         async with self._held:
             return await asyncio.to_thread(queued, self._outbox, self._clock.time())
 
-    async def change(self, config: Config) -> None:
-        """Apply a configuration whose queue is in the same file."""
-        before, self._config = self._config, config
-        if (config.push, config.outbox) == (before.push, before.outbox):
+    def overdue(self) -> list[str]:
+        """The names of the work past its deadline."""
+        whose = "" if self.push.name == DEFAULT_NAME else f" ({self.push.name})"
+        return [f"{what}{whose}" for what in self._watchdog.overdue()]
+
+    async def change(self, push: PushConfig, limits: OutboxConfig, file: QueueFile) -> None:
+        """Apply another configuration, also a new name with another file."""
+        same_queue = (limits, file.path) == (self._limits, self._file.path)
+        if same_queue and push == self.push:
             return
         async with self._held:
-            await self.stop()
-            if config.outbox != before.outbox:
+            await self._stop()
+            self.push, self._limits, self._file = push, limits, file
+            if not same_queue:
                 self._outbox.close()
-                self._outbox = await asyncio.to_thread(self._opened)
+                self._outbox = await asyncio.to_thread(_opened, limits, file, self._clock)
             self.stats.forget_endpoint()
             self.sender = self._new_sender()
             if self._group is not None:
                 self.start(self._group)
 
-    async def stop(self) -> None:
-        """Stop to send. An attempt in flight ends in time, or its message stays queued."""
+    async def close(self) -> None:
+        """Stop to send and close the queue. An attempt in flight ends in time, or its message stays queued."""
+        async with self._held:
+            await self._stop()
+            self._outbox.close()
+
+    async def _stop(self) -> None:
         await self.sender.stop(_GRACE_S)
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)
         await self.sender.close()
 
-    def close(self) -> None:
-        """Close the queue, after `stop`."""
-        self._outbox.close()
-
-    def _opened(self) -> Outbox:
-        limits = self._config.outbox
-        return Outbox.open(
-            limits.path,
-            max_age_s=limits.max_age_s,
-            max_size_mb=limits.max_size_mb,
-            now=self._clock.time,
-            monotonic=self._clock.monotonic,
-        )
-
     def _new_sender(self) -> Sender:
         return Sender(
-            self._config.push,
+            self.push,
             self._outbox,
-            backlog_rate_per_s=self._config.outbox.backlog_rate_per_s,
+            backlog_rate_per_s=self._limits.backlog_rate_per_s,
             clock=self._clock,
             environ=self._environ,
             user_agent=USER_AGENT,
@@ -117,3 +121,90 @@ class Delivery:
             watchdog=self._watchdog,
             stats=self.stats,
         )
+
+
+def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
+    """Open the queue, with the messages that it takes over. May wait for the disk."""
+    if file.former is not None and file.former != file.path:
+        take_over(file.former, file.path, limits.max_size_mb)
+    return Outbox.open(
+        file.path,
+        max_age_s=limits.max_age_s,
+        max_size_mb=limits.max_size_mb,
+        now=clock.time,
+        monotonic=clock.monotonic,
+    )
+
+
+class Deliveries:
+    """The deliveries to all enabled endpoints, in the order of the configuration."""
+
+    def __init__(
+        self, config: Config, clock: Clock, environ: Mapping[str, str], trust: ClockTrust | None = None
+    ) -> None:
+        self._clock = clock
+        self._environ = environ
+        self._trust = trust
+        self._files = queue_files(config.outbox.path, config.push)
+        self._files.record()
+        self._all = {
+            push.name: self._new(push, config.outbox, _opened(config.outbox, self._files.of[push.name], clock))
+            for push in config.endpoints
+        }
+        self._group: asyncio.TaskGroup | None = None
+
+    def __getitem__(self, name: str) -> Delivery:
+        return self._all[name]
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return iter(self._all.values())
+
+    @property
+    def clock_trusted(self) -> bool:
+        """Whether every endpoint accepts the wall clock."""
+        return all(each.sender.trust.is_trusted() for each in self)
+
+    def overdue(self) -> list[str]:
+        """The names of the work past its deadline."""
+        return [what for each in self for what in each.overdue()]
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Start to send; every sender runs in `group`."""
+        self._group = group
+        for each in self:
+            each.start(group)
+
+    async def change(self, config: Config) -> None:
+        """Add, remove, rename and change endpoints; `outbox.path` is the same. The others go on meanwhile.
+
+        The queue of an endpoint that is removed or disabled stays on the disk.
+        """
+        before = dict(self._all)
+        kept: dict[str, Delivery] = {}
+        for push in config.endpoints:
+            known = before.pop(push.name, None) or before.pop(push.formerly or "", None)
+            if known is not None:
+                kept[push.name] = known
+        self._all = {**kept, **before}
+        await asyncio.gather(*(each.close() for each in before.values()))
+        self._files = await asyncio.to_thread(queue_files, config.outbox.path, config.push)
+        await asyncio.to_thread(self._files.record)
+        self._all = kept
+        await asyncio.gather(*(self._changed(push, config.outbox, kept.get(push.name)) for push in config.endpoints))
+        self._all = {push.name: self._all[push.name] for push in config.endpoints}
+
+    async def close(self) -> None:
+        """Stop to send and close all queues."""
+        await asyncio.gather(*(each.close() for each in self))
+
+    async def _changed(self, push: PushConfig, limits: OutboxConfig, known: Delivery | None) -> None:
+        if known is not None:
+            await known.change(push, limits, self._files.of[push.name])
+            return
+        outbox = await asyncio.to_thread(_opened, limits, self._files.of[push.name], self._clock)
+        new = self._all[push.name] = self._new(push, limits, outbox)
+        if self._group is not None:
+            new.start(self._group)
+
+    def _new(self, push: PushConfig, limits: OutboxConfig, outbox: Outbox) -> Delivery:
+        return Delivery(push, limits, self._files.of[push.name], outbox, self._clock, self._environ, self._trust)

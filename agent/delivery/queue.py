@@ -6,6 +6,7 @@ A delivered live message costs two calls: `put` stores it and hands it out, `ack
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -80,7 +81,8 @@ class DeliveryQueue:
         await asyncio.to_thread(self._thread.shutdown)
 
     async def _run(self, call: Callable[..., T], *arguments: Any) -> T:
-        work = asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
+        run = contextvars.copy_context().run  # log events name the endpoint
+        work = asyncio.get_running_loop().run_in_executor(self._thread, run, call, *arguments)
         with self._watchdog.running("disk", STUCK_S):
             return await asyncio.shield(work)
 

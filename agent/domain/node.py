@@ -154,9 +154,10 @@ def counted_in(nodes: Sequence[Node], chosen: Collection[str]) -> set[str]:
 def _outer_ids(node: Node, by_id: Mapping[str, Node]) -> set[str]:
     """The ids of the nodes whose meters measure this node as well."""
     found: set[str] = set()
-    while node.within in by_id and node.within not in found:
-        found.add(node.within)
-        node = by_id[node.within]
+    within = node.within
+    while within is not None and within in by_id and within not in found:
+        found.add(within)
+        within = by_id[within].within
     return found
 
 

@@ -7,6 +7,7 @@ from agent.outbox.backlog import Backlog, queued
 from agent.outbox.queue import Outbox
 from agent.outbox.record import PendingWrites, Record, new_id
 from agent.outbox.store import Store
+from agent.outbox.take_over import take_over
 
 __all__ = [
     "Backlog",
@@ -16,4 +17,5 @@ __all__ = [
     "Store",
     "new_id",
     "queued",
+    "take_over",
 ]

@@ -5,6 +5,7 @@ The poller owns the health of each device. It reports scans and failures to a li
 
 from agent.polling.device import Connection, Device
 from agent.polling.poller import Poller, within
+from agent.polling.push_clock import PushClock
 from agent.polling.scheduler import Rhythm, Scheduler
 from agent.polling.ticks import Tick, phase_s
 
@@ -12,6 +13,7 @@ __all__ = [
     "Connection",
     "Device",
     "Poller",
+    "PushClock",
     "Rhythm",
     "Scheduler",
     "Tick",

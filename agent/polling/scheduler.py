@@ -46,10 +46,15 @@ class Scheduler:
         self._polls = polls
         self._close = close
         self._changed = asyncio.Event()
+        self._closed: Tick | None = None
 
-    def change(self, rhythm: Rhythm) -> None:
-        """Use another rhythm. If interval and phase are unchanged, the next tick does not move."""
+    def change(self, rhythm: Rhythm, last: Tick | None = None) -> None:
+        """Use another rhythm. If interval and phase are unchanged, the next tick does not move.
+
+        `last` is the last tick of the endpoint whose rhythm it is, if it is another endpoint than before.
+        """
         self._rhythm = rhythm
+        self._closed = last or self._closed
         self._changed.set()
 
     async def run(self, ready: Callable[[], None] = lambda: None, after: int = 0) -> None:
@@ -61,18 +66,17 @@ class Scheduler:
         tick = later_tick(first_tick(*self._now, *pushes), after, pushes[0])
         self._polls.align(pushes[0], tick.at)
         ready()
-        closed: Tick | None = None
         async with asyncio.TaskGroup() as group:
             while True:
                 if await self._reached(tick):
                     within_s = tick.at + self._rhythm.deadline_s - self._clock.monotonic()
                     group.create_task(self._close(tick, self._polls.answers(within_s)))
-                    closed = tick
+                    self._closed = tick
                     tick = next_tick(tick, *self._now, *self._pushes)
                 elif self._pushes != pushes:
                     pushes = self._pushes
                     tick = later_tick(first_tick(*self._now, *pushes), after, pushes[0])
-                    if closed is not None and tick.time <= closed.time:
+                    if self._closed is not None and tick.time <= self._closed.time:
                         tick = next_tick(tick, *self._now, *pushes)
                 self._polls.align(pushes[0], tick.at)
 

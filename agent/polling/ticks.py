@@ -32,17 +32,20 @@ class Tick:
     time: int
 
 
-def phase_s(align: Literal["splay", "clock"], node_id: str, interval_s: int) -> int:
+def phase_s(align: Literal["splay", "clock"], node_id: str, interval_s: int, endpoint: str = "") -> int:
     """Return the phase: whole seconds after a multiple of the interval.
 
     "splay" distributes the sites of a fleet over the interval by a hash of the site's id. The digits of the id are
     hashed by multiples of the golden ratio (Fibonacci hashing), the other characters by SHA-256. So consecutive serial
-    numbers fill the interval evenly, and other ids are distributed at random.
+    numbers fill the interval evenly, and other ids are distributed at random. `endpoint` moves the phase of all sites
+    by the same share of the interval.
     """
     if align == "clock":
         return 0
     number = reduce(lambda sum_, digit: (10 * sum_ + int(digit)) % 2**64, re.findall("[0-9]", node_id), 0)
     rest = int.from_bytes(sha256(re.sub("[0-9]", "#", node_id).encode()).digest()[:8], "big")
+    if endpoint:
+        rest += int.from_bytes(sha256(endpoint.encode()).digest()[:8], "big")
     return ((number * _GOLDEN + rest) % 2**64) * interval_s >> 64
 
 

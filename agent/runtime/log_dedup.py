@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ CROWD = 50
 WINDOW_S = 3600.0
 # The fields that say what an event is about; with another value it is another event. An event about the endpoint has
 # the id of the message as `message`, not as `id`.
-_ABOUT = ("device", "node", "id", "path", "library", "kind")
+_ABOUT = ("endpoint", "device", "node", "id", "path", "library", "kind")
 
 
 @dataclass(slots=True)
@@ -60,8 +61,14 @@ class RepeatLimiter:
             seen = self._seen.pop(key, None)
             if seen is not None and seen.held:
                 about = {name: value for name, value in zip(_ABOUT, key[1:], strict=True) if value != "None"}
-                structlog.get_logger().warning(
-                    "event_repeated", what=key[0], times=seen.held, in_s=round(now - seen.since), **about
+                # In an empty context: the endpoint of the present event is not that of the repeated one.
+                Context().run(
+                    structlog.get_logger().warning,
+                    "event_repeated",
+                    what=key[0],
+                    times=seen.held,
+                    in_s=round(now - seen.since),
+                    **about,
                 )
 
 

@@ -32,8 +32,8 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     # A reload keeps the RepeatLimiter: a new one would let all repeated messages through again.
     counting = [each for each in structlog.get_config()["processors"] if isinstance(each, RepeatLimiter)]
     shared: list[Processor] = [
-        counting[0] if counting else RepeatLimiter(),
         structlog.contextvars.merge_contextvars,
+        counting[0] if counting else RepeatLimiter(),
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,
         _bounded,

@@ -13,6 +13,7 @@ import structlog
 
 from agent.app import App
 from agent.config import Config, ConfigError, LogConfig, load
+from agent.delivery import Delivery
 from agent.runtime import Clock, SystemClock
 from agent.service.sd_notify import notify, reloading, status, watchdog_s
 from agent.site import Site, build
@@ -114,7 +115,7 @@ class Daemon:
         """Send WATCHDOG=1 three times within the time limit, unless work is stuck."""
         limit_s = watchdog_s(self._environ, os.getpid())
         while limit_s is not None:
-            stuck = ", ".join(self.app.watchdog.overdue())
+            stuck = ", ".join(self.app.overdue())
             if not stuck:
                 self._notify("WATCHDOG=1")
             elif stuck != self._told.get("stuck"):
@@ -126,17 +127,23 @@ class Daemon:
         app = self.app
         devices = app.site.devices
         answering = sum(device.health.last_answer is not None and not device.health.failures for device in devices)
-        stats = app.delivery_stats
-        last = stats.last_delivery
-        pushed = f"last push {_clock_time(last)}" if last is not None else "nothing pushed yet"
-        waiting = await app.waiting()
-        failing = f"; pushes fail: {stats.last_failure}" if stats.last_failure else ""
-        line = f"{answering} of {len(devices)} devices answer; {pushed}; {waiting} waiting"
-        disk = f"; {app.not_on_disk}" if app.not_on_disk else ""
-        return status(line + failing + disk + self._refused)
+        pushed = [await _pushed(each, len(app.config.endpoints) > 1) for each in app.deliveries]
+        disk = [app.not_on_disk] if app.not_on_disk else []
+        return status("; ".join([f"{answering} of {len(devices)} devices answer", *pushed, *disk]) + self._refused)
 
     def _notify(self, *lines: str) -> None:
         notify(*lines, environ=self._environ)
+
+
+async def _pushed(delivery: Delivery, named: bool) -> str:  # noqa: FBT001 - one of two forms
+    """The state of the delivery to one endpoint, in words."""
+    stats = delivery.stats
+    last = stats.last_delivery
+    pushed = f"last push {_clock_time(last)}" if last is not None else "nothing pushed yet"
+    parts = [pushed, f"{await delivery.waiting()} waiting"]
+    if stats.last_failure:
+        parts.append(f"pushes fail: {stats.last_failure}")
+    return f"{delivery.push.name}: {', '.join(parts)}" if named else "; ".join(parts)
 
 
 def _clock_time(unix_s: float) -> str:

@@ -160,10 +160,10 @@ class _SiteBuilder:
         )
 
     def _interval_s(self, device: DeviceConfig) -> float:
-        """The time between two polls. Without an interval of its own, a device is polled for each push."""
+        """The time between two polls. By default a device is polled for each push of the fastest endpoint."""
         if device.poll_interval_s is not None:
             return device.poll_interval_s
-        return min(self._config.poll.interval_s, self._config.push.interval_s)
+        return min(self._config.poll.interval_s, *(push.interval_s for push in self._config.endpoints))
 
     def _mistake(self, index: int, key: str, rule: str) -> None:
         self._mistakes.append(f"{self._origin}: device[{index}].{key}: {rule}")

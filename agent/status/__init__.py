@@ -7,13 +7,14 @@ Nothing here changes what is sent.
 from agent.status.hourly_report import HourlyReport
 from agent.status.model import Snapshot
 from agent.status.recorder import Recorder
-from agent.status.snapshot import snapshot
+from agent.status.snapshot import endpoint_status, snapshot
 from agent.status.words import in_words, not_on_disk
 
 __all__ = [
     "HourlyReport",
     "Recorder",
     "Snapshot",
+    "endpoint_status",
     "in_words",
     "not_on_disk",
     "snapshot",

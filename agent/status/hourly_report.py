@@ -1,4 +1,7 @@
-"""An hourly line with the state of the daemon, so that any hour of the log says what is wrong, and since when."""
+"""An hourly line with the state of the daemon, so that any hour of the log says what is wrong, and since when.
+
+With several endpoints, each has a line of its own for its deliveries.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from agent.status.model import DeviceStatus, Snapshot
+from agent.status.model import DeviceStatus, EndpointStatus, Snapshot
 from agent.status.words import in_words
 
 log = structlog.get_logger(__name__)
@@ -20,39 +23,55 @@ class HourlyReport:
 
     def __init__(self, now: float) -> None:
         self._last = now
-        self._outcomes: Counter[str] = Counter()
+        self._outcomes: dict[str, Counter[str]] = {}
+        """By the name of the endpoint."""
 
     def due(self, now: float) -> bool:
         """Whether an hour has passed at monotonic second `now`."""
         return now - self._last >= EVERY_S
 
     def write(self, snapshot: Snapshot, now: float) -> None:
-        """Log the line; it is a warning while something is wrong."""
-        outcomes = Counter(snapshot.push.outcomes)
-        since = outcomes - self._outcomes
-        self._last, self._outcomes = now, outcomes
+        """Log the lines; each is a warning while something is wrong."""
+        self._last = now
+        counted = {each.name: Counter(each.outcomes) for each in snapshot.endpoints}
+        since = {name: outcomes - self._outcomes.get(name, Counter()) for name, outcomes in counted.items()}
+        self._outcomes = counted
         lost = [device for device in snapshot.devices if device.state == "lost"]
         partial = [device for device in snapshot.devices if device.state == "partial"]
-        well = snapshot.ready and not lost and not partial
-        (log.info if well else log.warning)("report", **_said(snapshot, since, lost, partial))
+        devices = _devices(snapshot, lost, partial)
+        if len(snapshot.endpoints) == 1:
+            (endpoint,) = snapshot.endpoints
+            well = snapshot.ready and not lost and not partial
+            _log("report", well, devices | _delivery(endpoint, since[endpoint.name]))
+            return
+        _log("report", not lost and not partial, devices)
+        for endpoint in snapshot.endpoints:
+            said = {"endpoint": endpoint.name, **_delivery(endpoint, since[endpoint.name])}
+            _log("endpoint_report", endpoint.reason is None, said)
 
 
-def _said(
-    snapshot: Snapshot, since: Counter[str], lost: list[DeviceStatus], partial: list[DeviceStatus]
-) -> dict[str, Any]:
+def _log(event: str, well: bool, said: dict[str, Any]) -> None:  # noqa: FBT001 - decides the level
+    (log.info if well else log.warning)(event, **said)
+
+
+def _devices(snapshot: Snapshot, lost: list[DeviceStatus], partial: list[DeviceStatus]) -> dict[str, Any]:
     answering = sum(device.state in ("ok", "partial") for device in snapshot.devices)
     said: dict[str, Any] = {"answering": f"{answering} of {len(snapshot.devices)}"}
     if lost:
         said["lost"] = "; ".join(f"{each.name} for {in_words(each.lost_s or 0)}: {each.reason}" for each in lost)
     if partial:
         said["partial"] = "; ".join(f"{each.name}: {each.reason}" for each in partial)
-    said |= {
+    return said
+
+
+def _delivery(endpoint: EndpointStatus, since: Counter[str]) -> dict[str, Any]:
+    said: dict[str, Any] = {
         "delivered": since["delivered"],
         "failed": since["retry"] + since["misconfigured"],
         "refused": since["refused"],
-        "waiting": snapshot.backlog.waiting,
-        "parked": snapshot.backlog.parked,
+        "waiting": endpoint.backlog.waiting,
+        "parked": endpoint.backlog.parked,
     }
-    if snapshot.reason:
-        said["not_pushing"] = snapshot.reason
+    if endpoint.reason:
+        said["not_pushing"] = endpoint.reason
     return said

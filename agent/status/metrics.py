@@ -18,7 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from agent.status.model import DeviceStatus, Snapshot
+from agent.status.model import DeviceStatus, EndpointStatus, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The format of `generate_latest`. The library has a name for it only from version 0.23 on."""
@@ -27,6 +27,19 @@ STATES = ("waiting", "ok", "partial", "asleep", "lost")
 # Counters that are there from the start, so that the first drop is an increase.
 DROPS = ("age", "size", "memory", "dead_letters", "damaged", "lost")
 CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
+
+
+_OF_ENDPOINT = {
+    "endpoint_ready": "1 while messages arrive at the endpoint.",
+    "push_age_seconds": "Since the last delivery.",
+    "push_failing_seconds": "For how long attempts have been failing; 0 if they do not.",
+    "push_interval_seconds": "push.interval_s.",
+    "backlog_messages": "Messages that wait for delivery.",
+    "backlog_oldest_seconds": "Age of the oldest of them; 0 without any.",
+    "dead_letters": "Messages that the endpoint refused, parked.",
+    "backlog_in_memory": "1 while the disk takes no messages.",
+}
+"""Gauges with the label `endpoint`, and their help."""
 
 
 def exposition(snapshot: Snapshot) -> bytes:
@@ -49,10 +62,11 @@ class _Once(Collector):
             _PREFIX + "build", "The running version and its site.", {"version": snapshot.version, "site": snapshot.site}
         )
         yield _gauge("uptime_seconds", "Since the start.", snapshot.uptime_s)
-        yield _gauge("ready", "1 while messages arrive at the endpoint.", float(snapshot.ready))
+        yield _gauge("ready", "1 while messages arrive at every enabled endpoint.", float(snapshot.ready))
         yield _states("clock_state", "1 for the state of the wall clock.", CLOCK_STATES, snapshot.clock)
         yield from _devices(snapshot.devices)
-        yield from _push(snapshot)
+        yield from _endpoints(snapshot.endpoints)
+        yield _gauge("energies_in_memory", "1 while the disk takes no energies.", float(snapshot.energies_in_memory))
         yield from _site(snapshot)
 
 
@@ -84,25 +98,38 @@ def _devices(devices: Iterable[DeviceStatus]) -> Iterator[Metric]:
     yield from (polls, skipped, cycle, errors, seconds, age, up, state)
 
 
-def _push(snapshot: Snapshot) -> Iterator[Metric]:
-    push, backlog = snapshot.push, snapshot.backlog
-    yield _counters("pushes", "Attempts to deliver a message, by outcome.", "outcome", push.outcomes)
-    if push.delivered_s is not None:
-        yield _gauge("push_age_seconds", "Since the last delivery.", push.delivered_s)
-    yield _gauge("push_failing_seconds", "For how long attempts have been failing; 0 if they do not.", push.failing_s)
-    yield _gauge("push_interval_seconds", "push.interval_s.", push.interval_s)
-    yield CounterMetricFamily(
-        _PREFIX + "superseded_messages",
-        "Live messages replaced by newer ones before an attempt.",
-        value=push.superseded,
+def _endpoints(endpoints: Iterable[EndpointStatus]) -> Iterator[Metric]:
+    gauges = {name: GaugeMetricFamily(_PREFIX + name, text, labels=["endpoint"]) for name, text in _OF_ENDPOINT.items()}
+    pushes = CounterMetricFamily(
+        _PREFIX + "pushes", "Attempts to deliver a message, by outcome.", labels=["endpoint", "outcome"]
     )
-    yield _gauge("backlog_messages", "Messages that wait for delivery.", backlog.waiting)
-    yield _gauge("backlog_oldest_seconds", "Age of the oldest of them; 0 without any.", backlog.oldest_s)
-    yield _gauge("dead_letters", "Messages that the endpoint refused, parked.", backlog.parked)
-    yield _gauge("backlog_in_memory", "1 while the disk takes no messages.", float(backlog.in_memory))
-    yield _gauge("energies_in_memory", "1 while the disk takes no energies.", float(snapshot.energies_in_memory))
-    dropped = {**dict.fromkeys(DROPS, 0), **backlog.dropped}
-    yield _counters("dropped_messages", "Messages given up, by reason.", "reason", dropped)
+    dropped = CounterMetricFamily(
+        _PREFIX + "dropped_messages", "Dropped messages, by reason.", labels=["endpoint", "reason"]
+    )
+    superseded = CounterMetricFamily(
+        _PREFIX + "superseded_messages", "Live messages replaced by newer ones before an attempt.", labels=["endpoint"]
+    )
+    for each in endpoints:
+        backlog = each.backlog
+        values = {
+            "endpoint_ready": float(each.reason is None),
+            "push_age_seconds": each.delivered_s,
+            "push_failing_seconds": each.failing_s or 0.0,
+            "push_interval_seconds": each.interval_s,
+            "backlog_messages": backlog.waiting,
+            "backlog_oldest_seconds": backlog.oldest_s or 0.0,
+            "dead_letters": backlog.parked,
+            "backlog_in_memory": float(backlog.in_memory),
+        }
+        for name, value in values.items():
+            if value is not None:
+                gauges[name].add_metric([each.name], value)
+        superseded.add_metric([each.name], each.superseded)
+        for outcome, count in each.outcomes.items():
+            pushes.add_metric([each.name, outcome], count)
+        for reason, count in {**dict.fromkeys(DROPS, 0), **backlog.dropped}.items():
+            dropped.add_metric([each.name, reason], count)
+    yield from (pushes, *gauges.values(), dropped, superseded)
 
 
 def _site(snapshot: Snapshot) -> Iterator[Metric]:

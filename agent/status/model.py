@@ -54,17 +54,22 @@ class DeviceStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class PushStatus:
+class EndpointStatus:
     """Delivery to one endpoint."""
 
-    endpoint: str
+    name: str
+    url: str
+    """Only scheme, host and port."""
     interval_s: int
+    reason: str | None
+    """Why it is not ready; None while messages arrive."""
     failing_s: float | None
     delivered_s: float | None
     """Since the last delivery."""
     outcomes: Mapping[str, int]
     recent: tuple[RecordedAttempt, ...]
     """Newest first."""
+    backlog: Backlog
     superseded: int = 0
     """Live messages that a newer push replaced before their first attempt."""
     behind: str | None = None
@@ -81,14 +86,14 @@ class Snapshot:
     uptime_s: float
     ready: bool
     reason: str | None
-    """Why it is not ready."""
+    """Why it is not ready, with the names of the endpoints if there are several."""
     clock: str
     """`synchronised`, `unsynchronised` (used as it is) or `waiting` (nothing is sent before it is set)."""
     flow: Mapping[str, Fields]
     """The groups of the contract that have devices."""
     devices: tuple[DeviceStatus, ...]
-    push: PushStatus
-    backlog: Backlog
+    endpoints: tuple[EndpointStatus, ...]
+    """The enabled ones, in the order of the configuration."""
     implausible: Mapping[str, int] = field(default_factory=dict)
     """Readings outside the range of their device, by node."""
     energies_in_memory: bool = False

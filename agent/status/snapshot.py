@@ -13,36 +13,38 @@ from agent.domain import Night, all_sleep
 from agent.outbox import Backlog
 from agent.polling import Device
 from agent.runtime import Clock
-from agent.status.model import DeviceStatus, NodeStatus, PushStatus, Snapshot
+from agent.status.model import DeviceStatus, EndpointStatus, NodeStatus, Snapshot
 from agent.status.recorder import Polls, Recorder
-from agent.status.words import why_not_ready
+from agent.status.words import reason_of_all, why_not_ready
 from drivers.model import NodeType
 
 
 def snapshot(
     config: Config,
     recorder: Recorder,
-    stats: DeliveryStats,
     devices: Sequence[Device],
     nights: Mapping[str, Night],
-    last: Summary | None,
-    backlog: Backlog,
+    last: Sequence[Summary],
+    endpoints: Sequence[EndpointStatus],
     clock: Clock,
     clock_state: str,
 ) -> Snapshot:
-    """Return the state of the daemon; `last` is the last push interval. Call it in the event loop: it does not wait."""
+    """Return the state of the daemon; `last` holds the last push interval of each endpoint.
+
+    Call it in the event loop: it does not wait.
+    """
     now = clock.monotonic()
+    energies = _energies(last)
     nodes = {
         device.name: [
-            (node, _with_energies(node, fields, last))
+            (node, fields | energies.get(node.node.node_id, {}))
             for node, fields in _fields_now(
                 device, recorder.polls.get(device.name), nights, now, config.poll.stale_after_s
             )
         ]
         for device in devices
     }
-    push = push_status(config.push, stats, now)
-    reason = why_not_ready(push, clock_state, now - recorder.started)
+    reason = reason_of_all(endpoints)
     return Snapshot(
         version=__version__,
         site=config.site.node_id,
@@ -56,8 +58,7 @@ def snapshot(
             _device(device, recorder.polls.get(device.name, Polls()), nodes[device.name], nights, now)
             for device in devices
         ),
-        push=push,
-        backlog=backlog,
+        endpoints=tuple(endpoints),
     )
 
 
@@ -75,12 +76,13 @@ def _fields_now(
     return found
 
 
-def _with_energies(node: NodeSummary, fields: Fields, last: Summary | None) -> Fields:
-    if last is not None:
-        for result in last.nodes:
-            if result.summary.node.node_id == node.node.node_id:
-                return fields | {name: value for name, value in result.fields.items() if name.startswith("today_")}
-    return fields
+def _energies(last: Sequence[Summary]) -> dict[str, Fields]:
+    """Node id → energies of the day at its last push."""
+    return {
+        result.summary.node.node_id: {name: value for name, value in result.fields.items() if name.startswith("today_")}
+        for summary in sorted(last, key=lambda each: each.time)
+        for result in summary.nodes
+    }
 
 
 def _flow(nodes: list[tuple[NodeSummary, Fields]]) -> dict[str, Fields]:
@@ -125,16 +127,32 @@ def _state(device: Device, nights: Mapping[str, Night], now: float) -> str:
     return "waiting" if not health.polls else "partial" if health.partial else "ok"
 
 
-def push_status(config: PushConfig, stats: DeliveryStats, now: float) -> PushStatus:
-    """Return the delivery to one endpoint at monotonic second `now`."""
-    url = urlsplit(config.url)
-    return PushStatus(
-        endpoint=f"{url.scheme}://{url.netloc}",
-        interval_s=config.interval_s,
-        failing_s=None if stats.failing_since is None else now - stats.failing_since,
-        delivered_s=None if stats.delivered_at is None else now - stats.delivered_at,
+def endpoint_status(
+    push: PushConfig, stats: DeliveryStats, backlog: Backlog, now: float, uptime_s: float, *, waits_for_clock: bool
+) -> EndpointStatus:
+    """Return the state of the delivery to one endpoint at monotonic second `now`."""
+    url = urlsplit(push.url)
+    failing_s = None if stats.failing_since is None else now - stats.failing_since
+    delivered_s = None if stats.delivered_at is None else now - stats.delivered_at
+    recent = tuple(reversed(stats.recent))
+    return EndpointStatus(
+        name=push.name,
+        url=f"{url.scheme}://{url.netloc}",
+        interval_s=push.interval_s,
+        reason=why_not_ready(
+            interval_s=push.interval_s,
+            failing_s=failing_s,
+            delivered_s=delivered_s,
+            last=recent[0] if recent else None,
+            waits_for_clock=waits_for_clock,
+            uptime_s=uptime_s,
+            behind=stats.behind,
+        ),
+        failing_s=failing_s,
+        delivered_s=delivered_s,
         outcomes=dict(stats.outcomes),
-        recent=tuple(reversed(stats.recent)),
+        recent=recent,
+        backlog=backlog,
         superseded=stats.superseded,
         behind=stats.behind,
     )

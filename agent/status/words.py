@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from agent.status.model import PushStatus
+from collections.abc import Sequence
+
+from agent.config import DEFAULT_NAME
+from agent.delivery import RecordedAttempt
+from agent.status.model import EndpointStatus
 
 # A push may be late by its deadline, the time-out of an attempt and one back-off.
 _LATE_S = 30.0
+WAITS_FOR_CLOCK = "the clock is not set yet; pushes wait for it"
 
 
-def why_not_ready(push: PushStatus, clock_state: str, uptime_s: float) -> str | None:
-    """Return why nothing is delivered to the endpoint; None while messages are."""
-    last = push.recent[0] if push.recent else None
-    if clock_state == "waiting":
-        return "the clock is not set yet; pushes wait for it"
-    if push.failing_s is not None and last is not None:
-        return f"no delivery for {in_words(push.failing_s)}: {last.reason}"
-    if push.delivered_s is None:
+def why_not_ready(
+    *,
+    interval_s: int,
+    failing_s: float | None,
+    delivered_s: float | None,
+    last: RecordedAttempt | None,
+    waits_for_clock: bool,
+    uptime_s: float,
+    behind: str | None,
+) -> str | None:
+    """Return why nothing is delivered to an endpoint; None while messages are."""
+    if waits_for_clock:
+        return WAITS_FOR_CLOCK
+    if failing_s is not None and last is not None:
+        return f"no delivery for {in_words(failing_s)}: {last.reason}"
+    if delivered_s is None:
         return f"nothing delivered since the start {in_words(uptime_s)} ago" + (f": {last.reason}" if last else "")
-    if push.delivered_s > 2 * push.interval_s + _LATE_S:
+    if delivered_s > 2 * interval_s + _LATE_S:
         why = f": {last.reason}" if last is not None and last.reason else ""
-        return f"nothing delivered for {in_words(push.delivered_s)}{why}"
-    if push.behind is not None:
-        return f"live messages are late: {push.behind}"
+        return f"nothing delivered for {in_words(delivered_s)}{why}"
+    if behind is not None:
+        return f"live messages are late: {behind}"
     return None
 
 
@@ -29,6 +42,16 @@ def not_on_disk(*, queue: bool, energies: bool) -> str | None:
     """Return which of the two are only in memory because the disk accepts no writes; None if both are on the disk."""
     what = [name for name, true in (("new messages", queue), ("energies", energies)) if true]
     return f"the disk accepts no writes: {' and '.join(what)} are only in memory" if what else None
+
+
+def reason_of_all(endpoints: Sequence[EndpointStatus]) -> str | None:
+    """Return why the daemon is not ready: the reason of each endpoint that is not, with its name if it has one."""
+    found = [(each.name, each.reason) for each in endpoints if each.reason is not None]
+    if not found:
+        return None
+    if [each.name for each in endpoints] == [DEFAULT_NAME] or {reason for _, reason in found} == {WAITS_FOR_CLOCK}:
+        return found[0][1]
+    return "; ".join(f"{name}: {reason}" for name, reason in found)
 
 
 def in_words(seconds: float) -> str:

@@ -173,10 +173,15 @@ def set_aside(path: Path, suffix: str) -> Path:
     """Rename the file and its write-ahead log by appending `suffix`; returns the new path of the file."""
     aside = path.with_name(path.name + suffix)
     remove(aside)
+    rename(path, aside)
+    return aside
+
+
+def rename(path: Path, target: Path) -> None:
+    """Rename the file and its write-ahead log. After a power cut in between, a second call completes it."""
     _index_of(path).unlink(missing_ok=True)
     for source in _files(path):
-        source.rename(aside.with_name(aside.name + source.name.removeprefix(path.name)))
-    return aside
+        source.rename(target.with_name(target.name + source.name.removeprefix(path.name)))
 
 
 def remove(path: Path) -> None:

@@ -262,7 +262,7 @@ class Line:
     @property
     def _busy(self) -> bool:
         asked = any(worker._open for worker in self._app.poller._workers)
-        return asked or bool(self._app.sender._attempts.in_flight)
+        return asked or bool(self._app.deliveries["default"].sender._attempts.in_flight)
 
     def _summarised(self, summary: Summary) -> None:
         self._closed.add(summary.time)

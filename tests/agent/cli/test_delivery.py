@@ -181,7 +181,7 @@ def test_what_is_done_beside_it_is_seen_by_a_running_agent(tmp_path: Path) -> No
     first = outbox.parked()[0]
     assert outbox_admin.retry(path, [first.id]) == 1
     assert (outbox.counts().waiting, outbox.counts().parked) == (1, 1)
-    assert outbox_admin.drop(path, [], waiting=False) == 1
+    assert outbox_admin.drop(outbox_admin.Queue("default", path, configured=True), [], waiting=False) == 1
     assert outbox_admin.contents(path).dead_letters == ()
     assert (outbox.counts().waiting, outbox.counts().parked) == (1, 0)
     outbox.update(replace(outbox.live()[0], attempts=1))

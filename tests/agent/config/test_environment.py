@@ -95,7 +95,7 @@ def test_a_variable_of_one_key_precedes_that_of_its_table_which_precedes_the_fil
         ("PUSH__RETRY__MAX_S", "4"),
     ]
     environ = {PREFIX + variables[number][0]: variables[number][1] for number in order}
-    push = parse(changed(push__interval_s=6, push__deadline_s=0.5), environ, "site.toml").push
+    push = parse(changed(push__interval_s=6, push__deadline_s=0.5), environ, "site.toml").push[0]
     assert (push.deadline_s, push.interval_s, push.timeout_s) == (0.5, 7, 9.0)
     assert (push.retry.initial_s, push.retry.max_s, push.retry.dead_letter_after) == (2.0, 4.0, 5)
 

@@ -65,15 +65,15 @@ def mistakes(table: dict[str, Any], environ: dict[str, str] | None = None) -> li
 
 def test_defaults_are_those_of_the_documentation() -> None:
     config = parse(changed(), {}, "site.toml")
-    assert config.push.interval_s == 60
-    assert config.push.levels == ("device_type",)
-    assert config.push.effective_deadline_s == 5
+    assert config.push[0].interval_s == 60
+    assert config.push[0].levels == ("device_type",)
+    assert config.push[0].effective_deadline_s == 5
     assert config.status is None
     assert config.device[1].node_ids == {"solar": "pv-1", "storage": "bat-1"}
 
 
 def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
-    assert parse(changed(push__interval_s=4), {}, "site.toml").push.effective_deadline_s == 2
+    assert parse(changed(push__interval_s=4), {}, "site.toml").push[0].effective_deadline_s == 2
 
 
 @pytest.mark.parametrize(
@@ -236,11 +236,11 @@ def test_every_key_can_be_overridden_from_the_environment() -> None:
         "TELEMETRY_AGENT__STATUS__LISTEN": "127.0.0.1:0",
     }
     config = parse(changed(), environ, "site.toml")
-    assert config.push.interval_s == 5
-    assert config.push.token is not None
-    assert config.push.token.get_secret_value() == "123"
-    assert config.push.levels == ("device",)
-    assert config.push.sign.storage == -1
+    assert config.push[0].interval_s == 5
+    assert config.push[0].token is not None
+    assert config.push[0].token.get_secret_value() == "123"
+    assert config.push[0].levels == ("device",)
+    assert config.push[0].sign.storage == -1
     assert config.site.import_limit_W == 17250
     assert config.connection["RS485"].baudrate == 19200
     assert config.device[0].host == "127.0.0.2"

@@ -120,7 +120,7 @@ def test_a_url_that_no_request_can_go_to_is_refused(url: str) -> None:
 
 def test_a_url_may_hold_any_letters() -> None:
     url = "https://münchen.test/zähler"
-    assert parse(changed(push__url=url), {}, "site.toml").push.url == url
+    assert parse(changed(push__url=url), {}, "site.toml").push[0].url == url
 
 
 def test_a_password_in_a_url_is_not_shown() -> None:
@@ -133,9 +133,9 @@ def test_a_password_in_a_url_is_not_shown() -> None:
 
 def test_a_table_with_a_token_in_the_wrong_brackets_does_not_show_it() -> None:
     table = changed()
-    table["push"] = [table["push"]]
+    table["status"] = [{"token": "do-not-show-me"}]
     assert mistakes(table) == [
-        "site.toml: push: must be a table (found a list of tables); write [push], in one pair of brackets"
+        "site.toml: status: must be a table (found a list of tables); write [status], in one pair of brackets"
     ]
 
 
@@ -193,7 +193,7 @@ def test_a_table_in_a_variable_is_not_shown() -> None:
     environ = {"TELEMETRY_AGENT__PUSH": '{"url": "https://x.test", "token": "do-not-show-me"'}
     assert mistakes(changed(), environ) == ["environment TELEMETRY_AGENT__PUSH: push: must be a table (found a text)"]
     environ = {"TELEMETRY_AGENT__PUSH": '["token", "do-not-show-me"]'}
-    assert "push: must be a table (found a list)" in mistakes(changed(), environ)[0]
+    assert "push[0]: must be a table (found a text)" in mistakes(changed(), environ)[0]
 
 
 @pytest.mark.parametrize("key", ["push__token_file", "push__signing_secret_file", "push__client_key_file", "status"])

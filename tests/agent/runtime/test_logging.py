@@ -7,6 +7,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from agent.runtime import logging_setup
 from agent.runtime.log_dedup import BURST, CROWD, WINDOW_S, RepeatLimiter
 from agent.runtime.printable import MOST, printable
 from agent.status.hourly_report import EVERY_S, HourlyReport
-from agent.status.model import DeviceStatus, PushStatus, Snapshot
+from agent.status.model import DeviceStatus, EndpointStatus, Snapshot
 from drivers.model import Table
 from tests.agent.status.test_listener import configuration, running, until
 from tests.faults.http import HttpFaults, answer
@@ -138,9 +139,23 @@ def device(name: str, state: str, reason: str | None = None, lost_s: float | Non
 
 
 def snapshot(devices: tuple[DeviceStatus, ...], reason: str | None = None, **outcomes: int) -> Snapshot:
-    push = PushStatus("https://e", 60, None, 1.0, {"delivered": 0, "retry": 0} | outcomes, ())
-    backlog = Backlog(3, 60.0, 1, False, {})
-    return Snapshot("1", "S", 0.0, 1.0, reason is None, reason, "synchronised", {}, devices, push, backlog)
+    return Snapshot(
+        "1",
+        "S",
+        0.0,
+        1.0,
+        reason is None,
+        reason,
+        "synchronised",
+        {},
+        devices,
+        (endpoint("default", reason, **outcomes),),
+    )
+
+
+def endpoint(name: str, reason: str | None, **outcomes: int) -> EndpointStatus:
+    counts = {"delivered": 0, "retry": 0} | outcomes
+    return EndpointStatus(name, "https://e", 60, reason, None, 1.0, counts, (), Backlog(3, 60.0, 1, False, {}))
 
 
 def test_the_hourly_report() -> None:
@@ -191,7 +206,7 @@ async def test_which_device_failed_and_which_message_was_refused(tmp_path: Path)
             address = f"127.0.0.1:{meter.link().port} unit 1"
             config = configuration(tmp_path, endpoint.url, [("meter-1", "grid", meter.link().port)])
             async with running(config) as app:
-                status = await until(app, lambda each: each["push"]["recent"] and each["devices"][0]["polls"])
+                status = await until(app, lambda each: each["endpoints"][0]["recent"] and each["devices"][0]["polls"])
                 meter.faults.silent = True
                 await until(app, lambda each: each["devices"][0]["state"] == "lost")
                 meter.faults.silent = False
@@ -209,7 +224,7 @@ async def test_which_device_failed_and_which_message_was_refused(tmp_path: Path)
     assert back.pop("after_s") > 0
     assert back.pop("failed_polls") >= 1
     assert back == {"event": "device_back", "log_level": "info", "device": "meter-1"}
-    first: RecordedAttempt = RecordedAttempt(**status["push"]["recent"][-1])
+    first: RecordedAttempt = RecordedAttempt(**status["endpoints"][0]["recent"][-1])
     refusals = [
         event
         for event in events
@@ -224,7 +239,7 @@ async def test_the_query_of_the_url_is_not_logged(tmp_path: Path) -> None:
     with capture_logs() as events:
         config = configuration(tmp_path, "http://127.0.0.1:1/v1?code=a-secret", [("m", "grid", 1)])
         async with running(config) as app:
-            await until(app, lambda each: each["push"]["failing_s"] is not None)
+            await until(app, lambda each: each["endpoints"][0]["failing_s"] is not None)
     assert told(events, "push_failed")[0]["url"] == "http://127.0.0.1:1/v1"
     assert "a-secret" not in str(events)
 
@@ -273,3 +288,31 @@ def test_what_is_printable() -> None:
     assert printable("file: " + "x" * 1000 + ": unknown key").startswith("file: x")
     assert printable("file: " + "x" * 1000 + ": unknown key").endswith("x: unknown key")
     assert printable("x" * MOST) == "x" * MOST
+
+
+def test_the_hourly_report_has_a_line_for_each_of_several_endpoints() -> None:
+    report = HourlyReport(0.0)
+    both = (endpoint("portal", None, delivered=60), endpoint("trader", "no delivery for 5 min", retry=9))
+    with capture_logs() as events:
+        report.write(replace(snapshot((device("m", "ok"),)), endpoints=both, ready=False, reason="x"), EVERY_S)
+        report.write(replace(snapshot((device("m", "ok"),)), endpoints=both[1:] + both[:1]), 2 * EVERY_S)
+    assert [(each["event"], each["log_level"], each.get("endpoint"), each.get("delivered")) for each in events] == [
+        ("report", "info", None, None),
+        ("endpoint_report", "info", "portal", 60),
+        ("endpoint_report", "warning", "trader", 0),
+        ("report", "info", None, None),
+        ("endpoint_report", "warning", "trader", 0),
+        ("endpoint_report", "info", "portal", 0),
+    ]
+    assert events[2]["failed"] == 9
+    assert events[2]["not_pushing"] == "no delivery for 5 min"
+
+
+def test_a_flood_about_one_endpoint_does_not_silence_another() -> None:
+    stream = StringIO()
+    logging_setup.configure("info", "json", stream)
+    for name in ("portal",) * (2 * BURST) + ("trader",):
+        with structlog.contextvars.bound_contextvars(endpoint=name):
+            structlog.get_logger().warning("push_failed")
+    counted = Counter(json.loads(line)["endpoint"] for line in stream.getvalue().splitlines())
+    assert counted == {"portal": BURST, "trader": 1}

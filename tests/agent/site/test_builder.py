@@ -90,7 +90,7 @@ async def test_a_sunspec_meter_can_stand_for_a_solar_feeder_and_for_a_load(tmp_p
             ],
         )
         result = await read_site(found, build(found, "config.toml"))
-    nodes = json.loads(result.bodies[0])["nodes"]
+    nodes = json.loads(result.bodies["default"][0])["nodes"]
     assert nodes["roof"]["solar"]["active_power_W"] == 1234
     assert nodes["pump"]["heat_pump"]["active_power_W"] == -1234
     assert server.max_connections == 1
@@ -112,7 +112,7 @@ async def test_two_meters_of_one_device_are_a_grid_and_a_solar_node_on_one_link(
         )
         result = await read_site(found, build(found, "config.toml"))
     assert not result.failed
-    nodes = json.loads(result.bodies[0])["nodes"]
+    nodes = json.loads(result.bodies["default"][0])["nodes"]
     assert nodes["house"]["grid"]["active_power_W"] == 300
     assert nodes["inverter"]["solar"]["active_power_W"] == 999
     assert nodes["roof"]["solar"]["active_power_W"] == 2500

@@ -124,7 +124,7 @@ async def payload_of(folder: Path, name: str, profile: Profile) -> dict[str, Any
     finally:
         await server.stop()
     assert not result.failed
-    nodes = json.loads(result.bodies[0])["nodes"]
+    nodes = json.loads(result.bodies["default"][0])["nodes"]
     return {type_: fields for node in nodes.values() for type_, fields in node.items()}
 
 

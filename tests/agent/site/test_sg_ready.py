@@ -49,7 +49,7 @@ async def pushed(folder: Path, board: FaultServer, **drivers: str) -> dict[str, 
     config = configuration(folder, board.host, board.port, **drivers)
     result = await read_site(config, build(config, "config.toml"))
     assert not result.failed
-    return dict(json.loads(result.bodies[0]))
+    return dict(json.loads(result.bodies["default"][0]))
 
 
 @pytest.mark.parametrize("driver", TABLES)

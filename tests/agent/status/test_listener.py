@@ -24,7 +24,7 @@ from agent.runtime.clock import SystemClock
 from agent.site.builder import build
 from agent.status.http_server import HttpRequest
 from agent.status.listener import StatusListener, is_loopback_name, page
-from agent.status.model import PushStatus, Snapshot
+from agent.status.model import EndpointStatus, Snapshot
 from drivers.model import Table
 from tests.faults.modbus import FaultServer
 from tests.support.delivery import FastClock
@@ -96,7 +96,11 @@ async def until(app: App, holds: Callable[[Any], bool]) -> Any:
 
 
 def delivers_without_its_second_device(status: Any) -> bool:
-    return bool(status["ready"] and status["devices"][1]["failed_polls"] > 0 and not status["backlog"]["waiting"])
+    return bool(
+        status["ready"]
+        and status["devices"][1]["failed_polls"] > 0
+        and not status["endpoints"][0]["backlog"]["waiting"]
+    )
 
 
 async def test_a_site_that_is_well_and_one_device_that_is_not(tmp_path: Path, endpoint: Endpoint) -> None:
@@ -111,9 +115,10 @@ async def test_a_site_that_is_well_and_one_device_that_is_not(tmp_path: Path, en
     assert status["flow"]["solar"] == {}
     assert [device["state"] for device in status["devices"]] == ["ok", "lost"]
     assert status["devices"][1]["reason"]
-    assert status["push"]["recent"][0]["outcome"] == "delivered"
-    assert status["push"]["endpoint"] == endpoint.url.removesuffix("/v1")
-    assert status["backlog"] == {"waiting": 0, "oldest_s": None, "parked": 0, "in_memory": False, "dropped": {}}
+    assert status["endpoints"][0]["recent"][0]["outcome"] == "delivered"
+    assert status["endpoints"][0]["url"] == endpoint.url.removesuffix("/v1")
+    backlog = status["endpoints"][0]["backlog"]
+    assert backlog == {"waiting": 0, "oldest_s": None, "parked": 0, "in_memory": False, "dropped": {}}
     samples = {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(metrics)
@@ -125,7 +130,7 @@ async def test_a_site_that_is_well_and_one_device_that_is_not(tmp_path: Path, en
     assert samples["telemetry_agent_device_up", HOSTILE] == 0
     assert samples["telemetry_agent_device_errors_total", HOSTILE, "silent"] >= 1
     assert samples["telemetry_agent_device_poll_seconds_count", "meter-1"] >= 1
-    assert samples["telemetry_agent_pushes_total", "delivered"] >= 1
+    assert samples["telemetry_agent_pushes_total", "default", "delivered"] >= 1
 
 
 async def test_nothing_arrives(tmp_path: Path, endpoint: Endpoint) -> None:
@@ -134,14 +139,14 @@ async def test_nothing_arrives(tmp_path: Path, endpoint: Endpoint) -> None:
         FaultServer({(1, Table.INPUT): sdm630(1, 1, 1)}) as meter,
         running(configuration(tmp_path, endpoint.url, [("m", "grid", meter.link().port)])) as app,
     ):
-        status = await until(app, lambda each: each["push"]["failing_s"] is not None)
+        status = await until(app, lambda each: each["endpoints"][0]["failing_s"] is not None)
         code, _, body = await get(app, "/readyz")
         assert (await get(app, "/healthz"))[::2] == (200, b"ok\n")
     assert code == 503
     assert re.fullmatch(rb"no delivery for \d+ s: HTTP 401.*\n", body)
     assert not status["ready"]
-    assert status["push"]["recent"][-1]["outcome"] == "misconfigured"
-    assert status["backlog"]["waiting"] >= 1
+    assert status["endpoints"][0]["recent"][-1]["outcome"] == "misconfigured"
+    assert status["endpoints"][0]["backlog"]["waiting"] >= 1
 
 
 async def test_no_secret_is_shown(tmp_path: Path, endpoint: Endpoint) -> None:
@@ -211,8 +216,9 @@ async def test_what_a_peer_says_is_escaped(tmp_path: Path) -> None:
     assert config.status is not None
 
     async def take() -> Snapshot:
-        push = PushStatus("https://e", 60, 5.0, 1.0, {"delivered": 3}, ())
-        return Snapshot("1.2", "S", 0.0, 1.0, False, evil, "waiting", {}, (), push, Backlog(3, 60.0, 1, False, {}))
+        backlog = Backlog(3, 60.0, 1, False, {})
+        push = EndpointStatus("default", "https://e", 60, evil, 5.0, 1.0, {"delivered": 3}, (), backlog)
+        return Snapshot("1.2", "S", 0.0, 1.0, False, evil, "waiting", {}, (), (push,))
 
     listener = StatusListener(config.status, take, SystemClock())
     for path in ("/status.json", "/readyz"):

@@ -15,17 +15,20 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent.outbox.backlog import Backlog
 from agent.status.metrics import CLOCK_STATES, DROPS, STATES, exposition
-from agent.status.model import DeviceStatus, PushStatus, Snapshot
+from agent.status.model import DeviceStatus, EndpointStatus, Snapshot
 
 DOCS = Path(__file__).parents[3] / "docs"
 SHIPPED = ("telemetry-agent.rules.yml", "grafana-dashboard.json")
 
 
 def snapshot(*devices: DeviceStatus) -> Snapshot:
-    push = PushStatus("https://e", 60, 5.0, 1.0, {"delivered": 3, "retry": 1, "refused": 0, "misconfigured": 0}, ())
+    outcomes = {"delivered": 3, "retry": 1, "refused": 0, "misconfigured": 0}
+    endpoints = tuple(
+        EndpointStatus(name, "https://e", 60, reason, 5.0, 1.0, outcomes, (), Backlog(3, 60.0, 1, False, {"age": 2}))
+        for name, reason in (("portal", None), ("trader", "no delivery for 5 s"))
+    )
     flow: dict[str, Any] = {"grid": {"active_power_W": -5.0}, "storage": {"mean_soc_perc": 50.0}}
-    backlog = Backlog(3, 60.0, 1, False, {"age": 2})
-    return Snapshot("1.2", "S", 0.0, 1.0, True, None, "waiting", flow, devices, push, backlog)
+    return Snapshot("1.2", "S", 0.0, 1.0, True, None, "waiting", flow, devices, endpoints)
 
 
 def device(name: str, state: str) -> DeviceStatus:
@@ -42,7 +45,9 @@ def samples(text: bytes) -> dict[tuple[str, ...], float]:
 
 def test_counters_are_there_before_they_count() -> None:
     found = samples(exposition(snapshot()))
-    assert {reason: found["telemetry_agent_dropped_messages_total", reason] for reason in DROPS} == {
+    assert {
+        reason: found["telemetry_agent_dropped_messages_total", *sorted(("portal", reason))] for reason in DROPS
+    } == {
         "age": 2,
         "size": 0,
         "memory": 0,
@@ -50,9 +55,19 @@ def test_counters_are_there_before_they_count() -> None:
         "damaged": 0,
         "lost": 0,
     }
-    assert found["telemetry_agent_pushes_total", "refused"] == 0
+    assert found["telemetry_agent_pushes_total", "portal", "refused"] == 0
     assert [found["telemetry_agent_clock_state", state] for state in CLOCK_STATES] == [0, 0, 1]
     assert found["telemetry_agent_storage_charge_ratio",] == 0.5
+
+
+def test_each_endpoint_has_its_series() -> None:
+    found = samples(exposition(snapshot()))
+    assert {name: found["telemetry_agent_endpoint_ready", name] for name in ("portal", "trader")} == {
+        "portal": 1,
+        "trader": 0,
+    }
+    assert found["telemetry_agent_backlog_messages", "trader"] == 3
+    assert found["telemetry_agent_pushes_total", "retry", "trader"] == 1
 
 
 @pytest.mark.parametrize("name", ['"quoted"', "line\nbreak", "back\\slash", "äöü", "{}", "<b>"])

@@ -77,8 +77,8 @@ class Line:
             self._last_status_line(),
             (code, body.strip()),
             metrics["telemetry_agent_ready",],
-            metrics["telemetry_agent_push_failing_seconds",],
-            {name[1]: value for name, value in metrics.items() if name[0] == "telemetry_agent_pushes_total"},
+            metrics["telemetry_agent_push_failing_seconds", "default"],
+            {name[2]: value for name, value in metrics.items() if name[0] == "telemetry_agent_pushes_total"},
             json.loads((await self._get("/status.json"))[1]),
             console.file.getvalue(),
         )
@@ -184,10 +184,10 @@ async def test_all_six_say_the_same_of_an_endpoint_that_stops_to_accept(
         assert told.pushes[outcome] >= 1
         assert told.page["ready"] is False
         assert told.page["reason"].endswith(f": {reason}")
-        assert told.page["push"]["failing_s"] > 0
-        assert told.page["push"]["outcomes"][outcome] >= 1
-        assert told.page["push"]["recent"][0]["outcome"] == outcome
-        assert told.page["push"]["recent"][0]["reason"] == reason
+        assert told.page["endpoints"][0]["failing_s"] > 0
+        assert told.page["endpoints"][0]["outcomes"][outcome] >= 1
+        assert told.page["endpoints"][0]["recent"][0]["outcome"] == outcome
+        assert told.page["endpoints"][0]["recent"][0]["reason"] == reason
         assert "not pushing" in told.command
         assert reason in told.command
 

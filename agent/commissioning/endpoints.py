@@ -1,0 +1,117 @@
+"""What each endpoint receives, in words, and what is allowed but probably a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from agent.config import DEFAULT_NAME, Config, PushConfig, token_path
+from agent.domain import Node, counted_in
+from drivers.model import NodeType
+
+_LEVELS = {"device_type": "totals by device type", "device": "single devices"}
+_ALL = "all devices"
+
+
+def endpoints_in_words(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
+    """Return the line of the site, and one line per endpoint if there are several."""
+    if _alone(config):
+        (push,) = config.push
+        levels, chosen = " and ".join(push.levels), _nodes(push, nodes)
+        of = "" if chosen == _ALL else f" of {chosen}"
+        yield (
+            f"site {config.site.node_id}: {levels}{of} to {push.shown_url} every {push.interval_s} s"
+            f"{_renamed(config, push)}"
+        )
+        return
+    yield f"site {config.site.node_id}: {len(config.endpoints)} endpoints"
+    for push in config.push:
+        if not push.enabled:
+            yield f"endpoint {push.name}: not enabled; its queue is kept"
+            continue
+        levels = " and ".join(_LEVELS[level] for level in push.levels)
+        form = ", in one message" if "device" in push.levels and push.device_format == "snapshot" else ""
+        signed = ", signed" if push.signing_secret_file is not None else ""
+        proxy = f" through the proxy {push.shown_proxy}" if push.proxy_url else ""
+        yield (
+            f"endpoint {push.name}: {levels}{form} of {_nodes(push, nodes)} to {push.shown_url}{proxy} every"
+            f" {push.interval_s} s{signed}{_renamed(config, push)}"
+        )
+
+
+def _alone(config: Config) -> bool:
+    return [push.name for push in config.push] == [DEFAULT_NAME]
+
+
+def _nodes(push: PushConfig, nodes: Sequence[Node]) -> str:
+    sent = [node.node_id for node in nodes if node.push]
+    chosen = [node_id for node_id in sent if push.chooses(node_id)]
+    return _ALL if chosen == sent else ", ".join(chosen) or "no device"
+
+
+def _renamed(config: Config, push: PushConfig) -> str:
+    names = {config.site.node_id: push.site_node_id or config.site.node_id, **push.node_ids}
+    changed = [f"{ours} as {theirs}" for ours, theirs in names.items() if ours != theirs]
+    return f"; sends {', '.join(changed)}" if changed else ""
+
+
+def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
+    """Warnings about the nodes and intervals of endpoints, one sentence each."""
+    for push in config.endpoints:
+        chosen = [node for node in nodes if push.chooses(node.node_id)]
+        whose = "push" if _alone(config) else f"endpoint {push.name}"
+        for key, given in (("nodes", push.nodes), ("exclude_nodes", push.exclude_nodes)):
+            for each in given:
+                if not any(PushConfig.matches(node.node_id, each) for node in nodes):
+                    yield f"{whose}: {key} has {each!r}, but no enabled device has such a node"
+        if not any(node.push for node in chosen):
+            yield f"{whose}: no device is chosen, so its messages are empty"
+        elif "device_type" in push.levels:
+            yield from _lost_meters(whose, nodes, chosen)
+        if push.interval_s < config.poll.interval_s and push.interval_s > min(p.interval_s for p in config.endpoints):
+            yield (
+                f"{whose}: interval_s ({push.interval_s}) is shorter than poll.interval_s"
+                f" ({config.poll.interval_s:g}); some messages repeat values"
+            )
+
+
+def _lost_meters(whose: str, nodes: Sequence[Node], chosen: Sequence[Node]) -> Iterator[str]:
+    """Types whose total changes because the selection leaves a meter out."""
+    ids = {node.node_id for node in chosen}
+    counted_here = counted_in(nodes, ids)
+    for type_ in NodeType:
+        counted = [node.node_id for node in nodes if node.type is type_ and node.counted]
+        left_out = [node_id for node_id in counted if node_id not in ids]
+        remaining = [node.node_id for node in chosen if node.type is type_ and node.node_id in counted_here]
+        inner = [node_id for node_id in remaining if node_id not in counted]
+        if counted and not remaining:
+            yield f"{whose}: its {type_} is empty, because {' and '.join(left_out)} is not chosen"
+        elif inner:
+            yield (
+                f"{whose}: its {type_} is the sum of {' and '.join(remaining)}, because the meter"
+                f" {' and '.join(left_out)} is not chosen"
+            )
+
+
+def shared_tokens(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    """Warn of endpoints with the same token: each of them could read the data of the other."""
+    first: dict[str, str] = {}
+    for push in config.endpoints:
+        token = token_text(push, environ)
+        if token and token in first:
+            yield (
+                f"endpoint {push.name} has the token of endpoint {first[token]}; each endpoint should have its own,"
+                " because whoever has it can send in the name of the site"
+            )
+        if token:
+            first.setdefault(token, push.name)
+
+
+def token_text(push: PushConfig, environ: Mapping[str, str]) -> str:
+    """Return the token of an endpoint; empty if only the service can read it."""
+    if push.token is not None:
+        return push.token.get_secret_value().strip()
+    path = token_path(push, environ)
+    try:
+        return path.read_text(encoding="utf-8-sig").strip() if path is not None else ""
+    except (OSError, UnicodeDecodeError):
+        return ""

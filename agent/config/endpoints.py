@@ -1,0 +1,64 @@
+"""The rules that hold between endpoints, and between an endpoint and the nodes of the site."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from agent.config.errors import did_you_mean
+from agent.config.push import PushConfig, is_pattern
+
+
+def place(pushes: Sequence[PushConfig], index: int) -> str:
+    """The key of an endpoint in messages: `push` for a single one, `push[1]` for the second of several."""
+    return "push" if len(pushes) == 1 else f"push[{index}]"
+
+
+def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str]) -> Iterator[str]:
+    """One line per mistake: key, rule, value. `node_ids` are those of all devices, also of disabled ones."""
+    yield from _names(pushes)
+    for index, push in enumerate(pushes):
+        key = place(pushes, index)
+        if push.retry.initial_s > push.retry.max_s:
+            yield f"{key}.retry.initial_s: must not be larger than {key}.retry.max_s"
+        yield from _unknown(key, push, node_ids)
+        yield from _same_id(key, push, node_ids)
+    if not any(push.enabled for push in pushes):
+        yield f"{place(pushes, 0)}.enabled: at least one endpoint must be enabled"
+
+
+def _names(pushes: Sequence[PushConfig]) -> Iterator[str]:
+    first: dict[str, int] = {}
+    for index, push in enumerate(pushes):
+        if len(pushes) > 1 and "name" not in push.model_fields_set:
+            yield f"push[{index}].name: missing; each of several endpoints needs a name"
+        elif push.name in first:
+            yield f"push[{index}].name: must be unique; push[{first[push.name]}] has {push.name!r} already"
+        first.setdefault(push.name, index)
+    former: dict[str, int] = {}
+    for index, push in enumerate(pushes):
+        if push.formerly is None:
+            continue
+        key = f"{place(pushes, index)}.formerly"
+        if push.formerly in first:
+            yield f"{key}: must be a name that no endpoint has now (found {push.formerly!r})"
+        elif push.formerly in former:
+            yield f"{key}: push[{former[push.formerly]}] takes over the queue of {push.formerly!r} already"
+        former.setdefault(push.formerly, index)
+
+
+def _unknown(key: str, push: PushConfig, node_ids: Collection[str]) -> Iterator[str]:
+    for name, given in (("nodes", push.nodes), ("exclude_nodes", push.exclude_nodes), ("node_ids", push.node_ids)):
+        for node_id in given:
+            if node_id not in node_ids and (name == "node_ids" or not is_pattern(node_id)):
+                yield f"{key}.{name}: no device has the node {node_id!r}{did_you_mean(node_id, node_ids)}"
+
+
+def _same_id(key: str, push: PushConfig, node_ids: Collection[str]) -> Iterator[str]:
+    """Two nodes with one id in the messages could not be told apart."""
+    owner: dict[str, str] = {}
+    for node_id in sorted(node_ids):
+        if push.chooses(node_id):
+            sent = push.node_ids.get(node_id, node_id)
+            if sent in owner:
+                yield f"{key}.node_ids: {owner[sent]!r} and {node_id!r} would both be sent as {sent!r}"
+            owner.setdefault(sent, node_id)

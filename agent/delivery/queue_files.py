@@ -1,0 +1,122 @@
+"""Which file is the queue of which endpoint.
+
+`outbox.path` is the queue of a single [push], and of the first of several endpoints. The others have their files beside
+it: outbox.NAME.sqlite3. A record beside `outbox.path` names its endpoint, so that another order of the tables gives no
+queue to another endpoint. Without a record the file belongs to a single [push] without a name. The first endpoint with
+a name takes it over, as it does with the file of a version that had one endpoint.
+
+The queue of an endpoint that is no longer configured is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from agent.config import DEFAULT_NAME, PushConfig
+from agent.storage import sync_folder
+
+log = structlog.get_logger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFile:
+    """The file of a queue, and the file whose messages it takes over when it is opened."""
+
+    path: Path
+    former: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFiles:
+    """The queues of all configured endpoints, by name."""
+
+    path: Path
+    """`outbox.path`."""
+    owner: str
+    """The endpoint of `path`; it may not be configured any more."""
+    of: Mapping[str, QueueFile]
+
+    def kept(self) -> Iterator[tuple[str, Path]]:
+        """Name and file of each queue whose endpoint is not configured."""
+        used = {file.path for file in self.of.values()} | {file.former for file in self.of.values()}
+        if self.path not in used and self.path.exists():
+            yield self.owner, self.path
+        beside = _beside(self.path, "*")
+        for path in sorted(self.path.parent.glob(beside.name)):
+            name = path.name.removeprefix(f"{self.path.stem}.").removesuffix(beside.suffix)
+            if _NAME.fullmatch(name) and path not in used:
+                yield name, path
+
+    def record(self) -> None:
+        """Write the owner of `outbox.path` to the disk."""
+        if _owner(self.path) == self.owner:
+            return
+        file = _record(self.path)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if self.owner == DEFAULT_NAME:
+                file.unlink(missing_ok=True)
+            else:
+                draft = file.with_name(file.name + ".new")
+                with draft.open("w", encoding="ascii") as written:
+                    written.write(self.owner + "\n")
+                    written.flush()
+                    os.fsync(written.fileno())
+                draft.rename(file)
+            sync_folder(file.parent)
+        except OSError as error:
+            log.warning("queue_owner_not_saved", path=str(file), reason=error.strerror or str(error))
+
+
+def queue_files(path: Path, pushes: Sequence[PushConfig]) -> QueueFiles:
+    """Return the queue files of all configured endpoints, enabled or not. `path` is `outbox.path`."""
+    owner = _new_owner(path, pushes)
+    of = {}
+    for push in pushes:
+        file = path if push.name == owner else _beside(path, push.name)
+        former = None
+        if push.formerly is not None:
+            former = path if push.formerly == owner else _beside(path, push.formerly)
+        of[push.name] = QueueFile(file, former)
+    return QueueFiles(path, owner, of)
+
+
+def _new_owner(path: Path, pushes: Sequence[PushConfig]) -> str:
+    """The endpoint of `outbox.path` from now on."""
+    owner = _owner(path)
+    names = {push.name for push in pushes}
+    if owner in names:
+        return owner
+    for push in pushes:
+        if push.formerly == owner and not _beside(path, push.name).exists():
+            return push.name
+    if any(push.formerly == owner for push in pushes):
+        return owner
+    first = pushes[0].name
+    unnamed = DEFAULT_NAME in (owner, first) and (owner == DEFAULT_NAME or len(pushes) == 1)
+    return first if unnamed and not _beside(path, first).exists() else owner
+
+
+def _owner(path: Path) -> str:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        name = _record(path).read_text(encoding="ascii").strip()
+        if _NAME.fullmatch(name):
+            return name
+    return DEFAULT_NAME
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.endpoint")
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}.{name}{path.suffix or '.sqlite3'}")

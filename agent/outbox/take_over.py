@@ -1,0 +1,71 @@
+"""Moves the messages of one queue to another one: the endpoint was renamed. No agent may have either file open."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from agent.outbox.record import PendingWrites, Record
+from agent.outbox.store import Store
+from agent.storage import remove, rename, sync_folder
+
+log = structlog.get_logger(__name__)
+
+_CHUNK = 256
+
+
+def take_over(former: Path, path: Path, max_size_mb: int) -> None:
+    """Move all messages of the file `former` to the file `path`. After a power cut, a second call completes it.
+
+    If a disk or a damaged file does not allow it, the file `former` stays as it is, and the log says so.
+    """
+    if not former.exists():
+        return
+    try:
+        if path.exists():
+            messages = _merge(former, path, max_size_mb)
+            remove(former)
+            former.with_name(former.name + "-shm").unlink(missing_ok=True)
+        else:
+            messages = None
+            rename(former, path)
+        former.with_name(former.name + ".reserve").unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except (sqlite3.Error, OSError) as error:
+        log.warning("queue_not_taken_over", path=str(former), by=str(path), reason=str(error))
+        return
+    log.info("queue_taken_over", path=str(former), by=str(path), messages=messages)
+
+
+def _merge(former: Path, path: Path, max_size_mb: int) -> int:
+    """Copy all messages, each under its id. Returns their number."""
+    source = Store.open(former, max_size_mb)
+    try:
+        target = Store.open(path, max_size_mb)
+        try:
+            copied = 0
+            chunk = PendingWrites()
+            for record in source.everything():
+                _add(chunk, record, target)
+                copied += 1
+                if len(chunk.added) >= _CHUNK:
+                    target.apply(chunk, durable=True)
+                    chunk.clear()
+            target.apply(chunk, durable=True)
+        finally:
+            target.close()
+    finally:
+        source.close()
+    return copied
+
+
+def _add(chunk: PendingWrites, record: Record, target: Store) -> None:
+    """Add the record at its place in the order, or at the next free one; unless the target has it already."""
+    while (other := chunk.added.get(record.seq) or target.get(record.seq)) is not None:
+        if other.id == record.id:
+            return
+        record = replace(record, seq=record.seq + 1)
+    chunk.add(record)

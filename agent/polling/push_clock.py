@@ -1,0 +1,36 @@
+"""The ticks of a further endpoint. They begin no round of polls: the schedule of the fastest endpoint does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.polling.ticks import Tick, first_tick, later_tick, next_tick
+from agent.runtime import Clock
+
+
+class PushClock:
+    """Calls `on_tick` at each tick of one interval and phase, in whole seconds."""
+
+    def __init__(
+        self, interval_s: int, phase_s: int, clock: Clock, on_tick: Callable[[Tick], None], after: int = 0
+    ) -> None:
+        """Labels continue after the label `after`, 0 if unknown. `on_tick` must not wait."""
+        self.interval_s = interval_s
+        self.phase_s = phase_s
+        self._clock = clock
+        self._on_tick = on_tick
+        self._after = after
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        pushes = self.interval_s, self.phase_s
+        tick = later_tick(first_tick(*self._now, *pushes), self._after, self.interval_s)
+        while True:
+            while (remaining := tick.at - self._clock.monotonic()) > 0:
+                await self._clock.sleep(remaining)
+            self._on_tick(tick)
+            tick = next_tick(tick, *self._now, *pushes)
+
+    @property
+    def _now(self) -> tuple[float, float]:
+        return self._clock.monotonic(), self._clock.time()
