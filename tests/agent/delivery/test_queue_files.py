@@ -1,0 +1,185 @@
+"""Which file is the queue of which endpoint, over changes of the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.config.push import PushConfig
+from agent.delivery.queue_files import queue_files
+from agent.outbox import Outbox, take_over
+
+
+def push(name: str, formerly: str | None = None) -> PushConfig:
+    return PushConfig(name=name, formerly=formerly, url="https://x.test/", token="t")
+
+
+def opened(path: Path) -> Outbox:
+    return Outbox.open(path, max_age_s=1e9, max_size_mb=8)
+
+
+def stored(path: Path, *bodies: bytes) -> list[str]:
+    """Store messages; their ids."""
+    outbox = opened(path)
+    ids = [record.id for record in outbox.put(list(bodies))]
+    outbox.close()
+    return ids
+
+
+def found(path: Path) -> list[bytes]:
+    outbox = opened(path)
+    bodies = [record.body for record in outbox.backlog(1e12, limit=100) + outbox.live()]
+    outbox.close()
+    return bodies
+
+
+class Site:
+    """A state directory and the configurations that follow each other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "outbox.sqlite3"
+
+    def load(self, *pushes: PushConfig) -> dict[str, str]:
+        """What an agent with these endpoints does at its start; the file of each endpoint."""
+        files = queue_files(self.path, pushes)
+        files.record()
+        for file in files.of.values():
+            if file.former is not None and file.former != file.path:
+                take_over(file.former, file.path, 8)
+            opened(file.path).close()
+        return {name: file.path.name for name, file in files.of.items()}
+
+    def kept(self, *pushes: PushConfig) -> list[str]:
+        return [name for name, _ in queue_files(self.path, pushes).kept()]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_the_queue_of_the_version_before_is_that_of_the_single_or_first_endpoint(site: Site) -> None:
+    stored(site.path, b"old")
+    assert site.load(push("default")) == {"default": "outbox.sqlite3"}
+    assert site.load(push("portal"), push("trader")) == {
+        "portal": "outbox.sqlite3",
+        "trader": "outbox.trader.sqlite3",
+    }
+    assert found(site.path) == [b"old"]
+
+
+def test_another_order_gives_no_queue_to_another_endpoint(site: Site) -> None:
+    before = site.load(push("portal"), push("trader"))
+    assert site.load(push("trader"), push("portal")) == before
+    assert site.load(push("new"), push("trader"), push("portal")) == before | {"new": "outbox.new.sqlite3"}
+
+
+def test_the_queue_of_a_removed_endpoint_is_kept_and_no_other_gets_it(site: Site) -> None:
+    site.load(push("portal"), push("trader"))
+    assert site.load(push("trader")) == {"trader": "outbox.trader.sqlite3"}
+    assert site.kept(push("trader")) == ["portal"]
+    assert site.load(push("new")) == {"new": "outbox.new.sqlite3"}
+    assert site.kept(push("new")) == ["portal", "trader"]
+    assert site.load(push("portal"), push("trader"))["portal"] == "outbox.sqlite3"
+    assert site.kept(push("portal"), push("trader")) == ["new"]
+
+
+def test_the_way_back_to_a_single_table_finds_the_queue(site: Site) -> None:
+    site.load(push("portal"), push("trader"))
+    stored(site.path, b"of the portal")
+    assert site.load(push("default")) == {"default": "outbox.sqlite3"}
+    assert found(site.path) == [b"of the portal"]
+    assert site.kept(push("default")) == ["trader"]
+
+
+def test_a_rename_takes_the_queue_along(site: Site) -> None:
+    site.load(push("portal"), push("trader"))
+    first, second = stored(site.path, b"1"), stored(site.path.with_name("outbox.trader.sqlite3"), b"2")
+    renamed = push("web", "portal"), push("desk", "trader")
+    for _ in range(2):
+        assert site.load(*renamed) == {"web": "outbox.sqlite3", "desk": "outbox.desk.sqlite3"}
+    assert first
+    assert second
+    assert found(site.path) == [b"1"]
+    assert found(site.path.with_name("outbox.desk.sqlite3")) == [b"2"]
+    assert site.kept(*renamed) == []
+    assert sorted(each.name for each in site.path.parent.glob("outbox.trader*")) == []
+
+
+def test_a_rename_that_is_said_later_adds_the_messages(site: Site) -> None:
+    site.load(push("portal"), push("trader"))
+    old = site.path.with_name("outbox.trader.sqlite3")
+    new = site.path.with_name("outbox.desk.sqlite3")
+    ids = stored(old, b"1", b"2")
+    site.load(push("portal"), push("desk"))
+    ids += stored(new, b"3")
+    site.load(push("portal"), push("desk", "trader"))
+    outbox = opened(new)
+    records = outbox.backlog(1e12, limit=9) + outbox.live()
+    assert [record.body for record in records] == [b"1", b"2", b"3"]
+    assert [record.id for record in records] == ids
+    outbox.close()
+    assert not old.exists()
+
+
+def test_a_later_rename_of_the_first_endpoint_adds_the_messages_too(site: Site) -> None:
+    site.load(push("portal"), push("trader"))
+    stored(site.path, b"1")
+    site.load(push("web"), push("trader"))
+    stored(site.path.with_name("outbox.web.sqlite3"), b"2")
+    site.load(push("web", "portal"), push("trader"))
+    assert found(site.path.with_name("outbox.web.sqlite3")) == [b"1", b"2"]
+    assert site.kept(push("web"), push("trader")) == []
+
+
+def test_a_power_cut_while_queues_are_merged_loses_and_doubles_nothing(site: Site) -> None:
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
+    ids = stored(old, b"1", b"2") + stored(new, b"3")
+    kept = old.read_bytes()
+    take_over(old, new, 8)
+    old.write_bytes(kept)  # the file was copied, but not deleted yet
+    take_over(old, new, 8)
+    outbox = opened(new)
+    assert sorted(record.id for record in outbox.backlog(1e12, limit=9) + outbox.live()) == sorted(ids)
+    outbox.close()
+
+
+def test_messages_of_the_same_microsecond_keep_both(site: Site) -> None:
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
+    for path, body in ((old, b"1"), (new, b"2")):
+        outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=8, now=lambda: 1_700_000_000.0)
+        outbox.put([body])
+        outbox.close()
+    take_over(old, new, 8)
+    assert sorted(found(new)) == [b"1", b"2"]
+
+
+def test_a_damaged_queue_is_not_taken_over_and_not_lost(site: Site) -> None:
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
+    stored(old, b"1")
+    stored(new, b"2")
+    old.write_bytes(b"x" * 8192)
+    take_over(old, new, 8)
+    assert old.read_bytes() == b"x" * 8192
+    assert found(new) == [b"2"]
+
+
+def test_other_files_beside_the_queue_are_no_queues(site: Site) -> None:
+    site.load(push("portal"), push("trader"))
+    for name in (
+        "energy.sqlite3",
+        "outbox.sqlite3.damaged-20260101T000000.0Z",
+        "outbox.a.b.sqlite3",
+        "outbox.endpoint",
+    ):
+        site.path.with_name(name).touch()
+    assert site.kept(push("portal"), push("trader")) == []
+
+
+def test_a_disk_that_accepts_no_writes_stops_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    queue_files(site.path, [push("portal"), push("trader")]).record()
