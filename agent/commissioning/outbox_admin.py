@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.config import Config
-from agent.delivery.queue_files import queue_files
+from agent.delivery import queue_files
 from agent.outbox import PendingWrites, Record, Store
 
 T = TypeVar("T")

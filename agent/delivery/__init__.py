@@ -9,6 +9,7 @@ from agent.delivery.http_client import Endpoint, LocalError, tls_context
 from agent.delivery.http_errors import in_words
 from agent.delivery.manager import USER_AGENT, Deliveries, Delivery
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
+from agent.delivery.queue_files import QueueFile, QueueFiles, queue_files
 from agent.delivery.sender import Sender
 from agent.delivery.stats import DeliveryStats, RecordedAttempt, State
 
@@ -22,6 +23,8 @@ __all__ = [
     "LocalError",
     "Misconfigured",
     "Outcome",
+    "QueueFile",
+    "QueueFiles",
     "RecordedAttempt",
     "Refused",
     "Retry",
@@ -29,5 +32,6 @@ __all__ = [
     "State",
     "Stopped",
     "in_words",
+    "queue_files",
     "tls_context",
 ]

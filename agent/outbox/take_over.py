@@ -26,31 +26,28 @@ def take_over(former: Path, path: Path, max_size_mb: int) -> None:
         return
     try:
         if path.exists():
-            messages = _merge(former, path, max_size_mb)
+            _merge(former, path, max_size_mb)
             remove(former)
             former.with_name(former.name + "-shm").unlink(missing_ok=True)
         else:
-            messages = None
             rename(former, path)
         former.with_name(former.name + ".reserve").unlink(missing_ok=True)
         sync_folder(path.parent)
     except (sqlite3.Error, OSError) as error:
         log.warning("queue_not_taken_over", path=str(former), by=str(path), reason=str(error))
         return
-    log.info("queue_taken_over", path=str(former), by=str(path), messages=messages)
+    log.info("queue_taken_over", path=str(former), by=str(path))
 
 
-def _merge(former: Path, path: Path, max_size_mb: int) -> int:
-    """Copy all messages, each under its id. Returns their number."""
+def _merge(former: Path, path: Path, max_size_mb: int) -> None:
+    """Copy all messages, each under its id."""
     source = Store.open(former, max_size_mb)
     try:
         target = Store.open(path, max_size_mb)
         try:
-            copied = 0
             chunk = PendingWrites()
             for record in source.everything():
                 _add(chunk, record, target)
-                copied += 1
                 if len(chunk.added) >= _CHUNK:
                     target.apply(chunk, durable=True)
                     chunk.clear()
@@ -59,7 +56,6 @@ def _merge(former: Path, path: Path, max_size_mb: int) -> int:
             target.close()
     finally:
         source.close()
-    return copied
 
 
 def _add(chunk: PendingWrites, record: Record, target: Store) -> None:
