@@ -150,7 +150,8 @@ def measure(pid: int) -> tuple[float, float]:
     return 100 * (cpu_s(pid) - before) / (time.monotonic() - started), pss_mb(pid)
 
 
-def site(folder: Path, ports: list[int], endpoint: int) -> Path:
+def site(folder: Path, ports: list[int], endpoint: int, endpoints: int = 1) -> Path:
+    """Write the configuration of a daemon that pushes to `endpoints` endpoints, all on the port `endpoint`."""
     profiles = folder / "profiles"
     profiles.mkdir()
     (profiles / "benchmark.toml").write_text(profile())
@@ -160,8 +161,10 @@ def site(folder: Path, ports: list[int], endpoint: int) -> Path:
         for number, port in enumerate(ports)
     )
     path = folder / "config.toml"
+    push = f'url = "http://127.0.0.1:{endpoint}/"\ntoken = "t"\ninterval_s = 5\n'
+    pushes = [f'[[push]]\nname = "e{number}"\n{push}' for number in range(endpoints)]
     path.write_text(
-        f'[site]\nnode_id = "B"\n[push]\nurl = "http://127.0.0.1:{endpoint}/"\ntoken = "t"\ninterval_s = 5\n'
+        f'[site]\nnode_id = "B"\n{"".join(pushes)}'
         f'[outbox]\npath = "{folder}/outbox.sqlite3"\n[poll]\ninterval_s = 1\n'
         f'[drivers]\nprofile_dirs = ["{profiles}"]\n{devices}'
     )

@@ -29,7 +29,7 @@ def describe(config: Config, site: Site) -> Iterator[str]:
     signs = {each.type: _signs(config, each.type) for each in site.nodes}
     for device in site.devices:
         for node in device.nodes:
-            words = [*(sign_in_words(node, sign) + whose for sign, whose in signs[node.type]), silence_in_words(node)]
+            words = [*(whose + sign_in_words(node, sign) for sign, whose in signs[node.type]), silence_in_words(node)]
             meaning = "; ".join(word for word in words if word)
             counted = f"; not added to the total, because it is behind {node.within}" if node.within else ""
             unsent = "" if node.push else "; not sent (push = false)"
@@ -53,7 +53,7 @@ def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
     names: dict[int, list[str]] = {}
     for push in config.endpoints:
         names.setdefault(getattr(push.sign, type_), []).append(push.name)
-    return [(sign, f" to {' and '.join(each)}" if len(names) > 1 else "") for sign, each in names.items()]
+    return [(sign, f"to {' and '.join(each)}: " if len(names) > 1 else "") for sign, each in names.items()]
 
 
 def _notes(devices: Iterable[Device]) -> Iterator[str]:
