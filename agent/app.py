@@ -15,7 +15,7 @@ from agent import __version__
 from agent.aggregation import AggregationSettings, Aggregator, Summary, SummarySettings
 from agent.config import DEFAULT_NAME, Config, ConfigError, PushConfig
 from agent.contract import PayloadOptions, bodies
-from agent.delivery import Deliveries
+from agent.delivery import Deliveries, Delivery
 from agent.energy import EnergyStore
 from agent.polling import Device, Poller, PushClock, Rhythm, Scheduler, Tick, phase_s, within
 from agent.runtime import STUCK_S, Clock, ClockTrust, Watchdog, kernel_synchronised
@@ -40,6 +40,8 @@ class _Endpoint:
     push: PushConfig
     payload: PayloadOptions
     rhythm: Rhythm
+    delivery: Delivery | None = None
+    """None until a reload has opened its queue."""
     last: Tick | None = None
     summary: Summary | None = None
     """The summary of its last push interval."""
@@ -223,6 +225,8 @@ class App:
 
         `after` is the label of the last tick before the start, 0 if unknown.
         """
+        for name, endpoint in self._endpoints.items():
+            endpoint.delivery = self.deliveries[name]
         leader = _fastest(self._endpoints)
         self._schedule.change(leader.rhythm, leader.last if leader is not self._leader else None)
         self._leader = leader
@@ -257,15 +261,15 @@ class App:
             shared = [asyncio.shield(each) for each in answers]  # other endpoints wait for them as well
             if not await within(shared, self._clock, deadline - self._clock.monotonic()):
                 log.debug("deadline_reached", tick=tick.time)
-            name = endpoint.push.name
-            if self._endpoints.get(name) is not endpoint:
+            name, delivery = endpoint.push.name, endpoint.delivery
+            if delivery is None or self._endpoints.get(name) is not endpoint:
                 return  # a reload removed it
             if self.deliveries.clock_trusted:
                 self._aggregator.follow_clock(self._clock.time() - self._clock.monotonic())
             summary = endpoint.summary = self._aggregator.close(tick.at, tick.time, name)
             with self.watchdog.running("storing the interval", STUCK_S):
                 try:
-                    await self.deliveries[name].submit(bodies(summary, endpoint.payload), tick.at)
+                    await delivery.submit(bodies(summary, endpoint.payload), tick.at)
                 except NotAloneError:
                     raise
                 except Exception:  # a failed write of one interval must not stop the next ones

@@ -23,7 +23,8 @@ def run(ports: list[int], endpoint: int, endpoints: int, counts: Queue[int]) -> 
     """Per cent of one core, MB of PSS, and requests to devices a second."""
     with TemporaryDirectory() as name:
         config = site(Path(name), ports, endpoint, endpoints)
-        daemon = subprocess.Popen([sys.executable, "-m", "agent", "run", "--config", str(config)])
+        command = [sys.executable, "-m", "agent", "run", "--config", str(config)]
+        daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         cpu, memory = measure(daemon.pid)
         seen = []
         while not counts.empty():
@@ -56,9 +57,8 @@ def main() -> None:
             f"{DEVICES} devices, endpoints: {endpoints}: {cpu:.2f} % of one core, {memory:.1f} MB, {requests:g} req/s"
         )
     (cpu_1, memory_1, _), (cpu_2, memory_2, _) = means[1], means[2]
-    print(
-        f"a further endpoint: {cpu_2 / cpu_1:.2f} x the CPU (at most 1.2), {memory_2 - memory_1:.1f} MB more (at most 3)"
-    )
+    print(f"a further endpoint: {cpu_2 / cpu_1:.2f} x the CPU (at most 1.2)")
+    print(f"and {memory_2 - memory_1:.1f} MB more (at most 3)")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
+import structlog
 from structlog.contextvars import bound_contextvars
 
 from agent import __version__
@@ -14,6 +15,8 @@ from agent.delivery.sender import Sender
 from agent.delivery.stats import DeliveryStats
 from agent.outbox import Backlog, Outbox, queued, take_over
 from agent.runtime import Clock, ClockTrust, Watchdog
+
+log = structlog.get_logger(__name__)
 
 USER_AGENT = f"telemetry-push-agent/{__version__}"
 
@@ -136,6 +139,13 @@ def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
     )
 
 
+async def _removed(delivery: Delivery) -> None:
+    """Close the queue, and log what waits in it."""
+    waiting = await delivery.waiting()
+    await delivery.close()
+    log.info("endpoint_removed", endpoint=delivery.push.name, waiting=waiting)
+
+
 class Deliveries:
     """The deliveries to all enabled endpoints, in the order of the configuration."""
 
@@ -186,7 +196,7 @@ class Deliveries:
             if known is not None:
                 kept[push.name] = known
         self._all = {**kept, **before}
-        await asyncio.gather(*(each.close() for each in before.values()))
+        await asyncio.gather(*(_removed(each) for each in before.values()))
         self._files = await asyncio.to_thread(queue_files, config.outbox.path, config.push)
         await asyncio.to_thread(self._files.record)
         self._all = kept

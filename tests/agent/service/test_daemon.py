@@ -119,6 +119,24 @@ async def test_says_when_it_is_ready_how_it_goes_and_that_it_stops(tmp_path: Pat
             await manager.wait_for("STOPPING=1".__eq__)
 
 
+async def test_the_status_line_names_each_of_several_endpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S", raising=False)
+    with Endpoint() as endpoint, Manager(tmp_path) as manager:
+        async with FaultServer({(1, Table.INPUT): sdm630(500.0, 1.0, 0.0)}) as meter:
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter), "wait_for_clock_s = 0")
+            text = config.read_text()
+            start, end = text.index("[push]"), text.index("[poll]")
+            one = text[start:end].replace("[push]", "[[push]]")
+            two = f'{one}name = "portal"\n{one}name = "trader"\n'.replace(endpoint.url, "http://127.0.0.1:9/", 2)
+            two = two.replace("http://127.0.0.1:9/", endpoint.url, 1)
+            config.write_text(text[:start] + two + text[end:])
+            async with served(config, manager):
+                line = "STATUS=1 of 1 devices answer; portal: last push .*, 0 waiting; trader: nothing pushed yet, "
+                await manager.wait_for(
+                    lambda told: re.match(f"{line}[1-9][0-9]* waiting, pushes fail: no connection", told)
+                )
+
+
 async def test_a_configuration_that_is_refused_is_never_ready(tmp_path: Path) -> None:
     config = configuration(tmp_path, "ftp://nowhere", "")
     with Manager(tmp_path) as manager:
