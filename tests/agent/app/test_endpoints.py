@@ -16,14 +16,17 @@ import sys
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from agent.app import App
 from agent.config.loader import parse
+from agent.runtime import logging_setup
 from agent.site.builder import build
 from drivers.model import Table
 from tests.faults import http
@@ -354,6 +357,26 @@ async def test_endpoints_are_added_and_removed_and_the_queue_of_a_removed_one_st
             await first.until(lambda: without_gaps(first, 5))
         assert len(first.accepted) == len(labels(first))
         assert waiting
+
+
+async def test_the_log_names_the_endpoint(tmp_path: Path) -> None:
+    stream = StringIO()
+    async with meters() as (devices, _), HttpFaults(answer(200)) as good, HttpFaults(answer(503)) as bad:
+        pushes = push("good", good.url(), "interval_s = 5") + push("bad", bad.url(), "interval_s = 5")
+        logging_setup.configure("info", "json", stream)
+        try:
+            async with running(tmp_path, devices, pushes) as site:
+                await bad.until(lambda: len(bad.accepted) >= 2)
+                bad.behaviour = answer(200)
+                await bad.until(lambda: bool(delivered(bad)))
+                await site.clock.sleep(5)
+        finally:
+            structlog.reset_defaults()
+    events = [(each["event"], each.get("endpoint")) for each in map(json.loads, stream.getvalue().splitlines())]
+    assert ("push_failed", "bad") in events
+    assert ("push_recovered", "bad") in events
+    assert {name for event, name in events if event.startswith("push_")} == {"bad"}
+    assert {name for event, name in events if event.startswith("device_")} == {None}
 
 
 async def test_a_restart_to_several_endpoints_and_back_loses_nothing(tmp_path: Path) -> None:
