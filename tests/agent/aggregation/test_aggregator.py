@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from agent.aggregation.aggregator import AggregationSettings, Aggregator, SummarySettings
+from agent.aggregation.energy_tracker import Account, EnergyField
 from agent.contract.payload import PayloadOptions, bodies
 from agent.contract.schema import problems
 from agent.domain.node import Node
-from agent.energy.days import day_of
+from agent.energy.days import Basis, DayEnergy, day_of
+from agent.energy.published import Published
 from agent.energy.store import EnergyStore
 from drivers.model import Kind, Nature, NodeType, Phase, Quality, Quantity, Reading, Resolution, Scan, Value
 
@@ -795,10 +797,7 @@ def test_a_node_that_no_endpoint_chooses_keeps_its_energies(store: EnergyStore) 
     assert totals.close(1000.0, WALL).nodes[0].fields["today_energy_Wh"] == 100
 
 
-@pytest.mark.parametrize("late_by", [1, 2])
-def test_a_push_of_the_day_before_that_ends_after_midnight_disturbs_no_other_endpoint(
-    store: EnergyStore, late_by: int
-) -> None:
+def test_a_push_of_the_day_before_that_ends_after_midnight_has_the_energy_of_its_day(store: EnergyStore) -> None:
     endpoints = {"slow": SummarySettings(), "fast": SummarySettings()}
     totals = Aggregator([PV1], settings(endpoints=endpoints), store)
 
@@ -810,7 +809,15 @@ def test_a_push_of_the_day_before_that_ends_after_midnight_disturbs_no_other_end
     assert energy(999.0, MIDNIGHT - 1, "fast") == 20
     totals.observe([PV1], scan(1005.0, produced_energy=5025.0), MIDNIGHT + 5)
     assert energy(1005.0, MIDNIGHT + 5, "fast") == 5
-    assert energy(1005.0, MIDNIGHT - late_by, "slow") == 20
-    assert energy(1006.0, MIDNIGHT + 6, "fast") == 5
-    totals.observe([PV1], scan(1007.0, produced_energy=5024.9), MIDNIGHT + 7)
-    assert energy(1007.0, MIDNIGHT + 7, "fast") == 5, "what was published today does not fall"
+    assert energy(1006.0, MIDNIGHT - 1, "slow") == 20
+    assert energy(1007.0, MIDNIGHT + 7, "fast") == 5
+
+
+def test_a_push_of_the_day_before_does_not_reset_what_was_published_today() -> None:
+    field, account = EnergyField("today_energy_Wh", Published()), Account()
+    yesterday, today = "2026-06-01", "2026-06-02"
+    for date, found in ((yesterday, 20.0), (today, 5.0), (yesterday, 20.5)):
+        assert field.publish(account, date, DayEnergy(found, Basis.SEEN)) == (found, Basis.SEEN)
+    assert field.publish(account, today, DayEnergy(4.9, Basis.SEEN)) == (5.0, Basis.ESTIMATED)
+    assert field.publish(account, yesterday, DayEnergy(20.4, Basis.SEEN)) == (20.5, Basis.ESTIMATED)
+    assert field.published.date == today
