@@ -25,15 +25,15 @@ _HEAD = 16
 class RecentRecords:
     """The seqs of these records. A disk that accepts no writes leaves the list in memory."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the list of the queue at `path`. A list that cannot be read is empty."""
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        """Open the list of the queue at `path`. A list that cannot be read is empty."""
         self.seqs: set[int] = set()
         self.total = 0
         """The number of all records of the queue."""
         self._handle: int | None = None
         with contextlib.suppress(OSError):
             # Kept open: the list stays with the queue's file, also if the directory is moved.
-            self._handle = os.open(list_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._handle = os.open(list_of(path), os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * create, 0o600)
             self.seqs, self.total = _parsed(os.pread(self._handle, os.fstat(self._handle).st_size, 0))
             os.posix_fallocate(self._handle, 0, _BYTES)
 
@@ -41,9 +41,9 @@ class RecentRecords:
         """List records after they were committed."""
         self._write(self.seqs.union(seqs), total)
 
-    def discard(self, seqs: Iterable[int]) -> None:
-        """Remove records from the list before they are deleted."""
-        self._write(self.seqs.difference(seqs), self.total)
+    def discard(self, seqs: Iterable[int], total: int) -> None:
+        """Remove records from the list before their deletion is committed."""
+        self._write(self.seqs.difference(seqs), min(self.total, total))
 
     def clear(self) -> None:
         """All records are in the queue's file."""

@@ -41,11 +41,8 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
     if not path.exists() and replacement.exists():
         replacement.rename(path)
     if damage is None:
-        new = not path.exists()
         try:
-            store = Store.open(path, max_size_mb)
-            store.replaced = new
-            return store  # noqa: TRY300 - the except clause is about opening
+            return Store.open(path, max_size_mb)
         except sqlite3.DatabaseError as error:
             if not means_damage(error):
                 raise
@@ -58,7 +55,6 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
     log.error("outbox_set_aside", path=str(path), set_aside=str(aside), reason=damage, saved_messages=messages)
     store = Store.open(path, max_size_mb)
     store.no_room = no_room
-    store.replaced = True
     return store
 
 

@@ -67,8 +67,6 @@ class Store:
         self._recent: RecentRecords | None = None
         self._claimed = False
         self._log_pages = 0  # estimated
-        self.replaced = False
-        """The file is new, in the place of one that was damaged or removed."""
         self.no_room = 0
         """Messages of the damaged file before this one for which the disk had no room."""
         self.gone: Collection[int] = ()
@@ -114,10 +112,12 @@ class Store:
         db = open_existing(path)
         try:
             require_current(db)
-            return cls(db, 1)
+            store = cls(db, 1)
         except BaseException:
             db.close()
             raise
+        store._recent = RecentRecords(path, create=False)
+        return store
 
     def in_place(self) -> bool:
         """Whether the path still names the open file."""
@@ -128,23 +128,16 @@ class Store:
         return self._files is None or self._files.log_in_place()
 
     def list_recent(self) -> int:
-        """Begin to list the records that only the log holds. Returns how many of the list before are missing.
-
-        Count them, then call `forget`.
-        """
+        """Begin to list the records that only the log holds. Returns how many are missing; count and `forget` them."""
         self._recent = RecentRecords(self._path)
         missing = sum(not self._has(seq) for seq in self._recent.seqs)
-        if not self.replaced:
-            return missing
-        counts = self.counts()
-        return max(missing, self._recent.total - counts.waiting - counts.parked - self.no_room)
+        return max(missing, self._recent.total - self._total() - self.no_room)
 
     def forget(self) -> None:
         """Remove the missing records from the list."""
         if self._recent is not None:
-            self._recent.discard({seq for seq in self._recent.seqs if not self._has(seq)})
-            counts = self.counts()
-            self._recent.add((), counts.waiting + counts.parked)
+            self._recent.discard({seq for seq in self._recent.seqs if not self._has(seq)}, self._recent.total)
+            self._recent.add((), self._total())
 
     @property
     def recent(self) -> int:
@@ -177,14 +170,16 @@ class Store:
                 new_log = self._write_back()
         self._sync_commits(durable)
         seqs = changes.seqs
-        if self._recent is not None:
-            self._recent.discard(changes.gone)
+        total = self._total()
         with transaction(self._db):
             before = self.tally(seqs)
             self._db.executemany("DELETE FROM message WHERE seq = ?", ((seq,) for seq in changes.gone))
             self._db.executemany(UPDATE, ((*row_of(each), each.seq) for each in changes.changed.values()))
             self._db.executemany(INSERT, map(row_of, changes.added.values()))
             after = self.tally(seqs)
+            total += after.waiting + after.parked - before.waiting - before.parked
+            if self._recent is not None:
+                self._recent.discard(changes.gone, total)
         self._log_pages = (0 if new_log else self._log_pages) + 2 + len(seqs) // 8 + changes.size // _PAGE
         if self._counts is not None:
             waiting, parked = self._counts.waiting, self._counts.parked
@@ -192,8 +187,7 @@ class Store:
         if self._recent is not None:
             if new_log and changes.added:
                 self._recent.clear()
-            counts = self.counts()
-            self._recent.add(changes.added, counts.waiting + counts.parked)
+            self._recent.add(changes.added, total)
 
     def counts(self) -> Counts:
         """Counted at the first call, and again only after another process has written."""
@@ -203,6 +197,10 @@ class Store:
             self._counts = Counts(row[0] - row[1], row[1])
             self._seen_version = version
         return self._counts
+
+    def _total(self) -> int:
+        counts = self.counts()
+        return counts.waiting + counts.parked
 
     def tally(self, seqs: Iterable[int]) -> Counts:
         """The counts of those of these records that the file holds."""
