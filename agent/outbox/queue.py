@@ -7,7 +7,7 @@ Invariants:
    attempts and the time of its next one.
 3. A record is in exactly one state: undated (it waits for the clock), waiting, or parked (a dead letter).
 4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged. This includes the records that
-   a restart finds missing because the write-ahead log was removed or damaged.
+   a restart finds missing because a file of the queue was removed or damaged.
 5. An acknowledged record is not returned again. Exceptions: after a power cut, those acknowledged since the last `put`;
    after the loss of the log, those acknowledged in it.
 6. Every body has a checksum. The queue returns no other bytes than those that were put in.

@@ -1,7 +1,7 @@
-"""The list of records that only the write-ahead log holds, in a small file beside the queue.
+"""The list of records that only the write-ahead log holds, and the number of all records, in a file beside the queue.
 
 If the log is removed or damaged before the process is killed, the queue's file lacks these records. The next start
-compares the list with the queue, and so finds how many are missing.
+compares the list and the number with the queue, and so finds how many are missing.
 
 The file is written and not synced: it survives the end of the process. After a power cut it can be some seconds old.
 """
