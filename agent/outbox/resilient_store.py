@@ -72,10 +72,12 @@ class ResilientStore:
         along.
         """
         check_locks()
-        if self._store is None or self._store.read_only:
+        if self._store is None:
             self._attach()
         elif not self._store.in_place():
             self._move(self._store)
+        elif self._store.read_only:
+            self._attach()
         elif not self._store.log_in_place():
             log.error("outbox_log_removed", path=str(self._path), waiting=self.counts().waiting)
             if self._checkpoint(self._store):

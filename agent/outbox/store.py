@@ -101,10 +101,12 @@ class Store:
         """Open a file on a disk that is not writable."""
         db = open_read_only(path)
         try:
-            return cls(db, 0)
+            store = cls(db, 0)
+            store._files = WatchedFiles(path)
         except BaseException:
             db.close()
             raise
+        return store
 
     @classmethod
     def open_beside(cls, path: Path) -> Store:

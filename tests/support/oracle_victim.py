@@ -106,7 +106,7 @@ class Victim:
         os.write(self._report, f"{line}\n".encode())
 
     def _outcome(self, record: Record, outcome: Outcome) -> None:
-        if isinstance(outcome, Delivered):
+        if isinstance(outcome, Delivered) and not self._outbox.in_memory:
             self.say(f"acked {record.id}")
 
 

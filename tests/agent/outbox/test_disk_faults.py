@@ -243,6 +243,29 @@ def test_a_directory_that_is_moved_while_the_disk_is_full_keeps_its_messages_unt
     outbox.close()
 
 
+def test_a_queue_that_is_in_memory_takes_its_messages_along_when_its_directory_is_moved(disk: Path) -> None:
+    state = disk / "state"
+    outbox = opened(state)
+    ids = ids_of(outbox.put([b"1", b"2"]))
+    outbox.close()
+    (state / "o.sqlite3.reserve").unlink()
+    filler = fill(disk)
+    outbox = opened(state)
+    ids += ids_of(outbox.put([b"3"]))
+    assert outbox.in_memory
+    state.rename(disk / "moved")
+    ids += ids_of(outbox.put([b"4"]))
+    filler.unlink()
+    ids += ids_of(outbox.put([b"5"]))
+    assert not outbox.in_memory
+    assert [record.id for record in waiting(outbox)] == ids
+    assert not outbox.drops
+    outbox.close()
+    outbox = opened(state)
+    assert [record.id for record in waiting(outbox)] == ids
+    outbox.close()
+
+
 def test_a_record_that_changes_on_a_full_disk_is_not_the_one_that_makes_room(disk: Path) -> None:
     outbox = opened(disk)
     outbox.put([b"x" * 300])
