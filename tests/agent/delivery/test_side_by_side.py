@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.delivery.live_tick import turns_needed
-from agent.status.snapshot import push_status
-from agent.status.words import why_not_ready
+from agent.outbox import queued
+from agent.status import endpoint_status
 from tests.faults.http import Exchange, HttpFaults
 from tests.support.delivery import Sending, sending
 
@@ -70,8 +70,8 @@ async def test_an_endpoint_that_is_too_slow_is_told_and_each_node_gets_its_share
         stats = made.sender.stats
         assert stats.superseded > 10
         assert stats.behind is not None
-        shown = push_status(made.sender._endpoint._config, stats, 0.0)
-        reason = why_not_ready(shown, "synchronised", 100.0)
+        push, backlog = made.sender._endpoint._config, queued(made.outbox, 0.0)
+        reason = endpoint_status(push, stats, backlog, 0.0, 100.0, waits_for_clock=False).reason
         assert reason is not None
         assert reason.startswith("live messages are late: the endpoint takes ")
         assert reason.endswith(" messages/s, the site makes 12")

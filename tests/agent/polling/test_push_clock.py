@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from agent.polling.push_clock import PushClock
-from agent.polling.ticks import Tick, phase_s
+from agent.polling.ticks import phase_s
 from tests.support.simulated_clock import START, DrivenClock
 
 
 @asynccontextmanager
 async def ticking(
-    clock: DrivenClock, interval_s: int, phase: int, last: Tick | None = None
+    clock: DrivenClock, interval_s: int, phase: int, after: int = 0
 ) -> AsyncIterator[list[tuple[float, int]]]:
     """The seconds since the start and the labels of the ticks."""
     began = clock.monotonic()
@@ -24,7 +24,7 @@ async def ticking(
             phase,
             clock,
             lambda tick: ticks.append((clock.monotonic() - began, tick.time - int(START))),
-            last,
+            after,
         ).run()
     )
     try:
@@ -43,14 +43,14 @@ async def test_it_ticks_on_its_phase() -> None:
 
 async def test_no_label_is_repeated_after_a_change() -> None:
     clock = DrivenClock(wall=START)
-    async with ticking(clock, 5, 0, Tick(clock.monotonic(), int(START))) as ticks:
+    async with ticking(clock, 5, 0, int(START)) as ticks:
         await clock.advance(12)
     assert ticks == [(5, 5), (10, 10)]
 
 
 async def test_no_label_is_repeated_after_a_change_while_the_clock_is_set_back() -> None:
     clock = DrivenClock(wall=START)
-    async with ticking(clock, 5, 0, Tick(clock.monotonic(), int(START) + 20)) as ticks:
+    async with ticking(clock, 5, 0, int(START) + 20) as ticks:
         await clock.advance(31)
     assert [label for _, label in ticks] == [25, 30]
 
