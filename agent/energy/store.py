@@ -246,7 +246,7 @@ def _begin(db: sqlite3.Connection) -> None:
 
 def _sealed(values: Sequence[object]) -> str:
     """Return the checksum and the JSON of `values`."""
-    text = json.dumps(values, allow_nan=False)
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
     return f"{_crc(text)} {text}"
 
 

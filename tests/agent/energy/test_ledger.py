@@ -587,7 +587,7 @@ def test_the_state_of_a_counter_is_small_and_returns_as_it_was(before: list[floa
         now += 10
         ledger = advance(ledger, shown(counter, fault), now, BRUSSELS, FINE, 0.0)
     assert len(ledger.candidates) <= 60
-    text = json.dumps(to_json(ledger))
+    text = json.dumps(to_json(ledger), separators=(",", ":"))
     assert len(text) < 4096
     again = from_json(json.loads(text))
     assert again.best == ledger.best
