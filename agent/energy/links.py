@@ -191,9 +191,10 @@ def _unread(before: Candidate, reading: Observation) -> float:
     if seconds > MINUTE_S:
         return 0.0
     ratio = reading.turnover.ratio
-    # At most one step since the last change of the register, plus the energy of the lower of the two powers.
+    # At most one step since the last change of the register, if the step is known; plus the energy of the lower of the
+    # two powers.
     since_step = ratio * (reading.integral_Wh - before.integral_Wh - reading.expected_W * seconds / 3600)
-    return min(max(0.0, since_step), reading.step_Wh) + ratio * reading.steady_W * seconds / 3600
+    return min(max(0.0, since_step), reading.register.step_Wh) + ratio * reading.steady_W * seconds / 3600
 
 
 def _last_certain_midnight(before: Candidate, reading: Observation) -> float:

@@ -27,3 +27,9 @@ def test_a_disturbance_costs_nothing_that_is_not_declared(row: str, seed: int) -
 def test_two_disturbances_cost_nothing_that_is_not_declared(seed: int) -> None:
     rows, found = combination(seed, days=1)
     assert found.holds, (rows, seed, found)
+
+
+@pytest.mark.parametrize("seed", [50, 72, 330])
+def test_combinations_that_once_failed(seed: int) -> None:
+    rows, found = combination(seed)
+    assert found.holds, (rows, seed, found)
