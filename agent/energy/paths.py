@@ -111,7 +111,10 @@ def _days(before: Candidate, link: Link, reading: Observation, new_day: float, *
 
 def _unsure(before: Candidate, reading: Observation) -> float:
     """Return the possible error of the estimated growth before a new day, Wh."""
-    return 2 * reading.turnover.ratio * (reading.expected_W - reading.steady_W) * (reading.at - before.at) / 3600
+    turnover, hours = reading.turnover, (reading.at - before.at) / 3600
+    if not turnover.ratio:  # no usable power
+        return turnover.mean_W * hours
+    return 2 * turnover.ratio * (reading.expected_W - reading.steady_W) * hours
 
 
 def _of_register(
