@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from agent.config import Config
 from agent.delivery import queue_files
-from agent.outbox import PendingWrites, Record, Store
+from agent.outbox import PendingWrites, Record, Store, delete_queue
 
 T = TypeVar("T")
 
@@ -97,8 +97,7 @@ def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
 
     count = _with(queue.path, delete)
     if not queue.configured and _is_empty(queue.path):
-        for suffix in ("", "-wal", "-shm", ".reserve"):
-            queue.path.with_name(queue.path.name + suffix).unlink(missing_ok=True)
+        delete_queue(queue.path)
     return count
 
 

@@ -4,6 +4,7 @@ The invariants are at the top of `queue`. The package handles bytes and never im
 """
 
 from agent.outbox.backlog import Backlog, queued
+from agent.outbox.files import delete_queue
 from agent.outbox.queue import Outbox
 from agent.outbox.record import PendingWrites, Record, new_id
 from agent.outbox.store import Store
@@ -15,6 +16,7 @@ __all__ = [
     "PendingWrites",
     "Record",
     "Store",
+    "delete_queue",
     "new_id",
     "queued",
     "take_over",

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from agent.outbox.files import reserve_of
+
 RESERVE_BYTES = 512 * 1024
 
 
@@ -17,7 +19,7 @@ class Reserve:
     """
 
     def __init__(self, outbox: Path) -> None:
-        self._path = outbox.with_name(outbox.name + ".reserve")
+        self._path = reserve_of(outbox)
         self.held = False
 
     def keep(self) -> bool:

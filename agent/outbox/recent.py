@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from agent.outbox.files import recent_of
 from agent.storage import checksum
 
 # Allocated at once, so that the list of a usual minute needs no space on a full disk.
@@ -33,7 +34,7 @@ class RecentRecords:
         self._handle: int | None = None
         with contextlib.suppress(OSError):
             # Kept open: the list stays with the queue's file, also if the directory is moved.
-            self._handle = os.open(list_of(path), os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * create, 0o600)
+            self._handle = os.open(recent_of(path), os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * create, 0o600)
             self.seqs, self.total = _parsed(os.pread(self._handle, os.fstat(self._handle).st_size, 0))
             os.posix_fallocate(self._handle, 0, _BYTES)
 
@@ -61,11 +62,6 @@ class RecentRecords:
         if self._handle is not None:
             with contextlib.suppress(OSError):
                 os.pwrite(self._handle, _content(seqs, total), 0)
-
-
-def list_of(path: Path) -> Path:
-    """The file of the list of the queue at `path`."""
-    return path.with_name(path.name + ".recent")
 
 
 def _content(seqs: Collection[int], total: int) -> bytes:

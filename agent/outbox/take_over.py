@@ -8,9 +8,10 @@ from pathlib import Path
 
 import structlog
 
+from agent.outbox.files import delete_queue, rename_queue
 from agent.outbox.record import PendingWrites, Record
 from agent.outbox.store import Store
-from agent.storage import remove, rename, sync_folder
+from agent.storage import sync_folder
 
 log = structlog.get_logger(__name__)
 
@@ -27,11 +28,9 @@ def take_over(former: Path, path: Path, max_size_mb: int) -> None:
     try:
         if path.exists():
             _merge(former, path, max_size_mb)
-            remove(former)
-            former.with_name(former.name + "-shm").unlink(missing_ok=True)
+            delete_queue(former)
         else:
-            rename(former, path)
-        former.with_name(former.name + ".reserve").unlink(missing_ok=True)
+            rename_queue(former, path)
         sync_folder(path.parent)
     except (sqlite3.Error, OSError) as error:
         log.warning("queue_not_taken_over", path=str(former), by=str(path), reason=str(error))

@@ -24,7 +24,9 @@ from agent.contract.schema import problems
 from agent.domain.node import Node
 from agent.energy.days import Basis, DayEnergy, day_of
 from agent.energy.published import Published
+from agent.energy.readings import advance
 from agent.energy.store import EnergyStore
+from agent.energy.turnover import Register
 from drivers.model import Kind, Nature, NodeType, Phase, Quality, Quantity, Reading, Resolution, Scan, Value
 
 WALL = 1_780_300_000
@@ -814,7 +816,7 @@ def test_a_push_of_the_day_before_that_ends_after_midnight_has_the_energy_of_its
 
 
 def test_a_push_of_the_day_before_does_not_reset_what_was_published_today() -> None:
-    field, account = EnergyField("today_energy_Wh", Published()), Account()
+    field, account = EnergyField("today_energy_Wh", Published()), Account(advance(None, 0.0, WALL, None, Register()))
     yesterday, today = "2026-06-01", "2026-06-02"
     for date, found in ((yesterday, 20.0), (today, 5.0), (yesterday, 20.5)):
         assert field.publish(account, date, DayEnergy(found, Basis.SEEN)) == (found, Basis.SEEN)

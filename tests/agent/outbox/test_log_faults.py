@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from agent.outbox.files import recent_of
 from agent.outbox.queue import Outbox
-from agent.outbox.recent import list_of
 from agent.outbox.resilient_store import CHECKPOINT_S
 from tests.faults.disk import fill, small_disk
 from tests.support.outbox import ids_of, opened, waiting
@@ -151,15 +151,15 @@ def test_a_log_that_is_removed_while_it_is_open_loses_nothing_from_the_next_mess
 def test_a_list_of_the_messages_in_the_log_that_is_damaged_or_not_writable_is_no_obstacle(tmp_path: Path) -> None:
     site = Site(tmp_path)
     promised = ids_of(site.outbox.put([b"1"]))
-    for damage in (b"", b"\xff" * 4096, list_of(site.path).read_bytes()[:9]):
-        list_of(site.path).write_bytes(damage)
+    for damage in (b"", b"\xff" * 4096, recent_of(site.path).read_bytes()[:9]):
+        recent_of(site.path).write_bytes(damage)
         site.kill()
         promised += ids_of(site.outbox.put([b"2"]))
         assert site.ids() == promised
         assert not site.outbox.drops
     site.outbox.close()
-    list_of(site.path).unlink()
-    list_of(site.path).mkdir()
+    recent_of(site.path).unlink()
+    recent_of(site.path).mkdir()
     site.outbox = site._opened()
     promised += ids_of(site.outbox.put([b"3"]))
     assert site.ids() == promised

@@ -210,13 +210,14 @@ async def test_all_say_that_messages_or_energies_are_only_in_memory(tmp_path: Pa
             for words in (told.status_line, told.readyz[1], told.page["not_on_disk"], told.command):
                 assert "the disk accepts no writes: new messages and energies are only in memory" in words
             assert told.readyz[0] == 200, "messages arrive at the endpoint"
-            assert (told.page["backlog"]["in_memory"], told.page["energies_in_memory"]) == (True, True)
+            assert (told.page["endpoints"][0]["backlog"]["in_memory"], told.page["energies_in_memory"]) == (True, True)
             filler.unlink()
             # The energies are saved with the next push.
             again = await seen.until(lambda shown: all_well(shown) and "only in memory" not in shown.status_line)
             assert again.page["not_on_disk"] is None
             assert "only in memory" not in again.command
-            assert (again.page["backlog"]["in_memory"], again.page["energies_in_memory"]) == (False, False)
+            assert not again.page["endpoints"][0]["backlog"]["in_memory"]
+            assert not again.page["energies_in_memory"]
 
 
 async def test_one_message_that_is_refused_says_nothing_of_the_endpoint(tmp_path: Path) -> None:
