@@ -55,13 +55,7 @@ class Catalogue:
 
         if close := get_close_matches(name.lower(), self.names(), 1, cutoff=0.75):
             return close
-        words = re.findall(r"[^\W_]+", name.lower())
-        named = [
-            profile.name
-            for profile in self.profiles()[0]
-            if all(word in _letters(f"{profile.name} {profile.manufacturer} {profile.models}") for word in words)
-        ]
-        return sorted(named if words else [])[:4]
+        return sorted(profile.name for profile in self.profiles()[0] if matches(profile, name))[:4]
 
     def file(self, family: str) -> Path:
         """Return the path of the profile of a family, without reading it. Raises KeyError if there is no such file."""
@@ -89,6 +83,13 @@ def driver_of(profile: Profile, options: ReadOptions) -> Driver:
 def _python_driver(name: str) -> Callable[..., Driver]:
     module, _, attribute = PYTHON_DRIVERS[name].partition(":")
     return cast("Callable[..., Driver]", getattr(import_module(module), attribute))
+
+
+def matches(profile: Profile, text: str) -> bool:
+    """Whether name, manufacturer and models of the profile contain all words of `text`, in any order and case."""
+    words = re.findall(r"[^\W_]+", text.lower())
+    found = _letters(f"{profile.name} {profile.manufacturer} {profile.models}")
+    return bool(words) and all(word in found for word in words)
 
 
 def _letters(text: str) -> str:

@@ -30,13 +30,14 @@ def drivers(
     context: typer.Context,
     config: ConfigOption = DEFAULT,
     profile_dir: ProfileDirs = None,
+    search: Annotated[str, typer.Option(help="Only drivers whose name, manufacturer or models contain this.")] = "",
 ) -> None:
     """Lists the built-in drivers and the site's own."""
     from agent.commissioning.driver_list import print_drivers
 
     context.obj = catalogue = catalogue_of(profile_dir, config)
-    if context.invoked_subcommand is None and (mistakes := print_drivers(catalogue)):
-        fail(mistakes, EX_CONFIG)
+    if context.invoked_subcommand is None and (mistakes := print_drivers(catalogue, search)):
+        fail(mistakes, 1 if search else EX_CONFIG)
 
 
 @drivers_app.command("show")

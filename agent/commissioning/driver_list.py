@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.commissioning.describe import table
 from agent.runtime import printable
-from drivers.catalogue import Catalogue
+from drivers.catalogue import Catalogue, matches
 from drivers.driver import ReadOptions
 from drivers.model import Kind
 from drivers.profile import BUILT_IN, Point, Profile, load
@@ -27,10 +27,21 @@ _MAX_LINE = 2000
 _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
 
 
-def print_drivers(catalogue: Catalogue) -> list[str]:
-    """Print every driver with its node types. Return the errors of profiles that cannot be used."""
+def print_drivers(catalogue: Catalogue, search: str = "") -> list[str]:
+    """Print every driver with its node types; with `search`, those whose name, manufacturer or models contain it.
+
+    Return the errors of profiles that cannot be used, or that no driver matches.
+    """
     profiles, mistakes = catalogue.profiles()
-    rows = [(types, name, "by discovery", what) for name, (types, what) in _IN_PYTHON.items()]
+    rows = [
+        (types, name, "by discovery", what)
+        for name, (types, what) in _IN_PYTHON.items()
+        if search.lower() in f"{name} {what}".lower()
+    ]
+    if search:
+        profiles = [profile for profile in profiles if matches(profile, search)]
+        if not profiles and not rows:
+            return [*mistakes, f"no driver matches {search!r}; `telemetry-agent scan` asks a device what it is"]
     for profile in sorted(profiles, key=lambda profile: (_ORDER.index(profile.kind), profile.name)):
         devices = _devices(profile, catalogue.file(profile.name))
         rows.append((types_of(profile), profile.name, confirmation(profile), devices))
@@ -40,6 +51,8 @@ def print_drivers(catalogue: Catalogue) -> list[str]:
 
 def _devices(profile: Profile, path: Path) -> str:
     text = f"{profile.manufacturer} {', '.join(profile.models)}"
+    if profile.driver is not None:
+        text += f" (read by driver {profile.driver})"
     if path.parent == BUILT_IN:
         return text
     replaces = ", replaces the built-in profile" if (BUILT_IN / path.name).exists() else ""

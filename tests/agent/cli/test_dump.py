@@ -311,3 +311,19 @@ def test_a_channel_and_a_discovered_family_can_be_shown() -> None:
     assert "sunspec-meter:2: discovers" in call_inside("drivers", "show", "sunspec-meter:2").stdout
     for missing in ("waveshare-relay:99", "sunspec-meter:99"):
         assert call_inside("drivers", "show", missing).returncode == 78
+
+
+def test_drivers_are_found_by_maker_and_model_in_any_order_and_case() -> None:
+    def found(text: str) -> list[str]:
+        result = call_inside("drivers", "--search", text)
+        assert result.returncode == 0, result.stderr
+        return [line.split("\t")[1] for line in result.stdout.splitlines()]
+
+    assert found("kaco") == ["kaco-sunspec"]
+    assert "read by driver sunspec" in call_inside("drivers", "--search", "KACO").stdout
+    assert "luxpower-hybrid" in found("eg4")
+    assert found("630 sdm eastron") == ["eastron-sdm630"]
+    assert "sunspec-meter" in found("second meter")
+    nothing = call_inside("drivers", "--search", "nothing-like-this")
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert "no driver matches 'nothing-like-this'" in nothing.stderr
