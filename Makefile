@@ -16,8 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(RUNTIME)  ## run a simulated site, the agent and a receiver, live on the terminal
 	@$(BIN)/telemetry-agent demo
 
-test: $(STAMP)  ## run all tests, four in parallel, because most tests wait for daemons and devices
-	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
+test: $(STAMP)  ## run all tests, eight in parallel, because most tests wait for daemons and devices
+	$(BIN)/python -m pytest --numprocesses 8 --dist worksteal
 
 MINUTES ?= 10
 hunt: $(STAMP)  ## run property tests with random examples for MINUTES=10; a failure prints the example to commit
@@ -80,7 +80,7 @@ lock: $(UV)  ## update the versions and hashes in the lock files; review the dif
 lowest: $(UV)  ## run all tests with the oldest versions of the dependencies that pyproject.toml allows
 	$(UV) venv --quiet --clear --python $(PYTHON) .venv-lowest
 	VIRTUAL_ENV=.venv-lowest $(UV) pip install --quiet --resolution lowest-direct --editable '.[dev]'
-	.venv-lowest/bin/python -m pytest --numprocesses 4 --dist worksteal -W 'ignore::DeprecationWarning:typer'
+	.venv-lowest/bin/python -m pytest --numprocesses 8 --dist worksteal -W 'ignore::DeprecationWarning:typer'
 
 deb: $(STAMP)  ## build the Debian package for the architecture of this machine
 	BIN=$(BIN) debian/release --deb $$(dpkg --print-architecture)
