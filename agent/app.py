@@ -35,7 +35,7 @@ _CONNECTION_MARGIN = 2.0
 
 @dataclass(slots=True)
 class _Endpoint:
-    """What the app keeps of an enabled endpoint across reloads and a rename."""
+    """The state of an enabled endpoint. It survives reloads and a rename."""
 
     push: PushConfig
     payload: PayloadOptions
@@ -46,7 +46,7 @@ class _Endpoint:
     summary: Summary | None = None
     """The summary of its last push interval."""
     clock: asyncio.Task[None] | None = None
-    """Its push clock; None while the schedule of the polls is its clock."""
+    """Its push clock; None for the endpoint whose ticks the scheduler of the polls makes."""
     clocked: Rhythm | None = None
     """The rhythm of this clock."""
 
@@ -84,7 +84,7 @@ class App:
         self.deliveries = Deliveries(config, clock, environ, trust)
         self._endpoints = {push.name: _endpoint(config, push) for push in config.endpoints}
         self._leader = _fastest(self._endpoints)
-        """The endpoint with whose ticks the polls are aligned."""
+        """The polls are aligned with the ticks of this endpoint."""
         self._schedule = Scheduler(self._leader.rhythm, clock, self.poller, self._lead)
         self._line: asyncio.TaskGroup | None = None
         self._showing: asyncio.Task[None] | None = None
@@ -105,7 +105,7 @@ class App:
                 try:
                     async with asyncio.TaskGroup() as self._line:
                         self._line.create_task(self.poller.run())
-                        # A clock that is not trusted yet tells nothing about the last label.
+                        # Before the clock is trusted, its time cannot be compared with the last label.
                         after = self._aggregator.last_time if self.deliveries.clock_trusted else 0
                         self._line.create_task(self._schedule.run(ready, after))
                         self._set_clocks(after)
@@ -120,7 +120,7 @@ class App:
     async def reload(self, config: Config, site: Site) -> None:
         """Apply another configuration. `site` shares the unchanged devices with the running site. Raises ConfigError.
 
-        Devices and links that are the same objects keep their state. Endpoints keep theirs by name.
+        Devices and links that are the same objects keep their state. An endpoint with the same name keeps its state.
         """
         before = self.config
         if config.outbox.path != before.outbox.path:
@@ -138,16 +138,16 @@ class App:
         self._set_clocks()
 
     def overdue(self) -> list[str]:
-        """The names of the work past its deadline."""
+        """Return the names of the tasks that are past their deadline."""
         return self.watchdog.overdue() + self.deliveries.overdue()
 
     async def waiting(self) -> int:
-        """Messages in all queues."""
+        """Return the number of waiting messages in all queues."""
         return sum(await asyncio.gather(*(each.waiting() for each in self.deliveries)))
 
     @property
     def not_on_disk(self) -> str | None:
-        """What the disk does not accept, in words."""
+        """Which data the disk does not accept, in words; None if it accepts all."""
         return not_on_disk(queue=any(each.in_memory for each in self.deliveries), energies=self._store.in_memory)
 
     async def snapshot(self) -> Snapshot:
@@ -208,7 +208,7 @@ class App:
         self._aggregator.skipped(device.nodes, count)
 
     def _change_endpoints(self, config: Config) -> None:
-        """Endpoints that are removed or disabled stop at once. A new one starts when its queue is open."""
+        """Stop the endpoints that are removed or disabled. A new endpoint starts when its queue is open."""
         before = self._endpoints
         self._endpoints = {}
         for push in config.endpoints:
@@ -221,7 +221,7 @@ class App:
             gone.stop_clock()
 
     def _set_clocks(self, after: int = 0) -> None:
-        """The fastest endpoint sets the schedule of the polls. Every other one has a clock of its own.
+        """Align the schedule of the polls with the fastest endpoint. Give every other endpoint its own push clock.
 
         `after` is the label of the last tick before the start, 0 if unknown.
         """

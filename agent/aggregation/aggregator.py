@@ -1,6 +1,6 @@
 """Collects scans per node, follows energies, and calculates a Summary at the end of each push interval.
 
-Each endpoint has push intervals of its own, with statistics of its own. The energies of the day are the same for all.
+Each endpoint has its own push intervals and its own statistics. The energies of the day are the same for all endpoints.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ about a midnight or a reset since the last save. A save writes one or two pages 
 1.2 MB a day for 20 counters, and 0.6 MB more for the nights of inverters."""
 
 _LATE_CLOSE_S = 60
-"""The pushes of several endpoints can end in another order than that of their ticks, but not later than this."""
+"""Seconds. The pushes of several endpoints can end in another order than their ticks, but only within this time."""
 
 # Before Python 3.12, iterating over an Enum is slow.
 _TYPES = tuple(NodeType)
@@ -71,7 +71,7 @@ class _Selection(NamedTuple):
     """The nodes of one endpoint."""
 
     nodes: tuple[tuple[_Tracked, bool], ...]
-    """Each with whether the total of its type includes it."""
+    """(node, whether the total of its type includes the node)."""
     turned: frozenset[NodeType]
     """The types whose sign is inverted."""
     partial_totals: Literal["omit", "sum"]
@@ -133,7 +133,7 @@ class Aggregator:
     def observe(self, nodes: Sequence[Node], scan: Scan, wall: float | None) -> None:
         """Add one finished poll of the device that feeds `nodes`.
 
-        `wall` is the Unix time of `scan.finished`. It is None while the clock is wrong; counters then wait, and no
+        `wall` is the Unix time of `scan.finished`. It is None while the clock is wrong: counters then wait, and no
         energy is lost.
         """
         if wall is not None:
@@ -189,7 +189,7 @@ class Aggregator:
         return Summary(wall, tuple(results), groups)
 
     def place_nights(self, at: float) -> None:
-        """Convert the nights of before the start to monotonic time at `at`; see `agent.domain.sleep`."""
+        """Convert the nights from before the start to monotonic time; `at` is now. See `agent.domain.sleep`."""
         self._rest.place(self._windows, self._energies.offset, at)
 
     def follow_clock(self, offset: float) -> None:

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 # Scheduling delays change the wall time of a scan by less than this.
 _STEP_S = 5.0
-# After a leap, a clock that is within this time of its old course has returned.
+# After a leap, the clock has returned if its offset is within this time of an offset before a leap.
 _BACK_S = 60.0
 
 # Field of the contract -> its possible counters: the device's daily register and its lifetime counter.
@@ -114,9 +114,9 @@ class EnergyField:
         self.published = published
         self.shown_Wh = published.energy
         self.rising_on = ""
-        """The day of the last push, if its energy has not fallen: it is published as it is, as long as it rises."""
+        """The day of the last push; empty if its energy fell. On this day a rising energy is published unchecked."""
         self._before = Published()
-        """The last energy of the day before, for an endpoint whose push of that day ends after midnight."""
+        """The last published energy of the previous day, for an endpoint whose push of that day ends after midnight."""
 
     def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
         """Return the energy to publish. `found` is the energy of `source` on local day `date`."""

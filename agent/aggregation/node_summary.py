@@ -29,7 +29,7 @@ class NodeSummary(NamedTuple):
     places: dict[Key, int]
     """Quantity and phase → index of its first cell."""
     totals: dict[Quantity, int]
-    """As `places`, only for quantities without a phase."""
+    """Quantity → index of its first cell, for readings without a phase."""
     cells: array[float]
     newest: float
     """Monotonic time of the last value."""
@@ -48,12 +48,12 @@ class NodeSummary(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether it does not respond, or responds without a power."""
+        """Whether the device does not respond, or responds without a power."""
         return self.offline or self.powerless >= self.oldest
 
     @property
     def sleeps(self) -> bool:
-        """Whether it is silent and may be asleep. Its power is then 0 and its counters remain valid."""
+        """Whether the node is silent and may be asleep. Its power is then 0, and its counters remain valid."""
         return self.node.when_offline != "missing" and self.silent and may_sleep(self.node, self.night, self.at)
 
     @property
@@ -75,14 +75,17 @@ class NodeSummary(NamedTuple):
         return self.cells[place] if place is not None and self.cells[place + AT] >= self.oldest else None
 
     def chosen(self, quantity: Quantity) -> float | None:
-        """As `number`, but last or mean as set by `statistic`."""
+        """Return the last value or the mean, as set by `statistic`; None if the value is stale."""
         place = self.totals.get(quantity)
         if place is None or self.cells[place + AT] < self.oldest:
             return None
         return self.cells[place] if self.statistic == "last" else self._chosen(quantity, place)
 
     def statistics(self, quantity: Quantity, phase: Phase | None = None) -> Statistics | None:
-        """Return the statistics over the interval. Without a reading in it, all are the last value."""
+        """Return the statistics of the interval; None if the value is stale.
+
+        If the interval has no reading, all statistics are the last value.
+        """
         place = self.places.get((quantity, phase))
         if place is None or self.cells[place + AT] < self.oldest:
             return None

@@ -141,7 +141,7 @@ class Window:
 
     def _heard(self, power_W: float, at: float, scan: Scan) -> None:
         """Update the night by the last power, or by a scan without a power."""
-        powerless = at == -inf and scan.complete  # in a partial scan, the power may only be unread
+        powerless = at == -inf and scan.complete  # in a partial scan, the power may exist and not be read
         if powerless:
             self._powerless = scan.finished
         if self.node.type is NodeType.SOLAR:

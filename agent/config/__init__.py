@@ -1,7 +1,7 @@
 """The configuration: one TOML file and the environment, validated into frozen `*Config` models.
 
 Add a key in the model of its table, then in config.example.toml and the docs.
-Every mistake is a line of a `ConfigError` that names file or variable, key, rule and value.
+A `ConfigError` has one line per mistake. The line names the file or variable, the key, the rule and the value.
 """
 
 from agent.config.devices import ConnectionConfig, DeviceConfig

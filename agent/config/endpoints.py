@@ -1,4 +1,4 @@
-"""The rules that hold between endpoints, and between an endpoint and the nodes of the site."""
+"""Checks the rules between endpoints, and between an endpoint and the nodes of the site."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from agent.config.push import PushConfig, is_pattern
 
 
 def place(pushes: Sequence[PushConfig], index: int) -> str:
-    """The key of an endpoint in messages: `push` for a single one, `push[1]` for the second of several."""
+    """Return the key of an endpoint for error texts: `push` for a single one, `push[1]` for the second of several."""
     return "push" if len(pushes) == 1 else f"push[{index}]"
 
 
 def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str]) -> Iterator[str]:
-    """One line per mistake: key, rule, value. `node_ids` are those of all devices, also of disabled ones."""
+    """One line per mistake: key, rule, value. `node_ids` are the node ids of all devices, enabled or not."""
     yield from _names(pushes)
     for index, push in enumerate(pushes):
         key = place(pushes, index)
@@ -54,7 +54,7 @@ def _unknown(key: str, push: PushConfig, node_ids: Collection[str]) -> Iterator[
 
 
 def _same_id(key: str, push: PushConfig, node_ids: Collection[str]) -> Iterator[str]:
-    """Two nodes with one id in the messages could not be told apart."""
+    """Two nodes must not have the same id in the messages of one endpoint."""
     owner: dict[str, str] = {}
     for node_id in sorted(node_ids):
         if push.chooses(node_id):

@@ -1,8 +1,10 @@
 """Keys of the configuration that are set by environment variables.
 
-pydantic-settings splits the names of variables, decodes JSON, and ranks and merges the sources. Three things it does
-not do are here: every name must be a key, an item of a list has an index (…__DEVICE__0__HOST), and text such as `5` or
-`true` becomes a number or a boolean if the key needs one.
+pydantic-settings splits the names of variables, decodes JSON, and merges the sources by precedence. This module adds:
+
+- A variable that names no key is an error.
+- A number in a name is the index of a list item (…__DEVICE__0__HOST).
+- Text such as `5` or `true` becomes a number or a boolean if the key needs one.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from agent.domain import QUANTITIES
 PREFIX = "TELEMETRY_AGENT__"
 _DELIMITER = "__"
 ONE_OR_SEVERAL = "a list of tables, or its only table"
-"""Marks the annotation of such a key."""
+"""Marks the annotation of a key whose value is a list of tables or a single table."""
 
 
 class EnvironmentSource(EnvSettingsSource):
-    """Returns the tables of the file that variables change, after the change.
+    """Returns each top-level table of the file that a variable changes, with the change.
 
     The names of the variables begin with PREFIX, in upper or lower case.
     """
@@ -37,7 +39,7 @@ class EnvironmentSource(EnvSettingsSource):
         super().__init__(settings_cls, case_sensitive=True, env_prefix=PREFIX, env_nested_delimiter=_DELIMITER)
         self._table = table
         self._keys = _Names(table, environ, settings_cls).keys
-        # In the spelling of the models. A whole table precedes its keys, so that a key overrides the table.
+        # Names as the models spell them. A whole table comes before its keys, so that a key overrides the table.
         self.env_vars = {PREFIX + _DELIMITER.join(steps): text for steps, (text, _) in self._keys.items()}
 
     def next_field(self, field: Any, key: str, case_sensitive: bool | None = None) -> FieldInfo | None:  # noqa: FBT001
@@ -95,7 +97,10 @@ class _Names:
         return steps, annotation
 
     def _enter(self, name: str, place: Any, steps: tuple[str, ...], annotation: Any, shown: str) -> Any:
-        """The value at `steps`, in `place` or in the variable of a whole table. It must be a table or a list."""
+        """Return the table or list at `steps`: that of `place`, merged with a variable that sets all of it.
+
+        Raises ConfigError if the value is neither a table nor a list.
+        """
         container = _container(annotation)
         key = steps[-1]
         empty: Any = {} if _may_be_one(annotation) else container() if container else None
@@ -187,7 +192,7 @@ def _core(annotation: Any) -> Any:
 
 
 def _decoded(text: str) -> Any:
-    """The JSON value, or the text if it is null or not JSON; the model then says what the key accepts."""
+    """Return the JSON value of `text`, or `text` itself if it is null or not JSON. The model then checks the value."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -200,7 +205,7 @@ def _is_index(step: str, items: Sequence[Any]) -> bool:
 
 
 def _scalar(text: str, annotation: Any) -> Any:
-    """The text if the key accepts text, else the JSON value: `5` for a number, `true` for a truth value."""
+    """The text if the key accepts text, else the JSON value: `5` for a number, `true` for a boolean."""
     try:
         TypeAdapter(annotation).validate_python(text)
     except ValidationError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from drivers.catalogue import Catalogue
 
-# The word of other software for the same job → our words.
+# A word that other software uses → the keys or values of this agent with that meaning.
 _ELSEWHERE = {
     "abcd": ("big",),
     "address": ("host", "unit_id"),
@@ -65,7 +65,7 @@ _ELSEWHERE = {
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. `lines` holds one message per mistake."""
+    """The configuration cannot be used. `lines` has one line per mistake."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))
@@ -83,8 +83,8 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
 
 
 def path_shown(path: Path) -> str:
-    """The path for a message. A value that is no path may be the secret itself, so it is not shown."""
-    if path.is_absolute() or os.path.exists(path):  # noqa: PTH110 - Path.exists raises for what is too long to be a name
+    """Return the path for an error text. A value that is not a path may be the secret itself, so it is not shown."""
+    if path.is_absolute() or os.path.exists(path):  # noqa: PTH110 - Path.exists raises an error if the name is too long
         return repr(str(path))
     return "a name that is no path; it is not shown because it may be the secret itself"
 

@@ -49,7 +49,7 @@ def _push_twice(path: Path) -> bool:
 
 
 def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Config:
-    """Check a parsed TOML table; `origin` names it in messages. Raises ConfigError."""
+    """Check a parsed TOML table; `origin` names it in error texts. Raises ConfigError."""
     try:
         config = Config.merge(table, environ)
     except ValidationError as error:
@@ -64,14 +64,14 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
 
 
 def _endpoint_names(table: dict[str, Any]) -> list[str]:
-    """The name of each endpoint, from a table that is not validated; "" without one."""
+    """The name of each endpoint, from a table that is not validated; "" if it has none."""
     pushes = table.get("push")
     names = [push.get("name") if isinstance(push, dict) else "" for push in pushes] if isinstance(pushes, list) else []
     return [name if isinstance(name, str) and name.isprintable() else "" for name in names]
 
 
 def _names(table: dict[str, Any]) -> list[str]:
-    """The node ids of each device, from a table that is not validated; "" where they cannot be told."""
+    """The node ids of each device, from a table that is not validated; "" if they cannot be read."""
     devices = table.get("device")
     if not isinstance(devices, list):
         return []
@@ -81,7 +81,7 @@ def _names(table: dict[str, Any]) -> list[str]:
 
 
 class _Part(BaseModel):
-    """The parts of the file that are read while the rest may be wrong."""
+    """The tables that can be read alone, even if other tables have mistakes."""
 
     status: StatusConfig | None = None
     drivers: DriversConfig = DriversConfig()

@@ -38,7 +38,7 @@ class OutboxConfig(Section):
 
 
 class PollConfig(Section):
-    """[poll]: the interval of polls, and how the values of a window become one."""
+    """[poll]: the poll interval, the statistic of a push interval, and the age at which values are stale."""
 
     interval_s: Seconds = 10.0
     statistic: Literal["last", "mean"] = "last"
@@ -79,7 +79,7 @@ class Config(BaseSettings):
 
     site: SiteConfig
     push: Annotated[tuple[PushConfig, ...], Field(min_length=1), WrapValidator(_one_or_several), ONE_OR_SEVERAL]
-    """As written, also endpoints that are not enabled; `endpoints` are those to use."""
+    """All endpoints of the file, enabled or not. `endpoints` has only the enabled ones."""
     outbox: OutboxConfig = OutboxConfig()
     poll: PollConfig = PollConfig()
     drivers: DriversConfig = DriversConfig()

@@ -45,7 +45,7 @@ class RetryConfig(Section):
 
 
 def is_pattern(text: str) -> bool:
-    """Whether the text can stand for several ids."""
+    """Whether the text has a wildcard, so that it can match several ids."""
     return any(character in text for character in "*?[")
 
 
@@ -120,7 +120,7 @@ class PushConfig(Section):
 
     @staticmethod
     def matches(node_id: str, pattern: str) -> bool:
-        """Whether `pattern` is the id, or a pattern that includes it."""
+        """Whether `pattern` is the id, or a pattern that matches it."""
         return node_id == pattern or fnmatchcase(node_id, pattern)
 
     @property
@@ -136,5 +136,5 @@ class PushConfig(Section):
 
     @property
     def effective_deadline_s(self) -> float:
-        """The longest time between a tick and its first attempt: `deadline_s`, at most half of the interval."""
+        """Seconds that a push waits for polls after its tick, at most: `deadline_s`, or half of `interval_s`."""
         return min(self.deadline_s, self.interval_s / 2)

@@ -1,6 +1,6 @@
-"""Where the bearer token comes from, and what is wrong with it.
+"""Finds the bearer token of an endpoint, and checks it.
 
-The order is: `token_file` if the agent can read it, then the systemd credential, then `token` in the configuration.
+Order of precedence: `token_file` if the agent can read it, the systemd credential, `token` in the configuration.
 A credential is a copy that systemd makes at the start of the service, so it does not show a rotation of the original.
 If the service's user cannot read the original, a rotation needs a restart of the service.
 """
@@ -17,7 +17,7 @@ from agent.config.push import DEFAULT_NAME, PushConfig
 from agent.security import Token
 
 CREDENTIAL = "push_token"
-"""The credential of the endpoint `default`. That of another endpoint has its name at the end: `push_token.NAME`."""
+"""The credential of the endpoint `default`. The credential of any other endpoint is `push_token.NAME`."""
 _ALONE = "must be the token alone: visible ASCII characters without blanks, and no 'Bearer' before it"
 
 
@@ -27,7 +27,7 @@ def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
 
 
 def mistakes(pushes: Sequence[PushConfig], environ: Mapping[str, str]) -> Iterator[str]:
-    """Why the tokens of the enabled endpoints cannot be used: key, rule, file. Empty if they can."""
+    """One line per token of an enabled endpoint that cannot be used: key, rule, file."""
     for index, push in enumerate(pushes):
         if push.enabled and (rule := _mistake(push, environ)):
             yield f"{place(pushes, index)}.{rule}"
@@ -98,7 +98,7 @@ def credential_file(push: PushConfig, environ: Mapping[str, str]) -> Path | None
 
 
 def _exists(path: Path) -> bool:
-    """Whether the file exists. True if permissions do not allow to look."""
+    """Whether the file exists. True if this user is not permitted to check."""
     try:
         path.stat()
     except OSError as error:

@@ -40,7 +40,7 @@ def origin_of(message: str, environ: Mapping[str, str], origin: str) -> str:
 
 
 def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
-    """The key, as `device[2].port`, and its steps, without those that pydantic adds for unions and validators."""
+    """Return the key, such as `device[2].port`, and its steps. Steps that pydantic adds for unions are omitted."""
     text = ""
     steps = []
     for part in loc:
@@ -86,7 +86,7 @@ _PLAIN_WORDS = {
 
 
 def _shown(value: object, *, table: bool = False) -> str:
-    """The value for a message, without secrets: a table may hold a token, and a URL a password."""
+    """Return the value for an error text, without secrets. A table may hold a token, and a URL may hold a password."""
     if isinstance(value, dict):
         return "a table"
     if table and isinstance(value, str):
@@ -131,7 +131,7 @@ def _siblings(steps: list[str], root: type[BaseModel]) -> list[str]:
             annotation = model.model_fields[step].annotation
         elif model is None:
             annotation = inside(annotation)
-        if not following.isdecimal() and get_origin(annotation) is tuple:  # the only table of a list
+        if not following.isdecimal() and get_origin(annotation) is tuple:  # a list written as a single table
             annotation = inside(annotation)
     model = model_in(annotation)
     return list(model.model_fields) if model else []

@@ -108,7 +108,8 @@ def of_today(ledger: Ledger) -> tuple[str, float, Basis]:
 def _is_undecided(ledger: Ledger) -> bool:
     """Whether the last reading or the last growth is not confirmed.
 
-    Also if the counter has not moved since it was set to another level, although the power says that it should.
+    It is also undecided if the counter has not moved since it went to another level, although the measured power is
+    enough to move it.
     """
     best, turnover = ledger.best, ledger.turnover
     if best.observed_s != ledger.observed_s or ledger.unconfirmed_until > ledger.observed_s:

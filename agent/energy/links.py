@@ -17,7 +17,7 @@ from agent.energy.turnover import SLACK_S, Register, Turnover, proven_power
 LATE_FACTOR = 1.5
 """A counter may be updated late. It can then grow by this factor times the integrated power since its last change."""
 MOST_FACTOR = 2.5
-"""The same, as the maximum: if a load begins right after a reading, the energy is twice the integrated power."""
+"""Maximum of this factor. If a load begins right after a reading, the energy is twice the integrated power."""
 MINUTE_S = 60.0
 DAILY_S = 3 * 3600.0
 """Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
@@ -186,13 +186,13 @@ def _turns(growth: float, before: Candidate, reading: Observation, bound: float)
 
 
 def _unread(before: Candidate, reading: Observation) -> float:
-    """Estimate, by the power, the energy between the last reading and the return of a daily register to zero, Wh."""
+    """Estimate the energy between the last reading and the return of a daily register to zero, Wh, from the power."""
     seconds = reading.at - before.at
     if seconds > MINUTE_S:
         return 0.0
     ratio = reading.turnover.ratio
-    # At most one step since the last change of the register, if the step is known; plus the energy of the lower of the
-    # two powers.
+    # The sum of two parts: the energy since the last change of the register (at most one step, 0 if the step is
+    # unknown), and the energy of the lower of the two powers.
     since_step = ratio * (reading.integral_Wh - before.integral_Wh - reading.expected_W * seconds / 3600)
     return min(max(0.0, since_step), reading.register.step_Wh) + ratio * reading.steady_W * seconds / 3600
 

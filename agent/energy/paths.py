@@ -12,7 +12,7 @@ SEEN_S = 300.0
 """If the usual readings around midnight are at most this far apart, the beginning of the day was observed."""
 _STEADY_S = 30.0
 _INTERVALS = 1.5
-"""Readings around midnight are usual if they are at most this many times the interval before apart."""
+"""Readings around midnight are usual if their distance is at most this many times the previous interval."""
 _EVENTS = 8
 """Maximum number of events of a path that are not reported yet."""
 
@@ -50,7 +50,7 @@ def extended(
 ) -> Candidate:
     """Extend `before` by a reading with `link`.
 
-    `skipped` are the readings between, `interval_s` is the usual interval.
+    `skipped` are the readings between `before` and the reading. `interval_s` is the usual interval in seconds.
     """
     kind = link.kind
     seconds = reading.at - before.at

@@ -1,6 +1,6 @@
 """Adds a reading to a ledger. Pure.
 
-`advance` has a short way for the common reading; `explained` handles all readings.
+`advance` handles the common reading quickly. `explained` handles all readings.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _FIRST_S = 15.0
 _WEIGHT_S = 300.0
 """Maximum of the seconds that a reading represents."""
 _INTERVALS = 3
-"""A reading is at the usual interval if it comes within this many times the interval before."""
+"""A reading is at the usual interval if it comes within this many times the previous interval."""
 _SLACK_H = SLACK_S / 3600
 _NO_POWER = -1.0
 _PLAIN = Register()
@@ -222,7 +222,7 @@ def _best(candidates: tuple[Candidate, ...], observed_s: float, *, free: bool) -
 def _cheapest(
     candidates: Sequence[Candidate], observed_s: float, reading: Observation
 ) -> tuple[Candidate, Link | None, float]:
-    """Return the origin, the link and the cost of the cheapest path to a reading; no link if a path begins there."""
+    """Return the origin, the link and the cost of the cheapest path to a reading; None if a path begins there."""
     cheapest, origin, link = RUN_PRICE * 1e3, candidates[-1], None
     for each in reversed(candidates):
         cost = _cost(each, observed_s)

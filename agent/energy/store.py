@@ -43,7 +43,7 @@ from drivers.model import Quantity
 
 log = structlog.get_logger(__name__)
 
-# Allocated for the next save on a full disk.
+# Space of the write-ahead log. It is allocated in advance, so that the next save succeeds on a full disk.
 _LOG_BYTES = 64 * 1024
 
 _QUANTITIES = {quantity.value: quantity for quantity in Quantity}
@@ -89,7 +89,7 @@ class EnergyStore:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the disk did not accept the last save, or the file at the start."""
+        """Whether data are only in memory: the last save failed, or the file could not be opened."""
         return self._failing or self._file is None
 
     def load(self) -> dict[tuple[str, Quantity], Ledger]:
@@ -147,7 +147,7 @@ class EnergyStore:
         published: Mapping[tuple[str, str], Published] | None = None,
         time: int = 0,
     ) -> None:
-        """Write all data. `time` is that of the last push.
+        """Write all data. `time` is the Unix second of the last push, 0 if unknown.
 
         A full or read-only disk is logged when it begins and when it ends.
         """
@@ -199,7 +199,7 @@ class EnergyStore:
 
 
 def _is_alone() -> bool:
-    """Whether this process may write to the directory. If not, the open file remains in use, and the daemon stops."""
+    """Whether no other agent has the directory. If one has it, the open file remains in use until the daemon stops."""
     try:
         check_locks()
     except NotAloneError:
@@ -220,7 +220,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:
 
 
 def _in_memory(path: Path) -> sqlite3.Connection:
-    """Return a copy of the file in memory, as far as it can be read. For a disk that does not accept writes."""
+    """Return a database in memory, with the data of the file if it can be read. For a disk that accepts no writes."""
     memory = open_in_memory()
     with contextlib.suppress(OSError, sqlite3.Error), contextlib.closing(open_read_only(path)) as disk:
         require_sound(disk)

@@ -32,7 +32,7 @@ _DEAD = 5.0
 _ROUNDING = 1.01
 """A learned step is larger than the growth by this factor, for the rounding of scaled values."""
 FINER = 0.98
-"""A growth that is less than this part of the learned step shows a finer step."""
+"""If a growth is less than this part of the learned step, the register has a finer step."""
 
 
 class Register(NamedTuple):

@@ -1,8 +1,9 @@
-"""Text of a peer, fit for logs and status: printable, short, and without a secret. Pure.
+"""Makes the text of a peer safe for logs and status: printable, short, and without secrets. Pure.
 
-A peer may quote what it was sent: the token, the query of the URL, the password of a proxy. It may quote it escaped, in
-base64 or in pieces. So both sides are reduced to the same form: escapes are resolved, and only lower-case letters and
-digits are kept. A text that then shares `RUN` characters in a row with a secret is not shown at all.
+A peer may quote what the agent sent: the token, the query of the URL, the password of a proxy. The quote may be
+escaped, in base64 or in pieces. So the text and the secrets are converted to the same form: escapes are resolved, and
+only lower-case letters and digits are kept. If the text then has `RUN` characters of a secret in a row, no part of it
+is shown.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from urllib.parse import unquote, urlsplit
 from agent.runtime import printable
 
 RUN = 6
-"""So many characters in a row of a secret must not be shown."""
+"""A text that contains this many characters of a secret in a row is not shown."""
 MOST_SHOWN = 200
 """Characters of a peer's text that are shown."""
 WITHHELD = "[not shown: it contains a secret]"
 
 _SHORTEST = 4
-# What is read of a peer's text. More than is shown: the whole text is suspicious if any of this is a secret.
+# Characters of a peer's text that are searched for secrets. If one of them belongs to a secret, no text is shown.
 _READ = 4096
 _KEPT_SECRETS = 16
 # Escapes may be nested, as in \u0025\u0032\u0046.
@@ -33,7 +34,7 @@ _NOT_KEPT = re.compile(r"[^a-z0-9]+")
 
 
 class Secrets:
-    """The secrets that a peer knows, and its texts without them."""
+    """The secrets that a peer knows. `quoted` returns a text of the peer without them."""
 
     def __init__(self) -> None:
         self._marks: dict[str | bytes, frozenset[str]] = {}
@@ -42,7 +43,7 @@ class Secrets:
         return "Secrets(hidden)"
 
     def learn(self, *secrets: str | bytes) -> None:
-        """Add secrets; the oldest are forgotten when there are many. A secret of less than 4 characters is none."""
+        """Add secrets. Of more than 16, the oldest are forgotten. Texts of less than 4 characters are ignored."""
         for secret in secrets:
             if secret not in self._marks and len(secret) >= _SHORTEST:
                 self._marks[secret] = frozenset(_marks(secret))
@@ -50,7 +51,7 @@ class Secrets:
             del self._marks[next(iter(self._marks))]
 
     def learn_query(self, url: str) -> None:
-        """Add the values in the query of a URL. A short one is rather an option, such as json."""
+        """Add the values in the query of a URL. Values of less than `RUN` characters are options, such as json."""
         for part in urlsplit(url).query.split("&"):
             name, equals, value = part.partition("=")
             if len(text := value if equals else name) >= RUN:
@@ -69,7 +70,7 @@ class Secrets:
 
 
 def _marks(secret: str | bytes) -> Iterator[str]:
-    """Texts that betray the secret: the runs of all its forms, and the whole of it, which may hold no letter."""
+    """Texts that reveal the secret: the runs of each of its forms, and the whole secret, which may have no letter."""
     data = secret.encode() if isinstance(secret, str) else secret
     for each in _resolved(data.decode("utf-8", "replace")):
         if len(joined := _joined(each)) >= _SHORTEST:
@@ -87,13 +88,13 @@ def _runs(text: str, length: int) -> Iterator[str]:
 
 
 def _base64_core(data: bytes, offset: int) -> str:
-    """What base64 shows of `data` behind `offset` other bytes: the characters that depend on `data` alone."""
+    """Return the base64 characters that depend only on `data`, if `offset` other bytes precede it."""
     text = b64encode(bytes(offset) + data).decode("ascii")
     return text[(offset * 8 + 5) // 6 : (offset + len(data)) * 8 // 6]
 
 
 def _resolved(text: str) -> list[str]:
-    """The text, and what it is after each round of resolving percent, HTML, JSON and C escapes."""
+    """Return the text, then the text after each round of resolving its percent, HTML, JSON and C escapes."""
     forms = [text]
     for _ in range(_ROUNDS):
         plain = html.unescape(unquote(_NUMBERED.sub(_numbered, forms[-1])))
@@ -109,7 +110,7 @@ def _numbered(match: re.Match[str]) -> str:
 
 
 def _joined(text: str) -> str:
-    """For a secret that has few letters."""
+    """Return the text in lower case, without white space and backslashes. For secrets with few letters."""
     return _BETWEEN.sub("", text.lower())
 
 

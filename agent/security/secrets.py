@@ -20,7 +20,8 @@ class SecretFile:
     def __init__(
         self, path: Path, event: str, mistake: Callable[[str], str | None] = lambda _: None, *, quiet: bool = False
     ) -> None:
-        """`event` is logged when the secret changes. `mistake` gives the rule that a text breaks: it is not used then.
+        """`event` is logged when the secret changes. `mistake` returns the rule that a text breaks,
+        or None. A text that breaks a rule is not used.
 
         With `quiet`, an unreadable file is logged at level debug only.
         """
@@ -71,9 +72,9 @@ class SecretFile:
 
 
 class Token:
-    """The bearer token: that of the first file that holds one, else a fixed text.
+    """The bearer token: the token of the first file that has one, else a fixed text.
 
-    After a 401 all files are read again. The next file's token is used if it differs.
+    After a 401 all files are read again. If one of them has another token, this token is used.
     """
 
     def __init__(self, files: Iterable[Path], fixed: SecretStr | None = None) -> None:
@@ -104,7 +105,7 @@ class Token:
 
 
 def open_to_all(path: Path) -> bool:
-    """Whether every user of this machine can read the file. /dev/null and its like hold no secret."""
+    """Whether every user of this machine can read the file. False for special files such as /dev/null."""
     try:
         mode = path.stat().st_mode
         return S_ISREG(mode) and bool(mode & S_IROTH)

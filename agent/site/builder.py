@@ -1,7 +1,7 @@
 """Builds the site from its configuration: connections, their devices, and the driver and nodes of each device.
 
-Nothing is opened: a link connects at its first read. Mistakes that depend on drivers are ConfigErrors as well: an
-unknown driver, a wrong profile, a node that the device cannot fill.
+Nothing is opened: a link connects at its first read. An unknown driver, a wrong profile and a node that the device
+cannot fill are ConfigErrors.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _Link:
     """The devices of one endpoint."""
 
     settings: LinkSettings
-    """With the longest time-outs and pauses that any of its devices needs."""
+    """`timeout_s` and `connect_delay_s` are the longest of all devices; all else is as for the first device."""
     index: int
     """Index of the first `[[device]]` on the link, for messages."""
     members: list[tuple[DeviceConfig, Driver, tuple[Node, ...]]]
@@ -107,7 +107,10 @@ class _SiteBuilder:
         return tuple((name, path) for name in names if (path := self._catalogue.replaced(name)) is not None)
 
     def _line(self, index: int, device: DeviceConfig, driver: Driver) -> _Link:
-        """The link of a device: one for each host and port, or serial port. Some devices evict a second client."""
+        """Return the link of a device.
+
+        There is one link per host and port, or serial port, because some devices disconnect a second client.
+        """
         settings = self._settings(device, driver)
         line = self._lines.setdefault(settings.endpoint, _Link(settings, index, []))
         for key, ours, theirs in settings.conflicts(line.settings):
@@ -127,7 +130,7 @@ class _SiteBuilder:
         return Connection(link, devices, line.settings.address)
 
     def _link(self, settings: LinkSettings) -> tuple[Link, tuple[Device, ...]]:
-        """The link, and its devices in the running site."""
+        """Return the link of the running site and its devices, or a new link without devices."""
         for connection in self._running.connections:
             if isinstance(connection.link, Link) and connection.link.settings == settings:
                 return connection.link, connection.devices
@@ -160,7 +163,10 @@ class _SiteBuilder:
         )
 
     def _interval_s(self, device: DeviceConfig) -> float:
-        """The time between two polls. By default a device is polled for each push of the fastest endpoint."""
+        """Return the seconds between two polls.
+
+        The default is the shortest of `poll.interval_s` and the push intervals of all enabled endpoints.
+        """
         if device.poll_interval_s is not None:
             return device.poll_interval_s
         return min(self._config.poll.interval_s, *(push.interval_s for push in self._config.endpoints))
@@ -232,7 +238,10 @@ class _SiteBuilder:
             yield replace(node, resolutions=_resolutions(node, driver))
 
     def _settings(self, device: DeviceConfig, driver: Driver) -> LinkSettings:
-        """In order of precedence: the key of the device, the default of its family, the key of its connection."""
+        """Return the link settings. Precedence: key of the device, default of its family, key of its connection.
+
+        If the device sets no pause, the longer one of family and connection is used.
+        """
         asks = driver.defaults
         connection = (
             self._config.connection[device.connection]
@@ -258,7 +267,7 @@ class _SiteBuilder:
 
 
 def _resolutions(node: Node, driver: Driver) -> dict[Quantity, Resolution]:
-    """What the driver's registers can tell, by the quantity of the node."""
+    """Return the resolutions of the driver's registers, by the quantity of the node."""
     found = {}
     for (marked, quantity), resolution in driver.resolutions.items():
         use = use_of(node, quantity, marked)
@@ -268,7 +277,7 @@ def _resolutions(node: Node, driver: Driver) -> dict[Quantity, Resolution]:
 
 
 def _when_offline(device: DeviceConfig, driver: Driver, type_: NodeType) -> WhenOffline:
-    """The `when_offline` of a node. Of a hybrid device only the solar node can sleep, never the meter."""
+    """The `when_offline` of a node. Only the solar node of a hybrid device can sleep."""
     wanted = device.when_offline or ("sleep" if driver.defaults.sleeps else "missing")
     return "missing" if wanted == "sleep" and type_ is not NodeType.SOLAR else wanted
 

@@ -1,10 +1,10 @@
-"""One process per state directory. Two would poll the same devices and push the same messages.
+"""One process per state directory. Two processes would poll the same devices and push the same messages.
 
 The kernel locks the directory itself. No file is needed, the lock ends with the process, and it works on a read-only
 disk. If the file system does not support locks, the process runs without one.
 
 The lock belongs to the directory that the path names. If somebody moves or replaces the directory, `check_locks` locks
-the new one. It is called every few seconds, and before a file is opened for writing.
+the new one. The daemon calls `check_locks` every few seconds, and before it opens a file for writing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class NotAloneError(Exception):
 
 
 _held: list[tuple[Path, list[int]]] = []
-"""The locks of this process, as the kernel keeps them: paths and handles. The last handle is of the present one."""
+"""The locks of this process: the path and its open handles. The last handle is of the present directory at the path."""
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """SQLite on a disk that may be full, read-only or failing.
 
-The one owner of these facts, for the queue and for the energies: how a file is opened, what an error says about the
-file, how a damaged file is set aside, and the checksum of what is stored. Functions raise sqlite3.Error and OSError.
+Only this module decides, for the queue and for the energies, how a file is opened, what an error means for the file,
+how a damaged file is set aside, and how stored data are checksummed. Functions raise sqlite3.Error and OSError.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def code(error: BaseException) -> int | None:
 
 
 def means_damage(error: BaseException) -> bool:
-    """Whether the file has to be replaced. After any other error the file is as good as it was."""
+    """Whether the file has to be replaced. Any other error leaves the file as it was."""
     return isinstance(error, UnusableFileError) or code(error) in _DAMAGE
 
 
@@ -69,9 +69,9 @@ def open_for_writing(
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open the file on a disk that does not accept writes, including what only its write-ahead log holds."""
+    """Open the file on a disk that does not accept writes, with the changes that are only in its write-ahead log."""
     log = _log_of(path)
-    # To read a log SQLite wants a lock and an -shm file. A read-only disk allows neither, so locking is switched off.
+    # To read a log, SQLite needs a lock and an -shm file. A read-only disk allows neither, so locking is switched off.
     how = "vfs=unix-none" if log.exists() and log.stat().st_size > 0 else "immutable=1"
     return _connect(f"{_uri(path)}?mode=ro&{how}", exclusive=True)
 
@@ -118,7 +118,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def in_place(opened: os.stat_result, path: Path) -> bool:
-    """Whether `path` still names the file that was opened. True if the disk does not tell."""
+    """Whether `path` still names the file that was opened. True if the disk cannot be read."""
     try:
         return os.path.samestat(opened, path.stat())
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def in_place(opened: os.stat_result, path: Path) -> bool:
 
 
 class WatchedFiles:
-    """An open database, and its write-ahead log and index: somebody may remove or replace them."""
+    """An open database with its write-ahead log and index. It notices if somebody removes or replaces these files."""
 
     def __init__(self, path: Path) -> None:
         self._file = (path, path.stat())
@@ -145,12 +145,12 @@ class WatchedFiles:
         return self._size
 
     def in_place(self) -> bool:
-        """Whether the path still names the open file. True if the disk does not tell."""
+        """Whether the path still names the open file. True if the disk cannot be read."""
         path, opened = self._file
         return in_place(opened, path)
 
     def log_in_place(self) -> bool:
-        """The same, for the log and its index."""
+        """Whether the paths of the log and of its index still name the open files."""
         return all(in_place(opened, path) for path, opened in self._log)
 
 
@@ -200,7 +200,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def checksum(*parts: bytes) -> int:
-    """The CRC-32 of the parts in a row."""
+    """Return the CRC-32 of the concatenated parts."""
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
@@ -208,7 +208,7 @@ def checksum(*parts: bytes) -> int:
 
 
 def _connect(name: str, *, exclusive: bool = False, busy_s: float = BUSY_S) -> sqlite3.Connection:
-    """Transactions begin and end by statements only."""
+    """Open a connection. Transactions begin and end only with explicit statements."""
     db = sqlite3.connect(
         name,
         uri=True,
