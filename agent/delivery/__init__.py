@@ -1,7 +1,7 @@
 """From the queue to the endpoint: attempts, outcomes, retries, circuit breaker, backlog, pacing.
 
-Delivery handles bytes and record ids. It knows no device and no field of the contract. `sender` shows the links of the
-chain. `stats` is the one place that says whether the endpoint is well.
+Delivery handles bytes and record ids. It knows no device and no field of the contract. `sender` describes the
+chain of links. Only `stats` says whether the endpoint is well.
 Only `http_client` and `http_errors` use httpx; only `retry` uses tenacity.
 """
 

@@ -1,4 +1,4 @@
-"""One attempt of one message: never two of the same message at once, and none after `stop`."""
+"""Makes one attempt of one message. A message has at most one attempt at a time. No attempt starts after `stop`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Attempts:
         self._stopping = False
 
     async def send(self, record: Record, *, live: bool) -> Outcome:
-        """Send the message and handle the outcome; `live` if it is one of the newest tick."""
+        """Send the message and handle the outcome. `live`: whether the message is one of the newest tick."""
         if self._stopping or record.seq in self.in_flight:
             return Stopped()
         self.in_flight.add(record.seq)
@@ -91,7 +91,7 @@ class Attempts:
         return held_s
 
     def live_starts(self) -> None:
-        """A live message takes the turn that `held_s` gives."""
+        """Note that a live message is sent now. Call this when `held_s` has returned 0."""
         self._breaker.live_starts(self._clock.monotonic())
 
     def stop(self) -> None:
@@ -99,7 +99,7 @@ class Attempts:
         self._stopping = True
 
     async def ended(self, grace_s: float) -> None:
-        """Wait up to `grace_s` seconds for the attempts in flight. What is not delivered stays queued."""
+        """Wait up to `grace_s` seconds for the attempts in flight. Undelivered messages stay in the queue."""
         try:
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()

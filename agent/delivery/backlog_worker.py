@@ -14,16 +14,16 @@ from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
 from agent.runtime import Clock, sleep_unless
 
-# How often the queue is read while messages wait that are not due.
+# Seconds between two reads of the queue while messages wait that are not due.
 _IDLE_S = 1.0
-# How often it is read while none waits: a command may have revived a dead letter.
+# The same while no message waits. A command may have put a dead letter back into the queue.
 _ASLEEP_S = 30.0
 # Messages read at once.
 _READ_AT_ONCE = 16
 
 
 class BacklogWorker:
-    """Leaves it to the live worker to try an endpoint that is not well."""
+    """Sends the backlog. While the endpoint is not well and live messages are open, only the live worker tries it."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class BacklogWorker:
         self._live_open = live_open
         self._read: deque[Record] = deque()
         self._look_at = 0.0
-        """Monotonic second at which the queue is read again, though no message seems to wait."""
+        """Monotonic second at which the queue is read again, even if no message seems to wait."""
         self._stopping = False
         self._alone_at = clock.monotonic() + live_within_s
-        """Monotonic second from which the backlog does not wait for a first live message any more."""
+        """Monotonic second until which the backlog waits for the first live message."""
 
     def stop(self) -> None:
         """Start no other attempt."""
@@ -76,7 +76,7 @@ class BacklogWorker:
                 await self._send(self._read.popleft())
 
     async def _next_s(self) -> float:
-        """Return the seconds until it may be time to send; reads the queue when it is time and none was read."""
+        """Return the seconds until a message may be sent. Reads the queue if it is time and no message is at hand."""
         now = self._clock.monotonic()
         wait_s = max(self._slot.at, self._breaker.backlog_at()) - now
         if wait_s > 0:
@@ -98,7 +98,7 @@ class BacklogWorker:
 
     async def _send(self, record: Record) -> None:
         if record.seq in self._attempts.settled:
-            return  # by the live worker, since the queue was read
+            return  # the live worker tried it after the queue was read
         self._slot.take(self._clock.monotonic(), self._queue.waiting)
         if not isinstance(await self._attempts.send(record, live=False), Delivered):
-            self._read.clear()  # it is the oldest again
+            self._read.clear()  # this message is the oldest again: read the queue again

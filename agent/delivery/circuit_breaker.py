@@ -1,4 +1,4 @@
-"""When the endpoint may be tried again: shared by the live and the backlog worker. Pure but for the dice.
+"""Decides when the live and the backlog worker may try the endpoint again. Pure, except for random numbers.
 
 Whether the endpoint is well is in `DeliveryStats`; this module keeps the times that follow from it.
 """
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from agent.outbox import Record
 
-# After so many different messages are refused and none delivered in between, the schema is the cause. If a tick has
-# more messages, some may be of a kind that the receiver does not know: one tick alone is no proof.
+# If this many different live messages in a row are refused, the schema is the cause. If a tick has more messages, the
+# number must be larger than that of one tick, because the receiver may refuse only some kinds of messages.
 REFUSALS_THAT_MEAN_SCHEMA = 3
-# Mean time between two live messages while the endpoint asked for silence in answer to a message of the backlog.
+# Mean seconds between two live messages during a pause that the endpoint asked for in answer to a backlog message.
 PROBE_S = 60.0
 _MAX_DOUBLINGS = 60
 
@@ -44,12 +44,12 @@ class CircuitBreaker:
     failures: int = 0
     """Failures of the endpoint since the last delivery."""
     retry_at: float = 0.0
-    """No message of the backlog is sent before. A new live message does not wait for it."""
+    """No message of the backlog is sent before this time. A new live message does not wait for this time."""
     held_until: float = 0.0
-    """Nothing is sent before: an answer to a live message asked for it, or said that the endpoint is misconfigured."""
+    """No message is sent before this time. Set by an answer to a live message: Retry-After or misconfigured."""
     backlog_held_until: float = 0.0
-    """The same for an answer to a message of the backlog: no message of the backlog is sent before. Until then a live
-    message is a probe, unless one was delivered since."""
+    """No message of the backlog is sent before this time. Set by an answer to a message of the backlog. Until then, a
+    live message is a probe, unless a message was delivered since."""
     refused: set[int] = field(default_factory=set)
     """Seqs of live messages refused since the last delivery of a live message."""
     parked: list[Record] = field(default_factory=list)
@@ -59,7 +59,7 @@ class CircuitBreaker:
     """When the next probe may be sent; None if live messages are not limited to probes."""
 
     def delivered(self, *, live: bool) -> None:
-        """A message was delivered: the endpoint is well."""
+        """Note that a message was delivered, so the endpoint is well."""
         self.failures = 0
         self.retry_at = self.held_until = 0.0
         self._probe_at = None
@@ -68,13 +68,13 @@ class CircuitBreaker:
             self.parked.clear()
 
     def failed(self, now: float, after_s: float | None, *, live: bool, began: float | None = None) -> float:
-        """The endpoint failed an attempt that began at `began`; returns the seconds to wait.
+        """Note a failed attempt that began at monotonic second `began`. Returns the seconds to wait.
 
-        `after_s` is what the endpoint asked for.
+        `after_s` is the pause in seconds that the endpoint asked for.
         """
         self._count(now, began)
         if after_s:
-            # A date in Retry-After names the same moment to every agent of a fleet.
+            # A date in Retry-After is the same moment for every agent of a fleet, so the pause gets a random part.
             after_s *= self.backoff.dice.uniform(1.0, 1.1)
             self._hold(now, after_s, live=live)
         wait = max(after_s or 0.0, self.backoff.delay(self.failures))
@@ -82,7 +82,7 @@ class CircuitBreaker:
         return wait
 
     def misconfigured(self, now: float, *, live: bool, began: float | None = None) -> float:
-        """The endpoint accepts nothing; returns the seconds until the next probe."""
+        """Note that the endpoint accepts nothing. Returns the seconds until the next probe."""
         self._count(now, began)
         wait = self.backoff.max_s / 2 + self.backoff.delay(self.failures) / 2
         self.retry_at = now + wait
@@ -90,12 +90,12 @@ class CircuitBreaker:
         return wait
 
     def release(self) -> None:
-        """Something changed, such as the token: try at once."""
+        """Allow an attempt at once, because something changed, such as the token."""
         self.retry_at = self.held_until = self.backlog_held_until = 0.0
         self._probe_at = None
 
     def refuse(self, record: Record, per_tick: int) -> bool:
-        """Note a refused live message, where each tick makes `per_tick`; returns whether the schema is the cause."""
+        """Note a refused live message. A tick has `per_tick` messages. Returns whether the schema is the cause."""
         self.refused.add(record.seq)
         return len(self.refused) >= max(REFUSALS_THAT_MEAN_SCHEMA, per_tick + 1)
 
@@ -108,12 +108,12 @@ class CircuitBreaker:
         return max(self.retry_at, self.held_until, self.backlog_held_until)
 
     def live_starts(self, now: float) -> None:
-        """A live message is sent now. If it is a probe, the next one has to wait."""
+        """Note that a live message is sent now. If it is a probe, the next probe has to wait."""
         if self._probe_at is not None:
             self._probe_at = now + self._until_probe_s() if now < self.backlog_held_until else None
 
     def _count(self, now: float, began: float | None) -> None:
-        """Attempts side by side fail together: that is one failure."""
+        """Count a failure. Attempts that run side by side and fail count as one failure."""
         if began is None or began >= self._failed_at:
             self.failures += 1
         self._failed_at = now

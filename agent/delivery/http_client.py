@@ -1,4 +1,4 @@
-"""One attempt over HTTP: takes a record, returns an Outcome. Uses httpx and knows no queue."""
+"""Posts one record over HTTP and returns an Outcome. Uses httpx and knows no queue."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 # httpcore tries to import sniffio several times in each request. If it is not installed, Python searches all folders
 # each time, which is a fifth of the cost of a request. This entry ends the search.
-sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None is how an absent module is entered
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None marks an absent module
 
 MAX_REPLY_BYTES = 64 * 1024
 _MAX_REPLY_PIECES = 1024
@@ -56,7 +56,8 @@ class _Attempt:
 class Endpoint:
     """The integrator's URL.
 
-    One client whose connections stay open between pushes. It follows no redirect and no proxy of the environment.
+    It has one client, whose connections stay open between pushes. The client follows no redirect and ignores the proxy
+    settings of the environment.
     """
 
     def __init__(self, config: PushConfig, token: Token, clock: Clock, user_agent: str) -> None:
@@ -113,7 +114,7 @@ class Endpoint:
                 await client.aclose()
 
     def _token_was_rotated(self) -> bool:
-        """Read the token files again after a 401; returns whether another token is there."""
+        """Read the token files again after a 401; returns whether they have another token."""
         return self._token.refused(self._used) != self._used
 
     async def _post_retrying_stale_connection(self, attempt: _Attempt) -> Outcome:
@@ -195,7 +196,7 @@ class Endpoint:
     def _open(self) -> httpx.AsyncClient:
         config = self._config
         tls = tls_context(config)
-        # The attempts of a tick, as many of an older tick that hang, and one of the backlog.
+        # For the attempts of a tick, as many attempts of an older tick that hang, and one attempt of the backlog.
         connections = 2 * config.connections + 1
         transport = httpx.AsyncHTTPTransport(
             verify=tls,

@@ -1,4 +1,4 @@
-"""Why an attempt got no answer: one word for counters, and a sentence for people. Pure."""
+"""Describes why an attempt got no answer: one word for counters, and a sentence for people. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""httpcore's connections by name, with the look-ups of `drivers.modbus.Resolver`."""
+"""Opens the connections of httpcore. `drivers.modbus.Resolver` looks up the names."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from agent.delivery.http_stream import BoundedStream
 from drivers.modbus import Resolver
 
 _NAMES_AT_ONCE = 4
-"""The endpoint of now, and those of before a reload whose look-ups hang."""
+"""Look-ups at the same time: of the present endpoint, and of endpoints from before a reload whose look-ups hang."""
 
 
 class NetworkBackend(httpcore.AsyncNetworkBackend):
-    """httpcore's asyncio backend; a look-up that hangs delays nothing but its own connection."""
+    """httpcore's asyncio backend. A look-up that hangs delays only its own connection."""
 
     def __init__(self) -> None:
         self._asyncio = httpcore.AnyIOBackend()
@@ -33,7 +33,7 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Try the addresses of `host` in turn, each for its share of what is left of `timeout` (seconds)."""
+        """Try the addresses of `host` in turn, each for an equal share of the remaining `timeout` (seconds)."""
         self.connections += 1
         return BoundedStream(await self._connected(host, port, timeout, local_address, socket_options))
 

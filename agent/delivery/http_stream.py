@@ -1,7 +1,8 @@
-"""Bounds what one answer may cost, below httpcore: interim answers, bytes of heads, bytes of the whole.
+"""Limits the size of one HTTP answer, below httpcore: interim answers, bytes of their heads, bytes of the whole.
 
-httpcore reads interim answers (1xx) without end, and h11 bounds only a single head. An endless stream of them takes a
-whole core. httpx has no hook for them, so the bytes are counted before h11 parses them.
+httpcore reads any number of interim answers (1xx), and h11 limits only a single head. An endless stream of interim
+answers would use a whole CPU core. httpx has no hook for interim answers, so this module counts the bytes before h11
+parses them.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from typing import Any
 import httpcore
 
 MAX_INTERIM = 16
-"""Interim answers before the answer."""
+"""Maximum number of interim answers before the final answer."""
 MAX_INTERIM_BYTES = 16 * 1024
-"""Bytes of all interim answers; h11 bounds the head of the answer itself."""
+"""Maximum bytes of all interim answers. h11 limits the head of the final answer."""
 MAX_ANSWER_BYTES = 256 * 1024
-"""Bytes of everything in answer to one request. More than the head and the part of the body that is read."""
+"""Maximum bytes that answer one request. This is more than the head and the part of the body that is read."""
 
 IS_TLS = "the answer is TLS"
 
 _READ_BYTES = 16 * 1024
-"""A read returns no more at once: h11 parses all of it before the event loop gets its turn."""
-# As h11 has it. 101 is no interim answer: httpcore ends the reading of heads there.
+"""Maximum bytes of one read, because h11 parses all of them before the event loop can run other tasks."""
+# The pattern of h11. 101 is not an interim answer: httpcore reads no further head after it.
 _INTERIM = re.compile(rb"HTTP/[0-9]\.[0-9] (?!101)[01][0-9]{2}")
 _HEAD_END = re.compile(rb"\n\r?\n")
 _STATUS_LINE = len(b"HTTP/1.1 100")
@@ -63,7 +64,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
     def _begin(self) -> None:
-        """What is read from now on answers another request."""
+        """Begin to count the answer to another request."""
         self._bytes = 0
         self._interim = 0
         self._interim_bytes = 0

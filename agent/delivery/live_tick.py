@@ -1,4 +1,4 @@
-"""The live messages of one tick, which share its turns and its end."""
+"""The live messages of one tick. They share its turns, and end together."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from math import ceil
 from agent.outbox import Record
 from agent.runtime import Clock, sleep_unless
 
-# The messages of a tick are to be sent within this part of the push interval.
+# The messages of a tick should be sent within this part of the push interval.
 _SHARE = 0.25
 
 
 def turns_needed(messages: int, round_trip_s: float, interval_s: float, most: int) -> int:
-    """How many attempts side by side send `messages` in time; at least 1, at most `most`."""
+    """Return the number of attempts side by side that send `messages` in time; at least 1, at most `most`."""
     return max(1, min(most, messages, ceil(messages * round_trip_s / (_SHARE * interval_s))))
 
 
 @dataclass(slots=True, eq=False)
 class LiveTick:
-    """Live until a newer tick replaces it; then its messages are backlog."""
+    """The messages are live until a newer tick replaces this one. After that they are backlog."""
 
     new: list[Record] = field(default_factory=list)
     """Messages that no task has taken yet."""
     open: int = 0
     """Messages that are not settled."""
     width: int = 1
-    """Attempts side by side; one, until it is known that the endpoint accepts messages."""
+    """Number of attempts that may run side by side: 1 until the endpoint has accepted a message."""
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     retry_at: float = 0.0
     """Monotonic second before which no message of this tick is tried again."""
     tried: set[int] = field(default_factory=set)
     """Seqs of messages that had an attempt in this tick."""
     offered: set[int] = field(default_factory=set)
-    """Seqs of all messages of this tick: a message in two hands would be sent twice."""
+    """Seqs of all messages of this tick, so that no message is given to two tasks and sent twice."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a newer tick replaces this one, or when the agent ends. No further attempt starts."""
 
@@ -47,7 +47,7 @@ class LiveTick:
         self.open += len(fresh)
 
     def widen(self, width: int) -> None:
-        """Let `width` attempts run side by side, if fewer may now."""
+        """Allow `width` attempts side by side, if fewer are allowed now."""
         while self.width < width:
             self.width += 1
             self.turns.release()

@@ -45,9 +45,10 @@ class LiveWorker:
         return self._tick.open
 
     def start(self, records: Sequence[Record], timeout_s: float) -> None:
-        """Send the messages of a newer tick; an attempt takes `timeout_s` at most.
+        """Send the messages of a newer tick. An attempt takes at most `timeout_s` seconds.
 
-        If a tick was too long, the next begins where it ended: what cannot be sent is spread evenly over the nodes.
+        If a tick had too many messages, this tick begins after the last message that was tried. So the messages that
+        cannot be sent in time are spread evenly over the nodes.
         """
         before = self._tick
         before.over.set()
@@ -63,7 +64,7 @@ class LiveWorker:
         self._fresh.set()
 
     async def look_again(self) -> None:
-        """Undated messages of the newest tick may have their time now."""
+        """Send the messages of the newest tick that were undated and have their time now."""
         tick = self._tick
         tick.offer(await self._queue.live())  # without effect if a newer tick replaced this one meanwhile
         self._fresh.set()

@@ -1,4 +1,4 @@
-"""Delivery to all endpoints across reloads. Endpoints share nothing: each has its queue, statistics and sender."""
+"""Delivery to all endpoints across reloads. Endpoints share nothing: each has its own queue, statistics and sender."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Delivery:
         self._watchdog = Watchdog(clock)
         self._outbox = outbox
         self.stats = DeliveryStats()
-        """Of the endpoint; the same object across reloads."""
+        """The statistics of the endpoint. A reload keeps the object."""
         self.sender = self._new_sender()
         self._held = asyncio.Lock()
         """Held while the sender or the queue is used, and while another sender replaces it."""
@@ -53,7 +53,7 @@ class Delivery:
         self._sending: asyncio.Task[None] | None = None
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Start to send; every sender runs in `group`. Its log events name the endpoint."""
+        """Start sending. Every sender runs in `group`. Its log events contain the name of the endpoint."""
         self._group = group
         with bound_contextvars(endpoint=self.push.name):
             self._sending = group.create_task(self.sender.run(), name=f"push {self.push.name}")
@@ -64,7 +64,7 @@ class Delivery:
             await self.sender.submit(bodies, at)
 
     async def waiting(self) -> int:
-        """Messages in the queue."""
+        """Return the number of waiting messages in the queue."""
         async with self._held:
             return (await asyncio.to_thread(self._outbox.counts)).waiting
 
@@ -74,17 +74,17 @@ class Delivery:
         return self._outbox.in_memory
 
     async def backlog(self) -> Backlog:
-        """What waits in the queue, its age, and what was dropped."""
+        """Return the numbers of waiting, parked and dropped messages, and the age of the oldest waiting one."""
         async with self._held:
             return await asyncio.to_thread(queued, self._outbox, self._clock.time())
 
     def overdue(self) -> list[str]:
-        """The names of the work past its deadline."""
+        """Return the names of the tasks that are past their deadline."""
         whose = "" if self.push.name == DEFAULT_NAME else f" ({self.push.name})"
         return [f"{what}{whose}" for what in self._watchdog.overdue()]
 
     async def change(self, push: PushConfig, limits: OutboxConfig, file: QueueFile) -> None:
-        """Apply another configuration, also a new name with another file."""
+        """Apply another configuration. It may have another name, and then another file."""
         same_queue = (limits, file.path) == (self._limits, self._file.path)
         if same_queue and push == self.push:
             return
@@ -100,7 +100,7 @@ class Delivery:
                 self.start(self._group)
 
     async def close(self) -> None:
-        """Stop to send and close the queue. An attempt in flight ends in time, or its message stays queued."""
+        """Stop sending and close the queue. If an attempt in flight does not end in time, its message stays queued."""
         async with self._held:
             await self._stop()
             self._outbox.close()
@@ -127,7 +127,7 @@ class Delivery:
 
 
 def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
-    """Open the queue, with the messages that it takes over. May wait for the disk."""
+    """Take over the messages of the former file, if there is one, and open the queue. May wait for the disk."""
     if file.former is not None and file.former != file.path:
         take_over(file.former, file.path, limits.max_size_mb)
     return Outbox.open(
@@ -175,17 +175,17 @@ class Deliveries:
         return all(each.sender.trust.is_trusted() for each in self)
 
     def overdue(self) -> list[str]:
-        """The names of the work past its deadline."""
+        """Return the names of the tasks that are past their deadline."""
         return [what for each in self for what in each.overdue()]
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Start to send; every sender runs in `group`."""
+        """Start sending. Every sender runs in `group`."""
         self._group = group
         for each in self:
             each.start(group)
 
     async def change(self, config: Config) -> None:
-        """Add, remove, rename and change endpoints; `outbox.path` is the same. The others go on meanwhile.
+        """Add, remove, rename and change endpoints; `outbox.path` is the same. Unchanged endpoints continue.
 
         The queue of an endpoint that is removed or disabled stays on the disk.
         """
@@ -204,7 +204,7 @@ class Deliveries:
         self._all = {push.name: self._all[push.name] for push in config.endpoints}
 
     async def close(self) -> None:
-        """Stop to send and close all queues."""
+        """Stop sending and close all queues."""
         await asyncio.gather(*(each.close() for each in self))
 
     async def _changed(self, push: PushConfig, limits: OutboxConfig, known: Delivery | None) -> None:

@@ -1,7 +1,7 @@
-"""What an attempt came to, and what to do with the message. Pure.
+"""The result of an attempt, and what to do with the message. Pure.
 
-- `Delivered` acknowledges the message, and it leaves the queue.
-- `Refused` is about this message alone: it is tried again some times, then it becomes a dead letter.
+- `Delivered` acknowledges the message. The message leaves the queue.
+- `Refused` is about this message alone. The message is tried a few more times, then it becomes a dead letter.
 - `Retry` and `Misconfigured` are about the endpoint: the message stays in the queue as it is.
 - `Stopped` is no attempt: the agent ends, or a newer tick takes the turn. The message stays in the queue as it is.
 
@@ -58,17 +58,17 @@ class Retry:
 
     @property
     def cause(self) -> str:
-        """What the log tells once in an outage: another one is news. The words of a receiver or the time are not."""
+        """The log reports each cause once per outage. The receiver's text and the time are not part of the cause."""
         return self.kind if self.answered or self.kind == "tls" else self.reason
 
     @property
     def answered(self) -> bool:
-        """The receiver sent a status."""
+        """Whether the receiver sent a status."""
         return self.kind.startswith("http_")
 
     @property
     def reached(self) -> bool:
-        """The receiver saw the message, so that the message itself can be the cause."""
+        """Whether the receiver saw the message, so that the message itself can be the cause."""
         return self.kind not in ("dns", "tls", "connect", "local")
 
 
@@ -89,7 +89,7 @@ class Misconfigured:
 
     @property
     def cause(self) -> str:
-        """As that of `Retry`."""
+        """See `Retry.cause`."""
         return self.kind
 
 
@@ -104,4 +104,4 @@ class Stopped:
 Outcome = Delivered | Refused | Retry | Misconfigured | Stopped
 
 LABELS = (Delivered.label, Refused.label, Retry.label, Misconfigured.label)
-"""Of the attempts that were made."""
+"""The labels of attempts that were made."""

@@ -1,4 +1,4 @@
-"""What an outcome means for the message, for the endpoint's health, for the counters and for the log."""
+"""Applies the outcome of an attempt to the message, the state of the endpoint, the counters and the log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agent.runtime import Clock
 log = structlog.get_logger(__name__)
 
 _DAY_S = 86_400.0
-# Causes that the log tells in one outage.
+# Maximum number of causes that the log reports in one outage.
 _MOST_CAUSES = 8
 
 
@@ -46,19 +46,19 @@ class OutcomeHandler:
         self._due_time = due_time
         self._slot = slot
         self._told: set[str] = set()
-        """Causes of the present outage that the log has told."""
+        """Causes of the present outage that the log has reported."""
         self._plain = False
-        """Whether a message was delivered without a page for people in answer."""
+        """Whether the endpoint accepted a message with an answer that was not a page for people."""
         self._paged_at: float | None = None
-        """When the log told of a page, in monotonic seconds; None while the answers are none."""
+        """Monotonic second at which the log last reported a page; None after an answer that was not a page."""
 
     async def handle(self, record: Record, outcome: Outcome, *, live: bool, began: float) -> Outcome:
         """Settle one attempt that began at monotonic second `began`.
 
-        `live` if the message was one of the newest tick when it was sent.
+        `live`: whether the message was one of the newest tick when it was sent.
 
-        Returns the outcome as it counts: with the wait that was decided, and `Misconfigured` where refusals of several
-        messages mean the schema.
+        Returns the final outcome: with the wait that was decided, and `Misconfigured` if the refusals of several
+        messages show that the schema is the cause.
         """
         if isinstance(outcome, Delivered):
             await self._delivered(record, outcome, live=live)
@@ -67,7 +67,7 @@ class OutcomeHandler:
             return await self._refused(record, outcome, live=live, began=began)
         if isinstance(outcome, Misconfigured):
             outcome = self._misconfigured(record, outcome, live=live, began=began)
-            # An old message that alone is answered so falls behind the others.
+            # If only this old message gets such an answer, the others are sent before it.
             await self._tried(record, 0.0 if live else self._breaker.backoff.delay(record.attempts + 1))
             return outcome
         if isinstance(outcome, Retry):
@@ -75,9 +75,9 @@ class OutcomeHandler:
         return outcome
 
     def superseded(self, made: int, tried: int) -> None:
-        """A newer tick replaces one that had `made` messages, of which `tried` had an attempt.
+        """A newer tick replaces a tick that had `made` messages. Of these, `tried` messages had an attempt.
 
-        While the endpoint accepts messages, the others mean that it is too slow for the interval.
+        If the endpoint is well, the other messages show that it is too slow for the interval.
         """
         late = made - tried if self.stats.state is State.WELL and tried else 0
         self.stats.superseded += late
@@ -109,7 +109,7 @@ class OutcomeHandler:
         self._doubt(record, outcome, now)
 
     def _doubt(self, record: Record, outcome: Delivered, now: float) -> None:
-        """Tell of a page once; where the endpoint answered without one before, each day."""
+        """Log a page in answer once. If the endpoint has answered without a page before, log it once a day."""
         if not outcome.page:
             self._plain, self._paged_at = True, None
         elif self._paged_at is None or (self._plain and now - self._paged_at >= _DAY_S):
@@ -124,7 +124,7 @@ class OutcomeHandler:
         (log.warning if self._is_news(outcome) else log.debug)("push_failed", **self._about(record, outcome))
         if outcome.after_s:
             self._slot.hold(self._breaker.backlog_at(), self._queue.waiting)
-        # A message that alone makes the receiver fail falls behind the others.
+        # If only this message makes the receiver fail, the others are sent before it.
         alone_s = max(again_s, self._breaker.backoff.delay(record.attempts + 1)) if outcome.reached else 0.0
         await self._tried(record, alone_s)
         return outcome
@@ -159,7 +159,7 @@ class OutcomeHandler:
         return outcome
 
     async def _revive(self) -> None:
-        """The dead letters since the last delivery wait again: the schema was the cause."""
+        """Put the dead letters since the last delivery back into the queue, because the schema was the cause."""
         for record in self._breaker.parked:
             self.stats.parked -= 1
             await self._queue.update(replace(record, parked=None))
@@ -172,7 +172,7 @@ class OutcomeHandler:
         return tried
 
     def _is_news(self, outcome: Retry | Misconfigured) -> bool:
-        """Whether this outage had no such cause before."""
+        """Whether the cause is new in the present outage."""
         if outcome.cause in self._told or len(self._told) >= _MOST_CAUSES:
             return False
         self._told.add(outcome.cause)

@@ -1,4 +1,4 @@
-"""The outbox as delivery sees it: in a thread of its own, as its calls may wait for the disk.
+"""The outbox for delivery. Its calls run in a thread of their own, because they may wait for the disk.
 
 A delivered live message costs two calls: `put` stores it and hands it out, `ack` removes it.
 """
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class DeliveryQueue:
     """The outbox for the event loop: calls run in one thread, in the order in which they were made.
 
-    A call that has begun is finished, also if its caller is cancelled.
+    A call that has begun is finished, even if its caller is cancelled.
     """
 
     def __init__(self, outbox: Outbox, watchdog: Watchdog, *, compress: bool) -> None:

@@ -1,9 +1,10 @@
-"""Which file is the queue of which endpoint.
+"""Decides which file is the queue of which endpoint.
 
 `outbox.path` is the queue of a single [push], and of the first of several endpoints. The others have their files beside
-it: outbox.NAME.sqlite3. A record beside `outbox.path` names its endpoint, so that another order of the tables gives no
-queue to another endpoint. Without a record the file belongs to a single [push] without a name. The first endpoint with
-a name takes it over, as it does with the file of a version that had one endpoint.
+it: outbox.NAME.sqlite3. The small file outbox.endpoint contains the name of the endpoint of `outbox.path`, so that
+another order of the tables changes nothing. Without this file, `outbox.path` belongs to a single [push] without a name.
+The first endpoint with a name takes over the messages of this [push]. It also takes over the file of a version that had
+one endpoint.
 
 The queue of an endpoint that is no longer configured is kept.
 """

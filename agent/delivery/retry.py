@@ -1,6 +1,6 @@
 """Repeats the attempts of one live message until it is delivered or parked, or its turn is over.
 
-tenacity drives the loop; how long to wait is said by the outcome, which the handler and the breaker decide.
+tenacity runs the loop. The outcome contains the time to wait, which the handler and the breaker decide.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from agent.delivery.queue import DeliveryQueue
 from agent.outbox import Record
 from agent.runtime import Clock
 
-# How often the token is read again while the endpoint is held: it may be what the endpoint waits for.
+# Seconds between two reads of the token while the endpoint is held. A new token ends the hold.
 TOKEN_S = 5.0
-# Of the newest attempt in the mean round trip.
+# Weight of the newest attempt in the mean round trip.
 _WEIGHT = 0.2
 
 
 class RetryLink:
-    """Before `Attempts`: the same message again, while its tick is the newest."""
+    """The link before `Attempts`. It repeats a message while the tick of the message is the newest."""
 
     def __init__(
         self, attempts: Attempts, queue: DeliveryQueue, clock: Clock, *, connections: int, interval_s: float
@@ -33,7 +33,7 @@ class RetryLink:
         self._connections = connections
         self._interval_s = interval_s
         self._round_trip_s = 0.0
-        """Mean of the last delivered attempts, with the work of the queue; 0 before the first."""
+        """Mean seconds of the last delivered attempts, with the time that the queue needs; 0 before the first."""
 
     async def send(self, record: Record, tick: LiveTick) -> Outcome:
         """Return the last outcome; `Stopped` if a newer tick or the end of the agent took the turn."""
@@ -91,6 +91,6 @@ def _may_be_repeated(outcome: Outcome) -> bool:
 
 
 def _again_s(state: RetryCallState) -> float:
-    """Tenacity's wait. A misconfigured endpoint is held, and `_in_turn` waits for that and for a new token."""
+    """Return the seconds that tenacity waits: 0 for a misconfigured endpoint, because `_in_turn` waits for it."""
     outcome = state.outcome.result() if state.outcome is not None else None
     return outcome.again_s or 0.0 if isinstance(outcome, Refused | Retry) else 0.0

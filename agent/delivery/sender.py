@@ -1,4 +1,4 @@
-"""Delivery to one endpoint: the newest message first, the backlog behind it, nothing dropped.
+"""Delivery to one endpoint: the newest message first, then the backlog. This module drops no message.
 
 A message passes a chain of links, each with one concern: `DeliveryQueue` stores it, a worker chooses it, `RetryLink`
 repeats it, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` handles the outcome. A
@@ -9,8 +9,8 @@ newer tick replaces them; then they are backlog. The backlog worker sends the ol
 while the endpoint is well. After a start it lets a live message go first. Each has its own connection, so that neither
 waits for the other. They share the circuit breaker and `DeliveryStats`.
 
-Only live messages decide what the endpoint accepts, because an old one may be refused for its age. So a restart forgets
-nothing that matters: each message in the queue has its own refusals and the time of its next attempt.
+Only live messages decide what the endpoint accepts, because an old one may be refused for its age. A restart
+loses nothing that is needed: each message in the queue has its own refusals and the time of its next attempt.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from agent.delivery.undated import Undated
 from agent.outbox import Outbox, Record
 from agent.runtime import Clock, ClockTrust, Watchdog, steady
 
-# After a start the backlog waits so long at most for a live message.
+# After a start, the backlog waits at most this many seconds for a live message.
 _LIVE_WITHIN_S = 300.0
 
 
 class Sender:
-    """Accepts messages, stores them, delivers them. Built anew when the configuration of the endpoint changes."""
+    """Accepts messages, stores them, delivers them. A changed configuration of the endpoint gets a new sender."""
 
     def __init__(
         self,
@@ -98,14 +98,13 @@ class Sender:
 
     @property
     def waits_for_clock(self) -> bool:
-        """New messages are stored and not sent, because the time is not known yet."""
+        """Whether new messages are stored and not sent, because the time is not known yet."""
         return not self.trust.is_trusted()
 
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
         """Store messages durably and deliver them before everything else.
 
-        `at` is the monotonic second that their `time` describes, for the case that the time is not known yet; now by
-        default.
+        `at` is the monotonic second of their `time`, by default now. It is used only while the time is not known.
         """
         records: Sequence[Record] = ()
         if self.trust.is_trusted():
@@ -125,7 +124,7 @@ class Sender:
             group.create_task(self._backlog.run())
 
     async def stop(self, grace_s: float) -> None:
-        """Start no other attempt, and wait up to `grace_s` seconds for those in flight. The rest stays queued."""
+        """Start no other attempt, and wait up to `grace_s` seconds for those in flight. Other messages stay queued."""
         self._attempts.stop()
         self._undated.stop()
         self._live.stop()

@@ -1,4 +1,4 @@
-"""Whether the endpoint is well, and what was delivered: the one owner of both.
+"""Whether the endpoint is well, and what was delivered. No other module decides this.
 
 Log, systemd STATUS, /readyz, metrics, page and `telemetry-agent status` read it. `OutcomeHandler` is the only writer.
 Counters count since the start and survive a reload.
@@ -17,7 +17,7 @@ KEPT_ATTEMPTS = 20
 
 
 class State(StrEnum):
-    """Of the endpoint. Each change is one event in the log."""
+    """The state of the endpoint. Each change is one event in the log."""
 
     WELL = "well"
     FAILING = "failing"
@@ -40,7 +40,7 @@ class RecordedAttempt:
 
 @dataclass(slots=True)
 class DeliveryStats:
-    """Of one endpoint."""
+    """The state and the counters of one endpoint."""
 
     state: State = State.WELL
     failing_since: float | None = None
@@ -60,9 +60,9 @@ class DeliveryStats:
     attempts: int = 0
     delivered: int = 0
     refused: int = 0
-    """Answers that refuse a message, also those that mean the schema."""
+    """Answers that refuse a message, including those whose cause is the schema."""
     parked: int = 0
-    """Messages that became dead letters, less those that wait again."""
+    """Messages that became dead letters, minus those that wait again."""
     outcomes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(LABELS, 0)))
     """Attempts by the label of their outcome."""
     failures: Counter[str] = field(default_factory=Counter)
@@ -71,9 +71,9 @@ class DeliveryStats:
     """The last attempts, newest last."""
 
     def count(self, record: Record, outcome: Outcome, *, now: float, at: float) -> bool:
-        """Take the outcome of one attempt; returns whether it changes the state.
+        """Count the outcome of one attempt. Returns whether it changes the state.
 
-        `now` is in monotonic seconds, `at` in Unix seconds. A message that is refused says nothing of the endpoint.
+        `now` is in monotonic seconds, `at` in Unix seconds. A refused message does not change the state.
         """
         if isinstance(outcome, Stopped):
             return False
@@ -101,7 +101,7 @@ class DeliveryStats:
         return self.state is not before
 
     def forget_endpoint(self) -> None:
-        """Another configuration: nothing is known of its endpoint yet. The counters go on."""
+        """Reset the state, because another configuration can have another endpoint. The counters continue."""
         self.accepted = False
         self.behind = None
         self.state, self.failing_since, self.last_failure = State.WELL, None, None
