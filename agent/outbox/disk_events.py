@@ -1,4 +1,4 @@
-"""What the log says about the disk of the queue: one event when a trouble begins, one when it is over."""
+"""Logs troubles with the disk of the queue: one event when a trouble begins, one when it ends."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class DiskTrouble:
         self._since: float | None = None
         self._told_in_memory = False
         self.full = False
-        """The disk was full, and the reserve is not back."""
+        """Whether the disk was full, and the reserve does not exist again yet."""
         self.in_memory = False
-        """Changes are only in memory."""
+        """Whether changes are only in memory."""
 
     def note_full(self) -> None:
-        """The disk is full: the queue uses its reserve, then drops old messages."""
+        """Note that the disk is full. The queue uses its reserve, then drops old messages."""
         if not self.full:
             log.warning(
                 "outbox_disk_full",
@@ -40,7 +40,7 @@ class DiskTrouble:
         self._begin(full=True)
 
     def note_in_memory(self, error: Exception) -> None:
-        """The disk does not accept changes."""
+        """Note that the disk does not accept changes."""
         (log.debug if self._told_in_memory else log.error)(
             "outbox_in_memory",
             path=str(self._path),
@@ -51,7 +51,7 @@ class DiskTrouble:
         self._begin(full=is_full(error))
 
     def note_saved(self, *, reserve_held: bool) -> None:
-        """All changes are in the file."""
+        """Note that all changes are in the file."""
         self.in_memory = False
         if self._since is None or (self.full and not reserve_held):
             return

@@ -10,7 +10,7 @@ Invariants:
    a restart finds missing because a file of the queue was removed or damaged.
 5. An acknowledged record is not returned again. Exceptions: after a power cut, those acknowledged since the last `put`;
    after the loss of the log, those acknowledged in it.
-6. Every body has a checksum. The queue returns no other bytes than those that were put in.
+6. Every body has a checksum. The queue returns only the bytes that `put` or `update` stored.
 7. No state of the disk stops the queue:
    - Full: the file grows into its reserve and into what the disk has. Then the oldest records are dropped, as many as
      the new ones need.
@@ -37,9 +37,9 @@ from agent.storage import NotAloneError
 
 __all__ = ["Counts", "Outbox", "Record"]
 
-# The longest wait for a next attempt. One further ahead means that the clock has stepped back.
+# The longest wait for the next attempt, in seconds. A longer wait means that the clock has stepped back.
 MAX_WAIT_S = 3700.0
-# How often a put looks for messages that are too old.
+# Seconds between two searches of `put` for messages that are too old.
 EXPIRE_EVERY_S = 60.0
 _ROUNDS = 16
 
@@ -88,13 +88,12 @@ class Outbox:
         return self._store.drops
 
     def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> list[Record]:
-        """Store messages, newest last. They are durable on return, and replace the messages that were `live`.
-
-        Raises NotAloneError if the directory was replaced and another agent has the new one. The messages are stored in
-        the queue that was moved away.
+        """Store messages, newest last, and return their records. The records are durable, and are now the `live` ones.
 
         With `boot` they are undated: measured at monotonic second `mono` of that boot, before the clock was set.
-        Returns their records.
+
+        Raises NotAloneError if the directory was replaced and another agent has the new one. The messages are then
+        stored in the queue that was moved away.
         """
         with self._lock:
             displaced = self._displaced()
@@ -154,7 +153,7 @@ class Outbox:
             return self._store.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
 
     def counts(self) -> Counts:
-        """Count what waits and what is parked. Every call also looks after invariant 8."""
+        """Count waiting and parked records. Every call also maintains invariant 8."""
         with self._lock:
             self._store.tend()
             return self._store.counts()
@@ -182,7 +181,7 @@ class Outbox:
         )
 
     def _expire(self) -> None:
-        # At most _ROUNDS * DROPPED_AT_ONCE at a time, so that no put takes long. A clock that leaps ahead ages nothing.
+        # At most _ROUNDS * DROPPED_AT_ONCE at a time, so that no put takes long. A step of the clock ages nothing.
         limit = min(self._now(), self._steady + self._monotonic()) - self._max_age_s
         for _ in range(_ROUNDS):
             oldest = self._store.oldest(DROPPED_AT_ONCE)

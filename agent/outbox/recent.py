@@ -24,7 +24,7 @@ _HEAD = 16
 
 
 class RecentRecords:
-    """The seqs of these records. A disk that accepts no writes leaves the list in memory."""
+    """The list. If the disk accepts no writes, the list is only in memory."""
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         """Open the list of the queue at `path`. A list that cannot be read is empty."""
@@ -47,7 +47,7 @@ class RecentRecords:
         self._write(self.seqs.difference(seqs), min(self.total, total))
 
     def clear(self) -> None:
-        """All records are in the queue's file."""
+        """Empty the list, because all records are in the queue's file."""
         self._write(set(), self.total)
 
     def close(self) -> None:

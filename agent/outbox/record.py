@@ -69,7 +69,7 @@ class PendingWrites:
     def remove(self, seq: int) -> None:
         self.added.pop(seq, None)
         self.changed.pop(seq, None)
-        # Also for a record that was only added here: a failed commit may still have reached the disk.
+        # Also for a record that was only in `added`: a failed commit may still have reached the disk.
         self.gone.add(seq)
 
     @property

@@ -23,7 +23,7 @@ from agent.storage import is_full, means_damage, open_damaged, remove, set_aside
 
 log = structlog.get_logger(__name__)
 
-# Messages in a transaction. On a disk with little room it is small: its log needs as much space as its messages.
+# Messages per transaction. On a disk with little room it is small, because its log needs the space of its messages.
 _CHUNK = 256
 _SMALL_CHUNK = 32
 _PLENTY_BYTES = 16 * 1024 * 1024
@@ -32,7 +32,7 @@ _KEPT_ASIDE = 3
 
 
 def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> Store:
-    """Open or create the file. With `damage`, the reason, it is replaced at once.
+    """Open or create the file. `damage` is the reason to replace the file without opening it.
 
     Raises sqlite3.Error or OSError only if the disk is not writable.
     """

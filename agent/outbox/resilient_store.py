@@ -1,6 +1,6 @@
 """Stores the queue's records in the file, and in memory while the disk is not writable.
 
-Reads merge the file with the pending writes. There are none, except during a write or a disk failure.
+Reads merge the file with the pending writes. There are pending writes only during a write or a disk failure.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _CHUNK = 256
 _PART = (1024, 1024 * 1024)
 _PART_WHEN_FULL = (32, 32 * 1024)
 _PAGE_BYTES = 4096
-# At most a minute of messages depends on the write-ahead log. The daemon asks for the counts every 2 s.
+# The daemon calls `counts` every 2 s, so at most the messages of a minute depend on the write-ahead log.
 CHECKPOINT_S = 50.0
 _MAX_RECENT = 256
-# The file is not writable at the moment, but still good for reading.
+# Errors after which the file is not writable at the moment, but can still be read.
 _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
 
 
@@ -53,7 +53,7 @@ class ResilientStore:
         self._unsaved = PendingWrites()
         self._trouble = DiskTrouble(path, monotonic)
         self._recent_since: float | None = None
-        """When records were first seen that only the log holds."""
+        """Monotonic second at which records that are only in the log were first seen; None without such records."""
         self._told_removed = False
         self._may_exceed_bound = True
         """The file is new to this process: it may be larger than the configured bound."""
@@ -68,8 +68,8 @@ class ResilientStore:
     def reach(self) -> None:
         """Reopen the file if it could not be written, or if its path or its log no longer name the open files.
 
-        Raises NotAloneError if another agent has the directory by now. The open file is usable, because it was moved
-        along.
+        Raises NotAloneError if another agent has the directory now. The open file stays usable, because it was moved
+        with its directory.
         """
         check_locks()
         if self._store is None:
@@ -90,12 +90,12 @@ class ResilientStore:
         elif self._recent_since is None:
             self._recent_since = self._monotonic()
         elif self._monotonic() - self._recent_since >= CHECKPOINT_S or self._store.recent >= _MAX_RECENT:
-            # After a failure too, the next try comes after the same time.
+            # The next try comes after the same time, also if this one fails.
             self._recent_since = None
             self._checkpoint(self._store)
 
     def _checkpoint(self, store: Store) -> bool:
-        """Write the log back; on a full disk, into the reserve."""
+        """Write the log back. On a full disk, use the space of the reserve. Returns whether it succeeded."""
         try:
             if store.has_room_for_log():
                 return store.checkpoint()
@@ -167,7 +167,7 @@ class ResilientStore:
         return self._read(lambda store: store.get(seq))
 
     def counts(self) -> Counts:
-        """How many wait and how many are parked."""
+        """Return the numbers of waiting and of parked records."""
         stored = self._read(lambda store: store.counts()) or Counts(0, 0)
         if not self._unsaved:
             return stored

@@ -38,16 +38,16 @@ from agent.storage import (
 )
 
 # Pages that the log may have before it is written back. SQLite's own checkpoint leaves the old pages in the log. If the
-# log is damaged then, SQLite takes its undamaged beginning for newer than the file.
+# log is damaged later, SQLite treats its undamaged beginning as newer than the file.
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8
 _WAIT_FOR_READERS_S = 0.25
-# The space of the log from the start: a transaction of 32 KiB, and what waits to be written back.
+# The space of the log from the start: for a transaction of 32 KiB, and for the pages that are not written back yet.
 _WAL_BYTES = 40 * 4120
 _CLAIM_PAGES = 16
 _PAGE = 4096  # SQLite's default
 
-# What `claim` leaves if the process is killed meanwhile.
+# Removes the table that `claim` leaves if the process is killed.
 _RELEASE = "DROP TABLE IF EXISTS space"
 
 
@@ -68,7 +68,7 @@ class Store:
         self._claimed = False
         self._log_pages = 0  # estimated
         self.no_room = 0
-        """Messages of the damaged file before this one for which the disk had no room."""
+        """Number of messages of the former, damaged file for which the disk had no room."""
         self.gone: Collection[int] = ()
         """Seqs that queries leave out: the records are deleted, but the file could not be written yet."""
         row = db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own
@@ -130,7 +130,7 @@ class Store:
         return self._files is None or self._files.log_in_place()
 
     def list_recent(self) -> int:
-        """Begin to list the records that only the log holds. Returns how many are missing; count and `forget` them."""
+        """List the records that are only in the log. Returns how many are missing; the caller then calls `forget`."""
         self._recent = RecentRecords(self._path)
         missing = sum(not self._has(seq) for seq in self._recent.seqs)
         return max(missing, self._recent.total - self._total() - self.no_room)
@@ -143,7 +143,7 @@ class Store:
 
     @property
     def recent(self) -> int:
-        """How many records may be in the log only."""
+        """The number of records that may be only in the log."""
         return 0 if self._recent is None else len(self._recent.seqs)
 
     def close(self) -> None:
@@ -192,7 +192,7 @@ class Store:
             self._recent.add(changes.added, total)
 
     def counts(self) -> Counts:
-        """Counted at the first call, and again only after another process has written."""
+        """Return the counts. Rows are counted at the first call, and again only after another process has written."""
         version = pragma(self._db, "data_version")
         if self._counts is None or version != self._seen_version:
             row = self._db.execute("SELECT count(*), count(parked) FROM message").fetchone()
@@ -205,7 +205,7 @@ class Store:
         return counts.waiting + counts.parked
 
     def tally(self, seqs: Iterable[int]) -> Counts:
-        """The counts of those of these records that the file holds."""
+        """Return the counts of these records. Records that are not in the file are ignored."""
         waiting = parked = 0
         for seq in seqs:
             for (reason,) in self._db.execute("SELECT parked FROM message WHERE seq = ?", (seq,)):
@@ -274,7 +274,7 @@ class Store:
         return list(found)
 
     def over_bound(self) -> bool:
-        """Whether the file holds more than the configured size allows, which was larger before."""
+        """Whether the file is larger than the configured size. It can be, if the configured size was larger before."""
         return pragma(self._db, "page_count") - pragma(self._db, "freelist_count") > self._max_pages
 
     def at_bound(self, size: int) -> bool:
@@ -282,7 +282,7 @@ class Store:
         return pragma(self._db, "page_count") + size // _PAGE + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:
-        """A checkpoint that a full disk stops halfway leaves a file that is unreadable without its log."""
+        """Whether the disk has room for a checkpoint. A file with half of its log is unreadable without the log."""
         if self._files is None:
             return True
         growth = pragma(self._db, "page_count") * _PAGE - self._files.size()

@@ -58,7 +58,7 @@ def _merge(former: Path, path: Path, max_size_mb: int) -> None:
 
 
 def _add(chunk: PendingWrites, record: Record, target: Store) -> None:
-    """Add the record at its place in the order, or at the next free one; unless the target has it already."""
+    """Add the record under its seq, or under the next free one. Do nothing if the target has the record already."""
     while (other := chunk.added.get(record.seq) or target.get(record.seq)) is not None:
         if other.id == record.id:
             return

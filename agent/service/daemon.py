@@ -21,7 +21,7 @@ from agent.storage import NotAloneError, check_locks
 
 log = structlog.get_logger(__name__)
 
-# How often the status line is made; it is sent if it changed.
+# Seconds between two status lines. A line is sent if it changed.
 _STATUS_S = 2.0
 
 
@@ -48,7 +48,7 @@ class Daemon:
         _tell_replaced(site)
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Run until cancelled. Raises NotAloneError if another agent gets the state directory, which was replaced."""
+        """Run until cancelled. Raises NotAloneError if the state directory was replaced and another agent has it."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         try:
