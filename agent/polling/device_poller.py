@@ -34,9 +34,9 @@ class _Running:
     end: float
     """The deadline, in the time of the event loop."""
     stuck: float
-    """The poll did not end at its deadline either, in monotonic seconds."""
+    """Monotonic second after which the poll is stuck, because it did not end at its deadline either."""
     ended: bool = False
-    """Whether it was ended at its deadline."""
+    """Whether the poll was cancelled at its deadline."""
 
 
 class DevicePoller:
@@ -65,7 +65,7 @@ class DevicePoller:
             scan = await device.driver.poll(device.reader, self._clock.monotonic)
         except asyncio.CancelledError:
             if not running.ended or running.task is None or running.task.uncancel():
-                raise  # by somebody else
+                raise  # another task cancelled the poll
             error: Exception = SilentError(f"the poll was not complete within {LIMIT_S:g} s")
         except DriverError as refusal:
             error = refusal
@@ -94,7 +94,7 @@ class DevicePoller:
                 running.task.cancel()
 
     def in_progress(self) -> Iterator[tuple[str, float]]:
-        """The polls in progress, each with the monotonic second from which on it is stuck."""
+        """The polls in progress, each with the monotonic second after which it is stuck."""
         for device, running in self._running.items():
             yield f"poll of {device.name}", running.stuck
 

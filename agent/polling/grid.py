@@ -1,9 +1,9 @@
-"""When to poll: the due times of a device, on a grid that lateness never moves. Pure.
+"""The due times of a device: a fixed grid that a late poll does not move. Pure.
 
 - The grid goes through the ticks of the pushes. An interval is fitted: it divides the push interval or is a multiple of
   it. So each device whose interval is not longer than the push interval has a poll at each tick.
-- Many links are not polled at one instant. A link has a place before the tick, by a hash of its address. The places
-  need `LINK_S` for each link, at most one interval. Sites with few links poll all of them at the tick.
+- Many links are not polled at one instant. A hash of its address gives each link a place before the tick. The places
+  of a site take `LINK_S` per link, at most one interval. On a site with few links, all places are at the tick.
 - A due time that passes while the device still waits for its poll is skipped. The next ones do not move.
 """
 
@@ -14,9 +14,9 @@ from hashlib import sha256
 from math import ceil, floor, inf
 
 LINK_S = 0.005
-"""Time for one link in the spread. A controller polls a device in 0.3 to 2 ms of CPU time."""
+"""Seconds before the tick for each link. A controller polls a device in 0.3 to 2 ms of CPU time."""
 LINKS_AT_ONCE = 8
-"""Links of one place. A place costs one wake-up of the process."""
+"""Number of links with the same place. A place costs one wake-up of the process."""
 MOST_PLACES = 25
 _SAME_S = 0.001
 _ROUNDING = 1e-9
@@ -52,10 +52,10 @@ class Grid:
     next: float = inf
     """The first due time that is not taken yet."""
     _number: int = 0
-    """Of the next due time; 0 is the due time of the anchor."""
+    """The number of the next due time. The due time of the anchor has number 0."""
 
     def start(self, at: float) -> None:
-        """Be due at `at` once, if this is before the next due time."""
+        """Add one due time at `at`, if `at` is before the next due time."""
         if at < self.next:
             self._number -= 1
             self.next = at

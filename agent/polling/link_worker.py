@@ -3,7 +3,7 @@
 - A round polls the devices that are due: grid meters first, then those with the shortest interval. The lost devices
   whose back-off has ended are probed last. The first probe that fails ends the round, so that dead devices cost one
   time-out per round.
-- A device that becomes due during a round waits for the next one. A device of a higher rank may be polled between two
+- A device that becomes due during a round waits for the next round. A device of a higher rank may be polled between two
   devices of this round. So a grid meter keeps its interval on a link that is too slow for all its devices, and the
   others are polled in turn.
 - A device whose next due time passes before its poll is complete misses this due time. `agent.polling.pace` says when a
@@ -50,7 +50,7 @@ class LinkWorker:
         self._pace = LinkPace(connection.address, clock.monotonic())
         self._task: asyncio.Task[None] | None = None
         self._open: dict[Device, None] = {}
-        """The devices that are due and neither answered nor failed yet, with those that are polled now."""
+        """The devices that are due and have neither answered nor failed yet, including those that are polled now."""
         self._waiting: dict[Device, None] = {}
         """The open devices that are not in a round yet."""
         self._futures: dict[asyncio.Future[None], set[Device]] = {}
@@ -61,7 +61,7 @@ class LinkWorker:
         self._pass: asyncio.Task[None] | None = None
         self._patient_until = 0.0
         self._jumped = False
-        """The last poll of the round was that of a device that does not belong to the round."""
+        """Whether the last poll of the round was of a device that does not belong to the round."""
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Start the task if it is not running yet."""
@@ -138,7 +138,7 @@ class LinkWorker:
         return future
 
     def _close(self, device: Device) -> None:
-        """The device answered or failed."""
+        """Note that the device answered or failed."""
         del self._open[device]
         if self._futures:
             for devices in self._futures.values():
@@ -250,7 +250,7 @@ class LinkWorker:
                 order.append(device)
 
     def _next(self, order: deque[Device]) -> Device:
-        """Return the next device of the round, or one of a higher rank that has become due. Never two of those."""
+        """Return the next device of the round, or a due device of a higher rank, but never two of those in a row."""
         if self._waiting and not self._jumped:
             well = (device for device in self._waiting if not device.health.failures)
             urgent = min(well, key=lambda device: device.rank, default=None)

@@ -1,4 +1,4 @@
-"""Whether a link holds the intervals of its devices. One event when it does not, one when it does again."""
+"""Judges whether a link holds the intervals of its devices. Logs one event when it does not, one when it does again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.polling.device import Device
 log = structlog.get_logger(__name__)
 
 JUDGE_S = 60.0
-"""A device is judged by the due times of this time, and of `LEAST_INTERVALS`, after its first missed one."""
+"""A device is judged this many seconds after its first missed due time, but not before `LEAST_INTERVALS` intervals."""
 LEAST_INTERVALS = 5
 BEHIND = 1.25
 """A link is behind if a device is polled this many times less often than its interval says. The probes of a device that

@@ -1,4 +1,4 @@
-"""The ticks of a further endpoint. They begin no round of polls: the schedule of the fastest endpoint does."""
+"""Makes the ticks of an endpoint that is not the fastest one. The polls follow the ticks of the fastest endpoint."""
 
 from __future__ import annotations
 

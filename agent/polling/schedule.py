@@ -1,4 +1,4 @@
-"""The due times of all devices: wakes at each of them and hands the devices to their links."""
+"""Wakes at the due times of all devices and hands the devices to their links."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Schedule:
         return True
 
     def use(self, workers: Sequence[LinkWorker]) -> None:
-        """Build the grids of these links. The caller has released the due times of the present grids."""
+        """Build the grids of these links. The caller must call `release` before."""
         if self._anchor is None:
             return
         now = self._clock.monotonic()

@@ -1,4 +1,4 @@
-"""Closes the push intervals, as long as the agent runs. The polls follow its ticks (`agent.polling.schedule`)."""
+"""Closes the push intervals while the agent runs. The polls follow the ticks (`agent.polling.schedule`)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Scheduler:
     def change(self, rhythm: Rhythm, last: Tick | None = None) -> None:
         """Use another rhythm. If interval and phase are unchanged, the next tick does not move.
 
-        `last` is the last tick of the endpoint whose rhythm it is, if it is another endpoint than before.
+        `last` is the last tick of the endpoint that has this rhythm, if it is another endpoint than before.
         """
         self._rhythm = rhythm
         self._closed = last or self._closed
@@ -89,7 +89,7 @@ class Scheduler:
         return self._clock.monotonic(), self._clock.time()
 
     async def _reached(self, tick: Tick) -> bool:
-        """Wait until the tick. Returns False if the rhythm changed before."""
+        """Wait until the tick. Returns False if the rhythm changed before the tick."""
         while (remaining := tick.at - self._clock.monotonic()) > 0:
             if await sleep_unless(self._clock, remaining, self._changed):
                 self._changed.clear()

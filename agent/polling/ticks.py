@@ -1,7 +1,7 @@
 """When to push: a monotonic schedule with wall-clock labels. Pure.
 
-The schedule never drifts: each tick is one interval after the one before. The wall clock gives the label of a tick. It
-moves a tick only after a step of the clock (NTP at boot, an operator's `date`). Then the next tick returns to its
+The schedule never drifts: each tick is one interval after the one before. The wall clock gives the label of a tick.
+A tick moves only after a step of the wall clock (NTP at boot, an operator's `date`). Then the next tick returns to its
 phase, 0.5 to 1.5 intervals after the one before, so that a step never stops, repeats or accumulates pushes. After a
 step back by at most `WAIT_S`, pushes wait until the wall clock is later than the last label, so that labels always
 increase.

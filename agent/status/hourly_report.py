@@ -19,7 +19,7 @@ EVERY_S = 3600.0
 
 
 class HourlyReport:
-    """Counts since the last report. There is one for the life of the daemon."""
+    """Counts since the last report. The daemon has one report object for its whole life."""
 
     def __init__(self, now: float) -> None:
         self._last = now
@@ -31,7 +31,7 @@ class HourlyReport:
         return now - self._last >= EVERY_S
 
     def write(self, snapshot: Snapshot, now: float) -> None:
-        """Log the lines; each is a warning while something is wrong."""
+        """Log the lines. A line is a warning if something in it is wrong."""
         self._last = now
         counted = {each.name: Counter(each.outcomes) for each in snapshot.endpoints}
         since = {name: outcomes - self._outcomes.get(name, Counter()) for name, outcomes in counted.items()}

@@ -1,8 +1,9 @@
 """The status listener: who may read what.
 
-On a loopback address every process of the machine may read all, but only by a loopback name: a web page elsewhere whose
-name points at 127.0.0.1 is refused (DNS rebinding). On any other address all but the empty page and /healthz needs the
-token as `Authorization: Bearer`. The page asks for the token and sends it that way, so that it is in no URL.
+- On a loopback address without a token, every process of the machine may read everything. The Host header must be a
+  loopback name, so a web page whose name points at 127.0.0.1 is refused (DNS rebinding).
+- With a token, everything except the empty page and /healthz needs it as `Authorization: Bearer`. Any other address
+  needs a token. The page asks for the token and sends it in this header, so that no URL contains it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class StatusListener:
         clock: Clock,
         stuck: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """`take` returns a snapshot, `stuck` the work that should have ended by now."""
+        """`take` returns a snapshot. `stuck` returns the names of the tasks that are past their deadline."""
         self._config = config
         self._take = take
         self._stuck = stuck
@@ -110,7 +111,7 @@ class StatusListener:
         return self._shown(request.path, await self._snapshot())
 
     def _alive(self) -> HttpResponse:
-        """Answer as the service manager's watchdog sees it. No token is needed, so nothing is named."""
+        """Answer whether a task is stuck. This needs no token, so the answer does not name the task."""
         if stuck := self._stuck():
             return _text(
                 HTTPStatus.SERVICE_UNAVAILABLE, f"stuck: {len(stuck)} at work for too long; the log names them"
@@ -180,7 +181,7 @@ def page() -> tuple[bytes, str]:
 
 
 def _plain(value: Any) -> Any:
-    """Round to three decimals, as in the payload. What is not a finite number becomes null; text becomes printable."""
+    """Round to three decimals, as in the payload. A number that is not finite becomes null. Text becomes printable."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, float):

@@ -1,6 +1,6 @@
 """A snapshot as Prometheus metrics. Labels are bounded: devices come from the configuration, kinds from our types.
 
-The only module that knows prometheus_client; loaded with the status listener.
+Only this module imports prometheus_client. It is loaded with the status listener.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The format of `generate_latest`. The library has a name for it only from version 0.23 on."""
 _PREFIX = "telemetry_agent_"
 STATES = ("waiting", "ok", "partial", "asleep", "lost")
-# Counters that are there from the start, so that the first drop is an increase.
+# Counters that exist from the start, so that the first drop is an increase.
 DROPS = ("age", "size", "memory", "dead_letters", "damaged", "lost")
 CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
 

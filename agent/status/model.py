@@ -1,7 +1,7 @@
 """The state of the daemon at one moment, as plain values: what page, metrics and terminal show.
 
-`Snapshot` holds no secret: of the endpoint's URL only scheme, host and port. Powers are those of this moment, with the
-contract's signs ([push.sign] changes only what is sent). Energies of the day are those of the last push.
+`Snapshot` holds no secret: it has only scheme, host and port of the endpoint's URL. Powers are those of this moment,
+with the contract's signs ([push.sign] changes only what is sent). Energies of the day are those of the last push.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DeviceStatus:
     reason: str | None
     lost_s: float | None
     age_s: float | None
-    """Since the last answer."""
+    """Time since the last answer; None before the first answer."""
     polls: int
     failed_polls: int
     errors: Mapping[str, int]
@@ -65,7 +65,7 @@ class EndpointStatus:
     """Why it is not ready; None while messages arrive."""
     failing_s: float | None
     delivered_s: float | None
-    """Since the last delivery."""
+    """Seconds since the last delivery; None before the first delivery."""
     outcomes: Mapping[str, int]
     recent: tuple[RecordedAttempt, ...]
     """Newest first."""
@@ -100,4 +100,4 @@ class Snapshot:
     not_on_disk: str | None = None
     """What is only in memory because the disk accepts no writes, in words."""
     counter_events: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """By node, what its counters did: "reset", "replaced", "rolled_over", "glitch_removed"."""
+    """Node id → number of counter events by kind: "reset", "replaced", "rolled_over", "glitch_removed"."""

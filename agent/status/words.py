@@ -23,7 +23,7 @@ def why_not_ready(
     uptime_s: float,
     behind: str | None,
 ) -> str | None:
-    """Return why nothing is delivered to an endpoint; None while messages are."""
+    """Return why nothing is delivered to an endpoint; None while messages are delivered."""
     if waits_for_clock:
         return WAITS_FOR_CLOCK
     if failing_s is not None and last is not None:
@@ -45,7 +45,7 @@ def not_on_disk(*, queue: bool, energies: bool) -> str | None:
 
 
 def reason_of_all(endpoints: Sequence[EndpointStatus]) -> str | None:
-    """Return why the daemon is not ready: the reason of each endpoint that is not, with its name if it has one."""
+    """Return why the daemon is not ready: the reasons of the endpoints, with their names if they have names."""
     found = [(each.name, each.reason) for each in endpoints if each.reason is not None]
     if not found:
         return None
