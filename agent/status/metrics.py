@@ -31,13 +31,13 @@ CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
 
 _OF_ENDPOINT = {
     "endpoint_ready": "1 while messages arrive at the endpoint.",
-    "push_age_seconds": "Since the last delivery.",
-    "push_failing_seconds": "For how long attempts have been failing; 0 if they do not.",
+    "push_age_seconds": "Seconds since the last delivery.",
+    "push_failing_seconds": "Seconds since attempts began to fail; 0 if they do not fail.",
     "push_interval_seconds": "push.interval_s.",
     "backlog_messages": "Messages that wait for delivery.",
-    "backlog_oldest_seconds": "Age of the oldest of them; 0 without any.",
-    "dead_letters": "Messages that the endpoint refused, parked.",
-    "backlog_in_memory": "1 while the disk takes no messages.",
+    "backlog_oldest_seconds": "Age of the oldest waiting message in seconds; 0 if none waits.",
+    "dead_letters": "Refused messages that wait for a person.",
+    "backlog_in_memory": "1 while the disk accepts no messages.",
 }
 """Gauges with the label `endpoint`, and their help."""
 
@@ -61,27 +61,27 @@ class _Once(Collector):
         yield InfoMetricFamily(
             _PREFIX + "build", "The running version and its site.", {"version": snapshot.version, "site": snapshot.site}
         )
-        yield _gauge("uptime_seconds", "Since the start.", snapshot.uptime_s)
+        yield _gauge("uptime_seconds", "Seconds since the start.", snapshot.uptime_s)
         yield _gauge("ready", "1 while messages arrive at every enabled endpoint.", float(snapshot.ready))
         yield _states("clock_state", "1 for the state of the wall clock.", CLOCK_STATES, snapshot.clock)
         yield from _devices(snapshot.devices)
         yield from _endpoints(snapshot.endpoints)
-        yield _gauge("energies_in_memory", "1 while the disk takes no energies.", float(snapshot.energies_in_memory))
+        yield _gauge("energies_in_memory", "1 while the disk accepts no energies.", float(snapshot.energies_in_memory))
         yield from _site(snapshot)
 
 
 def _devices(devices: Iterable[DeviceStatus]) -> Iterator[Metric]:
     labels = ["device"]
     polls = CounterMetricFamily(_PREFIX + "device_polls", "Polls of a device.", labels=labels)
-    skipped = CounterMetricFamily(_PREFIX + "device_polls_skipped", "Polls that were due, not made.", labels=labels)
+    skipped = CounterMetricFamily(_PREFIX + "device_polls_skipped", "Polls that were due and not made.", labels=labels)
     cycle = GaugeMetricFamily(
         _PREFIX + "device_cycle_seconds", "Time between polls of a device whose link is too slow.", labels=labels
     )
     errors = CounterMetricFamily(_PREFIX + "device_errors", "Failed polls by kind.", labels=[*labels, "kind"])
-    seconds = SummaryMetricFamily(_PREFIX + "device_poll_seconds", "What answered polls took.", labels=labels)
-    age = GaugeMetricFamily(_PREFIX + "device_age_seconds", "Since the last answer.", labels=labels)
+    seconds = SummaryMetricFamily(_PREFIX + "device_poll_seconds", "Duration of answered polls.", labels=labels)
+    age = GaugeMetricFamily(_PREFIX + "device_age_seconds", "Seconds since the last answer.", labels=labels)
     up = GaugeMetricFamily(_PREFIX + "device_up", "1 while the device answers.", labels=labels)
-    state = GaugeMetricFamily(_PREFIX + "device_state", "1 for the state it is in.", labels=[*labels, "state"])
+    state = GaugeMetricFamily(_PREFIX + "device_state", "1 for the state of the device.", labels=[*labels, "state"])
     for device in devices:
         polls.add_metric([device.name], device.polls)
         skipped.add_metric([device.name], device.skipped)
