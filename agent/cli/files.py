@@ -16,7 +16,7 @@ config_app = typer.Typer(
 
 
 def files(
-    directory: Annotated[Path, typer.Argument(help="Where to write them; it is created.", show_default=False)],
+    directory: Annotated[Path, typer.Argument(help="The directory to create and write to.", show_default=False)],
 ) -> None:
     """Writes the unit, the install script, the example configuration, the JSON Schemas, the alert rules and the
     dashboard of this release."""

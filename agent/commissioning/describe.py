@@ -49,7 +49,7 @@ def describe(config: Config, site: Site) -> Iterator[str]:
 
 
 def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
-    """Each sign with which a type is sent, and to which endpoints; without names if there is only one sign."""
+    """Return each sign with which a type is sent, with its endpoints as text; the text is empty for a single sign."""
     names: dict[int, list[str]] = {}
     for push in config.endpoints:
         names.setdefault(getattr(push.sign, type_), []).append(push.name)

@@ -67,7 +67,7 @@ def _first(config: PushConfig) -> tuple[str, int]:
 
 
 def _where(config: PushConfig) -> str:
-    """Return this host and port as text."""
+    """Return the host and port of the first connection as text."""
     host, port = _first(config)
     return f"{f'[{host}]' if ':' in host else host}:{port}" + (", the proxy" if config.proxy_url else "")
 

@@ -75,7 +75,7 @@ def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _lost_meters(whose: str, nodes: Sequence[Node], chosen: Sequence[Node]) -> Iterator[str]:
-    """Types whose total changes because the selection leaves a meter out."""
+    """Yield a warning for each type whose total changes because the selection omits a meter."""
     ids = {node.node_id for node in chosen}
     counted_here = counted_in(nodes, ids)
     for type_ in NodeType:

@@ -1,4 +1,4 @@
-"""Whether links can hold the poll intervals: what the polls of a link need, against the intervals. Pure."""
+"""Estimates whether the links can hold the poll intervals of their devices. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from drivers.modbus import Link, LinkSettings
 from drivers.profile import RegisterDriver
 
 GATEWAY_S = 0.02
-"""Time of one request to a unit behind a gateway, at least; the serial line behind it may be slower."""
+"""Minimum time of one request to a unit behind a gateway. The serial line behind the gateway may be slower."""
 SERIAL_ANSWER_S = 0.01
 """How long a device on a serial line needs before it replies."""
 _BITS_PER_BYTE = 11
@@ -20,7 +20,7 @@ _UNKNOWN_REQUESTS = 3
 
 
 def estimates(connection: Connection) -> dict[Device, float]:
-    """Return the seconds that a poll of each device takes. Empty if the configuration does not tell."""
+    """Return the seconds that a poll of each device takes. Empty if the configuration is not enough for an estimate."""
     link = connection.link
     if not isinstance(link, Link) or (not link.settings.serial and len(connection.devices) == 1):
         return {}

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 _PACKAGED = Path(__file__).parents[1] / "files"
-"""In a wheel. A checkout has the same files at its own places."""
+"""Directory of the files in a wheel. A checkout has the same files in the places of `_PLACES`."""
 
 _CHECKOUT = Path(__file__).parents[2]
 _PLACES = {
@@ -30,7 +30,7 @@ def example() -> str:
 def write(directory: Path) -> list[Path]:
     """Copy the files into `directory`, which is created. Returns their paths, sorted.
 
-    Raises FileExistsError, with the path, before anything is written if one of them exists already; OSError.
+    Raises FileExistsError with the path if one of them exists; nothing is written then. Raises OSError.
     """
     targets = [directory / name for name in _PLACES]
     for target in targets:

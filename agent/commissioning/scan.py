@@ -1,4 +1,4 @@
-"""`scan`: from what the operator typed to what it prints."""
+"""`scan`: converts the options into a scan, runs it and prepares its output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from drivers.scan import (
 
 _MOST_REASONS = 4
 _HOST_TRANSPORTS = [name for name, kind in TRANSPORTS.items() if kind.medium == "tcp"]
-"""Those that tell a silent unit from a host that is not there."""
+"""Transports for hosts. Over them, a unit that does not respond differs from a host that does not exist."""
 
 
 def request(
@@ -38,7 +38,7 @@ def request(
     transport: str,
     profiles: Sequence[Profile],
 ) -> tuple[Targets, ScanSettings]:
-    """What the options mean. Raises TargetError."""
+    """Return the targets and the settings that the options mean. Raises TargetError."""
     if not 0 < timeout_s <= 60:
         raise TargetError(f"--timeout: must be seconds up to 60 (found {timeout_s:g})")
     settings = ScanSettings(
@@ -54,7 +54,7 @@ def request(
 
 
 def host_transport(transport: str) -> TransportName:
-    """Raises TargetError for a transport by which hosts cannot be scanned."""
+    """Return `transport`. Raises TargetError if hosts cannot be scanned over it."""
     for name in _HOST_TRANSPORTS:
         if name == transport:
             return name
@@ -62,14 +62,14 @@ def host_transport(transport: str) -> TransportName:
 
 
 def port_number(port: int) -> int:
-    """Raises TargetError for what is none."""
+    """Return `port`. Raises TargetError if it is not a port number."""
     if not 1 <= port <= 65_535:
         raise TargetError(f"--port: must be 1..65535 (found {port})")
     return port
 
 
 def lines(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tuple[tuple[int, str], ...]:
-    """Baud rates and parities: what the options name, and the usual for what they leave open. Raises TargetError."""
+    """Return pairs of baud rate and parity: the given values, else the usual ones. Raises TargetError."""
     for parity in parities or ():
         if parity not in ("N", "E", "O"):
             raise TargetError(f"--parity: must be N, E or O (found {parity!r})")
@@ -83,7 +83,7 @@ def lines(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tu
 
 
 def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) -> tuple[Scanner, bool]:
-    """Scan until done or Ctrl-C; the scanner with what it found, and whether that is all."""
+    """Scan until done or Ctrl-C. Return the scanner with its results, and whether they are complete."""
     scanner = Scanner(settings, Identifier(profiles, SystemClock().monotonic))
     total = len(targets.hosts) + len(targets.serial_ports)
     with _bar(scanner, total) if sys.stderr.isatty() else nullcontext():
@@ -95,7 +95,7 @@ def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) 
 
 
 def asked(targets: Targets, settings: ScanSettings) -> str:
-    """Which units were asked, and which were not, in comments beside the tables; empty if the operator named units."""
+    """Return comments that list the units that were asked and those that were not; empty if units were given."""
     if settings.units is not None:
         return ""
     last = MAX_UNIT_ID if targets.hosts else LAST_SERIAL_UNIT_ID
@@ -108,13 +108,13 @@ def asked(targets: Targets, settings: ScanSettings) -> str:
 
 
 def _by_frequency(profiles: Sequence[Profile]) -> tuple[int, ...]:
-    """The usual unit ids of the families, those of many first."""
+    """Return the usual unit ids of the device families, the most frequent first."""
     found = Counter(unit for profile in profiles if (unit := profile.link.unit_id) is not None)
     return tuple(sorted(found, key=lambda unit: (-found[unit], unit)))
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """1, 2, 3, 7 as "1-3, 7"."""
+    """Return numbers as ranges: 1, 2, 3, 7 becomes "1-3, 7"."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -125,13 +125,13 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def reasons(scanner: Scanner) -> list[str]:
-    """Why nothing was found; silence of a whole network needs no reasons."""
+    """Return why nothing was found: one line per host if there are few, else one general line."""
     closed = scanner.closed
     return closed if 0 < len(closed) <= _MOST_REASONS else ["no device found"]
 
 
 def _bar(scanner: Scanner, total: int) -> AbstractContextManager[object]:
-    """A bar on the terminal, which looks at `scanner` itself whenever it is drawn."""
+    """Return a progress bar for the terminal. It reads the state of `scanner` each time it is drawn."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
     from rich.text import Text
@@ -153,7 +153,7 @@ def _bar(scanner: Scanner, total: int) -> AbstractContextManager[object]:
 
 @contextmanager
 def counter(what: str) -> Iterator[Callable[[], None]]:
-    """A function to call for each of `what`, counted on the terminal."""
+    """Yield a function that counts one more of `what` on the terminal."""
     if not sys.stderr.isatty():
         yield lambda: None
         return
