@@ -33,7 +33,7 @@ _STYLE = {
 
 
 class NoAnswerError(Exception):
-    """The daemon's listener gives no usable answer; the message says what to do."""
+    """The daemon's listener gives no usable answer. The text says what to do."""
 
 
 def ask(config: StatusConfig) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Converts the results of a scan into text for the configuration file.
 
-Every [[device]] table is valid without changes. The scan cannot know what a meter measures. So that nothing is counted
-twice, the first meter becomes the grid meter and every other meter is disabled until the installer sets its type.
+Every [[device]] table is valid without changes. The scan cannot know what a meter measures. The first meter becomes the
+grid meter. Every other meter is disabled until the installer sets its type, so that nothing is counted twice.
 """
 
 from __future__ import annotations

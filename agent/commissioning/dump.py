@@ -31,7 +31,7 @@ class Subject:
     close: Callable[[], Awaitable[object]]
     unit_id: int
     address: str
-    """The address of the link and the unit id, for messages."""
+    """The address of the link and the unit id, for error texts."""
     driver_name: str | None = None
     driver: Driver | None = None
     """Defines which registers to read and what they mean; None if the driver is unknown."""

@@ -186,7 +186,7 @@ async def _siblings(device: Device, identifier: Identifier) -> list[str]:
 
 
 def _unread(device: Device, others: Sequence[Device]) -> Iterator[str]:
-    """Nodes of a SunSpec device that nobody polls. For other hybrids `check` knows them without a connection."""
+    """Nodes of a SunSpec device that are not polled. For other hybrids, `check` finds them without a connection."""
     driver = device.driver
     if not isinstance(driver, SunSpec) or isinstance(driver, SunSpecMeter):
         return
@@ -253,7 +253,7 @@ def problems(result: SiteResult) -> Iterator[str]:
 
 
 def _named(result: SiteResult) -> Iterator[tuple[str, Reached]]:
-    """Each endpoint with its name in messages: `endpoint` if there is only one."""
+    """Each endpoint with its name in the output: `endpoint` if there is only one."""
     for name, endpoint in result.endpoints.items():
         yield ("endpoint" if len(result.endpoints) == 1 else f"endpoint {name}"), endpoint
 

@@ -1,4 +1,4 @@
-"""The error of a configuration that cannot be used, and the parts of its messages."""
+"""The error of a configuration that cannot be used, and the parts of its text."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ConfigError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[object]) -> str:
-    """The end of a message that suggests the known names closest to `name`; empty if none is close."""
+    """Return the end of an error text that suggests the known names closest to `name`. Empty if none is close."""
     names = [str(key) for key in known]
     plain = name.lower().replace("-", "_")
     elsewhere = [key for key in _ELSEWHERE.get(plain, ()) if key in names]
@@ -105,7 +105,7 @@ def name_items(lines: Iterable[str], key: str, names: Sequence[str]) -> list[str
 
 
 def no_such_driver(name: str, catalogue: Catalogue) -> str:
-    """The message for a driver that does not exist, with a suggestion."""
+    """Return the error text for a driver that does not exist, with a suggestion."""
     meant = catalogue.alike(name)
     hint = f"did you mean {' or '.join(map(repr, meant))}?" if meant else "`telemetry-agent drivers` lists them"
     return f"no such driver {name!r}; {hint}"

@@ -101,7 +101,7 @@ def _shown(value: object, *, table: bool = False) -> str:
 
 
 def _remedy(item: Any, steps: list[str]) -> str:
-    """The end of a message that says what to write instead; empty if it cannot be guessed."""
+    """Return the end of an error text: what to write instead. Empty if this is not known."""
     kind, value = item["type"], item["input"]
     if kind in ("literal_error", "enum") and isinstance(value, str):
         return did_you_mean(value, re.findall(r"'([^']*)'", item["ctx"]["expected"]))

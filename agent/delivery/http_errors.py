@@ -22,7 +22,7 @@ _UNTRUSTED = {18: _ITS_CA, 19: _ITS_CA, 20: _ITS_CA, 21: _ITS_CA, **dict.fromkey
 _NO_TLS = "what listens there speaks no TLS: is the port in push.url right?"
 _PERHAPS_NO_TLS = "does the port in push.url speak TLS?"
 WANTS_TLS = "should push.url begin with https?"
-"""For an answer that says that the port speaks TLS."""
+"""Hint for an answer from a port that speaks TLS."""
 _HANDSHAKE = {
     "wrong version number": _NO_TLS,
     "record layer failure": _NO_TLS,  # from OpenSSL 3.2 on

@@ -52,7 +52,7 @@ class Retry:
     kind: str
     """One word for counters: `http_503`, `timeout`, `dns`, `tls`, `connect`, `broken`, `local`."""
     after_s: float | None = None
-    """Seconds that the receiver asks for."""
+    """Pause in seconds that the receiver asks for, from Retry-After; None without one."""
     again_s: float = 0.0
     """Seconds until the next attempt."""
 

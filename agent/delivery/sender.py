@@ -4,8 +4,8 @@ A message passes a chain of links, each with one concern: `DeliveryQueue` stores
 repeats it, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` handles the outcome. A
 message without a date waits in `Undated` first.
 
-The live worker sends the messages of the newest tick, with full jitter between attempts, until they are delivered or a
-newer tick replaces them; then they are backlog. The backlog worker sends the oldest message first, at its own pace,
+The live worker sends the messages of the newest tick, with full jitter between attempts, until they are delivered. If
+a newer tick replaces them, they become backlog. The backlog worker sends the oldest message first, at its own pace,
 while the endpoint is well. After a start it lets a live message go first. Each has its own connection, so that neither
 waits for the other. They share the circuit breaker and `DeliveryStats`.
 

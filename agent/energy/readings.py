@@ -68,9 +68,9 @@ def advance(
 ) -> Ledger:
     """Return the ledger after one more reading: `value` in Wh at Unix second `at`.
 
-    `power_W` is the device's power in the direction of the counter, not negative; None if unknown. The common reading,
-    which continues the best path at the usual interval, is handled here: a continuation has no price, so no other link
-    can be cheaper. `explained` handles all other readings, and gives the same result for the common one.
+    `power_W` is the device's power in the direction of the counter, not negative; None if unknown. This function
+    handles the common reading, which continues the best path at the usual interval. A continuation has no price, so no
+    other link can be cheaper. `explained` handles all other readings, and gives the same result for the common one.
     """
     power = _NO_POWER if power_W is None else power_W
     if ledger is None:
@@ -183,7 +183,7 @@ def _observed(
     weight = min(seconds, ledger.interval_s or _FIRST_S, _WEIGHT_S)
     if ledger.observed_s + weight >= turnover.review:
         turnover = reviewed(turnover, ledger.best.total, integral_Wh, ledger.observed_s + weight, register)
-    # Between readings that are far apart, the power of the readings tells little, so the limit is wider.
+    # Between readings that are far apart, the power may have been higher than in the readings, so the limit is wider.
     step = register.step_Wh or (turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH)
     return Observation(value, at, zone, register, turnover, step, weight, regular, integral_Wh, steady_W, expected_W)
 

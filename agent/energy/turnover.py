@@ -1,7 +1,7 @@
 """Limits the growth of a counter by the power that the device can turn over. Pure.
 
-The limit is the power in the device's `limits`; else a multiple of its largest measured power; else the power of the
-site's connection. The measured power is used only after it was compared with the counter: if a meter reads a power that
+The limit is the power in the device's `limits`, else a multiple of its largest measured power, else the power of the
+site's connection. The measured power is used only after it was compared with the counter. If a meter reads a power that
 is five times too low, its limit is five times as high.
 """
 

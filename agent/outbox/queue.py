@@ -181,7 +181,7 @@ class Outbox:
         )
 
     def _expire(self) -> None:
-        # At most _ROUNDS * DROPPED_AT_ONCE at a time, so that no put takes long. A step of the clock ages nothing.
+        # At most _ROUNDS * DROPPED_AT_ONCE at a time, so that no put takes long. A step of the clock drops nothing.
         limit = min(self._now(), self._steady + self._monotonic()) - self._max_age_s
         for _ in range(_ROUNDS):
             oldest = self._store.oldest(DROPPED_AT_ONCE)

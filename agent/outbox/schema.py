@@ -73,7 +73,7 @@ def require_current(db: sqlite3.Connection) -> None:
 
 
 def restart_log(db: sqlite3.Connection) -> None:
-    """Write one page, so that a write-ahead log that was written back begins anew.
+    """Write one page. If the write-ahead log was written back, SQLite then begins a new log.
 
     SQLite does not write a page whose rows are unchanged. It always writes the page of the version.
     """

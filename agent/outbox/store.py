@@ -329,7 +329,7 @@ class Store:
             self._durable = durable
 
     def _write_back(self) -> bool:
-        """Checkpoint, so that the next write begins the log anew. Returns whether the file has all of the log."""
+        """Checkpoint, so that the next write begins a new log. Returns whether the file has all of the old one."""
         if not self.has_room_for_log():
             return False
         self._db.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_S * 1000:.0f}")

@@ -28,7 +28,7 @@ class Device:
     reader: Reader
     nodes: tuple[Node, ...]
     address: str
-    """The address of the link and the unit id, for messages."""
+    """The address of the link and the unit id, for log and error texts."""
     unit_id: int
     interval_s: float = 10.0
     """The configured time between two polls. `agent.polling.grid` fits it to the push interval."""

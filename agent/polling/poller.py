@@ -1,4 +1,4 @@
-"""Polling: one task per link. `agent.polling.schedule` says when, `agent.polling.link_worker` what happens on a link.
+"""Polling: one task per link. `agent.polling.schedule` decides when; `agent.polling.link_worker` polls the devices.
 
 - Links never wait for each other.
 - The site can be replaced during polling: links and devices that are the same objects keep their state.

@@ -63,7 +63,7 @@ def only(site: Site, node_ids: Sequence[str]) -> Site:
 
 
 def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
-    """Build the site of `config`. `origin` names the file in messages. Raises ConfigError.
+    """Build the site of `config`. `origin` names the file in error texts. Raises ConfigError.
 
     Links and devices whose settings did not change are taken from the `running` site, with their learned state.
     """
@@ -72,12 +72,12 @@ def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
 
 @dataclass(slots=True)
 class _Link:
-    """The devices of one endpoint."""
+    """The devices of one link, before the link is created."""
 
     settings: LinkSettings
     """`timeout_s` and `connect_delay_s` are the longest of all devices; all else is as for the first device."""
     index: int
-    """Index of the first `[[device]]` on the link, for messages."""
+    """Index of the first `[[device]]` on the link, for error texts."""
     members: list[tuple[DeviceConfig, Driver, tuple[Node, ...]]]
 
 

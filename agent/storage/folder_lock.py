@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 class NotAloneError(Exception):
-    """Another process holds the directory. The message says what to do."""
+    """Another process has locked the directory. The text says what to do."""
 
 
 _held: list[tuple[Path, list[int]]] = []

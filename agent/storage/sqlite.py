@@ -185,7 +185,7 @@ def rename(path: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete the file and its write-ahead log, as far as they exist."""
+    """Delete the file and its write-ahead log. A file that does not exist is no error."""
     for file in _files(path):
         file.unlink()
 
