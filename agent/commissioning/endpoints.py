@@ -1,4 +1,4 @@
-"""What each endpoint receives, in words, and what is allowed but probably a mistake."""
+"""Describes what each endpoint receives, and warns of settings that are allowed but probably a mistake."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _lost_meters(whose: str, nodes: Sequence[Node], chosen: Sequence[Node]) -> I
 
 
 def shared_tokens(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
-    """Warn of endpoints with the same token: each of them could read the data of the other."""
+    """Yield a warning for each shared token: whoever has the token can send in the name of the site."""
     first: dict[str, str] = {}
     for push in config.endpoints:
         token = token_text(push, environ)

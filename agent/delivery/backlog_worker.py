@@ -18,7 +18,7 @@ from agent.runtime import Clock, sleep_unless
 _IDLE_S = 1.0
 # The same while no message waits. A command may have put a dead letter back into the queue.
 _ASLEEP_S = 30.0
-# Messages read at once.
+# Number of messages that one read returns.
 _READ_AT_ONCE = 16
 
 

@@ -219,7 +219,7 @@ class Endpoint:
 
 
 def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:
-    """Notice a dead kept-alive connection early; a router may have dropped its address translation.
+    """Notice a dead kept-alive connection early; a router may have forgotten its address translation.
 
     The kernel tests an idle connection between two pushes. It closes the connection if sent data is not acknowledged
     for half of the time-out, so that half of the time remains for a new connection.

@@ -25,7 +25,7 @@ _MOST_CAUSES = 8
 
 
 class OutcomeHandler:
-    """The only writer of `DeliveryStats` and of the circuit breaker."""
+    """Handles the outcomes of one endpoint. Only this class writes outcomes to `DeliveryStats` and the breaker."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Whether the endpoint is well, and what was delivered. No other module decides this.
 
-Log, systemd STATUS, /readyz, metrics, page and `telemetry-agent status` read it. `OutcomeHandler` is the only writer.
-Counters count since the start and survive a reload.
+Log, systemd STATUS, /readyz, metrics, page and `telemetry-agent status` read it. `OutcomeHandler` writes it, and
+`Undated` counts its own dead letters. Counters count since the start and survive a reload.
 """
 
 from __future__ import annotations

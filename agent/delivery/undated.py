@@ -24,10 +24,9 @@ log = structlog.get_logger(__name__)
 
 TIME_UNKNOWN = "measured in an earlier boot before its clock was set, so the time is unknown"
 
-# How often the clock is read while it is not set.
+# Seconds between two reads of the clock while it is not set.
 _CLOCK_S = 1.0
-# How often the clock is read while it is set. A driver that loads late can set it to 1970 from a clock chip with an
-# empty battery.
+# The same while the clock is set. A driver that loads late can set it to 1970 from a clock chip with an empty battery.
 _WATCH_S = 5.0
 
 

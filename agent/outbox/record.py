@@ -21,9 +21,9 @@ class Record:
     next_try: float = 0.0
     parked: str | None = None
     boot: str | None = None
-    """The id of the boot in which it was measured, if it is undated; else None."""
+    """The id of the boot in which the message was measured, if the message is undated; else None."""
     mono: float = 0.0
-    """The monotonic second of that boot at which it was measured."""
+    """The monotonic second of that boot at which the message was measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Records the polls of each device for the status: counters and the last scan.
 
-It always runs, so it does no other work. `agent.status.snapshot` computes the status on request.
+It always runs, so it only stores what it receives. `agent.status.snapshot` computes the status on request.
 `agent.delivery.DeliveryStats` counts deliveries.
 """
 

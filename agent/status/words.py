@@ -1,4 +1,4 @@
-"""The status in words: durations, and why nothing is delivered."""
+"""Texts of the status: durations, and why nothing is delivered."""
 
 from __future__ import annotations
 
