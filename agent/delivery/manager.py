@@ -167,7 +167,7 @@ class Deliveries:
         return self._all[name]
 
     def __iter__(self) -> Iterator[Delivery]:
-        return iter(self._all.values())
+        return iter(list(self._all.values()))  # a reload can add an endpoint meanwhile
 
     @property
     def clock_trusted(self) -> bool:

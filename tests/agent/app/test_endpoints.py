@@ -26,6 +26,8 @@ import structlog
 
 from agent.app import App
 from agent.config.loader import parse
+from agent.delivery import Deliveries, manager
+from agent.outbox import Outbox
 from agent.runtime import logging_setup
 from agent.site.builder import build
 from drivers.model import Table
@@ -357,6 +359,27 @@ async def test_endpoints_are_added_and_removed_and_the_queue_of_a_removed_one_st
             await first.until(lambda: without_gaps(first, 5))
         assert len(first.accepted) == len(labels(first))
         assert waiting
+
+
+async def test_a_reload_can_add_an_endpoint_while_the_status_waits_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter = '[[device]]\nnode_id = "meter-1"\ntype = "grid"\ndriver = "eastron-sdm630"\nhost = "127.0.0.1"\n'
+    site = Running(tmp_path, meter, 1.0)
+    one, two = (push(name, "http://127.0.0.1:9/") for name in ("one", "two"))
+    deliveries = Deliveries(site.config(one), site.clock, {})
+    passes = []
+
+    def opened(*arguments: Any) -> Outbox:
+        passes.append(each := iter(deliveries))
+        next(each)
+        return open_queue(*arguments)
+
+    open_queue = manager._opened
+    monkeypatch.setattr(manager, "_opened", opened)
+    await deliveries.change(site.config(one + two))
+    assert [list(each) for each in passes] == [[]]
+    await deliveries.close()
 
 
 async def test_the_log_names_the_endpoint(tmp_path: Path) -> None:
