@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class NotAloneError(Exception):
 
 _held: list[tuple[Path, list[int]]] = []
 """The locks of this process: the path and its open handles. The last handle is of the present directory at the path."""
+_renewing = threading.Lock()
+"""Queues and energies check in threads of their own. A second handle of this process would not get the lock."""
 
 
 @contextlib.contextmanager
@@ -43,8 +46,9 @@ def alone(folder: Path) -> Iterator[None]:
 
 def check_locks() -> None:
     """Lock the directories that the locked paths name now. Raises NotAloneError if another process has one of them."""
-    for lock in _held:
-        _renew(*lock)
+    with _renewing:
+        for lock in _held:
+            _renew(*lock)
 
 
 def _renew(folder: Path, handles: list[int]) -> None:

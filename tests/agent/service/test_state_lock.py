@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
 import signal
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -122,6 +125,26 @@ def test_a_lock_belongs_to_the_directory_that_the_path_names(tmp_path: Path) -> 
         check_locks()
     with alone(folder):
         pass
+
+
+def test_threads_that_find_a_new_directory_at_once_do_not_lock_each_other_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meeting = threading.Barrier(2)
+    real = fcntl.flock
+
+    def flock(handle: int, operation: int) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(0.1)
+        real(handle, operation)
+
+    folder = tmp_path / "state"
+    with alone(folder), ThreadPoolExecutor(2) as threads:
+        folder.rename(tmp_path / "moved")
+        folder.mkdir()
+        monkeypatch.setattr(fcntl, "flock", flock)
+        for check in [threads.submit(check_locks) for _ in range(2)]:
+            check.result()
 
 
 def test_no_file_is_opened_for_writing_in_a_directory_of_another_agent(tmp_path: Path) -> None:
