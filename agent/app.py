@@ -275,8 +275,8 @@ class App:
                 except Exception:  # a failed write of one interval must not stop the next ones
                     log.exception("interval_not_stored", tick=tick.time)
                 now = await self._save()
-        if self._report.due(now):
-            self._report.write(await self.snapshot(), now)
+        if self._report.begin(now):
+            self._report.write(await self.snapshot())
         if self._on_summary is not None:
             self._on_summary(summary)
 

@@ -26,13 +26,15 @@ class HourlyReport:
         self._outcomes: dict[str, Counter[str]] = {}
         """By the name of the endpoint."""
 
-    def due(self, now: float) -> bool:
-        """Whether an hour has passed at monotonic second `now`."""
-        return now - self._last >= EVERY_S
+    def begin(self, now: float) -> bool:
+        """Return whether to `write` a report at monotonic second `now`. Then the next hour begins."""
+        due = now - self._last >= EVERY_S
+        if due:
+            self._last = now
+        return due
 
-    def write(self, snapshot: Snapshot, now: float) -> None:
+    def write(self, snapshot: Snapshot) -> None:
         """Log the lines. A line is a warning if something in it is wrong."""
-        self._last = now
         counted = {each.name: Counter(each.outcomes) for each in snapshot.endpoints}
         since = {name: outcomes - self._outcomes.get(name, Counter()) for name, outcomes in counted.items()}
         self._outcomes = counted

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from agent.app import App
 from agent.config.loader import parse
@@ -380,6 +381,24 @@ async def test_a_reload_can_add_an_endpoint_while_the_status_waits_for_another(
     await deliveries.change(site.config(one + two))
     assert [list(each) for each in passes] == [[]]
     await deliveries.close()
+
+
+async def test_pushes_of_two_endpoints_at_one_tick_write_one_hourly_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.status.hourly_report.EVERY_S", 20.0)
+    async with meters() as (devices, _), HttpFaults(answer(200)) as first, HttpFaults(answer(200)) as second:
+        pushes = "".join(
+            push(name, server.url(), "interval_s = 5", 'align = "clock"')
+            for name, server in (("one", first), ("two", second))
+        )
+        with capture_logs() as events:
+            async with running(tmp_path, devices, pushes) as site:
+                began = site.clock.monotonic()
+                await second.until(lambda: len(labels(second)) >= 9)
+            took_s = site.clock.monotonic() - began
+    reports = [each for each in events if each["event"] == "report"]
+    assert 1 <= len(reports) <= took_s / 20 + 1
 
 
 async def test_the_log_names_the_endpoint(tmp_path: Path) -> None:

@@ -160,14 +160,15 @@ def endpoint(name: str, reason: str | None, **outcomes: int) -> EndpointStatus:
 
 def test_the_hourly_report() -> None:
     report = HourlyReport(0.0)
-    assert not report.due(EVERY_S - 1)
-    assert report.due(EVERY_S)
+    assert not report.begin(EVERY_S - 1)
+    assert report.begin(EVERY_S)
+    assert not report.begin(EVERY_S), "another endpoint pushes while the snapshot for this report is taken"
     with capture_logs() as events:
-        report.write(snapshot((device("m", "ok"), device("pv", "asleep")), delivered=60, retry=1), EVERY_S)
+        report.write(snapshot((device("m", "ok"), device("pv", "asleep")), delivered=60, retry=1))
         lost = device("bat", "lost", "no answer within 1 s", 7200.0)
         partly = device("m", "partial", "holding 1-2: Modbus exception 2")
-        report.write(snapshot((partly, lost), "no delivery for 5 min: HTTP 503", delivered=100, retry=8), 2 * EVERY_S)
-    assert not report.due(2 * EVERY_S + 1)
+        report.write(snapshot((partly, lost), "no delivery for 5 min: HTTP 503", delivered=100, retry=8))
+    assert report.begin(2 * EVERY_S)
     assert events == [
         {
             "event": "report",
@@ -294,8 +295,8 @@ def test_the_hourly_report_has_a_line_for_each_of_several_endpoints() -> None:
     report = HourlyReport(0.0)
     both = (endpoint("portal", None, delivered=60), endpoint("trader", "no delivery for 5 min", retry=9))
     with capture_logs() as events:
-        report.write(replace(snapshot((device("m", "ok"),)), endpoints=both, ready=False, reason="x"), EVERY_S)
-        report.write(replace(snapshot((device("m", "ok"),)), endpoints=both[1:] + both[:1]), 2 * EVERY_S)
+        report.write(replace(snapshot((device("m", "ok"),)), endpoints=both, ready=False, reason="x"))
+        report.write(replace(snapshot((device("m", "ok"),)), endpoints=both[1:] + both[:1]))
     assert [(each["event"], each["log_level"], each.get("endpoint"), each.get("delivered")) for each in events] == [
         ("report", "info", None, None),
         ("endpoint_report", "info", "portal", 60),
