@@ -85,7 +85,7 @@ class Delivery:
 
     async def change(self, push: PushConfig, limits: OutboxConfig, file: QueueFile) -> None:
         """Apply another configuration. It may have another name, and then another file."""
-        same_queue = (limits, file.path) == (self._limits, self._file.path)
+        same_queue = (limits, file.path) == (self._limits, self._file.path) and not file.takes_over
         if same_queue and push == self.push:
             return
         async with self._held:
@@ -128,7 +128,7 @@ class Delivery:
 
 def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
     """Take over the messages of the former file, if there is one, and open the queue. May wait for the disk."""
-    if file.former is not None and file.former != file.path:
+    if file.former is not None and file.takes_over:
         take_over(file.former, file.path, limits.max_size_mb)
     return Outbox.open(
         file.path,

@@ -35,6 +35,11 @@ class QueueFile:
     path: Path
     former: Path | None = None
 
+    @property
+    def takes_over(self) -> bool:
+        """Whether the former file still exists."""
+        return self.former is not None and self.former != self.path and self.former.exists()
+
 
 @dataclass(frozen=True, slots=True)
 class QueueFiles:

@@ -39,6 +39,7 @@ from tests.faults.modbus import FaultServer
 from tests.support.delivery import FastClock
 from tests.support.site import WAIT_S, Endpoint, device, sdm630
 
+METER = '[[device]]\nnode_id = "meter-1"\ntype = "grid"\ndriver = "eastron-sdm630"\nhost = "127.0.0.1"\n'
 SECRET = base64.b64encode(b"0123456789abcdef01234567").decode()
 
 
@@ -365,8 +366,7 @@ async def test_endpoints_are_added_and_removed_and_the_queue_of_a_removed_one_st
 async def test_a_reload_can_add_an_endpoint_while_the_status_waits_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meter = '[[device]]\nnode_id = "meter-1"\ntype = "grid"\ndriver = "eastron-sdm630"\nhost = "127.0.0.1"\n'
-    site = Running(tmp_path, meter, 1.0)
+    site = Running(tmp_path, METER, 1.0)
     one, two = (push(name, "http://127.0.0.1:9/") for name in ("one", "two"))
     deliveries = Deliveries(site.config(one), site.clock, {})
     passes = []
@@ -380,6 +380,18 @@ async def test_a_reload_can_add_an_endpoint_while_the_status_waits_for_another(
     monkeypatch.setattr(manager, "_opened", opened)
     await deliveries.change(site.config(one + two))
     assert [list(each) for each in passes] == [[]]
+    await deliveries.close()
+
+
+async def test_a_rename_that_is_said_later_needs_no_restart(tmp_path: Path) -> None:
+    site = Running(tmp_path, METER, 1.0)
+    old = Outbox.open(tmp_path / "outbox.trader.sqlite3", max_age_s=1e9, max_size_mb=8)
+    old.put([b"1", b"2"])
+    old.close()
+    portal = push("portal", "http://127.0.0.1:9/")
+    deliveries = Deliveries(site.config(portal + push("desk", "http://127.0.0.1:9/")), site.clock, {})
+    await deliveries.change(site.config(portal + push("desk", "http://127.0.0.1:9/", 'formerly = "trader"')))
+    assert await deliveries["desk"].waiting() == 2
     await deliveries.close()
 
 
