@@ -21,7 +21,7 @@ from agent.config import PushConfig, usable
 from agent.contract.envelope import GZIP_MAGIC, decoded
 from agent.delivery.http_errors import WANTS_TLS, in_words, says_that_it_wants_tls
 from agent.delivery.http_reply import classify, parse_date
-from agent.delivery.http_resolver import NetworkBackend
+from agent.delivery.http_resolver import STARTED, NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from agent.outbox import Record
 from agent.runtime import Clock
@@ -73,6 +73,8 @@ class Endpoint:
         self._secrets = Secrets()
         self._secrets.learn_query(config.url)
         self._secrets.learn(unquote(urlsplit(config.proxy_url or "").password or ""))
+        # The attempts of a tick, as many of an older tick that hang, and one of the backlog.
+        self._most_connections = 2 * config.connections + 1
         self._network = NetworkBackend()
         self._client: httpx.AsyncClient | None = None
 
@@ -118,13 +120,17 @@ class Endpoint:
         return self._token.refused(self._used) != self._used
 
     async def _post_retrying_stale_connection(self, attempt: _Attempt) -> Outcome:
-        """Post; if a kept-alive connection turns out to be closed, post once more on a new one."""
-        connections = self._network.connections
-        try:
-            return await self._post(attempt)
-        except _BROKEN:
-            if self._network.connections > connections:
-                raise
+        """Post. If a kept-alive connection turns out to be closed, post again, at the latest on a new one.
+
+        Each of the kept-alive connections may be closed. Other attempts start connections meanwhile.
+        """
+        started = STARTED.get()
+        for _ in range(self._most_connections):
+            try:
+                return await self._post(attempt)
+            except _BROKEN:
+                if STARTED.get() > started:
+                    raise
         return await self._post(attempt)
 
     async def _post(self, attempt: _Attempt) -> Outcome:
@@ -196,14 +202,12 @@ class Endpoint:
     def _open(self) -> httpx.AsyncClient:
         config = self._config
         tls = tls_context(config)
-        # For the attempts of a tick, as many attempts of an older tick that hang, and one attempt of the backlog.
-        connections = 2 * config.connections + 1
         transport = httpx.AsyncHTTPTransport(
             verify=tls,
             trust_env=False,
             proxy=_proxy(config.proxy_url, tls),
             # With the default of 5 s, every push at an interval of a minute would make a new TLS handshake.
-            limits=httpx.Limits(max_connections=connections, keepalive_expiry=2.5 * config.interval_s + 10),
+            limits=httpx.Limits(max_connections=self._most_connections, keepalive_expiry=2.5 * config.interval_s + 10),
             socket_options=_socket_options(config),
         )
         # httpcore has a parameter for the network backend; httpx does not pass it on.

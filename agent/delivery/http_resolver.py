@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any
 
 import httpcore
@@ -16,14 +17,16 @@ _NAMES_AT_ONCE = 4
 """Look-ups at the same time: of the present endpoint, and of endpoints from before a reload whose look-ups hang."""
 
 
+STARTED: ContextVar[int] = ContextVar("started", default=0)
+"""Number of connections that the present task has started."""
+
+
 class NetworkBackend(httpcore.AsyncNetworkBackend):
     """httpcore's asyncio backend. A look-up that hangs delays only its own connection."""
 
     def __init__(self) -> None:
         self._asyncio = httpcore.AnyIOBackend()
         self._resolver = Resolver(_NAMES_AT_ONCE)
-        self.connections = 0
-        """Number of connections that were started."""
 
     async def connect_tcp(
         self,
@@ -34,7 +37,7 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Try the addresses of `host` in turn, each for an equal share of the remaining `timeout` (seconds)."""
-        self.connections += 1
+        STARTED.set(STARTED.get() + 1)
         return BoundedStream(await self._connected(host, port, timeout, local_address, socket_options))
 
     async def sleep(self, seconds: float) -> None:

@@ -15,7 +15,7 @@ import pytest
 from agent.delivery import http_client
 from agent.delivery.outcome import Delivered, Retry
 from tests.faults import http
-from tests.faults.http import Behaviour, Exchange, HttpFaults, answer
+from tests.faults.http import Behaviour, ClosedError, Exchange, HttpFaults, answer
 from tests.support.delivery import FAST, TOKEN, FastClock, Sending, sending
 
 BODY = b'{"time":1}'
@@ -296,6 +296,46 @@ async def test_a_connection_closed_in_the_moment_of_use_costs_no_attempt(tmp_pat
         assert made.kinds == ["Delivered", "Delivered"]
     assert [request.connection for request in server.requests] == [1, 1, 2]
     assert len({request.headers["webhook-id"] for request in server.requests}) == 2
+
+
+async def test_two_connections_closed_in_the_moment_of_use_cost_no_attempt(tmp_path: Path) -> None:
+    at_once = asyncio.Barrier(2)
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        number = exchange.request.connection
+        if number <= 2 and [each.connection for each in server.requests].count(number) == 1:
+            await at_once.wait()
+        elif number <= 2:
+            if number == 2:
+                await server.until(lambda: server.connections > 2)  # the other attempt has a new connection
+            raise ClosedError
+        await exchange.answer(200)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
+        for _ in range(2):
+            await made.submit(BODY, BODY)
+            outcomes = await asyncio.gather(*(made.sender._endpoint.post(each, 0) for each in made.outbox.live()))
+            assert outcomes == [Delivered(200), Delivered(200)]
+
+
+async def test_no_connection_closed_in_the_moment_of_use_costs_an_attempt(tmp_path: Path) -> None:
+    at_once = asyncio.Barrier(3)
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        number = exchange.request.connection
+        if number <= 3:
+            if [each.connection for each in server.requests].count(number) > 1:
+                raise ClosedError
+            await at_once.wait()
+        await exchange.answer(200)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
+        await made.submit(BODY, BODY, BODY)
+        await asyncio.gather(*(made.sender._endpoint.post(each, 0) for each in made.outbox.live()))
+        assert await made.attempt(BODY) == Delivered(200)
+    assert server.connections == 4
 
 
 async def test_the_connection_is_kept_alive_between_pushes(tmp_path: Path) -> None:
