@@ -24,7 +24,7 @@ def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[s
     yield from _left_from_the_example(config)
     if config.site.timezone is None:
         yield "site.timezone is not set; the day begins at midnight of this machine's time zone"
-    if config.poll.interval_s > config.poll.stale_after_s:
+    if config.poll_interval_s > config.poll.stale_after_s:
         yield (
             f"poll.interval_s ({config.poll.interval_s:g}) is longer than poll.stale_after_s "
             f"({config.poll.stale_after_s:g}): every value becomes stale before the next poll"

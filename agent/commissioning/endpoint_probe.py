@@ -111,6 +111,7 @@ async def _tunnel(
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         raise _ProxyError("the answer of the proxy is not HTTP") from None
     status = answer[:_MOST_PROXY_BYTES].split(b"\r\n", 1)[0].decode("latin-1")
-    if " 200" not in status:
-        hint = _CREDENTIALS_HINT if " 407" in status else ""
+    code = status.split(" ")[1:2]
+    if not code or not code[0].startswith("2"):
+        hint = _CREDENTIALS_HINT if code == ["407"] else ""
         raise _ProxyError(f"the proxy says {secrets.quoted(status.partition(' ')[2])}{hint}")

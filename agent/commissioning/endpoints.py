@@ -67,11 +67,6 @@ def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
             yield f"{whose}: no device is chosen, so its messages are empty"
         elif "device_type" in push.levels:
             yield from _lost_meters(whose, nodes, chosen)
-        if push.interval_s < config.poll.interval_s and push.interval_s > min(p.interval_s for p in config.endpoints):
-            yield (
-                f"{whose}: interval_s ({push.interval_s}) is shorter than poll.interval_s"
-                f" ({config.poll.interval_s:g}); some messages repeat values"
-            )
 
 
 def _lost_meters(whose: str, nodes: Sequence[Node], chosen: Sequence[Node]) -> Iterator[str]:

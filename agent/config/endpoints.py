@@ -13,15 +13,15 @@ def place(pushes: Sequence[PushConfig], index: int) -> str:
     return "push" if len(pushes) == 1 else f"push[{index}]"
 
 
-def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str]) -> Iterator[str]:
-    """One line per mistake: key, rule, value. `node_ids` are the node ids of all devices, enabled or not."""
+def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str], enabled: Collection[str]) -> Iterator[str]:
+    """One line per mistake: key, rule, value. `node_ids` are those of all devices, `enabled` those that are sent."""
     yield from _names(pushes)
     for index, push in enumerate(pushes):
         key = place(pushes, index)
         if push.retry.initial_s > push.retry.max_s:
             yield f"{key}.retry.initial_s: must not be larger than {key}.retry.max_s"
         yield from _unknown(key, push, node_ids)
-        yield from _same_id(key, push, node_ids)
+        yield from _same_id(key, push, enabled)
     if not any(push.enabled for push in pushes):
         yield f"{place(pushes, 0)}.enabled: at least one endpoint must be enabled"
 

@@ -119,7 +119,8 @@ class Config(BaseSettings):
         if not any(device.enabled for device in self.device):
             raise ValueError("device: needs at least one enabled [[device]]")
         node_ids = {node_id for device in self.device for node_id in device.node_ids.values()}
-        for mistake in endpoints.mistakes(self.push, node_ids):
+        enabled = {node_id for _, node_id in self._enabled_nodes()}
+        for mistake in endpoints.mistakes(self.push, node_ids, enabled):
             raise ValueError(mistake)
         return self
 
@@ -127,6 +128,11 @@ class Config(BaseSettings):
     def endpoints(self) -> tuple[PushConfig, ...]:
         """The enabled endpoints, in the order of the file; at least one."""
         return tuple(push for push in self.push if push.enabled)
+
+    @property
+    def poll_interval_s(self) -> float:
+        """The time between two polls of a device without its own: no push interval of an endpoint is shorter."""
+        return min(self.poll.interval_s, *(push.interval_s for push in self.endpoints))
 
     @property
     def holds_secrets(self) -> bool:

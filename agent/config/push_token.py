@@ -23,7 +23,8 @@ _ALONE = "must be the token alone: visible ASCII characters without blanks, and 
 
 def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
     """The token of [push], read from its files, the systemd credential or the configuration."""
-    return Token([path for path in (push.token_file, credential_file(push, environ)) if path is not None], push.token)
+    files = [path for path in (push.token_file, credential_file(push, environ)) if path is not None]
+    return Token(files, push.token, lambda text: None if usable(text) else _ALONE)
 
 
 def mistakes(pushes: Sequence[PushConfig], environ: Mapping[str, str]) -> Iterator[str]:

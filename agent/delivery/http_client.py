@@ -66,7 +66,9 @@ class Endpoint:
         self._clock = clock
         self._user_agent = user_agent
         self._signing = (
-            SecretFile(config.signing_secret_file, "signing_secret_rotated") if config.signing_secret_file else None
+            SecretFile(config.signing_secret_file, "signing_secret_rotated", _signing_mistake)
+            if config.signing_secret_file
+            else None
         )
         self._plain = config.url.startswith("http:")
         self._used = token.value()
@@ -220,6 +222,14 @@ class Endpoint:
             timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
         )
         return self._client
+
+
+def _signing_mistake(secrets: str) -> str | None:
+    try:
+        signing_keys(secrets)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:

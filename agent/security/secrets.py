@@ -77,9 +77,15 @@ class Token:
     After a 401 all files are read again. If one of them has another token, this token is used.
     """
 
-    def __init__(self, files: Iterable[Path], fixed: SecretStr | None = None) -> None:
+    def __init__(
+        self,
+        files: Iterable[Path],
+        fixed: SecretStr | None = None,
+        mistake: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        """`mistake` gives the rule that a text breaks. Such a text in a file is logged and not used."""
         paths = list(files)
-        self._files = [SecretFile(path, "token_rotated", quiet=len(paths) > 1) for path in paths]
+        self._files = [SecretFile(path, "token_rotated", mistake, quiet=len(paths) > 1) for path in paths]
         self._fixed = SecretStr(fixed.get_secret_value().strip()) if fixed is not None else _NOTHING
         self._refused = _NOTHING
 

@@ -165,11 +165,11 @@ class _SiteBuilder:
     def _interval_s(self, device: DeviceConfig) -> float:
         """Return the seconds between two polls.
 
-        The default is the shortest of `poll.interval_s` and the push intervals of all enabled endpoints.
+        The default is that of the configuration, see `Config.poll_interval_s`.
         """
         if device.poll_interval_s is not None:
             return device.poll_interval_s
-        return min(self._config.poll.interval_s, *(push.interval_s for push in self._config.endpoints))
+        return self._config.poll_interval_s
 
     def _mistake(self, index: int, key: str, rule: str) -> None:
         self._mistakes.append(f"{self._origin}: device[{index}].{key}: {rule}")

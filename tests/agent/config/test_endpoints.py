@@ -211,3 +211,23 @@ def test_the_example_of_several_endpoints_is_right() -> None:
     (push,) = tomllib.loads(text)["push"]
     config = parse(changed() | {"push": [PORTAL, push | {"token_file": None, "token": "t"}]}, {}, "site.toml")
     assert config.endpoints[1].nodes == ("pv-*",)
+
+
+def test_a_device_takes_the_id_of_one_that_is_disabled() -> None:
+    table = several({}, {"node_ids": {"load-2": "load-1"}})
+    table["device"] += [
+        {"node_id": node_id, "type": "variable_power_load", "driver": "keba-p30", "host": "192.0.2.9"}
+        for node_id in ("load-1", "load-2")
+    ]
+    old = table["device"][-2]
+    assert mistakes(table) == [
+        "site.toml: push[1].node_ids (trader): 'load-1' and 'load-2' would both be sent as 'load-1'"
+    ]
+    old["enabled"] = False
+    assert parse(table, {}, "site.toml").endpoints[1].node_ids == {"load-2": "load-1"}
+
+
+def test_devices_are_polled_for_the_fastest_endpoint() -> None:
+    table = several({"interval_s": 7}, {"interval_s": 5})
+    assert parse(table | {"poll": {"interval_s": 60.0}}, {}, "site.toml").poll_interval_s == 5
+    assert parse(table | {"poll": {"interval_s": 1.0}}, {}, "site.toml").poll_interval_s == 1

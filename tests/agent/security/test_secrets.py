@@ -60,6 +60,19 @@ def test_a_rotation_is_seen_and_a_file_in_between_is_not(tmp_path: Path) -> None
     assert "second" not in repr(logs)
 
 
+def test_a_rotation_to_what_is_no_token_keeps_the_last_one(tmp_path: Path) -> None:
+    file = secret(tmp_path / "token", "first")
+    token = token_of(PushConfig(url=URL, token_file=file), {})
+    assert value(token) == "first"
+    with capture_logs() as logs:
+        secret(file, "Bearer second\n")
+        assert value(token) == "first"
+        secret(file, "second-or-third\n")
+        assert value(token) == "second-or-third"
+    assert [entry["event"] for entry in logs] == ["secret_unusable", "token_rotated"]
+    assert "must be the token alone" in logs[0]["problem"]
+
+
 def test_after_a_401_even_what_looks_the_same_is_read_again(tmp_path: Path) -> None:
     file = secret(tmp_path / "token", "first1")
     token = token_of(PushConfig(url=URL, token_file=file), {})
