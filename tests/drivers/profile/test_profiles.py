@@ -66,6 +66,7 @@ COARSE = {
     ("siemens-versicharge", Quantity.CURRENT): 1.0,
     ("solax-hybrid", Quantity.TEMPERATURE): 1.0,
     ("solax-hybrid-g5", Quantity.TEMPERATURE): 1.0,
+    ("sofar-hyd-es", Quantity.TEMPERATURE): 1.0,
     ("intilion-scalebloc", Quantity.ACTIVE_POWER): 100.0,
     ("adstec-storaxe", Quantity.ACTIVE_POWER): 100.0,
     ("compleo-solo", Quantity.ACTIVE_POWER): 100.0,
