@@ -1603,6 +1603,7 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         {31023: [0xFFFF - 4], 37624: [97]},
         {"storage.temperature": -0.5, "storage.soh": 97.0},
     ),
+    ("health of two batteries", "foxess-evo", {37624: [98], 38322: [96]}, {"storage.soh": 97.0}),
     ("temperature in 0.1 °C", "foxess-h1-rs485", {11038: [235]}, {"storage.temperature": 23.5}),
     (
         "health, temperature",
