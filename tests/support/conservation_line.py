@@ -183,10 +183,13 @@ class Line:
         await self._start()
 
     async def push_every(self, seconds: int) -> None:
-        """Reload the configuration with another push interval."""
+        """Reload the configuration with another push interval. Time must not pass before the ticks follow it."""
         self._interval_s = seconds
         config = self._config()
         await self._app.reload(config, build(config, "test", self._app.site))
+        async with asyncio.timeout(WAIT_S):
+            while self._app._schedule._changed.is_set():  # noqa: ASYNC110 - has no event
+                await asyncio.sleep(0.001)
         await self._quiet()
 
     @contextmanager
