@@ -23,12 +23,14 @@ from tests.system.machine import eventually
 
 pytestmark = pytest.mark.system
 
-PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
+RELEASES = ("bookworm", "trixie")
+PYTHONS = "3.11 3.13"
+"""Of these releases."""
 BREAKS = ("agent/service/daemon.py", "raise SystemExit('dies')")
 REFUSES = ("agent/config/loader.py", "raise SystemExit(78)")
 
 
-def build(directory: Path, version: str, pythons: str, breakage: tuple[str, str] | None = None) -> Path:
+def build(directory: Path, version: str, breakage: tuple[str, str] | None = None) -> Path:
     """Build the package of a version, with a line put in front of a module."""
     tree = directory / version
     shutil.copytree(REPO, tree, ignore=shutil.ignore_patterns(".*", "tests", "__pycache__", "build", "dist"))
@@ -42,7 +44,7 @@ def build(directory: Path, version: str, pythons: str, breakage: tuple[str, str]
     architecture = debian.call("dpkg", "--print-architecture").strip()
     environ = os.environ | {
         "BIN": str(Path(sys.executable).parent),
-        "PYTHONS": pythons,
+        "PYTHONS": PYTHONS,
         "SOURCE_DATE_EPOCH": "1795000000",
         "DPKG_DEB_COMPRESSOR_TYPE": "none",
         "PYTHONPATH": str(tree),
@@ -51,21 +53,21 @@ def build(directory: Path, version: str, pythons: str, breakage: tuple[str, str]
     return tree / f"dist/telemetry-agent_{version}_{architecture}.deb"
 
 
-@pytest.fixture(scope="module", params=list(PYTHON))
+@pytest.fixture(scope="module", params=RELEASES)
 def release(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def packages(release: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Package of each kind of version."""
     directory = tmp_path_factory.mktemp("packages")
     try:
         return {
-            "first": build(directory, "0.9.0", PYTHON[release]),
-            "next": build(directory, "1.0.0", PYTHON[release]),
-            "dies": build(directory, "1.1.0", PYTHON[release], BREAKS),
-            "refuses": build(directory, "1.2.0", PYTHON[release], REFUSES),
+            "first": build(directory, "0.9.0"),
+            "next": build(directory, "1.0.0"),
+            "dies": build(directory, "1.1.0", BREAKS),
+            "refuses": build(directory, "1.2.0", REFUSES),
         }
     except (FileNotFoundError, debian.UnableError) as reason:
         pytest.skip(f"no package can be built here: {reason}")
