@@ -39,7 +39,7 @@ def hybrid(nodes: str, driver: str = "huawei-sun2000", unit: int = 1) -> str:
 
 async def test_only_the_registers_of_used_nodes_are_read() -> None:
     registers = {(1, Table.HOLDING): dict.fromkeys(range(30_000, 48_000), 1)}
-    for nodes, low, high in (({NodeType.SOLAR}, 32_000, 33_000), ({NodeType.STORAGE}, 37_700, 37_800)):
+    for nodes, low, high in (({NodeType.SOLAR}, 32_000, 33_000), ({NodeType.STORAGE}, 37_000, 37_800)):
         async with FaultServer(registers) as server:
             link = Link(server.link())
             options = ReadOptions(nodes=frozenset(nodes))
