@@ -100,8 +100,8 @@ def show(box: Site, unit: str, name: str) -> str:
     return box.machine.run("systemctl", "show", f"--property={name}", "--value", unit).stdout
 
 
-def pushed(box: Site, unit: str) -> bool:
-    return "last push" in show(box, unit, "StatusText")
+def answers(box: Site, unit: str) -> bool:
+    return "1 of 1 devices answer" in show(box, unit, "StatusText")
 
 
 def waiting(box: Site) -> int:
@@ -198,7 +198,8 @@ def test_two_sites_run_side_by_side(box: Site) -> None:
         unit = f"telemetry-agent@{site}"
         assert box.machine.run("systemctl", "is-active", unit).stdout == "active\n"
         assert show(box, unit, "User") == f"telemetry-agent-{site}\n"
-        eventually(partial(pushed, box, unit), "a push")
+        eventually(partial(answers, box, unit), "its device")
+        assert "outbox.sqlite3" in box.machine.shell(f"ls /var/lib/telemetry-agent-{site}/")
     box.machine.run("systemctl", "stop", "telemetry-agent@north", "telemetry-agent@south")
 
 
