@@ -190,6 +190,8 @@ class Line:
         async with asyncio.timeout(WAIT_S):
             while self._app._schedule._changed.is_set():  # noqa: ASYNC110 - has no event
                 await asyncio.sleep(0.001)
+        for _ in range(20):  # iterations of the loop, until the sleep for the next tick has begun
+            await asyncio.sleep(0)
         await self._quiet()
 
     @contextmanager
