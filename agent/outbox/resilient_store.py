@@ -72,16 +72,19 @@ class ResilientStore:
         with its directory.
         """
         check_locks()
-        if self._store is None:
+        store = self._store
+        if store is None:
             self._attach()
-        elif not self._store.in_place():
-            self._move(self._store)
-        elif self._store.read_only:
-            self._attach()
-        elif not self._store.log_in_place():
+            return
+        reopen = store.read_only
+        if not reopen and store.in_place() and not store.log_in_place():
             log.error("outbox_log_removed", path=str(self._path), waiting=self.counts().waiting)
-            if self._checkpoint(self._store):
-                self._attach()
+            reopen = self._checkpoint(store)
+        # Check the path again: it may have been moved since, and a closed file that was moved is out of reach.
+        if not store.in_place():
+            self._move(store)
+        elif reopen:
+            self._attach()
 
     def tend(self) -> None:
         """Write the log back into the file if messages have depended on it for `CHECKPOINT_S`."""
@@ -331,6 +334,10 @@ class ResilientStore:
 
     def _replaced_damaged(self, error: Exception) -> bool:
         """Handle an error of the disk. Returns whether a new file replaced a damaged one."""
+        if self._store is not None and not self._store.in_place():
+            # The file was moved and is out of reach once it is closed. `reach` copies its records.
+            self._trouble.note_in_memory(error)
+            return False
         if code(error) not in _PASSING:
             self._detach()
         if means_damage(error):

@@ -215,8 +215,9 @@ class Disk:
 
     def _overwrite(self, log: Path) -> None:
         with log.open("r+b") as file:
-            file.seek(self._dice.randrange(log.stat().st_size + 1))
-            file.write(b"\xa5" * 50)
+            damage = b"\xa5" * 50
+            file.seek(self._dice.randrange(max(1, log.stat().st_size - len(damage))))  # a longer log needs space
+            file.write(damage)
 
 
 @pytest.mark.seeds(1)

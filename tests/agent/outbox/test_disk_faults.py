@@ -427,6 +427,23 @@ def test_a_disk_that_fails_to_write_is_written_to_again_when_it_can(tmp_path: Pa
     outbox.close()
 
 
+def test_a_moved_file_that_fails_to_write_is_kept_open_until_its_messages_are_copied(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    outbox = opened(state)
+    ids = ids_of(outbox.put([b"1", b"2"]))
+    state.rename(tmp_path / "elsewhere")
+    with capture_logs(), no_file_may_grow():
+        outbox.ack(outbox.live()[0])
+        ids += ids_of(outbox.put([b"3"]))
+    ids += ids_of(outbox.put([b"4"]))
+    assert [record.id for record in waiting(outbox)] == ids[1:]
+    assert not outbox.drops
+    outbox.close()
+    outbox = opened(state)
+    assert [record.id for record in waiting(outbox)] == ids[1:]
+    outbox.close()
+
+
 def test_what_was_put_is_on_the_disk_and_not_on_its_way_there(tmp_path: Path) -> None:
     """Acknowledgements may be: they cost a duplicate, no message."""
     files = [tmp_path / "o.sqlite3", tmp_path / "o.sqlite3-wal"]

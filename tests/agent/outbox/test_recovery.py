@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from agent.outbox.store import Store
 from agent.storage import open_for_writing
 from tests.support.outbox import bodies_of, ids_of, opened, waiting
 
@@ -166,6 +168,35 @@ def test_a_file_that_is_removed_while_it_is_open_loses_nothing(tmp_path: Path, r
         assert not outbox.drops
         outbox.close()
         outbox = opened(path)
+    outbox.close()
+
+
+@pytest.mark.parametrize("moment", ["log_in_place", "checkpoint"])
+def test_a_directory_that_is_moved_while_the_queue_looks_for_it_takes_no_message_along(
+    tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state" / "o.sqlite3"
+    outbox = opened(path)
+    ids = ids_of(outbox.put([b"1", b"2"]))
+    outbox.close()
+    outbox = opened(path)
+    path.with_name("o.sqlite3-wal").unlink()
+    step: Callable[[Store], bool] = getattr(Store, moment)
+
+    def move_first(store: Store) -> bool:
+        if path.parent.exists():
+            path.parent.rename(tmp_path / "elsewhere")
+        return step(store)
+
+    monkeypatch.setattr(Store, moment, move_first)
+    ids += ids_of(outbox.put([b"3"]))
+    monkeypatch.undo()
+    ids += ids_of(outbox.put([b"4"]))
+    assert [record.id for record in waiting(outbox)] == ids
+    outbox.close()
+    outbox = opened(path)
+    assert [record.id for record in waiting(outbox)] == ids
+    assert not outbox.drops
     outbox.close()
 
 
