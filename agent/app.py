@@ -258,8 +258,7 @@ class App:
         """Close the interval when every device answered or at the deadline. Store its messages."""
         with bound_contextvars(endpoint=endpoint.push.name):
             deadline = tick.at + endpoint.push.effective_deadline_s
-            shared = [asyncio.shield(each) for each in answers]  # other endpoints wait for them as well
-            if not await within(shared, self._clock, deadline - self._clock.monotonic()):
+            if not await within(answers, self._clock, deadline - self._clock.monotonic()):
                 log.debug("deadline_reached", tick=tick.time)
             name, delivery = endpoint.push.name, endpoint.delivery
             if delivery is None or self._endpoints.get(name) is not endpoint:

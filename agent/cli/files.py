@@ -1,4 +1,4 @@
-"""`files`, and `config example` and `config schema`: what comes with a release besides the program."""
+"""The commands `files`, `config example` and `config schema`: they write the files of the installed release."""
 
 from __future__ import annotations
 

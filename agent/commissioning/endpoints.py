@@ -88,7 +88,7 @@ def _lost_meters(whose: str, nodes: Sequence[Node], chosen: Sequence[Node]) -> I
 
 
 def shared_tokens(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a warning for each shared token: whoever has the token can send in the name of the site."""
+    """Yield a warning for each token that two endpoints share."""
     first: dict[str, str] = {}
     for push in config.endpoints:
         token = token_text(push, environ)

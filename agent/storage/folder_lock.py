@@ -3,7 +3,7 @@
 The kernel locks the directory itself. No file is needed, the lock ends with the process, and it works on a read-only
 disk. If the file system does not support locks, the process runs without one.
 
-The lock belongs to the directory that the path names. If somebody moves or replaces the directory, `check_locks` locks
+The lock belongs to the directory that the path names. If the directory is moved or replaced, `check_locks` locks
 the new one. The daemon calls `check_locks` every few seconds, and before it opens a file for writing.
 """
 

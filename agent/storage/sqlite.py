@@ -128,7 +128,7 @@ def in_place(opened: os.stat_result, path: Path) -> bool:
 
 
 class WatchedFiles:
-    """An open database with its write-ahead log and index. It notices if somebody removes or replaces these files."""
+    """An open database with its write-ahead log and index. It notices if these files are removed or replaced."""
 
     def __init__(self, path: Path) -> None:
         self._file = (path, path.stat())
