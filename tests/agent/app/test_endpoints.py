@@ -351,7 +351,7 @@ async def test_endpoints_are_added_and_removed_and_the_queue_of_a_removed_one_st
             await second.until(lambda: len(second.accepted) >= 3)
             await site.reload(single)
             count = len(second.requests)
-            with sqlite3.connect(tmp_path / "outbox.trader.sqlite3") as queue:
+            with contextlib.closing(sqlite3.connect(tmp_path / "outbox.trader.sqlite3")) as queue:
                 waiting = {row[0] for row in queue.execute("SELECT id FROM message")}
             await site.clock.sleep(10)
             assert len(second.requests) == count
