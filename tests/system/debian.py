@@ -16,7 +16,12 @@ from tests.system.machine import Machine
 
 REPO = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "telemetry-push-agent"
-TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
+TOOLS = {
+    "debootstrap": "debootstrap",
+    "lintian": "lintian",
+    "nsenter": "util-linux",
+    "systemd-nspawn": "systemd-container",
+}
 PACKAGES = ("ca-certificates", "dbus", "python3", "python3-venv", "systemd", "systemd-sysv")
 
 

@@ -112,6 +112,12 @@ def install(box: Site, name: str, *options: str) -> None:
     box.machine.run("apt-get", "install", "--yes", "-qq", *options, f"/stage/{name}.deb")
 
 
+def test_lintian_finds_only_what_is_overridden(packages: dict[str, Path]) -> None:
+    command = ["lintian", "--allow-root", "--tag-display-limit=0", "--display-info", "--pedantic", packages["first"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_two_edits_and_the_first_message_arrives(box: Site) -> None:
     install(box, "first")
     assert version(box) == "0.9.0"
@@ -170,7 +176,7 @@ def test_it_takes_the_place_of_an_installation_by_the_script(box: Site) -> None:
     box.machine.run("apt-get", "remove", "--yes", "-qq", "telemetry-agent")
     assert {"config.toml", "token"} <= set(box.machine.shell(f"ls {ETC}").split())
     assert "outbox.sqlite3" in box.machine.shell(f"ls {STATE}")
-    bundle = "/usr/share/telemetry-agent"
+    bundle = "/usr/lib/telemetry-agent"
     box.machine.shell(
         f"dpkg-deb --extract /stage/first.deb /root/unpacked; cd /root/unpacked{bundle}; "
         "PIP_FIND_LINKS=wheels systemd/install wheels/telemetry_push_agent-*.whl; "
