@@ -63,6 +63,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Package of each kind of version."""
     directory = tmp_path_factory.mktemp("packages")
     try:
+        debian.install_tools()
         return {
             "first": build(directory, "0.9.0"),
             "next": build(directory, "1.0.0"),

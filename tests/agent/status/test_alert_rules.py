@@ -16,6 +16,7 @@ RULES = Path(__file__).parents[3] / "docs/telemetry-agent.rules.yml"
 # Alert → series and their values at each minute, from a well state to the bad one; when the alert is expected.
 STATES: dict[str, tuple[dict[str, str], str]] = {
     "TelemetryAgentDown": ({'up{job="telemetry-agent"}': "1x10 0x10"}, "17m"),
+    "TelemetryAgentMissing": ({'up{job="telemetry-agent"}': "1x10 stale"}, "31m"),
     "TelemetryAgentRestarting": ({"telemetry_agent_uptime_seconds": "0 60 0 60 0 60 0 60 0 60"}, "9m"),
     "TelemetryAgentMisconfigured": (
         {
