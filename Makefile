@@ -11,7 +11,7 @@ UV := .venv-uv/bin/uv
 # Without stored bytecode, each of the tests' processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test hunt mutate test-system lowest lint bench schema devices lock deb release clean
+.PHONY: demo test hunt mutate test-system lowest lint bench schema devices lock deb release reproducible clean
 
 demo: $(RUNTIME)  ## run a simulated site, the agent and a receiver, live on the terminal
 	@$(BIN)/telemetry-agent demo
@@ -96,6 +96,12 @@ release: $(STAMP)  ## build wheel, sdist, bundles, Debian packages, SBOM and not
 	.venv-release/bin/pip-licenses --python .venv-notices/bin/python --format plain-vertical --with-license-file --no-license-path \
 		--output-file dist/THIRD-PARTY-NOTICES.txt
 	BIN=$(BIN) debian/release
+
+reproducible: release  ## build the release again, in another directory with another umask and time zone, and compare
+	rm -rf build/again
+	git clone --quiet . build/again
+	umask 077 && TZ=Asia/Tokyo $(MAKE) --directory build/again release PYTHON=$(PYTHON)
+	diff dist/SHA256SUMS build/again/dist/SHA256SUMS
 
 clean:
 	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
