@@ -13,8 +13,9 @@ REPO = Path(__file__).parents[2]
 
 
 def script(shell: str) -> str:
-    command = [sys.executable, REPO / "debian/completion.py", shell]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, REPO / "debian/completion.py", shell], capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.fixture(scope="module")

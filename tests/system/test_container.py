@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ import pytest
 
 from tests.system import debian
 from tests.system.debian import REPO
+from tests.system.machine import eventually
 
 pytestmark = pytest.mark.system
 
@@ -31,6 +35,18 @@ class Stage:
         self.root = root
         self.environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
         self.user = "0"
+
+    @contextlib.contextmanager
+    def started(self, command: list[str], environ: dict[str, str], output: Path) -> Iterator[None]:
+        """The command as a process that writes to `output`; ends it with SIGTERM."""
+        chroot = ["chroot", f"--userspec={self.user}", str(self.root), *command]
+        with output.open("wb") as stream:
+            process = subprocess.Popen(chroot, env=self.environ | environ, stdout=stream)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
 
     def run(self, script: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = ["chroot", f"--userspec={self.user}", str(self.root), "sh", "-ec", script]
@@ -110,3 +126,37 @@ def test_it_runs_as_its_own_user_and_ends_soon_after_sigterm(image: Stage) -> No
     image.run(script)
     assert (image.root / "var/lib/telemetry-agent/outbox.sqlite3").exists()
     assert (image.root / "opt/telemetry-agent").stat().st_uid == 0
+
+
+def services() -> dict[str, tuple[list[str], dict[str, str]]]:
+    """Name → arguments and variables of each service of the compose file, with ports that are free here."""
+    text = (REPO / "docs/examples/compose.yaml").read_text(encoding="utf-8").partition("\nvolumes:")[0]
+    text = text.replace(">-\n", "")
+    for port in ("15020", "8080"):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            text = text.replace(port, str(probe.getsockname()[1]))
+    found = {}
+    for block in re.split(r"(?m)^  (?=\w+:$)", text)[1:]:
+        command = re.search(r"command: \[(.*)\]", block)
+        assert command is not None, block
+        variables = re.findall(r"(TELEMETRY_\w+): *(\[.*\]|[^\s},]+)", block)
+        found[block.partition(":")[0]] = (
+            [word.strip(' "') for word in command[1].split(",")],
+            {name: value.strip('"') if value[0] == '"' else value for name, value in variables},
+        )
+    return found
+
+
+def test_the_services_of_the_compose_file_find_each_other(image: Stage, tmp_path: Path) -> None:
+    (image.root / "etc/hosts").write_text("127.0.0.1 localhost site endpoint\n")
+
+    def arrived() -> bool:
+        lines = (tmp_path / "endpoint").read_text().splitlines(keepends=True)
+        verdicts = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+        return any(each["status"] == 200 and each["message"]["grid"] for each in verdicts)
+
+    with contextlib.ExitStack() as stack:
+        for name, (command, environ) in services().items():
+            stack.enter_context(image.started(["telemetry-agent", *command], environ, tmp_path / name))
+        eventually(arrived, "a message with the values of the site", 60)

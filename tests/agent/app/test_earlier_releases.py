@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -35,14 +36,15 @@ ENERGIES: dict[str, dict[tuple[str, str], float]] = {
 @pytest.fixture(params=[*VERSIONS, "now"])
 def release(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The state directory of a release, or one that this checkout writes for later ones."""
-    directory = tmp_path / request.param
+    directory: Path = tmp_path / request.param
     if request.param == "now":
         write(directory)
         return directory
-    return Path(shutil.copytree(RELEASES / request.param, directory))
+    shutil.copytree(RELEASES / request.param, directory)
+    return directory
 
 
-def rows(path: Path, query: str) -> Sequence[tuple[object, ...]]:
+def rows(path: Path, query: str) -> Sequence[tuple[Any, ...]]:
     db = sqlite3.connect(path)
     try:
         return db.execute(query).fetchall()
@@ -57,7 +59,7 @@ def test_the_version_of_this_checkout_has_its_files() -> None:
 def test_every_message_of_the_queue_is_kept(release: Path) -> None:
     path = release / "outbox.sqlite3"
     stored = rows(path, "SELECT id, body, attempts, parked FROM message ORDER BY seq")
-    newest = json.loads(bytes(stored[-1][1]))["time"]  # type: ignore[call-overload]  # a BLOB
+    newest = json.loads(stored[-1][1])["time"]
     with capture_logs() as logs:
         outbox = opened(path, at=newest + 60.0)
         kept = sorted([*waiting(outbox), *outbox.parked()], key=lambda record: record.seq)

@@ -48,8 +48,9 @@ def test_each_query_has_a_result(tmp_path: Path) -> None:
     expected = [{"expr": f"absent({query})", "eval_time": "20m", "exp_samples": []} for query in queries()]
     test = {"interval": "1m", "input_series": series(), "promql_expr_test": expected}
     (tmp_path / "test.yml").write_text(json.dumps({"rule_files": [], "tests": [test]}))
-    command = ["promtool", "test", "rules", tmp_path / "test.yml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["promtool", "test", "rules", tmp_path / "test.yml"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
