@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.faults.modbus import FaultServer
 from tests.support.site import Endpoint, sdm630
 from tests.system import debian
 from tests.system.machine import Machine, eventually
+from tests.system.package import BREAKS, REFUSES, build
 
 ETC = "/etc/telemetry-agent"
 STATE = "/var/lib/telemetry-agent"
@@ -109,3 +111,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         meter.close()
         machine.stop()
         debian.call("rm", "--recursive", "--force", machine.root)
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Package of each kind of version."""
+    directory = tmp_path_factory.mktemp("packages")
+    try:
+        debian.install_tools()
+        return {
+            "first": build(directory, "0.9.0"),
+            "next": build(directory, "1.0.0"),
+            "dies": build(directory, "1.1.0", BREAKS),
+            "refuses": build(directory, "1.2.0", REFUSES),
+        }
+    except (FileNotFoundError, debian.UnableError) as reason:
+        pytest.skip(f"no package can be built here: {reason}")
