@@ -67,15 +67,10 @@ def install(box: Site, name: str, *options: str) -> None:
 
 
 def test_lintian_finds_only_what_is_overridden(packages: dict[str, Path]) -> None:
-    command = [
-        "lintian",
-        "--allow-root",
-        "--tag-display-limit=0",
-        "--display-info",
-        "--pedantic",
-        str(packages["first"]),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # `build` does not compress, to save time.
+    without = "--suppress-tags=uses-no-compression-for-control-tarball,uses-no-compression-for-data-tarball"
+    command = ("lintian", "--allow-root", "--tag-display-limit=0", "--display-info", "--pedantic", without)
+    done = subprocess.run([*command, packages["first"]], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
