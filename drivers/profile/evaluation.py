@@ -4,7 +4,8 @@ There are three cases:
 
 - The value was *not read* (the device was busy): it is missing.
 - The device *does not have* the value (it refuses the register, replies "not available", or the `valid` mark does not
-  hold): the fallback is used. Without a fallback, an optional value is left out of the sum; any other is missing.
+  hold): the fallback is used. Without a fallback, an optional value is left out of the sum, an optional gauge has no
+  reading, and any other value is missing.
 - The value *is impossible*: it is invalid.
 """
 
@@ -20,7 +21,7 @@ from drivers.profile.layout import NEVER_BOTH_ZERO, Answers, Layout
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.variant import bounded
-from drivers.registers import Part, Span, decoder
+from drivers.registers import Key, Part, Span, decoder
 
 _FLOAT_MAX = struct.unpack(">f", bytes.fromhex("7F7FFFFF"))[0]
 
@@ -35,6 +36,8 @@ class Known:
     """Slot of a counter → index of the place that had its first value. Later polls use only this place."""
     seen: set[int] = field(default_factory=set)
     """Slots of optional counters that had a value above zero. Without them, a sum of counters would fall."""
+    gauges: set[Key] = field(default_factory=set)
+    """Optional gauges that had a value. They are missing if they have none later, so that no old value is used."""
     rated_W: float | None = None
 
 
@@ -62,11 +65,22 @@ class _Evaluation:
 
     def readings(self) -> tuple[Reading, ...]:
         found = self.layout.combine(self._parts(), self.at)
+        if self.layout.optional:
+            found = tuple(reading for reading in found if not self._absent(reading))
         for node, quantity, phase in self.layout.without:
             found += (Reading(quantity, phase, None, Quality.MISSING, self.at, node),)
         if rated_W := self.known.rated_W:
             found = tuple(bounded(reading, self.layout.kind, rated_W) for reading in found)
         return tuple(map(_missing, found)) if self.layout.never_all_zero and _all_zero(found) else found
+
+    def _absent(self, reading: Reading) -> bool:
+        """Whether the reading is of an optional gauge that the device never had."""
+        key = reading.node, reading.quantity, reading.phase
+        if key not in self.layout.optional or key in self.known.gauges:
+            return False
+        if reading.quality is Quality.GOOD:
+            self.known.gauges.add(key)
+        return reading.quality is Quality.MISSING
 
     def _parts(self) -> list[Part]:
         if self.layout.plain and all(self.answers.readings):

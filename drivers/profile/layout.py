@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from drivers.model import Kind, NodeType, Quantity, Reading
+from drivers.model import Kind, Nature, NodeType, Quantity, Reading
 from drivers.profile.point import Point
 from drivers.protocol import BITS
 from drivers.registers import (
@@ -56,6 +56,8 @@ class Layout:
         self.combine = combiner(own)
         self.without = tuple(key for key in dict.fromkeys(keys) if key not in own)
         """Keys without a point in this layout. Their readings are missing."""
+        self.optional = _optional(points)
+        """Gauges without a reading while the device never had a value for them."""
         quantities = {quantity for _, quantity, _ in own}
         self.never_all_zero = quantities >= NEVER_BOTH_ZERO
         """Some values of a device that works are not 0."""
@@ -133,6 +135,12 @@ class Answers:
         for span in captures:
             start = span.address - block.address
             self.captured[span] = words[start : start + span.count], at
+
+
+def _optional(points: Sequence[Point]) -> frozenset[Key]:
+    # A power is always told: without it, the node has no value.
+    gauges = {p.key for p in points if p.quantity.nature is Nature.GAUGE and p.quantity is not Quantity.ACTIVE_POWER}
+    return frozenset(gauges - {point.key for point in points if not point.optional})
 
 
 def _words_of(pattern: int) -> Iterator[int]:

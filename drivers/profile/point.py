@@ -44,7 +44,7 @@ class Point:
     addresses: tuple[int, ...] = ()
     """The address of each word, in the word order, if the words are at separate addresses."""
     optional: bool = False
-    """The point is a part of a sum. If the device does not have the point, the sum omits it."""
+    """Many devices do not have the point. A sum then omits it; a gauge that is no sum then has no reading."""
     valid: Mark | None = None
     """The value is missing unless this mark holds."""
     negative: Mark | None = None
@@ -177,8 +177,8 @@ def _point(table: TomlTable, vocabulary: Vocabulary) -> Point:
     )
     others = table.some("fallback", (dict,), "tables", [])
     table.done()
-    if point.optional and quantity.unit not in _ADDITIVE:
-        raise table.wrong("optional", f"is only for values that are added, not for {quantity.value}", True)
+    if point.optional and quantity.nature is Nature.STATE:
+        raise table.wrong("optional", f"is only for numbers, not for {quantity.value}", True)
     return replace(point, fallback=tuple(_fallbacks(table, others, point, vocabulary)))
 
 

@@ -146,6 +146,33 @@ async def test_only_optional_parts_and_none_of_them(tmp_path: Path) -> None:
         assert await none.poll() == {"active_power": "missing", "voltage": 50.0}
 
 
+# A gauge that only newer firmware has.
+
+GAUGES = point("voltage", 0, "uint16") + point("temperature", 10, scale=0.1, invalid="[0x8000]", optional="true")
+
+
+async def test_an_optional_gauge_that_is_refused_is_absent(tmp_path: Path) -> None:
+    """Without an error: the device is complete."""
+    async with device(tmp_path, GAUGES, {0: 230}) as old:
+        for _ in range(2):
+            assert await old.poll() == {"voltage": 230.0}
+            assert old.scan is not None
+            assert old.scan.complete
+
+
+async def test_an_optional_gauge_that_is_not_available_is_absent(tmp_path: Path) -> None:
+    async with device(tmp_path, GAUGES, {0: 230, 10: 0x8000}) as unused:
+        assert await unused.poll() == {"voltage": 230.0}
+        assert await unused.poll({0: 230, 10: 215}) == {"voltage": 230.0, "temperature": 21.5}
+        # It had a value: this value must not be used any longer.
+        assert await unused.poll({0: 230, 10: 0x8000}) == {"voltage": 230.0, "temperature": "missing"}
+
+
+async def test_an_optional_gauge_with_an_impossible_value_is_invalid(tmp_path: Path) -> None:
+    async with device(tmp_path, GAUGES + "max = 90\n", {0: 230, 10: 9999}) as broken:
+        assert await broken.poll() == {"voltage": 230.0, "temperature": "invalid"}
+
+
 # Words that do not stand side by side.
 
 SCATTERED = point(

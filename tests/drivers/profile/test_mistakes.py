@@ -206,10 +206,7 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
     ("text", "message"),
     [
         (f"{POINT}optional = 1\n", "point[0] active_power: optional: must be true or false (found 1)"),
-        (
-            f"{VOLTAGE}optional = true\n",
-            "point[0] voltage: optional: is only for values that are added, not for voltage",
-        ),
+        (f"{VOLTAGE}optional = 1\n", "point[0] voltage: optional: must be true or false (found 1)"),
         (f'{POINT}valid = "there"\n', "point[0] active_power: valid: must name a mark; there is no [mark.NAME] table"),
         (f'{HOLDS}{POINT}valid = "their"\n', "point[0] active_power: valid: must name a mark; there are there (found"),
         (
@@ -282,6 +279,12 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
 )
 def test_of_what_devices_do(tmp_path: Path, text: str, message: str) -> None:
     assert mistake(tmp_path, text).startswith(message)
+
+
+def test_of_an_optional_state(tmp_path: Path) -> None:
+    coil = ON.replace("holding", "coil").replace("int16", "bool")
+    message = "point[0] on: optional: is only for numbers, not for on (found True)"
+    assert mistake(tmp_path, f"{coil}optional = true\n", kind="relay") == message
 
 
 def test_a_bool_has_no_invalid_number(tmp_path: Path) -> None:
