@@ -18,6 +18,7 @@ DriverError
         ├── SilentError            no bytes within the timeout
         ├── BadReplyError          the reply is short, damaged or from another unit
         │   ├── RtuFrameError          the port does not translate to Modbus TCP: use rtu_over_tcp
+        │   ├── RepeatedReplyError     only a frame equal to an earlier reply arrived: ask again
         │   └── WrongTransactionError  the reply has the number of another request: the gateway is faulty
         └── GatewayError           10, 11: the gateway replies for a unit that it cannot reach
 """
@@ -96,6 +97,10 @@ class RtuFrameError(BadReplyError):
 
 class WrongTransactionError(BadReplyError):
     """A reply of Modbus TCP has the transaction number of another request."""
+
+
+class RepeatedReplyError(BadReplyError):
+    """On a line without transaction numbers, only a frame arrived that is equal to an earlier reply."""
 
 
 class _ExceptionReplyError(DriverError):

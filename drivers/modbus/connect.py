@@ -46,7 +46,7 @@ async def connect(settings: LinkSettings) -> Transport:
 async def _open(settings: LinkSettings) -> Transport:
     framing = _FRAMINGS[settings.kind.framing]()
     kind = settings.kind
-    channel = Transport(framing, settings.address, datagrams=kind.medium == "udp", numbered=kind.numbered)
+    channel = Transport(framing, settings.address, datagrams=kind.medium == "udp")
     if settings.serial:
         from drivers.modbus.serial_port import open_serial
 

@@ -5,19 +5,20 @@ the reply is incomplete. It raises `RefusedError` or `GatewayError` for an excep
 bytes cannot become the reply. A reply is accepted only if transaction, unit id, function code, byte count, length and
 checksum match the request, as far as the framing has them.
 
-Some gateways send a reply twice. The second copy is dropped: on Modbus TCP by its transaction, otherwise because it
-arrives together with the reply or before the next request. A copy of an RTU or ASCII frame that arrives after the next
-request has no mark; `request_gap_s` of the device keeps the two apart.
+Some gateways send a reply twice. On Modbus TCP the second copy is dropped by its transaction, otherwise by its content
+(`drivers.modbus.copies`).
 """
 
 from __future__ import annotations
 
 from binascii import unhexlify
+from collections.abc import Iterator
 from typing import Protocol, TypeVar
 
 from pymodbus.framer import FramerAscii, FramerRTU, FramerSocket
 
 from drivers.errors import BadReplyError, RtuFrameError, WrongTransactionError
+from drivers.modbus.copies import Frame
 from drivers.modbus.pdu import REPLIES, Question
 from drivers.protocol import EXCEPTION, IDENTIFICATION, MAX_PDU, TABLES
 
@@ -36,6 +37,14 @@ class Framing(Protocol):
 
     def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
         """Return the error for bytes that did not become the reply within the timeout."""
+        ...
+
+
+class LineFraming(Framing, Protocol):
+    """The framing of a line: with a checksum, and without a transaction number."""
+
+    def frames(self, request: Question[object], received: bytes) -> Iterator[Frame]:
+        """Yield the complete frames that have the unit id and the function code of the reply."""
         ...
 
 
@@ -118,6 +127,9 @@ class Rtu:
         return self._framer.encode(request.pdu, request.unit_id, request.transaction)
 
     def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
+        return next((request.decode(frame.pdu) for frame in self.frames(request, received)), None)
+
+    def frames(self, request: Question[object], received: bytes) -> Iterator[Frame]:
         # Noise, an echo of the request or a late reply of another unit may precede the reply. pymodbus' framer then
         # discards all bytes. So every possible start is tried; pymodbus' PDU classes give the length of the frame.
         for function in (request.function, request.function | EXCEPTION):
@@ -125,10 +137,10 @@ class Rtu:
             while start >= 0:
                 frame = received[start:]
                 size = _rtu_size(frame)
-                if 0 < size <= len(frame) and crc16(frame[: size - 2]) == frame[size - 2 : size]:
-                    return request.decode(frame[1 : size - 2])
-                start = received.find(head, start + 1)
-        return None
+                valid = 0 < size <= len(frame) and crc16(frame[: size - 2]) == frame[size - 2 : size]
+                if valid:
+                    yield Frame(frame[:size], frame[1 : size - 2])
+                start = received.find(head, start + (size if valid else 1))
 
     def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
         return _no_reply(request, timeout_s)
@@ -143,14 +155,16 @@ class Ascii:
         return self._framer.encode(request.pdu, request.unit_id, request.transaction)
 
     def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
+        return next((request.decode(frame.pdu) for frame in self.frames(request, received)), None)
+
+    def frames(self, request: Question[object], received: bytes) -> Iterator[Frame]:
         # Other bytes may precede the reply, as for RTU. A frame begins at the last colon of its line. The sum of all
         # bytes with the LRC is zero.
         for line in received.split(b"\r\n")[:-1]:
             _, colon, digits = line.rpartition(b":")
             frame = _unhex(digits) if colon else b""
             if len(frame) >= 4 and frame[0] == request.unit_id and sum(frame) & 0xFF == 0:
-                return request.decode(frame[1:-1])
-        return None
+                yield Frame(colon + digits + b"\r\n", frame[1:-1])
 
     def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
         return _no_reply(request, timeout_s)

@@ -11,6 +11,9 @@ A `Link` connects on its first read and keeps its connection. Its guarantees:
   read.
 - Some gateways give a wrong transaction to the first reply of each connection. That reply is dropped like any other,
   and the request is sent once more on the same connection. This may take a second timeout.
+- Some gateways send each reply twice. The copy is dropped, also if it arrives after the next request. RTU and ASCII
+  frames have no transaction number: if a reply is equal to an earlier one, the request may be sent once more. This may
+  take three timeouts, usually once per connection.
 - If the device closed the connection between two requests, the link connects again once and reports nothing.
 - Unit id 0 is a normal address, except on a serial line: there it is the broadcast address, and no unit responds.
 """
@@ -22,7 +25,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from drivers.driver import Reader
-from drivers.errors import DroppedError, LinkError, WrongTransactionError
+from drivers.errors import DroppedError, LinkError, RepeatedReplyError, WrongTransactionError
 from drivers.modbus.connect import connect
 from drivers.modbus.pdu import Identification, Question, ReadRequest
 from drivers.modbus.settings import LinkSettings
@@ -90,7 +93,15 @@ class Link:
         return self._transaction
 
     async def _ask(self, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
-        """Send the request on the open connection, or on a new one. The caller holds the lock."""
+        """Send the request, and once more if the reply may be a copy of an earlier one. The caller holds the lock."""
+        try:
+            return await self._ask_once(request, timeout_s, gap_s)
+        except RepeatedReplyError:
+            self._late_until[request.unit_id] = self._last_end + timeout_s  # no copy can arrive after this time
+            return await self._ask_once(request, timeout_s, gap_s)
+
+    async def _ask_once(self, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
+        """Send the request on the open connection, or on a new one."""
         loop = asyncio.get_running_loop()
         reused = self._channel is not None and self._channel.usable
         renumbered = False

@@ -8,7 +8,7 @@ not send another request on this connection while a late reply can still arrive.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from drivers.errors import (
     BadReplyError,
@@ -17,10 +17,12 @@ from drivers.errors import (
     GatewayError,
     LinkError,
     RefusedError,
+    RepeatedReplyError,
     SilentError,
     WrongTransactionError,
 )
-from drivers.modbus.framer import Framing
+from drivers.modbus.copies import Copies
+from drivers.modbus.framer import Framing, LineFraming, Mbap
 from drivers.modbus.os_errors import in_words
 from drivers.modbus.pdu import Question
 
@@ -34,16 +36,18 @@ Answer = TypeVar("Answer")
 class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
     """A stream, a connected datagram socket or a serial line."""
 
-    def __init__(self, framing: Framing, address: str, *, datagrams: bool = False, numbered: bool = False) -> None:
+    def __init__(self, framing: Framing | LineFraming, address: str, *, datagrams: bool = False) -> None:
         self._framing = framing
+        self._line = None if isinstance(framing, Mbap) else cast("LineFraming", framing)
+        """The framing, if replies have no transaction number."""
+        self._copies = Copies()
         self._address = address
         self._datagrams = datagrams
-        self.numbered = numbered
-        """Whether a reply contains the transaction number of its request."""
         self._transport: Any = None
         self._closed = asyncio.Event()
         self._request: Question[Any] | None = None
         self._reply: asyncio.Future[Any] | None = None
+        self._timeout_s = 0.0
         self._received = b""
         self._first = True
         """Whether no request was sent on this connection before the current one."""
@@ -51,6 +55,11 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         """When the last request was sent, in the loop's time."""
         self.expects_late_reply = False
         """Whether the last request ended without its reply. The reply may still arrive."""
+
+    @property
+    def numbered(self) -> bool:
+        """Whether a reply contains the transaction number of its request."""
+        return self._line is None
 
     @property
     def usable(self) -> bool:
@@ -67,7 +76,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
             raise DroppedError(f"{self._address}: the device closes the connection at once")
         loop = asyncio.get_running_loop()
         reply = self._reply = loop.create_future()
-        self._request = request
+        self._request, self._timeout_s = request, timeout_s
         self._received = b""
         self.expects_late_reply = True
         timer = loop.call_later(timeout_s, self._expire, timeout_s)
@@ -84,7 +93,8 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
             # Some gateways give a wrong transaction to the first reply of each connection. It is not a late reply of
             # this connection. So the connection stays open, and the next request is the second one.
             wrong_first = first and isinstance(outcome, WrongTransactionError)
-            self.expects_late_reply = isinstance(outcome, (SilentError, BadReplyError)) and not wrong_first
+            answered = wrong_first or isinstance(outcome, RepeatedReplyError)
+            self.expects_late_reply = isinstance(outcome, (SilentError, BadReplyError)) and not answered
             raise outcome
         self.expects_late_reply = False
         return outcome
@@ -103,8 +113,9 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
             self._reply.set_result(outcome)
 
     def _expire(self, timeout_s: float) -> None:
-        if self._received and self._request is not None:
-            self._settle(self._framing.rejected(self._request, self._received, timeout_s))
+        if self._received and (request := self._request) is not None:
+            copy = self._copies.rejected(request, self._line.frames(request, self._received)) if self._line else None
+            self._settle(copy or self._framing.rejected(request, self._received, timeout_s))
         else:
             self._settle(SilentError(f"{self._request}: no answer within {timeout_s:g} s"))
 
@@ -115,19 +126,29 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._reply is None or self._reply.done() or self._request is None:
-            if self.numbered and not self._datagrams and not self._is_copy(data):
+            if not self.numbered:
+                self._copies.unasked(data)
+            elif not self._datagrams and not self._is_copy(data):
                 # Bytes arrived without a request. The stream has no checksums, so the next frame cannot be found.
                 self.abort()
             return
         self._received = received = self._received + data
         try:
-            outcome: object = self._framing.accept(self._request, received)
+            outcome: object = self._accept(self._request, received)
         except DriverError as error:
             outcome = error
         if outcome is None and len(received) > _MAX_RECEIVED:
             outcome = BadReplyError(f"{self._request}: the received bytes are not Modbus")
         if outcome is not None:
             self._reply.set_result(outcome)
+
+    def _accept(self, request: Question[Answer], received: bytes) -> Answer | None:
+        if self._line is None:
+            return self._framing.accept(request, received)
+        at = asyncio.get_running_loop().time()
+        frames = self._line.frames(request, received)
+        frame = self._copies.reply(request, frames, received, at, at + self._timeout_s)
+        return None if frame is None else request.decode(frame.pdu)
 
     def _is_copy(self, data: bytes) -> bool:
         """Whether the bytes are a second copy of the reply to the last request."""

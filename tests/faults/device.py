@@ -35,6 +35,8 @@ class Faults:
     """Sent after the reply, in the same segment or datagram."""
     duplicate: bool = False
     """The reply is sent twice, in one segment or two datagrams."""
+    copy_after_s: float | None = None
+    """The reply is sent a second time after this time, while the device already handles the next request."""
     stale: bool = False
     """The reply to the previous request is sent first."""
     transaction_offset: int = 0

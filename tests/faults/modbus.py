@@ -271,6 +271,8 @@ class FaultServer:
             parts = [frame[position : position + 1] for position in range(len(frame))]
         elif self._transport != "udp":
             parts = [b"".join(parts)]
+        if faults.copy_after_s is not None:
+            asyncio.get_running_loop().call_later(faults.copy_after_s, peer.write, frame)
         for part in filter(None, parts):
             peer.write(part)
             if faults.dribble_s is not None:

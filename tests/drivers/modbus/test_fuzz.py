@@ -116,7 +116,7 @@ async def test_mutated_replies(framing: Framing, other_side: device.Framing, mut
     rng = random.Random(20)
     accepted = refused = wrong = 0
     for request, frame, pieces in _cases(rng, other_side, mutate):
-        channel = Transport(framing, "fuzz", numbered=isinstance(framing, Mbap))
+        channel = Transport(framing, "fuzz")
         channel.connection_made(wire := _Wire())
         exchange = channel.exchange(request, 60.0)
         waiting_for = exchange.send(None)  # as the event loop would: runs until it waits for the reply

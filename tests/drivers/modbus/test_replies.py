@@ -147,6 +147,72 @@ async def test_a_copy_in_its_own_segment_is_dropped() -> None:
     assert server.total_connections == 1
 
 
+LINES = ["rtu", "rtu_over_tcp", "ascii_over_tcp"]
+
+
+@pytest.mark.parametrize("transport", LINES)
+@pytest.mark.parametrize(("copy_after_s", "latency_s"), [(0.03, 0.06), (0.03, 0.0), (0.15, 0.02)])
+async def test_a_copy_that_arrives_after_the_next_request_is_dropped(
+    transport: str, copy_after_s: float, latency_s: float
+) -> None:
+    """It has the unit, the function code and the length of the next reply."""
+    async with FaultServer(REGISTERS, transport=transport) as server:
+        server.faults = Faults(copy_after_s=copy_after_s, latency_s=latency_s)
+        link = Link(server.link(timeout_s=1))
+        for address in range(8):
+            assert list(await link.read(1, Table.HOLDING, address, 4)) == list(range(1000 + address, 1004 + address))
+        # Other lengths, and exceptions.
+        assert list(await link.read(1, Table.HOLDING, 9, 2)) == [1009, 1010]
+        assert list(await link.read(1, Table.HOLDING, 7, 5)) == [1007, 1008, 1009, 1010, 1011]
+        for address in (1000, 1010):
+            with pytest.raises(IllegalAddressError):
+                await link.read(1, Table.HOLDING, address, 2)
+            assert list(await link.read(1, Table.HOLDING, 9, 2)) == [1009, 1010]
+        await link.close()
+    assert server.total_connections == 1
+
+
+@pytest.mark.parametrize("transport", LINES)
+async def test_equal_replies_of_different_registers_are_read(transport: str) -> None:
+    """The first is asked for twice, to be sure; then the line is known to send no copies."""
+    async with FaultServer({(1, Table.HOLDING): dict.fromkeys(range(40), 0)}, transport=transport) as server:
+        link = Link(server.link(timeout_s=0.1))
+        for address in range(0, 20, 2):
+            assert list(await link.read(1, Table.HOLDING, address, 2)) == [0, 0]
+        await link.close()
+    assert [seen.address for seen in server.requests] == [0, 2, 2, *range(4, 20, 2)]
+    assert server.total_connections == 1
+
+
+@pytest.mark.parametrize("transport", LINES)
+async def test_equal_replies_and_their_late_copies(transport: str) -> None:
+    async with FaultServer(
+        {(1, Table.HOLDING): dict.fromkeys(range(6), 0) | {6: 7, 7: 8}}, transport=transport
+    ) as server:
+        server.faults = Faults(copy_after_s=0.03, latency_s=0.05)
+        link = Link(server.link(timeout_s=1))
+        for _ in range(3):
+            for address in range(0, 6, 2):
+                assert list(await link.read(1, Table.HOLDING, address, 2)) == [0, 0]
+            assert list(await link.read(1, Table.HOLDING, 6, 2)) == [7, 8]
+        await link.close()
+    assert server.total_connections == 1
+
+
+async def test_a_copy_alone_is_not_the_reply() -> None:
+    """The device does not reply to the second request. Its only reply is the copy."""
+    async with FaultServer(REGISTERS, transport="rtu") as server:
+        server.faults.copy_after_s = 0.05
+        link = Link(server.link(timeout_s=0.1))
+        assert list(await link.read(1, Table.HOLDING, 0, 2)) == [1000, 1001]
+        server.faults.silent = True
+        with pytest.raises(SilentError):
+            await link.read(1, Table.HOLDING, 2, 2)
+        server.heal()
+        assert list(await link.read(1, Table.HOLDING, 2, 2)) == [1002, 1003]
+        await link.close()
+
+
 async def test_the_case_of_a_gateway_that_sends_each_reply_twice() -> None:
     """Both frames of `gateway_reply_twice` in the collected cases."""
     copy = bytes.fromhex("0001 0000 0007 03 04 04 449A5000")
