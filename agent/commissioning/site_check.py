@@ -19,7 +19,9 @@ from agent.polling import Connection, Device
 from agent.runtime import Clock, kernel_synchronised, printable
 from agent.site import Site
 from drivers.catalogue import Catalogue
+from drivers.driver import Reader
 from drivers.errors import DriverError
+from drivers.modbus import Link
 from drivers.model import WORD_ORDERS, Kind, NodeType, Quantity, Reading, Scan, WordOrder
 from drivers.profile import RegisterDriver
 from drivers.registers import SplitReader
@@ -134,7 +136,7 @@ async def _check_link(connection: Connection, identifier: Identifier, clock: Clo
         for result in results:
             result.at = at
             if result.scan is not None:
-                result.hints += await _siblings(result.device, identifier)
+                result.hints += await _siblings(result.device, connection.link, identifier)
                 result.hints += _unread(result.device, connection.devices)
     finally:
         await connection.link.close()
@@ -169,14 +171,22 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
         result.hints += [name + hint for hint in hints(node, own)]
 
 
-async def _siblings(device: Device, identifier: Identifier) -> list[str]:
+async def _siblings(device: Device, link: object, identifier: Identifier) -> list[str]:
     """Return a hint if the identification finds another device family."""
     driver = device.driver
     if not isinstance(driver, RegisterDriver):
         return []
-    reader = SplitReader(device.reader, driver.max_registers)
+
+    def limited(reader: Reader) -> Reader:
+        return SplitReader(reader, driver.max_registers)
+
     try:
-        identity = await identifier.identify(reader, sunspec=False, most_silences=_MOST_SILENCES)
+        identity = await identifier.identify(
+            limited(device.reader),
+            sunspec=False,
+            most_silences=_MOST_SILENCES,
+            elsewhere=(lambda unit_id: limited(link.unit(unit_id))) if isinstance(link, Link) else None,
+        )
     except DriverError:
         return []
     if not identity.matches or driver.profile.name in {match.driver for match in identity.matches}:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from drivers.model import Quality, Table, WordOrder
 from drivers.profile.encoding import encoding, place, within
 from drivers.profile.toml_table import TomlTable
+from drivers.protocol import MAX_UNIT_ID
 from drivers.registers.codec import Encoding, decoder, encode
 from drivers.registers.read_plan import Span
 
@@ -33,6 +34,8 @@ class Mark:
     """More marks. All of them must hold too."""
     grace_s: float = 0.0
     """The mark continues to hold for this time after its registers last matched."""
+    unit_id: int | None = None
+    """The unit id of the same link that has the registers. None is the unit id of the device."""
 
     @property
     def span(self) -> Span:
@@ -40,8 +43,8 @@ class Mark:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """The spans that must be read to evaluate the mark."""
-        return tuple(mark.span for mark in self.all)
+        """The spans of the device that must be read to evaluate the mark."""
+        return tuple(mark.span for mark in self.all if mark.unit_id is None)
 
     @property
     def all(self) -> Iterator[Mark]:
@@ -109,8 +112,14 @@ def _matches_text(pattern: str, text: str) -> bool:
 
 
 def identify_from(table: TomlTable, order: WordOrder) -> Mark:
-    """Return the `[identify]` of a profile. Raises ProfileError."""
-    return _with_also(table, order, 0.0)
+    """Return the `[identify]` of a profile. Raises ProfileError.
+
+    Marks in `also` may be at another unit id, where some devices have their name.
+    """
+    if table.has("unit_id"):
+        rule = "is for a mark in also; the first mark is at the unit id of the device"
+        raise table.wrong("unit_id", rule, table.content["unit_id"])
+    return _with_also(table, order, 0.0, elsewhere=True)
 
 
 def marks_from(table: TomlTable, order: WordOrder) -> dict[str, Mark]:
@@ -135,15 +144,16 @@ def named(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
     return marks[name]
 
 
-def _with_also(table: TomlTable, order: WordOrder, grace_s: float) -> Mark:
+def _with_also(table: TomlTable, order: WordOrder, grace_s: float, *, elsewhere: bool = False) -> Mark:
     also = (
-        _mark(TomlTable(content, f"{table.where} also[{index}]"), order)
+        _mark(TomlTable(content, f"{table.where} also[{index}]"), order, elsewhere=elsewhere)
         for index, content in enumerate(table.some("also", (dict,), "tables", []))
     )
     return replace(_mark(table, order), also=tuple(also), grace_s=grace_s)
 
 
-def _mark(table: TomlTable, order: WordOrder) -> Mark:
+def _mark(table: TomlTable, order: WordOrder, *, elsewhere: bool = False) -> Mark:
+    unit_id = table.whole("unit_id", 0, MAX_UNIT_ID, None) if elsewhere else None
     where, address = place(table)
     found = encoding(table, where, order, None)
     decides = found.bit is not None or found.minimum is not None or found.maximum is not None
@@ -154,7 +164,8 @@ def _mark(table: TomlTable, order: WordOrder) -> Mark:
     if decides and table.has("equals"):
         raise table.wrong("equals", "cannot be used together with min, max or bit", table.content["equals"])
     decides = decides or found.type == "bool"
-    mark = Mark(where, address, found, tuple(table.some("equals", (int, str), "raw values", [] if decides else ...)))
+    equals = tuple(table.some("equals", (int, str), "raw values", [] if decides else ...))
+    mark = Mark(where, address, found, equals, unit_id=unit_id)
     table.done()
     within(table, address, mark.encoding)
     for value in mark.equals:

@@ -46,6 +46,8 @@ class Match:
     """Drivers for other devices with the same unit id, such as a second meter."""
     notes: tuple[str, ...] = ()
     """Advice for the installer."""
+    named_by: frozenset[int] = frozenset()
+    """Unit ids of the link that have only the name of the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +128,11 @@ class Identifier:
         unit_id: int | None = None,
         sunspec: bool = True,
         most_silences: int = MOST_SILENCES,
+        elsewhere: Callable[[int], Reader] | None = None,
     ) -> Identity:
         """Identify one unit. Raises LinkError if the link fails; any other error only means that a mark does not match.
 
+        `elsewhere` returns a reader of another unit of the same link. Without it, marks of other units do not hold.
         Marks of families whose usual unit id is `unit_id` are read first. After `most_silences` requests without reply,
         the search ends, because each costs a time-out.
         """
@@ -142,7 +146,7 @@ class Identifier:
                 continue
             identity.tables |= {span.table}
             for profile, mark in marked:
-                if mark.matches(words) and await _all_hold(reader, mark.also):
+                if mark.matches(words) and await _all_hold(reader, mark.also, elsewhere):
                     identity.matches.append(_match(profile, (mark, *mark.also)))
         identity.matches.reverse()  # marks with more registers were read last and are more reliable
         if sunspec:
@@ -248,10 +252,13 @@ async def _read(reader: Reader, span: Span) -> Sequence[int] | None:
         return None
 
 
-async def _all_hold(reader: Reader, marks: Iterable[Mark]) -> bool:
+async def _all_hold(reader: Reader, marks: Iterable[Mark], elsewhere: Callable[[int], Reader] | None) -> bool:
     """Read further marks. Called only after the first mark matched, so that other devices need no extra requests."""
     for mark in marks:
-        words = await _read(reader, mark.span)
+        if mark.unit_id is not None and elsewhere is None:
+            return False
+        other = elsewhere(mark.unit_id) if mark.unit_id is not None and elsewhere is not None else reader
+        words = await _read(other, mark.span)
         if words is None or not mark.matches(words):
             return False
     return True
@@ -261,18 +268,21 @@ def _letters(text: str) -> str:
     return re.sub(r"[\W_]+", "", text.casefold())
 
 
-def _where(span: Span) -> str:
-    return f"{span.table} {span.address}" + (f"-{span.end - 1}" if span.count > 1 else "")
+def _where(mark: Mark) -> str:
+    span = mark.span
+    unit = "" if mark.unit_id is None else f" of unit {mark.unit_id}"
+    return f"{span.table} {span.address}" + (f"-{span.end - 1}" if span.count > 1 else "") + unit
 
 
-def _match(profile: Profile, marks: Iterable[Mark]) -> Match:
+def _match(profile: Profile, marks: Sequence[Mark]) -> Match:
     return Match(
         driver=profile.name,
         kind=profile.kind,
         nodes=profile.nodes,
         device=f"{profile.manufacturer} {', '.join(profile.models)}",
-        why="by " + ", ".join(_where(mark.span) for mark in marks),
+        why="by " + ", ".join(map(_where, marks)),
         notes=profile.notes,
+        named_by=frozenset(mark.unit_id for mark in marks if mark.unit_id is not None),
     )
 
 

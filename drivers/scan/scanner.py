@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from drivers.errors import LinkError, NoReplyError, RefusedError
 from drivers.modbus import Link, LinkSettings
@@ -196,13 +197,16 @@ class Scanner:
         for unit in place.units:
             try:
                 reader = link.unit(unit.unit_id, timeout_s=timeout_s)
-                unit.identity = await self._identifier.identify(reader, unit_id=unit.unit_id)
+                unit.identity = await self._identifier.identify(
+                    reader, unit_id=unit.unit_id, elsewhere=partial(link.unit, timeout_s=timeout_s)
+                )
                 if not unit.identity.matches:
                     unit.identity.labels = await _labels(link, unit.unit_id, timeout_s)
                     self._identifier.name_likely(unit.identity)
             except LinkError as error:
                 place.add_note(str(error))
                 return
+        _without_names(place)
         if len(place.units) < 2:
             return
         for unit in place.units:  # one after the other without pause, so that the values have about the same time
@@ -218,6 +222,16 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
         return tuple(filter(None, await link.identification(unit_id, timeout_s)))
     except (RefusedError, NoReplyError):
         return ()  # most devices have none
+
+
+def _without_names(place: SearchLocation) -> None:
+    """Remove units that have only the name of another unit, and add a note."""
+    best = [(unit, unit.identity.matches[0]) for unit in place.units if unit.identity and unit.identity.matches]
+    names = {unit_id: named.unit_id for named, match in best for unit_id in match.named_by}
+    for unit in list(place.units):
+        if unit.unit_id in names and unit.identity and not unit.identity.matches:
+            place.units.remove(unit)
+            place.add_note(f"unit {unit.unit_id} has only the name of the device that is unit {names[unit.unit_id]}")
 
 
 def _without_doubles(places: Sequence[SearchLocation]) -> None:

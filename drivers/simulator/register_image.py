@@ -62,7 +62,8 @@ def _fixed(profile: Profile) -> Image:
     marks = [mark for point in profile.points for mark in (point.valid,) if mark is not None]
     for first in dict.fromkeys(marks + ([profile.identify] if profile.identify else [])):
         for mark in first.all:
-            written.mark(mark, mark.example_words)
+            if mark.unit_id is None:
+                written.mark(mark, mark.example_words)
     for repeat in dict.fromkeys(point.repeat for point in profile.points if point.repeat is not None):
         if repeat.span is not None and repeat.encoding is not None:
             span = repeat.span

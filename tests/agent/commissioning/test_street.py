@@ -17,6 +17,7 @@ from agent.commissioning.config_snippets import device_tables
 from drivers.catalogue import Catalogue
 from drivers.model import NodeType, Phase, Quantity, Table, Value
 from drivers.profile import load, profile_files
+from drivers.registers import Encoding, encode
 from drivers.scan import Identifier, Scanner
 from drivers.simulator.register_image import profile_unit
 from tests.faults.device import Faults, Registers
@@ -107,6 +108,9 @@ def street() -> Iterator[tuple[str, Registers, str, Faults, Truth]]:
     yield house(simulated("wago-750-do", 1, {(None, Quantity.ON, None): True}), {NodeType.SWITCHED_LOAD: 1})
     yield house(simulated("deye-string", 2, power(1500.0)), {SOLAR: 1500}, transport="rtu_over_tcp")
     yield house({(1, Table.HOLDING): {0: 7}}, {}, Faults(labels=(b"Eastron", b"SDM-X", b"V1")))
+    alfen = simulated("alfen-eve", 1, power(11_000.0)) | {(200, table): {} for table in Table}
+    alfen[200, Table.HOLDING] = dict(enumerate(encode(Encoding("string", length=5), "Alfen NV"), 117))
+    yield house(alfen, {NodeType.VARIABLE_POWER_LOAD: 11_000})
     yield house(simulated("sofar-string", 5, power(800.0)), {SOLAR: 800}, transport="rtu")
 
 

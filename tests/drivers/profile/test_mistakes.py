@@ -218,6 +218,15 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
             "point[0] imported_energy: negative: has no meaning for imported_energy (found 'there')",
         ),
         (f"{MARK}{POINT}", "[mark.there]: equals: is missing"),
+        (f"{HOLDS}unit_id = 200\n{POINT}", "[mark.there]: unit_id: unknown key; there are "),
+        (
+            f"{POINT}{HOLDS.replace('mark.there', 'identify')}unit_id = 200\n",
+            "[identify]: unit_id: is for a mark in also; the first mark is at the unit id of the device (found 200)",
+        ),
+        (
+            f"{POINT}{HOLDS.replace('mark.there', 'identify')}also = [{{ unit_id = 256 }}]\n",
+            "[identify] also[0]: unit_id: must be 0..255 (found 256)",
+        ),
         (f"mark = 1\n{POINT}", "mark: must be a table (found 1)"),
         (f"mark = {{ there = 1 }}\n{POINT}", "mark: must be tables, such as [mark.meter_is_there] (found 1)"),
         (f"{HOLDS}min = 1\n{POINT}", "[mark.there]: equals: cannot be used together with min, max or bit"),

@@ -33,11 +33,21 @@ def mark(name: str) -> Mark:
     return found
 
 
+def unit_with_the_name(name: str, unit_id: int) -> Dump:
+    """Another unit of the link, with the marks of the family that are there."""
+    found: dict[Table, dict[int, int]] = {table: {} for table in Table}
+    for each in mark(name).also:
+        if each.unit_id == unit_id:
+            found[each.table].update(enumerate(each.example_words, each.address))
+    return Dump(found)
+
+
 @pytest.mark.parametrize("name", MARKED)
 async def test_a_family_is_recognised_by_its_mark(name: str) -> None:
     image = profile_unit(MARKED[name], dict).image()
     identity = await Identifier(FAMILIES, time.monotonic).identify(
-        Dump({table: dict(words) for table, words in image.items()})
+        Dump({table: dict(words) for table, words in image.items()}),
+        elsewhere=lambda unit_id: unit_with_the_name(name, unit_id),
     )
     names = [match.driver for match in identity.matches]
     assert names[0] == name

@@ -15,10 +15,12 @@ from agent.commissioning.config_snippets import device_tables
 from agent.config import parse
 from agent.site import build
 from drivers.model import Quantity, Table
+from drivers.registers.codec import encode
 from drivers.scan.identify import Identifier
 from drivers.scan.scanner import Scanner
 from drivers.scan.targets import Targets
 from drivers.scan.unit_search import SearchLocation
+from drivers.simulator.register_image import profile_unit
 from tests.drivers.scan.test_scanner import LOCAL, QUICK, at, gateway, marked
 from tests.faults.device import Faults
 from tests.faults.modbus import FaultServer
@@ -145,3 +147,42 @@ async def test_what_scan_proposes_reads_the_truth_when_pasted() -> None:
         for connection in site.connections:
             await connection.link.close()
     assert powers == {"pv-1": [4200.0], "pv-2": [8000.0]}
+
+
+# Devices whose name is at another unit id.
+
+
+def named_elsewhere(driver: str, unit_id: int, name_unit: int, name: str) -> dict[tuple[int, Table], dict[int, int]]:
+    """A simulated device of the family, and the unit of the same link that has its name."""
+    family = PROFILES[driver]
+    assert family.identify is not None
+    (there,) = (each for each in family.identify.also if each.unit_id is not None)
+    image = profile_unit(family, dict).image()
+    words = dict(enumerate(encode(there.encoding, name), there.address))
+    found = {(unit_id, table): dict(own) for table, own in image.items()}
+    return found | {(name_unit, table): words if table is there.table else {} for table in Table}
+
+
+@pytest.mark.parametrize(
+    ("driver", "unit_id", "name_unit", "name"),
+    [
+        ("alfen-eve", 1, 200, "Alfen NV"),
+        ("alfen-eve", 2, 200, "Alfen NV"),
+        ("sigenergy-sigenstor", 247, 1, "SigenStor"),
+    ],
+)
+async def test_a_device_whose_name_is_at_another_unit_is_proposed(
+    driver: str, unit_id: int, name_unit: int, name: str
+) -> None:
+    place = await scanned(named_elsewhere(driver, unit_id, name_unit, name), (1, 2, 200, 247))
+    assert [unit.unit_id for unit in place.units] == [unit_id]
+    text = device_tables([place])
+    assert f'driver = "{driver}"' in text
+    assert f" of unit {name_unit}\n" in text
+    assert f"unit {name_unit} has only the name of the device that is unit {unit_id}" in text
+
+
+async def test_another_name_at_the_other_unit_is_another_device() -> None:
+    place = await scanned(named_elsewhere("alfen-eve", 1, 200, "Bender"), (1, 200))
+    assert [unit.unit_id for unit in place.units] == [1, 200]
+    assert "[[device]]" not in device_tables([place])
