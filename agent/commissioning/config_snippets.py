@@ -141,7 +141,7 @@ def _comments(place: SearchLocation, unit: FoundUnit) -> Iterator[str]:
     best, *others = unit.identity.matches
     yield f"# {where}: {best.device}, recognised {best.why}"
     yield from (f"# note: {note}" for note in best.notes)
-    for other in others:
+    for other in (*best.alternatives, *others):
         yield f'# also possible: driver = "{other.driver}" ({other.device}, {other.why})'
 
 
@@ -222,7 +222,8 @@ def _identity(identity: Identity | None) -> dict[str, object]:
                 "further": list(match.further),
                 "notes": list(match.notes),
             }
-            for match in identity.matches
+            for best in identity.matches
+            for match in (best, *best.alternatives)
         ],
     }
 

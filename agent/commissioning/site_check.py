@@ -189,7 +189,8 @@ async def _siblings(device: Device, link: object, identifier: Identifier) -> lis
         )
     except DriverError:
         return []
-    if not identity.matches or driver.profile.name in {match.driver for match in identity.matches}:
+    names = {match.driver for best in identity.matches for match in (best, *best.alternatives)}
+    if not names or driver.profile.name in names:
         return []
     best = identity.matches[0]
     return [f"it identifies as {best.device} ({best.why}), for driver {best.driver!r}, not {driver.profile.name!r}"]

@@ -41,6 +41,7 @@ driver. `telemetry-agent drivers show NAME` also prints the registers and the so
 - **fields**: what the driver reads, by node. `l1`, `l2` and `l3` are the phases. If a device has no total of a power or
   a counter, the agent adds up the phases.
 - **identify**: if yes, `scan` recognises the device by its registers. If no, name the driver in the configuration.
+  If it is identified as another driver, `scan` proposes that one and names this one.
 - **link**: what differs from the defaults of the connection. The configuration of the site has priority.
 - **capture**: the test suite reads these registers of a real device and compares the values with its source.
 """
@@ -123,7 +124,8 @@ def _section(profile: Profile, captured: Sequence[str]) -> Iterator[str]:
     unsure = [point for point in profile.points if not point.confirmed]
     if 0 < len(unsure) < len(profile.points):
         yield f"- from one source: {_quantities(unsure, with_node=profile.kind is Kind.HYBRID)}"
-    yield f"- identify: {'no' if profile.identify is None else 'yes'}"
+    as_others = ", ".join(f"`{name}`" for name in profile.identified_as)
+    yield f"- identify: {f'as {as_others}' if as_others else 'no' if profile.identify is None else 'yes'}"
     yield f"- link: {', '.join(_link(profile)) or 'defaults'}"
     if profile.channels is not None:
         last = profile.channels.count

@@ -61,6 +61,8 @@ class Profile:
     max_registers: int | None = None
     max_gap: int | None = None
     identify: Mark | None = None
+    identified_as: tuple[str, ...] = ()
+    """Other profiles whose mark these devices have too. `scan` proposes them, and names this profile."""
     driver: str | None = None
     """The Python driver that reads the device, for a profile that has only link settings."""
     channels: Channels | None = None
@@ -140,6 +142,9 @@ def _profile(table: TomlTable, name: str) -> Profile:
     defaults = TomlTable(table.take("defaults", dict, {}), f"{table.where}: [defaults]")
     order: WordOrder = defaults.choice("word_order", WORD_ORDERS, "big")
     identify = table.take("identify", dict, None)
+    identified_as = tuple(table.some("identified_as", (str,), "names of drivers", []))
+    if identified_as and identify is not None:
+        raise table.wrong("identified_as", "is for a profile without [identify]", list(identified_as))
     driver = table.choice("driver", PYTHON_DRIVERS, None)
     if driver is not None:
         own = [(table, key) for key in ("point", "channels", "mark", "repeat", "rating", "serial", "variant")]
@@ -160,6 +165,7 @@ def _profile(table: TomlTable, name: str) -> Profile:
         max_registers=defaults.whole("max_registers", 1, MAX_REGISTERS, None),
         max_gap=defaults.whole("max_gap", 0, MAX_REGISTERS - 1, None),
         identify=None if identify is None else identify_from(TomlTable(identify, f"{table.where}: [identify]"), order),
+        identified_as=identified_as,
         driver=driver,
         channels=channels_from(table, points),
         variants=variants_from(table, points, words) if driver is None else (),

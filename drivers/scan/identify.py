@@ -46,6 +46,8 @@ class Match:
     """Drivers for other devices with the same unit id, such as a second meter."""
     notes: tuple[str, ...] = ()
     """Advice for the installer."""
+    alternatives: tuple[Match, ...] = ()
+    """Drivers for devices with the same mark."""
     named_by: frozenset[int] = frozenset()
     """Unit ids of the link that have only the name of the device."""
 
@@ -115,6 +117,11 @@ class Identifier:
         self._marks: dict[Span, list[tuple[Profile, Mark]]] = defaultdict(list)
         profiles = list(profiles)
         self._profiles = {profile.name: profile for profile in profiles}
+        self._alternatives: dict[str, list[Profile]] = defaultdict(list)
+        """Profile → profiles for devices with its mark."""
+        for profile in profiles:
+            for name in profile.identified_as:
+                self._alternatives[name].append(profile)
         self._families = [profile for profile in profiles if profile.driver is not None]
         """Families that use a Python driver with their own link settings."""
         marked = [(profile, mark) for profile in profiles if (mark := profile.identify) is not None]
@@ -147,7 +154,7 @@ class Identifier:
             identity.tables |= {span.table}
             for profile, mark in marked:
                 if mark.matches(words) and await _all_hold(reader, mark.also, elsewhere):
-                    identity.matches.append(_match(profile, (mark, *mark.also)))
+                    identity.matches.append(self._match(profile, (mark, *mark.also)))
         identity.matches.reverse()  # marks with more registers were read last and are more reliable
         if sunspec:
             await self._sunspec(reader, identity)
@@ -217,6 +224,9 @@ class Identifier:
         identity.matches += [replace(best, driver=name) for name in self._family_names(made.manufacturer, general)]
         identity.matches.append(best)
 
+    def _match(self, profile: Profile, marks: Sequence[Mark]) -> Match:
+        return _match(profile, marks, tuple(_match(other, marks) for other in self._alternatives[profile.name]))
+
     def _family_names(self, manufacturer: str, driver: str) -> Iterator[str]:
         for family in self._families:
             if family.driver == driver and manufacturer.casefold().startswith(family.manufacturer.casefold()):
@@ -274,7 +284,7 @@ def _where(mark: Mark) -> str:
     return f"{span.table} {span.address}" + (f"-{span.end - 1}" if span.count > 1 else "") + unit
 
 
-def _match(profile: Profile, marks: Sequence[Mark]) -> Match:
+def _match(profile: Profile, marks: Sequence[Mark], alternatives: tuple[Match, ...] = ()) -> Match:
     return Match(
         driver=profile.name,
         kind=profile.kind,
@@ -282,6 +292,7 @@ def _match(profile: Profile, marks: Sequence[Mark]) -> Match:
         device=f"{profile.manufacturer} {', '.join(profile.models)}",
         why="by " + ", ".join(map(_where, marks)),
         notes=profile.notes,
+        alternatives=alternatives,
         named_by=frozenset(mark.unit_id for mark in marks if mark.unit_id is not None),
     )
 

@@ -17,10 +17,12 @@ import pytest
 
 from agent.commissioning import site_check
 from drivers.model import Table
+from drivers.simulator.register_image import profile_unit
 from tests.faults import sunspec
 from tests.faults.certificates import Authority
 from tests.faults.modbus import FaultServer
 from tests.support.in_process import call_inside
+from tests.support.profiles import PROFILES
 from tests.support.site import TOKEN, configuration, device, sdm630
 
 
@@ -276,6 +278,18 @@ async def test_a_device_that_says_it_is_another_is_named(tmp_path: Path) -> None
     assert "hint: wrong: it identifies as Eastron SDM630" in out
     assert "for driver 'eastron-sdm630', not 'eastron-sdm120'" in out
     assert "hint: right: it says" not in out
+
+
+async def test_a_driver_for_the_same_mark_is_no_other_device(tmp_path: Path) -> None:
+    """A Plenticore without a battery has the name of one with a battery."""
+    image = profile_unit(PROFILES["kostal-plenticore"], dict).image()
+    registers = {(1, kind): dict(words) for kind, words in image.items()}
+    registers[1, Table.HOLDING] |= dict.fromkeys((172, 173, 320, 321), 0)
+    async with listening([]) as port, FaultServer(registers) as inverter:
+        table = device("pv-1", "solar", inverter).replace("eastron-sdm630", "kostal-plenticore-inverter")
+        _, out, _ = await check(configuration(tmp_path, f"http://127.0.0.1:{port}/", table))
+    assert "pv-1" in out
+    assert "identifies as" not in out
 
 
 async def test_nodes_of_a_sunspec_device_that_nobody_polls_are_named(tmp_path: Path) -> None:

@@ -283,6 +283,11 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
             "variant[1] new: name: is already used by another variant (found 'new')",
         ),
         (f'{POINT}[rating]\ntable = "holding"\n', "[rating]: address: is missing"),
+        (f'identified_as = "other"\n{POINT}', "identified_as: must be a list (found 'other')"),
+        (
+            f'identified_as = ["other"]\n{POINT}{HOLDS.replace("mark.there", "identify")}',
+            "identified_as: is for a profile without [identify] (found ['other'])",
+        ),
         (f'note = ""\n{POINT}', "note: must not be empty (found '')"),
     ],
 )

@@ -504,6 +504,14 @@ def test_no_device_is_recognised_as_two() -> None:
                 assert seen.setdefault(place, name) == name
 
 
+def test_a_family_that_is_identified_as_another_has_no_mark_of_its_own() -> None:
+    found = {name: profile for name, profile in PROFILES.items() if profile.identified_as}
+    assert "solis-string-acrel" in found
+    for name, profile in found.items():
+        assert profile.identify is None, name
+        assert all(PROFILES[other].identify is not None for other in profile.identified_as), name
+
+
 @pytest.mark.parametrize("name", [name for name in PROFILES if PROFILES[name].driver])
 def test_a_sunspec_family_brings_its_quirks_to_the_sunspec_driver(name: str) -> None:
     profile = PROFILES[name]
