@@ -283,12 +283,12 @@ async def test_a_device_that_says_it_is_another_is_named(tmp_path: Path) -> None
 async def test_a_driver_for_the_same_mark_is_no_other_device(tmp_path: Path) -> None:
     """A Plenticore without a battery has the name of one with a battery."""
     image = profile_unit(PROFILES["kostal-plenticore"], dict).image()
-    registers = {(1, kind): dict(words) for kind, words in image.items()}
-    registers[1, Table.HOLDING] |= dict.fromkeys((172, 173, 320, 321), 0)
+    registers = {(71, kind): dict(words) for kind, words in image.items()}
+    registers[71, Table.HOLDING] |= dict.fromkeys((172, 173, 320, 321), 0)
     async with listening([]) as port, FaultServer(registers) as inverter:
         table = device("pv-1", "solar", inverter).replace("eastron-sdm630", "kostal-plenticore-inverter")
         _, out, _ = await check(configuration(tmp_path, f"http://127.0.0.1:{port}/", table))
-    assert "pv-1" in out
+    assert (71, 768) in {(seen.unit_id, seen.address) for seen in inverter.requests}, "its name was asked for"
     assert "identifies as" not in out
 
 
