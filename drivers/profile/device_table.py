@@ -39,7 +39,9 @@ driver. `telemetry-agent drivers show NAME` also prints the registers and the so
 - **registers**: a register is confirmed when two independent public sources agree on it. Compare the value of another
   register with the display of the device before you rely on it.
 - **fields**: what the driver reads, by node. `l1`, `l2` and `l3` are the phases. If a device has no total of a power or
-  a counter, the agent adds up the phases.
+  a counter, the agent adds up the phases. The temperature of a heat pump is that of its domestic hot water, that of a
+  battery is the battery's own. Flow, return and outdoor temperatures, heat and efficiency are not read: the payload has
+  no fields for them.
 - **identify**: if yes, `scan` recognises the device by its registers. If no, name the driver in the configuration.
   If it is identified as another driver, `scan` proposes that one and names this one.
 - **link**: what differs from the defaults of the connection. The configuration of the site has priority.
