@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import threading
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -55,8 +56,8 @@ class CompressedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._compressed.now
 
-    def run_in_executor(self, executor: Executor | None, func: Any, *args: Any) -> asyncio.Future[Any]:
-        work: asyncio.Future[Any] = super().run_in_executor(executor, func, *args)
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        work: asyncio.Future[T] = super().run_in_executor(executor, func, *args)
         self._compressed.in_threads.add(work)
         work.add_done_callback(self._compressed.in_threads.discard)
         return work

@@ -1,4 +1,4 @@
-"""The peers of a daemon in a soak: endpoint, devices, log and service manager. They keep little, however long it takes."""
+"""The peers of a daemon in a soak: endpoint, devices, log and service manager. They keep little over a long time."""
 
 from __future__ import annotations
 
@@ -128,41 +128,42 @@ class Receiver:
     def __init__(self) -> None:
         self.server = HttpFaults(self._answer)
         self.behaviour: Behaviour | None = None
-        self.accepts = True
-        """Whether an answer of `behaviour` accepts the message."""
+        self.met: set[Behaviour] = set()
+        """The behaviours that had a request."""
         self.ledger = Ledger()
         self._accepted: dict[int, Counter[str]] = {}
         """Numbers of acceptances since the last `settle`, by id of the message, by its `time`."""
         self._settled = 0
-        self._refused: set[str] = set()
-        self._to_refuse = 0
+        self._to_refuse = False
+        self._refused: str | None = None
 
     async def _answer(self, exchange: Exchange) -> None:
-        if self.behaviour is not None and not self.accepts:
+        if self.behaviour is not None:
+            self.met.add(self.behaviour)
+        if self.behaviour in FAILURES:
             await self.behaviour(exchange)
             return
         await exchange.accept()
         headers, body = exchange.request.headers, exchange.request.body
         identity = headers["webhook-id"]
-        message = json.loads(gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body)
         if self._to_refuse:
-            self._to_refuse -= 1
-            self._refused.add(identity)
-        if identity in self._refused:
+            self._to_refuse, self._refused = False, identity
+        if identity == self._refused:
             await exchange.answer(422)
             return
+        message = json.loads(gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body)
         self._accepted.setdefault(message["time"], Counter())[identity] += 1
         await (self.behaviour or answer(204))(exchange)
 
-    async def set(self, behaviour: Behaviour | None = None, *, accepts: bool = True) -> None:
+    async def change(self, behaviour: Behaviour | None) -> None:
         """Change the answers, and end the connections whose answer has no end."""
-        self.behaviour, self.accepts = behaviour, accepts
+        self.behaviour = behaviour
         await self.server.down()
         await self.server.up()
 
     def refuse_next(self) -> None:
-        """Refuse the message of the next request, always."""
-        self._to_refuse += 1
+        """Refuse the message of the next request, however often it is sent."""
+        self._to_refuse = True
 
     def settle(self, levels: int, push_s: int) -> None:
         """Add the messages since the last call to the ledger: `levels` every `push_s`. Forget them and all requests."""
@@ -175,7 +176,6 @@ class Receiver:
         self.ledger.accepted += sum(map(len, times.values()))
         self.ledger.twice += sum(count > 1 for ids in times.values() for count in ids.values())
         times.clear()
-        self._refused.clear()
 
 
 class Devices:
@@ -187,25 +187,27 @@ class Devices:
             FaultServer({(number + 1, Table.INPUT): sdm630(0, 0, 0) for number in numbers}) for numbers in units
         ]
         self._of = {number: server for server, numbers in zip(self.servers, units, strict=True) for number in numbers}
+        self._refusing: list[FaultServer] = []
 
     def show(self, hours: float) -> None:
+        """Set the registers: constant powers since `hours`, and their energies."""
         for number, server in self._of.items():
             power = 1000.0 + 50 * number
             server.registers[number + 1, Table.INPUT] = sdm630(power, power * hours / 1000, 0)
 
     async def break_down(self, shift: int) -> None:
-        """Give 12 devices a fault each. `shift` chooses the devices. Two more connections are refused."""
-        for number, faults in enumerate(DEVICE_FAULTS):
-            device = (number + shift) % DEVICES
-            self._of[device].unit_faults[device + 1] = faults
-        for number in range(2):
-            await self._of[(12 + number + shift) % DEVICES].refuse()
+        """Give 12 devices a fault each, and close the ports of 2 others. `shift` chooses the devices."""
+        for number, faults in enumerate(DEVICE_FAULTS, shift):
+            self._of[number % DEVICES].unit_faults[number % DEVICES + 1] = faults
+        self._refusing = [self.servers[(shift + number) % len(self.servers)] for number in (0, 7)]
+        for server in self._refusing:
+            await server.refuse()
 
     async def heal(self) -> None:
         for server in self.servers:
             server.heal()
-            if server._server is None:
-                await server.listen()
+        for server in self._refusing:
+            await server.listen()
 
     def forget(self) -> None:
         for server in self.servers:
