@@ -4,11 +4,12 @@ One process loads all modules and forks the others, so that a new process starts
 
     python -m tests.support.oracle_victim REPORT_FD OUTBOX CA_FILE
 
-Each line on standard input starts one life: `LIFE FIRST_TICK URL TICKS SECONDS`. The process measures and delivers from
-FIRST_TICK on. SIGKILL ends it SECONDS after TICKS ticks were stored. If TICKS is -1, the process measures nothing and
-ends when everything is delivered.
+Each line on standard input starts one life: `LIFE FIRST_TICK TICKS SECONDS NAME=URL [NAME=URL ...]`. The process
+measures from FIRST_TICK on, and delivers to each endpoint with a queue and a sender of its own. SIGKILL ends it SECONDS
+after TICKS ticks per endpoint were stored. If TICKS is -1, the process measures nothing and ends when everything is
+delivered.
 
-Each event is one line on REPORT_FD, in one write:
+Each event is one line on REPORT_FD, in one write. All but the last end with the NAME of the endpoint:
 
 - `opened LIFE`: the queue is open.
 - `began TICK` before `submit`, and after it `stored TICK`, or `kept TICK` if the messages are only in memory.
@@ -25,7 +26,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from importlib import import_module
 from itertools import count
@@ -33,9 +34,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import structlog
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from agent.config.push import PushConfig
 from agent.delivery.outcome import Delivered, Outcome
+from agent.delivery.queue_files import queue_files
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
 from agent.outbox.record import Record
@@ -50,30 +53,29 @@ PAUSE_S = 0.004
 PARTS = (b"site", b"pv-1")
 
 
-def body_of(tick: int, part: bytes) -> bytes:
-    """Return the message of a tick. The message of every eleventh tick is large."""
-    return b"%d/%s" % (tick, part) + b" " * (20_000 if tick % 11 == 0 else 200)
+def bodies_of(endpoint: str, tick: int) -> list[bytes]:
+    """Return the messages of a tick for an endpoint. The messages of every eleventh tick are large."""
+    padding = b" " * (20_000 if tick % 11 == 0 else 200)
+    return [b"%d/%s/%s" % (tick, endpoint.encode(), part) + padding for part in PARTS]
+
+
+def say(report: int, event: str) -> None:
+    """Report an event of the endpoint that the present task or thread works for."""
+    os.write(report, f"{event} {get_contextvars()['endpoint']}\n".encode())
 
 
 class Victim:
-    """The agent of one life."""
+    """The delivery to one endpoint in one life."""
 
-    def __init__(self, report: int, stored: int, path: Path, ca_file: Path, life: int, url: str) -> None:
+    def __init__(self, report: int, stored: int, path: Path, push: PushConfig, life: int) -> None:
         self._report = report
         self._stored = stored
-        self._outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64)
-        self.say(f"opened {life}")
+        self._name = push.name
+        with bound_contextvars(endpoint=push.name):
+            self._outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64)
+            self._say(f"opened {life}")
         self._sender = Sender(
-            # A small store of authorities, because loading the system's store takes longer than the rest of a life.
-            PushConfig.model_validate(
-                {
-                    "url": url,
-                    "token": "t",
-                    "ca_file": ca_file,
-                    "interval_s": 1,  # without a live message, the sender waits two intervals
-                    "retry": {"initial_s": 0.005, "max_s": 0.05},
-                }
-            ),
+            push,
             self._outbox,
             backlog_rate_per_s=1e4,
             clock=SystemClock(),
@@ -83,45 +85,70 @@ class Victim:
         )
 
     async def measure(self, first_tick: int) -> None:
-        running = asyncio.create_task(self._sender.run())
-        for tick in count(first_tick):
-            self.say(f"began {tick}")
-            await self._sender.submit([body_of(tick, part) for part in PARTS])
-            self.say(f"{'kept' if self._outbox.in_memory else 'stored'} {tick}")
-            os.write(self._stored, b"1")
-            await asyncio.sleep(PAUSE_S)
-            if running.done():
-                running.result()
+        with bound_contextvars(endpoint=self._name):
+            running = asyncio.create_task(self._sender.run())
+            for tick in count(first_tick):
+                self._say(f"began {tick}")
+                await self._sender.submit(bodies_of(self._name, tick))
+                self._say(f"{'kept' if self._outbox.in_memory else 'stored'} {tick}")
+                os.write(self._stored, b"1")
+                await asyncio.sleep(PAUSE_S)
+                if running.done():
+                    running.result()
 
     async def drain(self) -> None:
-        running = asyncio.create_task(self._sender.run())
-        while self._outbox.counts().waiting and not running.done():  # noqa: ASYNC110 - the queue has no event
-            await asyncio.sleep(0.01)
-        await self._sender.stop(1.0)
-        await running
-        await self._sender.close()
-        self._outbox.close()
+        with bound_contextvars(endpoint=self._name):
+            running = asyncio.create_task(self._sender.run())
+            while self._outbox.counts().waiting and not running.done():  # noqa: ASYNC110 - the queue has no event
+                await asyncio.sleep(0.01)
+            await self._sender.stop(1.0)
+            await running
+            await self._sender.close()
+            self._outbox.close()
 
-    def say(self, line: str) -> None:
-        os.write(self._report, f"{line}\n".encode())
+    def _say(self, event: str) -> None:
+        say(self._report, event)
 
     def _outcome(self, record: Record, outcome: Outcome) -> None:
         if isinstance(outcome, Delivered) and not self._outbox.in_memory:
-            self.say(f"acked {record.id}")
+            self._say(f"acked {record.id}")
+
+
+def open_victims(
+    report: int, stored: int, path: Path, ca_file: Path, life: int, endpoints: Sequence[str]
+) -> list[Victim]:
+    """Open the queues as the daemon does. `endpoints` are NAME=URL."""
+    pushes = [
+        # A small store of authorities, because loading the system's store takes longer than the rest of a life.
+        PushConfig.model_validate(
+            {
+                "name": name,
+                "url": url,
+                "token": "t",
+                "ca_file": ca_file,
+                "interval_s": 1,  # without a live message, the sender waits two intervals
+                "retry": {"initial_s": 0.005, "max_s": 0.05},
+            }
+        )
+        for name, _, url in (each.partition("=") for each in endpoints)
+    ]
+    files = queue_files(path, pushes)
+    files.record()
+    return [Victim(report, stored, files.of[push.name].path, push, life) for push in pushes]
 
 
 def live(report: int, path: Path, ca_file: Path, line: str) -> None:
     """Fork a process, kill it after the ticks of `line`, and wait for its end."""
-    life, first_tick, url, ticks, seconds = line.split()
+    life, first_tick, ticks, seconds, *endpoints = line.split()
     drains = int(ticks) < 0
     reading, stored = os.pipe()
     child = os.fork()
     if child == 0:
-        make = partial(Victim, report, stored, path, ca_file, int(life), url)
+        make = partial(open_victims, report, stored, path, ca_file, int(life), endpoints)
         _be_victim(make, int(first_tick), drains=drains)
     os.close(stored)
     if not drains:
-        for _ in range(int(ticks)):
+        for _ in range(int(ticks) * len(endpoints)):
             os.read(reading, 1)
         time.sleep(float(seconds))
         os.kill(child, signal.SIGKILL)
@@ -132,11 +159,13 @@ def live(report: int, path: Path, ca_file: Path, line: str) -> None:
     os.write(report, f"dead {life}\n".encode())
 
 
-def _be_victim(make: Callable[[], Victim], first_tick: int, *, drains: bool) -> NoReturn:
+def _be_victim(make: Callable[[], list[Victim]], first_tick: int, *, drains: bool) -> NoReturn:
+    async def deliver(all_: list[Victim]) -> None:
+        await asyncio.gather(*(each.drain() if drains else each.measure(first_tick) for each in all_))
+
     status = 1
     try:
-        victim = make()
-        asyncio.run(victim.drain() if drains else victim.measure(first_tick))
+        asyncio.run(deliver(make()))
         status = 0
     finally:
         sys.stderr.flush()
@@ -156,7 +185,7 @@ def main() -> None:
 
 def _report_drops(report: int, _: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     if event["event"] == "message_dropped":
-        os.write(report, f"dropped {event['count']}\n".encode())
+        say(report, f"dropped {event['count']}")
     return event
 
 
@@ -165,7 +194,7 @@ def _report_victims(report: int) -> None:
 
     def victims(self: Store, size: int, spared: Collection[int]) -> list[int]:
         chosen = choose(self, size, spared)
-        os.write(report, f"dropping {len(chosen)}\n".encode())
+        say(report, f"dropping {len(chosen)}")
         return chosen
 
     Store.victims = victims  # type: ignore[method-assign]

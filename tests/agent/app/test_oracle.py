@@ -4,9 +4,11 @@ A receiver that knows everything watches a sender that dies by SIGKILL at random
 loses acknowledgements, hangs and errs. The sender is the daemon's own code from `submit` on, on a real disk and real
 sockets, in processes of its own (`oracle_victim`). The seed gives each life a number of ticks and a moment after them.
 
-The second test adds faults of the disk. What cannot be kept then is counted: no message is missing that was not logged
-as dropped. More kills: `ORACLE_KILLS=2000 .venv/bin/python -m pytest -s tests/agent/app/test_oracle.py`, other seeds:
-`make hunt`.
+The second test has three endpoints in one sender process, each with its own receiver and weather: each receives all of
+its own messages and none of another endpoint. The third test adds faults of the disk. What cannot be kept then is
+counted: no message is missing that was not logged as dropped.
+
+More kills: `ORACLE_KILLS=2000 .venv/bin/python -m pytest -s tests/agent/app/test_oracle.py`, other seeds: `make hunt`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import random
 import shutil
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,9 +30,10 @@ from tests.faults import http
 from tests.faults.certificates import Authority
 from tests.faults.disk import fill, small_disk
 from tests.faults.http import Behaviour, HttpFaults, Request, answer
-from tests.support.oracle_victim import PARTS, body_of
+from tests.support.oracle_victim import bodies_of
 
 KILLS = 220
+KILLS_WITH_SEVERAL_ENDPOINTS = 60
 KILLS_WITH_FAULTS = 80
 FAULTS: tuple[Behaviour, ...] = (
     http.reset_after_body(),
@@ -44,10 +49,11 @@ FAULTS: tuple[Behaviour, ...] = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Oracle:
-    """Knows what was measured, stored and acknowledged, by what the victims reported before they died."""
+    """Knows what was measured, stored and acknowledged for one endpoint, by the reports of the killed processes."""
 
+    endpoint: str
     began: set[int] = field(default_factory=set)
     stored: set[int] = field(default_factory=set)
     acked: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -65,9 +71,7 @@ class Oracle:
     unborn: int = 0
     """Lives that were over before their first tick."""
 
-    def take(self, life: int, line: str) -> bool:
-        """Whether that was the end of the life."""
-        what, which = line.split()
+    def take(self, life: int, what: str, which: str) -> None:
         if what == "began":
             self.began.add(int(which))
         elif what == "stored":
@@ -88,7 +92,6 @@ class Oracle:
             self.dropping = 0
             self.alive = False
             self.opened.set()
-        return what == "dead"
 
     def _forgotten(self, identity: str, life: int) -> bool:
         """Whether a life may not know any more that this id was acknowledged by one before."""
@@ -109,12 +112,15 @@ class Oracle:
                 self._excuse(before[identity], request)
             before[identity] = request
         arrived = {identity for identity, request in before.items() if request.answered == 200}
-        missing = bodies_of(self.stored) - {body for identity in arrived for body in bodies[identity]}
+        missing = self._bodies(self.stored) - {body for identity in arrived for body in bodies[identity]}
         assert len(missing) <= self.dropped + self.in_doubt, f"lost: {sorted(body[:20] for body in missing)}"
-        assert set(ids) <= bodies_of(self.began), "never measured"
+        assert set(ids) <= self._bodies(self.began), "never measured, or for another endpoint"
         assert all(len(found) == 1 for found in ids.values()), "several ids for one message"
         assert all(len(found) == 1 for found in bodies.values()), "several messages under one id"
         return duplicates
+
+    def _bodies(self, ticks: set[int]) -> set[bytes]:
+        return {body for tick in ticks for body in bodies_of(self.endpoint, tick)}
 
     def _excuse(self, earlier: Request, again: Request) -> None:
         """A duplicate is right only where the sender cannot know that the receiver has the message."""
@@ -125,10 +131,6 @@ class Oracle:
         ), f"{identity} was sent after it was acknowledged"
         killed_between = life_of(earlier) < life_of(again)
         assert earlier.answered != 200 or killed_between, f"{identity} was sent again in spite of an answer"
-
-
-def bodies_of(ticks: set[int]) -> set[bytes]:
-    return {body_of(tick, part) for tick in ticks for part in PARTS}
 
 
 def life_of(request: Request) -> int:
@@ -222,8 +224,19 @@ class Disk:
 
 @pytest.mark.seeds(1)
 async def test_whatever_is_killed_whenever_what_was_measured_arrives_once(tmp_path: Path, seed: int) -> None:
-    oracle = await killed_again_and_again(tmp_path, tmp_path / "o.sqlite3", seed, KILLS)
+    (oracle,) = await killed_again_and_again(tmp_path, tmp_path / "o.sqlite3", seed, KILLS)
     assert oracle.dropped == 0
+
+
+@pytest.mark.seeds(1)
+async def test_whatever_is_killed_whenever_each_of_three_endpoints_receives_all_of_its_own(
+    tmp_path: Path, seed: int
+) -> None:
+    names = ("portal", "trader", "archive")
+    oracles = await killed_again_and_again(
+        tmp_path, tmp_path / "o.sqlite3", seed, KILLS_WITH_SEVERAL_ENDPOINTS, names=names
+    )
+    assert [oracle.dropped for oracle in oracles] == [0, 0, 0]
 
 
 @pytest.mark.seeds(1)
@@ -232,74 +245,115 @@ async def test_whatever_happens_to_the_disk_too_what_was_measured_arrives_or_is_
 ) -> None:
     with small_disk(tmp_path / "disk") as folder:
         disk = Disk(folder, random.Random(seed + 2))
-        oracle = await killed_again_and_again(tmp_path, disk.path, seed, KILLS_WITH_FAULTS, disk)
+        (oracle,) = await killed_again_and_again(tmp_path, disk.path, seed, KILLS_WITH_FAULTS, disk)
     print(f"{dict(disk.happened)}; {oracle.dropped} messages dropped, {oracle.in_doubt} in doubt")  # noqa: T201
     assert len(disk.happened) == 4, "not every fault happened"
     assert oracle.dropped < len(oracle.stored), "too few messages were kept to mean anything"
 
 
-async def killed_again_and_again(folder: Path, path: Path, seed: int, kills: int, disk: Disk | None = None) -> Oracle:
-    kills = int(os.environ.get("ORACLE_KILLS", kills))
-    dice = random.Random(seed)
-    oracle = Oracle()
-    reading, writing = os.pipe()
-    arguments = ("-m", "tests.support.oracle_victim", str(writing), path, Authority(folder).ca_file)
-    with (folder / "stderr").open("wb") as stderr:
-        template = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, stdin=asyncio.subprocess.PIPE, stderr=stderr, pass_fds=[writing]
-        )
-    os.close(writing)
-    reports = await _reader(reading)
+class Lives:
+    """Starts the processes that are killed, and gives what they report to the oracle of each endpoint."""
 
-    async def live(life: int, ticks: int, seconds: float = 0.0) -> None:
-        assert template.stdin is not None
-        first = max(oracle.began, default=-1) + 1
-        template.stdin.write(f"{life} {first} {server.url()} {ticks} {seconds}\n".encode())
-        while line := (await asyncio.wait_for(reports.readline(), 60)).decode():
-            if oracle.take(life, line):
+    def __init__(self, template: asyncio.subprocess.Process, reports: asyncio.StreamReader, stderr: Path) -> None:
+        self._template = template
+        self._reports = reports
+        self._stderr = stderr
+
+    @classmethod
+    async def start(cls, folder: Path, path: Path) -> Lives:
+        reading, writing = os.pipe()
+        arguments = ("-m", "tests.support.oracle_victim", str(writing), path, Authority(folder).ca_file)
+        with (folder / "stderr").open("wb") as stderr:
+            template = await asyncio.create_subprocess_exec(
+                sys.executable, *arguments, stdin=asyncio.subprocess.PIPE, stderr=stderr, pass_fds=[writing]
+            )
+        os.close(writing)
+        return cls(template, await _reader(reading), folder / "stderr")
+
+    async def live(self, life: int, ticks: int, seconds: float, watched: dict[Oracle, HttpFaults]) -> None:
+        assert self._template.stdin is not None
+        first = max((tick for oracle in watched for tick in oracle.began), default=-1) + 1
+        urls = " ".join(f"{oracle.endpoint}={server.url()}" for oracle, server in watched.items())
+        self._template.stdin.write(f"{life} {first} {ticks} {seconds} {urls}\n".encode())
+        while line := (await asyncio.wait_for(self._reports.readline(), 60)).decode():
+            what, which, *whose = line.split()
+            for oracle in watched:
+                if not whose or whose == [oracle.endpoint]:
+                    oracle.take(life, what, which)
+            if what == "dead":
                 break
         else:
-            raise AssertionError((folder / "stderr").read_text())
-        oracle.unborn += ticks >= 0 and max(oracle.began, default=-1) < first
+            raise AssertionError(self._stderr.read_text())
+        for oracle in watched:
+            oracle.unborn += ticks >= 0 and max(oracle.began, default=-1) < first
 
-    async def live_with_faults(life: int, ticks: int, seconds: float, disk: Disk) -> None:
+    async def live_with_faults(
+        self, life: int, ticks: int, seconds: float, watched: dict[Oracle, HttpFaults], disk: Disk
+    ) -> None:
+        (oracle,) = watched
         disk.before()
         oracle.opened.clear()
         meanwhile = asyncio.create_task(disk.meanwhile(oracle))
-        await live(life, ticks, seconds)
+        await self.live(life, ticks, seconds, watched)
         removed = await meanwhile
         if disk.after() or removed:
             oracle.log_lost.append(life)
 
-    async with HttpFaults(answer(200)) as server:
-        mood = asyncio.create_task(weather(server, random.Random(seed + 1)))
+    async def end(self) -> None:
+        assert self._template.stdin is not None
+        self._template.stdin.close()
+        assert await self._template.wait() == 0
+
+
+async def killed_again_and_again(
+    folder: Path, path: Path, seed: int, kills: int, disk: Disk | None = None, names: Sequence[str] = ("default",)
+) -> list[Oracle]:
+    """Return the oracle of each endpoint in `names`, after it has judged what its receiver accepted."""
+    kills = int(os.environ.get("ORACLE_KILLS", kills))
+    dice = random.Random(seed)
+    lives = await Lives.start(folder, path)
+    async with AsyncExitStack() as stack:
+        watched = {Oracle(name): await stack.enter_async_context(HttpFaults(answer(200))) for name in names}
+        moods = [
+            asyncio.create_task(weather(server, random.Random(seed + 1 + 1000 * number)))
+            for number, server in enumerate(watched.values())
+        ]
         for life in range(kills):
             # Any moment of a tick, or of the start.
             ticks, seconds = dice.choice((0, dice.randrange(1, 4), dice.randrange(1, 10))), dice.uniform(0, 0.02)
             if disk is None:
-                await live(life, ticks, seconds)
+                await lives.live(life, ticks, seconds, watched)
             else:
-                await live_with_faults(life, ticks, seconds, disk)
-        mood.cancel()
-        await asyncio.gather(mood, return_exceptions=True)
-        await server.up()
-        server.script.clear()
-        server.behaviour = answer(200)
+                await lives.live_with_faults(life, ticks, seconds, watched, disk)
+        for mood in moods:
+            mood.cancel()
+        await asyncio.gather(*moods, return_exceptions=True)
+        for server in watched.values():
+            await server.up()
+            server.script.clear()
+            server.behaviour = answer(200)
         if disk is not None:
             disk.make_room()
-        await live(kills, -1)
-        assert template.stdin is not None
-        template.stdin.close()
-        assert await template.wait() == 0
+        await lives.live(kills, -1, 0.0, watched)
+        await lives.end()
+    for oracle, server in watched.items():
+        _judge(oracle, server, kills)
+    ids = [
+        identity for server in watched.values() for identity in {each.headers["webhook-id"] for each in server.accepted}
+    ]
+    assert len(set(ids)) == len(ids), "two endpoints have messages with the same id"
+    return list(watched)
+
+
+def _judge(oracle: Oracle, server: HttpFaults, kills: int) -> None:
     duplicates = oracle.judge(server.accepted)
     print(  # noqa: T201 - with pytest -s
-        f"{kills} kills, {oracle.unborn} before the first tick; {len(oracle.stored)} ticks stored, "
+        f"{oracle.endpoint}: {kills} kills, {oracle.unborn} before the first tick; {len(oracle.stored)} ticks stored, "
         f"{len(oracle.began - oracle.stored)} killed while being stored; {len(server.accepted)} messages accepted, "
         f"{duplicates} of them again because the acknowledgement was lost"
     )
     assert len(oracle.stored) > kills / 2, "too few ticks to mean anything"
     assert duplicates > 0, "no acknowledgement was lost: nothing was put to the test"
-    return oracle
 
 
 async def _reader(descriptor: int) -> asyncio.StreamReader:
