@@ -24,7 +24,7 @@ MARGIN_S = 0.05
 """A timer is this far away when data has just arrived, or half of the wait if that is less."""
 
 
-class _Selector(selectors.DefaultSelector):
+class SteadySelector(selectors.DefaultSelector):
     """Counts the time at each call: the loop makes one in each iteration."""
 
     def __init__(self) -> None:
@@ -46,8 +46,10 @@ class _Selector(selectors.DefaultSelector):
 class SteadyLoop(asyncio.SelectorEventLoop):
     """As asyncio's, but for its clock, and that it shows what is `in_threads`."""
 
+    selector: type[SteadySelector] = SteadySelector
+
     def __init__(self) -> None:
-        self._steady = _Selector()
+        self._steady = self.selector()
         self.in_threads: set[asyncio.Future[Any]] = set()
         super().__init__(self._steady)
 

@@ -1,0 +1,51 @@
+"""An event loop whose time passes only while nothing happens: an hour of a daemon takes as long as its work.
+
+Sockets, threads and files are real. The time stands still while a task can run, while data arrives, and while a thread
+works. Then it jumps to the next timer. So a delay in simulated time is a wait in the code under test, never the load of
+the machine. `FastClock(1.0)` shows this time to an agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Collection, Coroutine
+from typing import Any, TypeVar
+
+from tests.steady_loop import SteadyLoop, SteadySelector
+
+T = TypeVar("T")
+
+# After so many real seconds without an event, no data is on its way between two sockets of this machine.
+_QUIET_S = 0.002
+
+
+class _Jumping(SteadySelector):
+    """Jumps to the next timer instead of waiting for it."""
+
+    in_threads: Collection[Any] = ()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        wait = selectors.DefaultSelector.select
+        if (ready := wait(self, 0)) or timeout == 0:
+            return ready
+        if timeout is None or self.in_threads:
+            return wait(self, None)
+        if ready := wait(self, _QUIET_S):
+            return ready
+        self.now += max(0.0, timeout)
+        return []
+
+
+class SimulatedLoop(SteadyLoop):
+    selector = _Jumping
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steady.in_threads = self.in_threads
+
+
+def simulated(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in simulated time."""
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        return runner.run(work)
