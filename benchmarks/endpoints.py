@@ -1,7 +1,8 @@
-"""What a further endpoint costs: the daemon of `daemon_load` with one endpoint and with two, in turn.
+"""What a further endpoint costs: the daemon of `daemon_load` with one endpoint beside the same daemon with two.
 
-Both endpoints receive the device types of 50 devices every 5 s. The floors: 1.2 x the CPU of one endpoint, 3 MB more
-memory, and the same number of requests to devices.
+Both daemons run at the same time, each with its own 50 devices, so that the load of the machine is the same for both.
+Every endpoint receives the device types every 5 s. The bounds: 1.2 x the CPU of one endpoint, 3 MB more memory, and the
+same number of requests to devices.
 """
 
 from __future__ import annotations
@@ -9,56 +10,89 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from multiprocessing import Process, Queue
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
 
-from benchmarks.daemon_load import _CONTEXT, DEVICES, measure, serve_devices, serve_endpoint, site
+from benchmarks.daemon_load import _CONTEXT, DEVICES, cpu_s, pss_mb, serve_devices, serve_endpoint, site
 
-ROUNDS = 2
+ROUNDS = 3
+WARM_UP_S = 10.0  # the first push of each endpoint loads modules
+MEASURED_S = 40.0
 
 
-def run(ports: list[int], endpoint: int, endpoints: int, counts: Queue[int]) -> tuple[float, float, float]:
-    """Per cent of one core, MB of PSS, and requests to devices a second."""
-    with TemporaryDirectory() as name:
-        config = site(Path(name), ports, endpoint, endpoints)
+class Daemon:
+    """A daemon with its own devices and its own endpoints."""
+
+    def __init__(self, endpoints: int) -> None:
+        self.endpoints = endpoints
+        self._counts: Queue[int] = _CONTEXT.Queue()
+        ports: Queue[list[int]] = _CONTEXT.Queue()
+        port: Queue[int] = _CONTEXT.Queue()
+        self._servers: list[Process] = [
+            _CONTEXT.Process(target=serve_devices, args=(ports, self._counts), daemon=True),  # type: ignore[list-item]
+            _CONTEXT.Process(target=serve_endpoint, args=(port,), daemon=True),  # type: ignore[list-item]
+        ]
+        for server in self._servers:
+            server.start()
+        self._folder = TemporaryDirectory()
+        config = site(Path(self._folder.name), ports.get(), port.get(), endpoints)
         command = [sys.executable, "-m", "agent", "run", "--config", str(config)]
-        daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        cpu, memory = measure(daemon.pid)
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(10)
+        for server in self._servers:
+            server.terminate()
+        self._folder.cleanup()
+
+    def begin(self) -> None:
+        """Begin to measure."""
+        while not self._counts.empty():
+            self._counts.get()
+        self._cpu_s, self._began = cpu_s(self._process.pid), time.monotonic()
+
+    def figures(self) -> tuple[float, float, float]:
+        """Per cent of one core, MB of PSS, and requests to devices a second, since `begin`."""
+        used = 100 * (cpu_s(self._process.pid) - self._cpu_s) / (time.monotonic() - self._began)
         seen = []
-        while not counts.empty():
-            seen.append(counts.get())
-        daemon.send_signal(signal.SIGTERM)
-        daemon.wait(10)
-    return cpu, memory, median(seen)
+        while not self._counts.empty():
+            seen.append(self._counts.get())
+        return used, pss_mb(self._process.pid), median(seen)
+
+
+def run(endpoints: tuple[int, ...]) -> list[tuple[float, float, float]]:
+    """The figures of a daemon for each number of endpoints."""
+    with ExitStack() as stack:
+        daemons = [stack.enter_context(Daemon(number)) for number in endpoints]
+        time.sleep(WARM_UP_S)
+        for daemon in daemons:
+            daemon.begin()
+        time.sleep(MEASURED_S)
+        return [daemon.figures() for daemon in daemons]
 
 
 def main() -> None:
-    ports_queue: Queue[list[int]] = _CONTEXT.Queue()
-    counts: Queue[int] = _CONTEXT.Queue()
-    endpoint_queue: Queue[int] = _CONTEXT.Queue()
-    helpers: list[Process] = [
-        _CONTEXT.Process(target=serve_devices, args=(ports_queue, counts), daemon=True),  # type: ignore[list-item]
-        _CONTEXT.Process(target=serve_endpoint, args=(endpoint_queue,), daemon=True),  # type: ignore[list-item]
-    ]
-    for helper in helpers:
-        helper.start()
-    ports, endpoint = ports_queue.get(), endpoint_queue.get()
-    runs: dict[int, list[tuple[float, float, float]]] = {1: [], 2: []}
+    ratios, more_mb = [], []
     for _ in range(ROUNDS):
-        for endpoints, found in runs.items():
-            found.append(run(ports, endpoint, endpoints, counts))
-    for helper in helpers:
-        helper.terminate()
-    means = {endpoints: [sum(each) / ROUNDS for each in zip(*found, strict=True)] for endpoints, found in runs.items()}
-    for endpoints, (cpu, memory, requests) in means.items():
-        print(
-            f"{DEVICES} devices, endpoints: {endpoints}: {cpu:.2f} % of one core, {memory:.1f} MB, {requests:g} req/s"
-        )
-    (cpu_1, memory_1, _), (cpu_2, memory_2, _) = means[1], means[2]
-    print(f"a further endpoint: {cpu_2 / cpu_1:.2f} x the CPU (at most 1.2)")
-    print(f"and {memory_2 - memory_1:.1f} MB more (at most 3)")
+        figures = run((1, 2))
+        for number, (cpu, memory, requests) in enumerate(figures, start=1):
+            print(f"{DEVICES} devices, {number} endpoints: {cpu:.2f} % of a core, {memory:.1f} MB, {requests:g} req/s")
+        (cpu_1, memory_1, _), (cpu_2, memory_2, _) = figures
+        ratios.append(cpu_2 / cpu_1)
+        more_mb.append(memory_2 - memory_1)
+    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"a further endpoint: {median(ratios):.2f} x the CPU (at most 1.2; rounds: {each})")
+    print(f"and {median(more_mb):.1f} MB more (at most 3)")
 
 
 if __name__ == "__main__":
