@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import structlog
 
+from agent.outbox.drops import Drops
 from agent.outbox.files import delete_queue, rename_queue
 from agent.outbox.record import PendingWrites, Record
 from agent.outbox.store import Store
@@ -21,7 +25,9 @@ _CHUNK = 256
 def take_over(former: Path, path: Path, max_size_mb: int) -> None:
     """Move all messages of the file `former` to the file `path`. After a power cut, a second call completes it.
 
-    If a disk or a damaged file does not allow it, the file `former` stays as it is, and the log says so.
+    The file `path` can then be larger than `max_size_mb`. The queue drops its oldest messages at the next `put`. If a
+    disk or a damaged file does not allow it, the file `former` keeps the messages that were not moved, and the log says
+    so.
     """
     if not former.exists():
         return
@@ -39,22 +45,22 @@ def take_over(former: Path, path: Path, max_size_mb: int) -> None:
 
 
 def _merge(former: Path, path: Path, max_size_mb: int) -> None:
-    """Copy all messages, each under its id."""
-    source = Store.open(former, max_size_mb)
-    try:
-        target = Store.open(path, max_size_mb)
-        try:
-            chunk = PendingWrites()
-            for record in source.everything():
-                _add(chunk, record, target)
-                if len(chunk.added) >= _CHUNK:
-                    target.apply(chunk, durable=True)
-                    chunk.clear()
-            target.apply(chunk, durable=True)
-        finally:
-            target.close()
-    finally:
-        source.close()
+    """Move all messages, each under its id. Count those that are not legible as dropped."""
+    both_mb = max_size_mb + (former.stat().st_size + path.stat().st_size) // 2**20 + 1
+    with closing(Store.open(former, both_mb)) as source, closing(Store.open(path, both_mb)) as target:
+        while records := list(islice(source.everything(), _CHUNK)):
+            _move(records, source, target)
+        left = source.counts()
+        Drops().add(left.waiting + left.parked, "damaged")
+
+
+def _move(records: Sequence[Record], source: Store, target: Store) -> None:
+    """Copy, then delete, so that a second call does not move messages again that were delivered meanwhile."""
+    added = PendingWrites()
+    for record in records:
+        _add(added, record, target)
+    target.apply(added, durable=True)
+    source.apply(PendingWrites(gone={record.seq for record in records}), durable=False)
 
 
 def _add(chunk: PendingWrites, record: Record, target: Store) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.config.push import PushConfig
 from agent.delivery.queue_files import queue_files
 from agent.outbox import Outbox, take_over
+from tests.faults.disk import fill, small_disk
 
 
 def push(name: str, formerly: str | None = None) -> PushConfig:
@@ -32,6 +37,16 @@ def found(path: Path) -> list[bytes]:
     bodies = [record.body for record in outbox.backlog(1e12, limit=100) + outbox.live()]
     outbox.close()
     return bodies
+
+
+def delivered(path: Path) -> list[str]:
+    """Acknowledge all messages; their ids."""
+    outbox = opened(path)
+    records = outbox.backlog(1e12, limit=10_000) + outbox.live()
+    for record in records:
+        outbox.ack(record)
+    outbox.close()
+    return [record.id for record in records]
 
 
 class Site:
@@ -153,6 +168,52 @@ def test_messages_of_the_same_microsecond_keep_both(site: Site) -> None:
         outbox.close()
     take_over(old, new, 8)
     assert sorted(found(new)) == [b"1", b"2"]
+
+
+def test_two_queues_that_exceed_the_size_together_are_merged_and_the_drops_counted(site: Site) -> None:
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
+    for path in (old, new):
+        stored(path, *(b"%d" % number + b" " * 50_000 for number in range(16)))
+    take_over(old, new, 1)
+    assert not old.exists()
+    outbox = Outbox.open(new, max_age_s=1e9, max_size_mb=1)
+    outbox.put([b"newest"])
+    assert outbox.drops["size"] > 0
+    assert outbox.counts().waiting + outbox.drops["size"] == 33
+    assert outbox.counts().waiting >= 16
+    outbox.close()
+
+
+def test_a_damaged_message_of_a_queue_that_is_taken_over_is_counted(site: Site) -> None:
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
+    stored(old, b"1", b"2")
+    stored(new, b"3")
+    with closing(sqlite3.connect(old)) as db, db:
+        db.execute("UPDATE message SET body = 'x' WHERE body = ?", (b"1",))
+    with capture_logs() as events:
+        take_over(old, new, 8)
+    assert found(new) == [b"2", b"3"]
+    assert [(each["count"], each["reason"]) for each in events if each["event"] == "message_dropped"] == [
+        (1, "the stored bytes are damaged")
+    ]
+
+
+def test_after_a_full_disk_in_a_merge_a_second_one_moves_the_rest(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        old, new = disk / "outbox.a.sqlite3", disk / "outbox.b.sqlite3"
+        ids = stored(old, *(b"%d" % number + b" " * 500 for number in range(1500)))
+        ids += stored(new, b"of the new name")
+        filler = fill(disk)
+        os.truncate(filler, filler.stat().st_size - 1000 * 1024)  # room for a part of the messages
+        take_over(old, new, 8)
+        assert old.exists()
+        sent = delivered(new)
+        assert 512 < len(sent) < len(ids)
+        filler.unlink()
+        take_over(old, new, 8)
+        later = delivered(new)
+    assert {*sent, *later} == {*ids}
+    assert len(sent) + len(later) - len(ids) <= 256, "no more than the part in which the disk became full"
 
 
 def test_a_damaged_queue_is_not_taken_over_and_not_lost(site: Site) -> None:
