@@ -76,7 +76,7 @@ class App:
         self.recorder = Recorder(clock)
         self._report = HourlyReport(clock.monotonic())
         self.status: StatusListener | None = None
-        self._store = EnergyStore.open(config.outbox.path.with_name("energy.sqlite3"))
+        self._store = EnergyStore.open(config.outbox.energies)
         self._saving = asyncio.Lock()
         self._aggregator = Aggregator(site.nodes, aggregation_settings(config), self._store)
         self._aggregator.place_nights(clock.monotonic())

@@ -54,7 +54,7 @@ async def read_site(config: Config, site: Site) -> SiteReading:
     clock = SystemClock()
     result = SiteReading(at=clock.monotonic())
     with TemporaryDirectory() as scratch:
-        store = EnergyStore.open(_copy(config.outbox.path.with_name("energy.sqlite3"), Path(scratch)))
+        store = EnergyStore.open(_copy(config.outbox.energies, Path(scratch)))
         aggregator = Aggregator(site.nodes, aggregation_settings(config), store)
         aggregator.place_nights(result.at)
         poller = Poller(site.connections, clock, _Collector(aggregator, clock, result), nights=aggregator.nights)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, StrictInt, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import AfterValidator, Field, StrictInt, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.config import endpoints
@@ -28,13 +28,29 @@ class SiteConfig(Section):
     export_limit_W: Watts | None = None
 
 
+_ENERGIES = "energy.sqlite3"
+
+
+def _queue_file(path: Path) -> Path:
+    if path.name == _ENERGIES:
+        raise ValueError(f"must not be {_ENERGIES}, because the energies are in this file")
+    if path.suffix == ".endpoint":
+        raise ValueError("must not end with .endpoint, because the agent has a file of its own with this name")
+    return path
+
+
 class OutboxConfig(Section):
     """[outbox]: the file of the queue, its bounds, and the rate of the backlog."""
 
-    path: Path = Path("/var/lib/telemetry-agent/outbox.sqlite3")
+    path: Annotated[Path, AfterValidator(_queue_file)] = Path("/var/lib/telemetry-agent/outbox.sqlite3")
     max_age_s: Seconds = 604_800.0
     max_size_mb: Annotated[StrictInt, Field(ge=1)] = 64
     backlog_rate_per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+
+    @property
+    def energies(self) -> Path:
+        """The file of the energies, beside the queue."""
+        return self.path.with_name(_ENERGIES)
 
 
 class PollConfig(Section):

@@ -103,6 +103,20 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
             ),
         ),
         (
+            {"outbox__path": "/var/lib/agent/energy.sqlite3"},
+            (
+                "site.toml: outbox.path: must not be energy.sqlite3, because the energies are in this file"
+                " (found '/var/lib/agent/energy.sqlite3')"
+            ),
+        ),
+        (
+            {"outbox__path": "/var/lib/agent/queue.endpoint"},
+            (
+                "site.toml: outbox.path: must not end with .endpoint, because the agent has a file of its own with"
+                " this name (found '/var/lib/agent/queue.endpoint')"
+            ),
+        ),
+        (
             {"device__0__node_id": "pv-1"},
             "site.toml: device[1].node_id (pv-1 + bat-1): must be unique; device[0] (pv-1) has 'pv-1' already",
         ),
