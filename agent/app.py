@@ -156,7 +156,6 @@ class App:
         backlogs = await asyncio.gather(*(each.backlog() for each in deliveries))
         trusted = self.deliveries.clock_trusted
         now = self._clock.monotonic()
-        up_s = now - self.recorder.started
         found = snapshot(
             self.config,
             self.recorder,
@@ -164,7 +163,7 @@ class App:
             self._aggregator.nights,
             [each.summary for each in self._endpoints.values() if each.summary is not None],
             [
-                endpoint_status(each.push, each.stats, backlog, now, up_s, waits_for_clock=each.sender.waits_for_clock)
+                endpoint_status(each.push, each.stats, backlog, now, waits_for_clock=each.sender.waits_for_clock)
                 for each, backlog in zip(deliveries, backlogs, strict=True)
             ],
             self._clock,
@@ -211,12 +210,15 @@ class App:
         """Stop the endpoints that are removed or disabled. A new endpoint starts when its queue is open."""
         before = self._endpoints
         self._endpoints = {}
+        names = {}
         for push in config.endpoints:
             new = _endpoint(config, push)
             known = before.pop(push.name, None) or before.pop(push.formerly or "", None)
             if known is not None:
+                names[push.name] = known.push.name
                 known.push, known.payload, known.rhythm = new.push, new.payload, new.rhythm
             self._endpoints[push.name] = known or new
+        self._report.reconfigure(names)
         for gone in before.values():
             gone.stop_clock()
 
@@ -324,6 +326,7 @@ def _summary_settings(config: Config, push: PushConfig) -> SummarySettings:
         ),
         partial_totals=push.partial_totals,
         sign={type_: getattr(push.sign, type_) for type_ in NodeType},
+        formerly=push.formerly,
     )
 
 

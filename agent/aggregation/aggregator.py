@@ -45,6 +45,8 @@ class SummarySettings:
     """The chosen nodes; None for all."""
     partial_totals: Literal["omit", "sum"] = "omit"
     sign: Mapping[NodeType, int] = field(default_factory=dict)
+    formerly: str | None = None
+    """The name before a rename: the endpoint continues the push interval of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Aggregator:
         }
         chosen = {name: _chosen(nodes, each.node_ids) for name, each in settings.endpoints.items()}
         for node_id, window in windows.items():
-            window.serve([name for name, node_ids in chosen.items() if node_id in node_ids])
+            window.serve({name: each.formerly for name, each in settings.endpoints.items() if node_id in chosen[name]})
         self._selections = {
             name: self._selection(nodes, chosen[name], each) for name, each in settings.endpoints.items()
         }

@@ -7,7 +7,7 @@ night and the places of the cells are common to all views.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -76,10 +76,16 @@ class Window:
     _totals: dict[Quantity, int] = field(default_factory=dict)
     _sources: dict[tuple[Quantity, Phase | None, NodeType | None], _Source | None] = field(default_factory=dict)
 
-    def serve(self, endpoints: Iterable[str]) -> None:
-        """Keep a view for each of these endpoints, and no other. Without endpoints, one view remains."""
-        some = next(iter(self.views.values()))
-        self.views = {name: self.views.get(name) or some.fork() for name in endpoints} or {"": some}
+    def serve(self, endpoints: Mapping[str, str | None]) -> None:
+        """Keep a view for each of these endpoints, and no other. Without endpoints, one view remains.
+
+        `endpoints` has the former name of each; None if it has none.
+        """
+        views, some = self.views, next(iter(self.views.values()))
+        self.views = {
+            name: views.get(name) or (views.get(former) if former is not None else None) or some.fork()
+            for name, former in endpoints.items()
+        } or {"": some}
 
     def add(self, scan: Scan) -> Collected:
         """Add the readings of the node."""

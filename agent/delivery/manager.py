@@ -44,7 +44,7 @@ class Delivery:
         self._trust = trust
         self._watchdog = Watchdog(clock)
         self._outbox = outbox
-        self.stats = DeliveryStats()
+        self.stats = DeliveryStats(since=clock.monotonic())
         """The statistics of the endpoint. A reload keeps the object."""
         self.sender = self._new_sender()
         self._held = asyncio.Lock()

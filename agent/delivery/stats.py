@@ -42,6 +42,8 @@ class RecordedAttempt:
 class DeliveryStats:
     """The state and the counters of one endpoint."""
 
+    since: float = 0.0
+    """Monotonic second at which its delivery began: the start, or the reload that added the endpoint."""
     state: State = State.WELL
     failing_since: float | None = None
     """Monotonic second of the first failure since the last delivery; None while the endpoint is well."""

@@ -6,6 +6,7 @@ With several endpoints, each has a line of its own for its deliveries.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -25,6 +26,10 @@ class HourlyReport:
         self._last = now
         self._outcomes: dict[str, Counter[str]] = {}
         """By the name of the endpoint."""
+
+    def reconfigure(self, before: Mapping[str, str]) -> None:
+        """Keep the counts of the endpoints that continue. `before` has their names until now by their new names."""
+        self._outcomes = {name: self._outcomes[old] for name, old in before.items() if old in self._outcomes}
 
     def begin(self, now: float) -> bool:
         """Return whether to `write` a report at monotonic second `now`. Then the next hour begins."""

@@ -128,7 +128,7 @@ def _state(device: Device, nights: Mapping[str, Night], now: float) -> str:
 
 
 def endpoint_status(
-    push: PushConfig, stats: DeliveryStats, backlog: Backlog, now: float, uptime_s: float, *, waits_for_clock: bool
+    push: PushConfig, stats: DeliveryStats, backlog: Backlog, now: float, *, waits_for_clock: bool
 ) -> EndpointStatus:
     """Return the state of the delivery to one endpoint at monotonic second `now`."""
     url = urlsplit(push.url)
@@ -145,7 +145,7 @@ def endpoint_status(
             delivered_s=delivered_s,
             last=recent[0] if recent else None,
             waits_for_clock=waits_for_clock,
-            uptime_s=uptime_s,
+            up_s=now - stats.since,
             behind=stats.behind,
         ),
         failing_s=failing_s,

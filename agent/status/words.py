@@ -20,16 +20,19 @@ def why_not_ready(
     delivered_s: float | None,
     last: RecordedAttempt | None,
     waits_for_clock: bool,
-    uptime_s: float,
+    up_s: float,
     behind: str | None,
 ) -> str | None:
-    """Return why nothing is delivered to an endpoint; None while messages are delivered."""
+    """Return why nothing is delivered to an endpoint; None while messages are delivered.
+
+    `up_s`: seconds since its delivery began.
+    """
     if waits_for_clock:
         return WAITS_FOR_CLOCK
     if failing_s is not None and last is not None:
         return f"no delivery for {in_words(failing_s)}: {last.reason}"
     if delivered_s is None:
-        return f"nothing delivered since the start {in_words(uptime_s)} ago" + (f": {last.reason}" if last else "")
+        return f"nothing delivered since the start {in_words(up_s)} ago" + (f": {last.reason}" if last else "")
     if delivered_s > 2 * interval_s + _LATE_S:
         why = f": {last.reason}" if last is not None and last.reason else ""
         return f"nothing delivered for {in_words(delivered_s)}{why}"

@@ -42,6 +42,7 @@ class SimulatedLoop(SteadyLoop):
 
     def __init__(self) -> None:
         super().__init__()
+        assert isinstance(self._steady, _Jumping)
         self._steady.in_threads = self.in_threads
 
 

@@ -71,7 +71,7 @@ async def test_an_endpoint_that_is_too_slow_is_told_and_each_node_gets_its_share
         assert stats.superseded > 10
         assert stats.behind is not None
         push, backlog = made.sender._endpoint._config, queued(made.outbox, 0.0)
-        reason = endpoint_status(push, stats, backlog, 0.0, 100.0, waits_for_clock=False).reason
+        reason = endpoint_status(push, stats, backlog, 0.0, waits_for_clock=False).reason
         assert reason is not None
         assert reason.startswith("live messages are late: the endpoint takes ")
         assert reason.endswith(" messages/s, the site makes 12")
