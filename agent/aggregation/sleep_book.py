@@ -42,8 +42,8 @@ class SleepBook:
     def __init__(self, saved: Mapping[str, Night]) -> None:
         self._saved = dict(saved)
         """Node id → night in Unix seconds, for nodes that have not responded since the start."""
-        self._reported: dict[str, str] = {}
-        """Node id → "awake", "asleep" or "missing" at the last push, for nodes that may sleep."""
+        self._reported: dict[str, tuple[str, float]] = {}
+        """Node id → ("awake", "asleep" or "missing", monotonic second) at the newest push, for nodes that may sleep."""
 
     @property
     def pending(self) -> bool:
@@ -69,9 +69,12 @@ class SleepBook:
             return False  # not polled yet
         rest = "awake" if not summary.silent else "asleep" if summary.sleeps else "missing"
         node_id = summary.node.node_id
-        if rest == self._reported.get(node_id):
+        before, at = self._reported.get(node_id, ("", -inf))
+        if summary.at < at:
+            return False  # the push of another endpoint, which ended later than a newer one
+        self._reported[node_id] = rest, summary.at
+        if rest == before:
             return False
-        self._reported[node_id] = rest
         if rest == "missing":
             reason = why_awake(summary.night, summary.at)
             log.warning("sleeper_missing", node=node_id, reason=f"{reason}: it counts as missing")

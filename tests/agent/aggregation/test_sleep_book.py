@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from agent.aggregation.aggregator import Aggregator
+from agent.aggregation.aggregator import Aggregator, SummarySettings
 from agent.domain.node import Node
 from agent.domain.sleep import Night, all_sleep
 from agent.energy.store import EnergyStore
@@ -65,6 +65,18 @@ def test_cut_off_at_noon_the_sum_is_not_known_and_that_is_told_once(store: Energ
             "reason": "its last power was 3400 W: it counts as missing",
         }
     ]
+
+
+def test_a_push_of_another_endpoint_that_ends_late_does_not_wake_it(store: EnergyStore) -> None:
+    endpoints = {"slow": SummarySettings(), "fast": SummarySettings()}
+    totals = Aggregator([PV], settings(endpoints=endpoints), store)
+    told(totals, 1000.0, 3400.0, NOON)
+    totals.missed([PV], 1020.0)
+    with capture_logs() as events:
+        for at, endpoint in ((1031.0, "fast"), (1029.0, "slow"), (1036.0, "fast")):
+            totals.close(at, NOON + 30, endpoint)
+            totals.missed([PV], at)
+    assert [each["event"] for each in events] == ["sleeper_missing"]
 
 
 def test_a_sleeper_that_does_not_wake_is_told_when_its_time_is_over(store: EnergyStore) -> None:
