@@ -171,7 +171,11 @@ class Deliveries:
 
     @property
     def clock_trusted(self) -> bool:
-        """Whether every endpoint accepts the wall clock."""
+        """Whether every endpoint accepts the wall clock.
+
+        The energies are common to all endpoints, and a wrong date would spoil them for all. So they wait for the
+        endpoint with the longest `wait_for_clock_s`.
+        """
         return all(each.sender.trust.is_trusted() for each in self)
 
     def overdue(self) -> list[str]:
