@@ -8,11 +8,8 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
-import signal
 import sqlite3
 import ssl
-import sys
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +26,7 @@ from agent.app import App
 from agent.config.loader import parse
 from agent.delivery import Deliveries, manager
 from agent.outbox import Outbox
+from agent.receiver import Validator
 from agent.runtime import logging_setup
 from agent.site.builder import build
 from drivers.model import Table
@@ -37,7 +35,7 @@ from tests.faults.certificates import Authority
 from tests.faults.http import HttpFaults, Request, answer
 from tests.faults.modbus import FaultServer
 from tests.support.delivery import FastClock
-from tests.support.site import WAIT_S, Endpoint, device, sdm630
+from tests.support.site import WAIT_S, device, sdm630
 
 METER = '[[device]]\nnode_id = "meter-1"\ntype = "grid"\ndriver = "eastron-sdm630"\nhost = "127.0.0.1"\n'
 SECRET = base64.b64encode(b"0123456789abcdef01234567").decode()
@@ -226,29 +224,43 @@ async def test_three_endpoints_with_faults_and_reloads_each_receive_exactly_thei
             async with asyncio.timeout(WAIT_S):
                 while await site.app.waiting():  # noqa: ASYNC110 - the queues have no event
                     await asyncio.sleep(0.02)
-    _receives_its_own(portal, trader, archive)
+    receives_its_own(portal, trader, archive)
+    for server in (portal, trader, archive):
+        times: dict[object, list[int]] = {}
+        for each in delivered(server):
+            message = json.loads(each.body)
+            times.setdefault(message.get("nodeId", "nodes" in message), []).append(message["time"])
+        assert all(len(set(each)) == len(each) for each in times.values()), "delivered once"
     assert set(proxy.targets) == {f"127.0.0.1:{archive.port}"}
     assert without_gaps(portal, 60)
     assert without_gaps(trader, 5)
     assert {label % 15 for label in labels(archive)} == {labels(archive)[0] % 15}
 
 
-def _receives_its_own(portal: HttpFaults, trader: HttpFaults, archive: HttpFaults) -> None:
+def receives_its_own(portal: HttpFaults, trader: HttpFaults, archive: HttpFaults, *, complete: bool = True) -> None:
+    """The content, the tokens, the signatures and the ids of all messages. The trader's name is `desk` later.
+
+    If not `complete`, a device may not have answered in time.
+    """
+    empty = () if complete else (None,)
     totals = {"grid", "solar", "storage", "heat_pump", "switched_load", "variable_power_load"}
     for message in messages(portal):
         assert set(message) == {"time", "siteNodeId"} | totals
         assert message["siteNodeId"] == "SITE_1"
-        assert message["grid"]["active_power_W"] == 500
-        assert message["solar"]["active_power_W"] == 1500
+        assert message["grid"].get("active_power_W") in (500, *empty)
+        assert message["solar"].get("active_power_W") in (1500, *empty)
     sent = [(each["siteNodeId"], each["nodeId"]) for each in messages(trader)]
     assert set(sent) == {("their-site", "theirs"), ("their-site", "pv-2")}
-    assert {each["solar"]["active_power_W"] for each in messages(trader) if each["nodeId"] == "theirs"} == {700}
-    assert all(map(signed, trader.requests))
-    assert next(list(each["nodes"]) for each in messages(archive) if "nodes" in each) == ["meter-1", "pv-1", "pv-2"]
+    found = {each["solar"].get("active_power_W") for each in messages(trader) if each["nodeId"] == "theirs"}
+    assert found - {*empty} == {700}
+    assert all(map(signed, trader.accepted))
+    assert {tuple(each["nodes"]) for each in messages(archive) if "nodes" in each} == {("meter-1", "pv-1", "pv-2")}
     for server, tokens in ((portal, {"portal"}), (trader, {"trader", "desk"}), (archive, {"archive"})):
         assert {each.headers["authorization"] for each in server.requests} == {
             f"Bearer token-of-{name}" for name in tokens
         }
+        judge = Validator(" ".join(f"token-of-{name}" for name in tokens))
+        assert {judge.judge(each.headers, each.body).problems for each in server.accepted} == {()}
     ids = [{each.headers["webhook-id"] for each in server.accepted} for server in (portal, trader, archive)]
     assert not ids[0] & ids[1] | ids[0] & ids[2] | ids[1] & ids[2], "an id belongs to one endpoint"
     for server in (portal, trader, archive):
@@ -257,11 +269,6 @@ def _receives_its_own(portal: HttpFaults, trader: HttpFaults, archive: HttpFault
             bodies.setdefault(each.headers["webhook-id"], set()).add(each.body)
         assert all(len(found) == 1 for found in bodies.values()), "one message under one id"
         assert len({body for found in bodies.values() for body in found}) == len(bodies), "one id for one message"
-        times: dict[object, list[int]] = {}
-        for each in delivered(server):
-            message = json.loads(each.body)
-            times.setdefault(message.get("nodeId", "nodes" in message), []).append(message["time"])
-        assert all(len(set(each)) == len(each) for each in times.values()), "delivered once"
 
 
 @pytest.fixture
@@ -445,61 +452,3 @@ async def test_a_restart_to_several_endpoints_and_back_loses_nothing(tmp_path: P
         first.behaviour = answer(200)
         async with running(tmp_path, devices, single):
             await first.until(lambda: waiting <= {each.headers["webhook-id"] for each in delivered(first)})
-
-
-async def test_killed_at_random_moments_each_endpoint_receives_all_of_its_own(tmp_path: Path) -> None:
-    with Endpoint() as portal, Endpoint() as trader, Endpoint() as archive:
-        async with meters() as (devices, _):
-            pushes = "".join(
-                f'[[push]]\nname = "{name}"\nurl = "{endpoint.url}"\ntoken = "a-token-nobody-may-read"\n'
-                f'interval_s = 1\nalign = "clock"\nwait_for_clock_s = 0\n{more}\n'
-                for name, endpoint, more in (
-                    ("portal", portal, ""),
-                    ("trader", trader, 'levels = ["device"]\nnodes = ["pv-1"]'),
-                    ("archive", archive, 'levels = ["device"]\ndevice_format = "snapshot"'),
-                )
-            )
-            config = tmp_path / "config.toml"
-            config.write_text(
-                f'[site]\nnode_id = "SITE_1"\n{pushes}[poll]\ninterval_s = 0.5\nstale_after_s = 1\n'
-                f'[outbox]\npath = "{tmp_path}/state/outbox.sqlite3"\nbacklog_rate_per_s = 50.0\n{devices}'
-            )
-            trader.desk.token = "another"  # refuses until the last life
-            for life in range(4):
-                if life == 3:
-                    trader.desk.token = "a-token-nobody-may-read"
-                await _live(config, portal, 3, kill=life < 3)
-    for endpoint in (portal, trader, archive):
-        assert endpoint.desk.counts["refused"] == 0 or endpoint is trader
-        ids: dict[str, set[str]] = {}
-        for verdict, headers in endpoint.verdicts:
-            if verdict.message is not None:
-                ids.setdefault(headers["webhook-id"], set()).add(json.dumps(verdict.message))
-        assert all(len(each) == 1 for each in ids.values())
-    assert {message["nodeId"] for message in trader.messages} == {"pv-1"}
-    assert all(set(message["nodes"]) == {"meter-1", "pv-1", "pv-2"} for message in archive.messages)
-    times = [{message["time"] for message in endpoint.messages} for endpoint in (portal, trader, archive)]
-    # A kill may come before a message of the present tick is stored.
-    assert max(len(times[0] ^ times[1]), len(times[0] ^ times[2])) <= 3
-
-
-async def _live(config: Path, portal: Endpoint, pushes: int, *, kill: bool) -> None:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("TELEMETRY_AGENT__")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "agent", "run", "--config", str(config)), env=environ
-    )
-    await portal.wait_for(len(portal.verdicts) + pushes)
-    if kill:
-        process.kill()
-    else:
-        queues = sorted((config.parent / "state").glob("outbox*.sqlite3"))
-        async with asyncio.timeout(WAIT_S):
-            while any(_waiting(queue) for queue in queues):  # noqa: ASYNC110 - filled by another process
-                await asyncio.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-    await asyncio.wait_for(process.wait(), WAIT_S)
-
-
-def _waiting(queue: Path) -> int:
-    with contextlib.closing(sqlite3.connect(f"file:{queue}?mode=ro", uri=True)) as opened:
-        return int(opened.execute("SELECT count(*) FROM message").fetchone()[0])
