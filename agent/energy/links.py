@@ -6,19 +6,22 @@ link is at most the register's step plus what the device can turn over in the ti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import tzinfo
 from enum import Enum
 from typing import NamedTuple
 
 from agent.energy.candidate import NEVER, Candidate, day_offset
 from agent.energy.days import day_of
-from agent.energy.turnover import SLACK_S, Register, Turnover, proven_power
+from agent.energy.turnover import SLACK_S, UNKNOWN_STEP_WH, Register, Turnover, proven_power
 
 LATE_FACTOR = 1.5
 """A counter may be updated late. It can then grow by this factor times the integrated power since its last change."""
-MOST_FACTOR = 2.5
-"""Maximum of this factor. If a load begins right after a reading, the energy is twice the integrated power."""
+BEGIN_FACTOR = 1.0
+"""This factor times the integrated power since the previous reading is added. If a load begins right after that
+reading, the energy is twice the integrated power."""
 MINUTE_S = 60.0
+DAY_S = 24 * 3600.0
 DAILY_S = 3 * 3600.0
 """Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
 
@@ -28,6 +31,8 @@ DAY_PRICE = 10.0
 RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
 """Maximum cost of skipped readings in a row. It is less than two resets."""
+FITS_SHARE = 0.05
+"""A growth in a gap is confirmed if it can be at most this part of the register's range."""
 _SINGLE = 1.5
 """A growth that only one reading shows is not confirmed. It costs at least this factor times the reading's weight."""
 
@@ -65,12 +70,16 @@ class Observation(NamedTuple):
     turnover: Turnover
     step_Wh: float
     """The step of the register, known or learned."""
+    interval_s: float
+    """The seconds since the previous reading."""
     weight: float
     """The seconds that the reading represents."""
     regular: bool
     """Whether the time since the previous reading is usual."""
     integral_Wh: float
     """Integrated power until this reading, Wh."""
+    flow_Wh: float
+    """Integrated power since the previous reading, Wh."""
     steady_W: float
     """The lower power of this reading and the previous one; 0 if unknown."""
     expected_W: float
@@ -93,19 +102,36 @@ def explain(before: Candidate, reading: Observation) -> Link:
 
 def exceeds_power(before: Candidate, link: Link | None, reading: Observation) -> bool:
     """Whether the growth of a continuation exceeds the measured power."""
-    turnover = reading.turnover
-    if link is None or link.kind is not Kind.CONTINUED:
+    turnover, seconds = reading.turnover, reading.at - before.at
+    if link is None or link.kind is not Kind.CONTINUED or seconds > MINUTE_S:
         return False
-    measured = (
-        LATE_FACTOR * turnover.ratio * (reading.integral_Wh - before.integral_Wh) + turnover.near_W * SLACK_S / 3600
-    )
-    return turnover.ratio > 0.0 and reading.at - before.at <= MINUTE_S and link.growth > reading.step_Wh + measured
+    if turnover.ratio:
+        measured = LATE_FACTOR * turnover.ratio * (reading.integral_Wh - before.integral_Wh)
+        return link.growth > reading.step_Wh + measured + turnover.near_W * SLACK_S / 3600
+    step = 0.0 if reading.step_Wh == UNKNOWN_STEP_WH else reading.step_Wh
+    return link.growth > step + _near_power(reading) * max(seconds, SLACK_S) / 3600
+
+
+def confirmed(link: Link, skipped: Sequence[Candidate], step_Wh: float) -> Link:
+    """Return a link over skipped readings. It is an estimate if they grew by more than the link, in one path.
+
+    The counter may then have been set to zero, and have reached its earlier value again.
+    """
+    if link.kind is not Kind.CONTINUED or not skipped or skipped[0].cost != skipped[-1].cost:
+        return link
+    grown = skipped[-1].total - skipped[0].total
+    return link._replace(kind=Kind.ESTIMATED) if grown > link.growth + step_Wh else link
 
 
 def _bound(before: Candidate, reading: Observation) -> float:
     """Return the maximum growth of the counter at the usual power, Wh."""
+    return _at_power(reading.turnover.gap_W if _in_gap(before, reading) else _near_power(reading), before, reading)
+
+
+def _near_power(reading: Observation) -> float:
+    """Return the maximum power between readings at the usual interval, W."""
     turnover = reading.turnover
-    return _at_power(turnover.gap_W if _in_gap(before, reading) else turnover.near_W, before, reading)
+    return turnover.near_W if turnover.ratio else min(turnover.most_W, max(turnover.near_W, 2 * reading.expected_W))
 
 
 def _proven(before: Candidate, reading: Observation, bound: float) -> float:
@@ -123,7 +149,9 @@ def _in_gap(before: Candidate, reading: Observation) -> bool:
 
 def _at_power(power_W: float, before: Candidate, reading: Observation) -> float:
     """Return the maximum growth at a power, Wh."""
-    late = MOST_FACTOR * reading.turnover.ratio * (reading.integral_Wh - before.integral_Wh)
+    late = reading.turnover.ratio * (
+        LATE_FACTOR * (reading.integral_Wh - before.integral_Wh) + BEGIN_FACTOR * reading.flow_Wh
+    )
     return reading.step_Wh + power_W * (reading.at - before.at + SLACK_S) / 3600 + late
 
 
@@ -135,9 +163,12 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Link:
         bound = min(bound, reading.step_Wh + turnover.near_W * MINUTE_S / 3600)
     if rise <= bound:
         turns = _turns(rise, before, reading, bound)
-        estimated = turns or rise > _proven(before, reading, bound)
+        estimated = turns or rise > _proven(before, reading, bound) or _fits_any(before, reading, bound)
         return Link(Kind.ESTIMATED if estimated else Kind.CONTINUED, 0.0, rise + turns * register.range_Wh)
-    unchanged_s = reading.at - before.changed + SLACK_S
+    # A counter that has not moved cannot be late. It can only have grown since the previous reading.
+    first = before.changed == NEVER and reading.regular and reading.at - before.at <= reading.interval_s
+    since = before.at if first else before.changed
+    unchanged_s = reading.at - since + SLACK_S
     single = _SINGLE * reading.weight
     if rise <= reading.step_Wh + turnover.gap_W * unchanged_s / 3600:
         estimated = rise > reading.step_Wh + proven_power(turnover, register) * unchanged_s / 3600
@@ -158,7 +189,7 @@ def _fall(before: Candidate, reading: Observation, bound: float) -> Link:
         if 0.0 <= around <= bound:
             turns = _turns(around, before, reading, bound)
             price = max(ROLLOVER_PRICE, _SINGLE * reading.weight)
-            kind = Kind.ESTIMATED if turns else Kind.ROLLED_OVER
+            kind = Kind.ESTIMATED if turns or _fits_any(before, reading, bound) else Kind.ROLLED_OVER
             return Link(kind, price, around + turns * register.range_Wh)
     if register.daily and 0.0 <= value <= bound and _can_begin_a_day(before, reading):
         return Link(Kind.NEW_DAY, DAY_PRICE, max(value, min(bound, _unread(before, reading))))
@@ -174,6 +205,11 @@ def _of_another_day(before: Candidate, reading: Observation, midnight: float) ->
     # An inverter that wakes up may show the value of the previous day for some time.
     repeated = value > 0.0 and abs(value - before.value) < reading.step_Wh / 2
     return Link(Kind.NEW_DAY, RESET_PRICE if repeated else 0.0, value)
+
+
+def _fits_any(before: Candidate, reading: Observation, bound: float) -> bool:
+    """Whether after a gap the counter of another device would often fit, because the register's range is small."""
+    return _in_gap(before, reading) and bound > FITS_SHARE * reading.register.range_Wh > 0.0
 
 
 def _turns(growth: float, before: Candidate, reading: Observation, bound: float) -> int:
@@ -204,7 +240,9 @@ def _last_certain_midnight(before: Candidate, reading: Observation) -> float:
 
 
 def _can_begin_a_day(before: Candidate, reading: Observation) -> bool:
-    """Whether the device's day may have begun between the two readings."""
+    """Whether the device's day may have begun between the two readings. It begins once a day."""
+    if before.new_day and reading.at - before.new_day < DAY_S - 2 * DAILY_S:
+        return False
     for offset in {0.0, day_offset(before.new_day, reading.zone)}:
         if day_of(reading.at + DAILY_S - offset, reading.zone)[1] + offset >= before.at - DAILY_S:
             return True

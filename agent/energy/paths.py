@@ -114,7 +114,8 @@ def _unsure(before: Candidate, reading: Observation) -> float:
     turnover, hours = reading.turnover, (reading.at - before.at) / 3600
     if not turnover.ratio:  # no usable power
         return turnover.mean_W * hours
-    return 2 * turnover.ratio * (reading.expected_W - reading.steady_W) * hours
+    power_W = 2 * turnover.ratio * (reading.expected_W - reading.steady_W)
+    return (power_W + abs(turnover.ratio - 1.0) * reading.expected_W) * hours
 
 
 def _of_register(

@@ -12,14 +12,15 @@ from typing import Any
 from agent.energy.candidate import NEVER, Candidate
 from agent.energy.ledger import CANDIDATES, FRESH, Ledger, shifted, thinned
 from agent.energy.links import (
+    BEGIN_FACTOR,
     LATE_FACTOR,
     MINUTE_S,
-    MOST_FACTOR,
     ROLLOVER_PRICE,
     RUN_PRICE,
     Kind,
     Link,
     Observation,
+    confirmed,
     exceeds_power,
     explain,
 )
@@ -84,8 +85,8 @@ def advance(
     common = usual and observed_then == observed_s and interval and at < day[2] and not events
     if not common or power > turnover.peak_W < power_before:
         return explained(ledger, value, at, zone, register, power)
-    if power_before >= 0.0 <= power:
-        integral_Wh += (power + power_before) * seconds / 7200
+    flow_Wh = (power + power_before) * seconds / 7200 if power_before >= 0.0 <= power else 0.0
+    integral_Wh += flow_Wh
     if now >= turnover.review:
         turnover = reviewed(turnover, total, integral_Wh, now, register)
     growth = value - value_then
@@ -97,11 +98,13 @@ def advance(
             if growth < FINER * turnover.step_Wh:
                 return explained(ledger, value, at, zone, register, power)
             step = turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH
-        flowed = ratio * (integral_Wh - integral_then)
-        bound = step + MOST_FACTOR * flowed + near_W * (seconds + SLACK_S) / 3600
+        late = LATE_FACTOR * ratio * (integral_Wh - integral_then)
+        bound = step + late + BEGIN_FACTOR * ratio * flow_Wh + near_W * (seconds + SLACK_S) / 3600
         if not 0.0 < growth <= bound or 0.0 < range_Wh <= bound:
             return explained(ledger, value, at, zone, register, power)
-        if ratio and seconds <= MINUTE_S and growth > step + LATE_FACTOR * flowed + near_W * _SLACK_H:
+        if not ratio and growth > near_W * seconds / 3600:
+            return explained(ledger, value, at, zone, register, power)
+        if ratio and seconds <= MINUTE_S and growth > step + late + near_W * _SLACK_H:
             unconfirmed = now + ROLLOVER_PRICE
         candidate = value, at, at, now, cost, total + growth, integral_Wh, day, before, new_day, ()
         others = others + (best,) if len(others) < CANDIDATES else _thinner(others, best)  # noqa: RUF005 - faster
@@ -125,7 +128,7 @@ def _thinner(others: tuple[Candidate, ...], best: Candidate) -> tuple[Candidate,
 
 def _first(value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Ledger:
     turnover = first_turnover(register)
-    reading = Observation(value, at, zone, register, turnover, turnover.step_Wh, 0.0, True, 0.0, 0.0, 0.0)
+    reading = Observation(value, at, zone, register, turnover, turnover.step_Wh, 0.0, 0.0, True, 0.0, 0.0, 0.0, 0.0)
     return Ledger((), first_candidate(reading, _FIRST_S, 0.0), at, 0.0, _FIRST_S, 0.0, power, turnover)
 
 
@@ -154,6 +157,7 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
         new = first_candidate(reading, now, observed_s)
     else:
         skipped = [each for each in candidates if each.observed_s > origin.observed_s]
+        link = confirmed(link, skipped, reading.step_Wh)
         new = extended(origin, link, reading, now, cost, skipped, ledger.interval_s or _FIRST_S)
     unconfirmed_until = now + ROLLOVER_PRICE if exceeds_power(origin, link, reading) else ledger.unconfirmed_until
     turnover = _learned(reading, origin, link, usual=reading.regular and origin.observed_s == observed_s)
@@ -176,8 +180,8 @@ def _observed(
     regular = seconds <= max(MINUTE_S, _INTERVALS * ledger.interval_s)
     lower = min(power, ledger.power_W)
     steady_W, expected_W = (lower, (power + ledger.power_W) / 2) if lower >= 0.0 else (0.0, 0.0)
-    if lower >= 0.0 and regular:
-        integral_Wh += (power + ledger.power_W) * seconds / 7200
+    flow_Wh = (power + ledger.power_W) * seconds / 7200 if lower >= 0.0 and regular else 0.0
+    integral_Wh += flow_Wh
     if lower > turnover.peak_W:
         turnover = with_peak(turnover, lower, register)
     weight = min(seconds, ledger.interval_s or _FIRST_S, _WEIGHT_S)
@@ -185,7 +189,10 @@ def _observed(
         turnover = reviewed(turnover, ledger.best.total, integral_Wh, ledger.observed_s + weight, register)
     # Between readings that are far apart, the power may have been higher than in the readings, so the limit is wider.
     step = register.step_Wh or (turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH)
-    return Observation(value, at, zone, register, turnover, step, weight, regular, integral_Wh, steady_W, expected_W)
+    return Observation(
+        *(value, at, zone, register, turnover, step, seconds, weight, regular),
+        *(integral_Wh, flow_Wh, steady_W, expected_W),
+    )
 
 
 def _learned(reading: Observation, origin: Candidate, link: Link | None, *, usual: bool) -> Turnover:

@@ -16,7 +16,7 @@ UNKNOWN_STEP_WH = 1100.0
 UNKNOWN_POWER_W = 250e3
 """The connection of a large low-voltage site. Used if limits, connection and power are all unknown."""
 UNPROVEN_POWER_W = 30e3
-"""The connection of a house. A counter that has not moved yet may have grown at this power in a gap."""
+"""The connection of a house. Until the power of a device is known, this power explains a growth. More is not confirmed."""
 PERIOD_S = 600.0
 """Interval at which the power is compared with the counter."""
 GAP_AFTER_S = 86_400.0
@@ -84,8 +84,10 @@ class Turnover(NamedTuple):
 
 def first_turnover(register: Register) -> Turnover:
     """Return the limits before the first reading."""
-    most = register.limit_W * _LIMIT_MARGIN or register.connection_W or UNKNOWN_POWER_W
-    return Turnover(most, most, most, step_Wh=register.step_Wh or UNKNOWN_STEP_WH)
+    limit = register.limit_W * _LIMIT_MARGIN
+    most = limit or register.connection_W or UNKNOWN_POWER_W
+    near = limit or _unproven_power(register)
+    return Turnover(near, most, most, step_Wh=register.step_Wh or UNKNOWN_STEP_WH)
 
 
 def with_growth(turnover: Turnover, growth: float) -> Turnover:
@@ -148,5 +150,11 @@ def _bounded(turnover: Turnover, register: Register) -> Turnover:
     if turnover.ratio:
         near = min(most, seen)
         return turnover._replace(near_W=near, gap_W=near if known else most, most_W=most)
-    near = min(most, _MEAN_MARGIN * turnover.mean_W) if known and turnover.mean_W else most
-    return turnover._replace(near_W=near, gap_W=most, most_W=most)
+    mean = _MEAN_MARGIN * turnover.mean_W
+    near = mean if known and mean else max(_unproven_power(register), mean, seen)
+    return turnover._replace(near_W=min(most, near), gap_W=most, most_W=most)
+
+
+def _unproven_power(register: Register) -> float:
+    """Return the limit between readings at the usual interval, until a power of the device is known."""
+    return register.connection_W or UNPROVEN_POWER_W
