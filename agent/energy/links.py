@@ -113,13 +113,14 @@ def exceeds_power(before: Candidate, link: Link | None, reading: Observation) ->
 
 
 def confirmed(link: Link, skipped: Sequence[Candidate], step_Wh: float) -> Link:
-    """Return a link over skipped readings. It is an estimate if they grew by more than the link, in one path.
+    """Return a link over skipped readings. It is an estimate if some of them grew by more than the link, on one path.
 
     The counter may then have been set to zero, and have reached its earlier value again.
     """
-    if link.kind is not Kind.CONTINUED or not skipped or skipped[0].cost != skipped[-1].cost:
+    if link.kind is not Kind.CONTINUED:
         return link
-    grown = skipped[-1].total - skipped[0].total
+    begins: dict[float, float] = {}  # all readings of a path without paid links have the same cost
+    grown = max((each.total - begins.setdefault(each.cost, each.total) for each in skipped), default=0.0)
     return link._replace(kind=Kind.ESTIMATED) if grown > link.growth + step_Wh else link
 
 
