@@ -19,7 +19,7 @@ from agent.energy import day_of
 ZONE = ZoneInfo("Europe/Brussels")
 POLL_S, PUSH_S, SAVE_S = 10, 60, 900
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
-CLOSE_S = 1800.0
+BEFORE_S, AFTER_S = 300.0, 1800.0
 PEAKS = {"house": 8e3, "pv": 8e3, "battery": 5e3, "charger": 11e3, "plant": 60e3}
 STARTS = {"summer": 1_780_264_800.0, "spring": 1_774_652_400.0, "autumn": 1_792_792_800.0}
 """Local midnights before days of 24, 23 and 25 hours: 2026-06-01, 2026-03-28, 2026-10-24."""
@@ -41,7 +41,7 @@ class Physics(NamedTuple):
     """True energy since the start at each poll, in Wh."""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def physics(kind: str, seed: int, first: str, days: int) -> Physics:
     """Return the true values from four hours before the first day to ten minutes after the last day."""
     dice, midnight = Random(f"{kind} {seed}"), STARTS[first]
@@ -165,11 +165,11 @@ class Scenario:
         return value
 
     def watch_closely(self) -> None:
-        """Poll every 10 s only within half an hour of a disturbance and of midnight, else every 60 s."""
+        """Poll every 60 s, except from five minutes before to half an hour after a disturbance and midnight."""
         times = [(begin, end) for begin, end, _ in (*self.faults, *self.offs)]
         times += [(at, at) for at, _ in self.levels]
         times += [(at, at) for each in self.midnights for at in (each, each + self.turn_s)]
-        self._watched = sorted((begin - CLOSE_S, end + CLOSE_S) for begin, end in times)
+        self._watched = sorted((begin - BEFORE_S, end + AFTER_S) for begin, end in times)
 
     def next_poll(self, moment: float) -> float:
         """The moment of the poll after `moment`, which sets `interval_s`."""
