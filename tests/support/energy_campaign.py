@@ -21,7 +21,7 @@ from typing import NamedTuple
 import structlog
 
 from agent.aggregation.aggregator import SAVE_EVERY_S, AggregationSettings, Aggregator
-from agent.domain import Node
+from agent.domain import Node, ranges
 from agent.energy import Basis, EnergyStore, day_of
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Resolution, Scan
 from tests.support.energy_disturbances import ROWS
@@ -60,7 +60,10 @@ class Found(NamedTuple):
     falls: int
     """Number of messages whose energy fell by more than a step without a basis that declares it."""
     missing: int
-    """Number of messages without the energy although the device answered within the last 30 s."""
+    """Number of messages without the energy although the device answered within the last 30 s.
+
+    The answers before the start of the agent, and values outside the range of the device, do not count.
+    """
     declared: frozenset[str]
     tolerance: float
 
@@ -134,6 +137,7 @@ class _Agent:
             resolutions={self._counter: Resolution(scenario.step, range_Wh)} if scenario.tells_step else {},
         )
         self._nodes = (self._node,)
+        self._low, self._high = ranges(self._node.limits)[self._counter]
         self._settings = AggregationSettings(ZONE, stale_after_s=STALE_S, connection_W=scenario.connection_W)
         self._path = path
         self.start(scenario.start)
@@ -151,15 +155,17 @@ class _Agent:
     def save(self) -> None:
         self._aggregator.save()
 
-    def poll(self, moment: float, value: float | None, power: float | None) -> None:
+    def poll(self, moment: float, value: float | None, power: float | None) -> bool:
+        """Return whether the device answered with a value in its range."""
         at = moment - self._boot
         if value is None:
             self._aggregator.missed(self._nodes, at)
-            return
+            return False
         readings: tuple[Reading, ...] = (Reading(self._counter, None, value, Quality.GOOD, at),)
         if power is not None:
             readings = (Reading(Quantity.ACTIVE_POWER, None, power, Quality.GOOD, at), *readings)
         self._aggregator.observe(self._nodes, Scan(readings, at, at), moment)
+        return self._low <= value <= self._high
 
     def push(self, moment: float) -> tuple[float | None, Basis | None, float]:
         """Return the energy, its basis, and the power that bounds the growth between two readings."""
@@ -192,11 +198,10 @@ def _run(scenario: Scenario, path: Path) -> Found:
                 if end > moment:
                     moment = scenario.start + math.ceil((end - scenario.start) / POLL_S) * POLL_S
                 agent.start(moment)
-                saved_at = -math.inf
+                saved_at = read_at = -math.inf
                 continue
         value = scenario.read(moment) if moment >= silent_until else None
-        agent.poll(moment, value, scenario.power(moment))
-        if value is not None:
+        if agent.poll(moment, value, scenario.power(moment)):
             read_at = moment
         if (moment - scenario.start) % PUSH_S == 0:
             energy, basis, near_W = agent.push(moment)
