@@ -100,16 +100,23 @@ def explain(before: Candidate, reading: Observation) -> Link:
     return _fall(before, reading, bound)
 
 
-def exceeds_power(before: Candidate, link: Link | None, reading: Observation) -> bool:
-    """Whether the growth of a continuation exceeds the measured power."""
-    turnover, seconds = reading.turnover, reading.at - before.at
-    if link is None or link.kind is not Kind.CONTINUED or seconds > MINUTE_S:
+def exceeds_power(before: Candidate, link: Link, skipped: Sequence[Candidate], reading: Observation) -> bool:
+    """Whether the growth of a continuation exceeds the measured power, or the usual power if none was compared.
+
+    `skipped` are the readings between `before` and `reading`. A skipped reading that fits both must fit the power too.
+    """
+    if link.kind is not Kind.CONTINUED:
+        return False
+    fitting = (each for each in reversed(skipped) if before.value <= each.value <= reading.value)
+    before = next(fitting, before)
+    turnover, seconds, growth = reading.turnover, reading.at - before.at, reading.value - before.value
+    if seconds > MINUTE_S:
         return False
     if turnover.ratio:
         measured = LATE_FACTOR * turnover.ratio * (reading.integral_Wh - before.integral_Wh)
-        return link.growth > reading.step_Wh + measured + turnover.near_W * SLACK_S / 3600
+        return growth > reading.step_Wh + measured + turnover.near_W * SLACK_S / 3600
     step = 0.0 if reading.step_Wh == UNKNOWN_STEP_WH else reading.step_Wh
-    return link.growth > step + _near_power(reading) * max(seconds, SLACK_S) / 3600
+    return growth > step + _near_power(reading) * max(seconds, SLACK_S) / 3600
 
 
 def confirmed(link: Link, skipped: Sequence[Candidate], step_Wh: float) -> Link:

@@ -153,13 +153,15 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     now = observed_s + reading.weight
     candidates = _pruned(ledger).candidates
     origin, link, cost = _cheapest(candidates, observed_s, reading)
+    unconfirmed_until = ledger.unconfirmed_until
     if link is None:
         new = first_candidate(reading, now, observed_s)
     else:
         skipped = [each for each in candidates if each.observed_s > origin.observed_s]
         link = confirmed(link, skipped, reading.step_Wh)
+        if exceeds_power(origin, link, skipped, reading):
+            unconfirmed_until = now + ROLLOVER_PRICE
         new = extended(origin, link, reading, now, cost, skipped, ledger.interval_s or _FIRST_S)
-    unconfirmed_until = now + ROLLOVER_PRICE if exceeds_power(origin, link, reading) else ledger.unconfirmed_until
     turnover = _learned(reading, origin, link, usual=reading.regular and origin.observed_s == observed_s)
     after = Ledger(ledger.others, new, at, seconds, now, reading.integral_Wh, power, turnover, unconfirmed_until)
     free = link is not None and link.price == 0.0
