@@ -56,7 +56,11 @@ class Found(NamedTuple):
     silent_day: float
     """The largest error at the end of a day without a basis that declares it."""
     silent: float
-    """The largest undeclared error of a message above two steps plus the possible energy between two polls."""
+    """The largest undeclared error of a message above two steps plus the possible energy between two polls.
+
+    If the counter does not move after the power was switched off between two polls, a growth by the energy that this
+    power would have had until the second poll is possible too.
+    """
     falls: int
     """Number of messages whose energy fell by more than a step without a basis that declares it."""
     missing: int
@@ -85,6 +89,8 @@ class _Judge:
         self._first, self._midnight, self._end = day_of(scenario.start, ZONE)
         self._date = self._first
         self._last: tuple[float, float, Basis] = 0.0, 0.0, Basis.SEEN
+        self._moved: tuple[float, float] = 0.0, 0.0
+        """The true energy when it last changed, and the energy of the next interval at the power of that moment."""
 
     def message(self, energy: float | None, basis: Basis | None, moment: float, read_at: float, near_W: float) -> None:
         if moment - read_at > STALE_S:
@@ -104,9 +110,19 @@ class _Judge:
         elif energy < self._last[1] - 1.001 * self.scenario.step and basis < Basis.ESTIMATED:
             self.falls += 1
         transient = self.tolerance + self.scenario.step + near_W * self.scenario.interval_s / HOUR
+        transient += self._not_counted(read_at)
         if date != self._first and basis is Basis.SEEN and abs(error) > transient:
             self.silent = max(self.silent, abs(error))
         self._last = error, energy, basis
+
+    def _not_counted(self, read_at: float) -> float:
+        """Return the energy that the power at the last change can explain, Wh; 0 if the counter moves."""
+        energy, possible = self._moved
+        if self._true(read_at) == energy:
+            return possible
+        power = self.scenario.power(read_at) or 0.0
+        self._moved = self._true(read_at), power * self.scenario.interval_s / HOUR
+        return 0.0
 
     def _true(self, moment: float) -> float:
         return self.scenario.energy(max(moment, self.scenario.start))
