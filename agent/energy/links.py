@@ -103,17 +103,24 @@ def explain(before: Candidate, reading: Observation) -> Link:
 def exceeds_power(before: Candidate, link: Link, skipped: Sequence[Candidate], reading: Observation) -> bool:
     """Whether the growth of a continuation exceeds the measured power, or the usual power if none was compared.
 
-    `skipped` are the readings between `before` and `reading`. A skipped reading that fits both must fit the power too.
+    `skipped` are the readings between `before` and `reading`. Those that fit both divide the growth into parts.
     """
     if link.kind is not Kind.CONTINUED:
         return False
-    fitting = (each for each in reversed(skipped) if before.value <= each.value <= reading.value)
-    before = next(fitting, before)
-    turnover, seconds, growth = reading.turnover, reading.at - before.at, reading.value - before.value
+    for each in skipped:
+        if before.value < each.value <= reading.value:
+            if _exceeds(before, each, reading):
+                return True
+            before = each
+    return _exceeds(before, reading, reading)
+
+
+def _exceeds(before: Candidate, after: Candidate | Observation, reading: Observation) -> bool:
+    turnover, seconds, growth = reading.turnover, after.at - before.at, after.value - before.value
     if seconds > MINUTE_S:
         return False
     if turnover.ratio:
-        measured = LATE_FACTOR * turnover.ratio * (reading.integral_Wh - before.integral_Wh)
+        measured = LATE_FACTOR * turnover.ratio * (after.integral_Wh - before.integral_Wh)
         return growth > reading.step_Wh + measured + turnover.near_W * SLACK_S / 3600
     step = 0.0 if reading.step_Wh == UNKNOWN_STEP_WH else reading.step_Wh
     return growth > step + _near_power(reading) * max(seconds, SLACK_S) / 3600

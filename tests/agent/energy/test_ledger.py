@@ -479,6 +479,7 @@ def kept(ledger: Ledger) -> Ledger:
 
 
 FINE = Register(step_Wh=0.1, limit_W=11_000.0)
+BARE = Register(step_Wh=0.1)
 
 
 @given(starts, powers, wrong, powers, st.booleans())
@@ -518,6 +519,28 @@ def test_3_no_total_exceeds_the_step_and_what_the_device_can_turn_over(
     assert (
         ledger.best.total <= len(readings) * (100 + 1.25 * limit * 5 / 3600) + 1.25 * limit * (now - start) / 3600 + 1
     )
+
+
+@given(st.floats(150, 1000) | st.floats(2e4, 1e5), st.integers(1, 5), st.sampled_from([0.0, None]), st.booleans())
+def test_3_a_growth_that_no_known_power_explains_is_held_back_until_it_is_confirmed(
+    spike: float, polls: int, power: float | None, stays: bool
+) -> None:
+    """Before the power of the device is known. A right value is counted after a minute, a wrong one leaves no trace."""
+    now, ledger = at("2026-06-01T23:57"), None
+    for _ in range(20):
+        now += 10
+        ledger = advance(ledger, 1e6, now, BRUSSELS, BARE, power)
+    for number in range(polls + 12):
+        now += 10
+        high = number < polls or stays
+        ledger = advance(ledger, 1e6 + spike * high, now, BRUSSELS, BARE, power)
+        if number < polls:
+            found = of_day(ledger, "2026-06-02")
+            assert found is not None
+            assert found.basis is Basis.ESTIMATED
+            assert found.energy == 0 or spike < 30e3 * (10 * number + 15) / 3600 + 0.1
+    assert ledger is not None
+    assert ledger.best.total == pytest.approx(spike if stays and spike <= 1000 else 0, abs=1e-6)
 
 
 @given(starts, powers, wrong, st.integers(0, 11))
@@ -736,3 +759,74 @@ def test_a_load_that_begins_right_after_a_reading_is_no_glitch(seconds: int, reg
         now, counter = now + seconds, counter + power * seconds / 3600
         ledger = advance(ledger, counter, now, BRUSSELS, register, power)
         assert ledger.best.value == counter
+
+
+@pytest.mark.parametrize("power", [20_000.0, None])
+def test_a_power_that_explains_the_growth_makes_it_no_estimate(power: float | None) -> None:
+    """The first growth of a device, over midnight: 20 kW from one poll to the next."""
+    now, counter = at("2026-06-01T23:00"), 1e6
+    ledger: Ledger | None = None
+    for poll in range(400):
+        growing = poll > 370
+        now, counter = now + 10, counter + (20_000 / 360 if growing else 0.0)
+        flow = None if power is None else power * growing
+        ledger = advance(ledger, counter, now, BRUSSELS, BARE, flow)
+        assert ledger.best.value == counter
+    assert ledger is not None
+    assert of_day(ledger, "2026-06-02") == DayEnergy(pytest.approx(29 * 20_000 / 360), Basis.SEEN)
+
+
+def test_a_growth_over_a_skipped_reading_that_fits_is_not_confirmed() -> None:
+    """150 Wh within ten seconds could have flowed at 30 kW in twenty, but the reading between shows that it did not."""
+    now, ledger = at("2026-06-01T22:00"), None
+    for poll in range(1200):
+        now += 10
+        ledger = advance(ledger, 1e6 + poll * 4.0, now, BRUSSELS, Register(step_Wh=1.0))
+    assert ledger is not None
+    ledger = advance(ledger, ledger.best.value + 154.0, now + 10, BRUSSELS, Register(step_Wh=1.0))
+    found = of_day(ledger, "2026-06-02")
+    assert found is not None
+    assert found.basis is Basis.ESTIMATED
+
+
+def test_a_small_range_does_not_confirm_a_counter_after_a_gap() -> None:
+    """The counter of any device fits a register that the device can pass once in the gap."""
+    for range_Wh, basis in ((65_536.0, Basis.ESTIMATED), (65_536_000.0, Basis.SEEN)):
+        register, now, counter = Register(step_Wh=1.0, range_Wh=range_Wh), at("2026-06-01T22:00"), 1000.0
+        ledger: Ledger | None = None
+        for poll in range(4 * 360):
+            gap = poll == 3 * 360
+            now, counter = now + (1800 if gap else 10), counter + (360 if gap else 2)
+            ledger = advance(ledger, counter, now, BRUSSELS, register, 720.0)
+        assert ledger is not None
+        assert of_day(ledger, "2026-06-02") == DayEnergy(pytest.approx(ledger.best.value - 2440, abs=5), basis)
+
+
+def test_a_daily_register_begins_one_day_a_day() -> None:
+    """It shows 0 for a quarter of an hour soon after its midnight."""
+    register, now, counter = Register(daily=True, step_Wh=10.0), at("2026-06-01T18:00"), 0.0
+    ledger: Ledger | None = None
+    for poll in range(10 * 360):
+        if poll == 6 * 360:
+            counter = 0.0
+        zero = 7 * 360 <= poll < 7 * 360 + 90
+        ledger = advance(ledger, 0.0 if zero else counter // 10 * 10, now, BRUSSELS, register, 4000.0)
+        now, counter = now + 10, counter + 4000 / 360
+    assert ledger is not None
+    found = of_day(ledger, "2026-06-02")
+    assert found is not None
+    assert found.energy == pytest.approx(counter, abs=30)
+
+
+def test_a_counter_that_reaches_its_value_again_after_a_reset_is_an_estimate() -> None:
+    """Set to zero at 370 Wh, and at 370 Wh again before ten minutes are over."""
+    register, now, counter = Register(step_Wh=1.0), at("2026-06-01T22:00"), 1e6
+    ledger: Ledger | None = None
+    for poll in range(4 * 360):
+        counter = 1.0 if poll == 2 * 360 + 60 else 0.0 if poll == 2 * 360 + 113 else counter
+        now, counter = now + 10, counter + 7
+        ledger = advance(ledger, counter, now, BRUSSELS, register, 2520.0)
+    assert ledger is not None
+    found = of_day(ledger, "2026-06-02")
+    assert found is not None
+    assert found.basis >= Basis.ESTIMATED
