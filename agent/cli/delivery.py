@@ -50,11 +50,12 @@ def push(
     if not once:
         fail("--once is missing: `push --once` pushes once, `run` pushes continuously", 2)
     settings, site = load_site(config)
-    if not asyncio.run(_push(settings, site, chosen_endpoints(settings, endpoint))):
+    if not asyncio.run(push_once(settings, site, chosen_endpoints(settings, endpoint))):
         raise typer.Exit(1)
 
 
-async def _push(settings: Config, site: Site, endpoints: list[PushConfig]) -> bool:
+async def push_once(settings: Config, site: Site, endpoints: list[PushConfig]) -> bool:
+    """Poll every device, send one message to each endpoint, and print the results. Return whether all arrived."""
     from agent.commissioning.push_once import push_each
     from agent.commissioning.read_once import read_site
     from agent.commissioning.troubleshooting import told

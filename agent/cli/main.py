@@ -16,6 +16,7 @@ import typer
 
 from agent import __version__
 from agent.cli import commissioning, delivery, drivers, files
+from agent.cli import init as init_command
 from agent.cli.common import (
     DEFAULT,
     EX_CONFIG,
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(init_command.init)
 app.command()(commissioning.scan)
 app.command()(commissioning.dump)
 app.add_typer(drivers.drivers_app, name="drivers")

@@ -1,7 +1,6 @@
 """Converts the results of a scan into text for the configuration file.
 
-Every [[device]] table is valid without changes. The scan cannot know what a meter measures. The first meter becomes the
-grid meter. Every other meter is disabled until the installer sets its type, so that nothing is counted twice.
+Every [[device]] table is valid without changes.
 """
 
 from __future__ import annotations
@@ -9,104 +8,100 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from agent.commissioning.proposals import Found, Names, Proposal, propose
 from agent.runtime import printable
 from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType
-from drivers.scan import FoundUnit, Identity, Match, SearchLocation
-
-_NAMES = {
-    NodeType.GRID: "meter",
-    NodeType.SOLAR: "pv",
-    NodeType.STORAGE: "battery",
-    NodeType.HEAT_PUMP: "heat-pump",
-    NodeType.SWITCHED_LOAD: "relay",
-    NodeType.VARIABLE_POWER_LOAD: "charger",
-}
+from drivers.scan import FoundUnit, Identity, SearchLocation
 
 
-class _Writer:
-    """Writes the tables and gives each node a unique name."""
-
-    def __init__(self, grid: FoundUnit | None) -> None:
-        self.lines: list[str] = []
-        self._grid = grid
-        """The only device that measures the grid."""
-        self._names: Counter[str] = Counter()
-
-    def device(self, place: SearchLocation, unit: FoundUnit, match: Match) -> None:
-        where = [*_where(place.link), f"unit_id = {unit.unit_id}", ""]
-        self.lines.append("[[device]]")
-        if match.kind is Kind.HYBRID:
-            self._nodes(match, of_grid=unit is self._grid)
-        else:
-            self._node(match, of_grid=unit is self._grid)
-        self.lines += [f"driver = {_text(match.driver)}", *where]
-        for number, driver in enumerate(match.further, 2):
-            self.lines += [f"# meter {number} of the same device", "[[device]]"]
-            self._node(replace(match, kind=Kind.METER), of_grid=False)
-            self.lines += [f"driver = {_text(driver)}", *where]
-
-    def _node(self, match: Match, *, of_grid: bool) -> None:
-        type_ = match.kind.usual
-        self.lines.append(f"node_id = {_text(self._name(type_))}")
-        if match.kind is Kind.METER:
-            self.lines.append(f'type = "{type_}"  # or what it measures: {", ".join(list(NodeType)[1:])}')
-            if not of_grid:
-                self.lines.append("enabled = false  # another device measures the grid: set the type, then enable it")
-            return
-        self.lines.append(f'type = "{type_}"')
-        if match.kind is Kind.INVERTER:
-            self.lines.append('when_offline = "sleep"  # no answer: at night it counts 0 W, by day it is missing')
-        if match.kind is Kind.RELAY:
-            self.lines.append("# nominal_power_W = 2000  # the power of the load while it is on")
-
-    def _nodes(self, match: Match, *, of_grid: bool) -> None:
-        wanted = [each for each in NodeType if each in match.nodes and (of_grid or each is not NodeType.GRID)]
-        if len(wanted) < len(match.nodes):
-            self.lines.append("# Its meter (grid) is omitted, because another device measures the grid.")
-        nodes = ", ".join(f"{each} = {_text(self._name(each))}" for each in wanted)
-        self.lines.append(f"nodes = {{ {nodes} }}")
-
-    def _name(self, type_: NodeType) -> str:
-        base = _NAMES[type_]
-        self._names[base] += 1
-        return f"{base}-{self._names[base]}"
+def _device(one: Proposal, connections: Mapping[str, str]) -> Iterator[str]:
+    if one.number > 1:
+        yield f"# meter {one.number} of the same device"
+    yield "[[device]]"
+    yield from _nodes(one) if one.is_hybrid else _node(one)
+    yield f"driver = {_text(one.driver)}"
+    yield from _where(one.link, connections)
+    yield f"unit_id = {one.unit_id}"
+    yield ""
 
 
-def _grid_unit(places: Iterable[SearchLocation]) -> FoundUnit | None:
-    """Return the device that measures the grid: a hybrid with a grid meter, else the first meter."""
-    best = [(unit, unit.identity.matches[0]) for unit in _units(places) if unit.identity and unit.identity.matches]
-    hybrids = [unit for unit, match in best if match.kind is Kind.HYBRID and NodeType.GRID in match.nodes]
-    meters = [unit for unit, match in best if match.kind is Kind.METER]
-    return next(iter(hybrids + meters), None)
+def _node(one: Proposal) -> Iterator[str]:
+    ((type_, name),) = one.nodes.items()
+    kind = one.match.kind
+    yield f"node_id = {_text(name)}"
+    if kind is Kind.METER:
+        others = ", ".join(each for each in NodeType if each is not type_)
+        yield f'type = "{type_}"  # or what it measures: {others}'
+        if not one.enabled:
+            yield "enabled = false  # another device measures the grid: set the type, then enable it"
+        return
+    yield f'type = "{type_}"'
+    if not one.enabled:
+        yield "enabled = false  # not used"
+    if kind is Kind.INVERTER:
+        yield 'when_offline = "sleep"  # no answer: at night it counts 0 W, by day it is missing'
+    if kind is Kind.RELAY:
+        power, mark = (2000, "# ") if one.nominal_power_W is None else (one.nominal_power_W, "")
+        yield f"{mark}nominal_power_W = {power:g}  # the power of the load while it is on"
 
 
-def _units(places: Iterable[SearchLocation]) -> Iterator[FoundUnit]:
-    return (unit for place in places for unit in place.units)
+def _nodes(one: Proposal) -> Iterator[str]:
+    if one.grid_omitted:
+        yield "# Its meter (grid) is omitted, because another device measures the grid."
+    nodes = ", ".join(f"{each} = {_text(name)}" for each, name in one.nodes.items())
+    yield f"nodes = {{ {nodes} }}"
+    if not one.enabled:
+        yield "enabled = false  # not used"
 
 
 def device_tables(places: Sequence[SearchLocation]) -> str:
     """Return [connection.…] and [[device]] tables for the identified devices, and comments for the others."""
-    writer = _Writer(_grid_unit(places))
-    for place in places:
-        if place.link.transport != "tcp" and any(unit.identity and unit.identity.matches for unit in place.units):
-            writer.lines += [*_connection(place.link), ""]
+    return tables(places, propose(places, Names()))
+
+
+def tables(places: Sequence[SearchLocation], found: Sequence[Found], known: Mapping[str, str] | None = None) -> str:
+    """Return the tables of the proposals in `found`, and comments for the other units.
+
+    `known` has the names of the links that the configuration has a [connection.NAME] for already, by address.
+    """
+    connections = dict(known or {})
+    lines: list[str] = []
+    for place in _named_links(places, found, connections):
+        name = connections[place.link.address] = _free(_connection_name(place.link), connections.values())
+        lines += [*_connection(place.link, name), ""]
     for place in places:
         if place.note:
             named = place.link.address in place.note  # an error of the link already contains the address
-            writer.lines += [printable(f"# {place.note if named else f'{place.link.address}: {place.note}'}"), ""]
-        for unit in place.units:
-            writer.lines += map(printable, _comments(place, unit))
-            if unit.identity and unit.identity.matches:
-                writer.device(place, unit, unit.identity.matches[0])
-            else:
-                writer.lines.append("")
-        writer.lines += map(printable, _cycle(place))
-    return "\n".join(writer.lines)
+            lines += [printable(f"# {place.note if named else f'{place.link.address}: {place.note}'}"), ""]
+        for each in (each for each in found if each.place is place):
+            lines += map(printable, _comments(each))
+            for one in each.proposals:
+                lines += _device(one, connections)
+            if not each.proposals:
+                lines.append("")
+        lines += map(printable, _cycle(place))
+    return "\n".join(lines)
+
+
+def _named_links(
+    places: Sequence[SearchLocation], found: Sequence[Found], known: Mapping[str, str]
+) -> Iterator[SearchLocation]:
+    """Yield the places with devices whose link needs a [connection.NAME] and has none yet."""
+    used = {each.place.link.address for each in found if each.proposals}
+    for place in places:
+        if place.link.transport != "tcp" and place.link.address in used and place.link.address not in known:
+            yield place
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    number = 2
+    free = name
+    while free in taken:
+        free, number = f"{name}-{number}", number + 1
+    return free
 
 
 def _cycle(place: SearchLocation) -> Iterator[str]:
@@ -118,10 +113,14 @@ def _cycle(place: SearchLocation) -> Iterator[str]:
         yield ""
 
 
-def _comments(place: SearchLocation, unit: FoundUnit) -> Iterator[str]:
+def _comments(found: Found) -> Iterator[str]:
+    place, unit = found.place, found.unit
     where = f"{place.link.address} unit {unit.unit_id}"
     if place.any_unit:
         where += " (and all other unit ids: the device ignores the unit id)"
+    if found.proposals and not (unit.identity and unit.identity.matches):
+        yield f"# {where}: not identified; the installer chose its driver"
+        return
     if unit.identity is None:
         yield f"# {where}: answers, but was not identified"
         return
@@ -145,8 +144,8 @@ def _comments(place: SearchLocation, unit: FoundUnit) -> Iterator[str]:
         yield f'# also possible: driver = "{other.driver}" ({other.device}, {other.why})'
 
 
-def _connection(link: LinkSettings) -> Iterator[str]:
-    yield f"[connection.{_connection_name(link)}]"
+def _connection(link: LinkSettings, name: str) -> Iterator[str]:
+    yield f"[connection.{name}]"
     yield f'transport = "{link.transport}"'
     if link.serial:
         yield f"serial_port = {_text(str(link.serial_port))}"
@@ -161,11 +160,11 @@ def _connection_name(link: LinkSettings) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", link.address.removeprefix("/dev/")).strip("-")
 
 
-def _where(link: LinkSettings) -> Iterator[str]:
+def _where(link: LinkSettings, connections: Mapping[str, str]) -> Iterator[str]:
     if link.transport == "tcp":
         yield from _host(link)
     else:
-        yield f"connection = {_text(_connection_name(link))}"
+        yield f"connection = {_text(connections[link.address])}"
     if link.connect_delay_s:
         yield f"connect_delay_s = {link.connect_delay_s:g}  # it answers only after a pause after connecting"
 

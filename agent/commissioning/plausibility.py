@@ -178,18 +178,19 @@ def imbalance(powers: Mapping[NodeType, float]) -> str | None:
     if NodeType.GRID not in powers or len(powers) < 2:
         return None
     tolerance = max(_LEAST_W, _SHARE * max(map(abs, powers.values())))
-    rest = _rest(powers)
-    if rest >= -tolerance:
+    left_W = rest(powers)
+    if left_W >= -tolerance:
         return None
-    turned = {type_: _rest({**powers, type_: -power}) for type_, power in powers.items() if type_ in _BIDIRECTIONAL}
+    turned = {type_: rest({**powers, type_: -power}) for type_, power in powers.items() if type_ in _BIDIRECTIONAL}
     guesses = [f"with {type_} inverted {left:.0f} W" for type_, left in turned.items() if left >= -tolerance]
     terms = [f"{'+' if _SIGN_INTO_SITE[type_] > 0 else '-'} {type_} {power:.0f} W" for type_, power in powers.items()]
     return (
-        f"{' '.join(terms).removeprefix('+ ')} leaves {rest:.0f} W for the rest of the house"
+        f"{' '.join(terms).removeprefix('+ ')} leaves {left_W:.0f} W for the rest of the house"
         + (f"; {', '.join(guesses)}" if guesses else "")
         + ". Is a sign inverted, is a power counted twice, or is a generator not measured?"
     )
 
 
-def _rest(powers: Mapping[NodeType, float]) -> float:
+def rest(powers: Mapping[NodeType, float]) -> float:
+    """Return the power that flows into the site and into none of these types, in W."""
     return sum(_SIGN_INTO_SITE[type_] * power for type_, power in powers.items())

@@ -23,6 +23,7 @@ from drivers.scan import (
     parse_targets,
 )
 
+Request = tuple[Targets, ScanSettings]
 _MOST_REASONS = 4
 _HOST_TRANSPORTS = [name for name, kind in TRANSPORTS.items() if kind.medium == "tcp"]
 """Transports for hosts. Over them, a unit that does not respond differs from a host that does not exist."""
@@ -37,7 +38,7 @@ def request(
     parities: Sequence[str] | None,
     transport: str,
     profiles: Sequence[Profile],
-) -> tuple[Targets, ScanSettings]:
+) -> Request:
     """Return the targets and the settings that the options mean. Raises TargetError."""
     if not 0 < timeout_s <= 60:
         raise TargetError(f"--timeout: must be seconds up to 60 (found {timeout_s:g})")

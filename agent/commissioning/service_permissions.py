@@ -23,6 +23,8 @@ class ServiceUser:
 
     uid: int
     groups: frozenset[int]
+    gid: int | None = None
+    """Its main group."""
 
     def may(self, path: Path, read: int) -> bool:
         """Whether the mode of `path` allows access. `read` is the bit for others: 4 to read a file, 1 to enter a
@@ -47,7 +49,7 @@ def service() -> ServiceUser | None:
         user = pwd.getpwnam(USER)
     except KeyError:
         return None
-    return ServiceUser(user.pw_uid, frozenset(os.getgrouplist(USER, user.pw_gid)))
+    return ServiceUser(user.pw_uid, frozenset(os.getgrouplist(USER, user.pw_gid)), user.pw_gid)
 
 
 def out_of_reach(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:

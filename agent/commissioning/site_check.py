@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 from agent.commissioning.describe import number, table
 from agent.commissioning.endpoint_probe import Reached, probe
-from agent.commissioning.plausibility import blank, hints, imbalance, name_of, possible, swapped
+from agent.commissioning.plausibility import blank, hints, imbalance, name_of, possible, rest, swapped
 from agent.commissioning.poll_estimate import too_slow
 from agent.commissioning.troubleshooting import state, told
 from agent.config import Config
-from agent.domain import Node, use_of
+from agent.domain import Node, direction, use_of
 from agent.polling import Connection, Device
 from agent.runtime import Clock, kernel_synchronised, printable
 from agent.site import Site
@@ -74,6 +74,10 @@ class SiteResult:
     """Whether the clock is synchronised, in words."""
     slow: tuple[str, ...] = ()
     """The links that cannot hold the poll intervals, in words."""
+    powers: dict[NodeType, float] = field(default_factory=dict)
+    """The power of each type in W, with the sign of its node. Relays are omitted: they measure no power."""
+    without_power: tuple[str, ...] = ()
+    """The nodes whose power is unknown."""
 
     @property
     def ok(self) -> bool:
@@ -90,14 +94,16 @@ async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
     devices = [result for each in results for result in each]
     enabled = {name for device in config.device if device.enabled for name in device.node_ids.values()}
     whole = enabled == {node.node_id for node in site.nodes}
-    powers = _powers(devices) if whole else None
+    powers, unknown = _powers(devices)
     poll_s = {each.device: each.scan.finished - each.scan.started for each in devices if each.scan is not None}
     return SiteResult(
         devices,
         endpoints,
-        imbalance(powers) if powers is not None else None,
+        imbalance(powers) if whole and not unknown else None,
         _clock(clock.time()),
         tuple(too_slow(site.connections, poll_s, "measured")),
+        powers,
+        unknown,
     )
 
 
@@ -108,8 +114,8 @@ def _clock(now: float) -> str:
     return f"{at}, but no time service has set it; `timedatectl` says more"
 
 
-def _powers(devices: list[DeviceResult]) -> dict[NodeType, float] | None:
-    """Return the sum of each type; None if a power is unknown. Relays are omitted: they measure no power."""
+def _powers(devices: list[DeviceResult]) -> tuple[dict[NodeType, float], tuple[str, ...]]:
+    """Return the sum of each type, and the nodes whose power is unknown. Relays are omitted: they measure no power."""
     found = {
         node.node_id: reading.value
         for each in devices
@@ -117,14 +123,16 @@ def _powers(devices: list[DeviceResult]) -> dict[NodeType, float] | None:
         if reading.quantity is Quantity.ACTIVE_POWER and reading.phase is None
     }
     powers: dict[NodeType, float] = {}
+    unknown = []
     for node in (
         node for each in devices for node in each.device.nodes if node.counted and node.kind is not Kind.RELAY
     ):
         power = found.get(node.node_id, 0.0 if node.when_offline != "missing" else None)
-        if not isinstance(power, float):
-            return None
-        powers[node.type] = powers.get(node.type, 0.0) + power
-    return {type_: powers[type_] for type_ in NodeType if type_ in powers}
+        if isinstance(power, float):
+            powers[node.type] = powers.get(node.type, 0.0) + power
+        else:
+            unknown.append(node.node_id)
+    return {type_: powers[type_] for type_ in NodeType if type_ in powers}, tuple(unknown)
 
 
 async def _check_link(connection: Connection, identifier: Identifier, clock: Clock) -> list[DeviceResult]:
@@ -249,6 +257,19 @@ def show(result: SiteResult) -> None:
             lines.append(f"hint: {name}: {endpoint.warning}")
     for line in lines:
         print(printable(line))  # noqa: T201 - what the command is for
+
+
+def show_balance(result: SiteResult) -> None:
+    """Print the power of each type, and what remains for the rest of the house."""
+    rows = [
+        (type_.value.replace("_", " "), f"{abs(power):,.0f} W", direction(type_, power))
+        for type_, power in result.powers.items()
+    ]
+    if result.without_power:
+        rows.append((", ".join(result.without_power), "unknown", ""))
+    elif NodeType.GRID in result.powers:
+        rows.append(("rest of the house", f"{rest(result.powers):,.0f} W", ""))
+    table("Power balance", ("", "value", "direction"), rows)
 
 
 def problems(result: SiteResult) -> Iterator[str]:

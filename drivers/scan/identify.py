@@ -27,6 +27,8 @@ _CLOSE_W, _CLOSE = 50.0, 0.05
 """Two polls of a device have different times, so the power may differ by this much."""
 
 _BY_SUNSPEC = "by its SunSpec models "
+_RELAY = "relay"
+"""The profile of relay boards, which have no mark."""
 _SUNSPEC_ATTEMPTS = 3
 """Some devices do not reply at a wrong address. Each attempt begins at another one (`drivers.sunspec.discovery`)."""
 
@@ -158,6 +160,8 @@ class Identifier:
         identity.matches.reverse()  # marks with more registers were read last and are more reliable
         if sunspec:
             await self._sunspec(reader, identity)
+        if not identity.matches and not identity.tables and not patience.exhausted:
+            await _coils(reader, identity)
         return identity
 
     def _ordered(self, unit_id: int | None) -> list[tuple[Span, list[tuple[Profile, Mark]]]]:
@@ -190,7 +194,8 @@ class Identifier:
         said = _letters(" ".join(identity.labels))
         makers = {p.manufacturer for p in self._profiles.values() if len(_letters(p.manufacturer)) > 2}
         named = {maker for maker in makers if _letters(maker) in said}
-        identity.likely = tuple(sorted(p.name for p in self._profiles.values() if p.manufacturer in named))
+        likely = sorted(p.name for p in self._profiles.values() if p.manufacturer in named)
+        identity.likely = tuple(likely) or identity.likely
 
     async def _sunspec(self, reader: Reader, identity: Identity) -> None:
         from drivers.sunspec import SunSpec, meters
@@ -272,6 +277,13 @@ async def _all_hold(reader: Reader, marks: Iterable[Mark], elsewhere: Callable[[
         if words is None or not mark.matches(words):
             return False
     return True
+
+
+async def _coils(reader: Reader, identity: Identity) -> None:
+    """A device without registers that has coils is probably a relay board."""
+    if await _read(reader, Span(Table.COIL, 0, 1)) is not None:
+        identity.tables |= {Table.COIL}
+        identity.likely = (_RELAY,)
 
 
 def _letters(text: str) -> str:

@@ -1,0 +1,219 @@
+"""The questions of `init` about the devices that the scan found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from agent.cli.common import complain, say
+from agent.commissioning.describe import table
+from agent.commissioning.new_site import wrong_answer
+from agent.commissioning.proposals import Found, Names, Proposal, proposal, set_type, settle_grid
+from agent.runtime import printable
+from drivers.catalogue import Catalogue
+from drivers.driver import ReadOptions
+from drivers.errors import ProfileError
+from drivers.model import Kind, NodeType
+from drivers.scan import Match
+
+if TYPE_CHECKING:
+    from agent.cli.questions import Questions
+
+_UNUSED = "not used"
+_RELAY = "relay"
+
+
+class DeviceQuestions:
+    """Settles type, name and driver of every device. Changes the proposals of `found`."""
+
+    def __init__(
+        self, ask: Questions, catalogue: Catalogue, names: Names, found: list[Found], *, has_grid: bool
+    ) -> None:
+        """`has_grid`: a device that is configured already measures the grid."""
+        self._ask = ask
+        self._catalogue = catalogue
+        self._names = names
+        self._found = found
+        self._has_grid = has_grid
+
+    @property
+    def _proposals(self) -> list[Proposal]:
+        return [one for each in self._found for one in each.proposals]
+
+    def settle(self) -> None:
+        """Ask what the scan cannot know, then show all devices until the person accepts them."""
+        if not self._ask.asks:
+            self.show()
+            return
+        for each in self._found:
+            if not each.proposals:
+                self._identify(each)
+        for one in self._proposals:
+            if one.match.kind is Kind.METER:
+                self._measures(one)
+        settle_grid(self._proposals, self._names)
+        for one in self._proposals:
+            self._power(one)
+        while True:
+            self.show()
+            rows = {str(number): each for number, each in enumerate(self._rows(), 1)}
+            chosen = self._ask.text(
+                "Number of a device to change it, or Enter to accept all",
+                "",
+                "",
+                lambda text, rows=rows: None if text in ("", *rows) else f"must be a number up to {len(rows)}",  # type: ignore[misc]
+            )
+            if not chosen:
+                return
+            self._change(rows[chosen])
+            settle_grid(self._proposals, self._names)
+
+    def show(self) -> None:
+        """Print every unit that responded."""
+        rows = (self._row(number, row) for number, row in enumerate(self._rows(), 1))
+        table("Found", ("#", "device", "address", "driver", "type", "name"), rows)
+
+    def _rows(self) -> Iterator[tuple[Found, Proposal | None]]:
+        for each in self._found:
+            if each.proposals:
+                yield from ((each, one) for one in each.proposals)
+            else:
+                yield each, None
+
+    def _row(self, number: int, row: tuple[Found, Proposal | None]) -> tuple[str, ...]:
+        found, one = row
+        if one is None:
+            return str(number), "not identified", _where(found), "", _UNUSED, ""
+        types = ", ".join(one.nodes) if one.enabled else _UNUSED
+        return str(number), one.device, one.where, one.driver, types, ", ".join(one.nodes.values())
+
+    def _identify(self, found: Found) -> None:
+        """Ask for the driver of an unknown unit. A device with coils only is taken for a relay board."""
+        likely = found.unit.identity.likely if found.unit.identity else ()
+        if likely == (_RELAY,):
+            self._bind(found, _RELAY)
+            return
+        labels = " ".join(found.unit.identity.labels) if found.unit.identity else ""
+        say(printable(f"{_where(found)} was not identified{f'; its name is {labels}' if labels else ''}."))
+        if likely:
+            say(f"Perhaps one of these drivers: {', '.join(likely)}")
+        self._ask_driver(found)
+
+    def _ask_driver(self, found: Found) -> None:
+        names = self._catalogue.names()
+
+        def rule(text: str) -> str | None:
+            if not text or text.partition(":")[0] in names:
+                return None
+            alike = self._catalogue.alike(text)
+            return f"no such driver; did you mean {', '.join(alike)}?" if alike else "no driver matches"
+
+        if driver := self._ask.text("Its driver, manufacturer or model, or Enter to leave it out", "", "", rule):
+            self._bind(found, driver)
+
+    def _bind(self, found: Found, driver: str) -> None:
+        """Give the unit this driver."""
+        try:
+            made = self._catalogue.create(driver, ReadOptions())
+        except (KeyError, ProfileError) as error:
+            complain(f"driver {driver!r} cannot be used: {error}")
+            return
+        for old in found.proposals:
+            for name in old.nodes.values():
+                self._names.release(name)
+        match = Match(driver, made.kind, made.nodes, driver, "by the installer")
+        grid = not self._has_grid and not any(one.measures_grid for one in self._proposals)
+        found.proposals = [proposal(found.place.link, found.unit.unit_id, match, self._names, of_grid=grid)]
+
+    def _measures(self, one: Proposal) -> None:
+        """Ask what a meter measures."""
+        choices: list[tuple[NodeType | None, str]] = [(type_, type_.value.replace("_", " ")) for type_ in NodeType]
+        choices.append((None, _UNUSED))
+        usual = next(iter(one.nodes)) if one.enabled else None
+        type_ = self._ask.choice(f"What does {one.device} at {one.where} measure?", choices, usual)
+        if type_ is None:
+            one.enabled = False
+        else:
+            set_type(one, type_, self._names)
+
+    def _power(self, one: Proposal) -> None:
+        if one.match.kind is not Kind.RELAY or not one.enabled:
+            return
+        (name,) = one.nodes.values()
+        usual = "" if one.nominal_power_W is None else f"{one.nominal_power_W:g}"
+        answer = self._ask.text(f"Power of the load at {name} while it is on, in W (Enter: unknown)", "", usual, _watts)
+        one.nominal_power_W = float(answer) if answer else None
+
+    def _change(self, row: tuple[Found, Proposal | None]) -> None:
+        found, one = row
+        if one is None:
+            self._ask_driver(found)
+            one = next(iter(found.proposals), None)
+            if one is None:
+                return
+        else:
+            self._change_driver(found, one)
+            one = one if one in found.proposals else found.proposals[0]
+        if one.match.kind is Kind.METER:
+            self._measures(one)
+        elif len(one.nodes) == 1 and len(one.match.kind.nodes) > 1:
+            self._change_type(one)
+        else:
+            one.enabled = self._ask.agree(f"Use {one.device}?", default=one.enabled)
+        if one.enabled:
+            for type_, name in one.nodes.items():
+                one.nodes[type_] = self._new_name(type_, name)
+            self._power(one)
+
+    def _change_driver(self, found: Found, one: Proposal) -> None:
+        """Offer the other drivers that can read the device."""
+        matches = found.unit.identity.matches if found.unit.identity else []
+        if len(matches) < 2 or one.number > 1 or one.match not in matches:
+            return
+        choices = [(match, f"{match.driver} ({match.device}, {match.why})") for match in matches]
+        match = self._ask.choice(f"Which driver reads {one.where}?", choices, one.match)
+        if match is not one.match:
+            for name in one.nodes.values():
+                self._names.release(name)
+            grid = one.measures_grid or not any(each.measures_grid for each in self._proposals)
+            found.proposals[found.proposals.index(one)] = proposal(
+                found.place.link, found.unit.unit_id, match, self._names, of_grid=grid and not self._has_grid
+            )
+
+    def _change_type(self, one: Proposal) -> None:
+        allowed = [type_ for type_ in NodeType if type_ in one.match.kind.nodes]
+        choices: list[tuple[NodeType | None, str]] = [(type_, type_.value.replace("_", " ")) for type_ in allowed]
+        choices.append((None, _UNUSED))
+        usual = next(iter(one.nodes)) if one.enabled else None
+        type_ = self._ask.choice(f"What is {one.device} at {one.where}?", choices, usual)
+        if type_ is None:
+            one.enabled = False
+        else:
+            set_type(one, type_, self._names)
+
+    def _new_name(self, type_: NodeType, name: str) -> str:
+        def rule(text: str) -> str | None:
+            if text == name:
+                return None
+            if mistake := wrong_answer({"site": {"node_id": text}}):
+                return mistake.removeprefix("site.node_id: ")
+            return None if self._names.free(text) else f"{text} is the name of another node"
+
+        new = self._ask.text(f"Name of the {type_.value.replace('_', ' ')} node", "", name, rule)
+        self._names.release(name)
+        self._names.take(new)
+        return new
+
+
+def _where(found: Found) -> str:
+    return f"{found.place.link.address} unit {found.unit.unit_id}"
+
+
+def _watts(text: str) -> str | None:
+    if not text:
+        return None
+    try:
+        power = float(text)
+    except ValueError:
+        return "must be a number of watts, such as 2000"
+    return None if 0 <= power < 1e9 else "must be a number of watts, such as 2000"

@@ -1,0 +1,240 @@
+"""`init`: asks for the settings of a site, finds its devices, writes the configuration, checks it, and pushes once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.common import (
+    DEFAULT,
+    EX_CONFIG,
+    ConfigOption,
+    ProfileDirs,
+    catalogue_of,
+    complain,
+    fail,
+    load_site,
+    say,
+)
+
+if TYPE_CHECKING:
+    from agent.cli.questions import Questions
+    from agent.cli.site_questions import SiteOptions
+    from agent.commissioning.new_site import Existing
+    from drivers.catalogue import Catalogue
+    from drivers.scan import SearchLocation
+
+_NO_SCAN = ("no", "none", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class _ScanOptions:
+    targets: list[str] | None
+    none: bool
+    ports: list[int] | None
+    units: str
+    profile_dirs: list[Path] | None
+
+
+def init(
+    config: ConfigOption = DEFAULT,
+    site_id: Annotated[str | None, typer.Option(help="The id of the site; the integrator gives it.")] = None,
+    url: Annotated[str | None, typer.Option(help="The URL of the integrator's endpoint.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="The file of the token. Default: `token` beside the configuration.")
+    ] = None,
+    interval: Annotated[int | None, typer.Option(help="Seconds between two messages. Default: 60.")] = None,
+    allow_insecure_http: Annotated[
+        bool, typer.Option("--allow-insecure-http", help="Accept an http URL; the token is sent unencrypted.")
+    ] = False,
+    scan: Annotated[
+        list[str] | None, typer.Option(help="Scan this host, network, range or serial port. Can be repeated.")
+    ] = None,
+    no_scan: Annotated[bool, typer.Option("--no-scan", help="Do not scan.")] = False,
+    port: Annotated[list[int] | None, typer.Option(help="Port to scan, instead of 502 and 1502.")] = None,
+    units: Annotated[str, typer.Option(help="Unit ids to scan, such as 1-247.")] = "",
+    profile_dir: ProfileDirs = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: use the options and the defaults.")] = False,
+    push: Annotated[bool, typer.Option("--push", help="With --yes: send one real message.")] = False,
+) -> None:
+    """Asks for the settings of a site, finds its devices, writes the configuration and checks it.
+
+    A configuration that exists is not overwritten: new devices are added to it. Before the file is written, Ctrl-C
+    ends without a change.
+    """
+    from agent.cli.questions import Questions
+    from agent.cli.site_questions import SiteOptions
+    from agent.commissioning.new_site import existing
+    from agent.config import ConfigError
+    from agent.runtime import logging_setup
+
+    config = config.absolute()
+    if not config.parent.is_dir():
+        fail(f"{config}: the directory {config.parent} does not exist; create it first")
+    if not os.access(config.parent, os.W_OK):
+        fail(f"{config}: this user cannot write to {config.parent}; run this as root, or give --config FILE")
+    logging_setup.configure("error")
+    try:
+        before = existing(config)
+    except ConfigError as error:
+        fail(error.lines, EX_CONFIG)
+    ask = Questions(yes=yes)
+    options = SiteOptions(site_id, url, token_file, interval, allow_insecure_http)
+    scanning = _ScanOptions(scan, no_scan, port, units, profile_dir)
+    if before is not None and options.given:
+        fail(f"{config} exists, and init only adds devices to it; edit the file to change the site", 2)
+    ready = _new(ask, config, options, scanning) if before is None else _more(ask, config, before, scanning)
+    if ready:
+        _commission(ask, config, push=push)
+
+
+def _new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOptions) -> bool:
+    """Ask for everything, then write token and configuration. Return whether a device is used."""
+    from agent.cli import site_questions
+    from agent.commissioning import new_site
+
+    say(f"{config} is written at the end. Enter accepts the value in brackets.")
+    answers, token = site_questions.answers(ask, options, config)
+    tables, used = _devices(ask, scanning, config, None)
+    try:
+        new_site.write(config, new_site.config_text(answers, tables, config), answers.token_file, token)
+    except OSError as error:
+        fail(f"{error.filename or config}: {error.strerror}; nothing was written")
+    if token is not None:
+        say(f"The token is in {answers.token_file}.")
+    say(f"The configuration is in {config}.")
+    if not used:
+        say("No device is used yet: run the same command again to scan, or write [[device]] tables into the file.")
+    return used
+
+
+def _more(ask: Questions, config: Path, before: Existing, scanning: _ScanOptions) -> bool:
+    """Add devices to a configuration. Return whether there are new ones in it."""
+    from agent.commissioning import new_files, new_site
+    from agent.config import ConfigError
+
+    say(f"{config} exists, with {len(before.units)} devices. New devices are added at its end.")
+    tables, used = _devices(ask, scanning, config, before)
+    if not used:
+        say(f"No new device; {config} is unchanged.")
+        return False
+    if not ask.agree(f"Add these devices to {config}?", default=True):
+        say(f"{config} is unchanged.")
+        return False
+    try:
+        new_files.replace(config, before.text, new_site.added(before, tables, config))
+    except ConfigError as error:
+        fail([*error.lines, f"{config} is unchanged"], EX_CONFIG)
+    except OSError as error:
+        fail(f"{error.filename or config}: {error.strerror}; it is unchanged")
+    say(f"The devices are in {config}. `systemctl reload telemetry-agent` applies them to a running service.")
+    return True
+
+
+def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Existing | None) -> tuple[str, bool]:
+    """Scan, and settle the devices. Return their tables as text, and whether one of them is used."""
+    from agent.cli.device_questions import DeviceQuestions
+    from agent.commissioning import config_snippets
+    from agent.commissioning.proposals import Names, propose, without
+
+    catalogue = catalogue_of(scanning.profile_dirs, config if before is not None else DEFAULT)
+    places = _scanned(ask, scanning, catalogue)
+    if before is not None:
+        places = without(places, before.units)
+    names, has_grid = (Names(before.names), before.has_grid) if before is not None else (Names(), False)
+    found = propose(places, names, has_grid=has_grid)
+    if found:
+        DeviceQuestions(ask, catalogue, names, found, has_grid=has_grid).settle()
+    used = any(one.enabled for each in found for one in each.proposals)
+    return config_snippets.tables(places, found, before.connections if before is not None else None), used
+
+
+def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> list[SearchLocation]:
+    """Return what the scan found; nothing if no scan is wanted. Ctrl-C ends the command."""
+    from agent.commissioning import scan
+    from drivers.scan import TargetError
+
+    profiles, mistakes = catalogue.profiles()
+    for mistake in mistakes:
+        complain(f"profile not used: {mistake}")
+
+    def request(targets: list[str]) -> scan.Request:
+        return scan.request(targets, scanning.ports, scanning.units, 1.0, None, None, "tcp", profiles)
+
+    try:
+        targets = _targets(ask, scanning, request)
+        if not targets:
+            return []
+        scanner, complete = scan.scan(*request(targets), profiles)
+    except TargetError as error:
+        fail(f"--scan: {error}", 2)
+    if not complete:
+        fail("interrupted; nothing was written")
+    if not any(place.units for place in scanner.places):
+        for reason in scan.reasons(scanner):
+            complain(reason)
+    return scanner.places
+
+
+def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str]], object]) -> list[str]:
+    """Return what to scan; empty for no scan."""
+    from agent.commissioning import local_places
+    from drivers.scan import TargetError
+
+    def rule(text: str) -> str | None:
+        try:
+            if text.lower() not in _NO_SCAN:
+                request(text.split())
+        except TargetError as error:
+            return str(error)
+        return None
+
+    if scanning.none or scanning.targets:
+        return [] if scanning.none else scanning.targets or []
+    question = 'Scan these networks, hosts or serial ports ("no": no scan)'
+    answer = ask.text(question, "--scan or --no-scan", " ".join(local_places.places()) or None, rule)
+    return [] if answer.lower() in _NO_SCAN else answer.split()
+
+
+def _commission(ask: Questions, config: Path, *, push: bool) -> None:
+    """Check devices and endpoint, show the power balance and the first message, and offer one real push."""
+    from agent.commissioning import read_once, site_check
+    from agent.runtime import SystemClock
+
+    settings, site = load_site(config)
+    result = asyncio.run(site_check.check_site(settings, site, SystemClock()))
+    site_check.show(result)
+    site_check.show_balance(result)
+    problems = list(site_check.problems(result))
+    for problem in problems:
+        complain(problem)
+    settings, site = load_site(config)  # new links: those of the check belong to its event loop
+    reading = asyncio.run(read_once.read_site(settings, site))
+    for endpoint in settings.endpoints:
+        for body in reading.bodies[endpoint.name]:
+            say(f"The first message to {endpoint.shown_url}:")
+            typer.echo(json.dumps(json.loads(body), indent=1))
+    send = ask.agree("Send one real message now?", default=not problems) if ask.asks else push
+    delivered = not send or _sent(config)
+    say(
+        f"To start: telemetry-agent run --config {shlex.quote(str(config))}"
+        if config != DEFAULT
+        else "To start: systemctl enable --now telemetry-agent"
+    )
+    if problems or not delivered:
+        raise typer.Exit(1)
+
+
+def _sent(config: Path) -> bool:
+    from agent.cli.delivery import push_once
+
+    settings, site = load_site(config)
+    return asyncio.run(push_once(settings, site, list(settings.endpoints)))

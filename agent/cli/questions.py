@@ -1,0 +1,94 @@
+"""Questions to the person at the terminal, one line each. Without a terminal, the answers are read line by line."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from agent.cli.common import complain, fail, say
+
+Value = TypeVar("Value")
+Check = Callable[[str], str | None]
+"""Returns what is wrong with an answer, or None."""
+
+
+class Questions:
+    """Asks, or with `yes` returns the default of each question."""
+
+    def __init__(self, *, yes: bool) -> None:
+        self._yes = yes
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person or a script answers."""
+        return not self._yes
+
+    def text(self, question: str, option: str, default: str | None = None, check: Check = lambda _: None) -> str:
+        """Return a text that `check` accepts. `option` gives the same answer without a question."""
+        if self._yes:
+            if default is None:
+                fail(f"--yes: {option} is missing", 2)
+            return default
+        shown = f" [{default}]" if default else ""
+        while True:
+            answer = _line(f"{question}{shown}: ").strip() or default
+            if answer is None:
+                mistake: str | None = "an answer is necessary"
+            else:
+                mistake = check(answer)
+            if answer is not None and mistake is None:
+                return answer
+            complain(str(mistake))
+
+    def secret(self, question: str, check: Check) -> str:
+        """Return a text that is not shown."""
+        while True:
+            if sys.stdin.isatty():
+                answer = getpass.getpass(f"{question} (not shown): ").strip()
+            else:
+                answer = _line(f"{question}: ").strip()
+            if (mistake := check(answer)) is None:
+                return answer
+            complain(mistake)
+
+    def choice(self, question: str, choices: Sequence[tuple[Value, str]], default: Value) -> Value:
+        """Return one of the values. The person enters its number or the beginning of its text."""
+        if self._yes:
+            return default
+        say(question)
+        for number, (_, words) in enumerate(choices, 1):
+            say(f"  {number}  {words}")
+        usual = next(number for number, (value, _) in enumerate(choices, 1) if value == default)
+        while True:
+            answer = _line(f"Number [{usual}]: ").strip().lower()
+            if not answer:
+                return default
+            chosen = [
+                value
+                for number, (value, words) in enumerate(choices, 1)
+                if answer == str(number) or (not answer.isdecimal() and words.startswith(answer))
+            ]
+            if len(chosen) == 1:
+                return chosen[0]
+            complain(f"must be a number from 1 to {len(choices)}")
+
+    def agree(self, question: str, *, default: bool) -> bool:
+        """Return the answer to a question for yes or no."""
+        if self._yes:
+            return default
+        while True:
+            answer = _line(f"{question} [{'Y/n' if default else 'y/N'}]: ").strip().lower()
+            if not answer:
+                return default
+            if answer in ("y", "yes", "n", "no"):
+                return answer[0] == "y"
+            complain("must be y or n")
+
+
+def _line(prompt: str) -> str:
+    try:
+        return input(prompt)
+    except EOFError:
+        fail("no answer; nothing was written. For a script: --yes and options, see `telemetry-agent init --help`", 2)

@@ -1,0 +1,47 @@
+"""Where devices can be on this machine: its networks and its serial ports."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_ROUTES = Path("/proc/net/route")
+_LEAST_PREFIX = 22
+"""A larger network is not proposed: its scan would take long."""
+_VIRTUAL = ("lo", "docker", "br-", "veth", "virbr", "tun", "tap", "wg", "tailscale", "zt")
+_SERIAL = ("ttyUSB*", "ttyACM*")
+
+
+def places(routes: Path = _ROUTES, devices: Path = Path("/dev")) -> list[str]:
+    """Return the networks and serial ports to propose for a scan."""
+    ports = sorted(str(path) for pattern in _SERIAL for path in devices.glob(pattern))
+    return [*dict.fromkeys(_networks(routes)), *ports]
+
+
+def _networks(routes: Path) -> Iterator[str]:
+    """The IPv4 networks that are connected directly, such as 192.168.1.0/24."""
+    try:
+        lines = routes.read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return
+    for line in lines:
+        name, destination, gateway, *rest = line.split()
+        mask = rest[4]
+        if int(gateway, 16) or not int(mask, 16) or name.startswith(_VIRTUAL):
+            continue
+        address, bits = (
+            ipaddress.ip_address(int.from_bytes(bytes.fromhex(each), "little")) for each in (destination, mask)
+        )
+        network = ipaddress.ip_network(f"{address}/{bits}")
+        if _LEAST_PREFIX <= network.prefixlen <= 30:
+            yield str(network)
+
+
+def timezone(localtime: Path = Path("/etc/localtime")) -> str | None:
+    """Return the IANA name of this machine's time zone, such as Europe/Brussels; None if it is not known."""
+    if name := os.environ.get("TZ", "").lstrip(":"):
+        return name if "/" in name and not name.startswith("/") else None
+    name = str(localtime.resolve()).partition("/zoneinfo/")[2]
+    return name if "/" in name else None

@@ -1,0 +1,83 @@
+"""Writes files as a whole: a file has its old or its new content, also after Ctrl-C or a power cut.
+
+The text is written to a temporary file of the same directory, which then gets its final name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Permissions and owner of a file; None keeps this process's user or group."""
+
+    mode: int
+    uid: int | None = None
+    gid: int | None = None
+
+
+def create(path: Path, text: str, access: Access) -> None:
+    """Write a new file. Raises FileExistsError if `path` exists, OSError."""
+    with _temporary(path, text, access) as temporary:
+        try:
+            os.link(temporary, path)  # unlike a rename, this never replaces a file
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if path.exists():
+                raise FileExistsError(17, "exists already", str(path)) from None
+            temporary.rename(path)
+
+
+def replace(path: Path, before: str, text: str, access: Access | None = None) -> None:
+    """Replace the content `before` of a file by `text`. Without `access`, mode and owner stay.
+
+    Raises FileExistsError if the file has another content now, OSError.
+    """
+    status = path.stat()
+    kept = Access(status.st_mode & 0o7777, status.st_uid, status.st_gid)
+    target = path.resolve()  # of a symbolic link, the file that it names is replaced
+    with _temporary(target, text, access or kept) as temporary:
+        if target.read_text(encoding="utf-8") != before:
+            raise FileExistsError(17, "was changed in the meantime", str(path))
+        temporary.rename(target)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
+    """Yield a file with this text that is on the disk. It is removed at the end if it still has its name."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+            file.write(text)
+            file.flush()
+            os.fchmod(descriptor, access.mode)
+            if access.uid is not None or access.gid is not None:
+                _give(descriptor, access)
+            os.fsync(descriptor)
+        yield temporary
+        _sync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _give(descriptor: int, access: Access) -> None:
+    status = os.fstat(descriptor)
+    uid, gid = (-1 if wanted is None else wanted for wanted in (access.uid, access.gid))
+    if (uid, gid) != (status.st_uid, status.st_gid):
+        os.fchown(descriptor, uid, gid)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

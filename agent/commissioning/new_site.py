@@ -1,0 +1,241 @@
+"""The configuration that `init` writes, and the devices that it adds to an existing one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.commissioning.config_review import INSTALLED
+from agent.commissioning.new_files import Access, create, replace
+from agent.commissioning.release_files import example
+from agent.commissioning.service_permissions import ServiceUser, service
+from agent.config import Config, ConfigError, ConnectionConfig, parse
+from agent.runtime import printable
+from agent.site import build
+from drivers import toml_file
+from drivers.modbus import LinkSettings
+from drivers.model import NodeType
+from drivers.protocol import TRANSPORTS
+
+_ANY_DEVICE = {"node_id": " ", "type": "grid", "driver": "sunspec", "host": "127.0.0.1"}
+_FORMER_EXAMPLE = "config.example.toml"
+"""The install script puts the example of the installed release beside the configuration."""
+
+_HEAD = """\
+# The telemetry agent of site {site_plain}, written by `telemetry-agent init`.
+# `telemetry-agent check --online` checks it. `telemetry-agent config example` describes every key.
+
+[site]
+node_id = {site}  # siteNodeId; the integrator gives it
+{timezone}
+# import_limit_W = 17250  # connection limits in W, sent in the group "grid"
+# export_limit_W = 10000
+
+[push]
+url = {url}
+token_file = {token}
+interval_s = {interval}  # seconds between two messages
+# levels = ["device_type", "device"]  # also one message per device; default: the totals by device type
+# gzip = true
+{insecure}
+[poll]
+# interval_s = 10  # seconds between two polls; never longer than push.interval_s
+{outbox}
+# [status]
+# listen = "127.0.0.1:9464"  # a status page, /readyz and metrics
+
+# Each [[device]] table is one device. `telemetry-agent init` adds more devices, `telemetry-agent drivers` lists the
+# drivers. With `invert = true`, import and export are exchanged.
+
+"""
+_NO_DEVICE = """\
+# No device yet. Run `telemetry-agent init` again to scan, or write tables such as:
+# [[device]]
+# node_id = "meter-1"
+# type = "grid"  # {types}
+# driver = "eastron-sdm630"
+# host = "192.168.1.20"
+# unit_id = 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteAnswers:
+    """The settings of the site and of its endpoint."""
+
+    node_id: str
+    url: str
+    token_file: Path
+    interval_s: int
+    timezone: str | None
+    insecure_http: bool = False
+
+
+def config_text(answers: SiteAnswers, devices: str, config: Path) -> str:
+    """Return the text of a new configuration; `devices` are its [[device]] tables, `config` is its file."""
+    path = outbox_path(config)
+    zone = '# timezone = "Europe/Brussels"' if answers.timezone is None else f"timezone = {_text(answers.timezone)}"
+    head = _HEAD.format(
+        site_plain=printable(answers.node_id),
+        site=_text(answers.node_id),
+        timezone=f"{zone}  # its midnight starts the day of today_*",
+        url=_text(answers.url),
+        token=_text(str(answers.token_file)),
+        interval=answers.interval_s,
+        insecure="allow_insecure_http = true  # http sends the token unencrypted\n" if answers.insecure_http else "",
+        outbox="" if path is None else f"\n[outbox]\npath = {_text(str(path))}  # the queue\n",
+    )
+    return head + (devices.strip("\n") + "\n" if devices else _NO_DEVICE.format(types=" | ".join(NodeType)))
+
+
+def outbox_path(config: Path) -> Path | None:
+    """Return where the queue of this configuration is; None for the default of the service."""
+    if config == INSTALLED:
+        return None
+    if config.parent.parent == INSTALLED.parent:  # telemetry-agent@SITE.service
+        return Path(f"/var/lib/telemetry-agent-{config.parent.name}/outbox.sqlite3")
+    return config.absolute().parent / "state" / "outbox.sqlite3"
+
+
+def wrong_answer(table: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return what is wrong with a part of [site] or [push]; None if it can be used."""
+    site = {"node_id": "S", **table.get("site", {})}
+    push = {"url": "https://localhost/", "token": "t", **table.get("push", {})}
+    try:
+        parse({"site": site, "push": push, "device": [_ANY_DEVICE | {"node_id": "D"}]}, {}, "")
+    except ConfigError as error:
+        return error.lines[0].removeprefix(": ")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """The configuration before an addition."""
+
+    text: str
+    config: Config
+    units: frozenset[str]
+    """The addresses of its devices, such as "192.168.1.20:502 unit 1"."""
+    names: frozenset[str]
+    connections: Mapping[str, str]
+    """Names of [connection.NAME] by address."""
+    has_grid: bool
+
+
+def existing(path: Path) -> Existing | None:
+    """Return the configuration in `path`; None if there is none, or only the unchanged example.
+
+    Raises ConfigError.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            [f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'it is not text'})"]
+        ) from None
+    if is_example(path, text):
+        return None
+    return _existing(path, text)
+
+
+def is_example(path: Path, text: str) -> bool:
+    """Whether the text is the example of a release, without a change."""
+    try:
+        beside = path.with_name(_FORMER_EXAMPLE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        beside = example()
+    return text in (beside, example())
+
+
+def _existing(path: Path, text: str) -> Existing:
+    try:
+        table = toml_file.parse(text)
+    except toml_file.TomlError as error:
+        raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+    config = _parsed(table, path)
+    devices = config.device if table.get("device") else ()
+    enabled = config.model_copy(update={"device": tuple(each.model_copy(update={"enabled": True}) for each in devices)})
+    return Existing(
+        text,
+        config,
+        frozenset(device.address for device in build(enabled, str(path)).devices),
+        frozenset(name for each in devices for name in each.node_ids.values()),
+        {_address(each): name for name, each in config.connection.items()},
+        any(each.enabled and NodeType.GRID in each.node_ids for each in devices),
+    )
+
+
+def _parsed(table: dict[str, Any], path: Path) -> Config:
+    """The configuration. A configuration without devices is accepted: they are to be added."""
+    if not table.get("device"):
+        return parse({**table, "device": [_ANY_DEVICE | {"node_id": "D"}]}, os.environ, str(path))
+    return parse(table, os.environ, str(path))
+
+
+def _address(connection: ConnectionConfig) -> str:
+    port = connection.port or TRANSPORTS[connection.transport].port
+    return LinkSettings(connection.transport, connection.host, port, connection.serial_port).address
+
+
+def added(before: Existing, devices: str, path: Path) -> str:
+    """Return the text of the configuration with the tables `devices` at its end. Raises ConfigError."""
+    text = before.text.rstrip("\n") + "\n\n" + devices.strip("\n") + "\n"
+    try:
+        table = toml_file.parse(text)
+    except toml_file.TomlError as error:
+        raise ConfigError([f"{path}: [[device]] tables cannot be added at its end: {error}"]) from None
+    build(parse(table, os.environ, str(path)), str(path))
+    return text
+
+
+def access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
+    """Return permissions and owner of a new configuration. It has no secret; the service can read it."""
+    if config == INSTALLED and root and reader is not None:
+        return Access(0o640, 0, reader.gid)
+    return Access(0o644)
+
+
+def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
+    """Return permissions and owner of a new token file: only its owner reads it.
+
+    The owner is the user of the service for the installed configuration. A service of one of several sites gets the
+    token from systemd, which is root.
+    """
+    if config == INSTALLED and root and reader is not None:
+        return Access(0o600, reader.uid, reader.gid)
+    return Access(0o600)
+
+
+def _text(value: str) -> str:
+    return printable(json.dumps(value, ensure_ascii=False))
+
+
+def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
+    """Write a new configuration, and its token if there is one. If one cannot be written, neither is.
+
+    Only the unchanged example and an empty token file are replaced. Raises OSError.
+    """
+    reader, root = service(), os.geteuid() == 0
+    written = token is not None and not token_file.exists()
+    if token is not None:
+        _put(token_file, f"{token}\n", "", token_access(config, reader, root=root))
+    try:
+        before = config.read_text(encoding="utf-8") if config.exists() else ""
+        _put(config, text, before, access(config, reader, root=root))
+    except BaseException:
+        if written:
+            token_file.unlink(missing_ok=True)
+        raise
+
+
+def _put(path: Path, text: str, before: str, permissions: Access) -> None:
+    if path.exists():
+        replace(path, before, text, permissions)
+    else:
+        create(path, text, permissions)

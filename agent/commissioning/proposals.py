@@ -1,0 +1,171 @@
+"""Proposes node types and names for the devices that a scan found. Pure.
+
+A scan cannot know what a meter measures. The first meter becomes the grid meter, unless a hybrid has one. Every other
+meter is disabled until the installer sets its type, so that nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from drivers.modbus import LinkSettings
+from drivers.model import Kind, NodeType
+from drivers.scan import FoundUnit, Match, SearchLocation
+
+_NAMES = {
+    NodeType.GRID: "meter",
+    NodeType.SOLAR: "pv",
+    NodeType.STORAGE: "battery",
+    NodeType.HEAT_PUMP: "heat-pump",
+    NodeType.SWITCHED_LOAD: "relay",
+    NodeType.VARIABLE_POWER_LOAD: "charger",
+}
+
+
+class Names:
+    """Gives each node a name that no other node has."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+
+    def new(self, type_: NodeType) -> str:
+        """Return the next free name of a type, such as pv-2."""
+        number = 1
+        while (name := f"{_NAMES[type_]}-{number}") in self._taken:
+            number += 1
+        self._taken.add(name)
+        return name
+
+    def free(self, name: str) -> bool:
+        """Whether no node has this name."""
+        return name not in self._taken
+
+    def take(self, name: str) -> None:
+        """Reserve a name."""
+        self._taken.add(name)
+
+    def release(self, name: str) -> None:
+        """Make a name free again."""
+        self._taken.discard(name)
+
+
+@dataclass(slots=True, eq=False)
+class Proposal:
+    """One [[device]] table to write."""
+
+    link: LinkSettings
+    unit_id: int
+    match: Match
+    nodes: dict[NodeType, str]
+    """Name by type: one, or several for a hybrid."""
+    enabled: bool = True
+    grid_omitted: bool = False
+    """A hybrid whose grid meter is not used, because another device measures the grid."""
+    number: int = 1
+    """A device can have further meters with the same unit id."""
+    nominal_power_W: float | None = None
+
+    @property
+    def driver(self) -> str:
+        return self.match.driver
+
+    @property
+    def device(self) -> str:
+        """Manufacturer and first model."""
+        return self.match.device.partition(",")[0]
+
+    @property
+    def is_hybrid(self) -> bool:
+        return self.match.kind is Kind.HYBRID
+
+    @property
+    def measures_grid(self) -> bool:
+        return self.enabled and NodeType.GRID in self.nodes
+
+    @property
+    def where(self) -> str:
+        return f"{self.link.address} unit {self.unit_id}"
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """A unit that responded, with its proposals: none if it is unknown."""
+
+    place: SearchLocation
+    unit: FoundUnit
+    proposals: list[Proposal] = field(default_factory=list)
+
+
+def propose(places: Iterable[SearchLocation], names: Names, *, has_grid: bool = False) -> list[Found]:
+    """Return every unit with its proposals. `has_grid`: a device that is configured already measures the grid."""
+    places = list(places)
+    grid = None if has_grid else _grid_unit(places)
+    found = []
+    for place in places:
+        for unit in place.units:
+            proposals: list[Proposal] = []
+            if unit.identity and unit.identity.matches:
+                proposals = list(_proposals(place, unit, unit.identity.matches[0], names, of_grid=unit is grid))
+            found.append(Found(place, unit, proposals))
+    return found
+
+
+def _proposals(
+    place: SearchLocation, unit: FoundUnit, match: Match, names: Names, *, of_grid: bool
+) -> Iterator[Proposal]:
+    yield proposal(place.link, unit.unit_id, match, names, of_grid=of_grid)
+    for number, driver in enumerate(match.further, 2):
+        meter = replace(match, driver=driver, kind=Kind.METER, further=())
+        yield replace(proposal(place.link, unit.unit_id, meter, names, of_grid=False), number=number)
+
+
+def proposal(link: LinkSettings, unit_id: int, match: Match, names: Names, *, of_grid: bool) -> Proposal:
+    """Return the proposal for one device. `of_grid`: it is the device that measures the grid."""
+    if match.kind is not Kind.HYBRID:
+        type_ = match.kind.usual
+        return Proposal(
+            link, unit_id, match, {type_: names.new(type_)}, enabled=of_grid or match.kind is not Kind.METER
+        )
+    types = [each for each in NodeType if each in match.nodes and (of_grid or each is not NodeType.GRID)]
+    nodes = {each: names.new(each) for each in types}
+    return Proposal(link, unit_id, match, nodes, grid_omitted=len(types) < len(match.nodes))
+
+
+def set_type(one: Proposal, type_: NodeType, names: Names) -> None:
+    """Make a device with one node a node of this type, with a new name."""
+    ((old, name),) = one.nodes.items()
+    one.enabled = True
+    if type_ is not old:
+        names.release(name)
+        one.nodes = {type_: names.new(type_)}
+
+
+def settle_grid(proposals: Sequence[Proposal], names: Names) -> None:
+    """Omit the grid meter of each hybrid if a meter measures the grid, so that the grid is not counted twice."""
+    if not any(each.measures_grid and not each.is_hybrid for each in proposals):
+        return
+    for each in proposals:
+        if each.is_hybrid and NodeType.GRID in each.nodes:
+            names.release(each.nodes.pop(NodeType.GRID))
+            each.grid_omitted = True
+
+
+def without(places: Iterable[SearchLocation], configured: Collection[str]) -> list[SearchLocation]:
+    """Return the places without the units that are configured already. `configured` has texts such as
+    "192.168.1.20:502 unit 1"."""
+    rest = []
+    for place in places:
+        units = [unit for unit in place.units if f"{place.link.address} unit {unit.unit_id}" not in configured]
+        if units or (place.note and not place.units):
+            rest.append(replace(place, units=units))
+    return rest
+
+
+def _grid_unit(places: Sequence[SearchLocation]) -> FoundUnit | None:
+    """Return the device that measures the grid: a hybrid with a grid meter, else the first meter."""
+    units = (unit for place in places for unit in place.units)
+    best = [(unit, unit.identity.matches[0]) for unit in units if unit.identity and unit.identity.matches]
+    hybrids = [unit for unit, match in best if match.kind is Kind.HYBRID and NodeType.GRID in match.nodes]
+    meters = [unit for unit, match in best if match.kind is Kind.METER]
+    return next(iter(hybrids + meters), None)
