@@ -229,7 +229,7 @@ def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
         before = config.read_text(encoding="utf-8") if config.exists() else ""
         _put(config, text, before, access(config, reader, root=root))
     except BaseException:
-        if written:
+        if written and not (config.exists() and config.read_text(encoding="utf-8") == text):
             token_file.unlink(missing_ok=True)
         raise
 

@@ -46,7 +46,7 @@ def units() -> list[SimulatedUnit]:
 
 @contextlib.contextmanager
 def lab() -> Iterator[int]:
-    """Serve the laboratory and yield its port. It runs in a thread, so that the test can run commands that have their own event loop."""
+    """Serve the laboratory and yield its port. Commands of the same process can use it: it runs in a thread."""
     started = threading.Event()
     ports: list[int] = []
     loop = asyncio.new_event_loop()
