@@ -47,7 +47,8 @@ def _usage(error: Any) -> int:
         sys.stderr.write(f"{message}\n")
     else:
         plain = message.replace("'", "").replace(": ", " ")  # versions of the library differ in these
-        hint = next((words for beginning, words in _INSTEAD.items() if plain.startswith(beginning)), "")
+        hints = _INSTEAD if path == "telemetry-agent" else _INSTEAD | _OF_A_COMMAND
+        hint = next((words for beginning, words in hints.items() if plain.startswith(beginning)), "")
         _failed(f"{message.rstrip('.')}{hint}; see `{path} --help`")
     return 2
 
@@ -57,6 +58,7 @@ _INSTEAD = {
     "Got unexpected extra argument": ": put a file after its option, as in --config FILE",
     "No such option --config": " here: put it after the command",
 }
+_OF_A_COMMAND = {"No such option --config": "; this command needs no configuration"}
 
 
 def _open_the_standard_descriptors() -> None:

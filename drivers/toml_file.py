@@ -21,6 +21,11 @@ _LONG_KEY = re.compile(rf"(?<![\w-]){_STEP}{{{_MAX_DEPTH + 1}}}")
 class TomlError(Exception):
     """The file is not TOML. The message has the line and a hint, but no value, because a value may be a secret."""
 
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(f"{problem}; {hint}" if hint else problem)
+        self.problem = problem
+        """The message without the hint."""
+
 
 def read(path: Path) -> dict[str, Any]:
     """Return the table of the file. Raises TomlError, OSError, UnicodeDecodeError."""
@@ -39,7 +44,7 @@ def parse(text: str) -> dict[str, Any]:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise TomlError(_explained(str(error), text.split("\n"))) from None
+        raise _explained(str(error), text.split("\n")) from None
     except RecursionError:
         raise TomlError(_TOO_DEEP) from None
     except ValueError:  # Python limits the digits of an integer
@@ -60,12 +65,11 @@ def _require_bounds(table: dict[str, Any]) -> None:
         raise TomlError(_TOO_DEEP)
 
 
-def _explained(message: str, lines: list[str]) -> str:
+def _explained(message: str, lines: list[str]) -> TomlError:
     place = re.search(r"at line (\d+)", message)
     number = int(place[1]) if place else len(lines)
     line = lines[number - 1] if 0 < number <= len(lines) else ""
-    hint = _hint(message, line)
-    return f"{message}{_key(line) if place else ''}{f'; {hint}' if hint else ''}"
+    return TomlError(f"{message}{_key(line) if place else ''}", _hint(message, line))
 
 
 def _key(line: str) -> str:

@@ -109,21 +109,25 @@ def check(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Implies --online.")] = False,
     node: NodesOption = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 if there is a warning.")] = False,
 ) -> None:
     """Validates the configuration and prints what each node will report."""
-    from agent.commissioning.config_review import advice
-    from agent.commissioning.describe import describe
-    from agent.commissioning.poll_estimate import slow_links
+    from agent.commissioning.describe import print_review
+    from agent.commissioning.site_doubts import warnings
 
     settings, site = load_site(config)
+    doubts = list(warnings(settings, site, config, os.environ))
     if not as_json:
-        for line in describe(settings, site):
-            say(line)
-        for doubt in (*advice(settings, config, os.environ), *slow_links(site.connections)):
-            say(f"warning: {doubt}")
-        say(f"{config}: ok")
+        print_review(settings, site, () if strict else doubts)
+        if not (strict and doubts):
+            say(f"{config}: ok")
+    if strict:
+        for doubt in doubts:
+            complain(f"{config}: warning: {doubt}")
     if online or as_json or node:
         commissioning.check_online(settings, narrowed(site, node), as_json)
+    if strict and doubts:
+        raise typer.Exit(1)
 
 
 @app.command()

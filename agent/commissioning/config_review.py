@@ -8,13 +8,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.commissioning.endpoints import shared_tokens, token_text
-from agent.commissioning.service_permissions import out_of_reach, service
-from agent.config import Config, token_path
+from agent.commissioning.service_permissions import missing_credentials, out_of_reach, service
+from agent.config import Config, OutboxConfig, token_path
 from agent.security import open_to_all
+from drivers.errors import ProfileError
 from drivers.model import NodeType
+from drivers.profile import load
 
 INSTALLED = Path("/etc/telemetry-agent/config.toml")
 """The configuration of the service."""
+_LEAST_LIMIT_W, _LEAST_LOAD_W, _LEAST_CAPACITY_WH = 200.0, 20.0, 200.0
+"""A smaller value is probably in kW or kWh."""
+
+_LEAST_DEADLINE_S = 0.05
 
 
 def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
@@ -29,9 +35,15 @@ def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[s
             f"poll.interval_s ({config.poll.interval_s:g}) is longer than poll.stale_after_s "
             f"({config.poll.stale_after_s:g}): every value becomes stale before the next poll"
         )
+    yield from _kilowatts(config)
+    yield from _deadlines(config)
+    yield from _queue(config, file)
     yield from _without_effect(config)
+    yield from _own_profiles(config)
     if file == INSTALLED and os.geteuid() == 0 and (reader := service()) is not None:
         yield from out_of_reach(config, file, reader)
+    if file == INSTALLED:
+        yield from missing_credentials()
 
 
 def _secrets(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
@@ -66,6 +78,63 @@ def _left_from_the_example(config: Config) -> Iterator[str]:
             yield f"push.url{whose} is still the example {push.shown_url}; the integrator gives the URL"
     if config.site.node_id == "M1S0000000000000000D_site_0":
         yield "site.node_id is still the example; the integrator gives the id"
+
+
+def _kilowatts(config: Config) -> Iterator[str]:
+    """Values that are probably in kW or kWh."""
+    values: list[tuple[str, float | None, float]] = [
+        ("site.import_limit_W", config.site.import_limit_W, _LEAST_LIMIT_W),
+        ("site.export_limit_W", config.site.export_limit_W, _LEAST_LIMIT_W),
+    ]
+    for device in config.device:
+        names = " + ".join(device.node_ids.values())
+        values.append((f"nominal_power_W of {names}", device.nominal_power_W, _LEAST_LOAD_W))
+        if NodeType.STORAGE in device.node_ids:
+            values.append((f"energy_capacity_Wh of {names}", device.energy_capacity_Wh, _LEAST_CAPACITY_WH))
+        if (limit := device.limits.get("active_power_W")) is not None:
+            values.append((f"limits.active_power_W of {names}", max(map(abs, limit)), _LEAST_LOAD_W))
+    for key, value, least in values:
+        if value and value < least:
+            unit = "Wh" if key.startswith("energy") else "W"
+            yield f"{key} is {value:g} {unit}; is this k{unit}? Then write {1000 * value:g}"
+
+
+def _deadlines(config: Config) -> Iterator[str]:
+    for push in config.endpoints:
+        whose = "push" if len(config.push) == 1 else f"endpoint {push.name}"
+        if "deadline_s" in push.model_fields_set and push.deadline_s > push.effective_deadline_s:
+            yield (
+                f"{whose}: deadline_s ({push.deadline_s:g}) is longer than half of interval_s ({push.interval_s});"
+                f" {push.effective_deadline_s:g} s is used"
+            )
+        if push.deadline_s < _LEAST_DEADLINE_S:
+            yield f"{whose}: deadline_s is {push.deadline_s:g}: no poll is that fast, so a push has older values"
+
+
+def _queue(config: Config, file: Path) -> Iterator[str]:
+    path = config.outbox.path
+    if not path.is_absolute():
+        yield (
+            f"outbox.path is relative: the queue is {path.absolute()}, but another one if the agent starts in another"
+            " directory; write the whole path"
+        )
+    if file == INSTALLED and path == OutboxConfig().path:
+        return  # it belongs to the service
+    directory = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir():
+        yield f"outbox.path: {path} is a directory; write the path of a file in it"
+    elif not directory.is_dir() or not os.access(directory, os.W_OK | os.X_OK):
+        yield f"outbox.path: this user cannot write to {directory}; messages would be kept in memory only"
+
+
+def _own_profiles(config: Config) -> Iterator[str]:
+    """The site's own profiles that have a mistake. Only the profiles of devices are loaded otherwise."""
+    for folder in config.drivers.profile_dirs:
+        for path in sorted(folder.glob("*.toml")):
+            try:
+                load(path)
+            except ProfileError as error:
+                yield f"profile not used: {error}"
 
 
 def _without_effect(config: Config) -> Iterator[str]:

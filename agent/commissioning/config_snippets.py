@@ -14,7 +14,7 @@ from agent.commissioning.proposals import Found, Names, Proposal, propose
 from agent.runtime import printable
 from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType
-from drivers.scan import FoundUnit, Identity, SearchLocation
+from drivers.scan import Identity, SearchLocation
 
 
 def _device(one: Proposal, connections: Mapping[str, str]) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from agent.commissioning.endpoints import endpoints_in_words, selection_doubts
-from agent.domain import doubts, sign_in_words, silence_in_words
+from agent.commissioning.endpoints import endpoints_in_words
+from agent.commissioning.site_doubts import site_doubts, unread
+from agent.domain import sign_in_words, silence_in_words
 from agent.runtime import printable
-from drivers.model import Kind, NodeType, Quantity, Value
+from drivers.model import NodeType, Value
 from drivers.profile import RegisterDriver
 
 if TYPE_CHECKING:
@@ -22,10 +23,44 @@ if TYPE_CHECKING:
     from drivers.driver import Driver
     from drivers.model import Reading
 
+MOST_OUTPUT = 2000
+"""Maximum number of characters of a line. A line can contain the names of many devices."""
+
+
+class NodeRow(NamedTuple):
+    """One node, in words."""
+
+    node_id: str
+    type: str
+    place: str
+    """Driver and address."""
+    meaning: str
+
 
 def describe(config: Config, site: Site) -> Iterator[str]:
     """Return the meaning of the configuration: endpoints, nodes, then lines with "notice: " and "warning: "."""
     yield from endpoints_in_words(config, site.nodes)
+    yield from (f"{row.node_id}: {row.type} by {row.place}; {row.meaning}" for row in _rows(config, site))
+    yield from _not_enabled(config)
+    yield from (f"notice: {line}" for line in _notices(site))
+    yield from (f"warning: {doubt}" for doubt in site_doubts(config, site))
+
+
+def print_review(config: Config, site: Site, doubts: Iterable[str]) -> None:
+    """Print what `describe` returns, with these warnings; the nodes as a table on a terminal."""
+    if sys.stdout.isatty():
+        lines = [*endpoints_in_words(config, site.nodes)]
+        for line in lines:
+            print(printable(line, MOST_OUTPUT))  # noqa: T201 - what the command is for
+        table("Nodes", ("node", "type", "device", "meaning"), _rows(config, site))
+        lines = [*_not_enabled(config), *(f"notice: {line}" for line in _notices(site))]
+    else:
+        lines = [line for line in describe(config, site) if not line.startswith("warning: ")]
+    for line in (*lines, *(f"warning: {doubt}" for doubt in doubts)):
+        print(printable(line, MOST_OUTPUT))  # noqa: T201
+
+
+def _rows(config: Config, site: Site) -> Iterator[NodeRow]:
     signs = {each.type: _signs(config, each.type) for each in site.nodes}
     for device in site.devices:
         for node in device.nodes:
@@ -35,17 +70,22 @@ def describe(config: Config, site: Site) -> Iterator[str]:
             unsent = "" if node.push else "; not sent (push = false)"
             doubted = "; omitted while its contacts do not say whether it runs" if _by_contacts(device.driver) else ""
             place = f"{device.driver_name} at {device.address}"
-            yield f"{node.node_id}: {node.type} by {place}; {meaning}{counted}{unsent}{doubted}"
+            yield NodeRow(node.node_id, node.type, place, f"{meaning}{counted}{unsent}{doubted}")
+
+
+def _not_enabled(config: Config) -> Iterator[str]:
+    for device in config.device:
+        if not device.enabled:
+            nodes = " + ".join(device.node_ids.values())
+            where = f"connection {device.connection}" if device.connection is not None else device.host
+            yield f"{nodes}: not enabled, not polled ({device.driver} at {where})"
+
+
+def _notices(site: Site) -> Iterator[str]:
     for name, path in site.replaced:
-        yield f"notice: {path} is used instead of the built-in profile {name}"
-    yield from (f"notice: {line}" for line in (*_notes(site.devices), *_unread(site.devices)))
-    for doubt in (
-        *doubts(site.nodes),
-        *selection_doubts(config, site.nodes),
-        *_read_twice(site.devices),
-        *_without_capacity(site.devices),
-    ):
-        yield f"warning: {doubt}"
+        yield f"{path} is used instead of the built-in profile {name}"
+    yield from _notes(site.devices)
+    yield from unread(site.devices)
 
 
 def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
@@ -63,54 +103,11 @@ def _notes(devices: Iterable[Device]) -> Iterator[str]:
             yield from (f"{device.name}: {note}" for note in device.driver.profile.notes)
 
 
-def _unread(devices: Sequence[Device]) -> Iterator[str]:
-    """Nodes of hybrids that no device of the configuration reads."""
-    read: dict[tuple[str, str], set[NodeType]] = {}
-    for device in devices:
-        read.setdefault((device.address, device.driver_name), set()).update(node.type for node in device.nodes)
-    for device in devices:
-        types = read.pop((device.address, device.driver_name), None)
-        if types is None or not isinstance(device.driver, RegisterDriver):
-            continue  # already listed, or the driver discovers its nodes
-        if rest := [each.value for each in NodeType if each in device.driver.nodes - types]:
-            yield f"{device.name}: {' and '.join(rest)} of this device are not polled; add them to nodes to poll them"
-
-
 def _by_contacts(driver: Driver) -> bool:
     """Whether the operation mode comes from contacts, and some states of the contacts give no mode."""
     return isinstance(driver, RegisterDriver) and any(
         point.encoding.type == "bits" and point.encoding.invalid for point in driver.points
     )
-
-
-def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
-    """Batteries without a capacity, whose charge cannot be weighted. SunSpec devices are not known before a poll."""
-    for device in devices:
-        driver = device.driver
-        if not isinstance(driver, RegisterDriver):
-            continue
-        told = {(point.node, point.quantity) for point in driver.points}
-        for node in device.nodes:
-            marked = node.type if node.of_hybrid else None
-            if node.type is not NodeType.STORAGE or node.energy_capacity_Wh is not None:
-                continue
-            if (marked, Quantity.SOC) in told and (marked, Quantity.ENERGY_CAPACITY) not in told:
-                yield (
-                    f"{node.node_id} reports its charge but no capacity; without energy_capacity_Wh it has no"
-                    " energy_stored_Wh, and its charge cannot be weighted in mean_soc_perc"
-                )
-
-
-def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
-    """Nodes of the same type with the same address, except relays, whose board has many outputs."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for device in devices:
-        for node in device.nodes:
-            if node.counted and node.kind is not Kind.RELAY:
-                found.setdefault((device.address, node.type.value), []).append(node.node_id)
-    for (address, type_), names in found.items():
-        if len(names) > 1:
-            yield f"{' and '.join(names)} both read {address}; the same {type_} would be counted twice"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -15,6 +15,7 @@ from agent.delivery import LocalError, in_words, tls_context
 from agent.security import Secrets
 
 _SOON_DAYS = 14
+_HANDSHAKE_S = 2.0
 _MOST_PROXY_BYTES = 8192
 _CREDENTIALS_HINT = '; set push.proxy_url = "http://USER:PASSWORD@HOST:PORT"'
 
@@ -54,10 +55,25 @@ async def probe(config: PushConfig, now: float) -> Reached:
             reason = error.strerror or reason
         return Reached(False, f"no connection to {_where(config)}: {reason}" if kind in ("broken", "dns") else reason)
     if tls is None:
+        if not config.proxy_url and await _speaks_tls(*_first(config)):
+            return Reached(False, f"{_where(config)} speaks TLS: write https instead of http in push.url")
         return Reached(True, f"connected{via}, without TLS", took_s)
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now) / 86_400
     warning = f"its certificate expires in {days:.0f} days" if days < _SOON_DAYS else ""
     return Reached(True, f"{tls.version()}{via}, certificate valid for {days:.0f} days", took_s, warning)
+
+
+async def _speaks_tls(host: str, port: int) -> bool:
+    """Whether a TLS handshake succeeds. The certificate does not matter."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_HANDSHAKE_S):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except (TimeoutError, OSError):
+        return False
+    writer.transport.abort()
+    return True
 
 
 def _first(config: PushConfig) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 
 from agent.polling import Connection, Device
 from drivers.modbus import Link, LinkSettings
@@ -37,10 +38,37 @@ def _estimate(device: Device, link: LinkSettings) -> float:
     return size * _BITS_PER_BYTE / link.baudrate + len(counts) * (SERIAL_ANSWER_S + gap_s)
 
 
-def slow_links(connections: Sequence[Connection]) -> Iterator[str]:
+_ESTIMATED = "estimated; check --online measures it"
+
+
+def slow_links(connections: Sequence[Connection], deadline_s: float = inf) -> Iterator[str]:
     """Yield one sentence for each link that is probably too slow, by its settings and its number of devices."""
     for connection in connections:
-        yield from too_slow([connection], estimates(connection), "estimated; check --online measures it")
+        poll_s = estimates(connection)
+        slow = list(too_slow([connection], poll_s, _ESTIMATED))
+        yield from slow or late_links([connection], poll_s, _ESTIMATED, deadline_s)
+
+
+def late_links(
+    connections: Sequence[Connection], poll_s: Mapping[Device, float], how: str, deadline_s: float
+) -> Iterator[str]:
+    """Yield one sentence for each link whose polls take longer than a push waits for them.
+
+    `poll_s` and `how` are as for `too_slow`, `deadline_s` is the shortest deadline of the endpoints.
+    """
+    for connection in connections:
+        known = [device for device in connection.devices if device in poll_s]
+        round_s = sum(poll_s[device] for device in known)
+        if round_s > deadline_s:
+            yield (
+                f"{connection.address}: one poll of {_devices(known)} takes about {round_s:.1f} s ({how}), but a push"
+                f" waits only {deadline_s:g} s for it, so it has values of the poll before: set push.deadline_s or"
+                " push.interval_s to more"
+            )
+
+
+def _devices(devices: Sequence[Device]) -> str:
+    return f"{len(devices)} devices" if len(devices) > 1 else devices[0].name
 
 
 def too_slow(connections: Sequence[Connection], poll_s: Mapping[Device, float], how: str) -> Iterator[str]:
@@ -55,9 +83,8 @@ def too_slow(connections: Sequence[Connection], poll_s: Mapping[Device, float], 
             continue
         round_s = sum(poll_s[device] for device in known)
         shortest_s = min(device.interval_s for device in known)
-        devices = f"{len(known)} devices" if len(known) > 1 else known[0].name
         yield (
-            f"{connection.address}: one poll of {devices} takes about {round_s:.1f} s ({how}), but the shortest poll"
-            f" interval is {shortest_s:g} s: set poll.interval_s, or poll_interval_s of the devices, so that each link"
+            f"{connection.address}: one poll of {_devices(known)} takes about {round_s:.1f} s ({how}), but the"
+            f" shortest poll interval is {shortest_s:g} s: set poll.interval_s, or poll_interval_s of the devices, so that each link"
             " has time for its polls"
         )

@@ -20,6 +20,7 @@ _REMEDIES = {
 _WRONG_URL = "this URL does not accept messages; see push.url"
 _REDIRECT = "the agent never follows redirects; set push.url to the URL that accepts messages"
 _PAGE = "but the answer is a web page: is push.url the endpoint, or does a portal answer instead?"
+_PERHAPS_TLS = "should push.url begin with https?"
 _SCHEMA = "the endpoint refuses this message; compare `telemetry-agent read --json` with its schema"
 
 
@@ -74,4 +75,5 @@ def in_words(outcome: Outcome, url: str, size: int, took_s: float) -> str:
         return f"not sent: {outcome.reason}"
     if outcome.answered:
         return f"not delivered: {outcome.reason}; the daemon would try again"
-    return f"unreachable: {outcome.reason} ({url})"
+    hint = f"; {_PERHAPS_TLS}" if outcome.kind == "broken" and url.startswith("http://") else ""
+    return f"unreachable: {outcome.reason} ({url}){hint}"

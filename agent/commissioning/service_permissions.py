@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ USER = "telemetry-agent"
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - places that the service cannot use
 """Hidden by ProtectHome= and PrivateTmp= of the unit."""
 _STATE = Path("/var/lib/telemetry-agent")
+_DROP_INS = Path("/etc/systemd/system/telemetry-agent.service.d")
+_CREDENTIAL = re.compile(r"\s*(Load|Set)Credential=([^:]+):(.*?)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,24 @@ def out_of_reach(config: Config, file: Path, reader: ServiceUser) -> Iterator[st
             yield f"the service cannot read {path}: chown root:{USER} {path} && chmod 640 {path}"
     if not config.outbox.path.is_relative_to(_STATE):
         yield f"outbox.path: the service can only write below {_STATE} (found {config.outbox.path})"
+
+
+def missing_credentials(folder: Path = _DROP_INS) -> Iterator[str]:
+    """Return a sentence for each credential of the drop-ins of the unit whose file does not exist."""
+    for drop_in in sorted(folder.glob("*.conf")):
+        try:
+            lines = drop_in.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue
+        replaced = {found[2] for line in lines if (found := _CREDENTIAL.fullmatch(line)) and found[1] == "Set"}
+        for line in lines:
+            found = _CREDENTIAL.fullmatch(line)
+            if found is None or found[1] != "Load" or found[2] in replaced or Path(found[3]).exists():
+                continue
+            yield (
+                f"{drop_in}: systemd does not start the service, because the file of the credential {found[2]} does not"
+                f" exist: write the token into {found[3]}"
+            )
 
 
 def _files(config: Config) -> Iterator[Path]:

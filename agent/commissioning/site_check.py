@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from agent.commissioning.describe import number, table
 from agent.commissioning.endpoint_probe import Reached, probe
 from agent.commissioning.plausibility import blank, hints, imbalance, name_of, possible, rest, swapped
-from agent.commissioning.poll_estimate import too_slow
+from agent.commissioning.poll_estimate import late_links, too_slow
 from agent.commissioning.troubleshooting import state, told
 from agent.config import Config
 from agent.domain import Node, direction, use_of
@@ -101,10 +101,16 @@ async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
         endpoints,
         imbalance(powers) if whole and not unknown else None,
         _clock(clock.time()),
-        tuple(too_slow(site.connections, poll_s, "measured")),
+        _slow(config, site, poll_s),
         powers,
         unknown,
     )
+
+
+def _slow(config: Config, site: Site, poll_s: dict[Device, float]) -> tuple[str, ...]:
+    deadline_s = min(push.effective_deadline_s for push in config.endpoints)
+    slow = tuple(too_slow(site.connections, poll_s, "measured"))
+    return slow or tuple(late_links(site.connections, poll_s, "measured", deadline_s))
 
 
 def _clock(now: float) -> str:

@@ -38,14 +38,25 @@ def _read(path: Path) -> dict[str, Any]:
         hint = "; run this as root or as the user of the service" if isinstance(error, PermissionError) else ""
         raise ConfigError([f"{path}: cannot be read ({unreadable(error)}){hint}"]) from None
     except toml_file.TomlError as error:
-        hint = "; several endpoints are written as [[push]], each with a name" if _push_twice(path) else ""
-        raise ConfigError([f"{path}: not valid TOML: {error}{hint}"]) from None
+        said = _list_once(path, error.problem)
+        raise ConfigError([f"{path}: not valid TOML: {f'{error.problem}; {said}' if said else error}"]) from None
 
 
-def _push_twice(path: Path) -> bool:
-    """Whether the file has [push] twice, or [push] beside [[push]]."""
-    headings = re.findall(r"^[ \t]*(\[\[?)[ \t]*push[ \t]*\]", path.read_text("utf-8", "replace"), re.MULTILINE)
-    return len(headings) > 1 and "[" in headings
+_LISTS = {
+    "device": "write [[device]], in two pairs of brackets, for each device",
+    "push": "several endpoints are written as [[push]], each with a name",
+}
+"""Tables that a file can have several of → how to write them."""
+
+
+def _list_once(path: Path, problem: str) -> str:
+    """Return how to write a table that the file has twice as [table], or beside [[table]]; empty if there is none."""
+    text = path.read_text("utf-8", "replace")
+    for key, hint in _LISTS.items():
+        headings = re.findall(rf"^[ \t]*(\[\[?)[ \t]*{key}[ \t]*\]", text, re.MULTILINE)
+        if len(headings) > 1 and "[" in headings and re.search(rf"\b{key}\b", problem):
+            return hint
+    return ""
 
 
 def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Config:

@@ -49,7 +49,8 @@ def _mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
         if isinstance(error, PermissionError) and path != push.token_file:
             return None  # a process such as ExecReload= may not read the credential
         reason = getattr(error, "strerror", None) or "is not text"
-        return f"token_file: must be a readable file ({reason}: {path_shown(path)})"
+        hint = "; write the token of the integrator into it" if isinstance(error, FileNotFoundError) else ""
+        return f"token_file: must be a readable file ({reason}: {path_shown(path)}){hint}"
     if not token:
         return f"token_file: must hold the token (found {str(path)!r} empty)"
     return None if usable(token) else f"token_file: {_ALONE} (found something else in {str(path)!r})"

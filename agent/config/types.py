@@ -31,6 +31,7 @@ def _proxy_url(url: str) -> str:
         usable = False
     if not usable or not url.isprintable() or " " in url:
         raise ValueError("must be an http:// or https:// URL with a host, and without blanks")
+    _require_zone(parts.hostname or "")
     return url
 
 
@@ -50,9 +51,16 @@ def _host(name: str) -> str:
         raise ValueError("must be a host name or an address, such as 192.168.1.20, and nothing else")
     if ":" in name and not _is_address(name):
         raise ValueError("must be a host name or an address; write the port into the key port")
+    _require_zone(name)
     if re.fullmatch(r"[\d.]+", name) and not _is_address(name):
         raise ValueError("must be four numbers up to 255 if it is an IPv4 address")
     return name
+
+
+def _require_zone(host: str) -> None:
+    """A link-local address is on every interface, so it needs the name of one."""
+    if re.match(r"fe[89ab][0-9a-f]:", host.lower()) and "%" not in host:
+        raise ValueError(f"must have a zone, the interface, such as {host}%eth0, because it is a link-local address")
 
 
 def _is_address(name: str) -> bool:

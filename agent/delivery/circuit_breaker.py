@@ -16,6 +16,10 @@ REFUSALS_THAT_MEAN_SCHEMA = 3
 # Mean seconds between two live messages during a pause that the endpoint asked for in answer to a backlog message.
 PROBE_S = 60.0
 _MAX_DOUBLINGS = 60
+COMMISSIONING_S = 180.0
+"""After a start or a reload a person may be present, who corrects the URL or the token and waits for the result."""
+_SOON_S = 5.0
+"""Mean seconds between two attempts of a misconfigured endpoint in that time."""
 
 
 @dataclass(slots=True)
@@ -50,6 +54,8 @@ class CircuitBreaker:
     backlog_held_until: float = 0.0
     """No message of the backlog is sent before this time. Set by an answer to a message of the backlog. Until then, a
     live message is a probe, unless a message was delivered since."""
+    commissioning_until: float = 0.0
+    """Until this second, a misconfigured endpoint is tried again after a few seconds."""
     refused: set[int] = field(default_factory=set)
     """Seqs of live messages refused since the last delivery of a live message."""
     parked: list[Record] = field(default_factory=list)
@@ -85,9 +91,15 @@ class CircuitBreaker:
         """Note that the endpoint accepts nothing. Returns the seconds until the next probe."""
         self._count(now, began)
         wait = self.backoff.max_s / 2 + self.backoff.delay(self.failures) / 2
+        if now < self.commissioning_until:
+            wait = min(wait, _SOON_S * self.backoff.dice.uniform(0.8, 1.2))
         self.retry_at = now + wait
         self._hold(now, wait, live=live)
         return wait
+
+    def commission(self, now: float) -> None:
+        """Note a start or a reload."""
+        self.commissioning_until = now + COMMISSIONING_S
 
     def release(self) -> None:
         """Allow an attempt at once, because something changed, such as the token."""

@@ -87,6 +87,7 @@ class Delivery:
         """Apply another configuration. It may have another name, and then another file."""
         same_queue = (limits, file.path) == (self._limits, self._file.path) and not file.takes_over
         if same_queue and push == self.push:
+            self.sender.reloaded()
             return
         async with self._held:
             await self._stop()

@@ -29,7 +29,7 @@ from agent.delivery.outcome_handler import OutcomeHandler
 from agent.delivery.pacing import Pace, SendSlot
 from agent.delivery.queue import DeliveryQueue
 from agent.delivery.retry import RetryLink
-from agent.delivery.stats import DeliveryStats
+from agent.delivery.stats import DeliveryStats, State
 from agent.delivery.undated import Undated
 from agent.outbox import Outbox, Record
 from agent.runtime import Clock, ClockTrust, Watchdog, steady
@@ -65,7 +65,8 @@ class Sender:
         self._slot = slot = SendSlot(Pace(config.interval_s, backlog_rate_per_s))
         self._endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
         due_time = steady(clock)  # the time of a next try does not step while the agent runs
-        breaker = CircuitBreaker(Backoff(config.retry.initial_s, config.retry.max_s))
+        self._breaker = breaker = CircuitBreaker(Backoff(config.retry.initial_s, config.retry.max_s))
+        breaker.commission(clock.monotonic())
         handler = OutcomeHandler(config, queue, breaker, self.stats, clock=clock, due_time=due_time, slot=slot)
         self._attempts = attempts = Attempts(
             self._endpoint,
@@ -115,6 +116,12 @@ class Sender:
         self._live.start(records, self._timeout_s)
         if self._queue.waiting > len(records):
             self._slot.changed.set()  # there is a backlog
+
+    def reloaded(self) -> None:
+        """Note a reload: the endpoint may accept messages now, so a misconfigured one is tried at once."""
+        self._breaker.commission(self._clock.monotonic())
+        if self.stats.state is State.MISCONFIGURED:
+            self._breaker.release()
 
     async def run(self) -> None:
         """Deliver until cancelled or stopped."""

@@ -62,7 +62,8 @@ class DevicePoller:
             asyncio.current_task(), asyncio.get_running_loop().time() + LIMIT_S, self._clock.monotonic() + STUCK_S
         )
         try:
-            scan = await device.driver.poll(device.reader, self._clock.monotonic)
+            with structlog.contextvars.bound_contextvars(device=device.name, address=device.address):
+                scan = await device.driver.poll(device.reader, self._clock.monotonic)
         except asyncio.CancelledError:
             if not running.ended or running.task is None or running.task.uncancel():
                 raise  # another task cancelled the poll
@@ -70,7 +71,7 @@ class DevicePoller:
         except DriverError as refusal:
             error = refusal
         except Exception as defect:  # a defect in one driver must not stop the other devices
-            log.exception("driver_defect", device=device.name, driver=device.driver_name)
+            log.exception("driver_defect", device=device.name, address=device.address, driver=device.driver_name)
             error = defect
         else:
             self._answered(device, scan)
@@ -123,7 +124,11 @@ class DevicePoller:
         health = device.health
         if health.since is not None:
             (log.info if health.told else log.debug)(
-                "device_back", device=device.name, after_s=round(now - health.since, 1), failed_polls=health.failures
+                "device_back",
+                device=device.name,
+                address=device.address,
+                after_s=round(now - health.since, 1),
+                failed_polls=health.failures,
             )
             health.told = False
         elif health.last_answer is None:
@@ -133,9 +138,9 @@ class DevicePoller:
         partial = _lacks(device, scan)
         if partial != health.partial:
             if partial:
-                log.warning("device_partial", device=device.name, reason=partial)
+                log.warning("device_partial", device=device.name, address=device.address, reason=partial)
             else:
-                log.info("device_complete", device=device.name)
+                log.info("device_complete", device=device.name, address=device.address)
             health.partial = partial
         self._listener.observe(device, scan)
 

@@ -59,7 +59,7 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
         return [structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True), _Prioritise()]
     return [
         _escaped,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S%z", utc=False),
         # By position, as the name differs between versions. Tracebacks are already formatted: other formatters warn.
         structlog.dev.ConsoleRenderer(24, colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]

@@ -143,7 +143,6 @@ class SunSpec:
                 "sunspec_discovered",
                 manufacturer=identity.manufacturer,
                 model=identity.model,
-                serial=identity.serial,
                 base=base,
                 models=[model.id for model in models],
                 nodes=sorted(node.value for node in layout.nodes),

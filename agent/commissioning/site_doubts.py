@@ -1,0 +1,105 @@
+"""What is allowed in the devices of a site, but probably a mistake, one sentence each. Nothing is polled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.commissioning.config_review import advice
+from agent.commissioning.endpoints import selection_doubts
+from agent.commissioning.poll_estimate import slow_links
+from agent.domain import doubts
+from drivers.model import Kind, NodeType, Quantity
+from drivers.profile import RegisterDriver
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.polling import Device
+    from agent.site import Site
+
+
+def warnings(config: Config, site: Site, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """Return all warnings of `check`; `file` is the file of the configuration."""
+    yield from site_doubts(config, site)
+    yield from advice(config, file, environ)
+    yield from slow_links(site.connections, min(push.effective_deadline_s for push in config.endpoints))
+
+
+def site_doubts(config: Config, site: Site) -> Iterator[str]:
+    """Return the warnings about nodes and their devices."""
+    yield from doubts(site.nodes)
+    yield from selection_doubts(config, site.nodes)
+    yield from _read_twice(site.devices)
+    yield from _two_types(site.devices)
+    yield from _power_measured(site.devices)
+    yield from _without_capacity(site.devices)
+
+
+def unread(devices: Sequence[Device]) -> Iterator[str]:
+    """Nodes of hybrids that no device of the configuration reads."""
+    read: dict[tuple[str, str], set[NodeType]] = {}
+    for device in devices:
+        read.setdefault((device.address, device.driver_name), set()).update(node.type for node in device.nodes)
+    for device in devices:
+        types = read.pop((device.address, device.driver_name), None)
+        if types is None or not isinstance(device.driver, RegisterDriver):
+            continue  # already listed, or the driver discovers its nodes
+        if rest := [each.value for each in NodeType if each in device.driver.nodes - types]:
+            yield f"{device.name}: {' and '.join(rest)} of this device are not polled; add them to nodes to poll them"
+
+
+def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
+    """Batteries without a capacity, whose charge cannot be weighted. SunSpec devices are not known before a poll."""
+    for device in devices:
+        driver = device.driver
+        if not isinstance(driver, RegisterDriver):
+            continue
+        told = {(point.node, point.quantity) for point in driver.points}
+        for node in device.nodes:
+            marked = node.type if node.of_hybrid else None
+            if node.type is not NodeType.STORAGE or node.energy_capacity_Wh is not None:
+                continue
+            if (marked, Quantity.SOC) in told and (marked, Quantity.ENERGY_CAPACITY) not in told:
+                yield (
+                    f"{node.node_id} reports its charge but no capacity; without energy_capacity_Wh it has no"
+                    " energy_stored_Wh, and its charge cannot be weighted in mean_soc_perc"
+                )
+
+
+def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
+    """Nodes of the same type with the same address, except relays, whose board has many outputs."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for device in devices:
+        for node in device.nodes:
+            if node.counted and node.kind is not Kind.RELAY:
+                found.setdefault((device.address, node.type.value), []).append(node.node_id)
+    for (address, type_), names in found.items():
+        if len(names) > 1:
+            yield f"{' and '.join(names)} both read {address}; the same {type_} would be counted twice"
+
+
+def _two_types(devices: Iterable[Device]) -> Iterator[str]:
+    """Meters that are read as nodes of different types."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for device in devices:
+        for node in device.nodes:
+            if node.kind is Kind.METER and not node.of_hybrid:
+                found.setdefault((device.address, device.driver_name), []).append(f"{node.node_id} ({node.type})")
+    for (address, _), names in found.items():
+        if len({name.rpartition(" ")[2] for name in names}) > 1:
+            yield f"{' and '.join(names)} both read the meter {address}, but a meter measures only one of them"
+
+
+def _power_measured(devices: Iterable[Device]) -> Iterator[str]:
+    """Nodes with a nominal power whose device does not report whether it is on."""
+    for device in devices:
+        points = device.driver.points if isinstance(device.driver, RegisterDriver) else ()
+        if any(point.quantity in (Quantity.ON, Quantity.OPERATION_MODE) for point in points):
+            continue
+        for node in device.nodes:
+            if node.nominal_power_W is not None:
+                yield (
+                    f"nominal_power_W of {node.node_id} has no effect: it is for devices that report only whether they"
+                    " are on, such as relays"
+                )
