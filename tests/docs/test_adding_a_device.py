@@ -17,6 +17,7 @@ from drivers.dump.file import load
 from drivers.model import Table
 from tests.faults.device import Faults
 from tests.faults.modbus import FaultServer
+from tests.support.terminal import written_to
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "adding-a-device.md"
@@ -33,6 +34,7 @@ COMMAND = """#!{python}
 import sys
 sys.path.insert(0, {root!r})
 from agent.__main__ import main
+from tests.support.terminal import written_to
 places = {places!r}
 sys.argv[1:] = [part for each in sys.argv[1:] for part in places.get(each, [each])]
 main()
@@ -115,22 +117,10 @@ class _Shell:
             command, stdout=slave, stderr=asyncio.subprocess.PIPE, cwd=self._folder, env=environ
         )
         os.close(slave)
-        out = asyncio.create_task(asyncio.to_thread(_drain, master))
+        out = asyncio.create_task(asyncio.to_thread(written_to, master))
         _, errors = await asyncio.wait_for(process.communicate(), 60)
         text = (await out).decode().replace("\r\n", "\n")
         return _ESCAPES.sub("", text), errors.decode()
-
-
-def _drain(master: int) -> bytes:
-    """Everything that is written until the other end is closed."""
-    parts = []
-    try:
-        while part := os.read(master, 65536):
-            parts.append(part)
-    except OSError:  # how Linux says that it was closed
-        pass
-    os.close(master)
-    return b"".join(parts)
 
 
 async def test_the_page_shows_what_happens(tmp_path: Path) -> None:
