@@ -1,0 +1,22 @@
+"""The source distribution has every file that its README and its Makefile name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+REPO = Path(__file__).parents[2]
+ALWAYS = {"LICENSE", "README.md", "pyproject.toml"}
+"""Hatchling adds these by itself."""
+
+
+def test_the_files_that_are_named_are_included() -> None:
+    project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
+    included = ALWAYS | set(project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", readme))
+    assert len(named) > 10
+    assert {name for name in named if name.split("/")[0] not in included} == set()
+    makefile = (REPO / "Makefile").read_text(encoding="utf-8")
+    assert {name for name in (".importlinter", "debian", "benchmarks") if name in makefile} <= included
