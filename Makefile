@@ -98,6 +98,7 @@ release: $(STAMP)  ## build wheel, sdist, bundles, Debian packages, SBOM and not
 	BIN=$(BIN) debian/release
 
 reproducible: release  ## build the release again, in another directory with another umask and time zone, and compare
+	git diff --quiet HEAD
 	rm -rf build/again
 	git clone --quiet . build/again
 	umask 077 && TZ=Asia/Tokyo $(MAKE) --directory build/again release PYTHON=$(PYTHON)
