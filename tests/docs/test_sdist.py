@@ -13,7 +13,9 @@ ALWAYS = {"LICENSE", "README.md", "pyproject.toml"}
 
 def test_the_files_that_are_named_are_included() -> None:
     project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
-    included = ALWAYS | set(project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+    patterns = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert {pattern[0] for pattern in patterns} == {"/"}, "without a slash, a pattern is also searched below .venv"
+    included = ALWAYS | {pattern[1:] for pattern in patterns}
     readme = (REPO / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", readme))
     assert len(named) > 10
