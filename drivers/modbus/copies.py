@@ -25,6 +25,10 @@ _LONELY = 3
 """On a line with copies, equal replies are accepted after so many equal replies without a copy."""
 
 
+_SHORTEST = 5
+"""Bytes of an exception reply in RTU."""
+
+
 class Frame(NamedTuple):
     """A complete frame that may be a reply."""
 
@@ -81,7 +85,8 @@ class Copies:
 
     def unasked(self, received: bytes) -> None:
         """Bytes arrived without a request. A copy in them is not expected any more."""
-        self._patience = max(self._patience, 1)
+        if len(received) >= _SHORTEST:  # not only noise: it may be a reply that a copy has replaced
+            self._patience = max(self._patience, 1)
         self._remove([each for each in self._earlier if each.wire in received])
 
     def rejected(self, request: Question[object], frames: Iterable[Frame]) -> BadReplyError | None:

@@ -158,7 +158,7 @@ async def test_a_copy_that_arrives_after_the_next_request_is_dropped(
     """It has the unit, the function code and the length of the next reply."""
     async with FaultServer(REGISTERS, transport=transport) as server:
         server.faults = Faults(copy_after_s=copy_after_s, latency_s=latency_s)
-        link = Link(server.link(timeout_s=1))
+        link = Link(server.link(timeout_s=3))
         for address in range(8):
             assert list(await link.read(1, Table.HOLDING, address, 4)) == list(range(1000 + address, 1004 + address))
         # Other lengths, and exceptions.
@@ -176,7 +176,7 @@ async def test_a_copy_that_arrives_after_the_next_request_is_dropped(
 async def test_equal_replies_of_different_registers_are_read(transport: str) -> None:
     """The first is asked for twice, to be sure; then the line is known to send no copies."""
     async with FaultServer({(1, Table.HOLDING): dict.fromkeys(range(40), 0)}, transport=transport) as server:
-        link = Link(server.link(timeout_s=0.1))
+        link = Link(server.link(timeout_s=0.5))
         for address in range(0, 20, 2):
             assert list(await link.read(1, Table.HOLDING, address, 2)) == [0, 0]
         await link.close()
@@ -190,7 +190,7 @@ async def test_equal_replies_and_their_late_copies(transport: str) -> None:
         {(1, Table.HOLDING): dict.fromkeys(range(6), 0) | {6: 7, 7: 8}}, transport=transport
     ) as server:
         server.faults = Faults(copy_after_s=0.03, latency_s=0.05)
-        link = Link(server.link(timeout_s=1))
+        link = Link(server.link(timeout_s=3))
         for _ in range(3):
             for address in range(0, 6, 2):
                 assert list(await link.read(1, Table.HOLDING, address, 2)) == [0, 0]
@@ -199,11 +199,22 @@ async def test_equal_replies_and_their_late_copies(transport: str) -> None:
     assert server.total_connections == 1
 
 
+async def test_noise_after_the_replies_does_not_bring_the_doubt_back() -> None:
+    async with FaultServer({(1, Table.HOLDING): dict.fromkeys(range(40), 0)}, transport="rtu") as server:
+        link = Link(server.link(timeout_s=0.5))
+        for address in range(0, 12, 2):
+            assert list(await link.read(1, Table.HOLDING, address, 2)) == [0, 0]
+            server.inject(b"\x00")
+            await asyncio.sleep(0.01)  # the byte arrives
+        await link.close()
+    assert [seen.address for seen in server.requests] == [0, 2, 2, 4, 6, 8, 10]
+
+
 async def test_a_copy_alone_is_not_the_reply() -> None:
     """The device does not reply to the second request. Its only reply is the copy."""
     async with FaultServer(REGISTERS, transport="rtu") as server:
         server.faults.copy_after_s = 0.05
-        link = Link(server.link(timeout_s=0.1))
+        link = Link(server.link(timeout_s=0.5))
         assert list(await link.read(1, Table.HOLDING, 0, 2)) == [1000, 1001]
         server.faults.silent = True
         with pytest.raises(SilentError):
