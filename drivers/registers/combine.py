@@ -5,22 +5,35 @@
 - Percentages are averaged.
 - If a device has its power or a counter per phase only, the total is the sum of its phases.
 - The time of a sum is the time of its oldest part. A sum is missing or invalid if one of its parts is.
-- A part that is None does not exist in the device. It is left out of the sum.
+- A part that is None does not exist in the device. It is left out of the sum. If a device does not have its total
+  power, the total is the sum of its phases.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import fsum
-from typing import cast
+from typing import NamedTuple, cast
 
 from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Resolution, Unit
 
 Key = tuple[NodeType | None, Quantity, Phase | None]
 Part = Reading | None
 Combine = Callable[[Sequence[Part], float], tuple[Reading, ...]]
+
+
+class _Output(NamedTuple):
+    """One reading of the result."""
+
+    key: Key
+    slots: list[int]
+    """The slots that are added."""
+    single: bool
+    """Whether the reading of the slot is the result."""
+    phases: list[int]
+    """The slots that are added if the device has none of `slots`."""
 
 
 def by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
@@ -36,10 +49,13 @@ def combiner(keys: Sequence[Key]) -> Combine:
 
     The parts are one reading per point, in the order of `keys`.
     """
-    if is_direct(keys):
-        return _as_they_are(keys)
-    outputs = _outputs(keys)
-    return partial(_combined, [(key, slots, len(slots) == 1 and key in keys) for key, slots in outputs.items()])
+    found = _outputs(keys)
+    outputs = [
+        _Output(key, slots, len(slots) == 1 and key in keys, _phases(key, found) if key in keys else [])
+        for key, slots in found.items()
+    ]
+    combined = partial(_combined, outputs)
+    return _as_they_are(combined) if is_direct(keys) else combined
 
 
 def is_direct(keys: Sequence[Key]) -> bool:
@@ -57,6 +73,14 @@ def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
     return outputs
 
 
+def _phases(total: Key, outputs: Mapping[Key, list[int]]) -> list[int]:
+    """Return the slots of the phases of a total power."""
+    node, quantity, phase = total
+    if phase is not None or quantity is not Quantity.ACTIVE_POWER:
+        return []
+    return [slot for each in Phase for slot in outputs.get((node, quantity, each), ())]
+
+
 def resolutions(
     keys: Sequence[Key], parts: Sequence[Resolution | None]
 ) -> dict[tuple[NodeType | None, Quantity], Resolution]:
@@ -71,11 +95,11 @@ def resolutions(
     return found
 
 
-def _as_they_are(keys: Sequence[Key]) -> Combine:
+def _as_they_are(otherwise: Combine) -> Combine:
     def combined(parts: Sequence[Part], at: float) -> tuple[Reading, ...]:
         if all(parts):
             return tuple(cast("Sequence[Reading]", parts))
-        return tuple(part or _sum(key, [], at) for key, part in zip(keys, parts, strict=True))
+        return otherwise(parts, at)
 
     return combined
 
@@ -84,11 +108,16 @@ def _has_total(quantity: Quantity) -> bool:
     return quantity is Quantity.ACTIVE_POWER or quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
 
-def _combined(outputs: Sequence[tuple[Key, list[int], bool]], parts: Sequence[Part], at: float) -> tuple[Reading, ...]:
+def _combined(outputs: Sequence[_Output], parts: Sequence[Part], at: float) -> tuple[Reading, ...]:
     return tuple(
-        (parts[slots[0]] if single else None) or _sum(key, [parts[slot] for slot in slots], at)
-        for key, slots, single in outputs
+        (parts[slots[0]] if single else None) or _sum(key, _own(parts, slots, phases), at)
+        for key, slots, single, phases in outputs
     )
+
+
+def _own(parts: Sequence[Part], slots: list[int], phases: list[int]) -> list[Part]:
+    own = [parts[slot] for slot in slots]
+    return [parts[slot] for slot in phases] if phases and own.count(None) == len(own) else own
 
 
 def _sum(key: Key, parts: Sequence[Part], at: float) -> Reading:

@@ -146,6 +146,18 @@ async def test_only_optional_parts_and_none_of_them(tmp_path: Path) -> None:
         assert await none.poll() == {"active_power": "missing", "voltage": 50.0}
 
 
+async def test_without_its_own_total_the_phases_are_the_total(tmp_path: Path) -> None:
+    text = point("active_power", 9, optional="true", invalid="[0x8000]")
+    text += "".join(point("active_power", n, phase=f'"l{n}"') for n in (1, 2, 3))
+    phases = {"active_power.l1": 10.0, "active_power.l2": 20.0, "active_power.l3": 30.0}
+    async with device(tmp_path, text, {1: 10, 2: 20, 3: 30}) as old:
+        assert await old.poll() == phases | {"active_power": 60.0}
+        assert old.scan is not None
+        assert old.scan.complete
+        assert await old.poll({1: 10, 2: 20, 3: 30, 9: 0x8000}, RECHECK_FIRST_S) == phases | {"active_power": 60.0}
+        assert await old.poll({1: 10, 2: 20, 3: 30, 9: 61}) == phases | {"active_power": 61.0}
+
+
 # A gauge that only newer firmware has.
 
 GAUGES = point("voltage", 0, "uint16") + point("temperature", 10, scale=0.1, invalid="[0x8000]", optional="true")
