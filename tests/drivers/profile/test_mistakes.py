@@ -287,7 +287,10 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
             f'{POINT}[rating]\ntable = "holding"\naddress = 1\ntype = "string"\nlength = 2\n',
             "[rating]: type: string is for [identify]; a quantity is never a text (found 'string')",
         ),
-        (f'{POINT}[serial]\ntable = "holding"\naddress = 65535\ntype = "uint32"\n', "[serial]: address: must leave room"),
+        (
+            f'{POINT}[serial]\ntable = "holding"\naddress = 65535\ntype = "uint32"\n',
+            "[serial]: address: must leave room",
+        ),
         (f'identified_as = "other"\n{POINT}', "identified_as: must be a list (found 'other')"),
         (
             f'identified_as = ["other"]\n{POINT}{HOLDS.replace("mark.there", "identify")}',
