@@ -195,11 +195,11 @@ class Devices:
             power = 1000.0 + 50 * number
             server.registers[number + 1, Table.INPUT] = sdm630(power, power * hours / 1000, 0)
 
-    async def break_down(self, shift: int) -> None:
-        """Give 12 devices a fault each, and close the ports of 2 others. `shift` chooses the devices."""
-        for number, faults in enumerate(DEVICE_FAULTS, shift):
-            self._of[number % DEVICES].unit_faults[number % DEVICES + 1] = faults
-        self._refusing = [self.servers[(shift + number) % len(self.servers)] for number in (0, 7)]
+    async def break_down(self) -> None:
+        """Give 12 devices a fault each, and close the ports of another one and of a gateway."""
+        for number, faults in enumerate(DEVICE_FAULTS, 4):
+            self._of[number].unit_faults[number + 1] = faults
+        self._refusing = [self.servers[0], self.servers[13]]
         for server in self._refusing:
             await server.refuse()
 
