@@ -23,7 +23,10 @@ from tests.support.soak_peers import ACCEPTANCES, FAILURES
 
 HOURS = 8
 WARM_UP_H = 2
+# The agent's own memory does not grow (see `blocks of memory`). What grows is the free memory that malloc keeps between
+# the fragments of eight reloads and of all answers of an hour, less from hour to hour.
 RSS_KIB_PER_H = 512
+# An hour has about 60 events of 200 bytes: the limit of repeats lets five of a kind through, and the report is one.
 LOG_KIB_PER_H = 24
 
 

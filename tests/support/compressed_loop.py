@@ -8,6 +8,7 @@ the loop waits for it and its time stops.
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 import threading
 from collections.abc import Callable
@@ -41,8 +42,11 @@ class _Selector(selectors.DefaultSelector):
             ready = super().select(_STUCK_S)
             assert ready, f"no task has work, and no thread has ended in {_STUCK_S:g} s"
             return ready
-        self.now += timeout
-        return []
+        os.sched_yield()  # on a busy machine, another thread of the kernel may have to deliver the data
+        ready = super().select(0)
+        if not ready:
+            self.now += timeout
+        return ready
 
 
 class CompressedLoop(asyncio.SelectorEventLoop):

@@ -113,7 +113,7 @@ def rss_kib() -> int:
 
 
 class Soak:
-    """A daemon with its peers. Use it as a context manager in a `CompressedLoop`."""
+    """A daemon with its peers, in a `CompressedLoop`. It works while `running`."""
 
     def __init__(self, folder: Path, state: Path, *, small_disk: bool) -> None:
         """`state` is the state directory. If it is on a `small_disk`, each round fills the disk."""
