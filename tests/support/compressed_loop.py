@@ -20,6 +20,7 @@ Ts = TypeVarTuple("Ts")
 
 _ITERATION_S = 1e-6
 """Each iteration takes this time, so that a task which waits for the time to pass does not wait for ever."""
+_WAIT_S = 0.01
 _STUCK_S = 60.0
 _LOOK_UP = "look up"
 """The threads of `drivers.modbus.resolver`, which the loop does not start, have names that begin with this."""
@@ -30,6 +31,7 @@ class _Selector(selectors.DefaultSelector):
         super().__init__()
         self.now = 0.0
         self.in_threads: set[asyncio.Future[Any]] = set()
+        self._waited_s = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self.now += _ITERATION_S
@@ -39,9 +41,12 @@ class _Selector(selectors.DefaultSelector):
         if ready or (timeout is not None and timeout <= 0):
             return ready
         if working or timeout is None:
-            ready = super().select(_STUCK_S)
-            assert ready, f"no task has work, and no thread has ended in {_STUCK_S:g} s"
+            # Not for longer: a look-up thread is still alive for a moment after it has woken the loop.
+            ready = super().select(_WAIT_S)
+            self._waited_s = 0.0 if ready else self._waited_s + _WAIT_S
+            assert self._waited_s < _STUCK_S, f"no task has work, and no thread has ended in {_STUCK_S:g} s"
             return ready
+        self._waited_s = 0.0
         os.sched_yield()  # on a busy machine, another thread of the kernel may have to deliver the data
         ready = super().select(0)
         if not ready:

@@ -21,7 +21,7 @@ MOST = 500
 """Characters of a line."""
 ESCAPES = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eevil\u2066\x00"
 EXAMPLE = (Path(__file__).parents[3] / "config.example.toml").read_text(encoding="utf-8")
-BUILT_IN = Path(__file__).parents[3] / "drivers" / "profiles" / "huawei-sun2000.toml"
+BUILT_IN = sorted((Path(__file__).parents[3] / "drivers" / "profiles").glob("*.toml"))
 
 
 def assert_readable(text: str) -> None:
@@ -211,7 +211,7 @@ def test_any_bytes_as_a_configuration(content: bytes) -> None:
     assert_told(result)
 
 
-@given(st.sampled_from([PROFILE, BUILT_IN.read_text(encoding="utf-8")]).flatmap(altered))
+@given(st.sampled_from([PROFILE, *(path.read_text(encoding="utf-8") for path in BUILT_IN)]).flatmap(altered))
 @settings(max_examples=60)
 @example(PROFILE.replace("address = 52", f"address = 52\nscale = 1{'0' * 400}"))
 def test_any_profile_is_accepted_or_refused_in_words(content: str) -> None:
