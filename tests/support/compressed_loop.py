@@ -39,6 +39,7 @@ class _Selector(selectors.DefaultSelector):
         working = bool(self.in_threads) or any(each.name.startswith(_LOOK_UP) for each in threading.enumerate())
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
+            self._waited_s = 0.0
             return ready
         if working or timeout is None:
             # Not for longer: a look-up thread is still alive for a moment after it has woken the loop.
