@@ -214,8 +214,11 @@ class Deliveries:
 
     async def _changed(self, push: PushConfig, limits: OutboxConfig, known: Delivery | None) -> None:
         if known is not None:
+            if known.push.name != push.name:
+                log.info("endpoint_renamed", endpoint=push.name, formerly=known.push.name)
             await known.change(push, limits, self._files.of[push.name])
             return
+        log.info("endpoint_added", endpoint=push.name, interval_s=push.interval_s)
         outbox = await asyncio.to_thread(_opened, limits, self._files.of[push.name], self._clock)
         new = self._all[push.name] = self._new(push, limits, outbox)
         if self._group is not None:

@@ -45,6 +45,7 @@ def test_a_renamed_endpoint_keeps_its_interval_and_its_counts(tmp_path: Path, re
     assert sorted(expected)[:-1] == [4] * (len(expected) - 1)
     assert max(expected) == 5, "the reload makes one more poll"
     assert delivered_by_the_reports(events) <= len(messages)
+    assert {"event": "endpoint_renamed", "log_level": "info", "endpoint": "desk", "formerly": "trader"} in events
 
 
 def test_an_endpoint_that_returns_begins_its_counts(tmp_path: Path, reports_every_five_minutes: None) -> None:
@@ -65,6 +66,11 @@ def test_an_endpoint_that_returns_begins_its_counts(tmp_path: Path, reports_ever
     returned, events = simulated(run())
     last = [each["delivered"] for each in events if each.get("endpoint") == "trader" and "delivered" in each][-1]
     assert returned - 2 <= last <= returned
+    changes = ("endpoint_removed", "endpoint_added")
+    assert [(each["event"], each["endpoint"]) for each in events if each["event"] in changes] == [
+        ("endpoint_removed", "trader"),
+        ("endpoint_added", "trader"),
+    ]
 
 
 def test_an_endpoint_that_is_added_later_says_since_when_it_waits(tmp_path: Path) -> None:
