@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agent.commissioning.endpoints import endpoints_in_words
 from agent.commissioning.site_doubts import site_doubts, unread
-from agent.domain import sign_in_words, silence_in_words
+from agent.domain import counted_in, sign_in_words, silence_in_words
 from agent.runtime import printable
 from drivers.model import NodeType, Value
 from drivers.profile import RegisterDriver
@@ -67,6 +67,8 @@ def _rows(config: Config, site: Site) -> Iterator[NodeRow]:
             words = [*(whose + sign_in_words(node, sign) for sign, whose in signs[node.type]), silence_in_words(node)]
             meaning = "; ".join(word for word in words if word)
             counted = f"; not added to the total, because it is behind {node.within}" if node.within else ""
+            if node.within and (added := _added_to(config, site, node.node_id)):
+                counted += f", except to {' and '.join(added)}"
             unsent = "" if node.push else "; not sent (push = false)"
             doubted = "; omitted while its contacts do not say whether it runs" if _by_contacts(device.driver) else ""
             place = f"{device.driver_name} at {device.address}"
@@ -86,6 +88,14 @@ def _notices(site: Site) -> Iterator[str]:
         yield f"{path} is used instead of the built-in profile {name}"
     yield from _notes(site.devices)
     yield from unread(site.devices)
+
+
+def _added_to(config: Config, site: Site, node_id: str) -> list[str]:
+    """The endpoints whose totals include the node."""
+    chosen = {
+        push.name: [node.node_id for node in site.nodes if push.chooses(node.node_id)] for push in config.endpoints
+    }
+    return [name for name, node_ids in chosen.items() if node_id in counted_in(site.nodes, node_ids)]
 
 
 def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
