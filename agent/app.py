@@ -148,7 +148,7 @@ class App:
     @property
     def not_on_disk(self) -> str | None:
         """Which data the disk does not accept, in words; None if it accepts all."""
-        return not_on_disk(queue=any(each.in_memory for each in self.deliveries), energies=self._store.in_memory)
+        return not_on_disk({each.push.name: each.in_memory for each in self.deliveries}, energies=self._store.in_memory)
 
     async def snapshot(self) -> Snapshot:
         """Return the state of the daemon at this moment."""
@@ -175,7 +175,7 @@ class App:
             counter_events=self._aggregator.counter_events,
             energies_in_memory=self._store.in_memory,
             not_on_disk=not_on_disk(
-                queue=any(backlog.in_memory for backlog in backlogs), energies=self._store.in_memory
+                {each.name: each.backlog.in_memory for each in found.endpoints}, energies=self._store.in_memory
             ),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agent.config import DEFAULT_NAME
 from agent.delivery import RecordedAttempt
@@ -41,9 +41,14 @@ def why_not_ready(
     return None
 
 
-def not_on_disk(*, queue: bool, energies: bool) -> str | None:
-    """Return which of the two are only in memory because the disk accepts no writes; None if both are on the disk."""
-    what = [name for name, true in (("new messages", queue), ("energies", energies)) if true]
+def not_on_disk(queues: Mapping[str, bool], *, energies: bool) -> str | None:
+    """Return which data are only in memory because the disk accepts no writes; None if all are on the disk.
+
+    `queues` says for each endpoint whether its new messages are only in memory.
+    """
+    names = [name for name, in_memory in queues.items() if in_memory]
+    whose = "" if len(names) == len(queues) else f" to {' and '.join(names)}"
+    what = [words for words, true in ((f"new messages{whose}", names), ("energies", energies)) if true]
     return f"the disk accepts no writes: {' and '.join(what)} are only in memory" if what else None
 
 

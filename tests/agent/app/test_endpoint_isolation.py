@@ -86,6 +86,7 @@ class Result:
     """By the good endpoint."""
     endpoints: dict[str, EndpointStatus]
     """By name, at the end."""
+    not_on_disk: str | None
     more_blocks: int
     """Memory blocks of the process that came in the last third of the time."""
 
@@ -122,8 +123,8 @@ async def run(folder: Path, seconds: float, neighbours: Sequence[Neighbour] = ()
         blocks = await _blocks(servers, meter)
         await asyncio.sleep(seconds / 3 - SETTLED_S)
         more_blocks = await _blocks(servers, meter) - blocks
-        endpoints = {each.name: each for each in (await app.snapshot()).endpoints}
-    return Result(received, endpoints, more_blocks)
+        state = await app.snapshot()
+    return Result(received, {each.name: each for each in state.endpoints}, state.not_on_disk, more_blocks)
 
 
 def _app(folder: Path, tables: str, clock: FastClock) -> App:
@@ -197,6 +198,7 @@ def test_the_queues_of_other_endpoints_are_damaged_full_or_not_writable(tmp_path
     assert result.endpoints["full"].backlog.dropped["size"] > 0
     assert result.endpoints["blocked"].backlog.in_memory
     assert [name for name, each in result.endpoints.items() if each.backlog.in_memory] == ["blocked"]
+    assert result.not_on_disk == "the disk accepts no writes: new messages to blocked are only in memory"
 
 
 def _overwrite(queue: Path) -> None:
