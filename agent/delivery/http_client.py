@@ -79,6 +79,7 @@ class Endpoint:
         self._most_connections = 2 * config.connections + 1
         self._network = NetworkBackend()
         self._client: httpx.AsyncClient | None = None
+        self._opening = asyncio.Lock()
 
     async def post(self, record: Record, backlog: int) -> Outcome:
         """POST one message. Every failure is returned as an Outcome; only cancellation is raised."""
@@ -136,7 +137,7 @@ class Endpoint:
         return await self._post(attempt)
 
     async def _post(self, attempt: _Attempt) -> Outcome:
-        client = self._client or self._open()
+        client = self._client or await self._opened()
         request = client.build_request(
             "POST",
             self._config.url,
@@ -201,9 +202,18 @@ class Endpoint:
             headers |= {"webhook-timestamp": str(at), "webhook-signature": signature}
         return headers
 
-    def _open(self) -> httpx.AsyncClient:
+    async def _opened(self) -> httpx.AsyncClient:
+        """Return the client. Only one of several attempts makes it.
+
+        OpenSSL reads the store of certificates in a thread, because it takes 0.1 s. Other endpoints do not wait for it.
+        """
+        async with self._opening:
+            if self._client is None:
+                self._client = self._new_client(await asyncio.to_thread(tls_context, self._config))
+            return self._client
+
+    def _new_client(self, tls: ssl.SSLContext) -> httpx.AsyncClient:
         config = self._config
-        tls = tls_context(config)
         transport = httpx.AsyncHTTPTransport(
             verify=tls,
             trust_env=False,
@@ -214,14 +224,13 @@ class Endpoint:
         )
         # httpcore has a parameter for the network backend; httpx does not pass it on.
         transport._pool._network_backend = self._network  # noqa: SLF001
-        self._client = httpx.AsyncClient(
+        return httpx.AsyncClient(
             transport=transport,
             trust_env=False,
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # stores no cookie
             timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
         )
-        return self._client
 
 
 def _signing_mistake(secrets: str) -> str | None:

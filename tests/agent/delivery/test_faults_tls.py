@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from agent.config import PushConfig
+from agent.delivery import http_client, tls_context
 from agent.delivery.outcome import Delivered, Misconfigured, Retry
 from tests.faults.certificates import Authority
 from tests.faults.http import HttpFaults, Mute, answer, raw
@@ -279,3 +281,22 @@ async def test_stopping_does_not_wait_for_the_resolver(tmp_path: Path, hanging_r
         await asyncio.sleep(0.05)
         await made.sender.stop(0.1)
     assert asyncio.get_running_loop().time() - begun < 10
+
+
+async def test_certificates_are_read_in_a_thread_once_for_all_attempts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes long. Meanwhile, messages to other endpoints are sent."""
+    readers = []
+
+    def read(config: PushConfig) -> ssl.SSLContext:
+        readers.append(threading.current_thread())
+        return tls_context(config)
+
+    monkeypatch.setattr(http_client, "tls_context", read)
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url(), run=False) as made:
+        await made.submit(b"1", b"2", b"3")
+        await asyncio.gather(*(made.sender._endpoint.post(record, 0) for record in made.outbox.live()))
+    assert len(server.accepted) == 3
+    assert len(readers) == 1
+    assert readers[0] is not threading.main_thread()
