@@ -12,14 +12,15 @@ Invariants:
 1. If all links of a path are continuations, the total is the growth between its first and last reading. Glitches,
    restarts of the agent and missed readings between them do not change it.
 2. A link that explains fewer seconds of readings than its price has no lasting effect, even if this happens often.
-3. A link adds at most the register's step plus what the device can turn over in the time (`turnover`). A growth that
-   the power seen so far does not explain is declared as estimated.
+3. A link adds at most the register's step plus what the device can turn over in the time (`turnover`). What its
+   measured power, its `limits` or the connection of a house or of the site explain is free. More has a price, so it is
+   held back until the readings of a minute confirm it, and is declared as estimated.
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the state.
 6. An energy of a day is never negative.
 7. Lost or estimated energy is declared in the `Basis` of its day. Each event is reported once, when it is decided.
-8. The device's clock has no effect. A daily register is followed like any counter and may be set to zero at any hour.
-   Its value is used directly only at the first reading and after a gap over the device's midnight.
+8. The device's clock has no effect. A daily register is followed like any counter and may be set to zero at any hour,
+   but not twice a day. Its value is used directly only at the first reading and after a gap over the device's midnight.
 
 A path from the best candidate to any new reading costs at most `RUN_PRICE`. A candidate that costs `RUN_PRICE` more
 than the best one can therefore never become the cheapest, and is removed.

@@ -108,7 +108,7 @@ def exceeds_power(before: Candidate, link: Link, skipped: Sequence[Candidate], r
     if link.kind is not Kind.CONTINUED:
         return False
     for each in skipped:
-        if before.value < each.value <= reading.value:
+        if before.value <= each.value <= reading.value:
             if _exceeds(before, each, reading):
                 return True
             before = each
