@@ -153,24 +153,27 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     now = observed_s + reading.weight
     candidates = _pruned(ledger).candidates
     origin, link, cost = _cheapest(candidates, observed_s, reading)
-    unconfirmed_until = ledger.unconfirmed_until
+    exceeds = False
     if link is None:
         new = first_candidate(reading, now, observed_s)
     else:
         skipped = [each for each in candidates if each.observed_s > origin.observed_s]
         link = confirmed(link, skipped, reading.step_Wh)
-        if exceeds_power(origin, link, skipped, reading):
-            unconfirmed_until = now + ROLLOVER_PRICE
+        exceeds = exceeds_power(origin, link, skipped, reading)
         new = extended(origin, link, reading, now, cost, skipped, ledger.interval_s or _FIRST_S)
     turnover = _learned(reading, origin, link, usual=reading.regular and origin.observed_s == observed_s)
-    after = Ledger(ledger.others, new, at, seconds, now, reading.integral_Wh, power, turnover, unconfirmed_until)
     free = link is not None and link.price == 0.0
-    if free and _continues(origin, reading, link) and origin is ledger.best and not origin.events:
+    common = free and _continues(origin, reading, link) and origin is ledger.best and not origin.events
+    best = new if common else _best((*candidates, new), now, free=free)
+    unconfirmed_until = now + ROLLOVER_PRICE if exceeds else ledger.unconfirmed_until
+    if best is new and not exceeds and origin.observed_s < unconfirmed_until - ROLLOVER_PRICE:
+        unconfirmed_until = 0.0  # the path skips the reading with the growth that was not confirmed
+    after = Ledger(ledger.others, new, at, seconds, now, reading.integral_Wh, power, turnover, unconfirmed_until)
+    if common:
         if value == origin.value:
             return after
         few = len(ledger.others) < CANDIDATES
         return after._replace(others=(*ledger.others, origin) if few else _thinner(ledger.others, origin))
-    best = _best((*candidates, new), now, free=free)
     return _pruned(after._replace(others=tuple(each for each in (*candidates, new) if each is not best), best=best))
 
 
