@@ -12,6 +12,9 @@ from drivers.model import NodeType, Quantity
 
 Fields = dict[str, float | list[str]]
 
+DECIMALS = 3
+"""Maximum decimals of a number in a message. A total is the sum of the numbers of its nodes as they are sent."""
+
 # Looked up once: before Python 3.12, access to a member of an Enum is slow.
 _POWER, _SOC = Quantity.ACTIVE_POWER, Quantity.SOC
 _STORED, _CAPACITY = Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY
@@ -126,7 +129,7 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
         if name == "mean_soc_perc":
             fields[name] = _mean_soc([member for member in members if name in member])
         else:
-            fields[name] = fsum(present)
+            fields[name] = fsum([round(value, DECIMALS) for value in present])
     modes: list[str] = []
     for member in members:
         if "operation_modes" in member and isinstance(told := member["operation_modes"], list):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
-from agent.aggregation.groups import NodeResult, Summary
+from agent.aggregation.groups import DECIMALS, NodeResult, Summary
 from agent.domain.node import SIGNED
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
@@ -102,7 +102,7 @@ def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(value, (float, int)) or isinstance(value, bool):
             result[name] = value
         elif isfinite(value):
-            number = round(float(value), 3)
+            number = round(float(value), DECIMALS)
             result[name] = int(number) if number.is_integer() else number
     return result
 
@@ -120,7 +120,7 @@ def _quality(members: Sequence[NodeResult]) -> dict[str, Any]:
     }
     ages = [age for summary in summaries if (age := summary.oldest_s) is not None]
     if ages:
-        quality["oldest_s"] = round(max(0.0, *ages), 3)
+        quality["oldest_s"] = round(max(0.0, *ages), DECIMALS)
     worst = max((result.basis for result in members if result.basis is not None), default=Basis.SEEN)
     if worst is not Basis.SEEN:
         quality["today"] = worst.name.lower()

@@ -51,3 +51,13 @@ def test_states_are_sent_as_the_driver_gives_them() -> None:
     nodes = json.loads(message)["nodes"]
     assert nodes["r"]["switched_load"]["on"] is True
     assert [nodes[name]["heat_pump"]["operation_mode"] for name in ("h1", "h2")] == ["on", "off"]
+
+
+def test_a_total_is_the_sum_of_the_numbers_of_its_nodes_to_the_last_digit() -> None:
+    """562.5856 + 515.1856 W: each is sent with three decimals."""
+    totals = aggregator(PV1, PV2)
+    for node, power in ((PV1, 562.5856), (PV2, 515.1856)):
+        totals.observe([node], scan(1000.0, active_power=power), WALL)
+    messages = bodies(totals.close(1000.0, WALL), PayloadOptions("S", levels=("device_type", "device")))
+    sent = [json.loads(message)["solar"]["active_power_W"] for message in messages]
+    assert sent == [1077.772, 562.586, 515.186]
