@@ -85,6 +85,6 @@ def too_slow(connections: Sequence[Connection], poll_s: Mapping[Device, float], 
         shortest_s = min(device.interval_s for device in known)
         yield (
             f"{connection.address}: one poll of {_devices(known)} takes about {round_s:.1f} s ({how}), but the"
-            f" shortest poll interval is {shortest_s:g} s: set poll.interval_s, or poll_interval_s of the devices,"
-            " so that each link has time for its polls"
+            f" shortest poll interval is {shortest_s:g} s: set poll.interval_s, or poll_interval_s of the devices, so"
+            " that each link has time for its polls"
         )

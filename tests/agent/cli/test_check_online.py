@@ -311,3 +311,23 @@ async def test_no_request_of_the_check_is_larger_than_the_device_allows(tmp_path
         _, out, _ = await check(configuration(tmp_path, f"http://127.0.0.1:{port}/", table))
     assert "the word order seems wrong" in out
     assert max(seen.count for seen in meter.requests) == 4
+
+
+async def test_http_to_a_port_for_https_and_the_reverse(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    received: list[bytes] = []
+    async with (
+        listening(received, authority.server_context(authority.issue("server"))) as tls,
+        listening(received) as plain,
+        FaultServer({(1, Table.INPUT): sdm630(1, 1, 2)}) as meter,
+    ):
+        one = device("m", "grid", meter)
+        status, _, error = await check(configuration(tmp_path, f"http://127.0.0.1:{tls}/v1", one))
+        assert (status, error) == (
+            1,
+            f"telemetry-agent: endpoint: 127.0.0.1:{tls} speaks TLS: write https instead of http in push.url\n",
+        )
+        status, out, error = await check(configuration(tmp_path, f"http://127.0.0.1:{plain}/v1", one))
+        assert (status, error) == (0, "")
+        assert "endpoint: connected, without TLS" in out
+    assert not any(b"HTTP" in each for each in received)

@@ -53,6 +53,24 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
     assert result.stdout.endswith(f"{path}: ok\n")
 
 
+def test_strict_fails_with_one_line_for_each_warning(tmp_path: Path) -> None:
+    sound = DEVICE.format(driver="eastron-sdm630")
+    path = configuration(tmp_path, "http://127.0.0.1:1/", sound + "nominal_power_W = 2000\n")
+    path.chmod(0o600)
+    path.write_text(path.read_text().replace("[push]", 'timezone = "Europe/Brussels"\n[push]', 1))
+    lenient = call_inside("check", "--config", path)
+    assert (lenient.returncode, lenient.stderr) == (0, "")
+    assert "warning: nominal_power_W of m has no effect" in lenient.stdout
+    strict = call_inside("check", "--strict", "--config", path)
+    assert strict.returncode == 1
+    (line,) = strict.stderr.splitlines()
+    assert line.startswith(f"telemetry-agent: {path}: warning: nominal_power_W of m has no effect")
+    assert "ok" not in strict.stdout.splitlines()[-1]
+    path.write_text(path.read_text().replace("nominal_power_W = 2000\n", ""))
+    sound_result = call_inside("check", "--strict", "--config", path)
+    assert (sound_result.returncode, sound_result.stderr) == (0, "")
+
+
 def test_a_device_that_cannot_be_the_node_is_refused(tmp_path: Path) -> None:
     path = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE.format(driver="relay"))
     result = call_inside("check", "--config", path)
@@ -210,6 +228,10 @@ def test_a_configuration_that_only_root_may_read_is_not_tried_for_ever(tmp_path:
     [
         (("check", "site.toml"), ": put a file after its option, as in --config FILE; see `"),
         (("--config", "site.toml", "check"), "No such option: --config here: put it after the command; see `"),
+        (
+            ("drivers", "check", "x.toml", "--config", "site.toml"),
+            "No such option: --config; this command needs no configuration; see `",
+        ),
     ],
 )
 def test_a_misplaced_file_is_put_right(arguments: tuple[str, ...], hint: str) -> None:

@@ -45,6 +45,18 @@ def test_a_sound_configuration_gets_no_advice(file: Path) -> None:
         ),
         ({"connection__spare": {"host": "192.0.2.1"}}, "no device uses [connection.spare]"),
         ({"drivers": {"profile_dirs": ["/nowhere"]}}, "the directory /nowhere does not exist"),
+        ({"site__import_limit_W": 17.25}, "site.import_limit_W is 17.25 W; is this kW? Then write 17250"),
+        ({"site__export_limit_W": 10.0}, "site.export_limit_W is 10 W; is this kW? Then write 10000"),
+        ({"device__0__nominal_power_W": 2.0}, "nominal_power_W of meter-1 is 2 W; is this kW? Then write 2000"),
+        (
+            {"device__0__limits": {"active_power_W": [-11.0, 11.0]}},
+            "limits.active_power_W of meter-1 is 11 W; is this kW? Then write 11000",
+        ),
+        ({"push__deadline_s": 100.0}, "push: deadline_s (100) is longer than half of interval_s (60); 30 s is used"),
+        ({"push__deadline_s": 0.0}, "push: deadline_s is 0: no poll is that fast"),
+        ({"outbox": {"path": "queue.sqlite3"}}, "outbox.path is relative: the queue is /"),
+        ({"outbox": {"path": "/dev"}}, "outbox.path: /dev is a directory; write the path of a file in it"),
+        ({"outbox": {"path": "/dev/null/o"}}, "outbox.path: this user cannot write to /dev/null"),
         ({"device__0__energy_capacity_Wh": 5.0}, "energy_capacity_Wh of meter-1 has no effect"),
     ],
 )
@@ -64,3 +76,15 @@ def test_a_secret_that_everybody_can_read_is_named_with_its_remedy(tmp_path: Pat
     ]
     proxied = said(file, push__token=None, push__token_file=str(token), push__proxy_url="http://a:b@proxy.test:3128")
     assert len(proxied) == 2
+
+
+def test_a_limit_of_zero_and_usual_values_are_meant(file: Path) -> None:
+    assert said(file, site__import_limit_W=17_250.0, site__export_limit_W=0.0, device__0__nominal_power_W=2000.0) == []
+
+
+def test_a_broken_profile_of_the_site_is_named_though_no_device_uses_it(tmp_path: Path, file: Path) -> None:
+    broken = tmp_path / "profiles" / "broken.toml"
+    broken.parent.mkdir()
+    broken.write_text("kind = ")
+    (line,) = said(file, drivers={"profile_dirs": [str(broken.parent)]})
+    assert line.startswith(f"profile not used: {broken}: is not valid TOML")

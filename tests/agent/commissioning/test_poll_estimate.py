@@ -66,3 +66,10 @@ def test_longer_intervals_of_some_devices_count(tmp_path: Path) -> None:
     connections = site(tmp_path, GATEWAY, 100, 1.0, poll_interval_s=10.0).connections
     assert sum(estimates(connections[0]).values()) > 1.0
     assert list(slow_links(connections)) == []
+
+
+def test_a_deadline_that_the_polls_cannot_hold_is_said(tmp_path: Path) -> None:
+    connections = site(tmp_path, SERIAL, 10, 30.0).connections
+    (sentence,) = slow_links(connections, 0.5)
+    assert "but a push waits only 0.5 s for it" in sentence
+    assert list(slow_links(connections, 30.0)) == []

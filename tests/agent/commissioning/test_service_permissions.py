@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.commissioning import config_review, service_permissions
-from agent.commissioning.service_permissions import ServiceUser, out_of_reach
+from agent.commissioning.service_permissions import ServiceUser, missing_credentials, out_of_reach
 from agent.config.loader import parse
 from tests.agent.config.test_loader import changed
 from tests.faults.certificates import Authority
@@ -62,3 +62,18 @@ def test_only_root_at_the_service_s_own_file_is_told(
     assert any(str(file) in line for line in config_review.advice(config, file, {})) == told
     assert any("outbox.path" in line for line in config_review.advice(config, file, {})) == told
     assert not any("outbox.path" in line for line in config_review.advice(config, tmp_path / "other.toml", {}))
+
+
+def test_a_credential_whose_file_does_not_exist_stops_the_service(tmp_path: Path) -> None:
+    there = tmp_path / "token"
+    there.touch()
+    (tmp_path / "a.conf").write_text(
+        f"[Service]\nLoadCredential=push_token.a:{there}\nLoadCredential=push_token.b:{tmp_path}/none\n"
+        f"LoadCredential=push_token.c:{tmp_path}/none\nSetCredential=push_token.c:x\n"
+    )
+    (line,) = missing_credentials(tmp_path)
+    assert line == (
+        f"{tmp_path}/a.conf: systemd does not start the service, because the file of the credential push_token.b does"
+        f" not exist: write the token into {tmp_path}/none"
+    )
+    assert list(missing_credentials(tmp_path / "none")) == []

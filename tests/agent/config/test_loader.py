@@ -366,3 +366,21 @@ def test_a_file_that_cannot_be_read_is_one_line_in_words(load_one: Callable[[Pat
             load_one(path)
         assert "Errno" not in str(caught.value)
         assert str(caught.value).count(str(path)) == 1
+
+
+@pytest.mark.parametrize("second", ["[device]", "[[device]]"])
+def test_a_device_in_one_pair_of_brackets_written_twice(tmp_path: Path, second: str) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(f'[device]\nnode_id = "a"\n{second}\nnode_id = "b"\n')
+    with pytest.raises(ConfigError) as refused:
+        load(path, {})
+    (line,) = refused.value.lines
+    assert line.endswith("; write [[device]], in two pairs of brackets, for each device")
+    assert "one heading" not in line
+
+
+def test_a_link_local_address_needs_a_zone() -> None:
+    parse(changed(device__0__host="fe80::1%eth0", push__url="https://[fe80::1%25eth0]/"), {}, "site.toml")
+    for key, value in (("device__0__host", "fe80::1"), ("push__url", "https://[FE80::1]/")):
+        with pytest.raises(ConfigError, match=r"must have a zone, the interface, such as (?i:fe80::1)%eth0"):
+            parse(changed(**{key: value}), {}, "site.toml")

@@ -7,7 +7,7 @@ from statistics import mean
 
 import pytest
 
-from agent.delivery.circuit_breaker import REFUSALS_THAT_MEAN_SCHEMA, Backoff, CircuitBreaker
+from agent.delivery.circuit_breaker import COMMISSIONING_S, REFUSALS_THAT_MEAN_SCHEMA, Backoff, CircuitBreaker
 from agent.outbox.record import Record
 
 
@@ -84,3 +84,19 @@ def test_only_refusals_of_live_messages_without_a_delivery_mean_the_schema() -> 
     breaker.delivered(live=True)
     many = 2 * REFUSALS_THAT_MEAN_SCHEMA
     assert [refused(110 + number, many) for number in range(many + 1)] == [False] * many + [True]
+
+
+def test_while_a_person_is_present_a_misconfigured_endpoint_is_tried_every_few_seconds() -> None:
+    breaker = CircuitBreaker(Backoff(1.0, 300.0, Highest()))
+    breaker.commission(1000.0)
+    assert [breaker.misconfigured(now, live=True) for now in (1000.0, 1006.0, 1179.0)] == [6.0] * 3
+    assert breaker.live_at() == 1185.0
+    assert breaker.misconfigured(1000.0 + COMMISSIONING_S, live=True) > 150
+    breaker.commission(2000.0)  # a reload
+    assert breaker.misconfigured(2000.0, live=True) == 6.0
+
+
+def test_a_short_maximum_stays_the_maximum() -> None:
+    breaker = CircuitBreaker(Backoff(0.1, 1.0, Highest()))
+    breaker.commission(0.0)
+    assert breaker.misconfigured(0.0, live=True) <= 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -224,7 +225,7 @@ async def test_which_device_failed_and_which_message_was_refused(tmp_path: Path)
     (back,) = told(events, "device_back")
     assert back.pop("after_s") > 0
     assert back.pop("failed_polls") >= 1
-    assert back == {"event": "device_back", "log_level": "info", "device": "meter-1"}
+    assert back == {"event": "device_back", "log_level": "info", "device": "meter-1", "address": address}
     first: RecordedAttempt = RecordedAttempt(**status["endpoints"][0]["recent"][-1])
     refusals = [
         event
@@ -317,3 +318,11 @@ def test_a_flood_about_one_endpoint_does_not_silence_another() -> None:
             structlog.get_logger().warning("push_failed")
     counted = Counter(json.loads(line)["endpoint"] for line in stream.getvalue().splitlines())
     assert counted == {"portal": BURST, "trader": 1}
+
+
+def test_the_console_has_date_and_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    stream = StringIO()
+    logging_setup.configure("info", "console", stream)
+    structlog.get_logger().info("started")
+    assert re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d\d\d ", stream.getvalue())

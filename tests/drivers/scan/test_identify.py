@@ -171,3 +171,11 @@ def test_there_are_profiles_with_a_mark() -> None:
 def test_a_letter_is_no_empty_register_and_no_number(words: list[int], found: bool) -> None:
     anything = Mark(Table.HOLDING, 0, Encoding("string", length=2), ("????",))
     assert anything.matches(words) is found
+
+
+async def test_a_device_with_coils_only_is_probably_a_relay_board() -> None:
+    identifier = Identifier(FAMILIES, time.monotonic)
+    relay = await identifier.identify(Dump({Table.COIL: {0: 1}}))
+    assert (relay.matches, relay.likely, relay.tables) == ([], ("relay",), {Table.COIL})
+    nothing = await identifier.identify(Dump({}))
+    assert (nothing.likely, nothing.tables) == ((), set())
