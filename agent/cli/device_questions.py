@@ -71,7 +71,7 @@ class DeviceQuestions:
     def show(self) -> None:
         """Print every unit that responded."""
         rows = (self._row(number, row) for number, row in enumerate(self._rows(), 1))
-        table("Found", ("#", "device", "address", "driver", "type", "name"), rows)
+        table("Found", ("#", "device", "address", "measures", "name"), rows)
 
     def _rows(self) -> Iterator[tuple[Found, Proposal | None]]:
         for each in self._found:
@@ -83,9 +83,10 @@ class DeviceQuestions:
     def _row(self, number: int, row: tuple[Found, Proposal | None]) -> tuple[str, ...]:
         found, one = row
         if one is None:
-            return str(number), "not identified", _where(found), "", _UNUSED, ""
-        types = ", ".join(one.nodes) if one.enabled else _UNUSED
-        return str(number), one.device, one.where, one.driver, types, ", ".join(one.nodes.values())
+            return str(number), "not identified", _where(found), _UNUSED, ""
+        types = ", ".join(map(_plain, one.nodes)) if one.enabled else _UNUSED
+        device = one.device if one.device == one.driver else f"{one.device} ({one.driver})"
+        return str(number), device, one.where, types, ", ".join(one.nodes.values())
 
     def _identify(self, found: Found) -> None:
         """Ask for the driver of an unknown unit. A device with coils only is taken for a relay board."""
@@ -127,7 +128,7 @@ class DeviceQuestions:
 
     def _measures(self, one: Proposal) -> None:
         """Ask what a meter measures."""
-        choices: list[tuple[NodeType | None, str]] = [(type_, type_.value.replace("_", " ")) for type_ in NodeType]
+        choices: list[tuple[NodeType | None, str]] = [(type_, _plain(type_)) for type_ in NodeType]
         choices.append((None, _UNUSED))
         usual = next(iter(one.nodes)) if one.enabled else None
         type_ = self._ask.choice(f"What does {one.device} at {one.where} measure?", choices, usual)
@@ -182,7 +183,7 @@ class DeviceQuestions:
 
     def _change_type(self, one: Proposal) -> None:
         allowed = [type_ for type_ in NodeType if type_ in one.match.kind.nodes]
-        choices: list[tuple[NodeType | None, str]] = [(type_, type_.value.replace("_", " ")) for type_ in allowed]
+        choices: list[tuple[NodeType | None, str]] = [(type_, _plain(type_)) for type_ in allowed]
         choices.append((None, _UNUSED))
         usual = next(iter(one.nodes)) if one.enabled else None
         type_ = self._ask.choice(f"What is {one.device} at {one.where}?", choices, usual)
@@ -207,6 +208,10 @@ class DeviceQuestions:
 
 def _where(found: Found) -> str:
     return f"{found.place.link.address} unit {found.unit.unit_id}"
+
+
+def _plain(type_: NodeType) -> str:
+    return type_.value.replace("_", " ")
 
 
 def _watts(text: str) -> str | None:

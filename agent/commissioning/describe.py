@@ -48,7 +48,7 @@ def describe(config: Config, site: Site) -> Iterator[str]:
 
 def print_review(config: Config, site: Site, doubts: Iterable[str]) -> None:
     """Print what `describe` returns, with these warnings; the nodes as a table on a terminal."""
-    if sys.stdout.isatty():
+    if _on_terminal():
         lines = [*endpoints_in_words(config, site.nodes)]
         for line in lines:
             print(printable(line, MOST_OUTPUT))  # noqa: T201 - what the command is for
@@ -120,10 +120,14 @@ def _by_contacts(driver: Driver) -> bool:
     )
 
 
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()  # the caller may have closed it
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on a terminal, or the rows as tab-separated lines."""
     shown = ([printable(cell) for cell in row] for row in rows)
-    if not sys.stdout.isatty():
+    if not _on_terminal():
         for row in shown:
             print("\t".join(row))  # noqa: T201 - what the command is for
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 _ROUTES = Path("/proc/net/route")
 _LEAST_PREFIX = 22
 """A larger network is not proposed: its scan would take long."""
+_MOST_NETWORKS = 3
 _VIRTUAL = ("lo", "docker", "br-", "veth", "virbr", "tun", "tap", "wg", "tailscale", "zt")
 _SERIAL = ("ttyUSB*", "ttyACM*")
 
@@ -17,7 +18,7 @@ _SERIAL = ("ttyUSB*", "ttyACM*")
 def places(routes: Path = _ROUTES, devices: Path = Path("/dev")) -> list[str]:
     """Return the networks and serial ports to propose for a scan."""
     ports = sorted(str(path) for pattern in _SERIAL for path in devices.glob(pattern))
-    return [*dict.fromkeys(_networks(routes)), *ports]
+    return [*list(dict.fromkeys(_networks(routes)))[:_MOST_NETWORKS], *ports]
 
 
 def _networks(routes: Path) -> Iterator[str]:
