@@ -347,6 +347,17 @@ async def test_the_number_of_requests_to_devices_is_that_of_the_fastest_endpoint
     assert abs(counts[0] - counts[1]) <= 1
 
 
+async def test_after_a_start_a_wrong_token_is_tried_every_few_seconds(tmp_path: Path) -> None:
+    async with meters() as (devices, _), HttpFaults(answer(401)) as server:
+        single = f'[push]\nurl = "{server.url()}"\ntoken = "t"\ninterval_s = 60\nwait_for_clock_s = 0\n'
+        async with running(tmp_path, devices, single) as site:
+            began = site.clock.monotonic()
+            await server.until(lambda: len(server.requests) >= 4)
+            assert site.clock.monotonic() - began < 300, "four attempts took more than 450 s"
+            server.behaviour = answer(200)
+            await server.until(lambda: bool(server.accepted))
+
+
 async def test_endpoints_are_added_and_removed_and_the_queue_of_a_removed_one_stays(tmp_path: Path) -> None:
     async with meters() as (devices, _), HttpFaults(answer(200)) as first, HttpFaults(answer(503)) as second:
         single = f'[push]\nurl = "{first.url()}"\ntoken = "t"\ninterval_s = 5\nwait_for_clock_s = 0\n'

@@ -134,6 +134,20 @@ async def test_a_misconfigured_endpoint_loses_nothing(
     assert all(str(call.request.url) == URL for call in route.calls)
 
 
+async def test_a_reload_tries_a_misconfigured_endpoint_again(
+    tmp_path: Path, respx_mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.delivery.circuit_breaker.COMMISSIONING_S", 0.0)
+    monkeypatch.setattr("agent.delivery.retry.TOKEN_S", 0.05)
+    route = respx_mock.post(URL).respond(401)
+    async with sender(tmp_path, retry={}) as (made, outbox):
+        await made.submit([b"1"])
+        await until(lambda: made.stats.attempts == 1)
+        route.respond(200)
+        made.reloaded()  # else the next attempt is after 150 s
+        await until(lambda: outbox.counts().waiting == 0)
+
+
 async def test_a_rotated_token_is_picked_up(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
     token = tmp_path / "token"
     token.write_text("first\n")
