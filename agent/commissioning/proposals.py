@@ -156,7 +156,10 @@ def without(places: Iterable[SearchLocation], configured: Collection[str]) -> li
     "192.168.1.20:502 unit 1"."""
     rest = []
     for place in places:
-        units = [unit for unit in place.units if f"{place.link.address} unit {unit.unit_id}" not in configured]
+        address = f"{place.link.address} unit "
+        if place.any_unit and any(each.startswith(address) for each in configured):
+            continue
+        units = [unit for unit in place.units if f"{address}{unit.unit_id}" not in configured]
         if units or (place.note and not place.units):
             rest.append(replace(place, units=units))
     return rest
