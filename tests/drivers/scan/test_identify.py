@@ -176,6 +176,7 @@ def test_a_letter_is_no_empty_register_and_no_number(words: list[int], found: bo
 async def test_a_device_with_coils_only_is_probably_a_relay_board() -> None:
     identifier = Identifier(FAMILIES, time.monotonic)
     relay = await identifier.identify(Dump({Table.COIL: {0: 1}}))
-    assert (relay.matches, relay.likely, relay.tables) == ([], ("relay",), {Table.COIL})
+    assert (relay.matches, relay.likely, relay.tables) == ([], ("relay",), frozenset({Table.COIL}))
     nothing = await identifier.identify(Dump({}))
-    assert (nothing.likely, nothing.tables) == ((), set())
+    assert not nothing.likely
+    assert not nothing.tables
