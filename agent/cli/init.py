@@ -46,21 +46,29 @@ class _ScanOptions:
 
 def init(
     config: ConfigOption = DEFAULT,
-    site_id: Annotated[str | None, typer.Option(help="The id of the site; the integrator gives it.")] = None,
-    url: Annotated[str | None, typer.Option(help="The URL of the integrator's endpoint.")] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="The file of the token. Default: `token` beside the configuration.")
+    site_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="The id of the site; the integrator gives it.")
     ] = None,
-    interval: Annotated[int | None, typer.Option(help="Seconds between two messages. Default: 60.")] = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="The URL of the integrator's endpoint.")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The file of the token. Default: `token` beside the configuration."),
+    ] = None,
+    interval: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="Seconds between two messages. Default: 60.")
+    ] = None,
     allow_insecure_http: Annotated[
         bool, typer.Option("--allow-insecure-http", help="Accept an http URL; the token is sent unencrypted.")
     ] = False,
     scan: Annotated[
-        list[str] | None, typer.Option(help="Scan this host, network, range or serial port. Can be repeated.")
+        list[str] | None,
+        typer.Option(metavar="WHERE", help="Scan this host, network, range or serial port. Can be repeated."),
     ] = None,
     no_scan: Annotated[bool, typer.Option("--no-scan", help="Do not scan.")] = False,
-    port: Annotated[list[int] | None, typer.Option(help="Port to scan, instead of 502 and 1502.")] = None,
-    units: Annotated[str, typer.Option(help="Unit ids to scan, such as 1-247.")] = "",
+    port: Annotated[
+        list[int] | None, typer.Option(metavar="PORT", help="Port to scan, instead of 502 and 1502.")
+    ] = None,
+    units: Annotated[str, typer.Option(metavar="IDS", help="Unit ids to scan, such as 1-247.")] = "",
     profile_dir: ProfileDirs = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: use the options and the defaults.")] = False,
     push: Annotated[bool, typer.Option("--push", help="With --yes: send one real message.")] = False,

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from agent.commissioning.proposals import Found, Names, Proposal, propose
 from agent.runtime import printable
 from drivers.modbus import LinkSettings
-from drivers.model import Kind, NodeType
+from drivers.model import Kind, NodeType, Table
 from drivers.scan import Identity, SearchLocation
 
 
@@ -130,7 +130,7 @@ def _comments(found: Found) -> Iterator[str]:
         yield f"# {where}: answers, but no profile matches. To report the device or to write a profile, run:"
         yield f"#   {dump_command(place.link, unit.unit_id)}"
         if unit.identity.tables:
-            yield f"# It has {' and '.join(sorted(f'{table} registers' for table in unit.identity.tables))}."
+            yield f"# It has {' and '.join(sorted(map(_table_in_words, unit.identity.tables)))}."
         if unit.identity.likely:
             yield f"# Perhaps one of these drivers: {', '.join(unit.identity.likely)}. Put one into a [[device]] table,"
             yield "# and compare `telemetry-agent check --online` with the display of the device."
@@ -142,6 +142,10 @@ def _comments(found: Found) -> Iterator[str]:
     yield from (f"# note: {note}" for note in best.notes)
     for other in (*best.alternatives, *others):
         yield f'# also possible: driver = "{other.driver}" ({other.device}, {other.why})'
+
+
+def _table_in_words(table: Table) -> str:
+    return {Table.COIL: "coils", Table.DISCRETE: "discrete inputs"}.get(table, f"{table} registers")
 
 
 def _connection(link: LinkSettings, name: str) -> Iterator[str]:
