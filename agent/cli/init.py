@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,6 +111,7 @@ def _new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOpti
 
     say(f"{config} is written at the end. Enter accepts the value in brackets.")
     answers, token = site_questions.answers(ask, options, config)
+    answers = replace(answers, profile_dirs=tuple(folder.absolute() for folder in scanning.profile_dirs or ()))
     tables, used = _devices(ask, scanning, config, None)
     try:
         new_site.write(config, new_site.config_text(answers, tables, config), answers.token_file, token)
@@ -152,8 +153,13 @@ def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Exist
     from agent.cli.device_questions import DeviceQuestions
     from agent.commissioning import config_snippets
     from agent.commissioning.proposals import Names, propose, without
+    from agent.config import DriversConfig
+    from drivers.catalogue import Catalogue
 
-    catalogue = catalogue_of(scanning.profile_dirs, config if before is not None else DEFAULT)
+    if before is None and not scanning.profile_dirs:
+        catalogue = Catalogue(DriversConfig().profile_dirs)  # those that the new configuration will use
+    else:
+        catalogue = catalogue_of(scanning.profile_dirs, config)
     places = _scanned(ask, scanning, catalogue)
     if before is not None:
         places = without(places, before.units)

@@ -44,7 +44,7 @@ interval_s = {interval}  # seconds between two messages
 {insecure}
 [poll]
 # interval_s = 10  # seconds between two polls; never longer than push.interval_s
-{outbox}
+{outbox}{drivers}
 # [status]
 # listen = "127.0.0.1:9464"  # a status page, /readyz and metrics
 
@@ -73,13 +73,17 @@ class SiteAnswers:
     interval_s: int
     timezone: str | None
     insecure_http: bool = False
+    profile_dirs: tuple[Path, ...] = ()
+    """Directories of the site's own profiles, if they are not the default."""
 
 
 def config_text(answers: SiteAnswers, devices: str, config: Path) -> str:
     """Return the text of a new configuration; `devices` are its [[device]] tables, `config` is its file."""
     path = outbox_path(config)
     zone = '# timezone = "Europe/Brussels"' if answers.timezone is None else f"timezone = {_text(answers.timezone)}"
+    folders = ", ".join(_text(str(folder)) for folder in answers.profile_dirs)
     head = _HEAD.format(
+        drivers=f"\n[drivers]\nprofile_dirs = [{folders}]\n" if folders else "",
         site_plain=printable(answers.node_id),
         site=_text(answers.node_id),
         timezone=f"{zone}  # its midnight starts the day of today_*",

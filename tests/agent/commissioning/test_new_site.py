@@ -120,3 +120,12 @@ def test_the_time_zone_may_be_unknown_and_http_be_accepted(tmp_path: Path) -> No
     before = new_site.existing(path)
     assert before is not None
     assert not before.units
+
+
+def test_the_own_profiles_of_the_scan_are_those_of_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    text = new_site.config_text(answers(profile_dirs=(tmp_path, Path("/b"))), "", path)
+    path.write_text(text.replace('token_file = "/t/token"', 'token = "t"'))
+    before = new_site.existing(path)
+    assert before is not None
+    assert before.config.drivers.profile_dirs == (tmp_path, Path("/b"))
