@@ -261,7 +261,7 @@ async def test_a_hole_is_read_through_where_that_is_cheaper(tmp_path: Path, tran
         PROFILE.format(defaults="").partition("[defaults]")[2].replace("= 0", "= 21").replace("active_power", "voltage")
     )
     (tmp_path / "acme.toml").write_text(PROFILE.format(defaults="") + second)
-    async with FaultServer({(1, Table.HOLDING): dict.fromkeys(range(30), 1)}, transport=transport) as server:
+    async with FaultServer({(1, Table.HOLDING): dict(enumerate(range(1, 31)))}, transport=transport) as server:
         found = config(
             tmp_path,
             [{**load("a"), "host": None, "connection": "c"}],
