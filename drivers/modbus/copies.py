@@ -49,16 +49,21 @@ class _Earlier:
 
 
 class Copies:
-    """The copies of one connection."""
+    """The copies on one line."""
 
     def __init__(self) -> None:
         self._earlier: deque[_Earlier] = deque(maxlen=_EARLIER)
         self._patience = 1
         """Number of equal replies without a copy, after which equal replies are accepted at once."""
         self._seen = False
-        """Whether a copy was seen on this connection."""
+        """Whether a copy was seen on this line."""
         self._in_doubt = b""
         """The frame that was put aside, while its request is sent again."""
+
+    def connected(self) -> None:
+        """Expect no copies of the connection before."""
+        self._earlier.clear()
+        self._in_doubt = b""
 
     def reply(
         self, request: Question[object], frames: Iterable[Frame], received: bytes, at: float, until: float

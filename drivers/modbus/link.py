@@ -13,7 +13,7 @@ A `Link` connects on its first read and keeps its connection. Its guarantees:
   and the request is sent once more on the same connection. This may take a second timeout.
 - Some gateways send each reply twice. The copy is dropped, also if it arrives after the next request. RTU and ASCII
   frames have no transaction number: if a reply is equal to an earlier one, the request may be sent once more. This may
-  take three timeouts, usually once per connection.
+  take three timeouts, usually once per link.
 - If the device closed the connection between two requests, the link connects again once and reports nothing.
 - Unit id 0 is a normal address, except on a serial line: there it is the broadcast address, and no unit responds.
 """
@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from drivers.driver import Reader
 from drivers.errors import DroppedError, LinkError, RepeatedReplyError, WrongTransactionError
 from drivers.modbus.connect import connect
+from drivers.modbus.copies import Copies
 from drivers.modbus.pdu import Identification, Question, ReadRequest
 from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
@@ -46,6 +47,7 @@ class Link:
         self._gap_s = max(settings.request_gap_s, self._silence_s)
         self._lock = asyncio.Lock()
         self._channel: Transport | None = None
+        self._copies = Copies()
         self._closed = False
         self._transaction = 0
         self._not_before = 0.0
@@ -153,6 +155,8 @@ class Link:
             raise self._is_closed()
         await self._disconnect()
         self._channel = await connect(self.settings)
+        self._channel.copies = self._copies
+        self._copies.connected()
         self._not_before = asyncio.get_running_loop().time() + self.settings.connect_delay_s
         return self._channel
 

@@ -40,7 +40,8 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self._framing = framing
         self._line = None if isinstance(framing, Mbap) else cast("LineFraming", framing)
         """The framing, if replies have no transaction number."""
-        self._copies = Copies()
+        self.copies = Copies()
+        """What is known of copies on this line. The link sets it, because it outlives the connection."""
         self._address = address
         self._datagrams = datagrams
         self._transport: Any = None
@@ -114,7 +115,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def _expire(self, timeout_s: float) -> None:
         if self._received and (request := self._request) is not None:
-            copy = self._copies.rejected(request, self._line.frames(request, self._received)) if self._line else None
+            copy = self.copies.rejected(request, self._line.frames(request, self._received)) if self._line else None
             self._settle(copy or self._framing.rejected(request, self._received, timeout_s))
         else:
             self._settle(SilentError(f"{self._request}: no answer within {timeout_s:g} s"))
@@ -127,7 +128,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
     def data_received(self, data: bytes) -> None:
         if self._reply is None or self._reply.done() or self._request is None:
             if not self.numbered:
-                self._copies.unasked(data)
+                self.copies.unasked(data)
             elif not self._datagrams and not self._is_copy(data):
                 # Bytes arrived without a request. The stream has no checksums, so the next frame cannot be found.
                 self.abort()
@@ -147,7 +148,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
             return self._framing.accept(request, received)
         at = asyncio.get_running_loop().time()
         frames = self._line.frames(request, received)
-        frame = self._copies.reply(request, frames, received, at, at + self._timeout_s)
+        frame = self.copies.reply(request, frames, received, at, at + self._timeout_s)
         return None if frame is None else request.decode(frame.pdu)
 
     def _is_copy(self, data: bytes) -> bool:

@@ -210,6 +210,18 @@ async def test_noise_after_the_replies_does_not_bring_the_doubt_back() -> None:
     assert [seen.address for seen in server.requests] == [0, 2, 2, 4, 6, 8, 10]
 
 
+async def test_a_new_connection_does_not_bring_the_doubt_back() -> None:
+    """Some converters close the connection after each poll."""
+    async with FaultServer({(1, Table.HOLDING): dict.fromkeys(range(40), 0)}, transport="rtu_over_tcp") as server:
+        link = Link(server.link(timeout_s=0.5))
+        for _ in range(3):
+            for address in range(0, 6, 2):
+                assert list(await link.read(1, Table.HOLDING, address, 2)) == [0, 0]
+            await server.drop()
+        await link.close()
+    assert [seen.address for seen in server.requests] == [0, 2, 2, 4, 0, 2, 4, 0, 2, 4]
+
+
 async def test_a_copy_alone_is_not_the_reply() -> None:
     """The device does not reply to the second request. Its only reply is the copy."""
     async with FaultServer(REGISTERS, transport="rtu") as server:
