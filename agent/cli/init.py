@@ -80,20 +80,11 @@ def init(
     """
     from agent.cli.questions import Questions
     from agent.cli.site_questions import SiteOptions
-    from agent.commissioning.new_site import existing
-    from agent.config import ConfigError
     from agent.runtime import logging_setup
 
     config = config.absolute()
-    if not config.parent.is_dir():
-        fail(f"{config}: the directory {config.parent} does not exist; create it first")
-    if not os.access(config.parent, os.W_OK):
-        fail(f"{config}: this user cannot write to {config.parent}; run this as root, or give --config FILE")
     logging_setup.configure("error")
-    try:
-        before = existing(config)
-    except ConfigError as error:
-        fail(error.lines, EX_CONFIG)
+    before = _before(config)
     ask = Questions(yes=yes)
     options = SiteOptions(site_id, url, token_file, interval, allow_insecure_http)
     scanning = _ScanOptions(scan, no_scan, port, units, profile_dir)
@@ -102,6 +93,21 @@ def init(
     ready = _new(ask, config, options, scanning) if before is None else _more(ask, config, before, scanning)
     if ready:
         _commission(ask, config, push=push)
+
+
+def _before(config: Path) -> Existing | None:
+    """Return the configuration that exists. End the command if it cannot be used, or if no file can be written."""
+    from agent.commissioning.new_site import existing
+    from agent.config import ConfigError
+
+    if not config.parent.is_dir():
+        fail(f"{config}: the directory {config.parent} does not exist; create it first")
+    if not os.access(config.parent, os.W_OK):
+        fail(f"{config}: this user cannot write to {config.parent}; run this as root, or give --config FILE")
+    try:
+        return existing(config)
+    except ConfigError as error:
+        fail(error.lines, EX_CONFIG)
 
 
 def _new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOptions) -> bool:

@@ -7,6 +7,7 @@ import fcntl
 import io
 import os
 import select
+import socket
 import subprocess
 import sys
 import termios
@@ -187,6 +188,17 @@ def test_ctrl_c_at_a_question_leaves_nothing(tmp_path: Path, stop_at: str) -> No
     assert person.interrupt(stop_at) == 1
     assert "interrupted" in person.seen
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_during_the_scan_leaves_nothing(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        site = ("--yes", "--site-id", "S", "--url", "https://endpoint.invalid/", "--config", tmp_path / "site.toml")
+        person = Terminal("init", *site, "--scan", "127.0.0.1", "--port", str(silent.getsockname()[1]))
+        assert person.interrupt("asking") == 1
+    assert "interrupted; nothing was written" in person.seen
+    assert list(tmp_path.iterdir()) == [token]
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "os.link", "os.fchmod"])
