@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -48,16 +50,24 @@ def describe(config: Config, site: Site) -> Iterator[str]:
 
 def print_review(config: Config, site: Site, doubts: Iterable[str]) -> None:
     """Print what `describe` returns, with these warnings; the nodes as a table on a terminal."""
-    if _on_terminal():
-        lines = [*endpoints_in_words(config, site.nodes)]
-        for line in lines:
-            print(printable(line, MOST_OUTPUT))  # noqa: T201 - what the command is for
-        table("Nodes", ("node", "type", "device", "meaning"), _rows(config, site))
-        lines = [*_not_enabled(config), *(f"notice: {line}" for line in _notices(site))]
-    else:
-        lines = [line for line in describe(config, site) if not line.startswith("warning: ")]
-    for line in (*lines, *(f"warning: {doubt}" for doubt in doubts)):
-        print(printable(line, MOST_OUTPUT))  # noqa: T201
+    remarks = [f"notice: {line}" for line in _notices(site)] + [f"warning: {doubt}" for doubt in doubts]
+    if not _on_terminal():
+        nodes = [line for line in describe(config, site) if not line.startswith(("notice: ", "warning: "))]
+        _print_lines([*nodes, *remarks], None)
+        return
+    width = shutil.get_terminal_size().columns
+    _print_lines(endpoints_in_words(config, site.nodes), width)
+    table("Nodes", ("node", "type", "device", "meaning"), _rows(config, site))
+    _print_lines([*_not_enabled(config), *remarks], width)
+
+
+def _print_lines(lines: Iterable[str], width: int | None) -> None:
+    """Print lines, wrapped at words to `width` characters."""
+    for line in lines:
+        shown = printable(line, MOST_OUTPUT)
+        if width is not None:
+            shown = textwrap.fill(shown, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        print(shown)  # noqa: T201 - what the command is for
 
 
 def _rows(config: Config, site: Site) -> Iterator[NodeRow]:

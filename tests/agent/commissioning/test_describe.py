@@ -72,11 +72,12 @@ def test_check_fits_80_columns_wraps_at_words_and_names_what_is_not_enabled(monk
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
     monkeypatch.setenv("COLUMNS", "80")
-    print_review(*site(METER, RELAY | {"enabled": False}), ["a doubt"])
+    print_review(*site(METER, RELAY | {"enabled": False}), ["a doubt " + "of many words " * 9])
     shown = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()).splitlines()
     assert max(map(len, shown)) <= 80
     words = " ".join(shown).split()
     for whole in ("meter-1", "eastron-sdm630", "192.0.2.1:502", "positive,", "negative"):
         assert whole in words
     assert "relay-1: not enabled, not polled (relay at 192.0.2.2)" in shown
-    assert shown[-1] == "warning: a doubt"
+    assert shown[-2].startswith("warning: a doubt of many words")
+    assert shown[-1].startswith("  ")
