@@ -94,7 +94,9 @@ class Delivery:
             self.push, self._limits, self._file = push, limits, file
             if not same_queue:
                 self._outbox.close()
+                dropped = self._outbox.drops
                 self._outbox = await asyncio.to_thread(_opened, limits, file, self._clock)
+                self._outbox.drops.update(dropped)  # counted since the start
             self.stats.forget_endpoint()
             self.sender = self._new_sender()
             if self._group is not None:

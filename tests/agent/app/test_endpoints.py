@@ -413,6 +413,23 @@ async def test_a_rename_that_is_said_later_needs_no_restart(tmp_path: Path) -> N
     await deliveries.close()
 
 
+async def test_a_reload_that_opens_the_queue_anew_keeps_the_count_of_dropped_messages(tmp_path: Path) -> None:
+    site = Running(tmp_path, METER, 1.0)
+    old = Outbox.open(tmp_path / "outbox.sqlite3", max_age_s=1e9, max_size_mb=8, now=lambda: site.clock.time() - 1e6)
+    old.put([b"1", b"2"])
+    old.close()
+    config = site.config(push("portal", "http://127.0.0.1:9/"))
+    deliveries = Deliveries(config, site.clock, {})
+    await deliveries["portal"].submit([b"new"], site.clock.monotonic())
+    assert (await deliveries["portal"].backlog()).dropped == {"age": 2}
+    larger = config.outbox.model_copy(update={"max_size_mb": 2})
+    await deliveries.change(config.model_copy(update={"outbox": larger}))
+    assert (await deliveries["portal"].backlog()).dropped == {"age": 2}
+    await deliveries.change(site.config(push("desk", "http://127.0.0.1:9/", 'formerly = "portal"')))
+    assert (await deliveries["desk"].backlog()).dropped == {"age": 2}
+    await deliveries.close()
+
+
 async def test_pushes_of_two_endpoints_at_one_tick_write_one_hourly_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
