@@ -19,6 +19,7 @@ from tests import hunt
 from tests.faults import wire
 from tests.faults.certificates import Authority
 from tests.steady_loop import SteadyLoop
+from tests.support.simulated_loop import SimulatedLoop
 
 # A slow machine is no failure: no profile limits the time of an example. `steady` tries the same examples in each run,
 # `hunt` others. The hypothesis plugin loads another profile after this file, where the command line names one.
@@ -46,7 +47,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("seed", seeds, ids=[f"seed={seed}" for seed in seeds])
 
 
-def pytest_asyncio_loop_factories() -> dict[str, type[SteadyLoop]]:
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, type[SteadyLoop]]:
+    if item.get_closest_marker("simulated_time"):
+        return {"simulated": SimulatedLoop}
     return {"steady": SteadyLoop}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.delivery import http_client
+from agent.delivery.circuit_breaker import COMMISSIONING_S
 from agent.delivery.outcome import Delivered, Retry
 from tests.faults import http
 from tests.faults.http import Behaviour, ClosedError, Exchange, HttpFaults, answer
@@ -468,6 +469,7 @@ def bound_to(token: list[str]) -> Behaviour:
     return behave
 
 
+@pytest.mark.simulated_time
 async def test_a_token_rotated_in_the_middle(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("token-1")
@@ -483,6 +485,7 @@ async def test_a_token_rotated_in_the_middle(tmp_path: Path) -> None:
         await made.submit(b"2")
         await made.all_delivered()
         assert made.kinds == ["Delivered", "Delivered"]
+        await clock.sleep(COMMISSIONING_S)
         now[0] = "token-3"  # the endpoint first: everything is kept, and goes as soon as the file has it
         for number in range(3, 8):
             await made.submit(b"%d" % number)
@@ -498,6 +501,7 @@ async def test_a_token_rotated_in_the_middle(tmp_path: Path) -> None:
     assert delivered == [b"1", b"2", b"7", b"3", b"4", b"5", b"6"]
 
 
+@pytest.mark.simulated_time
 async def test_retry_after_holds_everything_back(tmp_path: Path) -> None:
     clock = FastClock(200)
     async with HttpFaults(answer(200)) as server:

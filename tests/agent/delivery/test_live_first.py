@@ -13,6 +13,8 @@ from agent.outbox.queue import Outbox
 from tests.faults.http import Behaviour, Exchange, HttpFaults, answer
 from tests.support.delivery import FastClock, Sending, sending
 
+pytestmark = pytest.mark.simulated_time
+
 INTERVAL_S = 60
 RETRY = {"initial_s": 1, "max_s": 300}
 
