@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from agent.service.supervisor import collect_rarely
 from benchmarks._endpoint import Row, table
 from tests.faults.disk import small_disk
-from tests.support.compressed_loop import CompressedLoop
+from tests.support.simulated_loop import SimulatedLoop
 from tests.support.soak import BOUNDS, Figures, Soak, growth
 from tests.support.soak_peers import ACCEPTANCES, FAILURES
 
@@ -83,7 +83,7 @@ def main() -> None:
     with (
         TemporaryDirectory() as name,
         disk_for(Path(name, "state")) as state,
-        asyncio.Runner(loop_factory=CompressedLoop) as runner,
+        asyncio.Runner(loop_factory=SimulatedLoop) as runner,
     ):
         print(table(runner.run(run(Path(name), state, hours))))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import threading
 from collections.abc import Collection, Coroutine
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ T = TypeVar("T")
 
 # After so many real seconds without an event, no data is on its way between two sockets of this machine.
 _QUIET_S = 0.002
+_LOOK_S = 0.01
 
 
 class _Jumping(SteadySelector):
@@ -29,12 +31,20 @@ class _Jumping(SteadySelector):
         wait = selectors.DefaultSelector.select
         if (ready := wait(self, 0)) or timeout == 0:
             return ready
-        if timeout is None or self.in_threads:
+        if timeout is None:
             return wait(self, None)
+        while self.in_threads or _is_looking_up():
+            if ready := wait(self, _LOOK_S):
+                return ready
         if ready := wait(self, _QUIET_S):
             return ready
         self.now += max(0.0, timeout)
         return []
+
+
+def _is_looking_up() -> bool:
+    """Whether a thread of `drivers.modbus.resolver` works. The loop does not start these threads."""
+    return any(each.name.startswith("look up") for each in threading.enumerate())
 
 
 class SimulatedLoop(SteadyLoop):

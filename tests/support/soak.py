@@ -1,6 +1,6 @@
 """The daemon over hours of its own time, with faults of endpoint, devices and disk, and what it uses at their end.
 
-Daemon, devices and endpoint share one loop whose time jumps (`tests.support.compressed_loop`); sockets, files and
+Daemon, devices and endpoint share one loop whose time jumps (`tests.support.simulated_loop`); sockets, files and
 threads are real. Each round has the same faults and ends with everything well again, so that the figures at the ends
 of two rounds can be compared: what grows from round to round grows for ever.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.support.compressed_loop import CompressedLoop
+from tests.support.simulated_loop import SimulatedLoop
 from tests.support.soak import BOUNDS, Soak, growth
 
 MINUTES = 10
@@ -34,5 +34,5 @@ def test_after_all_faults_the_daemon_uses_what_it_used_before(tmp_path: Path) ->
         assert it.log.events["reloaded"]
         assert it.notified["WATCHDOG"]
 
-    with asyncio.Runner(loop_factory=CompressedLoop) as runner:
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         runner.run(soak())
