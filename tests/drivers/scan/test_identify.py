@@ -84,7 +84,7 @@ async def test_all_families_are_told_apart_in_few_requests() -> None:
     device = Counting(Dump())
     identity = await Identifier(FAMILIES, time.monotonic).identify(device, sunspec=False)
     assert not identity.matches
-    assert len(device.asked) <= 40
+    assert [each.table for each in device.asked[40:]] in ([], [Table.COIL]), "what has no register may be a relay board"
     assert len(set(device.asked)) == len(device.asked)
 
 
