@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agent.cli.common import complain, say
@@ -127,11 +127,14 @@ class DeviceQuestions:
         found.proposals = [proposal(found.place.link, found.unit.unit_id, match, self._names, of_grid=grid)]
 
     def _measures(self, one: Proposal) -> None:
-        """Ask what a meter measures."""
-        choices: list[tuple[NodeType | None, str]] = [(type_, _plain(type_)) for type_ in NodeType]
+        self._type(one, list(NodeType), f"What does {one.device} at {one.where} measure?")
+
+    def _type(self, one: Proposal, types: Sequence[NodeType], question: str) -> None:
+        """Ask for the type of a device with one node. It can also stay unused."""
+        choices: list[tuple[NodeType | None, str]] = [(type_, _plain(type_)) for type_ in types]
         choices.append((None, _UNUSED))
         usual = next(iter(one.nodes)) if one.enabled else None
-        type_ = self._ask.choice(f"What does {one.device} at {one.where} measure?", choices, usual)
+        type_ = self._ask.choice(question, choices, usual)
         if type_ is None:
             one.enabled = False
         else:
@@ -158,7 +161,8 @@ class DeviceQuestions:
         if one.match.kind is Kind.METER:
             self._measures(one)
         elif len(one.nodes) == 1 and len(one.match.kind.nodes) > 1:
-            self._change_type(one)
+            allowed = [type_ for type_ in NodeType if type_ in one.match.kind.nodes]
+            self._type(one, allowed, f"What is {one.device} at {one.where}?")
         else:
             one.enabled = self._ask.agree(f"Use {one.device}?", default=one.enabled)
         if one.enabled:
@@ -180,17 +184,6 @@ class DeviceQuestions:
             found.proposals[found.proposals.index(one)] = proposal(
                 found.place.link, found.unit.unit_id, match, self._names, of_grid=grid and not self._has_grid
             )
-
-    def _change_type(self, one: Proposal) -> None:
-        allowed = [type_ for type_ in NodeType if type_ in one.match.kind.nodes]
-        choices: list[tuple[NodeType | None, str]] = [(type_, _plain(type_)) for type_ in allowed]
-        choices.append((None, _UNUSED))
-        usual = next(iter(one.nodes)) if one.enabled else None
-        type_ = self._ask.choice(f"What is {one.device} at {one.where}?", choices, usual)
-        if type_ is None:
-            one.enabled = False
-        else:
-            set_type(one, type_, self._names)
 
     def _new_name(self, type_: NodeType, name: str) -> str:
         def rule(text: str) -> str | None:

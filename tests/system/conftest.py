@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,12 +98,9 @@ class Site:
         eventually(lambda: self.endpoint.desk.counts["accepted"] >= wanted, "pushes", within_s)
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    try:
-        machine = debian.machine(tmp_path_factory.mktemp("machine"))
-    except debian.UnableError as reason:
-        pytest.skip(f"the system tests cannot run here: {reason}")
+@contextlib.contextmanager
+def site_on(machine: Machine) -> Iterator[Site]:
+    """Run a meter and the reference endpoint beside the machine, and delete the machine at the end."""
     meter = Meter()
     try:
         with Endpoint() as endpoint:
@@ -111,6 +109,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         meter.close()
         machine.stop()
         debian.call("rm", "--recursive", "--force", machine.root)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    try:
+        machine = debian.machine(tmp_path_factory.mktemp("machine"))
+    except debian.UnableError as reason:
+        pytest.skip(f"the system tests cannot run here: {reason}")
+    with site_on(machine) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.site import TOKEN, Endpoint
+from tests.support.site import TOKEN
 from tests.system import debian
-from tests.system.conftest import ETC, Meter, Site
+from tests.system.conftest import ETC, Site, site_on
 from tests.system.debian import REPO
 
 pytestmark = pytest.mark.system
@@ -55,14 +55,8 @@ def fleet(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         f"echo 'vault_telemetry_agent_token: {TOKEN}' >group_vars/sites.yml; "
         "LC_ALL=C.UTF-8 /root/ansible/bin/ansible-vault encrypt --vault-password-file /root/vault group_vars/sites.yml"
     )
-    meter = Meter()
-    try:
-        with Endpoint() as endpoint:
-            yield Site(machine, meter, endpoint)
-    finally:
-        meter.close()
-        machine.stop()
-        debian.call("rm", "--recursive", "--force", machine.root)
+    with site_on(machine) as made:
+        yield made
 
 
 def play(fleet: Site, version: str, *options: str, ready_s: int = 60) -> subprocess.CompletedProcess[str]:

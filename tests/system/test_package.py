@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.site import TOKEN, Endpoint
+from tests.support.site import TOKEN
 from tests.system import debian
-from tests.system.conftest import ETC, STATE, Meter, Site
+from tests.system.conftest import ETC, STATE, Site, site_on
 from tests.system.machine import eventually
 
 pytestmark = pytest.mark.system
@@ -36,14 +36,8 @@ def box(release: str, packages: dict[str, Path], tmp_path_factory: pytest.TempPa
         pytest.skip(f"the system tests cannot run here: {reason}")
     for name, path in packages.items():
         shutil.copy(path, machine.stage / f"{name}.deb")
-    meter = Meter()
-    try:
-        with Endpoint() as endpoint:
-            yield Site(machine, meter, endpoint)
-    finally:
-        meter.close()
-        machine.stop()
-        debian.call("rm", "--recursive", "--force", machine.root)
+    with site_on(machine) as made:
+        yield made
 
 
 def version(box: Site) -> str:
