@@ -43,7 +43,7 @@ driver. `telemetry-agent drivers show NAME` also prints the registers and the so
   battery is the battery's own. Flow, return and outdoor temperatures, heat and efficiency are not read: the payload has
   no fields for them.
 - **identify**: if yes, `scan` recognises the device by its registers. If no, name the driver in the configuration.
-  If it is identified as another driver, `scan` proposes that one and names this one.
+  If it says "as" another driver, `scan` proposes that driver and also prints the name of this one.
 - **link**: what differs from the defaults of the connection. The configuration of the site has priority.
 - **capture**: the test suite reads these registers of a real device and compares the values with its source.
 """
