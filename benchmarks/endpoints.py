@@ -1,4 +1,4 @@
-"""What a further endpoint costs: the daemon of `daemon_load` with one endpoint beside the same daemon with two.
+"""Measures the cost of a second endpoint: the daemon of `daemon_load` with one endpoint beside one with two.
 
 Both daemons run at the same time, each with its own 50 devices, so that the load of the machine is the same for both.
 Every endpoint receives the device types every 5 s. The bounds: 1.2 x the CPU of one endpoint, 3 MB more memory, and the
@@ -56,7 +56,7 @@ class Daemon:
         self._folder.cleanup()
 
     def begin(self) -> None:
-        """Begin to measure."""
+        """Start the measurement."""
         while not self._counts.empty():
             self._counts.get()
         self._cpu_s, self._began = cpu_s(self._process.pid), time.monotonic()

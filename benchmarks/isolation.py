@@ -1,4 +1,4 @@
-"""How late messages arrive at an endpoint alone, and beside three broken endpoints, on the real clock.
+"""Measures how late messages arrive at an endpoint alone, and beside three broken endpoints, on the real clock.
 
 Two daemons run at the same time, so that the load of the machine is the same for both. All endpoints push every second
 at the same moment. One of the broken ones hangs, one refuses with 422, 401 and 429, and one has an expired certificate.

@@ -1,7 +1,7 @@
-"""The daemon for eight hours of its own time, with faults of everything around it in each hour.
+"""Runs the daemon for eight simulated hours, with faults of endpoints, devices and disk in each hour.
 
-Memory, descriptors, tasks, files and log do not grow from hour to hour, and every message is accepted once or counted.
-The time jumps, so this takes some minutes. `python -m benchmarks.soak 24` takes 24 hours of the daemon.
+The bounds: memory, descriptors, tasks, files and log grow little from hour to hour, and every message is accepted once
+or counted. The time jumps, so this takes some minutes. `python -m benchmarks.soak 24` simulates 24 hours.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from tests.support.soak_peers import ACCEPTANCES, FAILURES
 
 HOURS = 8
 WARM_UP_H = 2
-# The agent's own memory does not grow (see `blocks of memory`). What grows is the free memory that malloc keeps between
-# the fragments of eight reloads and of all answers of an hour, less from hour to hour.
+# The agent's own memory does not grow (see `blocks of memory`). The growth is free memory that malloc cannot return,
+# because the eight reloads and the answers of an hour fragment it. It grows less from hour to hour.
 RSS_KIB_PER_H = 512
-# An hour has about 60 events of 200 bytes: the limit of repeats lets five of a kind through, and the report is one.
+# An hour has about 60 events of 200 bytes: the log has at most five repeats of an event, and one report.
 LOG_KIB_PER_H = 24
 
 
 @contextlib.contextmanager
 def disk_for(folder: Path) -> Iterator[Path]:
-    """A directory on a small disk of its own; on the disk of `folder` without root."""
+    """Yield a directory on a small disk of its own. Without root, it is on the disk of `folder`."""
     if os.geteuid() == 0:
         with small_disk(folder) as state:
             yield state

@@ -18,7 +18,7 @@ DriverError
         ├── SilentError            no bytes within the timeout
         ├── BadReplyError          the reply is short, damaged or from another unit
         │   ├── RtuFrameError          the port does not translate to Modbus TCP: use rtu_over_tcp
-        │   ├── RepeatedReplyError     only a frame equal to an earlier reply arrived: ask again
+        │   ├── RepeatedReplyError     only a frame equal to an earlier reply arrived: send again
         │   └── WrongTransactionError  the reply has the number of another request: the gateway is faulty
         └── GatewayError           10, 11: the gateway replies for a unit that it cannot reach
 """

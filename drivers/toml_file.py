@@ -24,7 +24,7 @@ class TomlError(Exception):
     def __init__(self, problem: str, hint: str = "") -> None:
         super().__init__(f"{problem}; {hint}" if hint else problem)
         self.problem = problem
-        """The message without the hint."""
+        """The message, without the hint."""
 
 
 def read(path: Path) -> dict[str, Any]:

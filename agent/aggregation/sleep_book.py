@@ -71,7 +71,7 @@ class SleepBook:
         node_id = summary.node.node_id
         before, at = self._reported.get(node_id, ("", -inf))
         if summary.at < at:
-            return False  # the push of another endpoint, which ended later than a newer one
+            return False  # the push of another endpoint; a newer push ended earlier
         self._reported[node_id] = rest, summary.at
         if rest == before:
             return False

@@ -79,7 +79,7 @@ class Window:
     def serve(self, endpoints: Mapping[str, str | None]) -> None:
         """Keep a view for each of these endpoints, and no other. Without endpoints, one view remains.
 
-        `endpoints` has the former name of each; None if it has none.
+        `endpoints`: name → former name; None if the endpoint was not renamed.
         """
         views, some = self.views, next(iter(self.views.values()))
         self.views = {

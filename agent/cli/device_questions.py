@@ -24,7 +24,7 @@ _RELAY = "relay"
 
 
 class DeviceQuestions:
-    """Settles type, name and driver of every device. Changes the proposals of `found`."""
+    """Asks for the type, the name and the driver of every device, and changes the proposals of `found`."""
 
     def __init__(
         self, ask: Questions, catalogue: Catalogue, names: Names, found: list[Found], *, has_grid: bool
@@ -89,7 +89,7 @@ class DeviceQuestions:
         return str(number), device, one.where, types, ", ".join(one.nodes.values())
 
     def _identify(self, found: Found) -> None:
-        """Ask for the driver of an unknown unit. A device with coils only is taken for a relay board."""
+        """Ask for the driver of an unknown unit. A device that has only coils is probably a relay board."""
         likely = found.unit.identity.likely if found.unit.identity else ()
         if likely == (_RELAY,):
             self._bind(found, _RELAY)
@@ -130,7 +130,7 @@ class DeviceQuestions:
         self._type(one, list(NodeType), f"What does {one.device} at {one.where} measure?")
 
     def _type(self, one: Proposal, types: Sequence[NodeType], question: str) -> None:
-        """Ask for the type of a device with one node. It can also stay unused."""
+        """Ask for the type of a device with one node. The answer can also be that it is not used."""
         choices: list[tuple[NodeType | None, str]] = [(type_, _plain(type_)) for type_ in types]
         choices.append((None, _UNUSED))
         usual = next(iter(one.nodes)) if one.enabled else None

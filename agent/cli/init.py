@@ -75,8 +75,8 @@ def init(
 ) -> None:
     """Asks for the settings of a site, finds its devices, writes the configuration and checks it.
 
-    A configuration that exists is not overwritten: new devices are added to it. Before the file is written, Ctrl-C
-    ends without a change.
+    An existing configuration is not overwritten: new devices are added to it. Until the file is written, Ctrl-C
+    ends the command without a change.
     """
     from agent.cli.questions import Questions
     from agent.cli.site_questions import SiteOptions
@@ -96,7 +96,7 @@ def init(
 
 
 def _before(config: Path) -> Existing | None:
-    """Return the configuration that exists. End the command if it cannot be used, or if no file can be written."""
+    """Return the existing configuration, if any. End the command if it has a mistake or no file can be written."""
     from agent.commissioning.new_site import existing
     from agent.config import ConfigError
 
@@ -132,7 +132,7 @@ def _new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOpti
 
 
 def _more(ask: Questions, config: Path, before: Existing, scanning: _ScanOptions) -> bool:
-    """Add devices to a configuration. Return whether there are new ones in it."""
+    """Add devices to a configuration. Return whether at least one was added."""
     from agent.commissioning import new_files, new_site
     from agent.config import ConfigError
 
@@ -155,7 +155,7 @@ def _more(ask: Questions, config: Path, before: Existing, scanning: _ScanOptions
 
 
 def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Existing | None) -> tuple[str, bool]:
-    """Scan, and settle the devices. Return their tables as text, and whether one of them is used."""
+    """Scan, and ask about the devices. Return their tables as text, and whether at least one is used."""
     from agent.cli.device_questions import DeviceQuestions
     from agent.commissioning import config_snippets
     from agent.commissioning.proposals import Names, propose, without
@@ -236,7 +236,7 @@ def _commission(ask: Questions, config: Path, *, push: bool) -> None:
     problems = list(site_check.problems(result))
     for problem in problems:
         complain(problem)
-    settings, site = load_site(config)  # new links: those of the check belong to its event loop
+    settings, site = load_site(config)  # again, because the links of the check belong to its event loop
     reading = asyncio.run(read_once.read_site(settings, site))
     for endpoint in settings.endpoints:
         for body in reading.bodies[endpoint.name]:

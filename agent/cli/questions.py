@@ -22,7 +22,7 @@ class Questions:
 
     @property
     def asks(self) -> bool:
-        """Whether a person or a script answers."""
+        """Whether questions are asked: a person answers, or a script by standard input."""
         return not self._yes
 
     def text(self, question: str, option: str, default: str | None = None, check: Check = lambda _: None) -> str:
@@ -43,7 +43,7 @@ class Questions:
             complain(str(mistake))
 
     def secret(self, question: str, check: Check) -> str:
-        """Return a text that is not shown."""
+        """Ask for a text without showing it."""
         while True:
             if sys.stdin.isatty():
                 answer = getpass.getpass(f"{question} (not shown): ").strip()
@@ -75,7 +75,7 @@ class Questions:
             complain(f"must be a number from 1 to {len(choices)}")
 
     def agree(self, question: str, *, default: bool) -> bool:
-        """Return the answer to a question for yes or no."""
+        """Ask a question whose answer is yes or no."""
         if self._yes:
             return default
         while True:

@@ -108,15 +108,15 @@ def _deadlines(config: Config) -> Iterator[str]:
                 f" {push.effective_deadline_s:g} s is used"
             )
         if push.deadline_s < _LEAST_DEADLINE_S:
-            yield f"{whose}: deadline_s is {push.deadline_s:g}: no poll is that fast, so a push has older values"
+            yield f"{whose}: deadline_s is {push.deadline_s:g}: no poll is that fast, so each push sends older values"
 
 
 def _queue(config: Config, file: Path) -> Iterator[str]:
     path = config.outbox.path
     if not path.is_absolute():
         yield (
-            f"outbox.path is relative: the queue is {path.absolute()}, but another one if the agent starts in another"
-            " directory; write the whole path"
+            f"outbox.path is relative: the queue is {path.absolute()}, but another file if the agent starts in another"
+            " directory; write an absolute path"
         )
     if file == INSTALLED and path == OutboxConfig().path:
         return  # it belongs to the service
@@ -128,7 +128,7 @@ def _queue(config: Config, file: Path) -> Iterator[str]:
 
 
 def _own_profiles(config: Config) -> Iterator[str]:
-    """The site's own profiles that have a mistake. Only the profiles of devices are loaded otherwise."""
+    """Load all of the site's own profiles and report mistakes. A start loads only the profiles of its devices."""
     for folder in config.drivers.profile_dirs:
         for path in sorted(folder.glob("*.toml")):
             try:

@@ -67,7 +67,7 @@ def _print_lines(lines: Iterable[str], width: int | None) -> None:
         shown = printable(line, MOST_OUTPUT)
         if width is not None:
             shown = textwrap.fill(shown, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-        print(shown)  # noqa: T201 - what the command is for
+        print(shown)  # noqa: T201 - the output of the command
 
 
 def _rows(config: Config, site: Site) -> Iterator[NodeRow]:

@@ -1,4 +1,4 @@
-"""Where devices can be on this machine: its networks and its serial ports."""
+"""Finds where devices of this machine can be: its networks and its serial ports."""
 
 from __future__ import annotations
 

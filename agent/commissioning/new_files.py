@@ -1,6 +1,6 @@
-"""Writes files as a whole: a file has its old or its new content, also after Ctrl-C or a power cut.
+"""Writes files atomically: a file has its old or its new content, even after Ctrl-C or a power cut.
 
-The text is written to a temporary file of the same directory, which then gets its final name.
+The text is written to a temporary file in the same directory, which is then renamed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Permissions and owner of a file; None keeps this process's user or group."""
+    """Permissions and owner of a file; None is the user or the group of this process."""
 
     mode: int
     uid: int | None = None
@@ -36,13 +36,13 @@ def create(path: Path, text: str, access: Access) -> None:
 
 
 def replace(path: Path, before: str, text: str, access: Access | None = None) -> None:
-    """Replace the content `before` of a file by `text`. Without `access`, mode and owner stay.
+    """Replace the content `before` of a file by `text`. Without `access`, mode and owner do not change.
 
     Raises FileExistsError if the file has another content now, OSError.
     """
     status = path.stat()
     kept = Access(status.st_mode & 0o7777, status.st_uid, status.st_gid)
-    target = path.resolve()  # of a symbolic link, the file that it names is replaced
+    target = path.resolve()  # keep a symbolic link, and replace its target
     with _temporary(target, text, access or kept) as temporary:
         if target.read_text(encoding="utf-8") != before:
             raise FileExistsError(17, "was changed in the meantime", str(path))
@@ -51,7 +51,7 @@ def replace(path: Path, before: str, text: str, access: Access | None = None) ->
 
 @contextlib.contextmanager
 def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
-    """Yield a file with this text that is on the disk. It is removed at the end if it still has its name."""
+    """Yield a temporary file with this text, synced to the disk. Removes the file unless it was renamed."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:

@@ -149,7 +149,7 @@ def existing(path: Path) -> Existing | None:
 
 
 def is_example(path: Path, text: str) -> bool:
-    """Whether the text is the example of a release, without a change."""
+    """Whether the text is the unchanged example of a release."""
     try:
         beside = path.with_name(_FORMER_EXAMPLE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -176,7 +176,7 @@ def _existing(path: Path, text: str) -> Existing:
 
 
 def _parsed(table: dict[str, Any], path: Path) -> Config:
-    """The configuration. A configuration without devices is accepted: they are to be added."""
+    """The configuration. It may have no devices, because `init` adds them."""
     if not table.get("device"):
         return parse({**table, "device": [_ANY_DEVICE | {"node_id": "D"}]}, os.environ, str(path))
     return parse(table, os.environ, str(path))
@@ -208,8 +208,8 @@ def access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
 def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
     """Return permissions and owner of a new token file: only its owner reads it.
 
-    The owner is the user of the service for the installed configuration. A service of one of several sites gets the
-    token from systemd, which is root.
+    For the installed configuration, the owner is the user of the service. With several sites, systemd reads the token
+    as root and passes it to the service.
     """
     if config == INSTALLED and root and reader is not None:
         return Access(0o600, reader.uid, reader.gid)

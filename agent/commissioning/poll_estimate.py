@@ -62,8 +62,8 @@ def late_links(
         if round_s > deadline_s:
             yield (
                 f"{connection.address}: one poll of {_devices(known)} takes about {round_s:.1f} s ({how}), but a push"
-                f" waits only {deadline_s:g} s for it, so it has values of the poll before: set push.deadline_s or"
-                " push.interval_s to more"
+                f" waits only {deadline_s:g} s for it, so it sends the values of the previous poll: increase"
+                " push.deadline_s or push.interval_s"
             )
 
 

@@ -63,7 +63,7 @@ class Proposal:
     grid_omitted: bool = False
     """A hybrid whose grid meter is not used, because another device measures the grid."""
     number: int = 1
-    """A device can have further meters with the same unit id."""
+    """Further meters of the device, with the same unit id, have other numbers."""
     nominal_power_W: float | None = None
 
     @property
@@ -90,7 +90,7 @@ class Proposal:
 
 @dataclass(slots=True, eq=False)
 class Found:
-    """A unit that responded, with its proposals: none if it is unknown."""
+    """A unit that responded, with its proposals. An unknown unit has none."""
 
     place: SearchLocation
     unit: FoundUnit
@@ -133,7 +133,7 @@ def proposal(link: LinkSettings, unit_id: int, match: Match, names: Names, *, of
 
 
 def set_type(one: Proposal, type_: NodeType, names: Names) -> None:
-    """Make a device with one node a node of this type, with a new name."""
+    """Set the type of a device with one node, and give the node a new name."""
     ((old, name),) = one.nodes.items()
     one.enabled = True
     if type_ is not old:

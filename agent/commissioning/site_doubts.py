@@ -1,4 +1,4 @@
-"""What is allowed in the devices of a site, but probably a mistake, one sentence each. Nothing is polled."""
+"""Warns of settings of devices that are allowed but probably mistakes, one sentence each. Polls nothing."""
 
 from __future__ import annotations
 

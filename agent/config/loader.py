@@ -46,11 +46,11 @@ _LISTS = {
     "device": "write [[device]], in two pairs of brackets, for each device",
     "push": "several endpoints are written as [[push]], each with a name",
 }
-"""Tables that a file can have several of → how to write them."""
+"""Tables that a file can have more than once → how to write them."""
 
 
 def _list_once(path: Path, problem: str) -> str:
-    """Return how to write a table that the file has twice as [table], or beside [[table]]; empty if there is none."""
+    """Return how to write several tables if the file repeats one with [table]; empty if it repeats none."""
     text = path.read_text("utf-8", "replace")
     for key, hint in _LISTS.items():
         headings = re.findall(rf"^[ \t]*(\[\[?)[ \t]*{key}[ \t]*\]", text, re.MULTILINE)

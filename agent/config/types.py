@@ -58,9 +58,9 @@ def _host(name: str) -> str:
 
 
 def _require_zone(host: str) -> None:
-    """A link-local address is on every interface, so it needs the name of one."""
+    """A link-local address exists on every interface, so it needs the name of one."""
     if re.match(r"fe[89ab][0-9a-f]:", host.lower()) and "%" not in host:
-        raise ValueError(f"must have a zone, the interface, such as {host}%eth0, because it is a link-local address")
+        raise ValueError(f"must have a zone (its interface), such as {host}%eth0, because it is a link-local address")
 
 
 def _is_address(name: str) -> bool:

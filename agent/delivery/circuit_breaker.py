@@ -17,7 +17,7 @@ REFUSALS_THAT_MEAN_SCHEMA = 3
 PROBE_S = 60.0
 _MAX_DOUBLINGS = 60
 COMMISSIONING_S = 180.0
-"""After a start or a reload a person may be present, who corrects the URL or the token and waits for the result."""
+"""For this time after a start or a reload, a person may correct the URL or the token and wait for the result."""
 _SOON_S = 5.0
 """Mean seconds between two attempts of a misconfigured endpoint in that time."""
 
@@ -55,7 +55,7 @@ class CircuitBreaker:
     """No message of the backlog is sent before this time. Set by an answer to a message of the backlog. Until then, a
     live message is a probe, unless a message was delivered since."""
     commissioning_until: float = 0.0
-    """Until this second, a misconfigured endpoint is tried again after a few seconds."""
+    """Until this monotonic second, a misconfigured endpoint is tried again every few seconds."""
     refused: set[int] = field(default_factory=set)
     """Seqs of live messages refused since the last delivery of a live message."""
     parked: list[Record] = field(default_factory=list)

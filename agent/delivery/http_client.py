@@ -203,9 +203,9 @@ class Endpoint:
         return headers
 
     async def _opened(self) -> httpx.AsyncClient:
-        """Return the client. Only one of several attempts makes it.
+        """Return the client. Only one of several concurrent attempts creates it.
 
-        OpenSSL reads the store of certificates in a thread, because it takes 0.1 s. Other endpoints do not wait for it.
+        OpenSSL reads the store of certificates in a thread, because this takes 0.1 s. Other endpoints do not wait.
         """
         async with self._opening:
             if self._client is None:

@@ -12,9 +12,9 @@ Invariants:
 1. If all links of a path are continuations, the total is the growth between its first and last reading. Glitches,
    restarts of the agent and missed readings between them do not change it.
 2. A link that explains fewer seconds of readings than its price has no lasting effect, even if this happens often.
-3. A link adds at most the register's step plus what the device can turn over in the time (`turnover`). What its
-   measured power, its `limits` or the connection of a house or of the site explain is free. More has a price, so it is
-   held back until the readings of a minute confirm it, and is declared as estimated.
+3. A link adds at most the register's step plus what the device can turn over in the time (`turnover`). A growth has no
+   price if the measured power, the `limits`, or the connection of a house or of the site explains it. A larger growth
+   has a price. So it is held back until the readings of a minute confirm it, and it is declared as estimated.
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the state.
 6. An energy of a day is never negative.

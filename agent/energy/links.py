@@ -18,8 +18,8 @@ from agent.energy.turnover import SLACK_S, UNKNOWN_STEP_WH, Register, Turnover, 
 LATE_FACTOR = 1.5
 """A counter may be updated late. It can then grow by this factor times the integrated power since its last change."""
 BEGIN_FACTOR = 1.0
-"""This factor times the integrated power since the previous reading is added. If a load begins right after that
-reading, the energy is twice the integrated power."""
+"""The counter can also grow by this factor times the integrated power since the previous reading. If a load begins
+right after that reading, the energy is twice the integrated power."""
 MINUTE_S = 60.0
 DAY_S = 24 * 3600.0
 DAILY_S = 3 * 3600.0
@@ -32,7 +32,7 @@ RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
 """Maximum cost of skipped readings in a row. It is less than two resets."""
 FITS_SHARE = 0.05
-"""A growth in a gap is confirmed if it can be at most this part of the register's range."""
+"""A growth in a gap needs no declaration if the growth can be at most this part of the register's range."""
 _SINGLE = 1.5
 """A growth that only one reading shows is not confirmed. It costs at least this factor times the reading's weight."""
 
@@ -127,9 +127,9 @@ def _exceeds(before: Candidate, after: Candidate | Observation, reading: Observa
 
 
 def confirmed(link: Link, skipped: Sequence[Candidate], step_Wh: float) -> Link:
-    """Return a link over skipped readings. It is an estimate if some of them grew by more than the link, on one path.
+    """Return a link over skipped readings. It is estimated if skipped readings of one path grew by more than the link.
 
-    The counter may then have been set to zero, and have reached its earlier value again.
+    The counter may then have been set to zero and have reached its earlier value again.
     """
     if link.kind is not Kind.CONTINUED:
         return link
@@ -223,7 +223,7 @@ def _of_another_day(before: Candidate, reading: Observation, midnight: float) ->
 
 
 def _fits_any(before: Candidate, reading: Observation, bound: float) -> bool:
-    """Whether after a gap the counter of another device would often fit, because the register's range is small."""
+    """Whether the counter of another device would often fit after this gap, because the register's range is small."""
     return _in_gap(before, reading) and bound > FITS_SHARE * reading.register.range_Wh > 0.0
 
 

@@ -26,8 +26,8 @@ def take_over(former: Path, path: Path, max_size_mb: int) -> None:
     """Move all messages of the file `former` to the file `path`. After a power cut, a second call completes it.
 
     The file `path` can then be larger than `max_size_mb`. The queue drops its oldest messages at the next `put`. If a
-    disk or a damaged file does not allow it, the file `former` keeps the messages that were not moved, and the log says
-    so.
+    disk error or a damaged file ends the move, the file `former` keeps the messages that were not moved, and the log
+    says so.
     """
     if not former.exists():
         return
@@ -45,7 +45,7 @@ def take_over(former: Path, path: Path, max_size_mb: int) -> None:
 
 
 def _merge(former: Path, path: Path, max_size_mb: int) -> None:
-    """Move all messages, each under its id. Count those that are not legible as dropped."""
+    """Move all messages, each under its id. Count unreadable messages as dropped."""
     both_mb = max_size_mb + (former.stat().st_size + path.stat().st_size) // 2**20 + 1
     with closing(Store.open(former, both_mb)) as source, closing(Store.open(path, both_mb)) as target:
         while records := list(islice(source.everything(), _CHUNK)):
@@ -55,7 +55,7 @@ def _merge(former: Path, path: Path, max_size_mb: int) -> None:
 
 
 def _move(records: Sequence[Record], source: Store, target: Store) -> None:
-    """Copy, then delete, so that a second call does not move messages again that were delivered meanwhile."""
+    """Copy, then delete, so that a second call does not move messages that were delivered in the meantime."""
     added = PendingWrites()
     for record in records:
         _add(added, record, target)

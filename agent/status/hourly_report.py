@@ -28,7 +28,7 @@ class HourlyReport:
         """By the name of the endpoint."""
 
     def reconfigure(self, before: Mapping[str, str]) -> None:
-        """Keep the counts of the endpoints that continue. `before` has their names until now by their new names."""
+        """Keep the counts of the endpoints that continue. `before`: new name → name until now."""
         self._outcomes = {name: self._outcomes[old] for name, old in before.items() if old in self._outcomes}
 
     def begin(self, now: float) -> bool:

@@ -2,7 +2,7 @@
 
 Some gateways send each reply twice, and the second copy may arrive after the next request. If it has the right unit,
 function and length, only its content shows what it is: it is equal to an earlier reply. But a reply to the next request
-can be equal too, for example if both have only zeros. So such a frame is put aside:
+can be equal too, for example if both have only zeros. Such a frame is therefore put aside:
 
 - If another frame follows within the timeout, this frame is the reply. The frame that was put aside was a copy.
 - If none follows, the request is sent again when no copy can arrive any more. If its reply is equal too, the device
@@ -20,11 +20,9 @@ from drivers.errors import BadReplyError, DriverError, RepeatedReplyError
 from drivers.modbus.pdu import Question
 
 _EARLIER = 32
-"""So many replies are compared. A copy is late by fewer requests."""
+"""Maximum number of earlier replies that a frame is compared with. A copy is late by fewer requests."""
 _LONELY = 3
-"""On a line with copies, equal replies are accepted after so many equal replies without a copy."""
-
-
+"""On a line with copies, equal replies are accepted after this number of equal replies without a copy."""
 _SHORTEST = 5
 """Bytes of an exception reply in RTU."""
 
@@ -61,7 +59,7 @@ class Copies:
         """The frame that was put aside, while its request is sent again."""
 
     def connected(self) -> None:
-        """Expect no copies of the connection before."""
+        """Expect no copies from the previous connection."""
         self._earlier.clear()
         self._in_doubt = b""
 
@@ -89,7 +87,7 @@ class Copies:
         return None
 
     def unasked(self, received: bytes) -> None:
-        """Bytes arrived without a request. A copy in them is not expected any more."""
+        """Handle bytes that arrived without a request. The copies in them are no longer expected."""
         if len(received) >= _SHORTEST:  # not only noise: it may be a reply that a copy has replaced
             self._patience = max(self._patience, 1)
         self._remove([each for each in self._earlier if each.wire in received])

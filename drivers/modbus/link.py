@@ -12,8 +12,8 @@ A `Link` connects on its first read and keeps its connection. Its guarantees:
 - Some gateways give a wrong transaction to the first reply of each connection. That reply is dropped like any other,
   and the request is sent once more on the same connection. This may take a second timeout.
 - Some gateways send each reply twice. The copy is dropped, also if it arrives after the next request. RTU and ASCII
-  frames have no transaction number: if a reply is equal to an earlier one, the request may be sent once more. This may
-  take three timeouts, usually once per link.
+  frames have no transaction number: if a reply is equal to an earlier one, the request may be sent once more. Such a
+  request may take three timeouts. This usually happens once per link.
 - If the device closed the connection between two requests, the link connects again once and reports nothing.
 - Unit id 0 is a normal address, except on a serial line: there it is the broadcast address, and no unit responds.
 """

@@ -41,7 +41,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self._line = None if isinstance(framing, Mbap) else cast("LineFraming", framing)
         """The framing, if replies have no transaction number."""
         self.copies = Copies()
-        """What is known of copies on this line. The link sets it, because it outlives the connection."""
+        """The copies on this line. The link sets it, because the link exists longer than the connection."""
         self._address = address
         self._datagrams = datagrams
         self._transport: Any = None

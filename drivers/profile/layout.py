@@ -57,7 +57,7 @@ class Layout:
         self.without = tuple(key for key in dict.fromkeys(keys) if key not in own)
         """Keys without a point in this layout. Their readings are missing."""
         self.optional = _optional(points)
-        """Gauges without a reading while the device never had a value for them."""
+        """Gauges that have no reading until the device has a value for them."""
         quantities = {quantity for _, quantity, _ in own}
         self.never_all_zero = quantities >= NEVER_BOTH_ZERO
         """Some values of a device that works are not 0."""
@@ -138,7 +138,7 @@ class Answers:
 
 
 def _optional(points: Sequence[Point]) -> frozenset[Key]:
-    # A power is always told: without it, the node has no value.
+    # A missing power is always reported, because a node without it has no value.
     gauges = {p.key for p in points if p.quantity.nature is Nature.GAUGE and p.quantity is not Quantity.ACTIVE_POWER}
     return frozenset(gauges - {point.key for point in points if not point.optional})
 

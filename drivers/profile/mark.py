@@ -114,7 +114,7 @@ def _matches_text(pattern: str, text: str) -> bool:
 def identify_from(table: TomlTable, order: WordOrder) -> Mark:
     """Return the `[identify]` of a profile. Raises ProfileError.
 
-    Marks in `also` may be at another unit id, where some devices have their name.
+    A mark in `also` may be at another unit id. Some devices have their name there.
     """
     if table.has("unit_id"):
         rule = "is for a mark in also; the first mark is at the unit id of the device"

@@ -44,7 +44,7 @@ class Point:
     addresses: tuple[int, ...] = ()
     """The address of each word, in the word order, if the words are at separate addresses."""
     optional: bool = False
-    """Many devices do not have the point. A sum then omits it; a gauge that is no sum then has no reading."""
+    """Many devices do not have the point. A sum then omits it; a gauge that is not a sum has no reading."""
     valid: Mark | None = None
     """The value is missing unless this mark holds."""
     negative: Mark | None = None

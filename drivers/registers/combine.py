@@ -5,8 +5,8 @@
 - Percentages are averaged.
 - If a device has its power or a counter per phase only, the total is the sum of its phases.
 - The time of a sum is the time of its oldest part. A sum is missing or invalid if one of its parts is.
-- A part that is None does not exist in the device. It is left out of the sum. If a device does not have its total
-  power, the total is the sum of its phases.
+- A part that is None does not exist in the device. It is omitted from the sum. If it is the total power, the total is
+  the sum of the phases.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Match:
     alternatives: tuple[Match, ...] = ()
     """Drivers for devices with the same mark."""
     named_by: frozenset[int] = frozenset()
-    """Unit ids of the link that have only the name of the device."""
+    """Other unit ids of the link that have only the name of this device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Identifier:
     ) -> Identity:
         """Identify one unit. Raises LinkError if the link fails; any other error only means that a mark does not match.
 
-        `elsewhere` returns a reader of another unit of the same link. Without it, marks of other units do not hold.
+        `elsewhere` returns a reader of another unit of the same link. Without it, marks at other unit ids do not match.
         Marks of families whose usual unit id is `unit_id` are read first. After `most_silences` requests without reply,
         the search ends, because each costs a time-out.
         """

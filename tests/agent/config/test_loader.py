@@ -382,5 +382,5 @@ def test_a_device_in_one_pair_of_brackets_written_twice(tmp_path: Path, second: 
 def test_a_link_local_address_needs_a_zone() -> None:
     parse(changed(device__0__host="fe80::1%eth0", push__url="https://[fe80::1%25eth0]/"), {}, "site.toml")
     for key, value in (("device__0__host", "fe80::1"), ("push__url", "https://[FE80::1]/")):
-        with pytest.raises(ConfigError, match=r"must have a zone, the interface, such as (?i:fe80::1)%eth0"):
+        with pytest.raises(ConfigError, match=r"must have a zone \(its interface\), such as (?i:fe80::1)%eth0"):
             parse(changed(**{key: value}), {}, "site.toml")
