@@ -63,7 +63,7 @@ class Proposal:
     grid_omitted: bool = False
     """A hybrid whose grid meter is not used, because another device measures the grid."""
     number: int = 1
-    """Further meters of the device, with the same unit id, have other numbers."""
+    """1; further meters of the device, at the same unit id, have the numbers from 2 on."""
     nominal_power_W: float | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""The configurations of Prometheus that the documentation gives, judged by promtool."""
+"""Promtool accepts the configurations of Prometheus in the documentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(shutil.which("promtool") is None, reason="no pro
 @pytest.mark.parametrize(
     ("arguments", "file"),
     [
-        (["config", "--syntax-only"], "prometheus-scrape.yml"),  # it names a file of the user's machine
+        (["config", "--syntax-only"], "prometheus-scrape.yml"),  # it names a file that does not exist here
         (["config", "--agent", "--syntax-only"], "examples/prometheus-agent.yml"),
         (["rules"], "telemetry-agent.rules.yml"),
     ],

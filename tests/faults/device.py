@@ -36,7 +36,7 @@ class Faults:
     duplicate: bool = False
     """The reply is sent twice, in one segment or two datagrams."""
     copy_after_s: float | None = None
-    """The reply is sent a second time after this time, while the device already handles the next request."""
+    """The reply is sent again after this time. The device may handle the next request meanwhile."""
     stale: bool = False
     """The reply to the previous request is sent first."""
     transaction_offset: int = 0

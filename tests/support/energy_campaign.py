@@ -58,15 +58,15 @@ class Found(NamedTuple):
     silent: float
     """The largest undeclared error of a message above two steps plus the possible energy between two polls.
 
-    If the counter does not move after the power was switched off between two polls, a growth by the energy that this
-    power would have had until the second poll is possible too.
+    If the power was switched off between two polls and the counter does not move, a growth up to the energy of this
+    power until the second poll is possible too.
     """
     falls: int
     """Number of messages whose energy fell by more than a step without a basis that declares it."""
     missing: int
     """Number of messages without the energy although the device answered within the last 30 s.
 
-    The answers before the start of the agent, and values outside the range of the device, do not count.
+    Answers before the start of the agent, and values outside the range of the device, do not count.
     """
     declared: frozenset[str]
     tolerance: float

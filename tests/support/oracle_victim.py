@@ -60,7 +60,7 @@ def bodies_of(endpoint: str, tick: int) -> list[bytes]:
 
 
 def say(report: int, event: str) -> None:
-    """Report an event of the endpoint that the present task or thread works for."""
+    """Report an event of the endpoint of the present task or thread."""
     os.write(report, f"{event} {get_contextvars()['endpoint']}\n".encode())
 
 

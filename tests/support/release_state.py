@@ -22,7 +22,7 @@ AT = 1_795_911_064
 
 
 def write(directory: Path) -> None:
-    """Write a queue of two messages and a dead letter, a counter with 20 Wh of the day, and a night."""
+    """Write a queue with two messages and a dead letter, a counter with 20 Wh of the day, and a saved night."""
     outbox = opened(directory / "outbox.sqlite3", at=AT)
     outbox.put([b'{"time":%d}' % (AT + number) for number in range(3)])
     first = waiting(outbox)[0]

@@ -1,8 +1,8 @@
-"""An event loop whose time passes only while nothing happens: an hour of a daemon takes as long as its work.
+"""An event loop with simulated time: while nothing is ready, the time jumps to the next timer.
 
-Sockets, threads and files are real. The time stands still while a task can run, while data arrives, and while a thread
-works. Then it jumps to the next timer. So a delay in simulated time is a wait in the code under test, never the load of
-the machine. `FastClock(1.0)` shows this time to an agent.
+Sockets, threads and files are real. The time does not pass while a task can run, data arrives, or a thread runs. So a
+delay in simulated time is a wait in the code under test, never the load of the machine. `FastClock(1.0)` gives this
+time to an agent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.steady_loop import SteadyLoop, SteadySelector
 
 T = TypeVar("T")
 
-# After so many real seconds without an event, no data is on its way between two sockets of this machine.
+# After this real time without an event, no data is in transit between two sockets of this machine.
 _QUIET_S = 0.002
 _LOOK_S = 0.01
 
@@ -43,7 +43,7 @@ class _Jumping(SteadySelector):
 
 
 def _is_looking_up() -> bool:
-    """Whether a thread of `drivers.modbus.resolver` works. The loop does not start these threads."""
+    """Whether a thread of `drivers.modbus.resolver` runs. The loop does not start these threads."""
     return any(each.name.startswith("look up") for each in threading.enumerate())
 
 

@@ -1,8 +1,8 @@
-"""The daemon over hours of its own time, with faults of endpoint, devices and disk, and what it uses at their end.
+"""Runs the daemon for simulated hours, with faults of endpoint, devices and disk, and measures its resources.
 
 Daemon, devices and endpoint share one loop whose time jumps (`tests.support.simulated_loop`); sockets, files and
-threads are real. Each round has the same faults and ends with everything well again, so that the figures at the ends
-of two rounds can be compared: what grows from round to round grows for ever.
+threads are real. Each round has the same faults and ends without faults, so that the figures at the ends of two rounds
+can be compared. A figure that grows from round to round would grow without a limit.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Figures:
 
 
 VARIES = ("agent.energy.candidate.Candidate", "agent.runtime.log_dedup._Seen")
-"""Their numbers follow the time before: undecided readings of half an hour, events of the log of an hour."""
+"""Their numbers depend on the last half hour (undecided readings) and on the last hour (events of the log)."""
 BOUNDS = {
     # Two more objects for each of 20 devices, such as the day of a counter after its first midnight.
     "objects of the agent": 40,
@@ -85,7 +85,7 @@ BOUNDS = {
     # The queue keeps the size that it had in the longest outage: the reserve, as the disk was full meanwhile.
     "KiB of files": 512,
 }
-"""The most by which a figure may be larger at the end of a later round than at the end of an earlier one."""
+"""Maximum growth of a figure from the end of a round to the end of a later round."""
 
 
 def growth(before: Figures, after: Figures) -> dict[str, float]:
@@ -113,7 +113,7 @@ def rss_kib() -> int:
 
 
 class Soak:
-    """A daemon with its peers, in a `CompressedLoop`. It works while `running`."""
+    """A daemon with its peers, in a `SimulatedLoop`. It works while `running`."""
 
     def __init__(self, folder: Path, state: Path, *, small_disk: bool) -> None:
         """`state` is the state directory. If it is on a `small_disk`, each round fills the disk."""
@@ -123,7 +123,7 @@ class Soak:
         self.devices = Devices()
         self.log = Log()
         self.notified: Counter[str] = Counter()
-        """What the service manager was told, by key."""
+        """Number of notifications to the service manager, by key."""
         self._path = folder / "config.toml"
         self._state = state
         self._small_disk = small_disk
@@ -183,7 +183,7 @@ class Soak:
         )
 
     async def round(self, minutes: int) -> None:
-        """All faults in so many minutes. The last third of the time is for the recovery."""
+        """Run all faults within this number of minutes. The last third of the time is for the recovery."""
         begin = self._clock.monotonic()
 
         async def until(share: float) -> None:
@@ -220,13 +220,13 @@ class Soak:
             await asyncio.sleep(0.1)
 
     def _rotated(self, behaviours: tuple[Behaviour, ...]) -> tuple[Behaviour, ...]:
-        """Each round has another order, because a pause that the endpoint asks for hides the answers after it."""
+        """Change the order in each round, because the answers during a `Retry-After` pause are not requested."""
         self._rounds += 1
         begin = 7 * self._rounds % len(behaviours)
         return behaviours[begin:] + behaviours[:begin]
 
     async def figures(self) -> Figures:
-        """What the process uses now."""
+        """Measure the process now."""
         self.receiver.settle(LEVELS, PUSH_S)
         self.renamed.settle(LEVELS, PUSH_S)
         self.devices.forget()
@@ -244,7 +244,7 @@ class Soak:
         )
 
     async def counted(self) -> dict[str, int]:
-        """What the agent says about the messages of the main endpoint that were not accepted, by reason."""
+        """Return the numbers of messages of the main endpoint that were not accepted, as the agent counts them."""
         assert self._daemon is not None
         backlog = await next(each for each in self._daemon.app.deliveries if each.push.name == "main").backlog()
         return {"waiting": backlog.waiting, "parked": backlog.parked, **backlog.dropped}
@@ -266,8 +266,8 @@ class Soak:
     def _logging(self) -> Iterator[None]:
         before = structlog.get_config()
         try:
-            structlog.configure(processors=[RepeatLimiter(self._clock.monotonic)])  # which `configure` keeps
-            logging_setup.configure("info", "json", self.log)  # type: ignore[arg-type]  # it has what is used
+            structlog.configure(processors=[RepeatLimiter(self._clock.monotonic)])  # `configure` keeps it
+            logging_setup.configure("info", "json", self.log)  # type: ignore[arg-type]  # it has the methods that are used
             yield
         finally:
             structlog.configure(**before)

@@ -1,4 +1,4 @@
-"""The peers of a daemon in a soak: endpoint, devices, log and service manager. They keep little over a long time."""
+"""The peers of a daemon in a soak: endpoint, devices, log and service manager. Their memory stays small."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Log:
 
 @dataclass(slots=True)
 class Ledger:
-    """What became of the messages of an endpoint, in all rounds."""
+    """The outcome of the messages of an endpoint, over all rounds."""
 
     stored: int = 0
     """Number of messages of all ticks from the first accepted one to the last accepted one."""
@@ -129,7 +129,7 @@ class Receiver:
         self.server = HttpFaults(self._answer)
         self.behaviour: Behaviour | None = None
         self.met: set[Behaviour] = set()
-        """The behaviours that had a request."""
+        """The behaviours that answered a request."""
         self.ledger = Ledger()
         self._accepted: dict[int, Counter[str]] = {}
         """Numbers of acceptances since the last `settle`, by id of the message, by its `time`."""
@@ -156,7 +156,7 @@ class Receiver:
         await (self.behaviour or answer(204))(exchange)
 
     async def change(self, behaviour: Behaviour | None) -> None:
-        """Change the answers, and end the connections whose answer has no end."""
+        """Change the answers, and close all connections, because some answers have no end."""
         self.behaviour = behaviour
         await self.server.down()
         await self.server.up()
@@ -225,7 +225,7 @@ class Devices:
 
 @contextmanager
 def service_manager(path: Path) -> Iterator[Counter[str]]:
-    """Receive what the daemon tells systemd at the socket `path`: the number of assignments, by key."""
+    """Receive the notifications to systemd at the socket `path`. Yield the number of assignments, by key."""
     told: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:

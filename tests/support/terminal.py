@@ -9,7 +9,7 @@ import os
 def written_to(master: int) -> bytes:
     """Read until the last process with this terminal has ended, and close it. The caller has closed the other side.
 
-    A command stops writing when nobody reads: a terminal keeps 4 KiB.
+    If nobody reads, a command blocks when it has written 4 KiB to a terminal.
     """
     written = bytearray()
     with contextlib.suppress(OSError):  # the end of the last process

@@ -1,6 +1,6 @@
 """The Ansible role of docs/examples on a clean Debian 12: check mode, installation, an upgrade that fails.
 
-Ansible runs inside the machine. Both hosts of the inventory are this machine: what a host gets is the same for each.
+Ansible runs inside the machine. Both hosts of the inventory are this machine: the role does the same on each.
 """
 
 from __future__ import annotations

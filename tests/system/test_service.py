@@ -217,7 +217,7 @@ def test_an_upgrade_keeps_everything_and_one_that_fails_changes_nothing(site: Si
     assert site.machine.run("telemetry-agent", "--version").stdout == version
     site.await_pushes()
 
-    # As an operator may have set it; the upgrade still tries the new release, and keeps this one.
+    # An operator may set an absolute link. The upgrade still tries the new release, and keeps this one.
     site.machine.shell(f"ln -sfn {OPT}/$(readlink {OPT}/current) {OPT}/current")
     pip = "/opt/telemetry-agent/current/bin/pip --quiet --disable-pip-version-check"
     site.machine.shell(f"{pip} wheel --no-deps --wheel-dir /root {release(site, 'next', '9.0')}")

@@ -1,4 +1,4 @@
-"""The files of every release can be read: each directory of tests/fixtures/releases has those of one version."""
+"""This release reads the files of every earlier one. Each directory of tests/fixtures/releases is one version."""
 
 from __future__ import annotations
 

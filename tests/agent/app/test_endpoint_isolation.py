@@ -38,15 +38,15 @@ INTERVAL_S = 60
 LATER_S = 0.010
 """How much later a message may arrive than with the endpoint alone."""
 MORE_BLOCKS = 5000
-"""Memory blocks that may come in the last third of the time, about 0.3 MB: the lists of the last attempts fill up."""
+"""Maximum growth in memory blocks in the last third of the time, about 0.3 MB: the lists of attempts fill up."""
 MAX_SIZE_MB = 1
 SETTLED_S = 1
-"""The agent has then handled the end of its connections."""
+"""Seconds after which the agent has handled the end of its connections."""
 
 
 @pytest.fixture(autouse=True)
 def _nobody_steps_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each endpoint looks for it every five seconds, which is most of the work of a simulated hour."""
+    """Each endpoint checks for a clock step every five seconds. This is most of the work of a simulated hour."""
     monkeypatch.setattr("agent.delivery.undated._WATCH_S", 3600.0)
 
 
@@ -83,12 +83,12 @@ class Received:
 @dataclass(frozen=True, slots=True)
 class Result:
     received: Received
-    """By the good endpoint."""
+    """What the good endpoint received."""
     endpoints: dict[str, EndpointStatus]
     """By name, at the end."""
     not_on_disk: str | None
     more_blocks: int
-    """Memory blocks of the process that came in the last third of the time."""
+    """Growth in memory blocks of the process in the last third of the time."""
 
 
 def push(name: str, server: HttpFaults, more: str = "") -> str:
@@ -148,7 +148,7 @@ async def _blocks(servers: Sequence[HttpFaults], meter: FaultServer) -> int:
 
 
 def alone_and_beside(folder: Path, seconds: float, neighbours: Sequence[Neighbour]) -> Result:
-    """Hold the good endpoint beside these neighbours against the good endpoint alone. Returns the former."""
+    """Compare the good endpoint beside these neighbours with the good endpoint alone. Return the former."""
     for name in ("alone", "beside"):
         (folder / name).mkdir()
         (folder / name / "outbox.endpoint").write_text("good")  # `outbox.path` is the queue of this endpoint

@@ -238,7 +238,7 @@ async def test_three_endpoints_with_faults_and_reloads_each_receive_exactly_thei
 
 
 def receives_its_own(portal: HttpFaults, trader: HttpFaults, archive: HttpFaults, *, complete: bool = True) -> None:
-    """The content, the tokens, the signatures and the ids of all messages. The trader's name is `desk` later.
+    """Check content, tokens, signatures and ids of all messages. A reload renames the trader to `desk`.
 
     If not `complete`, a device may not have answered in time.
     """

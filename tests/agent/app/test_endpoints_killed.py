@@ -1,4 +1,4 @@
-"""A site with three endpoints whose process is killed and reloaded while the receivers fail: each receives its own."""
+"""The process of a site with three endpoints is killed and reloaded while receivers fail: each receives its own."""
 
 from __future__ import annotations
 

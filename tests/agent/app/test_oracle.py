@@ -1,12 +1,13 @@
-"""The promise of the product, put to the test: whatever is killed whenever, what was measured arrives, under one id.
+"""Tests the main guarantee: every stored message arrives under one id, whenever the process is killed.
 
-A receiver that knows everything watches a sender that dies by SIGKILL at random moments, while the endpoint goes down,
-loses acknowledgements, hangs and errs. The sender is the daemon's own code from `submit` on, on a real disk and real
-sockets, in processes of its own (`oracle_victim`). The seed gives each life a number of ticks and a moment after them.
+An oracle compares what the receiver accepted with what the sender stored. The sender is killed by SIGKILL at random
+moments, while the endpoint goes down, loses acknowledgements, hangs and answers with errors. The sender is the daemon's
+own code from `submit` on, on a real disk and real sockets, in processes of its own (`oracle_victim`). The seed gives
+each life a number of ticks and a moment after them.
 
-The second test has three endpoints in one sender process, each with its own receiver and weather: each receives all of
-its own messages and none of another endpoint. The third test adds faults of the disk. What cannot be kept then is
-counted: no message is missing that was not logged as dropped.
+The second test has three endpoints in one sender process, each with its own receiver and faults: each receives all of
+its own messages and none of another endpoint. The third test adds faults of the disk. Messages that cannot be stored
+then are counted: every missing message was logged as dropped.
 
 More kills: `ORACLE_KILLS=2000 .venv/bin/python -m pytest -s tests/agent/app/test_oracle.py`, other seeds: `make hunt`.
 """
@@ -137,8 +138,8 @@ def life_of(request: Request) -> int:
     return int(request.headers["user-agent"].removeprefix("life/"))
 
 
-async def weather(server: HttpFaults, dice: random.Random) -> None:
-    """Change the endpoint's mood until cancelled."""
+async def change_faults(server: HttpFaults, dice: random.Random) -> None:
+    """Change the faults of the endpoint until cancelled."""
     while True:
         mood = dice.random()
         if mood < 0.25:
@@ -315,7 +316,7 @@ async def killed_again_and_again(
     async with AsyncExitStack() as stack:
         watched = {Oracle(name): await stack.enter_async_context(HttpFaults(answer(200))) for name in names}
         moods = [
-            asyncio.create_task(weather(server, random.Random(seed + 1 + 1000 * number)))
+            asyncio.create_task(change_faults(server, random.Random(seed + 1 + 1000 * number)))
             for number, server in enumerate(watched.values())
         ]
         for life in range(kills):

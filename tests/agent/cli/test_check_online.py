@@ -268,7 +268,7 @@ def test_a_clock_that_nobody_has_set_is_told(monkeypatch: pytest.MonkeyPatch, sy
 
 
 async def test_a_device_that_says_it_is_another_is_named(tmp_path: Path) -> None:
-    """Read as a single-phase meter, a three-phase one tells its first phase alone."""
+    """With the driver of a single-phase meter, a three-phase meter reports only its first phase."""
     code = {(1, Table.HOLDING): {0xFC02: 0x0070}}
     with_code = {(1, Table.INPUT): sdm630(42.5, 1, 2)} | code
     async with listening([]) as port, FaultServer(with_code) as meter, FaultServer(with_code) as right:

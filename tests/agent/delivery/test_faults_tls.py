@@ -286,7 +286,7 @@ async def test_stopping_does_not_wait_for_the_resolver(tmp_path: Path, hanging_r
 async def test_certificates_are_read_in_a_thread_once_for_all_attempts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes long. Meanwhile, messages to other endpoints are sent."""
+    """Reading takes long. Messages to other endpoints are sent meanwhile."""
     readers = []
 
     def read(config: PushConfig) -> ssl.SSLContext:

@@ -40,7 +40,7 @@ def found(path: Path) -> list[bytes]:
 
 
 def delivered(path: Path) -> list[str]:
-    """Acknowledge all messages; their ids."""
+    """Acknowledge all messages. Return their ids."""
     outbox = opened(path)
     records = outbox.backlog(1e12, limit=10_000) + outbox.live()
     for record in records:

@@ -780,7 +780,7 @@ def test_a_power_that_explains_the_growth_makes_it_no_estimate(power: float | No
 
 
 def test_a_growth_over_a_skipped_reading_that_fits_is_not_confirmed() -> None:
-    """150 Wh within ten seconds could have flowed at 30 kW in twenty, but the reading between shows that it did not."""
+    """30 kW could give 150 Wh in twenty seconds. The reading between shows that the growth took only ten."""
     now, ledger = at("2026-06-01T22:00"), None
     for poll in range(1200):
         now += 10
@@ -793,7 +793,7 @@ def test_a_growth_over_a_skipped_reading_that_fits_is_not_confirmed() -> None:
 
 
 def test_a_small_range_does_not_confirm_a_counter_after_a_gap() -> None:
-    """The counter of any device fits a register that the device can pass once in the gap."""
+    """If the device can count the whole range of a register in the gap, any value fits."""
     for range_Wh, basis in ((65_536.0, Basis.ESTIMATED), (65_536_000.0, Basis.SEEN)):
         register, now, counter = Register(step_Wh=1.0, range_Wh=range_Wh), at("2026-06-01T22:00"), 1000.0
         ledger: Ledger | None = None
@@ -809,7 +809,7 @@ def test_a_small_range_does_not_confirm_a_counter_after_a_gap() -> None:
 
 
 def test_a_daily_register_begins_one_day_a_day() -> None:
-    """It shows 0 for a quarter of an hour soon after its midnight."""
+    """The register shows 0 for a quarter of an hour soon after its midnight."""
     register, now, counter = Register(daily=True, step_Wh=10.0), at("2026-06-01T18:00"), 0.0
     ledger: Ledger | None = None
     for poll in range(10 * 360):
@@ -825,7 +825,7 @@ def test_a_daily_register_begins_one_day_a_day() -> None:
 
 
 def test_a_counter_that_reaches_its_value_again_after_a_reset_is_an_estimate() -> None:
-    """It rolled over, is set to zero at 370 Wh, and is at 370 Wh again before ten minutes are over."""
+    """The counter rolled over, is set to zero at 370 Wh, and is at 370 Wh again within ten minutes."""
     register, now = Register(step_Wh=1.0, range_Wh=2.0**32), at("2026-06-01T22:00")
     counter = register.range_Wh - 780 * 7
     ledger: Ledger | None = None

@@ -1,6 +1,6 @@
-"""The daemon with faults of everything around it, twice: nothing that it uses grows, and no message is lost.
+"""Runs the daemon twice with faults of endpoints, devices and disk: its resources do not grow, no message is lost.
 
-`python -m benchmarks.soak` does so for eight hours.
+`python -m benchmarks.soak` does this for eight simulated hours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The dashboard for Grafana: each query finds the series of an agent, judged by promtool, and the panels fit."""
+"""The dashboard for Grafana: each query finds series of an agent (promtool evaluates it), and the panels fit."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ LINES = ["rtu", "rtu_over_tcp", "ascii_over_tcp"]
 async def test_a_copy_that_arrives_after_the_next_request_is_dropped(
     transport: str, copy_after_s: float, latency_s: float
 ) -> None:
-    """It has the unit, the function code and the length of the next reply."""
+    """The copy has the unit, the function code and the length of the next reply."""
     async with FaultServer(REGISTERS, transport=transport) as server:
         server.faults = Faults(copy_after_s=copy_after_s, latency_s=latency_s)
         link = Link(server.link(timeout_s=3))
@@ -174,7 +174,7 @@ async def test_a_copy_that_arrives_after_the_next_request_is_dropped(
 
 @pytest.mark.parametrize("transport", LINES)
 async def test_equal_replies_of_different_registers_are_read(transport: str) -> None:
-    """The first is asked for twice, to be sure; then the line is known to send no copies."""
+    """The first equal reply is requested twice. Then the line is known to send no copies."""
     async with FaultServer({(1, Table.HOLDING): dict.fromkeys(range(40), 0)}, transport=transport) as server:
         link = Link(server.link(timeout_s=0.5))
         for address in range(0, 20, 2):

@@ -164,7 +164,7 @@ GAUGES = point("voltage", 0, "uint16") + point("temperature", 10, scale=0.1, inv
 
 
 async def test_an_optional_gauge_that_is_refused_is_absent(tmp_path: Path) -> None:
-    """Without an error: the device is complete."""
+    """There is no error: the device is complete."""
     async with device(tmp_path, GAUGES, {0: 230}) as old:
         for _ in range(2):
             assert await old.poll() == {"voltage": 230.0}

@@ -284,7 +284,7 @@ async def test_an_unknown_device_is_asked_what_it_calls_itself(transport: str) -
     assert identity is not None
     assert identity.labels == ("Acme", "X1", "V2.0")
     assert [seen.function for seen in server.requests].count(43) == 1
-    assert server.functions <= {1, 3, 4, 43}, "coils, as it has no register that a profile knows"
+    assert server.functions <= {1, 3, 4, 43}, "coils too, because it has no register that a profile knows"
 
 
 async def test_serial_lines_are_tried_until_one_answers(tmp_path: Path) -> None:
