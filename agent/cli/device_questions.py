@@ -109,7 +109,7 @@ class DeviceQuestions:
             alike = self._catalogue.alike(text)
             return f"no such driver; did you mean {', '.join(alike)}?" if alike else "no driver matches"
 
-        if driver := self._ask.text("Its driver, manufacturer or model, or Enter to leave it out", "", "", rule):
+        if driver := self._ask.text("Driver, manufacturer or model of this unit (Enter: leave it out)", "", "", rule):
             self._bind(found, driver)
 
     def _bind(self, found: Found, driver: str) -> None:

@@ -139,7 +139,7 @@ def _more(ask: Questions, config: Path, before: Existing, scanning: _ScanOptions
     say(f"{config} exists, with {len(before.units)} devices. New devices are added at its end.")
     tables, used = _devices(ask, scanning, config, before)
     if not used:
-        say(f"No new device; {config} is unchanged.")
+        say(f"No new device to add; {config} is unchanged.")
         return False
     if not ask.agree(f"Add these devices to {config}?", default=True):
         say(f"{config} is unchanged.")

@@ -91,4 +91,4 @@ def _line(prompt: str) -> str:
     try:
         return input(prompt)
     except EOFError:
-        fail("no answer; nothing was written. For a script: --yes and options, see `telemetry-agent init --help`", 2)
+        fail("an answer is missing. For a script: --yes and options, see `telemetry-agent init --help`", 2)
