@@ -98,7 +98,7 @@ class CircuitBreaker:
         return wait
 
     def commission(self, now: float) -> None:
-        """Note a start or a reload."""
+        """Note a start or a reload. For `COMMISSIONING_S`, a misconfigured endpoint is tried every few seconds."""
         self.commissioning_until = now + COMMISSIONING_S
 
     def release(self) -> None:
