@@ -242,7 +242,7 @@ def _commission(ask: Questions, config: Path, *, push: bool) -> None:
         for body in reading.bodies[endpoint.name]:
             say(f"The first message to {endpoint.shown_url}:")
             typer.echo(json.dumps(json.loads(body), indent=1))
-    send = ask.agree("Send one real message now?", default=not problems) if ask.asks else push
+    send = ask.agree("Send one real message now?", default=not problems, at_end=False) if ask.asks else push
     delivered = not send or _sent(config)
     say(
         f"To start: telemetry-agent run --config {shlex.quote(str(config))}"

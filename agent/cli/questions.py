@@ -74,12 +74,16 @@ class Questions:
                 return chosen[0]
             complain(f"must be a number from 1 to {len(choices)}")
 
-    def agree(self, question: str, *, default: bool) -> bool:
-        """Ask a question whose answer is yes or no."""
+    def agree(self, question: str, *, default: bool, at_end: bool | None = None) -> bool:
+        """Return the answer to a question for yes or no.
+
+        `at_end` is the answer if the input has ended; with None this ends the command, and nothing may be written yet.
+        """
         if self._yes:
             return default
         while True:
-            answer = _line(f"{question} [{'Y/n' if default else 'y/N'}]: ").strip().lower()
+            answer = _line(f"{question} [{'Y/n' if default else 'y/N'}]: ", None if at_end is None else "ny"[at_end])
+            answer = answer.strip().lower()
             if not answer:
                 return default
             if answer in ("y", "yes", "n", "no"):
@@ -87,8 +91,12 @@ class Questions:
             complain("must be y or n")
 
 
-def _line(prompt: str) -> str:
+def _line(prompt: str, at_end: str | None = None) -> str:
+    """Return a line of the input, or `at_end` after its end; None ends the command."""
     try:
         return input(prompt)
     except EOFError:
-        fail("an answer is missing. For a script: --yes and options, see `telemetry-agent init --help`", 2)
+        if at_end is not None:
+            say("")  # the next line is not beside the question
+            return at_end
+        fail("no answer; nothing was written. For a script: --yes and options, see `telemetry-agent init --help`", 2)

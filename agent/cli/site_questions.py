@@ -63,7 +63,11 @@ def _rule(table: str, key: str, value: Any, **others: Any) -> str | None:
 
 
 def _interval_rule(text: str) -> str | None:
-    return _rule("push", "interval_s", int(text)) if text.isdecimal() else "must be a whole number of seconds"
+    try:
+        seconds = int(text)
+    except ValueError:  # also thousands of digits
+        return "must be a whole number of seconds"
+    return _rule("push", "interval_s", seconds)
 
 
 def _url(ask: Questions, options: SiteOptions) -> tuple[str, bool]:

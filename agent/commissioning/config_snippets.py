@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from agent.commissioning.proposals import Found, Names, Proposal, propose
-from agent.runtime import printable
+from agent.runtime import escaped, printable
 from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType, Table
 from drivers.scan import Identity, SearchLocation
@@ -232,4 +232,4 @@ def _identity(identity: Identity | None) -> dict[str, object]:
 
 
 def _text(value: str) -> str:
-    return printable(json.dumps(value, ensure_ascii=False))
+    return escaped(json.dumps(value, ensure_ascii=False))

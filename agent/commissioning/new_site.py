@@ -14,7 +14,7 @@ from agent.commissioning.new_files import Access, create, replace
 from agent.commissioning.release_files import example
 from agent.commissioning.service_permissions import ServiceUser, service
 from agent.config import Config, ConfigError, ConnectionConfig, parse
-from agent.runtime import printable
+from agent.runtime import escaped, printable
 from agent.site import build
 from drivers import toml_file
 from drivers.modbus import LinkSettings
@@ -217,7 +217,7 @@ def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Acc
 
 
 def _text(value: str) -> str:
-    return printable(json.dumps(value, ensure_ascii=False))
+    return escaped(json.dumps(value, ensure_ascii=False))
 
 
 def write(config: Path, text: str, token_file: Path, token: str | None) -> None:

@@ -19,9 +19,14 @@ def printable(text: str, most: int = MOST) -> str:
     """
     if len(text) > most:
         text = f"{text[:most]}…{text[-most:]}"  # the rest cannot be shown, and escaping megabytes is slow
-    if not text.isprintable():
-        text = "".join(each if each.isprintable() else _escape(each) for each in text)
-    return shortened(text, most)
+    return shortened(escaped(text), most)
+
+
+def escaped(text: str) -> str:
+    """Return `text` with escapes instead of the characters that are not printable, whole: for a file."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escape(each) for each in text)
 
 
 def shortened(text: str, most: int = MOST) -> str:

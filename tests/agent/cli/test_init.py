@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import termios
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -264,6 +265,30 @@ def test_a_wrong_answer_is_told_and_asked_again(tmp_path: Path, monkeypatch: pyt
     assert "http sends the token unencrypted" in done.stdout
     assert "No device is used yet" in done.stdout
     assert "needs at least one enabled [[device]]" in told(call_inside("check", "--config", config))
+
+
+def test_a_long_answer_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "site.toml"
+    url = f"https://endpoint.invalid/?signature={'s' * 700}"
+    answered(monkeypatch, "SITE_1", url, TOKEN, "9" * 5000, "60", "no")
+    done = init(config)
+    assert done.returncode == 0, done.stderr
+    assert "must be a whole number of seconds" in done.stderr
+    assert tomllib.loads(config.read_text())["push"]["url"] == url
+
+
+def test_no_answer_after_the_file_was_written_sends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    config = tmp_path / "site.toml"
+    with Endpoint() as endpoint:
+        answered(monkeypatch, "SITE_1", endpoint.url, TOKEN, "", "127.0.0.1", "", "")
+        done = init(config, "--port", str(port), "--units", "1")
+        assert endpoint.messages == []
+    assert done.returncode == 0, done.stderr
+    assert config.exists()
+    assert "nothing was written" not in done.stderr
+    assert "To start: telemetry-agent run" in done.stdout
 
 
 def test_devices_are_added_to_a_configuration_without_one(
