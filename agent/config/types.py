@@ -27,6 +27,7 @@ def _proxy_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        (parts.hostname or "").encode("idna")  # an empty label, or one with over 63 characters
     except ValueError:
         usable = False
     if not usable or not url.isprintable() or " " in url:

@@ -112,6 +112,8 @@ def test_the_port_has_its_own_key() -> None:
         "https://",
         "t.example.com",
         "https://t.example.com\n",
+        "https://t..example.com/",
+        f"https://{'t' * 64}.example.com/",
     ],
 )
 def test_a_url_that_no_request_can_go_to_is_refused(url: str) -> None:
