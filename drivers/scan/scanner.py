@@ -238,7 +238,8 @@ def _without_doubles(places: Sequence[SearchLocation]) -> None:
     """Remove units that are the same device as another unit of the host, and add a note.
 
     Two units are one device if they have the same serial number, or the same values at the same time, or the same
-    driver and unit id on two ports. A unit that a profile recognises is kept rather than one known only by SunSpec.
+    driver and unit id on two ports. Two serial numbers are always two devices. A unit that a profile
+    recognises is kept rather than one known only by SunSpec.
     """
     found = [(place, unit) for place in places for unit in place.units if unit.identity and unit.identity.matches]
     kept: list[tuple[SearchLocation, FoundUnit]] = []
@@ -261,11 +262,11 @@ def _same_device(place: SearchLocation, unit: FoundUnit, other_place: SearchLoca
     one, two = unit.identity, other.identity
     if one is None or two is None:
         return ""
+    if one.serial and two.serial:
+        return "the same serial number" if one.serial == two.serial else ""
     same_driver = one.matches[0].driver == two.matches[0].driver
     if place is not other_place and same_driver and unit.unit_id == other.unit_id:
         return "the same unit id on another port"
-    if one.serial and two.serial:
-        return "the same serial number" if one.serial == two.serial else ""
     if place is other_place and one.values is not None and two.values is not None and one.values.same(two.values):
         return "the same power and counter"
     return ""

@@ -264,6 +264,17 @@ async def test_a_sunspec_device_that_answers_as_two_units_is_one() -> None:
     assert place.note == f"{same}; omitted, because it would count twice (its driver would be 'sunspec')"
 
 
+async def test_two_serial_numbers_on_two_ports_are_two_devices() -> None:
+    models = [inverter_model(1000, 5, 230)]
+    servers = [ModbusServer([sunspec_unit(name, lambda: models)], "127.0.0.1") for name in ("east", "west")]
+    for server in servers:
+        await server.start()
+    places = await scan(replace(QUICK, ports=tuple(server.port for server in servers), units=(1,)), LOCAL)
+    for server in servers:
+        await server.stop()
+    assert [[unit.unit_id for unit in place.units] for place in places] == [[1], [1]]
+
+
 async def test_a_device_on_two_ports_is_one_and_two_meters_on_one_are_two(tmp_path: Path) -> None:
     profile = marked(tmp_path, "acme-1", 7)
     async with FaultServer(gateway({1: 7, 2: 7})) as first, FaultServer(gateway({2: 7, 3: 7})) as second:
