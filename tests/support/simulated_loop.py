@@ -20,6 +20,8 @@ T = TypeVar("T")
 # After this real time without an event, no data is in transit between two sockets of this machine.
 _QUIET_S = 0.002
 _LOOK_S = 0.01
+_ITERATION_S = 1e-6
+"""The time of each iteration. Without it, a task would never end that waits for less than a float can add."""
 
 
 class _Jumping(SteadySelector):
@@ -29,6 +31,7 @@ class _Jumping(SteadySelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         wait = selectors.DefaultSelector.select
+        self.now += _ITERATION_S
         if (ready := wait(self, 0)) or timeout == 0:
             return ready
         if timeout is None:
