@@ -58,6 +58,10 @@ class SimulatedLoop(SteadyLoop):
         assert isinstance(self._steady, _Jumping)
         self._steady.in_threads = self.in_threads
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads without the time-out of Python 3.12, which would be over in simulated time."""
+        await super().shutdown_default_executor()
+
 
 def simulated(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in simulated time."""
