@@ -108,7 +108,7 @@ async def test_a_poison_message_is_parked_and_the_next_goes_on(tmp_path: Path, r
     with capture_logs() as logs:
         async with sender(tmp_path, retry=retry) as (made, outbox):
             await made.submit([b"poison"])
-            await until(lambda: made.stats.attempts == 1)
+            await until(lambda: made.stats.attempts >= 1)
             await made.submit([b"good"])
             await until(lambda: outbox.counts().waiting == 0 and made.stats.parked == 1)  # counted after it is stored
             (parked,) = outbox.parked()
