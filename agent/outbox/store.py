@@ -291,7 +291,7 @@ class Store:
     def claim(self, size: int) -> bool:
         """For a full disk: turn up to `size` bytes of free disk space into free pages of the file.
 
-        No other program can use these pages, and the file does not grow beyond them. So the log fits at any time.
+        No other program can use these pages, and the file does not grow beyond them. So a checkpoint always has room.
         Returns whether there are new free pages.
         """
         least = 2 * _CLAIM_PAGES * _PAGE  # twice what a step needs: another process may be writing, too

@@ -62,7 +62,7 @@ class Site:
         self._lives += 1
         self.path = self._folder / str(self._lives) / before.name
         shutil.copytree(before.parent, self.path.parent, ignore=shutil.ignore_patterns("*-shm"))
-        self.outbox.close()  # that of the killed process, in the folder that nobody reads any more
+        self.outbox.close()  # of the killed process; its folder is not used again
         fault(self.path.with_name(self.path.name + "-wal"))
         self.outbox = self._opened()
 
@@ -82,7 +82,7 @@ _left_open: list[Outbox] = []
 
 @pytest.fixture(autouse=True)
 def closed_at_the_end() -> Iterator[None]:
-    """Python 3.13 warns of a connection that nobody closes."""
+    """Close all queues of the test, because Python 3.13 warns of open connections."""
     yield
     while _left_open:
         _left_open.pop().close()
