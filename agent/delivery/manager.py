@@ -131,15 +131,18 @@ class Delivery:
 
 def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
     """Take over the messages of the former file, if there is one, and open the queue. May wait for the disk."""
+    dropped: Mapping[str, int] = {}
     if file.former is not None and file.takes_over:
-        take_over(file.former, file.path, limits.max_size_mb)
-    return Outbox.open(
+        dropped = take_over(file.former, file.path, limits.max_size_mb)
+    outbox = Outbox.open(
         file.path,
         max_age_s=limits.max_age_s,
         max_size_mb=limits.max_size_mb,
         now=clock.time,
         monotonic=clock.monotonic,
     )
+    outbox.drops.update(dropped)
+    return outbox
 
 
 async def _removed(delivery: Delivery) -> None:

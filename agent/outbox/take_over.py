@@ -22,36 +22,40 @@ log = structlog.get_logger(__name__)
 _CHUNK = 256
 
 
-def take_over(former: Path, path: Path, max_size_mb: int) -> None:
+def take_over(former: Path, path: Path, max_size_mb: int) -> Drops:
     """Move all messages of the file `former` to the file `path`. After a power cut, a second call completes it.
 
     The file `path` can then be larger than `max_size_mb`. The queue drops its oldest messages at the next `put`. If a
     disk error or a damaged file ends the move, the file `former` keeps the messages that were not moved, and the log
-    says so.
+    says so. Returns the dropped messages: those that are not legible.
     """
+    drops = Drops()
     if not former.exists():
-        return
+        return drops
     try:
         if path.exists():
-            _merge(former, path, max_size_mb)
+            drops = _merge(former, path, max_size_mb)
             delete_queue(former)
         else:
             rename_queue(former, path)
         sync_folder(path.parent)
     except (sqlite3.Error, OSError) as error:
         log.warning("queue_not_taken_over", path=str(former), by=str(path), reason=str(error))
-        return
+        return drops
     log.info("queue_taken_over", path=str(former), by=str(path))
+    return drops
 
 
-def _merge(former: Path, path: Path, max_size_mb: int) -> None:
-    """Move all messages, each under its id. Count unreadable messages as dropped."""
+def _merge(former: Path, path: Path, max_size_mb: int) -> Drops:
+    """Move all messages, each under its id. Returns the unreadable ones, as dropped."""
+    drops = Drops()
     both_mb = max_size_mb + (former.stat().st_size + path.stat().st_size) // 2**20 + 1
     with closing(Store.open(former, both_mb)) as source, closing(Store.open(path, both_mb)) as target:
         while records := list(islice(source.everything(), _CHUNK)):
             _move(records, source, target)
         left = source.counts()
-        Drops().add(left.waiting + left.parked, "damaged")
+        drops.add(left.waiting + left.parked, "damaged")
+    return drops
 
 
 def _move(records: Sequence[Record], source: Store, target: Store) -> None:

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from agent.config import OutboxConfig
 from agent.config.push import PushConfig
-from agent.delivery.queue_files import queue_files
+from agent.delivery.manager import _opened
+from agent.delivery.queue_files import QueueFile, queue_files
 from agent.outbox import Outbox, take_over
+from agent.runtime import SystemClock
 from tests.faults.disk import fill, small_disk
 
 
@@ -191,7 +194,9 @@ def test_a_damaged_message_of_a_queue_that_is_taken_over_is_counted(site: Site) 
     with closing(sqlite3.connect(old)) as db, db:
         db.execute("UPDATE message SET body = 'x' WHERE body = ?", (b"1",))
     with capture_logs() as events:
-        take_over(old, new, 8)
+        outbox = _opened(OutboxConfig(path=site.path), QueueFile(new, former=old), SystemClock())
+    assert outbox.drops == {"damaged": 1}
+    outbox.close()
     assert found(new) == [b"2", b"3"]
     assert [(each["count"], each["reason"]) for each in events if each["event"] == "message_dropped"] == [
         (1, "the stored bytes are damaged")
