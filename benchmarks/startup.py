@@ -26,6 +26,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks._endpoint import Row, table
 from benchmarks.daemon_load import cpu_s, pss_mb
+from tests.support.ports import free_port
 
 STARTS = 5
 IDLE_S = 20.0
@@ -72,11 +73,6 @@ def simulated_site() -> Iterator[str]:
         process.terminate()
         process.wait()
         process.stdout.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def first_push(config: Path, arrivals: Queue[tuple[float, int]], folder: Path) -> tuple[float, float, float]:

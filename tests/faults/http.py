@@ -22,6 +22,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Self
 
+from tests.support.ports import free_port
+
 MAX_HEAD = 64 * 1024
 
 
@@ -91,7 +93,7 @@ class HttpFaults:
 
     behaviour: Behaviour
     tls: ssl.SSLContext | None = None
-    port: int = 0
+    port: int = field(default_factory=free_port)
     script: deque[Behaviour] = field(default_factory=deque)
     requests: list[Request] = field(default_factory=list)
     accepted: list[Request] = field(default_factory=list)
@@ -119,7 +121,6 @@ class HttpFaults:
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, ssl=self.tls, limit=MAX_HEAD, reuse_address=True
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
         """Refuse new connections and reset open connections."""

@@ -25,6 +25,7 @@ from tests.faults import wire
 from tests.faults.device import TABLES, Faults, Registers, answer, registers_from
 from tests.faults.framing import FRAMINGS, Framing, Query
 from tests.faults.pty import Pty
+from tests.support.ports import free_port
 
 __all__ = ["FaultServer", "Faults", "Registers", "Seen", "registers_from"]
 
@@ -77,7 +78,7 @@ class FaultServer:
         """Largest number of connections that were established at the same time."""
         self.total_connections = 0
         self.host = "127.0.0.1"
-        self.port = port
+        self.port = port or free_port()
         self._transport = transport
         self._tls = tls
         self._framing: Framing = FRAMINGS[transport]()
@@ -118,11 +119,8 @@ class FaultServer:
             self._server, _ = await loop.create_datagram_endpoint(
                 lambda: _Datagrams(self), local_addr=(self.host, self.port)
             )
-            self.port = self._server.get_extra_info("sockname")[1]
         else:
-            server = await loop.create_server(lambda: _Stream(self), self.host, self.port, ssl=self._tls)
-            self._server = server
-            self.port = server.sockets[0].getsockname()[1]
+            self._server = await loop.create_server(lambda: _Stream(self), self.host, self.port, ssl=self._tls)
 
     async def refuse(self) -> None:
         """Close the port and every connection. `listen` opens the port again."""

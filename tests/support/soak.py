@@ -29,7 +29,8 @@ from agent.site.builder import build
 from agent.storage import alone
 from tests.faults import disk
 from tests.faults.http import Behaviour
-from tests.support.soak_peers import ACCEPTANCES, FAILURES, Devices, Log, Receiver, free_port, get, service_manager
+from tests.support.ports import free_port
+from tests.support.soak_peers import ACCEPTANCES, FAILURES, Devices, Log, Receiver, get, service_manager
 
 TOKEN = "a-token-nobody-may-read"
 START = 1_750_017_600.0

@@ -239,11 +239,6 @@ def service_manager(path: Path) -> Iterator[Counter[str]]:
             loop.remove_reader(channel)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
 async def get(port: int, path: str) -> bytes:
     """The answer of the status listener; empty if nothing listens on this port."""
     try:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.system import debian
 from tests.system.debian import REPO
 from tests.system.machine import eventually
@@ -133,9 +133,7 @@ def services() -> dict[str, tuple[list[str], dict[str, str]]]:
     text = (REPO / "docs/examples/compose.yaml").read_text(encoding="utf-8").partition("\nvolumes:")[0]
     text = text.replace(">-\n", "")
     for port in ("15020", "8080"):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            text = text.replace(port, str(probe.getsockname()[1]))
+        text = text.replace(port, str(free_port()))
     found = {}
     for block in re.split(r"(?m)^  (?=\w+:$)", text)[1:]:
         command = re.search(r"command: \[(.*)\]", block)

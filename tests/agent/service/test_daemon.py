@@ -29,6 +29,7 @@ from agent.site.builder import build
 from drivers.model import Table
 from tests.faults.modbus import FaultServer
 from tests.support.delivery import FastClock
+from tests.support.ports import free_port
 from tests.support.site import TOKEN, WAIT_S, Endpoint, configuration, daemon, device, sdm630
 
 OTHER_TOKEN = "another-token-nobody-may-read"
@@ -243,9 +244,7 @@ async def test_a_bad_file_leaves_the_old_configuration_running_and_says_why(tmp_
 async def test_new_bounds_of_the_queue_keep_what_waits(tmp_path: Path) -> None:
     with Endpoint() as endpoint, Manager(tmp_path) as manager:
         async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:
-            closed = socket.create_server(("127.0.0.1", 0))
-            away = f"http://127.0.0.1:{closed.getsockname()[1]}/"
-            closed.close()
+            away = f"http://127.0.0.1:{free_port()}/"
             config = configuration(tmp_path, away, device("meter-1", "grid", meter))
             async with inside(config, manager):
                 await manager.wait_for(lambda line: re.search("([2-9]|[0-9]{2,}) waiting", line))

@@ -27,6 +27,7 @@ from tests.faults.disk import fill, small_disk
 from tests.faults.http import Behaviour, HttpFaults, answer
 from tests.faults.modbus import FaultServer
 from tests.support.delivery import FastClock
+from tests.support.ports import free_port
 from tests.support.site import WAIT_S, configuration, device, sdm630
 
 SNAPSHOT_AGE_S = 0.6
@@ -113,11 +114,6 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @asynccontextmanager
