@@ -132,7 +132,7 @@ def test_the_picture_of_a_running_demo_fits_a_terminal_of_80_columns() -> None:
     assert re.search(r"Arrived by HTTP: [2-9]\d* valid, 0 refused", shown)
     assert '"siteNodeId": "DEMO_site_0"' in shown
     assert "…" not in shown
-    # On a busy machine, warnings of the log come between the pictures.
-    picture = [line for line in re.split(r"[\r\n]+", shown) if not re.match(r"20\d\d-\d\d-\d\d .*\[\w+ *\]", line)]
+    # On a busy machine, warnings of the log come between the pictures, also directly behind the end of one.
+    picture = [re.sub(r"20\d\d-\d\d-\d\d .*\[\w+ *\].*", "", line) for line in re.split(r"[\r\n]+", shown)]
     assert max(map(len, picture)) <= 80
     assert re.match(r"[2-9]\d* accepted", shown.splitlines()[-1])
