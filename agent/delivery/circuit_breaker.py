@@ -58,8 +58,8 @@ class CircuitBreaker:
     """Until this monotonic second, a misconfigured endpoint is tried again every few seconds."""
     refused: set[int] = field(default_factory=set)
     """Seqs of live messages refused since the last delivery of a live message."""
-    parked: list[Record] = field(default_factory=list)
-    """The dead letters since the last delivery of a live message."""
+    parked: list[int] = field(default_factory=list)
+    """Seqs of the dead letters since the last delivery of a live message."""
     _failed_at: float = 0.0
     _probe_at: float | None = None
     """When the next probe may be sent; None if live messages are not limited to probes."""
@@ -101,6 +101,12 @@ class CircuitBreaker:
         """Note a start or a reload. For `COMMISSIONING_S`, a misconfigured endpoint is tried every few seconds."""
         self.commissioning_until = now + COMMISSIONING_S
 
+    def resume(self, now: float, live_s: float, backlog_s: float) -> None:
+        """Continue the pauses that the endpoint asked for before a restart; these seconds are left of them."""
+        self.held_until = now + live_s
+        if backlog_s:
+            self._hold(now, backlog_s, live=False)
+
     def release(self) -> None:
         """Allow an attempt at once, because something changed, such as the token."""
         self.retry_at = self.held_until = self.backlog_held_until = 0.0
@@ -108,8 +114,10 @@ class CircuitBreaker:
 
     def refuse(self, record: Record, per_tick: int) -> bool:
         """Note a refused live message. A tick has `per_tick` messages. Returns whether the schema is the cause."""
-        self.refused.add(record.seq)
-        return len(self.refused) >= max(REFUSALS_THAT_MEAN_SCHEMA, per_tick + 1)
+        enough = max(REFUSALS_THAT_MEAN_SCHEMA, per_tick + 1)
+        if len(self.refused) < enough:
+            self.refused.add(record.seq)
+        return len(self.refused) >= enough
 
     def live_at(self) -> float:
         """No live message is sent before this second."""

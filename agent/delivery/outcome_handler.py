@@ -10,6 +10,7 @@ import structlog
 
 from agent.config import PushConfig
 from agent.delivery.circuit_breaker import CircuitBreaker
+from agent.delivery.endpoint_memory import EndpointMemory
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.delivery.pacing import SendSlot
 from agent.delivery.queue import DeliveryQueue
@@ -37,6 +38,7 @@ class OutcomeHandler:
         clock: Clock,
         due_time: Callable[[], float],
         slot: SendSlot,
+        memory: EndpointMemory,
     ) -> None:
         self.stats = stats
         self._config = config
@@ -45,12 +47,19 @@ class OutcomeHandler:
         self._clock = clock
         self._due_time = due_time
         self._slot = slot
+        self._memory = memory
         self._told: set[str] = set()
         """Causes of the present outage that the log has reported."""
         self._plain = False
         """Whether the endpoint accepted a message with an answer that was not a page for people."""
         self._paged_at: float | None = None
         """Monotonic second at which the log last reported a page; None after an answer that was not a page."""
+
+    async def recall(self) -> None:
+        """Continue with what was learned of the endpoint before a restart. Call this once, before the first attempt."""
+        if live_s := await self._memory.recall():
+            self.stats.pause_continues(self._clock.monotonic())
+            log.warning("pause_continues", url=self._config.shown_url, again_s=round(live_s, 1))
 
     async def handle(self, record: Record, outcome: Outcome, *, live: bool, began: float) -> Outcome:
         """Settle one attempt that began at monotonic second `began`.
@@ -60,6 +69,11 @@ class OutcomeHandler:
         Returns the final outcome: with the wait that was decided, and `Misconfigured` if the refusals of several
         messages show that the schema is the cause.
         """
+        outcome = await self._settle(record, outcome, live=live, began=began)
+        await self._memory.save()
+        return outcome
+
+    async def _settle(self, record: Record, outcome: Outcome, *, live: bool, began: float) -> Outcome:
         if isinstance(outcome, Delivered):
             await self._delivered(record, outcome, live=live)
             return outcome
@@ -101,6 +115,7 @@ class OutcomeHandler:
             log.info("first_delivery", message=record.id, url=self._config.shown_url, status=outcome.status)
         changed = self.stats.count(record, outcome, now=now, at=self._clock.time())
         self._breaker.delivered(live=live)
+        self._memory.pause_ended()
         self._told.clear()
         if changed and since is not None:
             log.info("push_recovered", after_s=round(now - since, 1), backlog=self._queue.waiting)
@@ -123,6 +138,7 @@ class OutcomeHandler:
         self._count(record, outcome)
         (log.warning if self._is_news(outcome) else log.debug)("push_failed", **self._about(record, outcome))
         if outcome.after_s:
+            self._memory.asked(live=live)
             self._slot.hold(self._breaker.backlog_at(), self._queue.waiting)
         # If only this message makes the receiver fail, the others are sent before it.
         alone_s = max(again_s, self._breaker.backoff.delay(record.attempts + 1)) if outcome.reached else 0.0
@@ -131,6 +147,8 @@ class OutcomeHandler:
 
     def _misconfigured(self, record: Record, outcome: Misconfigured, *, live: bool, began: float) -> Misconfigured:
         again_s = self._breaker.misconfigured(self._clock.monotonic(), live=live, began=began)
+        if live:
+            self._memory.pause_ended()
         outcome = replace(outcome, again_s=again_s)
         self._count(record, outcome)
         (log.error if self._is_news(outcome) else log.debug)("endpoint_misconfigured", **self._about(record, outcome))
@@ -147,8 +165,8 @@ class OutcomeHandler:
         if refusals >= self._config.retry.dead_letter_after:
             outcome = replace(outcome, again_s=None)
             self._count(record, outcome)
-            parked = await self._tried(record, 0.0, refusals=refusals, parked=outcome.reason)
-            self._breaker.parked.append(parked)
+            await self._tried(record, 0.0, refusals=refusals, parked=outcome.reason)
+            self._breaker.parked.append(record.seq)
             self.stats.parked += 1
             log.warning("message_parked", id=record.id, reason=outcome.reason, refusals=refusals)
             return outcome
@@ -160,16 +178,18 @@ class OutcomeHandler:
 
     async def _revive(self) -> None:
         """Put the dead letters since the last delivery back into the queue, because the schema was the cause."""
-        for record in self._breaker.parked:
-            self.stats.parked -= 1
+        seqs, self._breaker.parked = self._breaker.parked, []
+        for seq in seqs:
+            record = await self._queue.get(seq)
+            if record is None or record.parked is None:
+                continue  # a command or a bound of the queue settled it
+            self.stats.parked = max(0, self.stats.parked - 1)
             await self._queue.update(replace(record, parked=None))
             log.info("message_revived", id=record.id)
-        self._breaker.parked.clear()
 
-    async def _tried(self, record: Record, again_s: float, **changes: Any) -> Record:
+    async def _tried(self, record: Record, again_s: float, **changes: Any) -> None:
         tried = replace(record, attempts=record.attempts + 1, next_try=self._due_time() + again_s, **changes)
         await self._queue.update(tried)
-        return tried
 
     def _is_news(self, outcome: Retry | Misconfigured) -> bool:
         """Whether the cause is new in the present outage."""

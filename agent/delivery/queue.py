@@ -53,9 +53,17 @@ class DeliveryQueue:
         """Save the new state of these records. A record that is gone stays gone."""
         _, self.waiting = await self._run(self._with_count, self._outbox.update, *records)
 
-    async def get(self, record: Record) -> Record | None:
-        """Return the record as it is now; None if it is gone."""
-        return await self._run(self._outbox.get, record)
+    async def get(self, seq: int) -> Record | None:
+        """Return the record with this seq as it is now; None if it is gone."""
+        return await self._run(self._outbox.get, seq)
+
+    async def note(self) -> bytes:
+        """Return what `set_note` kept beside the queue."""
+        return await self._run(self._outbox.note)
+
+    async def set_note(self, content: bytes) -> None:
+        """Keep a few bytes about the endpoint beside the queue; they survive a restart."""
+        await self._run(self._outbox.set_note, content)
 
     async def live(self) -> list[Record]:
         """Return the live messages: those of the newest `put` that still wait."""

@@ -63,7 +63,7 @@ class RetryLink:
                 await tick.sleep(self._clock, min(wait_s, TOKEN_S) if held_s else wait_s)
             self._attempts.live_starts()
             if record.seq in tick.tried:
-                now = await self._queue.get(record)
+                now = await self._queue.get(record.seq)
                 if now is None or now.parked is not None:
                     return Stopped()  # the backlog worker or a command settled it
                 record = now

@@ -10,7 +10,8 @@ while the endpoint is well. After a start it lets a live message go first. Each 
 waits for the other. They share the circuit breaker and `DeliveryStats`.
 
 Only live messages decide what the endpoint accepts, because an old one may be refused for its age. A restart
-loses nothing that is needed: each message in the queue has its own refusals and the time of its next attempt.
+loses nothing that is needed: each message in the queue has its own refusals and the time of its next attempt, and
+`EndpointMemory` keeps what was learned of the endpoint.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from agent.config import PushConfig, token_of
 from agent.delivery.attempt import Attempts
 from agent.delivery.backlog_worker import BacklogWorker
 from agent.delivery.circuit_breaker import Backoff, CircuitBreaker
+from agent.delivery.endpoint_memory import EndpointMemory
 from agent.delivery.http_client import Endpoint
 from agent.delivery.live_worker import LiveWorker
 from agent.delivery.outcome import Outcome
@@ -67,7 +69,11 @@ class Sender:
         due_time = steady(clock)  # the time of a next try does not step while the agent runs
         self._breaker = breaker = CircuitBreaker(Backoff(config.retry.initial_s, config.retry.max_s))
         breaker.commission(clock.monotonic())
-        handler = OutcomeHandler(config, queue, breaker, self.stats, clock=clock, due_time=due_time, slot=slot)
+        memory = EndpointMemory(config, user_agent, queue, breaker, clock=clock, due_time=due_time)
+        handler = OutcomeHandler(
+            config, queue, breaker, self.stats, clock=clock, due_time=due_time, slot=slot, memory=memory
+        )
+        self._recall = handler.recall
         self._attempts = attempts = Attempts(
             self._endpoint,
             queue,
@@ -125,6 +131,7 @@ class Sender:
 
     async def run(self) -> None:
         """Deliver until cancelled or stopped."""
+        await self._recall()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._undated.run(self._were_dated))
             group.create_task(self._live.run())

@@ -102,6 +102,11 @@ class DeliveryStats:
             self.state = State.FAILING
         return self.state is not before
 
+    def pause_continues(self, now: float) -> None:
+        """Note at monotonic second `now` that the endpoint asked for a pause before the restart, and it is not over."""
+        self.state, self.failing_since = State.FAILING, now
+        self.last_failure = "the endpoint asked for a pause before the restart"
+
     def forget_endpoint(self) -> None:
         """Reset the state, because another configuration can have another endpoint. The counters continue."""
         self.accepted = False

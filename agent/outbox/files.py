@@ -1,10 +1,14 @@
-"""The files of a queue: the database with its log, and two side files."""
+"""The files of a queue: the database with its log, and three side files."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 from agent.storage import remove, rename
+
+_MOST_BYTES = 64 * 1024
 
 
 def reserve_of(path: Path) -> Path:
@@ -17,10 +21,44 @@ def recent_of(path: Path) -> Path:
     return path.with_name(path.name + ".recent")
 
 
+def note_of(path: Path) -> Path:
+    """The file with what delivery has learned of the endpoint of the queue at `path`."""
+    return path.with_name(path.name + ".note")
+
+
+def read_note(path: Path) -> bytes:
+    """The note of the queue at `path`; empty if there is none, or if it cannot be read."""
+    try:
+        with note_of(path).open("rb") as file:
+            return file.read(_MOST_BYTES)
+    except OSError:
+        return b""
+
+
+def write_note(path: Path, content: bytes) -> None:
+    """Replace the note of the queue at `path`, or delete it if `content` is empty.
+
+    The note is written and not synced: it survives the end of the process. If it cannot be written, there is none.
+    """
+    file = note_of(path)
+    draft = file.with_name(file.name + ".new")
+    with contextlib.suppress(OSError):
+        if content:
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(handle, "wb") as written:
+                written.write(content)
+            draft.replace(file)
+            return
+    for each in (draft, file):
+        with contextlib.suppress(OSError):
+            each.unlink(missing_ok=True)
+
+
 def rename_queue(path: Path, target: Path) -> None:
     """Rename all files of a queue. After a power cut in between, a second call completes it."""
-    if (recent := recent_of(path)).exists():
-        recent.replace(recent_of(target))
+    for side in (recent_of, note_of):
+        if side(path).exists():
+            side(path).replace(side(target))
     rename(path, target)
     reserve_of(path).unlink(missing_ok=True)  # the queue reserves the space again
 
@@ -29,5 +67,5 @@ def delete_queue(path: Path) -> None:
     """Delete all files of a queue."""
     remove(path)
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    for side in (reserve_of(path), recent_of(path)):
+    for side in (reserve_of(path), recent_of(path), note_of(path)):
         side.unlink(missing_ok=True)

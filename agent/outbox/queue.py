@@ -31,6 +31,7 @@ from math import inf
 from pathlib import Path
 
 from agent.outbox.drops import DROPPED_AT_ONCE, MAX_DEAD_LETTERS, Drops
+from agent.outbox.files import read_note, write_note
 from agent.outbox.record import Counts, Record, new_id
 from agent.outbox.resilient_store import ResilientStore
 from agent.storage import NotAloneError
@@ -48,8 +49,14 @@ class Outbox:
     """Thread-safe. Every call may wait for the disk, so the event loop calls it in a worker thread."""
 
     def __init__(
-        self, store: ResilientStore, max_age_s: float, now: Callable[[], float], monotonic: Callable[[], float]
+        self,
+        path: Path,
+        store: ResilientStore,
+        max_age_s: float,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
+        self._path = path
         self._store = store
         self._max_age_s = max_age_s
         self._now = now
@@ -75,7 +82,7 @@ class Outbox:
         """
         store = ResilientStore(path, max_size_mb, monotonic)
         store.open()
-        return cls(store, max_age_s, now, monotonic)
+        return cls(path, store, max_age_s, now, monotonic)
 
     @property
     def in_memory(self) -> bool:
@@ -121,10 +128,10 @@ class Outbox:
         with self._lock:
             return self._waiting(0, self._live_from, lambda r: r.seq not in skip and _is_due(r, now), limit)
 
-    def get(self, record: Record) -> Record | None:
-        """The current state of the record; None if it is gone."""
+    def get(self, seq: int) -> Record | None:
+        """The current state of the record with this seq; None if it is gone."""
         with self._lock:
-            return self._store.get(record.seq)
+            return self._store.get(seq)
 
     def ack(self, record: Record) -> None:
         """Delete a record that the endpoint accepted."""
@@ -151,6 +158,14 @@ class Outbox:
         """Return the dead letters, oldest first."""
         with self._lock:
             return self._store.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
+
+    def note(self) -> bytes:
+        """What `set_note` kept beside the queue, also before a restart; empty if nothing is left of it."""
+        return read_note(self._path)
+
+    def set_note(self, content: bytes) -> None:
+        """Keep a few bytes about the endpoint beside the queue, as long as the disk allows it."""
+        write_note(self._path, content)
 
     def counts(self) -> Counts:
         """Count waiting and parked records. Every call also maintains invariant 8."""

@@ -1,0 +1,74 @@
+"""Keeps what was learned of the endpoint beside the queue, and continues with it after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.config import PushConfig
+from agent.delivery.circuit_breaker import CircuitBreaker
+from agent.delivery.learned import AskedPause, Learned, encoded, fingerprint, parsed
+from agent.delivery.queue import DeliveryQueue
+from agent.runtime import Clock
+
+
+class EndpointMemory:
+    """The memory of one endpoint. Another configuration, or another version of the agent, begins with an empty one."""
+
+    def __init__(
+        self,
+        config: PushConfig,
+        agent: str,
+        queue: DeliveryQueue,
+        breaker: CircuitBreaker,
+        *,
+        clock: Clock,
+        due_time: Callable[[], float],
+    ) -> None:
+        """`agent` is the name and version of the agent."""
+        self._key = fingerprint(config, agent)
+        self._queue = queue
+        self._breaker = breaker
+        self._clock = clock
+        self._due_time = due_time
+        self._live_pause: AskedPause | None = None
+        self._backlog_pause: AskedPause | None = None
+        self._saved = Learned()
+
+    async def recall(self) -> float:
+        """Set the breaker to what was learned. Returns the seconds that are left of a pause of live messages."""
+        note = await self._queue.note()
+        learned = self._saved = parsed(note, self._key)
+        if note and not learned:
+            await self._queue.set_note(b"")
+        self._breaker.refused = set(learned.refused)
+        self._breaker.parked = list(learned.parked)
+        self._live_pause, self._backlog_pause = learned.live_pause, learned.backlog_pause
+        live_s, backlog_s = (
+            pause.left_s(self._due_time()) if pause else 0.0 for pause in (self._live_pause, self._backlog_pause)
+        )
+        self._breaker.resume(self._clock.monotonic(), live_s, backlog_s)
+        return live_s
+
+    def asked(self, *, live: bool) -> None:
+        """Note that the endpoint asked for the pause that the breaker now has."""
+        now, until = self._due_time(), self._breaker.held_until if live else self._breaker.backlog_held_until
+        pause = AskedPause(now, now + until - self._clock.monotonic())
+        if live:
+            self._live_pause = pause
+        else:
+            self._backlog_pause = pause
+
+    def pause_ended(self) -> None:
+        """Note that another answer to a live message took the place of the one that asked for a pause."""
+        self._live_pause = None
+
+    async def save(self) -> None:
+        """Write what was learned or unlearned since the last call. Usually that is nothing."""
+        if self._backlog_pause is not None and not self._backlog_pause.left_s(self._due_time()):
+            self._backlog_pause = None
+        learned = Learned(
+            frozenset(self._breaker.refused), tuple(self._breaker.parked), self._live_pause, self._backlog_pause
+        )
+        if learned != self._saved:
+            self._saved = learned
+            await self._queue.set_note(encoded(learned, self._key))

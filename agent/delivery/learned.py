@@ -1,0 +1,83 @@
+"""What the answers of an endpoint have shown, for the next start. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agent.config import PushConfig
+
+# More seqs than this say nothing new about the endpoint.
+_MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class AskedPause:
+    """A pause that the endpoint asked for, in Unix seconds."""
+
+    asked: float
+    until: float
+
+    def left_s(self, now: float) -> float:
+        """Return the seconds that are left at `now`. A clock that was set back does not make the pause longer."""
+        return max(0.0, min(self.until - now, self.until - self.asked))
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was learned since the last delivery of a live message. Seqs are those of the queue."""
+
+    refused: frozenset[int] = frozenset()
+    """Live messages that were refused."""
+    parked: tuple[int, ...] = ()
+    """Messages that became dead letters."""
+    live_pause: AskedPause | None = None
+    """Asked for in answer to a live message."""
+    backlog_pause: AskedPause | None = None
+    """Asked for in answer to a message of the backlog."""
+
+    def __bool__(self) -> bool:
+        return self != Learned()
+
+
+def fingerprint(config: PushConfig, agent: str) -> str:
+    """A key that changes with the configuration of the endpoint and with the version `agent`. Contains no secret."""
+    settings = config.model_dump_json(exclude={"name", "formerly", "url", "token", "proxy_url"})
+    return hashlib.sha256(f"{agent} {config.shown_url} {settings}".encode()).hexdigest()
+
+
+def encoded(learned: Learned, key: str) -> bytes:
+    """The content of the note for `parsed`; empty if nothing was learned."""
+    if not learned:
+        return b""
+    return json.dumps(
+        {
+            "key": key,
+            "refused": sorted(learned.refused)[-_MOST:],
+            "parked": learned.parked[-_MOST:],
+            "live_pause": learned.live_pause and asdict(learned.live_pause),
+            "backlog_pause": learned.backlog_pause and asdict(learned.backlog_pause),
+        }
+    ).encode()
+
+
+def parsed(note: bytes, key: str) -> Learned:
+    """The content of a note. Nothing if the note is damaged, or was written for another key."""
+    try:
+        found: dict[str, Any] = json.loads(note)
+        if found["key"] != key:
+            return Learned()
+        return Learned(
+            frozenset(map(int, found["refused"])),
+            tuple(map(int, found["parked"])),
+            _pause(found["live_pause"]),
+            _pause(found["backlog_pause"]),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Learned()
+
+
+def _pause(found: dict[str, float] | None) -> AskedPause | None:
+    return None if found is None else AskedPause(float(found["asked"]), float(found["until"]))
