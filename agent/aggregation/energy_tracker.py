@@ -25,6 +25,7 @@ from agent.energy import (
     Register,
     advance,
     day_of,
+    flow_of,
     of_day,
     of_today,
     publish,
@@ -124,13 +125,15 @@ class EnergyField:
             return found
         turnover = source.ledger.turnover
         step_Wh = source.step_Wh or turnover.step_Wh
+        flow_W = flow_of(source.ledger)
         if date == self._before.date < self.published.date:
-            self._before, found = publish(self._before, date, found, step_Wh, turnover.near_W)
+            self._before, found = publish(self._before, date, found, step_Wh, turnover.near_W, flow_W, 0.0)
             return found
+        left_s = source.ledger.best.day.end - source.ledger.at
         last = self.published._replace(energy=self.shown_Wh)
         if last.date < date:
             self._before = last
-        self.published, found = publish(last, date, found, step_Wh, turnover.near_W)
+        self.published, found = publish(last, date, found, step_Wh, turnover.near_W, flow_W, left_s)
         self.shown_Wh = self.published.energy
         self.rising_on = "" if self.published.fell else date
         return found

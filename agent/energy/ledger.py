@@ -119,6 +119,13 @@ def _is_undecided(ledger: Ledger) -> bool:
     return best.changed == NEVER and expected > turnover.step_Wh + turnover.near_W * SLACK_S / 3600
 
 
+def flow_of(ledger: Ledger) -> float:
+    """Return the present power in the direction of the counter, W. If it is not measured, its limit."""
+    turnover = ledger.turnover
+    measured = turnover.ratio and ledger.power_W >= 0.0
+    return min(turnover.near_W, turnover.ratio * ledger.power_W) if measured else turnover.near_W
+
+
 def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
     """Return the ledger with all times moved by `seconds` (the clock was set), in time zone `zone`."""
     return ledger._replace(

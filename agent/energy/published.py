@@ -8,6 +8,7 @@ from agent.energy.days import Basis, DayEnergy
 from agent.energy.links import MINUTE_S
 
 _SAME_WH = 1e-3
+_WAIT_S = 900.0
 
 
 class Published(NamedTuple):
@@ -16,29 +17,32 @@ class Published(NamedTuple):
     date: str = ""
     energy: float = 0.0
     fell: bool = False
-    """Whether the energy fell on this day, because a published value was wrong by more than a minute's energy."""
+    """Whether the energy fell on this day, because a published value was too high by more than a step."""
 
 
 def publish(
-    published: Published, date: str, found: DayEnergy, step_Wh: float, near_W: float
+    published: Published, date: str, found: DayEnergy, step_Wh: float, near_W: float, flow_W: float, left_s: float
 ) -> tuple[Published, DayEnergy]:
-    """Return the energy to publish. `found` is the energy of local day `date`.
+    """Return the energy to publish. `found` is the energy of local day `date`, which ends in `left_s` seconds.
 
-    `step_Wh` is the step of the register. `near_W` limits the power of the device. Both limit the energy of a minute.
-    If the published energy was too high by at most that energy, it is kept until the counter reaches it. If the
-    difference is larger, the energy falls. Both cases have the basis ESTIMATED.
+    `step_Wh` is the step of the register. `near_W` limits the power of the device, so that both limit the energy of a
+    minute. `flow_W` is its present power. If the published energy was too high by at most the energy of a minute, it is
+    kept while the counter can reach it at the present power, within a quarter of an hour and before the day ends. If
+    not, the energy falls. Both cases have the basis ESTIMATED, except a fall by at most one step.
     """
     energy, basis = found
     if date != published.date:
         return Published(date, energy), found
     fell = published.fell
     excess = published.energy - energy
-    if excess > step_Wh + near_W * MINUTE_S / 3600:
-        fell = True
-    elif excess > 0.0:
-        energy = published.energy
-        if excess > _SAME_WH:
-            basis = max(basis, Basis.ESTIMATED)
+    if excess > 0.0:
+        reachable_Wh = flow_W * min(_WAIT_S, max(0.0, left_s)) / 3600
+        if excess <= min(step_Wh + near_W * MINUTE_S / 3600, reachable_Wh):
+            energy = published.energy
+            if excess > _SAME_WH:
+                basis = max(basis, Basis.ESTIMATED)
+        else:
+            fell = fell or excess > step_Wh
     if fell:
         basis = max(basis, Basis.ESTIMATED)
     return Published(date, energy, fell), DayEnergy(energy, basis)

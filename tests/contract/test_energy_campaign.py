@@ -23,6 +23,12 @@ def test_a_disturbance_costs_nothing_that_is_not_declared(row: str, seed: int) -
     assert found.holds, (row, seed, found)
 
 
+def test_a_glitch_after_sunset_is_gone_before_midnight() -> None:
+    found = run(scenario_of(("thirty_glitches",), 8))
+    assert found.holds
+    assert found.day <= found.tolerance
+
+
 @pytest.mark.seeds(*range(8))
 def test_two_disturbances_cost_nothing_that_is_not_declared(seed: int) -> None:
     rows, found = combination(seed, days=1)
