@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.commissioning import scan
 from agent.commissioning.config_snippets import device_tables
 from drivers.catalogue import Catalogue
@@ -147,13 +149,14 @@ def types_of(text: str) -> dict[str, tuple[str, NodeType]]:
     return found
 
 
+@pytest.mark.simulated_time
 async def test_what_scan_proposes_for_a_street_reads_the_truth(tmp_path: Path) -> None:
     profiles, mistakes = Catalogue(()).profiles()
     assert not mistakes
     async with AsyncExitStack() as stack:
         targets, port, truth = await serve(stack)
-        wanted, settings = scan.request(targets, [port], "", 0.05, [9600], ["N"], "tcp", profiles)
-        scanner = Scanner(replace(settings, gateway_timeout_s=0.05), Identifier(profiles, time.monotonic))
+        wanted, settings = scan.request(targets, [port], "", 2.0, [9600], ["N"], "tcp", profiles)
+        scanner = Scanner(replace(settings, gateway_timeout_s=2.0), Identifier(profiles, time.monotonic))
         await scanner.run(wanted)
         printed = device_tables(scanner.places)
         path = configuration(tmp_path, "http://127.0.0.1:1/", printed)
