@@ -26,6 +26,7 @@ from agent.energy import (
     advance,
     day_of,
     flow_of,
+    minute_of,
     of_day,
     of_today,
     publish,
@@ -123,17 +124,15 @@ class EnergyField:
         """Return the energy to publish. `found` is the energy of `source` on local day `date`."""
         if source.ledger is None:
             return found
-        turnover = source.ledger.turnover
-        step_Wh = source.step_Wh or turnover.step_Wh
-        flow_W = flow_of(source.ledger)
+        step_Wh, minute_Wh, flow_W = source.step_Wh, minute_of(source.ledger), flow_of(source.ledger)
         if date == self._before.date < self.published.date:
-            self._before, found = publish(self._before, date, found, step_Wh, turnover.near_W, flow_W, 0.0)
+            self._before, found = publish(self._before, date, found, step_Wh, minute_Wh, flow_W, 0.0)
             return found
         left_s = source.ledger.best.day.end - source.ledger.at
         last = self.published._replace(energy=self.shown_Wh)
         if last.date < date:
             self._before = last
-        self.published, found = publish(last, date, found, step_Wh, turnover.near_W, flow_W, left_s)
+        self.published, found = publish(last, date, found, step_Wh, minute_Wh, flow_W, left_s)
         self.shown_Wh = self.published.energy
         self.rising_on = "" if self.published.fell else date
         return found

@@ -6,7 +6,7 @@ converts a ledger to JSON, `store` writes the file.
 
 from agent.energy.candidate import EnergyEvent
 from agent.energy.days import Basis, DayEnergy, day_of
-from agent.energy.ledger import RELABEL_S, Ledger, flow_of, of_day, of_today, resumed, shifted
+from agent.energy.ledger import RELABEL_S, Ledger, flow_of, minute_of, of_day, of_today, resumed, shifted
 from agent.energy.published import Published, publish
 from agent.energy.readings import advance
 from agent.energy.store import EnergyStore
@@ -24,6 +24,7 @@ __all__ = [
     "advance",
     "day_of",
     "flow_of",
+    "minute_of",
     "of_day",
     "of_today",
     "publish",

@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 from agent.energy.candidate import NEVER, Candidate, EnergyEvent, moved
 from agent.energy.days import Basis, DayEnergy
-from agent.energy.turnover import SLACK_S, Turnover
+from agent.energy.turnover import MINUTE_S, SLACK_S, Turnover
 
 RELABEL_S = 12 * 3600.0
 """If the clock is set by more than this, the dates of earlier days are not reliable."""
@@ -117,6 +117,11 @@ def _is_undecided(ledger: Ledger) -> bool:
         return True
     expected = turnover.ratio * (ledger.integral_Wh - best.integral_Wh)
     return best.changed == NEVER and expected > turnover.step_Wh + turnover.near_W * SLACK_S / 3600
+
+
+def minute_of(ledger: Ledger) -> float:
+    """Return the largest growth of the counter in a minute, Wh."""
+    return ledger.turnover.step_Wh + ledger.turnover.near_W * MINUTE_S / 3600
 
 
 def flow_of(ledger: Ledger) -> float:

@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 from agent.energy.candidate import NEVER, Candidate, day_offset
 from agent.energy.days import day_of
-from agent.energy.turnover import SLACK_S, UNKNOWN_STEP_WH, Register, Turnover, proven_power
+from agent.energy.turnover import MINUTE_S, SLACK_S, UNKNOWN_STEP_WH, Register, Turnover, proven_power
 
 LATE_FACTOR = 1.5
 """A counter may be updated late. It can then grow by this factor times the integrated power since its last change."""
 BEGIN_FACTOR = 1.0
 """The counter can also grow by this factor times the integrated power since the previous reading. If a load begins
 right after that reading, the energy is twice the integrated power."""
-MINUTE_S = 60.0
 DAY_S = 24 * 3600.0
 DAILY_S = 3 * 3600.0
 """Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""

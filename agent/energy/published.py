@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from agent.energy.days import Basis, DayEnergy
-from agent.energy.links import MINUTE_S
 
 _SAME_WH = 1e-3
 _WAIT_S = 900.0
@@ -21,14 +20,14 @@ class Published(NamedTuple):
 
 
 def publish(
-    published: Published, date: str, found: DayEnergy, step_Wh: float, near_W: float, flow_W: float, left_s: float
+    published: Published, date: str, found: DayEnergy, step_Wh: float, minute_Wh: float, flow_W: float, left_s: float
 ) -> tuple[Published, DayEnergy]:
     """Return the energy to publish. `found` is the energy of local day `date`, which ends in `left_s` seconds.
 
-    `step_Wh` is the step of the register. `near_W` limits the power of the device, so that both limit the energy of a
-    minute. `flow_W` is its present power. If the published energy was too high by at most the energy of a minute, it is
-    kept while the counter can reach it at the present power, within a quarter of an hour and before the day ends. If
-    not, the energy falls. Both cases have the basis ESTIMATED, except a fall by at most one step.
+    `step_Wh` is the step of the register; 0 if unknown. `minute_Wh` is the largest growth of the counter in a minute,
+    `flow_W` the present power. If the published energy was too high by at most the growth of a minute, it is kept while
+    the counter can reach it at the present power, within a quarter of an hour and before the day ends. If not, the
+    energy falls. Both cases have the basis ESTIMATED, except a fall by at most one step.
     """
     energy, basis = found
     if date != published.date:
@@ -37,12 +36,12 @@ def publish(
     excess = published.energy - energy
     if excess > 0.0:
         reachable_Wh = flow_W * min(_WAIT_S, max(0.0, left_s)) / 3600
-        if excess <= min(step_Wh + near_W * MINUTE_S / 3600, reachable_Wh):
+        if excess <= min(minute_Wh, reachable_Wh):
             energy = published.energy
             if excess > _SAME_WH:
                 basis = max(basis, Basis.ESTIMATED)
         else:
-            fell = fell or excess > step_Wh
+            fell = fell or excess > max(step_Wh, _SAME_WH)
     if fell:
         basis = max(basis, Basis.ESTIMATED)
     return Published(date, energy, fell), DayEnergy(energy, basis)

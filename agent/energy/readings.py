@@ -14,7 +14,6 @@ from agent.energy.ledger import CANDIDATES, FRESH, Ledger, shifted, thinned
 from agent.energy.links import (
     BEGIN_FACTOR,
     LATE_FACTOR,
-    MINUTE_S,
     ROLLOVER_PRICE,
     RUN_PRICE,
     Kind,
@@ -27,6 +26,7 @@ from agent.energy.links import (
 from agent.energy.paths import extended, first_candidate
 from agent.energy.turnover import (
     FINER,
+    MINUTE_S,
     SLACK_S,
     UNKNOWN_STEP_WH,
     Register,

@@ -17,6 +17,7 @@ UNKNOWN_POWER_W = 250e3
 """The connection of a large low-voltage site. Used if limits, connection and power are all unknown."""
 UNPROVEN_POWER_W = 30e3
 """The connection of a house. Until the power of a device is known, a growth above it must be confirmed."""
+MINUTE_S = 60.0
 PERIOD_S = 600.0
 """Interval at which the power is compared with the counter."""
 GAP_AFTER_S = 86_400.0

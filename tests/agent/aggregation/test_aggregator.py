@@ -821,5 +821,5 @@ def test_a_push_of_the_day_before_does_not_reset_what_was_published_today() -> N
     for date, found in ((yesterday, 20.0), (today, 5.0), (yesterday, 20.5)):
         assert field.publish(account, date, DayEnergy(found, Basis.SEEN)) == (found, Basis.SEEN)
     assert field.publish(account, today, DayEnergy(4.9, Basis.SEEN)) == (5.0, Basis.ESTIMATED)
-    assert field.publish(account, yesterday, DayEnergy(20.4, Basis.SEEN)) == (20.4, Basis.SEEN), "that day is over"
+    assert field.publish(account, yesterday, DayEnergy(20.4, Basis.SEEN)) == (20.4, Basis.ESTIMATED), "it is over"
     assert field.published.date == today
