@@ -60,6 +60,23 @@ async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Ca
         await asyncio.Event().wait()
 
 
+async def serve_lab(host: str, port: int, ready: Callable[[], None]) -> None:
+    """Serve the laboratory until cancelled, and say what a person finds there."""
+    from drivers.simulator import ModbusServer, lab_devices
+
+    devices = lab_devices()
+    server = ModbusServer([device.unit for device in devices], host, port)
+    await server.start()
+    try:
+        lines = [f"The laboratory is at {host}, port {server.port}. Ctrl-C ends it."]
+        lines += [f"  unit {device.unit.unit_id}: {device.what}" for device in devices]
+        print("\n".join(lines), flush=True)  # noqa: T201 - the output of the command
+        ready()
+        await asyncio.Event().wait()
+    finally:
+        await server.stop()
+
+
 def _arrival(verdict: Verdict, headers: Mapping[str, str]) -> str:
     if verdict.problems:
         return f"{verdict.status} refused: {'; '.join(verdict.problems)}"

@@ -194,20 +194,39 @@ def status(
 @app.command()
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    base_port: Annotated[int, typer.Option(min=0, max=65_000, help="First port; 0: free ports.")] = 15020,
+    base_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_000, help="First port; 0: free ports. Default: 15020, with --lab 1502."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the weather, the loads and the battery.")] = 1,
     speed: Annotated[float, typer.Option(min=0.001, help="Simulated seconds per second.")] = 1.0,
     dump: Annotated[list[Path] | None, typer.Option(help="Serve these dumps instead of a site.")] = None,
+    lab: Annotated[
+        bool,
+        typer.Option(
+            "--lab",
+            help="Serve a laboratory for `init` instead: meter, SunSpec inverter, hybrid, relay and charger, as units "
+            "1 to 5 of one port, with constant powers.",
+        ),
+    ] = False,
 ) -> None:
     """Serves the devices of a simulated site over Modbus TCP and prints the [[device]] tables to paste."""
-    from agent.cli.demo import simulate as main
+    from agent.cli import demo
+    from agent.runtime import logging_setup
     from agent.service import supervisor
 
+    if lab and dump:
+        fail("give either --lab or --dump", 2)
+    if base_port is None:
+        base_port = 1502 if lab else 15020
+    logging_setup.configure("warning", "console")
     try:
         if dump:
             commissioning.serve_dumps(dump, host, base_port)
+        elif lab:
+            supervisor.run(lambda ready: demo.serve_lab(host, base_port, ready))
         else:
-            supervisor.run(lambda ready: main(host, base_port, seed, speed, ready))
+            supervisor.run(lambda ready: demo.simulate(host, base_port, seed, speed, ready))
     except OSError as error:
         # The message of asyncio contains more than the reason.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror

@@ -171,8 +171,9 @@ def _plain(message: str) -> str:
     [
         (("nonsense",), "No such command 'nonsense'; see `telemetry-agent --help`"),
         (("scan",), "Missing argument 'targets'; see `telemetry-agent scan --help`"),
-        (("simulate", "--bad"), "No such option: --bad; see `telemetry-agent simulate --help`"),
+        (("simulate", "--xyzzy"), "No such option: --xyzzy; see `telemetry-agent simulate --help`"),
         (("simulate", "--base-port", "70000"), "Invalid value for '--base-port'"),
+        (("simulate", "--lab", "--dump", "x.json"), "give either --lab or --dump"),
         (("simulate", "--speed", "-1"), "Invalid value for '--speed'"),
         (("demo", "--speed", "0"), "Invalid value for '--speed'"),
         (("receive", "--token", "x", "--port", "99999"), "Invalid value for '--port'"),

@@ -1,0 +1,144 @@
+"""Plays the console blocks of a page: types what the page types, and compares what the page prints.
+
+On a page, `$ ` is a command, an answer follows its question on the same line, `…` is any text, and a line `…` is any
+number of lines.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+WAIT_S = 60.0
+ANYTHING = "…"
+
+_BLOCK = re.compile(r"^( *)(```|~~~)(\w*)\n(.*?)^\1\2$", re.DOTALL | re.MULTILINE)
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+def blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the language and the text of each fenced block of a page."""
+    for match in _BLOCK.finditer(text):
+        yield match[3], "".join(line.removeprefix(match[1]) for line in match[4].splitlines(keepends=True))
+
+
+class Terminal:
+    """A shell command at a terminal with 80 columns, and the lines that a page prints of it."""
+
+    def __init__(self, command: str, folder: Path, names: Mapping[str, str]) -> None:
+        """`names`: what stands on the page for a name of this test, such as an address."""
+        self._master, slave = os.openpty()
+        self._unread = ""
+        self._asked = False
+        """Whether the question at the end of the output is answered, although the terminal does not show that yet."""
+        self._command = command
+        self._names = dict(names)
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self._process = subprocess.Popen(
+            self._typed(command),
+            shell=True,
+            cwd=folder,
+            env={**os.environ, "TERM": "dumb", "COLUMNS": "80", "NO_COLOR": "1", "PATH": path},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - one system call
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    def follow(self, page: str, answers: Mapping[str, str]) -> int:
+        """Compare the output with the lines of the page. Return the number of answers.
+
+        `answers`: the beginning of each question, and the answer; an empty answer is the rest of the line on the page.
+        """
+        page = page.rstrip("\n")
+        given = 0
+        skip = False
+        for line in page.splitlines():
+            if line == ANYTHING:
+                skip = True
+                continue
+            pattern = re.compile(".*".join(map(re.escape, line.rstrip().split(ANYTHING))))
+            while True:
+                said, whole = self._line(answers)
+                said = self._shown(said)
+                if not whole:
+                    question = next(each for each in answers if said.startswith(each))
+                    assert line.startswith(said.rstrip()), f"{self._command}: {said!r} instead of {line!r}"
+                    answer = answers[question] or line[len(said.rstrip()) :].strip()
+                    self.type(f"{self._typed(answer)}\n")
+                    given += 1
+                elif pattern.fullmatch(said.rstrip()):
+                    break
+                else:
+                    assert skip, f"{self._command}: {said!r} instead of {line!r}"
+            skip = False
+        return given
+
+    def _typed(self, text: str) -> str:
+        for of_page, here in self._names.items():
+            text = text.replace(of_page, here)
+        return text
+
+    def _shown(self, text: str) -> str:
+        for of_page, here in self._names.items():
+            text = text.replace(here, of_page)
+        return text
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def interrupt(self) -> None:
+        """End a server as Ctrl-C does."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def end(self) -> tuple[str, int]:
+        """Read to the end. Return the output that is left, and the exit status."""
+        while self._read():
+            pass
+        os.close(self._master)
+        return _ESCAPES.sub("", self._unread), self._process.wait(WAIT_S)
+
+    def kill(self) -> None:
+        """End the processes, also after a failure."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(WAIT_S)
+
+    def _line(self, questions: Mapping[str, str]) -> tuple[str, bool]:
+        """Return the next line of the output, and whether it is complete; else it is a question."""
+        while True:
+            line, newline, rest = self._unread.partition("\n")
+            if newline:
+                self._unread = rest
+                self._asked = False
+                return _ESCAPES.sub("", line), True
+            if not self._asked and line.endswith(": ") and any(line.startswith(each) for each in questions):
+                self._asked = True
+                return line, False
+            assert self._read(), f"{self._command}: ended after {line!r}"
+
+    def _read(self) -> bool:
+        deadline = time.monotonic() + WAIT_S
+        while not select.select([self._master], [], [], 1.0)[0]:
+            assert time.monotonic() < deadline, f"{self._command}: nothing for {WAIT_S} s after {self._unread!r}"
+        try:
+            data = os.read(self._master, 4096)
+        except OSError:  # the program has ended
+            return False
+        self._unread += data.decode(errors="replace").replace("\r\n", "\n")
+        return bool(data)
+
+
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # for questions with a hidden answer, and for Ctrl-C
