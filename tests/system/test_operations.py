@@ -1,4 +1,4 @@
-"""docs/operations.md, command by command, on a clean Debian: what is printed there is what happens."""
+"""The commands of docs/operations.md and docs/troubleshooting.md on a clean Debian: what is printed is what happens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.system.machine import eventually
 
 pytestmark = pytest.mark.system
 
-OPERATIONS = REPO / "docs/operations.md"
+DOCS = REPO / "docs"
 
 
 def commands(text: str) -> Iterator[tuple[str, str, list[str]]]:
@@ -34,6 +34,13 @@ def commands(text: str) -> Iterator[tuple[str, str, list[str]]]:
             inside = line == "```console"
 
 
+def operations() -> str:
+    """The page, with the repair of devices before its last section, which removes the service."""
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    before, last, after = page.rpartition("\n## Remove\n")
+    return before + (DOCS / "troubleshooting.md").read_text(encoding="utf-8") + last + after
+
+
 def test_everything_printed_is_true(site: Site) -> None:
     def another_controller() -> None:
         """As an installation leaves it."""
@@ -48,7 +55,7 @@ def test_everything_printed_is_true(site: Site) -> None:
         "tar -C / -xzf /root/site.tar.gz": another_controller,
     }
     sections = set()
-    for section, command, printed in commands(OPERATIONS.read_text(encoding="utf-8")):
+    for section, command, printed in commands(operations()):
         sections.add(section)
         if prepare := before.get(command):
             prepare()
@@ -58,4 +65,10 @@ def test_everything_printed_is_true(site: Site) -> None:
             assert re.search(f"(?m)^{pattern}$", output), f"{section}: {command}: no line {line!r} in\n{output}"
         if command.startswith("systemctl enable"):
             site.await_pushes()
-    assert {"Install", "Rotate a token", "Move a site to another controller", "Remove"} <= sections
+    assert {
+        "Install",
+        "Rotate a token",
+        "Move a site to another controller",
+        "A device does not answer",
+        "Remove",
+    } <= sections

@@ -111,7 +111,7 @@ def test_rules_and_dashboard_ask_for_metrics_that_exist(name: str) -> None:
 
 def test_each_alert_is_explained() -> None:
     alerts = re.findall(r"alert: (\w+)", (DOCS / SHIPPED[0]).read_text())
-    explained = re.findall(r"^\| `(TelemetryAgent\w+)` \|", (DOCS / "operations.md").read_text(), re.MULTILINE)
+    explained = re.findall(r"^\| `(TelemetryAgent\w+)` \|", (DOCS / "metrics.md").read_text(), re.MULTILINE)
     assert alerts == explained
 
 
