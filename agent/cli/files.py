@@ -42,6 +42,6 @@ def example() -> None:
 @config_app.command()
 def schema() -> None:
     """Prints the JSON Schema of the configuration, for editors that check TOML."""
-    from agent.config import Config
+    from agent.commissioning import config_reference
 
-    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+    typer.echo(json.dumps(config_reference.schema(), indent=2))

@@ -17,19 +17,33 @@ class ConnectionConfig(Section):
     """[connection.NAME]: a link that several devices can share."""
 
     transport: TransportName = "tcp"
+    """How frames travel. `rtu` and `ascii`: a serial line. `rtu_over_tcp`: a converter that does not translate."""
     host: Host | None = None
+    """The name or the address of a device or gateway; not for `rtu` and `ascii`."""
     port: Port | None = None
+    """The port. Default: that of the profile, else 502, and 802 for `tls`."""
     serial_port: str | None = None
+    """The path of a serial port, best a stable link below /dev/serial/by-id; only for `rtu` and `ascii`."""
     baudrate: Annotated[StrictInt, Field(ge=300)] = 9600
+    """The baud rate of the serial line."""
     parity: Literal["N", "E", "O"] = "N"
+    """The parity of the serial line: none, even or odd."""
     stop_bits: Literal[1, 2] = 1
+    """The stop bits of the serial line."""
     timeout_s: Seconds = 1.0
+    """The time-out of one request."""
     connect_delay_s: Pause = 0.0
+    """The pause after connecting. Some devices ignore a request right after it."""
     request_gap_s: Pause = 0.0
+    """The pause between two requests."""
     ca_file: Path | None = None
+    """The authority of the device's certificate, for `tls`."""
     client_cert_file: Path | None = None
+    """The certificate of this client, for `tls`."""
     client_key_file: Path | None = None
+    """Its key, without a passphrase."""
     server_name: str | None = None
+    """The name in the device's certificate, if it differs from `host`."""
 
     @property
     def serial(self) -> bool:
@@ -59,28 +73,53 @@ class DeviceConfig(Section):
     """[[device]]: the driver, the address and the nodes of one device."""
 
     node_id: Identifier | None = None
+    """The id of the node at the integrator; with `type`. A device with several nodes has `nodes` instead."""
     type: NodeType | None = None
+    """What the device is or measures."""
     nodes: dict[NodeType, Identifier] | None = None
+    """The id of each node of a hybrid device, by type."""
     driver: Identifier
+    """The name of a profile, `sunspec` or `sunspec-meter`. `NAME:3` is the third output or meter of a device."""
     enabled: StrictBool = True
+    """false: the device is not polled."""
     push: StrictBool = True
+    """false: the device is polled, but not sent and not in the total."""
     within: Identifier | None = None
+    """This node is behind that node of the same type: sent, but not in the total."""
     host: Host | None = None
+    """The name or the address; the short form of a `tcp` connection. The same host and port are one shared link."""
     port: Port | None = None
+    """The port. Default: that of the profile, else 502."""
     connection: str | None = None
+    """The name of a `[connection.NAME]` table, instead of `host`."""
     unit_id: Annotated[StrictInt, Field(ge=0, le=MAX_UNIT_ID)] | None = None
+    """The unit id. Default: that of the profile, else 1."""
     poll_interval_s: Seconds | None = None
+    """An own time between two polls. The values are used for three times this time."""
     invert: StrictBool = False
+    """true: the meter is wired in the other direction. Import and export are exchanged."""
     when_offline: WhenOffline | None = None
+    """What counts if the device does not answer. `sleep`: at night 0 W, by day missing. `zero`: 0 W. Default: `sleep`
+    for solar of `sunspec` and of families that sleep, else `missing`."""
     nominal_power_W: Watts | None = None
+    """The power while the device is on, if it reports only a state: relays and contacts."""
     energy_capacity_Wh: Watts | None = None
+    """The capacity of a battery that does not report it."""
     limits: dict[Limited, Limit] = Field(default_factory=dict)
+    """The physical range of quantities, such as `{ active_power_W = 11000, soc_perc = [0, 100] }`. A reading outside is
+    invalid."""
     timeout_s: Seconds | None = None
+    """The time-out of one request. Default of this and the next keys: that of the profile and the connection."""
     max_registers: Annotated[StrictInt, Field(ge=1, le=MAX_REGISTERS)] | None = None
+    """The largest number of registers in one request."""
     max_gap: Annotated[StrictInt, Field(ge=0, le=MAX_REGISTERS - 1)] | None = None
+    """The largest gap of unused registers that a request reads over."""
     word_order: WordOrder | None = None
+    """The order of the words of a value."""
     connect_delay_s: Pause | None = None
+    """The pause after connecting."""
     request_gap_s: Pause | None = None
+    """The pause between two requests."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

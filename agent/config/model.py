@@ -23,9 +23,13 @@ class SiteConfig(Section):
     """[site]: the id of the site, its time zone and its limits at the grid."""
 
     node_id: Identifier
+    """`siteNodeId` of the messages. The integrator gives it."""
     timezone: Zone | None = None
+    """Its midnight starts the day of `today_*`; such as Europe/Brussels. Default: the time zone of the system."""
     import_limit_W: Watts | None = None
+    """The limit of the connection for import, sent in the group `grid`."""
     export_limit_W: Watts | None = None
+    """The limit of the connection for export, sent in the group `grid`."""
 
 
 _ENERGIES = "energy.sqlite3"
@@ -43,9 +47,14 @@ class OutboxConfig(Section):
     """[outbox]: the file of the queue, its bounds, and the rate of the backlog."""
 
     path: Annotated[Path, AfterValidator(_queue_file)] = Path("/var/lib/telemetry-agent/outbox.sqlite3")
+    """The file of the queue of the first endpoint. Its directory also has the other queues and the energies."""
     max_age_s: Seconds = 604_800.0
+    """Older messages are dropped."""
     max_size_mb: Annotated[StrictInt, Field(ge=1)] = 64
+    """The largest size of each queue in MB. Then the oldest messages are dropped."""
     backlog_rate_per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    """A fixed rate of the backlog in messages per second. Default: the backlog takes 1.8 times as long as the outage,
+    so that a returning fleet does not overload the endpoint."""
 
     @property
     def energies(self) -> Path:
@@ -57,9 +66,11 @@ class PollConfig(Section):
     """[poll]: the poll interval, the statistic of a push interval, and the age at which values are stale."""
 
     interval_s: Seconds = 10.0
+    """The time between two polls of a device. Used: the next shorter time that divides `push.interval_s`."""
     statistic: Literal["last", "mean"] = "last"
+    """The power that is sent: the last value, or the time-weighted mean over the push interval."""
     stale_after_s: Seconds = 30.0
-    """By default three times `interval_s`."""
+    """An older reading is not used. Default: three times `interval_s`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -74,13 +85,16 @@ class DriversConfig(Section):
     """[drivers]: the directories of the site's own profiles."""
 
     profile_dirs: tuple[Path, ...] = (Path("/etc/telemetry-agent/profiles"),)
+    """The directories of the site's own profiles. They have the format of the built-in profiles."""
 
 
 class LogConfig(Section):
     """[log]: level and format of the log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Events of this level and above are logged."""
     format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: journald priorities under systemd, else text for people. `json`: one object per line."""
 
 
 def _one_or_several(value: Any, several: ValidatorFunctionWrapHandler) -> Any:

@@ -40,8 +40,11 @@ class RetryConfig(Section):
     """[push.retry]: pauses between attempts, and when a refused message becomes a dead letter."""
 
     initial_s: Seconds = 1.0
+    """The bound of the first random delay. It doubles up to `max_s`."""
     max_s: Seconds = 300.0
+    """The bound of the longest delay."""
     dead_letter_after: Annotated[StrictInt, Field(ge=1)] = 5
+    """After this many refusals a message becomes a dead letter."""
 
 
 def is_pattern(text: str) -> bool:
@@ -53,51 +56,87 @@ class SignConfig(Section):
     """[push.sign]: -1 inverts the sign of a group, for endpoints with other conventions."""
 
     grid: Sign = 1
+    """-1 inverts the powers of the group `grid`."""
     solar: Sign = 1
+    """-1 inverts the powers of the group `solar`."""
     storage: Sign = 1
+    """-1 inverts the powers of the group `storage`."""
     heat_pump: Sign = 1
+    """-1 inverts the powers of the group `heat_pump`."""
     switched_load: Sign = 1
+    """-1 inverts the powers of the group `switched_load`."""
     variable_power_load: Sign = 1
+    """-1 inverts the powers of the group `variable_power_load`."""
 
 
 class PushConfig(Section):
     """[push]: endpoint, token, content and interval of the messages."""
 
     name: EndpointName = DEFAULT_NAME
+    """Names the endpoint in log and status, and its queue. Letters, digits and dashes; necessary with several
+    endpoints."""
     formerly: EndpointName | None = None
     """The name before a rename: this endpoint takes over the queue of that name."""
     enabled: StrictBool = True
+    """false: nothing is sent or stored; the queue is kept."""
     url: Url
+    """The address of the endpoint. Each message is a POST to it."""
     token: SecretStr | None = None
+    """The bearer token. Better: `token_file`."""
     token_file: Path | None = None
+    """The file of the bearer token. It is read again when it changes."""
     interval_s: WholeSeconds = 60
+    """The time between two messages."""
     levels: Annotated[tuple[Level, ...], Field(min_length=1), AfterValidator(_each_once)] = ("device_type",)
+    """One message with the totals by type, or messages with each node, or both."""
     nodes: Annotated[tuple[Identifier, ...], Field(min_length=1)] = (ALL,)
-    """Ids of nodes, or patterns with *, ? and [ ]."""
+    """Only these nodes, at both levels: ids, or patterns with `*`, `?` and `[ ]`."""
     exclude_nodes: tuple[Identifier, ...] = ()
+    """Without these nodes: ids or patterns."""
     site_node_id: Identifier | None = None
+    """The id of the site in the messages of this endpoint. Default: `site.node_id`."""
     node_ids: dict[str, Identifier] = Field(default_factory=dict)
     """Id of a node → its id in the messages of this endpoint."""
     device_format: Literal["node", "snapshot"] = "node"
+    """One message per node, or one message for all nodes; for the level `device`."""
     device_fields: Literal["contract", "all"] = "contract"
+    """The fields of the contract, or every quantity that the driver reads; for the level `device`."""
     time_format: Literal["integer", "string"] = "integer"
+    """Unix seconds as a number or as a string."""
     partial_totals: Literal["omit", "sum"] = "omit"
+    """If a device is missing: omit the total, or sum the others."""
     quality: StrictBool = False
+    """Adds the key `quality`: how complete and how old the values are."""
     gzip: StrictBool = False
+    """Compresses the bodies."""
     align: Literal["splay", "clock"] = "splay"
+    """`splay`: the phase of the site comes from a hash of `site.node_id`. `clock`: at multiples of the interval."""
     deadline_s: Pause = 5.0
+    """A push waits at most this time for polls, and never more than half of `interval_s`."""
     connections: Annotated[StrictInt, Field(ge=1, le=64)] = 8
+    """The largest number of live messages that are sent at the same time."""
     connect_timeout_s: Seconds = 10.0
+    """The time-out of a connection."""
     timeout_s: Seconds = 30.0
+    """The time-out of the whole attempt."""
     ca_file: Path | None = None
+    """The authority of the endpoint's certificate. Default: those of the system."""
     client_cert_file: Path | None = None
+    """The certificate of this client."""
     client_key_file: Path | None = None
+    """Its key, without a passphrase."""
     proxy_url: Annotated[ProxyUrl | None, Field(repr=False)] = None
+    """The proxy, such as `http://proxy.example.com:3128`. HTTPS_PROXY is ignored."""
     signing_secret_file: Path | None = None
+    """The file of a secret `whsec_…`: messages are signed as Standard Webhooks."""
     wait_for_clock_s: Pause = 300.0
+    """After a boot, messages wait at most this time for the time service."""
     allow_insecure_http: StrictBool = False
+    """true: http is allowed. Without it, only to loopback addresses."""
     sign: SignConfig = SignConfig()
+    """The table `[push.sign]`."""
     retry: RetryConfig = RetryConfig()
+    """The table `[push.retry]`."""
 
     @model_validator(mode="after")
     def _secure(self) -> Self:

@@ -22,8 +22,11 @@ class StatusConfig(Section):
     """[status]: address and token of the listener. Without this table there is no listener."""
 
     listen: Listen = "127.0.0.1:9464"
+    """Address and port of the status page, /healthz, /readyz, /metrics and /status.json."""
     token: SecretStr | None = None
+    """The bearer token that requests need. Better: `token_file`."""
     token_file: Path | None = None
+    """The file of the token, at least 16 characters. Necessary for an address that is not loopback."""
 
     @property
     def host(self) -> str:
