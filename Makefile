@@ -11,7 +11,7 @@ UV := .venv-uv/bin/uv
 # Without stored bytecode, each of the tests' processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test hunt mutate test-system lowest lint bench schema devices lock deb release reproducible clean
+.PHONY: demo test hunt mutate test-system lowest lint docs bench schema devices lock deb release reproducible clean
 
 demo: $(RUNTIME)  ## run a simulated site, the agent and a receiver, live on the terminal
 	@$(BIN)/telemetry-agent demo
@@ -40,6 +40,16 @@ lint: $(STAMP) $(LAYERS)  ## run ruff, mypy strict, and the layer rules of .impo
 $(LAYERS):
 	$(PYTHON) -m venv --clear .venv-lint
 	.venv-lint/bin/python -m pip --quiet --disable-pip-version-check install import-linter==2.17
+
+# A separate environment, as for the layers: mkdocs brings click too.
+DOCS := .venv-docs/.installed
+docs: $(DOCS)  ## build the documentation as a site into build/docs; a warning is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+
+$(DOCS): .ci/requirements-docs.lock
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes --requirement $<
+	@touch $@
 
 bench: $(STAMP)  ## measure speed and memory, as ratios within one run
 	$(BIN)/python -m benchmarks
@@ -77,6 +87,7 @@ LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 lock: $(UV)  ## update the versions and hashes in the lock files; review the diff
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) .ci/requirements-docs.in --output-file .ci/requirements-docs.lock
 
 lowest: $(UV)  ## run all tests with the oldest versions of the dependencies that pyproject.toml allows
 	$(UV) venv --quiet --clear --python $(PYTHON) .venv-lowest
