@@ -42,6 +42,8 @@ class DeviceQuestions:
 
     def settle(self) -> None:
         """Ask what the scan cannot know, then show all devices until the person accepts them."""
+        for one in filter(_doubtful, self._proposals):
+            say(f"{one.where} is {one.doubt}. Use it only if it is another device.")
         if not self._ask.asks:
             self.show()
             return
@@ -197,6 +199,10 @@ class DeviceQuestions:
         self._names.release(name)
         self._names.take(new)
         return new
+
+
+def _doubtful(one: Proposal) -> bool:
+    return bool(one.doubt)
 
 
 def _where(found: Found) -> str:

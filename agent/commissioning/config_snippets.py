@@ -35,12 +35,10 @@ def _node(one: Proposal) -> Iterator[str]:
     if kind is Kind.METER:
         others = ", ".join(each for each in NodeType if each is not type_)
         yield f'type = "{type_}"  # or what it measures: {others}'
-        if not one.enabled:
-            yield "enabled = false  # another device measures the grid: set the type, then enable it"
+        yield from _disabled(one, "another device measures the grid: set the type, then enable it")
         return
     yield f'type = "{type_}"'
-    if not one.enabled:
-        yield "enabled = false  # not used"
+    yield from _disabled(one)
     if kind is Kind.INVERTER:
         yield 'when_offline = "sleep"  # no answer: at night it counts 0 W, by day it is missing'
     if kind is Kind.RELAY:
@@ -53,8 +51,13 @@ def _nodes(one: Proposal) -> Iterator[str]:
         yield "# Its meter (grid) is omitted, because another device measures the grid."
     nodes = ", ".join(f"{each} = {_text(name)}" for each, name in one.nodes.items())
     yield f"nodes = {{ {nodes} }}"
+    yield from _disabled(one)
+
+
+def _disabled(one: Proposal, why: str = "not used") -> Iterator[str]:
     if not one.enabled:
-        yield "enabled = false  # not used"
+        why = f"{one.doubt}: compare both, and enable it if it is another device" if one.doubt else why
+        yield printable(f"enabled = false  # {why}")
 
 
 def device_tables(places: Sequence[SearchLocation]) -> str:
@@ -204,7 +207,9 @@ def _place(place: SearchLocation) -> dict[str, object]:
         **where,
         "note": place.note or None,
         "any_unit": place.any_unit,
-        "units": [{"unit_id": unit.unit_id, **_identity(unit.identity)} for unit in place.units],
+        "units": [
+            {"unit_id": unit.unit_id, "doubt": unit.doubt or None, **_identity(unit.identity)} for unit in place.units
+        ],
     }
 
 

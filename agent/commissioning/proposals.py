@@ -65,6 +65,8 @@ class Proposal:
     number: int = 1
     """1; further meters of the device, at the same unit id, have the numbers from 2 on."""
     nominal_power_W: float | None = None
+    doubt: str = ""
+    """Why it may be a device that another proposal already is."""
 
     @property
     def driver(self) -> str:
@@ -114,7 +116,10 @@ def propose(places: Iterable[SearchLocation], names: Names, *, has_grid: bool = 
 def _proposals(
     place: SearchLocation, unit: FoundUnit, match: Match, names: Names, *, of_grid: bool
 ) -> Iterator[Proposal]:
-    yield proposal(place.link, unit.unit_id, match, names, of_grid=of_grid)
+    first = proposal(place.link, unit.unit_id, match, names, of_grid=of_grid)
+    first.doubt = unit.doubt
+    first.enabled = first.enabled and not unit.doubt
+    yield first
     for number, driver in enumerate(match.further, 2):
         meter = replace(match, driver=driver, kind=Kind.METER, further=())
         yield replace(proposal(place.link, unit.unit_id, meter, names, of_grid=False), number=number)
@@ -167,7 +172,7 @@ def without(places: Iterable[SearchLocation], configured: Collection[str]) -> li
 
 def _grid_unit(places: Sequence[SearchLocation]) -> FoundUnit | None:
     """Return the device that measures the grid: a hybrid with a grid meter, else the first meter."""
-    units = (unit for place in places for unit in place.units)
+    units = (unit for place in places for unit in place.units if not unit.doubt)
     best = [(unit, unit.identity.matches[0]) for unit in units if unit.identity and unit.identity.matches]
     hybrids = [unit for unit, match in best if match.kind is Kind.HYBRID and NodeType.GRID in match.nodes]
     meters = [unit for unit, match in best if match.kind is Kind.METER]

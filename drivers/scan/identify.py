@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from drivers.catalogue import driver_of
+from drivers.catalogue import Catalogue, driver_of
 from drivers.driver import Reader, ReadOptions
 from drivers.errors import NoReplyError, RefusedError, SilentError, UnsupportedError
 from drivers.model import Kind, Nature, NodeType, Quantity, Scan, Table
@@ -83,6 +83,27 @@ class Values:
             and counter <= max(self.resolution_Wh, other.resolution_Wh, _ROUND_WH)
             and power <= max(_CLOSE_W, _CLOSE * abs(self.power_W or 0.0))
         )
+
+    def between(self, before: Values, after: Values) -> bool | None:
+        """Whether these values are of the device that had the other values before and after. None: not certain."""
+        counters, counted = _range(before.counter_Wh, after.counter_Wh), False
+        powers = _range(before.power_W, after.power_W)
+        if counters is not None and self.counter_Wh is not None:
+            if not _within(self.counter_Wh, counters, max(self.resolution_Wh, before.resolution_Wh, _ROUND_WH)):
+                return False
+            counted = counters[1] >= _ENOUGH_WH
+        if powers is None or self.power_W is None:
+            return None
+        close = _within(self.power_W, powers, max(_CLOSE_W, _CLOSE * abs(self.power_W)))
+        return close if close is counted else None
+
+
+def _range(one: float | None, two: float | None) -> tuple[float, float] | None:
+    return (min(one, two), max(one, two)) if one is not None and two is not None else None
+
+
+def _within(value: float, limits: tuple[float, float], margin: float) -> bool:
+    return limits[0] - margin <= value <= limits[1] + margin
 
 
 @dataclass(slots=True)
@@ -173,21 +194,39 @@ class Identifier:
 
         return sorted(self._marks.items(), key=unlikely)
 
-    async def measure(self, reader: Reader, identity: Identity) -> None:
-        """Read serial number and values if they are not known yet. Raises LinkError."""
+    async def read_serial(self, reader: Reader, identity: Identity) -> None:
+        """Read the serial number if it is not known yet. Raises LinkError."""
         profile = self._profiles.get(identity.matches[0].driver) if identity.matches else None
-        if profile is None or profile.driver is not None or identity.values is not None:
+        if profile is None or profile.serial is None or identity.serial:
             return
         reader = SplitReader(reader, profile.max_registers or MAX_REGISTERS)
-        if profile.serial is not None and (words := await _read(reader, profile.serial.span)) is not None:
+        if (words := await _read(reader, profile.serial.span)) is not None:
             identity.serial = profile.serial.read(words)
+
+    async def measure(self, reader: Reader, identity: Identity) -> None:
+        """Read the values if they are not known yet. Raises LinkError."""
+        profile = self._profiles.get(identity.matches[0].driver) if identity.matches else None
+        if profile is not None and profile.driver is None and identity.values is None:
+            identity.values = await self.values(reader, identity)
+
+    async def values(self, reader: Reader, identity: Identity) -> Values | None:
+        """Return the values at this time, or None if the device cannot be read. Raises LinkError."""
+        name = identity.matches[0].driver
+        profile = self._profiles.get(name)
+        if profile is None:
+            driver, resolution_Wh = Catalogue().create(name, ReadOptions()), 1.0
+        else:
+            driver = driver_of(profile, ReadOptions())
+            counters = [p.encoding for p in profile.points if p.quantity.nature is Nature.COUNTER]
+            steps = [abs(each.scale) for each in counters if not each.type.startswith("float")]
+            resolution_Wh = max(steps, default=1.0)
+            reader = SplitReader(reader, profile.max_registers or MAX_REGISTERS)
         try:
-            scan = await driver_of(profile, ReadOptions()).poll(reader, self._now)
+            scan = await driver.poll(reader, self._now)
         except (RefusedError, NoReplyError, UnsupportedError):
-            return
+            return None
         identity.poll_s = scan.finished - scan.started
-        scales = [abs(p.encoding.scale) for p in profile.points if p.quantity.nature is Nature.COUNTER]
-        identity.values = Values.of(scan, max(scales, default=1.0))
+        return Values.of(scan, resolution_Wh)
 
     def name_likely(self, identity: Identity) -> None:
         """Set the likely drivers by the device identification."""

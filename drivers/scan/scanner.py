@@ -15,9 +15,10 @@ from functools import partial
 from drivers.errors import LinkError, NoReplyError, RefusedError
 from drivers.modbus import Link, LinkSettings
 from drivers.protocol import TransportName
-from drivers.scan.identify import Identifier
+from drivers.scan.identify import Identifier, Values
+from drivers.scan.same_device import Located, without_doubles
 from drivers.scan.targets import Targets
-from drivers.scan.unit_search import NETWORK_PROBES, RTU_PROBES, SERIAL_PROBES, FoundUnit, Search, SearchLocation
+from drivers.scan.unit_search import NETWORK_PROBES, RTU_PROBES, SERIAL_PROBES, Search, SearchLocation
 
 PORTS = (502, 1502)
 """The standard Modbus port, and the port of SolarEdge and KOSTAL inverters."""
@@ -107,6 +108,7 @@ class Scanner:
                 group.create_task(one(self._host, host))
             for port in targets.serial_ports:
                 group.create_task(one(self._serial, port))
+        await without_doubles(self._places, self._measured, of_hosts=True)
 
     async def _host(self, host: str) -> None:
         settings = self._settings
@@ -124,7 +126,7 @@ class Scanner:
                     await self._look_slowly(place)
             except LinkError as error:
                 place.closed = str(error)
-        _without_doubles(places)
+        await without_doubles(places, self._measured)
 
     async def _serial(self, port: str) -> None:
         tried, refused = False, ""
@@ -207,14 +209,26 @@ class Scanner:
                 place.add_note(str(error))
                 return
         _without_names(place)
-        if len(place.units) < 2:
+        units = [(link.unit(unit.unit_id, timeout_s=timeout_s), unit.identity) for unit in place.units if unit.identity]
+        try:
+            for reader, identity in units:
+                await self._identifier.read_serial(reader, identity)
+            # The values are read without pause, so that they have about the same time.
+            for reader, identity in units if len(units) > 1 else ():
+                await self._identifier.measure(reader, identity)
+        except LinkError:
             return
-        for unit in place.units:  # one after the other without pause, so that the values have about the same time
-            try:
-                if unit.identity is not None:
-                    await self._identifier.measure(link.unit(unit.unit_id, timeout_s=timeout_s), unit.identity)
-            except LinkError:
-                return
+
+    async def _measured(self, each: Located) -> Values | None:
+        """Poll a unit once. Some devices accept only one connection, so this one is closed at once."""
+        timeout_s = _SLEEPY_TIMEOUT_S if each.place.link.connect_delay_s else self._settings.timeout_s
+        link = Link(each.place.link)
+        try:
+            return await self._identifier.values(link.unit(each.unit.unit_id, timeout_s=timeout_s), each.identity)
+        except LinkError:
+            return None
+        finally:
+            await link.close()
 
 
 async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]:
@@ -232,41 +246,3 @@ def _without_names(place: SearchLocation) -> None:
         if unit.unit_id in names and unit.identity and not unit.identity.matches:
             place.units.remove(unit)
             place.add_note(f"unit {unit.unit_id} has only the name of the device that is unit {names[unit.unit_id]}")
-
-
-def _without_doubles(places: Sequence[SearchLocation]) -> None:
-    """Remove units that are the same device as another unit of the host, and add a note.
-
-    Two units are one device if they have the same serial number, or the same values at the same time, or the same
-    driver and unit id on two ports. Two serial numbers are always two devices. A unit that a profile
-    recognises is kept rather than one known only by SunSpec.
-    """
-    found = [(place, unit) for place in places for unit in place.units if unit.identity and unit.identity.matches]
-    kept: list[tuple[SearchLocation, FoundUnit]] = []
-    for place, unit in sorted(found, key=lambda each: each[1].identity is not None and each[1].identity.is_sunspec):
-        for other_place, other in kept:
-            if why := _same_device(place, unit, other_place, other):
-                place.units.remove(unit)
-                driver = unit.identity.matches[0].driver if unit.identity else ""
-                place.add_note(
-                    f"unit {unit.unit_id} is the same device as {other_place.link.address} unit {other.unit_id}"
-                    f" ({why}); omitted, because it would count twice (its driver would be {driver!r})"
-                )
-                break
-        else:
-            kept.append((place, unit))
-
-
-def _same_device(place: SearchLocation, unit: FoundUnit, other_place: SearchLocation, other: FoundUnit) -> str:
-    """Return why both are one device. Empty if they are two devices."""
-    one, two = unit.identity, other.identity
-    if one is None or two is None:
-        return ""
-    if one.serial and two.serial:
-        return "the same serial number" if one.serial == two.serial else ""
-    same_driver = one.matches[0].driver == two.matches[0].driver
-    if place is not other_place and same_driver and unit.unit_id == other.unit_id:
-        return "the same unit id on another port"
-    if place is other_place and one.values is not None and two.values is not None and one.values.same(two.values):
-        return "the same power and counter"
-    return ""

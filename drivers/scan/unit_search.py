@@ -60,6 +60,8 @@ class FoundUnit:
     unit_id: int
     identity: Identity | None = None
     """None until the unit is identified."""
+    doubt: str = ""
+    """Why the unit may be a device that another unit already is. It is then proposed, but not enabled."""
 
 
 @dataclass(slots=True, eq=False)

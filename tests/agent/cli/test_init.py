@@ -367,6 +367,19 @@ def test_the_grid_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert questions(monkeypatch, both, "1", "") == [{NodeType.GRID: "meter-1"}, {NodeType.SOLAR: "pv-1"}]
 
 
+def test_a_unit_that_may_be_another_one_is_used_only_if_the_installer_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def two() -> list[FoundUnit]:
+        doubt = "perhaps the same device as 10.0.0.1:502 unit 1 (the same unit id on another port)"
+        return [FoundUnit(1, Identity([METER])), FoundUnit(2, Identity([HYBRID]), doubt)]
+
+    assert questions(monkeypatch, two(), "", "") == [{NodeType.GRID: "meter-1"}]
+    assert "10.0.0.1:502 unit 2 is perhaps the same device as 10.0.0.1:502 unit 1" in capsys.readouterr().out
+    used = questions(monkeypatch, two(), "", "2", "2", "", "")
+    assert used == [{NodeType.GRID: "meter-1"}, {NodeType.SOLAR: "pv-1"}]
+
+
 def test_an_unknown_unit_gets_a_driver_or_is_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

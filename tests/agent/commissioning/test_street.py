@@ -31,7 +31,7 @@ GRID, SOLAR, STORAGE = NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE
 CASES = Path(__file__).parents[2] / "fixtures" / "cases"
 POWER = Quantity.ACTIVE_POWER
 Truth = dict[tuple[str, NodeType], float]
-"""Host or serial port, and node type → power in W."""
+"""Host and port, or serial port, and node type → power in W."""
 
 
 def words_of(runs: Mapping[str, list[int]]) -> dict[int, int]:
@@ -64,6 +64,15 @@ def power(value: float, node: NodeType | None = None) -> dict[tuple[NodeType | N
     return {(node, POWER, None): value}
 
 
+IMPORTED = Quantity.IMPORTED_ENERGY
+
+
+def produced(
+    watts: float, energy: float, counter: Quantity = Quantity.PRODUCED_ENERGY
+) -> dict[tuple[NodeType | None, Quantity, Phase | None], Value]:
+    return {(None, POWER, None): watts, (None, counter, None): energy}
+
+
 def deye() -> Registers:
     """Firmware 1098, two batteries that charge with 1500 and 500 W, and an export of 3 kW."""
     found = simulated("deye-hybrid-3p-hv", 1, {})
@@ -85,15 +94,17 @@ def every_unit(driver: str, value: float) -> Registers:
     return {(unit_id, table): words for unit_id in range(256) for (_, table), words in image.items()}
 
 
-def street() -> Iterator[tuple[str, Registers, str, Faults, Truth]]:
-    """Yield host, registers, transport, faults and truth of each device."""
+House = tuple[str, Registers, str, Faults, dict[NodeType, float]]
+"""Host, registers, transport, faults and truth of a device."""
+
+
+def street() -> Iterator[House]:
     names = (f"127.0.11.{number}" for number in range(1, 100))
 
     def house(
         registers: Registers, truth: Mapping[NodeType, float], faults: Faults | None = None, transport: str = "tcp"
-    ) -> tuple[str, Registers, str, Faults, Truth]:
-        host = "" if transport == "rtu" else next(names)
-        return host, registers, transport, faults or Faults(), {(host, type_): value for type_, value in truth.items()}
+    ) -> House:
+        return "" if transport == "rtu" else next(names), registers, transport, faults or Faults(), dict(truth)
 
     yield house(deye(), {GRID: -3000, SOLAR: 6000, STORAGE: 2000})
     yield house(sma(), {SOLAR: 4200})
@@ -114,13 +125,25 @@ def street() -> Iterator[tuple[str, Registers, str, Faults, Truth]]:
     alfen[200, Table.HOLDING] = dict(enumerate(encode(Encoding("string", length=5), "Alfen NV"), 117))
     yield house(alfen, {NodeType.VARIABLE_POWER_LOAD: 11_000})
     yield house(simulated("sofar-string", 5, power(800.0)), {SOLAR: 800}, transport="rtu")
+    twins = [simulated("growatt-tlx", 1, counted) for counted in (produced(1200.0, 1e7), produced(300.0, 2e7))]
+    yield house(twins[0], {SOLAR: 1200})
+    yield house(twins[1], {SOLAR: 300})  # the other port of the same gateway, see `serve`
+    yield house(twins[0], {SOLAR: 1200})  # another gateway with an equal inverter
+    meters = [simulated("eastron-sdm630", 1, produced(watts, 0, IMPORTED)) for watts in (700.0, 2500.0)]
+    yield house(meters[0], {})
+    yield house(meters[1], {})
 
 
-async def serve(stack: AsyncExitStack) -> tuple[list[str], int, Truth]:
-    """Start the devices. Returns targets, port and truth; all hosts have the same port."""
-    port, targets, truth = 0, list[str](), Truth()
-    for host, registers, transport, faults, own in street():
-        server = FaultServer(registers, transport=transport, port=port)
+SECOND_PORTS = {"127.0.11.15": "127.0.11.14", "127.0.11.18": "127.0.11.17"}
+"""Houses that are the second port of another host."""
+
+
+async def serve(stack: AsyncExitStack) -> tuple[list[str], list[int], Truth]:
+    """Start the devices. Returns targets, ports and truth; all hosts have the same first port."""
+    port, second, targets, truth = 0, 0, list[str](), Truth()
+    for house, registers, transport, faults, own in street():
+        host = SECOND_PORTS.get(house, house)
+        server = FaultServer(registers, transport=transport, port=port if host == house else second)
         server.host = host
         server.echo = transport == "rtu"  # a two-wire adapter
         server.faults = faults
@@ -129,10 +152,13 @@ async def serve(stack: AsyncExitStack) -> tuple[list[str], int, Truth]:
                 server.unit_faults[unit_id] = Faults(exception=11)
         await stack.enter_async_context(server)
         port = port or server.port
+        if host != house:
+            second = server.port
         line = server.link().serial_port
-        targets.append(line or host)
-        truth |= {(place or str(line), type_): value for (place, type_), value in own.items()}
-    return targets, port, truth
+        if host == house:
+            targets.append(line or host)
+        truth |= {(line or f"{host}:{server.port}", type_): value for type_, value in own.items()}
+    return targets, [port, second], truth
 
 
 def types_of(text: str) -> dict[str, tuple[str, NodeType]]:
@@ -143,7 +169,7 @@ def types_of(text: str) -> dict[str, tuple[str, NodeType]]:
     for table in config["device"]:
         if table.get("enabled", True):
             where = table | places.get(table.get("connection"), {})
-            place = where.get("serial_port") or where["host"]
+            place = where.get("serial_port") or f"{where['host']}:{where['port']}"
             nodes = table.get("nodes") or {table["type"]: table["node_id"]}
             found |= {name: (place, NodeType(type_)) for type_, name in nodes.items()}
     return found
@@ -154,8 +180,8 @@ async def test_what_scan_proposes_for_a_street_reads_the_truth(tmp_path: Path) -
     profiles, mistakes = Catalogue(()).profiles()
     assert not mistakes
     async with AsyncExitStack() as stack:
-        targets, port, truth = await serve(stack)
-        wanted, settings = scan.request(targets, [port], "", 2.0, [9600], ["N"], "tcp", profiles)
+        targets, ports, truth = await serve(stack)
+        wanted, settings = scan.request(targets, ports, "", 2.0, [9600], ["N"], "tcp", profiles)
         scanner = Scanner(replace(settings, gateway_timeout_s=2.0), Identifier(profiles, time.monotonic))
         await scanner.run(wanted)
         printed = device_tables(scanner.places)
@@ -170,7 +196,8 @@ async def test_what_scan_proposes_for_a_street_reads_the_truth(tmp_path: Path) -
             values[nodes[name]] = 1.0 if value == "true" else float(value)
     assert values == truth, read.stderr
 
-    assert printed.count("enabled = false") == 1, "the meter: the hybrid measures the grid"
+    assert printed.count("enabled = false") == 3, "the meters: a hybrid measures the grid"
+    assert printed.count('driver = "eastron-sdm630"') == 3
     assert "unit 126 is the same device as 127.0.11.2" in printed
     assert "the converter does not translate to Modbus TCP: transport is rtu_over_tcp" in printed
     assert "the transaction number of another request" in printed

@@ -6,6 +6,7 @@ import json
 import time
 import tomllib
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from agent.commissioning.config_snippets import device_tables
 from agent.config import parse
 from agent.site import build
-from drivers.model import Quantity, Table
+from drivers.model import NodeType, Phase, Quantity, Table, Value
 from drivers.registers.codec import encode
 from drivers.scan.identify import Identifier
 from drivers.scan.scanner import Scanner
@@ -186,3 +187,94 @@ async def test_another_name_at_the_other_unit_is_another_device() -> None:
     place = await scanned(named_elsewhere("alfen-eve", 1, 200, "Bender"), (1, 200))
     assert [unit.unit_id for unit in place.units] == [1, 200]
     assert "[[device]]" not in device_tables([place])
+
+
+# Units on two ports or two hosts.
+
+
+def sdm630(power: float, imported: float | None) -> dict[tuple[int, Table], dict[int, int]]:
+    """A meter without a serial number."""
+    values: dict[tuple[NodeType | None, Quantity, Phase | None], Value] = {(None, Quantity.ACTIVE_POWER, None): power}
+    if imported is not None:
+        values[None, Quantity.IMPORTED_ENERGY, None] = imported
+    image = profile_unit(PROFILES["eastron-sdm630"], lambda: values).image()
+    return {(1, table): dict(words) for table, words in image.items()}
+
+
+async def two(
+    first: dict[tuple[int, Table], dict[int, int]],
+    second: dict[tuple[int, Table], dict[int, int]],
+    *,
+    hosts: int = 1,
+) -> list[SearchLocation]:
+    """Scan two devices on two ports of one host, or on one port of two hosts."""
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(FaultServer(first))
+        other = FaultServer(second, port=one.port if hosts == 2 else 0)
+        other.host = f"127.0.0.{hosts}"
+        await stack.enter_async_context(other)
+        ports = (one.port,) if hosts == 2 else (one.port, other.port)
+        scanner = Scanner(replace(QUICK, ports=ports, units=(1,)), Identifier(FAMILIES, time.monotonic))
+        await scanner.run(Targets(hosts=("127.0.0.1", "127.0.0.2")[:hosts]))
+    return scanner.places
+
+
+DOUBT = "perhaps the same device as 127.0.0.1:"
+
+
+@pytest.mark.parametrize(
+    ("second", "devices", "doubts"),
+    [
+        (sdm630(700, 60_000_000), 2, 0),  # another counter
+        (sdm630(2500, 60_000_000), 2, 0),
+        (sdm630(700, 50_000_000), 1, 0),
+        (sdm630(2500, 50_000_000), 2, 1),  # the same counter, but another power
+        (sdm630(700, 0), 2, 0),
+        (sdm630(700, None), 2, 1),  # nothing to compare
+    ],
+)
+async def test_two_meters_with_one_unit_id_on_two_ports(
+    second: dict[tuple[int, Table], dict[int, int]], devices: int, doubts: int
+) -> None:
+    places = await two(sdm630(700, 50_000_000), second)
+    text = device_tables(places)
+    assert text.count("[[device]]") == devices
+    assert text.count(f"enabled = false  # {DOUBT}") == doubts
+    assert text.count("the same power and counter); omitted") == 2 - devices
+
+
+@pytest.mark.parametrize(("power", "doubts"), [(0.0, 1), (700.0, 0)])
+async def test_new_meters_on_two_ports_are_compared_by_their_power(power: float, doubts: int) -> None:
+    """A counter at 0 does not tell two meters apart."""
+    text = device_tables(await two(sdm630(0, 0), sdm630(power, 0)))
+    assert text.count("[[device]]") == 2
+    assert text.count(f"enabled = false  # {DOUBT}") == doubts
+
+
+async def test_equal_devices_without_a_serial_number_on_two_hosts_are_two() -> None:
+    text = device_tables(await two(sdm630(700, 50_000_000), sdm630(700, 50_000_000), hosts=2))
+    assert text.count("[[device]]") == 2
+    assert DOUBT not in text
+
+
+@pytest.mark.parametrize(
+    ("energy", "devices", "doubts"), [(15_969_855, 1, 0), (15_971_000, 2, 0), (9000, 2, 0), (None, 2, 1)]
+)
+async def test_one_serial_number_on_two_hosts(energy: int | None, devices: int, doubts: int) -> None:
+    """An inverter with two addresses, or devices whose maker gives them all the same number."""
+    words = sma(energy=energy or 0)
+    if energy is None:
+        words = {address: word for address, word in words.items() if address not in (30_513, 30_514, 30_515, 30_516)}
+    place = await two({(1, Table.HOLDING): sma()}, {(1, Table.HOLDING): words}, hosts=2)
+    text = device_tables(place)
+    assert text.count("[[device]]") == devices
+    assert text.count(f"enabled = false  # {DOUBT}") == doubts
+
+
+async def test_a_device_that_may_be_another_one_does_not_measure_the_grid() -> None:
+    first, second = await two(sdm630(0, 0), sdm630(0, 0))
+    devices = tomllib.loads(device_tables([second, first]))["device"]
+    assert [(each["port"], each.get("enabled", True)) for each in devices] == [
+        (second.link.port, False),
+        (first.link.port, True),
+    ]

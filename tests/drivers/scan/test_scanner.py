@@ -275,13 +275,17 @@ async def test_two_serial_numbers_on_two_ports_are_two_devices() -> None:
     assert [[unit.unit_id for unit in place.units] for place in places] == [[1], [1]]
 
 
-async def test_a_device_on_two_ports_is_one_and_two_meters_on_one_are_two(tmp_path: Path) -> None:
+async def test_without_values_one_unit_id_on_two_ports_is_in_doubt_and_two_meters_on_one_are_two(
+    tmp_path: Path,
+) -> None:
     profile = marked(tmp_path, "acme-1", 7)
     async with FaultServer(gateway({1: 7, 2: 7})) as first, FaultServer(gateway({2: 7, 3: 7})) as second:
         places = await scan(replace(at(first, second), units=(1, 2, 3)), LOCAL, profile)
-    assert [[unit.unit_id for unit in place.units] for place in places] == [[1, 2], [3]]
-    same = f"unit 2 is the same device as 127.0.0.1:{first.port} unit 2 (the same unit id on another port)"
-    assert places[1].note == f"{same}; omitted, because it would count twice (its driver would be 'acme-1')"
+    doubt = f"perhaps the same device as 127.0.0.1:{first.port} unit 2 (the same unit id on another port)"
+    assert [[(unit.unit_id, unit.doubt) for unit in place.units] for place in places] == [
+        [(1, ""), (2, "")],
+        [(2, doubt), (3, "")],
+    ]
 
 
 @pytest.mark.parametrize("transport", ["tcp", "rtu"])

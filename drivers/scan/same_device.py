@@ -1,0 +1,114 @@
+"""Recognises units that are one device, so that no device counts twice.
+
+Two units are certainly one device if they have the same serial number on one host, or the same power and counter on one
+link. The same driver with the same unit id on two ports of one host may be one device, and so may the same serial
+number on two hosts. Then the values decide: both are read at the same time. If the values do not decide, both are
+proposed, and the second one is disabled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from drivers.scan.identify import Identity, Values
+from drivers.scan.unit_search import FoundUnit, SearchLocation
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A unit that was identified, and its place."""
+
+    place: SearchLocation
+    unit: FoundUnit
+    identity: Identity
+
+    @property
+    def driver(self) -> str:
+        return self.identity.matches[0].driver
+
+    @property
+    def where(self) -> str:
+        return f"{self.place.link.address} unit {self.unit.unit_id}"
+
+
+Measure = Callable[[Located], Awaitable[Values | None]]
+"""Returns the values at this time, or None if the device cannot be read."""
+
+
+async def without_doubles(places: Sequence[SearchLocation], measure: Measure, *, of_hosts: bool = False) -> None:
+    """Remove units that are the same device as an earlier unit, and add a note to their place.
+
+    A unit that a profile recognises is kept rather than one known only by SunSpec. With `of_hosts`, only units of
+    different hosts and serial ports are compared.
+    """
+    found = [
+        Located(place, unit, unit.identity)
+        for place in places
+        for unit in place.units
+        if unit.identity and unit.identity.matches
+    ]
+    kept: list[Located] = []
+    for each in sorted(found, key=lambda located: located.identity.is_sunspec):
+        for other in kept:
+            if _on_two_hosts(each, other) is of_hosts and await _same(each, other, measure):
+                break
+        else:
+            kept.append(each)
+
+
+async def _same(each: Located, other: Located, measure: Measure) -> bool:
+    """Whether both are one device; then remove `each`. If this is not certain, set its doubt."""
+    why = _certain(each, other)
+    if not why and (perhaps := _perhaps(each, other)):
+        same = await _compared(each, other, measure)
+        if same:
+            why = f"{perhaps}, the same power and counter"
+        elif same is None and not each.unit.doubt:
+            each.unit.doubt = f"perhaps the same device as {other.where} ({perhaps})"
+    if why:
+        each.place.units.remove(each.unit)
+        each.place.add_note(
+            f"unit {each.unit.unit_id} is the same device as {other.where} ({why}); omitted, because it would count"
+            f" twice (its driver would be {each.driver!r})"
+        )
+    return bool(why)
+
+
+def _on_two_hosts(one: Located, two: Located) -> bool:
+    return one.place is not two.place and (one.place.link.serial or one.place.link.host != two.place.link.host)
+
+
+def _certain(one: Located, two: Located) -> str:
+    """Return why both are certainly one device, or an empty text."""
+    if _on_two_hosts(one, two):
+        return ""
+    if one.identity.serial and two.identity.serial:
+        return "the same serial number" if one.identity.serial == two.identity.serial else ""
+    values, others = one.identity.values, two.identity.values
+    if one.place is two.place and values is not None and others is not None and values.same(others):
+        return "the same power and counter"
+    return ""
+
+
+def _perhaps(one: Located, two: Located) -> str:
+    """Return why both may be one device, or an empty text."""
+    serials = one.identity.serial, two.identity.serial
+    if _on_two_hosts(one, two):
+        return "the same serial number" if serials[0] and serials[0] == serials[1] else ""
+    if one.place is two.place or all(serials):
+        return ""
+    same = one.driver == two.driver and one.unit.unit_id == two.unit.unit_id
+    return "the same unit id on another port" if same else ""
+
+
+async def _compared(one: Located, two: Located, measure: Measure) -> bool | None:
+    """Read one device before and after the other. Return whether both are one; None if the values do not decide."""
+    before = await measure(two)
+    now = await measure(one) if before is not None else None
+    after = await measure(two) if now is not None else None
+    if before is None or now is None or after is None:
+        return None
+    if one.driver != two.driver:
+        return True if now.same(before) else None
+    return now.between(before, after)
