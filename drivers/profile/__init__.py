@@ -7,10 +7,11 @@ from drivers.profile.loader import BUILT_IN, Profile, load, profile_files
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.register_driver import RegisterDriver
-from drivers.profile.variant import bounded
+from drivers.profile.variant import RATED_TIMES, bounded
 
 __all__ = [
     "BUILT_IN",
+    "RATED_TIMES",
     "Mark",
     "Point",
     "Profile",

@@ -42,6 +42,7 @@ driver. `telemetry-agent drivers show NAME` also prints the registers and the so
   a counter, the agent adds up the phases. The temperature of a heat pump is that of its domestic hot water, that of a
   battery is the battery's own. Flow, return and outdoor temperatures, heat and efficiency are not read: the payload has
   no fields for them.
+- **power limit**: a solar, battery or charging power above it is invalid.
 - **identify**: if yes, `scan` recognises the device by its registers. If no, name the driver in the configuration.
   If it says "as" another driver, `scan` proposes that driver and also prints the name of this one.
 - **link**: what differs from the defaults of the connection. The configuration of the site has priority.
@@ -126,6 +127,9 @@ def _section(profile: Profile, captured: Sequence[str]) -> Iterator[str]:
     unsure = [point for point in profile.points if not point.confirmed]
     if 0 < len(unsure) < len(profile.points):
         yield f"- from one source: {_quantities(unsure, with_node=profile.kind is Kind.HYBRID)}"
+    if (rating := profile.rating) is not None:
+        one = "" if rating.confirmed else " (its register is from one source)"
+        yield f"- power limit: {rating.times} times the rated power that the device reports{one}"
     as_others = ", ".join(f"`{name}`" for name in profile.identified_as)
     yield f"- identify: {f'as {as_others}' if as_others else 'no' if profile.identify is None else 'yes'}"
     yield f"- link: {', '.join(_link(profile)) or 'defaults'}"

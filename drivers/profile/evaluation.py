@@ -38,13 +38,14 @@ class Known:
     """Slots of optional counters that had a value above zero. Without them, a sum of counters would fall."""
     gauges: set[Key] = field(default_factory=set)
     """Optional gauges that had a value. They are missing if they have none later, so that no old value is used."""
-    rated_W: float | None = None
+    limit_W: float | None = None
+    """The largest possible power, from the rated power."""
 
 
 def evaluate(answers: Answers, refused: Collection[Span], known: Known, at: float) -> tuple[Reading, ...]:
     """Return one reading per quantity, in the order of the points. `refused` are the spans that the device refuses."""
     layout = answers.layout
-    if not layout.direct or known.rated_W or not all(answers.readings):
+    if not layout.direct or known.limit_W or not all(answers.readings):
         return _Evaluation(layout, answers, refused, known, at).readings()
     found = cast("tuple[Reading, ...]", tuple(answers.readings))  # most devices, most polls
     if layout.never_all_zero and not found[0].value and _all_zero(found):
@@ -69,8 +70,8 @@ class _Evaluation:
             found = tuple(reading for reading in found if not self._absent(reading))
         for node, quantity, phase in self.layout.without:
             found += (Reading(quantity, phase, None, Quality.MISSING, self.at, node),)
-        if rated_W := self.known.rated_W:
-            found = tuple(bounded(reading, self.layout.kind, rated_W) for reading in found)
+        if limit_W := self.known.limit_W:
+            found = tuple(bounded(reading, self.layout.kind, limit_W) for reading in found)
         return tuple(map(_missing, found)) if self.layout.never_all_zero and _all_zero(found) else found
 
     def _absent(self, reading: Reading) -> bool:

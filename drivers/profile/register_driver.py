@@ -23,24 +23,24 @@ from typing import TypeVar
 import structlog
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
-from drivers.errors import IllegalFunctionError, IllegalRangeError, RefusedError
-from drivers.model import Kind, NodeType, Quality, Quantity, Resolution, Scan, WordOrder
+from drivers.errors import IllegalFunctionError, IllegalRangeError, RefusedError, UnreachableError
+from drivers.model import Kind, NodeType, Quantity, Resolution, Scan, WordOrder
 from drivers.profile.evaluation import Known, evaluate
 from drivers.profile.layout import Answers, Layout, Words
 from drivers.profile.loader import Profile
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.repeat import Repeat
+from drivers.profile.variant import Rating
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import (
-    RECHECK_MAX_S,
     Block,
     Limits,
     PollSession,
+    Recheck,
     RefusalMemory,
     Span,
     SplitReader,
-    decoder,
     resolutions,
 )
 
@@ -85,7 +85,7 @@ class RegisterDriver:
         self._unconfirmed: _Facts | None = None
         """A new layout that only one poll has selected."""
         self._known = Known()
-        self._rating_due = 0.0
+        self._rating_checked = Recheck()
 
     @property
     def kind(self) -> Kind:
@@ -130,8 +130,6 @@ class RegisterDriver:
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.driver.Driver`. Raises the refusal if the device refuses all requests."""
         run = PollSession(reader, now)
-        if self.profile.rating is not None and run.started >= self._rating_due:
-            await self._read_rating(run)
         if self._has_facts and run.started >= self._facts_due:
             await self._read_facts(run)
         layout = self._current
@@ -140,6 +138,8 @@ class RegisterDriver:
             self._facts_due, due = 0.0, self._facts_due
             await self._read_layout(run, layout.memory, answers)
             self._facts_due = due  # the poll did not fail
+            if self.profile.rating is not None and not self._rating_checked.believes(run.started):
+                await self._read_rating(run, self.profile.rating)
         holes = layout.memory.holes
         errors: tuple[Exception, ...] = tuple(run.errors)
         if holes:
@@ -184,7 +184,7 @@ class RegisterDriver:
         if not self._facts_read or facts in (self._facts, self._unconfirmed):
             if facts != self._facts:
                 log.info("device_variant", driver=self.profile.name, variant=self._variant_name(facts))
-                self._known = Known(rated_W=self._known.rated_W)
+                self._known = Known(limit_W=self._known.limit_W)
             self._facts, self._unconfirmed, self._facts_read = facts, None, True
             self._current = self._layout(facts)
             self._facts_due = run.started + FACTS_S
@@ -259,21 +259,20 @@ class RegisterDriver:
 
     # Rated power.
 
-    async def _read_rating(self, run: PollSession) -> None:
-        """Read the rated power. It is read again later, because it may be wrong while the device starts."""
-        rating = self.profile.rating
-        if rating is None:
-            return
+    async def _read_rating(self, run: PollSession, rating: Rating) -> None:
+        """Read the rated power, after the values: a device may not reply to a register that it does not have.
+
+        It is read again later, because it may be wrong while the device starts.
+        """
+        if self._rating_checked.started:
+            self._rating_checked.lengthen()
+        self._rating_checked.start(run.started)
         try:
             reader = SplitReader(run, self._limits.max_registers)
             words = await reader.read(rating.table, rating.address, rating.encoding.width)
-        except RefusedError:
-            self._rating_due = run.started + RECHECK_MAX_S
+        except (RefusedError, UnreachableError):
             return
-        self._rating_due = run.started + RECHECK_MAX_S
-        value, quality = decoder(rating.encoding)(words)
-        if quality is Quality.GOOD and isinstance(value, float) and value > 0:
-            self._known.rated_W = value
+        self._known.limit_W = rating.largest(words) or self._known.limit_W
 
 
 async def _holds(reader: Reader, mark: Mark) -> bool:

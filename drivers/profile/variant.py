@@ -14,8 +14,10 @@ from drivers.registers import Encoding, Span, decoder
 
 _BOUNDED = frozenset({NodeType.SOLAR, NodeType.STORAGE})
 _BOUNDED_KINDS = frozenset({Kind.INVERTER, Kind.BATTERY, Kind.CHARGER, Kind.HEAT_PUMP})
-_RATED_TIMES = 2.0
+RATED_TIMES = 2
 """Panels and batteries may have more power than the inverter, but never more than twice the rated power."""
+_LEAST_W = 100.0
+"""Less is no rated power. The device may use this register for something else."""
 _POWERS = frozenset({Quantity.ACTIVE_POWER, Quantity.DC_POWER})
 
 
@@ -37,10 +39,20 @@ class Rating:
     table: Table
     address: int
     encoding: Encoding
+    times: int = RATED_TIMES
+    """A power of more than so many times the rated power is invalid."""
+    confirmed: bool = True
+    """Whether two sources agree on the register."""
 
     @property
     def span(self) -> Span:
         return Span(self.table, self.address, self.encoding.width)
+
+    def largest(self, words: Sequence[int]) -> float | None:
+        """Return the largest possible power, or None if the words are no rated power."""
+        value, quality = decoder(self.encoding)(words)
+        good = quality is Quality.GOOD and isinstance(value, float) and value >= _LEAST_W
+        return self.times * float(value) if good and value is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +75,15 @@ class Serial:
         return str(value or "")
 
 
-def bounded(reading: Reading, kind: Kind, rated_W: float) -> Reading:
-    """Return the reading; a power above twice the rated power is invalid.
+def bounded(reading: Reading, kind: Kind, limit_W: float) -> Reading:
+    """Return the reading; a power above the largest possible power of the device is invalid.
 
     The power at the grid meter does not flow through the device, so it has no bound.
     """
     owned = reading.node in _BOUNDED if reading.node is not None else kind in _BOUNDED_KINDS
     if not owned or reading.quantity not in _POWERS or not isinstance(reading.value, float):
         return reading
-    if abs(reading.value) <= _RATED_TIMES * rated_W:
+    if abs(reading.value) <= limit_W:
         return reading
     return reading._replace(value=None, quality=Quality.INVALID)
 
@@ -84,9 +96,10 @@ def rating_from(table: TomlTable, order: WordOrder) -> Rating | None:
     entry = TomlTable(content, f"{table.where}: [rating]")
     where, address = place(entry)
     found = encoding(entry, where, order, Quantity.APPARENT_POWER)
+    times, confirmed = entry.whole("times", 1, 10, RATED_TIMES), entry.take("confirmed", bool, True)
     entry.done()
     within(entry, address, found)
-    return Rating(where, address, found)
+    return Rating(where, address, found, times, confirmed)
 
 
 def serial_from(table: TomlTable, order: WordOrder) -> Serial | None:

@@ -21,7 +21,7 @@ import structlog
 from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalRangeError, ProfileError, RefusedError, UnsupportedError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Resolution, Scan
-from drivers.profile import bounded
+from drivers.profile import RATED_TIMES, bounded
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Block, Limits, PollSession, Recheck, RefusalMemory, SplitReader, Use
 from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify, rated_power
@@ -258,4 +258,4 @@ class _Known:
             value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)
             if number is not None:
                 reading = Reading(recipe.quantity, recipe.phase, value, quality, times[recipe.slot], recipe.node)
-                yield bounded(reading, Kind.HYBRID, self.rated_W) if self.rated_W else reading
+                yield bounded(reading, Kind.HYBRID, RATED_TIMES * self.rated_W) if self.rated_W else reading

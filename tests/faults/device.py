@@ -19,6 +19,8 @@ class Faults:
     """The faults of a device. By default it has no fault."""
 
     silent: bool = False
+    silent_at: frozenset[int] = frozenset()
+    """The device does not reply to requests that begin at these addresses."""
     latency_s: float = 0.0
     """Delay before each reply. If it is longer than the timeout of the client, every reply is late."""
     reset_mid_frame: bool = False
@@ -69,7 +71,7 @@ def answer(query: Query, registers: Registers, faults: Faults) -> bytes | None:
     address, count = int.from_bytes(query.pdu[1:3], "big"), int.from_bytes(query.pdu[3:5], "big")
     if faults.exception is not None:
         return bytes((function | 0x80, faults.exception))
-    if not any(unit_id == query.unit_id for unit_id, _ in registers):
+    if not any(unit_id == query.unit_id for unit_id, _ in registers) or address in faults.silent_at:
         return None
     if query.pdu[:3] == b"\x2b\x0e\x01" and faults.labels:
         objects = b"".join(bytes((number, len(text))) + text for number, text in enumerate(faults.labels))

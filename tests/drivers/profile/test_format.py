@@ -567,6 +567,44 @@ async def test_a_power_far_beyond_the_rated_one_is_invalid(tmp_path: Path) -> No
             assert await unknown.poll() == {"active_power": 65_035.0}
 
 
+async def test_a_device_that_is_silent_about_its_rated_power_is_read(tmp_path: Path) -> None:
+    """Some devices do not reply to an address that they do not have."""
+    path = tmp_path / "acme.toml"
+    path.write_text(HEAD.format(kind="inverter") + RATED)
+    async with FaultServer({(1, Table.HOLDING): {0: 9000, 50: 50}}) as server:
+        server.faults.silent_at = frozenset({50})
+        link, driver = Link(server.link(timeout_s=0.05)), driver_of(load(path), ReadOptions())
+
+        async def power(at: float) -> object:
+            scan = await driver.poll(link.unit(1), lambda: at)
+            return scan.readings[0].value
+
+        assert [await power(at) for at in (0.0, 1.0)] == [9000.0, 9000.0]
+        assert [seen.address for seen in server.requests] == [0, 50, 0], "one time-out, not one for each poll"
+        server.faults.silent_at = frozenset()
+        server.registers[1, Table.HOLDING][0] = 65_035
+        assert [await power(at) for at in (2.0, RECHECK_FIRST_S + 1)] == [65_035.0, None]
+        await link.close()
+
+
+async def test_a_small_number_is_no_rated_power(tmp_path: Path) -> None:
+    """Such as a model number, or a power in kW."""
+    async with device(tmp_path, RATED, {0: 9000, 50: 0}, "inverter") as inverter:
+        assert await inverter.poll() == {"active_power": 9000.0}
+    coded = RATED.replace("scale = 100", "scale = 1")
+    async with device(tmp_path, coded, {0: 9000, 50: 99}, "inverter") as inverter:
+        assert await inverter.poll() == {"active_power": 9000.0}
+
+
+@pytest.mark.parametrize(("times", "limit"), [(2, 10_000), (3, 15_000)])
+async def test_a_profile_sets_the_bound_of_the_rated_power(tmp_path: Path, times: int, limit: int) -> None:
+    """An inverter that also counts micro inverters has more power than its own."""
+    text = RATED.replace("scale = 100", f"scale = 100\ntimes = {times}")
+    async with device(tmp_path, text, {0: limit, 50: 50}, "inverter") as inverter:
+        assert await inverter.poll() == {"active_power": float(limit)}
+        assert await inverter.poll({0: limit + 1, 50: 50}) == {"active_power": "invalid"}
+
+
 async def test_the_rated_power_does_not_bound_what_the_house_draws(tmp_path: Path) -> None:
     text = RATED.replace("[[point]]", '[[point]]\nnode = "solar"') + point("active_power", 1, "uint16", node='"grid"')
     async with device(tmp_path, text, {0: 9000, 1: 30_000, 50: 50}, "hybrid") as hybrid:

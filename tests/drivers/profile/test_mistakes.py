@@ -288,6 +288,10 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
             "[rating]: type: string is for [identify]; a quantity is never a text (found 'string')",
         ),
         (
+            f'{POINT}[rating]\ntable = "holding"\naddress = 1\ntype = "uint16"\ntimes = 0\n',
+            "[rating]: times: must be 1..10 (found 0)",
+        ),
+        (
             f'{POINT}[serial]\ntable = "holding"\naddress = 65535\ntype = "uint32"\n',
             "[serial]: address: must leave room",
         ),

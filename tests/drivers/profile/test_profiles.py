@@ -688,3 +688,25 @@ def test_the_types_of_a_kind_are_those_that_the_agent_binds(kind: Kind) -> None:
     profile = Profile("some", "Some", ("device",), kind, "its manual", ())
     bound = [type_.value for type_ in NodeType if why_unfit(kind, type_) is None]
     assert types_of(profile) == ("any (meter)" if kind is Kind.METER else ", ".join(bound))
+
+
+TEN_KW = {
+    (100_000, 2, "little"): {"deye", "sunsynk"},
+    (100_000, 2, "big"): {"growatt-vpp"},
+    (100, 2, "little"): {"sungrow-ihomemanager"},
+    (100, 1, "big"): {"sungrow-sg", "sungrow-sh"},
+    (10_000, 2, "big"): {"foxess", "growatt", "huawei", "sigenergy", "sma"},
+    (10_000, 1, "big"): {"goodwe", "kostal", "solax", "tsun", "viessmann"},
+}
+"""Raw number, registers and word order of a device of 10 kW → the families, by the longest beginning of their name."""
+
+
+def test_each_rated_power_has_the_unit_of_its_source() -> None:
+    for profile in (each for each in PROFILES.values() if each.rating is not None):
+        rating = profile.rating
+        assert rating is not None
+        begins = {beginning: key for key, names in TEN_KW.items() for beginning in names}
+        raw, count, order = begins[max(filter(profile.name.startswith, begins), key=len)]
+        words = (raw,) if count == 1 else (raw >> 16, raw & 0xFFFF)
+        assert rating.encoding.width == count, profile.name
+        assert rating.largest(words if order == "big" else words[::-1]) == rating.times * 10_000, profile.name
