@@ -205,3 +205,23 @@ async def test_what_scan_proposes_for_a_street_reads_the_truth(tmp_path: Path) -
     assert "its name is Eastron SDM-X V1" in printed
     assert "telemetry-agent dump 127.0.11.12" in printed
     assert "compare them with the display" in printed, "the note on the firmware of the Deye"
+
+
+async def test_scan_names_the_other_driver_of_a_solis_whose_counters_are_exchanged(tmp_path: Path) -> None:
+    """No register shows which meter is installed, so the installer compares the counters and chooses."""
+    profiles, _ = Catalogue(()).profiles()
+    truth = case("solis_s5_counters_swapped")["polls"][0]["expected"]
+    async with FaultServer(registers_of("solis_s5_counters_swapped", 1, "solis-string")) as server:
+        wanted, settings = scan.request(["127.0.0.1"], [server.port], "1", 0.2, None, None, "tcp", profiles)
+        scanner = Scanner(settings, Identifier(profiles, time.monotonic))
+        await scanner.run(wanted)
+        printed = device_tables(scanner.places)
+        assert 'driver = "solis-string"\n' in printed
+        assert "# note: compare the counters of the meter with its display: where import and export are" in printed
+        assert '# also possible: driver = "solis-string-acrel"' in printed
+        chosen = printed.replace('driver = "solis-string"\n', 'driver = "solis-string-acrel"\n')
+        path = configuration(tmp_path, "http://127.0.0.1:1/", chosen)
+        read = await to_thread(call_inside, "read", "--config", path)
+    lines = (line.split("\t") for line in read.stdout.splitlines())
+    values = {quantity: float(value) for _, quantity, value, *_ in lines if "ported" in quantity}
+    assert values == {name.removeprefix("grid."): value for name, value in truth.items()}, read.stderr
