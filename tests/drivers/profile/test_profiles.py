@@ -6,6 +6,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ REACH: dict[Unit, tuple[float, float]] = {
 }
 # What the device itself shows no finer.
 COARSE = {
+    ("abl-emh", Quantity.ACTIVE_POWER): 23.0,  # 0.1 A at 230 V
     ("kermi-x-change", Quantity.ACTIVE_POWER): 100.0,
     ("stiebel-eltron-wpm", Quantity.ACTIVE_POWER): 100.0,
     ("alphaess-smile", Quantity.ENERGY_CAPACITY): 100.0,
@@ -190,6 +192,8 @@ TWO_REGISTERS = {
 
 # The device has no such counter, or none that a profile can read; each profile says so.
 NO_COUNTERS = {
+    ("abl-emh", None),
+    ("hesotec-esat", None),
     ("e3dc-s10", NodeType.SOLAR),
     ("e3dc-s10", NodeType.STORAGE),
     ("e3dc-s10", NodeType.GRID),
@@ -500,9 +504,10 @@ def test_no_device_is_recognised_as_two() -> None:
     seen: dict[object, str] = {}
     for name, profile in PROFILES.items():
         if profile.identify is not None:
-            for raw in profile.identify.equals:
-                also = tuple(mark.span for mark in profile.identify.also)
-                place = (profile.identify.span, profile.identify.encoding.type, raw, also)
+            first, also = profile.identify, profile.identify.also
+            for raw, *further in product(first.equals, *(mark.equals or (None,) for mark in also)):
+                rest = tuple((mark.span, one) for mark, one in zip(also, further, strict=True))
+                place = (first.span, first.encoding.type, raw, rest)
                 assert seen.setdefault(place, name) == name
 
 

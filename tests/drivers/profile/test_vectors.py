@@ -1543,6 +1543,25 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         {"active_power": 3910.0, "voltage.l1": 231.0, "consumed_energy": 2000.0},
     ),
     (
+        "L3, L2, L1, of which one is disabled and one noise",
+        "abl-emh",
+        {0x30: [1000, 1, 160]},
+        {"active_power": 3680.0, "active_power.l3": 0.0, "active_power.l2": 0.0},
+    ),
+    (
+        "power by 230 V",
+        "hesotec-esat",
+        {0x4001: [231, 230, 229, 0, 16_000, 0, 10_000, 0, 0]},
+        {"active_power": 5980.0, "active_power.l2": 2300.0, "voltage.l3": 229.0},
+    ),
+    (
+        "one phase",
+        "socomec-countis-e14",
+        {0xC558: [0, 23_050], 0xC560: [0, 4340], 0xC568: [0xFFFF, 0xFF9C], 0xC702: [0, 12_345], 0xC708: [0xFFFF] * 2},
+        {"voltage.l1": 230.5, "current.l1": 4.34, "active_power": -1000.0, "imported_energy": 123_450.0}
+        | {"exported_energy": MISSING},
+    ),
+    (
         "power by 230 V",
         "innogy-ebox",
         {1006: [0x41A0, 0], 307: [0x4120, 0]},
