@@ -13,6 +13,12 @@ from agent.domain.node import SIGNED
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
+# Quantities that have the name of a field of the contract. A register has not the rules of the field.
+_FIELDS = {
+    NodeType.GRID: frozenset({Quantity.TODAY_IMPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY}),
+    NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),
+}
+
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -82,11 +88,12 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
 
 
 def _all(result: NodeResult) -> dict[str, Any]:
-    """Every fresh quantity by its name in the payload, with the sign of its group."""
+    """Every fresh quantity that is no field of the contract, by its name in the payload, with the sign of its group."""
+    fields = _FIELDS.get(result.summary.node.type, frozenset())
     return {
         quantity.label(phase): -value if result.turned and quantity in SIGNED and isinstance(value, float) else value
         for (quantity, phase), value in result.summary.values.items()
-        if quantity is not Quantity.ACTIVE_POWER or phase is not None
+        if phase is not None or (quantity is not Quantity.ACTIVE_POWER and quantity not in fields)
     }
 
 

@@ -61,3 +61,58 @@ def test_a_total_is_the_sum_of_the_numbers_of_its_nodes_to_the_last_digit() -> N
     messages = bodies(totals.close(1000.0, WALL), PayloadOptions("S", levels=("device_type", "device")))
     sent = [json.loads(message)["solar"]["active_power_W"] for message in messages]
     assert sent == [1077.772, 562.586, 515.186]
+
+
+def test_a_register_with_the_name_of_a_field_is_sent_only_as_this_field() -> None:
+    """A capacity of 0 is not a value. A daily register has no energy of the site's day while the clock is unknown."""
+    battery = Node("b", NodeType.STORAGE, Kind.BATTERY)
+    meter = Node("m", NodeType.GRID, Kind.METER)
+    totals = aggregator(battery, meter)
+    totals.observe([battery], scan(1000.0, soc=50.0, energy_capacity=0.0), WALL)
+    totals.observe([meter], scan(1000.0, active_power=5.0, today_imported_energy=700.0), None)
+    options = PayloadOptions("S", levels=("device",), device_format="snapshot", device_fields="all")
+    (message,) = bodies(totals.close(1000.0, WALL), options)
+    nodes = json.loads(message)["nodes"]
+    assert nodes["b"]["storage"] == {"mean_soc_perc": 50, "soc_perc": 50}
+    assert nodes["m"]["grid"] == {"active_power_W": 5}
+
+
+def test_the_charge_as_read_is_beside_the_charge_of_the_contract() -> None:
+    """`soc_perc` is the reading. `mean_soc_perc` is within 0..100, and is calculated if the device has no charge."""
+    nodes = [Node(name, NodeType.STORAGE, Kind.BATTERY) for name in ("b1", "b2")]
+    totals = aggregator(*nodes)
+    totals.observe([nodes[0]], scan(1000.0, soc=100.5), WALL)
+    totals.observe([nodes[1]], scan(1000.0, energy_stored=2000.0, energy_capacity=8000.0), WALL)
+    for fields, charges in (("contract", {"mean_soc_perc": 100}), ("all", {"mean_soc_perc": 100, "soc_perc": 100.5})):
+        options: Any = {"levels": ("device",), "device_format": "snapshot", "device_fields": fields}
+        (message,) = bodies(totals.close(1000.0, WALL), PayloadOptions("S", **options))
+        sent = json.loads(message)["nodes"]
+        assert sent["b1"]["storage"] == charges
+        assert sent["b2"]["storage"] == {
+            "mean_soc_perc": 25,
+            "energy_stored_Wh": 2000,
+            "energy_capacity_Wh": 8000,
+        }
+
+
+def test_quality_has_the_same_form_at_both_levels() -> None:
+    """Per type in the device-type message, and per node for its type. A node within another one has only its own."""
+    main = Node("main", NodeType.GRID, Kind.METER)
+    inner = Node("inner", NodeType.GRID, Kind.METER, within="main")
+    totals = aggregator(main, inner, PV1)
+    totals.observe([main], scan(999.0, active_power=5.0), WALL)
+    totals.observe([inner], scan(998.0, active_power=1.0), WALL)
+    summary = totals.close(1000.0, WALL)
+    both: Any = {"levels": ("device_type", "device"), "quality": True}
+    types, *nodes = map(json.loads, bodies(summary, PayloadOptions("S", **both)))
+    fresh = {"devices": 1, "fresh": 1, "expected": 1, "got": 1}
+    missing = {"devices": 1, "fresh": 0, "expected": 0, "got": 0}
+    assert types["quality"] == {"grid": fresh | {"oldest_s": 1}, "solar": missing}
+    of_nodes = {
+        "main": {"grid": fresh | {"oldest_s": 1}},
+        "inner": {"grid": fresh | {"oldest_s": 2}},
+        "pv-1": {"solar": missing},
+    }
+    assert {node["nodeId"]: node["quality"] for node in nodes} == of_nodes
+    (snapshot,) = bodies(summary, PayloadOptions("S", **both | {"levels": ("device",), "device_format": "snapshot"}))
+    assert {name: node["quality"] for name, node in json.loads(snapshot)["nodes"].items()} == of_nodes
