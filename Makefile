@@ -71,8 +71,9 @@ $(STAMP): $(RUNTIME) requirements-dev.lock
 		echo "cannot install standardwebhooks from npm; the tests that need it are skipped"
 	@touch $@
 
-schema: $(STAMP)  ## write the published JSON Schemas and docs/configuration.md from the types in the code
+schema: $(STAMP)  ## write the published JSON Schemas, the OpenAPI document and docs/configuration.md from the types in the code
 	$(BIN)/python -m agent.contract.schema docs/schema
+	$(BIN)/python -m agent.contract.openapi docs/schema/openapi.json
 	$(BIN)/python -m agent.commissioning.config_reference docs/configuration.md
 
 devices: $(STAMP)  ## write docs/devices.md and the README's list of makers from the profiles and captures

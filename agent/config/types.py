@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictInt
 
 from agent.config.errors import did_you_mean
-from agent.domain import QUANTITIES
+from agent.domain import MAX_ID, QUANTITIES
 
 
 def _timezone(name: str) -> str:
@@ -102,6 +102,8 @@ def _limit(value: Any) -> tuple[float, float]:
 def _identifier(name: str) -> str:
     if not name or name != name.strip() or not name.isprintable():
         raise ValueError("must be a name of printable characters, with no blank at either end")
+    if len(name) > MAX_ID:
+        raise ValueError(f"must have at most {MAX_ID} characters")
     return name
 
 

@@ -2,7 +2,7 @@
 
 Change a field, its unit or its rounding here, together with docs/contract.md.
 `envelope` contains the functions on message bytes that delivery needs. Import it by its full name.
-`schema` is for receivers and tests. The daemon does not import it.
+`schema` and `openapi` are for receivers and tests. The daemon does not import them.
 """
 
 from agent.contract.payload import PayloadOptions, bodies

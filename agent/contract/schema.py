@@ -1,6 +1,7 @@
 """The contract as types, for receivers: the JSON Schema and a check of one message. The daemon does not import it.
 
-`python -m agent.contract.schema docs/schema` writes the published schemas.
+The types are closed, so that a check can report a field that they do not have. The published schemas are open, because
+a later release may add fields. `python -m agent.contract.schema docs/schema` writes them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,21 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
+from agent.domain import MAX_ID
+
+MAJOR, MINOR = 1, 0
+"""The version of the contract. A release that adds a field raises MINOR. MAJOR is part of the `$id` of each schema."""
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 # Eleven digits are enough until the year 5138.
 Time = Annotated[int, Field(strict=True, ge=0, le=99_999_999_999)] | Annotated[str, Field(pattern="^[0-9]{1,11}$")]
-Name = Annotated[str, Field(strict=True, min_length=1, max_length=1000)]
+Name = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_ID)]
+
+_UNKNOWN = "extra_forbidden"
+"""Pydantic's type of the error for an unknown field."""
 
 _CLOSED = ConfigDict(extra="forbid")
 _OPEN = ConfigDict(extra="allow")
@@ -207,14 +216,28 @@ def message_name(message: dict[str, Any]) -> str:
 
 
 def problems(message: Any) -> list[str]:
-    """Return the mistakes of a message, one line each; empty if it is valid."""
+    """Return the mistakes of a message, one line each; empty if it is valid. An unknown field is no mistake."""
     if not isinstance(message, dict):
         return ["the message is not a JSON object"]
+    found = [f"{place}: {text}" for place, kind, text in _errors(message) if kind != _UNKNOWN]
+    return found or [f"{place}: must not be null; omit a field without a value" for place in _nulls(message, "")]
+
+
+def unknown_fields(message: dict[str, Any]) -> list[str]:
+    """Return the places of the fields that this version of the contract does not have."""
+    return [place for place, kind, _ in _errors(message) if kind == _UNKNOWN]
+
+
+def _errors(message: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return place, type and text of each error of pydantic."""
     try:
         _adapter(message_name(message)).validate_python(message)
     except ValidationError as error:
-        return [f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']}" for item in error.errors()]
-    return [f"{place}: must not be null; omit a field without a value" for place in _nulls(message, "")]
+        return [
+            (".".join(str(step) for step in item["loc"]), item["type"], item["msg"])
+            for item in error.errors(include_url=False)
+        ]
+    return []
 
 
 def _nulls(value: Any, place: str) -> list[str]:
@@ -226,8 +249,23 @@ def _nulls(value: Any, place: str) -> list[str]:
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema of one message type."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | _adapter(name).json_schema()
+    """Return the published JSON Schema of one message type. It accepts unknown fields."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:telemetry-push-agent:{name}:{MAJOR}",
+        "$comment": f"Version {MAJOR}.{MINOR} of the contract. Accept fields that this schema does not have.",
+    }
+    schema: dict[str, Any] = opened(_adapter(name).json_schema())
+    return head | schema
+
+
+def opened(schema: Any) -> Any:
+    """Return the schema without the rule that objects have no other fields."""
+    if isinstance(schema, list):
+        return [opened(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: opened(value) for key, value in schema.items() if (key, value) != ("additionalProperties", False)}
 
 
 @cache

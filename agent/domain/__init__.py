@@ -1,6 +1,7 @@
 """The vocabulary of a site: node types and signs, physical ranges, sleep. Pure."""
 
 from agent.domain.node import (
+    MAX_ID,
     SIGNED,
     Node,
     WhenOffline,
@@ -16,6 +17,7 @@ from agent.domain.ranges import QUANTITIES, WIDEST, Range, largest_power, ranges
 from agent.domain.sleep import Night, all_sleep, heard, may_sleep, on_disk, restored, silence_in_words, why_awake
 
 __all__ = [
+    "MAX_ID",
     "QUANTITIES",
     "SIGNED",
     "WIDEST",

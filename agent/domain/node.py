@@ -18,6 +18,9 @@ from typing import Literal, NamedTuple
 
 from drivers.model import LOADS, Kind, NodeType, Quantity, Resolution
 
+MAX_ID = 1000
+"""Maximum characters of the id of a site or a node. Endpoints are built for it."""
+
 WhenOffline = Literal["missing", "zero", "sleep"]
 """The values of a device that does not answer: none (missing); 0 W and unchanged counters (zero); the same, but only
 while it may be asleep, else none (sleep, see `agent.domain.sleep`)."""

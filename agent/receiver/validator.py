@@ -13,7 +13,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.receiver import signature
@@ -145,12 +145,14 @@ class Validator:
             if digest != _digest(message):
                 raise RefusedError(422, f"{identity} was already used for another message", message=message)
             return Verdict(200, message=message, duplicate=True)
-        self._require_contract(message)
+        unknown = self._require_contract(message)
         try:
             self.keep(identity, message)
         except OSError as error:
             raise RefusedError(503, f"the message cannot be stored: {error.strerror or error}") from None
-        return self.remember(identity, message)
+        verdict = self.remember(identity, message)
+        notes = [f"unknown fields, accepted: {', '.join(unknown)}"] if unknown else []
+        return replace(verdict, notes=(*verdict.notes, *notes))
 
     def _require_token(self, authorization: str) -> None:
         scheme, _, given = authorization.partition(" ")
@@ -164,14 +166,16 @@ class Validator:
         if problem := signature.problem(self.secrets, headers, body, self.now()):
             raise RefusedError(401, problem)
 
-    def _require_contract(self, message: Any) -> None:
-        from agent.contract.schema import problems
+    def _require_contract(self, message: Any) -> list[str]:
+        """Return the places of unknown fields. A later release of the agent may send them."""
+        from agent.contract.schema import problems, unknown_fields
 
         if found := problems(message):
             raise RefusedError(422, *found, message=message)
         if self.site is not None and message["siteNodeId"] != self.site:
             text = f"siteNodeId is {message['siteNodeId']!r}, but the token is bound to {self.site!r}"
             raise RefusedError(403, text, message=message)
+        return unknown_fields(message)
 
     def _stream(self, message: dict[str, Any]) -> Sequence:
         key = str(message.get("nodeId", "nodes" if "nodes" in message else ""))

@@ -20,7 +20,7 @@ import pytest
 
 from agent.aggregation.aggregator import AggregationSettings, Aggregator
 from agent.contract.payload import PayloadOptions, bodies
-from agent.contract.schema import problems
+from agent.contract.schema import problems, unknown_fields
 from agent.domain.node import Node
 from agent.energy.store import EnergyStore
 from drivers.catalogue import Catalogue
@@ -126,7 +126,7 @@ class Line:
             self.saves += 1
         options = PayloadOptions("S", levels=("device_type", "device"), device_format="snapshot", quality=True)
         types, nodes = map(json.loads, bodies(summary, options))
-        assert problems(types) == problems(nodes) == []
+        assert problems(types) == problems(nodes) == unknown_fields(types) == unknown_fields(nodes) == []
         return {**types, "nodes": nodes["nodes"]}
 
 

@@ -10,18 +10,45 @@ from typing import Any
 import pytest
 
 from agent.aggregation.energy_tracker import TODAY
-from agent.contract.schema import MESSAGES, json_schema, message_name, problems
+from agent.contract import openapi
+from agent.contract.schema import MAJOR, MESSAGES, MINOR, json_schema, message_name, problems, unknown_fields
 from drivers.model import NodeType
 
 DOCS = Path(__file__).parents[2] / "docs"
 GROUPS: dict[str, dict[str, float]] = {type_.value: {} for type_ in NodeType}
 HEAD = {"time": 1, "siteNodeId": "S"}
+QUALITY = {"devices": 1, "fresh": 1, "expected": 1, "got": 1}
 
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_the_published_schema_is_that_of_the_code(name: str) -> None:
     published = (DOCS / "schema" / f"{name}.schema.json").read_text(encoding="utf-8")
     assert json.loads(published) == json_schema(name), "run make schema"
+
+
+def test_the_published_openapi_document_is_that_of_the_code() -> None:
+    published = (DOCS / "schema/openapi.json").read_text(encoding="utf-8")
+    assert json.loads(published) == openapi.document(), "run make schema"
+
+
+def test_the_openapi_document_has_the_same_types_as_the_schemas() -> None:
+    document = openapi.document()
+    components = document["components"]["schemas"]
+    for name, type_ in MESSAGES.items():
+        published = json.loads(json.dumps(json_schema(name)).replace("#/$defs/", "#/components/schemas/"))
+        inline = {key: value for key, value in published.items() if not key.startswith("$")}
+        assert components[type_.__name__] == inline
+        assert published["$defs"].items() <= components.items()
+    assert document["info"]["version"] == f"{MAJOR}.{MINOR}"
+
+
+def test_the_examples_of_the_openapi_document_are_messages() -> None:
+    (path,) = openapi.document()["paths"].values()
+    examples = path["post"]["requestBody"]["content"]["application/json"]["examples"]
+    assert examples.keys() == MESSAGES.keys()
+    for name, example in examples.items():
+        assert message_name(example["value"]) == name
+        assert problems(example["value"]) == unknown_fields(example["value"]) == []
 
 
 def test_every_message_of_the_documentation_is_valid() -> None:
@@ -31,7 +58,7 @@ def test_every_message_of_the_documentation_is_valid() -> None:
     ]
     assert {message_name(message) for message in messages} == set(MESSAGES)
     for message in messages:
-        assert problems(message) == []
+        assert problems(message) == unknown_fields(message) == []
 
 
 def joined(block: str) -> list[str]:
@@ -64,13 +91,12 @@ def test_the_table_of_fields_is_that_of_the_schema() -> None:
     [
         (GROUPS | {"siteNodeId": "S"}, "time: Field required"),
         (HEAD | {k: v for k, v in GROUPS.items() if k != "solar"}, "solar: Field required"),
-        (HEAD | GROUPS | {"solar": {"active_power_w": 1}}, "solar.active_power_w: Extra inputs are not permitted"),
         (HEAD | GROUPS | {"grid": {"active_power_W": None}}, "grid.active_power_W: Input should be a valid number"),
         (HEAD | GROUPS | {"storage": {"mean_soc_perc": 100.5}}, "storage.mean_soc_perc: Input should be less than"),
         (HEAD | GROUPS | {"solar": {"today_energy_Wh": -1}}, "solar.today_energy_Wh: Input should be greater than"),
         (HEAD | GROUPS | {"heat_pump": {"operation_modes": ["eco"]}}, "heat_pump.operation_modes.0: Input should be"),
         (HEAD | {"nodeId": "a", "solar": {"voltage_V": None}}, "solar.voltage_V: must not be null"),
-        (HEAD | {"nodes": {"a": {"wind": {}}}}, "nodes.a.wind: Extra inputs are not permitted"),
+        (HEAD | {"nodes": {"a": {"wind": None}}}, "nodes.a.wind: must not be null"),
         ([], "the message is not a JSON object"),
     ],
 )
@@ -83,3 +109,26 @@ def test_what_is_wrong_is_named(message: Any, problem: str) -> None:
 def test_time_may_be_text_and_nodes_may_carry_more() -> None:
     assert problems(GROUPS | {"siteNodeId": "S", "time": "1714652040"}) == []
     assert problems(HEAD | {"nodeId": "a", "grid": {"voltage_l1_V": 231.5, "on": True}}) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "place"),
+    [
+        (HEAD | GROUPS | {"gas": {}}, "gas"),
+        (HEAD | GROUPS | {"solar": {"active_power_w": 1}}, "solar.active_power_w"),
+        (HEAD | {"nodes": {"a": {"wind": {}}}}, "nodes.a.wind"),
+        (HEAD | {"nodeId": "a", "quality": {"solar": QUALITY | {"best": 1}}}, "quality.solar.best"),
+    ],
+)
+def test_an_unknown_field_is_found_but_is_no_mistake(message: dict[str, Any], place: str) -> None:
+    assert problems(message) == []
+    assert unknown_fields(message) == [place]
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_published_schema_is_open_and_has_an_id_and_a_version(name: str) -> None:
+    schema = json_schema(name)
+    assert '"additionalProperties": false' not in json.dumps(schema)
+    assert schema["$id"] == f"urn:telemetry-push-agent:{name}:{MAJOR}"
+    assert f"Version {MAJOR}.{MINOR} " in schema["$comment"]
+    assert f"version {MAJOR}.{MINOR}" in (DOCS / "contract.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from agent.aggregation.aggregator import AggregationSettings, Aggregator, SummarySettings
 from agent.aggregation.energy_tracker import Account, EnergyField
 from agent.contract.payload import PayloadOptions, bodies
-from agent.contract.schema import problems
+from agent.contract.schema import problems, unknown_fields
 from agent.domain.node import Node
 from agent.energy.days import Basis, DayEnergy, day_of
 from agent.energy.published import Published
@@ -72,7 +72,7 @@ class NoStore:
 def body(totals: Aggregator, at: float = 1000.0, wall: int = WALL, **options: Any) -> dict[str, Any]:
     summary = totals.close(at, wall)
     message = json.loads(bodies(summary, PayloadOptions("S", **options))[0])
-    assert problems(message) == []
+    assert problems(message) == unknown_fields(message) == []
     return dict(message)
 
 
@@ -696,7 +696,8 @@ def test_whatever_is_read_what_leaves_is_valid(values: dict[str, float]) -> None
                 totals.observe([node], scan(1000.0 + second, **values), WALL + second)
     summary = totals.close(1001.0, WALL + 1)
     for text in bodies(summary, PayloadOptions("S", levels=("device_type", "device"), device_fields="all")):
-        assert problems(json.loads(text, parse_constant=pytest.fail)) == []
+        message = json.loads(text, parse_constant=pytest.fail)
+        assert problems(message) == unknown_fields(message) == []
 
 
 def test_a_damaged_store_is_set_aside(tmp_path: Path) -> None:

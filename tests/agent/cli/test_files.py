@@ -20,6 +20,7 @@ def test_the_files_of_a_release_are_written_and_never_over_others(tmp_path: Path
     assert written.returncode == 0, written.stderr
     names = {str(Path(line).relative_to(directory)) for line in written.stdout.splitlines()}
     assert {"systemd/install", "systemd/telemetry-agent.service", "schema/device-type.schema.json"} <= names
+    assert "schema/openapi.json" in names
     assert {"config.example.toml", "telemetry-agent.rules.yml", "grafana-dashboard.json", "requirements.lock"} <= names
     assert os.access(directory / "systemd/install", os.X_OK)
     assert (directory / "config.example.toml").read_bytes() == (REPO / "config.example.toml").read_bytes()

@@ -67,7 +67,6 @@ def test_both_levels_and_both_formats_are_valid(message: dict[str, Any]) -> None
     [
         ({"grid": None}, "grid: "),
         ({"time": 1.5}, "time"),
-        ({"extra": 1}, "extra: "),
         ({"storage": {"mean_soc_perc": 101}}, "storage.mean_soc_perc"),
         ({"solar": {"active_power_W": None}}, "solar.active_power_W: "),
         ({"solar": {"active_power_W": "5"}}, "solar.active_power_W"),
@@ -77,6 +76,12 @@ def test_a_message_against_the_contract_is_refused(changes: dict[str, Any], prob
     verdict = desk().judge(headers(), body(**changes))
     assert verdict.status == 422
     assert problem in " ".join(verdict.problems)
+
+
+def test_an_unknown_field_is_accepted_and_reported() -> None:
+    verdict = desk().judge(headers(), body(extra=1, solar={"active_power_w": 1}))
+    assert (verdict.status, verdict.problems) == (200, ())
+    assert verdict.notes == ("unknown fields, accepted: solar.active_power_w, extra",)
 
 
 def test_token_type_and_ids() -> None:
