@@ -11,7 +11,8 @@ UV := .venv-uv/bin/uv
 # Without stored bytecode, each of the tests' processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test hunt mutate test-system lowest lint docs bench schema devices lock deb release reproducible clean
+.PHONY: demo test hunt mutate test-system test-receivers load-test lowest lint docs bench schema devices lock deb
+.PHONY: release reproducible clean
 
 demo: $(RUNTIME)  ## run a simulated site, the agent and a receiver, live on the terminal
 	@$(BIN)/telemetry-agent demo
@@ -29,6 +30,17 @@ mutate: $(STAMP)  ## change the code at random for MINUTES=30; SEED and COUNT ch
 
 test-system: $(STAMP)  ## boot a clean Debian and test the service on it; skips if root or Debian's mirror is missing
 	$(BIN)/python -m pytest -m system -rs --durations=5 tests/system
+
+# A separate environment: nothing of it belongs to the agent.
+test-receivers: $(STAMP) .venv-receivers/.installed  ## run the recipes of docs/receivers.md; installs Telegraf and Node-RED, and skips what it cannot have
+	$(BIN)/python -m pytest -m receivers -rs --durations=5 tests/receivers
+
+load-test: $(STAMP) .venv-receivers/.installed  ## send the messages of SITES=10000 for MINUTES=3 to the endpoint for a fleet
+	$(BIN)/python -m tests.receivers.load --sites $(or $(SITES),10000) --minutes $(or $(LOAD_MINUTES),3)
+
+.venv-receivers/.installed: tests/receivers/install docs/examples/fleet-endpoint/requirements.txt
+	PYTHON=$(PYTHON) tests/receivers/install .venv-receivers
+	@touch $@
 
 lint: $(STAMP) $(LAYERS)  ## run ruff, mypy strict, and the layer rules of .importlinter
 	$(BIN)/ruff check .
