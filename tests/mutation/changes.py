@@ -1,6 +1,6 @@
 """Small changes to a source file, each of which a test should notice.
 
-Messages, log calls, docstrings, annotations and decorators are left as they are.
+Messages, log calls, docstrings, decorators, annotations and other types are left as they are.
 """
 
 from __future__ import annotations
@@ -200,7 +200,8 @@ class _Finder(ast.NodeVisitor):
         self.visit(node.value)
 
     def visit_Return(self, node: ast.Return) -> None:
-        if node.value is not None and not (isinstance(node.value, ast.Constant) and node.value.value is None):
+        # None instead of False changes no condition; the constant itself is changed to True.
+        if node.value is not None and ast.unparse(node.value) not in {"None", "False"}:
             self._add(node, "returns None", "return None")
         self.generic_visit(node)
 
@@ -257,7 +258,10 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name = ast.unparse(node.func)
-        if _is_log(node):
+        if _is_log(node) or name == "TypeVar":
+            return
+        if name == "cast":
+            self.visit(node.args[1])
             return
         if other := CALLS.get(name):
             self._add(node.func, "min/max/any/all", other)
@@ -281,6 +285,10 @@ class _Finder(ast.NodeVisitor):
             other = members[(members.index(node.attr) + 1) % len(members)]
             self._add(node, "other member", ast.Attribute(node.value, other, ast.Load()))
         self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if ast.unparse(node.value) != "Literal":
+            self.generic_visit(node)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         pass  # the places in it are wrong before Python 3.12

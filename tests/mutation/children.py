@@ -114,7 +114,12 @@ def copies(count: int, root: Path = ROOT) -> Iterator[list[Path]]:
 
 def _compile(copy: Path) -> None:
     """Has pytest compile the copy, so that a child compiles nothing but the changed file."""
-    job = Job("collect", lambda _: int(pytest.main([*PYTEST, "--collect-only", "tests"])), 300.0)
+
+    def collect(_: Path) -> int:
+        sys.dont_write_bytecode = False
+        return int(pytest.main([*PYTEST, "--collect-only", "tests"]))
+
+    job = Job("collect", collect, 300.0)
     for ended in run_all(iter([job]), [copy], time.monotonic() + job.limit_s):
         if ended.status != 0:
             raise RuntimeError(f"the tests cannot be collected: {ended.status}\n{ended.output[-2000:]}")

@@ -19,9 +19,17 @@ CODE = '''\
 """Grades."""
 
 
+class Scale:
+    def __init__(self, most: float) -> None:
+        self.most = most
+
+
+FAILED = Scale(49.0)
+
+
 def grade(points: float, bonus: float) -> str:
     total = points + bonus
-    return "passed" if total > 49.0 else "failed"
+    return "passed" if total > FAILED.most else "failed"
 '''
 TESTS = """\
 import pytest
@@ -65,12 +73,13 @@ def mutate(folder: Path) -> str:
 
 
 def test_a_change_that_no_test_notices_survives(tmp_path: Path) -> None:
-    """One line has a change that tests without a bonus do not notice. They notice every change of the other line."""
+    """One line has a change that tests without a bonus do not notice. They notice every change of the other lines, also
+    of one that runs only during the import."""
     told = mutate(tree(tmp_path))
     assert re.findall(r"^survived: .*$", told, re.MULTILINE) == [
-        "survived: agent/grades.py:5 arithmetic 'points + bonus' -> '(points - bonus)' (2 tests)"
+        "survived: agent/grades.py:13 arithmetic 'points + bonus' -> '(points - bonus)' (2 tests)"
     ]
-    assert "mutation: seed 1: 1 of 2 changes noticed (50.0 %), 1 survived, 0 not tried" in told
+    assert "mutation: seed 1: 3 of 4 changes noticed (75.0 %), 1 survived, 0 not tried" in told
     assert (tmp_path / "agent" / "grades.py").read_text() == CODE, "changes are made in copies"
 
 
@@ -91,6 +100,11 @@ def test_a_change_that_no_test_notices_survives(tmp_path: Path) -> None:
         ("log.info('event', a=1)", set()),
         ("def f(a: Literal['x']) -> None:\n    '''Text.'''", set()),
         ("if TYPE_CHECKING:\n    import x", set()),
+        ("X = Literal['a', 'b']", set()),
+        ("T = TypeVar('T')", set()),
+        ("x = cast('T', 1.0)", {"2.0"}),
+        ("def f() -> bool:\n    return False", {"True"}),
+        ("def f() -> int:\n    return 0", {"return None", "1", "(-1)"}),
     ],
 )
 def test_the_changes_of_a_statement(code: str, expected: set[str]) -> None:

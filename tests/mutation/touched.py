@@ -27,6 +27,8 @@ SOURCES = ("agent", "drivers")
 COMMON = ("tests/conftest.py", "tests/steady_loop.py", "tests/support", "tests/faults")
 LIMIT_S = 900.0
 """For one test file."""
+OUTSIDE = ""
+"""The context of coverage.py outside of the tests: an import, which may run lines of functions as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Record:
     seconds: dict[str, float]
     failed: list[str]
     lines: dict[str, dict[str, list[str]]]
-    """By path and line number."""
+    """The tests by path and line number. `OUTSIDE` stands for a line that runs outside of the tests."""
     digests: dict[str, str]
 
     def is_current(self) -> bool:
@@ -49,6 +51,8 @@ class Touched:
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, dict[int, set[str]]] = field(default_factory=dict)
+    imported: set[tuple[str, int]] = field(default_factory=set)
+    """Path and number of the lines that run outside of the tests."""
     failed: set[str] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
@@ -57,7 +61,9 @@ class Touched:
         self.seconds.update(record.seconds)
         for path, lines in record.lines.items():
             for line, tests in lines.items():
-                passed = set(tests) - set(record.failed)
+                if OUTSIDE in tests:
+                    self.imported.add((path, int(line)))
+                passed = set(tests) - set(record.failed) - {OUTSIDE}
                 self.lines.setdefault(path, {}).setdefault(int(line), set()).update(passed)
 
     def tests_of(self, path: str, line: int, statement: range, *, at_import: bool) -> set[str]:
@@ -66,10 +72,11 @@ class Touched:
         For a line that runs at import, those that run a line of a function of the module, and those whose file imports
         the module.
         """
-        if at_import:
-            return self._of_module(path) | self.importing(path)
         lines = self.lines.get(path, {})
-        return lines.get(line) or set().union(*(lines.get(each, set()) for each in statement))
+        found = lines.get(line) or set().union(*(lines.get(each, set()) for each in statement))
+        if at_import or (not found and (path, line) in self.imported):
+            return self._of_module(path) | self.importing(path)
+        return found
 
     def importing(self, path: str) -> set[str]:
         """The tests whose file imports the module."""
@@ -150,7 +157,8 @@ def keep(ended: Ended) -> Record:
         raise RuntimeError(f"{ended.job.name}: {ended.status}\n{ended.output[-2000:]}")
     found: dict[str, Any] = json.loads(result.read_text())
     common = (path.relative_to(ROOT).as_posix() for path in _files(*COMMON))
-    found["digests"] = {path: digest(ended.copy / path) for path in (ended.job.name, *common, *found["lines"])}
+    run = (path for path, lines in found["lines"].items() if any(tests != [OUTSIDE] for tests in lines.values()))
+    found["digests"] = {path: digest(ended.copy / path) for path in (ended.job.name, *common, *run)}
     FOLDER.mkdir(exist_ok=True)
     _kept(ended.job.name).write_text(json.dumps(found))
     return Record(**found)
@@ -206,7 +214,7 @@ def _merge(lines: dict[str, dict[str, list[str]]], data: Any, copy: Path, tests:
             continue
         of_file = lines.setdefault(path.relative_to(copy).as_posix(), {})
         for line, contexts in data.contexts_by_lineno(name).items():
-            found = set(contexts) & set(tests)
+            found = set(contexts) & {*tests, OUTSIDE}
             if found:
                 of_file[str(line)] = sorted(found.union(of_file.get(str(line), [])))
     for path_name in [path_name for path_name, of_file in lines.items() if not of_file]:
