@@ -618,6 +618,17 @@ def test_a_midnight_that_passes_while_the_clock_is_wrong_doubles_nothing(store: 
     assert days[0] >= 600
 
 
+def test_a_clock_that_is_wrong_from_one_day_into_another_goes_on_with_that_day(store: EnergyStore) -> None:
+    """1 Wh a second; the clock is 10 years ahead from five minutes before midnight until 13 h after it."""
+    totals = Aggregator([PV1], settings(), store)
+    right_again = 13 * 3600
+    for second in range(-600, right_again + 310, 10):
+        wrong = 86_400 * 3650 if -300 <= second < right_again else 0
+        totals.observe([PV1], scan(1000.0 + second, produced_energy=float(second + 600)), MIDNIGHT + second + wrong)
+    end = right_again + 300
+    assert body(totals, at=1000.0 + end, wall=MIDNIGHT + end)["solar"] == {"today_energy_Wh": end}
+
+
 def test_a_host_that_slept_for_days_begins_a_new_day(store: EnergyStore) -> None:
     """Its monotonic clock slept, too."""
     totals = Aggregator([PV1], settings(), store)

@@ -26,6 +26,7 @@ async def test_a_serial_line_has_9600_baud_and_8n1_by_default() -> None:
         (line,) = build(parse(table, {}, "site.toml"), "site.toml").connections
         assert isinstance(line.link, Link)
         assert list(await line.link.read(1, Table.HOLDING, 0, 1)) == [7]
+        assert line.link.settings.parity == "N", "Linux ignores the parity of a pseudo-terminal"
         port = os.open(path, os.O_RDONLY | os.O_NOCTTY)
         try:
             _, _, control, _, speed_in, speed_out, _ = termios.tcgetattr(port)

@@ -210,6 +210,11 @@ def test_an_inverter_that_was_awake_for_less_than_an_hour_has_not_begun_its_day(
     assert told((48 + 8.0, 5.0), night=short).woke == (48 + 7) * HOUR_S
 
 
+def test_two_hours_without_an_answer_are_a_night() -> None:
+    assert told((8.0, 5.0), (9.9, 5.0)).up == 8 * HOUR_S
+    assert told((8.0, 5.0), (10.0, 5.0)).up == 10 * HOUR_S
+
+
 def test_the_clocks_of_two_boots_may_differ_by_a_minute() -> None:
     kept = Night(5.0, 1060.0, 1000.0, 1000.0)
     assert restored(kept, 0.0, 1000.0) == kept

@@ -70,6 +70,16 @@ def test_a_damaged_file_is_set_aside_at_the_start(path: Path, damage: bytes | No
     assert path.with_name("energy.sqlite3.damaged").exists()
 
 
+def test_a_database_of_another_program_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "energy.sqlite3"
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE account (owner TEXT)")
+        other.execute("CREATE INDEX ledger ON account (owner)")
+    keep(path)
+    assert kept(path) == ledgers()
+    assert path.with_name("energy.sqlite3.damaged").exists()
+
+
 @pytest.mark.parametrize("byte", [b"9", b"\xff"])
 def test_a_row_that_is_not_what_was_stored_is_left_out(path: Path, byte: bytes) -> None:
     content = path.read_bytes()
