@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from math import inf
 from typing import Literal, NamedTuple
 
 from agent.aggregation.cells import AT, Statistics, mean, statistics
@@ -37,9 +36,9 @@ class NodeSummary(NamedTuple):
     """Polls that were due in the interval."""
     got: int
     """Polls with a usable value."""
-    powerless: float = -inf
+    powerless: float
     """Monotonic time of the last complete scan without a power."""
-    night: Night | None = None
+    night: Night | None
 
     @property
     def offline(self) -> bool:

@@ -617,6 +617,12 @@ def test_the_state_of_a_counter_is_small_and_returns_as_it_was(before: list[floa
     assert to_json(again) == json.loads(text)
 
 
+def test_of_a_counter_that_only_counts_twelve_candidates_are_saved() -> None:
+    ledger, _ = warmed_up(at("2026-06-01T10:00"), 1e6, FINE)
+    assert len(ledger.candidates) > 12
+    assert len(from_json(json.loads(json.dumps(to_json(ledger)))).candidates) <= 12
+
+
 def test_a_power_that_reads_five_times_too_low_costs_no_energy() -> None:
     """For three days, with two hours without readings on each."""
     register, now, counter = Register(step_Wh=10.0), at("2026-06-01T08:00"), 1e6

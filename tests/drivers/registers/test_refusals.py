@@ -146,6 +146,14 @@ async def test_a_hole_costs_a_few_requests_once() -> None:
     assert device.asked == [(0, 37), (44, 13)]
 
 
+async def test_an_address_that_is_refused_with_exception_3_leaves_the_requests_large() -> None:
+    device = Device(missing=frozenset({40}), missing_code=3)
+    reader = driver(*[(address, 1) for address in range(0, 60, 4)])
+    await poll(reader, device)
+    await poll(reader, device)
+    assert device.asked == [(0, 37), (44, 13)]
+
+
 async def test_what_cannot_be_read_across_is_read_in_two() -> None:
     """All values can be read, but not in one request: some devices keep their tables apart."""
     device = Device(cuts=frozenset({10}))
@@ -238,8 +246,10 @@ async def test_a_device_that_refuses_everything_teaches_nothing() -> None:
     reader = driver((0, 1), (2, 1))
     with pytest.raises(IllegalAddressError):
         await poll(reader, device)
+    device.missing = frozenset({2})
+    assert usable(await poll(reader, device, RECHECK_FIRST_S)) == [True, False]
     device.missing = frozenset()
-    assert usable(await poll(reader, device, 1.0)) == [True, True]
+    assert usable(await poll(reader, device, 2 * RECHECK_FIRST_S)) == [True, True], "its first refusal is tested soon"
 
 
 async def test_a_busy_device_is_asked_once_more_and_teaches_nothing() -> None:
