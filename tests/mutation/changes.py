@@ -251,6 +251,8 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
+        if any(isinstance(each, ast.Constant) and each.value is None for each in (node.left, node.right)):
+            return  # a type
         texts = (isinstance(each, ast.JoinedStr) or _is_text(each) for each in (node.left, node.right))
         if (other := ARITHMETIC.get(type(node.op))) and not any(texts):
             self._add(node, "arithmetic", ast.BinOp(node.left, other(), node.right))
