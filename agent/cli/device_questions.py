@@ -88,6 +88,8 @@ class DeviceQuestions:
             return str(number), "not identified", _where(found), _UNUSED, ""
         types = ", ".join(map(_plain, one.nodes)) if one.enabled else _UNUSED
         device = one.device if one.device == one.driver else f"{one.device} ({one.driver})"
+        if found.unit.identity and found.unit.identity.unanswered and one.match in found.unit.identity.matches:
+            device += ", not certain"
         return str(number), device, one.where, types, ", ".join(one.nodes.values())
 
     def _identify(self, found: Found) -> None:

@@ -158,7 +158,7 @@ def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Exist
     """Scan, and ask about the devices. Return their tables as text, and whether at least one is used."""
     from agent.cli.device_questions import DeviceQuestions
     from agent.commissioning import config_snippets
-    from agent.commissioning.proposals import Names, propose, without
+    from agent.commissioning.proposals import Names, left_out, propose, without
     from agent.config import DriversConfig
     from drivers.catalogue import Catalogue
 
@@ -167,6 +167,8 @@ def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Exist
     else:
         catalogue = catalogue_of(scanning.profile_dirs, config)
     places = _scanned(ask, scanning, catalogue)
+    for line in left_out(places, before.units if before is not None else ()):
+        say(line)
     if before is not None:
         places = without(places, before.units)
     names, has_grid = (Names(before.names), before.has_grid) if before is not None else (Names(), False)

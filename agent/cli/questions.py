@@ -1,4 +1,4 @@
-"""Questions to the person at the terminal, one line each. Without a terminal, the answers are read line by line."""
+"""Questions to the person at the terminal. Without a terminal, the answers are read line by line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from agent.cli import menu
 from agent.cli.common import complain, fail, say
+
+_NO_ANSWER = "no answer; nothing was written. For a script: --yes and options, see `telemetry-agent init --help`"
 
 Value = TypeVar("Value")
 Check = Callable[[str], str | None]
@@ -54,13 +57,19 @@ class Questions:
             complain(mistake)
 
     def choice(self, question: str, choices: Sequence[tuple[Value, str]], default: Value) -> Value:
-        """Return one of the values. The person enters its number or the beginning of its text."""
+        """Return one of the values. The person selects it with the arrow keys if the terminal can do that. Otherwise,
+        the person enters its number or the beginning of its text."""
         if self._yes:
             return default
         say(question)
+        usual = next(number for number, (value, _) in enumerate(choices, 1) if value == default)
+        if menu.possible(len(choices)):
+            try:
+                return choices[menu.select_row([words for _, words in choices], usual - 1)][0]
+            except menu.EndOfInputError:
+                fail(_NO_ANSWER, 2)
         for number, (_, words) in enumerate(choices, 1):
             say(f"  {number}  {words}")
-        usual = next(number for number, (value, _) in enumerate(choices, 1) if value == default)
         while True:
             answer = _line(f"Number [{usual}]: ").strip().lower()
             if not answer:
@@ -99,4 +108,4 @@ def _line(prompt: str, at_end: str | None = None) -> str:
         if at_end is not None:
             say("")  # the next line is not beside the question
             return at_end
-        fail("no answer; nothing was written. For a script: --yes and options, see `telemetry-agent init --help`", 2)
+        fail(_NO_ANSWER, 2)

@@ -10,11 +10,13 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from agent.commissioning.proposals import Found, Names, Proposal, propose
+from agent.commissioning.proposals import Found, Names, Proposal, note_of, propose
 from agent.runtime import escaped, printable
 from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType, Table
 from drivers.scan import Identity, SearchLocation
+
+_MOST_NAMES = 8
 
 
 def _device(one: Proposal, connections: Mapping[str, str]) -> Iterator[str]:
@@ -77,8 +79,7 @@ def tables(places: Sequence[SearchLocation], found: Sequence[Found], known: Mapp
         lines += [*_connection(place.link, name), ""]
     for place in places:
         if place.note:
-            named = place.link.address in place.note  # an error of the link already contains the address
-            lines += [printable(f"# {place.note if named else f'{place.link.address}: {place.note}'}"), ""]
+            lines += [printable(f"# {note_of(place)}"), ""]
         for each in (each for each in found if each.place is place):
             lines += map(printable, _comments(each))
             for one in each.proposals:
@@ -139,12 +140,23 @@ def _comments(found: Found) -> Iterator[str]:
             yield "# and compare `telemetry-agent check --online` with the display of the device."
         else:
             yield "# `telemetry-agent drivers` lists the known devices by manufacturer and model."
+        yield from _uncertain(unit.identity)
         return
     best, *others = unit.identity.matches
     yield f"# {where}: {best.device}, recognised {best.why}"
+    yield from _uncertain(unit.identity)
     yield from (f"# note: {note}" for note in best.notes)
     for other in (*best.alternatives, *others):
         yield f'# also possible: driver = "{other.driver}" ({other.device}, {other.why})'
+
+
+def _uncertain(identity: Identity) -> Iterator[str]:
+    """A lost reply can hide the family of the device."""
+    names = identity.unanswered
+    if names:
+        rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        yield f"# This is not certain: it did not reply to the marks of {', '.join(names[:_MOST_NAMES])}{rest}."
+        yield "# Scan again, or compare the device with the models of these drivers."
 
 
 def _table_in_words(table: Table) -> str:
@@ -215,11 +227,12 @@ def _place(place: SearchLocation) -> dict[str, object]:
 
 def _identity(identity: Identity | None) -> dict[str, object]:
     if identity is None:
-        return {"identified": None, "labels": [], "likely": [], "drivers": []}
+        return {"identified": None, "labels": [], "likely": [], "unanswered": [], "drivers": []}
     return {
         "identified": bool(identity.matches),
         "labels": list(identity.labels),
         "likely": list(identity.likely),
+        "unanswered": list(identity.unanswered),
         "drivers": [
             {
                 "driver": match.driver,

@@ -156,13 +156,40 @@ def settle_grid(proposals: Sequence[Proposal], names: Names) -> None:
             each.grid_omitted = True
 
 
+def note_of(place: SearchLocation) -> str:
+    """Return the note of a place with its address, which an error of the link already contains."""
+    address = place.link.address
+    return place.note if address in place.note else f"{address}: {place.note}"
+
+
+def left_out(places: Iterable[SearchLocation], configured: Collection[str]) -> Iterator[str]:
+    """Yield why units that responded are not among the proposals, and the other notes of the scan.
+
+    `configured` as in `without`.
+    """
+    for place in places:
+        if place.note:
+            yield note_of(place)
+        known = [each for each in place.units if f"{place.link.address} unit {each.unit_id}" in configured]
+        if known:
+            units = ", ".join(str(each.unit_id) for each in known)
+            yield f"{place.link.address}: in the configuration already: unit {units}"
+        elif _answers_as_configured(place, configured):
+            yield f"{place.link.address}: in the configuration already; the device replies to every unit id"
+
+
+def _answers_as_configured(place: SearchLocation, configured: Collection[str]) -> bool:
+    """Whether the device ignores the unit id, and is configured with any."""
+    return place.any_unit and any(each.startswith(f"{place.link.address} unit ") for each in configured)
+
+
 def without(places: Iterable[SearchLocation], configured: Collection[str]) -> list[SearchLocation]:
     """Return the places without the units that are configured already. `configured` has texts such as
     "192.168.1.20:502 unit 1"."""
     rest = []
     for place in places:
         address = f"{place.link.address} unit "
-        if place.any_unit and any(each.startswith(address) for each in configured):
+        if _answers_as_configured(place, configured):
             continue
         units = [unit for unit in place.units if f"{address}{unit.unit_id}" not in configured]
         if units or (place.note and not place.units):

@@ -204,7 +204,7 @@ async def _siblings(device: Device, link: object, identifier: Identifier) -> lis
     except DriverError:
         return []
     names = {match.driver for best in identity.matches for match in (best, *best.alternatives)}
-    if not names or driver.profile.name in names:
+    if not names or driver.profile.name in names or driver.profile.name in identity.unanswered:
         return []
     best = identity.matches[0]
     return [f"it identifies as {best.device} ({best.why}), for driver {best.driver!r}, not {driver.profile.name!r}"]

@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from drivers.catalogue import Catalogue, driver_of
 from drivers.driver import Reader, ReadOptions
-from drivers.errors import NoReplyError, RefusedError, SilentError, UnsupportedError
+from drivers.errors import NoReplyError, RefusedError, UnsupportedError
 from drivers.model import Kind, Nature, NodeType, Quantity, Scan, Table
 from drivers.profile import Mark, Profile
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Span, SplitReader
+from drivers.scan.marks import Candidate, MarkComparison, Twice, read
 
 MOST_SILENCES = 12
 """After this many requests without reply, no more marks of the unit are read."""
@@ -29,8 +32,9 @@ _CLOSE_W, _CLOSE = 50.0, 0.05
 _BY_SUNSPEC = "by its SunSpec models "
 _RELAY = "relay"
 """The profile of relay boards, which have no mark."""
-_SUNSPEC_ATTEMPTS = 3
-"""Some devices do not reply at a wrong address. Each attempt begins at another one (`drivers.sunspec.discovery`)."""
+_SUNSPEC_ATTEMPTS = 4
+"""Some devices do not reply at a wrong address. Each attempt begins at another one (`drivers.sunspec.discovery`). The
+fourth attempt begins at the first address again, because its reply may have been lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,9 @@ class Identity:
     """How long one poll took."""
     likely: tuple[str, ...] = ()
     """Drivers of the manufacturer that the identification names, if no mark matches."""
+    unanswered: tuple[str, ...] = ()
+    """Drivers that are preferred to the best match, and to whose marks the unit did not reply. The unit may be one of
+    these devices, because a reply can be lost."""
 
     @property
     def is_sunspec(self) -> bool:
@@ -167,41 +174,44 @@ class Identifier:
         the search ends, because each costs a time-out.
         """
         identity = Identity()
-        patience = _Patience(reader, most_silences)
-        for span, marked in self._ordered(unit_id):
-            words = await patience.read(span)
-            if patience.exhausted:
-                break
-            if words is None:
-                continue
-            identity.tables |= {span.table}
-            for profile, mark in marked:
-                if mark.matches(words) and await _all_hold(reader, mark.also, elsewhere):
-                    identity.matches.append(self._match(profile, (mark, *mark.also)))
-        identity.matches.reverse()  # marks with more registers were read last and are more reliable
+        comparison = MarkComparison(reader, most_silences, elsewhere)
+        await comparison.run(self._ordered(unit_id))
+        identity.tables = comparison.tables
+        matched = sorted(comparison.matched, key=lambda each: -each.rank)
+        identity.matches = [self._match(each.profile, tuple(each.mark.all)) for each in matched]
+        least = matched[0].rank if matched else -1
+        possible = [each.profile for each in comparison.unknown if each.rank > least]
+        also = [other for each in possible for other in self._alternatives[each.name]]
+        identity.unanswered = tuple(sorted({each.name for each in (*possible, *also)}))
         if sunspec:
             await self._sunspec(reader, identity)
-        if not identity.matches and not identity.tables and not patience.exhausted:
+        if not identity.matches and not identity.tables and not comparison.exhausted:
             await _coils(reader, identity)
         return identity
 
-    def _ordered(self, unit_id: int | None) -> list[tuple[Span, list[tuple[Profile, Mark]]]]:
-        """Return the marks, most likely ones for this unit id first. Marks with few registers come before others."""
+    def _ordered(self, unit_id: int | None) -> list[list[Candidate]]:
+        """Return the marks by their first registers, most likely ones for this unit id first.
+
+        Marks with few registers come before others: they are less reliable, so they have a lower rank.
+        """
 
         def unlikely(item: tuple[Span, list[tuple[Profile, Mark]]]) -> int:
             usual = {profile.link.unit_id for profile, _ in item[1]}
             return 0 if unit_id in usual else 1 if None in usual else 2
 
-        return sorted(self._marks.items(), key=unlikely)
+        rank = count()
+        groups = sorted(self._marks.items(), key=unlikely)
+        return [[Candidate(next(rank), profile, mark) for profile, mark in marked] for _, marked in groups]
 
     async def read_serial(self, reader: Reader, identity: Identity) -> None:
         """Read the serial number if it is not known yet. Raises LinkError."""
         profile = self._profiles.get(identity.matches[0].driver) if identity.matches else None
         if profile is None or profile.serial is None or identity.serial:
             return
-        reader = SplitReader(reader, profile.max_registers or MAX_REGISTERS)
-        if (words := await _read(reader, profile.serial.span)) is not None:
-            identity.serial = profile.serial.read(words)
+        reader = SplitReader(Twice(reader), profile.max_registers or MAX_REGISTERS)
+        with suppress(NoReplyError):
+            if (words := await read(reader, profile.serial.span)) is not None:
+                identity.serial = profile.serial.read(words)
 
     async def measure(self, reader: Reader, identity: Identity) -> None:
         """Read the values if they are not known yet. Raises LinkError."""
@@ -211,6 +221,7 @@ class Identifier:
 
     async def values(self, reader: Reader, identity: Identity) -> Values | None:
         """Return the values at this time, or None if the device cannot be read. Raises LinkError."""
+        reader = Twice(reader)
         name = identity.matches[0].driver
         profile = self._profiles.get(name)
         if profile is None:
@@ -243,9 +254,9 @@ class Identifier:
         for _ in range(_SUNSPEC_ATTEMPTS):
             try:
                 scan = await driver.poll(reader, self._now)
-            except SilentError:
+            except NoReplyError:
                 continue
-            except (RefusedError, NoReplyError, UnsupportedError):
+            except (RefusedError, UnsupportedError):
                 return
             break
         else:
@@ -277,52 +288,12 @@ class Identifier:
                 yield family.name
 
 
-class _Patience:
-    """Reads registers of one unit and counts the requests without reply."""
-
-    def __init__(self, reader: Reader, most_silences: int) -> None:
-        self._reader = reader
-        self._left = most_silences
-
-    @property
-    def exhausted(self) -> bool:
-        return self._left <= 0
-
-    async def read(self, span: Span) -> Sequence[int] | None:
-        """Return the words, or None if the device refuses or does not reply. Raises LinkError."""
-        try:
-            return await self._reader.read(span.table, span.address, span.count)
-        except SilentError:
-            self._left -= 1
-        except (RefusedError, NoReplyError):
-            pass
-        return None
-
-
-async def _read(reader: Reader, span: Span) -> Sequence[int] | None:
-    try:
-        return await reader.read(span.table, span.address, span.count)
-    except (RefusedError, NoReplyError):
-        return None
-
-
-async def _all_hold(reader: Reader, marks: Iterable[Mark], elsewhere: Callable[[int], Reader] | None) -> bool:
-    """Read further marks. Called only after the first mark matched, so that other devices need no extra requests."""
-    for mark in marks:
-        if mark.unit_id is not None and elsewhere is None:
-            return False
-        other = elsewhere(mark.unit_id) if mark.unit_id is not None and elsewhere is not None else reader
-        words = await _read(other, mark.span)
-        if words is None or not mark.matches(words):
-            return False
-    return True
-
-
 async def _coils(reader: Reader, identity: Identity) -> None:
     """A device without registers that has coils is probably a relay board."""
-    if await _read(reader, Span(Table.COIL, 0, 1)) is not None:
-        identity.tables |= {Table.COIL}
-        identity.likely = (_RELAY,)
+    with suppress(NoReplyError):
+        if await read(Twice(reader), Span(Table.COIL, 0, 1)) is not None:
+            identity.tables |= {Table.COIL}
+            identity.likely = (_RELAY,)
 
 
 def _letters(text: str) -> str:

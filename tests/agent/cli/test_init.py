@@ -20,7 +20,7 @@ import pytest
 from agent.cli import device_questions
 from agent.cli.questions import Questions
 from agent.commissioning import new_files, new_site
-from agent.commissioning.proposals import Names, propose
+from agent.commissioning.proposals import Names, left_out, propose
 from agent.commissioning.release_files import example
 from drivers.catalogue import Catalogue
 from drivers.modbus.settings import LinkSettings
@@ -59,8 +59,10 @@ def init(config: Path, *options: str | Path) -> Done:
 class Terminal:
     """The command at a terminal, and the answers of a person."""
 
-    def __init__(self, *arguments: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, size: tuple[int, int] = (24, 80), term: str = "xterm") -> None:
+        """`size`: lines and columns."""
         self._master, slave = os.openpty()
+        termios.tcsetwinsize(slave, size)
         self.seen = ""
         self.answers = 0
         self.process = subprocess.Popen(
@@ -70,8 +72,18 @@ class Terminal:
             stderr=slave,
             preexec_fn=_take_terminal,  # noqa: PLW1509 - one system call
             start_new_session=True,
+            env=os.environ | {"TERM": term},
         )
         os.close(slave)
+
+    def settings(self) -> list[object]:
+        """The settings of the terminal."""
+        return termios.tcgetattr(self._master)
+
+    def settled(self) -> list[object]:
+        """The settings of the terminal when the program has ended."""
+        self.process.wait(WAIT_S)
+        return self.settings()
 
     def answer(self, question: str, text: str) -> None:
         self.until(question)
@@ -121,7 +133,7 @@ def test_a_person_needs_at_most_ten_commands_and_answers(tmp_path: Path, port: i
         person.answer("not shown", f"{TOKEN}\n")
         person.answer("Seconds between", "\n")
         person.answer("Scan these", "127.0.0.1\n")
-        person.answer("Number [1]", "\n")  # the meter measures the grid
+        person.answer("then Enter: 1", "\n")  # the meter measures the grid
         person.answer("Power of the load at relay-1", "2000\n")
         person.answer("Enter to accept all", "\n")
         person.answer("Send one real message", "\n")
@@ -166,6 +178,7 @@ def test_options_need_no_answer(tmp_path: Path, port: int) -> None:
     again = init(config, *place, "--yes")
     assert again.returncode == 0
     assert "No new device" in again.stdout
+    assert f"127.0.0.1:{port}: in the configuration already: unit 1, 2\n" in again.stdout
     assert config.read_text() == before
 
     more = init(config, *place[:-1], "1-5", "--yes")
@@ -358,6 +371,20 @@ def test_the_installer_says_what_a_meter_measures(monkeypatch: pytest.MonkeyPatc
     ]
     two = [FoundUnit(1, Identity([METER])), FoundUnit(2, Identity([METER]))]
     assert questions(monkeypatch, two, "2", "9", "7", "") == [{NodeType.SOLAR: "pv-1"}], "9 is refused, 7 is not used"
+
+
+def test_units_that_are_left_out_are_named() -> None:
+    one = SearchLocation(LinkSettings(host="10.0.0.1"), [FoundUnit(1), FoundUnit(2), FoundUnit(3)])
+    one.add_note("unit 126 is the same device as 10.0.0.1:502 unit 3; omitted")
+    any_unit = SearchLocation(LinkSettings(host="10.0.0.2"), [FoundUnit(1)], any_unit=True)
+    closed = SearchLocation(LinkSettings(host="10.0.0.3"), note="10.0.0.3:502: connection lost")
+    configured = ("10.0.0.1:502 unit 1", "10.0.0.1:502 unit 2", "10.0.0.2:502 unit 5")
+    assert list(left_out([one, any_unit, closed], configured)) == [
+        "unit 126 is the same device as 10.0.0.1:502 unit 3; omitted",
+        "10.0.0.1:502: in the configuration already: unit 1, 2",
+        "10.0.0.2:502: in the configuration already; the device replies to every unit id",
+        "10.0.0.3:502: connection lost",
+    ]
 
 
 def test_the_grid_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

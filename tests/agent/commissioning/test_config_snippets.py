@@ -126,3 +126,20 @@ def test_json_has_the_same_for_programs() -> None:
     assert unit["unit_id"] == 1
     assert unit["identified"] is True
     assert unit["drivers"][0]["driver"] == "eastron-sdm630"
+
+
+def test_a_family_that_may_be_another_one_is_not_certain() -> None:
+    (found,) = (where := place("10.0.0.1", METER)).units
+    assert found.identity is not None
+    assert "not certain" not in config_snippets.device_tables([where])
+    found.identity.unanswered = tuple(f"family-{number}" for number in range(10, 20))
+    text = config_snippets.device_tables([where])
+    assert "# This is not certain: it did not reply to the marks of family-10, family-11," in text
+    assert "family-17 and 2 more.\n# Scan again" in text
+    assert json.loads(config_snippets.as_json([where]))[0]["units"][0]["unanswered"][0] == "family-10"
+
+    unknown = place("10.0.0.1")
+    unknown.units.append(FoundUnit(1, Identity(unanswered=("family-1",))))
+    assert "# This is not certain: it did not reply to the marks of family-1." in config_snippets.device_tables(
+        [unknown]
+    )

@@ -20,6 +20,7 @@ from drivers.registers.codec import Encoding, encode
 from drivers.registers.read_plan import Span
 from drivers.scan.identify import Identifier
 from drivers.simulator.register_image import profile_unit
+from drivers.simulator.sunspec_units import inverter_model, sunspec_unit
 from tests.support.profiles import PROFILES
 
 DUMPS = Path(__file__).parents[2] / "fixtures" / "dumps"
@@ -103,6 +104,62 @@ async def test_a_device_that_is_silent_where_it_has_nothing_is_asked_for_the_lik
     usual = {mark(name).span for name in MARKED if MARKED[name].link.unit_id == 247}
     assert usual
     assert usual <= set(device.asked)
+
+
+@dataclass
+class Lossy(Counting):
+    """A device on a line that loses the replies to the first requests of each of these spans."""
+
+    lost: dict[Span, int] = field(default_factory=dict)
+
+    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+        span = Span(table, address, count)
+        if self.lost.get(span, 0) > 0:
+            self.lost[span] -= 1
+            raise SilentError("no answer")
+        return await super().read(table, address, count)
+
+
+def lossy(name: str, lost: int, *, of: int = 0) -> Lossy:
+    """A device of the family. The replies to one of its marks are lost, `lost` times."""
+    image = profile_unit(MARKED[name], dict).image()
+    dump = Dump({table: dict(words) for table, words in image.items()})
+    return Lossy(dump, lost={mark(name).spans[of]: lost})
+
+
+@pytest.mark.parametrize("of", [0, -1])
+@pytest.mark.parametrize("name", MARKED)
+async def test_a_lost_reply_does_not_change_the_family(name: str, of: int) -> None:
+    identity = await Identifier(FAMILIES, time.monotonic).identify(
+        lossy(name, 1, of=of), elsewhere=lambda unit_id: unit_with_the_name(name, unit_id), sunspec=False
+    )
+    assert identity.matches[0].driver == name
+    assert identity.unanswered == ()
+
+
+@pytest.mark.parametrize("of", [0, -1])
+@pytest.mark.parametrize("name", MARKED)
+async def test_a_family_whose_mark_gets_no_reply_stays_possible(name: str, of: int) -> None:
+    identity = await Identifier(FAMILIES, time.monotonic).identify(
+        lossy(name, 99, of=of), elsewhere=lambda unit_id: unit_with_the_name(name, unit_id)
+    )
+    assert name not in {match.driver for match in identity.matches}
+    assert name in identity.unanswered
+
+
+async def test_a_lost_name_at_another_unit_is_read_again() -> None:
+    there = next(each for each in mark("alfen-eve").also if each.unit_id is not None)
+    name = Lossy(unit_with_the_name("alfen-eve", 200), lost={there.span: 1})
+    identity = await Identifier(FAMILIES, time.monotonic).identify(lossy("alfen-eve", 0), elsewhere=lambda _: name)
+    assert identity.matches[0].driver == "alfen-eve"
+
+
+async def test_a_sunspec_device_that_is_silent_elsewhere_is_found_though_its_first_reply_is_lost() -> None:
+    words = sunspec_unit("acme", lambda: [inverter_model(4200.0, 1_234_560.0, 234.5)]).image()[Table.HOLDING]
+    device = Lossy(Dump({Table.HOLDING: dict(words)}), lost={Span(Table.HOLDING, 40_000, 2): 1})
+    device.lost |= {Span(Table.HOLDING, base, 2): 99 for base in (50_000, 0)}
+    identity = await Identifier([], time.monotonic).identify(device)
+    assert [match.driver for match in identity.matches] == ["sunspec"]
 
 
 @pytest.mark.parametrize("name", MARKED)
