@@ -25,8 +25,19 @@ NodesOption = Annotated[
 OwnConfig = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 """The option of a subcommand. It overrides the option before the subcommand."""
 EndpointOption = Annotated[str | None, typer.Option("--endpoint", metavar="NAME", help="Only this endpoint.")]
+
+
+def given_path(text: str) -> Path:
+    """Parse a path. An empty one, such as an unset variable of a shell, is a usage error: it would be the working
+    directory."""
+    if not text:
+        fail("a path on the command line is empty; is a variable of the shell not set?", 2)
+    return Path(text)
+
+
 ProfileDirs = Annotated[
-    list[Path] | None, typer.Option("--profile-dir", help="A directory of the site's own profiles.")
+    list[Path] | None,
+    typer.Option("--profile-dir", metavar="PATH", parser=given_path, help="A directory of the site's own profiles."),
 ]
 DEFAULT = Path("/etc/telemetry-agent/config.toml")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.common import fail, say
+from agent.cli.common import fail, given_path, say
 
 config_app = typer.Typer(
     help="Prints an example of the configuration, or its JSON Schema.", rich_markup_mode=None, no_args_is_help=True
@@ -16,7 +16,12 @@ config_app = typer.Typer(
 
 
 def files(
-    directory: Annotated[Path, typer.Argument(help="The directory to create and write to.", show_default=False)],
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIRECTORY", parser=given_path, help="The directory to create and write to.", show_default=False
+        ),
+    ],
 ) -> None:
     """Writes the unit, the install script, the example configuration, the JSON Schemas, the alert rules and the
     dashboard of this release."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
-from agent.config.types import Host, Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
+from agent.config.types import FilePath, Host, Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
 from agent.domain import WhenOffline
 from drivers.model import NodeType, WordOrder
 from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID, TRANSPORTS, TransportName
@@ -36,11 +35,11 @@ class ConnectionConfig(Section):
     """The pause after connecting. Some devices ignore a request right after it."""
     request_gap_s: Pause = 0.0
     """The pause between two requests."""
-    ca_file: Path | None = None
+    ca_file: FilePath | None = None
     """The authority of the device's certificate, for `tls`."""
-    client_cert_file: Path | None = None
+    client_cert_file: FilePath | None = None
     """The certificate of this client, for `tls`."""
-    client_key_file: Path | None = None
+    client_key_file: FilePath | None = None
     """Its key, without a passphrase."""
     server_name: str | None = None
     """The name in the device's certificate, if it differs from `host`."""

@@ -16,7 +16,7 @@ from agent.config.environment import ONE_OR_SEVERAL, EnvironmentSource
 from agent.config.errors import did_you_mean
 from agent.config.push import PushConfig
 from agent.config.status import StatusConfig
-from agent.config.types import Identifier, Seconds, Section, Watts, Zone
+from agent.config.types import FilePath, Identifier, Seconds, Section, Watts, Zone
 
 
 class SiteConfig(Section):
@@ -46,7 +46,7 @@ def _queue_file(path: Path) -> Path:
 class OutboxConfig(Section):
     """[outbox]: the file of the queue, its bounds, and the rate of the backlog."""
 
-    path: Annotated[Path, AfterValidator(_queue_file)] = Path("/var/lib/telemetry-agent/outbox.sqlite3")
+    path: Annotated[FilePath, AfterValidator(_queue_file)] = Path("/var/lib/telemetry-agent/outbox.sqlite3")
     """The file of the queue of the first endpoint. Its directory also has the other queues and the energies."""
     max_age_s: Seconds = 604_800.0
     """Older messages are dropped."""
@@ -84,7 +84,7 @@ class PollConfig(Section):
 class DriversConfig(Section):
     """[drivers]: the directories of the site's own profiles."""
 
-    profile_dirs: tuple[Path, ...] = (Path("/etc/telemetry-agent/profiles"),)
+    profile_dirs: tuple[FilePath, ...] = (Path("/etc/telemetry-agent/profiles"),)
     """The directories of the site's own profiles. They have the format of the built-in profiles."""
 
 

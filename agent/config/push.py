@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, StrictBool, StrictInt, model_validator
 
-from agent.config.types import Identifier, Pause, ProxyUrl, Seconds, Section, Url, WholeSeconds
+from agent.config.types import FilePath, Identifier, Pause, ProxyUrl, Seconds, Section, Url, WholeSeconds
 from agent.security import is_loopback
 
 Sign = Literal[1, -1]
@@ -83,7 +82,7 @@ class PushConfig(Section):
     """The address of the endpoint. Each message is a POST to it."""
     token: SecretStr | None = None
     """The bearer token. Better: `token_file`."""
-    token_file: Path | None = None
+    token_file: FilePath | None = None
     """The file of the bearer token. It is read again when it changes."""
     interval_s: WholeSeconds = 60
     """The time between two messages."""
@@ -119,15 +118,15 @@ class PushConfig(Section):
     """The time-out of a connection."""
     timeout_s: Seconds = 30.0
     """The time-out of the whole attempt."""
-    ca_file: Path | None = None
+    ca_file: FilePath | None = None
     """The authority of the endpoint's certificate. Default: those of the system."""
-    client_cert_file: Path | None = None
+    client_cert_file: FilePath | None = None
     """The certificate of this client."""
-    client_key_file: Path | None = None
+    client_key_file: FilePath | None = None
     """Its key, without a passphrase."""
     proxy_url: Annotated[ProxyUrl | None, Field(repr=False)] = None
     """The proxy, such as `http://proxy.example.com:3128`. HTTPS_PROXY is ignored."""
-    signing_secret_file: Path | None = None
+    signing_secret_file: FilePath | None = None
     """The file of a secret `whsec_…`: messages are signed as Standard Webhooks."""
     wait_for_clock_s: Pause = 300.0
     """After a boot, messages wait at most this time for the time service."""

@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import SecretStr, model_validator
 
 from agent.config.errors import path_shown
-from agent.config.types import Listen, Section
+from agent.config.types import FilePath, Listen, Section
 from agent.security import is_loopback
 
 
@@ -25,7 +25,7 @@ class StatusConfig(Section):
     """Address and port of the status page, /healthz, /readyz, /metrics and /status.json."""
     token: SecretStr | None = None
     """The bearer token that requests need. Better: `token_file`."""
-    token_file: Path | None = None
+    token_file: FilePath | None = None
     """The file of the token, at least 16 characters. Necessary for an address that is not loopback."""
 
     @property

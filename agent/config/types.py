@@ -5,14 +5,18 @@ from __future__ import annotations
 import ipaddress
 import re
 from math import isfinite
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StrictInt
 
 from agent.config.errors import did_you_mean
 from agent.domain import MAX_ID, QUANTITIES
+
+_LONGEST_URL = 8000
+"""RFC 9110, section 4.1: servers should accept this length. Longer ones depend on the server."""
 
 
 def _timezone(name: str) -> str:
@@ -24,6 +28,8 @@ def _timezone(name: str) -> str:
 
 
 def _proxy_url(url: str) -> str:
+    if len(url) > _LONGEST_URL:
+        raise ValueError(f"must have at most {_LONGEST_URL} characters, as servers accept (it has {len(url)})")
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -32,7 +38,10 @@ def _proxy_url(url: str) -> str:
         usable = False
     if not usable or not url.isprintable() or " " in url:
         raise ValueError("must be an http:// or https:// URL with a host, and without blanks")
-    _require_zone(parts.hostname or "")
+    host = parts.hostname or ""
+    if (re.fullmatch(r"[\d.]+", host) or "[" in parts.netloc) and not _is_address(host):
+        raise ValueError("must have four numbers up to 255 as its IPv4 address, or an IPv6 address in brackets")
+    _require_zone(host)
     return url
 
 
@@ -99,6 +108,12 @@ def _limit(value: Any) -> tuple[float, float]:
     return low, high
 
 
+def _path(path: Any) -> Any:
+    if path == "":  # Path("") is the working directory
+        raise ValueError("must be a path, not an empty text")
+    return path
+
+
 def _identifier(name: str) -> str:
     if not name or name != name.strip() or not name.isprintable():
         raise ValueError("must be a name of printable characters, with no blank at either end")
@@ -113,6 +128,7 @@ Pause = Annotated[float, Field(strict=True, ge=0, le=3600, allow_inf_nan=False)]
 Watts = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 WholeSeconds = Annotated[StrictInt, Field(ge=1, le=86_400)]
 Port = Annotated[StrictInt, Field(ge=1, le=65_535)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Zone = Annotated[str, AfterValidator(_timezone)]
 Host = Annotated[str, AfterValidator(_host)]

@@ -138,12 +138,11 @@ class Endpoint:
 
     async def _post(self, attempt: _Attempt) -> Outcome:
         client = self._client or await self._opened()
-        request = client.build_request(
-            "POST",
-            self._config.url,
-            content=attempt.record.body,
-            headers=self._headers(attempt.record, attempt.backlog),
-        )
+        headers = self._headers(attempt.record, attempt.backlog)
+        try:
+            request = client.build_request("POST", self._config.url, content=attempt.record.body, headers=headers)
+        except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: the labels of its host
+            raise LocalError(f"push.url cannot be used: {self._secrets.quoted(str(error))}") from None
         response = await client.send(request, stream=True)
         # The status is known; a reply that is sent slowly must not turn it into a time-out.
         reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from agent.config import load
 from tests.agent.cli.test_main import call
 
@@ -29,6 +31,19 @@ def test_the_files_of_a_release_are_written_and_never_over_others(tmp_path: Path
     assert (again.returncode, again.stdout) == (1, "")
     assert again.stderr.startswith(f"telemetry-agent: {directory}/")
     assert "exists already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("files", ""), ("drivers", "--profile-dir", ""), ("scan", "10.0.0.1", "--profile-dir", "")]
+)
+def test_an_empty_path_is_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call(*command)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "telemetry-agent: a path on the command line is empty; is a variable of the shell not set?\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_printed_example_is_a_configuration(tmp_path: Path) -> None:

@@ -90,6 +90,26 @@ def test_a_host_that_is_one_is_taken(host: str) -> None:
     assert parse(changed(device__0__host=host), {}, "site.toml").device[0].host == host
 
 
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("https://1.2.3.256/", "must have four numbers up to 255"),
+        ("https://[v1.a]/", "must have four numbers up to 255 as its IPv4 address, or an IPv6 address in brackets"),
+        (f"https://x.example.org/{'a' * 8000}", "must have at most 8000 characters, as servers accept (it has 8022)"),
+    ],
+)
+def test_a_url_that_cannot_be_sent_is_one_clear_line(url: str, rule: str) -> None:
+    line = only(push__url=url)
+    assert line.startswith(f"push.url: {rule}")
+    assert len(line) < 400
+
+
+@pytest.mark.parametrize("key", ["push__token_file", "push__ca_file", "outbox__path", "drivers__profile_dirs__0"])
+def test_an_empty_path_is_not_the_working_directory(key: str) -> None:
+    table = {"drivers": {"profile_dirs": [""]}} if key.startswith("drivers") else {key: ""}
+    assert only(**table).endswith(": must be a path, not an empty text (found '')")
+
+
 def test_a_device_without_a_name_gets_none() -> None:
     table = changed()
     table["device"][0]["name"] = table["device"][0].pop("node_id")

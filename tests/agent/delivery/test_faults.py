@@ -40,6 +40,19 @@ def meaning(status: int) -> str:
     return "Misconfigured" if status in MISCONFIGURED else "Refused"
 
 
+@pytest.mark.parametrize("host", ["\u2603.net", "xn--zzzzzz"])
+async def test_a_host_that_no_resolver_accepts_is_named(tmp_path: Path, host: str) -> None:
+    """Names of hosts have more rules than the configuration checks."""
+    async with sending(tmp_path, f"https://{host}/v1?code=hidden", run=False) as made:
+        await made.submit(BODY)
+        (record,) = made.outbox.live()
+        outcome = await made.sender._endpoint.post(record, 0)
+    assert isinstance(outcome, Retry)
+    assert outcome.kind == "local"
+    assert outcome.reason.startswith("push.url cannot be used: ")
+    assert "hidden" not in outcome.reason
+
+
 async def test_every_status_means_what_the_contract_says(tmp_path: Path) -> None:
     async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url(), run=False) as made:
         await made.submit(BODY)
