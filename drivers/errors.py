@@ -178,6 +178,12 @@ def exception_reply(code: int, what: str) -> RefusedError | GatewayError:
     return _CLASSES.get(code, DeviceFailureError)(code, what)
 
 
+def without_address(error: Exception, address: str) -> str:
+    """Return the text of an error for a line that has the address of the device, such as "10.0.0.1:502 unit 3",
+    already. An error of a link begins with its address."""
+    return str(error).removeprefix(f"{address.rpartition(' unit ')[0]}: ")
+
+
 def unreadable(error: OSError | UnicodeDecodeError) -> str:
     """Explain why a text file could not be read. The caller's message names the file."""
     if isinstance(error, UnicodeDecodeError):

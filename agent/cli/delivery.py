@@ -15,6 +15,7 @@ from agent.cli.common import (
     DEFAULT,
     ConfigOption,
     EndpointOption,
+    FullHelp,
     OwnConfig,
     chosen_endpoints,
     complain,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from agent.site import Site
 
 outbox_app = typer.Typer(
-    help="Shows waiting messages and dead letters.", invoke_without_command=True, rich_markup_mode=None
+    cls=FullHelp, help="Shows waiting messages and dead letters.", invoke_without_command=True, rich_markup_mode=None
 )
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of dead letters, as `outbox` lists.")]

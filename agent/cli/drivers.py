@@ -11,6 +11,7 @@ from agent.cli.common import (
     DEFAULT,
     EX_CONFIG,
     ConfigOption,
+    FullHelp,
     OwnConfig,
     ProfileDirs,
     catalogue_of,
@@ -21,7 +22,10 @@ from agent.cli.common import (
 )
 
 drivers_app = typer.Typer(
-    help="Lists the built-in drivers and the site's own.", invoke_without_command=True, rich_markup_mode=None
+    cls=FullHelp,
+    help="Lists the built-in drivers and the site's own.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
 )
 
 
@@ -42,7 +46,7 @@ def drivers(
 
 @drivers_app.command("show")
 def drivers_show(context: typer.Context, name: str, config: OwnConfig = None) -> None:
-    """Shows one profile: its points and their registers."""
+    """Shows one profile: its points, their registers, and a [[device]] table to paste."""
     from agent.commissioning.driver_list import print_profile
     from drivers.errors import ProfileError
 

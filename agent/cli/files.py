@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.common import fail, given_path, say
+from agent.cli.common import FullHelp, fail, given_path, say
 
 config_app = typer.Typer(
-    help="Prints an example of the configuration, or its JSON Schema.", rich_markup_mode=None, no_args_is_help=True
+    cls=FullHelp,
+    help="Prints an example of the configuration, or its JSON Schema.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
 )
 
 

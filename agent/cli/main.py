@@ -22,6 +22,7 @@ from agent.cli.common import (
     EX_CONFIG,
     ConfigOption,
     EndpointOption,
+    FullHelp,
     NodesOption,
     chosen_endpoints,
     complain,
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="telemetry-agent",
+    cls=FullHelp,
     help="Polls the Modbus devices of an energy site and pushes their telemetry to an integrator's endpoint.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -10,11 +10,12 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from agent.commissioning.proposals import Found, Names, Proposal, note_of, propose
+from agent.commissioning.proposals import Found, Names, Proposal, note_of, proposal, propose
 from agent.runtime import escaped, printable
+from drivers.driver import Driver
 from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType, Table
-from drivers.scan import Identity, SearchLocation
+from drivers.scan import Identity, Match, SearchLocation
 
 _MOST_NAMES = 8
 
@@ -60,6 +61,15 @@ def _disabled(one: Proposal, why: str = "not used") -> Iterator[str]:
     if not one.enabled:
         why = f"{one.doubt}: compare both, and enable it if it is another device" if one.doubt else why
         yield printable(f"enabled = false  # {why}")
+
+
+def driver_table(name: str, driver: Driver) -> str:
+    """Return a [[device]] table for a driver, with an address to change."""
+    defaults = driver.defaults
+    link = LinkSettings(host="192.168.1.20", port=defaults.port or 502)
+    match = Match(name, driver.kind, driver.nodes, name, "")
+    one = proposal(link, 1 if defaults.unit_id is None else defaults.unit_id, match, Names(), of_grid=True)
+    return "\n".join(_device(one, {})).rstrip("\n")
 
 
 def device_tables(places: Sequence[SearchLocation]) -> str:

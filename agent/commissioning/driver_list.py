@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from agent.commissioning import config_snippets
 from agent.commissioning.describe import table
 from agent.runtime import printable
 from drivers.catalogue import Catalogue, matches
@@ -22,6 +23,8 @@ _IN_PYTHON = {
     ),
     "solaredge": ("grid, solar, storage", "a SolarEdge inverter by SunSpec, with its batteries"),
 }
+_SIMULATED = "simulated-"
+"""The devices of `demo` and `simulate`. Only a search lists them."""
 _MAX_LINE = 2000
 """Largest number of characters of a line. Some families have many models and sources."""
 _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
@@ -38,7 +41,9 @@ def print_drivers(catalogue: Catalogue, search: str = "") -> list[str]:
         for name, (types, what) in _IN_PYTHON.items()
         if search.lower() in f"{name} {what}".lower()
     ]
-    if search:
+    if not search:
+        profiles = [profile for profile in profiles if not profile.name.startswith(_SIMULATED)]
+    else:
         profiles = [profile for profile in profiles if matches(profile, search)]
         if not profiles and not rows:
             return [*mistakes, f"no driver matches {search!r}; `telemetry-agent scan` asks a device what it is"]
@@ -60,10 +65,15 @@ def _devices(profile: Profile, path: Path) -> str:
 
 
 def print_profile(catalogue: Catalogue, name: str) -> None:
-    """Print the points of a profile. Raises KeyError, ProfileError."""
+    """Print the points of a profile, and a [[device]] table that uses it. Raises KeyError, ProfileError."""
+    driver = catalogue.create(name, ReadOptions())
+    _print_points(catalogue, name)
+    print(f"To use it:\n\n{config_snippets.driver_table(name, driver)}")  # noqa: T201 - the output of the command
+
+
+def _print_points(catalogue: Catalogue, name: str) -> None:
     family, _, channel = name.partition(":")
     if family in PYTHON_DRIVERS:
-        catalogue.create(name, ReadOptions())
         print(f"{name}: discovers the SunSpec models of the device")  # noqa: T201 - the output of the command
         return
     profile = load(catalogue.file(family))

@@ -15,6 +15,7 @@ from drivers.errors import (
     RtuFrameError,
     SilentError,
     WrongTransactionError,
+    without_address,
 )
 
 _NETWORK: tuple[tuple[type[Exception], str], ...] = (
@@ -70,7 +71,7 @@ def state(error: Exception) -> str:
 def told(name: str, address: str, error: Exception) -> str:
     """Return the line for a device that could not be read."""
     hint = remedy(error, address)
-    return f"{name} ({address}): {error}" + (f"; {hint}" if hint else "")
+    return f"{name} ({address}): {without_address(error, address)}" + (f"; {hint}" if hint else "")
 
 
 def _target(place: str) -> str:

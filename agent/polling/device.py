@@ -9,6 +9,7 @@ from typing import Protocol
 from agent.domain import Node
 from agent.polling.device_health import DeviceHealth
 from drivers.driver import Driver, Reader
+from drivers.errors import without_address
 from drivers.model import NodeType, Scan
 
 
@@ -45,6 +46,10 @@ class Device:
     def __post_init__(self) -> None:
         self.measures_grid = any(node.type is NodeType.GRID for node in self.nodes)
         self.rank = not self.measures_grid, self.interval_s
+
+    def reason(self, error: Exception) -> str:
+        """Return the text of an error, for a line that has `address`."""
+        return without_address(error, self.address)
 
     def feeds(self, node_ids: Container[str]) -> bool:
         """Whether the device feeds one of these nodes."""

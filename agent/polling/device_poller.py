@@ -112,7 +112,7 @@ class DevicePoller:
             "device_lost" if news or health.failures == 1 else "device_still_lost",
             device=device.name,
             address=device.address,
-            reason=str(error),
+            reason=device.reason(error),
             retry_in_s=round(health.due - now, 1),
         )
         self._listener.missed(device, error, now)

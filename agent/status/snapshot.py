@@ -104,7 +104,7 @@ def _device(
         driver=device.driver_name,
         address=device.address,
         state=_state(device, nights, now),
-        reason=str(health.error) if health.error is not None else health.partial,
+        reason=device.reason(health.error) if health.error is not None else health.partial,
         lost_s=None if health.since is None else now - health.since,
         age_s=None if health.last_answer is None else now - health.last_answer,
         polls=health.polls,

@@ -16,7 +16,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from agent.commissioning.config_snippets import driver_table
 from agent.commissioning.describe import _grid, number
+from agent.config.loader import load
+from agent.site.builder import build
+from drivers.catalogue import Catalogue
+from drivers.driver import ReadOptions
 from drivers.model import Table
 from tests.faults.modbus import FaultServer
 from tests.support.in_process import Done, call_inside
@@ -159,6 +164,51 @@ def test_drivers_lists_shows_and_checks(tmp_path: Path) -> None:
     assert checked.returncode == 78
     assert "quantity" in checked.stderr
     assert "watts" in checked.stderr
+
+
+@pytest.mark.parametrize("name", Catalogue().names())
+def test_each_driver_is_shown_with_a_table_that_can_be_pasted(tmp_path: Path, name: str) -> None:
+    table = driver_table(name, Catalogue().create(name, ReadOptions()))
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f'[site]\nnode_id = "S"\n[push]\nurl = "http://127.0.0.1/"\ntoken = "t"\n'
+        f'[outbox]\npath = "{tmp_path}/outbox.sqlite3"\n{table}'
+    )
+    (built,) = build(load(path, {}), str(path)).devices
+    assert built.driver_name == name
+
+
+def test_the_table_of_a_driver_is_shown() -> None:
+    shown = call_inside("drivers", "show", "solaredge-sunspec").stdout
+    assert '\nTo use it:\n\n[[device]]\nnodes = { grid = "meter-1", solar = "pv-1", storage = "battery-1" }' in shown
+    assert 'driver = "solaredge-sunspec"\nhost = "192.168.1.20"\nport = 1502\nunit_id = 1\n' in shown
+
+
+def test_the_drivers_of_the_simulated_site_are_listed_only_by_a_search() -> None:
+    assert "simulated" not in call_inside("drivers").stdout
+    assert "simulated-inverter" in call_inside("drivers", "--search", "simulated").stdout
+
+
+@pytest.mark.parametrize("command", [(), ("drivers",), ("outbox",), ("config",)])
+def test_the_help_has_whole_summaries_within_80_columns(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = call_inside(*command, "--help").stdout
+    assert "..." not in text.replace("[ARGS]...", "")
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_completion_can_be_installed_without_a_package(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0
+    assert "complete -o default" in done.stdout
 
 
 def _plain(message: str) -> str:

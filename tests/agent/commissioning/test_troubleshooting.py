@@ -46,3 +46,8 @@ def test_every_failure_has_a_next_step(error: DriverError, address: str, next_st
     assert bool(hint) == bool(next_step)
     assert state(error) == how
     assert told("meter-1", address, error) == f"meter-1 ({address}): {error}" + (f"; {hint}" if hint else "")
+
+
+def test_the_address_is_told_once() -> None:
+    line = told("m", HOST, ConnectError("192.0.2.7:502: connection refused; nothing listens on that port"))
+    assert line.startswith(f"m ({HOST}): connection refused; nothing listens on that port; is Modbus TCP")
