@@ -79,8 +79,8 @@ $(STAMP): $(RUNTIME) requirements-dev.lock
 	@echo "Adding the packages for tests and linters."
 	@$(PIP) --require-hashes --requirement requirements-dev.lock
 	@command -v npm >/dev/null && npm install --prefix $(VENV)/node --silent --no-audit --no-fund --no-package-lock \
-		--ignore-scripts --fetch-retries 0 --fetch-timeout 30000 standardwebhooks@1.1.1 || \
-		echo "cannot install standardwebhooks from npm; the tests that need it are skipped"
+		--ignore-scripts --fetch-retries 0 --fetch-timeout 30000 standardwebhooks@1.1.1 axe-core@4.14.1 || \
+		echo "cannot install standardwebhooks and axe-core from npm; the tests that need them are skipped"
 	@touch $@
 
 schema: $(STAMP)  ## write the published JSON Schemas, the OpenAPI document and docs/configuration.md from the types in the code

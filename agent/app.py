@@ -18,9 +18,9 @@ from agent.contract import PayloadOptions, bodies
 from agent.delivery import Deliveries, Delivery
 from agent.energy import EnergyStore
 from agent.polling import Device, Poller, PushClock, Rhythm, Scheduler, Tick, phase_s, within
-from agent.runtime import STUCK_S, Clock, ClockTrust, Watchdog, kernel_synchronised
+from agent.runtime import STUCK_S, Clock, ClockTrust, Watchdog, kernel_synchronised, plausible, time_service_runs
 from agent.site import Site
-from agent.status import HourlyReport, Recorder, Snapshot, endpoint_status, not_on_disk, snapshot
+from agent.status import HourlyReport, Recorder, Snapshot, clock_in_words, endpoint_status, not_on_disk, snapshot
 from agent.storage import NotAloneError
 from drivers.model import NodeType, Scan
 
@@ -155,6 +155,7 @@ class App:
         deliveries = list(self.deliveries)
         backlogs = await asyncio.gather(*(each.backlog() for each in deliveries))
         trusted = self.deliveries.clock_trusted
+        clock = "waiting" if not trusted else "synchronised" if kernel_synchronised() else "unsynchronised"
         now = self._clock.monotonic()
         found = snapshot(
             self.config,
@@ -163,14 +164,27 @@ class App:
             self._aggregator.nights,
             [each.summary for each in self._endpoints.values() if each.summary is not None],
             [
-                endpoint_status(each.push, each.stats, backlog, now, waits_for_clock=each.sender.waits_for_clock)
+                endpoint_status(
+                    each.push,
+                    each.stats,
+                    backlog,
+                    now,
+                    waits_for_clock=each.sender.waits_for_clock,
+                    next_attempt_at=each.sender.next_attempt_at,
+                )
                 for each, backlog in zip(deliveries, backlogs, strict=True)
             ],
             self._clock,
-            "waiting" if not trusted else "synchronised" if kernel_synchronised() else "unsynchronised",
+            clock,
         )
         return replace(
             found,
+            clock_reason=clock_in_words(
+                clock,
+                possible=plausible(self._clock.time()),
+                service=time_service_runs(),
+                wait_s=max(push.wait_for_clock_s for push in self.config.endpoints),
+            ),
             implausible=dict(self._aggregator.dropped),
             counter_events=self._aggregator.counter_events,
             energies_in_memory=self._store.in_memory,

@@ -88,6 +88,8 @@ def picture(status: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [head]
     if status["reason"]:
         parts.append(_text(status["reason"], "red"))
+    if status.get("clock_reason"):
+        parts.append(_text(f"clock: {status['clock_reason']}", "yellow"))
     parts += [_text(" · ".join(_flow(status["flow"]))), _devices(status["devices"])]
     endpoints = status["endpoints"]
     for endpoint in endpoints:
@@ -177,6 +179,8 @@ def _queue(endpoint: dict[str, Any]) -> Iterator[str]:
     backlog = endpoint["backlog"]
     last = endpoint["delivered_s"]
     yield f"last delivery to {endpoint['url']}: " + ("none yet" if last is None else f"{in_words(last)} ago")
+    if endpoint.get("next_attempt_s") is not None:
+        yield f"next attempt: within {in_words(endpoint['next_attempt_s'])}"
     yield "attempts: " + ", ".join(f"{count} {outcome}" for outcome, count in endpoint["outcomes"].items())
     oldest = f", the oldest {in_words(backlog['oldest_s'])} old" if backlog["oldest_s"] is not None else ""
     dropped = ", ".join(f"{count} {reason}" for reason, count in backlog["dropped"].items()) or "none"

@@ -22,7 +22,7 @@ class StatusConfig(Section):
     """[status]: address and token of the listener. Without this table there is no listener."""
 
     listen: Listen = "127.0.0.1:9464"
-    """Address and port of the status page, /healthz, /readyz, /metrics and /status.json."""
+    """Address and port of the status page, /healthz, /readyz, /metrics, /status.json and /history.json."""
     token: SecretStr | None = None
     """The bearer token that requests need. Better: `token_file`."""
     token_file: FilePath | None = None

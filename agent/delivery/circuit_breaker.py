@@ -127,6 +127,10 @@ class CircuitBreaker:
         """No message of the backlog is sent before this second."""
         return max(self.retry_at, self.held_until, self.backlog_held_until)
 
+    def next_at(self) -> float:
+        """The next attempt is made before this second, or at the next live message if no message waits."""
+        return max(self.retry_at, self.live_at())
+
     def live_starts(self, now: float) -> None:
         """Note that a live message is sent now. If it is a probe, the next probe has to wait."""
         if self._probe_at is not None:

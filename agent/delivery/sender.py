@@ -108,6 +108,11 @@ class Sender:
         """Whether new messages are stored and not sent, because the time is not known yet."""
         return not self.trust.is_trusted()
 
+    @property
+    def next_attempt_at(self) -> float | None:
+        """While the endpoint is not well: the monotonic second of the next attempt, at the latest."""
+        return None if self.stats.state is State.WELL else self._breaker.next_at()
+
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
         """Store messages durably and deliver them before everything else.
 

@@ -1,7 +1,7 @@
 """Clocks, watchdog, logging and printable text, for all other packages."""
 
 from agent.runtime.clock import Clock, SystemClock, sleep_unless, steady
-from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible
+from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible, time_service_runs
 from agent.runtime.printable import escaped, printable
 from agent.runtime.watchdog import STUCK_S, Watchdog
 
@@ -17,4 +17,5 @@ __all__ = [
     "printable",
     "sleep_unless",
     "steady",
+    "time_service_runs",
 ]

@@ -8,12 +8,13 @@ from agent.status.hourly_report import HourlyReport
 from agent.status.model import Snapshot
 from agent.status.recorder import Recorder
 from agent.status.snapshot import endpoint_status, snapshot
-from agent.status.words import in_words, not_on_disk
+from agent.status.words import clock_in_words, in_words, not_on_disk
 
 __all__ = [
     "HourlyReport",
     "Recorder",
     "Snapshot",
+    "clock_in_words",
     "endpoint_status",
     "in_words",
     "not_on_disk",

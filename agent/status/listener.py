@@ -27,6 +27,7 @@ from pydantic import SecretStr
 from agent.config import StatusConfig, token_mistake
 from agent.runtime import Clock, printable
 from agent.security import SecretFile, is_loopback
+from agent.status.history import SAMPLE_S, History
 from agent.status.http_server import HttpRequest, HttpResponse, HttpServer
 from agent.status.metrics import CONTENT_TYPE, exposition
 from agent.status.model import Snapshot
@@ -62,6 +63,7 @@ class StatusListener:
         )
         self._page, self._policy = page()
         self._lock = asyncio.Lock()
+        self.history = History(clock.monotonic())
         self._last: tuple[float, Snapshot] | None = None
         self.port: int | None = None
         """None while it does not listen."""
@@ -71,10 +73,18 @@ class StatusListener:
         server = HttpServer(self.answer)
         try:
             await self._bind(server)
-            await asyncio.Event().wait()
+            while True:
+                await self._sample()
+                await self._clock.sleep(SAMPLE_S)
         finally:
             self.port = None
             await server.stop()
+
+    async def _sample(self) -> None:
+        try:
+            self.history.add(self._clock.monotonic(), await self._snapshot())
+        except Exception:  # the chart of the page must not end the daemon
+            log.exception("status_not_sampled")
 
     async def _bind(self, server: HttpServer) -> None:
         said = False
@@ -103,11 +113,13 @@ class StatusListener:
             return HttpResponse(body=self._page, content_type="text/html; charset=utf-8", headers=headers)
         if request.path == "/healthz":
             return self._alive()
-        if request.path not in ("/readyz", "/metrics", "/status.json"):
-            return _text(HTTPStatus.NOT_FOUND, "there are /, /healthz, /readyz, /metrics and /status.json")
+        if request.path not in ("/readyz", "/metrics", "/status.json", "/history.json"):
+            return _text(HTTPStatus.NOT_FOUND, "there are /, /healthz, /readyz, /metrics, /status.json, /history.json")
         if not self._may(request):
             headers = {"WWW-Authenticate": 'Bearer realm="telemetry-agent"'}
             return HttpResponse(HTTPStatus.UNAUTHORIZED, b"status.token is needed as a bearer token\n", headers=headers)
+        if request.path == "/history.json":
+            return _json(self.history.shown(self._clock.monotonic(), self._clock.time()))
         return self._shown(request.path, await self._snapshot())
 
     def _alive(self) -> HttpResponse:
@@ -130,8 +142,7 @@ class StatusListener:
             )
         if path == "/metrics":
             return HttpResponse(body=exposition(snapshot), content_type=CONTENT_TYPE)
-        body = json.dumps(_plain(asdict(snapshot)), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return HttpResponse(body=body.encode(), content_type="application/json")
+        return _json(asdict(snapshot))
 
     async def _snapshot(self) -> Snapshot:
         """Return the present state. At most two snapshots a second are taken."""
@@ -165,8 +176,10 @@ def is_loopback_name(host: str) -> bool:
 
 
 def page() -> tuple[bytes, str]:
-    """Return the page, and the policy that allows exactly its own script and style."""
-    html = files("agent.status").joinpath("page.html").read_bytes()
+    """Return the page with its style and script, and the policy that allows exactly these."""
+    html = _part("page.html")
+    html = html.replace(b"/* page.css */\n", _part("page.css"))
+    html = html.replace(b"/* page_charts.js, page.js */\n", _part("page_charts.js") + _part("page.js"))
     script, style = (
         " ".join(
             f"'sha256-{base64.b64encode(hashlib.sha256(block).digest()).decode()}'"
@@ -180,6 +193,10 @@ def page() -> tuple[bytes, str]:
     )
 
 
+def _part(name: str) -> bytes:
+    return files("agent.status").joinpath(name).read_bytes()
+
+
 def _plain(value: Any) -> Any:
     """Round to three decimals, as in the payload. A number that is not finite becomes null. Text becomes printable."""
     if isinstance(value, str):
@@ -189,6 +206,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _json(value: Any) -> HttpResponse:
+    body = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return HttpResponse(body=body.encode(), content_type="application/json")
 
 
 def _text(status: HTTPStatus, text: str) -> HttpResponse:

@@ -21,6 +21,8 @@ class NodeStatus:
     node_id: str
     type: str
     fields: Fields
+    assumed: str | None = None
+    """Why the power is not measured: `nominal` (the device reports only whether it is on) or `asleep` (0 W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,17 @@ class DeviceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """One connection to a device or gateway."""
+
+    address: str
+    devices: int
+    load: float | None
+    """Share of the time that its polls need, by their mean duration; above 1 if it is too slow. None before the first
+    answer. Time-outs are not included."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointStatus:
     """Delivery to one endpoint."""
 
@@ -74,6 +87,8 @@ class EndpointStatus:
     """Live messages that a newer push replaced before their first attempt."""
     behind: str | None = None
     """Why live messages are late though the endpoint is well."""
+    next_attempt_s: float | None = None
+    """While the endpoint is not well: seconds until the next attempt, at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +109,10 @@ class Snapshot:
     devices: tuple[DeviceStatus, ...]
     endpoints: tuple[EndpointStatus, ...]
     """The enabled ones, in the order of the configuration."""
+    clock_reason: str | None = None
+    """Why the clock is not synchronised, and what this means, in words."""
+    links: tuple[LinkStatus, ...] = ()
+    """By load, the busiest first."""
     implausible: Mapping[str, int] = field(default_factory=dict)
     """Readings outside the range of their device, by node."""
     energies_in_memory: bool = False

@@ -13,10 +13,10 @@ from agent.domain import Night, all_sleep
 from agent.outbox import Backlog
 from agent.polling import Device
 from agent.runtime import Clock
-from agent.status.model import DeviceStatus, EndpointStatus, NodeStatus, Snapshot
+from agent.status.model import DeviceStatus, EndpointStatus, LinkStatus, NodeStatus, Snapshot
 from agent.status.recorder import Polls, Recorder
 from agent.status.words import reason_of_all, why_not_ready
-from drivers.model import NodeType
+from drivers.model import NodeType, Quantity
 
 
 def snapshot(
@@ -45,6 +45,9 @@ def snapshot(
         for device in devices
     }
     reason = reason_of_all(endpoints)
+    shown = tuple(
+        _device(device, recorder.polls.get(device.name, Polls()), nodes[device.name], nights, now) for device in devices
+    )
     return Snapshot(
         version=__version__,
         site=config.site.node_id,
@@ -54,11 +57,9 @@ def snapshot(
         reason=reason,
         clock=clock_state,
         flow=_flow([pair for pairs in nodes.values() for pair in pairs]),
-        devices=tuple(
-            _device(device, recorder.polls.get(device.name, Polls()), nodes[device.name], nights, now)
-            for device in devices
-        ),
+        devices=shown,
         endpoints=tuple(endpoints),
+        links=tuple(_links(shown)),
     )
 
 
@@ -95,6 +96,25 @@ def _flow(nodes: list[tuple[NodeSummary, Fields]]) -> dict[str, Fields]:
     }
 
 
+def _links(devices: Sequence[DeviceStatus]) -> list[LinkStatus]:
+    found: dict[str, list[DeviceStatus]] = {}
+    for device in devices:
+        found.setdefault(device.address.rpartition(" unit ")[0], []).append(device)
+    links = [LinkStatus(address, len(each), _load(each)) for address, each in found.items()]
+    return sorted(links, key=lambda link: -(link.load or 0.0))
+
+
+def _load(devices: Sequence[DeviceStatus]) -> float | None:
+    shares = [each.answered_s / each.answered / each.interval_s for each in devices if each.answered]
+    return sum(shares) if shares else None
+
+
+def _assumed(summary: NodeSummary, fields: Fields) -> str | None:
+    if "active_power_W" not in fields or summary.chosen(Quantity.ACTIVE_POWER) is not None:
+        return None
+    return "asleep" if summary.sleeps else "nominal"
+
+
 def _device(
     device: Device, polls: Polls, nodes: list[tuple[NodeSummary, Fields]], nights: Mapping[str, Night], now: float
 ) -> DeviceStatus:
@@ -113,7 +133,10 @@ def _device(
         poll_s=polls.last_s,
         answered=polls.answered,
         answered_s=polls.seconds,
-        nodes=tuple(NodeStatus(summary.node.node_id, summary.node.type.value, fields) for summary, fields in nodes),
+        nodes=tuple(
+            NodeStatus(summary.node.node_id, summary.node.type.value, fields, _assumed(summary, fields))
+            for summary, fields in nodes
+        ),
         interval_s=device.interval_s,
         cycle_s=health.cycle_s,
         skipped=health.skipped,
@@ -128,7 +151,13 @@ def _state(device: Device, nights: Mapping[str, Night], now: float) -> str:
 
 
 def endpoint_status(
-    push: PushConfig, stats: DeliveryStats, backlog: Backlog, now: float, *, waits_for_clock: bool
+    push: PushConfig,
+    stats: DeliveryStats,
+    backlog: Backlog,
+    now: float,
+    *,
+    waits_for_clock: bool,
+    next_attempt_at: float | None = None,
 ) -> EndpointStatus:
     """Return the state of the delivery to one endpoint at monotonic second `now`."""
     url = urlsplit(push.url)
@@ -155,4 +184,5 @@ def endpoint_status(
         backlog=backlog,
         superseded=stats.superseded,
         behind=stats.behind,
+        next_attempt_s=None if next_attempt_at is None else max(0.0, next_attempt_at - now),
     )

@@ -41,6 +41,26 @@ def why_not_ready(
     return None
 
 
+def clock_in_words(state: str, *, possible: bool, service: bool, wait_s: float) -> str | None:
+    """Return why the clock is not synchronised and what this means; None if it is.
+
+    `state` is that of the snapshot, `possible` whether the date can be right, `service` whether a time service runs,
+    `wait_s` the longest `push.wait_for_clock_s`.
+    """
+    if state == "synchronised":
+        return None
+    if not possible:
+        why = "the date is in the past, so the clock was not set since the boot"
+    elif service:
+        why = "a time service runs, but it has not synchronised the clock, perhaps because it does not reach its server"
+    else:
+        why = "no time service runs on this machine"
+    if state == "unsynchronised":
+        return f"{why}. Messages have the time of this clock, which may be wrong; see `timedatectl`"
+    until = "when the clock is set" + (f", or {in_words(wait_s)} after the boot" if possible else "")
+    return f"{why}. Messages are stored; they are dated and sent {until}"
+
+
 def not_on_disk(queues: Mapping[str, bool], *, energies: bool) -> str | None:
     """Return which data are only in memory because the disk accepts no writes; None if all are on the disk.
 

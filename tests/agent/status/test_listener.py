@@ -109,6 +109,7 @@ async def test_a_site_that_is_well_and_one_device_that_is_not(tmp_path: Path, en
         async with running(configuration(tmp_path, endpoint.url, devices)) as app:
             status = await until(app, delivers_without_its_second_device)
             metrics = (await get(app, "/metrics"))[2].decode()
+            code, _, history = await get(app, "/history.json")
             assert (await get(app, "/readyz"))[::2] == (200, b"ok\n")
     assert status["site"] == "SITE_1"
     assert status["flow"]["grid"]["active_power_W"] == -1500.5
@@ -116,6 +117,13 @@ async def test_a_site_that_is_well_and_one_device_that_is_not(tmp_path: Path, en
     assert [device["state"] for device in status["devices"]] == ["ok", "lost"]
     assert status["devices"][1]["reason"]
     assert status["endpoints"][0]["recent"][0]["outcome"] == "delivered"
+    assert status["endpoints"][0]["next_attempt_s"] is None
+    assert status["clock_reason"] is None or "time service" in status["clock_reason"]
+    (link, _) = status["links"]
+    assert link["address"] == f"127.0.0.1:{meter.port}"
+    assert 0 < link["load"] < 1
+    assert code == 200
+    assert json.loads(history)["endpoints"].keys() == {"default"}
     assert status["endpoints"][0]["url"] == endpoint.url.removesuffix("/v1")
     backlog = status["endpoints"][0]["backlog"]
     assert backlog == {"waiting": 0, "oldest_s": None, "parked": 0, "in_memory": False, "dropped": {}}
@@ -133,6 +141,19 @@ async def test_a_site_that_is_well_and_one_device_that_is_not(tmp_path: Path, en
     assert samples["telemetry_agent_pushes_total", "default", "delivered"] >= 1
 
 
+async def test_a_load_with_its_nominal_power_is_marked(tmp_path: Path, endpoint: Endpoint) -> None:
+    async with FaultServer({(1, Table.COIL): {0: 1}}) as relay:
+        config = configuration(tmp_path, endpoint.url, [("m", "grid", relay.port)])
+        boiler = {"node_id": "boiler", "type": "switched_load", "driver": "relay", "nominal_power_W": 2000}
+        table = config.model_dump(mode="json", exclude_unset=True)
+        table["push"][0]["token"] = TOKEN
+        table["device"] = [{**boiler, "host": "127.0.0.1", "port": relay.port}]
+        async with running(parse(table, {}, "test")) as app:
+            status = await until(app, lambda each: each["devices"][0]["state"] == "ok")
+    (node,) = status["devices"][0]["nodes"]
+    assert (node["fields"], node["assumed"]) == ({"active_power_W": 2000.0}, "nominal")
+
+
 async def test_nothing_arrives(tmp_path: Path, endpoint: Endpoint) -> None:
     endpoint.desk.token = "another-token"
     async with (
@@ -145,6 +166,7 @@ async def test_nothing_arrives(tmp_path: Path, endpoint: Endpoint) -> None:
     assert code == 503
     assert re.fullmatch(rb"no delivery for \d+ s: HTTP 401.*\n", body)
     assert not status["ready"]
+    assert 0 <= status["endpoints"][0]["next_attempt_s"] < 7
     assert status["endpoints"][0]["recent"][-1]["outcome"] == "misconfigured"
     assert status["endpoints"][0]["backlog"]["waiting"] >= 1
 
@@ -200,7 +222,7 @@ async def _nothing() -> Snapshot:
 
 
 @pytest.mark.parametrize("header", [{}, {"authorization": "Bearer wrong"}, {"authorization": STATUS_TOKEN}])
-@pytest.mark.parametrize("path", ["/status.json", "/metrics", "/readyz"])
+@pytest.mark.parametrize("path", ["/status.json", "/history.json", "/metrics", "/readyz"])
 async def test_a_token_is_asked_for(tmp_path: Path, header: dict[str, str], path: str) -> None:
     config = configuration(tmp_path, "http://127.0.0.1:1/", [("m", "grid", 1)], listen="0.0.0.0:0", token=STATUS_TOKEN)
     assert config.status is not None
