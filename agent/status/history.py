@@ -43,10 +43,10 @@ class _Power:
 class _Attempts:
     """The attempts to one endpoint in each step."""
 
+    before: tuple[int, int]
+    """The counters at the last sample. The first sample counts nothing: its attempts may be older than a step."""
     delivered: array[int] = field(default_factory=lambda: array("I", [0]) * STEPS)
     failed: array[int] = field(default_factory=lambda: array("I", [0]) * STEPS)
-    before: tuple[int, int] = (0, 0)
-    """The counters at the last sample."""
 
     def add(self, at: int, counted: tuple[int, int]) -> None:
         for series, new, old in zip((self.delivered, self.failed), counted, self.before, strict=True):
@@ -78,7 +78,8 @@ class History:
         names = {endpoint.name for endpoint in snapshot.endpoints}
         self._attempts = {name: each for name, each in self._attempts.items() if name in names}
         for endpoint in snapshot.endpoints:
-            self._attempts.setdefault(endpoint.name, _Attempts()).add(at, _counted(endpoint))
+            counted = _counted(endpoint)
+            self._attempts.setdefault(endpoint.name, _Attempts(counted)).add(at, counted)
 
     def shown(self, now: float, time: float) -> dict[str, Any]:
         """Return the history as JSON values, oldest step first. `time` is the Unix second of `now`."""

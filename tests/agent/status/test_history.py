@@ -36,7 +36,7 @@ def test_a_step_has_the_mean_of_its_samples_and_the_growth_of_the_counters() -> 
         "step_s": 600.0,
         "began": TIME - 660,
         "power_W": {"grid": [150, None]},
-        "endpoints": {"a": {"delivered": [5, 1], "failed": [3, 0]}},
+        "endpoints": {"a": {"delivered": [3, 1], "failed": [1, 0]}},
     }
 
 
@@ -46,7 +46,7 @@ def test_steps_without_a_sample_are_empty_and_after_a_day_the_oldest_goes() -> N
     history.add(3 * STEP_S, snapshot(power(2.0), a={"delivered": 2}))
     shown = history.shown(3 * STEP_S, TIME)
     assert shown["power_W"]["grid"] == [1, None, None, 2]
-    assert shown["endpoints"]["a"]["delivered"] == [1, 0, 0, 1]
+    assert shown["endpoints"]["a"]["delivered"] == [0, 0, 0, 1]
     for step in range(4, STEPS + 2):
         history.add(step * STEP_S, snapshot(power(float(step)), a={"delivered": 2}))
     shown = history.shown((STEPS + 1) * STEP_S + 1, TIME)
@@ -63,8 +63,8 @@ def test_an_endpoint_that_is_removed_leaves_and_a_counter_that_restarts_counts_n
     history.add(60.0, snapshot({}, a={"delivered": 1}))
     history.add(120.0, snapshot({}, a={"delivered": 2}, b={"delivered": 1}))
     assert history.shown(120.0, TIME)["endpoints"] == {
-        "a": {"delivered": [10], "failed": [0]},
-        "b": {"delivered": [1], "failed": [0]},
+        "a": {"delivered": [1], "failed": [0]},
+        "b": {"delivered": [0], "failed": [0]},
     }
 
 
