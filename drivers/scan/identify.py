@@ -16,18 +16,15 @@ from itertools import count
 from drivers.catalogue import Catalogue, driver_of
 from drivers.driver import Reader, ReadOptions
 from drivers.errors import NoReplyError, RefusedError, UnsupportedError
-from drivers.model import Kind, Nature, NodeType, Quantity, Scan, Table
+from drivers.model import Kind, Nature, NodeType, Table
 from drivers.profile import Mark, Profile
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Span, SplitReader
 from drivers.scan.marks import Candidate, MarkComparison, Twice, read
+from drivers.scan.values import Values
 
 MOST_SILENCES = 12
 """After this many requests without reply, no more marks of the unit are read."""
-_ENOUGH_WH = 10_000.0
-_ROUND_WH = 10.0
-_CLOSE_W, _CLOSE = 50.0, 0.05
-"""Two polls of a device have different times, so the power may differ by this much."""
 
 _BY_SUNSPEC = "by its SunSpec models "
 _RELAY = "relay"
@@ -56,58 +53,6 @@ class Match:
     """Drivers for devices with the same mark."""
     named_by: frozenset[int] = frozenset()
     """Other unit ids of the link that have only the name of this device."""
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """Power and counter of a device at one time, to recognise the same device with another unit id."""
-
-    power_W: float | None
-    counter_Wh: float | None
-    resolution_Wh: float
-    """Step of the counter."""
-
-    @classmethod
-    def of(cls, scan: Scan, resolution_Wh: float) -> Values:
-        """Return the total power and the largest lifetime counter of a scan."""
-        good = [r for r in scan.readings if isinstance(r.value, float) and r.phase is None]
-        powers = [r.value for r in good if r.quantity is Quantity.ACTIVE_POWER and r.node in (None, NodeType.SOLAR)]
-        counters = [r.value for r in good if r.quantity.nature is Nature.COUNTER]
-        largest = max((float(value) for value in counters if value is not None), default=None)
-        return cls(float(powers[0]) if powers and powers[0] is not None else None, largest, resolution_Wh)
-
-    def same(self, other: Values) -> bool:
-        """Whether both are one device. Two devices never have the same counter and the same power at the same time."""
-        if None in (self.power_W, other.power_W, self.counter_Wh, other.counter_Wh):
-            return False
-        power, counter = abs(self.power_W - other.power_W), abs(self.counter_Wh - other.counter_Wh)  # type: ignore[operator]
-        enough = max(self.counter_Wh or 0.0, other.counter_Wh or 0.0) >= _ENOUGH_WH
-        return (
-            enough
-            and counter <= max(self.resolution_Wh, other.resolution_Wh, _ROUND_WH)
-            and power <= max(_CLOSE_W, _CLOSE * abs(self.power_W or 0.0))
-        )
-
-    def between(self, before: Values, after: Values) -> bool | None:
-        """Whether these values are of the device that had the other values before and after. None: not certain."""
-        counters, counted = _range(before.counter_Wh, after.counter_Wh), False
-        powers = _range(before.power_W, after.power_W)
-        if counters is not None and self.counter_Wh is not None:
-            if not _within(self.counter_Wh, counters, max(self.resolution_Wh, before.resolution_Wh, _ROUND_WH)):
-                return False
-            counted = counters[1] >= _ENOUGH_WH
-        if powers is None or self.power_W is None:
-            return None
-        close = _within(self.power_W, powers, max(_CLOSE_W, _CLOSE * abs(self.power_W)))
-        return close if close is counted else None
-
-
-def _range(one: float | None, two: float | None) -> tuple[float, float] | None:
-    return (min(one, two), max(one, two)) if one is not None and two is not None else None
-
-
-def _within(value: float, limits: tuple[float, float], margin: float) -> bool:
-    return limits[0] - margin <= value <= limits[1] + margin
 
 
 @dataclass(slots=True)

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from drivers.scan.identify import Identity, Values
+from drivers.scan.identify import Identity
 from drivers.scan.unit_search import FoundUnit, SearchLocation
+from drivers.scan.values import Values
 
 
 @dataclass(frozen=True, slots=True)

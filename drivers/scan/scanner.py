@@ -15,10 +15,19 @@ from functools import partial
 from drivers.errors import LinkError, NoReplyError, RefusedError
 from drivers.modbus import Link, LinkSettings
 from drivers.protocol import TransportName
-from drivers.scan.identify import Identifier, Values
+from drivers.scan.identify import Identifier
 from drivers.scan.same_device import Located, without_doubles
 from drivers.scan.targets import Targets
-from drivers.scan.unit_search import NETWORK_PROBES, RTU_PROBES, SERIAL_PROBES, Search, SearchLocation
+from drivers.scan.unit_search import (
+    NETWORK_PROBES,
+    REPLIES_FOR_ALL,
+    RTU_PROBES,
+    SERIAL_PROBES,
+    FoundUnit,
+    Search,
+    SearchLocation,
+)
+from drivers.scan.values import Values
 
 PORTS = (502, 1502)
 """The standard Modbus port, and the port of SolarEdge and KOSTAL inverters."""
@@ -177,7 +186,8 @@ class Scanner:
         finally:
             await link.close()
         if attempt.units:
-            place.link, place.units, place.any_unit = attempt.link, attempt.units, attempt.any_unit
+            place.link, place.units = attempt.link, attempt.units
+            place.any_unit, place.twins = attempt.any_unit, attempt.twins
             place.note = "the converter does not translate to Modbus TCP: transport is rtu_over_tcp"
             if attempt.note:
                 place.add_note(attempt.note)
@@ -209,6 +219,7 @@ class Scanner:
                 place.add_note(str(error))
                 return
         _without_names(place)
+        await self._add_twins(place, link, timeout_s)
         units = [(link.unit(unit.unit_id, timeout_s=timeout_s), unit.identity) for unit in place.units if unit.identity]
         try:
             for reader, identity in units:
@@ -218,6 +229,23 @@ class Scanner:
                 await self._identifier.measure(reader, identity)
         except LinkError:
             return
+
+    async def _add_twins(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
+        """Add the units with other counters than the first unit, although the other side replies to every unit id."""
+        first = place.units[0].identity if place.any_unit else None
+        if first is None or not first.matches:
+            return
+        try:
+            for unit_id in place.twins:
+                units = [link.unit(each, timeout_s=timeout_s) for each in (place.units[0].unit_id, unit_id)]
+                values = [await self._identifier.values(each, first) for each in (*units, units[0])]
+                if values[0] and values[1] and values[2] and values[1].counted_apart(values[0], values[2]):
+                    place.units.append(FoundUnit(unit_id, replace(first, serial="", values=values[1])))
+        except LinkError:
+            return
+        if len(place.units) > 1:
+            place.any_unit = False
+            place.add_note(REPLIES_FOR_ALL)
 
     async def _measured(self, each: Located) -> Values | None:
         """Poll a unit once. Some devices accept only one connection, so this one is closed at once."""

@@ -2,7 +2,8 @@
 
 A unit exists if it sends any reply, also an exception. Only exceptions 10 and 11 come from the gateway and mean that
 the unit does not respond. Some devices respond to every unit id. Three unusual ids distinguish them from a gateway with
-many units.
+many units. If these three refuse, the other side may be a gateway that refuses for units that do not exist. Then a unit
+exists if it has one of the registers asked for.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ NETWORK_PROBES: tuple[Probe, ...] = ((Table.HOLDING, 40_000, 2), (Table.INPUT, 0
 RTU_PROBES: tuple[Probe, ...] = ((Table.INPUT, 12, 1), (Table.HOLDING, 12, 1))
 SERIAL_PROBES: tuple[Probe, ...] = ((Table.INPUT, 0, 2), (Table.HOLDING, 0, 1))
 
+REPLIES_FOR_ALL = (
+    "the gateway also replies for units that do not exist: if a device is not listed, give its unit id with --units"
+)
 WINDOW = 10
 """The search ends if so many ids after the last unit do not respond. Most sites use consecutive ids."""
 
@@ -74,6 +78,8 @@ class SearchLocation:
     """Whether the port could be opened and the other side replied."""
     any_unit: bool = False
     """Whether the device responds to every unit id. It is then one device."""
+    twins: tuple[int, ...] = ()
+    """With `any_unit`: further unit ids that responded. They are other devices if their values differ."""
     rtu_frames: bool = False
     """Whether a request of Modbus TCP was answered with RTU frames."""
     asking: int | None = None
@@ -102,6 +108,10 @@ class Search:
         self._gone: set[int] = set()
         """Units that do not exist, as replied by a gateway."""
         self._failures = 0
+        self._codes: dict[int, int] = {}
+        """Unit → exception code of its last reply."""
+        self._absent_codes: set[int] = set()
+        """Exception codes for units that do not exist."""
 
     async def run(self, units: Sequence[int], *, window: bool) -> None:
         """Try `units`; with `window` also the ids after the last unit that was found.
@@ -109,21 +119,36 @@ class Search:
         Raises LinkError if the port cannot be opened.
         """
         await self._run(units, window=window)
+        if self._absent_codes and not self._place.any_unit:
+            self._place.add_note(REPLIES_FOR_ALL)
         if self._link.wrong_transactions:
             self._place.add_note(_WRONG_NUMBERS)
 
     async def _run(self, units: Sequence[int], *, window: bool) -> None:
-        place = self._place
+        place, first = self._place, FoundUnit(units[0])
         for probe in self._probes:
             for unit_id in self._candidates(units, window=window):
                 if await self._answers(unit_id, probe):
                     place.units.append(FoundUnit(unit_id))
                     if len(place.units) == _ENOUGH_TO_DOUBT and window and await self._answers_to_any(probe):
-                        del place.units[1:]
-                        place.any_unit = True
-                        return
-                if place.note:
+                        first = place.units[0]
+                        self._doubt()
+                if place.note or place.any_unit:
                     return
+        if self._absent_codes and not place.units:  # every unit refuses every request: it is one device
+            place.units, place.any_unit = [first], True
+
+    def _doubt(self) -> None:
+        """The unusual unit ids replied as the units that were found."""
+        place = self._place
+        codes = {self._codes[unit_id] for unit_id in _STRANGE_UNITS if unit_id in self._codes}
+        if not all(unit_id in self._codes for unit_id in _STRANGE_UNITS):
+            place.twins = tuple(unit.unit_id for unit in place.units[1:])
+            del place.units[1:]
+            place.any_unit = True
+            return
+        self._absent_codes |= codes
+        place.units = [unit for unit in place.units if self._codes.get(unit.unit_id) not in codes]
 
     @property
     def reply_timeout_s(self) -> float:
@@ -160,8 +185,10 @@ class Search:
             self._gone.add(unit_id)
             self._reached()
             return False
-        except RefusedError:
-            pass
+        except RefusedError as error:
+            self._codes[unit_id] = error.code
+            self._reached()
+            return error.code not in self._absent_codes
         except SilentError:
             self._reached()
             if self._timeout.silent() and self._place.units:
@@ -179,6 +206,7 @@ class Search:
             self._failed(str(error))
             await asyncio.sleep(_AGAIN_AFTER_S)
             return False
+        self._codes.pop(unit_id, None)
         self._reached()
         return True
 

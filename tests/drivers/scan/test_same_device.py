@@ -278,3 +278,44 @@ async def test_a_device_that_may_be_another_one_does_not_measure_the_grid() -> N
         (second.link.port, False),
         (first.link.port, True),
     ]
+
+
+# Gateways that also reply for units that do not exist.
+
+
+@pytest.mark.parametrize("code", [2, 4])
+async def test_a_gateway_that_refuses_for_dead_units_hides_no_device(code: int) -> None:
+    async with FaultServer(gateway({1: 7, 2: 7, 8: 7})) as server:
+        for unit_id in set(range(256)) - {1, 2, 8}:
+            server.registers[unit_id, Table.COIL] = {}
+            server.unit_faults[unit_id] = Faults(exception=code)
+        scanner = Scanner(at(server), Identifier((), time.monotonic))
+        await scanner.run(LOCAL)
+    (place,) = scanner.places
+    assert [unit.unit_id for unit in place.units] == [1, 2, 8]
+    assert not place.any_unit
+    assert "replies for units that do not exist" in place.note
+
+
+async def test_a_gateway_that_replies_for_dead_units_as_the_first_one_hides_no_device() -> None:
+    first, second = sdm630(700, 50_000_000), sdm630(2500, 60_000_000)
+    registers = {(unit, table): words for unit in range(256) for (_, table), words in first.items()}
+    registers |= {(2, table): words for (_, table), words in second.items()}
+    async with FaultServer(registers) as server:
+        scanner = Scanner(at(server), Identifier(FAMILIES, time.monotonic))
+        await scanner.run(LOCAL)
+    (place,) = scanner.places
+    assert [unit.unit_id for unit in place.units] == [1, 2]
+    text = device_tables([place])
+    assert text.count('driver = "eastron-sdm630"') == 2
+    assert "replies for units that do not exist" in text
+
+
+async def test_a_device_that_does_not_look_at_the_unit_id_and_refuses_what_is_asked_is_found_once() -> None:
+    registers = {(unit, table): {500: 7} if table is Table.HOLDING else {} for unit in range(256) for table in Table}
+    async with FaultServer(registers) as server:
+        scanner = Scanner(at(server), Identifier((), time.monotonic))
+        await scanner.run(LOCAL)
+    (place,) = scanner.places
+    assert place.any_unit
+    assert [unit.unit_id for unit in place.units] == [1]
