@@ -567,13 +567,14 @@ async def test_a_power_far_beyond_the_rated_one_is_invalid(tmp_path: Path) -> No
             assert await unknown.poll() == {"active_power": 65_035.0}
 
 
+@pytest.mark.simulated_time
 async def test_a_device_that_is_silent_about_its_rated_power_is_read(tmp_path: Path) -> None:
     """Some devices do not reply to an address that they do not have."""
     path = tmp_path / "acme.toml"
     path.write_text(HEAD.format(kind="inverter") + RATED)
     async with FaultServer({(1, Table.HOLDING): {0: 9000, 50: 50}}) as server:
         server.faults.silent_at = frozenset({50})
-        link, driver = Link(server.link(timeout_s=0.05)), driver_of(load(path), ReadOptions())
+        link, driver = Link(server.link(timeout_s=2.0)), driver_of(load(path), ReadOptions())
 
         async def power(at: float) -> object:
             scan = await driver.poll(link.unit(1), lambda: at)

@@ -27,6 +27,8 @@ from tests.faults.device import Faults
 from tests.faults.modbus import FaultServer
 from tests.support.profiles import PROFILES
 
+# Every unit replies, so no time-out passes. A slow machine changes nothing.
+PATIENT = replace(QUICK, timeout_s=60.0, gateway_timeout_s=60.0)
 CASES = Path(__file__).parents[2] / "fixtures" / "cases"
 FAMILIES = list(PROFILES.values())
 
@@ -214,7 +216,7 @@ async def two(
         other.host = f"127.0.0.{hosts}"
         await stack.enter_async_context(other)
         ports = (one.port,) if hosts == 2 else (one.port, other.port)
-        scanner = Scanner(replace(QUICK, ports=ports, units=(1,)), Identifier(FAMILIES, time.monotonic))
+        scanner = Scanner(replace(PATIENT, ports=ports, units=(1,)), Identifier(FAMILIES, time.monotonic))
         await scanner.run(Targets(hosts=("127.0.0.1", "127.0.0.2")[:hosts]))
     return scanner.places
 
@@ -289,7 +291,7 @@ async def test_a_gateway_that_refuses_for_dead_units_hides_no_device(code: int) 
         for unit_id in set(range(256)) - {1, 2, 8}:
             server.registers[unit_id, Table.COIL] = {}
             server.unit_faults[unit_id] = Faults(exception=code)
-        scanner = Scanner(at(server), Identifier((), time.monotonic))
+        scanner = Scanner(at(server, settings=PATIENT), Identifier((), time.monotonic))
         await scanner.run(LOCAL)
     (place,) = scanner.places
     assert [unit.unit_id for unit in place.units] == [1, 2, 8]
@@ -302,7 +304,7 @@ async def test_a_gateway_that_replies_for_dead_units_as_the_first_one_hides_no_d
     registers = {(unit, table): words for unit in range(256) for (_, table), words in first.items()}
     registers |= {(2, table): words for (_, table), words in second.items()}
     async with FaultServer(registers) as server:
-        scanner = Scanner(at(server), Identifier(FAMILIES, time.monotonic))
+        scanner = Scanner(at(server, settings=PATIENT), Identifier(FAMILIES, time.monotonic))
         await scanner.run(LOCAL)
     (place,) = scanner.places
     assert [unit.unit_id for unit in place.units] == [1, 2]
@@ -314,7 +316,7 @@ async def test_a_gateway_that_replies_for_dead_units_as_the_first_one_hides_no_d
 async def test_a_device_that_does_not_look_at_the_unit_id_and_refuses_what_is_asked_is_found_once() -> None:
     registers = {(unit, table): {500: 7} if table is Table.HOLDING else {} for unit in range(256) for table in Table}
     async with FaultServer(registers) as server:
-        scanner = Scanner(at(server), Identifier((), time.monotonic))
+        scanner = Scanner(at(server, settings=PATIENT), Identifier((), time.monotonic))
         await scanner.run(LOCAL)
     (place,) = scanner.places
     assert place.any_unit
