@@ -191,7 +191,7 @@ def without(places: Iterable[SearchLocation], configured: Collection[str]) -> li
         address = f"{place.link.address} unit "
         if _answers_as_configured(place, configured):
             continue
-        units = [unit for unit in place.units if f"{address}{unit.unit_id}" not in configured]
+        units = [u for u in place.units if not {f"{address}{u.unit_id}", *u.elsewhere} & set(configured)]
         if units or (place.note and not place.units):
             rest.append(replace(place, units=units))
     return rest

@@ -69,6 +69,7 @@ async def _same(each: Located, other: Located, measure: Measure) -> bool:
             each.unit.doubt = f"perhaps the same device as {other.where} ({perhaps})"
     if why:
         each.place.units.remove(each.unit)
+        other.unit.elsewhere += [each.where, *each.unit.elsewhere]
         each.place.add_note(
             f"unit {each.unit.unit_id} is the same device as {other.where} ({why}); omitted, because it would count"
             f" twice (its driver would be {each.driver!r})"

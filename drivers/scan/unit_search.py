@@ -66,6 +66,8 @@ class FoundUnit:
     """None until the unit is identified."""
     doubt: str = ""
     """Why the unit may be a device that another unit already is. It is then proposed, but not enabled."""
+    elsewhere: list[str] = field(default_factory=list)
+    """The other places of this device, such as "192.168.1.20:1502 unit 1". Its units there are omitted."""
 
 
 @dataclass(slots=True, eq=False)

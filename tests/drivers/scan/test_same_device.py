@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.commissioning.config_snippets import device_tables
+from agent.commissioning.proposals import without
 from agent.config import parse
 from agent.site import build
 from drivers.model import NodeType, Phase, Quantity, Table, Value
@@ -321,3 +322,23 @@ async def test_a_device_that_does_not_look_at_the_unit_id_and_refuses_what_is_as
     (place,) = scanner.places
     assert place.any_unit
     assert [unit.unit_id for unit in place.units] == [1]
+
+
+# A site that has one of the two places configured already.
+
+
+async def test_a_device_that_is_configured_at_its_other_place_is_not_proposed_again() -> None:
+    places = await two(sdm630(700, 50_000_000), sdm630(700, 50_000_000))
+    (kept,) = (place for place in places if place.units)
+    (other,) = (place for place in places if not place.units)
+    assert len(without(places, {f"{other.link.address} unit 1"})) == 1, "only the note of the place without units"
+    text = device_tables(without(places, {f"{other.link.address} unit 1"}))
+    assert "[[device]]" not in text
+    assert "[[device]]" in device_tables(without(places, {f"{kept.link.address} unit 2"}))
+
+
+async def test_an_sma_inverter_that_is_configured_by_sunspec_is_not_proposed_again() -> None:
+    case = json.loads((CASES / "sma_units_3_and_126.json").read_text())
+    registers = {(int(unit), Table.HOLDING): words_of(tables["holding"]) for unit, tables in case["units"].items()}
+    place = await scanned(registers, (3, 126))
+    assert not [unit for each in without([place], {f"{place.link.address} unit 126"}) for unit in each.units]
