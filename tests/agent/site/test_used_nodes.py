@@ -16,6 +16,7 @@ from drivers.modbus.link import Link
 from drivers.model import NodeType, Table
 from tests.faults.modbus import FaultServer
 from tests.faults.sunspec import common, device, inverter, meter
+from tests.support.profiles import PROFILES
 
 SITE = """
 [site]
@@ -80,9 +81,8 @@ def test_nodes_in_two_tables_are_read() -> None:
 
 def test_what_a_profile_notes_is_said() -> None:
     _, notices = site_of(hybrid('node_id = "hp-1"\ntype = "heat_pump"', "lambda-eureka"))
-    assert notices == [
-        'notice: hp-1: firmware before 1.1.3 has the counter in the other word order: word_order = "big"'
-    ]
+    assert notices == [f"notice: hp-1: {' '.join(PROFILES['lambda-eureka'].notes[0].split())}"]
+    assert 'set word_order = "big" for older firmware' in notices[0]
 
 
 async def test_no_read_of_a_device_is_longer_than_its_limit() -> None:
