@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-import typer.core
 
 from agent.runtime import printable
 
@@ -41,19 +40,6 @@ ProfileDirs = Annotated[
     typer.Option("--profile-dir", metavar="PATH", parser=given_path, help="A directory of the site's own profiles."),
 ]
 DEFAULT = Path("/etc/telemetry-agent/config.toml")
-
-
-class FullHelp(typer.core.TyperGroup):
-    """Prints the whole summary of each command in the help, not only its beginning."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        rows = [(name, _summary(each.help)) for name, each in self.commands.items() if not each.hidden]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-
-def _summary(text: str | None) -> str:
-    return " ".join((text or "").split("\n\n")[0].split())
 
 
 _MOST_MISTAKES = 100

@@ -15,7 +15,6 @@ from agent.cli.common import (
     DEFAULT,
     ConfigOption,
     EndpointOption,
-    FullHelp,
     OwnConfig,
     chosen_endpoints,
     complain,
@@ -23,6 +22,7 @@ from agent.cli.common import (
     load_site,
     say,
 )
+from agent.cli.full_help import FullHelp
 
 if TYPE_CHECKING:
     from agent.commissioning.outbox_admin import Contents, Queue

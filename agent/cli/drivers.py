@@ -11,7 +11,6 @@ from agent.cli.common import (
     DEFAULT,
     EX_CONFIG,
     ConfigOption,
-    FullHelp,
     OwnConfig,
     ProfileDirs,
     catalogue_of,
@@ -20,6 +19,7 @@ from agent.cli.common import (
     no_such_driver,
     say,
 )
+from agent.cli.full_help import FullHelp
 
 drivers_app = typer.Typer(
     cls=FullHelp,
@@ -45,7 +45,11 @@ def drivers(
 
 
 @drivers_app.command("show")
-def drivers_show(context: typer.Context, name: str, config: OwnConfig = None) -> None:
+def drivers_show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The name of a driver, as `drivers` lists it.")],
+    config: OwnConfig = None,
+) -> None:
     """Shows one profile: its points, their registers, and a [[device]] table to paste."""
     from agent.commissioning.driver_list import print_profile
     from drivers.errors import ProfileError
@@ -61,7 +65,7 @@ def drivers_show(context: typer.Context, name: str, config: OwnConfig = None) ->
 
 @drivers_app.command("check")
 def drivers_check(
-    file: Path,
+    file: Annotated[Path, typer.Argument(help="The TOML file of a profile.")],
     against: Annotated[Path | None, typer.Option(help="A dump. Shows the values that the profile reads.")] = None,
 ) -> None:
     """Validates a profile. With a dump, shows the values that the profile reads from it."""

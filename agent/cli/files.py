@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.common import FullHelp, fail, given_path, say
+from agent.cli.common import fail, given_path, say
+from agent.cli.full_help import FullHelp
 
 config_app = typer.Typer(
     cls=FullHelp,

@@ -22,7 +22,6 @@ from agent.cli.common import (
     EX_CONFIG,
     ConfigOption,
     EndpointOption,
-    FullHelp,
     NodesOption,
     chosen_endpoints,
     complain,
@@ -31,6 +30,7 @@ from agent.cli.common import (
     narrowed,
     say,
 )
+from agent.cli.full_help import FullHelp
 
 if TYPE_CHECKING:
     from agent.config import LogConfig

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
 from asyncio import to_thread
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 from rich.console import Console
 
+from agent.cli.main import app
 from agent.commissioning.config_snippets import driver_table
 from agent.commissioning.describe import _grid, number
 from agent.config.loader import load
@@ -197,6 +201,19 @@ def test_the_help_has_whole_summaries_within_80_columns(
     text = call_inside(*command, "--help").stdout
     assert "..." not in text.replace("[ARGS]...", "")
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, command in group.commands.items():
+        yield from commands(command, (*path, name)) if hasattr(command, "commands") else [(*path, name)]
+
+
+@pytest.mark.parametrize("path", [*commands(typer.main.get_command(app))], ids=" ".join)
+def test_the_help_names_values_by_words(path: tuple[str, ...]) -> None:
+    text = call_inside(*path, "--help").stdout
+    assert text.startswith("Usage: ")
+    assert not re.search(r"<|\b(INTEGER|FLOAT|RANGE\b.*INTEGER|str|int)\b", text.replace("<=", "")), text
 
 
 def test_completion_can_be_installed_without_a_package(tmp_path: Path) -> None:
