@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drivers.model import Table
 from tests.faults.framing import Query
@@ -19,6 +19,8 @@ class Faults:
     """The faults of a device. By default it has no fault."""
 
     silent: bool = False
+    lost: dict[tuple[int, int], int] = field(default_factory=dict)
+    """(address, count) → how many replies to such requests are lost."""
     silent_at: frozenset[int] = frozenset()
     """The device does not reply to requests that begin at these addresses."""
     latency_s: float = 0.0

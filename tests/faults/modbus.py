@@ -234,8 +234,16 @@ class FaultServer:
                 peer.write(self._framing.build(query, 0))
             if faults.latency_s:
                 await asyncio.sleep(faults.latency_s)
-            if pdu is not None and not faults.silent:
+            if pdu is not None and not faults.silent and not self._loses(query, faults):
                 await self._reply(peer, query, pdu, faults)
+
+    @staticmethod
+    def _loses(query: Query, faults: Faults) -> bool:
+        asked = int.from_bytes(query.pdu[1:3], "big"), int.from_bytes(query.pdu[3:5], "big")
+        if not faults.lost.get(asked):
+            return False
+        faults.lost[asked] -= 1
+        return True
 
     async def _reply(self, peer: _Peer, query: Query, pdu: bytes, faults: Faults) -> None:
         offset = faults.transaction_offset + (0 if peer.replies else self.faults.first_transaction_offset)

@@ -196,6 +196,24 @@ async def test_a_wide_mark_wins_over_a_narrow_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lost", "found", "unanswered"), [(1, ["b-wide", "a-narrow"], ()), (2, ["a-narrow"], ("b-wide",))]
+)
+async def test_a_lost_reply_proposes_no_other_family(
+    tmp_path: Path, lost: int, found: list[str], unanswered: tuple[str, ...]
+) -> None:
+    narrow = marked(tmp_path, "a-narrow", 0x4142)
+    wide = marked(tmp_path, "b-wide", '"ABCD"', "string", "length = 2\n")
+    registers = {(1, Table.HOLDING): {MARK: 0x4142, MARK + 1: 0x4344}}
+    async with FaultServer(registers) as server:
+        server.faults.lost[MARK, 2] = lost
+        (place,) = await scan(replace(at(server), units=(1,), timeout_s=1.0), LOCAL, narrow, wide)
+    identity = place.units[0].identity
+    assert identity is not None
+    assert [match.driver for match in identity.matches] == found
+    assert identity.unanswered == unanswered
+
+
+@pytest.mark.parametrize(
     ("models", "kind", "driver", "nodes"),
     [
         ([inverter_model(1000, 5, 230)], Kind.INVERTER, "sunspec", {NodeType.SOLAR}),
