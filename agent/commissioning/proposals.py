@@ -170,12 +170,16 @@ def left_out(places: Iterable[SearchLocation], configured: Collection[str]) -> I
     for place in places:
         if place.note:
             yield note_of(place)
-        known = [each for each in place.units if f"{place.link.address} unit {each.unit_id}" in configured]
-        if known:
+        if known := [each for each in place.units if _places(place, each) & set(configured)]:
             units = ", ".join(str(each.unit_id) for each in known)
             yield f"{place.link.address}: in the configuration already: unit {units}"
         elif _answers_as_configured(place, configured):
             yield f"{place.link.address}: in the configuration already; the device replies to every unit id"
+
+
+def _places(place: SearchLocation, unit: FoundUnit) -> set[str]:
+    """The places at which the unit responds, such as "192.168.1.20:502 unit 1"."""
+    return {f"{place.link.address} unit {unit.unit_id}", *unit.elsewhere}
 
 
 def _answers_as_configured(place: SearchLocation, configured: Collection[str]) -> bool:
@@ -188,10 +192,9 @@ def without(places: Iterable[SearchLocation], configured: Collection[str]) -> li
     "192.168.1.20:502 unit 1"."""
     rest = []
     for place in places:
-        address = f"{place.link.address} unit "
         if _answers_as_configured(place, configured):
             continue
-        units = [u for u in place.units if not {f"{address}{u.unit_id}", *u.elsewhere} & set(configured)]
+        units = [each for each in place.units if not _places(place, each) & set(configured)]
         if units or (place.note and not place.units):
             rest.append(replace(place, units=units))
     return rest

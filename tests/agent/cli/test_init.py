@@ -374,14 +374,15 @@ def test_the_installer_says_what_a_meter_measures(monkeypatch: pytest.MonkeyPatc
 
 
 def test_units_that_are_left_out_are_named() -> None:
-    one = SearchLocation(LinkSettings(host="10.0.0.1"), [FoundUnit(1), FoundUnit(2), FoundUnit(3)])
+    one = SearchLocation(LinkSettings(host="10.0.0.1"), [*map(FoundUnit, (1, 2, 3, 4))])
+    one.units[3].elsewhere.append("10.0.0.1:1502 unit 9")
     one.add_note("unit 126 is the same device as 10.0.0.1:502 unit 3; omitted")
     any_unit = SearchLocation(LinkSettings(host="10.0.0.2"), [FoundUnit(1)], any_unit=True)
     closed = SearchLocation(LinkSettings(host="10.0.0.3"), note="10.0.0.3:502: connection lost")
-    configured = ("10.0.0.1:502 unit 1", "10.0.0.1:502 unit 2", "10.0.0.2:502 unit 5")
+    configured = ("10.0.0.1:502 unit 1", "10.0.0.1:502 unit 2", "10.0.0.1:1502 unit 9", "10.0.0.2:502 unit 5")
     assert list(left_out([one, any_unit, closed], configured)) == [
         "unit 126 is the same device as 10.0.0.1:502 unit 3; omitted",
-        "10.0.0.1:502: in the configuration already: unit 1, 2",
+        "10.0.0.1:502: in the configuration already: unit 1, 2, 4",
         "10.0.0.2:502: in the configuration already; the device replies to every unit id",
         "10.0.0.3:502: connection lost",
     ]
