@@ -20,7 +20,7 @@ INSTALLED = Path("/etc/telemetry-agent/config.toml")
 _LEAST_LIMIT_W, _LEAST_LOAD_W, _LEAST_CAPACITY_WH = 200.0, 20.0, 200.0
 """A smaller value is probably in kW or kWh."""
 
-_LEAST_DEADLINE_S = 0.05
+_LEAST_DEADLINE_S = _LEAST_INTERVAL_S = 0.05
 
 
 def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
@@ -109,6 +109,14 @@ def _deadlines(config: Config) -> Iterator[str]:
             )
         if push.deadline_s < _LEAST_DEADLINE_S:
             yield f"{whose}: deadline_s is {push.deadline_s:g}: no poll is that fast, so each push sends older values"
+    intervals = {"poll.interval_s": config.poll.interval_s} | {
+        f"poll_interval_s of {' + '.join(device.node_ids.values())}": device.poll_interval_s
+        for device in config.device
+        if device.poll_interval_s is not None
+    }
+    for key, interval_s in intervals.items():
+        if interval_s < _LEAST_INTERVAL_S:
+            yield f"{key} is {interval_s:g} s: hardly any device can be polled that often; check --online measures it"
 
 
 def _queue(config: Config, file: Path) -> Iterator[str]:

@@ -54,6 +54,8 @@ def test_a_sound_configuration_gets_no_advice(file: Path) -> None:
         ),
         ({"push__deadline_s": 100.0}, "push: deadline_s (100) is longer than half of interval_s (60); 30 s is used"),
         ({"push__deadline_s": 0.0}, "push: deadline_s is 0: no poll is that fast"),
+        ({"poll": {"interval_s": 0.01}}, "poll.interval_s is 0.01 s: hardly any device can be polled that often"),
+        ({"device__0__poll_interval_s": 0.02}, "poll_interval_s of meter-1 is 0.02 s: hardly any device"),
         ({"outbox": {"path": "queue.sqlite3"}}, "outbox.path is relative: the queue is /"),
         ({"outbox": {"path": "/dev"}}, "outbox.path: /dev is a directory; write the path of a file in it"),
         ({"outbox": {"path": "/dev/null/o"}}, "outbox.path: this user cannot write to /dev/null"),
