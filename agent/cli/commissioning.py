@@ -174,6 +174,7 @@ def check_online(config: Config, site: Site, as_json: bool) -> None:
         typer.echo(site_check.as_json(result))
     else:
         site_check.show(result)
+        site_check.show_balance(result)
     if problems := list(site_check.problems(result)):
         fail(problems)
 

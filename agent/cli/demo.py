@@ -65,7 +65,7 @@ async def serve_lab(host: str, port: int, ready: Callable[[], None]) -> None:
     from drivers.simulator import ModbusServer, lab_devices
 
     devices = lab_devices()
-    server = ModbusServer([device.unit for device in devices], host, port)
+    server = ModbusServer([device.unit for device in devices], host, port, answers_for_absent=True)
     await server.start()
     try:
         lines = [f"The laboratory is at {host}, port {server.port}. Ctrl-C ends it."]

@@ -70,6 +70,7 @@ async def test_everything_is_reached_and_nothing_sent(tmp_path: Path) -> None:
     assert "\tanswers\t" in out
     assert re.search(r"meter-1\tactive_power\t42.5\tW\t\d+\.\d s", out)
     assert "pv-1\tactive_power\t-42.5\tW" in out, "as the node has it"
+    assert "grid\t42 W\timport" in out
     assert "endpoint: TLSv1.3, certificate valid for " in out
     assert "nothing was sent" in out
     assert "hint: endpoint: its certificate expires in 1 days" in out
