@@ -56,7 +56,7 @@ $(LAYERS):
 # A separate environment, as for the layers: mkdocs brings click too.
 DOCS := .venv-docs/.installed
 docs: $(DOCS)  ## build the documentation as a site into build/docs; a warning is an error
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 $(DOCS): .ci/requirements-docs.lock
 	$(PYTHON) -m venv --clear .venv-docs

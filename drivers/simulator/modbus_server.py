@@ -67,12 +67,19 @@ class SimulatedUnit:
 
 
 class ModbusServer:
-    """Serves units on one port. Like a real gateway, it does not reply to a request for an unknown unit id."""
+    """Serves units on one port.
 
-    def __init__(self, units: Sequence[SimulatedUnit], host: str, port: int = 0) -> None:
+    Gateways differ in how they treat a request for an unknown unit id. By default this one does not reply; with
+    `answers_for_absent` it replies with exception 11.
+    """
+
+    def __init__(
+        self, units: Sequence[SimulatedUnit], host: str, port: int = 0, *, answers_for_absent: bool = False
+    ) -> None:
         self.units = {unit.unit_id: unit for unit in units}
         if len(self.units) != len(units):
             raise ValueError(f"unit ids on one port must differ (found {[unit.unit_id for unit in units]})")
+        self.answers_for_absent = answers_for_absent
         self.host = host
         self.port = port
         """0 until `start` has found a free port."""
@@ -125,3 +132,6 @@ class _ClientConnection(asyncio.Protocol):
             unit = self._server.units.get(unit_id)
             if unit is not None and unit.online:
                 self._transport.write(self._framer.encode(unit.answer(pdu), unit_id, transaction))
+            elif unit is None and self._server.answers_for_absent:
+                absent = bytes((pdu[0] | 0x80, ExceptionCode.GATEWAY_TARGET_DEVICE_FAILED_TO_RESPOND))
+                self._transport.write(self._framer.encode(absent, unit_id, transaction))

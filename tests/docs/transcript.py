@@ -1,7 +1,7 @@
 """Plays the console blocks of a page: types what the page types, and compares what the page prints.
 
 On a page, `$ ` is a command, an answer follows its question on the same line, `…` is any text, and a line `…` is any
-number of lines.
+number of lines. A command without a printed line can print anything.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -20,6 +21,12 @@ from pathlib import Path
 
 WAIT_S = 60.0
 ANYTHING = "…"
+
+_QUESTIONS = (
+    *("Site id", "URL of", "Seconds between", "Scan these", "What does", "Number", "Power of", "Name of", "Driver"),
+    *("Send one", "Use ", "Add these"),
+)
+"""The beginnings of the questions of `init`."""
 
 _BLOCK = re.compile(r"^( *)(```|~~~)(\w*)\n(.*?)^\1\2$", re.DOTALL | re.MULTILINE)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -68,19 +75,19 @@ class Terminal:
             if line == ANYTHING:
                 skip = True
                 continue
-            pattern = re.compile(".*".join(map(re.escape, line.rstrip().split(ANYTHING))))
+            pattern = _pattern(line.rstrip())
             while True:
                 said, whole = self._line(answers)
                 said = self._shown(said)
                 if not whole:
-                    question = next(each for each in answers if said.startswith(each))
-                    assert line.startswith(said.rstrip()), f"{self._command}: {said!r} instead of {line!r}"
-                    answer = answers[question] or line[len(said.rstrip()) :].strip()
-                    self.type(f"{self._typed(answer)}\n")
+                    hidden = next(answer for question, answer in answers.items() if said.startswith(question))
+                    question, _, answer = line.rpartition(": ") if ": " in line else (line.rstrip(":"), "", "")
+                    assert _pattern(question).fullmatch(said.removesuffix(": ")), f"{self._command}: {said!r}, {line!r}"
+                    self.type(f"{self._typed(hidden or answer)}\n")
                     given += 1
                 elif pattern.fullmatch(said.rstrip()):
                     break
-                else:
+                elif said.strip():  # where a progress bar was, this terminal has an empty line
                     assert skip, f"{self._command}: {said!r} instead of {line!r}"
             skip = False
         return given
@@ -138,6 +145,88 @@ class Terminal:
             return False
         self._unread += data.decode(errors="replace").replace("\r\n", "\n")
         return bool(data)
+
+
+class Person:
+    """A person who types the commands of a page, each server in a terminal of its own."""
+
+    def __init__(
+        self, home: Path, names: Mapping[str, str], hidden: Mapping[str, str], options: Mapping[str, str]
+    ) -> None:
+        """`hidden`: answers that the page does not show, by the beginning of the question.
+
+        `options`: commands that stay in a terminal of their own, and options that only this test needs.
+        """
+        self._home = home
+        self._names = {**names, "/home/me": str(home)}
+        self._answers = {**dict.fromkeys(_QUESTIONS, ""), **hidden}
+        self._options = options
+        self.servers: dict[str, Terminal] = {}
+        """The programs that run, by their command."""
+        self.effort = 0
+        """The number of commands and answers until now."""
+
+    def console(self, block: str, status: int = 0) -> None:
+        """Type the commands of a block and compare what they print. The last one ends with `status`."""
+        commands = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+        for number, each in enumerate(commands, 1):
+            command, _, printed = each.replace("\\\n", "").partition("\n")
+            self.effort += 1
+            name = " ".join(command.split()[1:2])
+            terminal = Terminal(f"{command} {self._options.get(name, '')}", self._home, self._names)
+            if name in self._options:
+                self.servers[name] = terminal
+            try:
+                self.effort += terminal.follow(printed, self._answers)
+                if name not in self._options:
+                    rest, ended = terminal.end()
+                    assert ended == (status if number == len(commands) else 0), f"{command}: status {ended}, {rest}"
+                    whole = printed.strip() and not printed.rstrip().endswith(f"\n{ANYTHING}")
+                    assert not (whole and rest.strip()), f"{command}: also {rest}"
+            finally:
+                if name not in self._options:
+                    terminal.kill()
+
+    def text(self, server: str, block: str) -> None:
+        """Compare what a server printed since the last block."""
+        self.servers[server].follow(block, {})
+
+    def stop(self, server: str) -> str:
+        """End a server as Ctrl-C does. Return what it printed since the last block."""
+        terminal = self.servers.pop(server)
+        terminal.interrupt()
+        rest, _ = terminal.end()
+        return rest
+
+    def close(self) -> None:
+        """End everything that still runs."""
+        for terminal in self.servers.values():
+            terminal.kill()
+
+
+def free_host(*ports: int) -> str:
+    """Return an address of this machine as long as 127.0.0.1, on which these ports are free."""
+    return next(host for host in (".".join(("127", *str(number))) for number in range(111, 1000)) if _free(host, ports))
+
+
+def free_network(*ports: int) -> str:
+    """Return the beginning of addresses of this machine, as long as 192.168.1., on which these ports are free."""
+    networks = (f"127.{second}.{third}." for second in range(100, 256) for third in range(1, 10))
+    return next(network for network in networks if all(_free(f"{network}{last}", ports) for last in (20, 40, 50, 60)))
+
+
+def _free(host: str, ports: tuple[int, ...]) -> bool:
+    try:
+        for port in ports:
+            with socket.socket() as probe:
+                probe.bind((host, port))
+    except OSError:
+        return False
+    return True
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, text.split(ANYTHING))))
 
 
 def _take_terminal() -> None:

@@ -11,14 +11,14 @@ from drivers.simulator import ModbusServer, lab_devices
 
 
 @contextlib.contextmanager
-def lab() -> Iterator[int]:
+def lab(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """Serve the laboratory and yield its port. Commands of the same process can use it: it runs in a thread."""
     started = threading.Event()
     ports: list[int] = []
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        server = ModbusServer([device.unit for device in lab_devices()], "127.0.0.1")
+        server = ModbusServer([device.unit for device in lab_devices()], host, port, answers_for_absent=True)
         await server.start()
         ports.append(server.port)
         started.set()
