@@ -31,6 +31,12 @@ TOP = {
 COPIES = "repository"
 """The directory of the site for files from outside docs/."""
 
+STYLE = """
+.md-grid { max-width: 76rem; }
+.md-typeset table:not([class]) code { overflow-wrap: normal; word-break: normal; }
+"""
+"""Tables with names of events and keys: more room, and no break within a name."""
+
 _FENCE = re.compile(r"^ *(```|~~~)")
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _LIST = re.compile(r"^([-*]|\d+\.) ")
@@ -40,6 +46,7 @@ _FOREIGN = re.compile(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)=[\"']?(?:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the texts of the top level, and everything that a page links to outside docs/."""
+    files.append(File.generated(config, "assets/site.css", content=STYLE))
     for name, page in TOP.items():
         files.append(File.generated(config, page, content=(ROOT / name).read_text(encoding="utf-8")))
     for source in [file for file in files if file.is_documentation_page()]:
