@@ -134,10 +134,10 @@ def _words(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[
 def _bounds(rule: Mapping[str, Any]) -> str:
     low, high, above = rule.get("minimum"), rule.get("maximum"), rule.get("exclusiveMinimum")
     if low is not None and high is not None:
-        return f", {low} to {high}"
+        return f", {low:g} to {high:g}"
     if above is not None:
-        return f" > {above}"
-    return f" >= {low}" if low is not None else ""
+        return f" > {above:g}"
+    return f" >= {low:g}" if low is not None else ""
 
 
 if __name__ == "__main__":
