@@ -33,9 +33,8 @@ host = "192.168.1.20"
 
 def test_the_scripts_do_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", TOKEN)
-    network = free_network(1502)
     in_a_script, in_a_pipeline = [text for language, text in blocks(PAGE) if language == "console"]
-    with Endpoint() as endpoint, lab(f"{network}20", 1502):
+    with free_network(1502) as network, Endpoint() as endpoint, lab(f"{network}20", 1502):
         person = Person(tmp_path, {"192.168.1.": network, f"--url {URL}": f"--url {endpoint.url}"}, {}, {})
         with contextlib.closing(person):
             person.console(in_a_script)

@@ -20,8 +20,7 @@ def test_it_has_at_most_150_lines() -> None:
 def test_five_commands_lead_from_a_device_to_delivered_messages(tmp_path: Path) -> None:
     (block,) = [text for language, text in blocks(PAGE) if language == "console" and "init" in text]
     assert block.count("\n$ ") + 1 == 5
-    network = free_network(1502)
-    with Endpoint() as endpoint, lab(f"{network}20", 1502):
+    with free_network(1502) as network, Endpoint() as endpoint, lab(f"{network}20", 1502):
         names = {"192.168.1.": network, URL: endpoint.url}
         person = Person(tmp_path, names, {"Token": TOKEN}, {"run": ""})
         with contextlib.closing(person):

@@ -78,8 +78,7 @@ def serving(network: str) -> Iterator[None]:
 
 
 def test_the_page_shows_what_happens(tmp_path: Path) -> None:
-    network = free_network(PORT)
-    with Endpoint() as endpoint, serving(network):
+    with free_network(PORT) as network, Endpoint() as endpoint, serving(network):
         person = Person(tmp_path, {"192.168.1.": network, URL: endpoint.url}, {"Token": TOKEN}, {"run": ""})
         with contextlib.closing(person):
             for language, text in blocks(PAGE):

@@ -6,6 +6,7 @@ number of lines. A command without a printed line can print anything.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 WAIT_S = 60.0
+_LOCK_PORT = 1501
 ANYTHING = "…"
 
 _QUESTIONS = (
@@ -204,25 +206,39 @@ class Person:
             terminal.kill()
 
 
-def free_host(*ports: int) -> str:
-    """Return an address of this machine as long as 127.0.0.1, on which these ports are free."""
-    return next(host for host in (".".join(("127", *str(number))) for number in range(111, 1000)) if _free(host, ports))
+@contextlib.contextmanager
+def free_host(*ports: int) -> Iterator[str]:
+    """Reserve an address of this machine as long as 127.0.0.1, on which these ports are free."""
+    hosts = (".".join(("127", *str(number))) for number in range(111, 1000))
+    with _reserved(hosts, ("",), ports) as host:
+        yield host
 
 
-def free_network(*ports: int) -> str:
-    """Return the beginning of addresses of this machine, as long as 192.168.1., on which these ports are free."""
+@contextlib.contextmanager
+def free_network(*ports: int) -> Iterator[str]:
+    """Reserve the beginning of addresses of this machine, as long as 192.168.1., on which these ports are free."""
     networks = (f"127.{second}.{third}." for second in range(100, 256) for third in range(1, 10))
-    return next(network for network in networks if all(_free(f"{network}{last}", ports) for last in (20, 40, 50, 60)))
+    with _reserved(networks, ("20", "40", "50", "60"), ports) as network:
+        yield network
 
 
-def _free(host: str, ports: tuple[int, ...]) -> bool:
-    try:
-        for port in ports:
-            with socket.socket() as probe:
-                probe.bind((host, port))
-    except OSError:
-        return False
-    return True
+@contextlib.contextmanager
+def _reserved(beginnings: Iterator[str], ends: tuple[str, ...], ports: tuple[int, ...]) -> Iterator[str]:
+    """Yield the first beginning that no other test uses. A port of it is bound until the end, as a lock."""
+    for beginning in beginnings:
+        with socket.socket() as lock:
+            try:
+                lock.bind((beginning + ends[0], _LOCK_PORT))
+                for host in (beginning + end for end in ends):
+                    for port in ports:
+                        with socket.socket() as probe:
+                            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                            probe.bind((host, port))
+            except OSError:
+                continue
+            yield beginning
+            return
+    raise RuntimeError("no free address on the loopback network")
 
 
 def _pattern(text: str) -> re.Pattern[str]:
