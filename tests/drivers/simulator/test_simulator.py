@@ -260,6 +260,17 @@ async def test_a_foreign_unit_is_silent() -> None:
         assert await client.ask(read(3, 0, 1), unit_id=6) == b"\x03\x02\x00\x06"
 
 
+async def test_a_gateway_can_answer_for_a_foreign_unit() -> None:
+    server = ModbusServer([holding({0: 5}, unit_id=5)], "127.0.0.1", answers_for_absent=True)
+    await server.start()
+    try:
+        async with client_of(server.port) as client:
+            assert await client.ask(read(3, 0, 1), unit_id=9) == b"\x83\x0b"
+            assert await client.ask(read(3, 0, 1), unit_id=5) == b"\x03\x02\x00\x05"
+    finally:
+        await server.stop()
+
+
 def test_unit_ids_on_one_port_differ() -> None:
     with pytest.raises(ValueError, match=r"unit ids on one port must differ \(found \[1, 1\]\)"):
         ModbusServer([holding({0: 1}), holding({0: 2})], "127.0.0.1")
