@@ -70,7 +70,7 @@ def possible(count: int) -> bool:
     """Whether the terminal can show and redraw a list of `count` rows."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         return False
-    return count + 2 <= shutil.get_terminal_size().lines
+    return count + 2 <= _size().lines
 
 
 def select_row(labels: Sequence[str], usual: int) -> int:
@@ -91,8 +91,14 @@ def select_row(labels: Sequence[str], usual: int) -> int:
 
 def _draw(selection: Selection, up: int) -> None:
     """Draw the list; `up` is the number of lines above the cursor that it replaces."""
-    lines = selection.lines(shutil.get_terminal_size().columns - 1)
+    lines = selection.lines(_size().columns - 1)
     _write((f"\x1b[{up}A" if up else "") + "\r" + "\n".join(f"{line}\x1b[K" for line in lines))
+
+
+def _size() -> os.terminal_size:
+    """The size of the terminal itself. LINES and COLUMNS of the environment can be those of another one."""
+    size = os.get_terminal_size(sys.stdout.fileno())
+    return size if all(size) else shutil.get_terminal_size()
 
 
 def _write(text: str) -> None:

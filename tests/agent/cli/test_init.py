@@ -94,6 +94,7 @@ class Terminal:
         """Read until the program printed `text`."""
         before = len(self.seen)
         while text not in self.seen[before:]:
+            assert select.select([self._master], [], [], WAIT_S)[0], f"{text!r} is not in {self.seen[before:]}"
             try:
                 read = os.read(self._master, 4096)
             except OSError:  # the program has ended

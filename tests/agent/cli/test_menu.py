@@ -90,8 +90,11 @@ def test_ctrl_c_and_ctrl_d_in_a_list_leave_the_terminal_and_the_files_as_they_we
 
 
 @pytest.mark.parametrize(("size", "term"), [((8, 80), "xterm"), ((24, 80), "dumb")])
-def test_a_terminal_that_cannot_redraw_gets_plain_questions(tmp_path: Path, size: tuple[int, int], term: str) -> None:
-    """Of 7 choices, a terminal of 8 lines would scroll the first away."""
+def test_a_terminal_that_cannot_redraw_gets_plain_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], term: str
+) -> None:
+    """Of 7 choices, a terminal of 8 lines would scroll the first away, whatever the environment says of its size."""
+    monkeypatch.setenv("LINES", "50")
     (tmp_path / "token").write_text(TOKEN)
     site = ("--site-id", "S", "--url", "https://127.0.0.1:1/", "--interval", "60", "--scan", "127.0.0.1")
     with lab() as port:
