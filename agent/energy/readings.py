@@ -165,6 +165,8 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     free = link is not None and link.price == 0.0
     common = free and _continues(origin, reading, link) and origin is ledger.best and not origin.events
     best = new if common else _best((*candidates, new), now, free=free)
+    # The path returns to a higher reading that was skipped: two glitches can confirm each other.
+    exceeds |= best is new and origin.observed_s < ledger.best.observed_s and origin.total > ledger.best.total
     unconfirmed_until = now + ROLLOVER_PRICE if exceeds else ledger.unconfirmed_until
     if best is new and not exceeds and origin.observed_s < unconfirmed_until - ROLLOVER_PRICE:
         unconfirmed_until = 0.0  # the path skips the reading with the growth that was not confirmed
