@@ -41,7 +41,7 @@ def fleet(
         database.run(f"{STATEMENT}(0, {sites - 1}) AS n")
         port = free_port()
         command: list[str | Path] = [PYTHON, "-m", "uvicorn", "endpoint:app", "--app-dir", FOLDER, "--port", str(port)]
-        command += ["--workers", str(workers), "--timeout-keep-alive", "75", "--no-access-log", "--backlog", "4096"]
+        command += ["--workers", str(workers), "--timeout-keep-alive", "120", "--no-access-log", "--backlog", "4096"]
         variables = {**os.environ, "DATABASE_URL": database.url, **environ}
         with running(command, port, folder / "uvicorn.log", variables) as process:
             yield Fleet(f"http://127.0.0.1:{port}/v1/telemetry", database, process.pid)

@@ -1,6 +1,6 @@
 """An endpoint for a fleet: workers without state in front of PostgreSQL. docs/receivers.md describes it.
 
-DATABASE_URL=postgresql://… uvicorn endpoint:app --workers 2 --timeout-keep-alive 75 --no-access-log
+DATABASE_URL=postgresql://… uvicorn endpoint:app --workers 2 --timeout-keep-alive 120 --no-access-log
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request, Response
 
 MAX_BODY = 1 << 20
 MAX_ID = 64
-MAX_PENDING = int(os.environ.get("MAX_PENDING", "200"))
+MAX_PENDING = int(os.environ.get("MAX_PENDING", "1000"))
 """Requests that one worker handles at a time. More are refused at once, and the agents send them again later."""
 CONNECTIONS = int(os.environ.get("DATABASE_CONNECTIONS", "16"))
 """Connections of one worker to the database. PostgreSQL syncs the commits of several connections together."""
