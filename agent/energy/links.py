@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import tzinfo
-from enum import Enum
+from enum import Enum, auto
 from typing import NamedTuple
 
 from agent.energy.candidate import NEVER, Candidate, day_offset
@@ -39,16 +39,16 @@ _SINGLE = 1.5
 class Kind(Enum):
     """What a counter did between two readings."""
 
-    CONTINUED = "continued"
-    LATE = "late"
+    CONTINUED = auto()
+    LATE = auto()
     """More than the usual power allows, but possible since the last change of the counter."""
-    ESTIMATED = "estimated"
+    ESTIMATED = auto()
     """More than the device has been seen to turn over, or with an unknown number of rollovers."""
-    ROLLED_OVER = "rolled_over"
-    NEW_DAY = "new_day"
+    ROLLED_OVER = auto()
+    NEW_DAY = auto()
     """The device set its daily register to zero."""
-    RESET = "reset"
-    REPLACED = "replaced"
+    RESET = auto()
+    REPLACED = auto()
 
 
 class Link(NamedTuple):

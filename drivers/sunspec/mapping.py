@@ -7,7 +7,7 @@ devices), ratings and settings (12x, 702) except a battery's capacity, single st
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import Enum, auto
 from typing import NamedTuple
 
 from drivers.model import NodeType, Phase, Quantity
@@ -27,11 +27,11 @@ class Rule(NamedTuple):
 class DcInput(Enum):
     """The type of a DC input of an inverter."""
 
-    PV = "pv"
-    CHARGE = "charge"
-    DISCHARGE = "discharge"
-    STORAGE = "storage"
-    OTHER = "other"
+    PV = auto()
+    CHARGE = auto()
+    DISCHARGE = auto()
+    STORAGE = auto()
+    OTHER = auto()
 
 
 class InputRule(NamedTuple):

@@ -629,6 +629,15 @@ def test_a_clock_that_is_wrong_from_one_day_into_another_goes_on_with_that_day(s
     assert body(totals, at=1000.0 + end, wall=MIDNIGHT + end)["solar"] == {"today_energy_Wh": end}
 
 
+def test_the_time_of_the_last_push_does_not_follow_a_push_that_ends_late(store: EnergyStore) -> None:
+    """Another endpoint's push ends up to a minute after a later tick. An earlier time is a clock that was set back."""
+    totals = Aggregator([PV1], settings(), store)
+    totals.observe([PV1], scan(1000.0, active_power=1.0), NOON)
+    for wall, last in ((NOON + 100, NOON + 100), (NOON + 41, NOON + 100), (NOON + 40, NOON + 40)):
+        totals.close(1000.0, wall)
+        assert totals.last_time == last
+
+
 def test_a_host_that_slept_for_days_begins_a_new_day(store: EnergyStore) -> None:
     """Its monotonic clock slept, too."""
     totals = Aggregator([PV1], settings(), store)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.domain.ranges import WIDEST, ranges
+from agent.domain.ranges import WIDEST, largest_power, ranges
 from drivers.model import Nature, Quantity
 
 
@@ -22,3 +22,9 @@ def test_a_scale_factor_of_ten_makes_no_current() -> None:
     low, high = ranges({})[Quantity.CURRENT]
     assert low <= -6_000 < 6_000 <= high, "a feeder of a large site"
     assert not low <= 10 * 10.0**10 <= high
+
+
+def test_the_largest_power_of_a_device_is_that_of_its_stronger_direction() -> None:
+    assert largest_power({Quantity.ACTIVE_POWER: (0.0, 9000.0)}) == 9000.0
+    assert largest_power({Quantity.ACTIVE_POWER: (-11_000.0, 5000.0)}) == 11_000.0
+    assert largest_power({}) is None

@@ -196,6 +196,7 @@ def test_what_cannot_be_is_invalid(encoding: Encoding, words: list[int]) -> None
         (Encoding("uint16"), -1.0, "-1.0 does not fit uint16 with scale 1"),
         (Encoding("uint16", scale=0.1), 7000.0, r"7000.0 does not fit uint16 with scale 0.1"),
         (Encoding("int32"), math.inf, "inf does not fit int32"),
+        (Encoding("int32"), math.nan, "nan does not fit int32"),
         (Encoding("string", length=1), "ABC", "'ABC' does not fit 1 registers"),
         (Encoding("uint16", values={2: "on"}), "off", "'off' is none of on"),
     ],
