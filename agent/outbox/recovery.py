@@ -23,9 +23,10 @@ from agent.storage import is_full, means_damage, open_damaged, remove, set_aside
 
 log = structlog.get_logger(__name__)
 
-# Messages per transaction. On a disk with little room it is small, because its log needs the space of its messages.
-_CHUNK = 256
-_SMALL_CHUNK = 32
+# The most messages of a transaction, and the bytes after which it has no further one. With little room it is small: on
+# a disk because its log needs the space of its messages, below the bound because a transaction is stored as a whole.
+_CHUNK = (256, 1024 * 1024)
+_SMALL_CHUNK = (32, 64 * 1024)
 _PLENTY_BYTES = 16 * 1024 * 1024
 _MARGIN_BYTES = 64 * 1024
 _KEPT_ASIDE = 3
@@ -84,7 +85,7 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
     no_room: set[int] = set()
     try:
         free = shutil.disk_usage(replacement.parent).free
-        while chunk := {each.seq: each for each in islice(records, _CHUNK if free > _PLENTY_BYTES else _SMALL_CHUNK)}:
+        while chunk := _next(records, *(_SMALL_CHUNK if free <= _PLENTY_BYTES or _nears_bound(store) else _CHUNK)):
             changes = PendingWrites(added={seq: each for seq, each in chunk.items() if seq not in saved})
             free = shutil.disk_usage(replacement.parent).free
             if not no_room and free >= _MARGIN_BYTES + 3 * changes.size and _saved(store, changes):
@@ -94,6 +95,22 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
     finally:
         store.close()
     return len(saved), len(no_room - saved)
+
+
+def _nears_bound(store: Store) -> bool:
+    _, size = _CHUNK
+    return store.at_bound(2 * size)
+
+
+def _next(records: Iterator[Record], most: int, size: int) -> dict[int, Record]:
+    """The next `most` records by seq; fewer if they have `size` bytes."""
+    chunk: dict[int, Record] = {}
+    for each in islice(records, most):
+        chunk[each.seq] = each
+        size -= len(each.body)
+        if size <= 0:
+            break
+    return chunk
 
 
 def _saved(store: Store, changes: PendingWrites) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -41,6 +42,17 @@ def fill(folder: Path, name: str = "filler") -> Path:
             pass
     assert shutil.disk_usage(folder).free == 0
     return filler
+
+
+@contextlib.contextmanager
+def no_file_may_grow(size: int = 1) -> Iterator[None]:
+    """Every write of this process beyond `size` bytes of a file fails, with another error than a full disk's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class _Range(ctypes.Structure):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from agent.outbox.disk_reserve import RESERVE_BYTES
 from agent.outbox.queue import Outbox
 from agent.outbox.resilient_store import MEMORY_BYTES
 from agent.runtime import logging_setup
-from tests.faults.disk import fill, mount, small_disk, unsynced_pages
+from tests.faults.disk import fill, mount, no_file_may_grow, small_disk, unsynced_pages
 from tests.support.outbox import ids_of, waiting
 
 
@@ -396,17 +395,6 @@ def test_a_damaged_record_on_a_read_only_disk_is_counted_once_and_hides_no_other
     assert outbox.drops == {"damaged": 1}
     assert outbox.counts().waiting == 6
     outbox.close()
-
-
-@contextlib.contextmanager
-def no_file_may_grow() -> Iterator[None]:
-    """Every write beyond the first bytes of a file fails, with another error than a full disk's."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_fails_to_write_is_written_to_again_when_it_can(tmp_path: Path) -> None:

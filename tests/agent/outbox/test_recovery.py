@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from agent.outbox.store import Store
 from agent.storage import open_for_writing
+from tests.faults.disk import no_file_may_grow
 from tests.support.outbox import bodies_of, ids_of, opened, waiting
 
 V1 = """
@@ -80,6 +81,42 @@ def test_what_can_be_read_of_a_damaged_file_is_taken_over(tmp_path: Path) -> Non
     assert bodies_of(outbox)[-1] == b"new"
     outbox.close()
     assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 1
+
+
+def damaged(path: Path, messages: int, size: int) -> list[str]:
+    """Close a queue with this many messages, and damage one page of it. Returns the ids."""
+    outbox = opened(path)
+    ids = [each for number in range(messages) for each in ids_of(outbox.put([b"%04d" % number * (size // 4)]))]
+    outbox.close()
+    content = bytearray(path.read_bytes())
+    content[10 * 4096 : 11 * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    return ids
+
+
+def test_of_a_damaged_file_that_exceeds_its_bound_the_newest_messages_are_kept(tmp_path: Path) -> None:
+    ids = damaged(tmp_path / "o.sqlite3", 200, 10_000)
+    outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
+    kept = [record.id for record in waiting(outbox)]
+    assert 64 <= len(kept) < 100, "the bound has room for 100"
+    assert kept == ids[-len(kept) :]
+    assert sum(outbox.drops.values()) == len(ids) - len(kept)
+    assert outbox.drops["size"] > 100
+    outbox.close()
+
+
+def test_a_damaged_file_on_a_disk_that_fails_is_replaced_when_the_disk_is_well(tmp_path: Path) -> None:
+    ids = damaged(tmp_path / "o.sqlite3", 200, 4000)
+    with no_file_may_grow(300_000):
+        outbox = opened(tmp_path / "o.sqlite3")
+        assert outbox.in_memory
+    ids += ids_of(outbox.put([b"new"]))
+    assert not outbox.in_memory
+    kept = [record.id for record in waiting(outbox)]
+    assert 190 <= len(kept) <= 200
+    assert kept == [each for each in ids if each in kept]
+    assert "size" not in outbox.drops
+    outbox.close()
 
 
 def test_bytes_that_are_not_what_was_put_are_never_handed_out(tmp_path: Path) -> None:

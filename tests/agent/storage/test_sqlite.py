@@ -34,6 +34,21 @@ def test_open_existing_creates_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_of_a_transaction_that_fails_is_written(tmp_path: Path) -> None:
+    create(tmp_path / "a")
+
+    def emptied(db: sqlite3.Connection) -> float:
+        with storage.transaction(db):
+            return db.execute("DELETE FROM t").rowcount / 0
+
+    with contextlib.closing(storage.open_for_writing(tmp_path / "a", synchronous="NORMAL")) as db:
+        with pytest.raises(ZeroDivisionError):
+            emptied(db)
+        with storage.transaction(db):
+            db.execute("INSERT INTO t VALUES ('2')")
+        assert db.execute("SELECT count(*) FROM t").fetchone() == (2,)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
