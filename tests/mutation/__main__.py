@@ -35,7 +35,7 @@ NO_CHANGE = Path(__file__).with_name("no_change.toml")
 TESTS_S = 60.0
 """Tests of one change, as long as they take without it."""
 NO_TESTS = int(pytest.ExitCode.NO_TESTS_COLLECTED)
-"""The tests of a change are known, so this exit status is a mistake of this tool."""
+"""The tests of a change are known, so exit statuses from here on are a mistake of this tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +162,8 @@ def _report(trials: dict[str, Trial], folders: list[Path], seed: int, until: flo
     for ended in run_all((trial.job for trial in trials.values() if trial.tests), folders, until):
         name = ended.job.name
         last = max(last, turns[name])
-        if ended.status == NO_TESTS:
-            raise RuntimeError(f"{name}: pytest found no tests\n{ended.output[-2000:]}")
+        if isinstance(ended.status, int) and ended.status >= NO_TESTS:
+            raise RuntimeError(f"{name}: pytest did not run them: {ended.status}\n{ended.output[-2000:]}")
         if ended.status == 0:
             survived += 1
             print(f"survived: {name} ({len(trials[name].tests)} tests)", flush=True)
