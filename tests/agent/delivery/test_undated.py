@@ -28,6 +28,7 @@ from agent.runtime import clock_trust
 from agent.runtime.clock_trust import ClockTrust, boot_id, kernel_synchronised
 from agent.site.builder import Site
 from drivers.model import NodeType
+from tests.agent.delivery.test_circuit_breaker import Highest
 from tests.support.delivery import at_work
 from tests.support.simulated_clock import START, DrivenClock
 
@@ -312,6 +313,23 @@ async def test_a_message_that_waits_for_its_next_try_while_older_ones_are_dated_
         await until(clock, lambda: outbox.counts().waiting == 0)
         await clock.advance(70)
     assert sorted(json.loads(call.request.content)["number"] for call in route.calls) == [0, 1, 1]
+
+
+async def test_a_refused_message_is_not_tried_sooner_when_older_ones_are_dated(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    route = respx_mock.post(URL).respond(422)
+    clock, kernel = DrivenClock(wall=NO_RTC), Kernel()
+    async with sender(tmp_path / "o.sqlite3", clock, kernel, retry={"initial_s": 600, "max_s": 600}) as (made, outbox):
+        made._breaker.backoff.dice = Highest()
+        await made.submit([message(clock.time(), 0)])
+        clock.set_time(START)
+        kernel.synchronised = True
+        await made.submit([message(START, 1)])
+        await until(clock, lambda: made.stats.attempts >= 1)
+        await until(clock, lambda: not outbox.undated())
+        await clock.advance(60)
+    assert [json.loads(call.request.content)["number"] for call in route.calls].count(1) == 1
 
 
 async def test_a_message_that_waits_for_its_next_try_waits_without_work(
