@@ -638,6 +638,30 @@ def test_the_time_of_the_last_push_does_not_follow_a_push_that_ends_late(store: 
         assert totals.last_time == last
 
 
+@pytest.mark.parametrize(
+    ("node", "counter", "sign"),
+    [
+        (Node("g", NodeType.GRID, Kind.METER), "imported_energy", 1.0),
+        (Node("g", NodeType.GRID, Kind.METER), "exported_energy", -1.0),
+        (Node("b", NodeType.STORAGE, Kind.BATTERY), "charged_energy", 1.0),
+        (Node("b", NodeType.STORAGE, Kind.BATTERY), "discharged_energy", -1.0),
+    ],
+)
+def test_the_power_in_the_direction_of_a_counter_explains_its_growth(
+    store: EnergyStore, node: Node, counter: str, sign: float
+) -> None:
+    """0.5 kW from an hour before midnight on, then 20 kW over an hour without readings."""
+    totals = Aggregator([node], settings(), store)
+    value, second = 5e5, -3600
+    for _ in range(720):
+        second, value = second + 10, value + 500 / 360
+        totals.observe([node], scan(1e5 + second, active_power=500 * sign, **{counter: value}), MIDNIGHT + second)
+    second, value = second + 3600, value + 20_000
+    totals.observe([node], scan(1e5 + second, active_power=20_000 * sign, **{counter: value}), MIDNIGHT + second)
+    (found,) = totals.close(1e5 + second, MIDNIGHT + second).nodes
+    assert found.basis is Basis.SEEN
+
+
 def test_a_host_that_slept_for_days_begins_a_new_day(store: EnergyStore) -> None:
     """Its monotonic clock slept, too."""
     totals = Aggregator([PV1], settings(), store)

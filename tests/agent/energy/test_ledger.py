@@ -138,8 +138,9 @@ def test_a_reset_to_zero_goes_on_counting() -> None:
 
 def test_a_replaced_meter_brings_no_energy_of_its_own() -> None:
     for first in (5e6, 5e8):
-        ledger = run(("2026-06-01T09:00", 99_999_000), ("2026-06-01T10:00", 1e8), *reset(first))
-        assert energy(ledger, "2026-06-01") == 1000 + 2800
+        evening, night = ("2026-05-31T23:59", 99_999_000), ("2026-06-01T00:01", 99_999_000)
+        ledger = run(evening, night, ("2026-06-01T10:00", 1e8), *reset(first))
+        assert of_day(ledger, "2026-06-01") == DayEnergy(1000 + 2800, Basis.REPLACED)
 
 
 def test_a_counter_that_goes_back_to_its_last_backup_brings_no_energy() -> None:

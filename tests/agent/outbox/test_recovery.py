@@ -64,6 +64,22 @@ def test_a_file_that_sqlite_cannot_begin_to_read_is_set_aside(tmp_path: Path, at
     outbox.close()
 
 
+def test_a_file_whose_schema_has_lost_its_key_is_set_aside_and_its_messages_go_on(tmp_path: Path) -> None:
+    """Its records have their number only as the number of their row."""
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    ids = ids_of(outbox.put([b"1", b"2", b"3"]))
+    outbox.close()
+    content = path.read_bytes()
+    assert content.count(b"INTEGER PRIMARY KEY") == 1
+    path.write_bytes(content.replace(b"INTEGER PRIMARY KEY", b"INTEGER            "))
+    outbox = opened(path)
+    assert not outbox.in_memory
+    assert [record.id for record in waiting(outbox)] == ids
+    assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 1
+    outbox.close()
+
+
 def test_what_can_be_read_of_a_damaged_file_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "o.sqlite3"
     outbox = opened(path)
