@@ -618,6 +618,21 @@ def test_the_state_of_a_counter_is_small_and_returns_as_it_was(before: list[floa
     assert to_json(again) == json.loads(text)
 
 
+@pytest.mark.parametrize("begins_s", [30, -30])
+def test_what_a_daily_register_counts_between_the_last_minute_and_its_new_day_is_not_lost(begins_s: int) -> None:
+    """6 kW, read every minute from 12:00 to 1:00. The register shows 1 kWh at first and begins its day near midnight."""
+    ledger, now, midnight = None, at("2026-06-01T12:00"), at("2026-06-02T00:00")
+    begin = midnight + begins_s
+    while now < midnight + 3600:
+        counted_s = now - begin if now >= begin else now - at("2026-06-01T12:00")
+        value = counted_s * 6000 / 3600 + (0 if now >= begin else 1000)
+        ledger = advance(ledger, value // 100 * 100, now, BRUSSELS, Register(daily=True, step_Wh=100.0), 6000.0)
+        now += 60
+    assert ledger is not None
+    days = [of_day(ledger, date) for date in ("2026-06-01", "2026-06-02")]
+    assert [day.energy for day in days if day is not None] == pytest.approx([73_000, 5900], abs=1)
+
+
 def test_of_a_counter_that_only_counts_twelve_candidates_are_saved() -> None:
     ledger, _ = warmed_up(at("2026-06-01T10:00"), 1e6, FINE)
     assert len(ledger.candidates) > 12
