@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -140,21 +141,35 @@ async def test_the_second_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyP
         await link.close()
 
 
-async def test_no_answer_to_a_connect() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+@contextmanager
+def silent(host: str, port: int = 0) -> Iterator[int]:
+    """A port that does not answer a connect: Linux drops what does not fit into the queue of a listener."""
+    with ExitStack() as stack:
+        listener, *fillers = [stack.enter_context(socket.socket()) for _ in range(4)]
+        listener.bind((host, port))
         listener.listen(0)
-        address = listener.getsockname()
-        # Linux drops what does not fit into the queue of a listener that never accepts.
-        fillers = [socket.socket() for _ in range(3)]
         for filler in fillers:
             filler.setblocking(False)
-            filler.connect_ex(address)
-        assert await why(LinkSettings(host=address[0], port=address[1], timeout_s=0.1)) == (
-            f"127.0.0.1:{address[1]}: no connection within 0.1 s"
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+async def test_no_answer_to_a_connect() -> None:
+    with silent("127.0.0.1") as port:
+        assert await why(LinkSettings(host="127.0.0.1", port=port, timeout_s=0.1)) == (
+            f"127.0.0.1:{port}: no connection within 0.1 s"
         )
-        for filler in fillers:
-            filler.close()
+
+
+async def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FaultServer(REGISTERS) as server:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        settings = server.link(host="meter.local", timeout_s=2.0)
+        with silent("127.0.0.2", settings.port):
+            link = Link(settings)
+            assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
+            await link.close()
 
 
 async def test_a_connect_does_not_time_out_because_the_loop_is_busy() -> None:

@@ -192,6 +192,7 @@ async def test_dc_power_is_the_sum_of_the_inputs_where_the_inverter_does_not_say
     scan = await read(common(), inverter(W=3900, W_SF=0), inputs)
     assert value(scan, SOLAR, Quantity.DC_POWER) == 4000.0
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3900.0
+    assert find(scan, STORAGE, Quantity.ACTIVE_POWER) is None
     assert value(await read(common(), INVERTER, inputs), SOLAR, Quantity.DC_POWER) == 3100.0
 
 
