@@ -620,7 +620,7 @@ def test_the_state_of_a_counter_is_small_and_returns_as_it_was(before: list[floa
 
 @pytest.mark.parametrize("begins_s", [30, -30])
 def test_what_a_daily_register_counts_between_the_last_minute_and_its_new_day_is_not_lost(begins_s: int) -> None:
-    """6 kW, read every minute from 12:00 to 1:00. The register shows 1 kWh at first and begins its day near midnight."""
+    """6 kW, read every minute from 12:00 to 1:00. The register shows 1 kWh at first; its day begins near midnight."""
     ledger, now, midnight = None, at("2026-06-01T12:00"), at("2026-06-02T00:00")
     begin = midnight + begins_s
     while now < midnight + 3600:
@@ -631,6 +631,18 @@ def test_what_a_daily_register_counts_between_the_last_minute_and_its_new_day_is
     assert ledger is not None
     days = [of_day(ledger, date) for date in ("2026-06-01", "2026-06-02")]
     assert [day.energy for day in days if day is not None] == pytest.approx([73_000, 5900], abs=1)
+
+
+@pytest.mark.parametrize(("limit_W", "basis"), [(50_000.0, Basis.SEEN), (0.0, Basis.ESTIMATED)])
+def test_the_limits_of_a_device_explain_what_its_counter_grows_in_a_gap(limit_W: float, basis: Basis) -> None:
+    """0.5 kW for two hours over midnight, then 45 kW over an hour without readings. The power is not measured."""
+    register = Register(step_Wh=1.0, limit_W=limit_W)
+    ledger, now, counter = None, at("2026-06-01T23:00"), 1e6
+    for _ in range(720):
+        now, counter = now + 10, counter + 500 / 360
+        ledger = advance(ledger, counter // 1, now, BRUSSELS, register)
+    ledger = advance(ledger, counter // 1 + 45_000, now + 3600, BRUSSELS, register)
+    assert of_day(ledger, "2026-06-02") == DayEnergy(45_500, basis)
 
 
 def test_of_a_counter_that_only_counts_twelve_candidates_are_saved() -> None:
