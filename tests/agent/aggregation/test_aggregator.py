@@ -670,6 +670,21 @@ def test_a_host_that_slept_for_days_begins_a_new_day(store: EnergyStore) -> None
     assert body(totals, at=1010.0, wall=NOON + 86_400)["solar"] == {"today_energy_Wh": 500}
 
 
+def test_an_endpoint_that_is_renamed_goes_on_with_its_interval(store: EnergyStore) -> None:
+    def serving(**endpoints: str | None) -> AggregationSettings:
+        return AggregationSettings(
+            endpoints={name: SummarySettings(formerly=formerly) for name, formerly in endpoints.items()}
+        )
+
+    totals = Aggregator([PV1], serving(near=None, far=None), store)
+    totals.observe([PV1], scan(1000.0, active_power=5.0), WALL)
+    totals.close(1000.0, WALL, "near")
+    totals.observe([PV1], scan(1010.0, active_power=7.0), WALL + 10)
+    totals.reconfigure([PV1], serving(near=None, distant="far", third=None))
+    got = {name: totals.close(1010.0, WALL + 10, name).nodes[0].summary.got for name in ("near", "distant", "third")}
+    assert got == {"near": 1, "distant": 2, "third": 0}
+
+
 def test_a_reload_keeps_what_is_known_of_nodes_that_did_not_change(store: EnergyStore) -> None:
     totals = Aggregator([PV1, PV2], settings(), store)
     for second, value in ((0, 100.0), (10, 130.0)):

@@ -154,6 +154,18 @@ async def test_no_more_than_two_ticks_hang_at_once(tmp_path: Path) -> None:
         assert [request.body for request in server.accepted] == [b"0", b"1", b"2"], "the third is backlog by now"
 
 
+async def test_a_sender_that_waits_for_the_next_try_ends_when_it_is_stopped(tmp_path: Path) -> None:
+    retry = {"initial_s": 1000, "max_s": 1000}
+    async with HttpFaults(answer(503)) as server, sending(tmp_path, server.url(), run=False, retry=retry) as made:
+        running = asyncio.create_task(made.sender.run())
+        await made.submit(b"1")
+        await server.until(lambda: made.kinds == ["Retry"])
+        await made.sender.stop(0)
+        async with asyncio.timeout(60):
+            await running
+    assert len(server.requests) == 1
+
+
 async def test_a_tick_that_waits_ends_when_a_newer_one_comes(tmp_path: Path) -> None:
     """Or the third tick would wait for the first."""
     retry = {"initial_s": 1000, "max_s": 1000}
