@@ -19,7 +19,6 @@ class Delivered:
     """2xx: the receiver has the message."""
 
     label: ClassVar[str] = "delivered"
-    kind: ClassVar[str] = "delivered"
 
     status: int
     page: bool = False
@@ -98,7 +97,6 @@ class Stopped:
     """No attempt was made."""
 
     label: ClassVar[str] = "stopped"
-    kind: ClassVar[str] = "stopped"
 
 
 Outcome = Delivered | Refused | Retry | Misconfigured | Stopped

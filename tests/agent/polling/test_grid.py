@@ -41,6 +41,12 @@ def test_every_due_time_is_taken_once(interval_s: float, part: float, begin: flo
     assert abs(grid.next - (first + taken * interval_s)) <= 1e-6 * max(1.0, now)
 
 
+def test_a_due_time_is_its_lead_before_the_tick() -> None:
+    grid = Grid(10.0, 0.5, 100.0)
+    grid.take(93.0)
+    assert grid.next == 99.5
+
+
 def test_the_first_due_time_may_be_earlier() -> None:
     grid = Grid(10.0, 0.0, 100.0)
     grid.take(93.0)
