@@ -86,31 +86,31 @@ class Load(TypedDict, total=False):
     active_power_W: Number
 
 
-class GridNode(Grid, total=False):
+class GridNode(Grid):
     """A grid meter, with its other quantities."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
 
-class SolarNode(Solar, total=False):
+class SolarNode(Solar):
     """An inverter or a production meter, with its other quantities."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
 
-class StorageNode(Storage, total=False):
+class StorageNode(Storage):
     """A battery, with its other quantities."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
 
-class HeatPumpNode(HeatPump, total=False):
+class HeatPumpNode(HeatPump):
     """A heat pump, with its other quantities."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
 
-class LoadNode(Load, total=False):
+class LoadNode(Load):
     """A load, with its other quantities."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
