@@ -119,6 +119,25 @@ async def test_a_schema_error_is_found_though_old_messages_are_accepted(tmp_path
         assert made.sender.stats.parked == 0
 
 
+async def test_a_dead_letter_of_before_a_delivery_stays_one_when_the_schema_is_wrong_later(tmp_path: Path) -> None:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.answer(200 if exchange.request.body == b"good" else 422)
+
+    push: Mapping[str, Any] = {"retry": {"initial_s": 0.01, "max_s": 0.02, "dead_letter_after": 1}, "interval_s": 1}
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), rate_per_s=200, push=push) as made:
+        await made.submit(b"bad 0")
+        await server.until(lambda: made.sender.stats.parked == 1)
+        await made.submit(b"good")
+        await server.until(lambda: made.sender.stats.delivered == 1)
+        for number in range(1, 4):
+            await made.submit(b"bad %d" % number)
+            await server.until(lambda number=number: made.sender.stats.refused > number)  # type: ignore[misc]
+        await server.until(lambda: made.sender.stats.state == "misconfigured")
+        await server.until(lambda: made.sender.stats.parked == 1)
+        await server.until(lambda: [record.body for record in made.outbox.parked()] == [b"bad 0"])
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_to_an_old_message_holds_the_backlog_and_not_live(tmp_path: Path, status: int) -> None:
     put_old(tmp_path, 30)
