@@ -85,3 +85,9 @@ async def test_live_messages_do_not_wait_and_the_backlog_does_not_hurry(
     await asyncio.gather(running, return_exceptions=True)
     await sender.close()
     outbox.close()
+
+
+def test_after_a_recovery_the_agents_of_a_fleet_begin_at_different_moments() -> None:
+    begins = [Pace(60.0).start_s(100, 1) for _ in range(1000)]
+    assert 0.0 <= min(begins) < 5.0
+    assert 103.0 < max(begins) <= SPREAD * 60.0
