@@ -218,7 +218,8 @@ def test_the_help_names_values_by_words(path: tuple[str, ...]) -> None:
 
 def test_completion_can_be_installed_without_a_package(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "agent", "--show-completion", "bash"],
+        # The library looks for the shell among the parents of the process.
+        ["bash", "-c", f"{shlex.quote(sys.executable)} -m agent --show-completion; exit $?"],
         capture_output=True,
         text=True,
         check=False,
