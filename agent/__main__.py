@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 _INTERRUPTED = 130
+DEFAULT_CONFIG = "/etc/telemetry-agent/config.toml"
 
 
 def main() -> None:
@@ -20,6 +24,14 @@ def main() -> None:
 
 
 def _run() -> int:
+    of_run = _options_of_run(sys.argv[1:])
+    if of_run is not None:
+        try:
+            return _run_daemon(*of_run)
+        except KeyboardInterrupt:
+            return _failed("interrupted")
+        except OSError as error:
+            return _no_output(error)
     import typer
 
     from agent.cli import app
@@ -34,10 +46,43 @@ def _run() -> int:
     except typer.Abort:
         status = _INTERRUPTED
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            raise
-        return _failed(f"cannot write the output: {error.strerror}")
+        return _no_output(error)
     return _failed("interrupted") if status == _INTERRUPTED else int(status)
+
+
+def _run_daemon(config: Path, log_format: str) -> int:
+    """Run the daemon and return its exit status. Its modules are imported while another process reads `config`."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignore a reload during the start
+    from agent.config import Loading
+
+    loading = Loading(config)
+    from agent.service import run
+
+    return run(config, loading, log_format)
+
+
+def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
+    """Return the options of the command `run`; None for another command, `--help` or a usage error.
+
+    The daemon then needs no library of the command line, which is 2 MB.
+    """
+    if arguments[:1] != ["run"]:
+        return None
+    found = {"--config": DEFAULT_CONFIG, "--log-format": ""}
+    rest = list(arguments[1:])
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if name not in found or not (equals or rest):
+            return None
+        found[name] = value if equals else rest.pop(0)
+    return Path(found["--config"]), found["--log-format"]
+
+
+def _no_output(error: OSError) -> int:
+    """End a command that cannot write its output; raise any other error again."""
+    if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        raise error
+    return _failed(f"cannot write the output: {error.strerror}")
 
 
 def _usage(error: Any) -> int:

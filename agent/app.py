@@ -13,7 +13,7 @@ from structlog.contextvars import bound_contextvars
 
 from agent import __version__
 from agent.aggregation import AggregationSettings, Aggregator, Summary, SummarySettings
-from agent.config import DEFAULT_NAME, Config, ConfigError, PushConfig
+from agent.config import DEFAULT_NAME, ConfigError
 from agent.contract import PayloadOptions, bodies
 from agent.delivery import Deliveries, Delivery
 from agent.energy import EnergyStore
@@ -25,6 +25,7 @@ from agent.storage import NotAloneError
 from drivers.model import NodeType, Scan
 
 if TYPE_CHECKING:
+    from agent.config import Config, PushConfig
     from agent.status.listener import StatusListener
 
 log = structlog.get_logger(__name__)

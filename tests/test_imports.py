@@ -94,7 +94,8 @@ def test_the_daemon_does_not_load_the_tools() -> None:
         "import agent.app, agent.site, agent.service, agent.runtime;"
         "print([m for m in ('prometheus_client', 'agent.status.listener', 'drivers.simulator', 'agent.contract.schema',"
         " 'agent.receiver', 'agent.commissioning', 'drivers.scan', 'drivers.dump', 'drivers.profile.device_table',"
-        " 'pymodbus.server', 'typer', 'rich', 'drivers.sunspec', 'pytest') if m in sys.modules])"
+        " 'pymodbus.server', 'typer', 'agent.cli', 'pydantic',"
+        " 'pydantic_settings', 'rich', 'drivers.sunspec', 'pytest') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     # Older versions of typer need click, and where click is, httpx loads rich.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from agent.runtime import printable
+from agent.runtime import complaints, printable
 
 if TYPE_CHECKING:
     from agent.config import Config, PushConfig
@@ -42,7 +42,6 @@ ProfileDirs = Annotated[
 DEFAULT = Path("/etc/telemetry-agent/config.toml")
 
 
-_MOST_MISTAKES = 100
 _MOST_OUTPUT = 2000
 """Maximum number of characters of a line on standard output. A line can contain the names of many devices."""
 
@@ -60,10 +59,7 @@ def complain(line: str) -> None:
 def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
     """Print the first hundred mistakes on standard error, one per line, and end the command with `status`."""
     lines = [mistakes] if isinstance(mistakes, str) else mistakes
-    for line in lines[:_MOST_MISTAKES]:
-        complain(line)
-    if len(lines) > _MOST_MISTAKES:
-        complain(f"and {len(lines) - _MOST_MISTAKES} more")
+    typer.echo(complaints(lines), err=True, nl=False)
     raise typer.Exit(status)
 
 

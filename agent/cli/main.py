@@ -5,12 +5,11 @@ Exit status: 0 success, 1 failure, 2 usage error, 78 configuration error (EX_CON
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -31,9 +30,6 @@ from agent.cli.common import (
     say,
 )
 from agent.cli.full_help import FullHelp
-
-if TYPE_CHECKING:
-    from agent.config import LogConfig
 
 app = typer.Typer(
     name="telemetry-agent",
@@ -74,28 +70,12 @@ def run(
     log_format: Annotated[str, typer.Option(help="auto, console or json; overrides the configuration.")] = "",
 ) -> None:
     """Runs the daemon in the foreground."""
+    # `agent.__main__` runs the usual form of this command itself, without this package.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignore a reload during the start
-    from agent.runtime import logging_setup
-    from agent.security import warn_if_open
-    from agent.service import Daemon, supervisor
-    from agent.storage import NotAloneError, alone
+    from agent.config import Loading
+    from agent.service import run as run_daemon
 
-    settings, site = load_site(config)
-    if log_format not in ("", "auto", "console", "json"):
-        fail(f"--log-format: must be auto, console or json (found {log_format!r})", 2)
-
-    def set_log(table: LogConfig) -> None:
-        logging_setup.configure(table.level, log_format or table.format)  # type: ignore[arg-type]  # checked above
-
-    set_log(settings.log)
-    if settings.holds_secrets:
-        warn_if_open(config)
-    faulthandler.enable()  # on the watchdog's SIGABRT, the log shows where the agent hung
-    try:
-        with alone(settings.outbox.path.parent):
-            supervisor.run(Daemon(config, settings, site, os.environ, set_log).run)
-    except NotAloneError as error:
-        fail(str(error))
+    raise typer.Exit(run_daemon(config, Loading(config), log_format))
 
 
 @app.command()

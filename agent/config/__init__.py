@@ -2,15 +2,34 @@
 
 Add a key in the model of its table, then in config.example.toml and the docs.
 A `ConfigError` has one line per mistake. The line names the file or variable, the key, the rule and the value.
+
+pydantic validates the models. It would stay in the memory of the daemon, so `load_apart` reads the configuration in a
+process of its own (docs/decisions/0010-configuration-apart.md). The models are therefore imported only when they are
+used.
 """
 
-from agent.config.devices import ConnectionConfig, DeviceConfig
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from agent.config.apart import Loading, load_apart
 from agent.config.errors import ConfigError, did_you_mean, name_devices, no_such_driver
-from agent.config.loader import load, load_profile_dirs, load_status, parse
-from agent.config.model import Config, DriversConfig, LogConfig, OutboxConfig
-from agent.config.push import DEFAULT_NAME, PushConfig
 from agent.config.push_token import credential_of, token_of, token_path, usable
-from agent.config.status import StatusConfig, token_mistake
+from agent.config.tables import DEFAULT_NAME, token_mistake
+
+if TYPE_CHECKING:
+    from agent.config.devices import ConnectionConfig, DeviceConfig
+    from agent.config.loader import load, load_profile_dirs, load_status, parse
+    from agent.config.model import Config, DriversConfig, LogConfig, OutboxConfig
+    from agent.config.push import PushConfig
+    from agent.config.status import StatusConfig
+
+_MODULES = {
+    "devices": ("ConnectionConfig", "DeviceConfig"),
+    "loader": ("load", "load_profile_dirs", "load_status", "parse"),
+    "model": ("Config", "DriversConfig", "LogConfig", "OutboxConfig"),
+    "push": ("PushConfig",),
+    "status": ("StatusConfig",),
+}
 
 __all__ = [
     "DEFAULT_NAME",
@@ -19,6 +38,7 @@ __all__ = [
     "ConnectionConfig",
     "DeviceConfig",
     "DriversConfig",
+    "Loading",
     "LogConfig",
     "OutboxConfig",
     "PushConfig",
@@ -26,6 +46,7 @@ __all__ = [
     "credential_of",
     "did_you_mean",
     "load",
+    "load_apart",
     "load_profile_dirs",
     "load_status",
     "name_devices",
@@ -36,3 +57,11 @@ __all__ = [
     "token_path",
     "usable",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a name at its first use."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"agent.config.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

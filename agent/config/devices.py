@@ -6,13 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
+from agent.config.tables import ConnectionTable, DeviceTable
 from agent.config.types import FilePath, Host, Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
 from agent.domain import WhenOffline
 from drivers.model import NodeType, WordOrder
-from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID, TRANSPORTS, TransportName
+from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID, TransportName
 
 
-class ConnectionConfig(Section):
+class ConnectionConfig(Section, ConnectionTable):
     """[connection.NAME]: a link that several devices can share."""
 
     transport: TransportName = "tcp"
@@ -44,10 +45,6 @@ class ConnectionConfig(Section):
     server_name: str | None = None
     """The name in the device's certificate, if it differs from `host`."""
 
-    @property
-    def serial(self) -> bool:
-        return TRANSPORTS[self.transport].serial
-
     @model_validator(mode="after")
     def _address(self) -> Self:
         if self.serial:
@@ -68,7 +65,7 @@ class ConnectionConfig(Section):
         return self
 
 
-class DeviceConfig(Section):
+class DeviceConfig(Section, DeviceTable):
     """[[device]]: the driver, the address and the nodes of one device."""
 
     node_id: Identifier | None = None
@@ -139,12 +136,3 @@ class DeviceConfig(Section):
         if self.connection is not None and self.port is not None:
             raise ValueError("port: belongs to the [connection.NAME], not to the device")
         return self
-
-    @property
-    def node_ids(self) -> dict[NodeType, str]:
-        """Node id by type: one entry, or several for a hybrid device."""
-        if self.nodes is not None:
-            return self.nodes
-        if self.type is None or self.node_id is None:
-            raise AssertionError("refused by _one_way")
-        return {self.type: self.node_id}

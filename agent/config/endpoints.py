@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from agent.config.errors import did_you_mean
-from agent.config.push import PushConfig, is_pattern
+from agent.config.tables import is_pattern, place
 
-
-def place(pushes: Sequence[PushConfig], index: int) -> str:
-    """Return the key of an endpoint for error texts: `push` for a single one, `push[1]` for the second of several."""
-    return "push" if len(pushes) == 1 else f"push[{index}]"
+if TYPE_CHECKING:
+    from agent.config.push import PushConfig
 
 
 def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str], enabled: Collection[str]) -> Iterator[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +73,8 @@ class ConfigError(Exception):
 
 def did_you_mean(name: str, known: Iterable[object]) -> str:
     """Return the end of an error text that suggests the known names closest to `name`. Empty if none is close."""
+    from difflib import get_close_matches  # the daemon needs it only for a mistake
+
     names = [str(key) for key in known]
     plain = name.lower().replace("-", "_")
     elsewhere = [key for key in _ELSEWHERE.get(plain, ()) if key in names]

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.config.endpoints import place
 from agent.config.errors import path_shown
+from agent.config.tables import place
 from agent.security import TlsFileError, signatures, unusable_files
 
 if TYPE_CHECKING:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictInt, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -16,6 +15,7 @@ from agent.config.environment import ONE_OR_SEVERAL, EnvironmentSource
 from agent.config.errors import did_you_mean
 from agent.config.push import PushConfig
 from agent.config.status import StatusConfig
+from agent.config.tables import ENERGIES, ConfigTable, OutboxTable
 from agent.config.types import FilePath, Identifier, Seconds, Section, Watts, Zone
 
 
@@ -32,18 +32,15 @@ class SiteConfig(Section):
     """The limit of the connection for export, sent in the group `grid`."""
 
 
-_ENERGIES = "energy.sqlite3"
-
-
 def _queue_file(path: Path) -> Path:
-    if path.name == _ENERGIES:
-        raise ValueError(f"must not be {_ENERGIES}, because the energies are in this file")
+    if path.name == ENERGIES:
+        raise ValueError(f"must not be {ENERGIES}, because the energies are in this file")
     if path.suffix == ".endpoint":
         raise ValueError("must not end with .endpoint, because the agent has a file of its own with this name")
     return path
 
 
-class OutboxConfig(Section):
+class OutboxConfig(Section, OutboxTable):
     """[outbox]: the file of the queue, its bounds, and the rate of the backlog."""
 
     path: Annotated[FilePath, AfterValidator(_queue_file)] = Path("/var/lib/telemetry-agent/outbox.sqlite3")
@@ -55,11 +52,6 @@ class OutboxConfig(Section):
     backlog_rate_per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     """A fixed rate of the backlog in messages per second. Default: the backlog takes 1.8 times as long as the outage,
     so that a returning fleet does not overload the endpoint."""
-
-    @property
-    def energies(self) -> Path:
-        """The file of the energies, beside the queue."""
-        return self.path.with_name(_ENERGIES)
 
 
 class PollConfig(Section):
@@ -102,7 +94,7 @@ def _one_or_several(value: Any, several: ValidatorFunctionWrapHandler) -> Any:
     return several(value) if isinstance(value, list | tuple) else (PushConfig.model_validate(value),)
 
 
-class Config(BaseSettings):
+class Config(BaseSettings, ConfigTable):
     """The whole configuration. Build it with `load`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True)
@@ -117,6 +109,11 @@ class Config(BaseSettings):
     log: LogConfig = LogConfig()
     connection: dict[str, ConnectionConfig] = Field(default_factory=dict)
     device: tuple[DeviceConfig, ...] = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def endpoints(self) -> tuple[PushConfig, ...]: ...
 
     @classmethod
     def merge(cls, table: dict[str, Any], environ: Mapping[str, str]) -> Self:
@@ -140,7 +137,7 @@ class Config(BaseSettings):
                     f"{did_you_mean(device.connection, self.connection)}"
                 )
         first: dict[str, int] = {}
-        for index, node_id in self._enabled_nodes():
+        for index, node_id in self.enabled_nodes():
             if node_id in first:
                 raise ValueError(
                     f"device[{index}].node_id: must be unique; device[{first[node_id]}] has {node_id!r} already"
@@ -149,29 +146,7 @@ class Config(BaseSettings):
         if not any(device.enabled for device in self.device):
             raise ValueError("device: needs at least one enabled [[device]]")
         node_ids = {node_id for device in self.device for node_id in device.node_ids.values()}
-        enabled = {node_id for _, node_id in self._enabled_nodes()}
+        enabled = {node_id for _, node_id in self.enabled_nodes()}
         for mistake in endpoints.mistakes(self.push, node_ids, enabled):
             raise ValueError(mistake)
         return self
-
-    @property
-    def endpoints(self) -> tuple[PushConfig, ...]:
-        """The enabled endpoints, in the order of the file; at least one."""
-        return tuple(push for push in self.push if push.enabled)
-
-    @property
-    def poll_interval_s(self) -> float:
-        """The time between two polls of a device without its own: no push interval of an endpoint is shorter."""
-        return min(self.poll.interval_s, *(push.interval_s for push in self.endpoints))
-
-    @property
-    def holds_secrets(self) -> bool:
-        """Whether the configuration itself contains a token or a password."""
-        listener = self.status.token if self.status is not None else None
-        return bool(listener) or any(push.token or urlsplit(push.proxy_url or "").password for push in self.push)
-
-    def _enabled_nodes(self) -> Iterator[tuple[int, str]]:
-        """Index of the device, and node id, for each node of an enabled device."""
-        for index, device in enumerate(self.device):
-            if device.enabled:
-                yield from ((index, node_id) for node_id in device.node_ids.values())

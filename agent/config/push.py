@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, StrictBool, StrictInt, model_validator
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
 
-from agent.config.types import FilePath, Identifier, Pause, ProxyUrl, Seconds, Section, Url, WholeSeconds
+from agent.config.tables import DEFAULT_NAME, PushTable
+from agent.config.types import FilePath, Identifier, Pause, ProxyUrl, Seconds, SecretText, Section, Url, WholeSeconds
 from agent.security import is_loopback
 
 Sign = Literal[1, -1]
@@ -31,8 +31,6 @@ def _endpoint_name(name: str) -> str:
 EndpointName = Annotated[str, AfterValidator(_endpoint_name)]
 
 ALL = "*"
-DEFAULT_NAME = "default"
-"""The name of a single [push] without a name."""
 
 
 class RetryConfig(Section):
@@ -44,11 +42,6 @@ class RetryConfig(Section):
     """The bound of the longest delay."""
     dead_letter_after: Annotated[StrictInt, Field(ge=1)] = 5
     """After this many refusals a message becomes a dead letter."""
-
-
-def is_pattern(text: str) -> bool:
-    """Whether the text has a wildcard, so that it can match several ids."""
-    return any(character in text for character in "*?[")
 
 
 class SignConfig(Section):
@@ -68,7 +61,7 @@ class SignConfig(Section):
     """-1 inverts the powers of the group `variable_power_load`."""
 
 
-class PushConfig(Section):
+class PushConfig(Section, PushTable):
     """[push]: endpoint, token, content and interval of the messages."""
 
     name: EndpointName = DEFAULT_NAME
@@ -80,7 +73,7 @@ class PushConfig(Section):
     """false: nothing is sent or stored; the queue is kept."""
     url: Url
     """The address of the endpoint. Each message is a POST to it."""
-    token: SecretStr | None = None
+    token: SecretText | None = None
     """The bearer token. Better: `token_file`."""
     token_file: FilePath | None = None
     """The file of the bearer token. It is read again when it changes."""
@@ -150,29 +143,3 @@ class PushConfig(Section):
         if self.client_key_file and not self.client_cert_file:
             raise ValueError("client_key_file: needs client_cert_file as well")
         return self
-
-    def chooses(self, node_id: str) -> bool:
-        """Whether the messages contain this node."""
-        chosen = any(self.matches(node_id, each) for each in self.nodes)
-        return chosen and not any(self.matches(node_id, each) for each in self.exclude_nodes)
-
-    @staticmethod
-    def matches(node_id: str, pattern: str) -> bool:
-        """Whether `pattern` is the id, or a pattern that matches it."""
-        return node_id == pattern or fnmatchcase(node_id, pattern)
-
-    @property
-    def shown_url(self) -> str:
-        """The URL for logs, without its query, which may hold a secret."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}{parts.path}"
-
-    @property
-    def shown_proxy(self) -> str:
-        """Host and port of the proxy, without its password; empty without a proxy."""
-        return urlsplit(self.proxy_url).netloc.rpartition("@")[2] if self.proxy_url else ""
-
-    @property
-    def effective_deadline_s(self) -> float:
-        """Seconds that a push waits for polls after its tick, at most: `deadline_s`, or half of `interval_s`."""
-        return min(self.deadline_s, self.interval_s / 2)

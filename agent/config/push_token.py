@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agent.config.endpoints import place
 from agent.config.errors import path_shown
-from agent.config.push import DEFAULT_NAME, PushConfig
+from agent.config.tables import DEFAULT_NAME, place
 from agent.security import Token
+
+if TYPE_CHECKING:
+    from agent.config.push import PushConfig
 
 CREDENTIAL = "push_token"
 """The credential of the endpoint `default`. The credential of any other endpoint is `push_token.NAME`."""

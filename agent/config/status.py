@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Self
 
-from pydantic import SecretStr, model_validator
+from pydantic import model_validator
 
 from agent.config.errors import path_shown
-from agent.config.types import FilePath, Listen, Section
-from agent.security import is_loopback
+from agent.config.tables import StatusTable, token_mistake
+from agent.config.types import FilePath, Listen, SecretText, Section
 
 
-def token_mistake(token: str) -> str | None:
-    """Return the rule that a token of the listener breaks, or None. The rule also applies to a rotated token."""
-    return None if re.fullmatch(r"[!-~]{16,}", token) else "must be at least 16 visible ASCII characters"
-
-
-class StatusConfig(Section):
+class StatusConfig(Section, StatusTable):
     """[status]: address and token of the listener. Without this table there is no listener."""
 
     listen: Listen = "127.0.0.1:9464"
     """Address and port of the status page, /healthz, /readyz, /metrics, /status.json and /history.json."""
-    token: SecretStr | None = None
+    token: SecretText | None = None
     """The bearer token that requests need. Better: `token_file`."""
     token_file: FilePath | None = None
     """The file of the token, at least 16 characters. Necessary for an address that is not loopback."""
-
-    @property
-    def host(self) -> str:
-        return self.listen.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        return int(self.listen.rpartition(":")[2])
-
-    @property
-    def loopback(self) -> bool:
-        return is_loopback(self.host)
-
-    @property
-    def guarded(self) -> bool:
-        """Whether requests need a token."""
-        return self.token is not None or self.token_file is not None
-
-    def secret(self) -> SecretStr | None:
-        """Return the token that requests need, or None. Raises OSError, UnicodeDecodeError."""
-        if self.token_file is not None:
-            return SecretStr(self.token_file.read_text(encoding="utf-8-sig").strip())
-        return self.token
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

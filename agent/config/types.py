@@ -10,10 +10,27 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StrictInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    PlainValidator,
+    StrictInt,
+    WithJsonSchema,
+)
+from pydantic_core.core_schema import (
+    no_info_after_validator_function,
+    plain_serializer_function_ser_schema,
+    str_schema,
+)
 
 from agent.config.errors import did_you_mean
+from agent.config.tables import Table
 from agent.domain import MAX_ID, QUANTITIES
+from agent.security import Secret
 
 _LONGEST_URL = 8000
 """RFC 9110, section 4.1: servers should accept this length. Longer ones depend on the server."""
@@ -136,10 +153,21 @@ Url = Annotated[str, AfterValidator(_endpoint_url)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 Listen = Annotated[str, AfterValidator(_host_and_port)]
 Limited = Annotated[str, AfterValidator(_limited)]
+SecretText = Annotated[
+    Secret,
+    GetPydanticSchema(
+        lambda _type, _handler: no_info_after_validator_function(
+            Secret,
+            str_schema(),
+            serialization=plain_serializer_function_ser_schema(lambda _: "**********", when_used="json"),
+        )
+    ),
+    WithJsonSchema({"type": "string", "format": "password", "writeOnly": True}),
+]
 Limit = Annotated[tuple[float, float], PlainValidator(_limit)]
 
 
-class Section(BaseModel):
+class Section(BaseModel, Table):
     """The base of all tables: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from agent.config import PushConfig
 from agent.delivery.circuit_breaker import CircuitBreaker
 from agent.delivery.learned import AskedPause, Learned, encoded, fingerprint, parsed
 from agent.delivery.queue import DeliveryQueue
 from agent.runtime import Clock
+
+if TYPE_CHECKING:
+    from agent.config import PushConfig
 
 
 class EndpointMemory:

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from traceback import format_tb
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import httpx
 import structlog
 
-from agent.config import PushConfig, usable
+from agent.config import usable
 from agent.contract.envelope import GZIP_MAGIC, decoded
 from agent.delivery.http_errors import WANTS_TLS, in_words, says_that_it_wants_tls
 from agent.delivery.http_reply import classify, parse_date
@@ -26,6 +27,9 @@ from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from agent.outbox import Record
 from agent.runtime import Clock
 from agent.security import SecretFile, Secrets, TlsFileError, Token, client_context, signatures, signing_keys
+
+if TYPE_CHECKING:
+    from agent.config import PushConfig
 
 log = structlog.get_logger(__name__)
 

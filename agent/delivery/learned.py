@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agent.config import PushConfig
+if TYPE_CHECKING:
+    from agent.config import PushConfig
 
 # More seqs than this say nothing new about the endpoint.
 _MOST = 1000
+_NOT_SETTINGS = frozenset({"name", "formerly", "url", "token", "proxy_url"})
+"""Keys of [push] that are secret, or that do not change what the endpoint accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,8 @@ class Learned:
 
 def fingerprint(config: PushConfig, agent: str) -> str:
     """A key that changes with the configuration of the endpoint and with the version `agent`. Contains no secret."""
-    settings = config.model_dump_json(exclude={"name", "formerly", "url", "token", "proxy_url"})
-    return hashlib.sha256(f"{agent} {config.shown_url} {settings}".encode()).hexdigest()
+    settings = {key: value for key, value in config.as_dict().items() if key not in _NOT_SETTINGS}
+    return hashlib.sha256(f"{agent} {config.shown_url} {json.dumps(settings, default=str)}".encode()).hexdigest()
 
 
 def encoded(learned: Learned, key: str) -> bytes:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
 from agent import __version__
-from agent.config import DEFAULT_NAME, Config, OutboxConfig, PushConfig
+from agent.config import DEFAULT_NAME
 from agent.delivery.queue_files import QueueFile, queue_files
 from agent.delivery.sender import Sender
 from agent.delivery.stats import DeliveryStats
 from agent.outbox import Backlog, Outbox, queued, take_over
 from agent.runtime import Clock, ClockTrust, Watchdog
+
+if TYPE_CHECKING:
+    from agent.config import Config, OutboxConfig, PushConfig
 
 log = structlog.get_logger(__name__)
 

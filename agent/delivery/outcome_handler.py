@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.config import PushConfig
 from agent.delivery.circuit_breaker import CircuitBreaker
 from agent.delivery.endpoint_memory import EndpointMemory
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
@@ -17,6 +16,9 @@ from agent.delivery.queue import DeliveryQueue
 from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
 from agent.runtime import Clock
+
+if TYPE_CHECKING:
+    from agent.config import PushConfig
 
 log = structlog.get_logger(__name__)
 

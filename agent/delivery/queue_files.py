@@ -17,11 +17,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.config import DEFAULT_NAME, PushConfig
+from agent.config import DEFAULT_NAME
 from agent.storage import sync_folder
+
+if TYPE_CHECKING:
+    from agent.config import PushConfig
 
 log = structlog.get_logger(__name__)
 

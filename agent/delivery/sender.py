@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from agent.config import PushConfig, token_of
+from agent.config import token_of
 from agent.delivery.attempt import Attempts
 from agent.delivery.backlog_worker import BacklogWorker
 from agent.delivery.circuit_breaker import Backoff, CircuitBreaker
@@ -35,6 +36,9 @@ from agent.delivery.stats import DeliveryStats, State
 from agent.delivery.undated import Undated
 from agent.outbox import Outbox, Record
 from agent.runtime import Clock, ClockTrust, Watchdog, steady
+
+if TYPE_CHECKING:
+    from agent.config import PushConfig
 
 # After a start, the backlog waits at most this many seconds for a live message.
 _LIVE_WITHIN_S = 300.0

@@ -2,7 +2,7 @@
 
 from agent.runtime.clock import Clock, SystemClock, sleep_unless, steady
 from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible, time_service_runs
-from agent.runtime.printable import escaped, printable
+from agent.runtime.printable import complaints, escaped, printable
 from agent.runtime.watchdog import STUCK_S, Watchdog
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "ClockTrust",
     "SystemClock",
     "Watchdog",
+    "complaints",
     "escaped",
     "kernel_synchronised",
     "plausible",

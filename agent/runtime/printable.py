@@ -6,8 +6,11 @@ the characters, and any length. All code that shows such a text calls `printable
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MOST = 500
 """Largest number of characters of one line."""
+_MOST_MISTAKES = 100
 
 
 def printable(text: str, most: int = MOST) -> str:
@@ -20,6 +23,14 @@ def printable(text: str, most: int = MOST) -> str:
     if len(text) > most:
         text = f"{text[:most]}…{text[-most:]}"  # the rest cannot be shown, and escaping megabytes is slow
     return shortened(escaped(text), most)
+
+
+def complaints(lines: Sequence[str]) -> str:
+    """Return the first hundred mistakes as text for standard error, one line each."""
+    shown = [*lines[:_MOST_MISTAKES]]
+    if len(lines) > _MOST_MISTAKES:
+        shown.append(f"and {len(lines) - _MOST_MISTAKES} more")
+    return "".join(printable(f"telemetry-agent: {line}") + "\n" for line in shown)
 
 
 def escaped(text: str) -> str:

@@ -2,11 +2,12 @@
 
 from agent.security.loopback import is_loopback
 from agent.security.redaction import Secrets
-from agent.security.secrets import SecretFile, Token, open_to_all, warn_if_open
+from agent.security.secrets import Secret, SecretFile, Token, open_to_all, warn_if_open
 from agent.security.signing import signatures, signing_keys
 from agent.security.tls import TlsFileError, client_context, server_context, unusable_files
 
 __all__ = [
+    "Secret",
     "SecretFile",
     "Secrets",
     "TlsFileError",

@@ -7,11 +7,35 @@ from pathlib import Path
 from stat import S_IROTH, S_ISREG
 
 import structlog
-from pydantic import SecretStr
 
 log = structlog.get_logger(__name__)
 
-_NOTHING = SecretStr("")
+
+class Secret:
+    """A text that `repr` and `str` do not show."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_secret_value(self) -> str:
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(hidden)"
+
+
+_NOTHING = Secret("")
 
 
 class SecretFile:
@@ -35,7 +59,7 @@ class SecretFile:
     def __repr__(self) -> str:
         return f"SecretFile({str(self.path)!r}, hidden)"
 
-    def value(self) -> SecretStr:
+    def value(self) -> Secret:
         try:
             status = self.path.stat()
             seen = (status.st_mtime_ns, status.st_ino, status.st_size)
@@ -62,7 +86,7 @@ class SecretFile:
         if text != self._value.get_secret_value():
             if self._value is not _NOTHING:
                 log.info(self._event, path=str(self.path))
-            self._value = SecretStr(text)
+            self._value = Secret(text)
 
     def _complain(self, problem: str, reason: str) -> None:
         (log.debug if self._complained else log.warning)(
@@ -80,23 +104,23 @@ class Token:
     def __init__(
         self,
         files: Iterable[Path],
-        fixed: SecretStr | None = None,
+        fixed: Secret | None = None,
         mistake: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         """`mistake` gives the rule that a text breaks. Such a text in a file is logged and not used."""
         paths = list(files)
         self._files = [SecretFile(path, "token_rotated", mistake, quiet=len(paths) > 1) for path in paths]
-        self._fixed = SecretStr(fixed.get_secret_value().strip()) if fixed is not None else _NOTHING
+        self._fixed = Secret(fixed.get_secret_value().strip()) if fixed is not None else _NOTHING
         self._refused = _NOTHING
 
     def __repr__(self) -> str:
         return "Token(hidden)"
 
-    def value(self) -> SecretStr:
+    def value(self) -> Secret:
         """The current token; empty if there is none."""
         return next((value for value in self._values() if value != self._refused), self._refused)
 
-    def refused(self, token: SecretStr) -> SecretStr:
+    def refused(self, token: Secret) -> Secret:
         """Report that the endpoint rejects `token`. Returns the token to use next, the same if there is no other."""
         for file in self._files:
             file.forget()
@@ -104,7 +128,7 @@ class Token:
         self._refused = token if others else _NOTHING
         return others[0] if others else token
 
-    def _values(self) -> list[SecretStr]:
+    def _values(self) -> list[Secret]:
         """All tokens, the preferred one first."""
         values = [file.value() for file in self._files]
         return [value for value in values if value != _NOTHING] or [self._fixed]

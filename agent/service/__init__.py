@@ -4,7 +4,9 @@ Change here how the process starts, reloads and stops. It runs `agent.app.App` a
 """
 
 from agent.service.daemon import Daemon
+from agent.service.start import run
 
 __all__ = [
     "Daemon",
+    "run",
 ]

@@ -8,16 +8,20 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import localtime, strftime
+from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.app import App
-from agent.config import Config, ConfigError, LogConfig, load
+from agent.config import ConfigError, load_apart
 from agent.delivery import Delivery
 from agent.runtime import Clock, SystemClock
 from agent.service.sd_notify import notify, reloading, status, watchdog_s
 from agent.site import Site, build
 from agent.storage import NotAloneError, check_locks
+
+if TYPE_CHECKING:
+    from agent.config import Config, LogConfig
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +85,7 @@ class Daemon:
     def _read(self, running: Site) -> tuple[Config, Site]:
         """Read and build the current file. Raises ConfigError for every kind of mistake."""
         try:
-            config = load(self._path, self._environ)
+            config = load_apart(self._path, self._environ)
             return config, build(config, str(self._path), running)
         except ConfigError:
             raise

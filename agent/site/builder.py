@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from agent.config import Config, ConfigError, ConnectionConfig, DeviceConfig, did_you_mean, name_devices, no_such_driver
+from agent.config import ConfigError, did_you_mean, name_devices, no_such_driver
 from agent.domain import QUANTITIES, Node, WhenOffline, nesting_mistakes, use_of, why_unfit
 from agent.polling import Connection, Device
 from drivers.catalogue import Catalogue
@@ -20,6 +20,9 @@ from drivers.errors import ProfileError
 from drivers.modbus import Link, LinkSettings
 from drivers.model import NodeType, Quantity, Resolution
 from drivers.protocol import TRANSPORTS
+
+if TYPE_CHECKING:
+    from agent.config import Config, DeviceConfig
 
 STALE_INTERVALS = 3.0
 """A reading of a device with its own `poll_interval_s` is stale after this many intervals."""
@@ -246,7 +249,7 @@ class _SiteBuilder:
         connection = (
             self._config.connection[device.connection]
             if device.connection is not None
-            else ConnectionConfig(host=device.host, port=device.port or asks.port)
+            else LinkSettings(host=device.host, port=device.port or asks.port or TRANSPORTS["tcp"].port)
         )
         return LinkSettings(
             transport=connection.transport,

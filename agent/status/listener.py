@@ -19,18 +19,20 @@ from dataclasses import asdict
 from http import HTTPStatus
 from importlib.resources import files
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from pydantic import SecretStr
 
-from agent.config import StatusConfig, token_mistake
+from agent.config import token_mistake
 from agent.runtime import Clock, printable
-from agent.security import SecretFile, is_loopback
+from agent.security import Secret, SecretFile, is_loopback
 from agent.status.history import SAMPLE_S, History
 from agent.status.http_server import HttpRequest, HttpResponse, HttpServer
 from agent.status.metrics import CONTENT_TYPE, exposition
 from agent.status.model import Snapshot
+
+if TYPE_CHECKING:
+    from agent.config import StatusConfig
 
 log = structlog.get_logger(__name__)
 
@@ -153,7 +155,7 @@ class StatusListener:
             return self._last[1]
 
     @property
-    def _token(self) -> SecretStr | None:
+    def _token(self) -> Secret | None:
         return self._config.token if self._file is None else self._file.value()
 
     def _named_well(self, request: HttpRequest) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent import __version__
 from agent.aggregation import Fields, NodeSummary, Summary, Window, fields_of, total
-from agent.config import Config, PushConfig
 from agent.delivery import DeliveryStats
 from agent.domain import Night, all_sleep
 from agent.outbox import Backlog
@@ -17,6 +17,9 @@ from agent.status.model import DeviceStatus, EndpointStatus, LinkStatus, NodeSta
 from agent.status.recorder import Polls, Recorder
 from agent.status.words import reason_of_all, why_not_ready
 from drivers.model import NodeType, Quantity
+
+if TYPE_CHECKING:
+    from agent.config import Config, PushConfig
 
 
 def snapshot(

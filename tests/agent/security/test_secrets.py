@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from agent.config.push import PushConfig
 from agent.config.push_token import token_of, usable
-from agent.security.secrets import SecretFile, Token, warn_if_open
+from agent.security.secrets import Secret, SecretFile, Token, warn_if_open
 
 URL = "https://telemetry.example.com"
 
@@ -139,4 +138,4 @@ def test_of_two_files_one_may_be_missing(tmp_path: Path) -> None:
 
 
 def test_a_text_in_the_configuration_is_used_without_the_blanks_around_it() -> None:
-    assert value(Token([], SecretStr(" t\n"))) == "t"
+    assert value(Token([], Secret(" t\n"))) == "t"

@@ -22,7 +22,7 @@ from typing import Self
 import pytest
 from structlog.testing import capture_logs
 
-from agent.config.loader import load
+from agent.config import load_apart
 from agent.service.daemon import Daemon
 from agent.service.sd_notify import notify
 from agent.site.builder import build
@@ -86,7 +86,7 @@ async def served(config: Path, manager: Manager, **environ: str) -> AsyncIterato
 async def inside(path: Path, manager: Manager, **more: str) -> AsyncIterator[Daemon]:
     """The daemon in the event loop of the test; `hang_up` reaches it."""
     environ = {"NOTIFY_SOCKET": manager.address, "TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S": "0", **more}
-    config = load(path, environ)
+    config = load_apart(path, environ)
     agent = Daemon(path, config, build(config, str(path)), environ, lambda _: None, FastClock(1.0, time.time()))
     with capture_logs() as logs:
         task = asyncio.create_task(agent.run(lambda: notify("READY=1", environ=environ)))
@@ -234,6 +234,7 @@ async def test_a_bad_file_leaves_the_old_configuration_running_and_says_why(tmp_
                 config.write_text(good)
                 hang_up()
                 await manager.wait_for("RELOADING=1".__eq__)
+                await manager.wait_for("READY=1".__eq__)
                 told = await manager.wait_for(lambda line: line.startswith("STATUS="))
                 assert "refused" not in told
             assert meter.total_connections == 1

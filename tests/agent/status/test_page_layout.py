@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from agent.aggregation import Fields
 from agent.config.status import StatusConfig
@@ -142,7 +141,7 @@ class Served:
 
     def __init__(self, snapshot: Snapshot, hours: float = 30.0, token: str | None = None) -> None:
         self.snapshot = snapshot
-        config = StatusConfig(listen="127.0.0.1:0", token=None if token is None else SecretStr(token))
+        config = StatusConfig.model_validate({"listen": "127.0.0.1:0", "token": token})
         self.listener = StatusListener(config, self._take, SystemClock())
         self.listener.history = History(SystemClock().monotonic() - hours * 3600)
         filled(self.listener.history, hours)

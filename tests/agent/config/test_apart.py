@@ -1,0 +1,132 @@
+"""The configuration as the daemon reads it: in a process of its own, as tables without pydantic."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config.apart import Loading, load_apart
+from agent.config.errors import ConfigError
+from agent.config.loader import load
+from agent.config.tables import Table
+
+TABLE = """
+[site]
+node_id = "S"
+timezone = "Europe/Brussels"
+[[push]]
+name = "trader"
+url = "https://telemetry.example.com/v1?key=1"
+token = "do-not-show-me"
+nodes = ["meter-*"]
+[[push]]
+name = "owner"
+url = "http://127.0.0.1:9/"
+token = "another"
+interval_s = 300
+proxy_url = "http://user:password@proxy:8080"
+sign.grid = -1
+[status]
+token = "sixteen-characters"
+[connection.RS485]
+transport = "rtu"
+serial_port = "/dev/ttyUSB0"
+[[device]]
+node_id = "meter-1"
+type = "grid"
+driver = "eastron-sdm630"
+host = "127.0.0.1"
+limits = { active_power_W = 5000 }
+[[device]]
+driver = "sunspec"
+connection = "RS485"
+nodes = { solar = "pv-1", storage = "bat-1" }
+"""
+
+
+def written(folder: Path, text: str = TABLE) -> Path:
+    path = folder / "sité.toml"
+    path.write_text(text)
+    return path
+
+
+def everything(value: Any) -> Any:
+    """The values and the properties of a table, in and below it."""
+    if isinstance(value, Table):
+        tables = [each for each in type(value).__mro__ if each.__module__ == Table.__module__]
+        names = {name for each in tables for name, of in vars(each).items() if isinstance(of, property)}
+        names |= set(value.__dict__)
+        return {name: everything(getattr(value, name)) for name in names}
+    if isinstance(value, dict):
+        return {key: everything(each) for key, each in value.items()}
+    return [everything(each) for each in value] if isinstance(value, tuple) else value
+
+
+def test_values_and_properties_are_those_of_the_models(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    environ = {"TELEMETRY_AGENT__PUSH__0__INTERVAL_S": "30"}
+    ours, models = load_apart(path, environ), load(path, environ)
+    assert everything(ours) == everything(models)
+    assert ours.endpoints[0].interval_s == 30
+    assert ours.endpoints[0].chooses("meter-1")
+    assert not ours.endpoints[0].chooses("pv-1")
+    assert ours.status is not None
+    assert ours.status.secret() == models.status.secret() if models.status is not None else False
+    assert ours == load_apart(path, environ)
+    assert ours != load_apart(path, {})
+    assert "do-not-show-me" not in repr(ours.push[0].token)
+
+
+def test_mistakes_are_the_same_lines(tmp_path: Path) -> None:
+    for path in (written(tmp_path, TABLE.replace("interval_s", "intervall_s")), tmp_path / "none.toml"):
+        with pytest.raises(ConfigError) as ours:
+            load_apart(path, {})
+        with pytest.raises(ConfigError) as expected:
+            load(path, {})
+        assert ours.value.lines == expected.value.lines
+
+
+def test_a_process_that_fails_is_an_error(tmp_path: Path) -> None:
+    loading = Loading(written(tmp_path))
+    os.kill(loading._process.pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="the process that reads the configuration ended with -9"):
+        loading.result()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--config", "none.toml"], 78, "telemetry-agent: none.toml: no such file; start from config.example.toml\n"),
+        (["--config=none.toml", "--log-format=x"], 78, "telemetry-agent: none.toml: no such file"),
+        (["--log-format", "x", "--config", "sité.toml"], 2, "telemetry-agent: --log-format: must be auto, console or"),
+        (["--config"], 2, "telemetry-agent: Option '--config' requires an argument"),
+        (["--konfig", "none.toml"], 2, "telemetry-agent: No such option"),
+        (["none.toml"], 2, "telemetry-agent: Got unexpected extra argument"),
+    ],
+)
+def test_options_of_run(tmp_path: Path, arguments: list[str], status: int, said: str) -> None:
+    written(tmp_path, TABLE.replace("/dev/ttyUSB0", "/dev/null"))
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("TELEMETRY_AGENT")}
+    found = subprocess.run(
+        [sys.executable, "-m", "agent", "run", *arguments],
+        cwd=tmp_path,
+        env=environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (found.returncode, found.stderr[: len(said)], found.stdout) == (status, said, "")
+
+
+def test_help_of_run() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "agent", "run", "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "--log-format" in found.stdout
