@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from agent.security import Secrets
 
 _SOON_DAYS = 14
 _HANDSHAKE_S = 2.0
+_RTT_AT = 68
+"""Offset of the round trip in the structure tcp_info of Linux, in microseconds."""
 _MOST_PROXY_BYTES = 8192
 _CREDENTIALS_HINT = '; set push.proxy_url = "http://USER:PASSWORD@HOST:PORT"'
 
@@ -29,6 +33,8 @@ class Reached:
     """How the endpoint was reached, or why not."""
     latency_s: float | None = None
     warning: str = ""
+    round_trip_s: float | None = None
+    """How long a request and its reply are on the way."""
 
 
 class _ProxyError(Exception):
@@ -40,8 +46,9 @@ async def probe(config: PushConfig, now: float) -> Reached:
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:
-        async with asyncio.timeout(config.connect_timeout_s), _connected(config) as (writer, via):
+        async with asyncio.timeout(config.connect_timeout_s), _connected(config) as (writer, via, handshake_s):
             took_s = loop.time() - started
+            round_trip_s = _round_trip_s(writer) if handshake_s is None else handshake_s
             tls = writer.get_extra_info("ssl_object")
             certificate = writer.get_extra_info("peercert")
     except TimeoutError:
@@ -57,10 +64,10 @@ async def probe(config: PushConfig, now: float) -> Reached:
     if tls is None:
         if not config.proxy_url and await _speaks_tls(*_first(config)):
             return Reached(False, f"{_where(config)} speaks TLS: write https instead of http in push.url")
-        return Reached(True, f"connected{via}, without TLS", took_s)
+        return Reached(True, f"connected{via}, without TLS", took_s, round_trip_s=round_trip_s)
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now) / 86_400
     warning = f"its certificate expires in {days:.0f} days" if days < _SOON_DAYS else ""
-    return Reached(True, f"{tls.version()}{via}, certificate valid for {days:.0f} days", took_s, warning)
+    return Reached(True, f"{tls.version()}{via}, certificate valid for {days:.0f} days", took_s, warning, round_trip_s)
 
 
 async def _speaks_tls(host: str, port: int) -> bool:
@@ -89,25 +96,46 @@ def _where(config: PushConfig) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWriter, str]]:
-    """Open a connection to the endpoint. Yields its writer and a text that names the proxy."""
+async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWriter, str, float | None]]:
+    """Open a connection to the endpoint.
+
+    Yields its writer, a text that names the proxy, and the round trip as the TLS handshake shows it; None without TLS.
+    """
     url = urlsplit(config.url)
     host = url.hostname or ""
     port = url.port or (443 if url.scheme == "https" else 80)
     proxy = urlsplit(config.proxy_url) if config.proxy_url else None
     first, first_port = _first(config)
     tls_to_first = tls_context(config) if (proxy or url).scheme == "https" else None
-    reader, writer = await asyncio.open_connection(first, first_port, ssl=tls_to_first)
+    reader, writer = await asyncio.open_connection(first, first_port)
     try:
+        round_trip_s = None
+        if tls_to_first is not None:
+            round_trip_s = await _handshake(writer, tls_to_first, first)
         if proxy and url.scheme == "https":
             target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             secrets = Secrets()
             secrets.learn(unquote(proxy.password or ""))
             await _tunnel(reader, writer, target, _authorization(proxy), secrets)
-            await writer.start_tls(tls_context(config), server_hostname=host)
-        yield writer, f" through {first}:{first_port}" if proxy else ""
+            round_trip_s = await _handshake(writer, tls_context(config), host)
+        yield writer, f" through {first}:{first_port}" if proxy else "", round_trip_s
     finally:
         writer.transport.abort()  # no data was sent, so an abrupt close loses nothing
+
+
+async def _handshake(writer: asyncio.StreamWriter, context: ssl.SSLContext, host: str) -> float:
+    """Do the TLS handshake. Return the seconds of one round trip."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await writer.start_tls(context, server_hostname=host)
+    round_trips = 1 if writer.get_extra_info("ssl_object").version() == "TLSv1.3" else 2
+    return (loop.time() - started) / round_trips
+
+
+def _round_trip_s(writer: asyncio.StreamWriter) -> float:
+    """Return the round trip that the kernel measured at the connect."""
+    information = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT_AT + 4)
+    return float(int.from_bytes(information[_RTT_AT:], sys.byteorder) / 1e6)
 
 
 def _authorization(proxy: SplitResult) -> str:

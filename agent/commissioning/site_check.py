@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from agent.commissioning import endpoint_pace
 from agent.commissioning.describe import number, table
 from agent.commissioning.endpoint_probe import Reached, probe
 from agent.commissioning.plausibility import blank, hints, imbalance, name_of, possible, rest, swapped
 from agent.commissioning.poll_estimate import late_links, too_slow
 from agent.commissioning.troubleshooting import state, told
-from agent.config import Config
+from agent.config import Config, PushConfig
 from agent.domain import Node, direction, use_of
 from agent.polling import Connection, Device
 from agent.runtime import Clock, kernel_synchronised, printable
@@ -90,7 +91,7 @@ async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
     links = asyncio.gather(*(_check_link(connection, identifier, clock) for connection in site.connections))
     probes = asyncio.gather(*(probe(push, clock.time()) for push in config.endpoints))
     reached, results = await asyncio.gather(probes, links)
-    endpoints = {push.name: each for push, each in zip(config.endpoints, reached, strict=True)}
+    endpoints = {push.name: _paced(push, site, each) for push, each in zip(config.endpoints, reached, strict=True)}
     devices = [result for each in results for result in each]
     enabled = {name for device in config.device if device.enabled for name in device.node_ids.values()}
     whole = enabled == {node.node_id for node in site.nodes}
@@ -105,6 +106,13 @@ async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
         powers,
         unknown,
     )
+
+
+def _paced(push: PushConfig, site: Site, reached: Reached) -> Reached:
+    """Add a warning if the endpoint is too far away for the messages of each push."""
+    if reached.round_trip_s is None or not (slow := endpoint_pace.too_slow(push, site.nodes, reached.round_trip_s)):
+        return reached
+    return replace(reached, warning=f"{reached.warning}; {slow}" if reached.warning else slow)
 
 
 def _slow(config: Config, site: Site, poll_s: dict[Device, float]) -> tuple[str, ...]:
@@ -257,7 +265,7 @@ def show(result: SiteResult) -> None:
     lines.append(f"clock: {result.clock}")
     for name, endpoint in _named(result):
         if endpoint.ok:
-            latency = f" in {1000 * (endpoint.latency_s or 0):.0f} ms"
+            latency = f" in {_ms(endpoint.latency_s)}, round trip {_ms(endpoint.round_trip_s)}"
             lines.append(f"{name}: {endpoint.words}{latency}; nothing was sent")
         if endpoint.warning:
             lines.append(f"hint: {name}: {endpoint.warning}")
@@ -290,6 +298,10 @@ def problems(result: SiteResult) -> Iterator[str]:
             yield f"{name}: {endpoint.words}"
 
 
+def _ms(seconds: float | None) -> str:
+    return f"{1000 * (seconds or 0.0):.0f} ms"
+
+
 def _named(result: SiteResult) -> Iterator[tuple[str, Reached]]:
     """Each endpoint with its name in the output: `endpoint` if there is only one."""
     for name, endpoint in result.endpoints.items():
@@ -300,7 +312,7 @@ def _device_row(result: DeviceResult) -> tuple[str, ...]:
     device, scan = result.device, result.scan
     answers = "answers" if scan is not None and scan.complete else "answers in part"
     how = state(result.error) if result.error else answers
-    latency = "" if result.latency_s is None else f"{1000 * result.latency_s:.0f} ms"
+    latency = "" if result.latency_s is None else _ms(result.latency_s)
     return device.name, device.driver_name, device.address, how, latency
 
 
@@ -324,7 +336,8 @@ def as_json(result: SiteResult) -> str:
                     "name": name,
                     "ok": endpoint.ok,
                     "words": endpoint.words,
-                    "latency_s": None if endpoint.latency_s is None else round(endpoint.latency_s, 6),
+                    "latency_s": _rounded(endpoint.latency_s),
+                    "round_trip_s": _rounded(endpoint.round_trip_s),
                     "warning": endpoint.warning or None,
                 }
                 for name, endpoint in result.endpoints.items()
@@ -335,6 +348,10 @@ def as_json(result: SiteResult) -> str:
     )
 
 
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
+
+
 def _device_json(result: DeviceResult) -> dict[str, object]:
     device = result.device
     return {
@@ -342,7 +359,7 @@ def _device_json(result: DeviceResult) -> dict[str, object]:
         "driver": device.driver_name,
         "address": device.address,
         "error": str(result.error) if result.error else None,
-        "latency_s": None if result.latency_s is None else round(result.latency_s, 6),
+        "latency_s": _rounded(result.latency_s),
         "hints": result.hints,
         "values": [
             {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
+import ssl
 import struct
 from asyncio import to_thread
 from collections.abc import AsyncIterator
@@ -332,3 +334,57 @@ async def test_http_to_a_port_for_https_and_the_reverse(tmp_path: Path) -> None:
         assert (status, error) == (0, "")
         assert "endpoint: connected, without TLS" in out
     assert not any(b"HTTP" in each for each in received)
+
+
+@asynccontextmanager
+async def distant(port: int, delay_s: float) -> AsyncIterator[int]:
+    """A relay to `port`. What the endpoint sends arrives after `delay_s`."""
+    relays: list[asyncio.Task[None] | None] = []
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await asyncio.sleep(delay_s)
+                writer.write(data)
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relays.append(asyncio.current_task())
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(copy(reader, back, 0.0), copy(there, writer, delay_s))
+        for each in (writer, back):
+            with contextlib.suppress(ConnectionError):
+                await each.wait_closed()
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*(each for each in relays if each is not None))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_an_endpoint_that_is_too_far_away_for_its_messages(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server_context(authority.issue("server"))
+    tls.maximum_version = version
+    trusted = f'ca_file = "{authority.ca_file}"\n'
+    many = 'levels = ["device"]\nconnections = 1\n'
+    async with (
+        listening([], tls) as behind,
+        distant(behind, 0.6) as port,
+        FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter,
+    ):
+        devices = device("meter-1", "grid", meter) + device("load", "variable_power_load", meter)
+        one = configuration(tmp_path, f"https://127.0.0.1:{port}/v1", devices, trusted)
+        _, out, _ = await check(one)
+        assert "round trip" in out
+        path = configuration(tmp_path, f"https://127.0.0.1:{port}/v1", devices, trusted + many)
+        status, out, _ = await check(path)
+        found = json.loads((await check(path, "--json"))[1])["endpoints"][0]
+    assert status == 0
+    assert "the site makes 2 messages every 1 s, but with a round trip of" in out
+    assert 'set push.device_format = "snapshot"' in out
+    assert found["round_trip_s"] >= 0.6
+    assert "the site makes 2 messages every 1 s" in found["warning"]
