@@ -60,6 +60,32 @@ async def test_many_messages_are_sent_in_time(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids)) == 100
 
 
+@pytest.mark.simulated_time
+@pytest.mark.parametrize(("interval_s", "round_trip_s", "oldest_s"), [(5, 0.1, 6), (60, 0.3, 20)])
+async def test_two_hundred_nodes_keep_up(tmp_path: Path, interval_s: int, round_trip_s: float, oldest_s: float) -> None:
+    """With the default number of connections, the value of each node is young when it arrives, at every push."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    ages: dict[tuple[int, int], float] = {}
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await asyncio.sleep(round_trip_s)
+        node, tick = map(int, exchange.request.body.split(b" of "))
+        ages[node, tick] = loop.time() - begun - tick * interval_s
+        await exchange.answer(200)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), interval_s=interval_s) as made:
+        await ticks(made, 5, 200, interval_s)
+        assert made.waiting == 0
+        assert made.sender.stats.superseded == 0
+        assert made.sender.stats.behind is None
+    assert set(ages) == {(node, tick) for node in range(200) for tick in range(5)}
+    late_s = max(age for (_, tick), age in ages.items() if tick)
+    assert late_s < oldest_s
+    assert len(server.accepted) == len(ages), "no message is sent twice"
+
+
 async def test_an_endpoint_that_is_too_slow_is_told_and_each_node_gets_its_share(tmp_path: Path) -> None:
     distant = Distant(0.15)
     async with (
