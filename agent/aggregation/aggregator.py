@@ -19,7 +19,7 @@ from agent.aggregation.groups import Fields, NodeResult, Summary, fields_of, tot
 from agent.aggregation.node_summary import Statistic
 from agent.aggregation.sleep_book import Nights, SleepBook
 from agent.aggregation.window import Window
-from agent.domain import Node, counted_in, ranges
+from agent.domain import Node, counted_in
 from agent.energy import EnergyStore
 from drivers.model import NodeType, Quantity, Reading, Scan
 
@@ -146,8 +146,8 @@ class Aggregator:
             self._rest.answered(node.node_id)
             tracked = self._nodes[node.node_id]
             taken = tracked.window.add(scan)
-            for reading in taken.dropped:
-                self._drop(node, reading)
+            for reading, low, high in taken.dropped:
+                self._drop(node, reading, low, high)
             if wall is not None and node.type in FOLLOWED:
                 for quantity, value, at in taken.counters:
                     if quantity in FOLLOWED[node.type]:
@@ -217,13 +217,12 @@ class Aggregator:
         nights = self._rest.to_save(list(self._windows.items()), self._energies.offset)
         self._store.save(self._energies.ledgers(), nights, self._energies.published(), self.last_time)
 
-    def _drop(self, node: Node, reading: Reading) -> None:
+    def _drop(self, node: Node, reading: Reading, low: float, high: float) -> None:
         """Count an implausible reading. Only the first one of a node and quantity is logged as a warning."""
         self.dropped[node.node_id] += 1
         what = (node.node_id, reading.quantity)
         first = what not in self._reported
         self._reported.add(what)
-        low, high = ranges(node.limits)[reading.quantity]
         (log.warning if first else log.debug)(
             "implausible_value",
             node=node.node_id,

@@ -27,8 +27,8 @@ class Collected(NamedTuple):
 
     counters: list[tuple[Quantity, float, float]]
     """(quantity, Wh, monotonic seconds)."""
-    dropped: list[Reading]
-    """Readings outside the range of the device."""
+    dropped: list[tuple[Reading, float, float]]
+    """Readings outside the range of the device, each with the lowest and the highest valid value."""
     power_W: float | None
     """The power of the node in this scan, in the sign of its type."""
 
@@ -96,7 +96,7 @@ class Window:
                 view.handed_over = False
                 view.cells = view.cells[:]
         counters: list[tuple[Quantity, float, float]] = []
-        dropped: list[Reading] = []
+        dropped: list[tuple[Reading, float, float]] = []
         usable = False
         for reading in scan.readings:
             key = reading.quantity, reading.phase, reading.node
@@ -177,7 +177,7 @@ class Window:
         source: _Source,
         views: list[View],
         counters: list[tuple[Quantity, float, float]],
-        dropped: list[Reading],
+        dropped: list[tuple[Reading, float, float]],
     ) -> bool:
         place, sign, low, high, counter = source
         value, at = reading.value, reading.at
@@ -187,7 +187,7 @@ class Window:
             return False
         number = value if isinstance(value, float) else float(value in (True, "on"))
         if reading.quality is Quality.INVALID or not low <= number <= high:
-            dropped.append(reading)  # the previous value is used until it is stale
+            dropped.append((reading, low, high))  # the previous value is used until it is stale
             return False
         number *= sign
         for view in views:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 from agent.domain import Night, all_sleep, use_of
 from agent.polling.device import Device, PollListener
@@ -21,6 +23,10 @@ from drivers.errors import DriverError, SilentError
 from drivers.model import Scan
 
 log = structlog.get_logger(__name__)
+
+# structlog adds these to each event of a driver, by their names. `bound_contextvars` costs 20 times as much.
+_DEVICE: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}device")
+_ADDRESS: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}address")
 
 LIMIT_S = 60.0
 FLAP_S = 300.0
@@ -62,8 +68,12 @@ class DevicePoller:
             asyncio.current_task(), asyncio.get_running_loop().time() + LIMIT_S, self._clock.monotonic() + STUCK_S
         )
         try:
-            with structlog.contextvars.bound_contextvars(device=device.name, address=device.address):
+            name, address = _DEVICE.set(device.name), _ADDRESS.set(device.address)
+            try:
                 scan = await device.driver.poll(device.reader, self._clock.monotonic)
+            finally:
+                _DEVICE.reset(name)
+                _ADDRESS.reset(address)
         except asyncio.CancelledError:
             if not running.ended or running.task is None or running.task.uncancel():
                 raise  # another task cancelled the poll

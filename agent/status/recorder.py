@@ -39,7 +39,7 @@ class Recorder:
         self.polls: dict[str, Polls] = {}
 
     def observe(self, device: Device, scan: Scan) -> None:
-        polls = self.polls.setdefault(device.name, Polls())
+        polls = self._of(device)
         polls.seen = device.health.polls
         polls.answered += 1
         polls.last_s = max(0.0, scan.finished - scan.started)
@@ -47,10 +47,16 @@ class Recorder:
         polls.scan = scan
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
-        polls = self.polls.setdefault(device.name, Polls())
+        polls = self._of(device)
         if device.health.polls != polls.seen:  # otherwise the device was not polled, because of its back-off
             polls.seen = device.health.polls
             polls.errors[kind_of(error)] += 1
+
+    def _of(self, device: Device) -> Polls:
+        polls = self.polls.get(device.name)
+        if polls is None:
+            polls = self.polls[device.name] = Polls()
+        return polls
 
 
 def kind_of(error: Exception) -> str:
