@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from agent.aggregation.cells import AT, Statistics, mean, statistics
+from agent.aggregation.cells import AT, mean
 from agent.domain.node import Node
 from agent.domain.sleep import Night, may_sleep
 from drivers.model import Nature, Phase, Quantity, Value
@@ -79,16 +79,6 @@ class NodeSummary(NamedTuple):
         if place is None or self.cells[place + AT] < self.oldest:
             return None
         return self.cells[place] if self.statistic == "last" else self._chosen(quantity, place)
-
-    def statistics(self, quantity: Quantity, phase: Phase | None = None) -> Statistics | None:
-        """Return the statistics of the interval; None if the value is stale.
-
-        If the interval has no reading, all statistics are the last value.
-        """
-        place = self.places.get((quantity, phase))
-        if place is None or self.cells[place + AT] < self.oldest:
-            return None
-        return statistics(self.cells, place, self.interval)
 
     def _chosen(self, quantity: Quantity, place: int) -> float:
         """Return the last value, or the mean with the resolution of the register."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-from agent.aggregation.cells import AT, EMPTY, update
+from agent.aggregation.cells import AT, EMPTY, EMPTY_AVERAGED, update
 from agent.aggregation.node_summary import Key, NodeSummary, Statistic
 from agent.domain.node import Node, use_of
 from agent.domain.ranges import ranges
@@ -42,6 +42,8 @@ class _Source(NamedTuple):
     high: float
     counter: Quantity | None
     """The counter of the reading, for the energies of the day; None if it is not a counter."""
+    averaged: bool
+    """Whether its mean over a push interval can be sent."""
 
 
 @dataclass(slots=True)
@@ -162,14 +164,16 @@ class Window:
             return None
         key = use.quantity, phase
         if key not in self._places:
-            place = len(EMPTY) * len(self._places)
+            empty = EMPTY_AVERAGED if _is_averaged(use.quantity) else EMPTY
+            place = len(next(iter(self.views.values())).cells)
             for view in self.views.values():
-                view.cells.extend(EMPTY)
+                view.cells.extend(empty)
             self._places = self._places | {key: place}  # a summary may use the old dict
             if phase is None:
                 self._totals = self._totals | {use.quantity: place}
         counter = use.quantity if phase is None and use.quantity.nature in _COUNTERS else None
-        return _Source(self._places[key], use.sign, *ranges(self.node.limits)[quantity], counter)
+        low, high = ranges(self.node.limits)[quantity]
+        return _Source(self._places[key], use.sign, low, high, counter, _is_averaged(use.quantity))
 
     def _take(
         self,
@@ -179,7 +183,8 @@ class Window:
         counters: list[tuple[Quantity, float, float]],
         dropped: list[tuple[Reading, float, float]],
     ) -> bool:
-        place, sign, low, high, counter = source
+        """Add one reading. Return whether it is usable."""
+        place, sign, low, high, counter, averaged = source
         value, at = reading.value, reading.at
         if reading.quality is Quality.MISSING or (value is None and reading.quality is Quality.GOOD):
             for view in views:
@@ -191,9 +196,17 @@ class Window:
             return False
         number *= sign
         for view in views:
-            update(view.cells, place, number, at, view.interval, self.stale_after_s)
+            if averaged:
+                update(view.cells, place, number, at, view.interval, self.stale_after_s)
+            else:
+                view.cells[place] = number
+                view.cells[place + AT] = at
         if at > self.newest:
             self.newest = at
         if counter is not None:
             counters.append((counter, number, at))
         return True
+
+
+def _is_averaged(quantity: Quantity) -> bool:
+    return quantity is Quantity.ACTIVE_POWER or quantity.nature is Nature.STATE
