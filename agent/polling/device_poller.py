@@ -62,10 +62,15 @@ class DevicePoller:
         self._wanted = wanted
         self._running: dict[Device, _Running] = {}
 
-    async def poll(self, device: Device) -> Exception | None:
-        """Poll the device and report the result to the listener. Return the error if it did not answer, else None."""
+    async def poll(self, device: Device, task: asyncio.Task[Any] | None = None) -> Exception | None:
+        """Poll the device and report the result to the listener. Return the error if it did not answer, else None.
+
+        `task` is the current task, if the caller knows it.
+        """
         running = self._running[device] = _Running(
-            asyncio.current_task(), asyncio.get_running_loop().time() + LIMIT_S, self._clock.monotonic() + STUCK_S
+            task or asyncio.current_task(),
+            asyncio.get_running_loop().time() + LIMIT_S,
+            self._clock.monotonic() + STUCK_S,
         )
         try:
             name, address = _DEVICE.set(device.name), _ADDRESS.set(device.address)
@@ -157,8 +162,11 @@ class DevicePoller:
 
 def _lacks(device: Device, scan: Scan) -> str | None:
     """Return what is missing in a scan, in words; None if it is complete."""
-    lacks = {str(error) for error in scan.errors}
+    lacks = {str(error) for error in scan.errors} if scan.errors else set()
     for node in device.nodes:
-        if all(use_of(node, reading.quantity, reading.node) is None for reading in scan.readings):
+        for reading in scan.readings:
+            if use_of(node, reading.quantity, reading.node) is not None:
+                break
+        else:
             lacks.add(f"the device has nothing that a {node.type} node can use ({node.node_id})")
     return "; ".join(sorted(lacks)) if lacks else None

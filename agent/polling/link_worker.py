@@ -55,7 +55,10 @@ class LinkWorker:
         """The open devices that are not in a round yet."""
         self._futures: dict[asyncio.Future[None], set[Device]] = {}
         """Each future is done when none of its devices is open any more."""
-        self._wanted = asyncio.Event()
+        self._wanted = False
+        """Whether devices became due since the task last looked."""
+        self._idle: asyncio.Future[None] | None = None
+        """What the task waits for while no device is due."""
         self._polling: dict[asyncio.Task[None], Device] = {}
         """The pass of this round, and passes of earlier rounds that still poll a slow device."""
         self._pass: asyncio.Task[None] | None = None
@@ -99,7 +102,7 @@ class LinkWorker:
             if skipped:
                 device.health.skipped += skipped
                 self._listener.skipped(device, skipped)
-        self._wanted.set()
+        self._want()
         if now >= self._pace.judge_at:
             self._pace.judge(self.devices, now)
 
@@ -108,7 +111,7 @@ class LinkWorker:
         for device in self.devices:
             if device not in self._open:
                 self._open[device] = self._waiting[device] = None
-        self._wanted.set()
+        self._want()
         return self._future(self._open)
 
     def answers(self, within_s: float) -> asyncio.Future[None] | None:
@@ -151,11 +154,18 @@ class LinkWorker:
             if not future.done():
                 future.set_result(None)
 
+    def _want(self) -> None:
+        self._wanted = True
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
-                await self._wanted.wait()
-                self._wanted.clear()
+                if not self._wanted:
+                    self._idle = asyncio.get_running_loop().create_future()
+                    await self._idle
+                self._wanted = False
                 if len(self.devices) == 1:
                     await self._poll_single(self.devices[0])
                 else:
@@ -169,7 +179,7 @@ class LinkWorker:
         if device.health.failures and device.health.due > (now := self._clock.monotonic()):
             self._missed(device, now)
         else:
-            await self._device_poller.poll(device)
+            await self._device_poller.poll(device, self._task)
         self._close(device)
 
     def _missed(self, device: Device, now: float) -> None:
@@ -223,7 +233,7 @@ class LinkWorker:
                     continue
                 device.health.slow = False
                 self._patient_until = loop.time() + device.patience_s
-                error = await self._device_poller.poll(device)
+                error = await self._device_poller.poll(device, this_pass)
                 self._close(device)
                 if self._pass is not this_pass:
                     return
