@@ -1,37 +1,23 @@
-"""Not a benchmark: the endpoint that others post to, in a process of its own, and their table of results."""
+"""Not a benchmark: the endpoint that others post to, in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import NamedTuple, Self
+from typing import Self
 
 # As large as a message of the device-type level.
 BODY = (b'{"time":%d,"siteNodeId":"BENCHMARK_site_0","grid":{"active_power_W":0}}' + b" " * 512)[:512]
 _CONTEXT = get_context("spawn")
 
 
-class Row(NamedTuple):
-    """One figure and its bound."""
-
-    name: str
-    value: float
-    unit: str
-    bound: str
-
-
-def table(rows: Sequence[Row]) -> str:
-    width = max(len(row.name) for row in rows)
-    return "\n".join(f"{row.name:<{width}}  {row.value:10.2f} {row.unit:<4} {row.bound}" for row in rows)
-
-
 class Protocol(asyncio.Protocol):
-    """Takes posts with Content-Length, remembers when each live one came, answers 204."""
+    """Takes posts with Content-Length, remembers when each live one came, answers 204 after a delay."""
 
     arrivals: dict[str, float] = {}  # noqa: RUF012 - of the whole process
+    delay_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -45,10 +31,13 @@ class Protocol(asyncio.Protocol):
             self._buffer = b""
             if body.startswith(b"live-"):
                 self.arrivals[body.partition(b"{")[0].decode()] = time.monotonic()
-            self._transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")  # type: ignore[attr-defined]  # a stream transport
+            answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+            asyncio.get_running_loop().call_later(self.delay_s, self._transport.write, answer)  # type: ignore[attr-defined]  # a stream transport
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, delay_s: float) -> None:
+    Protocol.delay_s = delay_s
+
     async def main() -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(Protocol, "127.0.0.1", 0)
@@ -67,9 +56,13 @@ def _serve(pipe: Connection) -> None:
 class Endpoint:
     """The server's process."""
 
+    def __init__(self, delay_s: float = 0.0) -> None:
+        """`delay_s` is the time from a message to its answer, like a round trip."""
+        self._delay_s = delay_s
+
     def __enter__(self) -> Self:
         self._pipe, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = _CONTEXT.Process(target=_serve, args=(theirs, self._delay_s), daemon=True)
         self._process.start()
         self.url = f"http://127.0.0.1:{self._pipe.recv()}/"
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
@@ -18,9 +19,11 @@ from agent.contract.payload import PayloadOptions, bodies
 from agent.domain.node import Node
 from agent.energy.store import EnergyStore
 from agent.service.supervisor import collect_rarely
+from benchmarks._figures import Figure, table
 from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Reading, Scan
 
 SIZES = 10, 100, 500, 1000
+MOST_DEVICES, MOST_MS = 500, 5.0
 ROUNDS = 25
 TURNS = 6
 WALL = 1_780_300_000
@@ -80,14 +83,7 @@ def _usual(values: list[float]) -> float:
     return statistics.quantiles(values, n=10)[0]
 
 
-def _bare_loop_ms() -> float:
-    begin = time.process_time()
-    for _ in range(100_000):
-        pass
-    return 1000 * (time.process_time() - begin)
-
-
-def main() -> None:
+def figures() -> Iterator[Figure]:
     collect_rarely()  # as the daemon does
     with TemporaryDirectory() as scratch:
         sites = [_Measured(devices, Path(scratch)) for devices in SIZES]
@@ -97,17 +93,13 @@ def main() -> None:
                     site.round(turn * ROUNDS + step)
         for site in sites:
             site.store.close()
-    print(f"a bare loop of 100000 steps: {min(_bare_loop_ms() for _ in range(20)):.2f} ms; floor: 500 devices in 5 ms")
-    print("devices  aggregate ms  per device us  of that at 10  per further device us  message ms  a round of scans ms")
-    fewest, least = len(sites[0].nodes), _usual(sites[0].closes)
     for site in sites:
-        devices, close = len(site.nodes), _usual(site.closes)
-        each = close / devices
-        further = f"{1000 * (close - least) / (devices - fewest):.2f}" if devices > fewest else ""
-        print(
-            f"{devices:7}  {close:12.2f}  {1000 * each:13.2f}  {each * fewest / least:13.2f}  {further:>21}"
-            f"  {_usual(site.messages):10.2f}  {_usual(site.scans):19.2f}"
-        )
+        devices, least = len(site.nodes), MOST_MS if len(site.nodes) == MOST_DEVICES else None
+        yield Figure(f"close a push interval of {devices} devices", _usual(site.closes), "ms CPU", least)
+
+
+def main() -> None:
+    print(table(list(figures())))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from agent.runtime import logging_setup
-from benchmarks._endpoint import BODY, Endpoint, Row, table
+from benchmarks._endpoint import BODY, Endpoint
+from benchmarks._figures import Figure, table
 from benchmarks.delivery import end, sender_on, until_delivered
 
 MESSAGES = 500
@@ -57,17 +59,18 @@ def syncs(folder: Path, url: str, count: int) -> int:
     return sum(int(row[3]) for row in columns if row and row[-1] in ("fsync", "fdatasync"))
 
 
-def main() -> None:
+def figures() -> Iterator[Figure]:
     # On the disk of this checkout: /tmp may be memory.
     with TemporaryDirectory(dir=Path(__file__).parent) as name, Endpoint() as endpoint:
         folder = Path(name)
-        rows = [Row("written per message", run(folder / "io.sqlite3", endpoint.url, MESSAGES), "KiB", "<= 16")]
+        yield Figure("written per message", run(folder / "io.sqlite3", endpoint.url, MESSAGES), "KiB", 16)
         if shutil.which("strace"):
             more = syncs(folder, endpoint.url, MESSAGES) - syncs(folder, endpoint.url, 0)
-            rows.append(Row("fsync and fdatasync per message", more / MESSAGES, "", "<= 2"))
-        else:
-            print("strace is not installed: syncs are not counted")
-        print(table(rows))
+            yield Figure("syncs per message", more / MESSAGES, "", 2)
+
+
+def main() -> None:
+    print(table(list(figures())))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measures the cost of a second endpoint: the daemon of `daemon_load` with one endpoint beside one with two.
+"""Measures the cost of a second endpoint: a daemon with one endpoint beside one with two.
 
 Both daemons run at the same time, each with its own 50 devices, so that the load of the machine is the same for both.
 Every endpoint receives the device types every 5 s. The bounds: 1.2 x the CPU of one endpoint, 3 MB more memory, and the
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from multiprocessing import Process, Queue
 from pathlib import Path
@@ -19,9 +20,9 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
-from benchmarks.daemon_load import _CONTEXT, DEVICES, cpu_s, pss_mb, serve_devices, serve_endpoint, site
+from benchmarks._daemon import CONTEXT, cpu_s, memory_mb, serve_devices, serve_endpoint, site
+from benchmarks._figures import Figure, table
 
-ROUNDS = 3
 WARM_UP_S = 10.0  # the first push of each endpoint loads modules
 MEASURED_S = 40.0
 
@@ -31,12 +32,12 @@ class Daemon:
 
     def __init__(self, endpoints: int) -> None:
         self.endpoints = endpoints
-        self._counts: Queue[int] = _CONTEXT.Queue()
-        ports: Queue[list[int]] = _CONTEXT.Queue()
-        port: Queue[int] = _CONTEXT.Queue()
+        self._counts: Queue[int] = CONTEXT.Queue()
+        ports: Queue[list[int]] = CONTEXT.Queue()
+        port: Queue[int] = CONTEXT.Queue()
         self._servers: list[Process] = [
-            _CONTEXT.Process(target=serve_devices, args=(ports, self._counts), daemon=True),  # type: ignore[list-item]
-            _CONTEXT.Process(target=serve_endpoint, args=(port,), daemon=True),  # type: ignore[list-item]
+            CONTEXT.Process(target=serve_devices, args=(ports, self._counts), daemon=True),  # type: ignore[list-item]
+            CONTEXT.Process(target=serve_endpoint, args=(port,), daemon=True),  # type: ignore[list-item]
         ]
         for server in self._servers:
             server.start()
@@ -67,7 +68,7 @@ class Daemon:
         seen = []
         while not self._counts.empty():
             seen.append(self._counts.get())
-        return used, pss_mb(self._process.pid), median(seen)
+        return used, memory_mb(self._process.pid, "Pss"), median(seen)
 
 
 def run(endpoints: tuple[int, ...]) -> list[tuple[float, float, float]]:
@@ -81,18 +82,15 @@ def run(endpoints: tuple[int, ...]) -> list[tuple[float, float, float]]:
         return [daemon.figures() for daemon in daemons]
 
 
+def figures() -> Iterator[Figure]:
+    (cpu_1, memory_1, requests_1), (cpu_2, memory_2, requests_2) = run((1, 2))
+    yield Figure("CPU with two endpoints / one", cpu_2 / cpu_1, "x", 1.2)
+    yield Figure("memory of a further endpoint", memory_2 - memory_1, "MB PSS", 3)
+    yield Figure("requests to devices with two endpoints / one", requests_2 / requests_1, "x", 1.01)
+
+
 def main() -> None:
-    ratios, more_mb = [], []
-    for _ in range(ROUNDS):
-        figures = run((1, 2))
-        for number, (cpu, memory, requests) in enumerate(figures, start=1):
-            print(f"{DEVICES} devices, {number} endpoints: {cpu:.2f} % of a core, {memory:.1f} MB, {requests:g} req/s")
-        (cpu_1, memory_1, _), (cpu_2, memory_2, _) = figures
-        ratios.append(cpu_2 / cpu_1)
-        more_mb.append(memory_2 - memory_1)
-    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(f"a further endpoint: {median(ratios):.2f} x the CPU (at most 1.2; rounds: {each})")
-    print(f"and {median(more_mb):.1f} MB more (at most 3)")
+    print(table(list(figures())))
 
 
 if __name__ == "__main__":

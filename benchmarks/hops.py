@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import Queue
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,8 +26,9 @@ from agent.app import App
 from agent.config import parse
 from agent.runtime import SystemClock
 from agent.site import build
-from benchmarks import daemon_load
-from benchmarks._endpoint import Endpoint, Row, table
+from benchmarks import _daemon
+from benchmarks._endpoint import Endpoint
+from benchmarks._figures import Figure, table
 
 ROOT = Path(__file__).parents[1]
 MEASURED = tuple(f"{ROOT / name}/" for name in ("agent", "drivers"))
@@ -99,7 +100,7 @@ def _called_by_the_queue(frame: FrameType) -> bool:
 def configuration(folder: Path, url: str, port: int) -> dict[str, Any]:
     """One meter, one message every two seconds, one poll between two ticks."""
     device = {"node_id": "meter-1", "type": "grid", "driver": "benchmark", "host": "127.0.0.1", "port": port}
-    (folder / "benchmark.toml").write_text(daemon_load.profile())
+    (folder / "benchmark.toml").write_text(_daemon.profile())
     return {
         "site": {"node_id": "SITE_1"},
         "push": {"url": url, "token": "t", "interval_s": 2, "align": "clock", "wait_for_clock_s": 0.0},
@@ -139,9 +140,9 @@ async def record(folder: Path, url: str, port: int, trace: Trace) -> None:
 
 def measure(end: str) -> Trace:
     """One traced poll or tick of a daemon in this process."""
-    ports: Queue[list[int]] = daemon_load._CONTEXT.Queue()  # noqa: SLF001 - the device of another benchmark
-    counts: Queue[int] = daemon_load._CONTEXT.Queue()  # noqa: SLF001 - as above
-    devices = daemon_load._CONTEXT.Process(target=daemon_load.serve_devices, args=(ports, counts), daemon=True)  # noqa: SLF001 - as above
+    ports: Queue[list[int]] = _daemon.CONTEXT.Queue()
+    counts: Queue[int] = _daemon.CONTEXT.Queue()
+    devices = _daemon.CONTEXT.Process(target=_daemon.serve_devices, args=(ports, counts), daemon=True)
     devices.start()
     trace = Trace(end)
     try:
@@ -159,29 +160,34 @@ def measure(end: str) -> Trace:
     return trace
 
 
-def main() -> None:
+def figures() -> Iterator[Figure]:
     word, message = measure("window"), measure("ack")
+    if "--list" in sys.argv:
+        show(word, message)
     polled, names, at = list(word.places), list(message.places), message.marks
     parts = {
         "register word, due time to window": polled,
-        "register word, socket to window": polled[word.marks["socket"] :],
+        "  from the socket to the window": polled[word.marks["socket"] :],
         "message, tick to acknowledgement": names,
-        "  of these in agent/": [place for place in names if place[0].startswith("agent/")],
-        "message, closed interval to acknowledgement": names[at["close"] :],
-        "message, stored bytes to acknowledgement": names[at["put"] :],
+        "  from the closed interval": names[at["close"] :],
+        "  from the stored bytes": names[at["put"] :],
     }
-    rows = []
     for what, places in parts.items():
-        rows.append(Row(what, len(places), "", f"functions in {len({file for file, _ in places})} files"))
-    rows.append(Row("calls to the queue for a delivered message", message.queue_calls.total(), "", "<= 3"))
-    print(table(rows))
-    print("calls:", ", ".join(f"{count} {name}" for name, count in message.queue_calls.items()))
-    if "--list" in sys.argv:
-        for trace in (word, message):
-            print()
-            for number, (file, name) in enumerate(trace.places):
-                reached = ", ".join(mark for mark, at in trace.marks.items() if at == number)
-                print(f"{number:4} {file:44} {name}" + (f"   <- after {reached}" if reached else ""))
+        yield Figure(what, len(places), "functions", note=f"in {len({file for file, _ in places})} files")
+    yield Figure("calls to the queue for a delivered message", message.queue_calls.total(), "", 3)
+
+
+def show(*traces: Trace) -> None:
+    """Print every function."""
+    for trace in traces:
+        print()
+        for number, (file, name) in enumerate(trace.places):
+            reached = ", ".join(mark for mark, at in trace.marks.items() if at == number)
+            print(f"{number:4} {file:44} {name}" + (f"   <- after {reached}" if reached else ""))
+
+
+def main() -> None:
+    print(table(list(figures())))
 
 
 if __name__ == "__main__":

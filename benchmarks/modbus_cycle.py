@@ -26,7 +26,7 @@ from agent.polling.device import Connection, Device
 from agent.polling.poller import Poller
 from agent.runtime.clock import SystemClock
 from agent.service.supervisor import collect_rarely
-from benchmarks.daemon_load import Bare
+from benchmarks._daemon import Bare
 from benchmarks.modbus_link import VALUES, benchmark_driver
 from benchmarks.modbus_link import Device as Answering
 from drivers.modbus.link import Link

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 from pymodbus.client import AsyncModbusTcpClient
 
-from benchmarks.daemon_load import Bare, profile
+from benchmarks._daemon import Bare, profile
 from drivers.catalogue import driver_of
 from drivers.driver import Driver, ReadOptions
 from drivers.modbus.link import Link

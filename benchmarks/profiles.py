@@ -10,10 +10,12 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from benchmarks._figures import Figure, table
 from drivers.profile.loader import BUILT_IN
 
 USED = ("eastron-sdm630", "huawei-sun2000", "keba-kecontact")
@@ -48,7 +50,7 @@ def measure(folder: Path, names: list[str]) -> tuple[float, float]:
     return median(once("time")[0] for _ in range(RUNS)), once("memory")[1]
 
 
-def main() -> None:
+def figures() -> Iterator[Figure]:
     everything = sorted(path.stem for path in BUILT_IN.glob("*.toml"))
     used = [name for name in USED if name in everything]
     with TemporaryDirectory() as name:
@@ -57,11 +59,14 @@ def main() -> None:
             shutil.copy(BUILT_IN / f"{each}.toml", alone)
         few_ms, few_mb = measure(alone, used)
         used_ms, used_mb = measure(BUILT_IN, used)
-        all_ms, all_mb = measure(BUILT_IN, everything)
-    print(f"{len(used)} profiles used, {len(everything)} there: {used_ms:.1f} ms, {used_mb:.2f} MB")
-    print(f"the same {len(used)} alone: {few_ms:.1f} ms, {few_mb:.2f} MB")
-    print(f"the library adds {used_ms - few_ms:.1f} ms and {used_mb - few_mb:.2f} MB; floor: 50 ms and 5 MB")
-    print(f"reading all {len(everything)} takes {all_ms:.0f} ms and {all_mb:.1f} MB: {all_ms / used_ms:.0f} x as long")
+        all_ms, _ = measure(BUILT_IN, everything)
+    yield Figure(f"time that the library of {len(everything)} profiles adds", used_ms - few_ms, "ms", 50)
+    yield Figure("memory that the library adds", used_mb - few_mb, "MB", 5)
+    yield Figure("read all profiles", all_ms, "ms")
+
+
+def main() -> None:
+    print(table(list(figures())))
 
 
 if __name__ == "__main__":

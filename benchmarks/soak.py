@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from agent.service.supervisor import collect_rarely
-from benchmarks._endpoint import Row, table
+from benchmarks._figures import Figure, table
 from tests.faults.disk import small_disk
 from tests.support.simulated_loop import SimulatedLoop
 from tests.support.soak import BOUNDS, Figures, Soak, growth
@@ -42,7 +42,7 @@ def disk_for(folder: Path) -> Iterator[Path]:
     yield folder
 
 
-async def run(folder: Path, state: Path, hours: int) -> list[Row]:
+async def run(folder: Path, state: Path, hours: int) -> list[Figure]:
     soak = Soak(folder, state, small_disk=os.geteuid() == 0)
     figures = []
     async with soak.running():
@@ -55,16 +55,16 @@ async def run(folder: Path, state: Path, hours: int) -> list[Row]:
     passed = after.hours - before.hours
     ledger = soak.receiver.ledger
     return [
-        Row("memory (RSS)", (after.rss_kib - before.rss_kib) / passed, "KiB/h", f"<= {RSS_KIB_PER_H}"),
-        *(Row(name, grown, "", f"<= {BOUNDS[name]}") for name, grown in growth(before, after).items()),
-        Row("log", (after.log_bytes - before.log_bytes) / passed / 1024, "KiB/h", f"<= {LOG_KIB_PER_H}"),
-        Row("messages", ledger.stored, "", ""),
-        Row("accepted", ledger.accepted, "", ""),
-        *(Row(name, count, "", "") for name, count in left.items()),
-        Row("neither accepted nor counted", ledger.stored - ledger.accepted - sum(left.values()), "", "0"),
-        Row("accepted twice", ledger.twice + soak.renamed.ledger.twice, "", "0"),
-        Row("kinds of answers that were met", len(soak.receiver.met), "", f"{len(FAILURES + ACCEPTANCES)}"),
-        Row("defects in the log", len(soak.log.defects), "", "0"),
+        Figure("memory (RSS)", (after.rss_kib - before.rss_kib) / passed, "KiB/h", RSS_KIB_PER_H),
+        *(Figure(name, grown, "", BOUNDS[name]) for name, grown in growth(before, after).items()),
+        Figure("log", (after.log_bytes - before.log_bytes) / passed / 1024, "KiB/h", LOG_KIB_PER_H),
+        Figure("messages", ledger.stored),
+        Figure("accepted", ledger.accepted),
+        *(Figure(name, count) for name, count in left.items()),
+        Figure("neither accepted nor counted", ledger.stored - ledger.accepted - sum(left.values()), "", 0),
+        Figure("accepted twice", ledger.twice + soak.renamed.ledger.twice, "", 0),
+        Figure("kinds of answers that were met", len(soak.receiver.met), "", len(FAILURES + ACCEPTANCES), "higher"),
+        Figure("defects in the log", len(soak.log.defects), "", 0),
     ]
 
 

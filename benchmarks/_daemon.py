@@ -1,28 +1,20 @@
-"""The whole daemon on 50 TCP devices of 20 adjacent float32 values each, polled once a second.
+"""Not a benchmark: devices, an endpoint, a bare client and the figures of a process, for the others.
 
-Beside it, in the same run, a bare asyncio Modbus client does the same reads and unpacks the words: the ratio of the two
-says what the daemon's care costs. Devices, endpoint, daemon and bare client are processes of their own.
+Each device has 20 adjacent float32 values.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import struct
-import subprocess
-import sys
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing import Process, Queue, get_context
+from multiprocessing import Queue, get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 DEVICES = 50
 VALUES = 20
-WARM_UP_S = 4.0
-MEASURED_S = 20.0
-_CONTEXT = get_context("spawn")
+CONTEXT = get_context("spawn")
 
 PROFILE = """
 manufacturer = "Benchmark"
@@ -48,8 +40,12 @@ def profile() -> str:
     return text
 
 
+MEASURED = struct.pack(">20f", *(50.0,) * 16, *(1.0,) * 3, 50.0)
+"""Plausible values of the quantities of `profile`."""
+
+
 class Device(asyncio.Protocol):
-    """Answers each read of input registers with 50.0 everywhere; counts requests."""
+    """Answers each read of all values with 50.0, and with power factors of 1.0; counts requests."""
 
     requests = 0
 
@@ -59,7 +55,7 @@ class Device(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         type(self).requests += 1
         count = int.from_bytes(data[10:12], "big")
-        payload = struct.pack(">f", 50.0) * (count // 2)
+        payload = MEASURED[: 2 * count]
         header = data[:4] + (3 + len(payload)).to_bytes(2, "big") + data[6:8] + bytes([len(payload)])
         self.transport.write(header + payload)  # type: ignore[attr-defined]  # a stream transport
 
@@ -117,37 +113,16 @@ class Bare(asyncio.Protocol):
         return struct.unpack(f">{count}H", frame[9:])
 
 
-def bare_client(ports: list[int]) -> None:
-    async def one(port: int) -> None:
-        _, client = await asyncio.get_running_loop().create_connection(Bare, "127.0.0.1", port)
-        at = time.monotonic()
-        while True:
-            await client.read(0, 2 * VALUES)
-            at += 1.0
-            await asyncio.sleep(max(0.0, at - time.monotonic()))
-
-    async def run() -> None:
-        await asyncio.gather(*(one(port) for port in ports))
-
-    asyncio.run(run())
-
-
-def cpu_s(pid: int) -> float:
+def cpu_s(pid: int, *, with_children: bool = False) -> float:
+    """CPU time of a process, with that of its ended children if asked."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[11 : 15 if with_children else 13])) / os.sysconf("SC_CLK_TCK")
 
 
-def pss_mb(pid: int) -> float:
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in rollup if line.startswith("Pss:")) / 1024
-
-
-def measure(pid: int) -> tuple[float, float]:
-    """Per cent of one core and MB of PSS, after a warm-up."""
-    time.sleep(WARM_UP_S)
-    before, started = cpu_s(pid), time.monotonic()
-    time.sleep(MEASURED_S)
-    return 100 * (cpu_s(pid) - before) / (time.monotonic() - started), pss_mb(pid)
+def memory_mb(pid: int, key: str) -> float:
+    """Memory of a process: `Rss`, or `Pss` without what other processes share."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) / 1024
 
 
 def site(folder: Path, ports: list[int], endpoint: int, endpoints: int = 1) -> Path:
@@ -169,45 +144,3 @@ def site(folder: Path, ports: list[int], endpoint: int, endpoints: int = 1) -> P
         f'[drivers]\nprofile_dirs = ["{profiles}"]\n{devices}'
     )
     return path
-
-
-def main() -> None:
-    ports_queue: Queue[list[int]] = _CONTEXT.Queue()
-    counts: Queue[int] = _CONTEXT.Queue()
-    endpoint_queue: Queue[int] = _CONTEXT.Queue()
-    helpers: list[Process] = [
-        _CONTEXT.Process(target=serve_devices, args=(ports_queue, counts), daemon=True),  # type: ignore[list-item]
-        _CONTEXT.Process(target=serve_endpoint, args=(endpoint_queue,), daemon=True),  # type: ignore[list-item]
-    ]
-    for helper in helpers:
-        helper.start()
-    ports, endpoint = ports_queue.get(), endpoint_queue.get()
-    bare = _CONTEXT.Process(target=bare_client, args=(ports,), daemon=True)
-    bare.start()
-    bare_cpu, _ = measure(bare.pid or 0)
-    bare.terminate()
-    bare.join()
-    with TemporaryDirectory() as name:
-        config = site(Path(name), ports, endpoint)
-        daemon = subprocess.Popen([sys.executable, "-m", "agent", "run", "--config", str(config)])
-        while not counts.empty():
-            counts.get()
-        cpu, memory = measure(daemon.pid)
-        seen = []
-        while not counts.empty():
-            seen.append(counts.get())
-        daemon.send_signal(signal.SIGTERM)
-        daemon.wait(10)
-    requests = sorted(seen)[len(seen) // 2]
-    print(
-        f"{DEVICES} devices x {VALUES} float32 a second: {requests} requests a second"
-        f" (one by one it would be {DEVICES * VALUES})"
-    )
-    print(f"daemon {cpu:.2f} % of one core, {memory:.1f} MB PSS; bare asyncio client {bare_cpu:.2f} %")
-    print(f"ratio daemon / bare client: {cpu / bare_cpu:.2f}")
-    for helper in helpers:
-        helper.terminate()
-
-
-if __name__ == "__main__":
-    main()
