@@ -41,6 +41,7 @@ NOT_RUN = {
     # The page and the beginning of a block: why it is not run.
     ("README.md", "Read over Modbus TCP"): "a moment of the demo; tests/agent/cli/test_demo.py runs it",
     ("docs/architecture.md", "    "): "a diagram",
+    ("docs/benchmarks.md", "$ CGO_ENABLED=0 go install"): "downloads the source of Telegraf",
     ("docs/container.md", "podman run --name"): "needs an image; tests/system/test_container.py runs it",
     ("docs/container.md", "podman run --read-only"): "tests/docs/test_container.py loads its variables",
     ("docs/fleet.md", "printf"): "asks for a password",
