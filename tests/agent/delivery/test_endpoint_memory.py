@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.config.apart import plain
 from agent.config.push import PushConfig
 from agent.delivery.learned import AskedPause, Learned, encoded, fingerprint, parsed
 from agent.delivery.stats import State
@@ -238,6 +239,10 @@ def test_the_key_of_a_note_contains_no_secret() -> None:
 
     assert key() == key(token="u" * 20) == key(url="https://example.com/v1?key=secret")
     assert len({key(), key(url="https://example.org/v1"), key(interval_s=30)}) == 3
+    config = PushConfig(url="https://example.com/v1", retry={"max_s": 60}, node_ids={"a": "b"})  # type: ignore[arg-type]
+    assert (
+        fingerprint(plain(config), "agent/1") == fingerprint(plain(config), "agent/1") == fingerprint(config, "agent/1")
+    )
 
 
 @given(st.floats(0, 1e10), st.floats(0, 3600), st.floats(-1e6, 1e6))
