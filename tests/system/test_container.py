@@ -132,7 +132,7 @@ def services() -> dict[str, tuple[list[str], dict[str, str]]]:
     """Name → arguments and variables of each service of the compose file, with ports that are free here."""
     text = (REPO / "docs/examples/compose.yaml").read_text(encoding="utf-8").partition("\nvolumes:")[0]
     text = text.replace(">-\n", "")
-    for port in ("15020", "8080"):
+    for port in ("8080", "15020"):  # the site takes further ports behind its first one
         text = text.replace(port, str(free_port()))
     found = {}
     for block in re.split(r"(?m)^  (?=\w+:$)", text)[1:]:
