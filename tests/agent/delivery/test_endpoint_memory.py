@@ -239,7 +239,7 @@ def test_the_key_of_a_note_contains_no_secret() -> None:
 
     assert key() == key(token="u" * 20) == key(url="https://example.com/v1?key=secret")
     assert len({key(), key(url="https://example.org/v1"), key(interval_s=30)}) == 3
-    config = PushConfig(url="https://example.com/v1", retry={"max_s": 60}, node_ids={"a": "b"})  # type: ignore[arg-type]
+    config = PushConfig(url="https://example.com/v1", retry={"max_s": 60}, node_ids={"a": "b"})
     assert (
         fingerprint(plain(config), "agent/1") == fingerprint(plain(config), "agent/1") == fingerprint(config, "agent/1")
     )
