@@ -135,6 +135,10 @@ DISCHARGE_IS_POSITIVE = {
     "plexlog",
     "viessmann-vitocharge-vx3",
     "growatt-spf",
+    "kstar-hybrid",
+    "swatten-sih",
+    "megarevo-hybrid",
+    "renon-ifl",
 }
 EXPORT_IS_POSITIVE = {
     "huawei-sun2000",
@@ -167,6 +171,8 @@ EXPORT_IS_POSITIVE = {
     "solarmax-max-storage",
     "viessmann-vitocharge-vx3",
     "solax-hybrid-g3",
+    "kstar-hybrid",
+    "sermatec-smt",
 }
 PRODUCTION_IS_NEGATIVE = {"e3dc-s10-external"}
 # Import and export, charge and discharge in registers of their own.
@@ -188,6 +194,7 @@ TWO_REGISTERS = {
     ("luxpower-hybrid", NodeType.GRID),
     ("luxpower-hybrid", NodeType.STORAGE),
     ("marstek-jupiter", None),
+    ("hinen-hybrid", NodeType.STORAGE),
 }
 
 # The device has no such counter, or none that a profile can read; each profile says so.
@@ -273,6 +280,11 @@ NO_COUNTERS = {
     ("tsun-ms", None),
     ("marstek-jupiter", None),
     ("marstek-jupiter-solar", None),
+    ("sermatec-smt", NodeType.GRID),
+    ("sermatec-smt", NodeType.SOLAR),
+    ("anenji-hybrid", NodeType.GRID),
+    ("anenji-hybrid", NodeType.SOLAR),
+    ("anenji-hybrid", NodeType.STORAGE),
 }
 
 POWER, ON, MODE = {Quantity.ACTIVE_POWER}, {Quantity.ON}, {Quantity.OPERATION_MODE}

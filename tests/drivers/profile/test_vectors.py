@@ -1659,6 +1659,114 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         {"storage.soh": 98.0, "storage.energy_capacity": 80_000.0},
     ),
     ("temperature of the first unit", "huawei-sun2000", {37022: [251]}, {"storage.temperature": 25.1}),
+    (
+        "low word first; feed-in is counted below zero",
+        "ziehl-efr4001ip",
+        {0xB0: [2301, 0], 0xB6: [6400, 0], 0xC2: [0xFFFF - 1499, 0xFFFF], 0xDA: [5001, 0]}
+        | {0x15C: [0x10000 - 2500, 0xFFFF], 0x164: [0, 1]},
+        {
+            "voltage.l1": 230.1,
+            "current.l1": 6.4,
+            "active_power": -1500.0,
+            "frequency": 50.01,
+            "exported_energy": 2500.0,
+            "imported_energy": 65_536.0,
+        },
+    ),
+    (
+        "the meter counts export positive",
+        "sermatec-smt",
+        {0x4017: [1200], 0x4002: [900], 0x4005: [800]},
+        {"grid.active_power": -1200.0, "solar.active_power": 1700.0},
+    ),
+    (
+        "the current shows the direction of the battery",
+        "anenji-hybrid",
+        {204: [350], 217: [600], 223: [1500], 229: [80], 232: [0x10000 - 120]},
+        {
+            "grid.active_power": 350.0,
+            "storage.active_power": -600.0,
+            "storage.soc": 80.0,
+            "solar.active_power": 1500.0,
+        },
+    ),
+    (
+        "a battery whose power has the sign of the discharge",
+        "anenji-hybrid",
+        {217: [0x10000 - 600], 232: [120]},
+        {"storage.active_power": 600.0},
+    ),
+    ("power without current has no direction", "anenji-hybrid", {217: [600]}, {"storage.active_power": MISSING}),
+    (
+        "export and discharge are positive, high word first",
+        "kstar-hybrid",
+        {3024: [1000, 500], 3041: [1, 0], 3065: [700, 655], 3100: [400], 3104: [300], 3108: [200], 3114: [0, 12]},
+        {
+            "solar.active_power": 1500.0,
+            "solar.produced_energy": 6_553_600.0,
+            "storage.active_power": -700.0,
+            "storage.soc": 65.5,
+            "grid.active_power": -900.0,
+            "grid.imported_energy": 1200.0,
+        },
+    ),
+    (
+        "discharge is positive, low word first",
+        "swatten-sih",
+        {4067: [2100, 0], 10003: [12, 1], 10022: [0x10000 - 800, 55]},
+        {
+            "solar.active_power": 2100.0,
+            "solar.produced_energy": 6_554_800.0,
+            "storage.active_power": 800.0,
+            "storage.soc": 55.0,
+        },
+    ),
+    (
+        "a register for discharge and one for charge",
+        "hinen-hybrid",
+        {102: [0, 0, 0, 9000], 128: [44], 339: [0, 21_000]},
+        {"storage.active_power": 900.0, "storage.soc": 44.0, "solar.active_power": 2100.0},
+    ),
+    ("discharge", "hinen-hybrid", {102: [0, 9000]}, {"storage.active_power": -900.0}),
+    (
+        "high word first, the total in kWh and the day in 0.1 kWh",
+        "maxge-string",
+        {264: [2301], 268: [0, 3100], 273: [0, 123], 275: [0, 4567]},
+        {
+            "voltage.l1": 230.1,
+            "active_power": 3100.0,
+            "today_produced_energy": 12_300.0,
+            "produced_energy": 4_567_000.0,
+        },
+    ),
+    (
+        "two inputs of panels",
+        "srne-asf",
+        {0x109: [900], 0x111: [800], 0xF038: [0, 1]},
+        {"active_power": 1700.0, "produced_energy": 6_553_600.0},
+    ),
+    (
+        "four inputs of panels, counters in Wh with the low word first",
+        "megarevo-hybrid",
+        {0x3132: [1000], 0x3135: [800], 0x3138: [60], 0x313B: [5], 0x3145: [655], 0x314A: [700], 0x3165: [5, 1]},
+        {
+            "solar.active_power": 1865.0,
+            "solar.produced_energy": 65_541.0,
+            "storage.active_power": -700.0,
+            "storage.soc": 65.5,
+        },
+    ),
+    (
+        "two inputs of panels, elsewhere than on a Megarevo",
+        "renon-ifl",
+        {0x227F: [1000], 0x2281: [800], 0x3145: [655], 0x314A: [0x10000 - 700], 0x317F: [5, 1]},
+        {
+            "solar.active_power": 1800.0,
+            "storage.active_power": 700.0,
+            "storage.soc": 65.5,
+            "storage.charged_energy": 65_541.0,
+        },
+    ),
 ]
 
 
