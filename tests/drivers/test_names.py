@@ -119,6 +119,7 @@ NAMES = {
     "socomec-diris-b30": "diris b-30",
     "sofar-hyd-g3": "sofar hyd 3-6k-ep",
     "sofar-string": "sofar 1-3ktl",
+    "sofar-string-3mppt": "sofar 10-20ktl, sofar 70ktl",
     "sofar-string-g3": "sofar 5-24ktl-g3, sofar 80-136ktl, azzurro, zcs",
     "solar-log": "solar-log",
     "solaredge-se-mtr-3y": "se-mtr-3y",

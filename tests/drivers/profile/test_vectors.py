@@ -1757,6 +1757,18 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         },
     ),
     (
+        "three inputs of panels shift the registers",
+        "sofar-string-3mppt",
+        {0x0F: [1250], 0x11: [5001, 2301], 0x18: [0, 4567], 0x1C: [1230]},
+        {
+            "active_power": 12_500.0,
+            "frequency": 50.01,
+            "voltage.l1": 230.1,
+            "produced_energy": 4_567_000.0,
+            "today_produced_energy": 12_300.0,
+        },
+    ),
+    (
         "two inputs of panels, elsewhere than on a Megarevo",
         "renon-ifl",
         {0x227F: [1000], 0x2281: [800], 0x3145: [655], 0x314A: [0x10000 - 700], 0x317F: [5, 1]},
