@@ -48,6 +48,16 @@ driver. `telemetry-agent drivers show NAME` also prints the registers and the so
 - **link**: what differs from the defaults of the connection. The configuration of the site has priority.
 - **capture**: the test suite reads these registers of a real device and compares the values with its source.
 """
+_TAIL = """\
+## Devices without a driver
+
+- Only control over Modbus, no readings: OBO Ion, Pracht Alpha, EVSE-DIN, i-CHARGE CION (Schrack, Smartfox), Alphatec,
+  Pulsares. Add a meter for them.
+- Heat pumps without a known register of the electric power: Ochsner, Xtherma, Ecoforest, Nilan, Danfoss, Vaillant,
+  Viessmann Vitocal, and gateways for Panasonic, Samsung, Mitsubishi, Hitachi and Toshiba. Add a meter for them.
+- Meters whose registers are not public: Ziehl EFR4002IP, Socomec Countis E17.
+- A protocol of their own instead of Modbus: RCT, sonnen, Tesla Powerwall, LG ESS, Danfoss TripleLynx.
+"""
 
 
 def types_of(profile: Profile) -> str:
@@ -111,7 +121,7 @@ def page(profiles: Sequence[Profile], captured: Mapping[str, Sequence[str]]) -> 
             lines += [f"## {title}", ""]
             for profile in of_kind:
                 lines += [*_section(profile, captured.get(profile.name, ())), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, _TAIL])
 
 
 def _section(profile: Profile, captured: Sequence[str]) -> Iterator[str]:

@@ -89,6 +89,7 @@ NAMES = {
     "mpm3pm": "mpm3pm",
     "mypv-wifi-meter": "my-pv wifi meter",
     "nrgkick-gen2": "nrgkick gen2",
+    "openwb": "openwb series2, openwb pro",
     "orno-we504": "or-we-504",
     "orno-we514": "or-we-514, or-we-515",
     "orno-we517": "drt428m2",

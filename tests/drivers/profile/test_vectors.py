@@ -1757,6 +1757,18 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
         },
     ),
     (
+        "power in W, energy in Wh, voltage in 0.01 V",
+        "openwb",
+        {10100: [0, 11_000], 10102: [1, 5], 10104: [23_010], 10130: [3700]},
+        {"active_power": 11_000.0, "consumed_energy": 65_541.0, "voltage.l1": 230.1, "active_power.l1": 3700.0},
+    ),
+    (
+        "the second charge point",
+        "openwb:2",
+        {10100: [0, 11_000], 10200: [0, 7400]},
+        {"active_power": 7400.0},
+    ),
+    (
         "three inputs of panels shift the registers",
         "sofar-string-3mppt",
         {0x0F: [1250], 0x11: [5001, 2301], 0x18: [0, 4567], 0x1C: [1230]},
