@@ -45,6 +45,8 @@ class Refusal(Exception):
 
 
 BUSY = {"Retry-After": "30"}
+NO_DATABASE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""The database fails or does not answer. InternalClientError: it ended the connection just before a statement."""
 
 
 @contextlib.asynccontextmanager
@@ -72,7 +74,7 @@ async def receive(request: Request) -> Response:
         return answer(refusal)
     except asyncpg.DataError:  # text that is no JSON of PostgreSQL, such as NaN or \u0000
         return answer(Refusal(422, "the body has values that JSON or PostgreSQL does not have"))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except NO_DATABASE:
         return answer(Refusal(503, "cannot be stored now", **BUSY))
     finally:
         state.pending -= 1
@@ -84,7 +86,7 @@ async def healthz(request: Request) -> Response:
     """For a load balancer: whether this worker reaches the database."""
     try:
         await request.app.state.pool.fetchval("SELECT 1")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except NO_DATABASE:
         return Response(status_code=503)
     return Response(status_code=204)
 
