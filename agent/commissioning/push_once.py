@@ -75,5 +75,5 @@ def in_words(outcome: Outcome, url: str, size: int, took_s: float) -> str:
         return f"not sent: {outcome.reason}"
     if outcome.answered:
         return f"not delivered: {outcome.reason}; the daemon would try again"
-    hint = f"; {_PERHAPS_TLS}" if outcome.kind == "broken" and url.startswith("http://") else ""
-    return f"unreachable: {outcome.reason} ({url}){hint}"
+    perhaps_tls = outcome.kind == "broken" and url.startswith("http://") and _PERHAPS_TLS not in outcome.reason
+    return f"unreachable: {outcome.reason} ({url})" + (f"; {_PERHAPS_TLS}" if perhaps_tls else "")

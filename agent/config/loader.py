@@ -33,7 +33,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return toml_file.read(path)
     except FileNotFoundError:
-        raise ConfigError([f"{path}: no such file; start from config.example.toml"]) from None
+        raise ConfigError([f"{path}: no such file; `telemetry-agent init` writes one"]) from None
     except (OSError, UnicodeDecodeError) as error:
         hint = "; run this as root or as the user of the service" if isinstance(error, PermissionError) else ""
         raise ConfigError([f"{path}: cannot be read ({unreadable(error)}){hint}"]) from None

@@ -104,6 +104,7 @@ def _host_and_port(text: str) -> str:
         raise ValueError("must be an address and a port, such as 127.0.0.1:9464 or [::1]:9464")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ValueError("must have an IPv6 address in brackets, such as [::1]:9464")
+    _require_zone(host.strip("[]"))
     return text
 
 

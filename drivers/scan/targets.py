@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _MOST_HOSTS = 65_536
+_LINK_LOCAL = re.compile(r"fe[89ab][0-9a-f]:")
 _NAME = re.compile(r"(?!-)[\w.-]{1,253}")
 _LAST_OCTETS = re.compile(r"(\d+\.\d+\.\d+\.)(\d+)-(\d+)")
 
@@ -39,6 +40,11 @@ def parse_targets(texts: Iterable[str]) -> Targets:
 
 
 def _hosts(text: str) -> Iterator[str]:
+    if _LINK_LOCAL.match(text.lower()) and "%" not in text:
+        raise TargetError(
+            "must have a zone (its interface), such as fe80::1%eth0, because it is a link-local address"
+            f" (found {text!r})"
+        )
     if "/" in text:
         yield from _network(text)
         return

@@ -114,6 +114,16 @@ def test_each_outcome_in_words(outcome: Outcome, line: str) -> None:
     assert in_words(outcome, "U", 7, 0.5).startswith(line)
 
 
+async def test_http_to_a_port_for_https_is_told_once(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = authority.server_context(authority.issue("server"))
+    async with HttpFaults(answer(200), context) as server:
+        url = server.url().replace("https:", "http:")
+        (verdict,) = await verdicts(PushConfig(url=url, token="x"), SystemClock())
+    assert verdict.line.startswith("unreachable: ")
+    assert verdict.line.count("should push.url begin with https?") == 1
+
+
 async def verdicts(config: PushConfig, clock: DrivenClock | SystemClock) -> list[PushResult]:
     return [each async for each in push_each(config, [b"{}"], clock, {}, "agent/0")]
 

@@ -304,7 +304,7 @@ def test_a_list_in_place_of_a_table_is_told_from_an_override() -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no such file; start from config\.example\.toml"):
+    with pytest.raises(ConfigError, match=r"no such file; `telemetry-agent init` writes one"):
         load(tmp_path / "missing.toml", {})
     broken = tmp_path / "broken.toml"
     broken.write_text("[push\n")
@@ -381,6 +381,8 @@ def test_a_device_in_one_pair_of_brackets_written_twice(tmp_path: Path, second: 
 
 def test_a_link_local_address_needs_a_zone() -> None:
     parse(changed(device__0__host="fe80::1%eth0", push__url="https://[fe80::1%25eth0]/"), {}, "site.toml")
-    for key, value in (("device__0__host", "fe80::1"), ("push__url", "https://[FE80::1]/")):
+    parse(changed(status={"listen": "[fe80::1%eth0]:9464", "token": "t" * 32}), {}, "site.toml")
+    wrong = {"device__0__host": "fe80::1", "push__url": "https://[FE80::1]/", "status": {"listen": "[fe80::1]:9464"}}
+    for key, value in wrong.items():
         with pytest.raises(ConfigError, match=r"must have a zone \(its interface\), such as (?i:fe80::1)%eth0"):
             parse(changed(**{key: value}), {}, "site.toml")

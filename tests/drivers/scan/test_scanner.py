@@ -492,7 +492,8 @@ async def test_a_scan_that_is_broken_off_keeps_what_it_found() -> None:
         ("192.168.1.7/32", ["192.168.1.7"]),
         ("192.168.1.9-11", ["192.168.1.9", "192.168.1.10", "192.168.1.11"]),
         ("192.168.1.254-192.168.2.1", ["192.168.1.254", "192.168.1.255", "192.168.2.0", "192.168.2.1"]),
-        ("fe80::1", ["fe80::1"]),
+        ("fe80::1%eth0", ["fe80::1%eth0"]),
+        ("fd00::1", ["fd00::1"]),
     ],
 )
 def test_targets(text: str, hosts: list[str]) -> None:
@@ -505,7 +506,19 @@ def test_serial_ports_and_hosts_stand_side_by_side_and_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "192.168.1.0/99", "10.0.0.0/8", "192.168.1.20-10", "192.168.1.300", "1.2.3.4-::1", "-x", "a b"]
+    "text",
+    [
+        "",
+        "192.168.1.0/99",
+        "10.0.0.0/8",
+        "192.168.1.20-10",
+        "192.168.1.300",
+        "1.2.3.4-::1",
+        "-x",
+        "a b",
+        "FE80::1",
+        "fe80::/120",
+    ],
 )
 def test_wrong_targets_say_what_is_right(text: str) -> None:
     with pytest.raises(TargetError, match=re.escape(f"(found {text!r})")):
