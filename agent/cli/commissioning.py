@@ -29,7 +29,9 @@ TransportOption = Annotated[str, typer.Option(help="Transport to a host: tcp, rt
 
 
 def scan(
-    targets: Annotated[list[str], typer.Argument(help="HOST, 192.168.1.0/24, 192.168.1.20-40 or /dev/ttyUSB0.")],
+    targets: Annotated[
+        list[str], typer.Argument(metavar="WHERE", help="HOST, 192.168.1.0/24, 192.168.1.20-40 or /dev/ttyUSB0.")
+    ],
     port: Annotated[
         list[int] | None, typer.Option(help="Port to scan, instead of 502 and 1502. Can be repeated.")
     ] = None,

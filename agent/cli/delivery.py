@@ -33,7 +33,7 @@ outbox_app = typer.Typer(
     cls=FullHelp, help="Shows waiting messages and dead letters.", invoke_without_command=True, rich_markup_mode=None
 )
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of dead letters, as `outbox` lists.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters, as `outbox` lists.")]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 

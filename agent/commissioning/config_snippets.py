@@ -133,7 +133,9 @@ def _comments(found: Found) -> Iterator[str]:
     if place.any_unit:
         where += " (and all other unit ids: the device ignores the unit id)"
     if found.proposals and not (unit.identity and unit.identity.matches):
-        yield f"# {where}: not identified; the installer chose its driver"
+        only_coils = unit.identity is not None and unit.identity.tables == {Table.COIL}
+        why = "it has only coils, as a relay board has" if only_coils else "the installer chose its driver"
+        yield f"# {where}: not identified; {why}"
         return
     if unit.identity is None:
         yield f"# {where}: answers, but was not identified"

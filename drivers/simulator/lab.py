@@ -60,7 +60,7 @@ def lab_devices(now: Callable[[], float] = time.monotonic) -> tuple[LabDevice, .
         LabDevice(sunspec_unit("roof", roof, 2), "inverter with SunSpec models: produces 6000 W"),
         LabDevice(
             sunspec_unit("hybrid", hybrid, 3),
-            "hybrid with SunSpec models: produces 3000 W, 500 W of them charge its battery",
+            "hybrid with SunSpec models: produces 3000 W; 500 W charge its battery",
         ),
         LabDevice(by_profile("relay", lambda: {(None, Quantity.ON, None): True}, 4), "relay board: its output is on"),
         LabDevice(by_profile("peblar", charger, 5), "charger (Peblar): charges a car with 3000 W"),

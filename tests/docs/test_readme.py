@@ -23,7 +23,11 @@ def test_five_commands_lead_from_a_device_to_delivered_messages(tmp_path: Path) 
     with free_network(1502) as network, Endpoint() as endpoint, lab(f"{network}20", 1502):
         names = {"192.168.1.": network, URL: endpoint.url}
         person = Person(tmp_path, names, {"Token": TOKEN}, {"run": ""})
+        init, more = block[: block.index("\n$ ") + 1], block[block.index("\n$ ") + 1 :]
         with contextlib.closing(person):
-            person.console(block)
+            person.console(init)
+            assert [verdict.problems for verdict, _ in endpoint.verdicts] == [()]
+            assert person.effort + 1 <= 10, "with the installation"
+            person.console(more)
             assert "stopped" in person.stop("run")
-        assert [verdict.problems for verdict, _ in endpoint.verdicts] == [(), ()]
+        assert [verdict.problems for verdict, _ in endpoint.verdicts] == [()] * 3, "init, push --once, run"

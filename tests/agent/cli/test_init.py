@@ -157,6 +157,7 @@ def test_a_person_needs_at_most_ten_commands_and_answers(tmp_path: Path, port: i
     text = config.read_text()
     assert 'nodes = { solar = "pv-2", storage = "battery-1" }' in text
     assert "nominal_power_W = 2000 " in text
+    assert "unit 4: not identified; it has only coils, as a relay board has" in text
 
 
 def test_options_need_no_answer(tmp_path: Path, port: int) -> None:

@@ -213,6 +213,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 def test_the_help_names_values_by_words(path: tuple[str, ...]) -> None:
     text = call_inside(*path, "--help").stdout
     assert text.startswith("Usage: ")
+    assert "[[ID]" not in text
     assert not re.search(r"<|\b(INTEGER|FLOAT|RANGE\b.*INTEGER|str|int)\b", text.replace("<=", "")), text
 
 
@@ -231,14 +232,14 @@ def test_completion_can_be_installed_without_a_package(tmp_path: Path) -> None:
 
 def _plain(message: str) -> str:
     """Without what differs between the versions of the library."""
-    return message.replace("'", "").replace(": ", " ").replace("TARGETS...", "targets")
+    return message.replace("'", "").replace(": ", " ").replace("WHERE...", "WHERE")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("nonsense",), "No such command 'nonsense'; see `telemetry-agent --help`"),
-        (("scan",), "Missing argument 'targets'; see `telemetry-agent scan --help`"),
+        (("scan",), "Missing argument 'WHERE'; see `telemetry-agent scan --help`"),
         (("simulate", "--xyzzy"), "No such option: --xyzzy; see `telemetry-agent simulate --help`"),
         (("simulate", "--base-port", "70000"), "Invalid value for '--base-port'"),
         (("simulate", "--lab", "--dump", "x.json"), "give either --lab or --dump"),
