@@ -82,7 +82,7 @@ def show(status: dict[str, Any], *, as_json: bool) -> None:
 def picture(status: dict[str, Any]) -> RenderableType:
     """Return the content of the status page as text. Configured and received values are shown without markup."""
     head = Text.assemble((printable(status["site"]), "bold"), "  ")
-    head.append("pushing" if status["ready"] else "not pushing", "bold green" if status["ready"] else "bold red")
+    head.append(_verdict(status), "bold green" if status["ready"] else "bold red")
     about = f"  up {in_words(status['uptime_s'])}, version {status['version']}, clock {status['clock']}"
     head.append(printable(about), "dim")
     parts: list[RenderableType] = [head]
@@ -100,6 +100,14 @@ def picture(status: dict[str, Any]) -> RenderableType:
     if status.get("not_on_disk"):
         parts.append(_text(f"{status['not_on_disk']}; a restart loses them", "red"))
     return Group(*parts)
+
+
+def _verdict(status: dict[str, Any]) -> str:
+    if status["ready"]:
+        return "pushing"
+    endpoints = status["endpoints"]
+    ready = sum(not each.get("reason") for each in endpoints)
+    return f"pushing to {ready} of {len(endpoints)}" if 0 < ready < len(endpoints) else "not pushing"
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -65,6 +65,7 @@ class Sender:
         self.stats = stats or DeliveryStats()
         self.trust = trust or ClockTrust(clock, config.wait_for_clock_s)
         self._timeout_s = config.timeout_s
+        self._interval_s = config.interval_s
         self._clock = clock
         watchdog = watchdog or Watchdog(clock)
         self._queue = queue = DeliveryQueue(outbox, watchdog, compress=config.gzip)
@@ -115,7 +116,12 @@ class Sender:
     @property
     def next_attempt_at(self) -> float | None:
         """While the endpoint is not well: the monotonic second of the next attempt, at the latest."""
-        return None if self.stats.state is State.WELL else self._breaker.next_at()
+        if self.stats.state is State.WELL:
+            return None
+        if self.waits_for_clock:
+            return self._breaker.next_at()
+        # The next live message does not wait for a retry, only for the pauses.
+        return min(self._breaker.next_at(), max(self._breaker.live_at(), self._clock.monotonic() + self._interval_s))
 
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
         """Store messages durably and deliver them before everything else.

@@ -138,7 +138,8 @@ function show(data) {
   document.title = (data.ready ? "" : "! ") + data.site;
   $("site").textContent = data.site;
   $("state").className = "pill " + (data.ready ? "good" : "bad");
-  say($("state"), data.ready ? "Pushing" : "Not pushing", false);
+  const all = data.endpoints.length, ready = data.endpoints.filter((each) => !each.reason).length;
+  say($("state"), data.ready ? "Pushing" : ready && ready < all ? "Pushing to " + ready + " of " + all : "Not pushing", false);
   say($("note"), [data.reason, data.not_on_disk].filter(Boolean).join("; "));
   say($("clock"), data.clock_reason ? "Clock: " + data.clock_reason + "." : "");
   showFlow(data.flow, data.devices);

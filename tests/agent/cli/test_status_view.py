@@ -52,6 +52,11 @@ async def test_of_a_running_daemon(tmp_path: Path) -> None:
     assert json.loads(printed)["site"] == answer["site"] == "SITE_1"
     text = written(answer)
     assert text.startswith("SITE_1  pushing  up ")
+    (endpoint_status,) = answer["endpoints"]
+    failing = endpoint_status | {"name": "trader", "reason": "no delivery for 9 min"}
+    some = answer | {"ready": False, "endpoints": [endpoint_status, failing]}
+    assert written(some).startswith("SITE_1  pushing to 1 of 2  up ")
+    assert written(some | {"endpoints": [failing, failing]}).startswith("SITE_1  not pushing  up ")
     assert "grid -1.50 kW · solar no value" in text
     assert "[red]m[/]" in text
     assert HOSTILE in text

@@ -203,6 +203,7 @@ async def test_everything_that_the_page_says(tmp_path: Path) -> None:
     async with opened(tmp_path, Served(SITE)) as tab:
         text = await tab.eval(TEXT)
         for words in (
+            "Pushing to 1 of 2",
             "Devices: 3 of 6 answering, 1 asleep",
             "Delivery to default: not ready",
             "Delivery to trader: ready",
