@@ -71,10 +71,12 @@ class History:
         """Add a sample. Call it every `SAMPLE_S` seconds."""
         self._advance(now)
         at = self._step % STEPS
+        # A group without a power has a series too: a sum without it would be partial.
+        self._powers = {group: self._powers.get(group) or _Power() for group in snapshot.flow}
         for group, fields in snapshot.flow.items():
             power = _power(fields)
             if power is not None:
-                self._powers.setdefault(group, _Power()).add(at, power)
+                self._powers[group].add(at, power)
         names = {endpoint.name for endpoint in snapshot.endpoints}
         self._attempts = {name: each for name, each in self._attempts.items() if name in names}
         for endpoint in snapshot.endpoints:

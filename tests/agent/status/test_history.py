@@ -57,6 +57,14 @@ def test_steps_without_a_sample_are_empty_and_after_a_day_the_oldest_goes() -> N
     assert set(shown["endpoints"]["a"]["delivered"]) == {0}
 
 
+def test_a_group_that_never_had_a_power_is_unknown_and_one_that_is_removed_leaves() -> None:
+    history = History(0.0)
+    history.add(0.0, snapshot({"heat_pump": {}, "switched_load": {"active_power_W": 2000.0}}))
+    assert history.shown(60.0, TIME)["power_W"] == {"heat_pump": [None], "switched_load": [2000]}
+    history.add(60.0, snapshot({"switched_load": {"active_power_W": 1000.0}}))
+    assert history.shown(60.0, TIME)["power_W"] == {"switched_load": [1500]}
+
+
 def test_an_endpoint_that_is_removed_leaves_and_a_counter_that_restarts_counts_nothing() -> None:
     history = History(0.0)
     history.add(0.0, snapshot({}, a={"delivered": 9}, b={"delivered": 3}))
