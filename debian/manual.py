@@ -30,11 +30,18 @@ def _commands(group: Any, path: str) -> None:
         if hasattr(command, "commands") and command.commands:
             _commands(command, f"{path} {name}")
         arguments = [each for each in command.params if each.param_type_name == "argument"]
-        shown = " ".join([f"{path} {name}", *(each.metavar or each.name.upper() for each in arguments)])
+        shown = " ".join([f"{path} {name}", *map(_argument, arguments)])
         print(f".SS {_escaped(shown)}\n{_escaped(command.help)}")
         for option in command.params:
             if option.param_type_name == "option" and not option.hidden and option.name != "help":
-                print(f".TP\n.B {_escaped(', '.join([*option.opts, *option.secondary_opts]))}\n{_escaped(option.help)}")
+                names = _escaped(", ".join([*option.opts, *option.secondary_opts]))
+                value = "" if option.is_flag else f" \\fI{_escaped(option.metavar)}\\fR"
+                print(f".TP\n.B {names}{value}\n{_escaped(option.help)}")
+
+
+def _argument(argument: Any) -> str:
+    word = argument.metavar or argument.name.upper()
+    return (word if argument.required else f"[{word}]") + ("..." if argument.nargs == -1 else "")
 
 
 def _escaped(text: str | None) -> str:

@@ -115,7 +115,8 @@ def _new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOpti
     from agent.cli import site_questions
     from agent.commissioning import new_site
 
-    say(f"{config} is written at the end. Enter accepts the value in brackets.")
+    if ask.asks:
+        say(f"{config} is written at the end. Enter accepts the value in brackets.")
     answers, token = site_questions.answers(ask, options, config)
     answers = replace(answers, profile_dirs=tuple(folder.absolute() for folder in scanning.profile_dirs or ()))
     tables, used = _devices(ask, scanning, config, None)

@@ -170,6 +170,7 @@ def test_options_need_no_answer(tmp_path: Path, port: int) -> None:
         done = init(config, *site, *place, "--yes", "--push")
         assert done.returncode == 0, done.stderr
         assert endpoint.messages[0]["solar"]["active_power_W"] == 6000
+        assert "Enter accepts" not in done.stdout, "nothing is asked"
     assert "interval_s = 5 " in config.read_text()
     before = config.read_text()
 
