@@ -51,7 +51,7 @@ def _run() -> int:
 
 
 def _run_daemon(config: Path, log_format: str) -> int:
-    """Run the daemon and return its exit status. Its modules are imported while another process reads `config`."""
+    """Run the daemon and return its exit status. It imports its modules while another process reads `config`."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignore a reload during the start
     from agent.config import Loading
 
@@ -64,7 +64,7 @@ def _run_daemon(config: Path, log_format: str) -> int:
 def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
     """Return the options of the command `run`; None for another command, `--help` or a usage error.
 
-    The daemon then needs no library of the command line, which is 2 MB.
+    With these options, the daemon does not import the library of the command line, which needs 2 MB.
     """
     if arguments[:1] != ["run"]:
         return None

@@ -179,8 +179,8 @@ def exception_reply(code: int, what: str) -> RefusedError | GatewayError:
 
 
 def without_address(error: Exception, address: str) -> str:
-    """Return the text of an error for a line that has the address of the device, such as "10.0.0.1:502 unit 3",
-    already. An error of a link begins with its address."""
+    """Return the text of an error without the address of its link, for a line that already has `address`, such as
+    "10.0.0.1:502 unit 3"."""
     return str(error).removeprefix(f"{address.rpartition(' unit ')[0]}: ")
 
 

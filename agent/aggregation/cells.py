@@ -1,8 +1,8 @@
 """The last value of each quantity of a node, and the mean of some over a push interval: cells in one array. Pure.
 
-Every quantity has two cells: its last value and the time of it. Only a power and a state are sent as a mean, so only
-they have three more. A summary keeps the array, and the next interval begins with a copy. This costs less than one
-object per quantity.
+Every quantity has two cells: its last value and the time of that value. Only powers and states can be sent as a mean,
+so only these have three more cells. A summary keeps the array, and the next interval begins with a copy. This costs
+less than one object per quantity.
 
 The mean is weighted by time. Each value holds until the next value, but at most for `poll.stale_after_s`. Time after
 that is left out of the mean. An interval begins at the last reading of the previous interval, so that the means add up

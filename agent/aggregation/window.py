@@ -43,7 +43,7 @@ class _Source(NamedTuple):
     counter: Quantity | None
     """The counter of the reading, for the energies of the day; None if it is not a counter."""
     averaged: bool
-    """Whether its mean over a push interval can be sent."""
+    """Whether the mean of the quantity over a push interval can be sent."""
 
 
 @dataclass(slots=True)

@@ -28,8 +28,8 @@ EndpointOption = Annotated[str | None, typer.Option("--endpoint", metavar="NAME"
 
 
 def given_path(text: str) -> Path:
-    """Parse a path. An empty one, such as an unset variable of a shell, is a usage error: it would be the working
-    directory."""
+    """Parse a path. An empty path, such as an unset variable of a shell, is a usage error: otherwise it would
+    mean the working directory."""
     if not text:
         fail("a path on the command line is empty; is a variable of the shell not set?", 2)
     return Path(text)

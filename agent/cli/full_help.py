@@ -29,7 +29,7 @@ _WORDS = {
     "--unit": "ID",
     "--units": "IDS",
 }
-"""The word for the value of an option that declares none. For all others it is FILE."""
+"""The word for the value of an option that declares no word. An option that is not here has FILE."""
 _TYPE = re.compile(r" <[^>]*>(\.\.\.)?$")
 
 

@@ -1,4 +1,4 @@
-"""A list at the terminal: the arrow keys move, Enter accepts. Uses only the terminal of the system, no library."""
+"""A list at the terminal: the arrow keys move, Enter accepts. Uses the terminal of the system without a library."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Selection:
         number = self.typed + key if key.isdecimal() and key.isascii() else ""
         self.typed = ""
         if number:
-            # A digit that does not continue a number begins another one.
+            # If the digit does not continue the typed number, it begins a new number.
             number = number if self._is_row(number) else key
             if self._is_row(number):
                 self.typed, self.at = number, int(number) - 1
@@ -96,7 +96,7 @@ def _draw(selection: Selection, up: int) -> None:
 
 
 def _size() -> os.terminal_size:
-    """The size of the terminal itself. LINES and COLUMNS of the environment can be those of another one."""
+    """The size of this terminal. LINES and COLUMNS of the environment can be those of another terminal."""
     size = os.get_terminal_size(sys.stdout.fileno())
     return size if all(size) else shutil.get_terminal_size()
 

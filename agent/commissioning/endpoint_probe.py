@@ -34,7 +34,7 @@ class Reached:
     latency_s: float | None = None
     warning: str = ""
     round_trip_s: float | None = None
-    """How long a request and its reply are on the way."""
+    """The time from a request to its reply on the network, without the time of the endpoint."""
 
 
 class _ProxyError(Exception):
@@ -99,7 +99,7 @@ def _where(config: PushConfig) -> str:
 async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWriter, str, float | None]]:
     """Open a connection to the endpoint.
 
-    Yields its writer, a text that names the proxy, and the round trip as the TLS handshake shows it; None without TLS.
+    Yields its writer, a text that names the proxy, and the round trip measured by the TLS handshake; None without TLS.
     """
     url = urlsplit(config.url)
     host = url.hostname or ""
@@ -133,7 +133,7 @@ async def _handshake(writer: asyncio.StreamWriter, context: ssl.SSLContext, host
 
 
 def _round_trip_s(writer: asyncio.StreamWriter) -> float:
-    """Return the round trip that the kernel measured at the connect."""
+    """Return the round trip that the kernel measured when it connected."""
     information = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT_AT + 4)
     return float(int.from_bytes(information[_RTT_AT:], sys.byteorder) / 1e6)
 

@@ -66,7 +66,7 @@ class Proposal:
     """1; further meters of the device, at the same unit id, have the numbers from 2 on."""
     nominal_power_W: float | None = None
     doubt: str = ""
-    """Why it may be a device that another proposal already is."""
+    """Why this device may be the same one as that of another proposal; empty if there is no doubt."""
 
     @property
     def driver(self) -> str:
@@ -157,7 +157,7 @@ def settle_grid(proposals: Sequence[Proposal], names: Names) -> None:
 
 
 def note_of(place: SearchLocation) -> str:
-    """Return the note of a place with its address, which an error of the link already contains."""
+    """Return the note of a place with its address. An error of the link already contains the address."""
     address = place.link.address
     return place.note if address in place.note else f"{address}: {place.note}"
 
@@ -183,7 +183,7 @@ def _places(place: SearchLocation, unit: FoundUnit) -> set[str]:
 
 
 def _answers_as_configured(place: SearchLocation, configured: Collection[str]) -> bool:
-    """Whether the device ignores the unit id, and is configured with any."""
+    """Whether the device ignores the unit id, and is configured with any unit id."""
     return place.any_unit and any(each.startswith(f"{place.link.address} unit ") for each in configured)
 
 

@@ -3,9 +3,9 @@
 Add a key in the model of its table, then in config.example.toml and the docs.
 A `ConfigError` has one line per mistake. The line names the file or variable, the key, the rule and the value.
 
-pydantic validates the models. It would stay in the memory of the daemon, so `load_apart` reads the configuration in a
-process of its own (docs/decisions/0010-configuration-apart.md). The models are therefore imported only when they are
-used.
+pydantic validates the models. After an import, pydantic would stay in the memory of the daemon, so `load_apart` reads
+the configuration in a process of its own (docs/decisions/0010-configuration-apart.md). The models are therefore
+imported only when they are used.
 """
 
 from importlib import import_module

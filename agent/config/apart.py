@@ -44,9 +44,9 @@ class Loading:
         )
 
     def result(self) -> Config:
-        """Wait for the configuration. It has the values and the properties of `Config`. Raises ConfigError.
+        """Return the configuration when it is read. It has the values and properties of `Config`. Raises ConfigError.
 
-        Raises RuntimeError if the process failed; it has then written the reason to standard error.
+        Raises RuntimeError if the process failed. The process has then written the reason to standard error.
         """
         with self._process:
             try:

@@ -17,13 +17,13 @@ class ConnectionConfig(Section, ConnectionTable):
     """[connection.NAME]: a link that several devices can share."""
 
     transport: TransportName = "tcp"
-    """How frames travel. `rtu` and `ascii`: a serial line. `rtu_over_tcp`: a converter that does not translate."""
+    """How frames are sent. `rtu` and `ascii`: a serial line. `rtu_over_tcp`: a converter that does not translate."""
     host: Host | None = None
     """The name or the address of a device or gateway; not for `rtu` and `ascii`."""
     port: Port | None = None
     """The port. Default: that of the profile, else 502, and 802 for `tls`."""
     serial_port: str | None = None
-    """The path of a serial port, best a stable link below /dev/serial/by-id; only for `rtu` and `ascii`."""
+    """The path of a serial port, preferably a stable link below /dev/serial/by-id; only for `rtu` and `ascii`."""
     baudrate: Annotated[StrictInt, Field(ge=300)] = 9600
     """The baud rate of the serial line."""
     parity: Literal["N", "E", "O"] = "N"
@@ -33,15 +33,15 @@ class ConnectionConfig(Section, ConnectionTable):
     timeout_s: Seconds = 1.0
     """The time-out of one request."""
     connect_delay_s: Pause = 0.0
-    """The pause after connecting. Some devices ignore a request right after it."""
+    """The pause after connecting. Some devices ignore a request that comes earlier."""
     request_gap_s: Pause = 0.0
     """The pause between two requests."""
     ca_file: FilePath | None = None
-    """The authority of the device's certificate, for `tls`."""
+    """The certificate of the authority that signed the device's certificate, for `tls`."""
     client_cert_file: FilePath | None = None
-    """The certificate of this client, for `tls`."""
+    """The certificate of the agent as a client, for `tls`."""
     client_key_file: FilePath | None = None
-    """Its key, without a passphrase."""
+    """The key of `client_cert_file`, without a passphrase."""
     server_name: str | None = None
     """The name in the device's certificate, if it differs from `host`."""
 
@@ -81,9 +81,9 @@ class DeviceConfig(Section, DeviceTable):
     push: StrictBool = True
     """false: the device is polled, but not sent and not in the total."""
     within: Identifier | None = None
-    """This node is behind that node of the same type: sent, but not in the total."""
+    """The node of the same type that this device is behind. The device is sent, but not added to the total."""
     host: Host | None = None
-    """The name or the address; the short form of a `tcp` connection. The same host and port are one shared link."""
+    """The name or the address; without `connection`. Devices with the same host and port share one link."""
     port: Port | None = None
     """The port. Default: that of the profile, else 502."""
     connection: str | None = None
@@ -91,12 +91,12 @@ class DeviceConfig(Section, DeviceTable):
     unit_id: Annotated[StrictInt, Field(ge=0, le=MAX_UNIT_ID)] | None = None
     """The unit id. Default: that of the profile, else 1."""
     poll_interval_s: Seconds | None = None
-    """An own time between two polls. The values are used for three times this time."""
+    """The time between two polls of this device, instead of `poll.interval_s`. Values are used three times as long."""
     invert: StrictBool = False
     """true: the meter is wired in the other direction. Import and export are exchanged."""
     when_offline: WhenOffline | None = None
-    """What counts if the device does not answer. `sleep`: at night 0 W, by day missing. `zero`: 0 W. Default: `sleep`
-    for solar of `sunspec` and of families that sleep, else `missing`."""
+    """What is sent if the device does not answer. `sleep`: 0 W at night, nothing by day. `zero`: 0 W. `missing`:
+    nothing. Default: `sleep` for solar of `sunspec` and of families that sleep, else `missing`."""
     nominal_power_W: Watts | None = None
     """The power while the device is on, if it reports only a state: relays and contacts."""
     energy_capacity_Wh: Watts | None = None
@@ -105,13 +105,13 @@ class DeviceConfig(Section, DeviceTable):
     """The physical range of quantities, such as `{ active_power_W = 11000, soc_perc = [0, 100] }`. A reading outside is
     invalid."""
     timeout_s: Seconds | None = None
-    """The time-out of one request. Default of this and the next keys: that of the profile and the connection."""
+    """The time-out of one request. This and the next keys have the defaults of the profile and the connection."""
     max_registers: Annotated[StrictInt, Field(ge=1, le=MAX_REGISTERS)] | None = None
     """The largest number of registers in one request."""
     max_gap: Annotated[StrictInt, Field(ge=0, le=MAX_REGISTERS - 1)] | None = None
-    """The largest gap of unused registers that a request reads over."""
+    """The largest number of unused registers that a request reads between two used ones."""
     word_order: WordOrder | None = None
-    """The order of the words of a value."""
+    """The order of the registers and bytes of a value."""
     connect_delay_s: Pause | None = None
     """The pause after connecting."""
     request_gap_s: Pause | None = None

@@ -25,11 +25,11 @@ class SiteConfig(Section):
     node_id: Identifier
     """`siteNodeId` of the messages. The integrator gives it."""
     timezone: Zone | None = None
-    """Its midnight starts the day of `today_*`; such as Europe/Brussels. Default: the time zone of the system."""
+    """The time zone whose midnight starts the day of `today_*`, such as Europe/Brussels. Default: the system's."""
     import_limit_W: Watts | None = None
-    """The limit of the connection for import, sent in the group `grid`."""
+    """The import limit of the grid connection, sent in the group `grid`."""
     export_limit_W: Watts | None = None
-    """The limit of the connection for export, sent in the group `grid`."""
+    """The export limit of the grid connection, sent in the group `grid`."""
 
 
 def _queue_file(path: Path) -> Path:
@@ -46,9 +46,9 @@ class OutboxConfig(Section, OutboxTable):
     path: Annotated[FilePath, AfterValidator(_queue_file)] = Path("/var/lib/telemetry-agent/outbox.sqlite3")
     """The file of the queue of the first endpoint. Its directory also has the other queues and the energies."""
     max_age_s: Seconds = 604_800.0
-    """Older messages are dropped."""
+    """Messages that are older than this are dropped."""
     max_size_mb: Annotated[StrictInt, Field(ge=1)] = 64
-    """The largest size of each queue in MB. Then the oldest messages are dropped."""
+    """The largest size of each queue in MB. If a queue is full, its oldest messages are dropped."""
     backlog_rate_per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     """A fixed rate of the backlog in messages per second. Default: the backlog takes 1.8 times as long as the outage,
     so that a returning fleet does not overload the endpoint."""
@@ -58,11 +58,11 @@ class PollConfig(Section):
     """[poll]: the poll interval, the statistic of a push interval, and the age at which values are stale."""
 
     interval_s: Seconds = 10.0
-    """The time between two polls of a device. Used: the next shorter time that divides `push.interval_s`."""
+    """The time between two polls of a device. It is shortened until it divides `push.interval_s`."""
     statistic: Literal["last", "mean"] = "last"
     """The power that is sent: the last value, or the time-weighted mean over the push interval."""
     stale_after_s: Seconds = 30.0
-    """An older reading is not used. Default: three times `interval_s`."""
+    """A reading that is older than this is not used. Default: three times `interval_s`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -37,9 +37,9 @@ class RetryConfig(Section):
     """[push.retry]: pauses between attempts, and when a refused message becomes a dead letter."""
 
     initial_s: Seconds = 1.0
-    """The bound of the first random delay. It doubles up to `max_s`."""
+    """The upper bound of the first random delay. The bound doubles with each failure, up to `max_s`."""
     max_s: Seconds = 300.0
-    """The bound of the longest delay."""
+    """The largest upper bound of a delay."""
     dead_letter_after: Annotated[StrictInt, Field(ge=1)] = 5
     """After this many refusals a message becomes a dead letter."""
 
@@ -65,8 +65,8 @@ class PushConfig(Section, PushTable):
     """[push]: endpoint, token, content and interval of the messages."""
 
     name: EndpointName = DEFAULT_NAME
-    """Names the endpoint in log and status, and its queue. Letters, digits and dashes; necessary with several
-    endpoints."""
+    """The name of the endpoint in log and status, and of its queue. Letters, digits and dashes. Several endpoints must
+    have names."""
     formerly: EndpointName | None = None
     """The name before a rename: this endpoint takes over the queue of that name."""
     enabled: StrictBool = True
@@ -82,13 +82,13 @@ class PushConfig(Section, PushTable):
     levels: Annotated[tuple[Level, ...], Field(min_length=1), AfterValidator(_each_once)] = ("device_type",)
     """One message with the totals by type, or messages with each node, or both."""
     nodes: Annotated[tuple[Identifier, ...], Field(min_length=1)] = (ALL,)
-    """Only these nodes, at both levels: ids, or patterns with `*`, `?` and `[ ]`."""
+    """Only these nodes are sent, at both levels: ids, or patterns with `*`, `?` and `[ ]`."""
     exclude_nodes: tuple[Identifier, ...] = ()
-    """Without these nodes: ids or patterns."""
+    """These nodes are not sent: ids or patterns."""
     site_node_id: Identifier | None = None
     """The id of the site in the messages of this endpoint. Default: `site.node_id`."""
     node_ids: dict[str, Identifier] = Field(default_factory=dict)
-    """Id of a node → its id in the messages of this endpoint."""
+    """For the id of a node, another id in the messages of this endpoint."""
     device_format: Literal["node", "snapshot"] = "node"
     """One message per node, or one message for all nodes; for the level `device`."""
     device_fields: Literal["contract", "all"] = "contract"
@@ -96,35 +96,35 @@ class PushConfig(Section, PushTable):
     time_format: Literal["integer", "string"] = "integer"
     """Unix seconds as a number or as a string."""
     partial_totals: Literal["omit", "sum"] = "omit"
-    """If a device is missing: omit the total, or sum the others."""
+    """If a device does not answer: `omit` its total, or send the `sum` of the other devices."""
     quality: StrictBool = False
     """Adds the key `quality`: how complete and how old the values are."""
     gzip: StrictBool = False
     """Compresses the bodies."""
     align: Literal["splay", "clock"] = "splay"
-    """`splay`: the phase of the site comes from a hash of `site.node_id`. `clock`: at multiples of the interval."""
+    """`splay`: the phase is derived from a hash of `site.node_id`. `clock`: pushes at multiples of `interval_s`."""
     deadline_s: Pause = 5.0
     """A push waits at most this time for polls, and never more than half of `interval_s`."""
     connections: Annotated[StrictInt, Field(ge=1, le=64)] = 8
     """The largest number of live messages that are sent at the same time."""
     connect_timeout_s: Seconds = 10.0
-    """The time-out of a connection."""
+    """The time-out for opening a connection."""
     timeout_s: Seconds = 30.0
     """The time-out of the whole attempt."""
     ca_file: FilePath | None = None
-    """The authority of the endpoint's certificate. Default: those of the system."""
+    """The certificate of the authority that signed the endpoint's. Default: the authorities of the system."""
     client_cert_file: FilePath | None = None
-    """The certificate of this client."""
+    """The certificate of the agent as a client."""
     client_key_file: FilePath | None = None
-    """Its key, without a passphrase."""
+    """The key of `client_cert_file`, without a passphrase."""
     proxy_url: Annotated[ProxyUrl | None, Field(repr=False)] = None
     """The proxy, such as `http://proxy.example.com:3128`. HTTPS_PROXY is ignored."""
     signing_secret_file: FilePath | None = None
-    """The file of a secret `whsec_…`: messages are signed as Standard Webhooks."""
+    """The file of a secret `whsec_…`. With it, messages are signed as Standard Webhooks."""
     wait_for_clock_s: Pause = 300.0
     """After a boot, messages wait at most this time for the time service."""
     allow_insecure_http: StrictBool = False
-    """true: http is allowed. Without it, only to loopback addresses."""
+    """true: http is allowed to every address. false: http is allowed only to loopback addresses."""
     sign: SignConfig = SignConfig()
     """The table `[push.sign]`."""
     retry: RetryConfig = RetryConfig()

@@ -1,7 +1,7 @@
 """The tables of the configuration as the daemon reads them: their properties, without the rules and without pydantic.
 
-The model of a table inherits from its class here. `plain` in `agent.config.apart` makes an object of this class from a
-validated model, with the same values.
+The model of a table inherits from the class of the table in this module. `plain` in `agent.config.apart` makes an
+object of this class from a validated model, with the same values.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class PushTable(Table):
 
     @property
     def effective_deadline_s(self) -> float:
-        """Seconds that a push waits for polls after its tick, at most: `deadline_s`, or half of `interval_s`."""
+        """Seconds that a push waits for polls after its tick at most: `deadline_s`, or half of `interval_s`."""
         return min(self.deadline_s, self.interval_s / 2)
 
 
@@ -181,7 +181,7 @@ class ConfigTable(Table):
 
     @property
     def poll_interval_s(self) -> float:
-        """The time between two polls of a device without its own: no push interval of an endpoint is shorter."""
+        """The time between two polls of a device without its own. It is at most the shortest push interval."""
         shortest_s: float = min(self.poll.interval_s, *(push.interval_s for push in self.endpoints))
         return shortest_s
 

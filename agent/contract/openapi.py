@@ -81,7 +81,7 @@ _HEADERS: tuple[tuple[str, bool, dict[str, Any], str], ...] = (
     ),
 )
 
-# Statuses of which the agent handles each in another way.
+# The agent handles each of these statuses in another way.
 _ANSWERS = {
     "204": "stored, or stored before: the agent deletes the message. Any 2xx does the same",
     "400": "this message is wrong: after 5 refusals the agent sets it aside",

@@ -13,7 +13,7 @@ from agent.domain.node import SIGNED
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
-# Quantities that have the name of a field of the contract. A register has not the rules of the field.
+# Quantities that have the name of a field of the contract. A register does not follow the rules of the field.
 _FIELDS = {
     NodeType.GRID: frozenset({Quantity.TODAY_IMPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY}),
     NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),

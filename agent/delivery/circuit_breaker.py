@@ -102,7 +102,7 @@ class CircuitBreaker:
         self.commissioning_until = now + COMMISSIONING_S
 
     def resume(self, now: float, live_s: float, backlog_s: float) -> None:
-        """Continue the pauses that the endpoint asked for before a restart; these seconds are left of them."""
+        """Continue the pauses that the endpoint asked for before a restart, for the seconds that are left."""
         self.held_until = now + live_s
         if backlog_s:
             self._hold(now, backlog_s, live=False)

@@ -1,4 +1,4 @@
-"""Keeps what was learned of the endpoint beside the queue, and continues with it after a restart."""
+"""Stores what was learned of the endpoint in a file beside the queue, and restores it after a restart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EndpointMemory:
-    """The memory of one endpoint. Another configuration, or another version of the agent, begins with an empty one."""
+    """The memory of one endpoint. It is empty after a change of configuration or of the agent's version."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class EndpointMemory:
             self._backlog_pause = pause
 
     def pause_ended(self) -> None:
-        """Note that another answer to a live message took the place of the one that asked for a pause."""
+        """Note that a later answer to a live message ended the pause that an earlier answer asked for."""
         self._live_pause = None
 
     async def save(self) -> None:
-        """Write what was learned or unlearned since the last call. Usually that is nothing."""
+        """Write what was learned, if it changed since the last call."""
         if self._backlog_pause is not None and not self._backlog_pause.left_s(self._due_time()):
             self._backlog_pause = None
         learned = Learned(

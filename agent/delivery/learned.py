@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agent.config import PushConfig
 
-# More seqs than this say nothing new about the endpoint.
+# The largest number of seqs in the note. More would show nothing new about the endpoint.
 _MOST = 1000
 _NOT_SETTINGS = frozenset({"name", "formerly", "url", "token", "proxy_url"})
 """Keys of [push] that are secret, or that do not change what the endpoint accepts."""
@@ -37,9 +37,9 @@ class Learned:
     parked: tuple[int, ...] = ()
     """Messages that became dead letters."""
     live_pause: AskedPause | None = None
-    """Asked for in answer to a live message."""
+    """The pause that the answer to a live message asked for."""
     backlog_pause: AskedPause | None = None
-    """Asked for in answer to a message of the backlog."""
+    """The pause that the answer to a message of the backlog asked for."""
 
     def __bool__(self) -> bool:
         return self != Learned()
@@ -52,7 +52,7 @@ def fingerprint(config: PushConfig, agent: str) -> str:
 
 
 def encoded(learned: Learned, key: str) -> bytes:
-    """The content of the note for `parsed`; empty if nothing was learned."""
+    """Return the content of the note, which `parsed` reads; empty if nothing was learned."""
     if not learned:
         return b""
     return json.dumps(
@@ -67,7 +67,7 @@ def encoded(learned: Learned, key: str) -> bytes:
 
 
 def parsed(note: bytes, key: str) -> Learned:
-    """The content of a note. Nothing if the note is damaged, or was written for another key."""
+    """Return what a note contains. Return an empty result if the note is damaged or was written for another key."""
     try:
         found: dict[str, Any] = json.loads(note)
         if found["key"] != key:

@@ -184,7 +184,7 @@ class OutcomeHandler:
         for seq in seqs:
             record = await self._queue.get(seq)
             if record is None or record.parked is None:
-                continue  # a command or a bound of the queue settled it
+                continue  # a command or a bound of the queue removed the message
             self.stats.parked = max(0, self.stats.parked - 1)
             await self._queue.update(replace(record, parked=None))
             log.info("message_revived", id=record.id)

@@ -115,12 +115,12 @@ class Sender:
 
     @property
     def next_attempt_at(self) -> float | None:
-        """While the endpoint is not well: the monotonic second of the next attempt, at the latest."""
+        """The latest monotonic second of the next attempt; None while the endpoint is well."""
         if self.stats.state is State.WELL:
             return None
         if self.waits_for_clock:
             return self._breaker.next_at()
-        # The next live message does not wait for a retry, only for the pauses.
+        # The next live message waits for pauses, but not for the delay of a retry.
         return min(self._breaker.next_at(), max(self._breaker.live_at(), self._clock.monotonic() + self._interval_s))
 
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:

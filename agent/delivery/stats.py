@@ -103,7 +103,7 @@ class DeliveryStats:
         return self.state is not before
 
     def pause_continues(self, now: float) -> None:
-        """Note at monotonic second `now` that the endpoint asked for a pause before the restart, and it is not over."""
+        """Note at monotonic second `now` that the endpoint asked for a pause before the restart, which is not over."""
         self.state, self.failing_since = State.FAILING, now
         self.last_failure = "the endpoint asked for a pause before the restart"
 

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from drivers.model import LOADS, Kind, NodeType, Quantity, Resolution
 
 MAX_ID = 1000
-"""Maximum characters of the id of a site or a node. Endpoints are built for it."""
+"""Maximum characters of the id of a site or a node. Endpoints rely on this limit."""
 
 WhenOffline = Literal["missing", "zero", "sleep"]
 """The values of a device that does not answer: none (missing); 0 W and unchanged counters (zero); the same, but only

@@ -125,7 +125,7 @@ def minute_of(ledger: Ledger) -> float:
 
 
 def flow_of(ledger: Ledger) -> float:
-    """Return the present power in the direction of the counter, W. If it is not measured, its limit."""
+    """Return the present power in the direction of the counter, W. If it is not measured, return the power limit."""
     turnover = ledger.turnover
     measured = turnover.ratio and ledger.power_W >= 0.0
     return min(turnover.near_W, turnover.ratio * ledger.power_W) if measured else turnover.near_W

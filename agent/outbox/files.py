@@ -38,7 +38,7 @@ def read_note(path: Path) -> bytes:
 def write_note(path: Path, content: bytes) -> None:
     """Replace the note of the queue at `path`, or delete it if `content` is empty.
 
-    The note is written and not synced: it survives the end of the process. If it cannot be written, there is none.
+    The note is written but not synced, so it survives the end of the process. If that fails, there is no note.
     """
     file = note_of(path)
     draft = file.with_name(file.name + ".new")

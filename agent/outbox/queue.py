@@ -160,11 +160,11 @@ class Outbox:
             return self._store.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
 
     def note(self) -> bytes:
-        """What `set_note` kept beside the queue, also before a restart; empty if nothing is left of it."""
+        """Return what `set_note` wrote beside the queue, also before a restart; empty if there is nothing."""
         return read_note(self._path)
 
     def set_note(self, content: bytes) -> None:
-        """Keep a few bytes about the endpoint beside the queue, as long as the disk allows it."""
+        """Write a few bytes about the endpoint beside the queue. If the disk does not accept them, they are lost."""
         write_note(self._path, content)
 
     def counts(self) -> Counts:

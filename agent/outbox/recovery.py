@@ -23,8 +23,9 @@ from agent.storage import is_full, means_damage, open_damaged, remove, set_aside
 
 log = structlog.get_logger(__name__)
 
-# The most messages of a transaction, and the bytes after which it has no further one. With little room it is small: on
-# a disk because its log needs the space of its messages, below the bound because a transaction is stored as a whole.
+# Limits of one transaction: the number of messages, and the bytes after which no further message is added. Both are
+# small if the disk is almost full, because the log needs space for the same messages, and if the queue is almost at its
+# size bound, because a transaction is stored as a whole or not at all.
 _CHUNK = (256, 1024 * 1024)
 _SMALL_CHUNK = (32, 64 * 1024)
 _PLENTY_BYTES = 16 * 1024 * 1024
@@ -103,7 +104,7 @@ def _nears_bound(store: Store) -> bool:
 
 
 def _next(records: Iterator[Record], most: int, size: int) -> dict[int, Record]:
-    """The next `most` records by seq; fewer if they have `size` bytes."""
+    """Return the next `most` records by seq; fewer if they reach `size` bytes before."""
     chunk: dict[int, Record] = {}
     for each in islice(records, most):
         chunk[each.seq] = each

@@ -24,7 +24,7 @@ from drivers.model import Scan
 
 log = structlog.get_logger(__name__)
 
-# structlog adds these to each event of a driver, by their names. `bound_contextvars` costs 20 times as much.
+# structlog adds these to each event of a driver, under their names. `bound_contextvars` costs 20 times as much.
 _DEVICE: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}device")
 _ADDRESS: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}address")
 

@@ -16,8 +16,8 @@ from math import ceil, floor, inf
 LINK_S = 0.005
 """Seconds before the tick for each link. A controller polls a device in 0.3 to 2 ms of CPU time."""
 LINKS_AT_ONCE = 32
-"""Number of links with the same place. A place costs wake-ups of the process: with 8 links instead, a poll costs a
-third more CPU time."""
+"""Number of links that are polled at the same moment. Each moment wakes the process: with 8 links per moment instead of
+32, a poll costs a third more CPU time."""
 MOST_PLACES = 25
 _SAME_S = 0.001
 _ROUNDING = 1e-9

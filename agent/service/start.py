@@ -1,4 +1,4 @@
-"""The command `run`, without the library of the command line: it would stay in the memory of the daemon."""
+"""The command `run`, without the library of the command line, which would stay in the memory of the daemon."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMATS = ("", "auto", "console", "json")
 def run(path: Path, loading: Loading, log_format: str) -> int:
     """Run the daemon until a signal ends it. Return the exit status.
 
-    `loading` reads the configuration at `path`. `log_format` overrides its [log]; empty for none.
+    `loading` reads the configuration at `path`. If `log_format` is not empty, it overrides `log.format`.
     """
     try:
         config = loading.result()

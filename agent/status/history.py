@@ -44,7 +44,7 @@ class _Attempts:
     """The attempts to one endpoint in each step."""
 
     before: tuple[int, int]
-    """The counters at the last sample. The first sample counts nothing: its attempts may be older than a step."""
+    """The counters at the last sample. The attempts before the first sample are not counted: they may be older."""
     delivered: array[int] = field(default_factory=lambda: array("I", [0]) * STEPS)
     failed: array[int] = field(default_factory=lambda: array("I", [0]) * STEPS)
 
@@ -71,7 +71,7 @@ class History:
         """Add a sample. Call it every `SAMPLE_S` seconds."""
         self._advance(now)
         at = self._step % STEPS
-        # A group without a power has a series too: a sum without it would be partial.
+        # A group without a power has a series too. Without it, a sum of the groups would be partial.
         self._powers = {group: self._powers.get(group) or _Power() for group in snapshot.flow}
         for group, fields in snapshot.flow.items():
             power = _power(fields)

@@ -85,7 +85,7 @@ class StatusListener:
     async def _sample(self) -> None:
         try:
             self.history.add(self._clock.monotonic(), await self._snapshot())
-        except Exception:  # the chart of the page must not end the daemon
+        except Exception:  # a failure of the charts must not end the daemon
             log.exception("status_not_sampled")
 
     async def _bind(self, server: HttpServer) -> None:

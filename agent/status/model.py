@@ -62,8 +62,8 @@ class LinkStatus:
     address: str
     devices: int
     load: float | None
-    """Share of the time that its polls need, by their mean duration; above 1 if it is too slow. None before the first
-    answer. Time-outs are not included."""
+    """Share of the time that its polls need, by their mean duration; above 1 if the connection is too slow. None before
+    the first answer. Time-outs are not included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class EndpointStatus:
     behind: str | None = None
     """Why live messages are late though the endpoint is well."""
     next_attempt_s: float | None = None
-    """While the endpoint is not well: seconds until the next attempt, at the latest."""
+    """Seconds until the next attempt, at the latest; None while the endpoint is well."""
 
 
 @dataclass(frozen=True, slots=True)

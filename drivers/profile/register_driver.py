@@ -260,7 +260,7 @@ class RegisterDriver:
     # Rated power.
 
     async def _read_rating(self, run: PollSession, rating: Rating) -> None:
-        """Read the rated power, after the values: a device may not reply to a register that it does not have.
+        """Read the rated power. Call this after the values: a device may not reply to a register that it does not have.
 
         It is read again later, because it may be wrong while the device starts.
         """

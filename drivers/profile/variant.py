@@ -17,7 +17,7 @@ _BOUNDED_KINDS = frozenset({Kind.INVERTER, Kind.BATTERY, Kind.CHARGER, Kind.HEAT
 RATED_TIMES = 2
 """Panels and batteries may have more power than the inverter, but never more than twice the rated power."""
 _LEAST_W = 100.0
-"""Less is no rated power. The device may use this register for something else."""
+"""A smaller value is not a rated power: the device may use this register for something else."""
 _POWERS = frozenset({Quantity.ACTIVE_POWER, Quantity.DC_POWER})
 
 
@@ -40,7 +40,7 @@ class Rating:
     address: int
     encoding: Encoding
     times: int = RATED_TIMES
-    """A power of more than so many times the rated power is invalid."""
+    """A power above this number times the rated power is invalid."""
     confirmed: bool = True
     """Whether two sources agree on the register."""
 
@@ -49,7 +49,7 @@ class Rating:
         return Span(self.table, self.address, self.encoding.width)
 
     def largest(self, words: Sequence[int]) -> float | None:
-        """Return the largest possible power, or None if the words are no rated power."""
+        """Return the largest possible power, or None if the words are not a rated power."""
         value, quality = decoder(self.encoding)(words)
         good = quality is Quality.GOOD and isinstance(value, float) and value >= _LEAST_W
         return self.times * float(value) if good and value is not None else None

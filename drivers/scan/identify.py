@@ -30,8 +30,8 @@ _BY_SUNSPEC = "by its SunSpec models "
 _RELAY = "relay"
 """The profile of relay boards, which have no mark."""
 _SUNSPEC_ATTEMPTS = 4
-"""Some devices do not reply at a wrong address. Each attempt begins at another one (`drivers.sunspec.discovery`). The
-fourth attempt begins at the first address again, because its reply may have been lost."""
+"""Some devices do not reply at a wrong address. Each attempt begins at another address (`drivers.sunspec.discovery`).
+The fourth attempt begins at the first address again, because its reply may have been lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class Identity:
     likely: tuple[str, ...] = ()
     """Drivers of the manufacturer that the identification names, if no mark matches."""
     unanswered: tuple[str, ...] = ()
-    """Drivers that are preferred to the best match, and to whose marks the unit did not reply. The unit may be one of
-    these devices, because a reply can be lost."""
+    """Drivers with a higher rank than the best match, to whose marks the unit did not reply. The device may be one of
+    theirs, because a reply can be lost."""
 
     @property
     def is_sunspec(self) -> bool:

@@ -1,7 +1,7 @@
 """Compares the registers of one unit with the marks of the device families.
 
-A mark that gets no reply is neither true nor false: the reply may be lost. It is read once more. If it has no reply
-again, the family stays possible.
+A mark that gets no reply is neither true nor false: the reply may be lost. The mark is read once more. If it gets no
+reply again, the family stays possible.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from drivers.registers import Span
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A family and its mark. Of several matches, that with the highest rank is the most reliable."""
+    """A family and its mark. Of several matches, the one with the highest rank is the most reliable."""
 
     rank: int
     profile: Profile
@@ -42,7 +42,7 @@ class MarkComparison:
         self._left = most_silences
         self._elsewhere = elsewhere
         self._replied = False
-        """Whether the unit replied at all, also with an exception."""
+        """Whether the unit replied to a request, also with an exception."""
 
     async def run(self, groups: Iterable[Sequence[Candidate]]) -> None:
         """Read every mark. The candidates of a group have their first mark at the same registers. Raises LinkError."""
@@ -57,7 +57,7 @@ class MarkComparison:
             self.unknown += await self._compare(group) if self._replied else group
 
     async def _compare(self, group: Sequence[Candidate]) -> list[Candidate]:
-        """Read the marks of the group. Return the candidates that need a reply that did not come."""
+        """Read the marks of the group. Return the candidates whose mark got no reply."""
         try:
             words = await self._first(group[0].mark.span)
         except NoReplyError:
@@ -105,7 +105,7 @@ class MarkComparison:
 
 
 class Twice:
-    """A reader that reads once more after no reply."""
+    """A reader that repeats a request once if there is no reply."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

@@ -40,8 +40,8 @@ Measure = Callable[[Located], Awaitable[Values | None]]
 async def without_doubles(places: Sequence[SearchLocation], measure: Measure, *, of_hosts: bool = False) -> None:
     """Remove units that are the same device as an earlier unit, and add a note to their place.
 
-    A unit that a profile recognises is kept rather than one known only by SunSpec. With `of_hosts`, only units of
-    different hosts and serial ports are compared.
+    Of two units, the one that a profile recognises is kept, not the one that is known only by SunSpec. With `of_hosts`,
+    only units of different hosts and serial ports are compared.
     """
     found = [
         Located(place, unit, unit.identity)
@@ -59,7 +59,7 @@ async def without_doubles(places: Sequence[SearchLocation], measure: Measure, *,
 
 
 async def _same(each: Located, other: Located, measure: Measure) -> bool:
-    """Whether both are one device; then remove `each`. If this is not certain, set its doubt."""
+    """Return whether both are one device. If so, remove `each`. If it is not certain, set the doubt of `each`."""
     why = _certain(each, other)
     if not why and (perhaps := _perhaps(each, other)):
         same = await _compared(each, other, measure)
@@ -105,7 +105,7 @@ def _perhaps(one: Located, two: Located) -> str:
 
 
 async def _compared(one: Located, two: Located, measure: Measure) -> bool | None:
-    """Read one device before and after the other. Return whether both are one; None if the values do not decide."""
+    """Read `one` between two reads of `two`. Return whether both are one device; None if the values do not decide."""
     before = await measure(two)
     now = await measure(one) if before is not None else None
     after = await measure(two) if now is not None else None

@@ -231,7 +231,7 @@ class Scanner:
             return
 
     async def _add_twins(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
-        """Add the units with other counters than the first unit, although the other side replies to every unit id."""
+        """Add the units whose counters differ from the first unit's, if the other side replies to every unit id."""
         first = place.units[0].identity if place.any_unit else None
         if first is None or not first.matches:
             return

@@ -65,7 +65,7 @@ class FoundUnit:
     identity: Identity | None = None
     """None until the unit is identified."""
     doubt: str = ""
-    """Why the unit may be a device that another unit already is. It is then proposed, but not enabled."""
+    """Why the unit may be the same device as another unit. It is then proposed, but not enabled. Empty: no doubt."""
     elsewhere: list[str] = field(default_factory=list)
     """The other places of this device, such as "192.168.1.20:1502 unit 1". Its units there are omitted."""
 
@@ -141,7 +141,7 @@ class Search:
             place.units, place.any_unit = [first], True
 
     def _doubt(self) -> None:
-        """The unusual unit ids replied as the units that were found."""
+        """Set what follows if the unusual unit ids replied too: one device, or a gateway that replies for all ids."""
         place = self._place
         codes = {self._codes[unit_id] for unit_id in _STRANGE_UNITS if unit_id in self._codes}
         if not all(unit_id in self._codes for unit_id in _STRANGE_UNITS):

@@ -9,7 +9,7 @@ from drivers.model import Nature, NodeType, Quantity, Scan
 _ENOUGH_WH = 10_000.0
 _ROUND_WH = 10.0
 _CLOSE_W, _CLOSE = 50.0, 0.05
-"""Two polls of a device have different times, so the power may differ by this much."""
+"""Two polls of one device are at different times, so the powers of one device may differ by this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Values:
         return close if close is counted else None
 
     def counted_apart(self, before: Values, after: Values) -> bool:
-        """Whether the counter of these values is that of another device than the values before and after."""
+        """Whether the counter shows that these values and the values before and after are of two devices."""
         counters = _range(before.counter_Wh, after.counter_Wh)
         step_Wh = max(self.resolution_Wh, before.resolution_Wh, _ROUND_WH)
         return counters is not None and self.counter_Wh is not None and not _within(self.counter_Wh, counters, step_Wh)

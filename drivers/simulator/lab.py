@@ -25,7 +25,7 @@ _CHARGER_W = 3000.0
 
 @dataclass(frozen=True, slots=True)
 class LabDevice:
-    """A unit, and what a person has to know about it."""
+    """A unit, and a line that describes it to a person."""
 
     unit: SimulatedUnit
     what: str

@@ -77,7 +77,7 @@ _BLOCKS = 2.0
 def _direct(written: _Words, negative: Mark, positive: Mark | None, value: Value | None) -> None:
     """Write the direction of a power to the registers of its marks."""
     turned = isinstance(value, float) and value < 0
-    # The mark that holds comes last: both may be in one register.
+    # The mark that must match is written last, because both may be in one register.
     for mark, holds in sorted(((negative, turned), (positive, not turned)), key=lambda pair: pair[1]):
         for each in mark.all if mark is not None else ():
             written.mark(each, each.example_words if holds else [0] * each.encoding.width)
