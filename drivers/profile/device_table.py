@@ -42,7 +42,7 @@ driver. `telemetry-agent drivers show NAME` also prints the registers and the so
   a counter, the agent adds up the phases. The temperature of a heat pump is that of its domestic hot water, that of a
   battery is the battery's own. Flow, return and outdoor temperatures, heat and efficiency are not read: the payload has
   no fields for them.
-- **power limit**: a solar, battery or charging power above it is invalid.
+- **power limit**: a solar, battery or charging power above this limit is invalid.
 - **identify**: if yes, `scan` recognises the device by its registers. If no, name the driver in the configuration.
   If it says "as" another driver, `scan` proposes that driver and also prints the name of this one.
 - **link**: what differs from the defaults of the connection. The configuration of the site has priority.
