@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
-import random
 import socket
+import tempfile
+from functools import cache
+from pathlib import Path
 
-FIRST, PER_WORKER, WORKERS = 16000, 1000, 16
+FIRST, SIZE, RANGES = 16_000, 250, 64
+"""All ranges are below the ports that the kernel gives to outgoing connections."""
 
 
+@cache
 def _ports() -> itertools.cycle[int]:
-    """Ports of this pytest-xdist worker, below the range that the kernel gives to outgoing connections.
+    """The ports of this process. A lock keeps its range from all other processes, also from those of another run.
 
     A port of the kernel's range can become the local port of any connection as soon as its server stops.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
-    found = list(range(FIRST + worker * PER_WORKER, FIRST + (worker + 1) * PER_WORKER))
-    start = random.SystemRandom().randrange(PER_WORKER)  # another run on this machine begins elsewhere
-    return itertools.cycle(found[start:] + found[:start])
-
-
-_candidates = _ports()
+    folder = Path(tempfile.gettempdir()) / "ports-of-tests"
+    folder.mkdir(exist_ok=True)
+    for number in range(RANGES):
+        lock = os.open(folder / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends
+        except OSError:
+            os.close(lock)
+            continue
+        return itertools.cycle(range(FIRST + number * SIZE, FIRST + (number + 1) * SIZE))
+    raise RuntimeError(f"all {RANGES} ranges of ports are in use")
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port on which nothing listens and which no outgoing connection takes."""
-    for port in itertools.islice(_candidates, PER_WORKER):
+    """A port on which nothing listens, and which no outgoing connection and no other test process takes."""
+    for port in itertools.islice(_ports(), SIZE):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
