@@ -20,7 +20,7 @@ def _ports() -> itertools.cycle[int]:
 
     A port of the kernel's range can become the local port of any connection as soon as its server stops.
     """
-    folder = Path(tempfile.gettempdir()) / "ports-of-tests"
+    folder = Path(tempfile.gettempdir()) / f"ports-of-tests-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     for number in range(RANGES):
         lock = os.open(folder / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
