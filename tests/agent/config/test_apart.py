@@ -102,7 +102,11 @@ def test_a_process_that_fails_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["--config", "none.toml"], 78, "telemetry-agent: none.toml: no such file; start from config.example.toml\n"),
+        (
+            ["--config", "none.toml"],
+            78,
+            "telemetry-agent: none.toml: no such file; `telemetry-agent init` writes one\n",
+        ),
         (["--config=none.toml", "--log-format=x"], 78, "telemetry-agent: none.toml: no such file"),
         (["--log-format", "x", "--config", "sité.toml"], 2, "telemetry-agent: --log-format: must be auto, console or"),
         (["--config"], 2, "telemetry-agent: Option '--config' requires an argument"),
