@@ -76,7 +76,7 @@ def memory_kb() -> int:
 
 
 async def outage(path: Path, url: str) -> dict[str, float]:
-    """Memory before and after two days of messages that nobody takes."""
+    """Memory before and after two days without an endpoint."""
     clock = FastClock()
     outbox, sender = sender_on(path, url, 20, clock)
     running = asyncio.create_task(sender.run())
