@@ -188,7 +188,7 @@ class Line:
         config = self._config()
         await self._app.reload(config, build(config, "test", self._app.site))
         async with asyncio.timeout(WAIT_S):
-            while self._app._schedule._changed.is_set():  # noqa: ASYNC110 - has no event
+            while self._app._schedule._scheduler._changed.is_set():  # noqa: ASYNC110 - has no event
                 await asyncio.sleep(0.001)
         for _ in range(20):  # iterations of the loop, until the sleep for the next tick has begun
             await asyncio.sleep(0)
