@@ -167,17 +167,17 @@ def check_online(config: Config, site: Site, as_json: bool) -> None:
     """Poll every device and connect to the endpoint. Print a line for each failure. A failure gives exit status 1."""
     import asyncio
 
-    from agent.commissioning import site_check
+    from agent.commissioning import site_check, site_check_view
     from agent.runtime import SystemClock, logging_setup
 
     logging_setup.configure("error", config.log.format)
     result = asyncio.run(site_check.check_site(config, site, SystemClock()))
     if as_json:
-        typer.echo(site_check.as_json(result))
+        typer.echo(site_check_view.as_json(result))
     else:
-        site_check.show(result)
-        site_check.show_balance(result)
-    if problems := list(site_check.problems(result)):
+        site_check_view.show(result)
+        site_check_view.show_balance(result)
+    if problems := list(site_check_view.problems(result)):
         fail(problems)
 
 

@@ -59,14 +59,14 @@ async def push_once(settings: Config, site: Site, endpoints: list[PushConfig]) -
     """Poll every device, send one message to each endpoint, and print the results. Return whether all arrived."""
     from agent.commissioning.push_once import push_each
     from agent.commissioning.read_once import read_site
-    from agent.commissioning.troubleshooting import told
+    from agent.commissioning.troubleshooting import failure_line
     from agent.delivery import USER_AGENT
     from agent.runtime import SystemClock, logging_setup
 
     logging_setup.configure("error", settings.log.format)
     result = await read_site(settings, site)
     for device, error in result.failed:
-        complain(told(device.name, device.address, error))
+        complain(failure_line(device.name, device.address, error))
     delivered = True
     for push in endpoints:
         whose = f"{push.name}: " if len(settings.push) > 1 else ""

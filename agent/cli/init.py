@@ -229,14 +229,14 @@ def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str
 
 def _commission(ask: Questions, config: Path, *, push: bool) -> None:
     """Check devices and endpoint, show the power balance and the first message, and offer one real push."""
-    from agent.commissioning import read_once, site_check
+    from agent.commissioning import read_once, site_check, site_check_view
     from agent.runtime import SystemClock
 
     settings, site = load_site(config)
     result = asyncio.run(site_check.check_site(settings, site, SystemClock()))
-    site_check.show(result)
-    site_check.show_balance(result)
-    problems = list(site_check.problems(result))
+    site_check_view.show(result)
+    site_check_view.show_balance(result)
+    problems = list(site_check_view.problems(result))
     for problem in problems:
         complain(problem)
     settings, site = load_site(config)  # again, because the links of the check belong to its event loop

@@ -122,7 +122,7 @@ def read(
     import asyncio
 
     from agent.commissioning.read_once import read_site
-    from agent.commissioning.troubleshooting import told
+    from agent.commissioning.troubleshooting import failure_line
     from agent.runtime import logging_setup
 
     if as_json and node:
@@ -146,7 +146,7 @@ def read(
         for refused in dict.fromkeys(map(str, scan.errors)):
             complain(f"{device.name} ({device.address}): some values are missing: {refused}")
     for device, error in result.failed:
-        complain(told(device.name, device.address, error))
+        complain(failure_line(device.name, device.address, error))
     if result.failed:
         raise typer.Exit(1)
 

@@ -18,7 +18,7 @@ def messages_of(push: PushConfig, nodes: Sequence[Node]) -> int:
     return devices + ("device_type" in push.levels)
 
 
-def too_slow(push: PushConfig, nodes: Sequence[Node], round_trip_s: float) -> str:
+def why_too_slow(push: PushConfig, nodes: Sequence[Node], round_trip_s: float) -> str:
     """Return a sentence if the messages of a push take longer than the push interval; else an empty text."""
     messages = messages_of(push, nodes)
     side_by_side = min(messages, push.connections)

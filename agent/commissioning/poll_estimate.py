@@ -38,53 +38,42 @@ def _estimate(device: Device, link: LinkSettings) -> float:
     return size * _BITS_PER_BYTE / link.baudrate + len(counts) * (SERIAL_ANSWER_S + gap_s)
 
 
-_ESTIMATED = "estimated; check --online measures it"
-
-
-def slow_links(connections: Sequence[Connection], deadline_s: float = inf) -> Iterator[str]:
-    """Yield one sentence for each link that is probably too slow, by its settings and its number of devices."""
-    for connection in connections:
-        poll_s = estimates(connection)
-        slow = list(too_slow([connection], poll_s, _ESTIMATED))
-        yield from slow or late_links([connection], poll_s, _ESTIMATED, deadline_s)
-
-
-def late_links(
-    connections: Sequence[Connection], poll_s: Mapping[Device, float], how: str, deadline_s: float
+def slow_links(
+    connections: Sequence[Connection], deadline_s: float = inf, measured_s: Mapping[Device, float] | None = None
 ) -> Iterator[str]:
-    """Yield one sentence for each link whose polls take longer than a push waits for them.
+    """Yield one sentence for each link that cannot hold the poll intervals of its devices, or the deadline of a push.
 
-    `poll_s` and `how` are as for `too_slow`, `deadline_s` is the shortest deadline of the endpoints.
+    `deadline_s` is the shortest deadline of the endpoints. `measured_s` are the seconds of one poll of each device, as
+    far as known; without it, they are estimated from the settings of the link.
     """
     for connection in connections:
-        known = [device for device in connection.devices if device in poll_s]
-        round_s = sum(poll_s[device] for device in known)
-        if round_s > deadline_s:
-            yield (
-                f"{connection.address}: one poll of {_devices(known)} takes about {round_s:.1f} s ({how}), but a push"
-                f" waits only {deadline_s:g} s for it, so it sends the values of the previous poll: increase"
-                " push.deadline_s or push.interval_s"
-            )
+        poll_s, how = estimates(connection), "estimated; check --online measures it"
+        if measured_s is not None:
+            poll_s, how = {each: measured_s[each] for each in connection.devices if each in measured_s}, "measured"
+        if sentence := _too_slow(connection, poll_s, how) or _late(connection, poll_s, how, deadline_s):
+            yield sentence
+
+
+def _too_slow(connection: Connection, poll_s: Mapping[Device, float], how: str) -> str | None:
+    if sum(seconds / device.interval_s for device, seconds in poll_s.items()) <= 1:
+        return None
+    shortest_s = min(device.interval_s for device in poll_s)
+    return (
+        f"{connection.address}: one poll of {_devices(tuple(poll_s))} takes about {sum(poll_s.values()):.1f} s ({how}),"
+        f" but the shortest poll interval is {shortest_s:g} s: set poll.interval_s, or poll_interval_s of the devices,"
+        " so that each link has time for its polls"
+    )
+
+
+def _late(connection: Connection, poll_s: Mapping[Device, float], how: str, deadline_s: float) -> str | None:
+    if (round_s := sum(poll_s.values())) <= deadline_s:
+        return None
+    return (
+        f"{connection.address}: one poll of {_devices(tuple(poll_s))} takes about {round_s:.1f} s ({how}), but a push"
+        f" waits only {deadline_s:g} s for it, so it sends the values of the previous poll: increase"
+        " push.deadline_s or push.interval_s"
+    )
 
 
 def _devices(devices: Sequence[Device]) -> str:
     return f"{len(devices)} devices" if len(devices) > 1 else devices[0].name
-
-
-def too_slow(connections: Sequence[Connection], poll_s: Mapping[Device, float], how: str) -> Iterator[str]:
-    """Yield one sentence for each link that cannot hold the intervals of its devices.
-
-    `poll_s` are the seconds of one poll of each device, as far as known. `how` says where they come from.
-    """
-    for connection in connections:
-        known = [device for device in connection.devices if device in poll_s]
-        load = sum(poll_s[device] / device.interval_s for device in known)
-        if load <= 1:
-            continue
-        round_s = sum(poll_s[device] for device in known)
-        shortest_s = min(device.interval_s for device in known)
-        yield (
-            f"{connection.address}: one poll of {_devices(known)} takes about {round_s:.1f} s ({how}), but the"
-            f" shortest poll interval is {shortest_s:g} s: set poll.interval_s, or poll_interval_s of the devices, so"
-            " that each link has time for its polls"
-        )

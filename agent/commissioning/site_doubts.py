@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ def warnings(config: Config, site: Site, file: Path, environ: Mapping[str, str])
     """Return all warnings of `check`; `file` is the file of the configuration."""
     yield from site_doubts(config, site)
     yield from advice(config, file, environ)
-    yield from slow_links(site.connections, min(push.effective_deadline_s for push in config.endpoints))
+    yield from slow_links(site.connections, config.shortest_deadline_s)
 
 
 def site_doubts(config: Config, site: Site) -> Iterator[str]:
@@ -45,8 +45,14 @@ def unread(devices: Sequence[Device]) -> Iterator[str]:
         types = read.pop((device.address, device.driver_name), None)
         if types is None or not isinstance(device.driver, RegisterDriver):
             continue  # already listed, or the driver discovers its nodes
-        if rest := [each.value for each in NodeType if each in device.driver.nodes - types]:
-            yield f"{device.name}: {' and '.join(rest)} of this device are not polled; add them to nodes to poll them"
+        yield from (f"{device.name}: {sentence}" for sentence in unread_nodes(device.driver.nodes - types))
+
+
+def unread_nodes(types: Collection[NodeType]) -> Iterator[str]:
+    """Yield a sentence about these types of nodes of a device, which are not polled. Nothing without types."""
+    if types:
+        names = " and ".join(each.value for each in NodeType if each in types)
+        yield f"{names} of this device are not polled; add them to nodes to poll them"
 
 
 def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:

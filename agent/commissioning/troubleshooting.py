@@ -57,8 +57,8 @@ def remedy(error: Exception, address: str) -> str:
     return hint.format(scan=f"telemetry-agent scan {target}")
 
 
-def state(error: Exception) -> str:
-    """Return the behaviour of a device that could not be read, in a few words."""
+def state_in_words(error: Exception) -> str:
+    """Return what a device that could not be read does, in one or two words."""
     if isinstance(error, ConnectError):
         return "no connection"
     if isinstance(error, RefusedError):
@@ -68,7 +68,7 @@ def state(error: Exception) -> str:
     return "disconnects" if isinstance(error, LinkError) else "wrong answer"
 
 
-def told(name: str, address: str, error: Exception) -> str:
+def failure_line(name: str, address: str, error: Exception) -> str:
     """Return the line for a device that could not be read."""
     hint = remedy(error, address)
     return f"{name} ({address}): {without_address(error, address)}" + (f"; {hint}" if hint else "")

@@ -88,7 +88,7 @@ class PushTable(Table):
 
     @property
     def effective_deadline_s(self) -> float:
-        """Seconds that a push waits for polls after its tick at most: `deadline_s`, or half of `interval_s`."""
+        """The longest time that a push waits for polls after its tick. It is never more than half of `interval_s`."""
         return min(self.deadline_s, self.interval_s / 2)
 
 
@@ -183,6 +183,12 @@ class ConfigTable(Table):
     def poll_interval_s(self) -> float:
         """The time between two polls of a device without its own. It is at most the shortest push interval."""
         shortest_s: float = min(self.poll.interval_s, *(push.interval_s for push in self.endpoints))
+        return shortest_s
+
+    @property
+    def shortest_deadline_s(self) -> float:
+        """The shortest time that a push to an enabled endpoint waits for polls after its tick."""
+        shortest_s: float = min(push.effective_deadline_s for push in self.endpoints)
         return shortest_s
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.commissioning.endpoint_pace import messages_of, too_slow
+from agent.commissioning.endpoint_pace import messages_of, why_too_slow
 from agent.config.push import PushConfig
 from agent.domain import Node
 from drivers.model import Kind, NodeType
@@ -48,11 +48,11 @@ def test_nodes_that_are_not_pushed_make_no_message() -> None:
     ],
 )
 def test_an_interval_that_cannot_hold(keys: dict[str, Any], round_trip_s: float, slow: bool) -> None:
-    assert bool(too_slow(endpoint(**keys), NODES, round_trip_s)) == slow
+    assert bool(why_too_slow(endpoint(**keys), NODES, round_trip_s)) == slow
 
 
 def test_the_sentence_has_the_figures_and_the_remedies() -> None:
-    assert too_slow(endpoint(interval_s=5, connections=2), NODES, 0.1) == (
+    assert why_too_slow(endpoint(interval_s=5, connections=2), NODES, 0.1) == (
         "the site makes 200 messages every 5 s, but with a round trip of 100 ms, push.connections = 2 delivers at most"
         ' 100 of them: set push.device_format = "snapshot", so that one message has all devices, or increase'
         " push.interval_s or push.connections"

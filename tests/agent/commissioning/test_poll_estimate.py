@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.commissioning.poll_estimate import estimates, slow_links, too_slow
+from agent.commissioning.poll_estimate import estimates, slow_links
 from agent.config import parse
 from agent.site import Site, build
 
@@ -54,12 +54,12 @@ def test_the_estimate(tmp_path: Path, connection: dict[str, Any], units: int, po
 def test_a_slow_link_is_said_with_both_numbers(tmp_path: Path) -> None:
     connections = site(tmp_path, GATEWAY, 247, 1.0).connections
     poll_s = dict.fromkeys(connections[0].devices, 0.027)
-    (sentence,) = too_slow(connections, poll_s, "measured")
+    (sentence,) = slow_links(connections, measured_s=poll_s)
     assert sentence == (
         "192.168.1.5:502: one poll of 247 devices takes about 6.7 s (measured), but the shortest poll interval is 1 s:"
         " set poll.interval_s, or poll_interval_s of the devices, so that each link has time for its polls"
     )
-    assert list(too_slow(connections, dict.fromkeys(connections[0].devices, 0.004), "measured")) == []
+    assert list(slow_links(connections, measured_s=dict.fromkeys(connections[0].devices, 0.004))) == []
 
 
 def test_longer_intervals_of_some_devices_count(tmp_path: Path) -> None:

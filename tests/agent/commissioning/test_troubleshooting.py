@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.commissioning.troubleshooting import remedy, state, told
+from agent.commissioning.troubleshooting import failure_line, remedy, state_in_words
 from drivers.errors import (
     BadReplyError,
     ConnectError,
@@ -44,10 +44,10 @@ def test_every_failure_has_a_next_step(error: DriverError, address: str, next_st
     hint = remedy(error, address)
     assert next_step in hint
     assert bool(hint) == bool(next_step)
-    assert state(error) == how
-    assert told("meter-1", address, error) == f"meter-1 ({address}): {error}" + (f"; {hint}" if hint else "")
+    assert state_in_words(error) == how
+    assert failure_line("meter-1", address, error) == f"meter-1 ({address}): {error}" + (f"; {hint}" if hint else "")
 
 
 def test_the_address_is_told_once() -> None:
-    line = told("m", HOST, ConnectError("192.0.2.7:502: connection refused; nothing listens on that port"))
+    line = failure_line("m", HOST, ConnectError("192.0.2.7:502: connection refused; nothing listens on that port"))
     assert line.startswith(f"m ({HOST}): connection refused; nothing listens on that port; is Modbus TCP")

@@ -1,0 +1,159 @@
+"""Polls the devices of one link once for `check --online`, and collects hints about their readings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from agent.commissioning.plausibility import blank, hints, possible, swapped
+from agent.commissioning.site_doubts import unread_nodes
+from agent.domain import Node, use_of
+from agent.polling import Connection, Device
+from agent.runtime import Clock
+from drivers.driver import Reader
+from drivers.errors import DriverError
+from drivers.modbus import Link
+from drivers.model import WORD_ORDERS, NodeType, Reading, Scan, WordOrder
+from drivers.profile import RegisterDriver
+from drivers.registers import SplitReader
+from drivers.scan import Identifier
+from drivers.sunspec import SunSpec, SunSpecMeter
+
+_MOST_SILENCES = 3
+"""The identification of a device ends after this number of time-outs."""
+_ATTEMPTS = 2
+"""Polls of a device that does not answer. One lost reply is not a problem."""
+
+
+@dataclass(slots=True)
+class DeviceResult:
+    """One device: its scan or its error, and hints."""
+
+    device: Device
+    scan: Scan | None = None
+    error: Exception | None = None
+    at: float = 0.0
+    """When all devices of the link were polled, in monotonic seconds. Ages refer to this time."""
+    hints: list[str] = field(default_factory=list)
+
+    @property
+    def latency_s(self) -> float | None:
+        """Mean time of a request."""
+        if self.scan is None or not self.scan.requests:
+            return None
+        return (self.scan.finished - self.scan.started) / self.scan.requests
+
+    def readings(self) -> Iterator[tuple[Node, Reading]]:
+        """Every reading with its node, in the sign of the node."""
+        for reading in self.scan.readings if self.scan else ():
+            for node in self.device.nodes:
+                if (use := use_of(node, reading.quantity, reading.node)) is not None:
+                    value = use.sign * reading.value if isinstance(reading.value, float) else reading.value
+                    yield node, reading._replace(quantity=use.quantity, value=value)
+
+
+async def check_link(connection: Connection, identifier: Identifier, clock: Clock) -> list[DeviceResult]:
+    """Poll every device of the link, twice if it does not answer, then close the link."""
+    results = [DeviceResult(device) for device in connection.devices]
+    try:
+        for result in results:
+            await _check_device(result, clock)
+        at = clock.monotonic()
+        for result in results:
+            result.at = at
+            if result.scan is not None:
+                result.hints += await _other_family(result.device, connection.link, identifier)
+                result.hints += _unread_sunspec(result.device, connection.devices)
+    finally:
+        await connection.link.close()
+    return results
+
+
+async def _check_device(result: DeviceResult, clock: Clock) -> None:
+    device = result.device
+    for _ in range(_ATTEMPTS):
+        try:
+            result.scan = await device.driver.poll(device.reader, clock.monotonic)
+        except DriverError as error:
+            result.error = error
+            continue
+        result.error = None
+        break
+    if result.scan is None:
+        return
+    if result.scan.errors and not any(reading.value is not None for reading in result.scan.readings):
+        result.error = result.scan.errors[0]
+        return
+    result.hints += [f"not all of it could be read: {error}" for error in dict.fromkeys(map(str, result.scan.errors))]
+    if nothing := blank(result.scan.readings):
+        result.hints.append(nothing)
+    order = await _word_order_hint(device, result.scan.readings, clock)
+    if order:
+        result.hints.append(order)
+        return  # other hints would be effects of the wrong word order
+    for node in device.nodes:
+        own = [reading for owner, reading in result.readings() if owner is node]
+        name = f"{node.node_id}: " if len(device.nodes) > 1 else ""
+        result.hints += [name + hint for hint in hints(node, own)]
+
+
+async def _other_family(device: Device, link: object, identifier: Identifier) -> list[str]:
+    """Return a hint if the marks of the device are those of another family."""
+    driver = device.driver
+    if not isinstance(driver, RegisterDriver):
+        return []
+
+    def limited(reader: Reader) -> Reader:
+        return SplitReader(reader, driver.max_registers)
+
+    try:
+        identity = await identifier.identify(
+            limited(device.reader),
+            sunspec=False,
+            most_silences=_MOST_SILENCES,
+            elsewhere=(lambda unit_id: limited(link.unit(unit_id))) if isinstance(link, Link) else None,
+        )
+    except DriverError:
+        return []
+    names = {match.driver for best in identity.matches for match in (best, *best.alternatives)}
+    if not names or driver.profile.name in names or driver.profile.name in identity.unanswered:
+        return []
+    best = identity.matches[0]
+    return [f"it identifies as {best.device} ({best.why}), for driver {best.driver!r}, not {driver.profile.name!r}"]
+
+
+def _unread_sunspec(device: Device, others: Sequence[Device]) -> Iterator[str]:
+    """Yield a hint about the nodes of a SunSpec device that are not polled.
+
+    For other hybrids, `check` finds them without a connection.
+    """
+    driver = device.driver
+    if not isinstance(driver, SunSpec) or isinstance(driver, SunSpecMeter):
+        return
+    read = {node.type for other in others if other.address == device.address for node in other.nodes}
+    if any(isinstance(other.driver, SunSpecMeter) and other.address == device.address for other in others):
+        read.add(NodeType.GRID)
+    yield from unread_nodes(driver.available - read)
+
+
+def _orders_to_try(order: WordOrder) -> list[WordOrder]:
+    """Return the other word orders, the most frequent mistake first: only the words are exchanged."""
+    swapped_bytes = WORD_ORDERS[order].bytes_swapped
+    others = (other for other in WORD_ORDERS if other != order)
+    return sorted(others, key=lambda other: WORD_ORDERS[other].bytes_swapped != swapped_bytes)
+
+
+async def _word_order_hint(device: Device, readings: tuple[Reading, ...], clock: Clock) -> str | None:
+    """If a value is impossible, read again in the other word orders. Return a hint if one of them fits."""
+    driver = device.driver
+    if all(map(possible, readings)) or not isinstance(driver, RegisterDriver):
+        return None
+    wide = [point.encoding.word_order for point in driver.points if point.encoding.width > 1]
+    for order in _orders_to_try(wide[0]) if wide else ():
+        try:
+            scan = await driver.in_order(order).poll(device.reader, clock.monotonic)
+        except DriverError:
+            return None
+        if hint := swapped(readings, scan.readings, order):
+            return hint
+    return None
