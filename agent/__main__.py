@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agent import DEFAULT_CONFIG
+
 _INTERRUPTED = 130
-DEFAULT_CONFIG = "/etc/telemetry-agent/config.toml"
 
 
 def main() -> None:
@@ -68,7 +69,7 @@ def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
     """
     if arguments[:1] != ["run"]:
         return None
-    found = {"--config": DEFAULT_CONFIG, "--log-format": ""}
+    found = {"--config": str(DEFAULT_CONFIG), "--log-format": ""}
     rest = list(arguments[1:])
     while rest:
         name, equals, value = rest.pop(0).partition("=")

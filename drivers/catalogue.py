@@ -87,11 +87,11 @@ def _python_driver(name: str) -> Callable[..., Driver]:
 
 def matches(profile: Profile, text: str) -> bool:
     """Whether name, manufacturer and models of the profile contain all words of `text`, in any order and case."""
-    words = re.findall(r"[^\W_]+", text.lower())
-    found = _letters(f"{profile.name} {profile.manufacturer} {profile.models}")
+    words = re.findall(r"[^\W_]+", text.casefold())
+    found = letters(f"{profile.name} {profile.manufacturer} {profile.models}")
     return bool(words) and all(word in found for word in words)
 
 
-def _letters(text: str) -> str:
-    """Return only the letters and digits, in lower case, so that SDM 630 and sdm-630 are equal."""
-    return re.sub(r"[\W_]+", "", text.lower())
+def letters(text: str) -> str:
+    """Return only the letters and digits, without case, so that "SDM 630" and "sdm-630" are equal."""
+    return re.sub(r"[\W_]+", "", text.casefold())

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from drivers.addresses import link_address
 from drivers.protocol import ExceptionCode
 
 
@@ -181,7 +182,7 @@ def exception_reply(code: int, what: str) -> RefusedError | GatewayError:
 def without_address(error: Exception, address: str) -> str:
     """Return the text of an error without the address of its link, for a line that already has `address`, such as
     "10.0.0.1:502 unit 3"."""
-    return str(error).removeprefix(f"{address.rpartition(' unit ')[0]}: ")
+    return str(error).removeprefix(f"{link_address(address)}: ")
 
 
 def unreadable(error: OSError | UnicodeDecodeError) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from drivers.model import Table
 
@@ -53,6 +53,13 @@ def max_count(table: Table) -> int:
     return MAX_BITS if table in BITS else MAX_REGISTERS
 
 
+USUAL_PORTS = (502, 1502)
+"""TCP ports of Modbus devices: the registered port, and the port of SolarEdge and KOSTAL inverters."""
+Parity = Literal["N", "E", "O"]
+PARITIES: tuple[Parity, ...] = get_args(Parity)
+"""The parities of a serial line: none, even, odd."""
+MIN_BAUDRATE = 300
+
 TransportName = Literal["tcp", "udp", "tls", "rtu", "ascii", "rtu_over_tcp", "ascii_over_tcp"]
 
 
@@ -62,7 +69,7 @@ class TransportKind:
 
     medium: Literal["tcp", "udp", "tls", "serial"]
     framing: Literal["mbap", "rtu", "ascii"]
-    port: int = 502
+    port: int = USUAL_PORTS[0]
     """The default port, for media with ports."""
 
     @property

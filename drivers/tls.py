@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+MINIMUM_VERSION = ssl.TLSVersion.TLSv1_2
+"""The oldest version of TLS that clients and servers accept."""
+
 
 class TlsFileError(OSError):
     """A certificate or key file cannot be used. `key` is the configuration key that names it."""
@@ -21,13 +24,13 @@ class TlsFileError(OSError):
 
 
 def client_context(ca_file: Path | None, client_cert_file: Path | None, client_key_file: Path | None) -> ssl.SSLContext:
-    """Return a context for TLS 1.2 or later that checks the certificate and the name of the server.
+    """Return a context that checks the certificate and the name of the server.
 
     The certificate is checked against `ca_file`, or against the store of the system if `ca_file` is None. All files are
     PEM. If `client_key_file` is None, `client_cert_file` also contains the key. Raises TlsFileError.
     """
     context = _trusting(ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = MINIMUM_VERSION
     if client_cert_file is not None:
         _identify(context, client_cert_file, client_key_file)
     return context

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent import DEFAULT_CONFIG
 from agent.cli.common import (
-    DEFAULT,
     EX_CONFIG,
     ConfigOption,
     ProfileDirs,
@@ -42,7 +42,7 @@ def scan(
     ] = None,
     parity: Annotated[list[str] | None, typer.Option(help="Parity of a serial port: N, E or O.")] = None,
     transport: TransportOption = "tcp",
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     profile_dir: ProfileDirs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -88,7 +88,7 @@ def dump(
     parity: Annotated[str, typer.Option(help="Parity of a serial port: N, E or O.")] = "N",
     transport: TransportOption = "tcp",
     keep_text: Annotated[bool, typer.Option(help="Keep serial numbers and names in the dump.")] = False,
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     profile_dir: ProfileDirs = None,
 ) -> None:
     """Prints the raw registers of one device as JSON, without serial numbers, for a report or a new profile.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from agent import DEFAULT_CONFIG
 from agent.runtime import complaints, printable
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ ProfileDirs = Annotated[
     list[Path] | None,
     typer.Option("--profile-dir", metavar="PATH", parser=given_path, help="A directory of the site's own profiles."),
 ]
-DEFAULT = Path("/etc/telemetry-agent/config.toml")
-
-
 _MOST_OUTPUT = 2000
 """Maximum number of characters of a line on standard output. A line can contain the names of many devices."""
 
@@ -117,7 +115,7 @@ def _configured_dirs(config: Path) -> tuple[Path, ...]:
     try:
         return load_profile_dirs(config)
     except ConfigError as error:
-        if config == DEFAULT:
+        if config == DEFAULT_CONFIG:
             return DriversConfig().profile_dirs
         fail(error.lines, EX_CONFIG)
 

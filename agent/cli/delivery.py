@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent import DEFAULT_CONFIG
 from agent.cli.common import (
-    DEFAULT,
     ConfigOption,
     EndpointOption,
     OwnConfig,
@@ -38,7 +38,7 @@ All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 
 def push(
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     once: Annotated[bool, typer.Option("--once", help="Push once, now. `run` pushes continuously.")] = False,
     endpoint: EndpointOption = None,
 ) -> None:
@@ -87,7 +87,7 @@ class _Before:
 @outbox_app.callback()
 def outbox(
     context: typer.Context,
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     endpoint: EndpointOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the bodies of dead letters.")] = False,
 ) -> None:

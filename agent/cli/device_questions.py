@@ -10,6 +10,7 @@ from agent.commissioning.describe import table
 from agent.commissioning.new_site import wrong_answer
 from agent.commissioning.proposals import Found, Names, Proposal, proposal, set_type, settle_grid
 from agent.runtime import printable
+from drivers.addresses import unit_address
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.errors import ProfileError
@@ -208,7 +209,7 @@ def _doubtful(one: Proposal) -> bool:
 
 
 def _where(found: Found) -> str:
-    return f"{found.place.link.address} unit {found.unit.unit_id}"
+    return unit_address(found.place.link.address, found.unit.unit_id)
 
 
 def _plain(type_: NodeType) -> str:

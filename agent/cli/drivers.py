@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agent import DEFAULT_CONFIG
 from agent.cli.common import (
-    DEFAULT,
     EX_CONFIG,
     ConfigOption,
     OwnConfig,
@@ -32,7 +32,7 @@ drivers_app = typer.Typer(
 @drivers_app.callback()
 def drivers(
     context: typer.Context,
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     profile_dir: ProfileDirs = None,
     search: Annotated[str, typer.Option(help="Only drivers whose name, manufacturer or models contain this.")] = "",
 ) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent import DEFAULT_CONFIG
 from agent.cli.common import (
-    DEFAULT,
     EX_CONFIG,
     ConfigOption,
     ProfileDirs,
@@ -45,7 +45,7 @@ class _ScanOptions:
 
 
 def init(
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     site_id: Annotated[
         str | None, typer.Option(metavar="ID", help="The id of the site; the integrator gives it.")
     ] = None,
@@ -249,7 +249,7 @@ def _commission(ask: Questions, config: Path, *, push: bool) -> None:
     delivered = not send or _sent(config)
     say(
         f"To start: telemetry-agent run --config {shlex.quote(str(config))}"
-        if config != DEFAULT
+        if config != DEFAULT_CONFIG
         else "To start: systemctl enable --now telemetry-agent"
     )
     if problems or not delivered:

@@ -13,11 +13,10 @@ from typing import Annotated
 
 import typer
 
-from agent import __version__
+from agent import DEFAULT_CONFIG, __version__
 from agent.cli import commissioning, delivery, drivers, files
 from agent.cli import init as init_command
 from agent.cli.common import (
-    DEFAULT,
     EX_CONFIG,
     ConfigOption,
     EndpointOption,
@@ -66,7 +65,7 @@ def _root(
 
 @app.command()
 def run(
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     log_format: Annotated[str, typer.Option(help="auto, console or json; overrides the configuration.")] = "",
 ) -> None:
     """Runs the daemon in the foreground."""
@@ -80,7 +79,7 @@ def run(
 
 @app.command()
 def check(
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     online: Annotated[
         bool,
         typer.Option(
@@ -113,7 +112,7 @@ def check(
 
 @app.command()
 def read(
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Print exactly the bodies that a push would send.")] = False,
     node: NodesOption = None,
     endpoint: EndpointOption = None,
@@ -153,19 +152,19 @@ def read(
 
 @app.command()
 def status(
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. This is the default when piped.")] = False,
 ) -> None:
     """Shows the running daemon: devices, last pushes, backlog. Needs [status]."""
     from agent.cli.status_view import NoAnswerError, ask, show
-    from agent.config import ConfigError, load_status
+    from agent.config import DEFAULT_LISTEN, ConfigError, load_status
 
     try:
         listener = load_status(config)
     except ConfigError as error:
         fail(error.lines, EX_CONFIG)
     if listener is None:
-        fail(f'{config}: status: missing; add [status] with listen = "127.0.0.1:9464" and reload the daemon')
+        fail(f'{config}: status: missing; add [status] with listen = "{DEFAULT_LISTEN}" and reload the daemon')
     try:
         show(ask(listener), as_json=as_json or not sys.stdout.isatty())
     except NoAnswerError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent import DEFAULT_CONFIG
 from agent.commissioning.endpoints import shared_tokens, token_text
 from agent.commissioning.service_permissions import missing_credentials, out_of_reach, service
 from agent.config import Config, OutboxConfig, token_path
@@ -15,8 +16,6 @@ from drivers.errors import ProfileError
 from drivers.model import NodeType
 from drivers.profile import load
 
-INSTALLED = Path("/etc/telemetry-agent/config.toml")
-"""The configuration of the service."""
 _LEAST_LIMIT_W, _LEAST_LOAD_W, _LEAST_CAPACITY_WH = 200.0, 20.0, 200.0
 """A smaller value is probably in kW or kWh."""
 
@@ -40,9 +39,9 @@ def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[s
     yield from _queue(config, file)
     yield from _without_effect(config)
     yield from _own_profiles(config)
-    if file == INSTALLED and os.geteuid() == 0 and (reader := service()) is not None:
+    if file == DEFAULT_CONFIG and os.geteuid() == 0 and (reader := service()) is not None:
         yield from out_of_reach(config, file, reader)
-    if file == INSTALLED:
+    if file == DEFAULT_CONFIG:
         yield from missing_credentials()
 
 
@@ -126,7 +125,7 @@ def _queue(config: Config, file: Path) -> Iterator[str]:
             f"outbox.path is relative: the queue is {path.absolute()}, but another file if the agent starts in another"
             " directory; write an absolute path"
         )
-    if file == INSTALLED and path == OutboxConfig().path:
+    if file == DEFAULT_CONFIG and path == OutboxConfig().path:
         return  # it belongs to the service
     directory = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir():

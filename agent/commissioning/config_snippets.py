@@ -12,9 +12,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from agent.commissioning.proposals import Found, Names, Proposal, note_of, proposal, propose
 from agent.runtime import escaped, printable
+from drivers.addresses import unit_address
 from drivers.driver import Driver
 from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType, Table
+from drivers.protocol import TRANSPORTS
 from drivers.scan import Identity, Match, SearchLocation
 
 _MOST_NAMES = 8
@@ -66,7 +68,7 @@ def _disabled(one: Proposal, why: str = "not used") -> Iterator[str]:
 def driver_table(name: str, driver: Driver) -> str:
     """Return a [[device]] table for a driver, with an address to change."""
     defaults = driver.defaults
-    link = LinkSettings(host="192.168.1.20", port=defaults.port or 502)
+    link = LinkSettings(host="192.168.1.20", port=defaults.port or TRANSPORTS["tcp"].port)
     match = Match(name, driver.kind, driver.nodes, name, "")
     one = proposal(link, 1 if defaults.unit_id is None else defaults.unit_id, match, Names(), of_grid=True)
     return "\n".join(_device(one, {})).rstrip("\n")
@@ -129,7 +131,7 @@ def _cycle(place: SearchLocation) -> Iterator[str]:
 
 def _comments(found: Found) -> Iterator[str]:
     place, unit = found.place, found.unit
-    where = f"{place.link.address} unit {unit.unit_id}"
+    where = unit_address(place.link.address, unit.unit_id)
     if place.any_unit:
         where += " (and all other unit ids: the device ignores the unit id)"
     if found.proposals and not (unit.identity and unit.identity.matches):
@@ -210,7 +212,7 @@ def dump_command(link: LinkSettings, unit_id: int) -> str:
     if link.serial:
         place = [str(link.serial_port), "--baudrate", str(link.baudrate), "--parity", link.parity]
     else:
-        place = [str(link.host)] + (["--port", str(link.port)] if link.port != 502 else [])
+        place = [str(link.host)] + (["--port", str(link.port)] if link.port != TRANSPORTS["tcp"].port else [])
         place += ["--transport", link.transport] if link.transport != "tcp" else []
     return shlex.join(["telemetry-agent", "dump", *place, "--unit", str(unit_id)])
 

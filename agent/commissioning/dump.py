@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from agent.commissioning.scan import host_transport, lines, port_number
 from agent.config import ConfigError
 from agent.site import Site
+from drivers.addresses import unit_address
 from drivers.catalogue import Catalogue
 from drivers.driver import Driver, LinkDefaults, Reader, ReadOptions
 from drivers.dump import Capture, Dump, Wanted, expected_of, of_profiles, of_ranges, of_sunspec, redact, take
@@ -110,7 +111,7 @@ def by_address(address: Address, driver_name: str, catalogue: Catalogue) -> Subj
     if not 0 <= unit_id <= MAX_UNIT_ID:
         raise ValueError(f"--unit: must be 0..{MAX_UNIT_ID} (found {unit_id})")
     link = Link(address.settings(defaults))
-    at = f"{link.settings.address} unit {unit_id}"
+    at = unit_address(link.settings.address, unit_id)
     return Subject(link.unit(unit_id), link.close, unit_id, at, driver_name or None, driver)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from agent.runtime import printable
+from drivers.addresses import host_and_port, unit_address
 from drivers.dump import Dump
 from drivers.simulator import ModbusServer, dump_unit
 
@@ -18,7 +19,7 @@ async def serve(dumps: Sequence[tuple[str, Dump]], host: str, base_port: int, re
             server = ModbusServer([dump_unit(dump.tables, dump.unit_id)], host, base_port and base_port + number)
             await server.start()
             stack.push_async_callback(server.stop)
-            line = f"{name}: {server.host}:{server.port} unit {dump.unit_id}"
+            line = f"{name}: {unit_address(host_and_port(server.host, server.port), dump.unit_id)}"
             print(printable(line), flush=True)  # noqa: T201 - the output of the command
         ready()
         await asyncio.Event().wait()

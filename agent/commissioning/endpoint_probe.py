@@ -15,6 +15,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from agent.config import PushConfig
 from agent.delivery import LocalError, in_words, tls_context
 from agent.security import Secrets
+from drivers.addresses import host_and_port
+from drivers.tls import client_context
 
 _SOON_DAYS = 14
 _HANDSHAKE_S = 2.0
@@ -72,7 +74,7 @@ async def probe(config: PushConfig, now: float) -> Reached:
 
 async def _speaks_tls(host: str, port: int) -> bool:
     """Whether a TLS handshake succeeds. The certificate does not matter."""
-    context = ssl.create_default_context()
+    context = client_context(None, None, None)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         async with asyncio.timeout(_HANDSHAKE_S):
@@ -86,13 +88,17 @@ async def _speaks_tls(host: str, port: int) -> bool:
 def _first(config: PushConfig) -> tuple[str, int]:
     """Return host and port of the first connection: those of the endpoint or of the proxy."""
     url = urlsplit(config.proxy_url or config.url)
-    return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    return url.hostname or "", _port(url)
+
+
+def _port(url: SplitResult) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def _where(config: PushConfig) -> str:
     """Return the host and port of the first connection as text."""
     host, port = _first(config)
-    return f"{f'[{host}]' if ':' in host else host}:{port}" + (", the proxy" if config.proxy_url else "")
+    return host_and_port(host, port) + (", the proxy" if config.proxy_url else "")
 
 
 @contextlib.asynccontextmanager
@@ -103,7 +109,7 @@ async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWr
     """
     url = urlsplit(config.url)
     host = url.hostname or ""
-    port = url.port or (443 if url.scheme == "https" else 80)
+    port = _port(url)
     proxy = urlsplit(config.proxy_url) if config.proxy_url else None
     first, first_port = _first(config)
     tls_to_first = tls_context(config) if (proxy or url).scheme == "https" else None
@@ -113,12 +119,12 @@ async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWr
         if tls_to_first is not None:
             round_trip_s = await _handshake(writer, tls_to_first, first)
         if proxy and url.scheme == "https":
-            target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            target = host_and_port(host, port)
             secrets = Secrets()
             secrets.learn(unquote(proxy.password or ""))
             await _tunnel(reader, writer, target, _authorization(proxy), secrets)
             round_trip_s = await _handshake(writer, tls_context(config), host)
-        yield writer, f" through {first}:{first_port}" if proxy else "", round_trip_s
+        yield writer, f" through {host_and_port(first, first_port)}" if proxy else "", round_trip_s
     finally:
         writer.transport.abort()  # no data was sent, so an abrupt close loses nothing
 

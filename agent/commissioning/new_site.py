@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.commissioning.config_review import INSTALLED
+from agent import CONFIG_DIRECTORY, DEFAULT_CONFIG, STATE_DIRECTORY
 from agent.commissioning.new_files import Access, create, replace
 from agent.commissioning.release_files import example
 from agent.commissioning.service_permissions import ServiceUser, service
-from agent.config import Config, ConfigError, ConnectionConfig, parse
+from agent.config import DEFAULT_LISTEN, Config, ConfigError, ConnectionConfig, parse
 from agent.runtime import escaped, printable
 from agent.site import build
 from drivers import toml_file
 from drivers.modbus import LinkSettings
 from drivers.model import NodeType
-from drivers.protocol import TRANSPORTS
 
 _ANY_DEVICE = {"node_id": " ", "type": "grid", "driver": "sunspec", "host": "127.0.0.1"}
 _FORMER_EXAMPLE = "config.example.toml"
@@ -46,7 +45,7 @@ interval_s = {interval}  # seconds between two messages
 # interval_s = 10  # seconds between two polls; never longer than push.interval_s
 {outbox}{drivers}
 # [status]
-# listen = "127.0.0.1:9464"  # a status page, /readyz and metrics
+# listen = "{listen}"  # a status page, /readyz and metrics
 
 # Each [[device]] table is one device. `telemetry-agent init` adds more devices, `telemetry-agent drivers` lists the
 # drivers. With `invert = true`, import and export are exchanged.
@@ -84,6 +83,7 @@ def config_text(answers: SiteAnswers, devices: str, config: Path) -> str:
     folders = ", ".join(_text(str(folder)) for folder in answers.profile_dirs)
     head = _HEAD.format(
         drivers=f"\n[drivers]\nprofile_dirs = [{folders}]\n" if folders else "",
+        listen=DEFAULT_LISTEN,
         site_plain=printable(answers.node_id),
         site=_text(answers.node_id),
         timezone=f"{zone}  # its midnight starts the day of today_*",
@@ -98,10 +98,10 @@ def config_text(answers: SiteAnswers, devices: str, config: Path) -> str:
 
 def outbox_path(config: Path) -> Path | None:
     """Return where the queue of this configuration is; None for the default of the service."""
-    if config == INSTALLED:
+    if config == DEFAULT_CONFIG:
         return None
-    if config.parent.parent == INSTALLED.parent:  # telemetry-agent@SITE.service
-        return Path(f"/var/lib/telemetry-agent-{config.parent.name}/outbox.sqlite3")
+    if config.parent.parent == CONFIG_DIRECTORY:  # telemetry-agent@SITE.service
+        return STATE_DIRECTORY.with_name(f"{STATE_DIRECTORY.name}-{config.parent.name}") / "outbox.sqlite3"
     return config.absolute().parent / "state" / "outbox.sqlite3"
 
 
@@ -183,8 +183,7 @@ def _parsed(table: dict[str, Any], path: Path) -> Config:
 
 
 def _address(connection: ConnectionConfig) -> str:
-    port = connection.port or TRANSPORTS[connection.transport].port
-    return LinkSettings(connection.transport, connection.host, port, connection.serial_port).address
+    return LinkSettings(connection.transport, connection.host, connection.used_port, connection.serial_port).address
 
 
 def added(before: Existing, devices: str, path: Path) -> str:
@@ -200,7 +199,7 @@ def added(before: Existing, devices: str, path: Path) -> str:
 
 def access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
     """Return permissions and owner of a new configuration. It has no secret; the service can read it."""
-    if config == INSTALLED and root and reader is not None:
+    if config == DEFAULT_CONFIG and root and reader is not None:
         return Access(0o640, 0, reader.gid)
     return Access(0o644)
 
@@ -211,7 +210,7 @@ def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Acc
     For the installed configuration, the owner is the user of the service. With several sites, systemd reads the token
     as root and passes it to the service.
     """
-    if config == INSTALLED and root and reader is not None:
+    if config == DEFAULT_CONFIG and root and reader is not None:
         return Access(0o600, reader.uid, reader.gid)
     return Access(0o600)
 

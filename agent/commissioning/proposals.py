@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from drivers.addresses import link_address, unit_address
 from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType
 from drivers.scan import FoundUnit, Match, SearchLocation
@@ -87,7 +88,7 @@ class Proposal:
 
     @property
     def where(self) -> str:
-        return f"{self.link.address} unit {self.unit_id}"
+        return unit_address(self.link.address, self.unit_id)
 
 
 @dataclass(slots=True, eq=False)
@@ -179,12 +180,12 @@ def left_out(places: Iterable[SearchLocation], configured: Collection[str]) -> I
 
 def _places(place: SearchLocation, unit: FoundUnit) -> set[str]:
     """The places at which the unit responds, such as "192.168.1.20:502 unit 1"."""
-    return {f"{place.link.address} unit {unit.unit_id}", *unit.elsewhere}
+    return {unit_address(place.link.address, unit.unit_id), *unit.elsewhere}
 
 
 def _answers_as_configured(place: SearchLocation, configured: Collection[str]) -> bool:
     """Whether the device ignores the unit id, and is configured with any unit id."""
-    return place.any_unit and any(each.startswith(f"{place.link.address} unit ") for each in configured)
+    return place.any_unit and any(link_address(each) == place.link.address for each in configured)
 
 
 def without(places: Iterable[SearchLocation], configured: Collection[str]) -> list[SearchLocation]:

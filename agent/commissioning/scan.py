@@ -9,11 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from agent.runtime import SystemClock
+from drivers.addresses import unit_address
 from drivers.profile import Profile
-from drivers.protocol import LAST_SERIAL_UNIT_ID, MAX_UNIT_ID, TRANSPORTS, TransportName
+from drivers.protocol import (
+    LAST_SERIAL_UNIT_ID,
+    MAX_UNIT_ID,
+    MIN_BAUDRATE,
+    PARITIES,
+    TRANSPORTS,
+    USUAL_PORTS,
+    TransportName,
+)
 from drivers.scan import (
     LINES,
-    PORTS,
     Identifier,
     Scanner,
     ScanSettings,
@@ -43,7 +51,7 @@ def request(
     if not 0 < timeout_s <= 60:
         raise TargetError(f"--timeout: must be seconds up to 60 (found {timeout_s:g})")
     settings = ScanSettings(
-        ports=tuple(port_number(port) for port in ports or PORTS),
+        ports=tuple(port_number(port) for port in ports or USUAL_PORTS),
         units=parse_numbers(units, 0, MAX_UNIT_ID) if units else None,
         likely_units=_by_frequency(profiles),
         timeout_s=timeout_s,
@@ -72,11 +80,11 @@ def port_number(port: int) -> int:
 def lines(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tuple[tuple[int, str], ...]:
     """Return pairs of baud rate and parity: the given values, else the usual ones. Raises TargetError."""
     for parity in parities or ():
-        if parity not in ("N", "E", "O"):
+        if parity not in PARITIES:
             raise TargetError(f"--parity: must be N, E or O (found {parity!r})")
     for baudrate in baudrates or ():
-        if baudrate < 300:
-            raise TargetError(f"--baudrate: must be at least 300 (found {baudrate})")
+        if baudrate < MIN_BAUDRATE:
+            raise TargetError(f"--baudrate: must be at least {MIN_BAUDRATE} (found {baudrate})")
     if not baudrates and not parities:
         return LINES
     rates = baudrates or tuple(dict.fromkeys(baudrate for baudrate, _ in LINES))
@@ -142,7 +150,11 @@ def _bar(scanner: Scanner, total: int) -> AbstractContextManager[object]:
             task.completed = scanner.done
             found = sum(len(place.units) for place in scanner.places)
             place = scanner.latest
-            now = f", asking {place.link.address} unit {place.asking}" if place else ""
+            now = (
+                f", asking {unit_address(place.link.address, place.asking)}"
+                if place and place.asking is not None
+                else ""
+            )
             return Text(f"{scanner.done} of {total} places, {found} units found{now}")
 
     bar = Progress(

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent import CONFIG_DIRECTORY, STATE_DIRECTORY
 from agent.config import Config
 
 USER = "telemetry-agent"
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - places that the service cannot use
 """Hidden by ProtectHome= and PrivateTmp= of the unit."""
-_STATE = Path("/var/lib/telemetry-agent")
 _DROP_INS = Path("/etc/systemd/system/telemetry-agent.service.d")
 _CREDENTIAL = re.compile(r"\s*(Load|Set)Credential=([^:]+):(.*?)\s*")
 
@@ -63,11 +63,11 @@ def out_of_reach(config: Config, file: Path, reader: ServiceUser) -> Iterator[st
     """
     for path in dict.fromkeys((file, *_files(config))):
         if any(path.is_relative_to(place) for place in _HIDDEN):
-            yield f"the service has no access to {path}: move it to /etc/telemetry-agent"
+            yield f"the service has no access to {path}: move it to {CONFIG_DIRECTORY}"
         elif not reader.reads(path):
             yield f"the service cannot read {path}: chown root:{USER} {path} && chmod 640 {path}"
-    if not config.outbox.path.is_relative_to(_STATE):
-        yield f"outbox.path: the service can only write below {_STATE} (found {config.outbox.path})"
+    if not config.outbox.path.is_relative_to(STATE_DIRECTORY):
+        yield f"outbox.path: the service can only write below {STATE_DIRECTORY} (found {config.outbox.path})"
 
 
 def missing_credentials(folder: Path = _DROP_INS) -> Iterator[str]:

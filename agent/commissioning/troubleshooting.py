@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drivers.addresses import link_address
 from drivers.errors import (
     BadReplyError,
     BusyError,
@@ -17,6 +18,7 @@ from drivers.errors import (
     WrongTransactionError,
     without_address,
 )
+from drivers.protocol import USUAL_PORTS
 
 _NETWORK: tuple[tuple[type[Exception], str], ...] = (
     (SilentError, "is the unit id correct? `{scan} --units 1-247` finds the unit ids that answer"),
@@ -47,7 +49,7 @@ _UNCONNECTED = {
 
 def remedy(error: Exception, address: str) -> str:
     """Return a hint; empty if the error text is enough. `address` is the address of the device."""
-    place = address.rpartition(" unit ")[0]
+    place = link_address(address)
     if isinstance(error, ConnectError):
         hint = next((words for reason, words in _UNCONNECTED.items() if reason in str(error)), "")
     else:
@@ -79,4 +81,4 @@ def _target(place: str) -> str:
     if place.startswith("/"):
         return place
     host, _, port = place.rpartition(":")
-    return host.strip("[]") + (f" --port {port}" if port not in ("502", "1502") else "")
+    return host.strip("[]") + (f" --port {port}" if int(port) not in USUAL_PORTS else "")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agent.config.apart import Loading, load_apart
 from agent.config.errors import ConfigError, did_you_mean, name_devices, no_such_driver
 from agent.config.push_token import credential_of, token_of, token_path, usable
-from agent.config.tables import DEFAULT_NAME, token_mistake
+from agent.config.tables import DEFAULT_LISTEN, DEFAULT_NAME, STALE_INTERVALS, token_mistake
 
 if TYPE_CHECKING:
     from agent.config.devices import ConnectionConfig, DeviceConfig
@@ -32,7 +32,9 @@ _MODULES = {
 }
 
 __all__ = [
+    "DEFAULT_LISTEN",
     "DEFAULT_NAME",
+    "STALE_INTERVALS",
     "Config",
     "ConfigError",
     "ConnectionConfig",

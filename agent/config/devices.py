@@ -10,7 +10,7 @@ from agent.config.tables import ConnectionTable, DeviceTable
 from agent.config.types import FilePath, Host, Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
 from agent.domain import WhenOffline
 from drivers.model import NodeType, WordOrder
-from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID, TransportName
+from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID, MIN_BAUDRATE, Parity, TransportName
 
 
 class ConnectionConfig(Section, ConnectionTable):
@@ -21,12 +21,12 @@ class ConnectionConfig(Section, ConnectionTable):
     host: Host | None = None
     """The name or the address of a device or gateway; not for `rtu` and `ascii`."""
     port: Port | None = None
-    """The port. Default: that of the profile, else 502, and 802 for `tls`."""
+    """The port. Default: 502, and 802 for `tls`."""
     serial_port: str | None = None
     """The path of a serial port, preferably a stable link below /dev/serial/by-id; only for `rtu` and `ascii`."""
-    baudrate: Annotated[StrictInt, Field(ge=300)] = 9600
+    baudrate: Annotated[StrictInt, Field(ge=MIN_BAUDRATE)] = 9600
     """The baud rate of the serial line."""
-    parity: Literal["N", "E", "O"] = "N"
+    parity: Parity = "N"
     """The parity of the serial line: none, even or odd."""
     stop_bits: Literal[1, 2] = 1
     """The stop bits of the serial line."""

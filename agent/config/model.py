@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, StrictInt, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agent import CONFIG_DIRECTORY, STATE_DIRECTORY
 from agent.config import endpoints
 from agent.config.devices import ConnectionConfig, DeviceConfig
 from agent.config.environment import ONE_OR_SEVERAL, EnvironmentSource
 from agent.config.errors import did_you_mean
 from agent.config.push import PushConfig
 from agent.config.status import StatusConfig
-from agent.config.tables import ENERGIES, ConfigTable, OutboxTable
+from agent.config.tables import ENERGIES, STALE_INTERVALS, ConfigTable, OutboxTable
 from agent.config.types import FilePath, Identifier, Seconds, Section, Watts, Zone
 
 
@@ -43,7 +44,7 @@ def _queue_file(path: Path) -> Path:
 class OutboxConfig(Section, OutboxTable):
     """[outbox]: the file of the queue, its bounds, and the rate of the backlog."""
 
-    path: Annotated[FilePath, AfterValidator(_queue_file)] = Path("/var/lib/telemetry-agent/outbox.sqlite3")
+    path: Annotated[FilePath, AfterValidator(_queue_file)] = STATE_DIRECTORY / "outbox.sqlite3"
     """The file of the queue of the first endpoint. Its directory also has the other queues and the energies."""
     max_age_s: Seconds = 604_800.0
     """Messages that are older than this are dropped."""
@@ -61,7 +62,7 @@ class PollConfig(Section):
     """The time between two polls of a device. It is shortened until it divides `push.interval_s`."""
     statistic: Literal["last", "mean"] = "last"
     """The power that is sent: the last value, or the time-weighted mean over the push interval."""
-    stale_after_s: Seconds = 30.0
+    stale_after_s: Seconds = STALE_INTERVALS * 10.0
     """A reading that is older than this is not used. Default: three times `interval_s`."""
 
     @model_validator(mode="before")
@@ -69,14 +70,14 @@ class PollConfig(Section):
     def _three_polls(cls, table: Any) -> Any:
         interval = table.get("interval_s") if isinstance(table, dict) else None
         if isinstance(interval, int | float) and not isinstance(interval, bool) and "stale_after_s" not in table:
-            return {**table, "stale_after_s": 3.0 * interval}
+            return {**table, "stale_after_s": STALE_INTERVALS * interval}
         return table
 
 
 class DriversConfig(Section):
     """[drivers]: the directories of the site's own profiles."""
 
-    profile_dirs: tuple[FilePath, ...] = (Path("/etc/telemetry-agent/profiles"),)
+    profile_dirs: tuple[FilePath, ...] = (CONFIG_DIRECTORY / "profiles",)
     """The directories of the site's own profiles. They have the format of the built-in profiles."""
 
 

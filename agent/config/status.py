@@ -8,14 +8,14 @@ from typing import Self
 from pydantic import model_validator
 
 from agent.config.errors import path_shown
-from agent.config.tables import StatusTable, token_mistake
+from agent.config.tables import DEFAULT_LISTEN, StatusTable, token_mistake
 from agent.config.types import FilePath, Listen, SecretText, Section
 
 
 class StatusConfig(Section, StatusTable):
     """[status]: address and token of the listener. Without this table there is no listener."""
 
-    listen: Listen = "127.0.0.1:9464"
+    listen: Listen = DEFAULT_LISTEN
     """Address and port of the status page, /healthz, /readyz, /metrics, /status.json and /history.json."""
     token: SecretText | None = None
     """The bearer token that requests need. Better: `token_file`."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "default"
 """The name of a single [push] without a name."""
+DEFAULT_LISTEN = "127.0.0.1:9464"
+"""Address and port of the status listener."""
+STALE_INTERVALS = 3.0
+"""Without `stale_after_s`, a reading is stale after this many poll intervals of its device."""
 ENERGIES = "energy.sqlite3"
 
 
@@ -141,10 +145,17 @@ class ConnectionTable(Table):
 
     if TYPE_CHECKING:
         transport: TransportName
+        port: int | None
 
     @property
     def serial(self) -> bool:
+        """Whether the link is a serial port instead of a host."""
         return TRANSPORTS[self.transport].serial
+
+    @property
+    def used_port(self) -> int:
+        """The configured port, or the default of the transport."""
+        return self.port or TRANSPORTS[self.transport].port
 
 
 class DeviceTable(Table):

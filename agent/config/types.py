@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from math import isfinite
 from pathlib import Path
@@ -31,6 +30,7 @@ from agent.config.errors import did_you_mean
 from agent.config.tables import Table
 from agent.domain import MAX_ID, QUANTITIES
 from agent.security import Secret
+from drivers.addresses import is_ip_address, zone_mistake
 
 _LONGEST_URL = 8000
 """RFC 9110, section 4.1: servers should accept this length. Longer ones depend on the server."""
@@ -56,7 +56,7 @@ def _proxy_url(url: str) -> str:
     if not usable or not url.isprintable() or " " in url:
         raise ValueError("must be an http:// or https:// URL with a host, and without blanks")
     host = parts.hostname or ""
-    if (re.fullmatch(r"[\d.]+", host) or "[" in parts.netloc) and not _is_address(host):
+    if (re.fullmatch(r"[\d.]+", host) or "[" in parts.netloc) and not is_ip_address(host):
         raise ValueError("must have four numbers up to 255 as its IPv4 address, or an IPv6 address in brackets")
     _require_zone(host)
     return url
@@ -76,26 +76,17 @@ def _host(name: str) -> str:
         )
     if not re.fullmatch(r"[^\s/\[\]@]+", name):
         raise ValueError("must be a host name or an address, such as 192.168.1.20, and nothing else")
-    if ":" in name and not _is_address(name):
+    if ":" in name and not is_ip_address(name):
         raise ValueError("must be a host name or an address; write the port into the key port")
     _require_zone(name)
-    if re.fullmatch(r"[\d.]+", name) and not _is_address(name):
+    if re.fullmatch(r"[\d.]+", name) and not is_ip_address(name):
         raise ValueError("must be four numbers up to 255 if it is an IPv4 address")
     return name
 
 
 def _require_zone(host: str) -> None:
-    """A link-local address exists on every interface, so it needs the name of one."""
-    if re.match(r"fe[89ab][0-9a-f]:", host.lower()) and "%" not in host:
-        raise ValueError(f"must have a zone (its interface), such as {host}%eth0, because it is a link-local address")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    if (mistake := zone_mistake(host)) is not None:
+        raise ValueError(mistake)
 
 
 def _host_and_port(text: str) -> str:

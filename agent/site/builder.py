@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from agent.config import ConfigError, did_you_mean, name_devices, no_such_driver
+from agent.config import STALE_INTERVALS, ConfigError, did_you_mean, name_devices, no_such_driver
 from agent.domain import QUANTITIES, Node, WhenOffline, nesting_mistakes, use_of, why_unfit
 from agent.polling import Connection, Device
+from drivers.addresses import unit_address
 from drivers.catalogue import Catalogue
 from drivers.driver import Driver, ReadOptions
 from drivers.errors import ProfileError
@@ -22,10 +23,8 @@ from drivers.model import NodeType, Quantity, Resolution
 from drivers.protocol import TRANSPORTS
 
 if TYPE_CHECKING:
-    from agent.config import Config, DeviceConfig
+    from agent.config import Config, ConnectionConfig, DeviceConfig
 
-STALE_INTERVALS = 3.0
-"""A reading of a device with its own `poll_interval_s` is stale after this many intervals."""
 Number = TypeVar("Number", int, float)
 
 
@@ -158,7 +157,7 @@ class _SiteBuilder:
             driver=driver,
             reader=link.unit(unit_id, timeout_s=settings.timeout_s, request_gap_s=settings.request_gap_s),
             nodes=nodes,
-            address=f"{link.settings.address} unit {unit_id}",
+            address=unit_address(link.settings.address, unit_id),
             unit_id=unit_id,
             interval_s=interval_s,
             patience_s=settings.connect_delay_s + 3 * settings.timeout_s,
@@ -246,15 +245,17 @@ class _SiteBuilder:
         If the device sets no pause, the longer one of family and connection is used.
         """
         asks = driver.defaults
-        connection = (
-            self._config.connection[device.connection]
-            if device.connection is not None
-            else LinkSettings(host=device.host, port=device.port or asks.port or TRANSPORTS["tcp"].port)
-        )
+        connection: ConnectionConfig | LinkSettings
+        if device.connection is not None:
+            connection = self._config.connection[device.connection]
+            port = connection.used_port
+        else:
+            connection = LinkSettings(host=device.host)
+            port = device.port or asks.port or connection.port
         return LinkSettings(
             transport=connection.transport,
             host=connection.host,
-            port=connection.port or TRANSPORTS[connection.transport].port,
+            port=port,
             serial_port=connection.serial_port,
             baudrate=connection.baudrate,
             parity=connection.parity,

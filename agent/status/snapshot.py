@@ -16,6 +16,7 @@ from agent.runtime import Clock
 from agent.status.model import DeviceStatus, EndpointStatus, LinkStatus, NodeStatus, Snapshot
 from agent.status.recorder import Polls, Recorder
 from agent.status.words import reason_of_all, why_not_ready
+from drivers.addresses import link_address
 from drivers.model import NodeType, Quantity
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _flow(nodes: list[tuple[NodeSummary, Fields]]) -> dict[str, Fields]:
 def _links(devices: Sequence[DeviceStatus]) -> list[LinkStatus]:
     found: dict[str, list[DeviceStatus]] = {}
     for device in devices:
-        found.setdefault(device.address.rpartition(" unit ")[0], []).append(device)
+        found.setdefault(link_address(device.address), []).append(device)
     links = [LinkStatus(address, len(each), _load(each)) for address, each in found.items()]
     return sorted(links, key=lambda link: -(link.load or 0.0))
 

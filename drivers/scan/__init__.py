@@ -4,13 +4,12 @@ The command `scan` uses it. The daemon does not import it.
 """
 
 from drivers.scan.identify import Identifier, Identity, Match
-from drivers.scan.scanner import LINES, PORTS, Scanner, ScanSettings
+from drivers.scan.scanner import LINES, Scanner, ScanSettings
 from drivers.scan.targets import TargetError, Targets, parse_numbers, parse_targets
 from drivers.scan.unit_search import FoundUnit, SearchLocation
 
 __all__ = [
     "LINES",
-    "PORTS",
     "FoundUnit",
     "Identifier",
     "Identity",

@@ -6,14 +6,13 @@ preferred to SunSpec, because it was written for that device. SunSpec is then an
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from drivers.catalogue import Catalogue, driver_of
+from drivers.catalogue import Catalogue, driver_of, letters
 from drivers.driver import Reader, ReadOptions
 from drivers.errors import NoReplyError, RefusedError, UnsupportedError
 from drivers.model import Kind, Nature, NodeType, Table
@@ -186,9 +185,9 @@ class Identifier:
 
     def name_likely(self, identity: Identity) -> None:
         """Set the likely drivers by the device identification."""
-        said = _letters(" ".join(identity.labels))
-        makers = {p.manufacturer for p in self._profiles.values() if len(_letters(p.manufacturer)) > 2}
-        named = {maker for maker in makers if _letters(maker) in said}
+        said = letters(" ".join(identity.labels))
+        makers = {p.manufacturer for p in self._profiles.values() if len(letters(p.manufacturer)) > 2}
+        named = {maker for maker in makers if letters(maker) in said}
         likely = sorted(p.name for p in self._profiles.values() if p.manufacturer in named)
         identity.likely = tuple(likely) or identity.likely
 
@@ -239,10 +238,6 @@ async def _coils(reader: Reader, identity: Identity) -> None:
         if await read(Twice(reader), Span(Table.COIL, 0, 1)) is not None:
             identity.tables |= {Table.COIL}
             identity.likely = (_RELAY,)
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.casefold())
 
 
 def _where(mark: Mark) -> str:

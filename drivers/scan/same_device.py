@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from drivers.addresses import unit_address
 from drivers.scan.identify import Identity
 from drivers.scan.unit_search import FoundUnit, SearchLocation
 from drivers.scan.values import Values
@@ -30,7 +31,7 @@ class Located:
 
     @property
     def where(self) -> str:
-        return f"{self.place.link.address} unit {self.unit.unit_id}"
+        return unit_address(self.place.link.address, self.unit.unit_id)
 
 
 Measure = Callable[[Located], Awaitable[Values | None]]

@@ -14,7 +14,7 @@ from functools import partial
 
 from drivers.errors import LinkError, NoReplyError, RefusedError
 from drivers.modbus import Link, LinkSettings
-from drivers.protocol import TransportName
+from drivers.protocol import USUAL_PORTS, TransportName
 from drivers.scan.identify import Identifier
 from drivers.scan.same_device import Located, without_doubles
 from drivers.scan.targets import Targets
@@ -28,9 +28,6 @@ from drivers.scan.unit_search import (
     SearchLocation,
 )
 from drivers.scan.values import Values
-
-PORTS = (502, 1502)
-"""The standard Modbus port, and the port of SolarEdge and KOSTAL inverters."""
 
 UNITS = tuple(range(1, 11))
 # Most likely first: hybrids and plants with one address, SMA's SunSpec map, KOSTAL, Victron's GX, TCP devices without a
@@ -53,7 +50,7 @@ _SLEEPY_TIMEOUT_S = 5.0
 class ScanSettings:
     """What to scan, and the timeouts."""
 
-    ports: tuple[int, ...] = PORTS
+    ports: tuple[int, ...] = USUAL_PORTS
     units: tuple[int, ...] | None = None
     """Exactly these unit ids. None means the usual unit ids, and the ids after the last unit that was found."""
     likely_units: tuple[int, ...] = ()

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from drivers.addresses import is_ip_address, zone_mistake
+
 _MOST_HOSTS = 65_536
-_LINK_LOCAL = re.compile(r"fe[89ab][0-9a-f]:")
 _NAME = re.compile(r"(?!-)[\w.-]{1,253}")
 _LAST_OCTETS = re.compile(r"(\d+\.\d+\.\d+\.)(\d+)-(\d+)")
 
@@ -40,11 +41,8 @@ def parse_targets(texts: Iterable[str]) -> Targets:
 
 
 def _hosts(text: str) -> Iterator[str]:
-    if _LINK_LOCAL.match(text.lower()) and "%" not in text:
-        raise TargetError(
-            "must have a zone (its interface), such as fe80::1%eth0, because it is a link-local address"
-            f" (found {text!r})"
-        )
+    if mistake := zone_mistake(text.partition("/")[0]):
+        raise TargetError(f"{mistake} (found {text!r})")
     if "/" in text:
         yield from _network(text)
         return
@@ -52,10 +50,10 @@ def _hosts(text: str) -> Iterator[str]:
         yield from _range(text, match[1] + match[2], match[1] + match[3])
         return
     first, dash, last = text.partition("-")
-    if dash and _is_address(first) and _is_address(last):
+    if dash and is_ip_address(first) and is_ip_address(last):
         yield from _range(text, first, last)
         return
-    if not _is_address(text) and (not _NAME.fullmatch(text) or re.fullmatch(r"[\d.-]+", text)):
+    if not is_ip_address(text) and (not _NAME.fullmatch(text) or re.fullmatch(r"[\d.-]+", text)):
         hint = "; set the port with --port" if re.fullmatch(r"[\w.-]+:\d+", text) else ""
         raise TargetError(
             f"must be a host, a network such as 192.168.1.0/24, a range such as 192.168.1.20-40,"
@@ -82,14 +80,6 @@ def _range(text: str, first: str, last: str) -> Iterator[str]:
     if low.version != high.version or not 0 <= int(high) - int(low) < _MOST_HOSTS:
         raise TargetError(f"must be a range from low to high of at most {_MOST_HOSTS} hosts (found {text!r})")
     yield from (str(type(low)(number)) for number in range(int(low), int(high) + 1))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def parse_numbers(text: str, low: int, high: int) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agent import DEFAULT_CONFIG
 from agent.commissioning import config_snippets, new_files, new_site
-from agent.commissioning.config_review import INSTALLED
 from agent.commissioning.new_files import Access
 from agent.commissioning.proposals import Names, propose, without
 from agent.commissioning.service_permissions import ServiceUser
@@ -34,16 +34,16 @@ def place(link: LinkSettings, *units: int) -> SearchLocation:
 
 
 def test_the_service_reads_the_files_of_root() -> None:
-    assert new_site.access(INSTALLED, SERVICE, root=True) == Access(0o640, 0, SERVICE.gid)
-    assert new_site.token_access(INSTALLED, SERVICE, root=True) == Access(0o600, SERVICE.uid, SERVICE.gid)
-    for config, root in ((INSTALLED, False), (Path("/etc/telemetry-agent/site/config.toml"), True)):
+    assert new_site.access(DEFAULT_CONFIG, SERVICE, root=True) == Access(0o640, 0, SERVICE.gid)
+    assert new_site.token_access(DEFAULT_CONFIG, SERVICE, root=True) == Access(0o600, SERVICE.uid, SERVICE.gid)
+    for config, root in ((DEFAULT_CONFIG, False), (Path("/etc/telemetry-agent/site/config.toml"), True)):
         assert new_site.access(config, SERVICE, root=root) == Access(0o644)
         assert new_site.token_access(config, SERVICE, root=root) == Access(0o600)
 
 
 def test_the_queue_is_where_the_service_can_write() -> None:
-    assert new_site.outbox_path(INSTALLED) is None
-    site = new_site.outbox_path(INSTALLED.parent / "north" / "config.toml")
+    assert new_site.outbox_path(DEFAULT_CONFIG) is None
+    site = new_site.outbox_path(DEFAULT_CONFIG.parent / "north" / "config.toml")
     assert site == Path("/var/lib/telemetry-agent-north/outbox.sqlite3")
     assert new_site.outbox_path(Path("/home/me/site.toml")) == Path("/home/me/state/outbox.sqlite3")
 

@@ -55,7 +55,7 @@ def test_only_root_at_the_service_s_own_file_is_told(
     file = tmp_path / "config.toml"
     file.touch(mode=0o600)  # as root leaves it
     monkeypatch.setattr(service_permissions, "_HIDDEN", ())
-    monkeypatch.setattr(config_review, "INSTALLED", file)
+    monkeypatch.setattr(config_review, "DEFAULT_CONFIG", file)
     monkeypatch.setattr(config_review, "service", lambda: STRANGER)
     monkeypatch.setattr("os.geteuid", lambda: euid)
     config = parse(changed(outbox={"path": "/srv/outbox.sqlite3"}), {}, "config.toml")
