@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from agent.config.errors import ConfigError
-from agent.config.tables import Table
+from agent.config.tables import BaseTable
 
 if TYPE_CHECKING:
     from agent.config.model import Config
@@ -81,10 +81,10 @@ def answer(path: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return the value without models: each is a `Table` with the same values."""
-    if isinstance(value, Table):
-        kind = next(each for each in type(value).__mro__ if each.__module__ == Table.__module__)
-        table: Table = object.__new__(kind)
+    """Return the value without models: each is a `BaseTable` with the same values."""
+    if isinstance(value, BaseTable):
+        kind = next(each for each in type(value).__mro__ if each.__module__ == BaseTable.__module__)
+        table: BaseTable = object.__new__(kind)
         table.__dict__.update({key: plain(each) for key, each in value.__dict__.items()})
         return table
     if isinstance(value, dict):

@@ -45,7 +45,7 @@ def token_mistake(token: str) -> str | None:
     return None if re.fullmatch(r"[!-~]{16,}", token) else "must be at least 16 visible ASCII characters"
 
 
-class Table:
+class BaseTable:
     """A table. Tables with the same values are equal."""
 
     def __eq__(self, other: object) -> bool:
@@ -55,10 +55,10 @@ class Table:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values by their keys, also those of the tables in this one."""
-        return {key: value.as_dict() if isinstance(value, Table) else value for key, value in self.__dict__.items()}
+        return {key: value.as_dict() if isinstance(value, BaseTable) else value for key, value in self.__dict__.items()}
 
 
-class PushTable(Table):
+class PushTable(BaseTable):
     """[push] or [[push]]."""
 
     if TYPE_CHECKING:  # pydantic would make fields of these
@@ -96,7 +96,7 @@ class PushTable(Table):
         return min(self.deadline_s, self.interval_s / 2)
 
 
-class OutboxTable(Table):
+class OutboxTable(BaseTable):
     """[outbox]."""
 
     if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class OutboxTable(Table):
         return self.path.with_name(ENERGIES)
 
 
-class StatusTable(Table):
+class StatusTable(BaseTable):
     """[status]."""
 
     if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class StatusTable(Table):
         return self.token
 
 
-class ConnectionTable(Table):
+class ConnectionTable(BaseTable):
     """[connection.NAME]."""
 
     if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class ConnectionTable(Table):
         return self.port or TRANSPORTS[self.transport].port
 
 
-class DeviceTable(Table):
+class DeviceTable(BaseTable):
     """[[device]]."""
 
     if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class DeviceTable(Table):
         return {self.type: self.node_id}
 
 
-class ConfigTable(Table):
+class ConfigTable(BaseTable):
     """The whole configuration."""
 
     if TYPE_CHECKING:

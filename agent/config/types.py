@@ -27,7 +27,7 @@ from pydantic_core.core_schema import (
 )
 
 from agent.config.errors import did_you_mean
-from agent.config.tables import Table
+from agent.config.tables import BaseTable
 from agent.domain import MAX_ID, QUANTITIES
 from agent.security import Secret
 from drivers.addresses import is_ip_address, zone_mistake
@@ -159,7 +159,7 @@ SecretText = Annotated[
 Limit = Annotated[tuple[float, float], PlainValidator(_limit)]
 
 
-class Section(BaseModel, Table):
+class Section(BaseModel, BaseTable):
     """The base of all tables: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

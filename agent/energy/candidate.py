@@ -8,7 +8,7 @@ from typing import NamedTuple
 from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
-"""Value of `changed` while the counter has not moved. A late growth is then not possible."""
+"""The value of `changed` while the counter has not moved. A late growth is then not possible."""
 
 
 class EnergyEvent(NamedTuple):

@@ -1,4 +1,4 @@
-"""Local days, and how exactly their energy is known. Pure.
+"""Local days, and how exact their energy is. Pure.
 
 A day lasts from its first local midnight to the first midnight of the next date. It has 23 or 25 hours if the clock
 changes. If the change skips midnight, the day begins at the change.

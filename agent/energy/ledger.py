@@ -1,25 +1,27 @@
 """Calculates the energy of the local day from the readings of a counter. Pure.
 
-A `Ledger` follows one counter. A link (`links`) explains a reading from an earlier one: the counter continued, was
-late, rolled over, was reset, or was replaced. A path is a chain of links. A path may skip a reading; this costs the
-seconds that the reading represents. Each link has a price in seconds, so that it competes with the time it would skip.
-The total is the growth along the cheapest path. The energy of a day is the total now minus the total at local midnight,
-interpolated between the readings around midnight. A reading is undecided while another path can still become the
-cheapest: usually a quarter of an hour, at most half an hour.
+A `Ledger` follows one counter. A transition (`transitions`) explains the difference of two readings: the counter
+continued, was late, rolled over, was reset, or was replaced. A path is a chain of transitions. A path may skip a
+reading; this costs the seconds that the reading represents. Each transition has a price in seconds, so that it competes
+with the time it would skip. The total is the growth along the cheapest path. The energy of a day is the total now minus
+the total at local midnight, interpolated between the readings around midnight. A reading is undecided while another
+path can still become the cheapest: usually a quarter of an hour, at most half an hour.
 
 Invariants:
 
-1. If all links of a path are continuations, the total is the growth between its first and last reading. Glitches,
+1. If all transitions of a path are continuations, the total is the growth between its first and last reading. Glitches,
    restarts of the agent and missed readings between them do not change it.
-2. A link that explains fewer seconds of readings than its price has no lasting effect, even if this happens often.
-3. A link adds at most the register's step plus what the device can turn over in the time (`turnover`). A growth has no
-   price if the measured power, the `limits`, or the connection of a house or of the site explains it. A larger growth
-   has a price. So it is held back until the readings of a minute confirm it, and it is declared as estimated.
+2. If a transition explains fewer seconds of readings than its price, it has no lasting effect, even if this happens
+   often.
+3. A transition adds at most the register's step plus the energy that the device can count in the time (`turnover`). A
+   growth has no price if one of these explains it: the measured power, the `limits`, or the connection of a house or of
+   the site. A larger growth has a price. So it is held back until the readings of a minute confirm it, and it is
+   declared as estimated.
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the state.
 6. An energy of a day is never negative.
 7. Lost or estimated energy is declared in the `Basis` of its day. Each event is reported once, when it is decided.
-8. The device's clock has no effect. A daily register is followed like any counter and may be set to zero at any hour,
+8. The device's clock has no effect. A daily register is followed like any counter. It may be set to zero at any hour,
    but not twice a day. Its value is used directly only at the first reading and after a gap over the device's midnight.
 
 A path from the best candidate to any new reading costs at most `RUN_PRICE`. A candidate that costs `RUN_PRICE` more
@@ -39,7 +41,7 @@ from agent.energy.turnover import MINUTE_S, SLACK_S, Turnover
 RELABEL_S = 12 * 3600.0
 """If the clock is set by more than this, the dates of earlier days are not reliable."""
 CANDIDATES = 32
-"""Maximum number of candidates. If there are more, some are removed, because neighbours on one path differ little."""
+"""Maximum number of candidates. Further ones replace neighbours on the same path, which differ little."""
 FRESH = 6
 """Number of the latest candidates, which are always kept."""
 # Before Python 3.12, access to a member of an Enum is slow.
@@ -65,7 +67,7 @@ class Ledger(NamedTuple):
     """Power at the last reading, in the direction of the counter; negative if unknown."""
     turnover: Turnover
     unconfirmed_until: float = 0.0
-    """Value of `observed_s` until which the last growth is not confirmed: the measured power does not explain it."""
+    """While `observed_s` is below this, the last growth is not confirmed: the measured power does not explain it."""
     early: float = 0.0
     """If the time went back: the time of the first reading after that; else 0."""
     decided: tuple[EnergyEvent, ...] = ()
@@ -109,8 +111,8 @@ def of_today(ledger: Ledger) -> tuple[str, float, Basis]:
 def _is_undecided(ledger: Ledger) -> bool:
     """Whether the last reading or the last growth is not confirmed.
 
-    It is also undecided if the counter has not moved since it went to another level, although the measured power is
-    enough to move it.
+    The ledger is also undecided after a reset, a replacement or a new day, until the counter moves. This needs a
+    measured power that is enough to move the counter.
     """
     best, turnover = ledger.best, ledger.turnover
     if best.observed_s != ledger.observed_s or ledger.unconfirmed_until > ledger.observed_s:

@@ -6,24 +6,28 @@ from collections.abc import Sequence
 
 from agent.energy.candidate import NEVER, Candidate, EnergyEvent, day_offset
 from agent.energy.days import Basis, Day, day_of
-from agent.energy.links import DAILY_S, Kind, Link, Observation
+from agent.energy.transitions import DAILY_S, Observation, Transition, TransitionKind
 
 SEEN_S = 300.0
-"""If the usual readings around midnight are at most this far apart, the beginning of the day was observed."""
+"""The beginning of a day was observed if usual readings around midnight are at most this far apart."""
 _STEADY_S = 30.0
 _INTERVALS = 1.5
-"""Readings around midnight are usual if their distance is at most this many times the previous interval."""
+"""Readings around midnight are usual if they are at most this many times the previous interval apart."""
 _EVENTS = 8
 """Maximum number of events of a path that are not reported yet."""
 
-_FLAGS = {Kind.ESTIMATED: Basis.ESTIMATED, Kind.RESET: Basis.RESET, Kind.REPLACED: Basis.REPLACED}
-_NAMES = {
-    Kind.RESET: "counter_reset",
-    Kind.REPLACED: "counter_replaced",
-    Kind.ROLLED_OVER: "counter_rolled_over",
+_FLAGS = {
+    TransitionKind.ESTIMATED: Basis.ESTIMATED,
+    TransitionKind.RESET: Basis.RESET,
+    TransitionKind.REPLACED: Basis.REPLACED,
 }
-_LEVELS = frozenset({Kind.NEW_DAY, Kind.RESET, Kind.REPLACED})
-"""Links to another level. After them, `changed` is `NEVER` until the counter moves."""
+_NAMES = {
+    TransitionKind.RESET: "counter_reset",
+    TransitionKind.REPLACED: "counter_replaced",
+    TransitionKind.ROLLED_OVER: "counter_rolled_over",
+}
+_LEVELS = frozenset({TransitionKind.NEW_DAY, TransitionKind.RESET, TransitionKind.REPLACED})
+"""Transitions to another level. After them, `changed` is `NEVER` until the counter moves."""
 
 
 def first_candidate(reading: Observation, observed_s: float, cost: float) -> Candidate:
@@ -41,24 +45,24 @@ def first_candidate(reading: Observation, observed_s: float, cost: float) -> Can
 
 def extended(
     before: Candidate,
-    link: Link,
+    transition: Transition,
     reading: Observation,
     observed_s: float,
     cost: float,
     skipped: Sequence[Candidate],
     interval_s: float,
 ) -> Candidate:
-    """Extend `before` by a reading with `link`.
+    """Extend `before` by a reading with `transition`.
 
     `skipped` are the readings between `before` and the reading. `interval_s` is the usual interval in seconds.
     """
-    kind = link.kind
+    kind = transition.kind
     seconds = reading.at - before.at
     seen = seconds <= _STEADY_S or (seconds <= SEEN_S and seconds <= _INTERVALS * interval_s)
     new_day = before.new_day
-    if seen and (kind is Kind.NEW_DAY or (kind is Kind.RESET and reading.register.daily)):
+    if seen and (kind is TransitionKind.NEW_DAY or (kind is TransitionKind.RESET and reading.register.daily)):
         new_day = (before.at + reading.at) / 2
-    day, yesterday = _days(before, link, reading, new_day, seen=seen)
+    day, yesterday = _days(before, transition, reading, new_day, seen=seen)
     changed, integral_Wh = before.changed, before.integral_Wh
     if kind in _LEVELS:
         changed, integral_Wh = NEVER, reading.integral_Wh
@@ -70,7 +74,7 @@ def extended(
         changed,
         observed_s,
         cost,
-        before.total + link.growth,
+        before.total + transition.growth,
         integral_Wh,
         day,
         yesterday,
@@ -80,7 +84,7 @@ def extended(
 
 
 def _events(
-    before: Candidate, kind: Kind, reading: Observation, skipped: Sequence[Candidate]
+    before: Candidate, kind: TransitionKind, reading: Observation, skipped: Sequence[Candidate]
 ) -> tuple[EnergyEvent, ...]:
     events = before.events
     if skipped and kind not in _LEVELS:
@@ -91,20 +95,22 @@ def _events(
     return events[-_EVENTS:]
 
 
-def _days(before: Candidate, link: Link, reading: Observation, new_day: float, *, seen: bool) -> tuple[Day, Day | None]:
+def _days(
+    before: Candidate, transition: Transition, reading: Observation, new_day: float, *, seen: bool
+) -> tuple[Day, Day | None]:
     """Return (day, previous day) at the reading."""
-    kind, day = link.kind, before.day
+    kind, day = transition.kind, before.day
     flag = _FLAGS.get(kind, Basis.SEEN)
-    if kind is Kind.ROLLED_OVER and not seen:
+    if kind is TransitionKind.ROLLED_OVER and not seen:
         flag = Basis.ESTIMATED  # it may also be a new meter that begins near zero
-    if kind in (Kind.RESET, Kind.REPLACED) and day.believed:
+    if kind in (TransitionKind.RESET, TransitionKind.REPLACED) and day.believed:
         # The register's day begins only now, so its earlier value was of the previous day.
         day = day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0)
     if reading.at >= day.end:
-        if kind is Kind.NEW_DAY:
-            return _of_register(before, link, reading, new_day, day, seen=seen)
-        return _over_midnight(before, link, reading, day, flag, seen=seen)
-    if kind is Kind.NEW_DAY and (not seen or _unsure(before, reading) > reading.step_Wh):
+        if kind is TransitionKind.NEW_DAY:
+            return _of_register(before, transition, reading, new_day, day, seen=seen)
+        return _over_midnight(before, transition, reading, day, flag, seen=seen)
+    if kind is TransitionKind.NEW_DAY and (not seen or _unsure(before, reading) > reading.step_Wh):
         flag = Basis.ESTIMATED
     return (day if flag <= day.basis else day._replace(basis=flag)), before.before
 
@@ -119,7 +125,7 @@ def _unsure(before: Candidate, reading: Observation) -> float:
 
 
 def _of_register(
-    before: Candidate, link: Link, reading: Observation, new_day: float, last: Day, *, seen: bool
+    before: Candidate, transition: Transition, reading: Observation, new_day: float, last: Day, *, seen: bool
 ) -> tuple[Day, Day | None]:
     """Begin a local day together with the device's day. The value of the register belongs to the new day."""
     date, start, end = day_of(reading.at, reading.zone)
@@ -127,18 +133,18 @@ def _of_register(
     midnight = start + day_offset(new_day, reading.zone)
     early = value * (start - midnight) / (reading.at - midnight) if midnight < start else 0.0
     basis = Basis.SEEN if seen else Basis.REGISTER
-    base = before.total + link.growth - value + early
+    base = before.total + transition.growth - value + early
     day = Day(date, start, end, base, basis, believed=0.0 if seen else value)
     return day, last if last.end == start else None
 
 
 def _over_midnight(
-    before: Candidate, link: Link, reading: Observation, last: Day, flag: Basis, *, seen: bool
+    before: Candidate, transition: Transition, reading: Observation, last: Day, flag: Basis, *, seen: bool
 ) -> tuple[Day, Day | None]:
     """Begin a local day between two readings. The growth is divided in proportion to time."""
     date, start, end = day_of(reading.at, reading.zone)
-    basis = max(flag, Basis.SEEN if seen or link.growth == 0.0 else Basis.INTERPOLATED)
-    rate = link.growth / (reading.at - before.at)
+    basis = max(flag, Basis.SEEN if seen or transition.growth == 0.0 else Basis.INTERPOLATED)
+    rate = transition.growth / (reading.at - before.at)
 
     def total_at(moment: float) -> float:
         return before.total + rate * max(0.0, moment - before.at)

@@ -1,4 +1,4 @@
-"""The published energy of a day. It does not fall if a reading was a little too high. Pure."""
+"""The published energy of a day. If a reading was only a little too high, the energy does not fall. Pure."""
 
 from __future__ import annotations
 

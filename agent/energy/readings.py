@@ -11,19 +11,19 @@ from typing import Any
 
 from agent.energy.candidate import NEVER, Candidate
 from agent.energy.ledger import CANDIDATES, FRESH, Ledger, shifted, thinned
-from agent.energy.links import (
+from agent.energy.paths import extended, first_candidate
+from agent.energy.transitions import (
     BEGIN_FACTOR,
     LATE_FACTOR,
     ROLLOVER_PRICE,
     RUN_PRICE,
-    Kind,
-    Link,
     Observation,
+    Transition,
+    TransitionKind,
     confirmed,
     exceeds_power,
     explain,
 )
-from agent.energy.paths import extended, first_candidate
 from agent.energy.turnover import (
     FINER,
     MINUTE_S,
@@ -38,11 +38,12 @@ from agent.energy.turnover import (
 )
 
 PATIENCE_S = 600.0
-"""If the time goes back, readings are ignored for this long. After that, the times before the jump were wrong."""
+"""If the time goes back, readings are ignored for this long. If they still have earlier times then, the times before
+the jump were wrong."""
 WINDOW_S = 1800.0
-"""After this many observed seconds, a reading is decided by the path that is then the cheapest."""
+"""After this many observed seconds, the path that is then the cheapest decides about a reading."""
 _APART_S = 90.0
-"""If there are many candidates, one is removed if it is nearer than this to the one before it on the same path."""
+"""If there are many candidates, a candidate is removed if it is less than this after the one before it on its path."""
 _BEGINNING_S = 120.0
 """During this time, a path may begin at a later reading if the counter has not moved: some devices start with a wrong
 value."""
@@ -71,7 +72,8 @@ def advance(
 
     `power_W` is the device's power in the direction of the counter, not negative; None if unknown. This function
     handles the common reading, which continues the best path at the usual interval. A continuation has no price, so no
-    other link can be cheaper. `explained` handles all other readings, and gives the same result for the common one.
+    other transition can be cheaper. `explained` handles all other readings. For the common reading, both give the same
+    result.
     """
     power = _NO_POWER if power_W is None else power_W
     if ledger is None:
@@ -115,7 +117,7 @@ def advance(
 def _thinner(others: tuple[Candidate, ...], best: Candidate) -> tuple[Candidate, ...]:
     """Add the best candidate to the others, and remove those that are least useful.
 
-    Those are the candidates that can never become the best again, and near neighbours on one path that are not fresh.
+    Those are the candidates that can never become the best again, and older near neighbours on one path.
     """
     limit = RUN_PRICE + best.cost - best.observed_s
     kept: list[Candidate] = []
@@ -152,20 +154,20 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     reading = _observed(ledger, value, at, zone, register, power)
     now = observed_s + reading.weight
     candidates = _pruned(ledger).candidates
-    origin, link, cost = _cheapest(candidates, observed_s, reading)
+    origin, transition, cost = _cheapest(candidates, observed_s, reading)
     exceeds = False
-    if link is None:
+    if transition is None:
         new = first_candidate(reading, now, observed_s)
     else:
         skipped = [each for each in candidates if each.observed_s > origin.observed_s]
-        link = confirmed(link, skipped, reading.step_Wh)
-        exceeds = exceeds_power(origin, link, skipped, reading)
-        new = extended(origin, link, reading, now, cost, skipped, ledger.interval_s or _FIRST_S)
-    turnover = _learned(reading, origin, link, usual=reading.regular and origin.observed_s == observed_s)
-    free = link is not None and link.price == 0.0
-    common = free and _continues(origin, reading, link) and origin is ledger.best and not origin.events
+        transition = confirmed(transition, skipped, reading.step_Wh)
+        exceeds = exceeds_power(origin, transition, skipped, reading)
+        new = extended(origin, transition, reading, now, cost, skipped, ledger.interval_s or _FIRST_S)
+    turnover = _learned(reading, origin, transition, usual=reading.regular and origin.observed_s == observed_s)
+    free = transition is not None and transition.price == 0.0
+    common = free and _continues(origin, reading, transition) and origin is ledger.best and not origin.events
     best = new if common else _best((*candidates, new), now, free=free)
-    # The path returns to a higher reading that was skipped: two glitches can confirm each other.
+    # The path returns to a higher reading that was skipped, because two glitches can confirm each other.
     exceeds |= best is new and origin.observed_s < ledger.best.observed_s and origin.total > ledger.best.total
     unconfirmed_until = now + ROLLOVER_PRICE if exceeds else ledger.unconfirmed_until
     if best is new and not exceeds and origin.observed_s < unconfirmed_until - ROLLOVER_PRICE:
@@ -202,28 +204,37 @@ def _observed(
     )
 
 
-def _learned(reading: Observation, origin: Candidate, link: Link | None, *, usual: bool) -> Turnover:
-    """Return the limits after a link. `usual` tells whether it is between two readings at the usual interval."""
+def _learned(reading: Observation, origin: Candidate, transition: Transition | None, *, usual: bool) -> Turnover:
+    """Return the limits after a transition. `usual`: both of its readings are at the usual interval."""
     turnover = reading.turnover
-    if link is None:
+    if transition is None:
         return turnover
     if not reading.regular:  # no power was measured in the gap
-        turnover = turnover._replace(total_then=turnover.total_then + link.growth)
+        turnover = turnover._replace(total_then=turnover.total_then + transition.growth)
     unknown = not reading.register.step_Wh
-    if unknown and usual and _continues(origin, reading, link) and 0.0 < link.growth < FINER * turnover.step_Wh:
-        turnover = with_growth(turnover, link.growth)
+    if (
+        unknown
+        and usual
+        and _continues(origin, reading, transition)
+        and 0.0 < transition.growth < FINER * turnover.step_Wh
+    ):
+        turnover = with_growth(turnover, transition.growth)
     return turnover
 
 
-def _continues(origin: Candidate, reading: Observation, link: Link | None) -> bool:
-    """Whether a link is the growth of the counter within a day."""
-    return link == Link(Kind.CONTINUED, 0.0, reading.value - origin.value) and reading.at < origin.day.end
+def _continues(origin: Candidate, reading: Observation, transition: Transition | None) -> bool:
+    """Whether the transition is a growth of the counter within one day."""
+    return (
+        transition == Transition(TransitionKind.CONTINUED, 0.0, reading.value - origin.value)
+        and reading.at < origin.day.end
+    )
 
 
 def _best(candidates: tuple[Candidate, ...], observed_s: float, *, free: bool) -> Candidate:
-    """Return the end of the cheapest path. `free` tells whether the newest candidate needed no paid link.
+    """Return the end of the cheapest path. `free`: the newest candidate needed no transition with a price.
 
-    With equal cost, an older one wins if the newest one is not free: an explanation must save more than its price.
+    With equal cost, an older candidate wins unless the newest one is free: an explanation must save more than its
+    price.
     """
     best = newest = candidates[-1]
     least = newest.cost
@@ -236,18 +247,18 @@ def _best(candidates: tuple[Candidate, ...], observed_s: float, *, free: bool) -
 
 def _cheapest(
     candidates: Sequence[Candidate], observed_s: float, reading: Observation
-) -> tuple[Candidate, Link | None, float]:
-    """Return the origin, the link and the cost of the cheapest path to a reading; None if a path begins there."""
-    cheapest, origin, link = RUN_PRICE * 1e3, candidates[-1], None
+) -> tuple[Candidate, Transition | None, float]:
+    """Return the origin, the transition and the cost of the cheapest path to a reading; None if a path begins there."""
+    cheapest, origin, transition = RUN_PRICE * 1e3, candidates[-1], None
     for each in reversed(candidates):
         cost = _cost(each, observed_s)
         if cost <= cheapest:
             found = explain(each, reading)
             if cost + found.price <= cheapest:
-                cheapest, origin, link = cost + found.price, each, found
+                cheapest, origin, transition = cost + found.price, each, found
     if observed_s < _BEGINNING_S and observed_s < cheapest and all(each.changed == NEVER for each in candidates):
-        link = None
-    return origin, link, cheapest
+        transition = None
+    return origin, transition, cheapest
 
 
 def _cost(candidate: Candidate, observed_s: float) -> float:

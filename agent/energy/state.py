@@ -7,7 +7,7 @@ from typing import Any
 from agent.energy.candidate import Candidate, EnergyEvent
 from agent.energy.days import Basis, Day
 from agent.energy.ledger import Ledger, thinned
-from agent.energy.links import RUN_PRICE
+from agent.energy.transitions import RUN_PRICE
 from agent.energy.turnover import Register, Turnover, first_turnover
 
 VERSION = 2

@@ -1,4 +1,4 @@
-"""Limits the growth of a counter by the power that the device can turn over. Pure.
+"""Turnover: the power that a device can count, which limits the growth of its counter. Pure.
 
 The limit is the power in the device's `limits`, else a multiple of its largest measured power, else the power of the
 site's connection. The measured power is used only after it was compared with the counter. If a meter reads a power that
@@ -12,7 +12,7 @@ from typing import NamedTuple
 SLACK_S = 5.0
 """Devices update their counters with a delay of up to this time."""
 UNKNOWN_STEP_WH = 1100.0
-"""Step for a register with an unknown step, until it has grown: a counter in whole kWh grows in such steps."""
+"""Step of a register with an unknown step, until it has grown. A counter in whole kWh has this step."""
 UNKNOWN_POWER_W = 250e3
 """The connection of a large low-voltage site. Used if limits, connection and power are all unknown."""
 UNPROVEN_POWER_W = 30e3
@@ -57,7 +57,7 @@ class Register(NamedTuple):
 
 
 class Turnover(NamedTuple):
-    """The limits of the power that a device can turn over, and the data from which they are learned."""
+    """The limits of the power that a device can count, in W, and the data from which they are learned."""
 
     near_W: float
     """Limit between readings at the usual interval."""
@@ -97,7 +97,7 @@ def with_growth(turnover: Turnover, growth: float) -> Turnover:
 
 
 def proven_power(turnover: Turnover, register: Register) -> float:
-    """Return the power up to which a growth in a gap is not an estimate: a multiple of what was seen so far."""
+    """Return the largest power at which a growth in a gap is not an estimate: a multiple of the power seen so far."""
     if register.limit_W or turnover.ratio:
         return turnover.near_W
     if turnover.grown_Wh < _enough(turnover):

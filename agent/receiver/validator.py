@@ -52,7 +52,7 @@ class Verdict:
         return "duplicate" if self.duplicate else "late" if self.late else "valid"
 
 
-class RefusedError(Exception):
+class RefusedPostError(Exception):
     """The POST is refused: a status, and the problems to report to the sender."""
 
     def __init__(self, status: int, *problems: str, message: Any = None) -> None:
@@ -88,7 +88,7 @@ class Validator:
         """Return the verdict on one POST; `headers` have lower-case names."""
         try:
             verdict = self._judge(headers, body)
-        except RefusedError as refusal:
+        except RefusedPostError as refusal:
             verdict = Verdict(refusal.status, refusal.args, refusal.message)
         if verdict.status >= 300:
             self.counts["refused"] += 1
@@ -110,7 +110,7 @@ class Validator:
         """Return the verdict on a sender without the token. Return None if it has the token. Needs no body."""
         try:
             self._require_token(headers.get("authorization", ""))
-        except RefusedError as refusal:
+        except RefusedPostError as refusal:
             return Verdict(refusal.status, refusal.args)
         return None
 
@@ -132,24 +132,24 @@ class Validator:
     def _judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
         self._require_token(headers.get("authorization", ""))
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise RefusedError(415, f"Content-Type is {headers.get('content-type')!r}, not application/json")
+            raise RefusedPostError(415, f"Content-Type is {headers.get('content-type')!r}, not application/json")
         identity = headers.get("webhook-id", "")
         if not identity or headers.get("idempotency-key") != f'"{identity}"':
-            raise RefusedError(400, "Idempotency-Key and webhook-id must carry the same id")
+            raise RefusedPostError(400, "Idempotency-Key and webhook-id must carry the same id")
         if len(identity) > _MAX_ID:
-            raise RefusedError(400, f"webhook-id is longer than {_MAX_ID} characters")
+            raise RefusedPostError(400, f"webhook-id is longer than {_MAX_ID} characters")
         plain = inflated(headers.get("content-encoding", ""), body)
         self._require_signature(headers, plain)
         message = _parsed(plain)
         if (digest := self._seen.get(identity)) is not None:
             if digest != _digest(message):
-                raise RefusedError(422, f"{identity} was already used for another message", message=message)
+                raise RefusedPostError(422, f"{identity} was already used for another message", message=message)
             return Verdict(200, message=message, duplicate=True)
         unknown = self._require_contract(message)
         try:
             self.keep(identity, message)
         except OSError as error:
-            raise RefusedError(503, f"the message cannot be stored: {error.strerror or error}") from None
+            raise RefusedPostError(503, f"the message cannot be stored: {error.strerror or error}") from None
         verdict = self.remember(identity, message)
         notes = [f"unknown fields, accepted: {', '.join(unknown)}"] if unknown else []
         return replace(verdict, notes=(*verdict.notes, *notes))
@@ -158,23 +158,23 @@ class Validator:
         scheme, _, given = authorization.partition(" ")
         matches = [hmac.compare_digest(given.strip().encode(), token.encode()) for token in self.token.split()]
         if scheme.lower() != "bearer" or not any(matches):
-            raise RefusedError(401, "wrong or missing bearer token")
+            raise RefusedPostError(401, "wrong or missing bearer token")
 
     def _require_signature(self, headers: Mapping[str, str], body: bytes) -> None:
         if self.secrets is None:
             return
         if problem := signature.problem(self.secrets, headers, body, self.now()):
-            raise RefusedError(401, problem)
+            raise RefusedPostError(401, problem)
 
     def _require_contract(self, message: Any) -> list[str]:
         """Return the places of unknown fields. A later release of the agent may send them."""
         from agent.contract.schema import problems, unknown_fields
 
         if found := problems(message):
-            raise RefusedError(422, *found, message=message)
+            raise RefusedPostError(422, *found, message=message)
         if self.site is not None and message["siteNodeId"] != self.site:
             text = f"siteNodeId is {message['siteNodeId']!r}, but the token is bound to {self.site!r}"
-            raise RefusedError(403, text, message=message)
+            raise RefusedPostError(403, text, message=message)
         return unknown_fields(message)
 
     def _stream(self, message: dict[str, Any]) -> Sequence:
@@ -188,20 +188,20 @@ class Validator:
 
 
 def inflated(encoding: str, body: bytes) -> bytes:
-    """Return the body without `Content-Encoding`. Uses at most MAX_BODY bytes of memory. Raises RefusedError."""
+    """Return the body without `Content-Encoding`. Uses at most MAX_BODY bytes of memory. Raises RefusedPostError."""
     if encoding.strip().lower() in ("", "identity"):
         return body
     if encoding.strip().lower() != "gzip":
-        raise RefusedError(415, f"Content-Encoding is {encoding!r}, not gzip")
+        raise RefusedPostError(415, f"Content-Encoding is {encoding!r}, not gzip")
     stream = zlib.decompressobj(wbits=31)
     try:
         plain = stream.decompress(body, MAX_BODY + 1)
     except zlib.error as error:
-        raise RefusedError(400, f"not gzip: {error}") from None
+        raise RefusedPostError(400, f"not gzip: {error}") from None
     if len(plain) > MAX_BODY:
-        raise RefusedError(413, f"the decompressed body has more than {MAX_BODY} bytes")
+        raise RefusedPostError(413, f"the decompressed body has more than {MAX_BODY} bytes")
     if not stream.eof or stream.unused_data:
-        raise RefusedError(400, "not gzip: cut off, or more than one member")
+        raise RefusedPostError(400, "not gzip: cut off, or more than one member")
     return plain
 
 
@@ -209,9 +209,9 @@ def _parsed(body: bytes) -> Any:
     try:
         message = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(400, f"not JSON: {error}") from None
+        raise RefusedPostError(400, f"not JSON: {error}") from None
     if _deeper_than(_MAX_DEPTH, message):
-        raise RefusedError(400, f"not a message: nested more than {_MAX_DEPTH} levels deep")
+        raise RefusedPostError(400, f"not a message: nested more than {_MAX_DEPTH} levels deep")
     return message
 
 

@@ -19,7 +19,7 @@ from drivers.model import Kind, Nature, NodeType, Table
 from drivers.profile import Mark, Profile
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Span, SplitReader
-from drivers.scan.marks import Candidate, MarkComparison, Twice, read
+from drivers.scan.marks import FamilyMark, MarkComparison, Twice, read
 from drivers.scan.values import Values
 
 MOST_SILENCES = 12
@@ -133,7 +133,7 @@ class Identifier:
             await _coils(reader, identity)
         return identity
 
-    def _ordered(self, unit_id: int | None) -> list[list[Candidate]]:
+    def _ordered(self, unit_id: int | None) -> list[list[FamilyMark]]:
         """Return the marks by their first registers, most likely ones for this unit id first.
 
         Marks with few registers come before others: they are less reliable, so they have a lower rank.
@@ -145,7 +145,7 @@ class Identifier:
 
         rank = count()
         groups = sorted(self._marks.items(), key=unlikely)
-        return [[Candidate(next(rank), profile, mark) for profile, mark in marked] for _, marked in groups]
+        return [[FamilyMark(next(rank), profile, mark) for profile, mark in marked] for _, marked in groups]
 
     async def read_serial(self, reader: Reader, identity: Identity) -> None:
         """Read the serial number if it is not known yet. Raises LinkError."""

@@ -17,7 +17,7 @@ from drivers.registers import Span
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class FamilyMark:
     """A family and its mark. Of several matches, the one with the highest rank is the most reliable."""
 
     rank: int
@@ -30,8 +30,8 @@ class MarkComparison:
 
     def __init__(self, reader: Reader, most_silences: int, elsewhere: Callable[[int], Reader] | None) -> None:
         """`elsewhere` returns a reader of another unit of the link. Without it, marks at other units do not match."""
-        self.matched: list[Candidate] = []
-        self.unknown: list[Candidate] = []
+        self.matched: list[FamilyMark] = []
+        self.unknown: list[FamilyMark] = []
         """Families with a mark that got no reply, or that was not read because too many others got none."""
         self.tables: frozenset[Table] = frozenset()
         """The tables of the registers that the device replied with."""
@@ -44,9 +44,9 @@ class MarkComparison:
         self._replied = False
         """Whether the unit replied to a request, also with an exception."""
 
-    async def run(self, groups: Iterable[Sequence[Candidate]]) -> None:
+    async def run(self, groups: Iterable[Sequence[FamilyMark]]) -> None:
         """Read every mark. The candidates of a group have their first mark at the same registers. Raises LinkError."""
-        lost: list[Sequence[Candidate]] = []
+        lost: list[Sequence[FamilyMark]] = []
         for group in groups:
             if self.exhausted:
                 self.unknown += group
@@ -56,7 +56,7 @@ class MarkComparison:
         for group in lost:
             self.unknown += await self._compare(group) if self._replied else group
 
-    async def _compare(self, group: Sequence[Candidate]) -> list[Candidate]:
+    async def _compare(self, group: Sequence[FamilyMark]) -> list[FamilyMark]:
         """Read the marks of the group. Return the candidates whose mark got no reply."""
         try:
             words = await self._first(group[0].mark.span)

@@ -26,7 +26,7 @@ from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Block, Limits, PollSession, Recheck, RefusalMemory, SplitReader, Use
 from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify, rated_power
 from drivers.sunspec.formulas import Cell
-from drivers.sunspec.layout import Layout, build, meters, sections
+from drivers.sunspec.layout import SunSpecLayout, build, meters, sections
 from drivers.sunspec.mapping import CHANNELS, INVERTERS, KNOWN, METERS
 from drivers.sunspec.models import Model, of
 from drivers.sunspec.requests import Batch, batch_of, spans_of
@@ -191,7 +191,7 @@ class SunSpecMeter(SunSpec):
 class _Known:
     """A device with a known chain: its layout, and the requests that it accepts."""
 
-    def __init__(self, layout: Layout, limits: Limits, *, open_end: bool) -> None:
+    def __init__(self, layout: SunSpecLayout, limits: Limits, *, open_end: bool) -> None:
         self.layout = layout
         self._open_end = open_end
         self._refusals = RefusalMemory([[span] for span in spans_of(layout)], limits)

@@ -74,7 +74,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class SunSpecLayout:
     """The points of one device and the formulas of its readings."""
 
     places: tuple[PointAddress, ...]
@@ -94,7 +94,7 @@ class Layout:
 
 def build(
     chain: Collection[Model], channels: Mapping[Model, Sequence[DcInput]], manufacturer: str, limit: int
-) -> Layout:
+) -> SunSpecLayout:
     """Return the layout of a device with the models `chain`, for requests of at most `limit` registers.
 
     `channels` are the types of the DC inputs of its models 160 and 714. A point that does not fit into one request
@@ -133,7 +133,7 @@ class _LayoutBuilder:
         self._has_storage = any(of(chain, *_HAS_STORAGE))
         self._offers: dict[Key, list[Offer]] = {}
 
-    def build(self, channels: Mapping[Model, Sequence[DcInput]], manufacturer: str) -> Layout:
+    def build(self, channels: Mapping[Model, Sequence[DcInput]], manufacturer: str) -> SunSpecLayout:
         self._offer_first(NodeType.GRID, METERS, _quirk(manufacturer))
         batteries = [self._cells.of(model, BATTERIES[model.id]) for model in of(self._chain, *BATTERIES)]
         self._offer_batteries(batteries)
@@ -147,7 +147,7 @@ class _LayoutBuilder:
         charge = first([formula for formula, _ in battery]) if battery else None
         plain = tuple(_recipes(self._idle_offers(pv)))
         hybrid = tuple(_recipes(self._active_offers(charge, pv))) if charge else plain
-        return Layout(tuple(self._cells.places), tuple(self._cells.models), plain, hybrid, charge)
+        return SunSpecLayout(tuple(self._cells.places), tuple(self._cells.models), plain, hybrid, charge)
 
     def _offer_first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], quirk: Quirk | None = None) -> None:
         """Add the offers of the first model of the chain that `table` has rules for."""

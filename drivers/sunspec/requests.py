@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from drivers.model import Table
 from drivers.registers.read_plan import Block, Span
 from drivers.sunspec.formulas import Cell, PointAddress
-from drivers.sunspec.layout import Layout
+from drivers.sunspec.layout import SunSpecLayout
 from drivers.sunspec.models import HEADER, Model
 
 
@@ -49,13 +49,13 @@ class Batch:
             yield item.slot, item.place.decode(raws[item.raw], factor)
 
 
-def spans_of(layout: Layout) -> list[Span]:
+def spans_of(layout: SunSpecLayout) -> list[Span]:
     """Return the spans of one poll: points with their factors, and the headers of their models."""
     places = {Span(Table.HOLDING, low, high - low) for low, high in (place.span for place in layout.places)}
     return sorted(places | {Span(Table.HOLDING, model.address, HEADER) for model in layout.models})
 
 
-def batch_of(layout: Layout, block: Block) -> Batch:
+def batch_of(layout: SunSpecLayout, block: Block) -> Batch:
     """Return the meaning of the words of `block`: all points and headers that are entirely in it."""
     kept = {(span.address, span.end) for span in spans_of(layout) if block.holds(span)}
     chosen = [(slot, place) for slot, place in enumerate(layout.places) if place.span in kept]

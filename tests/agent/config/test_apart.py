@@ -14,7 +14,7 @@ import pytest
 from agent.config.apart import Loading, load_apart
 from agent.config.errors import ConfigError
 from agent.config.loader import load
-from agent.config.tables import Table
+from agent.config.tables import BaseTable
 
 TABLE = """
 [site]
@@ -58,8 +58,8 @@ def written(folder: Path, text: str = TABLE) -> Path:
 
 def everything(value: Any) -> Any:
     """The values and the properties of a table, in and below it."""
-    if isinstance(value, Table):
-        tables = [each for each in type(value).__mro__ if each.__module__ == Table.__module__]
+    if isinstance(value, BaseTable):
+        tables = [each for each in type(value).__mro__ if each.__module__ == BaseTable.__module__]
         names = {name for each in tables for name, of in vars(each).items() if isinstance(of, property)}
         names |= set(value.__dict__)
         return {name: everything(getattr(value, name)) for name in names}

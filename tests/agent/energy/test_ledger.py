@@ -516,7 +516,7 @@ def test_3_no_total_exceeds_the_step_and_what_the_device_can_turn_over(
     for seconds, value in readings:
         now += seconds
         ledger = advance(ledger, value, now, BRUSSELS, register)
-    # Each link adds its step, the slack of five seconds, and may be as long as the counter has not moved.
+    # Each transition adds its step, the slack of five seconds, and may be as long as the counter has not moved.
     assert (
         ledger.best.total <= len(readings) * (100 + 1.25 * limit * 5 / 3600) + 1.25 * limit * (now - start) / 3600 + 1
     )

@@ -1,7 +1,7 @@
-"""Explains two readings of a counter by a link, with a price for each kind of link. Pure.
+"""Transitions: what a counter did between two readings, with a price for each kind. Pure.
 
-Prices are in seconds. An explanation is used if it explains more seconds of readings than its price. The growth of a
-link is at most the register's step plus what the device can turn over in the time.
+Prices are in seconds. A transition is used if it explains more seconds of readings than its price. Its growth is at
+most the register's step plus the energy that the device can count in the time.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
 """Maximum cost of skipped readings in a row. It is less than two resets."""
 FITS_SHARE = 0.05
-"""A growth in a gap needs no declaration if the growth can be at most this part of the register's range."""
+"""The largest part of the register's range by which the counter can grow in a gap without a declaration."""
 _SINGLE = 1.5
-"""A growth that only one reading shows is not confirmed. It costs at least this factor times the reading's weight."""
+"""A growth that only one reading shows is not confirmed. Its price is at least this factor times the reading's
+weight."""
 
 
-class Kind(Enum):
+class TransitionKind(Enum):
     """What a counter did between two readings."""
 
     CONTINUED = auto()
     LATE = auto()
     """More than the usual power allows, but possible since the last change of the counter."""
     ESTIMATED = auto()
-    """More than the device has been seen to turn over, or with an unknown number of rollovers."""
+    """More than the largest power seen so far explains, or with an unknown number of rollovers."""
     ROLLED_OVER = auto()
     NEW_DAY = auto()
     """The device set its daily register to zero."""
@@ -51,10 +52,10 @@ class Kind(Enum):
     REPLACED = auto()
 
 
-class Link(NamedTuple):
-    """The cheapest explanation of two readings."""
+class Transition(NamedTuple):
+    """The cheapest explanation of two readings. `price` in seconds, `growth` in Wh."""
 
-    kind: Kind
+    kind: TransitionKind
     price: float
     growth: float
 
@@ -85,8 +86,8 @@ class Observation(NamedTuple):
     """The mean power of this reading and the previous one; 0 if unknown."""
 
 
-def explain(before: Candidate, reading: Observation) -> Link:
-    """Return the cheapest link from `before` to `reading`."""
+def explain(before: Candidate, reading: Observation) -> Transition:
+    """Return the cheapest transition from `before` to `reading`."""
     register = reading.register
     seconds = reading.at - before.at
     if register.daily and seconds > 2 * DAILY_S:
@@ -99,12 +100,14 @@ def explain(before: Candidate, reading: Observation) -> Link:
     return _fall(before, reading, bound)
 
 
-def exceeds_power(before: Candidate, link: Link, skipped: Sequence[Candidate], reading: Observation) -> bool:
+def exceeds_power(
+    before: Candidate, transition: Transition, skipped: Sequence[Candidate], reading: Observation
+) -> bool:
     """Whether the growth of a continuation exceeds the measured power, or the usual power if none was compared.
 
     `skipped` are the readings between `before` and `reading`. Those that fit both divide the growth into parts.
     """
-    if link.kind is not Kind.CONTINUED:
+    if transition.kind is not TransitionKind.CONTINUED:
         return False
     for each in skipped:
         if before.value <= each.value <= reading.value:
@@ -125,16 +128,16 @@ def _exceeds(before: Candidate, after: Candidate | Observation, reading: Observa
     return growth > step + _near_power(reading) * max(seconds, SLACK_S) / 3600
 
 
-def confirmed(link: Link, skipped: Sequence[Candidate], step_Wh: float) -> Link:
-    """Return a link over skipped readings. It is estimated if skipped readings of one path grew by more than the link.
+def confirmed(transition: Transition, skipped: Sequence[Candidate], step_Wh: float) -> Transition:
+    """Return a transition over skipped readings. It is estimated if skipped readings of one path grew by more.
 
     The counter may then have been set to zero and have reached its earlier value again.
     """
-    if link.kind is not Kind.CONTINUED:
-        return link
-    begins: dict[float, float] = {}  # all readings of a path without paid links have the same cost
+    if transition.kind is not TransitionKind.CONTINUED:
+        return transition
+    begins: dict[float, float] = {}  # all readings of a path without transitions with a price have the same cost
     grown = max((each.total - begins.setdefault(each.cost, each.total) for each in skipped), default=0.0)
-    return link._replace(kind=Kind.ESTIMATED) if grown > link.growth + step_Wh else link
+    return transition._replace(kind=TransitionKind.ESTIMATED) if grown > transition.growth + step_Wh else transition
 
 
 def _bound(before: Candidate, reading: Observation) -> float:
@@ -169,7 +172,7 @@ def _at_power(power_W: float, before: Candidate, reading: Observation) -> float:
     return reading.step_Wh + power_W * (reading.at - before.at + SLACK_S) / 3600 + late
 
 
-def _rise(before: Candidate, reading: Observation, bound: float) -> Link:
+def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
     register, turnover = reading.register, reading.turnover
     rise = reading.value - before.value
     if before.value == before.total == 0.0 and before.changed == NEVER and not register.daily:
@@ -178,7 +181,9 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Link:
     if rise <= bound:
         turns = _turns(rise, before, reading, bound)
         estimated = turns or rise > _proven(before, reading, bound) or _fits_any(before, reading, bound)
-        return Link(Kind.ESTIMATED if estimated else Kind.CONTINUED, 0.0, rise + turns * register.range_Wh)
+        return Transition(
+            TransitionKind.ESTIMATED if estimated else TransitionKind.CONTINUED, 0.0, rise + turns * register.range_Wh
+        )
     # A counter that has not moved cannot be late. It can only have grown since the previous reading.
     first = before.changed == NEVER and reading.regular and reading.at - before.at <= reading.interval_s
     since = before.at if first else before.changed
@@ -186,39 +191,43 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Link:
     single = _SINGLE * reading.weight
     if rise <= reading.step_Wh + turnover.gap_W * unchanged_s / 3600:
         estimated = rise > reading.step_Wh + proven_power(turnover, register) * unchanged_s / 3600
-        return Link(Kind.ESTIMATED if estimated else Kind.LATE, max(LATE_PRICE, single), rise)
+        return Transition(TransitionKind.ESTIMATED if estimated else TransitionKind.LATE, max(LATE_PRICE, single), rise)
     if rise <= reading.step_Wh + turnover.most_W * unchanged_s / 3600:
-        return Link(Kind.ESTIMATED, max(ESTIMATED_PRICE, single), rise)
+        return Transition(TransitionKind.ESTIMATED, max(ESTIMATED_PRICE, single), rise)
     # A replacement for a daily register is unlikely: the new device would have produced more on the same day.
-    return Link(Kind.REPLACED, RUN_PRICE if register.daily else RESET_PRICE, 0.0)
+    return Transition(TransitionKind.REPLACED, RUN_PRICE if register.daily else RESET_PRICE, 0.0)
 
 
-def _fall(before: Candidate, reading: Observation, bound: float) -> Link:
+def _fall(before: Candidate, reading: Observation, bound: float) -> Transition:
     register, value = reading.register, reading.value
     rise = value - before.value
     if -rise <= register.jitter:
-        return Link(Kind.CONTINUED, JITTER_PRICE, rise)
+        return Transition(TransitionKind.CONTINUED, JITTER_PRICE, rise)
     if register.range_Wh:
         around = rise + register.range_Wh
         if 0.0 <= around <= bound:
             turns = _turns(around, before, reading, bound)
             price = max(ROLLOVER_PRICE, _SINGLE * reading.weight)
-            kind = Kind.ESTIMATED if turns or _fits_any(before, reading, bound) else Kind.ROLLED_OVER
-            return Link(kind, price, around + turns * register.range_Wh)
+            kind = (
+                TransitionKind.ESTIMATED if turns or _fits_any(before, reading, bound) else TransitionKind.ROLLED_OVER
+            )
+            return Transition(kind, price, around + turns * register.range_Wh)
     if register.daily and 0.0 <= value <= bound and _can_begin_a_day(before, reading):
-        return Link(Kind.NEW_DAY, DAY_PRICE, max(value, min(bound, _unread(before, reading))))
+        return Transition(TransitionKind.NEW_DAY, DAY_PRICE, max(value, min(bound, _unread(before, reading))))
     from_zero = 0.0 <= value <= min(bound, before.value / 2)
-    return Link(Kind.RESET if from_zero else Kind.REPLACED, RESET_PRICE, value if from_zero else 0.0)
+    return Transition(
+        TransitionKind.RESET if from_zero else TransitionKind.REPLACED, RESET_PRICE, value if from_zero else 0.0
+    )
 
 
-def _of_another_day(before: Candidate, reading: Observation, midnight: float) -> Link:
+def _of_another_day(before: Candidate, reading: Observation, midnight: float) -> Transition:
     """Explain a daily register after the device's midnight: its value is the energy since then."""
     value = reading.value
     if not 0.0 <= value <= reading.step_Wh + reading.turnover.gap_W * (reading.at - midnight + DAILY_S) / 3600:
-        return Link(Kind.REPLACED, RESET_PRICE, 0.0)
+        return Transition(TransitionKind.REPLACED, RESET_PRICE, 0.0)
     # An inverter that wakes up may show the value of the previous day for some time.
     repeated = value > 0.0 and abs(value - before.value) < reading.step_Wh / 2
-    return Link(Kind.NEW_DAY, RESET_PRICE if repeated else 0.0, value)
+    return Transition(TransitionKind.NEW_DAY, RESET_PRICE if repeated else 0.0, value)
 
 
 def _fits_any(before: Candidate, reading: Observation, bound: float) -> bool:
