@@ -13,13 +13,22 @@ from drivers.model import Phase, Quantity, Value
 from drivers.profile import load, profile_files
 from drivers.simulator.modbus_server import SimulatedUnit
 from drivers.simulator.register_image import Key, Values, profile_unit
-from drivers.simulator.sunspec_units import battery_model, inverter_model, sunspec_unit
+from drivers.simulator.sunspec_units import (
+    PV,
+    STORAGE,
+    DcPort,
+    battery_model,
+    dc_ports_model,
+    inverter_model,
+    sunspec_unit,
+)
 
 _VOLTAGE_V = 230.0
 _GRID_W = -4000.0
 _ROOF_W = 6000.0
 _HYBRID_AC_W = 2500.0
 _BATTERY_W = 500.0
+_HYBRID_PV_W = _HYBRID_AC_W + _BATTERY_W
 _CHARGER_W = 3000.0
 
 
@@ -53,7 +62,9 @@ def lab_devices(now: Callable[[], float] = time.monotonic) -> tuple[LabDevice, .
 
     def hybrid() -> list[list[int]]:
         inverter = inverter_model(_HYBRID_AC_W, counted(4_000_000, _HYBRID_AC_W), _VOLTAGE_V)
-        return [inverter, battery_model(_BATTERY_W, 61.0, 10_000.0)]
+        roof = DcPort(PV, "roof", _HYBRID_PV_W, counted(4_200_000, _HYBRID_PV_W))
+        battery = DcPort(STORAGE, "battery", -_BATTERY_W, 700_000, counted(800_000, _BATTERY_W))
+        return [inverter, battery_model(_BATTERY_W, 61.0, 10_000.0), dc_ports_model(roof, battery)]
 
     return (
         LabDevice(by_profile("eastron-sdm630", meter, 1), "meter (Eastron SDM630) at the grid: exports 4000 W"),

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from drivers.model import Table
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 
 BASE = 40_000
-_ABSENT = {"H": 0xFFFF, "h": -0x8000, "I": 0}
+_ABSENT = {"H": 0xFFFF, "h": -0x8000, "I": 0, "Q": 0xFFFF_FFFF_FFFF_FFFF}
+PV, STORAGE = 0, 1
+"""Port types of model 714."""
 
 
 def sunspec_unit(name: str, models: Callable[[], Sequence[Sequence[int]]], unit_id: int = 1) -> SimulatedUnit:
@@ -90,6 +93,38 @@ def battery_model(power_W: float, soc_perc: float, capacity_Wh: float) -> list[i
         _points("hHhHH", round(-power_W), 0, None, 1, 1),  # W, ReqInvState, ReqW, SetOp, SetInvState
         _points("hhhhhhh", 0, 1, 0, None, -1, None, None),  # _SF: AHRtg, WHRtg, WChaDisChaMax, DisChaRte, SoC, DoD, SoH
         _points("hhhhh", -1, -3, -2, 0, 0),  # _SF: V, CellV, A, AMax, W
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DcPort:
+    """A port of model 714. Power and energy are positive into the inverter: a battery's positive power is discharge."""
+
+    type: int
+    name: str
+    power_W: float
+    injected_Wh: float
+    absorbed_Wh: float = 0.0
+
+
+def dc_ports_model(*ports: DcPort) -> list[int]:
+    """Return model 714, the DC ports of an inverter."""
+    rows = [
+        word
+        for number, port in enumerate(ports, 1)
+        for word in (
+            *(port.type, number, *_text(port.name, 8)),  # PrtTyp, ID, IDStr
+            *_points("hHh", None, None, round(port.power_W)),  # DCA, DCV, DCW
+            *_points("QQ", int(port.injected_Wh), int(port.absorbed_Wh)),  # DCWhInj, DCWhAbs
+            *_points("hHI", None, 1, 0),  # Tmp, DCSta: on, DCAlrm
+        )
+    ]
+    return _model(
+        *(714, 18 + 25 * len(ports)),
+        _points("IH", 0, len(ports)),  # PrtAlrms, NPrt
+        _points("hhQQ", None, None, None, None),  # DCA, DCW, DCWhInj, DCWhAbs: totals
+        _points("hhhhh", None, None, 0, 0, None),  # _SF: DCA, DCV, DCW, DCWH, Tmp
+        rows,
     )
 
 
