@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import engine
 
+from agent.commissioning.queue_place import why_not_kept
 from drivers.profile import Profile
 from drivers.simulator.modbus_server import SimulatedUnit
 from tests import hunt
@@ -31,8 +33,13 @@ engine.MAX_SHRINKING_SECONDS = 20
 
 
 def pytest_configure() -> None:
-    """A shell starts a background job with SIGINT ignored, and the daemons of the tests would inherit that."""
+    """A shell starts a background job with SIGINT ignored, and the daemons of the tests would inherit that.
+
+    `check` warns of a queue that is only in memory, and /tmp of many machines is: then the tests use another directory.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if why_not_kept(Path(tempfile.gettempdir())) is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/var/tmp")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

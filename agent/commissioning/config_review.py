@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from agent import DEFAULT_CONFIG
 from agent.commissioning.endpoints import shared_tokens, token_text
+from agent.commissioning.queue_place import why_not_kept
 from agent.commissioning.service_permissions import missing_credentials, out_of_reach, service
 from agent.config import Config, OutboxConfig, token_path
 from agent.security import open_to_all
@@ -125,6 +126,9 @@ def _queue(config: Config, file: Path) -> Iterator[str]:
             f"outbox.path is relative: the queue is {path.absolute()}, but another file if the agent starts in another"
             " directory; write an absolute path"
         )
+    if (why := why_not_kept(path)) is not None:
+        yield f"outbox.path: {path} cannot keep messages: {why}; write a path on a disk, such as {OutboxConfig().path}"
+        return
     if file == DEFAULT_CONFIG and path == OutboxConfig().path:
         return  # it belongs to the service
     directory = next(parent for parent in path.absolute().parents if parent.exists())

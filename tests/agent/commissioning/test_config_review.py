@@ -57,8 +57,11 @@ def test_a_sound_configuration_gets_no_advice(file: Path) -> None:
         ({"poll": {"interval_s": 0.01}}, "poll.interval_s is 0.01 s: hardly any device can be polled that often"),
         ({"device__0__poll_interval_s": 0.02}, "poll_interval_s of meter-1 is 0.02 s: hardly any device"),
         ({"outbox": {"path": "queue.sqlite3"}}, "outbox.path is relative: the queue is /"),
-        ({"outbox": {"path": "/dev"}}, "outbox.path: /dev is a directory; write the path of a file in it"),
-        ({"outbox": {"path": "/dev/null/o"}}, "outbox.path: this user cannot write to /dev/null"),
+        ({"outbox": {"path": "/etc"}}, "outbox.path: /etc is a directory; write the path of a file in it"),
+        ({"outbox": {"path": "/etc/passwd/o"}}, "outbox.path: this user cannot write to /etc/passwd"),
+        ({"outbox": {"path": "/proc/o"}}, "/proc/o cannot keep messages: /proc is a file system of the kernel (proc)"),
+        ({"outbox": {"path": "/sys/a/o"}}, "/sys/a/o cannot keep messages: /sys is a file system of the kernel"),
+        ({"outbox": {"path": "/dev/o"}}, "/dev/o cannot keep messages: /dev is in memory ("),
         ({"device__0__energy_capacity_Wh": 5.0}, "energy_capacity_Wh of meter-1 has no effect"),
     ],
 )

@@ -1,0 +1,58 @@
+"""Whether the file system of a path keeps a file over a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+_OF_THE_KERNEL = frozenset(
+    {
+        *("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "bpf"),
+        *("devpts", "mqueue", "hugetlbfs", "efivarfs", "binfmt_misc", "fusectl", "autofs", "nsfs"),
+    }
+)
+"""File systems that accept no files of programs."""
+
+
+def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
+    """Return why a file at `path` is not kept over a restart; None if it is. Links are followed.
+
+    `mounts`: the text of /proc/self/mountinfo, instead of that of this process.
+    """
+    if mounts is None:
+        try:
+            mounts = _MOUNTS.read_text(errors="surrogateescape")
+        except OSError:
+            return None
+    try:
+        place = path.resolve()
+    except (OSError, RuntimeError):  # a circle of links
+        return None
+    point, type_ = _mount(place, mounts)
+    if type_ in _OF_THE_KERNEL:
+        return f"{point} is a file system of the kernel ({type_}) and holds no files"
+    if type_ in _IN_MEMORY:
+        return f"{point} is in memory ({type_}), so a restart of the machine deletes the file"
+    return None
+
+
+def _mount(place: Path, mounts: str) -> tuple[Path, str]:
+    """Return the mount point of a path, and the type of its file system; the type is empty if it is not known."""
+    found, type_ = Path("/"), ""
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, of = before.split(" "), after.split(" ")
+        if len(fields) < 5 or not of[0]:
+            continue
+        point = Path(_unescaped(fields[4]))
+        # A later mount at the same point hides an earlier one.
+        if place.is_relative_to(point) and len(point.parts) >= len(found.parts):
+            found, type_ = point, of[0]
+    return found, type_
+
+
+def _unescaped(text: str) -> str:
+    r"""Replace the escapes of the kernel, such as `\040` for a space."""
+    first, *rest = text.split("\\")
+    return first + "".join(chr(int(each[:3], 8)) + each[3:] for each in rest)
