@@ -15,7 +15,7 @@ from rich.text import Text
 
 from agent.config import StatusConfig
 from agent.runtime import printable
-from agent.status import in_words
+from agent.status import ENERGIES, in_words
 
 _TIMEOUT_S = 10.0
 _MOST_BYTES = 16 << 20
@@ -90,7 +90,12 @@ def picture(status: dict[str, Any]) -> RenderableType:
         parts.append(_text(status["reason"], "red"))
     if status.get("clock_reason"):
         parts.append(_text(f"clock: {status['clock_reason']}", "yellow"))
-    parts += [_text(" · ".join(_flow(status["flow"]))), _devices(status["devices"])]
+    parts.append(_text(" · ".join(_flow(status["flow"]))))
+    if energies := " · ".join(_energies(status["flow"])):
+        parts.append(_text(f"energy today: {energies}"))
+    if status.get("no_balance"):
+        parts.append(_text(f"no energy balance: {status['no_balance']}", "yellow"))
+    parts.append(_devices(status["devices"]))
     endpoints = status["endpoints"]
     for endpoint in endpoints:
         parts.append(_attempts(endpoint, f" to {endpoint['name']}" if len(endpoints) > 1 else ""))
@@ -122,10 +127,20 @@ def _flow(flow: dict[str, dict[str, Any]]) -> Iterator[str]:
         yield f"{group.replace('_', ' ')} {_watts(power)}" + (f" ({charge:.0f} %)" if charge is not None else "")
 
 
+def _energies(flow: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """One text per group with energies of the day."""
+    for group, fields in flow.items():
+        shown = [f"{word} {_scaled(fields[name])}Wh" for name, word in ENERGIES.items() if name in fields]
+        if shown:
+            yield f"{group} {', '.join(shown)}"
+
+
 def _watts(power: float | None) -> str:
-    if power is None:
-        return "no value"
-    return f"{power / 1000:.2f} kW" if abs(power) >= 999.5 else f"{round(power)} W"
+    return "no value" if power is None else f"{_scaled(power)}W"
+
+
+def _scaled(value: float) -> str:
+    return f"{value / 1000:.2f} k" if abs(value) >= 999.5 else f"{round(value)} "
 
 
 def _devices(devices: list[dict[str, Any]]) -> Table:

@@ -4,6 +4,7 @@ The recorder and the snapshot are always loaded; listener, http_server and metri
 Nothing here changes what is sent.
 """
 
+from agent.status.balance import ENERGIES
 from agent.status.hourly_report import HourlyReport
 from agent.status.model import Snapshot
 from agent.status.recorder import Recorder
@@ -11,6 +12,7 @@ from agent.status.snapshot import endpoint_status, snapshot
 from agent.status.words import clock_in_words, in_words, not_on_disk
 
 __all__ = [
+    "ENERGIES",
     "HourlyReport",
     "Recorder",
     "Snapshot",

@@ -118,5 +118,7 @@ class Snapshot:
     energies_in_memory: bool = False
     not_on_disk: str | None = None
     """What is only in memory because the disk accepts no writes, in words."""
+    no_balance: str | None = None
+    """Why the energies of the day have no balance, in words; None if they have one."""
     counter_events: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Node id → number of counter events by kind: "reset", "replaced", "rolled_over", "glitch_removed"."""

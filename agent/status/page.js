@@ -90,7 +90,7 @@ function endpoint(data, index, all) {
     ...(data.reason && all.length > 1 ? [["Not ready", data.reason]] : []),
     ...(known(data.next_attempt_s) ? [["Next attempt", data.next_attempt_s < 0.5 ? "now" : "within " + span(data.next_attempt_s)]] : []),
     ["Endpoint", data.url],
-    ["Every", span(data.interval_s)],
+    ["Interval", span(data.interval_s)],
     ["Last delivered", known(data.delivered_s) ? span(data.delivered_s) + " ago" : "not since the start"],
     ["Delivered", String(counts.delivered || 0)],
     ["Failed attempts", String(failed)],
@@ -143,7 +143,7 @@ function show(data) {
   say($("note"), [data.reason, data.not_on_disk].filter(Boolean).join("; "));
   say($("clock"), data.clock_reason ? "Clock: " + data.clock_reason + "." : "");
   showFlow(data.flow, data.devices);
-  showEnergy(data.flow);
+  showEnergy(data.flow, data.no_balance);
   showLinks(data.links);
   $("delivery").replaceChildren(...data.endpoints.flatMap(endpoint));
   const well = data.devices.filter((each) => each.state === "ok" || each.state === "partial").length;
@@ -183,7 +183,7 @@ async function refresh() {
     document.body.classList.add("old");
     $("status").hidden = false;
     $("state").className = "pill idle"; say($("state"), "No answer", false);
-    say($("note"), "The agent does not answer" + (answered ? " since " + clock(answered / 1000) + "; the values below are from then." : "."));
+    say($("note"), answered ? "The agent has not answered since " + clock(answered / 1000) + "; the values below are from then." : "The agent does not answer.");
   } finally {
     busy = false;
   }

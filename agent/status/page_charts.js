@@ -95,21 +95,19 @@ function bar(parts) {
   return line;
 }
 
-function showEnergy(flow) {
+function showEnergy(flow, why) {
   const { grid, solar, storage } = flow, wanted = [];
   if (grid) wanted.push(["import", grid.today_imported_energy_Wh], ["export", grid.today_exported_energy_Wh]);
   if (solar) wanted.push(["solar production", solar.today_energy_Wh]);
   if (storage) wanted.push(["battery discharge", storage.today_discharged_Wh], ["battery charge", storage.today_charged_Wh]);
-  const some = wanted.some(([, value]) => known(value));
-  $("energy").hidden = !some;
-  if (!some) return;
-  const missing = wanted.filter(([, value]) => !known(value)).map(([name]) => name);
+  $("energy").hidden = !wanted.length;
+  if (!wanted.length) return;
   const figures = el("dl");
   const show = (name, text) => figures.append(el("dt", "", name), el("dd", "", text));
   const content = [el("h2", "", "Energy today")];
-  if (!grid || missing.length) {
+  if (why) {
     for (const [name, value] of wanted) show(name[0].toUpperCase() + name.slice(1), known(value) ? scaled(value, "Wh") : "no value");
-    content.push(figures, el("p", "parts", "No balance: " + (grid ? "no value of " + missing.join(", ") : "no grid meter") + "."));
+    content.push(figures, el("p", "parts", "No balance: " + why + "."));
   } else {
     const from = [["solar", solar?.today_energy_Wh ?? 0], ["grid", grid.today_imported_energy_Wh], ["storage", storage?.today_discharged_Wh ?? 0]];
     const house = from.reduce((all, [, value]) => all + value, 0) - grid.today_exported_energy_Wh - (storage?.today_charged_Wh ?? 0);
@@ -117,7 +115,7 @@ function showEnergy(flow) {
     const named = (parts, names) => parts.map(([name, value], at) => [name, names[at] + " " + scaled(value, "Wh")])
       .filter(([name]) => name !== "storage" || storage).filter(([name]) => name !== "solar" || solar);
     show("House, calculated", scaled(house, "Wh"));
-    if (house > 0) show("Of it not from the grid", Math.max(0, Math.round(100 * (1 - grid.today_imported_energy_Wh / house))) + " %");
+    if (house > 0) show("Share not from the grid", Math.max(0, Math.round(100 * (1 - grid.today_imported_energy_Wh / house))) + " %");
     content.push(el("h3", "", "From"), keys(named(from, ["solar", "import", "discharge"])), bar(from),
       el("h3", "", "To"), keys(named(to, ["house", "export", "charge"])), bar(to), figures);
     if (house < 0) content.push(el("p", "more warn", "More energy left the house than came in: compare the signs and meters with `check --online`."));

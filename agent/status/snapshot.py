@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from agent.domain import Night, all_sleep
 from agent.outbox import Backlog
 from agent.polling import Device
 from agent.runtime import Clock
+from agent.status.balance import CountedNode, why_no_balance
 from agent.status.model import DeviceStatus, EndpointStatus, LinkStatus, NodeStatus, Snapshot
 from agent.status.recorder import Polls, Recorder
 from agent.status.words import reason_of_all, why_not_ready
@@ -52,6 +53,7 @@ def snapshot(
     shown = tuple(
         _device(device, recorder.polls.get(device.name, Polls()), nodes[device.name], nights, now) for device in devices
     )
+    flow = _flow([pair for pairs in nodes.values() for pair in pairs])
     return Snapshot(
         version=__version__,
         site=config.site.node_id,
@@ -60,10 +62,11 @@ def snapshot(
         ready=reason is None,
         reason=reason,
         clock=clock_state,
-        flow=_flow([pair for pairs in nodes.values() for pair in pairs]),
+        flow=flow,
         devices=shown,
         endpoints=tuple(endpoints),
         links=tuple(_links(shown)),
+        no_balance=why_no_balance(flow, _counted(shown, nodes, recorder), pushed=bool(last)),
     )
 
 
@@ -88,6 +91,20 @@ def _energies(last: Sequence[Summary]) -> dict[str, Fields]:
         for summary in sorted(last, key=lambda each: each.time)
         for result in summary.nodes
     }
+
+
+def _counted(
+    shown: Sequence[DeviceStatus], nodes: Mapping[str, list[tuple[NodeSummary, Fields]]], recorder: Recorder
+) -> Iterator[CountedNode]:
+    """Return the nodes that are part of the totals."""
+    for device in shown:
+        polls = recorder.polls.get(device.name)
+        readings = polls.scan.readings if polls is not None and polls.scan is not None else ()
+        for summary, fields in nodes[device.name]:
+            node = summary.node
+            if node.counted:
+                own = {each.quantity for each in readings if each.node in (None, node.type)}
+                yield CountedNode(node.node_id, node.type, fields, device.state, own)
 
 
 def _flow(nodes: list[tuple[NodeSummary, Fields]]) -> dict[str, Fields]:

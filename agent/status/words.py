@@ -50,9 +50,9 @@ def clock_in_words(state: str, *, possible: bool, service: bool, wait_s: float) 
     if state == "synchronised":
         return None
     if not possible:
-        why = "the date is in the past, so the clock was not set since the boot"
+        why = "the date is too old to be right: the clock was not set after the boot"
     elif service:
-        why = "a time service runs, but it has not synchronised the clock, perhaps because it does not reach its server"
+        why = "a time service runs, but it has not set the clock; perhaps it does not reach its server"
     else:
         why = "no time service runs on this machine"
     if state == "unsynchronised":

@@ -61,5 +61,5 @@ async def test_the_page(tmp_path: Path) -> None:
                         colours.append(await tab.eval(back))
                     assert colours == ["rgb(244, 245, 242)", "rgb(18, 22, 20)"]
                     complaints = [each for each in tab.complaints if "401" not in each]
-                await tab.until(f"{TEXT}.includes('The agent does not answer since')")
+                await tab.until(f"{TEXT}.includes('The agent has not answered since')")
     assert complaints == []

@@ -212,7 +212,7 @@ async def test_everything_that_the_page_says(tmp_path: Path) -> None:
             "Loads: boiler-1 reports only on or off; the nominal power is used.",
             "loads\nnominal",
             "Energy today",
-            "Of it not from the grid",
+            "Share not from the grid",
             "export 2.01 MWh",
             "polled every 14.0 s instead of every 10 s: the link is too slow",
             "125 %",
@@ -233,12 +233,13 @@ async def test_what_is_unknown_is_said_and_what_is_absent_is_not_shown(tmp_path:
     flow: dict[str, Fields] = {"grid": GRID, "solar": {}}
     nodes = (NodeStatus("meter-1", "grid", GRID), NodeStatus("pv-1", "solar", {}))
     one = replace(SITE, flow=flow, devices=(device("m", "ok", *nodes),), endpoints=(WELL,), ready=True, reason=None)
+    one = replace(one, no_balance="pv-1 does not answer")
     served = Served(replace(one, clock_reason=None, links=()))
     shown = "[...document.querySelectorAll('.spot')].filter((spot) => spot.offsetParent).map((spot) => spot.className)"
     async with opened(tmp_path, served) as tab:
         text = await tab.eval(TEXT)
         assert "House: unknown, because there is no power of pv-1." in text
-        assert "No balance: no value of solar production." in text
+        assert "No balance: pv-1 does not answer." in text
         assert "house\nunknown" in text
         assert "Devices: 1 of 1 answering" in text
         assert "Next attempt" not in text
@@ -247,7 +248,7 @@ async def test_what_is_unknown_is_said_and_what_is_absent_is_not_shown(tmp_path:
             "['note', 'clock', 'links', 'login'].every((id) => !document.getElementById(id).offsetParent)"
         )
 
-        served.snapshot = replace(served.snapshot, flow={"solar": {}}, devices=())
+        served.snapshot = replace(served.snapshot, flow={"heat_pump": {}}, devices=(), no_balance=None)
         await tab.until(f"{TEXT}.includes('House: unknown, because no device measures the grid.')")
         assert "Energy today" not in await tab.eval(TEXT)
 
@@ -288,7 +289,7 @@ async def test_an_agent_that_does_not_answer_is_said_and_stays_readable(tmp_path
             raise OSError("no disk")
 
         served.listener._take = failing
-        await tab.until(f"{TEXT}.includes('The agent does not answer since')")
+        await tab.until(f"{TEXT}.includes('The agent has not answered since')")
         if AXE.exists():
             await tab.eval(AXE.read_text() + "; true")
             assert await tab.eval(VIOLATIONS) == []

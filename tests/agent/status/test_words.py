@@ -11,14 +11,14 @@ from agent.status.words import clock_in_words
     ("state", "possible", "service", "words"),
     [
         ("synchronised", True, True, None),
-        ("unsynchronised", True, True, "perhaps because it does not reach its server. Messages have"),
+        ("unsynchronised", True, True, "perhaps it does not reach its server. Messages have"),
         ("unsynchronised", True, False, "no time service runs on this machine. Messages have the time of this clock"),
         ("waiting", True, True, "Messages are stored; they are dated and sent when the clock is set, or 5 min after"),
         (
             "waiting",
             False,
             True,
-            "the clock was not set since the boot. Messages are stored; they are dated",
+            "too old to be right: the clock was not set after the boot. Messages are stored; they are dated",
         ),
     ],
 )
