@@ -15,8 +15,9 @@ from agent.config.apart import Loading, load_apart
 from agent.config.errors import ConfigError
 from agent.config.loader import load
 from agent.config.tables import BaseTable
+from tests.agent.config.test_loader import DEVICES
 
-TABLE = """
+TABLE = f"""
 [site]
 node_id = "S"
 timezone = "Europe/Brussels"
@@ -34,19 +35,8 @@ proxy_url = "http://user:password@proxy:8080"
 sign.grid = -1
 [status]
 token = "sixteen-characters"
-[connection.RS485]
-transport = "rtu"
-serial_port = "/dev/ttyUSB0"
-[[device]]
-node_id = "meter-1"
-type = "grid"
-driver = "eastron-sdm630"
-host = "127.0.0.1"
-limits = { active_power_W = 5000 }
-[[device]]
-driver = "sunspec"
-connection = "RS485"
-nodes = { solar = "pv-1", storage = "bat-1" }
+{DEVICES}
+limits = {{ active_power_W = 5000 }}
 """
 
 

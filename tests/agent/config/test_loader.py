@@ -22,12 +22,7 @@ from drivers.errors import ProfileError
 from drivers.profile.loader import load as load_profile
 from tests.faults.certificates import Authority
 
-TABLE = """
-[site]
-node_id = "S"
-[push]
-url = "https://telemetry.example.com/v1"
-token = "do-not-show-me"
+DEVICES = """
 [connection.RS485]
 transport = "rtu"
 serial_port = "/dev/ttyUSB0"
@@ -41,6 +36,14 @@ driver = "sunspec"
 connection = "RS485"
 nodes = { solar = "pv-1", storage = "bat-1" }
 """
+"""The tables of two devices, the last one without limits."""
+TABLE = f"""
+[site]
+node_id = "S"
+[push]
+url = "https://telemetry.example.com/v1"
+token = "do-not-show-me"
+{DEVICES}"""
 
 
 def changed(**changes: Any) -> dict[str, Any]:
