@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import count
 
 from drivers.catalogue import Catalogue, driver_of, letters
 from drivers.driver import Reader, ReadOptions
@@ -88,7 +87,8 @@ class Identifier:
     def __init__(self, profiles: Iterable[Profile], now: Callable[[], float]) -> None:
         """`now` returns monotonic seconds."""
         self._now = now
-        self._marks: dict[Span, list[tuple[Profile, Mark]]] = defaultdict(list)
+        self._marks: dict[Span, list[FamilyMark]] = defaultdict(list)
+        """The registers of the first mark → candidates."""
         profiles = list(profiles)
         self._profiles = {profile.name: profile for profile in profiles}
         self._alternatives: dict[str, list[Profile]] = defaultdict(list)
@@ -99,8 +99,10 @@ class Identifier:
         self._families = [profile for profile in profiles if profile.driver is not None]
         """Families that use a Python driver with their own link settings."""
         marked = [(profile, mark) for profile in profiles if (mark := profile.identify) is not None]
-        for profile, mark in sorted(marked, key=lambda pair: (pair[1].encoding.width, len(pair[1].also))):
-            self._marks[mark.span].append((profile, mark))
+        # A mark with few registers is less reliable, so it has a lower rank. It is also read first.
+        marked.sort(key=lambda pair: (pair[1].encoding.width, len(pair[1].also)))
+        for rank, (profile, mark) in enumerate(marked):
+            self._marks[mark.span].append(FamilyMark(rank, profile, mark))
 
     async def identify(
         self,
@@ -134,18 +136,17 @@ class Identifier:
         return identity
 
     def _ordered(self, unit_id: int | None) -> list[list[FamilyMark]]:
-        """Return the marks by their first registers, most likely ones for this unit id first.
+        """Return groups of marks in the order in which to read their registers; a group shares its registers.
 
-        Marks with few registers come before others: they are less reliable, so they have a lower rank.
+        First come the groups with a family whose usual unit id is `unit_id`, then those with a family without a usual
+        unit id, then the others. The order does not change the ranks.
         """
 
-        def unlikely(item: tuple[Span, list[tuple[Profile, Mark]]]) -> int:
-            usual = {profile.link.unit_id for profile, _ in item[1]}
+        def unlikely(group: list[FamilyMark]) -> int:
+            usual = {each.profile.link.unit_id for each in group}
             return 0 if unit_id in usual else 1 if None in usual else 2
 
-        rank = count()
-        groups = sorted(self._marks.items(), key=unlikely)
-        return [[FamilyMark(next(rank), profile, mark) for profile, mark in marked] for _, marked in groups]
+        return sorted(self._marks.values(), key=unlikely)
 
     async def read_serial(self, reader: Reader, identity: Identity) -> None:
         """Read the serial number if it is not known yet. Raises LinkError."""

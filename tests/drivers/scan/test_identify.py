@@ -208,6 +208,20 @@ async def test_further_marks_are_asked_where_the_first_holds_and_decide(
     assert len(device.asked) == requests
 
 
+@pytest.mark.parametrize("unit_id", [None, 1, 2, 3])
+async def test_the_longest_mark_decides_whatever_unit_ids_are_usual(tmp_path: Path, unit_id: int | None) -> None:
+    long = TWO.replace("[identify]", "[defaults]\nunit_id = 1\n[identify]")
+    short = long.replace("unit_id = 1", "unit_id = 2").partition("also")[0].replace("address = 11", "address = 12")
+    other = short.replace("unit_id = 2", "").replace("address = 12", "address = 13")
+    for name, profile in {"long": long, "short": short, "other": other}.items():
+        (tmp_path / f"{name}.toml").write_text(profile)
+    families = [load(path) for path in sorted(tmp_path.iterdir())]
+    device = Dump({Table.HOLDING: dict.fromkeys((11, 12, 13), 341), Table.INPUT: text("Acme")})
+    identity = await Identifier(families, time.monotonic).identify(device, unit_id=unit_id, sunspec=False)
+    assert next(match.driver for match in identity.matches) == "long"
+    assert len(identity.matches) == 3
+
+
 async def test_a_family_with_more_marks_stands_before_one_with_fewer() -> None:
     image = profile_unit(MARKED["huawei-sun2000"], dict).image()
     identity = await Identifier(FAMILIES, time.monotonic).identify(
