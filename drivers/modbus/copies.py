@@ -55,7 +55,7 @@ class Copies:
         """Number of equal replies without a copy, after which equal replies are accepted at once."""
         self._seen = False
         """Whether a copy was seen on this line."""
-        self._in_doubt = b""
+        self._in_doubt: bytes = b""
         """The frame that was put aside, while its request is sent again."""
 
     def connected(self) -> None:
@@ -113,7 +113,7 @@ class Copies:
         return self._patience > 0 and (self._seen or earlier.asked != _asked(request))
 
     def _ends_doubt(self, frame: Frame) -> None:
-        if self._in_doubt and frame.wire == self._in_doubt:
+        if frame.wire == self._in_doubt:
             self._patience -= 1
         elif self._in_doubt:
             self._saw_copy()
@@ -139,5 +139,5 @@ def _fits(request: Question[object], frame: Frame) -> bool:
     except BadReplyError:
         return False
     except DriverError:
-        return True  # an exception reply fits every request
+        pass  # an exception reply fits every request
     return True
