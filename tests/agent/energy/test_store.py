@@ -157,6 +157,27 @@ def test_a_disk_that_fills_up_is_told_once_and_energies_are_saved_when_it_has_ro
     assert told == ["energies_not_saved", "energies_recovered"] * 2
 
 
+def test_a_save_on_a_full_disk_succeeds_if_the_space_of_the_log_is_enough(disk: Path, tmp_path: Path) -> None:
+    """The file cannot grow, so the energies are in the log until the disk has room."""
+    path = disk / "energy.sqlite3"
+    store = EnergyStore.open(path)
+    store.save(ledgers(20))
+    filler = fill(disk)
+    size = path.stat().st_size
+    with capture_logs() as logs:
+        store.save(ledgers(60))
+    assert not logs
+    assert not store.in_memory
+    after_a_kill = tmp_path / "energy.sqlite3"
+    for file in (path, path.with_name("energy.sqlite3-wal")):
+        shutil.copy(file, tmp_path)
+    assert kept(after_a_kill) == ledgers(60)
+    filler.unlink()
+    store.save(ledgers(60))
+    assert path.stat().st_size > size
+    store.close()
+
+
 def test_energies_are_saved_again_at_the_next_push_after_a_save_that_failed(path: Path) -> None:
     store = EnergyStore.open(path)
     aggregator = Aggregator([], AggregationSettings(), store)
