@@ -41,6 +41,7 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitAnd: ast.BitOr,
 }
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
+SUPPRESS = {"suppress", "contextlib.suppress"}
 LOGS = {"log", "_log", "logger", "logging", "warnings"}
 TEXT_ARGUMENTS = {"description", "title", "help", "examples", "message"}
 IDENTIFIER = re.compile(r"[\w.:/-]+")
@@ -267,12 +268,12 @@ class _Finder(ast.NodeVisitor):
             return
         if other := CALLS.get(name):
             self._add(node.func, "min/max/any/all", other)
-        if name in {"suppress", "contextlib.suppress"}:
+        if name in SUPPRESS:
             self._add(node, "suppress removed", "__import__('contextlib').nullcontext()")
         arguments = node.args
         if len(arguments) >= 2 and not any(isinstance(each, ast.Starred) for each in arguments[:2]):
             first, second = arguments[:2]
-            if name not in CALLS and ast.dump(first) != ast.dump(second):
+            if name not in {*CALLS, *SUPPRESS} and ast.dump(first) != ast.dump(second):
                 swapped = ast.Call(node.func, [second, first, *arguments[2:]], node.keywords)
                 self._add(node, "arguments swapped", swapped)
         self.generic_visit(node)

@@ -9,12 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from drivers.catalogue import Catalogue
-from drivers.driver import ReadOptions
+from drivers.driver import LinkDefaults, ReadOptions
 from drivers.errors import BusyError, GatewayError, ProfileError, SilentError, UnsupportedError, exception_reply
 from drivers.modbus.link import Link
 from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Reading, Scan, Table
 from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S
-from drivers.sunspec.driver import SunSpec
+from drivers.sunspec.driver import SunSpec, SunSpecMeter
 from tests.faults.modbus import FaultServer
 from tests.faults.sunspec import NO_INT16, FakeReader, common, device, inverter, meter, model, words
 
@@ -41,6 +41,20 @@ async def poll(driver: SunSpec, reader: FakeReader, at: float = 0.0) -> Scan:
 
 async def first_poll(*models: Sequence[int], end: bool = True, options: ReadOptions = PLAIN) -> Scan:
     return await poll(SunSpec(options), FakeReader(device(*models, end=end)))
+
+
+def test_the_word_order_of_sunspec_is_fixed() -> None:
+    SunSpec(ReadOptions(word_order="big"))
+    with pytest.raises(ProfileError, match="word_order is always 'big'"):
+        SunSpec(ReadOptions(word_order="little"))
+
+
+def test_a_device_sleeps_at_night_unless_its_family_says_otherwise() -> None:
+    assert SunSpec(PLAIN).defaults == LinkDefaults(sleeps=True)
+    family = LinkDefaults(unit_id=126)
+    assert SunSpec(PLAIN, family).defaults == family
+    assert SunSpecMeter(PLAIN).defaults == LinkDefaults()
+    assert SunSpecMeter(PLAIN, family).defaults == family
 
 
 async def test_reads_an_inverter_and_its_meter_over_a_real_socket() -> None:
