@@ -215,7 +215,7 @@ async def test_the_longest_mark_decides_whatever_unit_ids_are_usual(tmp_path: Pa
     other = short.replace("unit_id = 2", "").replace("address = 12", "address = 13")
     for name, profile in {"long": long, "short": short, "other": other}.items():
         (tmp_path / f"{name}.toml").write_text(profile)
-    families = [load(path) for path in sorted(tmp_path.iterdir())]
+    families = [load(tmp_path / f"{name}.toml") for name in ("long", "other", "short")]
     device = Dump({Table.HOLDING: dict.fromkeys((11, 12, 13), 341), Table.INPUT: text("Acme")})
     identity = await Identifier(families, time.monotonic).identify(device, unit_id=unit_id, sunspec=False)
     assert next(match.driver for match in identity.matches) == "long"
