@@ -42,6 +42,8 @@ _MAX_REPLY_PIECES = 1024
 _PAGES = ("text/html", "application/xhtml+xml")
 _REPLY_S = 5.0
 _PROBE_S = 5
+# Replaces the stream of a read response, which refers to the response: a cycle that only the collector would free.
+_NO_STREAM = httpx.ByteStream(b"")
 # A server may close a kept-alive connection in the moment in which a request is sent on it.
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
@@ -156,6 +158,7 @@ class Endpoint:
         finally:
             with contextlib.suppress(httpx.HTTPError, OSError):
                 await response.aclose()
+            response.stream = _NO_STREAM
         if response.is_success:
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             return Delivered(response.status_code, page=media_type in _PAGES)

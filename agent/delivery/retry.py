@@ -48,6 +48,8 @@ class RetryLink:
             outcome: Outcome = await retrying(self._in_turn, record, tick)
         finally:
             tick.open -= 1
+            # Its actions refer to it. Without this, each message stays in memory until the collector finds the cycle.
+            retrying.iter_state.actions.clear()
         return outcome
 
     async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome:

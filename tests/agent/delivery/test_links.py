@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +61,48 @@ async def test_a_delivered_live_message_costs_a_put_and_an_ack(tmp_path: Path) -
             await server.until(lambda: counting.calls["ack"] == 1)
             await asyncio.sleep(QUIET_S)
             assert counting.calls == {"put": 1, "ack": 1}
+
+
+@contextlib.contextmanager
+def no_garbage(count: int) -> Iterator[None]:
+    """No kind of object is left to the collector `count` times.
+
+    The collector runs rarely (`collect_rarely`). What it must find stays in memory for hundreds of messages.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        kinds = Counter(type(each).__name__ for each in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert {kind: found for kind, found in kinds.items() if found >= count} == {}
+
+
+async def test_a_delivered_message_leaves_no_garbage(tmp_path: Path) -> None:
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url()) as made:
+        await made.submit(b"first")
+        await made.all_delivered()
+        with no_garbage(30):
+            for number in range(30):
+                await made.submit(b"%d" % number)
+                await made.all_delivered()
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+async def test_a_failed_attempt_leaves_no_garbage(tmp_path: Path, reachable: bool) -> None:
+    async with HttpFaults(answer(503, b"later")) as server, sending(tmp_path, server.url(), run=False) as made:
+        if not reachable:
+            await server.down()
+        await made.attempt(b"first")
+        (record,) = made.outbox.live()
+        with no_garbage(30):
+            for _ in range(30):
+                assert isinstance(await made.sender._endpoint.post(record, 0), Retry)
 
 
 async def test_the_messages_of_a_tick_share_its_turns(tmp_path: Path) -> None:
