@@ -130,9 +130,9 @@ def _allow_every_character() -> None:
 
 
 def _failed(line: str) -> int:
-    from agent.runtime import printable
+    from agent.runtime import printable, wrapped
 
-    sys.stderr.write(printable(f"telemetry-agent: {line}") + "\n")
+    sys.stderr.write(wrapped(printable(f"telemetry-agent: {line}"), sys.stderr) + "\n")
     return 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from agent import DEFAULT_CONFIG
-from agent.runtime import complaints, printable
+from agent.runtime import complaints, printable, wrapped
 
 if TYPE_CHECKING:
     from agent.config import Config, PushConfig
@@ -44,20 +45,22 @@ _MOST_OUTPUT = 2000
 """Maximum number of characters of a line on standard output. A line can contain the names of many devices."""
 
 
-def say(line: str, *, err: bool = False) -> None:
-    """Print one line of output."""
-    typer.echo(printable(line, _MOST_OUTPUT), err=err)
+def say(line: str, *, err: bool = False, wrap: bool = True) -> None:
+    """Print one line of output. On a terminal it is broken at words, except with `wrap` False, for a line to copy."""
+    text = printable(line, _MOST_OUTPUT)
+    typer.echo(wrapped(text, sys.stderr if err else sys.stdout) if wrap else text, err=err)
 
 
 def complain(line: str) -> None:
     """Print one line on standard error."""
-    typer.echo(printable(f"telemetry-agent: {line}"), err=True)
+    typer.echo(wrapped(printable(f"telemetry-agent: {line}"), sys.stderr), err=True)
 
 
 def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
     """Print the first hundred mistakes on standard error, one per line, and end the command with `status`."""
     lines = [mistakes] if isinstance(mistakes, str) else mistakes
-    typer.echo(complaints(lines), err=True, nl=False)
+    for line in complaints(lines).splitlines():
+        typer.echo(wrapped(line, sys.stderr), err=True)
     raise typer.Exit(status)
 
 

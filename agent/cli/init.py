@@ -250,7 +250,8 @@ def _commission(ask: Questions, config: Path, *, push: bool) -> None:
     say(
         f"To start: telemetry-agent run --config {shlex.quote(str(config))}"
         if config != DEFAULT_CONFIG
-        else "To start: systemctl enable --now telemetry-agent"
+        else "To start: systemctl enable --now telemetry-agent",
+        wrap=False,
     )
     if problems or not delivered:
         raise typer.Exit(1)

@@ -7,8 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import typer
+
 from agent.cli import menu
 from agent.cli.common import complain, fail, say
+from agent.runtime import wrapped
 
 _NO_ANSWER = "no answer; nothing was written. For a script: --yes and options, see `telemetry-agent init --help`"
 
@@ -102,8 +105,11 @@ class Questions:
 
 def _line(prompt: str, at_end: str | None = None) -> str:
     """Return a line of the input, or `at_end` after its end; None ends the command."""
+    *before, last = wrapped(prompt.rstrip(), sys.stdout).split("\n")
+    for line in before:
+        typer.echo(line)
     try:
-        return input(prompt)
+        return input(f"{last} ")
     except EOFError:
         if at_end is not None:
             say("")  # the next line is not beside the question

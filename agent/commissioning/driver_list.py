@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agent.commissioning import config_snippets
 from agent.commissioning.describe import table
-from agent.runtime import printable
+from agent.runtime import printable, wrapped
 from drivers.catalogue import Catalogue, matches
 from drivers.driver import ReadOptions
 from drivers.model import Kind
@@ -79,12 +80,12 @@ def _print_points(catalogue: Catalogue, name: str) -> None:
     profile = load(catalogue.file(family))
     profile = profile.channel(channel) if channel else profile
     for line in (f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})", f"source: {profile.source}"):
-        print(printable(line, _MAX_LINE))  # noqa: T201 - the output of the command
+        print(wrapped(printable(line, _MAX_LINE), sys.stdout))  # noqa: T201 - the output of the command
     if profile.driver is not None:
         print(f"read by driver {profile.driver}, which discovers the models of the device")  # noqa: T201
         return
     for note in profile.notes:
-        print(f"note: {note}")  # noqa: T201
+        print(wrapped(f"note: {note}", sys.stdout))  # noqa: T201
     columns = ("quantity", "unit", "table", "address", "registers")
     table("Points", columns, _points(profile.points))
     for variant in profile.variants:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 
 from agent.commissioning.describe import number, table
@@ -12,7 +13,7 @@ from agent.commissioning.plausibility import name_of, rest
 from agent.commissioning.site_check import SiteResult
 from agent.commissioning.troubleshooting import failure_line, state_in_words
 from agent.domain import direction
-from agent.runtime import printable
+from agent.runtime import printable, wrapped
 from drivers.model import NodeType
 
 
@@ -33,7 +34,7 @@ def show(result: SiteResult) -> None:
         if endpoint.warning:
             lines.append(f"hint: {name}: {endpoint.warning}")
     for line in lines:
-        print(printable(line))  # noqa: T201 - what the command is for
+        print(wrapped(printable(line), sys.stdout))  # noqa: T201 - what the command is for
 
 
 def show_balance(result: SiteResult) -> None:

@@ -3,6 +3,7 @@
 from agent.runtime.clock import Clock, SystemClock, sleep_unless, steady
 from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible, time_service_runs
 from agent.runtime.printable import complaints, escaped, printable
+from agent.runtime.terminal import wrapped
 from agent.runtime.watchdog import STUCK_S, Watchdog
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "sleep_unless",
     "steady",
     "time_service_runs",
+    "wrapped",
 ]

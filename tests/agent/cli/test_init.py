@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import io
 import os
+import re
 import select
 import socket
 import subprocess
@@ -123,6 +124,27 @@ class Terminal:
 
 def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches the process
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_lines_break_between_words(tmp_path: Path, port: int, columns: int) -> None:
+    """A line that is too long only has a word, a path or a command that is too long."""
+    config = tmp_path / "site.toml"
+    with Endpoint() as endpoint:
+        options = ["--scan", "127.0.0.1", "--port", str(port), "--units", "1-4", "--interval", "60"]
+        person = Terminal("init", "--config", config, *options, size=(60, columns))
+        person.answer("Site id", "\n")  # refused
+        person.answer("Site id", "SITE_1\n")
+        person.answer("URL", f"{endpoint.url}\n")
+        person.answer("not shown", f"{TOKEN}\n")
+        person.answer("then Enter: 1", "\n")
+        person.answer("unknown): ", "2000\n")
+        person.answer("accept all", "\n")
+        person.answer("real message", "\n")
+        assert person.ends() == 0
+    said = [line.split("\r")[-1] for line in re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", person.seen).split("\n")]
+    long = [line for line in said if len(line) > columns]
+    assert all(len(line.split()) == 1 or line.startswith(("To start: ", "URL of")) for line in long), long
 
 
 def test_a_person_needs_at_most_ten_commands_and_answers(tmp_path: Path, port: int) -> None:

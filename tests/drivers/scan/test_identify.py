@@ -213,12 +213,14 @@ async def test_the_longest_mark_decides_whatever_unit_ids_are_usual(tmp_path: Pa
     long = TWO.replace("[identify]", "[defaults]\nunit_id = 1\n[identify]")
     short = long.replace("unit_id = 1", "unit_id = 2").partition("also")[0].replace("address = 11", "address = 12")
     other = short.replace("unit_id = 2", "").replace("address = 12", "address = 13")
+    families = []
     for name, profile in {"long": long, "short": short, "other": other}.items():
-        (tmp_path / f"{name}.toml").write_text(profile)
-    families = [load(tmp_path / f"{name}.toml") for name in ("long", "other", "short")]
+        path = tmp_path / f"{name}.toml"
+        path.write_text(profile)
+        families.append(load(path))
     device = Dump({Table.HOLDING: dict.fromkeys((11, 12, 13), 341), Table.INPUT: text("Acme")})
     identity = await Identifier(families, time.monotonic).identify(device, unit_id=unit_id, sunspec=False)
-    assert next(match.driver for match in identity.matches) == "long"
+    assert identity.matches[0].driver == "long"
     assert len(identity.matches) == 3
 
 
