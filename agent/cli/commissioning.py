@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent import DEFAULT_CONFIG
+from agent.cli import completion
 from agent.cli.common import (
     EX_CONFIG,
     ConfigOption,
@@ -76,8 +77,16 @@ def scan(
 
 def dump(
     where: Annotated[str, typer.Argument(help="HOST or /dev/ttyUSB0; not with --node.")] = "",
-    node: Annotated[str, typer.Option(help="Dump the device of this node of the configuration.")] = "",
-    driver: Annotated[str, typer.Option(help="Read the registers of this driver. Default: of all profiles.")] = "",
+    node: Annotated[
+        str,
+        typer.Option(help="Dump the device of this node of the configuration.", autocompletion=completion.nodes),
+    ] = "",
+    driver: Annotated[
+        str,
+        typer.Option(
+            help="Read the registers of this driver. Default: of all profiles.", autocompletion=completion.drivers
+        ),
+    ] = "",
     ranges: Annotated[
         list[str] | None, typer.Option("--range", help="Read exactly these registers, such as holding:40000-40199.")
     ] = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from agent import DEFAULT_CONFIG
+from agent.cli import completion
 from agent.runtime import complaints, printable, wrapped
 
 if TYPE_CHECKING:
@@ -18,15 +19,20 @@ if TYPE_CHECKING:
     from drivers.catalogue import Catalogue
 
 EX_CONFIG = 78
+DEFAULT = completion.DEFAULT
 
 # Not `readable`: an unreadable file would be a usage error (status 2), and systemd would restart the service forever.
 ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 NodesOption = Annotated[
-    list[str] | None, typer.Option("--node", help="Only the device of this node. You can repeat it.")
+    list[str] | None,
+    typer.Option("--node", help="Only the device of this node. You can repeat it.", autocompletion=completion.nodes),
 ]
 OwnConfig = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 """The option of a subcommand. It overrides the option before the subcommand."""
-EndpointOption = Annotated[str | None, typer.Option("--endpoint", metavar="NAME", help="Only this endpoint.")]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option("--endpoint", metavar="NAME", help="Only this endpoint.", autocompletion=completion.endpoints),
+]
 
 
 def given_path(text: str) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from agent import DEFAULT_CONFIG
+from agent.cli import completion
 from agent.cli.common import (
     EX_CONFIG,
     ConfigOption,
@@ -47,7 +48,10 @@ def drivers(
 @drivers_app.command("show")
 def drivers_show(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The name of a driver, as `drivers` lists it.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="The name of a driver, as `drivers` lists it.", autocompletion=completion.drivers),
+    ],
     config: OwnConfig = None,
 ) -> None:
     """Shows one profile: its points, their registers, and a [[device]] table to paste."""

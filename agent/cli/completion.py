@@ -1,0 +1,67 @@
+"""Proposes values of options for the completion of the shell. It reads files, writes nothing, and reports no error."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+DEFAULT = Path("/etc/telemetry-agent/config.toml")
+"""The configuration of a command without --config."""
+_MOST_BYTES = 1 << 20
+
+
+def drivers(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of drivers that begin with `incomplete`: the built-in ones, and the site's own."""
+    from drivers.catalogue import Catalogue
+
+    given = ctx.params.get("profile_dir") or _table(ctx).get("drivers", {}).get("profile_dirs") or ()
+    try:
+        names = Catalogue(tuple(map(Path, given))).names()
+    except (OSError, TypeError, ValueError):
+        names = Catalogue().names()
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the nodes of the configuration that begin with `incomplete`."""
+    return [name for name in _nodes(_table(ctx)) if name.startswith(incomplete)]
+
+
+def endpoints(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the endpoints of the configuration that begin with `incomplete`."""
+    pushes = _table(ctx).get("push")
+    names = [push.get("name") for push in pushes if isinstance(push, dict)] if isinstance(pushes, list) else ["default"]
+    return [name for name in names if isinstance(name, str) and name.startswith(incomplete)]
+
+
+def _nodes(table: dict[str, Any]) -> Iterator[str]:
+    devices = table.get("device")
+    for device in devices if isinstance(devices, list) else ():
+        if isinstance(device, dict):
+            several = device.get("nodes")
+            names = several.values() if isinstance(several, dict) else ()
+            yield from (name for name in (device.get("node_id"), *names) if isinstance(name, str))
+
+
+def _table(ctx: typer.Context) -> dict[str, Any]:
+    """Return the configuration without checks; empty if it cannot be read. A pipe or a device is not opened."""
+    import tomllib
+
+    above: Any = ctx
+    path = None
+    while path is None and above is not None:
+        path = above.params.get("config")
+        above = above.parent
+    try:
+        file = Path(path or DEFAULT)
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
+            return {}
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {key: value for key, value in table.items() if isinstance(value, dict | list)}
