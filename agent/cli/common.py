@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from drivers.catalogue import Catalogue
 
 EX_CONFIG = 78
-DEFAULT = completion.DEFAULT
 
 # Not `readable`: an unreadable file would be a usage error (status 2), and systemd would restart the service forever.
 ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]

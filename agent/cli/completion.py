@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-DEFAULT = Path("/etc/telemetry-agent/config.toml")
-"""The configuration of a command without --config."""
+from agent import DEFAULT_CONFIG
+
 _MOST_BYTES = 1 << 20
 
 
@@ -57,7 +57,7 @@ def _table(ctx: typer.Context) -> dict[str, Any]:
         path = above.params.get("config")
         above = above.parent
     try:
-        file = Path(path or DEFAULT)
+        file = Path(path or DEFAULT_CONFIG)
         found = file.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
             return {}
