@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from binascii import unhexlify
 from collections.abc import Iterator
+from functools import lru_cache
+from struct import Struct
 from typing import Protocol, TypeVar
 
 from pymodbus.framer import FramerAscii, FramerRTU, FramerSocket
@@ -24,6 +26,8 @@ from drivers.protocol import EXCEPTION, IDENTIFICATION, MAX_PDU, TABLES
 
 Answer = TypeVar("Answer")
 
+_MBAP = Struct(">HHHB")
+"""Transaction, protocol, length of the rest from the unit id on, unit id."""
 _MBAP_LENGTHS = range(2, MAX_PDU + 2)
 """Valid values of the length field: at least unit id and function code."""
 
@@ -54,9 +58,18 @@ class Mbap:
     _framer = FramerSocket(REPLIES)
 
     def encode(self, request: Question[object]) -> bytes:
-        return self._framer.encode(request.pdu, request.unit_id, request.transaction)
+        return request.transaction.to_bytes(2, "big") + _numberless(request.unit_id, request.pdu)
 
     def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
+        if len(received) >= _HEAD:
+            transaction, protocol, length, unit_id = _MBAP.unpack_from(received)
+            is_reply = transaction == request.transaction and unit_id == request.unit_id and not protocol
+            if is_reply and length + _COUNTED_FROM == len(received):
+                return request.decode(received[_MBAP.size :])  # nearly always: one complete frame
+        return self._accept(request, received)
+
+    def _accept(self, request: Question[Answer], received: bytes) -> Answer | None:
+        """Handle other bytes than exactly the reply."""
         while len(received) >= self._framer.MIN_SIZE:
             end, unit_id, transaction, pdu = self._framer.decode(received)
             if not pdu:
@@ -112,6 +125,14 @@ def is_mbap(received: bytes) -> bool:
     return not any(received[2:4]) and int.from_bytes(received[4:6], "big") in _MBAP_LENGTHS
 
 
+@lru_cache(maxsize=1024)
+def _numberless(unit_id: int, pdu: bytes) -> bytes:
+    """Return the frame of a request without its transaction. It is kept, because each poll sends the same few."""
+    return FramerSocket(REPLIES).encode(pdu, unit_id, 0)[2:]
+
+
+_COUNTED_FROM = 6
+"""Bytes before those that the length field counts."""
 _HEAD = 9
 """Bytes of transaction, protocol, length, unit id, function code and byte count."""
 _RTU_FRAMES = "the replies are RTU frames, not Modbus TCP"

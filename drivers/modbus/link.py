@@ -79,8 +79,7 @@ class Link:
 
     async def identification(self, unit_id: int, timeout_s: float) -> tuple[str, ...]:
         """Read the device identification: vendor, product, revision. Raises a DriverError; most devices refuse it."""
-        async with self._lock:
-            return await self._ask(Identification(unit_id, self._next_transaction()), timeout_s, self._gap_s)
+        return await self.ask(Identification(unit_id), timeout_s, self._gap_s)
 
     async def close(self) -> None:
         """Close the link permanently. A waiting read fails at once, and all later reads fail."""
@@ -90,47 +89,37 @@ class Link:
         async with self._lock:
             await self._disconnect()
 
-    def _next_transaction(self) -> int:
-        self._transaction = self._transaction % 0xFFFF + 1
-        return self._transaction
-
-    async def _ask(self, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
-        """Send the request, and once more if the reply may be a copy of an earlier one. The caller holds the lock."""
-        try:
-            return await self._ask_once(request, timeout_s, gap_s)
-        except RepeatedReplyError:
-            self._late_until[request.unit_id] = self._last_end + timeout_s  # no copy can arrive after this time
-            return await self._ask_once(request, timeout_s, gap_s)
-
-    async def _ask_once(self, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
-        """Send the request on the open connection, or on a new one."""
+    async def ask(self, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
+        """Send the request on the open connection, or on a new one, and return the decoded reply."""
         loop = asyncio.get_running_loop()
-        reused = self._channel is not None and self._channel.usable
-        renumbered = False
-        while True:
-            channel = self._channel
-            if channel is None or not (reused or renumbered):
-                channel = await self._connect()
-            if self._late_until or max(self._not_before, self._last_end + gap_s) > loop.time():
-                await self._pause(request.unit_id, gap_s)
-            if self._closed:
-                raise self._is_closed()
-            try:
-                return await channel.exchange(request, timeout_s)
-            except DroppedError:
-                if not reused:
-                    raise
-                reused = False  # many devices close an idle connection: connect again once
-            except WrongTransactionError:
-                if reused or renumbered:
-                    raise
-                renumbered = True  # some gateways number the first reply of a connection wrongly: ask again once
-                self.wrong_transactions += 1
-                request.transaction = self._next_transaction()
-            finally:
-                self._last_end = loop.time()
-                if channel.expects_late_reply:
-                    self._expect_late_reply(channel, request.unit_id, timeout_s)
+        async with self._lock:
+            channel = self._channel if self._channel is not None and self._channel.usable else None
+            reused, again = channel is not None, False
+            while True:
+                channel = channel or await self._connect()
+                if self._late_until or max(self._not_before, self._last_end + gap_s) > loop.time():
+                    await self._pause(request.unit_id, gap_s)
+                self._transaction = request.transaction = self._transaction % 0xFFFF + 1
+                try:
+                    return await channel.exchange(request, timeout_s)
+                except DroppedError:
+                    if not reused:
+                        raise
+                    channel, reused = None, False  # many devices close an idle connection: connect again once
+                except WrongTransactionError:
+                    if reused or again:
+                        raise
+                    again = True  # some gateways number the first reply of a connection wrongly
+                    self.wrong_transactions += 1
+                except RepeatedReplyError:
+                    if again:
+                        raise
+                    reused = again = True
+                    self._late_until[request.unit_id] = loop.time() + timeout_s  # no copy can arrive after this time
+                finally:
+                    self._last_end = loop.time()
+                    if channel is not None and channel.expects_late_reply:
+                        self._expect_late_reply(channel, request.unit_id, timeout_s)
 
     def _expect_late_reply(self, channel: Transport, unit_id: int, timeout_s: float) -> None:
         if not self.settings.serial:
@@ -149,19 +138,21 @@ class Link:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             del self._late_until[unit_id]
+        self._require_open()
 
     async def _connect(self) -> Transport:
-        if self._closed:
-            raise self._is_closed()
+        self._require_open()
         await self._disconnect()
         self._channel = await connect(self.settings)
         self._channel.copies = self._copies
         self._copies.connected()
         self._not_before = asyncio.get_running_loop().time() + self.settings.connect_delay_s
+        self._require_open()
         return self._channel
 
-    def _is_closed(self) -> LinkError:
-        return LinkError(f"{self.settings.address}: the link is closed")
+    def _require_open(self) -> None:
+        if self._closed:
+            raise LinkError(f"{self.settings.address}: the link is closed")
 
     async def _disconnect(self) -> None:
         if self._channel is not None:
@@ -177,10 +168,12 @@ class _Unit:
         self._unit_id = unit_id
         self._timeout_s = timeout_s
         self._gap_s = gap_s
+        self._requests: dict[tuple[Table, int, int], ReadRequest] = {}
+        """The requests so far: each poll sends the same few."""
 
-    async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+    def read(self, table: Table, address: int, count: int) -> Coroutine[Any, Any, Sequence[int]]:
         """See `drivers.driver.Reader`. Raises ValueError for a read that is impossible in Modbus."""
-        link = self._link
-        async with link._lock:  # noqa: SLF001 - a unit is a part of its link
-            request = ReadRequest(self._unit_id, table, address, count, link._next_transaction())  # noqa: SLF001 - as above
-            return await link._ask(request, self._timeout_s, self._gap_s)  # noqa: SLF001 - as above
+        request = self._requests.get((table, address, count))
+        if request is None:
+            request = self._requests[table, address, count] = ReadRequest(self._unit_id, table, address, count)
+        return self._link.ask(request, self._timeout_s, self._gap_s)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
-from struct import unpack_from
+from struct import Struct
 from typing import Protocol, TypeVar
 
 from pymodbus.pdu import DecodePDU, ModbusPDU
@@ -40,7 +40,7 @@ _EXCEPTION_LENGTH = 2
 class ReadRequest:
     """One read. Raises ValueError for a read that is impossible in Modbus."""
 
-    __slots__ = ("_bits", "_size", "address", "count", "function", "pdu", "table", "transaction", "unit_id")
+    __slots__ = ("_size", "_words", "address", "count", "function", "pdu", "table", "transaction", "unit_id")
 
     def __init__(self, unit_id: int, table: Table, address: int, count: int, transaction: int = 0) -> None:
         bits = table in BITS
@@ -54,8 +54,9 @@ class ReadRequest:
         self.table = table
         self.address = address
         self.count = count
-        self._bits = bits
         self._size = (count + 7) // 8 if bits else 2 * count
+        self._words = None if bits else Struct(f">2x{count}H")
+        """Unpacks the registers of the reply."""
 
     def __str__(self) -> str:
         return f"unit {self.unit_id}, {self.table} {self.address}-{self.address + self.count - 1}"
@@ -69,8 +70,8 @@ class ReadRequest:
             raise _not_the_reply(self, pdu)
         if len(pdu) != self._size + 2 or pdu[1] != self._size:
             raise BadReplyError(f"{self}: the reply has a wrong length")
-        if not self._bits:
-            return unpack_from(f">{self.count}H", pdu, 2)
+        if self._words is not None:
+            return self._words.unpack(pdu)
         if (reply := REPLIES.decode(pdu)) is None:
             raise BadReplyError(f"{self}: the reply has no bits")
         return tuple(map(int, reply.bits[: self.count]))

@@ -8,6 +8,7 @@ not send another request on this connection while a late reply can still arrive.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from drivers.errors import (
@@ -40,11 +41,13 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self._framing = framing
         self._line = None if isinstance(framing, Mbap) else cast("LineFraming", framing)
         """The framing, if replies have no transaction number."""
+        self._accept = framing.accept if self._line is None else self._accept_on_line
         self.copies = Copies()
         """The copies on this line. The link sets it, because the link exists longer than the connection."""
         self._address = address
         self._datagrams = datagrams
         self._transport: Any = None
+        self._send: Callable[[bytes], object]
         self._closed = asyncio.Event()
         self._request: Question[Any] | None = None
         self._reply: asyncio.Future[Any] | None = None
@@ -82,8 +85,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self.expects_late_reply = True
         timer = loop.call_later(timeout_s, self._expire, timeout_s)
         try:
-            frame = self._framing.encode(request)
-            (self._transport.sendto if self._datagrams else self._transport.write)(frame)
+            self._send(self._framing.encode(request))
             self.sent_at = loop.time()
             outcome: Answer | DriverError = await reply
         finally:
@@ -124,32 +126,36 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._send = self._transport.sendto if self._datagrams else self._transport.write
 
     def data_received(self, data: bytes) -> None:
-        if self._reply is None or self._reply.done() or self._request is None:
-            if not self.numbered:
-                self.copies.unasked(data)
-            elif not self._datagrams and not self._is_copy(data):
-                # Bytes arrived without a request. The stream has no checksums, so the next frame cannot be found.
-                self.abort()
+        reply, request = self._reply, self._request
+        if reply is None or request is None or reply.done():
+            self._unasked(data)
             return
         self._received = received = self._received + data
         try:
-            outcome: object = self._accept(self._request, received)
+            outcome: object = self._accept(request, received)
         except DriverError as error:
             outcome = error
         if outcome is None and len(received) > _MAX_RECEIVED:
-            outcome = BadReplyError(f"{self._request}: the received bytes are not Modbus")
+            outcome = BadReplyError(f"{request}: the received bytes are not Modbus")
         if outcome is not None:
-            self._reply.set_result(outcome)
+            reply.set_result(outcome)
 
-    def _accept(self, request: Question[Answer], received: bytes) -> Answer | None:
-        if self._line is None:
-            return self._framing.accept(request, received)
+    def _accept_on_line(self, request: Question[Answer], received: bytes) -> Answer | None:
+        line = cast("LineFraming", self._line)
         at = asyncio.get_running_loop().time()
-        frames = self._line.frames(request, received)
+        frames = line.frames(request, received)
         frame = self.copies.reply(request, frames, received, at, at + self._timeout_s)
         return None if frame is None else request.decode(frame.pdu)
+
+    def _unasked(self, data: bytes) -> None:
+        """Handle bytes that arrived without a request."""
+        if not self.numbered:
+            self.copies.unasked(data)
+        elif not self._datagrams and not self._is_copy(data):
+            self.abort()  # the stream has no checksums, so the next frame cannot be found
 
     def _is_copy(self, data: bytes) -> bool:
         """Whether the bytes are a second copy of the reply to the last request."""
