@@ -132,36 +132,28 @@ class RegisterDriver:
         run = PollSession(reader, now)
         if self._has_facts and run.started >= self._facts_due:
             await self._read_facts(run)
-        layout = self._current
+        layout, memory = self._current, self._current.memory
         answers = Answers(layout)
         if self._unconfirmed is None:
             self._facts_due, due = 0.0, self._facts_due
-            await self._read_layout(run, layout.memory, answers)
+            if learned := memory.learned:
+                memory.begin(run.started)
+            try:
+                await run.read_blocks(memory, memory.blocks, answers.take)
+                if memory.holes and not answers.answered:
+                    raise _all_refused(memory)
+            finally:
+                if learned or memory.changed:
+                    memory.end(run.now())
             self._facts_due = due  # the poll did not fail
             if self.profile.rating is not None and not self._rating_checked.believes(run.started):
                 await self._read_rating(run, self.profile.rating)
-        holes = layout.memory.holes
         errors: tuple[Exception, ...] = tuple(run.errors)
-        if holes:
-            lacking = layout.lacking(holes)
-            errors = (*(error for span, error in holes.items() if span in lacking), *errors)
-        readings = evaluate(answers, holes, self._known, run.started)
+        if memory.holes:
+            lacking = layout.lacking(memory.holes)
+            errors = (*(error for span, error in memory.holes.items() if span in lacking), *errors)
+        readings = evaluate(answers, memory.holes, self._known, run.started)
         return Scan(readings, run.started, run.now(), errors, run.requests)
-
-    async def _read_layout(self, run: PollSession, memory: RefusalMemory, answers: Answers) -> None:
-        learned = memory.learned
-        if learned:
-            memory.begin(run.started)
-        try:
-            for block in memory.blocks:
-                await run.read_block(memory, block, answers.take)
-            if not answers.answered and memory.holes:
-                error = next(iter(memory.holes.values()))
-                memory.forget()  # the device is starting, or the profile is wrong: learn nothing
-                raise error
-        finally:
-            if learned or memory.changed:
-                memory.end(run.now())
 
     # Selection of the layout.
 
@@ -273,6 +265,13 @@ class RegisterDriver:
         except (RefusedError, UnreachableError):
             return
         self._known.limit_W = rating.largest(words) or self._known.limit_W
+
+
+def _all_refused(memory: RefusalMemory) -> IllegalRangeError:
+    """Return the first refusal. Learn nothing from them: the device is starting, or the profile is wrong."""
+    error = next(iter(memory.holes.values()))
+    memory.forget()
+    return error
 
 
 async def _holds(reader: Reader, mark: Mark) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from drivers.model import NodeType, Phase, Quantity, Reading
-from drivers.registers.codec import Decoded, Encoding, Raw, converter
+from drivers.model import NodeType, Phase, Quality, Quantity, Reading
+from drivers.registers.codec import Decoded, Encoding, Linear, Raw, converter, linear
 
 # Creates a Reading without `Reading.__new__`. That is Python code and takes a third of the decoding time of a poll.
 _new = tuple.__new__
@@ -32,7 +32,7 @@ class Cell:
         return self.offset + self.encoding.width
 
 
-Item = tuple[int, Quantity, Phase | None, NodeType | None, Callable[[Raw], Decoded]]
+Item = tuple[int, Quantity, Phase | None, NodeType | None, Linear | None, Callable[[Raw], Decoded]]
 Fill = Callable[[Sequence[int], float, list[Reading | None]], None]
 
 
@@ -44,10 +44,17 @@ def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
     the largest part of a device's memory.
     """
     layers = [_layer(layer, count) for layer in _layers(cells)]
+    good = Quality.GOOD
 
     def fill(words: Sequence[int], at: float, readings: list[Reading | None]) -> None:
         for pack, unpack, items in layers:
-            for raw, (slot, quantity, phase, node, convert) in zip(unpack(pack(*words)), items, strict=True):
+            for raw, (slot, quantity, phase, node, number, convert) in zip(unpack(pack(*words)), items, strict=True):
+                if number is not None:  # most values: a call of `convert` would cost as much as all the rest
+                    times, divisor, offset, low, high = number
+                    value = raw * times / divisor + offset
+                    if low <= value <= high:
+                        readings[slot] = _new(Reading, (quantity, phase, value, good, at, node))
+                        continue
                 value, quality = convert(raw)
                 readings[slot] = _new(Reading, (quantity, phase, value, quality, at, node))
 
@@ -76,5 +83,8 @@ def _layer(
         text += f"{2 * (cell.offset - at)}x{cell.encoding.raw_format}"
         at = cell.end
     text += f"{2 * (count - at)}x"
-    items = tuple((cell.slot, cell.quantity, cell.phase, cell.node, converter(cell.encoding)) for cell in cells)
+    items = tuple(
+        (cell.slot, cell.quantity, cell.phase, cell.node, linear(cell.encoding), converter(cell.encoding))
+        for cell in cells
+    )
     return struct.Struct(f"{packed}{count}H").pack, struct.Struct(text).unpack, items

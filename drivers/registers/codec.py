@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isclose, isfinite
 from sys import float_info
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from drivers.model import WORD_ORDERS, Quality, Resolution, Value, WordOrder
 
@@ -40,6 +40,19 @@ Raw = Any
 """The unpacked words: int, float, or bytes for text."""
 
 Decoded = tuple[Value | None, Quality]
+
+
+class Linear(NamedTuple):
+    """value = raw * times / divisor + offset, if it is in low..high."""
+
+    times: float
+    divisor: int
+    """2301 / 10 is exactly 230.1; 2301 * 0.1 is not."""
+    offset: float
+    low: float
+    high: float
+
+
 MISSING: Decoded = (None, Quality.MISSING)
 INVALID: Decoded = (None, Quality.INVALID)
 
@@ -197,16 +210,30 @@ def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
     return lambda raw: decoded.get(raw, INVALID)
 
 
+def linear(encoding: Encoding) -> Linear | None:
+    """Return how to calculate a value from the raw number alone. None if some raw numbers have another meaning."""
+    special = encoding.invalid or encoding.magnitude or encoding.bit is not None or encoding.values is not None
+    return None if special or encoding.type in ("string", "bits", "bool") else _linear(encoding)
+
+
+def _linear(encoding: Encoding) -> Linear:
+    divisor = _divisor(encoding.scale)
+    return Linear(
+        1 if divisor else encoding.scale,
+        divisor or 1,
+        encoding.offset,
+        -float_info.max if encoding.minimum is None else encoding.minimum,
+        float_info.max if encoding.maximum is None else encoding.maximum,
+    )
+
+
 def _number(encoding: Encoding) -> Callable[[Raw], Decoded]:
     good, unavailable = Quality.GOOD, _unavailable(encoding)
-    low = -float_info.max if encoding.minimum is None else encoding.minimum
-    high = float_info.max if encoding.maximum is None else encoding.maximum
-    scale, offset = encoding.scale, encoding.offset
-    divisor = _divisor(scale)
+    times, divisor, offset, low, high = _linear(encoding)
 
     def scaled(raw: Raw) -> Decoded:
         # Adding the offset, even 0.0, converts an integer to float and -0.0 to 0.0.
-        value = raw / divisor + offset if divisor else raw * scale + offset
+        value = raw * times / divisor + offset
         if low <= value <= high:
             return value, good
         return INVALID if isfinite(raw) else unavailable
@@ -225,7 +252,7 @@ def _guarded(encoding: Encoding, convert: Callable[[Raw], Decoded]) -> Callable[
 
 
 def _divisor(scale: float) -> int:
-    """Return the integer 1 / `scale`, or 0 if it is not an integer. 2301 / 10 is exactly 230.1; 2301 * 0.1 is not."""
+    """Return the integer 1 / `scale`, or 0 if it is not an integer."""
     divisor = round(1 / scale) if abs(scale) < 1 else 0
     return divisor if divisor and isclose(1 / divisor, scale, rel_tol=1e-12) else 0
 

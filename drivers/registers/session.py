@@ -60,31 +60,35 @@ class PollSession:
         self.requests += 1
         return await self._reader.read(table, address, count)
 
-    async def read_block(self, memory: RefusalMemory, block: Block, use: Use) -> bool:
-        """Read `block` and call `use` with each reply. If the device refuses the block, read it in parts.
+    async def read_blocks(self, memory: RefusalMemory, blocks: Sequence[Block], use: Use) -> bool:
+        """Read `blocks` and call `use` with each reply. If the device refuses a block, read it in parts.
 
-        Returns whether all values of the block were read. Refused values are in `memory`, other errors in `errors`.
+        Returns whether all values of the blocks were read. Refused values are in `memory`, other errors in `errors`.
         """
-        if memory.changed and not memory.allows(block):
-            return await self._read_all(memory, memory.parts(block), use)
-        self.requests += 1
-        try:
+        complete = True
+        for block in blocks:
+            if memory.changed and not memory.allows(block):
+                complete &= await self.read_blocks(memory, memory.parts(block), use)
+                continue
+            self.requests += 1
             try:
-                words = await self._reader.read(block.table, block.address, block.count)
-            except BusyError:
-                words = await self._again(block.table, block.address, block.count)
-        except IllegalRangeError as error:
-            holes = len(memory.holes)
-            parts = memory.divide(block, error)
-            complete = await self._read_all(memory, parts, use) and len(memory.holes) == holes
-            if complete:
-                memory.cut(block, parts)
-            return complete
-        except RefusedError as error:
-            self.errors.append(error)
-            return False
-        use(block, words, self.now())
-        return True
+                try:
+                    words = await self._reader.read(block.table, block.address, block.count)
+                except BusyError:
+                    words = await self._again(block.table, block.address, block.count)
+            except IllegalRangeError as error:
+                complete &= await self._read_in_parts(memory, block, error, use)
+            except RefusedError as error:
+                self.errors.append(error)
+                complete = False
+            else:
+                use(block, words, self.now())
+        return complete
 
-    async def _read_all(self, memory: RefusalMemory, blocks: Sequence[Block], use: Use) -> bool:
-        return all([await self.read_block(memory, block, use) for block in blocks])
+    async def _read_in_parts(self, memory: RefusalMemory, block: Block, error: IllegalRangeError, use: Use) -> bool:
+        holes = len(memory.holes)
+        parts = memory.divide(block, error)
+        complete = await self.read_blocks(memory, parts, use) and len(memory.holes) == holes
+        if complete:
+            memory.cut(block, parts)
+        return complete

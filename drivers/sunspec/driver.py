@@ -221,10 +221,10 @@ class _Known:
             for slot, number in batch.cells(raws):
                 cells[slot], times[slot] = number, at
 
-        for block in self._refusals.blocks:
-            if self._learning:
-                await run.read_block(self._refusals, block, use)
-            else:
+        if self._learning:
+            await run.read_blocks(self._refusals, self._refusals.blocks, use)
+        else:
+            for block in self._refusals.blocks:
                 await self._read_known(run, block, use)
         self._learning = self._refusals.changed
         self._refusals.end(run.now())
