@@ -46,8 +46,9 @@ def _site(devices: int) -> list[Node]:
 
 def _scan(node: Node, at: float, step: int) -> Scan:
     own = next(quantities for type_, _, quantities in _FAMILIES if type_ is node.type)
+    power_W = 10.0 + step % 7  # a power that rises all the time is rare
     readings = [
-        Reading(quantity, phase, 10.0 + step, Quality.GOOD, at) for quantity in _PER_PHASE for phase in (None, *Phase)
+        Reading(quantity, phase, power_W, Quality.GOOD, at) for quantity in _PER_PHASE for phase in (None, *Phase)
     ]
     readings += [Reading(quantity, None, 50.0 + 0.1 * step, Quality.GOOD, at) for quantity in own]
     return Scan(tuple(readings), at, at)

@@ -85,8 +85,10 @@ def advance(
     now = observed_s + (weight if weight < _WEIGHT_S else _WEIGHT_S)  # noqa: FURB136 - min() is slower
     usual = 0.0 < seconds <= MINUTE_S or 0.0 < seconds <= _INTERVALS * interval
     common = usual and observed_then == observed_s and interval and at < day[2] and not events
-    if not common or power > turnover.peak_W < power_before:
+    if not common:
         return explained(ledger, value, at, zone, register, power)
+    if power > turnover.peak_W < power_before:
+        turnover = with_peak(turnover, min(power, power_before), register)
     flow_Wh = (power + power_before) * seconds / 7200 if power_before >= 0.0 <= power else 0.0
     integral_Wh += flow_Wh
     if now >= turnover.review:
@@ -102,9 +104,8 @@ def advance(
             step = turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH
         late = LATE_FACTOR * ratio * (integral_Wh - integral_then)
         bound = step + late + BEGIN_FACTOR * ratio * flow_Wh + near_W * (seconds + SLACK_S) / 3600
-        if not 0.0 < growth <= bound or 0.0 < range_Wh <= bound:
-            return explained(ledger, value, at, zone, register, power)
-        if not ratio and growth > near_W * seconds / 3600:
+        plain = 0.0 < growth <= bound and not 0.0 < range_Wh <= bound
+        if not plain or (not ratio and growth > near_W * seconds / 3600):
             return explained(ledger, value, at, zone, register, power)
         if ratio and seconds <= MINUTE_S and growth > step + late + near_W * _SLACK_H:
             unconfirmed = now + ROLLOVER_PRICE

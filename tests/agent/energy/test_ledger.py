@@ -746,7 +746,7 @@ readings_in_a_row = st.lists(
     st.tuples(
         st.sampled_from([10.0, 10.0, 10.0, 1.0, 15.0, 70.0, 900.0, -5.0]),
         st.sampled_from([0.0, 0.0, 0.0, 3.0, 5.0, 11.0, 700.0, -3.0, -1e5, 1e6]),
-        st.sampled_from([1080.0, 1080.0, 0.0, 4000.0, None]),
+        st.sampled_from([1080.0, 1080.0, 1200.0, 1500.0, 0.0, 4000.0, None]),
     ),
     max_size=60,
 )
@@ -764,6 +764,18 @@ def test_the_short_way_of_a_common_reading_is_equal_to_the_general_one(
         now, counter = now + seconds, counter + (3.0 if growing else 0.0)
         short = advance(short, counter + beside, now, BRUSSELS, register, power)
         long = explained(long, counter + beside, now, BRUSSELS, register, -1.0 if power is None else power)
+        assert short == long
+
+
+@pytest.mark.parametrize("register", [FINE, Register(), Register(step_Wh=10.0)])
+def test_the_short_way_of_a_power_that_rises_all_morning_is_equal_to_the_general_one(register: Register) -> None:
+    now, counter = at("2026-06-01T06:00"), 1e6
+    short = long = advance(None, counter, now, BRUSSELS, register, 0.0)
+    for reading in range(720):
+        now, power = now + 10, 10.0 * reading
+        counter += power * 10 / 3600
+        short = advance(short, counter, now, BRUSSELS, register, power)
+        long = explained(long, counter, now, BRUSSELS, register, power)
         assert short == long
 
 
