@@ -139,13 +139,14 @@ class Aggregator:
         energy is lost.
         """
         if wall is not None:
-            self.follow_clock(wall - scan.finished)
+            self._energies.follow_clock(wall - scan.finished)
         if self._rest.pending:
             self.place_nights(scan.finished)
+            self._rest.answered(nodes)
         for node in nodes:
-            self._rest.answered(node.node_id)
-            tracked = self._nodes[node.node_id]
-            taken = tracked.window.add(scan)
+            taken = self._windows[node.node_id].add(scan)
+            if taken is None:
+                continue
             for reading, low, high in taken.dropped:
                 self._drop(node, reading, low, high)
             if wall is not None and node.type in FOLLOWED:

@@ -12,7 +12,7 @@ import structlog
 
 from agent.aggregation.node_summary import NodeSummary
 from agent.aggregation.window import Window
-from agent.domain import Night, on_disk, restored, why_awake
+from agent.domain import Night, Node, on_disk, restored, why_awake
 
 log = structlog.get_logger(__name__)
 
@@ -40,23 +40,19 @@ class SleepBook:
     """The nights of nodes from before the start, and the last reported state of each node."""
 
     def __init__(self, saved: Mapping[str, Night]) -> None:
-        self._saved = dict(saved)
+        self.pending = dict(saved)
         """Node id → night in Unix seconds, for nodes that have not responded since the start."""
         self._reported: dict[str, tuple[str, float]] = {}
         """Node id → ("awake", "asleep" or "missing", monotonic second) at the newest push, for nodes that may sleep."""
 
-    @property
-    def pending(self) -> bool:
-        """Whether some nodes have not responded since the start."""
-        return bool(self._saved)
-
-    def answered(self, node_id: str) -> None:
-        """Forget the saved night of a node that responded."""
-        self._saved.pop(node_id, None)
+    def answered(self, nodes: Iterable[Node]) -> None:
+        """Forget the saved nights of nodes that responded."""
+        for node in nodes:
+            self.pending.pop(node.node_id, None)
 
     def place(self, windows: Mapping[str, Window], offset: float, at: float) -> None:
         """Write the saved nights to their windows. `offset` is wall minus monotonic time, `at` is monotonic."""
-        for node_id, saved in self._saved.items():
+        for node_id, saved in self.pending.items():
             if node_id in windows:
                 windows[node_id].night = restored(saved, offset, at)
 
@@ -82,7 +78,7 @@ class SleepBook:
 
     def to_save(self, windows: Iterable[tuple[str, Window]], offset: float) -> dict[str, Night]:
         """Return all nights in Unix seconds. While the wall clock is unknown, only the nights from before the start."""
-        nights = dict(self._saved)
+        nights = dict(self.pending)
         if offset > -inf:
             for node_id, window in windows:
                 if window.night is not None and node_id not in nights:

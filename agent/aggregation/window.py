@@ -7,7 +7,7 @@ night and the places of the cells are common to all views.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -19,6 +19,9 @@ from agent.domain.ranges import ranges
 from agent.domain.sleep import Night, heard
 from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Scan
 
+# Looked up once: before Python 3.12, access to a member of an Enum is slow.
+_GOOD, _MISSING = Quality.GOOD, Quality.MISSING
+_POWER, _SOLAR = Quantity.ACTIVE_POWER, NodeType.SOLAR
 _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
 
@@ -89,9 +92,9 @@ class Window:
             for name, former in endpoints.items()
         } or {"": some}
 
-    def add(self, scan: Scan) -> Collected:
-        """Add the readings of the node."""
-        views = list(self.views.values())
+    def add(self, scan: Scan) -> Collected | None:
+        """Add the readings of the node. Return what the caller must handle; None if there is nothing."""
+        views = self.views.values()
         for view in views:
             view.expected += 1
             if view.handed_over:
@@ -99,24 +102,18 @@ class Window:
                 view.cells = view.cells[:]
         counters: list[tuple[Quantity, float, float]] = []
         dropped: list[tuple[Reading, float, float]] = []
-        usable = False
-        for reading in scan.readings:
-            key = reading.quantity, reading.phase, reading.node
-            try:
-                source = self._sources[key]
-            except KeyError:
-                source = self._sources[key] = self._source(*key)
-            if source is not None:
-                usable |= self._take(reading, source, views, counters, dropped)
-        if usable:
+        if self._take(scan.readings, views, counters, dropped):
             for view in views:
                 view.got += 1
-        power = self._totals.get(Quantity.ACTIVE_POWER)
+        power = self._totals.get(_POWER)
         if power is None:
-            return Collected(counters, dropped, None)
-        cells = views[0].cells
+            return Collected(counters, dropped, None) if counters or dropped else None
+        cells = next(iter(views)).cells
         power_W, at = cells[power], cells[power + AT]
-        self._heard(power_W, at, scan)
+        if at == -inf or self.node.type is _SOLAR:
+            self._heard(power_W, at, scan)
+        if not counters and not dropped:
+            return None
         return Collected(counters, dropped, power_W if at >= scan.started else None)
 
     def missed(self, count: int = 1) -> None:
@@ -152,7 +149,7 @@ class Window:
         powerless = at == -inf and scan.complete  # in a partial scan, the power may exist and not be read
         if powerless:
             self._powerless = scan.finished
-        if self.node.type is NodeType.SOLAR:
+        if self.node.type is _SOLAR:
             if at > -inf:
                 self.night = heard(self.night, power_W, at)
             elif powerless and self.night is None:
@@ -177,35 +174,46 @@ class Window:
 
     def _take(
         self,
-        reading: Reading,
-        source: _Source,
-        views: list[View],
+        readings: Iterable[Reading],
+        views: Collection[View],
         counters: list[tuple[Quantity, float, float]],
         dropped: list[tuple[Reading, float, float]],
     ) -> bool:
-        """Add one reading. Return whether it is usable."""
-        place, sign, low, high, counter, averaged = source
-        value, at = reading.value, reading.at
-        if reading.quality is Quality.MISSING or (value is None and reading.quality is Quality.GOOD):
+        """Add the readings. Return whether one of them is usable."""
+        sources, usable = self._sources, False
+        for reading in readings:
+            quantity, phase, value, quality, at, marked = reading
+            try:
+                source = sources[quantity, phase, marked]
+            except KeyError:
+                source = sources[quantity, phase, marked] = self._source(quantity, phase, marked)
+            if source is None:
+                continue
+            place, sign, low, high, counter, averaged = source
+            number = value if isinstance(value, float) else float(value in (True, "on"))
+            if quality is not _GOOD or value is None or not low <= number <= high:
+                if quality is _MISSING or (quality is _GOOD and value is None):
+                    self._forget(place)
+                else:
+                    dropped.append((reading, low, high))  # the previous value is used until it is stale
+                continue
+            number *= sign
             for view in views:
-                view.cells[place + AT] = -inf
-            return False
-        number = value if isinstance(value, float) else float(value in (True, "on"))
-        if reading.quality is Quality.INVALID or not low <= number <= high:
-            dropped.append((reading, low, high))  # the previous value is used until it is stale
-            return False
-        number *= sign
-        for view in views:
-            if averaged:
-                update(view.cells, place, number, at, view.interval, self.stale_after_s)
-            else:
-                view.cells[place] = number
-                view.cells[place + AT] = at
-        if at > self.newest:
-            self.newest = at
-        if counter is not None:
-            counters.append((counter, number, at))
-        return True
+                if averaged:
+                    update(view.cells, place, number, at, view.interval, self.stale_after_s)
+                else:
+                    view.cells[place] = number
+                    view.cells[place + AT] = at
+            usable = True
+            if at > self.newest:
+                self.newest = at
+            if counter is not None:
+                counters.append((counter, number, at))
+        return usable
+
+    def _forget(self, place: int) -> None:
+        for view in self.views.values():
+            view.cells[place + AT] = -inf
 
 
 def _is_averaged(quantity: Quantity) -> bool:
