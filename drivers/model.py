@@ -13,7 +13,6 @@ converts its sign and its counters to those of the node's type.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Literal, NamedTuple, Self
 
@@ -222,8 +221,7 @@ class Reading(NamedTuple):
     """The node of a hybrid device; None for devices with one node."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(NamedTuple):
     """All readings of one device from one poll. If the scan is partial, `errors` has the reasons."""
 
     readings: tuple[Reading, ...]

@@ -119,6 +119,7 @@ class Aggregator:
         }
         chosen = {name: _chosen(nodes, each.node_ids) for name, each in settings.endpoints.items()}
         for node_id, window in windows.items():
+            window.average(wanted=settings.statistic == "mean")
             window.serve({name: each.formerly for name, each in settings.endpoints.items() if node_id in chosen[name]})
         self._selections = {
             name: self._selection(nodes, chosen[name], each) for name, each in settings.endpoints.items()

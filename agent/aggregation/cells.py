@@ -16,7 +16,7 @@ from math import inf
 
 LAST, AT, INTERVAL, START, AREA = range(5)
 EMPTY = (0.0, -inf)
-EMPTY_AVERAGED = (*EMPTY, 0.0, 0.0, 0.0)
+EMPTY_AVERAGED = (*EMPTY, -1.0, 0.0, 0.0)
 
 
 def update(cells: array[float], place: int, number: float, at: float, interval: int, stale_after_s: float) -> None:

@@ -36,17 +36,9 @@ class Collected(NamedTuple):
     """The power of the node in this scan, in the sign of its type."""
 
 
-class _Source(NamedTuple):
-    """How a node uses a reading: the index of its cells, its sign and its valid range."""
-
-    place: int
-    sign: float
-    low: float
-    high: float
-    counter: Quantity | None
-    """The counter of the reading, for the energies of the day; None if it is not a counter."""
-    averaged: bool
-    """Whether the mean of the quantity over a push interval can be sent."""
+_Source = tuple[int, float, float, float, Quantity | None, bool]
+"""How a node uses a reading: the index of its cells, its sign, its lowest and its highest valid value, the counter for
+the energies of the day (None if it is not a counter), whether it is averaged. A NamedTuple takes longer to unpack."""
 
 
 @dataclass(slots=True)
@@ -71,6 +63,8 @@ class Window:
 
     node: Node
     stale_after_s: float
+    averages: bool = True
+    """Whether a mean over a push interval can be asked for. `average` changes it."""
     newest: float = -inf
     night: Night | None = None
     """The night of a solar node."""
@@ -91,6 +85,12 @@ class Window:
             name: views.get(name) or (views.get(former) if former is not None else None) or some.fork()
             for name, former in endpoints.items()
         } or {"": some}
+
+    def average(self, *, wanted: bool) -> None:
+        """Calculate means from now on, or do not."""
+        if wanted != self.averages:
+            self.averages = wanted
+            self._sources.clear()
 
     def add(self, scan: Scan) -> Collected | None:
         """Add the readings of the node. Return what the caller must handle; None if there is nothing."""
@@ -170,7 +170,8 @@ class Window:
                 self._totals = self._totals | {use.quantity: place}
         counter = use.quantity if phase is None and use.quantity.nature in _COUNTERS else None
         low, high = ranges(self.node.limits)[quantity]
-        return _Source(self._places[key], use.sign, low, high, counter, _is_averaged(use.quantity))
+        averaged = self.averages and _is_averaged(use.quantity)
+        return self._places[key], use.sign, low, high, counter, averaged
 
     def _take(
         self,
@@ -180,7 +181,8 @@ class Window:
         dropped: list[tuple[Reading, float, float]],
     ) -> bool:
         """Add the readings. Return whether one of them is usable."""
-        sources, usable = self._sources, False
+        sources, newest = self._sources, -inf
+        arrays = [view.cells for view in views]
         for reading in readings:
             quantity, phase, value, quality, at, marked = reading
             try:
@@ -192,28 +194,34 @@ class Window:
             place, sign, low, high, counter, averaged = source
             number = value if isinstance(value, float) else float(value in (True, "on"))
             if quality is not _GOOD or value is None or not low <= number <= high:
-                if quality is _MISSING or (quality is _GOOD and value is None):
-                    self._forget(place)
-                else:
-                    dropped.append((reading, low, high))  # the previous value is used until it is stale
+                _refuse(reading, source, arrays, dropped)
                 continue
             number *= sign
-            for view in views:
-                if averaged:
+            if averaged:
+                for view in views:
                     update(view.cells, place, number, at, view.interval, self.stale_after_s)
-                else:
-                    view.cells[place] = number
-                    view.cells[place + AT] = at
-            usable = True
-            if at > self.newest:
-                self.newest = at
+            else:
+                for cells in arrays:
+                    cells[place] = number
+                    cells[place + AT] = at
+            if at > newest:
+                newest = at
             if counter is not None:
                 counters.append((counter, number, at))
-        return usable
+        self.newest = max(self.newest, newest)
+        return newest > -inf
 
-    def _forget(self, place: int) -> None:
-        for view in self.views.values():
-            view.cells[place + AT] = -inf
+
+def _refuse(
+    reading: Reading, source: _Source, arrays: Iterable[array[float]], dropped: list[tuple[Reading, float, float]]
+) -> None:
+    """Forget the value of a quantity that has none. Drop a wrong one: the last value is used until it is stale."""
+    place, _, low, high, _, _ = source
+    if reading.quality is _MISSING or (reading.quality is _GOOD and reading.value is None):
+        for cells in arrays:
+            cells[place + AT] = -inf
+    else:
+        dropped.append((reading, low, high))
 
 
 def _is_averaged(quantity: Quantity) -> bool:

@@ -14,7 +14,6 @@ type.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -93,7 +92,7 @@ class SunSpec:
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.driver.Driver`. Raises UnsupportedError for a device without a known model."""
         scan = await self._poll(PollSession(reader, now))
-        return replace(scan, readings=tuple(filter(self._wanted, scan.readings)))
+        return scan._replace(readings=tuple(filter(self._wanted, scan.readings)))
 
     def _wanted(self, reading: Reading) -> bool:
         return self._options.uses(reading.node)
@@ -179,7 +178,7 @@ class SunSpecMeter(SunSpec):
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `SunSpec.poll`."""
         scan = await super().poll(reader, now)
-        return replace(scan, readings=tuple(reading._replace(node=None) for reading in scan.readings))
+        return scan._replace(readings=tuple(reading._replace(node=None) for reading in scan.readings))
 
     def _wanted(self, reading: Reading) -> bool:
         return True  # the meter feeds one node, of any type

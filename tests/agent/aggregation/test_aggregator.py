@@ -145,7 +145,7 @@ def test_an_inverter_that_answers_at_night_without_power_sleeps_too(store: Energ
     totals.observe([node], asleep, WALL)
     assert body(totals)["solar"] == {"active_power_W": 0, "today_energy_Wh": 200}
     holes = scan(1100.0, active_power=None, temperature=12.0)
-    totals.observe([node], replace(holes, errors=(OSError("exception 4"),)), WALL + 100)
+    totals.observe([node], holes._replace(errors=(OSError("exception 4"),)), WALL + 100)
     assert body(totals, at=1100.0)["solar"] == {}
     totals.observe([node], scan(1110.0, active_power=7.0), WALL + 110)
     assert body(totals, at=1110.0)["solar"] == {"active_power_W": 7}
@@ -281,8 +281,21 @@ def last_and_mean(summary: NodeSummary) -> tuple[float | None, float | None]:
     return summary.number(Quantity.ACTIVE_POWER), summary._replace(statistic="mean").chosen(Quantity.ACTIVE_POWER)
 
 
-def test_statistics_of_an_interval(store: EnergyStore) -> None:
+def test_means_begin_when_a_reload_asks_for_them(store: EnergyStore) -> None:
     totals = Aggregator([PV1], settings(), store)
+    totals.observe([PV1], scan(970.0, active_power=500.0), WALL)
+    totals.observe([PV1], scan(980.0, active_power=100.0), WALL)
+    totals.reconfigure([PV1], settings(statistic="mean"))
+    totals.observe([PV1], scan(990.0, active_power=300.0), WALL)
+    totals.observe([PV1], scan(1000.0, active_power=700.0), WALL)
+    assert body(totals)["solar"] == {"active_power_W": 200}
+    totals.reconfigure([PV1], settings())
+    totals.observe([PV1], scan(1010.0, active_power=800.0), WALL)
+    assert body(totals)["solar"] == {"active_power_W": 800}
+
+
+def test_statistics_of_an_interval(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(statistic="mean"), store)
     for at, power in ((980.0, 300.0), (990.0, 100.0), (1000.0, 200.0)):
         totals.observe([PV1], scan(at, active_power=power, voltage=230.0), WALL)
     totals.missed([PV1], 1000.0)
@@ -843,11 +856,11 @@ def test_a_total_is_that_of_the_chosen_devices(store: EnergyStore) -> None:
 
 
 def test_an_endpoint_that_is_added_begins_its_own_interval_with_the_last_values(store: EnergyStore) -> None:
-    totals = Aggregator([PV1], settings(), store)
+    totals = Aggregator([PV1], settings(statistic="mean"), store)
     for at, power in ((980.0, 100.0), (990.0, 300.0)):
         totals.observe([PV1], scan(at, active_power=power), WALL)
     endpoints = {"default": SummarySettings(), "new": SummarySettings()}
-    totals.reconfigure([PV1], settings(endpoints=endpoints))
+    totals.reconfigure([PV1], settings(statistic="mean", endpoints=endpoints))
     new = totals.close(995.0, WALL, "new").nodes[0].summary
     assert last_and_mean(new) == (300, 300)
     assert (new.expected, new.got) == (0, 0)

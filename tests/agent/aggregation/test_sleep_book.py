@@ -111,7 +111,7 @@ def test_a_hole_in_an_answer_is_no_sleep(store: EnergyStore) -> None:
     totals = Aggregator([PV], settings(), store)
     told(totals, 1000.0, 40.0, NOON)
     holes = scan(1010.0, active_power=None, temperature=12.0)
-    totals.observe([PV], replace(holes, errors=(exception_reply(4, "holding 7"),)), NOON + 10)
+    totals.observe([PV], holes._replace(errors=(exception_reply(4, "holding 7"),)), NOON + 10)
     assert "active_power_W" not in body(totals, 1010.0, NOON + 10)["solar"]
 
 
