@@ -21,7 +21,7 @@ from agent.energy import EnergyStore
 from agent.polling import Device, Poller, Tick, within
 from agent.runtime import STUCK_S, Clock, ClockTrust, Watchdog, kernel_synchronised, plausible, time_service_runs
 from agent.site import Site
-from agent.status import HourlyReport, Recorder, Snapshot, clock_in_words, endpoint_status, not_on_disk, snapshot
+from agent.status import HourlyReport, Snapshot, clock_in_words, endpoint_status, not_on_disk, snapshot
 from agent.storage import NotAloneError
 from drivers.model import Scan
 
@@ -49,8 +49,8 @@ class App:
         self.watchdog = Watchdog(clock)
         self._clock = clock
         self._on_summary = on_summary
-        self.recorder = Recorder(clock)
-        self._report = HourlyReport(clock.monotonic())
+        self._started = clock.monotonic()
+        self._report = HourlyReport(self._started)
         self.status: StatusListener | None = None
         self._store = EnergyStore.open(config.outbox.energies)
         self._saving = asyncio.Lock()
@@ -133,7 +133,7 @@ class App:
         now = self._clock.monotonic()
         found = snapshot(
             self.config,
-            self.recorder,
+            self._started,
             self.site.devices,
             self._aggregator.nights,
             [each.summary for each in self._schedule if each.summary is not None],
@@ -183,12 +183,10 @@ class App:
 
     # PollListener
     def observe(self, device: Device, scan: Scan) -> None:
-        self.recorder.observe(device, scan)
         wall = self._clock.time() if self.deliveries.clock_trusted else None
         self._aggregator.observe(device.nodes, scan, wall)
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
-        self.recorder.missed(device, error, at)
         self._aggregator.missed(device.nodes, at)
 
     def skipped(self, device: Device, count: int) -> None:

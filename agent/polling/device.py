@@ -38,12 +38,15 @@ class Device:
     origin: object = None
     """The configuration of the device. On the same link, an equal origin means the same device."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
+    of_hybrid: bool = field(init=False)
+    """Whether each of its nodes uses only the readings that are marked with its type."""
     measures_grid: bool = field(init=False)
     """Whether it is a meter of the grid connection. The power of the whole site depends on it."""
     rank: tuple[bool, float] = field(init=False)
     """The order on a link: grid meters first, then the devices with the shortest interval."""
 
     def __post_init__(self) -> None:
+        self.of_hybrid = any(node.of_hybrid for node in self.nodes)
         self.measures_grid = any(node.type is NodeType.GRID for node in self.nodes)
         self.rank = not self.measures_grid, self.interval_s
 

@@ -1,12 +1,16 @@
 """The health of a device: whether it is lost, and when it is polled again.
 
 A device is lost from its first failed poll to its next answer. This answer ends the back-off. `device_poller` calls
-`failed` and `answered`, and logs `device_lost` and `device_back`.
+`failed` and `answered`, and logs `device_lost` and `device_back`. The status reads the counters and the last scan.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+
+from drivers.errors import DriverError
+from drivers.model import Scan
 
 BACKOFF_FIRST_S = 2.0
 BACKOFF_MAX_S = 300.0
@@ -40,22 +44,32 @@ class DeviceHealth:
     """Polls that were due and were not made."""
     polls: int = 0
     failed_polls: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    """Failed polls by kind: `silent`, `link`, …, or `defect` if the error is not a DriverError."""
+    answered_s: float = 0.0
+    """Total duration of the answered polls."""
+    scan: Scan | None = None
+    """The last answer."""
 
     def failed(self, error: Exception, now: float) -> None:
         self.polls += 1
         self.failed_polls += 1
+        self.errors[error.label if isinstance(error, DriverError) else "defect"] += 1
         self.failures += 1
         self.error = error
         if self.since is None:
             self.since = now
         self.due = now + min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (min(self.failures, 20) - 1))
 
-    def answered(self, now: float) -> None:
+    def answered(self, scan: Scan, now: float) -> None:
         self.polls += 1
+        self.scan = scan
+        self.took_s = scan.finished - scan.started
+        self.answered_s += self.took_s
+        self.last_answer = now
         if self.failures:
             self.back_since = now
-        self.failures = 0
-        self.error = None
-        self.since = None
-        self.due = 0.0
-        self.last_answer = now
+            self.failures = 0
+            self.error = None
+            self.since = None
+            self.due = 0.0

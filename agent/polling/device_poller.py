@@ -148,9 +148,9 @@ class DevicePoller:
             health.told = False
         elif health.last_answer is None:
             log.info("device_found", device=device.name, address=device.address, readings=len(scan.readings))
-        health.answered(now)
-        health.took_s = scan.finished - scan.started
-        partial = _lacks(device, scan)
+        health.answered(scan, now)
+        complete = scan.readings and not scan.errors and not device.of_hybrid
+        partial = None if complete else _lacks(device, scan)
         if partial != health.partial:
             if partial:
                 log.warning("device_partial", device=device.name, address=device.address, reason=partial)

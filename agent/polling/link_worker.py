@@ -166,21 +166,18 @@ class LinkWorker:
                     self._idle = asyncio.get_running_loop().create_future()
                     await self._idle
                 self._wanted = False
-                if len(self.devices) == 1:
-                    await self._poll_single(self.devices[0])
-                else:
+                if len(self.devices) != 1:
                     await self._round(group)
-
-    async def _poll_single(self, device: Device) -> None:
-        """Poll the only device of a link. It can delay no other device."""
-        if device not in self._waiting:
-            return  # a slow device whose poll continues; a reload removed the other devices
-        del self._waiting[device]
-        if device.health.failures and device.health.due > (now := self._clock.monotonic()):
-            self._missed(device, now)
-        else:
-            await self._device_poller.poll(device, self._task)
-        self._close(device)
+                    continue
+                device = self.devices[0]  # it can delay no other device
+                if device not in self._waiting:
+                    continue  # a slow device whose poll continues; a reload removed the other devices
+                del self._waiting[device]
+                if device.health.failures and device.health.due > (now := self._clock.monotonic()):
+                    self._missed(device, now)
+                else:
+                    await self._device_poller.poll(device, self._task)
+                self._close(device)
 
     def _missed(self, device: Device, now: float) -> None:
         self._listener.missed(device, device.health.error or LinkError("not asked"), now)

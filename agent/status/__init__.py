@@ -1,20 +1,18 @@
 """The state of the daemon, for people and programs: page, /readyz, /metrics, /status.json, hourly line.
 
-The recorder and the snapshot are always loaded; listener, http_server and metrics only with a `[status]` table.
+The snapshot is always loaded; listener, http_server and metrics only with a `[status]` table.
 Nothing here changes what is sent.
 """
 
 from agent.status.balance import ENERGIES
 from agent.status.hourly_report import HourlyReport
 from agent.status.model import Snapshot
-from agent.status.recorder import Recorder
 from agent.status.snapshot import endpoint_status, snapshot
 from agent.status.words import clock_in_words, in_words, not_on_disk
 
 __all__ = [
     "ENERGIES",
     "HourlyReport",
-    "Recorder",
     "Snapshot",
     "clock_in_words",
     "endpoint_status",

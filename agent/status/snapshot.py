@@ -15,7 +15,6 @@ from agent.polling import Device
 from agent.runtime import Clock
 from agent.status.balance import CountedNode, why_no_balance
 from agent.status.model import DeviceStatus, EndpointStatus, LinkStatus, NodeStatus, Snapshot
-from agent.status.recorder import Polls, Recorder
 from agent.status.words import reason_of_all, why_not_ready
 from drivers.addresses import link_address
 from drivers.model import NodeType, Quantity
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 def snapshot(
     config: Config,
-    recorder: Recorder,
+    started: float,
     devices: Sequence[Device],
     nights: Mapping[str, Night],
     last: Sequence[Summary],
@@ -34,8 +33,9 @@ def snapshot(
     clock: Clock,
     clock_state: str,
 ) -> Snapshot:
-    """Return the state of the daemon; `last` holds the last push interval of each endpoint.
+    """Return the state of the daemon.
 
+    `started` is the monotonic second of its start; `last` holds the last push interval of each endpoint.
     Call it in the event loop: it does not wait.
     """
     now = clock.monotonic()
@@ -43,22 +43,18 @@ def snapshot(
     nodes = {
         device.name: [
             (node, fields | energies.get(node.node.node_id, {}))
-            for node, fields in _fields_now(
-                device, recorder.polls.get(device.name), nights, now, config.poll.stale_after_s
-            )
+            for node, fields in _fields_now(device, nights, now, config.poll.stale_after_s)
         ]
         for device in devices
     }
     reason = reason_of_all(endpoints)
-    shown = tuple(
-        _device(device, recorder.polls.get(device.name, Polls()), nodes[device.name], nights, now) for device in devices
-    )
+    shown = tuple(_device(device, nodes[device.name], nights, now) for device in devices)
     flow = _flow([pair for pairs in nodes.values() for pair in pairs])
     return Snapshot(
         version=__version__,
         site=config.site.node_id,
         time=clock.time(),
-        uptime_s=now - recorder.started,
+        uptime_s=now - started,
         ready=reason is None,
         reason=reason,
         clock=clock_state,
@@ -66,19 +62,19 @@ def snapshot(
         devices=shown,
         endpoints=tuple(endpoints),
         links=tuple(_links(shown)),
-        no_balance=why_no_balance(flow, _counted(shown, nodes, recorder), pushed=bool(last)),
+        no_balance=why_no_balance(flow, _counted(devices, shown, nodes), pushed=bool(last)),
     )
 
 
 def _fields_now(
-    device: Device, polls: Polls | None, nights: Mapping[str, Night], now: float, stale_after_s: float
+    device: Device, nights: Mapping[str, Night], now: float, stale_after_s: float
 ) -> list[tuple[NodeSummary, Fields]]:
     """Return the fields of each node as they would be sent at this moment, without the energies of the day."""
     found = []
     for node in device.nodes:
         window = Window(node, node.stale_after_s or stale_after_s, night=nights.get(node.node_id))
-        if polls is not None and polls.scan is not None:
-            window.add(polls.scan)
+        if device.health.scan is not None:
+            window.add(device.health.scan)
         summary = window.close(now, "last")
         found.append((summary, fields_of(summary)))
     return found
@@ -94,17 +90,19 @@ def _energies(last: Sequence[Summary]) -> dict[str, Fields]:
 
 
 def _counted(
-    shown: Sequence[DeviceStatus], nodes: Mapping[str, list[tuple[NodeSummary, Fields]]], recorder: Recorder
+    devices: Sequence[Device],
+    shown: Sequence[DeviceStatus],
+    nodes: Mapping[str, list[tuple[NodeSummary, Fields]]],
 ) -> Iterator[CountedNode]:
     """Return the nodes that are part of the totals."""
-    for device in shown:
-        polls = recorder.polls.get(device.name)
-        readings = polls.scan.readings if polls is not None and polls.scan is not None else ()
+    for device, status in zip(devices, shown, strict=True):
+        scan = device.health.scan
+        readings = () if scan is None else scan.readings
         for summary, fields in nodes[device.name]:
             node = summary.node
             if node.counted:
                 own = {each.quantity for each in readings if each.node in (None, node.type)}
-                yield CountedNode(node.node_id, node.type, fields, device.state, own)
+                yield CountedNode(node.node_id, node.type, fields, status.state, own)
 
 
 def _flow(nodes: list[tuple[NodeSummary, Fields]]) -> dict[str, Fields]:
@@ -137,7 +135,7 @@ def _assumed(summary: NodeSummary, fields: Fields) -> str | None:
 
 
 def _device(
-    device: Device, polls: Polls, nodes: list[tuple[NodeSummary, Fields]], nights: Mapping[str, Night], now: float
+    device: Device, nodes: list[tuple[NodeSummary, Fields]], nights: Mapping[str, Night], now: float
 ) -> DeviceStatus:
     health = device.health
     return DeviceStatus(
@@ -150,10 +148,10 @@ def _device(
         age_s=None if health.last_answer is None else now - health.last_answer,
         polls=health.polls,
         failed_polls=health.failed_polls,
-        errors=dict(polls.errors),
-        poll_s=polls.last_s,
-        answered=polls.answered,
-        answered_s=polls.seconds,
+        errors=dict(health.errors),
+        poll_s=None if health.scan is None else health.took_s,
+        answered=health.polls - health.failed_polls,
+        answered_s=health.answered_s,
         nodes=tuple(
             NodeStatus(summary.node.node_id, summary.node.type.value, fields, _assumed(summary, fields))
             for summary, fields in nodes

@@ -397,5 +397,5 @@ def test_the_back_off_doubles_to_its_bound_and_one_answer_ends_it() -> None:
         waits.append(health.due)
     assert waits[:3] == [BACKOFF_FIRST_S, 2 * BACKOFF_FIRST_S, 4 * BACKOFF_FIRST_S]
     assert waits[-1] == BACKOFF_MAX_S
-    health.answered(5.0)
+    health.answered(Scan((), 4.0, 5.0), 5.0)
     assert (health.failures, health.due, health.since) == (0, 0.0, None)
