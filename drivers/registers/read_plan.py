@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from drivers.model import Table
 from drivers.protocol import BITS, MAX_BITS, MAX_REGISTERS, TRANSPORTS, max_count
@@ -31,13 +32,12 @@ class Span:
         return self.table is other.table and other.address <= self.address and self.end <= other.end
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One request."""
+class Block(NamedTuple):
+    """One request. A NamedTuple, because its hash is needed at every poll."""
 
     table: Table
     address: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides `tuple.count`
 
     @property
     def end(self) -> int:
@@ -49,7 +49,7 @@ class Block:
 
     def is_all_of(self, span: Span) -> bool:
         """Whether this request reads exactly `span`."""
-        return (self.table, self.address, self.count) == (span.table, span.address, span.count)
+        return self == (span.table, span.address, span.count)
 
 
 @dataclass(frozen=True, slots=True)
