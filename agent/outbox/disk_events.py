@@ -22,7 +22,8 @@ class DiskTrouble:
     def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
         self._path = path
         self._monotonic = monotonic
-        self._since: float | None = None
+        self.since: float | None = None
+        """Monotonic second at which the present trouble began; None without one."""
         self._told_in_memory = False
         self.full = False
         """Whether the disk was full, and the reserve does not exist again yet."""
@@ -53,12 +54,12 @@ class DiskTrouble:
     def note_saved(self, *, reserve_held: bool) -> None:
         """Note that all changes are in the file."""
         self.in_memory = False
-        if self._since is None or (self.full and not reserve_held):
+        if self.since is None or (self.full and not reserve_held):
             return
-        log.info("outbox_recovered", after_s=round(self._monotonic() - self._since, 1))
-        self._since, self.full, self._told_in_memory = None, False, False
+        log.info("outbox_recovered", after_s=round(self._monotonic() - self.since, 1))
+        self.since, self.full, self._told_in_memory = None, False, False
 
     def _begin(self, *, full: bool) -> None:
         self.full = self.full or full
-        if self._since is None:
-            self._since = self._monotonic()
+        if self.since is None:
+            self.since = self._monotonic()

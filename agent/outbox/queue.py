@@ -32,7 +32,7 @@ from pathlib import Path
 
 from agent.outbox.drops import DROPPED_AT_ONCE, MAX_DEAD_LETTERS, Drops
 from agent.outbox.files import read_note, write_note
-from agent.outbox.record import Counts, Record, new_id
+from agent.outbox.record import Counts, PendingWrites, Record, new_id
 from agent.outbox.resilient_store import ResilientStore
 from agent.storage import NotAloneError
 
@@ -103,8 +103,11 @@ class Outbox:
         stored in the queue that was moved away.
         """
         with self._lock:
-            displaced = self._displaced()
-            self._store.tend()
+            displaced: NotAloneError | None = None
+            try:
+                self._store.reach()
+            except NotAloneError as error:
+                displaced = error
             if boot is None and self._monotonic() >= self._expire_at:
                 self._expire()
             now = self._now()
@@ -113,7 +116,7 @@ class Outbox:
                 Record(seq, new_id(), body, now, boot=boot, mono=mono)
                 for seq, body in enumerate(bodies, self._live_from)
             ]
-            self._store.add(records)
+            self._store.write(PendingWrites(added={record.seq: record for record in records}), durable=True)
             if displaced is not None:
                 raise displaced
             return records
@@ -136,7 +139,7 @@ class Outbox:
     def ack(self, record: Record) -> None:
         """Delete a record that the endpoint accepted."""
         with self._lock:
-            self._store.remove([record.seq])
+            self._store.write(PendingWrites(gone={record.seq}))
 
     def undated(self, after: int = 0, limit: int = 64) -> list[Record]:
         """Undated records with a seq larger than `after`, oldest first."""
@@ -150,7 +153,7 @@ class Outbox:
     def update(self, *records: Record) -> None:
         """Save the new state of these records. Those that are gone stay gone."""
         with self._lock:
-            self._store.change(records)
+            self._store.write(PendingWrites(changed={record.seq: record for record in records}))
             if any(record.parked is not None for record in records):
                 self._bound_dead_letters()
 
@@ -177,13 +180,6 @@ class Outbox:
         """Save what is still in memory, if the disk is writable, and close the file."""
         with self._lock:
             self._store.close()
-
-    def _displaced(self) -> NotAloneError | None:
-        try:
-            self._store.reach()
-        except NotAloneError as error:
-            return error
-        return None
 
     def _waiting(
         self, first: int, before: int, due: Callable[[Record], bool] = lambda _: True, limit: int | None = None

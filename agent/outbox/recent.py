@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 from array import array
-from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from agent.outbox.files import recent_of
@@ -26,47 +25,34 @@ _HEAD = 16
 class RecentRecords:
     """The list. If the disk accepts no writes, the list is only in memory."""
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open the list of the queue at `path`. A list that cannot be read is empty."""
+    def __init__(self, path: Path | None = None, *, create: bool = True) -> None:
+        """Open the list of the queue at `path`. A list that cannot be read is empty. Without a path it has no file."""
         self.seqs: set[int] = set()
         self.total = 0
         """The number of all records of the queue."""
         self._handle: int | None = None
+        if path is None:
+            return
         with contextlib.suppress(OSError):
             # Kept open: the list stays with the queue's file, also if the directory is moved.
             self._handle = os.open(recent_of(path), os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * create, 0o600)
             self.seqs, self.total = _parsed(os.pread(self._handle, os.fstat(self._handle).st_size, 0))
             os.posix_fallocate(self._handle, 0, _BYTES)
 
-    def add(self, seqs: Iterable[int], total: int) -> None:
-        """List records after they were committed."""
-        self._write(self.seqs.union(seqs), total)
-
-    def discard(self, seqs: Iterable[int], total: int) -> None:
-        """Remove records from the list before their deletion is committed."""
-        self._write(self.seqs.difference(seqs), min(self.total, total))
-
-    def clear(self) -> None:
-        """Empty the list, because all records are in the queue's file."""
-        self._write(set(), self.total)
+    def write(self, seqs: set[int], total: int) -> None:
+        """Replace the list. Call this after records are committed, and before their deletion is committed."""
+        if (seqs, total) == (self.seqs, self.total):
+            return
+        self.seqs, self.total = seqs, total
+        if self._handle is not None:
+            body = len(seqs).to_bytes(4, "little") + total.to_bytes(8, "little") + array("q", sorted(seqs)).tobytes()
+            with contextlib.suppress(OSError):
+                os.pwrite(self._handle, checksum(body).to_bytes(4, "little") + body, 0)
 
     def close(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
-
-    def _write(self, seqs: set[int], total: int) -> None:
-        if (seqs, total) == (self.seqs, self.total):
-            return
-        self.seqs, self.total = seqs, total
-        if self._handle is not None:
-            with contextlib.suppress(OSError):
-                os.pwrite(self._handle, _content(seqs, total), 0)
-
-
-def _content(seqs: Collection[int], total: int) -> bytes:
-    body = len(seqs).to_bytes(4, "little") + total.to_bytes(8, "little") + array("q", sorted(seqs)).tobytes()
-    return checksum(body).to_bytes(4, "little") + body
 
 
 def _parsed(content: bytes) -> tuple[set[int], int]:

@@ -36,7 +36,7 @@ class Counts:
 
 @dataclass(slots=True)
 class PendingWrites:
-    """Changes that are not saved yet. Empty except during a write or a disk failure."""
+    """Changes that are not saved yet, by seq."""
 
     added: dict[int, Record] = field(default_factory=dict)
     changed: dict[int, Record] = field(default_factory=dict)
@@ -47,10 +47,6 @@ class PendingWrites:
 
     def __contains__(self, seq: int) -> bool:
         return seq in self.added or seq in self.changed or seq in self.gone
-
-    @property
-    def seqs(self) -> list[int]:
-        return [*self.added, *self.changed, *self.gone]
 
     @property
     def records(self) -> list[Record]:
@@ -71,6 +67,15 @@ class PendingWrites:
         self.changed.pop(seq, None)
         # Also for a record that was only in `added`: a failed commit may still have reached the disk.
         self.gone.add(seq)
+
+    def merge(self, later: PendingWrites) -> None:
+        """Make these later changes as well."""
+        for seq in later.gone:
+            self.remove(seq)
+        for record in later.changed.values():
+            self.change(record)
+        for record in later.added.values():
+            self.add(record)
 
     @property
     def size(self) -> int:

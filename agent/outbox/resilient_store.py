@@ -1,6 +1,7 @@
 """Stores the queue's records in the file, and in memory while the disk is not writable.
 
-Reads merge the file with the pending writes. There are pending writes only during a write or a disk failure.
+Without a trouble of the disk, `write` is one transaction. During a trouble the changes join the pending writes, which
+are saved in parts as soon as the disk accepts them. Reads merge the file with the pending writes.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from typing import TypeVar
 import structlog
 
 from agent.outbox.disk_events import DiskTrouble
-from agent.outbox.disk_reserve import RESERVE_BYTES, Reserve
 from agent.outbox.drops import Drops
+from agent.outbox.full_disk import FullDisk
 from agent.outbox.record import Counts, PendingWrites, Record
 from agent.outbox.recovery import copy_to, open_or_begin
 from agent.outbox.schema import DamagedRecordError
 from agent.outbox.store import Store
-from agent.storage import NotAloneError, check_locks, code, is_full, means_damage
+from agent.storage import NotAloneError, check_locks, code, means_damage
 
 log = structlog.get_logger(__name__)
 
@@ -30,10 +31,6 @@ T = TypeVar("T")
 MEMORY_BYTES = 4 * 1024 * 1024
 _TRIES = 16
 _CHUNK = 256
-# What one transaction writes: changes of each kind, and bytes of new messages. On a full disk the log has little space.
-_PART = (1024, 1024 * 1024)
-_PART_WHEN_FULL = (32, 32 * 1024)
-_PAGE_BYTES = 4096
 # The daemon calls `counts` every 2 s, so at most the messages of a minute depend on the write-ahead log.
 CHECKPOINT_S = 50.0
 _MAX_RECENT = 256
@@ -49,8 +46,8 @@ class ResilientStore:
         self._max_size_mb = max_size_mb
         self._monotonic = monotonic
         self._store: Store | None = None
-        self._reserve = Reserve(path)
         self._unsaved = PendingWrites()
+        """Changes that the disk did not accept yet. Empty except during a write or a trouble of the disk."""
         self._trouble = DiskTrouble(path, monotonic)
         self._recent_since: float | None = None
         """Monotonic second at which records that are only in the log were first seen; None without such records."""
@@ -60,6 +57,7 @@ class ResilientStore:
         self.last_seq = 0
         """The highest seq so far."""
         self.drops = Drops()
+        self._full_disk = FullDisk(path, self._trouble, self.drops)
 
     def open(self) -> None:
         """Open or create the file and the reserve."""
@@ -71,45 +69,35 @@ class ResilientStore:
         Raises NotAloneError if another agent has the directory now. The open file stays usable, because it was moved
         with its directory.
         """
-        check_locks()
         store = self._store
+        missing = None if store is None else store.files.missing()
+        if store is not None and missing is None and not store.read_only:
+            return
+        check_locks()
         if store is None:
             self._attach()
             return
         reopen = store.read_only
-        if not reopen and store.in_place() and not store.log_in_place():
+        if not reopen and missing != self._path:
             log.error("outbox_log_removed", path=str(self._path), waiting=self.counts().waiting)
-            reopen = self._checkpoint(store)
+            reopen = self._full_disk.checkpoint(store)
         # Check the path again: it may have been moved since, and a closed file that was moved is out of reach.
-        if not store.in_place():
+        if store.files.moved():
             self._move(store)
         elif reopen:
             self._attach()
 
     def tend(self) -> None:
         """Write the log back into the file if messages have depended on it for `CHECKPOINT_S`."""
-        if self._store is None or not self._store.recent:
+        recent = 0 if self._store is None else len(self._store.recent.seqs)
+        if self._store is None or not recent:
             self._recent_since = None
         elif self._recent_since is None:
             self._recent_since = self._monotonic()
-        elif self._monotonic() - self._recent_since >= CHECKPOINT_S or self._store.recent >= _MAX_RECENT:
+        elif self._monotonic() - self._recent_since >= CHECKPOINT_S or recent >= _MAX_RECENT:
             # The next try comes after the same time, also if this one fails.
             self._recent_since = None
-            self._checkpoint(self._store)
-
-    def _checkpoint(self, store: Store) -> bool:
-        """Write the log back. On a full disk, use the space of the reserve. Returns whether it succeeded."""
-        try:
-            if store.has_room_for_log():
-                return store.checkpoint()
-            self._trouble.note_full()
-            if not self._reserve.give() or not store.checkpoint():
-                return False
-            store.claim(RESERVE_BYTES)
-        except (sqlite3.Error, OSError) as error:
-            log.debug("outbox_checkpoint_failed", reason=str(error))
-            return False
-        return True
+            self._full_disk.checkpoint(self._store)
 
     def _move(self, removed: Store) -> None:
         """Copy the records of a removed file into the file at the path. Until that succeeds, use the removed one."""
@@ -142,7 +130,7 @@ class ResilientStore:
         with contextlib.suppress(sqlite3.Error), contextlib.closing(removed):
             records = removed.everything()
             while chunk := list(islice(records, _CHUNK)):
-                self.add(chunk)
+                self.write(PendingWrites(added={record.seq: record for record in chunk}), durable=True)
                 copied += len(chunk)
         self.drops.add(max(0, held.waiting + held.parked - copied), "damaged")
 
@@ -174,7 +162,7 @@ class ResilientStore:
         stored = self._read(lambda store: store.counts()) or Counts(0, 0)
         if not self._unsaved:
             return stored
-        masked = self._read(lambda store: store.tally(self._unsaved.seqs)) or Counts(0, 0)
+        masked = self._read(lambda store: store.tally(self._unsaved)) or Counts(0, 0)
         here = self._unsaved.records
         dead = sum(record.parked is not None for record in here)
         return Counts(stored.waiting - masked.waiting + len(here) - dead, stored.parked - masked.parked + dead)
@@ -184,32 +172,28 @@ class ResilientStore:
         oldest = self._read(lambda store: store.oldest(limit)) or []
         return [each for each in oldest if each[0] not in self._unsaved]
 
-    def add(self, records: Iterable[Record]) -> None:
-        """Add new records, newest last; durable on return unless `in_memory`. Drops the oldest if there is no room."""
-        for record in records:
-            self._unsaved.add(record)
-            self.last_seq = max(self.last_seq, record.seq)
-        self._save(durable=True)
-        if self._may_exceed_bound and not self._unsaved:
+    def write(self, changes: PendingWrites, *, durable: bool = False) -> None:
+        """Make these changes. With `durable` they survive a power cut, unless `in_memory`.
+
+        A record that is gone does not change. If there is no room for new records, the oldest are dropped.
+        """
+        if changes.added:
+            self.last_seq = max(self.last_seq, *changes.added)
+        if self._store is not None and self._trouble.since is None and not self._may_exceed_bound:
+            # If this fails, `_save` meets the same error, and handles it.
+            with contextlib.suppress(sqlite3.Error, OSError):
+                self._store.apply(changes, durable=durable)
+                return
+        self._unsaved.merge(changes)
+        self._save(durable=durable)
+        if self._may_exceed_bound and changes.added and not self._unsaved:
             self._may_exceed_bound = False
-            self._read(self._shrink)
-
-    def change(self, records: Iterable[Record]) -> None:
-        """Save the new state of these records, if they still exist."""
-        for record in records:
-            self._unsaved.change(record)
-        self._save()
-
-    def remove(self, seqs: Iterable[int]) -> None:
-        """Delete these records."""
-        for seq in seqs:
-            self._unsaved.remove(seq)
-        self._save()
+            self._read(lambda store: self._full_disk.shrink(store, self._unsaved))
 
     def drop(self, seqs: Sequence[int], reason: str) -> None:
         """Delete these records and count them as dropped."""
         if seqs:
-            self.remove(seqs)
+            self.write(PendingWrites(gone=set(seqs)))
             self.drops.add(len(seqs), reason)
 
     def close(self) -> None:
@@ -219,8 +203,8 @@ class ResilientStore:
                 self._attach()
             self._save(durable=True)
         self.drops.add(len(self._unsaved.added), "memory")
-        if self._store is not None and self._store.recent:
-            self._checkpoint(self._store)
+        if self._store is not None and self._store.recent.seqs:
+            self._full_disk.checkpoint(self._store)
         self._detach()
 
     def _read(self, read: Callable[[Store], T]) -> T | None:
@@ -242,48 +226,23 @@ class ResilientStore:
         durable = durable or self.in_memory
         damages = 0
         while self._store is not None and not self._store.read_only and damages < _TRIES:
-            part = self._unsaved.part(*(_PART_WHEN_FULL if self._trouble.full else _PART))
+            part = self._full_disk.part(self._unsaved)
             try:
                 self._store.apply(part, durable=durable)
             except (sqlite3.Error, OSError) as error:
-                if self._made_room(self._store, part, error):
+                if self._full_disk.made_room(self._store, part, error, self._unsaved):
                     continue
                 damages += 1
+                if damages == _TRIES:
+                    self._trouble.note_in_memory(error)
                 if not self._replaced_damaged(error):
                     break
             else:
                 self._unsaved.settle(part)
                 if not self._unsaved:
-                    self._saved(self._store)
+                    self._full_disk.saved(self._store)
                     return
         self.drops.add(self._unsaved.shed(MEMORY_BYTES), "memory")
-
-    def _made_room(self, store: Store, part: PendingWrites, error: Exception) -> bool:
-        """Make room for these changes on a full disk. Returns whether there is more room than before."""
-        if not is_full(error):
-            return False
-        try:
-            if not store.at_bound(part.size):
-                self._trouble.note_full()
-                self._reserve.give()
-                if store.claim(RESERVE_BYTES):
-                    return True
-            return self._drop_oldest(store, max(part.size, _PAGE_BYTES))
-        except (sqlite3.Error, OSError):
-            return False
-
-    def _drop_oldest(self, store: Store, size: int) -> bool:
-        """Drop the oldest records of `size` bytes together. SQLite reuses only pages that became empty."""
-        victims = PendingWrites(gone=set(store.victims(size, self._unsaved.seqs)))
-        if not victims:
-            return False
-        store.apply(victims, durable=False)
-        self.drops.add(len(victims.gone), "size")
-        return True
-
-    def _shrink(self, store: Store) -> None:
-        while store.over_bound() and self._drop_oldest(store, _PART_WHEN_FULL[1]):
-            pass
 
     def _attach(self, damage: str | None = None) -> None:
         """Open the file: for writing, else a new one in its place, else read-only, else none."""
@@ -293,8 +252,8 @@ class ResilientStore:
             self._store = self._open(damage)
             self.drops.add(max(0, self._store.list_recent()), "lost")
             self._store.forget()
-            if self._store.recent:
-                self._checkpoint(self._store)
+            if self._store.recent.seqs:
+                self._full_disk.checkpoint(self._store)
             self.drops.add(self._store.no_room, "size")
         except NotAloneError as error:
             self._trouble.note_in_memory(error)
@@ -307,7 +266,7 @@ class ResilientStore:
             except (sqlite3.Error, OSError):
                 return
         else:
-            self._hold_reserve(self._store)
+            self._full_disk.hold_reserve(self._store)
         self._store.gone = self._unsaved.gone
         self.last_seq = max(self.last_seq, self._read(lambda store: store.last_seq()) or 0)
         self.drop(self._read(lambda store: store.impossible()) or [], "damaged")
@@ -321,20 +280,13 @@ class ResilientStore:
         try:
             return open_or_begin(self._path, self._max_size_mb, damage)
         except (sqlite3.Error, OSError):
-            if not self._reserve.give():
+            if not self._full_disk.give_reserve():
                 raise
         return open_or_begin(self._path, self._max_size_mb, damage)
 
-    def _hold_reserve(self, store: Store) -> None:
-        """Create the reserve. On a full disk, use what there is for the queue."""
-        if not self._reserve.keep():
-            self._trouble.note_full()
-            with contextlib.suppress(sqlite3.Error, OSError):
-                store.claim(RESERVE_BYTES)
-
     def _replaced_damaged(self, error: Exception) -> bool:
         """Handle an error of the disk. Returns whether a new file replaced a damaged one."""
-        if self._store is not None and not self._store.in_place():
+        if self._store is not None and self._store.files.moved():
             # The file was moved and is out of reach once it is closed. `reach` copies its records.
             self._trouble.note_in_memory(error)
             return False
@@ -345,8 +297,3 @@ class ResilientStore:
             return self._store is not None and not self._store.read_only
         self._trouble.note_in_memory(error)
         return False
-
-    def _saved(self, store: Store) -> None:
-        if not self._reserve.held and self._reserve.keep():
-            store.relax()
-        self._trouble.note_saved(reserve_held=self._reserve.held)

@@ -92,7 +92,7 @@ def row_of(record: Record) -> tuple[Any, ...]:
         record.parked,
         record.boot,
         record.mono,
-        _checksum(record.id, record.body),
+        checksum(record.id.encode(), record.body),
         record.body,
     )
 
@@ -101,13 +101,9 @@ def record_from(row: tuple[Any, ...]) -> Record:
     """The record of a row of COLUMNS. Raises DamagedRecordError if the row differs from what was stored."""
     seq, identity, created, attempts, refusals, next_try, parked, boot, mono, crc, body = row
     # The first schema had no checksum.
-    sound = isinstance(body, bytes) and (crc is None or _checksum(identity, body) == crc)
+    sound = isinstance(body, bytes) and (crc is None or checksum(str(identity).encode(), body) == crc)
     # A damaged page can put any type into the other columns.
     numbers = _NUMBERS.issuperset(map(type, (created, attempts, refusals, next_try, mono or 0.0)))
     if not sound or not numbers or seq >= MAX_SEQ:
         raise DamagedRecordError(seq)
     return Record(seq, identity, body, created, attempts, refusals, next_try, parked, boot, mono or 0.0)
-
-
-def _checksum(identity: object, body: bytes) -> int:
-    return checksum(str(identity).encode(), body)

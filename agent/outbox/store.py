@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,17 @@ _RELEASE = "DROP TABLE IF EXISTS space"
 class Store:
     """One open file."""
 
-    def __init__(self, db: sqlite3.Connection, max_pages: int) -> None:
+    def __init__(self, path: Path, db: sqlite3.Connection, max_pages: int) -> None:
         """`max_pages` 0 means read-only."""
+        self._path = path
         self._db = db
         self.read_only = max_pages == 0
         self._max_pages = max_pages
-        self._durable = True
-        self._seen_version = 0
+        self._seen_version: tuple[int] | None = None
         self._counts: Counts | None = None
-        self._path = Path()
-        self._files: WatchedFiles | None = None
-        self._recent: RecentRecords | None = None
+        self.files = WatchedFiles(path)
+        self.recent = RecentRecords()
+        """The records that may be only in the log. Read by `list_recent`."""
         self._claimed = False
         self._log_pages = 0  # estimated
         self.no_room = 0
@@ -83,30 +84,26 @@ class Store:
             db.execute("PRAGMA wal_autocheckpoint = 0")
             db.execute(f"PRAGMA journal_size_limit = {RESERVE_BYTES}")
             migrate(db)
-            store = cls(db, max_size_mb * 1024 * 1024 // pragma(db, "page_size"))
-            db.execute(f"PRAGMA max_page_count = {store._max_pages}")
+            max_pages = max_size_mb * 1024 * 1024 // pragma(db, "page_size")
+            db.execute(f"PRAGMA max_page_count = {max_pages}")
             db.execute("PRAGMA secure_delete = OFF")  # Debian's default writes every page that becomes free
             with contextlib.suppress(sqlite3.OperationalError):  # on a full disk
                 db.execute(_RELEASE)
             keep_log_space(path, _WAL_BYTES)
-            store._path = path
-            store._files = WatchedFiles(path)
+            return cls(path, db, max_pages)
         except BaseException:
             db.close()
             raise
-        return store
 
     @classmethod
     def open_read_only(cls, path: Path) -> Store:
         """Open a file on a disk that is not writable."""
         db = open_read_only(path)
         try:
-            store = cls(db, 0)
-            store._files = WatchedFiles(path)
+            return cls(path, db, 0)
         except BaseException:
             db.close()
             raise
-        return store
 
     @classmethod
     def open_beside(cls, path: Path) -> Store:
@@ -114,54 +111,39 @@ class Store:
         db = open_existing(path)
         try:
             require_current(db)
-            store = cls(db, 1)
+            store = cls(path, db, 1)
         except BaseException:
             db.close()
             raise
-        store._recent = RecentRecords(path, create=False)
+        store.recent = RecentRecords(path, create=False)
         return store
-
-    def in_place(self) -> bool:
-        """Whether the path still names the open file."""
-        return self._files is None or self._files.in_place()
-
-    def log_in_place(self) -> bool:
-        """Whether the write-ahead log and its index still have their names."""
-        return self._files is None or self._files.log_in_place()
 
     def list_recent(self) -> int:
         """List the records that are only in the log. Returns how many are missing; the caller then calls `forget`."""
-        self._recent = RecentRecords(self._path)
-        missing = sum(not self._has(seq) for seq in self._recent.seqs)
-        return max(missing, self._recent.total - self._total() - self.no_room)
+        self.recent = RecentRecords(self._path)
+        missing = sum(not self._has(seq) for seq in self.recent.seqs)
+        counts = self.counts()
+        return max(missing, self.recent.total - counts.waiting - counts.parked - self.no_room)
 
     def forget(self) -> None:
         """Remove the missing records from the list."""
-        if self._recent is not None:
-            self._recent.discard({seq for seq in self._recent.seqs if not self._has(seq)}, self._recent.total)
-            self._recent.add((), self._total())
-
-    @property
-    def recent(self) -> int:
-        """The number of records that may be only in the log."""
-        return 0 if self._recent is None else len(self._recent.seqs)
+        counts = self.counts()
+        self.recent.write({seq for seq in self.recent.seqs if self._has(seq)}, counts.waiting + counts.parked)
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
-        if self._recent is not None:
-            self._recent.close()
+        self.recent.close()
 
     def checkpoint(self) -> bool:
         """Write the log back into the file. Afterwards no record depends on the log. Returns False if it is in use."""
         if not self._write_back():
             return False
-        self._sync_commits(False)
         # The frames of the old log may be damaged later. They are invalid once a new log has begun.
+        self._db.execute("PRAGMA synchronous = NORMAL")
         restart_log(self._db)
         self._log_pages = 0
-        if self._recent is not None:
-            self._recent.clear()
+        self.recent.write(set(), self.recent.total)
         return True
 
     def apply(self, changes: PendingWrites, *, durable: bool) -> None:
@@ -170,44 +152,43 @@ class Store:
         if self._log_pages >= (_WAL_PAGES_WHEN_TIGHT if self._claimed else _WAL_PAGES):
             with contextlib.suppress(sqlite3.Error):  # the next change tries again
                 new_log = self._write_back()
-        self._sync_commits(durable)
-        seqs = changes.seqs
-        total = self._total()
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         with transaction(self._db):
-            before = self.tally(seqs)
-            self._db.executemany("DELETE FROM message WHERE seq = ?", ((seq,) for seq in changes.gone))
-            self._db.executemany(UPDATE, ((*row_of(each), each.seq) for each in changes.changed.values()))
-            self._db.executemany(INSERT, map(row_of, changes.added.values()))
-            after = self.tally(seqs)
-            total += after.waiting + after.parked - before.waiting - before.parked
-            if self._recent is not None:
-                self._recent.discard(changes.gone, total)
-        self._log_pages = (0 if new_log else self._log_pages) + 2 + len(seqs) // 8 + changes.size // _PAGE
-        if self._counts is not None:
-            waiting, parked = self._counts.waiting, self._counts.parked
-            self._counts = Counts(waiting + after.waiting - before.waiting, parked + after.parked - before.parked)
-        if self._recent is not None:
-            if new_log and changes.added:
-                self._recent.clear()
-            self._recent.add(changes.added, total)
+            counts = self._write(changes)
+            total = counts.waiting + counts.parked
+            if changes.gone:
+                self.recent.write(self.recent.seqs - changes.gone, min(self.recent.total, total))
+        rows = len(changes.gone) + len(changes.changed) + len(changes.added)
+        self._log_pages = (0 if new_log else self._log_pages) + 2 + rows // 8 + changes.size // _PAGE
+        self._counts = counts
+        recent = set() if new_log and changes.added else self.recent.seqs
+        self.recent.write(recent.union(changes.added), total)
+
+    def _write(self, changes: PendingWrites) -> Counts:
+        """Write the changes, and return the counts after them."""
+        all_, before = self.counts(), self.tally(changes)
+        for seq in changes.gone:
+            self._db.execute("DELETE FROM message WHERE seq = ?", (seq,))
+        for record in changes.changed.values():
+            self._db.execute(UPDATE, (*row_of(record), record.seq))
+        for record in changes.added.values():
+            self._db.execute(INSERT, row_of(record))
+        after = self.tally(changes)
+        return Counts(all_.waiting + after.waiting - before.waiting, all_.parked + after.parked - before.parked)
 
     def counts(self) -> Counts:
         """Return the counts. Rows are counted at the first call, and again only after another process has written."""
-        version = pragma(self._db, "data_version")
+        version = self._db.execute("PRAGMA data_version").fetchone()
         if self._counts is None or version != self._seen_version:
             row = self._db.execute("SELECT count(*), count(parked) FROM message").fetchone()
             self._counts = Counts(row[0] - row[1], row[1])
             self._seen_version = version
         return self._counts
 
-    def _total(self) -> int:
-        counts = self.counts()
-        return counts.waiting + counts.parked
-
-    def tally(self, seqs: Iterable[int]) -> Counts:
-        """Return the counts of these records. Records that are not in the file are ignored."""
+    def tally(self, changes: PendingWrites) -> Counts:
+        """Return the counts of the records that change. Records that are not in the file are ignored."""
         waiting = parked = 0
-        for seq in seqs:
+        for seq in chain(changes.added, changes.changed, changes.gone):
             for (reason,) in self._db.execute("SELECT parked FROM message WHERE seq = ?", (seq,)):
                 waiting += reason is None
                 parked += reason is not None
@@ -260,7 +241,7 @@ class Store:
         )
         return [(seq, created, bool(dated)) for seq, created, dated in rows]
 
-    def victims(self, size: int, spared: Collection[int]) -> list[int]:
+    def victims(self, size: int, spared: PendingWrites) -> list[int]:
         """The oldest records that occupy `size` bytes: bodies, and 80 for each row. Dead letters come first."""
         found: dict[int, None] = {}
         for clause in ("WHERE parked IS NOT NULL", ""):
@@ -283,9 +264,7 @@ class Store:
 
     def has_room_for_log(self) -> bool:
         """Whether the disk has room for a checkpoint. A file with half of its log is unreadable without the log."""
-        if self._files is None:
-            return True
-        growth = pragma(self._db, "page_count") * _PAGE - self._files.size()
+        growth = pragma(self._db, "page_count") * _PAGE - self.files.size()
         return growth <= 0 or growth + _WAL_PAGES * _PAGE // 8 <= free_space(self._path)
 
     def claim(self, size: int) -> bool:
@@ -322,11 +301,6 @@ class Store:
         """Undo `claim`: the disk has room again."""
         self._claimed = False
         self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
-
-    def _sync_commits(self, durable: bool) -> None:  # noqa: FBT001 - as `durable` of `apply`
-        if durable is not self._durable:
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._durable = durable
 
     def _write_back(self) -> bool:
         """Checkpoint, so that the next write begins a new log. Returns whether the file has all of the old one."""

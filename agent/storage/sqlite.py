@@ -131,27 +131,31 @@ class WatchedFiles:
     """An open database with its write-ahead log and index. It notices if these files are removed or replaced."""
 
     def __init__(self, path: Path) -> None:
-        self._file = (path, path.stat())
-        self._size = self._file[1].st_size
-        self._log = [(each, each.stat()) for each in (_log_of(path), _index_of(path)) if each.exists()]
+        """The database is open, so its log and index exist if it has them."""
+        self._path = path
+        self._opened = path.stat()
+        self._size = self._opened.st_size
+        sides = [(each, each.stat()) for each in (_log_of(path), _index_of(path)) if each.exists()]
+        self._all = [(path, self._opened), *sides]
 
     def size(self) -> int:
         """The size of the file in bytes; its last known size after it was moved or removed."""
-        path, opened = self._file
         with contextlib.suppress(OSError):
-            now = path.stat()
-            if os.path.samestat(opened, now):
+            now = self._path.stat()
+            if os.path.samestat(self._opened, now):
                 self._size = now.st_size
         return self._size
 
-    def in_place(self) -> bool:
-        """Whether the path still names the open file. True if the disk cannot be read."""
-        path, opened = self._file
-        return in_place(opened, path)
+    def missing(self) -> Path | None:
+        """The first path, in the order database, log, index, that no longer names the open file; None if all do."""
+        for path, opened in self._all:
+            if not in_place(opened, path):
+                return path
+        return None
 
-    def log_in_place(self) -> bool:
-        """Whether the paths of the log and of its index still name the open files."""
-        return all(in_place(opened, path) for path, opened in self._log)
+    def moved(self) -> bool:
+        """Whether the path of the database no longer names the open file. False if the disk cannot be read."""
+        return not in_place(self._opened, self._path)
 
 
 def free_space(path: Path) -> int:

@@ -26,7 +26,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from itertools import count
@@ -41,7 +41,7 @@ from agent.delivery.outcome import Delivered, Outcome
 from agent.delivery.queue_files import queue_files
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
-from agent.outbox.record import Record
+from agent.outbox.record import PendingWrites, Record
 from agent.outbox.store import Store
 from agent.runtime.clock import SystemClock
 
@@ -192,7 +192,7 @@ def _report_drops(report: int, _: object, __: str, event: structlog.typing.Event
 def _report_victims(report: int) -> None:
     choose = Store.victims
 
-    def victims(self: Store, size: int, spared: Collection[int]) -> list[int]:
+    def victims(self: Store, size: int, spared: PendingWrites) -> list[int]:
         chosen = choose(self, size, spared)
         say(report, f"dropping {len(chosen)}")
         return chosen

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.outbox.store import Store
-from agent.storage import open_for_writing
+from agent.storage import WatchedFiles, open_for_writing
 from tests.faults.disk import no_file_may_grow
 from tests.support.outbox import bodies_of, ids_of, opened, waiting
 
@@ -224,9 +224,9 @@ def test_a_file_that_is_removed_while_it_is_open_loses_nothing(tmp_path: Path, r
     outbox.close()
 
 
-@pytest.mark.parametrize("moment", ["log_in_place", "checkpoint"])
+@pytest.mark.parametrize(("owner", "moment"), [(WatchedFiles, "moved"), (Store, "checkpoint")])
 def test_a_directory_that_is_moved_while_the_queue_looks_for_it_takes_no_message_along(
-    tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, owner: type, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "state" / "o.sqlite3"
     outbox = opened(path)
@@ -234,14 +234,14 @@ def test_a_directory_that_is_moved_while_the_queue_looks_for_it_takes_no_message
     outbox.close()
     outbox = opened(path)
     path.with_name("o.sqlite3-wal").unlink()
-    step: Callable[[Store], bool] = getattr(Store, moment)
+    step: Callable[[object], bool] = getattr(owner, moment)
 
-    def move_first(store: Store) -> bool:
+    def move_first(looking: object) -> bool:
         if path.parent.exists():
             path.parent.rename(tmp_path / "elsewhere")
-        return step(store)
+        return step(looking)
 
-    monkeypatch.setattr(Store, moment, move_first)
+    monkeypatch.setattr(owner, moment, move_first)
     ids += ids_of(outbox.put([b"3"]))
     monkeypatch.undo()
     ids += ids_of(outbox.put([b"4"]))
