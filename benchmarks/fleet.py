@@ -88,10 +88,9 @@ class Agent:
     def try_live(self, number: int, now: float) -> None:
         if number != self.number or not self.live:
             return
-        if (at := self.breaker.live_at()) > now:
-            self.fleet.at(at, lambda at: self.try_live(number, at))
+        if wait_s := self.breaker.admit_live(now):
+            self.fleet.at(now + wait_s, lambda at: self.try_live(number, at))
             return
-        self.breaker.live_starts(now)
         again_s = self.attempt(now, live=True)
         if again_s is None:
             self.live = False

@@ -73,26 +73,12 @@ class Attempts:
             self._on_outcome(record, outcome)
         return outcome
 
-    @property
-    def endpoint_is_well(self) -> bool:
-        return self._handler.stats.state is State.WELL
-
-    def held_s(self) -> float:
-        """Return for how many seconds no live message may be sent.
-
-        A new token ends the wait for a misconfigured endpoint.
-        """
-        held_s = self._breaker.live_at() - self._clock.monotonic()
-        if held_s <= 0:
-            return 0.0
-        if self._handler.stats.state is State.MISCONFIGURED and self._endpoint.token_changed():
-            self._breaker.release()
-            return 0.0
-        return held_s
-
-    def live_starts(self) -> None:
-        """Note that a live message is sent now. Call this when `held_s` has returned 0."""
-        self._breaker.live_starts(self._clock.monotonic())
+    def released_by_token(self) -> bool:
+        """End the wait for a misconfigured endpoint if there is a new token. Returns whether it was ended."""
+        if self._handler.stats.state is not State.MISCONFIGURED or not self._endpoint.token_changed():
+            return False
+        self._breaker.release()
+        return True
 
     def stop(self) -> None:
         """Start no other attempt."""

@@ -61,14 +61,13 @@ class CircuitBreaker:
     parked: list[int] = field(default_factory=list)
     """Seqs of the dead letters since the last delivery of a live message."""
     _failed_at: float = 0.0
-    _probe_at: float | None = None
-    """When the next probe may be sent; None if live messages are not limited to probes."""
+    _probe_at: float = 0.0
+    """When the next probe may be sent; 0 if live messages are not limited to probes."""
 
     def delivered(self, *, live: bool) -> None:
         """Note that a message was delivered, so the endpoint is well."""
         self.failures = 0
-        self.retry_at = self.held_until = 0.0
-        self._probe_at = None
+        self.retry_at = self.held_until = self._probe_at = 0.0
         if live:
             self.refused.clear()
             self.parked.clear()
@@ -109,8 +108,7 @@ class CircuitBreaker:
 
     def release(self) -> None:
         """Allow an attempt at once, because something changed, such as the token."""
-        self.retry_at = self.held_until = self.backlog_held_until = 0.0
-        self._probe_at = None
+        self.retry_at = self.held_until = self.backlog_held_until = self._probe_at = 0.0
 
     def refuse(self, record: Record, per_tick: int) -> bool:
         """Note a refused live message. A tick has `per_tick` messages. Returns whether the schema is the cause."""
@@ -121,7 +119,7 @@ class CircuitBreaker:
 
     def live_at(self) -> float:
         """No live message is sent before this second."""
-        return self.held_until if self._probe_at is None else max(self.held_until, self._probe_at)
+        return max(self.held_until, self._probe_at)
 
     def backlog_at(self) -> float:
         """No message of the backlog is sent before this second."""
@@ -131,10 +129,17 @@ class CircuitBreaker:
         """The next attempt is made before this second, or at the next live message if no message waits."""
         return max(self.retry_at, self.live_at())
 
-    def live_starts(self, now: float) -> None:
-        """Note that a live message is sent now. If it is a probe, the next probe has to wait."""
-        if self._probe_at is not None:
-            self._probe_at = now + self._until_probe_s() if now < self.backlog_held_until else None
+    def admit_live(self, now: float) -> float:
+        """Return the seconds until a live message may be sent. With 0 the caller sends one now.
+
+        If that message is a probe, the next probe has to wait.
+        """
+        wait_s = max(self.held_until, self._probe_at) - now
+        if wait_s > 0:
+            return wait_s
+        if self._probe_at:
+            self._probe_at = now + self._until_probe_s() if now < self.backlog_held_until else 0.0
+        return 0.0
 
     def _count(self, now: float, began: float | None) -> None:
         """Count a failure. Attempts that run side by side and fail count as one failure."""
@@ -147,7 +152,7 @@ class CircuitBreaker:
             self.held_until = now + seconds
             return
         self.backlog_held_until = now + seconds
-        if self._probe_at is None:
+        if not self._probe_at:
             self._probe_at = now + min(seconds, self._until_probe_s())
 
     def _until_probe_s(self) -> float:

@@ -28,7 +28,10 @@ class LiveWorker:
         *,
         on_superseded: Callable[[int, int], None],
     ) -> None:
-        """`on_superseded(made, tried)` tells how many messages a tick had, and how many were tried before the next."""
+        """`on_superseded(made, tried)` tells how many messages a tick had, and how many were tried before the next.
+
+        It is called for each tick with messages that were not tried, and for the first tick without such messages.
+        """
         self._queue = queue
         self._retry = retry
         self._watchdog = watchdog
@@ -38,6 +41,8 @@ class LiveWorker:
         self._on_superseded = on_superseded
         self._first = 0
         """The message of the next tick that is sent first."""
+        self._late = False
+        """Whether the last tick had messages that were not tried."""
 
     @property
     def open(self) -> int:
@@ -54,8 +59,10 @@ class LiveWorker:
         before.over.set()
         if made := len(before.offered):
             tried = len(before.tried)
-            self._on_superseded(made, tried)
-            self._first = self._first + tried if tried < made else 0
+            if tried < made or self._late:
+                self._on_superseded(made, tried)
+            self._late = tried < made
+            self._first = self._first + tried if self._late else 0
         if records:
             self._first %= len(records)
             records = [*records[self._first :], *records[: self._first]]

@@ -71,23 +71,17 @@ class OutcomeHandler:
         Returns the final outcome: with the wait that was decided, and `Misconfigured` if the refusals of several
         messages show that the schema is the cause.
         """
-        outcome = await self._settle(record, outcome, live=live, began=began)
-        await self._memory.save()
-        return outcome
-
-    async def _settle(self, record: Record, outcome: Outcome, *, live: bool, began: float) -> Outcome:
         if isinstance(outcome, Delivered):
             await self._delivered(record, outcome, live=live)
-            return outcome
-        if isinstance(outcome, Refused):
-            return await self._refused(record, outcome, live=live, began=began)
-        if isinstance(outcome, Misconfigured):
+        elif isinstance(outcome, Refused):
+            outcome = await self._refused(record, outcome, live=live, began=began)
+        elif isinstance(outcome, Misconfigured):
             outcome = self._misconfigured(record, outcome, live=live, began=began)
             # If only this old message gets such an answer, the others are sent before it.
             await self._tried(record, 0.0 if live else self._breaker.backoff.delay(record.attempts + 1))
-            return outcome
-        if isinstance(outcome, Retry):
-            return await self._failed(record, outcome, live=live, began=began)
+        elif isinstance(outcome, Retry):
+            outcome = await self._failed(record, outcome, live=live, began=began)
+        await self._memory.save()
         return outcome
 
     def superseded(self, made: int, tried: int) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from agent.delivery.attempt import Attempts
+from agent.delivery.circuit_breaker import CircuitBreaker
 from agent.delivery.live_tick import LiveTick, turns_needed
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
 from agent.delivery.queue import DeliveryQueue
+from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
 from agent.runtime import Clock
 
@@ -24,11 +26,21 @@ class RetryLink:
     """The link before `Attempts`. It repeats a message while the tick of the message is the newest."""
 
     def __init__(
-        self, attempts: Attempts, queue: DeliveryQueue, clock: Clock, *, connections: int, interval_s: float
+        self,
+        attempts: Attempts,
+        queue: DeliveryQueue,
+        breaker: CircuitBreaker,
+        stats: DeliveryStats,
+        clock: Clock,
+        *,
+        connections: int,
+        interval_s: float,
     ) -> None:
         """`connections` bounds the attempts of one tick side by side."""
         self._attempts = attempts
         self._queue = queue
+        self._breaker = breaker
+        self._stats = stats
         self._clock = clock
         self._connections = connections
         self._interval_s = interval_s
@@ -41,7 +53,7 @@ class RetryLink:
         async def sleep(seconds: float) -> None:
             await tick.sleep(self._clock, seconds)
 
-        if self._round_trip_s and self._attempts.endpoint_is_well:
+        if tick.width < len(tick.offered):
             self._widen(tick)
         retrying = AsyncRetrying(sleep=sleep, wait=_again_s, retry=retry_if_result(_may_be_repeated))
         try:
@@ -58,32 +70,34 @@ class RetryLink:
             while True:
                 if tick.over.is_set():
                     return Stopped()
-                held_s = self._attempts.held_s()
-                wait_s = max(held_s, tick.retry_at - self._clock.monotonic())
+                began = self._clock.monotonic()
+                wait_s = tick.retry_at - began
                 if wait_s <= 0:
-                    break
-                await tick.sleep(self._clock, min(wait_s, TOKEN_S) if held_s else wait_s)
-            self._attempts.live_starts()
+                    wait_s = min(self._breaker.admit_live(began), TOKEN_S)
+                    if not wait_s or self._attempts.released_by_token():
+                        break
+                await tick.sleep(self._clock, wait_s)
             if record.seq in tick.tried:
                 now = await self._queue.get(record.seq)
                 if now is None or now.parked is not None:
                     return Stopped()  # the backlog worker or a command settled it
                 record = now
             tick.tried.add(record.seq)
-            began = self._clock.monotonic()
             outcome = await self._attempts.send(record, live=True)
             if isinstance(outcome, Delivered):
                 took_s = self._clock.monotonic() - began
                 self._round_trip_s += (took_s - self._round_trip_s) * (_WEIGHT if self._round_trip_s else 1.0)
-                self._widen(tick)
-            if isinstance(outcome, Retry):
+                if tick.width < len(tick.offered):
+                    self._widen(tick)
+            elif isinstance(outcome, Retry):
                 # The other messages of the tick would fail as well.
                 tick.retry_at = self._clock.monotonic() + outcome.again_s
             return outcome
 
     def _widen(self, tick: LiveTick) -> None:
-        """The endpoint is well: make as many attempts side by side as the tick needs."""
-        tick.widen(turns_needed(len(tick.offered), self._round_trip_s, self._interval_s, self._connections))
+        """While the endpoint is well, make as many attempts side by side as the tick needs."""
+        if self._round_trip_s and self._stats.state is State.WELL:
+            tick.widen(turns_needed(len(tick.offered), self._round_trip_s, self._interval_s, self._connections))
 
 
 def _may_be_repeated(outcome: Outcome) -> bool:

@@ -67,45 +67,66 @@ class Sender:
         self._timeout_s = config.timeout_s
         self._interval_s = config.interval_s
         self._clock = clock
-        watchdog = watchdog or Watchdog(clock)
-        self._queue = queue = DeliveryQueue(outbox, watchdog, compress=config.gzip)
-        self._slot = slot = SendSlot(Pace(config.interval_s, backlog_rate_per_s))
+        self._watchdog = watchdog or Watchdog(clock)
+        self._queue = DeliveryQueue(outbox, self._watchdog, compress=config.gzip)
+        self._slot = SendSlot(Pace(config.interval_s, backlog_rate_per_s))
         self._endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
-        due_time = steady(clock)  # the time of a next try does not step while the agent runs
-        self._breaker = breaker = CircuitBreaker(Backoff(config.retry.initial_s, config.retry.max_s))
-        breaker.commission(clock.monotonic())
-        memory = EndpointMemory(config, user_agent, queue, breaker, clock=clock, due_time=due_time)
-        handler = OutcomeHandler(
-            config, queue, breaker, self.stats, clock=clock, due_time=due_time, slot=slot, memory=memory
-        )
-        self._recall = handler.recall
-        self._attempts = attempts = Attempts(
+        self._breaker = CircuitBreaker(Backoff(config.retry.initial_s, config.retry.max_s))
+        self._breaker.commission(clock.monotonic())
+        self._due_time = steady(clock)  # the time of a next try does not step while the agent runs
+        self._handler = self._new_handler(config, user_agent)
+        self._attempts = Attempts(
             self._endpoint,
-            queue,
-            handler,
-            breaker,
+            self._queue,
+            self._handler,
+            self._breaker,
             timeout_s=config.timeout_s,
             clock=clock,
-            watchdog=watchdog,
+            watchdog=self._watchdog,
             on_outcome=on_outcome,
         )
-        self._undated = Undated(queue, self.trust, self.stats, clock=clock)
-        self._live = live = LiveWorker(
-            queue,
-            RetryLink(attempts, queue, clock, connections=config.connections, interval_s=config.interval_s),
-            watchdog,
-            on_superseded=handler.superseded,
+        self._undated = Undated(self._queue, self.trust, self.stats, clock=clock)
+        self._live = self._new_live_worker(config)
+        self._backlog = self._new_backlog_worker()
+
+    def _new_handler(self, config: PushConfig, user_agent: str) -> OutcomeHandler:
+        memory = EndpointMemory(
+            config, user_agent, self._queue, self._breaker, clock=self._clock, due_time=self._due_time
         )
-        self._backlog = BacklogWorker(
-            queue,
-            attempts,
-            breaker,
+        return OutcomeHandler(
+            config,
+            self._queue,
+            self._breaker,
             self.stats,
-            clock=clock,
-            due_time=due_time,
-            slot=slot,
-            live_open=lambda: live.open,
-            live_within_s=min(2.0 * config.interval_s, _LIVE_WITHIN_S),
+            clock=self._clock,
+            due_time=self._due_time,
+            slot=self._slot,
+            memory=memory,
+        )
+
+    def _new_live_worker(self, config: PushConfig) -> LiveWorker:
+        retry = RetryLink(
+            self._attempts,
+            self._queue,
+            self._breaker,
+            self.stats,
+            self._clock,
+            connections=config.connections,
+            interval_s=config.interval_s,
+        )
+        return LiveWorker(self._queue, retry, self._watchdog, on_superseded=self._handler.superseded)
+
+    def _new_backlog_worker(self) -> BacklogWorker:
+        return BacklogWorker(
+            self._queue,
+            self._attempts,
+            self._breaker,
+            self.stats,
+            clock=self._clock,
+            due_time=self._due_time,
+            slot=self._slot,
+            live_open=lambda: self._live.open,
+            live_within_s=min(2.0 * self._interval_s, _LIVE_WITHIN_S),
         )
 
     @property
@@ -146,7 +167,7 @@ class Sender:
 
     async def run(self) -> None:
         """Deliver until cancelled or stopped."""
-        await self._recall()
+        await self._handler.recall()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._undated.run(self._were_dated))
             group.create_task(self._live.run())

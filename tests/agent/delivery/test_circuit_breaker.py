@@ -61,11 +61,12 @@ def test_an_answer_to_an_old_message_leaves_live_messages_a_probe_a_minute() -> 
     breaker.failed(1000.0, 600.0, live=False)
     probes = []
     while (at := breaker.live_at()) < breaker.backlog_held_until:
-        breaker.live_starts(at)
+        assert breaker.admit_live(at - 1.0) == 1.0
+        assert breaker.admit_live(at) == 0.0
         probes.append(at)
     gaps = [later - earlier for earlier, later in zip([1000.0, *probes], probes, strict=False)]
     assert 45 <= min(gaps) < max(gaps) <= 75
-    breaker.live_starts(breaker.live_at())
+    assert breaker.admit_live(breaker.live_at()) == 0.0
     assert breaker.live_at() == 0.0, "the wait is over"
     breaker.failed(2000.0, 600.0, live=False)
     breaker.delivered(live=True)
