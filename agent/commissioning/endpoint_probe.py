@@ -121,7 +121,7 @@ async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWr
         if proxy and url.scheme == "https":
             target = host_and_port(host, port)
             secrets = Secrets()
-            secrets.learn(unquote(proxy.password or ""))
+            secrets.keep(unquote(proxy.password or ""))
             await _tunnel(reader, writer, target, _authorization(proxy), secrets)
             round_trip_s = await _handshake(writer, tls_context(config), host)
         yield writer, f" through {host_and_port(first, first_port)}" if proxy else "", round_trip_s

@@ -79,8 +79,8 @@ class Endpoint:
         self._plain = config.url.startswith("http:")
         self._used = token.value()
         self._secrets = Secrets()
-        self._secrets.learn_query(config.url)
-        self._secrets.learn(unquote(urlsplit(config.proxy_url or "").password or ""))
+        self._secrets.keep_query(config.url)
+        self._secrets.keep(unquote(urlsplit(config.proxy_url or "").password or ""))
         # The attempts of a tick, as many of an older tick that hang, and one of the backlog.
         self._most_connections = 2 * config.connections + 1
         self._network = NetworkBackend()
@@ -201,7 +201,8 @@ class Endpoint:
             at = int(self._clock.time())
             secrets = self._signing.value().get_secret_value()
             try:
-                self._secrets.learn(*secrets.split(), *signing_keys(secrets))
+                # The token is learned again, so that it is not forgotten while the signing secret is rotated.
+                self._secrets.learn(*secrets.split(), *signing_keys(secrets), token.get_secret_value())
                 signature = signatures(secrets, record.id, at, decoded(record.body))
             except ValueError as error:
                 raise LocalError(f"push.signing_secret_file: {error}") from None

@@ -37,25 +37,35 @@ class Secrets:
     """The secrets that a peer knows. `quoted` returns a text of the peer without them."""
 
     def __init__(self) -> None:
+        self._kept: list[frozenset[str]] = []
         self._marks: dict[str | bytes, frozenset[str]] = {}
+        """The secrets that may be rotated, the newest last."""
 
     def __repr__(self) -> str:
         return "Secrets(hidden)"
 
+    def keep(self, secret: str) -> None:
+        """Add a secret that is not rotated, and is never forgotten. A text of less than 4 characters is ignored."""
+        if len(secret) >= _SHORTEST:
+            self._kept.append(frozenset(_marks(secret)))
+
     def learn(self, *secrets: str | bytes) -> None:
-        """Add secrets. Of more than 16, the oldest are forgotten. Texts of less than 4 characters are ignored."""
+        """Add secrets that may be rotated. Texts of less than 4 characters are ignored.
+
+        Of more than 16, those are forgotten that were not learned for the longest time.
+        """
         for secret in secrets:
-            if secret not in self._marks and len(secret) >= _SHORTEST:
-                self._marks[secret] = frozenset(_marks(secret))
+            if len(secret) >= _SHORTEST:
+                self._marks[secret] = self._marks.pop(secret, frozenset()) or frozenset(_marks(secret))
         while len(self._marks) > _KEPT_SECRETS:
             del self._marks[next(iter(self._marks))]
 
-    def learn_query(self, url: str) -> None:
-        """Add the values in the query of a URL. Values of less than `RUN` characters are options, such as json."""
+    def keep_query(self, url: str) -> None:
+        """Keep the values in the query of a URL. Values of less than `RUN` characters are options, such as json."""
         for part in urlsplit(url).query.split("&"):
             name, equals, value = part.partition("=")
             if len(text := value if equals else name) >= RUN:
-                self.learn(text)
+                self.keep(text)
 
     def quoted(self, text: str | bytes) -> str:
         """The beginning of `text` on one line, or `WITHHELD` if a secret is in it."""
@@ -66,7 +76,8 @@ class Secrets:
 
     def _appear_in(self, text: str) -> bool:
         forms = {form for each in _resolved(text) for form in (_joined(each), _reduced(each))}
-        return any(mark in form for marks in self._marks.values() for mark in marks for form in forms)
+        known = (*self._kept, *self._marks.values())
+        return any(mark in form for marks in known for mark in marks for form in forms)
 
 
 def _marks(secret: str | bytes) -> Iterator[str]:

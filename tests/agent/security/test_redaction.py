@@ -21,6 +21,7 @@ from agent.commissioning.endpoint_probe import probe
 from agent.config.push import PushConfig
 from agent.config.push_token import token_of
 from agent.delivery.http_client import Endpoint
+from agent.delivery.outcome import Refused
 from agent.outbox.record import Record
 from agent.runtime import logging_setup
 from agent.runtime.clock import SystemClock
@@ -73,7 +74,7 @@ def test_no_usual_encoding_is_shown(secret: str, name: str) -> None:
 def test_a_text_without_a_secret_is_shown(text: str) -> None:
     secrets = Secrets()
     secrets.learn(TOKEN, PASSWORD, base64.b64decode(KEY))
-    secrets.learn_query(f"https://example.com/v1?format=json&key={QUERY}&v=1")
+    secrets.keep_query(f"https://example.com/v1?format=json&key={QUERY}&v=1")
     assert secrets.quoted(text) == secrets.quoted(text.encode()) == text
 
 
@@ -207,3 +208,22 @@ async def test_what_is_no_http_is_named_and_not_quoted(tmp_path: Path) -> None:
     assert "the answer is no HTTP: illegal header line" in shown
     shown = await attempted(quoting("status line", bearer), tmp_path)
     assert "the answer is no HTTP: illegal status line" in shown
+
+
+@pytest.mark.parametrize("quoted", [TOKEN, QUERY])
+async def test_no_secret_in_use_is_forgotten_while_another_is_rotated(tmp_path: Path, quoted: str) -> None:
+    signing = tmp_path / "signing"
+    async with HttpFaults(answer(422, quoted.encode())) as server:
+        signing.write_text(f"whsec_{KEY}")
+        signing.chmod(0o600)
+        url = f"http://127.0.0.1:{server.port}/v1?key={QUERY}"
+        config = PushConfig.model_validate({"url": url, "token": TOKEN, "signing_secret_file": signing})
+        endpoint = Endpoint(config, token_of(config, {}), SystemClock(), "agent/0")
+        for number in range(20):
+            key = base64.b64encode(f"{number:032}".encode()).decode()
+            signing.with_suffix(".new").write_text(f"whsec_{key}")
+            signing.with_suffix(".new").replace(signing)
+            outcome = await endpoint.post(Record(1, "msg_1", b"{}", 0.0), 0)
+            assert isinstance(outcome, Refused)
+            assert outcome.reason == f"HTTP 422: {WITHHELD}", f"after {number} rotations"
+        await endpoint.close()
