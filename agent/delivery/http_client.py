@@ -9,7 +9,6 @@ import socket
 import ssl
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from traceback import format_tb
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from agent.delivery.http_resolver import STARTED, NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from agent.outbox import Record
 from agent.runtime import Clock
-from agent.security import SecretFile, Secrets, TlsFileError, Token, client_context, signatures, signing_keys
+from agent.security import Secret, SecretFile, Secrets, TlsFileError, Token, client_context, signatures, signing_keys
 
 if TYPE_CHECKING:
     from agent.config import PushConfig
@@ -52,13 +51,6 @@ class LocalError(Exception):
     """A request cannot be made because of a fault on this side."""
 
 
-@dataclass(slots=True)
-class _Attempt:
-    record: Record
-    backlog: int
-    deadline: asyncio.Timeout
-
-
 class Endpoint:
     """The integrator's URL.
 
@@ -78,6 +70,9 @@ class Endpoint:
         )
         self._plain = config.url.startswith("http:")
         self._used = token.value()
+        """The token of the last attempt."""
+        self._authorization = ""
+        """The header with this token; empty before the first attempt and with a token that cannot be used."""
         self._secrets = Secrets()
         self._secrets.keep_query(config.url)
         self._secrets.keep(unquote(urlsplit(config.proxy_url or "").password or ""))
@@ -91,10 +86,9 @@ class Endpoint:
         """POST one message. Every failure is returned as an Outcome; only cancellation is raised."""
         try:
             async with asyncio.timeout(self._config.timeout_s) as deadline:
-                attempt = _Attempt(record, backlog, deadline)
-                outcome = await self._post_retrying_stale_connection(attempt)
+                outcome = await self._post(record, backlog, deadline)
                 if isinstance(outcome, Misconfigured) and outcome.status == 401 and self._token_was_rotated():
-                    outcome = await self._post_retrying_stale_connection(attempt)
+                    outcome = await self._post(record, backlog, deadline)
                 return outcome
         except TimeoutError:
             return Retry(f"no answer within {self._config.timeout_s:g} s", "timeout")
@@ -128,31 +122,27 @@ class Endpoint:
         """Read the token files again after a 401; returns whether they have another token."""
         return self._token.refused(self._used) != self._used
 
-    async def _post_retrying_stale_connection(self, attempt: _Attempt) -> Outcome:
-        """Post. If a kept-alive connection turns out to be closed, post again, at the latest on a new one.
-
-        Each of the kept-alive connections may be closed. Other attempts start connections meanwhile.
-        """
-        started = STARTED.get()
-        for _ in range(self._most_connections):
-            try:
-                return await self._post(attempt)
-            except _BROKEN:
-                if STARTED.get() > started:
-                    raise
-        return await self._post(attempt)
-
-    async def _post(self, attempt: _Attempt) -> Outcome:
+    async def _post(self, record: Record, backlog: int, deadline: asyncio.Timeout) -> Outcome:
         client = self._client or await self._opened()
-        headers = self._headers(attempt.record, attempt.backlog)
+        headers = self._headers(record, backlog)
         try:
-            request = client.build_request("POST", self._config.url, content=attempt.record.body, headers=headers)
+            request = client.build_request("POST", self._config.url, content=record.body, headers=headers)
         except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: the labels of its host
             raise LocalError(f"push.url cannot be used: {self._secrets.quoted(str(error))}") from None
-        response = await client.send(request, stream=True)
+        # Each of the kept-alive connections may turn out to be closed; the request is then sent on another one, at the
+        # latest on a new one. Other attempts start connections meanwhile.
+        started, connections = STARTED.get(), self._most_connections
+        while True:
+            try:
+                response = await (self._client or await self._opened()).send(request, stream=True)
+                break
+            except _BROKEN:
+                if STARTED.get() > started or not connections:
+                    raise
+                connections -= 1
         # The status is known; a reply that is sent slowly must not turn it into a time-out.
         reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1
-        attempt.deadline.reschedule(max(attempt.deadline.when() or 0.0, reply_until))
+        deadline.reschedule(max(deadline.when() or 0.0, reply_until))
         try:
             reply = await _beginning(response)
         finally:
@@ -181,12 +171,11 @@ class Endpoint:
         return classify(int(status) if status.isdecimal() and len(status) == 3 else 502, said, None, 0.0)
 
     def _headers(self, record: Record, backlog: int) -> Mapping[str, str]:
-        token = self._used = self._token.value()
-        if not usable(token.get_secret_value()):
-            raise LocalError("there is no usable token: it must be visible ASCII without blanks")
-        self._secrets.learn(token.get_secret_value())
+        token = self._token.value()
+        if token is not self._used or not self._authorization:
+            self._use(token)
         headers = {
-            "Authorization": f"Bearer {token.get_secret_value()}",
+            "Authorization": self._authorization,
             "Content-Type": "application/json",
             "User-Agent": self._user_agent,
             "Accept-Encoding": "identity",
@@ -198,16 +187,26 @@ class Endpoint:
         if record.body.startswith(GZIP_MAGIC):
             headers["Content-Encoding"] = "gzip"
         if self._signing is not None:
-            at = int(self._clock.time())
-            secrets = self._signing.value().get_secret_value()
-            try:
-                # The token is learned again, so that it is not forgotten while the signing secret is rotated.
-                self._secrets.learn(*secrets.split(), *signing_keys(secrets), token.get_secret_value())
-                signature = signatures(secrets, record.id, at, decoded(record.body))
-            except ValueError as error:
-                raise LocalError(f"push.signing_secret_file: {error}") from None
-            headers |= {"webhook-timestamp": str(at), "webhook-signature": signature}
+            headers |= self._signature(record, self._signing.value().get_secret_value())
         return headers
+
+    def _use(self, token: Secret) -> None:
+        """Use this token from now on. Raises LocalError if a header cannot hold it."""
+        self._used, self._authorization = token, ""
+        if not usable(token.get_secret_value()):
+            raise LocalError("there is no usable token: it must be visible ASCII without blanks")
+        self._secrets.learn(token.get_secret_value())
+        self._authorization = f"Bearer {token.get_secret_value()}"
+
+    def _signature(self, record: Record, secrets: str) -> Mapping[str, str]:
+        at = int(self._clock.time())
+        try:
+            # The token is learned again, so that it is not forgotten while the signing secret is rotated.
+            self._secrets.learn(*secrets.split(), *signing_keys(secrets), self._used.get_secret_value())
+            signature = signatures(secrets, record.id, at, decoded(record.body))
+        except ValueError as error:
+            raise LocalError(f"push.signing_secret_file: {error}") from None
+        return {"webhook-timestamp": str(at), "webhook-signature": signature}
 
     async def _opened(self) -> httpx.AsyncClient:
         """Return the client. Only one of several concurrent attempts creates it.
@@ -270,16 +269,20 @@ def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:
 
 
 async def _beginning(response: httpx.Response) -> bytes:
-    """Return the beginning of the reply, bounded in bytes, chunks and time. The status is known already."""
+    """Return the beginning of the reply, bounded in bytes, chunks and time, and end the reply."""
     reply = bytearray()
-    with contextlib.suppress(httpx.HTTPError, OSError, TimeoutError):
-        async with asyncio.timeout(_REPLY_S):
-            pieces = 0
-            async for chunk in response.aiter_raw():
-                reply += chunk[: MAX_REPLY_BYTES - len(reply)]
-                pieces += 1
-                if len(reply) >= MAX_REPLY_BYTES or pieces >= _MAX_REPLY_PIECES:
-                    break
+    try:
+        with contextlib.suppress(httpx.HTTPError, OSError, TimeoutError):
+            async with asyncio.timeout(_REPLY_S):
+                pieces = 0
+                async for chunk in response.aiter_raw():
+                    reply += chunk[: MAX_REPLY_BYTES - len(reply)]
+                    pieces += 1
+                    if len(reply) >= MAX_REPLY_BYTES or pieces >= _MAX_REPLY_PIECES:
+                        break
+    finally:
+        with contextlib.suppress(httpx.HTTPError, OSError):
+            await response.aclose()
     return bytes(reply)
 
 

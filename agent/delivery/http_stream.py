@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from dataclasses import dataclass
 from typing import Any
 
 import httpcore
@@ -32,24 +33,37 @@ _STATUS_LINE = len(b"HTTP/1.1 100")
 _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
 
 
+@dataclass(slots=True)
+class _Answer:
+    """What was read of the answer to one request."""
+
+    size: int = 0
+    interim: int = 0
+    interim_size: int = 0
+    head: bytes = b""
+    """The beginning of an answer whose kind is not known yet, or of an interim answer."""
+    final: bool = False
+    """Whether the final answer has begun."""
+
+
 class BoundedStream(httpcore.AsyncNetworkStream):
     """A connection that raises httpcore.RemoteProtocolError if an answer exceeds a bound, or is TLS."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
-        self._begin()
+        self._answer = _Answer()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data = await self._stream.read(min(max_bytes, _READ_BYTES), timeout)
-        self._bytes += len(data)
-        if self._bytes > MAX_ANSWER_BYTES:
+        self._answer.size += len(data)
+        if self._answer.size > MAX_ANSWER_BYTES:
             raise httpcore.RemoteProtocolError("the answer is too long")
-        if self._before_answer:
-            self._check_heads(data)
+        if not self._answer.final:
+            _check_heads(self._answer, data)
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._begin()
+        self._answer = _Answer()
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -63,27 +77,20 @@ class BoundedStream(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
-    def _begin(self) -> None:
-        """Begin to count the answer to another request."""
-        self._bytes = 0
-        self._interim = 0
-        self._interim_bytes = 0
-        self._before_answer = True
-        self._head = b""
 
-    def _check_heads(self, data: bytes) -> None:
-        self._head += data
-        if _TLS_RECORD.match(self._head):
-            raise httpcore.RemoteProtocolError(IS_TLS)
-        while _INTERIM.match(self._head) and (end := _HEAD_END.search(self._head)):
-            self._interim += 1
-            self._interim_bytes += end.end()
-            self._head = self._head[end.end() :]
-            if self._interim > MAX_INTERIM:
-                raise httpcore.RemoteProtocolError("too many interim answers")
-        if _INTERIM.match(self._head):
-            if self._interim_bytes + len(self._head) > MAX_INTERIM_BYTES:
-                raise httpcore.RemoteProtocolError("the interim answers are too long")
-        elif len(self._head) >= _STATUS_LINE:
-            self._before_answer = False
-            self._head = b""
+def _check_heads(answer: _Answer, data: bytes) -> None:
+    """Add `data` to the heads of the answer. Raises httpcore.RemoteProtocolError if they exceed a bound."""
+    answer.head += data
+    if _TLS_RECORD.match(answer.head):
+        raise httpcore.RemoteProtocolError(IS_TLS)
+    while _INTERIM.match(answer.head) and (end := _HEAD_END.search(answer.head)):
+        answer.interim += 1
+        answer.interim_size += end.end()
+        answer.head = answer.head[end.end() :]
+        if answer.interim > MAX_INTERIM:
+            raise httpcore.RemoteProtocolError("too many interim answers")
+    if _INTERIM.match(answer.head):
+        if answer.interim_size + len(answer.head) > MAX_INTERIM_BYTES:
+            raise httpcore.RemoteProtocolError("the interim answers are too long")
+    elif len(answer.head) >= _STATUS_LINE:
+        answer.final, answer.head = True, b""

@@ -118,7 +118,10 @@ class Token:
 
     def value(self) -> Secret:
         """The current token; empty if there is none."""
-        return next((value for value in self._values() if value != self._refused), self._refused)
+        values = self._values()
+        if self._refused is _NOTHING:
+            return values[0]
+        return next((value for value in values if value != self._refused), self._refused)
 
     def refused(self, token: Secret) -> Secret:
         """Report that the endpoint rejects `token`. Returns the token to use next, the same if there is no other."""
@@ -131,7 +134,7 @@ class Token:
     def _values(self) -> list[Secret]:
         """All tokens, the preferred one first."""
         values = [file.value() for file in self._files]
-        return [value for value in values if value != _NOTHING] or [self._fixed]
+        return [value for value in values if value is not _NOTHING] or [self._fixed]
 
 
 def open_to_all(path: Path) -> bool:
