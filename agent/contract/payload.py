@@ -36,6 +36,13 @@ class PayloadOptions:
     export_limit_W: float | None = None
     node_ids: Mapping[str, str] = field(default_factory=dict)
     """Id of a node → its id in the messages; without an entry, its own."""
+    limits: Mapping[str, Any] = field(init=False)
+    """The fields of the grid with the limits that are configured."""
+
+    def __post_init__(self) -> None:
+        limits = {"import_limit_W": self.import_limit_W, "export_limit_W": self.export_limit_W}
+        given = {name: value for name, value in limits.items() if value is not None}
+        object.__setattr__(self, "limits", _rounded(given))
 
 
 def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
@@ -54,8 +61,8 @@ def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
 
 def _device_types(head: dict[str, Any], summary: Summary, options: PayloadOptions) -> dict[str, Any]:
     message = head | {type_.value: _rounded(summary.groups[type_]) for type_ in NodeType}
-    if next(summary.members(NodeType.GRID), None) is not None:
-        message["grid"] |= _limits(options)
+    if options.limits and next(summary.members(NodeType.GRID), None) is not None:
+        message["grid"] |= options.limits
     if options.quality:
         groups = {type_: _quality(list(summary.members(type_))) for type_ in NodeType}
         message["quality"] = {type_.value: quality for type_, quality in groups.items() if quality}
@@ -80,7 +87,7 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
     if options.device_fields == "all":
         group = _rounded(_all(result)) | group
     if type_ is NodeType.GRID:
-        group |= _limits(options)
+        group |= options.limits
     message = {type_.value: group}
     if options.quality:
         message["quality"] = {type_.value: _quality([result])}
@@ -95,11 +102,6 @@ def _all(result: NodeResult) -> dict[str, Any]:
         for (quantity, phase), value in result.summary.values.items()
         if phase is not None or (quantity is not Quantity.ACTIVE_POWER and quantity not in fields)
     }
-
-
-def _limits(options: PayloadOptions) -> dict[str, Any]:
-    limits = {"import_limit_W": options.import_limit_W, "export_limit_W": options.export_limit_W}
-    return _rounded({name: value for name, value in limits.items() if value is not None})
 
 
 def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ failures are normal. Work that is not done at its deadline is stuck; the service
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from agent.runtime.clock import Clock
 
@@ -30,9 +30,15 @@ class Watchdog:
         """
         self._sources.append(source)
 
-    def running(self, what: str, within_s: float) -> AbstractContextManager[None]:
-        """A context manager: `what` is overdue if the block takes longer than `within_s` seconds."""
-        return _Work(self._due, (what, self._clock.monotonic() + within_s))
+    @contextmanager
+    def running(self, what: str, within_s: float) -> Iterator[None]:
+        """`what` is overdue if the block takes longer than `within_s` seconds."""
+        work = object()
+        self._due[work] = (what, self._clock.monotonic() + within_s)
+        try:
+            yield
+        finally:
+            del self._due[work]
 
     def expect(self, what: str, within_s: float) -> None:
         """`what` is overdue if `done` is not called within `within_s` seconds. A second call changes nothing."""
@@ -47,19 +53,3 @@ class Watchdog:
         now = self._clock.monotonic()
         due_work = [*self._due.values(), *(work for source in self._sources for work in source())]
         return sorted({what for what, due in due_work if due < now})
-
-
-class _Work(AbstractContextManager[None]):
-    """Registers its entry in `due` while the block runs. A generator would cost twice as much, at every poll."""
-
-    __slots__ = ("_due", "_entry")
-
-    def __init__(self, due: dict[object, tuple[str, float]], entry: tuple[str, float]) -> None:
-        self._due = due
-        self._entry = entry
-
-    def __enter__(self) -> None:
-        self._due[self] = self._entry
-
-    def __exit__(self, *_: object) -> None:
-        del self._due[self]
