@@ -172,7 +172,8 @@ class Aggregator:
         self._energies.follow_day(wall)
         if self._energies.offset > -inf and not 0 < self.last_time - wall < _LATE_CLOSE_S:
             self.last_time = wall
-        self.place_nights(at)
+        if self._rest.pending:
+            self.place_nights(at)
         results = []
         members: dict[NodeType, list[Fields]] = {type_: [] for type_ in _TYPES}
         for (window, sources), counted in selected:

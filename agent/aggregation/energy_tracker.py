@@ -153,17 +153,13 @@ class EnergyTracker:
         """(node id, kind) → number of counter events."""
         self._accounts = {counter: Account(ledger) for counter, ledger in ledgers.items()}
         self._redate(0.0)  # the zone can differ from that of the saved ledgers
-        self._offset = -inf
+        self.offset = -inf
+        """Wall minus monotonic time, as set last; minus infinity while the clock is unknown."""
         self.date = ""
         """The local day of the last push."""
         self._day = inf, inf
         self._before_leap: deque[tuple[float, dict[CounterId, Ledger]]] = deque(maxlen=4)
         """For each leap: the clock's offset and the ledgers before the leap."""
-
-    @property
-    def offset(self) -> float:
-        """Wall minus monotonic time, as set last; minus infinity while the clock is unknown."""
-        return self._offset
 
     def sources_of(self, node: Node, connection_W: float) -> Sources:
         """Return the energy fields of a node. New counters get an empty account.
@@ -255,12 +251,12 @@ class EnergyTracker:
         After a step back, the last readings would have a future time, so the times in the ledgers are moved. A step
         forward only makes the gap between two readings longer, so nothing is moved.
         """
-        step = offset - self._offset
-        if abs(step) > RELABEL_S and self._offset > -inf:
+        step = offset - self.offset
+        if abs(step) > RELABEL_S and self.offset > -inf:
             self._leap(step, offset)
         elif step < -_STEP_S:
             self._redate(step)
-        self._offset = offset
+        self.offset = offset
 
     def published(self) -> dict[FieldId, Published]:
         """Return the energies that were published last, to save them. Thread-safe: works on a copy."""
@@ -278,7 +274,7 @@ class EnergyTracker:
         """Handle a clock that moved to another day. After an error of the time service, it may return."""
         then = next((ledgers for left, ledgers in self._before_leap if abs(left - offset) < _BACK_S), {})
         if not then:
-            self._before_leap.append((self._offset, self.ledgers()))
+            self._before_leap.append((self.offset, self.ledgers()))
         if then or step < 0:
             self._redate(step)
         for counter, ledger in then.items():
