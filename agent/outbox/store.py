@@ -154,27 +154,24 @@ class Store:
                 new_log = self._write_back()
         self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         with transaction(self._db):
-            counts = self._write(changes)
+            counts, before = self.counts(), self.tally(changes)
+            for seq in changes.gone:
+                self._db.execute("DELETE FROM message WHERE seq = ?", (seq,))
+            for record in changes.changed.values():
+                self._db.execute(UPDATE, (*row_of(record), record.seq))
+            for record in changes.added.values():
+                self._db.execute(INSERT, row_of(record))
+            after = self.tally(changes)
+            waiting, parked = after.waiting - before.waiting, after.parked - before.parked
+            counts = Counts(counts.waiting + waiting, counts.parked + parked)
             total = counts.waiting + counts.parked
             if changes.gone:
                 self.recent.write(self.recent.seqs - changes.gone, min(self.recent.total, total))
-        rows = len(changes.gone) + len(changes.changed) + len(changes.added)
-        self._log_pages = (0 if new_log else self._log_pages) + 2 + rows // 8 + changes.size // _PAGE
         self._counts = counts
         recent = set() if new_log and changes.added else self.recent.seqs
         self.recent.write(recent.union(changes.added), total)
-
-    def _write(self, changes: PendingWrites) -> Counts:
-        """Write the changes, and return the counts after them."""
-        all_, before = self.counts(), self.tally(changes)
-        for seq in changes.gone:
-            self._db.execute("DELETE FROM message WHERE seq = ?", (seq,))
-        for record in changes.changed.values():
-            self._db.execute(UPDATE, (*row_of(record), record.seq))
-        for record in changes.added.values():
-            self._db.execute(INSERT, row_of(record))
-        after = self.tally(changes)
-        return Counts(all_.waiting + after.waiting - before.waiting, all_.parked + after.parked - before.parked)
+        rows = len(changes.gone) + len(changes.changed) + len(changes.added)
+        self._log_pages = (0 if new_log else self._log_pages) + 2 + rows // 8 + changes.size // _PAGE
 
     def counts(self) -> Counts:
         """Return the counts. Rows are counted at the first call, and again only after another process has written."""
