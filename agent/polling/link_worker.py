@@ -1,8 +1,8 @@
 """Polls the devices of one link in turn, so that no device delays the others.
 
 - A round polls the devices that are due: grid meters first, then those with the shortest interval. The lost devices
-  whose back-off has ended are probed last. The first probe that fails ends the round, so that dead devices cost one
-  time-out per round.
+  whose back-off has ended are probed last, grid meters first. The first probe that fails ends the round, so that dead
+  devices cost one time-out per round.
 - A device that becomes due during a round waits for the next round. A device of a higher rank may be polled between two
   devices of this round. So a grid meter keeps its interval on a link that is too slow for all its devices, and the
   others are polled in turn.
@@ -86,19 +86,15 @@ class LinkWorker:
             del self._waiting[device]
             self._close(device)
 
-    def due(self, devices: Iterable[Device], count: int, interval_s: float, now: float) -> None:
-        """`count` due times of these devices have passed since the last call. Poll each device once.
-
-        `interval_s` is the time between two due times.
-        """
+    def due(self, devices: Iterable[Device], count: int, now: float) -> None:
+        """`count` due times of these devices have passed since the last call. Poll each device once."""
         for device in devices:
             skipped = count - 1
             if device not in self._open:
                 self._open[device] = self._waiting[device] = None
             else:
                 skipped = count
-                if not device.health.failures:
-                    self._pace.missed(device, count, interval_s, now)
+                self._pace.missed(device)
             if skipped:
                 device.health.skipped += skipped
                 self._listener.skipped(device, skipped)
@@ -117,13 +113,18 @@ class LinkWorker:
     def answers(self, within_s: float) -> asyncio.Future[None] | None:
         """Return a future that is done when the devices that are due have answered or failed. None if no device is due.
 
-        If the link needs more than `within_s` for them, only grid meters count: the others would not be in time.
+        If the link needs more than `within_s` for them, only grid meters count, because they are polled first. Lost
+        ones do not count: they are polled last. If even the grid meters need more time, no device counts.
         """
         if not self._open:
             return None
         devices = list(self._open)
-        if sum(device.health.took_s for device in devices) > within_s:
-            devices = [device for device in devices if device.measures_grid and device.health.took_s <= within_s]
+        round_s = sum(device.health.took_s for device in devices)
+        if round_s > within_s:
+            poll_s = round_s / len(devices)  # another device may be polled before each grid meter
+            devices = [device for device in devices if device.measures_grid and not device.health.failures]
+            if sum(device.health.took_s + poll_s for device in devices) > within_s:
+                return None
         return self._future(devices) if devices else None
 
     def end_overdue(self) -> None:
@@ -191,7 +192,10 @@ class LinkWorker:
             key=lambda device: (device.health.slow, device.rank),
         )
         down = {device: None for device in waiting if device.health.failures}
-        due = sorted((device for device in down if device.health.due <= now), key=lambda device: device.health.due)
+        due = sorted(
+            (device for device in down if device.health.due <= now),
+            key=lambda device: (not device.measures_grid, device.health.due),
+        )
         order = deque((*well, *due))
         shortest_s = min((device.patience_s for device in waiting), default=0.0)
         all_down = all(device.health.failures for device in self.devices)
@@ -249,8 +253,8 @@ class LinkWorker:
             self._polling.pop(this_pass, None)
 
     def _add_lost(self, order: deque[Device], down: dict[Device, None]) -> None:
-        """Add all lost devices of the link to the round."""
-        for device in self.devices:
+        """Add all lost devices of the link to the round, grid meters first."""
+        for device in sorted(self.devices, key=lambda device: device.rank):
             if device.health.failures and device not in order and device not in self._polling.values():
                 self._waiting.pop(device, None)
                 self._open[device] = down[device] = None

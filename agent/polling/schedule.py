@@ -86,7 +86,7 @@ class Schedule:
             heapreplace(self._heap, (grid.next, number, grid, batch))
             late += (count - 1) * sum(len(devices) for _, devices in batch)
             for worker, devices in batch:
-                worker.due(devices, count, grid.interval_s, now)
+                worker.due(devices, count, now)
         if late:
             self._report(late, now)
 

@@ -11,12 +11,13 @@ from agent.domain import Node
 from agent.polling import Connection, Device, Poller, Rhythm, Scheduler, Tick
 from agent.polling.scheduler import Answers
 from drivers.driver import LinkDefaults, Reader
+from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quantity, Resolution, Scan
 from tests.support.simulated_clock import START, DrivenClock
 
 
 class Instant:
-    """A driver whose device answers at once, or after `takes_s` of the driven clock."""
+    """A driver whose device answers at once, or after `takes_s` of the driven clock. With `error`, it fails then."""
 
     kind = Kind.METER
     nodes: frozenset[NodeType] = frozenset()
@@ -27,12 +28,15 @@ class Instant:
         self._clock = clock
         self._polled = polled
         self.takes_s = takes_s
+        self.error: DriverError | None = None
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         started = now()
         self._polled.append(started)
         if self.takes_s:
             await self._clock.sleep(self.takes_s)
+        if self.error is not None:
+            raise self.error
         return Scan((), started, now())
 
 
@@ -96,7 +100,7 @@ class Site:
         pass
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
-        raise AssertionError
+        assert isinstance(error, DriverError), error
 
     def skipped(self, device: Device, count: int) -> None:
         self.skips[device.name] = self.skips.get(device.name, 0) + count

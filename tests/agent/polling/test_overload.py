@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
+import pytest
 import structlog
 
 from agent.polling import Rhythm
+from drivers.errors import ConnectError, DriverError, SilentError
 from drivers.model import NodeType
 from tests.support.polling import Site, running
 
@@ -19,6 +23,21 @@ CYCLE_S = UNITS * ANSWER_S
 def slow_down(site: Site, answer_s: float = ANSWER_S) -> None:
     for driver in site.drivers.values():
         driver.takes_s = answer_s
+
+
+def fail(site: Site, error: DriverError | None, names: Iterable[str] = ()) -> None:
+    """Let these devices, by default all, fail with `error`; None: let them answer again."""
+    for name in names or site.drivers:
+        site.drivers[name].error = error
+
+
+def told(events: Sequence[Any]) -> list[tuple[str, str]]:
+    return [(event["event"], event["address"]) for event in events if event["event"].startswith("poll_interval")]
+
+
+def delays(site: Site, since: float = 0.0) -> list[float]:
+    """How long each push waited after its tick."""
+    return [left - closed for left, closed in zip(site.left, site.closed, strict=True) if closed >= since]
 
 
 async def make_grid_meter(site: Site, name: str) -> None:
@@ -54,7 +73,7 @@ async def test_a_link_that_cannot_hold_its_interval_is_told_once_and_once_when_i
             slow_down(site)
             await site.clock.advance(200)
             slow = {device.health.cycle_s for link in site.connections for device in link.devices}
-            slow_down(site, 0.001)
+            slow_down(site, 0.0)
             await site.clock.advance(200)
             fast = {device.health.cycle_s for link in site.connections for device in link.devices}
     told = [event for event in events if event["event"].startswith("poll")]
@@ -124,3 +143,81 @@ async def test_a_push_waits_for_a_round_that_can_end_in_time() -> None:
         await site.clock.advance(62)
         late = [left - closed for left, closed in zip(site.left, site.closed, strict=True)]
         assert late[1:] == [10 * ANSWER_S] * 5
+
+
+@pytest.mark.parametrize(("answer_s", "interval_s"), [(10.0, 1.0), (0.25, 1.0), (3.0, 30.0)])
+async def test_the_cycle_that_is_told_is_the_time_between_two_polls(answer_s: float, interval_s: float) -> None:
+    cycle_s = UNITS * answer_s
+    with structlog.testing.capture_logs() as events:
+        async with running(Rhythm(60, 0), [interval_s] * UNITS) as site:
+            slow_down(site, answer_s)
+            await site.clock.advance(3 * cycle_s + 120)
+            shown = [device.health.cycle_s or 0.0 for device in site.connections[0].devices]
+    (event,) = [event for event in events if event["event"].startswith("poll_interval")]
+    assert 0.95 * cycle_s <= event["cycle_s"] <= cycle_s + interval_s
+    assert all(0.8 * cycle_s <= each <= cycle_s + interval_s for each in shown), shown
+
+
+async def test_a_link_that_is_down_does_not_hold_its_interval() -> None:
+    with structlog.testing.capture_logs() as events:
+        async with running(Rhythm(10, 0), [1.0] * UNITS) as site:
+            slow_down(site)
+            await site.clock.advance(100)
+            fail(site, ConnectError("no connection"))
+            await site.clock.advance(300)
+            fail(site, None)
+            await site.clock.advance(600)
+            slow_down(site, 0.0)
+            await site.clock.advance(200)
+    assert told(events) == [("poll_interval_missed", "a0"), ("poll_interval_held", "a0")]
+
+
+async def test_each_link_is_judged_alone_and_each_change_is_told() -> None:
+    with structlog.testing.capture_logs() as events:
+        async with running(Rhythm(10, 0), [1.0] * UNITS, [1.0] * UNITS, [1.0] * 3) as site:
+            first = [driver for name, driver in site.drivers.items() if name.startswith("0.")]
+            slow_down(site)
+            await site.clock.advance(200)
+            assert sorted(told(events)) == [("poll_interval_missed", "a0"), ("poll_interval_missed", "a1")]
+            for driver in first:
+                driver.takes_s = 0.0
+            await site.clock.advance(200)
+            for driver in first:
+                driver.takes_s = ANSWER_S
+            await site.clock.advance(200)
+    assert told(events)[2:] == [("poll_interval_held", "a0"), ("poll_interval_missed", "a0")]
+
+
+async def test_a_push_does_not_wait_for_a_lost_grid_meter_of_a_slow_link() -> None:
+    async with running(Rhythm(10, 0, deadline_s=5.0), [1.0] * UNITS) as site:
+        await make_grid_meter(site, "0.3")
+        await make_grid_meter(site, "0.4")
+        slow_down(site)
+        await site.clock.advance(60)
+        fail(site, SilentError("no answer"), ["0.3"])
+        await site.clock.advance(300)
+        assert max(delays(site, since=70)) <= 3 * ANSWER_S
+        assert max(delays(site, since=70)) > 0, "it waits for the other grid meter"
+
+
+async def test_a_push_does_not_wait_for_more_grid_meters_than_answer_in_time() -> None:
+    async with running(Rhythm(10, 0, deadline_s=5.0), [1.0] * UNITS) as site:
+        for unit in range(22):
+            await make_grid_meter(site, f"0.{unit}")
+        slow_down(site)
+        await site.clock.advance(120)
+        assert max(delays(site, since=30)) <= ANSWER_S
+
+
+async def test_grid_meters_come_back_first() -> None:
+    async with running(Rhythm(10, 0), [1.0] * UNITS) as site:
+        await make_grid_meter(site, f"0.{UNITS - 1}")
+        slow_down(site)
+        await site.clock.advance(60)
+        fail(site, ConnectError("no connection"))
+        await site.clock.advance(60)
+        fail(site, None)
+        began = site.clock.monotonic() - site.began
+        await site.clock.advance(100)
+        back = {name: min(at for at in site.polls(name) if at > began) for name in site.polled}
+        assert back[f"0.{UNITS - 1}"] <= min(back.values()) + ANSWER_S
