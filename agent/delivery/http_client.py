@@ -143,12 +143,7 @@ class Endpoint:
         # The status is known; a reply that is sent slowly must not turn it into a time-out.
         reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1
         deadline.reschedule(max(deadline.when() or 0.0, reply_until))
-        try:
-            reply = await _beginning(response)
-        finally:
-            with contextlib.suppress(httpx.HTTPError, OSError):
-                await response.aclose()
-            response.stream = _NO_STREAM
+        reply = await _beginning(response)
         if response.is_success:
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             return Delivered(response.status_code, page=media_type in _PAGES)
@@ -283,6 +278,7 @@ async def _beginning(response: httpx.Response) -> bytes:
     finally:
         with contextlib.suppress(httpx.HTTPError, OSError):
             await response.aclose()
+        response.stream = _NO_STREAM
     return bytes(reply)
 
 
