@@ -87,31 +87,31 @@ def _no_output(error: OSError) -> int:
 
 
 def _usage(error: Any) -> int:
+    """Print the usage error of the library with a hint. Return its exit status."""
     message = error.format_message()
     path = error.ctx.command_path if error.ctx is not None else "telemetry-agent"
     if "\n" in message:  # the help text of a command without arguments
         sys.stderr.write(f"{message}\n")
     else:
-        plain = message.replace("'", "").replace(": ", " ")  # versions of the library differ in these
-        hints = _INSTEAD if path == "telemetry-agent" else _INSTEAD | _OF_A_COMMAND
+        plain = message.replace("'", "").replace(": ", " ")  # they differ between versions of the library
+        hints = _HINTS if path == "telemetry-agent" else _HINTS | _COMMAND_HINTS
         hint = next((words for beginning, words in hints.items() if plain.startswith(beginning)), "")
         _failed(f"{message.rstrip('.')}{hint}; see `{path} --help`")
     return 2
 
 
-# The beginning of a message of click → a hint.
-_INSTEAD = {
+# The beginning of an error message of click → a hint.
+_HINTS = {
     "Got unexpected extra argument": ": put a file after its option, as in --config FILE",
     "No such option --config": " here: put it after the command",
 }
-_OF_A_COMMAND = {"No such option --config": "; this command needs no configuration"}
+_COMMAND_HINTS = {"No such option --config": "; this command needs no configuration"}
 
 
 def _open_the_standard_descriptors() -> None:
     """Open the null device for each of the descriptors 0, 1 and 2 that the caller closed.
 
-    Otherwise the next file or socket gets this number, and a crash of the interpreter writes its standard error into
-    it.
+    Otherwise the next file or socket would get this number. A crash of the interpreter would then write to it.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -123,13 +123,14 @@ def _open_the_standard_descriptors() -> None:
 
 
 def _allow_every_character() -> None:
-    """Write UTF-8: the names of a site can contain any character, and the locale of a controller may not support it."""
+    """Write UTF-8, because names can contain any character, and the locale of a controller may not support it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def _failed(line: str) -> int:
+    """Print a line on standard error. Return the exit status 1."""
     from agent.runtime import printable, wrapped
 
     sys.stderr.write(wrapped(printable(f"telemetry-agent: {line}"), sys.stderr) + "\n")

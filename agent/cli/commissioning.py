@@ -67,12 +67,12 @@ def scan(
     places = scanner.places
     if as_json or places:
         typer.echo(config_snippets.as_json(places) if as_json else config_snippets.device_tables(places))
-    if places and not as_json and (which := scan.asked(*wanted)):
+    if places and not as_json and (which := scan.asked_units(*wanted)):
         typer.echo(which)
     if not complete:
         fail("interrupted; the results are not complete")
     if not any(place.units for place in places):
-        fail(scan.reasons(scanner))
+        fail(scan.closed_reasons(scanner))
 
 
 def dump(

@@ -24,7 +24,7 @@ EX_CONFIG = 78
 ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 NodesOption = Annotated[
     list[str] | None,
-    typer.Option("--node", help="Only the device of this node. You can repeat it.", autocompletion=completion.nodes),
+    typer.Option("--node", help="Only the device of this node. Can be repeated.", autocompletion=completion.nodes),
 ]
 OwnConfig = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
 """The option of a subcommand. It overrides the option before the subcommand."""
@@ -35,8 +35,10 @@ EndpointOption = Annotated[
 
 
 def given_path(text: str) -> Path:
-    """Parse a path. An empty path, such as an unset variable of a shell, is a usage error: otherwise it would
-    mean the working directory."""
+    """Parse a path. An empty path is a usage error: it would mean the working directory.
+
+    It usually comes from a variable of the shell that is not set.
+    """
     if not text:
         fail("a path on the command line is empty; is a variable of the shell not set?", 2)
     return Path(text)

@@ -61,7 +61,7 @@ async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Ca
 
 
 async def serve_lab(host: str, port: int, ready: Callable[[], None]) -> None:
-    """Serve the laboratory until cancelled, and say what a person finds there."""
+    """Serve the laboratory until cancelled, and print a line for each of its units."""
     from drivers.simulator import ModbusServer, lab_devices
 
     devices = lab_devices()
@@ -126,11 +126,11 @@ class Demo:
         from agent.site import build
 
         self._loop = asyncio.get_running_loop()
-        async with self._surroundings() as (table, scratch):
+        async with self._site_and_receiver() as (table, scratch):
             config = parse(table, {}, "demo")
             site = build(config, "demo")
             self._devices = site.devices
-            app = self._app = App(config, site, SystemClock(), {}, self._closed)
+            app = self._app = App(config, site, SystemClock(), {}, self._on_summary)
             running = asyncio.create_task(app.run(ready))
             showing = asyncio.create_task(self._show(scratch))
             try:
@@ -144,7 +144,7 @@ class Demo:
                     raise result
 
     @contextlib.asynccontextmanager
-    async def _surroundings(self) -> AsyncIterator[tuple[dict[str, Any], Path]]:
+    async def _site_and_receiver(self) -> AsyncIterator[tuple[dict[str, Any], Path]]:
         from drivers.simulator import SimulatedPlant, SimulatedSite
 
         site = self._site = SimulatedPlant(seed=self.seed, speed=self.speed, start_s=9 * 3600.0)
@@ -184,21 +184,21 @@ class Demo:
             return
         from rich.live import Live
 
-        with Live(self._picture(), refresh_per_second=4, screen=False) as live:
+        with Live(self._display(), refresh_per_second=4, screen=False) as live:
             while not self._done.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._done.wait(), 0.25)
-                live.update(self._picture())
+                live.update(self._display())
 
-    def _picture(self) -> RenderableType:
-        from agent.cli.demo_view import Picture
+    def _display(self) -> RenderableType:
+        from agent.cli.demo_view import DemoDisplay
 
         minutes = int(self._site.time_of_day_s // 60) if self._site is not None else 0
         clock = f"it is {minutes // 60:02}:{minutes % 60:02} at the simulated site, {self.speed:g} x real time"
         closing = "Ctrl-C ends the demo."
         if self._app is not None and self._app.status is not None and self._app.status.port is not None:
             closing += f" Its status page: http://127.0.0.1:{self._app.status.port}/"
-        return Picture(self._devices, self._summary, tuple(self.arrivals), self.validator.counts, clock, closing)
+        return DemoDisplay(self._devices, self._summary, tuple(self.arrivals), self.validator.counts, clock, closing)
 
-    def _closed(self, summary: Summary) -> None:
+    def _on_summary(self, summary: Summary) -> None:
         self._summary = summary

@@ -56,8 +56,8 @@ _UNBOUNDED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """The display, reduced to the size of the terminal."""
+class DemoDisplay:
+    """The live display. It omits what does not fit into the terminal."""
 
     devices: Sequence[Device]
     summary: Summary | None
@@ -68,7 +68,7 @@ class Picture:
     closing: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        above, below = self._above(console, options), self._below()
+        above, below = self._readings(console, options), self._messages()
         messages = [verdict.message for verdict in self.arrivals if verdict.message and not verdict.problems]
         if console.is_terminal:
             taken = len(console.render_lines(Group(above, below), options, pad=False))
@@ -80,7 +80,7 @@ class Picture:
             yield ""
         yield below
 
-    def _above(self, console: Console, options: ConsoleOptions) -> RenderableType:
+    def _readings(self, console: Console, options: ConsoleOptions) -> RenderableType:
         counted = Text(f"\nArrived by HTTP: {self.counts['accepted']} valid, {self.counts['refused']} refused", "bold")
         if self.summary is None:
             return Group(Text("waiting for the first readings"), counted)
@@ -89,7 +89,7 @@ class Picture:
             site = _site(self.devices, self.summary, _NARROW)
         return Group(Text(f"Read over Modbus TCP; {self.clock}", "bold"), site, counted)
 
-    def _below(self) -> RenderableType:
+    def _messages(self) -> RenderableType:
         newest = next((verdict.message for verdict in reversed(self.arrivals) if verdict.message), None)
         refusals = [f"refused: {'; '.join(verdict.problems)}" for verdict in self.arrivals if verdict.problems]
         return Group(

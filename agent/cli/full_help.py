@@ -1,4 +1,5 @@
-"""The text of `--help`: whole summaries, and words for values instead of the types of Python."""
+"""Formats `--help`: the whole summary of each command, and a word for the value of an option instead of its Python
+type."""
 
 from __future__ import annotations
 
@@ -29,12 +30,12 @@ _WORDS = {
     "--unit": "ID",
     "--units": "IDS",
 }
-"""The word for the value of an option that declares no word. An option that is not here has FILE."""
+"""Option → the word for its value. Another option that declares no word has FILE."""
 _TYPE = re.compile(r" <[^>]*>(\.\.\.)?$")
 
 
 class FullHelp(typer.core.TyperGroup):
-    """A group of commands with this help."""
+    """A group of commands whose help has this format."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -49,7 +50,7 @@ class FullHelp(typer.core.TyperGroup):
 
 
 def _name_value(parameter: Any) -> None:
-    """Replace the type in the help of an option by a word, and remove it from the help of an argument."""
+    """Replace the type in the help of an option by a word. Remove the type from the help of an argument."""
     if parameter.param_type_name == "option":
         if parameter.metavar is None and not parameter.is_flag:
             parameter.metavar = next((_WORDS[each] for each in parameter.opts if each in _WORDS), "FILE")

@@ -84,18 +84,20 @@ def init(
 
     config = config.absolute()
     logging_setup.configure("error")
-    before = _before(config)
+    before = _existing_configuration(config)
     ask = Questions(yes=yes)
     options = SiteOptions(site_id, url, token_file, interval, allow_insecure_http)
     scanning = _ScanOptions(scan, no_scan, port, units, profile_dir)
     if before is not None and options.given:
         fail(f"{config} exists, and init only adds devices to it; edit the file to change the site", 2)
-    ready = _new(ask, config, options, scanning) if before is None else _more(ask, config, before, scanning)
+    ready = (
+        _write_new(ask, config, options, scanning) if before is None else _add_devices(ask, config, before, scanning)
+    )
     if ready:
         _commission(ask, config, push=push)
 
 
-def _before(config: Path) -> Existing | None:
+def _existing_configuration(config: Path) -> Existing | None:
     """Return the existing configuration, if any. End the command if it has a mistake or no file can be written."""
     from agent.commissioning.new_site import existing
     from agent.config import ConfigError
@@ -110,7 +112,7 @@ def _before(config: Path) -> Existing | None:
         fail(error.lines, EX_CONFIG)
 
 
-def _new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOptions) -> bool:
+def _write_new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOptions) -> bool:
     """Ask for everything, then write token and configuration. Return whether a device is used."""
     from agent.cli import site_questions
     from agent.commissioning import new_site
@@ -132,7 +134,7 @@ def _new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOpti
     return used
 
 
-def _more(ask: Questions, config: Path, before: Existing, scanning: _ScanOptions) -> bool:
+def _add_devices(ask: Questions, config: Path, before: Existing, scanning: _ScanOptions) -> bool:
     """Add devices to a configuration. Return whether at least one was added."""
     from agent.commissioning import new_files, new_site
     from agent.config import ConfigError
@@ -146,7 +148,7 @@ def _more(ask: Questions, config: Path, before: Existing, scanning: _ScanOptions
         say(f"{config} is unchanged.")
         return False
     try:
-        new_files.replace(config, before.text, new_site.added(before, tables, config))
+        new_files.replace(config, before.text, new_site.with_devices(before, tables, config))
     except ConfigError as error:
         fail([*error.lines, f"{config} is unchanged"], EX_CONFIG)
     except OSError as error:
@@ -159,7 +161,7 @@ def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Exist
     """Scan, and ask about the devices. Return their tables as text, and whether at least one is used."""
     from agent.cli.device_questions import DeviceQuestions
     from agent.commissioning import config_snippets
-    from agent.commissioning.proposals import Names, left_out, propose, without
+    from agent.commissioning.proposals import Names, propose, scan_notes, without_configured
     from agent.config import DriversConfig
     from drivers.catalogue import Catalogue
 
@@ -168,10 +170,10 @@ def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Exist
     else:
         catalogue = catalogue_of(scanning.profile_dirs, config)
     places = _scanned(ask, scanning, catalogue)
-    for line in left_out(places, before.units if before is not None else ()):
+    for line in scan_notes(places, before.units if before is not None else ()):
         say(line)
     if before is not None:
-        places = without(places, before.units)
+        places = without_configured(places, before.units)
     names, has_grid = (Names(before.names), before.has_grid) if before is not None else (Names(), False)
     found = propose(places, names, has_grid=has_grid)
     if found:
@@ -202,7 +204,7 @@ def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> li
     if not complete:
         fail("interrupted; nothing was written")
     if not any(place.units for place in scanner.places):
-        for reason in scan.reasons(scanner):
+        for reason in scan.closed_reasons(scanner):
             complain(reason)
     return scanner.places
 
@@ -239,14 +241,14 @@ def _commission(ask: Questions, config: Path, *, push: bool) -> None:
     problems = list(site_check_view.problems(result))
     for problem in problems:
         complain(problem)
-    settings, site = load_site(config)  # again, because the links of the check belong to its event loop
+    settings, site = load_site(config)  # load it again, because the links of the check belong to its event loop
     reading = asyncio.run(read_once.read_site(settings, site))
     for endpoint in settings.endpoints:
         for body in reading.bodies[endpoint.name]:
             say(f"The first message to {endpoint.shown_url}:")
             typer.echo(json.dumps(json.loads(body), indent=1))
     send = ask.agree("Send one real message now?", default=not problems, at_end=False) if ask.asks else push
-    delivered = not send or _sent(config)
+    delivered = not send or _push_was_delivered(config)
     say(
         f"To start: telemetry-agent run --config {shlex.quote(str(config))}"
         if config != DEFAULT_CONFIG
@@ -257,7 +259,7 @@ def _commission(ask: Questions, config: Path, *, push: bool) -> None:
         raise typer.Exit(1)
 
 
-def _sent(config: Path) -> bool:
+def _push_was_delivered(config: Path) -> bool:
     from agent.cli.delivery import push_once
 
     settings, site = load_site(config)

@@ -1,4 +1,4 @@
-"""A list at the terminal: the arrow keys move, Enter accepts. Uses the terminal of the system without a library."""
+"""A menu in the terminal: the arrow keys move the selection, Enter accepts it. No library is needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agent.runtime import printable
 _HINT = "Arrow keys or number, then Enter: "
 _ESCAPE, _END_OF_INPUT = "\x1b", "\x04"
 _ESCAPE_S = 0.05
-"""The bytes of an arrow key arrive together. A single Escape key has no second byte."""
+"""Seconds to wait for the second byte after Escape. An arrow key sends its bytes together; the Escape key sends one."""
 _UP, _DOWN = ("[A", "OA", "k"), ("[B", "OB", "j")
 _HOME, _END = ("[H", "OH", "[1~"), ("[F", "OF", "[4~")
 
@@ -66,7 +66,7 @@ class Selection:
         return [printable(row)[:width] for row in [*rows, _HINT + str(self.at + 1)]]
 
 
-def possible(count: int) -> bool:
+def terminal_shows(count: int) -> bool:
     """Whether the terminal can show and redraw a list of `count` rows."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         return False

@@ -66,7 +66,7 @@ class Questions:
             return default
         say(question)
         usual = next(number for number, (value, _) in enumerate(choices, 1) if value == default)
-        if menu.possible(len(choices)):
+        if menu.terminal_shows(len(choices)):
             try:
                 return choices[menu.select_row([words for _, words in choices], usual - 1)][0]
             except menu.EndOfInputError:
@@ -89,7 +89,8 @@ class Questions:
     def agree(self, question: str, *, default: bool, at_end: bool | None = None) -> bool:
         """Return the answer to a question for yes or no.
 
-        `at_end` is the answer if the input has ended; with None this ends the command, and nothing may be written yet.
+        `at_end` is the answer if the input has ended. None: the end of the input ends the command. Use None only before
+        a file is written.
         """
         if self._yes:
             return default
@@ -112,6 +113,6 @@ def _line(prompt: str, at_end: str | None = None) -> str:
         return input(f"{last} ")
     except EOFError:
         if at_end is not None:
-            say("")  # the next line is not beside the question
+            say("")  # so that the next text does not continue the line of the question
             return at_end
         fail(_NO_ANSWER, 2)

@@ -20,7 +20,7 @@ from agent.status import ENERGIES, in_words
 _TIMEOUT_S = 10.0
 _MOST_BYTES = 16 << 20
 _SHOWN_ATTEMPTS = 5
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - address for a listener on all addresses
+_LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - address for a listener on all addresses
 _STYLE = {
     "ok": "green",
     "delivered": "green",
@@ -38,7 +38,7 @@ class NoAnswerError(Exception):
 
 def ask(config: StatusConfig) -> dict[str, Any]:
     """Return the content of /status.json. Raises NoAnswerError."""
-    host = _ANYWHERE.get(config.host, config.host)
+    host = _LOCAL_ADDRESS.get(config.host, config.host)
     connection = HTTPConnection(host, config.port, timeout=_TIMEOUT_S)
     token = config.secret()
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
@@ -73,13 +73,13 @@ def show(status: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(status, indent=2))  # noqa: T201 - what the command is for
         return
     try:
-        shown = picture(status)
+        shown = layout(status)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise NoAnswerError("the daemon has another version than this command; --json shows its answer") from None
     Console().print(shown)
 
 
-def picture(status: dict[str, Any]) -> RenderableType:
+def layout(status: dict[str, Any]) -> RenderableType:
     """Return the content of the status page as text. Configured and received values are shown without markup."""
     head = Text.assemble((printable(status["site"]), "bold"), "  ")
     head.append(_verdict(status), "bold green" if status["ready"] else "bold red")

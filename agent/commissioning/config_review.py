@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from agent import DEFAULT_CONFIG
 from agent.commissioning.endpoints import shared_tokens, token_text
 from agent.commissioning.queue_place import why_not_kept
-from agent.commissioning.service_permissions import missing_credentials, out_of_reach, service
+from agent.commissioning.service_permissions import missing_credentials, service, unreadable_files
 from agent.config import Config, OutboxConfig, token_path
 from agent.security import open_to_all
 from drivers.errors import ProfileError
@@ -24,7 +24,7 @@ _LEAST_DEADLINE_S = _LEAST_INTERVAL_S = 0.05
 
 
 def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Return the warnings; `file` is the file of the configuration."""
+    """Return the warnings about the configuration, which is in `file`."""
     yield from _secrets(config, file, environ)
     yield from _token(config, environ)
     yield from _left_from_the_example(config)
@@ -41,7 +41,7 @@ def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[s
     yield from _without_effect(config)
     yield from _own_profiles(config)
     if file == DEFAULT_CONFIG and os.geteuid() == 0 and (reader := service()) is not None:
-        yield from out_of_reach(config, file, reader)
+        yield from unreadable_files(config, file, reader)
     if file == DEFAULT_CONFIG:
         yield from missing_credentials()
 

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from agent.commissioning.proposals import Found, Names, Proposal, note_of, proposal, propose
+from agent.commissioning.proposals import Found, Names, Proposal, note_with_address, proposal, propose
 from agent.runtime import escaped, printable
 from drivers.addresses import unit_address
 from drivers.driver import Driver
@@ -82,7 +82,7 @@ def device_tables(places: Sequence[SearchLocation]) -> str:
 def tables(places: Sequence[SearchLocation], found: Sequence[Found], known: Mapping[str, str] | None = None) -> str:
     """Return the tables of the proposals in `found`, and comments for the other units.
 
-    `known` has the names of the links that the configuration has a [connection.NAME] for already, by address.
+    `known`: address of a link → NAME of its [connection.NAME] in the existing configuration.
     """
     connections = dict(known or {})
     lines: list[str] = []
@@ -91,7 +91,7 @@ def tables(places: Sequence[SearchLocation], found: Sequence[Found], known: Mapp
         lines += [*_connection(place.link, name), ""]
     for place in places:
         if place.note:
-            lines += [printable(f"# {note_of(place)}"), ""]
+            lines += [printable(f"# {note_with_address(place)}"), ""]
         for each in (each for each in found if each.place is place):
             lines += map(printable, _comments(each))
             for one in each.proposals:
@@ -121,7 +121,7 @@ def _free(name: str, taken: Collection[str]) -> str:
 
 
 def _cycle(place: SearchLocation) -> Iterator[str]:
-    """How long the polls of all units of a link take."""
+    """Yield comments on the time that the polls of all units of a link take."""
     times = [unit.identity.poll_s for unit in place.units if unit.identity and unit.identity.poll_s is not None]
     if len(times) > 1:
         yield f"# {place.link.address}: one poll of {len(times)} devices takes about {sum(times):.1f} s together."
@@ -165,7 +165,8 @@ def _comments(found: Found) -> Iterator[str]:
 
 
 def _uncertain(identity: Identity) -> Iterator[str]:
-    """A lost reply can hide the family of the device."""
+    """Yield comments if the device may belong to another family, because it did not reply to the marks of that
+    family."""
     names = identity.unanswered
     if names:
         rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""

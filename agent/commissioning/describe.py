@@ -101,7 +101,7 @@ def _notices(site: Site) -> Iterator[str]:
 
 
 def _added_to(config: Config, site: Site, node_id: str) -> list[str]:
-    """The endpoints whose totals include the node."""
+    """Return the names of the endpoints whose totals include the node."""
     chosen = {
         push.name: [node.node_id for node in site.nodes if push.chooses(node.node_id)] for push in config.endpoints
     }
@@ -124,7 +124,7 @@ def _notes(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _by_contacts(driver: Driver) -> bool:
-    """Whether the operation mode comes from contacts, and some states of the contacts give no mode."""
+    """Whether the operation mode comes from contacts, and some states of the contacts mean no mode."""
     return isinstance(driver, RegisterDriver) and any(
         point.encoding.type == "bits" and point.encoding.invalid for point in driver.points
     )
@@ -157,7 +157,8 @@ def _grid(title: str, columns: Sequence[str]) -> Table:
     grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in ("value", "age", "accepted") else "left"
-        # Long words are folded, not cut, because their end can be important. Names and ids stay whole for copying.
+        # Long words are wrapped and not cut, because their end can be important. Names and ids are never wrapped, so
+        # that they can be copied.
         grid.add_column(column, justify=justify, overflow="fold", no_wrap=column in ("driver", "id"))
     return grid
 

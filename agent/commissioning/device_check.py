@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from agent.commissioning.plausibility import blank, hints, possible, swapped
+from agent.commissioning.plausibility import empty_hint, hints, possible, word_order_hint
 from agent.commissioning.site_doubts import unread_nodes
 from agent.domain import Node, use_of
 from agent.polling import Connection, Device
@@ -85,7 +85,7 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
         result.error = result.scan.errors[0]
         return
     result.hints += [f"not all of it could be read: {error}" for error in dict.fromkeys(map(str, result.scan.errors))]
-    if nothing := blank(result.scan.readings):
+    if nothing := empty_hint(result.scan.readings):
         result.hints.append(nothing)
     order = await _word_order_hint(device, result.scan.readings, clock)
     if order:
@@ -154,6 +154,6 @@ async def _word_order_hint(device: Device, readings: tuple[Reading, ...], clock:
             scan = await driver.in_order(order).poll(device.reader, clock.monotonic)
         except DriverError:
             return None
-        if hint := swapped(readings, scan.readings, order):
+        if hint := word_order_hint(readings, scan.readings, order):
             return hint
     return None

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from agent.commissioning.scan import host_transport, lines, port_number
+from agent.commissioning.scan import host_transport, port_number, serial_settings
 from agent.config import ConfigError
 from agent.site import Site
 from drivers.addresses import unit_address
@@ -35,7 +35,7 @@ class Subject:
     """The address of the link and the unit id, for error texts."""
     driver_name: str | None = None
     driver: Driver | None = None
-    """Defines which registers to read and what they mean; None if the driver is unknown."""
+    """The driver knows which registers to read and what they mean. None if no driver is known."""
     node_type: str | None = None
 
 
@@ -55,7 +55,7 @@ class Address:
         """Return the settings of the link, with at least the time-out and delays of the driver. Raises ValueError."""
         targets = parse_targets([self.where])
         port = defaults.port if self.port is None else self.port
-        lines([self.baudrate], [self.parity])
+        serial_settings([self.baudrate], [self.parity])
         if len(targets.hosts) > 1:
             raise ValueError(f"must be one host or serial port (found {self.where!r})")
         if targets.serial_ports:
@@ -141,7 +141,7 @@ async def run(
         error = DriverError("interrupted")
     finally:
         await subject.close()
-    redacted = [] if keep_text else redact(taken.tables, _harmless(subject.driver))
+    redacted = [] if keep_text else redact(taken.tables, _numeric_spans(subject.driver))
     about: dict[str, object] = {
         "type": subject.node_type,
         "vendor": "unknown",
@@ -150,12 +150,12 @@ async def run(
         "source": "telemetry-agent dump",
     }
     about = {key: value for key, value in about.items() if value is not None}
-    about["refused"] = [_place(block.table, block.address, block.end) for block in taken.refused]
-    about["redacted"] = [_place(span.table, span.address, span.end) for span in redacted]
+    about["refused"] = [_registers_in_words(block.table, block.address, block.end) for block in taken.refused]
+    about["redacted"] = [_registers_in_words(span.table, span.address, span.end) for span in redacted]
     dump = Dump(taken.tables, subject.unit_id, about)
     if subject.driver is not None and not error:
         dump.about["expected"] = await decode(subject.driver, dump, now)
-        dump.about["vendor"], dump.about["model"] = _made_by(subject.driver)
+        dump.about["vendor"], dump.about["model"] = _vendor_and_model(subject.driver)
     return Result(dump, error)
 
 
@@ -182,15 +182,15 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
         yield of_profiles(profiles, ReadOptions())
 
 
-def _harmless(driver: Driver | None) -> Iterator[Span]:
-    """The registers of the profile: they contain numbers, so they are not blanked as text."""
+def _numeric_spans(driver: Driver | None) -> Iterator[Span]:
+    """Yield the registers of the profile. They contain numbers, so they are not blanked as text."""
     if isinstance(driver, RegisterDriver):
         yield from driver.profile.spans
         if (mark := driver.profile.identify) is not None:
             yield mark.span
 
 
-def _made_by(driver: Driver | None) -> tuple[str, str]:
+def _vendor_and_model(driver: Driver | None) -> tuple[str, str]:
     """Return vendor and model."""
     if isinstance(driver, RegisterDriver):
         return driver.profile.manufacturer, ", ".join(driver.profile.models)
@@ -199,5 +199,5 @@ def _made_by(driver: Driver | None) -> tuple[str, str]:
     return "unknown", "unknown"
 
 
-def _place(table: Table, address: int, end: int) -> str:
+def _registers_in_words(table: Table, address: int, end: int) -> str:
     return f"{table} {address}" + (f"-{end - 1}" if end - address > 1 else "")

@@ -27,8 +27,8 @@ _CREDENTIALS_HINT = '; set push.proxy_url = "http://USER:PASSWORD@HOST:PORT"'
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """The result of the connection attempt."""
+class ProbeResult:
+    """The result of one connection attempt."""
 
     ok: bool
     words: str
@@ -36,14 +36,14 @@ class Reached:
     latency_s: float | None = None
     warning: str = ""
     round_trip_s: float | None = None
-    """The time from a request to its reply on the network, without the time of the endpoint."""
+    """The time on the network from a request to its reply, without the time that the endpoint needs."""
 
 
 class _ProxyError(Exception):
     """The proxy refuses the connection."""
 
 
-async def probe(config: PushConfig, now: float) -> Reached:
+async def probe(config: PushConfig, now: float) -> ProbeResult:
     """Connect to [push] url and do the TLS handshake; `now` is the wall-clock time, to check certificates."""
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -54,22 +54,30 @@ async def probe(config: PushConfig, now: float) -> Reached:
             tls = writer.get_extra_info("ssl_object")
             certificate = writer.get_extra_info("peercert")
     except TimeoutError:
-        return Reached(False, f"no connection to {_where(config)} within {config.connect_timeout_s:g} s")
+        return ProbeResult(
+            False, f"no connection to {_first_hop_in_words(config)} within {config.connect_timeout_s:g} s"
+        )
     except (_ProxyError, LocalError) as error:
-        return Reached(False, str(error))
+        return ProbeResult(False, str(error))
     except OSError as error:
         kind, reason = in_words(error, now)
         reason = reason.partition(": ")[2] or reason if kind == "broken" else reason
         if kind == "dns":
             reason = error.strerror or reason
-        return Reached(False, f"no connection to {_where(config)}: {reason}" if kind in ("broken", "dns") else reason)
+        return ProbeResult(
+            False, f"no connection to {_first_hop_in_words(config)}: {reason}" if kind in ("broken", "dns") else reason
+        )
     if tls is None:
-        if not config.proxy_url and await _speaks_tls(*_first(config)):
-            return Reached(False, f"{_where(config)} speaks TLS: write https instead of http in push.url")
-        return Reached(True, f"connected{via}, without TLS", took_s, round_trip_s=round_trip_s)
+        if not config.proxy_url and await _speaks_tls(*_first_hop(config)):
+            return ProbeResult(
+                False, f"{_first_hop_in_words(config)} speaks TLS: write https instead of http in push.url"
+            )
+        return ProbeResult(True, f"connected{via}, without TLS", took_s, round_trip_s=round_trip_s)
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now) / 86_400
     warning = f"its certificate expires in {days:.0f} days" if days < _SOON_DAYS else ""
-    return Reached(True, f"{tls.version()}{via}, certificate valid for {days:.0f} days", took_s, warning, round_trip_s)
+    return ProbeResult(
+        True, f"{tls.version()}{via}, certificate valid for {days:.0f} days", took_s, warning, round_trip_s
+    )
 
 
 async def _speaks_tls(host: str, port: int) -> bool:
@@ -85,7 +93,7 @@ async def _speaks_tls(host: str, port: int) -> bool:
     return True
 
 
-def _first(config: PushConfig) -> tuple[str, int]:
+def _first_hop(config: PushConfig) -> tuple[str, int]:
     """Return host and port of the first connection: those of the endpoint or of the proxy."""
     url = urlsplit(config.proxy_url or config.url)
     return url.hostname or "", _port(url)
@@ -95,9 +103,9 @@ def _port(url: SplitResult) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
 
 
-def _where(config: PushConfig) -> str:
+def _first_hop_in_words(config: PushConfig) -> str:
     """Return the host and port of the first connection as text."""
-    host, port = _first(config)
+    host, port = _first_hop(config)
     return host_and_port(host, port) + (", the proxy" if config.proxy_url else "")
 
 
@@ -111,20 +119,20 @@ async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWr
     host = url.hostname or ""
     port = _port(url)
     proxy = urlsplit(config.proxy_url) if config.proxy_url else None
-    first, first_port = _first(config)
-    tls_to_first = tls_context(config) if (proxy or url).scheme == "https" else None
-    reader, writer = await asyncio.open_connection(first, first_port)
+    hop, hop_port = _first_hop(config)
+    tls_to_hop = tls_context(config) if (proxy or url).scheme == "https" else None
+    reader, writer = await asyncio.open_connection(hop, hop_port)
     try:
         round_trip_s = None
-        if tls_to_first is not None:
-            round_trip_s = await _handshake(writer, tls_to_first, first)
+        if tls_to_hop is not None:
+            round_trip_s = await _handshake(writer, tls_to_hop, hop)
         if proxy and url.scheme == "https":
             target = host_and_port(host, port)
             secrets = Secrets()
             secrets.keep(unquote(proxy.password or ""))
             await _tunnel(reader, writer, target, _authorization(proxy), secrets)
             round_trip_s = await _handshake(writer, tls_context(config), host)
-        yield writer, f" through {host_and_port(first, first_port)}" if proxy else "", round_trip_s
+        yield writer, f" through {host_and_port(hop, hop_port)}" if proxy else "", round_trip_s
     finally:
         writer.transport.abort()  # no data was sent, so an abrupt close loses nothing
 

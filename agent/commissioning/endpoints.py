@@ -14,13 +14,13 @@ _ALL = "all devices"
 
 def endpoints_in_words(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
     """Return the line of the site, and one line per endpoint if there are several."""
-    if _alone(config):
+    if _has_default_only(config):
         (push,) = config.push
         levels, chosen = " and ".join(push.levels), _nodes(push, nodes)
         of = "" if chosen == _ALL else f" of {chosen}"
         yield (
             f"site {config.site.node_id}: {levels}{of} to {push.shown_url} every {push.interval_s} s"
-            f"{_renamed(config, push)}"
+            f"{_renamed_ids(config, push)}"
         )
         return
     yield f"site {config.site.node_id}: {len(config.endpoints)} endpoints"
@@ -34,11 +34,12 @@ def endpoints_in_words(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
         proxy = f" through the proxy {push.shown_proxy}" if push.proxy_url else ""
         yield (
             f"endpoint {push.name}: {levels}{form} of {_nodes(push, nodes)} to {push.shown_url}{proxy} every"
-            f" {push.interval_s} s{signed}{_renamed(config, push)}"
+            f" {push.interval_s} s{signed}{_renamed_ids(config, push)}"
         )
 
 
-def _alone(config: Config) -> bool:
+def _has_default_only(config: Config) -> bool:
+    """Whether the only endpoint is a [push] without a name."""
     return [push.name for push in config.push] == [DEFAULT_NAME]
 
 
@@ -48,7 +49,7 @@ def _nodes(push: PushConfig, nodes: Sequence[Node]) -> str:
     return _ALL if chosen == sent else ", ".join(chosen) or "no device"
 
 
-def _renamed(config: Config, push: PushConfig) -> str:
+def _renamed_ids(config: Config, push: PushConfig) -> str:
     names = {config.site.node_id: push.site_node_id or config.site.node_id, **push.node_ids}
     changed = [f"{ours} as {theirs}" for ours, theirs in names.items() if ours != theirs]
     return f"; sends {', '.join(changed)}" if changed else ""
@@ -58,7 +59,7 @@ def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
     """Warnings about the nodes and intervals of endpoints, one sentence each."""
     for push in config.endpoints:
         chosen = [node for node in nodes if push.chooses(node.node_id)]
-        whose = "push" if _alone(config) else f"endpoint {push.name}"
+        whose = "push" if _has_default_only(config) else f"endpoint {push.name}"
         for key, given in (("nodes", push.nodes), ("exclude_nodes", push.exclude_nodes)):
             for each in given:
                 if not any(PushConfig.matches(node.node_id, each) for node in nodes):

@@ -60,7 +60,7 @@ def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
             file.flush()
             os.fchmod(descriptor, access.mode)
             if access.uid is not None or access.gid is not None:
-                _give(descriptor, access)
+                _set_access(descriptor, access)
             os.fsync(descriptor)
         yield temporary
         _sync_directory(path.parent)
@@ -68,7 +68,7 @@ def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _give(descriptor: int, access: Access) -> None:
+def _set_access(descriptor: int, access: Access) -> None:
     status = os.fstat(descriptor)
     uid, gid = (-1 if wanted is None else wanted for wanted in (access.uid, access.gid))
     if (uid, gid) != (status.st_uid, status.st_gid):

@@ -131,7 +131,7 @@ class Existing:
 
 
 def existing(path: Path) -> Existing | None:
-    """Return the configuration in `path`; None if there is none, or only the unchanged example.
+    """Return the configuration in `path`; None if there is no file, or only the unchanged example.
 
     Raises ConfigError.
     """
@@ -186,7 +186,7 @@ def _address(connection: ConnectionConfig) -> str:
     return LinkSettings(connection.transport, connection.host, connection.used_port, connection.serial_port).address
 
 
-def added(before: Existing, devices: str, path: Path) -> str:
+def with_devices(before: Existing, devices: str, path: Path) -> str:
     """Return the text of the configuration with the tables `devices` at its end. Raises ConfigError."""
     text = before.text.rstrip("\n") + "\n\n" + devices.strip("\n") + "\n"
     try:
@@ -220,24 +220,24 @@ def _text(value: str) -> str:
 
 
 def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
-    """Write a new configuration, and its token if there is one. If one cannot be written, neither is.
+    """Write a new configuration, and its token if there is one. Writes both files or none.
 
     Only the unchanged example and an empty token file are replaced. Raises OSError.
     """
     reader, root = service(), os.geteuid() == 0
     written = token is not None and not token_file.exists()
     if token is not None:
-        _put(token_file, f"{token}\n", "", token_access(config, reader, root=root))
+        _write_file(token_file, f"{token}\n", "", token_access(config, reader, root=root))
     try:
         before = config.read_text(encoding="utf-8") if config.exists() else ""
-        _put(config, text, before, access(config, reader, root=root))
+        _write_file(config, text, before, access(config, reader, root=root))
     except BaseException:
         if written and not (config.exists() and config.read_text(encoding="utf-8") == text):
             token_file.unlink(missing_ok=True)
         raise
 
 
-def _put(path: Path, text: str, before: str, permissions: Access) -> None:
+def _write_file(path: Path, text: str, before: str, permissions: Access) -> None:
     if path.exists():
         replace(path, before, text, permissions)
     else:

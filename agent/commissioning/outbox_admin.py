@@ -68,19 +68,19 @@ def contents(path: Path) -> Contents:
         waiting, undated, oldest = store.summary()
         return Contents(waiting, undated, oldest, tuple(store.parked()))
 
-    return _with(path, read)
+    return _on_store(path, read)
 
 
 def retry(path: Path, ids: Sequence[str]) -> int:
     """Put dead letters back into the queue; without ids, all of them. Return how many. Raises CommandError."""
 
     def revive(store: Store) -> int:
-        chosen = _chosen(list(store.parked()), ids)
+        chosen = _with_ids(list(store.parked()), ids)
         changed = {r.seq: replace(r, parked=None, refusals=0, next_try=0.0) for r in chosen}
         _apply(store, [PendingWrites(changed={seq: changed[seq]}) for seq in changed])
         return len(changed)
 
-    return _with(path, revive)
+    return _on_store(path, revive)
 
 
 def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
@@ -91,11 +91,11 @@ def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
 
     def delete(store: Store) -> int:
         records = store.waiting(0, 1 << 62) if waiting else store.parked()
-        seqs = [record.seq for record in _chosen(list(records), ids)]
+        seqs = [record.seq for record in _with_ids(list(records), ids)]
         _apply(store, [PendingWrites(gone=set(seqs[at : at + _CHUNK])) for at in range(0, len(seqs), _CHUNK)])
         return len(seqs)
 
-    count = _with(queue.path, delete)
+    count = _on_store(queue.path, delete)
     if not queue.configured and _is_empty(queue.path):
         delete_queue(queue.path)
     return count
@@ -107,7 +107,7 @@ def as_json(found: Contents) -> dict[str, Any]:
         "waiting": found.waiting,
         "undated": found.undated,
         "oldest": None if found.oldest is None else date(found.oldest),
-        "dead_letters": [_plain(record) for record in found.dead_letters],
+        "dead_letters": [_record_json(record) for record in found.dead_letters],
     }
 
 
@@ -116,7 +116,7 @@ def date(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _plain(record: Record) -> dict[str, Any]:
+def _record_json(record: Record) -> dict[str, Any]:
     return {
         "id": record.id,
         "created": date(record.created),
@@ -127,7 +127,7 @@ def _plain(record: Record) -> dict[str, Any]:
     }
 
 
-def _with(path: Path, work: Callable[[Store], T]) -> T:
+def _on_store(path: Path, work: Callable[[Store], T]) -> T:
     if not path.exists():
         raise CommandError(f"{path}: the queue does not exist; the agent has not stored a message yet")
     try:
@@ -140,7 +140,7 @@ def _with(path: Path, work: Callable[[Store], T]) -> T:
         raise CommandError(f"{path}: {error}; run this command as root or as the user of the service") from None
 
 
-def _chosen(records: Sequence[Record], ids: Sequence[str]) -> Sequence[Record]:
+def _with_ids(records: Sequence[Record], ids: Sequence[str]) -> Sequence[Record]:
     for identity in ids:
         if not any(record.id == identity for record in records):
             raise CommandError(f"no message has the id {identity!r}; `telemetry-agent outbox` lists the ids")

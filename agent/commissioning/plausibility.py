@@ -31,10 +31,10 @@ _RANGES: dict[Quantity, Range] = WIDEST | {
 
 _OTHER_RANGE = (-1e13, 1e13)
 _MAY_BE_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
-"""These can be 0 if a phase is not connected or the device sleeps."""
+"""Quantities that are 0 if a phase is not connected or the device sleeps."""
 
 _MIN_VALUES = 4
-"""If a device has fewer values, all of them can be 0 while it is idle."""
+"""A device with fewer values than this can have only zeros while it is idle."""
 
 _TINY = 1e-6
 """A smaller number that is not 0 comes from a wrong word order, not from a measurement."""
@@ -42,7 +42,7 @@ _TINY = 1e-6
 _STANDBY_W = 100.0
 _ENOUGH_VA = 500.0
 _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
-"""A power that is 1/2 or 1/3 of voltage times current can be the effect of a power factor."""
+"""The power factor alone can also make a power 1/2 or 1/3 of voltage times current."""
 
 
 def possible(reading: Reading) -> bool:
@@ -71,7 +71,7 @@ def hints(node: Node, readings: Iterable[Reading]) -> Iterator[str]:
         yield from _ratio(values)
 
 
-def blank(readings: Sequence[Reading]) -> str | None:
+def empty_hint(readings: Sequence[Reading]) -> str | None:
     """Return a hint if the device answers without any value."""
     if not any(reading.value is not None for reading in readings):
         return "it answers, but it has no values: does it sleep, or is it another device?"
@@ -81,7 +81,7 @@ def blank(readings: Sequence[Reading]) -> str | None:
     return None
 
 
-def swapped(before: Sequence[Reading], after: Sequence[Reading], order: str) -> str | None:
+def word_order_hint(before: Sequence[Reading], after: Sequence[Reading], order: str) -> str | None:
     """Return a hint if values of `before` are impossible, but all values of `after` are possible.
 
     `after` are the same readings in the word order `order`.
@@ -178,10 +178,12 @@ def imbalance(powers: Mapping[NodeType, float]) -> str | None:
     if NodeType.GRID not in powers or len(powers) < 2:
         return None
     tolerance = max(_LEAST_W, _SHARE * max(map(abs, powers.values())))
-    left_W = rest(powers)
+    left_W = remaining_power(powers)
     if left_W >= -tolerance:
         return None
-    turned = {type_: rest({**powers, type_: -power}) for type_, power in powers.items() if type_ in _BIDIRECTIONAL}
+    turned = {
+        type_: remaining_power({**powers, type_: -power}) for type_, power in powers.items() if type_ in _BIDIRECTIONAL
+    }
     guesses = [f"with {type_} inverted {left:.0f} W" for type_, left in turned.items() if left >= -tolerance]
     terms = [f"{'+' if _SIGN_INTO_SITE[type_] > 0 else '-'} {type_} {power:.0f} W" for type_, power in powers.items()]
     return (
@@ -191,6 +193,6 @@ def imbalance(powers: Mapping[NodeType, float]) -> str | None:
     )
 
 
-def rest(powers: Mapping[NodeType, float]) -> float:
+def remaining_power(powers: Mapping[NodeType, float]) -> float:
     """Return the power that flows into the site and into none of these types, in W."""
     return sum(_SIGN_INTO_SITE[type_] * power for type_, power in powers.items())

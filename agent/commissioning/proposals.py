@@ -64,10 +64,10 @@ class Proposal:
     grid_omitted: bool = False
     """A hybrid whose grid meter is not used, because another device measures the grid."""
     number: int = 1
-    """1; further meters of the device, at the same unit id, have the numbers from 2 on."""
+    """The number of the meter at its unit id. Only the second and further meters have a number above 1."""
     nominal_power_W: float | None = None
     doubt: str = ""
-    """Why this device may be the same one as that of another proposal; empty if there is no doubt."""
+    """Why another proposal may have the same device; empty if there is no doubt."""
 
     @property
     def driver(self) -> str:
@@ -157,45 +157,47 @@ def settle_grid(proposals: Sequence[Proposal], names: Names) -> None:
             each.grid_omitted = True
 
 
-def note_of(place: SearchLocation) -> str:
+def note_with_address(place: SearchLocation) -> str:
     """Return the note of a place with its address. An error of the link already contains the address."""
     address = place.link.address
     return place.note if address in place.note else f"{address}: {place.note}"
 
 
-def left_out(places: Iterable[SearchLocation], configured: Collection[str]) -> Iterator[str]:
-    """Yield why units that responded are not among the proposals, and the other notes of the scan.
+def scan_notes(places: Iterable[SearchLocation], configured: Collection[str]) -> Iterator[str]:
+    """Yield the notes of the scan, and which units are not proposed because they are configured already.
 
-    `configured` as in `without`.
+    `configured` as in `without_configured`.
     """
     for place in places:
         if place.note:
-            yield note_of(place)
-        if known := [each for each in place.units if _places(place, each) & set(configured)]:
+            yield note_with_address(place)
+        if known := [each for each in place.units if _addresses(place, each) & set(configured)]:
             units = ", ".join(str(each.unit_id) for each in known)
             yield f"{place.link.address}: in the configuration already: unit {units}"
-        elif _answers_as_configured(place, configured):
+        elif _is_configured(place, configured):
             yield f"{place.link.address}: in the configuration already; the device replies to every unit id"
 
 
-def _places(place: SearchLocation, unit: FoundUnit) -> set[str]:
-    """The places at which the unit responds, such as "192.168.1.20:502 unit 1"."""
+def _addresses(place: SearchLocation, unit: FoundUnit) -> set[str]:
+    """Return the addresses at which the unit responds, such as "192.168.1.20:502 unit 1"."""
     return {unit_address(place.link.address, unit.unit_id), *unit.elsewhere}
 
 
-def _answers_as_configured(place: SearchLocation, configured: Collection[str]) -> bool:
-    """Whether the device ignores the unit id, and is configured with any unit id."""
+def _is_configured(place: SearchLocation, configured: Collection[str]) -> bool:
+    """Whether the device responds to every unit id, and is configured with one of them."""
     return place.any_unit and any(link_address(each) == place.link.address for each in configured)
 
 
-def without(places: Iterable[SearchLocation], configured: Collection[str]) -> list[SearchLocation]:
-    """Return the places without the units that are configured already. `configured` has texts such as
-    "192.168.1.20:502 unit 1"."""
+def without_configured(places: Iterable[SearchLocation], configured: Collection[str]) -> list[SearchLocation]:
+    """Return the places without the units that are configured already.
+
+    `configured` has the addresses of units, such as "192.168.1.20:502 unit 1".
+    """
     rest = []
     for place in places:
-        if _answers_as_configured(place, configured):
+        if _is_configured(place, configured):
             continue
-        units = [each for each in place.units if not _places(place, each) & set(configured)]
+        units = [each for each in place.units if not _addresses(place, each) & set(configured)]
         if units or (place.note and not place.units):
             rest.append(replace(place, units=units))
     return rest

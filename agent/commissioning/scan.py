@@ -34,7 +34,7 @@ from drivers.scan import (
 Request = tuple[Targets, ScanSettings]
 _MOST_REASONS = 4
 _HOST_TRANSPORTS = [name for name, kind in TRANSPORTS.items() if kind.medium == "tcp"]
-"""Transports for hosts. Over them, a unit that does not respond differs from a host that does not exist."""
+"""Transports to hosts. With TCP, a scan can tell a unit that does not respond from a host that does not exist."""
 
 
 def request(
@@ -56,7 +56,7 @@ def request(
         likely_units=_by_frequency(profiles),
         timeout_s=timeout_s,
         serial_timeout_s=0.3 * timeout_s,
-        lines=lines(baudrates, parities),
+        lines=serial_settings(baudrates, parities),
         transport=host_transport(transport),
     )
     return parse_targets(targets), settings
@@ -77,7 +77,7 @@ def port_number(port: int) -> int:
     return port
 
 
-def lines(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tuple[tuple[int, str], ...]:
+def serial_settings(baudrates: Sequence[int] | None, parities: Sequence[str] | None) -> tuple[tuple[int, str], ...]:
     """Return pairs of baud rate and parity: the given values, else the usual ones. Raises TargetError."""
     for parity in parities or ():
         if parity not in PARITIES:
@@ -95,7 +95,7 @@ def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) 
     """Scan until done or Ctrl-C. Return the scanner with its results, and whether they are complete."""
     scanner = Scanner(settings, Identifier(profiles, SystemClock().monotonic))
     total = len(targets.hosts) + len(targets.serial_ports)
-    with _bar(scanner, total) if sys.stderr.isatty() else nullcontext():
+    with _progress_bar(scanner, total) if sys.stderr.isatty() else nullcontext():
         try:
             asyncio.run(scanner.run(targets))
         except KeyboardInterrupt:
@@ -103,8 +103,8 @@ def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) 
     return scanner, True
 
 
-def asked(targets: Targets, settings: ScanSettings) -> str:
-    """Return comments that list the units that were asked and those that were not; empty if units were given."""
+def asked_units(targets: Targets, settings: ScanSettings) -> str:
+    """Return comments with the unit ids that the scan asked and those that it did not. Empty if --units was given."""
     if settings.units is not None:
         return ""
     last = MAX_UNIT_ID if targets.hosts else LAST_SERIAL_UNIT_ID
@@ -133,13 +133,13 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def reasons(scanner: Scanner) -> list[str]:
+def closed_reasons(scanner: Scanner) -> list[str]:
     """Return why nothing was found: one line per host if there are few, else one general line."""
     closed = scanner.closed
     return closed if 0 < len(closed) <= _MOST_REASONS else ["no device found"]
 
 
-def _bar(scanner: Scanner, total: int) -> AbstractContextManager[object]:
+def _progress_bar(scanner: Scanner, total: int) -> AbstractContextManager[object]:
     """Return a progress bar for the terminal. It reads the state of `scanner` each time it is drawn."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn

@@ -29,21 +29,20 @@ class ServiceUser:
     gid: int | None = None
     """Its main group."""
 
-    def may(self, path: Path, read: int) -> bool:
-        """Whether the mode of `path` allows access. `read` is the bit for others: 4 to read a file, 1 to enter a
-        folder."""
+    def may_access(self, path: Path, bit: int) -> bool:
+        """Whether the mode of `path` allows access. `bit`: 4 to read a file, 1 to enter a directory."""
         try:
             status = path.stat()
         except OSError:
             return True  # another check reports a missing file
         if status.st_uid == self.uid:
-            return bool(stat.S_IMODE(status.st_mode) >> 6 & read)
+            return bool(stat.S_IMODE(status.st_mode) >> 6 & bit)
         shift = 3 if status.st_gid in self.groups else 0
-        return bool(stat.S_IMODE(status.st_mode) >> shift & read)
+        return bool(stat.S_IMODE(status.st_mode) >> shift & bit)
 
     def reads(self, path: Path) -> bool:
         """Whether the user can read the file and enter every directory above it."""
-        return self.may(path, 4) and all(self.may(parent, 1) for parent in path.absolute().parents)
+        return self.may_access(path, 4) and all(self.may_access(parent, 1) for parent in path.absolute().parents)
 
 
 def service() -> ServiceUser | None:
@@ -55,11 +54,11 @@ def service() -> ServiceUser | None:
     return ServiceUser(user.pw_uid, frozenset(os.getgrouplist(USER, user.pw_gid)), user.pw_gid)
 
 
-def out_of_reach(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:
-    """Return a sentence for each file that the service needs and cannot read: the configuration `file` and the files in
-    it.
+def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:
+    """Return a sentence for each file that the service needs and cannot read.
 
-    The token file is not checked, because systemd gives the service a copy.
+    The files are the configuration `file` and those that it names. The token file is not checked, because systemd gives
+    the service a copy.
     """
     for path in dict.fromkeys((file, *_files(config))):
         if any(path.is_relative_to(place) for place in _HIDDEN):

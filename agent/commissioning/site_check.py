@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from agent.commissioning.device_check import DeviceResult, check_link
 from agent.commissioning.endpoint_pace import why_too_slow
-from agent.commissioning.endpoint_probe import Reached, probe
+from agent.commissioning.endpoint_probe import ProbeResult, probe
 from agent.commissioning.plausibility import imbalance
 from agent.commissioning.poll_estimate import slow_links
 from agent.config import Config, PushConfig
@@ -24,7 +24,7 @@ class SiteResult:
     """The results of all devices, the endpoints and the clock."""
 
     devices: list[DeviceResult]
-    endpoints: dict[str, Reached]
+    endpoints: dict[str, ProbeResult]
     """By name, in the order of the configuration."""
     hint: str | None = None
     """A hint about the powers of the whole site."""
@@ -67,7 +67,7 @@ async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
     )
 
 
-def _with_warning(push: PushConfig, site: Site, reached: Reached) -> Reached:
+def _with_warning(push: PushConfig, site: Site, reached: ProbeResult) -> ProbeResult:
     """Add a warning if the endpoint is too far away for the messages of each push."""
     if reached.round_trip_s is None or not (why := why_too_slow(push, site.nodes, reached.round_trip_s)):
         return reached

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from agent.commissioning.describe import number, table
 from agent.commissioning.device_check import DeviceResult
-from agent.commissioning.endpoint_probe import Reached
-from agent.commissioning.plausibility import name_of, rest
+from agent.commissioning.endpoint_probe import ProbeResult
+from agent.commissioning.plausibility import name_of, remaining_power
 from agent.commissioning.site_check import SiteResult
 from agent.commissioning.troubleshooting import failure_line, state_in_words
 from agent.domain import direction
@@ -46,7 +46,7 @@ def show_balance(result: SiteResult) -> None:
     if result.without_power:
         rows.append((", ".join(result.without_power), "unknown", ""))
     elif NodeType.GRID in result.powers:
-        rows.append(("rest of the house", f"{rest(result.powers):,.0f} W", ""))
+        rows.append(("rest of the house", f"{remaining_power(result.powers):,.0f} W", ""))
     table("Power balance", ("", "value", "direction"), rows)
 
 
@@ -66,7 +66,7 @@ def _ms(seconds: float | None) -> str:
     return f"{1000 * (seconds or 0.0):.0f} ms"
 
 
-def _named_endpoints(result: SiteResult) -> Iterator[tuple[str, Reached]]:
+def _named_endpoints(result: SiteResult) -> Iterator[tuple[str, ProbeResult]]:
     """Each endpoint with its name in the output: `endpoint` if there is only one."""
     for name, endpoint in result.endpoints.items():
         yield ("endpoint" if len(result.endpoints) == 1 else f"endpoint {name}"), endpoint

@@ -91,7 +91,8 @@ class DeviceConfig(Section, DeviceTable):
     unit_id: Annotated[StrictInt, Field(ge=0, le=MAX_UNIT_ID)] | None = None
     """The unit id. Default: that of the profile, else 1."""
     poll_interval_s: Seconds | None = None
-    """The time between two polls of this device, instead of `poll.interval_s`. Values are used three times as long."""
+    """The time between two polls of this device, instead of `poll.interval_s`. A value is stale after three such
+    intervals."""
     invert: StrictBool = False
     """true: the meter is wired in the other direction. Import and export are exchanged."""
     when_offline: WhenOffline | None = None

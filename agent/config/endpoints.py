@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agent.config.errors import did_you_mean
-from agent.config.tables import is_pattern, place
+from agent.config.tables import endpoint_key, is_pattern
 
 if TYPE_CHECKING:
     from agent.config.push import PushConfig
@@ -16,13 +16,13 @@ def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str], enabled: C
     """One line per mistake: key, rule, value. `node_ids` are those of all devices, `enabled` those that are sent."""
     yield from _names(pushes)
     for index, push in enumerate(pushes):
-        key = place(pushes, index)
+        key = endpoint_key(pushes, index)
         if push.retry.initial_s > push.retry.max_s:
             yield f"{key}.retry.initial_s: must not be larger than {key}.retry.max_s"
         yield from _unknown(key, push, node_ids)
         yield from _same_id(key, push, enabled)
     if not any(push.enabled for push in pushes):
-        yield f"{place(pushes, 0)}.enabled: at least one endpoint must be enabled"
+        yield f"{endpoint_key(pushes, 0)}.enabled: at least one endpoint must be enabled"
 
 
 def _names(pushes: Sequence[PushConfig]) -> Iterator[str]:
@@ -37,7 +37,7 @@ def _names(pushes: Sequence[PushConfig]) -> Iterator[str]:
     for index, push in enumerate(pushes):
         if push.formerly is None:
             continue
-        key = f"{place(pushes, index)}.formerly"
+        key = f"{endpoint_key(pushes, index)}.formerly"
         if push.formerly in first:
             yield f"{key}: must be a name that no endpoint has now (found {push.formerly!r})"
         elif push.formerly in former:

@@ -39,7 +39,8 @@ class EnvironmentSource(EnvSettingsSource):
         super().__init__(settings_cls, case_sensitive=True, env_prefix=PREFIX, env_nested_delimiter=_DELIMITER)
         self._table = table
         self._keys = _Names(table, environ, settings_cls).keys
-        # Names as the models spell them. A whole table comes before its keys, so that a key overrides the table.
+        # The names of the models, in upper and lower case. A whole table comes before its keys, so that a key overrides
+        # it.
         self.env_vars = {PREFIX + _DELIMITER.join(steps): text for steps, (text, _) in self._keys.items()}
 
     def next_field(self, field: Any, key: str, case_sensitive: bool | None = None) -> FieldInfo | None:  # noqa: FBT001
@@ -192,7 +193,7 @@ def _core(annotation: Any) -> Any:
 
 
 def _decoded(text: str) -> Any:
-    """Return the JSON value of `text`, or `text` itself if it is null or not JSON. The model then checks the value."""
+    """Return the JSON value of `text`. Return `text` if it is null or not JSON; the model then checks it."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

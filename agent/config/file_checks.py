@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config.errors import path_shown
-from agent.config.tables import place
+from agent.config.tables import endpoint_key
 from agent.security import TlsFileError, signatures, unusable_files
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def mistakes(config: Config) -> Iterator[str]:
     """One line per unusable file: key, rule, file. `push_token` checks the token."""
     for index, push in enumerate(config.push):
         if push.enabled:
-            key = place(config.push, index)
+            key = endpoint_key(config.push, index)
             yield from _tls(key, push)
             if push.signing_secret_file is not None:
                 yield from _signing(f"{key}.signing_secret_file", push.signing_secret_file)

@@ -94,7 +94,7 @@ class PushConfig(Section, PushTable):
     device_fields: Literal["contract", "all"] = "contract"
     """The fields of the contract, or every quantity that the driver reads; for the level `device`."""
     time_format: Literal["integer", "string"] = "integer"
-    """Unix seconds as a number or as a string."""
+    """The format of `time`: Unix seconds as a number or as a string."""
     partial_totals: Literal["omit", "sum"] = "omit"
     """If a device does not answer: `omit` its total, or send the `sum` of the other devices."""
     quality: StrictBool = False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config.errors import path_shown
-from agent.config.tables import DEFAULT_NAME, place
+from agent.config.tables import DEFAULT_NAME, endpoint_key
 from agent.security import Token
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def mistakes(pushes: Sequence[PushConfig], environ: Mapping[str, str]) -> Iterat
     """One line per token of an enabled endpoint that cannot be used: key, rule, file."""
     for index, push in enumerate(pushes):
         if push.enabled and (rule := _mistake(push, environ)):
-            yield f"{place(pushes, index)}.{rule}"
+            yield f"{endpoint_key(pushes, index)}.{rule}"
 
 
 def _mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
@@ -65,9 +65,10 @@ def usable(token: str) -> bool:
 
 
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
-    """The file that holds the token: `token_file`, or the systemd credential if that is unreadable or empty.
+    """Return the file of the token: `token_file`, or the systemd credential if `token_file` is unreadable or empty.
 
-    The unit gives an empty credential if the original does not exist. `token_file` is then the file to edit.
+    If the original of the credential does not exist, the unit gives an empty one. `token_file` is then the file to
+    edit.
     """
     credential = credential_file(push, environ)
     if credential is None or (push.token_file is not None and (_holds(push.token_file) or _is_blank(credential))):

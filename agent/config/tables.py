@@ -1,4 +1,4 @@
-"""The tables of the configuration as the daemon reads them: their properties, without the rules and without pydantic.
+"""The tables of the configuration for the daemon: their properties, without rules and without pydantic.
 
 The model of a table inherits from the class of the table in this module. `plain` in `agent.config.apart` makes an
 object of this class from a validated model, with the same values.
@@ -30,7 +30,7 @@ STALE_INTERVALS = 3.0
 ENERGIES = "energy.sqlite3"
 
 
-def place(pushes: Sequence[object], index: int) -> str:
+def endpoint_key(pushes: Sequence[object], index: int) -> str:
     """Return the key of an endpoint for error texts: `push` for a single one, `push[1]` for the second of several."""
     return "push" if len(pushes) == 1 else f"push[{index}]"
 
@@ -46,7 +46,7 @@ def token_mistake(token: str) -> str | None:
 
 
 class BaseTable:
-    """A table. Tables with the same values are equal."""
+    """The base of all tables. Tables with the same values are equal."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__

@@ -22,8 +22,12 @@ MAX_ID = 1000
 """Maximum characters of the id of a site or a node. Endpoints rely on this limit."""
 
 WhenOffline = Literal["missing", "zero", "sleep"]
-"""The values of a device that does not answer: none (missing); 0 W and unchanged counters (zero); the same, but only
-while it may be asleep, else none (sleep, see `agent.domain.sleep`)."""
+"""What a node reports while its device does not answer.
+
+- `missing`: nothing.
+- `zero`: 0 W and unchanged counters.
+- `sleep`: as `zero` while the device may be asleep (`agent.domain.sleep`), otherwise as `missing`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Node:
     type: NodeType
     kind: Kind
     of_hybrid: bool = False
-    """The driver can fill several nodes, so this one uses only the readings marked with its type."""
+    """The driver feeds several nodes. This node uses only the readings that are marked with its type."""
     push: bool = True
     within: str | None = None
     """Id of the node whose meter measures this one as well: this node is reported, but not added to the total."""
@@ -47,7 +51,7 @@ class Node:
     limits: Mapping[Quantity, tuple[float, float]] = field(default_factory=dict, hash=False)
     """The physical range by quantity, in the sign of the device; `agent.domain.ranges` has the others."""
     resolutions: Mapping[Quantity, Resolution] = field(default_factory=dict, hash=False)
-    """What its registers can tell, by the quantity of the node; where the driver knows it."""
+    """The resolution of its registers by the quantity of the node, as far as the driver knows it."""
 
     @property
     def counted(self) -> bool:
@@ -56,7 +60,7 @@ class Node:
 
 
 class Use(NamedTuple):
-    """A reading as its node uses it: as which quantity, with which sign (1 or -1)."""
+    """How a node uses a reading: the quantity that it counts as, and the sign (1 or -1)."""
 
     quantity: Quantity
     sign: float
@@ -147,7 +151,7 @@ def sign_in_words(node: Node, push_sign: int = 1) -> str:
 def counted_in(nodes: Sequence[Node], chosen: Collection[str]) -> set[str]:
     """The ids of the nodes that the totals include, if only the nodes with the ids `chosen` are sent.
 
-    A node behind the meter of another one is included only if no such other node is sent.
+    A node behind the meters of other nodes is included only if none of these other nodes is sent.
     """
     by_id = {node.node_id: node for node in nodes}
     sent = {node.node_id for node in nodes if node.push and node.node_id in chosen}
@@ -183,7 +187,7 @@ def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
 
 
 def _outermost(node: Node, by_id: dict[str, Node]) -> Node:
-    """The node at the end of the chain of `within`; the last one before the chain breaks or turns in a circle."""
+    """The node at the end of the chain of `within`, or the last one before the chain breaks or repeats."""
     seen = set()
     while node.within in by_id and node.node_id not in seen:
         seen.add(node.node_id)

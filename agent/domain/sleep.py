@@ -25,7 +25,7 @@ from agent.domain.node import Node
 from drivers.model import Kind, NodeType
 
 DIM_W = 100.0
-"""Inverters stop at 5 to 50 W. Most report 0 W for some minutes before they stop, and one poll a minute reads it.
+"""Inverters stop at 5 to 50 W. Most report 0 W for some minutes before they stop, so that a poll once a minute reads 0.
 
 The absolute value is compared, because the own consumption of an inverter is a negative power.
 """
@@ -37,7 +37,7 @@ LONGEST_S = 20 * 3600.0
 _DAY_S = 24 * 3600.0
 # A longer gap between answers is a night or a power cut. A restart is shorter, and every summer night is longer.
 _OFF_S = 2 * 3600.0
-# An inverter that was awake for this time has begun its day. At dawn some inverters start and stop several times.
+# After this time awake, an inverter has begun its day. At dawn some inverters start and stop several times.
 _UP_S = 3600.0
 # How far the wall clocks before and after a restart may differ.
 _SLEW_S = 60.0

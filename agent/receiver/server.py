@@ -31,7 +31,7 @@ Report = Callable[[Verdict, Mapping[str, str]], None]
 
 _MAX_HEAD = 16 * 1024
 _LENGTH = re.compile("[0-9]{1,9}")
-# A sender keeps its connection open between two pushes, at most for this time.
+# A sender may keep its connection open between two pushes for this time.
 _IDLE_S = 600.0
 # A handshake, a request or an answer that takes longer is an attack or a dead link, even if bytes still arrive.
 _REQUEST_S = 60.0
@@ -195,10 +195,10 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         self.close_connection = True
         self._answer(refused)
-        self._linger()
+        self._discard_body()
         return False
 
-    def _linger(self) -> None:
+    def _discard_body(self) -> None:
         """Read and ignore the rest of the body for `_LINGER_S`."""
         self.server.connections.within(self.request, _LINGER_S)
         with contextlib.suppress(OSError):

@@ -13,9 +13,9 @@ from structlog.typing import EventDict, WrappedLogger
 
 BURST = 5
 CROWD = 50
-"""The limit for an event about messages. A whole backlog may be refused; the dead letters name each message."""
+"""The limit for events about messages, as a whole backlog can be refused. `outbox` lists each dead letter."""
 WINDOW_S = 3600.0
-# The fields that say what an event is about; with another value it is another event. An event about the endpoint has
+# The fields that say what an event is about. Events with other values are not equal. An event about the endpoint has
 # the id of the message as `message`, not as `id`.
 _ABOUT = ("endpoint", "device", "node", "id", "path", "library", "kind")
 
@@ -41,7 +41,7 @@ class RepeatLimiter:
         if method == "debug":
             return event
         now = self._monotonic()
-        self._tell(now)
+        self._log_counts(now)
         if "id" in event:
             self._count(_key({**event, "id": None}), CROWD, now)
         self._count(_key(event), BURST, now)
@@ -55,13 +55,13 @@ class RepeatLimiter:
             raise structlog.DropEvent
         seen.passed += 1
 
-    def _tell(self, now: float) -> None:
+    def _log_counts(self, now: float) -> None:
         over = [key for key, seen in list(self._seen.items()) if now - seen.since >= WINDOW_S]
         for key in over:
             seen = self._seen.pop(key, None)
             if seen is not None and seen.held:
                 about = {name: value for name, value in zip(_ABOUT, key[1:], strict=True) if value != "None"}
-                # In an empty context: the endpoint of the present event is not that of the repeated one.
+                # The context is empty, because the endpoint of the present event is not that of the repeated one.
                 Context().run(
                     structlog.get_logger().warning,
                     "event_repeated",

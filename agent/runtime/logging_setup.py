@@ -21,7 +21,7 @@ _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 # Their callers classify and report the same errors. Their own messages are shown only with `level = "debug"`.
 _NOISY = ("httpcore.connection", "asyncio")
-# These log whole URLs and headers of replies, which may contain a secret.
+# These libraries log whole URLs and headers of replies, which may contain a secret.
 _INDISCREET = ("httpx", "httpcore")
 
 
@@ -41,10 +41,10 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     structlog.configure(
         processors=[*shared, *_renderers(format, out)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Lossy(out))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _LossyStream(out))),
         cache_logger_on_first_use=False,
     )
-    handler = _Forward()
+    handler = _LibraryHandler()
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in _INDISCREET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -56,11 +56,12 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
     if format == "json":
         return [structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()]
     if format == "auto" and "JOURNAL_STREAM" in os.environ:
-        return [structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True), _Prioritise()]
+        return [structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True), _PriorityPrefix()]
     return [
         _escaped,
         structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S%z", utc=False),
-        # By position, as the name differs between versions. Tracebacks are already formatted: other formatters warn.
+        # The first argument has another name in other versions. Tracebacks are formatted already; the other formatters
+        # would log a warning.
         structlog.dev.ConsoleRenderer(24, colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]
 
@@ -78,7 +79,7 @@ def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 
 def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """For the terminal; JSON and journald's form escape by themselves."""
+    """Escape the values for the terminal. The renderers for JSON and journald escape them themselves."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             lines = value.split("\n") if key in _TRACES else [value]
@@ -86,8 +87,8 @@ def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
     return event
 
 
-class _Lossy:
-    """A stream that may be on a full disk, or closed. What cannot be written is lost, without an error."""
+class _LossyStream:
+    """A stream that ignores errors: if the disk is full or the stream is closed, the text is lost."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -101,7 +102,7 @@ class _Lossy:
             self._stream.flush()
 
 
-class _Prioritise:
+class _PriorityPrefix:
     """Adds journald's priority to each line. journald adds the time."""
 
     def __call__(self, _logger: WrappedLogger, method: str, rendered: Any) -> str:
@@ -109,7 +110,7 @@ class _Prioritise:
         return "\n".join(prefix + line for line in str(rendered).splitlines())
 
 
-class _Forward(logging.Handler):
+class _LibraryHandler(logging.Handler):
     """Turns log records of libraries into events."""
 
     def emit(self, record: logging.LogRecord) -> None:

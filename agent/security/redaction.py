@@ -81,7 +81,7 @@ class Secrets:
 
 
 def _marks(secret: str | bytes) -> Iterator[str]:
-    """Texts that reveal the secret: the runs of each of its forms, and the whole secret, which may have no letter."""
+    """Yield the texts that reveal the secret: all runs of its forms, and the whole secret, which may have no letter."""
     data = secret.encode() if isinstance(secret, str) else secret
     for each in _resolved(data.decode("utf-8", "replace")):
         if len(joined := _joined(each)) >= _SHORTEST:
@@ -93,7 +93,7 @@ def _marks(secret: str | bytes) -> Iterator[str]:
 
 
 def _runs(text: str, length: int) -> Iterator[str]:
-    """All runs of this length; a shorter text is one run."""
+    """Yield all runs of this length. A shorter text is one run."""
     if len(text) >= _SHORTEST:
         yield from (text[at : at + length] for at in range(max(1, len(text) - length + 1)))
 

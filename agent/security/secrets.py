@@ -96,9 +96,9 @@ class SecretFile:
 
 
 class Token:
-    """The bearer token: the token of the first file that has one, else a fixed text.
+    """The bearer token: that of the first file that has one, else a fixed text.
 
-    After a 401 all files are read again. If one of them has another token, this token is used.
+    After a 401 all files are read again. If one of them has another token, this other token is used.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ from agent.delivery import Delivery
 from agent.runtime import Clock, SystemClock
 from agent.service.sd_notify import notify, reloading, status, watchdog_s
 from agent.site import Site, build
+from agent.status import answers
 from agent.storage import NotAloneError, check_locks
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _STATUS_S = 2.0
 
 
 class Daemon:
-    """Runs an App for one configuration file; `set_log` applies the file's [log]."""
+    """Runs an App for one configuration file. `set_log` applies the [log] of the file."""
 
     def __init__(
         self,
@@ -47,9 +48,9 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._hangup = asyncio.Event()
         self._refused = ""
-        self._told: dict[str, str] = {}
+        self._last_sent: dict[str, str] = {}
         self.app = App(config, site, self._clock, environ)
-        _tell_replaced(site)
+        _log_replaced(site)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Run until cancelled. Raises NotAloneError if the state directory was replaced and another agent has it."""
@@ -57,7 +58,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         try:
             async with asyncio.TaskGroup() as group:
-                for each in (self._reload(), self._tell(), self._feed()):
+                for each in (self._reload(), self._send_status(), self._send_watchdog()):
                     group.create_task(each)
                 await self.app.run(ready)
         except BaseExceptionGroup as group:
@@ -77,7 +78,7 @@ class Daemon:
             self._notify(*reloading())
             try:
                 config, site = await asyncio.to_thread(self._read, self.app.site)
-                await self._take(config, site)
+                await self._apply(config, site)
             except ConfigError as error:
                 self._refuse(error.lines)
             self._notify("READY=1", await self._status())
@@ -93,45 +94,45 @@ class Daemon:
             log.exception("reload_defect")
             raise ConfigError([f"{self._path}: {type(error).__name__}: {error}"]) from error
 
-    async def _take(self, config: Config, site: Site) -> None:
+    async def _apply(self, config: Config, site: Site) -> None:
         before = self.app.site.devices
         await self.app.reload(config, site)
         self._refused = ""
         self._set_log(config.log)
-        _tell_replaced(site)
+        _log_replaced(site)
         log.info("reloaded", devices=len(site.devices), kept=sum(device in before for device in site.devices))
 
     def _refuse(self, lines: list[str]) -> None:
         self._refused = f"; reload refused at {_clock_time(self._clock.time())}: {lines[0]}"
         for line in lines:
-            log.warning("reload_refused", reason=line, remains="the configuration of before")
+            log.warning("reload_refused", reason=line, remains="the configuration from before the reload")
 
-    async def _tell(self) -> None:
+    async def _send_status(self) -> None:
         while True:
             await asyncio.to_thread(check_locks)
             text = await self._status()
-            if text != self._told.get("STATUS"):
+            if text != self._last_sent.get("STATUS"):
                 self._notify(text)
-                self._told["STATUS"] = text
+                self._last_sent["STATUS"] = text
             await self._clock.sleep(_STATUS_S)
 
-    async def _feed(self) -> None:
+    async def _send_watchdog(self) -> None:
         """Send WATCHDOG=1 three times within the time limit, unless work is stuck."""
         limit_s = watchdog_s(self._environ, os.getpid())
         while limit_s is not None:
             stuck = ", ".join(self.app.overdue())
             if not stuck:
                 self._notify("WATCHDOG=1")
-            elif stuck != self._told.get("stuck"):
+            elif stuck != self._last_sent.get("stuck"):
                 log.critical("stuck", what=stuck, consequence="the service manager's watchdog restarts the agent")
-            self._told["stuck"] = stuck
+            self._last_sent["stuck"] = stuck
             await self._clock.sleep(limit_s / 3)
 
     async def _status(self) -> str:
         app = self.app
         devices = app.site.devices
-        answering = sum(device.health.last_answer is not None and not device.health.failures for device in devices)
-        pushed = [await _pushed(each, len(app.config.endpoints) > 1) for each in app.deliveries]
+        answering = sum(map(answers, devices))
+        pushed = [await _delivery_in_words(each, len(app.config.endpoints) > 1) for each in app.deliveries]
         disk = [app.not_on_disk] if app.not_on_disk else []
         return status("; ".join([f"{answering} of {len(devices)} devices answer", *pushed, *disk]) + self._refused)
 
@@ -139,7 +140,7 @@ class Daemon:
         notify(*lines, environ=self._environ)
 
 
-async def _pushed(delivery: Delivery, named: bool) -> str:  # noqa: FBT001 - one of two forms
+async def _delivery_in_words(delivery: Delivery, named: bool) -> str:  # noqa: FBT001 - one of two forms
     """The state of the delivery to one endpoint, in words."""
     stats = delivery.stats
     last = stats.last_delivery
@@ -154,6 +155,6 @@ def _clock_time(unix_s: float) -> str:
     return strftime("%H:%M:%S", localtime(unix_s))
 
 
-def _tell_replaced(site: Site) -> None:
+def _log_replaced(site: Site) -> None:
     for name, path in site.replaced:
         log.info("own_profile", driver=name, file=str(path), instead_of="the built-in profile")

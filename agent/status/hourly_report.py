@@ -1,4 +1,4 @@
-"""An hourly line with the state of the daemon, so that any hour of the log says what is wrong, and since when.
+"""Logs the state of the daemon once an hour, so that every hour of the log says what is wrong, and since when.
 
 With several endpoints, each has a line of its own for its deliveries.
 """
@@ -62,7 +62,7 @@ def _log(event: str, well: bool, said: dict[str, Any]) -> None:  # noqa: FBT001 
 
 
 def _devices(snapshot: Snapshot, lost: list[DeviceStatus], partial: list[DeviceStatus]) -> dict[str, Any]:
-    answering = sum(device.state in ("ok", "partial") for device in snapshot.devices)
+    answering = sum(device.answers for device in snapshot.devices)
     said: dict[str, Any] = {"answering": f"{answering} of {len(snapshot.devices)}"}
     if lost:
         said["lost"] = "; ".join(f"{each.name} for {in_words(each.lost_s or 0)}: {each.reason}" for each in lost)

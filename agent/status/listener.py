@@ -178,7 +178,7 @@ def is_loopback_name(host: str) -> bool:
 
 
 def page() -> tuple[bytes, str]:
-    """Return the page with its style and script, and the policy that allows exactly these."""
+    """Return the page with its style and script, and the content security policy that allows only these."""
     html = _part("page.html")
     html = html.replace(b"/* page.css */\n", _part("page.css"))
     html = html.replace(b"/* page_charts.js, page.js */\n", _part("page_charts.js") + _part("page.js"))

@@ -1,4 +1,4 @@
-"""A snapshot as Prometheus metrics. Labels are bounded: devices come from the configuration, kinds from our types.
+"""A snapshot as Prometheus metrics. The values of labels are few: they come from the configuration and from our types.
 
 Only this module imports prometheus_client. It is loaded with the status listener.
 """
@@ -92,7 +92,7 @@ def _devices(devices: Iterable[DeviceStatus]) -> Iterator[Metric]:
         seconds.add_metric([device.name], device.answered, device.answered_s)
         if device.age_s is not None:
             age.add_metric([device.name], device.age_s)
-        up.add_metric([device.name], float(device.state in ("ok", "partial")))
+        up.add_metric([device.name], float(device.answers))
         for each in STATES:
             state.add_metric([device.name, each], float(each == device.state))
     yield from (polls, skipped, cycle, errors, seconds, age, up, state)

@@ -54,6 +54,11 @@ class DeviceStatus:
     skipped: int = 0
     """Polls that were due and were not made."""
 
+    @property
+    def answers(self) -> bool:
+        """Whether the device answered its last poll."""
+        return self.state in ("ok", "partial")
+
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
@@ -62,8 +67,8 @@ class LinkStatus:
     address: str
     devices: int
     load: float | None
-    """Share of the time that its polls need, by their mean duration; above 1 if the connection is too slow. None before
-    the first answer. Time-outs are not included."""
+    """The part of the time that its polls need, by their mean duration without time-outs. Above 1, the connection is
+    too slow. None before the first answer."""
 
 
 @dataclass(frozen=True, slots=True)

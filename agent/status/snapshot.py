@@ -1,4 +1,4 @@
-"""Builds the daemon's status at one moment (`agent.status.model`) from what each part of the agent knows."""
+"""Builds the status of the daemon at one moment (`agent.status.model`) from the state of its parts."""
 
 from __future__ import annotations
 
@@ -166,7 +166,12 @@ def _state(device: Device, nights: Mapping[str, Night], now: float) -> str:
     health = device.health
     if health.failures:
         return "asleep" if all_sleep(device.nodes, nights, now) else "lost"
-    return "waiting" if not health.polls else "partial" if health.partial else "ok"
+    return "waiting" if not answers(device) else "partial" if health.partial else "ok"
+
+
+def answers(device: Device) -> bool:
+    """Whether the device answered its last poll."""
+    return device.health.last_answer is not None and not device.health.failures
 
 
 def endpoint_status(

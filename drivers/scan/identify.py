@@ -18,7 +18,7 @@ from drivers.model import Kind, Nature, NodeType, Table
 from drivers.profile import Mark, Profile
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Span, SplitReader
-from drivers.scan.marks import FamilyMark, MarkComparison, Twice, read
+from drivers.scan.marks import FamilyMark, MarkComparison, RepeatingReader, read
 from drivers.scan.values import Values
 
 MOST_SILENCES = 12
@@ -153,7 +153,7 @@ class Identifier:
         profile = self._profiles.get(identity.matches[0].driver) if identity.matches else None
         if profile is None or profile.serial is None or identity.serial:
             return
-        reader = SplitReader(Twice(reader), profile.max_registers or MAX_REGISTERS)
+        reader = SplitReader(RepeatingReader(reader), profile.max_registers or MAX_REGISTERS)
         with suppress(NoReplyError):
             if (words := await read(reader, profile.serial.span)) is not None:
                 identity.serial = profile.serial.read(words)
@@ -166,7 +166,7 @@ class Identifier:
 
     async def values(self, reader: Reader, identity: Identity) -> Values | None:
         """Return the values at this time, or None if the device cannot be read. Raises LinkError."""
-        reader = Twice(reader)
+        reader = RepeatingReader(reader)
         name = identity.matches[0].driver
         profile = self._profiles.get(name)
         if profile is None:
@@ -236,7 +236,7 @@ class Identifier:
 async def _coils(reader: Reader, identity: Identity) -> None:
     """A device without registers that has coils is probably a relay board."""
     with suppress(NoReplyError):
-        if await read(Twice(reader), Span(Table.COIL, 0, 1)) is not None:
+        if await read(RepeatingReader(reader), Span(Table.COIL, 0, 1)) is not None:
             identity.tables |= {Table.COIL}
             identity.likely = (_RELAY,)
 

@@ -94,7 +94,7 @@ class MarkComparison:
             if mark.unit_id is not None:
                 if self._elsewhere is None:
                     return False
-                reader = Twice(self._elsewhere(mark.unit_id))
+                reader = RepeatingReader(self._elsewhere(mark.unit_id))
             try:
                 words = await read(reader, mark.span)
             except NoReplyError:
@@ -104,7 +104,7 @@ class MarkComparison:
         return True
 
 
-class Twice:
+class RepeatingReader:
     """A reader that repeats a request once if there is no reply."""
 
     def __init__(self, reader: Reader) -> None:

@@ -40,10 +40,10 @@ _MOST_UNITS = 24
 LINES = ((9600, "N"), (9600, "E"), (19200, "E"), (19200, "N"), (38400, "N"), (115_200, "N"), (2400, "N"))
 """Baud rates and parities, most usual first. 19200 E is the default of the specification, 2400 N of small meters."""
 
-# For dongles that ignore requests in the first seconds of a connection.
-_SLEEPY_UNITS = (1, 0)
-_SLEEPY_DELAY_S = 3.0
-_SLEEPY_TIMEOUT_S = 5.0
+# For adapters that ignore requests in the first seconds of a connection, and for slow devices.
+_SLOW_UNITS = (1, 0)
+_SLOW_DELAY_S = 3.0
+_SLOW_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +104,19 @@ class Scanner:
         """Scan all targets. Can be cancelled at any time."""
         gate = asyncio.Semaphore(self._settings.hosts_at_once)
 
-        async def one(look: Callable[[str], Awaitable[None]], where: str) -> None:
+        async def scan_one(search: Callable[[str], Awaitable[None]], where: str) -> None:
             async with gate:
-                await look(where)
+                await search(where)
             self.done += 1
 
         async with asyncio.TaskGroup() as group:
             for host in targets.hosts:
-                group.create_task(one(self._host, host))
+                group.create_task(scan_one(self._scan_host, host))
             for port in targets.serial_ports:
-                group.create_task(one(self._serial, port))
+                group.create_task(scan_one(self._scan_serial, port))
         await without_doubles(self._places, self._measured, of_hosts=True)
 
-    async def _host(self, host: str) -> None:
+    async def _scan_host(self, host: str) -> None:
         settings = self._settings
         places = []
         for port in settings.ports:
@@ -124,23 +124,23 @@ class Scanner:
             place = self._place(link)
             places.append(place)
             try:
-                await self._look(place, settings.usual_units(serial=False))
+                await self._search_place(place, settings.usual_units(serial=False))
                 silent = place.opened and not (place.units or place.note)
                 if settings.transport == "tcp" and (silent or place.rtu_frames):
-                    await self._look_for_rtu(place)
+                    await self._search_rtu_over_tcp(place)
                 if place.opened and not (place.units or place.note):
-                    await self._look_slowly(place)
+                    await self._search_slow_device(place)
             except LinkError as error:
                 place.closed = str(error)
         await without_doubles(places, self._measured)
 
-    async def _serial(self, port: str) -> None:
+    async def _scan_serial(self, port: str) -> None:
         tried, refused = False, ""
         for baudrate, parity in self._settings.lines:
             link = LinkSettings(transport="rtu", serial_port=port, baudrate=baudrate, parity=parity)
             place = self._place(replace(link, timeout_s=self._settings.serial_timeout_s))
             try:
-                await self._look(place, self._settings.usual_units(serial=True))
+                await self._search_place(place, self._settings.usual_units(serial=True))
             except LinkError as error:
                 refused = str(error)  # the port cannot be opened, or the adapter does not support this parity
                 continue
@@ -153,7 +153,7 @@ class Scanner:
         self._places.append(place := SearchLocation(replace(link, request_gap_s=self._settings.request_gap_s)))
         return place
 
-    async def _look(self, place: SearchLocation, units: Sequence[int]) -> None:
+    async def _search_place(self, place: SearchLocation, units: Sequence[int]) -> None:
         """Find and identify the units of one place. Raises LinkError if the port cannot be opened."""
         serial = place.link.serial
         settings = self._settings
@@ -169,7 +169,7 @@ class Scanner:
         finally:
             await link.close()
 
-    async def _look_for_rtu(self, place: SearchLocation) -> None:
+    async def _search_rtu_over_tcp(self, place: SearchLocation) -> None:
         """Search with RTU frames, for converters that do not translate. They ignore requests of Modbus TCP."""
         attempt = SearchLocation(replace(place.link, transport="rtu_over_tcp"))
         link = Link(attempt.link)
@@ -189,14 +189,14 @@ class Scanner:
             if attempt.note:
                 place.add_note(attempt.note)
 
-    async def _look_slowly(self, place: SearchLocation) -> None:
+    async def _search_slow_device(self, place: SearchLocation) -> None:
         """Search again, for devices that need time after a connect and for each reply."""
-        place.link = replace(place.link, connect_delay_s=_SLEEPY_DELAY_S)
+        place.link = replace(place.link, connect_delay_s=_SLOW_DELAY_S)
         link = Link(place.link)
         try:
-            search = Search(place, link, NETWORK_PROBES[:1], _SLEEPY_TIMEOUT_S)
-            await search.run((self._settings.units or _SLEEPY_UNITS)[: len(_SLEEPY_UNITS)], window=False)
-            await self._identify(place, link, _SLEEPY_TIMEOUT_S)
+            search = Search(place, link, NETWORK_PROBES[:1], _SLOW_TIMEOUT_S)
+            await search.run((self._settings.units or _SLOW_UNITS)[: len(_SLOW_UNITS)], window=False)
+            await self._identify(place, link, _SLOW_TIMEOUT_S)
         finally:
             await link.close()
         if not place.units:
@@ -215,7 +215,7 @@ class Scanner:
             except LinkError as error:
                 place.add_note(str(error))
                 return
-        _without_names(place)
+        _remove_names(place)
         await self._add_twins(place, link, timeout_s)
         units = [(link.unit(unit.unit_id, timeout_s=timeout_s), unit.identity) for unit in place.units if unit.identity]
         try:
@@ -246,7 +246,7 @@ class Scanner:
 
     async def _measured(self, each: Located) -> Values | None:
         """Poll a unit once. Some devices accept only one connection, so this one is closed at once."""
-        timeout_s = _SLEEPY_TIMEOUT_S if each.place.link.connect_delay_s else self._settings.timeout_s
+        timeout_s = _SLOW_TIMEOUT_S if each.place.link.connect_delay_s else self._settings.timeout_s
         link = Link(each.place.link)
         try:
             return await self._identifier.values(link.unit(each.unit.unit_id, timeout_s=timeout_s), each.identity)
@@ -263,7 +263,7 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
         return ()  # most devices have none
 
 
-def _without_names(place: SearchLocation) -> None:
+def _remove_names(place: SearchLocation) -> None:
     """Remove units that have only the name of another unit, and add a note."""
     best = [(unit, unit.identity.matches[0]) for unit in place.units if unit.identity and unit.identity.matches]
     names = {unit_id: named.unit_id for named, match in best for unit_id in match.named_by}

@@ -1,8 +1,8 @@
 """Learns the timeout for units that may not exist from the replies of other units. Pure.
 
 A gateway waits for a unit that does not respond, and loses other requests during this time. So the timeout must not be
-shorter than the slowest reply so far. The slowest reply can be that of a unit that was asked after a missing unit, or
-the exception of the gateway for a missing unit. If all units reply fast, a short timeout saves time for each missing
+shorter than the slowest reply so far. The slowest reply is often that of the unit that was asked after a missing unit,
+or the exception of the gateway for a missing unit. If all units reply fast, a short timeout saves time for each missing
 unit.
 """
 

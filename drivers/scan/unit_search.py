@@ -33,8 +33,8 @@ Probe = tuple[Table, int, int]
 
 # The registers that most devices have: the SunSpec marker, the first value of a meter, the first word.
 NETWORK_PROBES: tuple[Probe, ...] = ((Table.HOLDING, 40_000, 2), (Table.INPUT, 0, 2))
-# A server of Modbus TCP ignores these frames: read as its header, they have a wrong protocol id and no room for a
-# function code.
+# A server of Modbus TCP ignores these RTU frames: as a header of Modbus TCP, they have a wrong protocol id and a length
+# without room for a function code.
 RTU_PROBES: tuple[Probe, ...] = ((Table.INPUT, 12, 1), (Table.HOLDING, 12, 1))
 SERIAL_PROBES: tuple[Probe, ...] = ((Table.INPUT, 0, 2), (Table.HOLDING, 0, 1))
 
@@ -45,9 +45,9 @@ WINDOW = 10
 """The search ends if so many ids after the last unit do not respond. Most sites use consecutive ids."""
 
 _STRANGE_UNITS = (199, 213, 231)
-_ENOUGH_TO_DOUBT = 4
+_UNITS_TO_DOUBT = 4
 
-_GLANCE_S = 0.1
+_FIRST_WAIT_S = 0.1
 _MOST_FAILURES = 3
 _AGAIN_AFTER_S = 1.0
 
@@ -132,7 +132,7 @@ class Search:
             for unit_id in self._candidates(units, window=window):
                 if await self._answers(unit_id, probe):
                     place.units.append(FoundUnit(unit_id))
-                    if len(place.units) == _ENOUGH_TO_DOUBT and window and await self._answers_to_any(probe):
+                    if len(place.units) == _UNITS_TO_DOUBT and window and await self._answers_to_any(probe):
                         first = place.units[0]
                         self._doubt()
                 if place.note or place.any_unit:
@@ -194,7 +194,7 @@ class Search:
         except SilentError:
             self._reached()
             if self._timeout.silent() and self._place.units:
-                await self._learn(unit_id, probe)
+                await self._learn_timeout(unit_id, probe)
             return False
         except BadReplyError as error:
             self._malformed(error)
@@ -221,12 +221,15 @@ class Search:
             raise
         self._timeout.answered(asyncio.get_running_loop().time() - started)
 
-    async def _learn(self, dead: int, probe: Probe) -> None:
-        """Learn how long a gateway waits for a missing unit: the next reply of another unit is late by that time."""
+    async def _learn_timeout(self, dead: int, probe: Probe) -> None:
+        """Learn how long a gateway waits for the missing unit `dead`.
+
+        The gateway delays the next reply of another unit by this time.
+        """
         loop = asyncio.get_running_loop()
         started = loop.time()
         with suppress(DriverError):
-            await self._link.unit(dead, timeout_s=_GLANCE_S).read(*probe)
+            await self._link.unit(dead, timeout_s=_FIRST_WAIT_S).read(*probe)
         asked = loop.time()
         with suppress(DriverError):
             with suppress(RefusedError, GatewayError):

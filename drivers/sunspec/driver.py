@@ -209,7 +209,7 @@ class _Known:
 
     async def poll(self, run: PollSession) -> Scan:
         """Poll once. The first polls learn which points the device refuses. Raises _ChangedError."""
-        cells: list[Cell] = [None] * len(self.layout.places)
+        cells: list[Cell] = [None] * len(self.layout.points)
         times = [run.started] * len(cells)
 
         def use(block: Block, words: Sequence[int], at: float) -> None:

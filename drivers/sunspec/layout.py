@@ -44,7 +44,7 @@ from drivers.sunspec.mapping import (
     Rule,
 )
 from drivers.sunspec.models import Model, of
-from drivers.sunspec.places import Places
+from drivers.sunspec.point_collector import PointCollector
 
 Key = tuple[NodeType, Quantity, Phase | None]
 Offer = tuple[Formula, int]
@@ -77,7 +77,7 @@ class Recipe:
 class SunSpecLayout:
     """The points of one device and the formulas of its readings."""
 
-    places: tuple[PointAddress, ...]
+    points: tuple[PointAddress, ...]
     """The point of each cell."""
     models: tuple[Model, ...]
     """The models that are used. Each poll reads their headers to check that their addresses are still valid."""
@@ -129,13 +129,13 @@ def sections(chain: Iterable[Model]) -> list[tuple[Model, ...]]:
 class _LayoutBuilder:
     def __init__(self, chain: Collection[Model], limit: int) -> None:
         self._chain = chain
-        self._cells = Places(limit)
+        self._cells = PointCollector(limit)
         self._has_storage = any(of(chain, *_HAS_STORAGE))
         self._offers: dict[Key, list[Offer]] = {}
 
     def build(self, channels: Mapping[Model, Sequence[DcInput]], manufacturer: str) -> SunSpecLayout:
         self._offer_first(NodeType.GRID, METERS, _quirk(manufacturer))
-        batteries = [self._cells.of(model, BATTERIES[model.id]) for model in of(self._chain, *BATTERIES)]
+        batteries = [self._cells.add(model, BATTERIES[model.id]) for model in of(self._chain, *BATTERIES)]
         self._offer_batteries(batteries)
         if self._has_storage:
             for model_id, rules in STORAGE_DETAILS.items():
@@ -147,14 +147,14 @@ class _LayoutBuilder:
         charge = first([formula for formula, _ in battery]) if battery else None
         plain = tuple(_recipes(self._idle_offers(pv)))
         hybrid = tuple(_recipes(self._active_offers(charge, pv))) if charge else plain
-        return SunSpecLayout(tuple(self._cells.places), tuple(self._cells.models), plain, hybrid, charge)
+        return SunSpecLayout(tuple(self._cells.points), tuple(self._cells.models), plain, hybrid, charge)
 
     def _offer_first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], quirk: Quirk | None = None) -> None:
         """Add the offers of the first model of the chain that `table` has rules for."""
         model = next(of(self._chain, *table), None)
         if model is None:
             return
-        for rule, slot in self._cells.of(model, table[model.id], quirk).items():
+        for rule, slot in self._cells.add(model, table[model.id], quirk).items():
             self._offer((node, rule.quantity, rule.phase), (cell(slot), slot))
 
     def _offer_inverters(self) -> None:
@@ -176,7 +176,7 @@ class _LayoutBuilder:
 
         A dict keeps the last entry of a key, so that it keeps the first of several temperatures.
         """
-        return list(reversed(self._cells.of(model, INVERTERS[model.id]).items()))
+        return list(reversed(self._cells.add(model, INVERTERS[model.id]).items()))
 
     def _offer(self, key: Key, offer: Offer) -> None:
         offers = self._offers.setdefault(key, [])
@@ -224,7 +224,7 @@ class _LayoutBuilder:
     def _input(self, model: Model, rule: InputRule, signs: Sequence[int]) -> Offer | None:
         """Return the sum of a point over the inputs. `signs` has one sign per input; 0 excludes the input."""
         counted = [(index, sign) for index, sign in enumerate(signs) if sign]
-        slots = self._cells.repeated(model, rule.point, counted)
+        slots = self._cells.add_repeated(model, rule.point, counted)
         known = [slot for slot in slots if slot is not None]
         if not known or len(known) < len(slots):
             return None

@@ -51,14 +51,14 @@ class Batch:
 
 def spans_of(layout: SunSpecLayout) -> list[Span]:
     """Return the spans of one poll: points with their factors, and the headers of their models."""
-    places = {Span(Table.HOLDING, low, high - low) for low, high in (place.span for place in layout.places)}
+    places = {Span(Table.HOLDING, low, high - low) for low, high in (point.span for point in layout.points)}
     return sorted(places | {Span(Table.HOLDING, model.address, HEADER) for model in layout.models})
 
 
 def batch_of(layout: SunSpecLayout, block: Block) -> Batch:
     """Return the meaning of the words of `block`: all points and headers that are entirely in it."""
     kept = {(span.address, span.end) for span in spans_of(layout) if block.holds(span)}
-    chosen = [(slot, place) for slot, place in enumerate(layout.places) if place.span in kept]
+    chosen = [(slot, point) for slot, point in enumerate(layout.points) if point.span in kept]
     headers = [model for model in layout.models if (model.address, model.address + HEADER) in kept]
     formats = {place.address: place.point.format for _, place in chosen}
     formats |= {place.factor_address: "h" for _, place in chosen if place.factor_address is not None}

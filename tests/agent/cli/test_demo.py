@@ -18,7 +18,7 @@ from rich.console import Console
 
 from agent.aggregation.aggregator import AggregationSettings, Aggregator
 from agent.cli.demo import device_tables
-from agent.cli.demo_view import Picture
+from agent.cli.demo_view import DemoDisplay
 from agent.config.loader import parse
 from agent.energy.store import EnergyStore
 from agent.receiver.server import Verdict
@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> Iterator[EnergyStore]:
 
 
 @pytest.fixture
-def picture(site: Site, store: EnergyStore) -> Picture:
+def picture(site: Site, store: EnergyStore) -> DemoDisplay:
     """After two polls of each device, with the meter lost and a refused message."""
     totals = Aggregator(site.nodes, AggregationSettings(), store)
     for number, device in enumerate(site.devices):
@@ -61,10 +61,10 @@ def picture(site: Site, store: EnergyStore) -> Picture:
         Verdict(401, ("wrong or missing bearer token",)),
     ]
     summary = totals.close(1000.0, 1_000_001_000)
-    return Picture(site.devices, summary, arrivals, {"accepted": 1, "refused": 1}, "it is late", "the end")
+    return DemoDisplay(site.devices, summary, arrivals, {"accepted": 1, "refused": 1}, "it is late", "the end")
 
 
-def test_less_than_half_a_watt_is_none_and_has_no_direction(picture: Picture) -> None:
+def test_less_than_half_a_watt_is_none_and_has_no_direction(picture: DemoDisplay) -> None:
     assert picture.summary is not None
     meter, *others = picture.summary.nodes
     nearly_none = meter._replace(fields={"active_power_W": -0.4})
@@ -77,7 +77,7 @@ def test_less_than_half_a_watt_is_none_and_has_no_direction(picture: Picture) ->
     assert "1 0 W" in rows
 
 
-def test_the_picture_shows_each_node_each_total_and_what_arrived(picture: Picture) -> None:
+def test_the_picture_shows_each_node_each_total_and_what_arrived(picture: DemoDisplay) -> None:
     console = Console(width=130, file=StringIO(), record=True)
     console.print(picture)
     rows = [" ".join(line.split()) for line in console.export_text().splitlines()]
@@ -93,7 +93,7 @@ LONG_MESSAGE = {group: {"active_power_W": -12345.678, "today_energy_Wh": 1234567
 
 
 @pytest.mark.parametrize(("height", "earlier"), [(24, 0), (30, 5), (40, 6)])
-def test_on_a_terminal_of_80_columns_nothing_is_cut(picture: Picture, height: int, earlier: int) -> None:
+def test_on_a_terminal_of_80_columns_nothing_is_cut(picture: DemoDisplay, height: int, earlier: int) -> None:
     arrivals = [Verdict(200, message={"time": 1_700_000_000 + n} | LONG_MESSAGE) for n in range(6)]
     console = Console(width=80, height=height, file=StringIO(), force_terminal=True, record=True)
     console.print(replace(picture, arrivals=arrivals))

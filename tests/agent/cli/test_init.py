@@ -21,7 +21,7 @@ import pytest
 from agent.cli import device_questions
 from agent.cli.questions import Questions
 from agent.commissioning import new_files, new_site
-from agent.commissioning.proposals import Names, left_out, propose
+from agent.commissioning.proposals import Names, propose, scan_notes
 from agent.commissioning.release_files import example
 from drivers.catalogue import Catalogue
 from drivers.modbus.settings import LinkSettings
@@ -405,7 +405,7 @@ def test_units_that_are_left_out_are_named() -> None:
     any_unit = SearchLocation(LinkSettings(host="10.0.0.2"), [FoundUnit(1)], any_unit=True)
     closed = SearchLocation(LinkSettings(host="10.0.0.3"), note="10.0.0.3:502: connection lost")
     configured = ("10.0.0.1:502 unit 1", "10.0.0.1:502 unit 2", "10.0.0.1:1502 unit 9", "10.0.0.2:502 unit 5")
-    assert list(left_out([one, any_unit, closed], configured)) == [
+    assert list(scan_notes([one, any_unit, closed], configured)) == [
         "unit 126 is the same device as 10.0.0.1:502 unit 3; omitted",
         "10.0.0.1:502: in the configuration already: unit 1, 2, 4",
         "10.0.0.2:502: in the configuration already; the device replies to every unit id",

@@ -214,9 +214,9 @@ def test_the_usual_units_are_few_the_likely_first_and_named() -> None:
     assert units[:10] == tuple(range(1, 11))
     assert {254, 247, 255, 200, 71, 126, 100, 11} <= set(units)
     assert len(units) <= 24
-    summary = scan.asked(targets, settings)
+    summary = scan.asked_units(targets, settings)
     assert summary.startswith("# Asked for: units 0-11, ")
     assert re.search(r"\n# Not asked for: units 12-\d+, .*-253\. To ask for them: --units 1-255$", summary)
     serial = scan.request(["/dev/ttyUSB0"], None, "", 1.0, None, None, "tcp", profiles)
-    assert scan.asked(*serial).endswith("# Not asked for: units 11-247. To ask for them: --units 1-247")
-    assert scan.asked(targets, replace(settings, units=(1,))) == ""
+    assert scan.asked_units(*serial).endswith("# Not asked for: units 11-247. To ask for them: --units 1-247")
+    assert scan.asked_units(targets, replace(settings, units=(1,))) == ""

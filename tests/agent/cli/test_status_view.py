@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from agent.cli.main import app as cli
-from agent.cli.status_view import NoAnswerError, ask, picture
+from agent.cli.status_view import NoAnswerError, ask, layout
 from agent.config.status import StatusConfig
 from drivers.model import Table
 from tests.agent.status.test_listener import (
@@ -31,7 +31,7 @@ from tests.support.site import Endpoint, sdm630
 def written(status: dict[str, Any]) -> str:
     console = Console(width=200, record=True, force_terminal=False, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     with console.file:
-        console.print(picture(status))
+        console.print(layout(status))
         return console.export_text()
 
 

@@ -11,7 +11,7 @@ import pytest
 from agent import DEFAULT_CONFIG
 from agent.commissioning import config_snippets, new_files, new_site
 from agent.commissioning.new_files import Access
-from agent.commissioning.proposals import Names, propose, without
+from agent.commissioning.proposals import Names, propose, without_configured
 from agent.commissioning.service_permissions import ServiceUser
 from agent.config import ConfigError
 from drivers.modbus.settings import LinkSettings
@@ -81,21 +81,21 @@ def test_a_second_run_uses_the_connection_that_is_there(tmp_path: Path) -> None:
     assert before is not None
     assert before.has_grid
     assert before.units == {"/dev/ttyUSB0 unit 1"}
-    rest = without([place(LINE, 1, 2)], before.units)
+    rest = without_configured([place(LINE, 1, 2)], before.units)
     found = propose(rest, Names(before.names), has_grid=before.has_grid)
     more = config_snippets.tables(rest, found, before.connections)
     assert "[connection." not in more
     assert 'connection = "bus"' in more
     assert 'node_id = "meter-2"' in more
     assert "enabled = false" in more, "the grid has a meter"
-    assert new_site.added(before, more, path).startswith(before.text.rstrip("\n"))
+    assert new_site.with_devices(before, more, path).startswith(before.text.rstrip("\n"))
 
 
 def test_a_device_that_ignores_the_unit_id_is_not_found_twice() -> None:
     link = LinkSettings(host="192.0.2.1")
     here = replace(place(link, 1), any_unit=True)
-    assert without([here], {"192.0.2.1:502 unit 7"}) == []
-    (kept,) = without([here], {"192.0.2.11:502 unit 7"})
+    assert without_configured([here], {"192.0.2.1:502 unit 7"}) == []
+    (kept,) = without_configured([here], {"192.0.2.11:502 unit 7"})
     assert kept.units == here.units
 
 
@@ -108,7 +108,7 @@ def test_devices_that_do_not_fit_are_not_added(tmp_path: Path) -> None:
     before = new_site.existing(path)
     assert before is not None
     with pytest.raises(ConfigError, match="must be unique"):
-        new_site.added(before, tables, path)
+        new_site.with_devices(before, tables, path)
 
 
 def test_the_time_zone_may_be_unknown_and_http_be_accepted(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.commissioning.plausibility import blank, hints, possible, swapped
+from agent.commissioning.plausibility import empty_hint, hints, possible, word_order_hint
 from agent.domain.node import Node
 from agent.domain.ranges import ranges
 from drivers.driver import ReadOptions
@@ -130,17 +130,17 @@ def test_swapped_words_are_recognised(voltage: float, power: float) -> None:
         return made
 
     right, wrong = read("big"), read("little")
-    assert swapped(right, wrong, "little") is None
+    assert word_order_hint(right, wrong, "little") is None
     if not all(map(possible, wrong)):
-        hint = swapped(wrong, right, "big")
+        hint = word_order_hint(wrong, right, "big")
         assert hint is not None
         assert 'word_order = "big"' in hint
 
 
 def test_an_order_that_helps_nothing_is_not_named() -> None:
     wrong = [reading(V, 1e9)]
-    assert swapped(wrong, [reading(V, 2e9)], "little") is None
-    assert swapped(wrong, [reading(V, None)], "little") is None
+    assert word_order_hint(wrong, [reading(V, 2e9)], "little") is None
+    assert word_order_hint(wrong, [reading(V, None)], "little") is None
     assert ReadOptions().word_order is None
 
 
@@ -161,10 +161,12 @@ def test_the_hint_on_a_sign_says_what_is_positive() -> None:
 def test_a_device_whose_numbers_are_all_0_is_blank_and_an_idle_one_is_not() -> None:
     zeros = [reading(quantity, 0) for quantity in (P, A, Quantity.IMPORTED_ENERGY)]
     state = Reading(Quantity.ON, None, False, Quality.GOOD, 0.0)
-    assert blank([*zeros, state, reading(V, None)]) is None, "three numbers and a state"
-    assert blank([*zeros, reading(V, 0)]) == "all values are 0: is it another device, or another unit id?"
-    assert blank([*zeros, reading(V, 230)]) is None
-    assert blank([reading(V, None)]) == ("it answers, but it has no values: does it sleep, or is it another device?")
+    assert empty_hint([*zeros, state, reading(V, None)]) is None, "three numbers and a state"
+    assert empty_hint([*zeros, reading(V, 0)]) == "all values are 0: is it another device, or another unit id?"
+    assert empty_hint([*zeros, reading(V, 230)]) is None
+    assert empty_hint([reading(V, None)]) == (
+        "it answers, but it has no values: does it sleep, or is it another device?"
+    )
 
 
 def test_hints_begin_at_100_w_and_500_va() -> None:

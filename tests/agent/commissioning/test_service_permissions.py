@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.commissioning import config_review, service_permissions
-from agent.commissioning.service_permissions import ServiceUser, missing_credentials, out_of_reach
+from agent.commissioning.service_permissions import ServiceUser, missing_credentials, unreadable_files
 from agent.config.loader import parse
 from tests.agent.config.test_loader import changed
 from tests.faults.certificates import Authority
@@ -22,17 +22,17 @@ def test_a_file_is_read_by_its_mode_and_by_the_way_to_it(tmp_path: Path) -> None
     member = ServiceUser(4_000_000, frozenset({file.stat().st_gid}))
     for mode, reads in ((0o600, (True, False, False)), (0o640, (True, True, False)), (0o044, (False, True, True))):
         file.chmod(mode)
-        assert tuple(each.may(file, 4) for each in (owner, member, STRANGER)) == reads, oct(mode)
+        assert tuple(each.may_access(file, 4) for each in (owner, member, STRANGER)) == reads, oct(mode)
     file.chmod(0o644)
     folder.chmod(0o700)
     assert not STRANGER.reads(file)
     assert STRANGER.reads(Path("/etc/hostname"))
-    assert STRANGER.may(folder / "none", 4), "that it is not there is said elsewhere"
+    assert STRANGER.may_access(folder / "none", 4), "that it is not there is said elsewhere"
 
 
 def said(ca_file: Path, outbox: str = "/var/lib/telemetry-agent/outbox.sqlite3") -> list[str]:
     table = changed(push__ca_file=str(ca_file), outbox={"path": outbox}, drivers={"profile_dirs": []})
-    return list(out_of_reach(parse(table, {}, "config.toml"), Path("/etc/hostname"), STRANGER))
+    return list(unreadable_files(parse(table, {}, "config.toml"), Path("/etc/hostname"), STRANGER))
 
 
 def test_what_the_service_cannot_reach_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from agent.cli.status_view import ask, picture
+from agent.cli.status_view import ask, layout
 from agent.config.loader import load
 from agent.service.daemon import Daemon
 from agent.site.builder import build
@@ -67,7 +67,7 @@ class Line:
         assert self._config.status is not None
         asked = await asyncio.to_thread(ask, self._config.status)
         console = Console(file=StringIO(), width=200)
-        console.print(picture(asked))
+        console.print(layout(asked))
         assert isinstance(console.file, StringIO)
         return Shown(
             [

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.commissioning.config_snippets import device_tables
-from agent.commissioning.proposals import without
+from agent.commissioning.proposals import without_configured
 from agent.config import parse
 from agent.site import build
 from drivers.model import NodeType, Phase, Quantity, Table, Value
@@ -331,14 +331,16 @@ async def test_a_device_that_is_configured_at_its_other_place_is_not_proposed_ag
     places = await two(sdm630(700, 50_000_000), sdm630(700, 50_000_000))
     (kept,) = (place for place in places if place.units)
     (other,) = (place for place in places if not place.units)
-    assert len(without(places, {f"{other.link.address} unit 1"})) == 1, "only the note of the place without units"
-    text = device_tables(without(places, {f"{other.link.address} unit 1"}))
+    assert len(without_configured(places, {f"{other.link.address} unit 1"})) == 1, (
+        "only the note of the place without units"
+    )
+    text = device_tables(without_configured(places, {f"{other.link.address} unit 1"}))
     assert "[[device]]" not in text
-    assert "[[device]]" in device_tables(without(places, {f"{kept.link.address} unit 2"}))
+    assert "[[device]]" in device_tables(without_configured(places, {f"{kept.link.address} unit 2"}))
 
 
 async def test_an_sma_inverter_that_is_configured_by_sunspec_is_not_proposed_again() -> None:
     case = json.loads((CASES / "sma_units_3_and_126.json").read_text())
     registers = {(int(unit), Table.HOLDING): words_of(tables["holding"]) for unit, tables in case["units"].items()}
     place = await scanned(registers, (3, 126))
-    assert not [unit for each in without([place], {f"{place.link.address} unit 126"}) for unit in each.units]
+    assert not [unit for each in without_configured([place], {f"{place.link.address} unit 126"}) for unit in each.units]

@@ -1,4 +1,4 @@
-"""Selects the registers to read from a SunSpec device, with one cell for each point. Pure."""
+"""Collects the points to read from a SunSpec device, with one cell for each. Pure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from drivers.sunspec.mapping import Quirk, Rule
 from drivers.sunspec.models import Definition, Model, load
 
 
-class Places:
-    """Collects the points to read. `places` has the point of each cell."""
+class PointCollector:
+    """Collects the points to read. `points` has the point of each cell."""
 
     def __init__(self, limit: int) -> None:
         """A point is omitted if one request of `limit` registers cannot read the point and its scale factor."""
-        self.places: list[PointAddress] = []
+        self.points: list[PointAddress] = []
         self.models: dict[Model, None] = {}
         """The models that are used."""
         self._limit = limit
 
-    def of(self, model: Model, rules: Sequence[Rule], quirk: Quirk | None = None) -> dict[Rule, int]:
+    def add(self, model: Model, rules: Sequence[Rule], quirk: Quirk | None = None) -> dict[Rule, int]:
         """Add a cell for each rule whose point the model has. Returns the cells by rule."""
         definition = load(model.id, frozenset(rule.point for rule in rules))
         slots = {}
@@ -33,7 +33,7 @@ class Places:
                 slots[rule] = slot
         return slots
 
-    def repeated(self, model: Model, name: str, signs: Iterable[tuple[int, int]]) -> list[int | None]:
+    def add_repeated(self, model: Model, name: str, signs: Iterable[tuple[int, int]]) -> list[int | None]:
         """Add cells for a point of the repeating group. `signs` are (repetition from 0, sign) of the cells."""
         definition = load(model.id, frozenset({name}))
         return [self._add(model, definition, name, sign, index) for index, sign in signs]
@@ -54,7 +54,7 @@ class Places:
         factor = definition.points[point.factor] if point.factor else None
         if not model.holds(start + point.offset, point) or (factor and not model.holds(factor.offset, factor)):
             return None
-        place = PointAddress(
+        address = PointAddress(
             model.address + start + point.offset,
             point,
             model.address + factor.offset if factor else None,
@@ -62,9 +62,9 @@ class Places:
             zero_counts=index is not None,
             folded=folded,
         )
-        low, high = place.span
+        low, high = address.span
         if high - low > self._limit:
             return None
         self.models[model] = None
-        self.places.append(place)
-        return len(self.places) - 1
+        self.points.append(address)
+        return len(self.points) - 1
