@@ -53,7 +53,7 @@ def unusable_files(
 
 
 def refuse_passphrase() -> NoReturn:
-    """Raise OSError, as `password` of `SSLContext.load_cert_chain`. Without it, Python asks on the terminal."""
+    """Raise OSError. Used as `password` of `SSLContext.load_cert_chain`; without it, Python asks on the terminal."""
     raise OSError(
         "its private key has a passphrase, which the agent cannot enter; store the key without one, mode 0600"
     )

@@ -11,7 +11,7 @@ import typer
 
 from agent import DEFAULT_CONFIG
 from agent.cli import completion
-from agent.runtime import complaints, printable, wrapped
+from agent.runtime import MOST_OUTPUT, complaints, printable, wrapped
 
 if TYPE_CHECKING:
     from agent.config import Config, PushConfig
@@ -48,13 +48,11 @@ ProfileDirs = Annotated[
     list[Path] | None,
     typer.Option("--profile-dir", metavar="PATH", parser=given_path, help="A directory of the site's own profiles."),
 ]
-_MOST_OUTPUT = 2000
-"""Maximum number of characters of a line on standard output. A line can contain the names of many devices."""
 
 
 def say(line: str, *, err: bool = False, wrap: bool = True) -> None:
     """Print one line of output. On a terminal it is broken at words, except with `wrap` False, for a line to copy."""
-    text = printable(line, _MOST_OUTPUT)
+    text = printable(line, MOST_OUTPUT)
     typer.echo(wrapped(text, sys.stderr if err else sys.stdout) if wrap else text, err=err)
 
 

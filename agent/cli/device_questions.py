@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agent.cli.common import complain, say
 from agent.commissioning.describe import table
 from agent.commissioning.new_site import wrong_answer
-from agent.commissioning.proposals import Found, Names, Proposal, proposal, set_type, settle_grid
+from agent.commissioning.proposals import Names, Proposal, UnitProposals, proposal, set_type, settle_grid
 from agent.runtime import printable
 from drivers.addresses import unit_address
 from drivers.catalogue import Catalogue
@@ -28,7 +28,7 @@ class DeviceQuestions:
     """Asks for the type, the name and the driver of every device, and changes the proposals of `found`."""
 
     def __init__(
-        self, ask: Questions, catalogue: Catalogue, names: Names, found: list[Found], *, has_grid: bool
+        self, ask: Questions, catalogue: Catalogue, names: Names, found: list[UnitProposals], *, has_grid: bool
     ) -> None:
         """`has_grid`: a device that is configured already measures the grid."""
         self._ask = ask
@@ -76,14 +76,14 @@ class DeviceQuestions:
         rows = (self._row(number, row) for number, row in enumerate(self._rows(), 1))
         table("Found", ("#", "device", "address", "measures", "name"), rows)
 
-    def _rows(self) -> Iterator[tuple[Found, Proposal | None]]:
+    def _rows(self) -> Iterator[tuple[UnitProposals, Proposal | None]]:
         for each in self._found:
             if each.proposals:
                 yield from ((each, one) for one in each.proposals)
             else:
                 yield each, None
 
-    def _row(self, number: int, row: tuple[Found, Proposal | None]) -> tuple[str, ...]:
+    def _row(self, number: int, row: tuple[UnitProposals, Proposal | None]) -> tuple[str, ...]:
         found, one = row
         if one is None:
             return str(number), "not identified", _where(found), _UNUSED, ""
@@ -93,7 +93,7 @@ class DeviceQuestions:
             device += ", not certain"
         return str(number), device, one.where, types, ", ".join(one.nodes.values())
 
-    def _identify(self, found: Found) -> None:
+    def _identify(self, found: UnitProposals) -> None:
         """Ask for the driver of an unknown unit. A device that has only coils is probably a relay board."""
         likely = found.unit.identity.likely if found.unit.identity else ()
         if likely == (_RELAY,):
@@ -105,7 +105,7 @@ class DeviceQuestions:
             say(f"Perhaps one of these drivers: {', '.join(likely)}")
         self._ask_driver(found)
 
-    def _ask_driver(self, found: Found) -> None:
+    def _ask_driver(self, found: UnitProposals) -> None:
         names = self._catalogue.names()
 
         def rule(text: str) -> str | None:
@@ -117,7 +117,7 @@ class DeviceQuestions:
         if driver := self._ask.text("Driver, manufacturer or model of this unit (Enter: leave it out)", "", "", rule):
             self._bind(found, driver)
 
-    def _bind(self, found: Found, driver: str) -> None:
+    def _bind(self, found: UnitProposals, driver: str) -> None:
         """Give the unit this driver."""
         try:
             made = self._catalogue.create(driver, ReadOptions())
@@ -153,7 +153,7 @@ class DeviceQuestions:
         answer = self._ask.text(f"Power of the load at {name} while it is on, in W (Enter: unknown)", "", usual, _watts)
         one.nominal_power_W = float(answer) if answer else None
 
-    def _change(self, row: tuple[Found, Proposal | None]) -> None:
+    def _change(self, row: tuple[UnitProposals, Proposal | None]) -> None:
         found, one = row
         if one is None:
             self._ask_driver(found)
@@ -175,7 +175,7 @@ class DeviceQuestions:
                 one.nodes[type_] = self._new_name(type_, name)
             self._power(one)
 
-    def _change_driver(self, found: Found, one: Proposal) -> None:
+    def _change_driver(self, found: UnitProposals, one: Proposal) -> None:
         """Offer the other drivers that can read the device."""
         matches = found.unit.identity.matches if found.unit.identity else []
         if len(matches) < 2 or one.number > 1 or one.match not in matches:
@@ -208,7 +208,7 @@ def _doubtful(one: Proposal) -> bool:
     return bool(one.doubt)
 
 
-def _where(found: Found) -> str:
+def _where(found: UnitProposals) -> str:
     return unit_address(found.place.link.address, found.unit.unit_id)
 
 

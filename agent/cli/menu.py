@@ -61,7 +61,7 @@ class Selection:
         return 1 <= int(number) <= len(self.labels)
 
     def lines(self, width: int) -> list[str]:
-        """The list as lines of at most `width` characters."""
+        """Return the list as lines of at most `width` characters."""
         rows = [f"{'>' if row == self.at else ' '} {row + 1}  {text}" for row, text in enumerate(self.labels)]
         return [printable(row)[:width] for row in [*rows, _HINT + str(self.at + 1)]]
 
@@ -96,7 +96,7 @@ def _draw(selection: Selection, up: int) -> None:
 
 
 def _size() -> os.terminal_size:
-    """The size of this terminal. LINES and COLUMNS of the environment can be those of another terminal."""
+    """Return the size of this terminal. LINES and COLUMNS of the environment can be those of another terminal."""
     size = os.get_terminal_size(sys.stdout.fileno())
     return size if all(size) else shutil.get_terminal_size()
 

@@ -116,7 +116,7 @@ def _verdict(status: dict[str, Any]) -> str:
 
 
 def _text(text: str, style: str = "") -> Text:
-    """A configured or received value as plain text."""
+    """Return a configured or received value as plain text."""
     return Text(printable(text), style)
 
 
@@ -128,7 +128,7 @@ def _flow(flow: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _energies(flow: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """One text per group with energies of the day."""
+    """Yield one text per group with energies of the day."""
     for group, fields in flow.items():
         shown = [f"{word} {_scaled(fields[name])}Wh" for name, word in ENERGIES.items() if name in fields]
         if shown:
@@ -191,7 +191,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _counters(events: dict[str, dict[str, int]]) -> Iterator[str]:
-    """One line per node whose energy counters had events."""
+    """Yield one line per node whose energy counters had events."""
     for node, kinds in events.items():
         words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items() if count)
         if words:

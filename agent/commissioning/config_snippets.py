@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from agent.commissioning.proposals import Found, Names, Proposal, note_with_address, proposal, propose
+from agent.commissioning.proposals import Names, Proposal, UnitProposals, note_with_address, proposal, propose
 from agent.runtime import escaped, printable
 from drivers.addresses import unit_address
 from drivers.driver import Driver
@@ -79,7 +79,9 @@ def device_tables(places: Sequence[SearchLocation]) -> str:
     return tables(places, propose(places, Names()))
 
 
-def tables(places: Sequence[SearchLocation], found: Sequence[Found], known: Mapping[str, str] | None = None) -> str:
+def tables(
+    places: Sequence[SearchLocation], found: Sequence[UnitProposals], known: Mapping[str, str] | None = None
+) -> str:
     """Return the tables of the proposals in `found`, and comments for the other units.
 
     `known`: address of a link → NAME of its [connection.NAME] in the existing configuration.
@@ -103,7 +105,7 @@ def tables(places: Sequence[SearchLocation], found: Sequence[Found], known: Mapp
 
 
 def _named_links(
-    places: Sequence[SearchLocation], found: Sequence[Found], known: Mapping[str, str]
+    places: Sequence[SearchLocation], found: Sequence[UnitProposals], known: Mapping[str, str]
 ) -> Iterator[SearchLocation]:
     """Yield the places with devices whose link needs a [connection.NAME] and has none yet."""
     used = {each.place.link.address for each in found if each.proposals}
@@ -129,7 +131,7 @@ def _cycle(place: SearchLocation) -> Iterator[str]:
         yield ""
 
 
-def _comments(found: Found) -> Iterator[str]:
+def _comments(found: UnitProposals) -> Iterator[str]:
     place, unit = found.place, found.unit
     where = unit_address(place.link.address, unit.unit_id)
     if place.any_unit:

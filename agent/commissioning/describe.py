@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agent.commissioning.endpoints import endpoints_in_words
+from agent.commissioning.plausibility import name_of
 from agent.commissioning.site_doubts import site_doubts, unread
 from agent.domain import counted_in, sign_in_words, silence_in_words
-from agent.runtime import printable
+from agent.runtime import MOST_OUTPUT, printable
 from drivers.model import NodeType, Value
 from drivers.profile import RegisterDriver
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from agent.site import Site
     from drivers.driver import Driver
     from drivers.model import Reading
-
-MOST_OUTPUT = 2000
-"""Maximum number of characters of a line. A line can contain the names of many devices."""
 
 
 class NodeRow(NamedTuple):
@@ -117,7 +115,7 @@ def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
 
 
 def _notes(devices: Iterable[Device]) -> Iterator[str]:
-    """The notes of the profiles for the installer."""
+    """Return the notes of the profiles for the installer."""
     for device in devices:
         if isinstance(device.driver, RegisterDriver):
             yield from (f"{device.name}: {note}" for note in device.driver.profile.notes)
@@ -170,10 +168,9 @@ def print_readings(result: SiteReading) -> None:
 
 
 def _row(device: Device, reading: Reading, at: float) -> tuple[str, ...]:
-    name = reading.quantity.value + (f"_{reading.phase}" if reading.phase else "")
     shown = reading.quality.value if reading.value is None else number(reading.value)
     owner = next((node.node_id for node in device.nodes if node.type == reading.node), device.name)
-    return owner, name, shown, reading.quantity.unit.value, f"{max(0.0, at - reading.at):.1f} s"
+    return owner, name_of(reading), shown, reading.quantity.unit.value, f"{max(0.0, at - reading.at):.1f} s"
 
 
 def number(value: Value) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.commissioning import config_snippets
 from agent.commissioning.describe import table
-from agent.runtime import printable, wrapped
+from agent.runtime import MOST_OUTPUT, printable, wrapped
 from drivers.catalogue import Catalogue, matches
 from drivers.driver import ReadOptions
 from drivers.model import Kind
@@ -26,8 +26,6 @@ _IN_PYTHON = {
 }
 _SIMULATED = "simulated-"
 """The devices of `demo` and `simulate`. Only a search lists them."""
-_MAX_LINE = 2000
-"""Largest number of characters of a line. Some families have many models and sources."""
 _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
 
 
@@ -80,7 +78,7 @@ def _print_points(catalogue: Catalogue, name: str) -> None:
     profile = load(catalogue.file(family))
     profile = profile.channel(channel) if channel else profile
     for line in (f"{profile.manufacturer} {', '.join(profile.models)} ({profile.kind})", f"source: {profile.source}"):
-        print(wrapped(printable(line, _MAX_LINE), sys.stdout))  # noqa: T201 - the output of the command
+        print(wrapped(printable(line, MOST_OUTPUT), sys.stdout))  # noqa: T201 - the output of the command
     if profile.driver is not None:
         print(f"read by driver {profile.driver}, which discovers the models of the device")  # noqa: T201
         return

@@ -56,7 +56,7 @@ def _renamed_ids(config: Config, push: PushConfig) -> str:
 
 
 def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
-    """Warnings about the nodes and intervals of endpoints, one sentence each."""
+    """Yield the warnings about the nodes and intervals of endpoints, one sentence each."""
     for push in config.endpoints:
         chosen = [node for node in nodes if push.chooses(node.node_id)]
         whose = "push" if _has_default_only(config) else f"endpoint {push.name}"

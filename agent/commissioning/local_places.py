@@ -22,7 +22,7 @@ def places(routes: Path = _ROUTES, devices: Path = Path("/dev")) -> list[str]:
 
 
 def _networks(routes: Path) -> Iterator[str]:
-    """The IPv4 networks that are connected directly, such as 192.168.1.0/24."""
+    """Return the IPv4 networks that are connected directly, such as 192.168.1.0/24."""
     try:
         lines = routes.read_text(encoding="ascii").splitlines()[1:]
     except OSError:

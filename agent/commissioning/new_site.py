@@ -176,7 +176,7 @@ def _existing(path: Path, text: str) -> Existing:
 
 
 def _parsed(table: dict[str, Any], path: Path) -> Config:
-    """The configuration. It may have no devices, because `init` adds them."""
+    """Return the configuration. It may have no devices, because `init` adds them."""
     if not table.get("device"):
         return parse({**table, "device": [_ANY_DEVICE | {"node_id": "D"}]}, os.environ, str(path))
     return parse(table, os.environ, str(path))

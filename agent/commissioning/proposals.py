@@ -62,7 +62,7 @@ class Proposal:
     """Name by type: one, or several for a hybrid."""
     enabled: bool = True
     grid_omitted: bool = False
-    """A hybrid whose grid meter is not used, because another device measures the grid."""
+    """Whether the grid meter of this hybrid is not used, because another device measures the grid."""
     number: int = 1
     """The number of the meter at its unit id. Only the second and further meters have a number above 1."""
     nominal_power_W: float | None = None
@@ -92,7 +92,7 @@ class Proposal:
 
 
 @dataclass(slots=True, eq=False)
-class Found:
+class UnitProposals:
     """A unit that responded, with its proposals. An unknown unit has none."""
 
     place: SearchLocation
@@ -100,7 +100,7 @@ class Found:
     proposals: list[Proposal] = field(default_factory=list)
 
 
-def propose(places: Iterable[SearchLocation], names: Names, *, has_grid: bool = False) -> list[Found]:
+def propose(places: Iterable[SearchLocation], names: Names, *, has_grid: bool = False) -> list[UnitProposals]:
     """Return every unit with its proposals. `has_grid`: a device that is configured already measures the grid."""
     places = list(places)
     grid = None if has_grid else _grid_unit(places)
@@ -110,7 +110,7 @@ def propose(places: Iterable[SearchLocation], names: Names, *, has_grid: bool = 
             proposals: list[Proposal] = []
             if unit.identity and unit.identity.matches:
                 proposals = list(_proposals(place, unit, unit.identity.matches[0], names, of_grid=unit is grid))
-            found.append(Found(place, unit, proposals))
+            found.append(UnitProposals(place, unit, proposals))
     return found
 
 

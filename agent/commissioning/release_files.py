@@ -22,7 +22,7 @@ _PLACES = {
 
 
 def example() -> str:
-    """The text of config.example.toml."""
+    """Return the text of config.example.toml."""
     name = "config.example.toml"
     return _source(name, _PLACES[name]).read_text(encoding="utf-8")
 

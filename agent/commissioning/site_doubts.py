@@ -37,7 +37,7 @@ def site_doubts(config: Config, site: Site) -> Iterator[str]:
 
 
 def unread(devices: Sequence[Device]) -> Iterator[str]:
-    """Nodes of hybrids that no device of the configuration reads."""
+    """Yield a sentence about each hybrid with nodes that no device of the configuration reads."""
     read: dict[tuple[str, str], set[NodeType]] = {}
     for device in devices:
         read.setdefault((device.address, device.driver_name), set()).update(node.type for node in device.nodes)
@@ -56,7 +56,8 @@ def unread_nodes(types: Collection[NodeType]) -> Iterator[str]:
 
 
 def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
-    """Batteries without a capacity, whose charge cannot be weighted. SunSpec devices are not known before a poll."""
+    """Warn of batteries without a capacity: their charge cannot be weighted. SunSpec devices are not known before a
+    poll."""
     for device in devices:
         driver = device.driver
         if not isinstance(driver, RegisterDriver):
@@ -74,7 +75,7 @@ def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
-    """Nodes of the same type with the same address, except relays, whose board has many outputs."""
+    """Warn of nodes with the same type and address. Relays are omitted, because a relay board has many outputs."""
     found: dict[tuple[str, str], list[str]] = {}
     for device in devices:
         for node in device.nodes:
@@ -86,7 +87,7 @@ def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _two_types(devices: Iterable[Device]) -> Iterator[str]:
-    """Meters that are read as nodes of different types."""
+    """Warn of meters that are read as nodes of different types."""
     found: dict[tuple[str, str], list[str]] = {}
     for device in devices:
         for node in device.nodes:
@@ -98,7 +99,7 @@ def _two_types(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _power_measured(devices: Iterable[Device]) -> Iterator[str]:
-    """Nodes with a nominal power whose device does not report whether it is on."""
+    """Warn of nodes with a nominal power whose device does not report whether it is on."""
     for device in devices:
         points = device.driver.points if isinstance(device.driver, RegisterDriver) else ()
         if any(point.quantity in (Quantity.ON, Quantity.OPERATION_MODE) for point in points):

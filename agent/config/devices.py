@@ -81,7 +81,8 @@ class DeviceConfig(Section, DeviceTable):
     push: StrictBool = True
     """false: the device is polled, but not sent and not in the total."""
     within: Identifier | None = None
-    """The node of the same type that this device is behind. The device is sent, but not added to the total."""
+    """The node of the same type whose meter measures this device too. The device is sent, but not added to the
+    total."""
     host: Host | None = None
     """The name or the address; without `connection`. Devices with the same host and port share one link."""
     port: Port | None = None
@@ -106,7 +107,8 @@ class DeviceConfig(Section, DeviceTable):
     """The physical range of quantities, such as `{ active_power_W = 11000, soc_perc = [0, 100] }`. A reading outside is
     invalid."""
     timeout_s: Seconds | None = None
-    """The time-out of one request. This and the next keys have the defaults of the profile and the connection."""
+    """The time-out of one request. Default of this key and the keys below: that of the profile, else of the
+    connection."""
     max_registers: Annotated[StrictInt, Field(ge=1, le=MAX_REGISTERS)] | None = None
     """The largest number of registers in one request."""
     max_gap: Annotated[StrictInt, Field(ge=0, le=MAX_REGISTERS - 1)] | None = None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str], enabled: Collection[str]) -> Iterator[str]:
-    """One line per mistake: key, rule, value. `node_ids` are those of all devices, `enabled` those that are sent."""
+    """Yield one line per mistake: key, rule, value. `node_ids`: of all devices. `enabled`: of the enabled devices."""
     yield from _names(pushes)
     for index, push in enumerate(pushes):
         key = endpoint_key(pushes, index)
@@ -53,7 +53,7 @@ def _unknown(key: str, push: PushConfig, node_ids: Collection[str]) -> Iterator[
 
 
 def _same_id(key: str, push: PushConfig, node_ids: Collection[str]) -> Iterator[str]:
-    """Two nodes must not have the same id in the messages of one endpoint."""
+    """Yield a line for two nodes that would have the same id in the messages of one endpoint."""
     owner: dict[str, str] = {}
     for node_id in sorted(node_ids):
         if push.chooses(node_id):

@@ -39,8 +39,8 @@ class EnvironmentSource(EnvSettingsSource):
         super().__init__(settings_cls, case_sensitive=True, env_prefix=PREFIX, env_nested_delimiter=_DELIMITER)
         self._table = table
         self._keys = _Names(table, environ, settings_cls).keys
-        # The names of the models, in upper and lower case. A whole table comes before its keys, so that a key overrides
-        # it.
+        # The variables, with keys in the spelling of the models. A whole table comes before its keys, so that a key
+        # overrides the table.
         self.env_vars = {PREFIX + _DELIMITER.join(steps): text for steps, (text, _) in self._keys.items()}
 
     def next_field(self, field: Any, key: str, case_sensitive: bool | None = None) -> FieldInfo | None:  # noqa: FBT001
@@ -98,7 +98,7 @@ class _Names:
         return steps, annotation
 
     def _enter(self, name: str, place: Any, steps: tuple[str, ...], annotation: Any, shown: str) -> Any:
-        """Return the table or list at `steps`: that of `place`, merged with a variable that sets all of it.
+        """Return the table or list at `steps`: that of the file, merged with the variable that sets it as a whole.
 
         Raises ConfigError if the value is neither a table nor a list.
         """
@@ -120,7 +120,7 @@ class _Names:
 
 
 def variable_of(steps: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """The variable that sets this key, alone or with a whole table; None if the file sets it."""
+    """Return the variable that sets this key, alone or with a whole table; None if the file sets it."""
     names = {name.upper(): name for name in environ}
     for length in range(len(steps), 0, -1):
         name = names.get((PREFIX + _DELIMITER.join(steps[:length])).upper())
@@ -136,7 +136,7 @@ def _sets(value: Any, steps: Sequence[str]) -> bool:
 
 
 def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[str, Any]:
-    """The key that `step` means in `place`, and the annotation of its value."""
+    """Return the key that `step` means in `place`, and the annotation of its value."""
     if isinstance(place, list):
         if not _is_index(step, place):
             items = (
@@ -155,13 +155,13 @@ def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[str, Any]:
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model of a table with fixed keys; None for anything else."""
+    """Return the model of a table with fixed keys; None for anything else."""
     core = _core(annotation)
     return core if isclass(core) and issubclass(core, BaseModel) else None
 
 
 def inside(annotation: Any) -> Any:
-    """The annotation of the items of a list, or of a table with free names; None for anything else."""
+    """Return the annotation of the items of a list, or of a table with free names; None for anything else."""
     core = _core(annotation)
     arguments = get_args(core)
     if get_origin(core) is tuple:
@@ -170,7 +170,7 @@ def inside(annotation: Any) -> Any:
 
 
 def item_of(annotation: Any, value: object) -> Any:
-    """The annotation of the only item, if the annotation is a list and the value is a table instead of a list."""
+    """Return the annotation of the items if a list is expected and `value` is a single table; else `annotation`."""
     return inside(annotation) if get_origin(_core(annotation)) is tuple and isinstance(value, dict) else annotation
 
 
@@ -186,7 +186,7 @@ def _container(annotation: Any) -> type[dict[str, Any] | list[Any]] | None:
 
 
 def _core(annotation: Any) -> Any:
-    """The annotation without `Annotated` and `| None`."""
+    """Return the annotation without `Annotated` and `| None`."""
     if get_origin(annotation) in (Annotated, Union, UnionType):
         return _core(get_args(annotation)[0])
     return annotation
@@ -206,7 +206,7 @@ def _is_index(step: str, items: Sequence[Any]) -> bool:
 
 
 def _scalar(text: str, annotation: Any) -> Any:
-    """The text if the key accepts text, else the JSON value: `5` for a number, `true` for a boolean."""
+    """Return the text if the key accepts text, else the JSON value: `5` for a number, `true` for a boolean."""
     try:
         TypeAdapter(annotation).validate_python(text)
     except ValidationError:

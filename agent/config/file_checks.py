@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def mistakes(config: Config) -> Iterator[str]:
-    """One line per unusable file: key, rule, file. `push_token` checks the token."""
+    """Yield one line per unusable file: key, rule, file. `push_token` checks the token."""
     for index, push in enumerate(config.push):
         if push.enabled:
             key = endpoint_key(config.push, index)

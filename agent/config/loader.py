@@ -75,14 +75,14 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
 
 
 def _endpoint_names(table: dict[str, Any]) -> list[str]:
-    """The name of each endpoint, from a table that is not validated; "" if it has none."""
+    """Return the name of each endpoint, from a table that is not validated; "" if it has none."""
     pushes = table.get("push")
     names = [push.get("name") if isinstance(push, dict) else "" for push in pushes] if isinstance(pushes, list) else []
     return [name if isinstance(name, str) and name.isprintable() else "" for name in names]
 
 
 def _names(table: dict[str, Any]) -> list[str]:
-    """The node ids of each device, from a table that is not validated; "" if they cannot be read."""
+    """Return the node ids of each device, from a table that is not validated; "" if they cannot be read."""
     devices = table.get("device")
     if not isinstance(devices, list):
         return []

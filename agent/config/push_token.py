@@ -25,13 +25,13 @@ _ALONE = "must be the token alone: visible ASCII characters without blanks, and 
 
 
 def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
-    """The token of [push], read from its files, the systemd credential or the configuration."""
+    """Return the token of [push], read from its files, the systemd credential or the configuration."""
     files = [path for path in (push.token_file, credential_file(push, environ)) if path is not None]
     return Token(files, push.token, lambda text: None if usable(text) else _ALONE)
 
 
 def mistakes(pushes: Sequence[PushConfig], environ: Mapping[str, str]) -> Iterator[str]:
-    """One line per token of an enabled endpoint that cannot be used: key, rule, file."""
+    """Yield one line per token of an enabled endpoint that cannot be used: key, rule, file."""
     for index, push in enumerate(pushes):
         if push.enabled and (rule := _mistake(push, environ)):
             yield f"{endpoint_key(pushes, index)}.{rule}"
@@ -92,12 +92,12 @@ def _is_blank(path: Path) -> bool:
 
 
 def credential_of(push: PushConfig) -> str:
-    """The name of the endpoint's systemd credential."""
+    """Return the name of the endpoint's systemd credential."""
     return CREDENTIAL if push.name == DEFAULT_NAME else f"{CREDENTIAL}.{push.name}"
 
 
 def credential_file(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
-    """The file of the systemd credential (LoadCredential=push_token:…); None without one."""
+    """Return the file of the systemd credential (LoadCredential=push_token:…); None without one."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
     path = Path(directory, credential_of(push)) if directory else None
     return path if path is not None and _exists(path) else None

@@ -54,14 +54,14 @@ class BaseTable:
     __hash__ = None  # type: ignore[assignment]  # a table can contain dicts
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values by their keys, also those of the tables in this one."""
+        """Return the values by their keys. Tables in this table are converted too."""
         return {key: value.as_dict() if isinstance(value, BaseTable) else value for key, value in self.__dict__.items()}
 
 
 class PushTable(BaseTable):
     """[push] or [[push]]."""
 
-    if TYPE_CHECKING:  # pydantic would make fields of these
+    if TYPE_CHECKING:  # otherwise, pydantic would make fields of these
         url: str
         proxy_url: str | None
         nodes: tuple[str, ...]

@@ -20,7 +20,7 @@ _MOST_SHOWN = 120
 
 
 def explain(error: ValidationError, environ: Mapping[str, str], origin: str, root: type[BaseModel]) -> Iterator[str]:
-    """One line per mistake: origin, key, rule, value. The origin is a variable of `environ`, or else `origin`.
+    """Yield one line per mistake: origin, key, rule, value. The origin is a variable of `environ`, or else `origin`.
 
     `root` is the model of the whole file.
     """
@@ -33,7 +33,7 @@ def explain(error: ValidationError, environ: Mapping[str, str], origin: str, roo
 
 
 def origin_of(message: str, environ: Mapping[str, str], origin: str) -> str:
-    """The origin of the key that `message` begins with: a variable of `environ`, or else `origin`."""
+    """Return the origin of the key that `message` begins with: a variable of `environ`, or else `origin`."""
     key = re.sub(r"\[(\d+)\]", r".\1", message.partition(":")[0])
     variable = variable_of(key.split("."), environ)
     return f"environment {variable}" if variable else origin

@@ -105,7 +105,7 @@ _MIRRORED = _renamed("exported", "imported") | {
 
 
 def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> Use | None:
-    """How the node uses a reading of its device; None if the reading belongs to another node of the device.
+    """Return how the node uses a reading of its device; None if the reading belongs to another node of the device.
 
     `marked` is the type of node that the driver gave (`Reading.node`).
     """
@@ -120,7 +120,7 @@ def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> Use | Non
 
 
 def why_unfit(kind: Kind, type_: NodeType) -> str | None:
-    """Why a device of this kind cannot be a node of this type; None if it can."""
+    """Return why a device of this kind cannot be a node of this type; None if it can."""
     if type_ in kind.nodes:
         return None
     return f"a device of kind {kind} cannot be {type_!s}; it can be {_listed(kind.nodes)}"
@@ -131,13 +131,14 @@ def _listed(types: frozenset[NodeType]) -> str:
 
 
 def direction(type_: NodeType, power_W: float) -> str:
-    """The direction of a power in one word; empty for 0."""
+    """Return the direction of a power in one word; empty for 0."""
     positive, negative = _DIRECTIONS[type_]
     return positive if power_W > 0 else negative if power_W < 0 else ""
 
 
 def sign_in_words(node: Node, push_sign: int = 1) -> str:
-    """A sentence on the sign of the node's power in messages. `push_sign` is that of its group in [push.sign]."""
+    """Return a sentence about the sign of the node's power in messages. `push_sign`: the sign of its group in
+    [push.sign]."""
     positive, negative = _DIRECTIONS[node.type][::push_sign]
     words = f"{positive} is sent as positive, {negative} as negative"
     if push_sign == -1:
@@ -149,7 +150,7 @@ def sign_in_words(node: Node, push_sign: int = 1) -> str:
 
 
 def counted_in(nodes: Sequence[Node], chosen: Collection[str]) -> set[str]:
-    """The ids of the nodes that the totals include, if only the nodes with the ids `chosen` are sent.
+    """Return the ids of the nodes that the totals include, if only the nodes with the ids `chosen` are sent.
 
     A node behind the meters of other nodes is included only if none of these other nodes is sent.
     """
@@ -159,7 +160,7 @@ def counted_in(nodes: Sequence[Node], chosen: Collection[str]) -> set[str]:
 
 
 def _outer_ids(node: Node, by_id: Mapping[str, Node]) -> set[str]:
-    """The ids of the nodes whose meters measure this node as well."""
+    """Return the ids of the nodes whose meters measure this node as well."""
     found: set[str] = set()
     within = node.within
     while within is not None and within in by_id and within not in found:
@@ -169,7 +170,7 @@ def _outer_ids(node: Node, by_id: Mapping[str, Node]) -> set[str]:
 
 
 def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
-    """(node id, rule) for each wrong `within`."""
+    """Yield (node id, rule) for each wrong `within`."""
     by_id = {node.node_id: node for node in nodes}
     for node in nodes:
         if node.within is None:
@@ -187,7 +188,7 @@ def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
 
 
 def _outermost(node: Node, by_id: dict[str, Node]) -> Node:
-    """The node at the end of the chain of `within`, or the last one before the chain breaks or repeats."""
+    """Return the node at the end of the chain of `within`, or the last one before the chain breaks or repeats."""
     seen = set()
     while node.within in by_id and node.node_id not in seen:
         seen.add(node.node_id)
@@ -196,7 +197,7 @@ def _outermost(node: Node, by_id: dict[str, Node]) -> Node:
 
 
 def doubts(nodes: Sequence[Node]) -> Iterator[str]:
-    """Warnings for `check`: what is allowed, but probably a mistake. One sentence each."""
+    """Yield one sentence about each setting of the nodes that is allowed but probably a mistake."""
     meters = [node.node_id for node in nodes if node.type is NodeType.GRID and node.counted]
     if len(meters) > 1:
         yield (

@@ -5,9 +5,9 @@ does not answer either, but 0 W would then make a wrong total. With `when_offlin
 all of these conditions hold. Otherwise it is missing.
 
 - Its last power was below `DIM_W`, so the error of the total is small.
-- It is at most `LATE_S` later than the time of day at which the inverter woke yesterday. An inverter that fails at
-  night or at dawn is therefore missing from the morning on, in every season. An inverter under snow or in fog is also
-  missing; this is correct.
+- The present time of day is at most `LATE_S` after the time at which the inverter woke yesterday. An inverter that
+  fails at night or at dawn is therefore missing from the morning on, in every season. An inverter under snow or in fog
+  is also missing; this is correct.
 - The time without an answer is at most `LONGEST_S`.
 
 An answer without a power counts as no answer, because data loggers answer for an inverter that is switched off.

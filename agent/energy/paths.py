@@ -11,6 +11,7 @@ from agent.energy.transitions import DAILY_S, Observation, Transition, Transitio
 SEEN_S = 300.0
 """The beginning of a day was observed if usual readings around midnight are at most this far apart."""
 _STEADY_S = 30.0
+"""Readings that are at most this far apart are always usual."""
 _INTERVALS = 1.5
 """Readings around midnight are usual if they are at most this many times the previous interval apart."""
 _EVENTS = 8

@@ -197,7 +197,8 @@ def _observed(
     weight = min(seconds, ledger.interval_s or _FIRST_S, _WEIGHT_S)
     if ledger.observed_s + weight >= turnover.review:
         turnover = reviewed(turnover, ledger.best.total, integral_Wh, ledger.observed_s + weight, register)
-    # Between readings that are far apart, the power may have been higher than in the readings, so the limit is wider.
+    # Between readings that are far apart, the power may have been higher than at the readings. So the step of a
+    # register with an unknown step is large there.
     step = register.step_Wh or (turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH)
     return Observation(
         *(value, at, zone, register, turnover, step, seconds, weight, regular),

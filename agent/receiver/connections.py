@@ -12,7 +12,7 @@ MAX_CONNECTIONS = 32
 
 
 class Connections:
-    """Closes connections after their deadline. If there are more than `most`, closes the one with the oldest progress.
+    """Closes connections after their deadline. If there are more than `most`, closes the one that waits the longest.
 
     A time-out of the socket is not enough, because it restarts with every byte.
     """
@@ -24,18 +24,18 @@ class Connections:
         """In monotonic seconds. Sorted by the last progress, oldest first."""
 
     def opened(self, connection: socket.socket, seconds: float) -> None:
-        """Add a new connection. It is closed after `seconds` unless `within` sets a new deadline."""
+        """Add a new connection. It is closed after `seconds` unless `extend` sets a new deadline."""
         with self._lock:
             while len(self._deadlines) >= self._most:
                 self._close(next(iter(self._deadlines)))
             self._deadlines[connection] = time.monotonic() + seconds
 
-    def within(self, connection: socket.socket, seconds: float) -> None:
-        """Set the deadline of a connection with progress to `seconds` from now. Raises OSError if it was closed."""
-        self.replaced(connection, connection, seconds)
+    def extend(self, connection: socket.socket, seconds: float) -> None:
+        """Set the deadline of a connection that made progress, `seconds` from now. Raises OSError if it was closed."""
+        self.continue_on(connection, connection, seconds)
 
-    def replaced(self, connection: socket.socket, by: socket.socket, seconds: float) -> None:
-        """Do the same for a connection that continues on the socket `by`, such as a TLS socket. Raises OSError."""
+    def continue_on(self, connection: socket.socket, by: socket.socket, seconds: float) -> None:
+        """As `extend`, for a connection that now uses the socket `by`, such as a TLS socket. Raises OSError."""
         with self._lock:
             if self._deadlines.pop(connection, None) is None:
                 raise ConnectionAbortedError
@@ -56,5 +56,5 @@ class Connections:
         """Shut the connection down. This wakes the thread that uses it, and that thread closes the socket."""
         del self._deadlines[connection]
         with contextlib.suppress(OSError):
-            # Not the shutdown of TLS: another thread may use the TLS object.
+            # Shut down only TCP, because another thread may use the TLS object.
             socket.socket.shutdown(connection, socket.SHUT_RDWR)

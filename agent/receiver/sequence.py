@@ -23,11 +23,11 @@ class Arrival:
     """The position of a message in the sequence."""
 
     late: bool = False
-    """The message is older than the newest message, so it is backlog after an outage."""
+    """Whether the message is older than the newest message. It is then backlog after an outage."""
     missing: int = 0
     """The number of messages that are missing between the newest earlier message and this one."""
     surplus: bool = False
-    """No message was missing at this time, so a message with another id has the same time."""
+    """Whether no message was missing at this time. A message with another id then has the same time."""
 
 
 @dataclass(slots=True)

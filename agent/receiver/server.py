@@ -149,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
             tcp_socket = self.request
             self.request = self.server.tls.wrap_socket(tcp_socket, server_side=True, do_handshake_on_connect=False)
             try:
-                connections.replaced(tcp_socket, self.request, _REQUEST_S)
+                connections.continue_on(tcp_socket, self.request, _REQUEST_S)
                 self.request.do_handshake()
             except OSError:
                 self.server.shutdown_request(self.request)  # the base class closes only the TCP socket
@@ -163,10 +163,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.shutdown_request(self.request)
 
     def handle_one_request(self) -> None:
-        self.server.connections.within(self.request, _IDLE_S)
+        self.server.connections.extend(self.request, _IDLE_S)
         self.close_connection = True
         if self.rfile.await_request():
-            self.server.connections.within(self.request, _REQUEST_S)
+            self.server.connections.extend(self.request, _REQUEST_S)
             super().handle_one_request()
 
     def handle_expect_100(self) -> bool:
@@ -200,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _discard_body(self) -> None:
         """Read and ignore the rest of the body for `_LINGER_S`."""
-        self.server.connections.within(self.request, _LINGER_S)
+        self.server.connections.extend(self.request, _LINGER_S)
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self.request, socket.SHUT_WR)
             while self.request.recv(_MAX_HEAD):

@@ -39,7 +39,7 @@ class Verdict:
     message: dict[str, Any] | None = None
     duplicate: bool = False
     late: bool = False
-    """The message is older than a received message, so it is backlog after an outage."""
+    """Whether the message is older than a received message. It is then backlog after an outage."""
     missing: int = 0
     """The number of messages that are missing between the newest earlier message and this one."""
     notes: tuple[str, ...] = ()

@@ -2,11 +2,12 @@
 
 from agent.runtime.clock import Clock, SystemClock, sleep_unless, steady
 from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible, time_service_runs
-from agent.runtime.printable import complaints, escaped, printable
+from agent.runtime.printable import MOST_OUTPUT, complaints, escaped, printable
 from agent.runtime.terminal import wrapped
 from agent.runtime.watchdog import STUCK_S, Watchdog
 
 __all__ = [
+    "MOST_OUTPUT",
     "STUCK_S",
     "Clock",
     "ClockTrust",

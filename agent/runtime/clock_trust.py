@@ -77,7 +77,7 @@ def plausible(at: float) -> bool:
 
 
 def boot_id() -> str:
-    """The id of this boot. Monotonic times with the same id can be compared."""
+    """Return the id of this boot. Monotonic times with the same id can be compared."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:

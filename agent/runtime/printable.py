@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 MOST = 500
 """Largest number of characters of one line."""
+MOST_OUTPUT = 2000
+"""The same for the output of a command. A line can contain the names of many devices."""
 _MOST_MISTAKES = 100
 
 
@@ -34,7 +36,7 @@ def complaints(lines: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return `text` with escapes instead of the characters that are not printable, whole: for a file."""
+    """Return the whole `text`, with escapes instead of characters that are not printable. For files."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _escape(each) for each in text)

@@ -24,15 +24,15 @@ class Watchdog:
         self._sources: list[Callable[[], Iterable[tuple[str, float]]]] = []
 
     def watch(self, source: Callable[[], Iterable[tuple[str, float]]]) -> None:
-        """`source` returns the work in progress: its name, and its deadline in monotonic seconds.
+        """Watch work that is recorded elsewhere, because it is frequent.
 
-        This is for frequent work that is recorded elsewhere.
+        `source` returns the work in progress: names, and deadlines in monotonic seconds.
         """
         self._sources.append(source)
 
     @contextmanager
     def running(self, what: str, within_s: float) -> Iterator[None]:
-        """`what` is overdue if the block takes longer than `within_s` seconds."""
+        """Return a context manager. `what` is overdue if the block takes longer than `within_s` seconds."""
         work = object()
         self._due[work] = (what, self._clock.monotonic() + within_s)
         try:
@@ -41,15 +41,16 @@ class Watchdog:
             del self._due[work]
 
     def expect(self, what: str, within_s: float) -> None:
-        """`what` is overdue if `done` is not called within `within_s` seconds. A second call changes nothing."""
+        """Register `what`. It is overdue if `done` is not called within `within_s` seconds. A second call changes
+        nothing."""
         self._due.setdefault(what, (what, self._clock.monotonic() + within_s))
 
     def done(self, what: str) -> None:
-        """`what` is done, whether it was expected or not."""
+        """Report that `what` is done, whether it was expected or not."""
         self._due.pop(what, None)
 
     def overdue(self) -> list[str]:
-        """The names of the work past its deadline, sorted."""
+        """Return the names of the work past its deadline, sorted."""
         now = self._clock.monotonic()
         due_work = [*self._due.values(), *(work for source in self._sources for work in source())]
         return sorted({what for what, due in due_work if due < now})

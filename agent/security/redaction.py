@@ -68,7 +68,7 @@ class Secrets:
                 self.keep(text)
 
     def quoted(self, text: str | bytes) -> str:
-        """The beginning of `text` on one line, or `WITHHELD` if a secret is in it."""
+        """Return the beginning of `text` on one line, or `WITHHELD` if a secret is in it."""
         read = text[:_READ].decode("utf-8", "replace") if isinstance(text, bytes) else text[:_READ]
         if self._appear_in(read):
             return WITHHELD

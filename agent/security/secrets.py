@@ -44,8 +44,8 @@ class SecretFile:
     def __init__(
         self, path: Path, event: str, mistake: Callable[[str], str | None] = lambda _: None, *, quiet: bool = False
     ) -> None:
-        """`event` is logged when the secret changes. `mistake` returns the rule that a text breaks,
-        or None. A text that breaks a rule is not used.
+        """`event` is logged when the secret changes. `mistake` returns the rule that a text breaks, or None. A text
+        that breaks a rule is not used.
 
         With `quiet`, an unreadable file is logged at level debug only.
         """
@@ -117,7 +117,7 @@ class Token:
         return "Token(hidden)"
 
     def value(self) -> Secret:
-        """The current token; empty if there is none."""
+        """Return the current token; empty if there is none."""
         values = self._values()
         if self._refused is _NOTHING:
             return values[0]
@@ -132,7 +132,7 @@ class Token:
         return others[0] if others else token
 
     def _values(self) -> list[Secret]:
-        """All tokens, the preferred one first."""
+        """Return all tokens, the preferred one first."""
         values = [file.value() for file in self._files]
         return [value for value in values if value is not _NOTHING] or [self._fixed]
 

@@ -11,7 +11,7 @@ _PREFIX = "whsec_"
 
 
 def signatures(secrets: str, identity: str, at: int, body: bytes) -> str:
-    """The value of the header `webhook-signature`: one signature per secret, so that secrets can be rotated.
+    """Return the value of the header `webhook-signature`: one signature per secret, so that secrets can be rotated.
 
     `secrets` holds one or more `whsec_<base64>`, separated by white space. `at` is in Unix seconds. Raises ValueError
     if there is no secret, or if a secret has another form. The message does not contain the secret.

@@ -141,7 +141,7 @@ class Daemon:
 
 
 async def _delivery_in_words(delivery: Delivery, named: bool) -> str:  # noqa: FBT001 - one of two forms
-    """The state of the delivery to one endpoint, in words."""
+    """Return the state of the delivery to one endpoint, in words."""
     stats = delivery.stats
     last = stats.last_delivery
     pushed = f"last push {_clock_time(last)}" if last is not None else "nothing pushed yet"

@@ -49,7 +49,8 @@ NOTHING = Site(())
 
 
 def only(site: Site, node_ids: Sequence[str]) -> Site:
-    """The site with the devices of these nodes only; all for an empty list. Raises ConfigError for an unknown node."""
+    """Return the site with only the devices of these nodes; all for an empty list. Raises ConfigError for an unknown
+    node."""
     known = [node.node_id for node in site.nodes]
     for node_id in node_ids:
         if node_id not in known:
@@ -67,7 +68,7 @@ def only(site: Site, node_ids: Sequence[str]) -> Site:
 def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
     """Build the site of `config`. `origin` names the file in error texts. Raises ConfigError.
 
-    Links and devices whose settings did not change are taken from the `running` site, with their learned state.
+    Unchanged links and devices are taken from the `running` site, with their learned state.
     """
     return _SiteBuilder(config, origin, running).build()
 
@@ -77,7 +78,8 @@ class _Link:
     """The devices of one link, before the link is created."""
 
     settings: LinkSettings
-    """`timeout_s` and `connect_delay_s` are the longest of all devices; all else is as for the first device."""
+    """`timeout_s` and `connect_delay_s` are the longest of all devices; the other settings are those of the first
+    device."""
     index: int
     """Index of the first `[[device]]` on the link, for error texts."""
     members: list[tuple[DeviceConfig, Driver, tuple[Node, ...]]]
@@ -165,10 +167,7 @@ class _SiteBuilder:
         )
 
     def _interval_s(self, device: DeviceConfig) -> float:
-        """Return the seconds between two polls.
-
-        The default is that of the configuration, see `Config.poll_interval_s`.
-        """
+        """Return the seconds between two polls. The default is `Config.poll_interval_s`."""
         if device.poll_interval_s is not None:
             return device.poll_interval_s
         return self._config.poll_interval_s
@@ -281,7 +280,7 @@ def _resolutions(node: Node, driver: Driver) -> dict[Quantity, Resolution]:
 
 
 def _when_offline(device: DeviceConfig, driver: Driver, type_: NodeType) -> WhenOffline:
-    """The `when_offline` of a node. Only the solar node of a hybrid device can sleep."""
+    """Return the `when_offline` of a node. Only the solar node of a hybrid device can sleep."""
     wanted = device.when_offline or ("sleep" if driver.defaults.sleeps else "missing")
     return "missing" if wanted == "sleep" and type_ is not NodeType.SOLAR else wanted
 

@@ -108,23 +108,23 @@ class StatusListener:
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
         """Answer one GET or HEAD."""
-        if not self._named_well(request):
+        if not self._has_loopback_host(request):
             return _text(HTTPStatus.MISDIRECTED_REQUEST, "ask for it by a loopback name, such as localhost")
         if request.path == "/":
             headers = {"Content-Security-Policy": self._policy}
             return HttpResponse(body=self._page, content_type="text/html; charset=utf-8", headers=headers)
         if request.path == "/healthz":
-            return self._alive()
+            return self._health()
         if request.path not in ("/readyz", "/metrics", "/status.json", "/history.json"):
             return _text(HTTPStatus.NOT_FOUND, "there are /, /healthz, /readyz, /metrics, /status.json, /history.json")
-        if not self._may(request):
+        if not self._is_authorized(request):
             headers = {"WWW-Authenticate": 'Bearer realm="telemetry-agent"'}
             return HttpResponse(HTTPStatus.UNAUTHORIZED, b"status.token is needed as a bearer token\n", headers=headers)
         if request.path == "/history.json":
             return _json(self.history.shown(self._clock.monotonic(), self._clock.time()))
-        return self._shown(request.path, await self._snapshot())
+        return self._content(request.path, await self._snapshot())
 
-    def _alive(self) -> HttpResponse:
+    def _health(self) -> HttpResponse:
         """Answer whether a task is stuck. This needs no token, so the answer does not name the task."""
         if stuck := self._stuck():
             return _text(
@@ -133,7 +133,7 @@ class StatusListener:
         return _text(HTTPStatus.OK, "ok")
 
     @staticmethod
-    def _shown(path: str, snapshot: Snapshot) -> HttpResponse:
+    def _content(path: str, snapshot: Snapshot) -> HttpResponse:
         if path == "/readyz":
             return (
                 _text(HTTPStatus.OK, f"ok; {snapshot.not_on_disk}" if snapshot.not_on_disk else "ok")
@@ -158,10 +158,10 @@ class StatusListener:
     def _token(self) -> Secret | None:
         return self._config.token if self._file is None else self._file.value()
 
-    def _named_well(self, request: HttpRequest) -> bool:
+    def _has_loopback_host(self, request: HttpRequest) -> bool:
         return self._config.guarded or is_loopback_name(request.headers.get("host", ""))
 
-    def _may(self, request: HttpRequest) -> bool:
+    def _is_authorized(self, request: HttpRequest) -> bool:
         if not self._config.guarded:
             return True
         token = self._token

@@ -81,7 +81,7 @@ def _fields_now(
 
 
 def _energies(last: Sequence[Summary]) -> dict[str, Fields]:
-    """Node id → energies of the day at its last push."""
+    """Return the energies of the day at the last push, by node id."""
     return {
         result.summary.node.node_id: {name: value for name, value in result.fields.items() if name.startswith("today_")}
         for summary in sorted(last, key=lambda each: each.time)

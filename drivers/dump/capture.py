@@ -64,9 +64,9 @@ def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
 
 async def of_sunspec(reader: Reader) -> Wanted:
     """Request the whole chain of models. Raises UnsupportedError if there is no chain."""
-    walk = ModelDiscovery(KNOWN)
-    base = await walk.base(reader)
-    models = await walk.models(reader, base)
+    discovery = ModelDiscovery(KNOWN)
+    base = await discovery.base(reader)
+    models = await discovery.models(reader, base)
     end = models[-1].end + HEADER if models else base + len(MARKER)
     # One model per request, because many devices refuse a request that includes two models.
     spans = [Span(Table.HOLDING, base, len(MARKER))]
@@ -76,7 +76,8 @@ async def of_sunspec(reader: Reader) -> Wanted:
 
 
 async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[], None] = lambda: None) -> None:
-    """Read `wanted` into `taken`, also in part if the caller cancels. `step` is called before each request.
+    """Read `wanted` into `taken`, which keeps what was read if the caller cancels. `step` is called before each
+    request.
 
     Raises UnreachableError if the device does not respond or the link fails.
     """

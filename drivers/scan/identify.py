@@ -60,7 +60,7 @@ class Identity:
     matches: list[Match] = field(default_factory=list)
     """Best match first; empty if the device is unknown."""
     serial: str = ""
-    """Used to compare devices; never printed."""
+    """The serial number. It is used to compare devices and is never printed."""
     labels: tuple[str, ...] = ()
     """The device identification (Modbus function 43/14): vendor, product, revision."""
     tables: frozenset[Table] = frozenset()
@@ -72,8 +72,8 @@ class Identity:
     likely: tuple[str, ...] = ()
     """Drivers of the manufacturer that the identification names, if no mark matches."""
     unanswered: tuple[str, ...] = ()
-    """Drivers with a higher rank than the best match, to whose marks the unit did not reply. The device may be one of
-    theirs, because a reply can be lost."""
+    """Drivers whose marks got no reply, and that have a higher rank than the best match. The device may belong to one
+    of them, because a reply can be lost."""
 
     @property
     def is_sunspec(self) -> bool:
@@ -88,7 +88,7 @@ class Identifier:
         """`now` returns monotonic seconds."""
         self._now = now
         self._marks: dict[Span, list[FamilyMark]] = defaultdict(list)
-        """The registers of the first mark → candidates."""
+        """Registers → the families that have their first mark there."""
         profiles = list(profiles)
         self._profiles = {profile.name: profile for profile in profiles}
         self._alternatives: dict[str, list[Profile]] = defaultdict(list)
@@ -234,7 +234,7 @@ class Identifier:
 
 
 async def _coils(reader: Reader, identity: Identity) -> None:
-    """A device without registers that has coils is probably a relay board."""
+    """If the device has coils and no registers, name the relay board as the likely driver."""
     with suppress(NoReplyError):
         if await read(RepeatingReader(reader), Span(Table.COIL, 0, 1)) is not None:
             identity.tables |= {Table.COIL}

@@ -32,7 +32,7 @@ class MarkComparison:
         """`elsewhere` returns a reader of another unit of the link. Without it, marks at other units do not match."""
         self.matched: list[FamilyMark] = []
         self.unknown: list[FamilyMark] = []
-        """Families with a mark that got no reply, or that was not read because too many others got none."""
+        """Families whose mark got no reply, or was not read because too many requests got no reply."""
         self.tables: frozenset[Table] = frozenset()
         """The tables of the registers that the device replied with."""
         self.exhausted = False
@@ -45,7 +45,7 @@ class MarkComparison:
         """Whether the unit replied to a request, also with an exception."""
 
     async def run(self, groups: Iterable[Sequence[FamilyMark]]) -> None:
-        """Read every mark. The candidates of a group have their first mark at the same registers. Raises LinkError."""
+        """Read every mark. The families of a group have their first mark at the same registers. Raises LinkError."""
         lost: list[Sequence[FamilyMark]] = []
         for group in groups:
             if self.exhausted:
@@ -57,7 +57,7 @@ class MarkComparison:
             self.unknown += await self._compare(group) if self._replied else group
 
     async def _compare(self, group: Sequence[FamilyMark]) -> list[FamilyMark]:
-        """Read the marks of the group. Return the candidates whose mark got no reply."""
+        """Read the marks of the group. Return the families whose mark got no reply."""
         try:
             words = await self._first(group[0].mark.span)
         except NoReplyError:

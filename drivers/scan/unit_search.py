@@ -2,8 +2,8 @@
 
 A unit exists if it sends any reply, also an exception. Only exceptions 10 and 11 come from the gateway and mean that
 the unit does not respond. Some devices respond to every unit id. Three unusual ids distinguish them from a gateway with
-many units. If these three refuse, the other side may be a gateway that refuses for units that do not exist. Then a unit
-exists if it has one of the registers asked for.
+many units. If these three ids reply with an exception, the other side may be a gateway that sends this exception for
+units that do not exist. Then a unit exists if it sends another reply.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Search:
             place.units, place.any_unit = [first], True
 
     def _doubt(self) -> None:
-        """Set what follows if the unusual unit ids replied too: one device, or a gateway that replies for all ids."""
+        """Decide between one device and a gateway that replies for all ids, after the unusual unit ids replied too."""
         place = self._place
         codes = {self._codes[unit_id] for unit_id in _STRANGE_UNITS if unit_id in self._codes}
         if not all(unit_id in self._codes for unit_id in _STRANGE_UNITS):

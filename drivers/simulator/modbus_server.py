@@ -35,7 +35,7 @@ _REQUEST_LENGTH = 5
 
 @dataclass(slots=True, eq=False)
 class SimulatedUnit:
-    """The device with one unit id. `image` is called once per request, so that all words of a reply are consistent."""
+    """A device. `image` is called once per request, so that all words of a reply are consistent."""
 
     unit_id: int
     image: Callable[[], Image]

@@ -127,7 +127,7 @@ class Boiler:
         self._on = False
 
     def step(self, surplus_W: float) -> float:
-        """`surplus_W`: the solar power that remains for this boiler."""
+        """Return the power. `surplus_W` is the solar power that remains for this boiler."""
         enough = 500.0 if self._on else self.RATED_W
         needed = self._COLD_WH + (500.0 if self._on else 0.0)
         room = self._stored_Wh < self._FULL_WH - (0.0 if self._on else 1000.0)
@@ -152,7 +152,8 @@ class Charger:
         self._needed_Wh = 0.0
 
     def step(self, day: int, hour: float, surplus_W: float) -> float:
-        """`day` and `hour` are local time. `surplus_W`: the solar power that remains for this charger."""
+        """Return the power. `day` and `hour` are local time. `surplus_W`: the solar power that remains for this
+        charger."""
         if day != self._day:
             self._day = day
             self._arrivals = [

@@ -32,10 +32,10 @@ def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 
         now = values()
         written = _Words({table: dict(fixed[table]) for table in Table})
         for key, points in groups.items():
-            for point, value, words in _written(points, now.get(key)):
+            for point, value, words in _words_of_points(points, now.get(key)):
                 written.put(point.table, point.words, words, shared=_shares(point.encoding))
                 if point.negative is not None:
-                    _direct(written, point.negative, point.positive, value)
+                    _write_direction(written, point.negative, point.positive, value)
         return written.tables
 
     return SimulatedUnit(unit_id, image, max_registers=profile.max_registers or MAX_REGISTERS)
@@ -72,9 +72,10 @@ def _fixed(profile: Profile) -> Image:
 
 
 _BLOCKS = 2.0
+"""The number of blocks that a device with repeated blocks has."""
 
 
-def _direct(written: _Words, negative: Mark, positive: Mark | None, value: Value | None) -> None:
+def _write_direction(written: _Words, negative: Mark, positive: Mark | None, value: Value | None) -> None:
     """Write the direction of a power to the registers of its marks."""
     turned = isinstance(value, float) and value < 0
     # The mark that must match is written last, because both may be in one register.
@@ -88,7 +89,7 @@ def dump_unit(dump: Image, unit_id: int = 1) -> SimulatedUnit:
     return SimulatedUnit(unit_id, lambda: dump)
 
 
-def _written(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Point, Value | None, list[int]]]:
+def _words_of_points(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Point, Value | None, list[int]]]:
     """Yield the value and the words of each point.
 
     A driver sums all points of a quantity. So the point with the smallest step that can hold the value gets the value,

@@ -114,7 +114,7 @@ class ModelDiscovery:
                 raise
             return None
         except SilentError:
-            # Some devices do not reply for an address that does not exist. But the first time, the reply may be lost.
+            # Some devices do not reply for an address that does not exist. The first time, the reply may only be lost.
             if not behind_a_model or self._silent_at != address:
                 self._silent_at = address
                 raise

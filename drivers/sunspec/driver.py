@@ -112,7 +112,8 @@ class SunSpec:
             self._known = None
             raise UnsupportedError(f"the SunSpec models change while they are read: {change}") from None
         if not scan.readings and scan.errors:
-            raise scan.errors[0]  # the device refuses everything at the moment: learn nothing from that
+            # The device refuses everything now, perhaps because it starts. This poll is not remembered.
+            raise scan.errors[0]
         self._known = known
         self._recheck.start(run.started)
         return scan
@@ -196,7 +197,8 @@ class _Known:
         self._refusals = RefusalMemory([[span] for span in spans_of(layout)], limits)
         self._batches: dict[Block, Batch] = {}
         self._learning = True
-        """There was no poll yet, or the last poll had new refusals. A refusal then does not mean a changed device."""
+        """There was no poll yet, or the last poll had new refusals. While this is true, a refusal does not mean that
+        the device has changed."""
         self.rated_W: float | None = None
         """Rated power of the inverters. A power above twice this value is invalid."""
         self.battery_seen = False

@@ -23,7 +23,7 @@ class _Item:
     raw: int
     """Index of the value among the unpacked numbers."""
     factor: int | None
-    place: PointAddress
+    point: PointAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class Batch:
         """Yield slot and content of every cell of this request."""
         for item in self._items:
             factor = None if item.factor is None else int(raws[item.factor])
-            yield item.slot, item.place.decode(raws[item.raw], factor)
+            yield item.slot, item.point.decode(raws[item.raw], factor)
 
 
 def spans_of(layout: SunSpecLayout) -> list[Span]:
     """Return the spans of one poll: points with their factors, and the headers of their models."""
-    places = {Span(Table.HOLDING, low, high - low) for low, high in (point.span for point in layout.points)}
-    return sorted(places | {Span(Table.HOLDING, model.address, HEADER) for model in layout.models})
+    points = {Span(Table.HOLDING, low, high - low) for low, high in (point.span for point in layout.points)}
+    return sorted(points | {Span(Table.HOLDING, model.address, HEADER) for model in layout.models})
 
 
 def batch_of(layout: SunSpecLayout, block: Block) -> Batch:
@@ -60,13 +60,13 @@ def batch_of(layout: SunSpecLayout, block: Block) -> Batch:
     kept = {(span.address, span.end) for span in spans_of(layout) if block.holds(span)}
     chosen = [(slot, point) for slot, point in enumerate(layout.points) if point.span in kept]
     headers = [model for model in layout.models if (model.address, model.address + HEADER) in kept]
-    formats = {place.address: place.point.format for _, place in chosen}
-    formats |= {place.factor_address: "h" for _, place in chosen if place.factor_address is not None}
+    formats = {point.address: point.point.format for _, point in chosen}
+    formats |= {point.factor_address: "h" for _, point in chosen if point.factor_address is not None}
     formats |= {model.address + register: "H" for model in headers for register in range(HEADER)}
     index = {address: position for position, address in enumerate(sorted(formats))}
     items = tuple(
-        _Item(slot, index[place.address], None if place.factor_address is None else index[place.factor_address], place)
-        for slot, place in chosen
+        _Item(slot, index[point.address], None if point.factor_address is None else index[point.factor_address], point)
+        for slot, point in chosen
     )
     header_items = tuple((index[model.address], index[model.address + 1], model) for model in headers)
     return Batch(_compiled(block, formats), items, header_items)

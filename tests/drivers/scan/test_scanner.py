@@ -374,8 +374,8 @@ async def test_a_converter_that_does_not_translate_is_read_with_rtu_frames(tmp_p
 async def test_rtu_over_tcp_is_proposed_where_such_frames_are_seen_and_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("drivers.scan.scanner._SLEEPY_DELAY_S", 0.1)
-    monkeypatch.setattr("drivers.scan.scanner._SLEEPY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("drivers.scan.scanner._SLOW_DELAY_S", 0.1)
+    monkeypatch.setattr("drivers.scan.scanner._SLOW_TIMEOUT_S", 0.1)
     async with FaultServer(gateway({1: 7})) as foreign, FaultServer(gateway({1: 7})) as silent:
         foreign.faults.garbage = bytes.fromhex("0304 0000 0002 70 29")
         silent.faults.silent = True
@@ -417,7 +417,7 @@ async def test_a_device_that_drops_its_client_ends_the_search_soon() -> None:
 
 
 async def test_a_device_that_swallows_what_comes_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drivers.scan.scanner._SLEEPY_DELAY_S", 0.3)
+    monkeypatch.setattr("drivers.scan.scanner._SLOW_DELAY_S", 0.3)
     async with FaultServer(gateway({1: 7})) as server:
         server.faults.slow_after_connect_s = 0.2
         (place,) = await scan(replace(at(server), units=(1,)), LOCAL)
