@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
+MAX_PORT = 65_535
+
 _LINK_LOCAL = re.compile(r"fe[89ab][0-9a-f]:", re.IGNORECASE)
 _UNIT = " unit "
 

@@ -77,8 +77,8 @@ async def push_once(settings: Config, site: Site, endpoints: list[PushConfig]) -
 
 
 @dataclass(frozen=True, slots=True)
-class _Before:
-    """The options before the subcommand."""
+class _GroupOptions:
+    """The options between `outbox` and its subcommand."""
 
     config: Path
     endpoint: str | None
@@ -94,7 +94,7 @@ def outbox(
     """Shows waiting messages and dead letters, also of endpoints that are no longer configured."""
     from agent.commissioning import outbox_admin as command
 
-    context.obj = _Before(config, endpoint)
+    context.obj = _GroupOptions(config, endpoint)
     if context.invoked_subcommand is not None:
         return
     queues = _queues(context, None, None)
@@ -114,7 +114,7 @@ def _queues(context: typer.Context, config: Path | None, endpoint: str | None) -
     from agent.commissioning.outbox_admin import queues
     from agent.config import did_you_mean
 
-    before: _Before = context.obj
+    before: _GroupOptions = context.obj
     settings, _ = load_site(config or before.config)
     name = endpoint or before.endpoint
     found = queues(settings)

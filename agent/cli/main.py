@@ -29,6 +29,7 @@ from agent.cli.common import (
     say,
 )
 from agent.cli.full_help import FullHelp
+from drivers.addresses import MAX_PORT
 
 app = typer.Typer(
     name="telemetry-agent",
@@ -224,7 +225,7 @@ def receive(
     ] = None,
     site: Annotated[str | None, typer.Option(help="The site of the token. Default: that of the first message.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0: a free port.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=MAX_PORT, help="Port; 0: a free port.")] = 8080,
     cert: Annotated[Path | None, typer.Option(help="Serve https with this certificate chain (PEM).")] = None,
     key: Annotated[Path | None, typer.Option(help="The key of the certificate (PEM).")] = None,
     signing_secret_file: Annotated[

@@ -27,7 +27,7 @@ def _device(one: Proposal, connections: Mapping[str, str]) -> Iterator[str]:
         yield f"# meter {one.number} of the same device"
     yield "[[device]]"
     yield from _nodes(one) if one.is_hybrid else _node(one)
-    yield f"driver = {_text(one.driver)}"
+    yield f"driver = {toml_text(one.driver)}"
     yield from _where(one.link, connections)
     yield f"unit_id = {one.unit_id}"
     yield ""
@@ -36,7 +36,7 @@ def _device(one: Proposal, connections: Mapping[str, str]) -> Iterator[str]:
 def _node(one: Proposal) -> Iterator[str]:
     ((type_, name),) = one.nodes.items()
     kind = one.match.kind
-    yield f"node_id = {_text(name)}"
+    yield f"node_id = {toml_text(name)}"
     if kind is Kind.METER:
         others = ", ".join(each for each in NodeType if each is not type_)
         yield f'type = "{type_}"  # or what it measures: {others}'
@@ -54,7 +54,7 @@ def _node(one: Proposal) -> Iterator[str]:
 def _nodes(one: Proposal) -> Iterator[str]:
     if one.grid_omitted:
         yield "# Its meter (grid) is omitted, because another device measures the grid."
-    nodes = ", ".join(f"{each} = {_text(name)}" for each, name in one.nodes.items())
+    nodes = ", ".join(f"{each} = {toml_text(name)}" for each, name in one.nodes.items())
     yield f"nodes = {{ {nodes} }}"
     yield from _disabled(one)
 
@@ -184,7 +184,7 @@ def _connection(link: LinkSettings, name: str) -> Iterator[str]:
     yield f"[connection.{name}]"
     yield f'transport = "{link.transport}"'
     if link.serial:
-        yield f"serial_port = {_text(str(link.serial_port))}"
+        yield f"serial_port = {toml_text(str(link.serial_port))}"
         yield f"baudrate = {link.baudrate}"
         yield f'parity = "{link.parity}"'
         yield f"stop_bits = {link.stop_bits}"
@@ -200,13 +200,13 @@ def _where(link: LinkSettings, connections: Mapping[str, str]) -> Iterator[str]:
     if link.transport == "tcp":
         yield from _host(link)
     else:
-        yield f"connection = {_text(connections[link.address])}"
+        yield f"connection = {toml_text(connections[link.address])}"
     if link.connect_delay_s:
         yield f"connect_delay_s = {link.connect_delay_s:g}  # it answers only after a pause after connecting"
 
 
 def _host(link: LinkSettings) -> Iterator[str]:
-    yield f"host = {_text(str(link.host))}"
+    yield f"host = {toml_text(str(link.host))}"
     yield f"port = {link.port}"
 
 
@@ -266,5 +266,6 @@ def _identity(identity: Identity | None) -> dict[str, object]:
     }
 
 
-def _text(value: str) -> str:
+def toml_text(value: str) -> str:
+    """Return the value as a TOML string, in quotes."""
     return escaped(json.dumps(value, ensure_ascii=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from agent import CONFIG_DIRECTORY, DEFAULT_CONFIG, STATE_DIRECTORY
+from agent.commissioning.config_snippets import toml_text
 from agent.commissioning.new_files import Access, create, replace
 from agent.commissioning.release_files import example
 from agent.commissioning.service_permissions import ServiceUser, service
 from agent.config import DEFAULT_LISTEN, Config, ConfigError, ConnectionConfig, parse
-from agent.runtime import escaped, printable
+from agent.runtime import printable
 from agent.site import build
 from drivers import toml_file
 from drivers.modbus import LinkSettings
@@ -79,19 +79,19 @@ class SiteAnswers:
 def config_text(answers: SiteAnswers, devices: str, config: Path) -> str:
     """Return the text of a new configuration; `devices` are its [[device]] tables, `config` is its file."""
     path = outbox_path(config)
-    zone = '# timezone = "Europe/Brussels"' if answers.timezone is None else f"timezone = {_text(answers.timezone)}"
-    folders = ", ".join(_text(str(folder)) for folder in answers.profile_dirs)
+    zone = '# timezone = "Europe/Brussels"' if answers.timezone is None else f"timezone = {toml_text(answers.timezone)}"
+    folders = ", ".join(toml_text(str(folder)) for folder in answers.profile_dirs)
     head = _HEAD.format(
         drivers=f"\n[drivers]\nprofile_dirs = [{folders}]\n" if folders else "",
         listen=DEFAULT_LISTEN,
         site_plain=printable(answers.node_id),
-        site=_text(answers.node_id),
+        site=toml_text(answers.node_id),
         timezone=f"{zone}  # its midnight starts the day of today_*",
-        url=_text(answers.url),
-        token=_text(str(answers.token_file)),
+        url=toml_text(answers.url),
+        token=toml_text(str(answers.token_file)),
         interval=answers.interval_s,
         insecure="allow_insecure_http = true  # http sends the token unencrypted\n" if answers.insecure_http else "",
-        outbox="" if path is None else f"\n[outbox]\npath = {_text(str(path))}  # the queue\n",
+        outbox="" if path is None else f"\n[outbox]\npath = {toml_text(str(path))}  # the queue\n",
     )
     return head + (devices.strip("\n") + "\n" if devices else _NO_DEVICE.format(types=" | ".join(NodeType)))
 
@@ -213,10 +213,6 @@ def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Acc
     if config == DEFAULT_CONFIG and root and reader is not None:
         return Access(0o600, reader.uid, reader.gid)
     return Access(0o600)
-
-
-def _text(value: str) -> str:
-    return escaped(json.dumps(value, ensure_ascii=False))
 
 
 def write(config: Path, text: str, token_file: Path, token: str | None) -> None:

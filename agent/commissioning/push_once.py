@@ -46,7 +46,7 @@ async def push_each(
             record = Record(number, new_id(), encoded(body) if config.gzip else body, clock.time())
             began = clock.monotonic()
             outcome = await endpoint.post(record, 0)
-            line = in_words(outcome, _way(config), len(record.body), clock.monotonic() - began)
+            line = in_words(outcome, _route(config), len(record.body), clock.monotonic() - began)
             yield PushResult(isinstance(outcome, Delivered), line)
             if not isinstance(outcome, Delivered):
                 return
@@ -54,7 +54,7 @@ async def push_each(
         await endpoint.close()
 
 
-def _way(config: PushConfig) -> str:
+def _route(config: PushConfig) -> str:
     """Return the URL and the proxy as text, without secrets."""
     return config.shown_url + (f" through the proxy {config.shown_proxy}" if config.proxy_url else "")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from agent.runtime import SystemClock
-from drivers.addresses import unit_address
+from drivers.addresses import MAX_PORT, unit_address
 from drivers.profile import Profile
 from drivers.protocol import (
     LAST_SERIAL_UNIT_ID,
@@ -72,8 +72,8 @@ def host_transport(transport: str) -> TransportName:
 
 def port_number(port: int) -> int:
     """Return `port`. Raises TargetError if it is not a port number."""
-    if not 1 <= port <= 65_535:
-        raise TargetError(f"--port: must be 1..65535 (found {port})")
+    if not 1 <= port <= MAX_PORT:
+        raise TargetError(f"--port: must be 1..{MAX_PORT} (found {port})")
     return port
 
 

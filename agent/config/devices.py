@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from agent.config.tables import ConnectionTable, DeviceTable
-from agent.config.types import FilePath, Host, Identifier, Limit, Limited, Pause, Port, Seconds, Section, Watts
+from agent.config.types import FilePath, Host, Identifier, Limit, LimitedQuantity, Pause, Port, Seconds, Section, Watts
 from agent.domain import WhenOffline
 from drivers.model import NodeType, WordOrder
 from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID, MIN_BAUDRATE, Parity, TransportName
@@ -103,7 +103,7 @@ class DeviceConfig(Section, DeviceTable):
     """The power while the device is on, if it reports only a state: relays and contacts."""
     energy_capacity_Wh: Watts | None = None
     """The capacity of a battery that does not report it."""
-    limits: dict[Limited, Limit] = Field(default_factory=dict)
+    limits: dict[LimitedQuantity, Limit] = Field(default_factory=dict)
     """The physical range of quantities, such as `{ active_power_W = 11000, soc_perc = [0, 100] }`. A reading outside is
     invalid."""
     timeout_s: Seconds | None = None

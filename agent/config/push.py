@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
 
-from agent.config.tables import DEFAULT_NAME, PushTable
+from agent.config.tables import DEFAULT_NAME, PushTable, both_tokens_mistake
 from agent.config.types import FilePath, Identifier, Pause, ProxyUrl, Seconds, SecretText, Section, Url, WholeSeconds
 from agent.security import is_loopback
 
@@ -138,8 +138,8 @@ class PushConfig(Section, PushTable):
                 "url: http sends the token unencrypted; use https, or set allow_insecure_http = true"
                 f" (found {self.shown_url!r})"
             )
-        if self.token and self.token_file:
-            raise ValueError("token: give either token or token_file, not both")
+        if (mistake := both_tokens_mistake(self.token, self.token_file)) is not None:
+            raise ValueError(mistake)
         if self.client_key_file and not self.client_cert_file:
             raise ValueError("client_key_file: needs client_cert_file as well")
         return self

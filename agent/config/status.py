@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import model_validator
 
 from agent.config.errors import path_shown
-from agent.config.tables import DEFAULT_LISTEN, StatusTable, token_mistake
+from agent.config.tables import DEFAULT_LISTEN, StatusTable, both_tokens_mistake, token_mistake
 from agent.config.types import FilePath, Listen, SecretText, Section
 
 
@@ -24,8 +24,8 @@ class StatusConfig(Section, StatusTable):
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
-        if self.token and self.token_file:
-            raise ValueError("token: give either token or token_file, not both")
+        if (mistake := both_tokens_mistake(self.token, self.token_file)) is not None:
+            raise ValueError(mistake)
         if not self.loopback and not (self.token or self.token_file):
             raise ValueError(
                 f"token_file: missing; anybody who reaches {self.listen} could read the status:"

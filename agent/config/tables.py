@@ -40,6 +40,11 @@ def is_pattern(text: str) -> bool:
     return any(character in text for character in "*?[")
 
 
+def both_tokens_mistake(token: Secret | None, token_file: Path | None) -> str | None:
+    """Return the error text for a table that has both a token and the file of one, or None."""
+    return "token: give either token or token_file, not both" if token and token_file else None
+
+
 def token_mistake(token: str) -> str | None:
     """Return the rule that a token of the listener breaks, or None. The rule also applies to a rotated token."""
     return None if re.fullmatch(r"[!-~]{16,}", token) else "must be at least 16 visible ASCII characters"

@@ -30,7 +30,7 @@ from agent.config.errors import did_you_mean
 from agent.config.tables import BaseTable
 from agent.domain import MAX_ID, QUANTITIES
 from agent.security import Secret
-from drivers.addresses import is_ip_address, zone_mistake
+from drivers.addresses import MAX_PORT, is_ip_address, zone_mistake
 
 _LONGEST_URL = 8000
 """RFC 9110, section 4.1: servers should accept this length. Longer ones depend on the server."""
@@ -91,7 +91,7 @@ def _require_zone(host: str) -> None:
 
 def _host_and_port(text: str) -> str:
     host, colon, port = text.rpartition(":")
-    if not colon or not host.strip("[]") or not port.isdecimal() or int(port) > 65_535:
+    if not colon or not host.strip("[]") or not port.isdecimal() or int(port) > MAX_PORT:
         raise ValueError("must be an address and a port, such as 127.0.0.1:9464 or [::1]:9464")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ValueError("must have an IPv6 address in brackets, such as [::1]:9464")
@@ -99,7 +99,7 @@ def _host_and_port(text: str) -> str:
     return text
 
 
-def _limited(name: str) -> str:
+def _limited_quantity(name: str) -> str:
     if name not in QUANTITIES:
         raise ValueError(f"must be a quantity with its unit, such as active_power_W{did_you_mean(name, QUANTITIES)}")
     return name
@@ -136,7 +136,7 @@ Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Pause = Annotated[float, Field(strict=True, ge=0, le=3600, allow_inf_nan=False)]
 Watts = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 WholeSeconds = Annotated[StrictInt, Field(ge=1, le=86_400)]
-Port = Annotated[StrictInt, Field(ge=1, le=65_535)]
+Port = Annotated[StrictInt, Field(ge=1, le=MAX_PORT)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Zone = Annotated[str, AfterValidator(_timezone)]
@@ -144,7 +144,7 @@ Host = Annotated[str, AfterValidator(_host)]
 Url = Annotated[str, AfterValidator(_endpoint_url)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 Listen = Annotated[str, AfterValidator(_host_and_port)]
-Limited = Annotated[str, AfterValidator(_limited)]
+LimitedQuantity = Annotated[str, AfterValidator(_limited_quantity)]
 SecretText = Annotated[
     Secret,
     GetPydanticSchema(

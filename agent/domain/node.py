@@ -59,7 +59,7 @@ class Node:
         return self.push and self.within is None
 
 
-class Use(NamedTuple):
+class ReadingUse(NamedTuple):
     """How a node uses a reading: the quantity that it counts as, and the sign (1 or -1)."""
 
     quantity: Quantity
@@ -104,7 +104,7 @@ _MIRRORED = _renamed("exported", "imported") | {
 }
 
 
-def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> Use | None:
+def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> ReadingUse | None:
     """Return how the node uses a reading of its device; None if the reading belongs to another node of the device.
 
     `marked` is the type of node that the driver gave (`Reading.node`).
@@ -116,7 +116,7 @@ def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> Use | Non
         quantity = _MIRRORED.get(quantity, quantity)
     turned = node.invert != (as_meter and node.type is NodeType.SOLAR)
     sign = -1.0 if turned and quantity in SIGNED else 1.0
-    return Use(_AS_METER[node.type].get(quantity, quantity) if as_meter else quantity, sign)
+    return ReadingUse(_AS_METER[node.type].get(quantity, quantity) if as_meter else quantity, sign)
 
 
 def why_unfit(kind: Kind, type_: NodeType) -> str | None:

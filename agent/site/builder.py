@@ -74,8 +74,8 @@ def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
 
 
 @dataclass(slots=True)
-class _Link:
-    """The devices of one link, before the link is created."""
+class _LinkPlan:
+    """A link that is not created yet, and its devices."""
 
     settings: LinkSettings
     """`timeout_s` and `connect_delay_s` are the longest of all devices; the other settings are those of the first
@@ -92,46 +92,46 @@ class _SiteBuilder:
         self._running = running
         self._catalogue = Catalogue(config.drivers.profile_dirs)
         self._mistakes: list[str] = []
-        self._lines: dict[tuple[object, ...], _Link] = {}
+        self._plans: dict[tuple[object, ...], _LinkPlan] = {}
 
     def build(self) -> Site:
         for index, device in enumerate(self._config.device):
             driver = self._driver(index, device) if device.enabled else None
             if driver is not None:
                 nodes = tuple(self._nodes(index, device, driver))
-                self._line(index, device, driver).members.append((device, driver, nodes))
+                self._plan(index, device, driver).members.append((device, driver, nodes))
         self._check_nesting()
         if self._mistakes:
             names = [" + ".join(device.node_ids.values()) for device in self._config.device]
             raise ConfigError(name_devices(self._mistakes, names))
-        return Site(tuple(self._connected(line) for line in self._lines.values()), self._replaced())
+        return Site(tuple(self._connected(plan) for plan in self._plans.values()), self._replaced())
 
     def _replaced(self) -> tuple[tuple[str, Path], ...]:
         names = sorted({device.driver for device in self._config.device if device.enabled})
         return tuple((name, path) for name in names if (path := self._catalogue.replaced(name)) is not None)
 
-    def _line(self, index: int, device: DeviceConfig, driver: Driver) -> _Link:
+    def _plan(self, index: int, device: DeviceConfig, driver: Driver) -> _LinkPlan:
         """Return the link of a device.
 
         There is one link per host and port, or serial port, because some devices disconnect a second client.
         """
         settings = self._settings(device, driver)
-        line = self._lines.setdefault(settings.endpoint, _Link(settings, index, []))
-        for key, ours, theirs in settings.conflicts(line.settings):
+        plan = self._plans.setdefault(settings.endpoint, _LinkPlan(settings, index, []))
+        for key, ours, theirs in settings.conflicts(plan.settings):
             self._mistake(
-                index, "host", f"{settings.address} is one link; {key} is {ours}, but {theirs} for device[{line.index}]"
+                index, "host", f"{settings.address} is one link; {key} is {ours}, but {theirs} for device[{plan.index}]"
             )
-        line.settings = replace(
-            line.settings,
-            timeout_s=max(line.settings.timeout_s, settings.timeout_s),
-            connect_delay_s=max(line.settings.connect_delay_s, settings.connect_delay_s),
+        plan.settings = replace(
+            plan.settings,
+            timeout_s=max(plan.settings.timeout_s, settings.timeout_s),
+            connect_delay_s=max(plan.settings.connect_delay_s, settings.connect_delay_s),
         )
-        return line
+        return plan
 
-    def _connected(self, line: _Link) -> Connection:
-        link, known = self._link(line.settings)
-        devices = tuple(self._device(link, known, *member) for member in line.members)
-        return Connection(link, devices, line.settings.address)
+    def _connected(self, plan: _LinkPlan) -> Connection:
+        link, known = self._link(plan.settings)
+        devices = tuple(self._device(link, known, *member) for member in plan.members)
+        return Connection(link, devices, plan.settings.address)
 
     def _link(self, settings: LinkSettings) -> tuple[Link, tuple[Device, ...]]:
         """Return the link of the running site and its devices, or a new link without devices."""
@@ -180,7 +180,7 @@ class _SiteBuilder:
         return next((type_ for each in nodes for type_, name in each if name == node_id), None)
 
     def _check_nesting(self) -> None:
-        nodes = [node for line in self._lines.values() for *_, own in line.members for node in own]
+        nodes = [node for plan in self._plans.values() for *_, own in plan.members for node in own]
         wrong = dict(nesting_mistakes(nodes))
         for index, device in enumerate(self._config.device):
             if not device.enabled or device.within is None:

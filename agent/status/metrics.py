@@ -45,11 +45,11 @@ _OF_ENDPOINT = {
 def exposition(snapshot: Snapshot) -> bytes:
     """Return the text of a scrape."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Once(snapshot))
+    registry.register(_SnapshotCollector(snapshot))
     return generate_latest(registry)
 
 
-class _Once(Collector):
+class _SnapshotCollector(Collector):
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 

@@ -38,7 +38,7 @@ Measure = Callable[[Located], Awaitable[Values | None]]
 """Returns the values at this time, or None if the device cannot be read."""
 
 
-async def without_doubles(places: Sequence[SearchLocation], measure: Measure, *, of_hosts: bool = False) -> None:
+async def remove_duplicates(places: Sequence[SearchLocation], measure: Measure, *, of_hosts: bool = False) -> None:
     """Remove units that are the same device as an earlier unit, and add a note to their place.
 
     Of two units, the one that a profile recognises is kept, not the one that is known only by SunSpec. With `of_hosts`,

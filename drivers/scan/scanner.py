@@ -16,7 +16,7 @@ from drivers.errors import LinkError, NoReplyError, RefusedError
 from drivers.modbus import Link, LinkSettings
 from drivers.protocol import USUAL_PORTS, TransportName
 from drivers.scan.identify import Identifier
-from drivers.scan.same_device import Located, without_doubles
+from drivers.scan.same_device import Located, remove_duplicates
 from drivers.scan.targets import Targets
 from drivers.scan.unit_search import (
     NETWORK_PROBES,
@@ -114,7 +114,7 @@ class Scanner:
                 group.create_task(scan_one(self._scan_host, host))
             for port in targets.serial_ports:
                 group.create_task(scan_one(self._scan_serial, port))
-        await without_doubles(self._places, self._measured, of_hosts=True)
+        await remove_duplicates(self._places, self._measured, of_hosts=True)
 
     async def _scan_host(self, host: str) -> None:
         settings = self._settings
@@ -132,7 +132,7 @@ class Scanner:
                     await self._search_slow_device(place)
             except LinkError as error:
                 place.closed = str(error)
-        await without_doubles(places, self._measured)
+        await remove_duplicates(places, self._measured)
 
     async def _scan_serial(self, port: str) -> None:
         tried, refused = False, ""
@@ -184,7 +184,7 @@ class Scanner:
             await link.close()
         if attempt.units:
             place.link, place.units = attempt.link, attempt.units
-            place.any_unit, place.twins = attempt.any_unit, attempt.twins
+            place.any_unit, place.further_units = attempt.any_unit, attempt.further_units
             place.note = "the converter does not translate to Modbus TCP: transport is rtu_over_tcp"
             if attempt.note:
                 place.add_note(attempt.note)
@@ -216,7 +216,7 @@ class Scanner:
                 place.add_note(str(error))
                 return
         _remove_names(place)
-        await self._add_twins(place, link, timeout_s)
+        await self._add_further_units(place, link, timeout_s)
         units = [(link.unit(unit.unit_id, timeout_s=timeout_s), unit.identity) for unit in place.units if unit.identity]
         try:
             for reader, identity in units:
@@ -227,13 +227,13 @@ class Scanner:
         except LinkError:
             return
 
-    async def _add_twins(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
+    async def _add_further_units(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
         """Add the units whose counters differ from the first unit's, if the other side replies to every unit id."""
         first = place.units[0].identity if place.any_unit else None
         if first is None or not first.matches:
             return
         try:
-            for unit_id in place.twins:
+            for unit_id in place.further_units:
                 units = [link.unit(each, timeout_s=timeout_s) for each in (place.units[0].unit_id, unit_id)]
                 values = [await self._identifier.values(each, first) for each in (*units, units[0])]
                 if values[0] and values[1] and values[2] and values[1].counted_apart(values[0], values[2]):

@@ -80,7 +80,7 @@ class SearchLocation:
     """Whether the port could be opened and the other side replied."""
     any_unit: bool = False
     """Whether the device responds to every unit id. It is then one device."""
-    twins: tuple[int, ...] = ()
+    further_units: tuple[int, ...] = ()
     """With `any_unit`: further unit ids that responded. They are other devices if their values differ."""
     rtu_frames: bool = False
     """Whether a request of Modbus TCP was answered with RTU frames."""
@@ -145,7 +145,7 @@ class Search:
         place = self._place
         codes = {self._codes[unit_id] for unit_id in _STRANGE_UNITS if unit_id in self._codes}
         if not all(unit_id in self._codes for unit_id in _STRANGE_UNITS):
-            place.twins = tuple(unit.unit_id for unit in place.units[1:])
+            place.further_units = tuple(unit.unit_id for unit in place.units[1:])
             del place.units[1:]
             place.any_unit = True
             return

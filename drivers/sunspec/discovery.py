@@ -131,7 +131,7 @@ async def identify(reader: Reader, models: Collection[Model]) -> CommonModel:
     return CommonModel(*[await _string(reader, common, points[name]) for name in _STRINGS])
 
 
-async def doubles(reader: Reader, devices: Collection[Collection[Model]]) -> set[Model]:
+async def duplicates(reader: Reader, devices: Collection[Collection[Model]]) -> set[Model]:
     """Return the models of those devices in a chain that have the serial number of an earlier device."""
     seen: set[str] = set()
     found: set[Model] = set()

@@ -23,7 +23,7 @@ from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Resolution
 from drivers.profile import RATED_TIMES, bounded
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Block, Limits, PollSession, Recheck, RefusalMemory, SplitReader, Use
-from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, doubles, identify, rated_power
+from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, duplicates, identify, rated_power
 from drivers.sunspec.formulas import Cell
 from drivers.sunspec.layout import SunSpecLayout, build, meters, sections
 from drivers.sunspec.mapping import CHANNELS, INVERTERS, KNOWN, METERS
@@ -53,7 +53,7 @@ class SunSpec:
         gap = options.max_gap if options.max_gap is not None else options.default_max_gap
         self._options = options
         self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
-        self._walk = ModelDiscovery(KNOWN)
+        self._discovery = ModelDiscovery(KNOWN)
         self._defaults = defaults or LinkDefaults(sleeps=True)  # many SunSpec devices sleep at night
         self._known: _Known | None = None
         self._recheck = Recheck()
@@ -121,14 +121,14 @@ class SunSpec:
     async def _discover(self, run: PollSession, before: _Known | None) -> _Known:
         """Discover the chain. If the new chain is only the beginning of the known chain, keep `before`."""
         reader = SplitReader(run, self._limits.max_registers)
-        base = await self._walk.base(reader)
-        models = await self._walk.models(reader, base)
+        base = await self._discovery.base(reader)
+        models = await self._discovery.models(reader, base)
         if before is not None and len(models) < len(self.models) and models == self.models[: len(models)]:
             return before
         identity = await identify(reader, models)
         inverters = [each for each in sections(models) if any(of(each, *INVERTERS))]
-        twice = await doubles(reader, inverters) if len(inverters) > 1 else set()
-        used = self._used([model for model in models if model not in twice])
+        duplicated = await duplicates(reader, inverters) if len(inverters) > 1 else set()
+        used = self._used([model for model in models if model not in duplicated])
         inputs = {model: await channels(reader, model) for model in of(used, *CHANNELS)}
         layout = build(used, inputs, identity.manufacturer, self._limits.max_registers)
         if not layout.recipes:
@@ -147,9 +147,9 @@ class SunSpec:
                 models=[model.id for model in models],
                 nodes=sorted(node.value for node in layout.nodes),
             )
-        known = _Known(layout, self._limits, open_end=self._walk.open_end)
+        known = _Known(layout, self._limits, open_end=self._discovery.open_end)
         if layout.nodes - {NodeType.GRID}:
-            known.rated_W = await rated_power(reader, [each for each in inverters if twice.isdisjoint(each)])
+            known.rated_W = await rated_power(reader, [each for each in inverters if duplicated.isdisjoint(each)])
         known.battery_seen = before is not None and before.battery_seen
         return known
 

@@ -8,7 +8,7 @@ import pytest
 from agent.commissioning.describe import describe
 from agent.config.errors import ConfigError
 from agent.config.loader import parse
-from agent.domain.node import Node, Use, sign_in_words, use_of, why_unfit
+from agent.domain.node import Node, ReadingUse, sign_in_words, use_of, why_unfit
 from agent.site.builder import Site, build
 from drivers.model import Kind, NodeType, Quantity
 
@@ -151,7 +151,7 @@ def test_the_import_counter_of_a_meter(type_: NodeType, invert: bool, expected: 
     node = Node("n", type_, Kind.METER, invert=invert)
     for day in ("", "today_"):
         use = use_of(node, Quantity(f"{day}imported_energy"), None)  # type: ignore[call-arg]
-        assert use == Use(Quantity(day + expected), 1.0)  # type: ignore[call-arg]
+        assert use == ReadingUse(Quantity(day + expected), 1.0)  # type: ignore[call-arg]
 
 
 def test_every_kind_can_be_something_and_says_what_it_cannot_be() -> None:
