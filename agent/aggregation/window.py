@@ -105,16 +105,14 @@ class Window:
         if self._take(scan.readings, views, counters, dropped):
             for view in views:
                 view.got += 1
-        power = self._totals.get(_POWER)
-        if power is None:
-            return Collected(counters, dropped, None) if counters or dropped else None
-        cells = next(iter(views)).cells
-        power_W, at = cells[power], cells[power + AT]
-        if at == -inf or self.node.type is _SOLAR:
-            self._heard(power_W, at, scan)
-        if not counters and not dropped:
-            return None
-        return Collected(counters, dropped, power_W if at >= scan.started else None)
+        power, power_W = self._totals.get(_POWER), None
+        if power is not None:
+            cells = next(iter(views)).cells
+            last_W, at = cells[power], cells[power + AT]
+            if at == -inf or self.node.type is _SOLAR:
+                self._heard(last_W, at, scan)
+            power_W = last_W if at >= scan.started else None
+        return Collected(counters, dropped, power_W) if counters or dropped else None
 
     def missed(self, count: int = 1) -> None:
         """Count polls that were due and gave nothing."""

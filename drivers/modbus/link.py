@@ -90,7 +90,7 @@ class Link:
             await self._disconnect()
 
     async def ask(self, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
-        """Send the request on the open connection, or on a new one, and return the decoded reply."""
+        """Send the request on the open connection, or on a new one, and return the decoded reply. Units call this."""
         loop = asyncio.get_running_loop()
         async with self._lock:
             channel = self._channel if self._channel is not None and self._channel.usable else None
