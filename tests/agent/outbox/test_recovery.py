@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from agent.outbox.record import PendingWrites
 from agent.outbox.store import Store
-from agent.storage import WatchedFiles, open_for_writing
+from agent.storage import UnusableFileError, WatchedFiles, open_for_writing
 from tests.faults.disk import no_file_may_grow
 from tests.support.outbox import bodies_of, ids_of, opened, waiting
 
@@ -375,3 +376,51 @@ def test_the_first_schema_is_migrated(tmp_path: Path) -> None:
     assert outbox.counts().waiting == 1
     outbox.close()
     assert not list(tmp_path.glob("*.damaged-*"))
+
+
+def test_what_no_new_file_holds_waits_in_memory_until_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"1"])
+    apply = Store.apply
+
+    def damaged(store: Store, changes: PendingWrites, *, durable: bool) -> None:
+        if store._path == path:  # the file that replaces it is written beside it
+            raise UnusableFileError("the file is damaged")
+        apply(store, changes, durable=durable)
+
+    monkeypatch.setattr(Store, "apply", damaged)
+    outbox.put([b"2"])
+    assert outbox.in_memory
+    assert bodies_of(outbox) == [b"1", b"2"]
+    monkeypatch.undo()
+    outbox.put([b"3"])
+    assert not outbox.in_memory
+    assert not outbox.drops
+    outbox.close()
+    outbox = opened(path)
+    assert bodies_of(outbox) == [b"1", b"2", b"3"]
+    outbox.close()
+
+
+def test_a_change_that_fails_once_is_made_again_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"1"])
+    apply, failures = Store.apply, [sqlite3.OperationalError("disk I/O error")]
+
+    def fails_once(store: Store, changes: PendingWrites, *, durable: bool) -> None:
+        if failures:
+            raise failures.pop()
+        apply(store, changes, durable=durable)
+
+    monkeypatch.setattr(Store, "apply", fails_once)
+    with capture_logs() as logs:
+        outbox.put([b"2"])
+    assert not failures
+    assert not outbox.in_memory
+    assert logs == []
+    outbox.close()
+    outbox = opened(path)
+    assert bodies_of(outbox) == [b"1", b"2"]
+    outbox.close()
