@@ -118,7 +118,7 @@ class Token:
 
     def value(self) -> Secret:
         """Return the current token; empty if there is none."""
-        values = self._values()
+        values = [value for file in self._files if (value := file.value()) is not _NOTHING] or [self._fixed]
         if self._refused is _NOTHING:
             return values[0]
         return next((value for value in values if value != self._refused), self._refused)
@@ -127,14 +127,11 @@ class Token:
         """Report that the endpoint rejects `token`. Returns the token to use next, the same if there is no other."""
         for file in self._files:
             file.forget()
-        others = [value for value in self._values() if value != token]
-        self._refused = token if others else _NOTHING
-        return others[0] if others else token
-
-    def _values(self) -> list[Secret]:
-        """Return all tokens, the preferred one first."""
-        values = [file.value() for file in self._files]
-        return [value for value in values if value is not _NOTHING] or [self._fixed]
+        self._refused = token
+        other = self.value()
+        if other == token:
+            self._refused = _NOTHING
+        return other
 
 
 def open_to_all(path: Path) -> bool:
