@@ -26,6 +26,7 @@ from typing import cast
 from agent.domain import Night
 from agent.polling.device import Connection, Device, PollListener
 from agent.polling.device_poller import DevicePoller
+from agent.polling.in_time import in_time
 from agent.polling.pace import LinkPace
 from agent.runtime import Clock
 from drivers.errors import ConnectError, LinkError
@@ -113,18 +114,9 @@ class LinkWorker:
     def answers(self, within_s: float) -> asyncio.Future[None] | None:
         """Return a future that is done when the devices that are due have answered or failed. None if no device is due.
 
-        If the link needs more than `within_s` for them, only grid meters count, because they are polled first. Lost
-        ones do not count: they are polled last. If even the grid meters need more time, no device counts.
+        Devices that the link cannot poll within `within_s` do not count.
         """
-        if not self._open:
-            return None
-        devices = list(self._open)
-        round_s = sum(device.health.took_s for device in devices)
-        if round_s > within_s:
-            poll_s = round_s / len(devices)  # another device may be polled before each grid meter
-            devices = [device for device in devices if device.measures_grid and not device.health.failures]
-            if sum(device.health.took_s + poll_s for device in devices) > within_s:
-                return None
+        devices = in_time(self._open, within_s)
         return self._future(devices) if devices else None
 
     def end_overdue(self) -> None:

@@ -221,3 +221,12 @@ async def test_grid_meters_come_back_first() -> None:
         await site.clock.advance(100)
         back = {name: min(at for at in site.polls(name) if at > began) for name in site.polled}
         assert back[f"0.{UNITS - 1}"] <= min(back.values()) + ANSWER_S
+
+
+async def test_a_push_waits_for_the_short_intervals_if_the_link_has_no_time_for_the_long_ones() -> None:
+    """All together need 4 s, but those with the short interval are polled again meanwhile."""
+    async with running(Rhythm(10, 0, deadline_s=5.0), [1.0] * 20 + [60.0] * 20) as site:
+        slow_down(site, 0.1)
+        await site.clock.advance(308)
+        assert max(delays(site, since=30)) <= 4.1
+        assert min(delays(site, since=30)) >= 1.8

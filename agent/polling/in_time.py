@@ -1,0 +1,36 @@
+"""Which devices of a link can answer before a deadline. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import groupby
+
+from agent.polling.device import Device
+
+
+def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
+    """Return those of the due `devices` of a link whose polls are probably complete within `within_s`.
+
+    Devices of the same rank count together, because their order in a round is not known. If a rank is too slow, the
+    ranks after it do not count either, nor do lost devices, which are polled last.
+    """
+    round_s = sum(device.health.took_s for device in devices)
+    if 2 * round_s <= within_s:
+        return devices
+    found: list[Device] = []
+    polls_s = again_s = 0.0
+    well = sorted((device for device in devices if not device.health.failures), key=_order)
+    for _, group in groupby(well, key=_order):
+        same = list(group)
+        polls_s += sum(device.health.took_s for device in same)
+        # The link alternates between the devices of a round and more urgent ones that become due meanwhile. So polls
+        # of later ranks, and further polls of earlier ranks, take at most as long as the polls themselves.
+        if polls_s + min(polls_s, round_s - polls_s) + min(polls_s, again_s) > within_s:
+            return found
+        again_s += sum(within_s // device.interval_s * device.health.took_s for device in same)
+        found += same
+    return devices
+
+
+def _order(device: Device) -> tuple[bool, tuple[bool, float]]:
+    return device.health.slow, device.rank
