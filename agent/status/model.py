@@ -67,8 +67,8 @@ class LinkStatus:
     address: str
     devices: int
     load: float | None
-    """The part of the time that its polls need, by their mean duration without time-outs. Above 1, the connection is
-    too slow. None before the first answer."""
+    """The part of the time that the polls of the answering devices need, by the duration of the last one of each.
+    Above 1, the connection is too slow. None if no device answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ def _links(devices: Sequence[DeviceStatus]) -> list[LinkStatus]:
 
 
 def _load(devices: Sequence[DeviceStatus]) -> float | None:
-    shares = [each.answered_s / each.answered / each.interval_s for each in devices if each.answered]
+    shares = [each.poll_s / each.interval_s for each in devices if each.poll_s is not None and each.lost_s is None]
     return sum(shares) if shares else None
 
 

@@ -25,7 +25,7 @@ from agent.site.builder import build
 from agent.status.http_server import HttpRequest
 from agent.status.listener import StatusListener, is_loopback_name, page
 from agent.status.model import EndpointStatus, Snapshot
-from drivers.model import Table
+from drivers.model import Scan, Table
 from tests.faults.modbus import FaultServer
 from tests.support.delivery import FastClock
 from tests.support.site import TOKEN, Endpoint, sdm630
@@ -139,6 +139,21 @@ async def test_a_site_that_is_well_and_one_device_that_is_not(tmp_path: Path, en
     assert samples["telemetry_agent_device_errors_total", HOSTILE, "silent"] >= 1
     assert samples["telemetry_agent_device_poll_seconds_count", "meter-1"] >= 1
     assert samples["telemetry_agent_pushes_total", "default", "delivered"] >= 1
+
+
+async def test_the_load_of_a_link_is_that_of_its_last_polls(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Otherwise a gateway that was slow for a day would be called too slow for the next day."""
+    async with (
+        FaultServer({(1, Table.INPUT): sdm630(-1500.5, 10, 20)}) as meter,
+        running(configuration(tmp_path, endpoint.url, [("meter-1", "grid", meter.link().port)])) as app,
+    ):
+        (device,) = app.site.devices
+        for _ in range(10_000):
+            device.health.answered(Scan((), 0.0, 1.0), device.health.last_answer or 0.0)
+        await until(app, lambda status: 0 < (status["links"][0]["load"] or 0) < 1)
+        await meter.refuse()
+        await until(app, lambda status: status["devices"][0]["state"] == "lost")
+        await until(app, lambda status: status["links"][0]["load"] is None)
 
 
 async def test_a_load_with_its_nominal_power_is_marked(tmp_path: Path, endpoint: Endpoint) -> None:
