@@ -112,7 +112,8 @@ def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
 
     for directory in profile_dirs or ():
         if not directory.is_dir():
-            fail(f"--profile-dir: the directory {directory} does not exist", 2)
+            what = "is not a directory" if directory.exists() else "does not exist"
+            fail(f"--profile-dir: {directory} {what}", 2)
     return Catalogue(tuple(profile_dirs) if profile_dirs else _configured_dirs(config))
 
 

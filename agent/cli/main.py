@@ -5,6 +5,7 @@ Exit status: 0 success, 1 failure, 2 usage error, 78 configuration error (EX_CON
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -97,6 +98,7 @@ def check(
     from agent.commissioning.site_doubts import warnings
 
     settings, site = load_site(config)
+    chosen = narrowed(site, node)
     doubts = list(warnings(settings, site, config, os.environ))
     if not as_json:
         print_review(settings, site, () if strict else doubts)
@@ -106,7 +108,7 @@ def check(
         for doubt in doubts:
             complain(f"{config}: warning: {doubt}")
     if online or as_json or node:
-        commissioning.check_online(settings, narrowed(site, node), as_json)
+        commissioning.check_online(settings, chosen, as_json)
     if strict and doubts:
         raise typer.Exit(1)
 
@@ -209,6 +211,8 @@ def simulate(
         else:
             supervisor.run(lambda ready: demo.simulate(host, base_port, seed, speed, ready))
     except OSError as error:
+        if error.errno in (errno.EPIPE, errno.ENOSPC):  # of the output
+            raise
         # The message of asyncio contains more than the reason.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         fail(f"cannot listen on {host}, ports from {base_port}: {reason}")

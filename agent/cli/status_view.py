@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -20,6 +20,9 @@ from agent.status import ENERGIES, in_words
 _TIMEOUT_S = 10.0
 _MOST_BYTES = 16 << 20
 _SHOWN_ATTEMPTS = 5
+_NARROW = 60
+"""On a terminal with fewer columns, the columns of `_COUNTS` are omitted."""
+_COUNTS = ("answered", "polls", "failed")
 _LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - address for a listener on all addresses
 _STYLE = {
     "ok": "green",
@@ -73,14 +76,18 @@ def show(status: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(status, indent=2))  # noqa: T201 - what the command is for
         return
     try:
-        shown = layout(status)
+        console = Console()
+        shown = layout(status, narrow=console.width < _NARROW)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise NoAnswerError("the daemon has another version than this command; --json shows its answer") from None
-    Console().print(shown)
+    console.print(shown)
 
 
-def layout(status: dict[str, Any]) -> RenderableType:
-    """Return the content of the status page as text. Configured and received values are shown without markup."""
+def layout(status: dict[str, Any], *, narrow: bool = False) -> RenderableType:
+    """Return the content of the status page as text; `narrow` omits columns.
+
+    Configured and received values are shown without markup.
+    """
     head = Text.assemble((printable(status["site"]), "bold"), "  ")
     head.append(_verdict(status), "bold green" if status["ready"] else "bold red")
     about = f"  up {in_words(status['uptime_s'])}, version {status['version']}, clock {status['clock']}"
@@ -95,7 +102,7 @@ def layout(status: dict[str, Any]) -> RenderableType:
         parts.append(_text(f"energy today: {energies}"))
     if status.get("no_balance"):
         parts.append(_text(f"no energy balance: {status['no_balance']}", "yellow"))
-    parts.append(_devices(status["devices"]))
+    parts.append(_devices(status["devices"], narrow=narrow))
     endpoints = status["endpoints"]
     for endpoint in endpoints:
         parts.append(_attempts(endpoint, f" to {endpoint['name']}" if len(endpoints) > 1 else ""))
@@ -143,20 +150,23 @@ def _scaled(value: float) -> str:
     return f"{value / 1000:.2f} k" if abs(value) >= 999.5 else f"{round(value)} "
 
 
-def _devices(devices: list[dict[str, Any]]) -> Table:
-    table = _table("Devices", "device", "state", "power", "answered", "polls", "failed", "reason")
+def _devices(devices: list[dict[str, Any]], *, narrow: bool) -> Table:
+    columns = ("device", "state", "power", *_COUNTS, "reason")
+    shown = [column for column in columns if not (narrow and column in _COUNTS)]
+    table = _table("Devices", *shown)
     for device in devices:
         powers = [node["fields"].get("active_power_W") for node in device["nodes"]]
         age = device["age_s"]
-        table.add_row(
-            _text(device["name"]),
-            _text(device["state"], _STYLE.get(device["state"], "")),
-            _text(", ".join(_watts(power) for power in powers if power is not None)),
-            _text("never" if age is None else f"{in_words(age)} ago"),
-            _text(str(device["polls"])),
-            _text(str(device["failed_polls"])),
-            _text("; ".join(filter(None, (_since(device) + (device["reason"] or ""), _cycle(device))))),
-        )
+        cells = {
+            "device": _text(device["name"]),
+            "state": _text(device["state"], _STYLE.get(device["state"], "")),
+            "power": _text(", ".join(_watts(power) for power in powers if power is not None)),
+            "answered": _text("never" if age is None else f"{in_words(age)} ago"),
+            "polls": _text(str(device["polls"])),
+            "failed": _text(str(device["failed_polls"])),
+            "reason": _text("; ".join(filter(None, (_since(device) + (device["reason"] or ""), _cycle(device))))),
+        }
+        table.add_row(*(cells[column] for column in shown))
     return table
 
 
@@ -186,7 +196,9 @@ def _attempts(endpoint: dict[str, Any], whose: str) -> Table:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in ("power", "polls", "failed") else "left")
+        # Words are folded, not cut: a name can be as long as the column.
+        justify: Literal["left", "right"] = "right" if column in ("power", "polls", "failed") else "left"
+        table.add_column(column, justify=justify, overflow="fold")
     return table
 
 

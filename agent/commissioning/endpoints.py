@@ -23,7 +23,7 @@ def endpoints_in_words(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
             f"{_renamed_ids(config, push)}"
         )
         return
-    yield f"site {config.site.node_id}: {len(config.endpoints)} endpoints"
+    yield f"site {config.site.node_id}: {len(config.endpoints)} endpoint{'s' if len(config.endpoints) > 1 else ''}"
     for push in config.push:
         if not push.enabled:
             yield f"endpoint {push.name}: not enabled; its queue is kept"

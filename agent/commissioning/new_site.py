@@ -17,6 +17,7 @@ from agent.config import DEFAULT_LISTEN, Config, ConfigError, ConnectionConfig, 
 from agent.runtime import printable
 from agent.site import build
 from drivers import toml_file
+from drivers.errors import unreadable
 from drivers.modbus import LinkSettings
 from drivers.model import NodeType
 
@@ -140,9 +141,7 @@ def existing(path: Path) -> Existing | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            [f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'it is not text'})"]
-        ) from None
+        raise ConfigError([f"{path}: cannot be read ({unreadable(error)})"]) from None
     if is_example(path, text):
         return None
     return _existing(path, text)

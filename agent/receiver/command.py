@@ -14,7 +14,8 @@ from pathlib import Path
 from agent.receiver.report import Journal, json_line, summary, text_line
 from agent.receiver.server import serving
 from agent.receiver.validator import Validator, Verdict
-from agent.security import server_context
+from agent.security import server_context, signing_keys
+from drivers.errors import unreadable
 
 
 class SetupError(Exception):
@@ -48,6 +49,11 @@ def open_validator(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
     if not token.split():
         raise SetupError("the token is empty")
     secrets = _text(options.signing_secret_file) if options.signing_secret_file else None
+    if secrets is not None:
+        try:
+            signing_keys(secrets)
+        except ValueError as error:
+            raise SetupError(f"--signing-secret-file {options.signing_secret_file}: {error}") from None
     validator = Validator(token, options.site, secrets, options.interval_s)
     if options.save is None:
         return validator, None
@@ -114,7 +120,7 @@ def _text(path: Path | None) -> str:
     try:
         return path.read_text(encoding="utf-8-sig") if path else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        raise SetupError(f"{path}: cannot be read ({unreadable(error)})") from None
 
 
 def _say(text: str) -> None:

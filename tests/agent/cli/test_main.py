@@ -256,6 +256,17 @@ def test_a_wrong_call_is_one_line_and_status_2(arguments: tuple[str, ...], words
     assert _plain(words) in _plain(line.replace("python -m agent", "telemetry-agent"))
 
 
+@pytest.mark.parametrize("lab", [(), ("--lab",)])
+def test_a_simulator_whose_output_is_closed_ends_without_words(lab: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "agent", "simulate", "--base-port", "0", *lab]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 1
+
+
 def test_a_port_that_is_taken_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ async def test_of_a_running_daemon(tmp_path: Path) -> None:
     assert written(some).startswith("SITE_1  pushing to 1 of 2  up ")
     assert written(some | {"endpoints": [failing, failing]}).startswith("SITE_1  not pushing  up ")
     assert "grid -1.50 kW · solar no value" in text
+    narrow = Console(width=40, record=True, file=StringIO())
+    narrow.print(picture(answer, narrow=True))
+    cramped = narrow.export_text()
+    assert "…" not in cramped, "nothing is cut"
+    assert "answered" not in cramped
     assert "[red]m[/]" in text
     assert HOSTILE in text
     assert "no answer within 0.2 s" in text

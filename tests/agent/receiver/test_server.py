@@ -167,6 +167,8 @@ NULL = Path("/dev/null")
         ({"token": "t", "token_file": NULL}, "exactly one of"),
         ({"token_file": NULL}, "the token is empty"),
         ({"token_file": Path("/nowhere")}, "/nowhere: cannot be read (No such file or directory)"),
+        ({"token": "t", "signing_secret_file": NULL}, "--signing-secret-file /dev/null: holds no signing secret"),
+        ({"token_file": Path(sys.executable)}, "cannot be read (is not UTF-8 text; save it as UTF-8)"),
         ({"token": "t", "cert": NULL}, "give both --cert and --key, or none of them"),
         ({"token": "t", "cert": NULL, "key": NULL}, "--cert /dev/null, --key /dev/null: "),
         ({"token": "t", "save": Path("/nowhere/file")}, "--save: /nowhere/file: No such file or directory"),
