@@ -52,7 +52,7 @@ class Questions:
         """Ask for a text without showing it."""
         while True:
             if sys.stdin.isatty():
-                answer = getpass.getpass(f"{question} (not shown): ").strip()
+                answer = _line(f"{question} (not shown): ", read=getpass.getpass).strip()
             else:
                 answer = _line(f"{question}: ").strip()
             if (mistake := check(answer)) is None:
@@ -104,15 +104,18 @@ class Questions:
             complain("must be y or n")
 
 
-def _line(prompt: str, at_end: str | None = None) -> str:
+def _line(prompt: str, at_end: str | None = None, read: Callable[[str], str] = input) -> str:
     """Return a line of the input, or `at_end` after its end; None ends the command."""
     *before, last = wrapped(prompt.rstrip(), sys.stdout).split("\n")
     for line in before:
         typer.echo(line)
     try:
-        return input(f"{last} ")
+        return read(f"{last} ")
     except EOFError:
+        say("")  # the next line is not beside the question
         if at_end is not None:
-            say("")  # so that the next text does not continue the line of the question
             return at_end
         fail(_NO_ANSWER, 2)
+    except KeyboardInterrupt:
+        say("")
+        raise

@@ -225,8 +225,17 @@ def test_ctrl_c_at_a_question_leaves_nothing(tmp_path: Path, stop_at: str) -> No
             break
         person.answer(question, f"{answer}\n")
     assert person.interrupt(stop_at) == 1
-    assert "interrupted" in person.seen
+    assert person.seen.endswith("\ntelemetry-agent: interrupted\n"), "a line of its own"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_the_input_at_a_hidden_question_is_said(tmp_path: Path) -> None:
+    person = Terminal("init", "--config", tmp_path / "site.toml")
+    for question, answer in zip(("Site id", "URL"), ANSWERS, strict=False):
+        person.answer(question, f"{answer}\n")
+    person.answer("not shown", "\x04")
+    assert person.ends() == 2
+    assert "\ntelemetry-agent: no answer; nothing was written" in person.seen
 
 
 def test_ctrl_c_during_the_scan_leaves_nothing(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ async def test_of_a_running_daemon(tmp_path: Path) -> None:
     assert written(some | {"endpoints": [failing, failing]}).startswith("SITE_1  not pushing  up ")
     assert "grid -1.50 kW · solar no value" in text
     narrow = Console(width=40, record=True, file=StringIO())
-    narrow.print(picture(answer, narrow=True))
+    narrow.print(layout(answer, narrow=True))
     cramped = narrow.export_text()
     assert "…" not in cramped, "nothing is cut"
     assert "answered" not in cramped
