@@ -14,8 +14,8 @@ from typing import Any
 
 import typer
 
+from agent import DEFAULT_CONFIG
 from agent.cli import app
-from agent.cli.completion import DEFAULT
 from drivers.catalogue import Catalogue
 
 _NODES_AWK = r"""
@@ -74,7 +74,7 @@ def _paths(commands: list[Command]) -> list[str]:
 def _bash(commands: list[Command]) -> None:
     patterns = " | ".join(_paths(commands))
     print(_NODES)
-    print(f"_telemetry_agent() {{\n    local at= before= word found= values= file={DEFAULT}")
+    print(f"_telemetry_agent() {{\n    local at= before= word found= values= file={DEFAULT_CONFIG}")
     print('    local now="${COMP_WORDS[COMP_CWORD]}"\n    [ "$now" = = ] && now=')
     print('    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do\n        [ "$word" = = ] && continue')
     print('        [ "$before" = --config ] && file="${word/#\\~/$HOME}"')
@@ -95,7 +95,7 @@ def _bash(commands: list[Command]) -> None:
 def _zsh(commands: list[Command]) -> None:
     patterns = " | ".join(_paths(commands))
     print(f"#compdef telemetry-agent\n{_NODES}")
-    print(f"local at= word before= file={DEFAULT}\nlocal -a found values")
+    print(f"local at= word before= file={DEFAULT_CONFIG}\nlocal -a found values")
     print('for word in "${(@)words[2,CURRENT-1]}"; do\n    [ "$before" = --config ] && file="${word/#\\~/$HOME}"')
     print(f'    case "$at $word" in ({patterns}) at="$at $word" ;; esac\n    before="$word"\ndone')
     print('case "$before" in\n(--node) values=("${(@f)$(_telemetry_agent_nodes "$file")}") ;;')
@@ -112,7 +112,7 @@ def _fish(commands: list[Command]) -> None:
     print("function __telemetry_agent_at\n    set -l at ''\n    for word in (commandline -opc)[2..]")
     print(f'        if contains -- "$at $word" {" ".join(_paths(commands))}\n            set at "$at $word"')
     print('        end\n    end\n    test "$at" = "$argv[1]"\nend')
-    print(f"function __telemetry_agent_nodes\n    set -l file {DEFAULT}\n    set -l before ''")
+    print(f"function __telemetry_agent_nodes\n    set -l file {DEFAULT_CONFIG}\n    set -l before ''")
     print('    for word in (commandline -opc)\n        test "$before" = --config; and set file $word')
     print('        set before $word\n    end\n    if test -f "$file" -a -r "$file"')
     print(f"        head -c 1000000 \"$file\" | awk '{_NODES_AWK}'\n    end\nend")
