@@ -104,8 +104,9 @@ def advance(
             step = turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH
         late = LATE_FACTOR * ratio * (integral_Wh - integral_then)
         bound = step + late + BEGIN_FACTOR * ratio * flow_Wh + near_W * (seconds + SLACK_S) / 3600
-        plain = 0.0 < growth <= bound and not 0.0 < range_Wh <= bound
-        if not plain or (not ratio and growth > near_W * seconds / 3600):
+        if not 0.0 < growth <= bound or 0.0 < range_Wh <= bound or value_then == 0.0 == total:
+            return explained(ledger, value, at, zone, register, power)
+        if not ratio and growth > near_W * seconds / 3600:
             return explained(ledger, value, at, zone, register, power)
         if ratio and seconds <= MINUTE_S and growth > step + late + near_W * _SLACK_H:
             unconfirmed = now + ROLLOVER_PRICE
@@ -155,7 +156,7 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     reading = _observed(ledger, value, at, zone, register, power)
     now = observed_s + reading.weight
     candidates = _pruned(ledger).candidates
-    origin, transition, cost = _cheapest(candidates, observed_s, reading)
+    origin, transition, cost = _cheapest(candidates, ledger.best, observed_s, reading)
     exceeds = False
     if transition is None:
         new = first_candidate(reading, now, observed_s)
@@ -175,10 +176,11 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
         unconfirmed_until = 0.0  # the path skips the reading with the growth that was not confirmed
     after = Ledger(ledger.others, new, at, seconds, now, reading.integral_Wh, power, turnover, unconfirmed_until)
     if common:
-        if value == origin.value:
-            return after
-        few = len(ledger.others) < CANDIDATES
-        return after._replace(others=(*ledger.others, origin) if few else _thinner(ledger.others, origin))
+        if value != origin.value:
+            few = len(ledger.others) < CANDIDATES
+            others = (*ledger.others, origin) if few else _thinner(ledger.others, origin)
+            after = after._replace(others=tuple(sorted(others, key=_time)) if new.events else others)
+        return _pruned(after) if new.events else after
     return _pruned(after._replace(others=tuple(each for each in (*candidates, new) if each is not best), best=best))
 
 
@@ -248,19 +250,27 @@ def _best(candidates: tuple[Candidate, ...], observed_s: float, *, free: bool) -
 
 
 def _cheapest(
-    candidates: Sequence[Candidate], observed_s: float, reading: Observation
+    candidates: Sequence[Candidate], best: Candidate, observed_s: float, reading: Observation
 ) -> tuple[Candidate, Transition | None, float]:
-    """Return the origin, the transition and the cost of the cheapest path to a reading; None if a path begins there."""
-    cheapest, origin, transition = RUN_PRICE * 1e3, candidates[-1], None
+    """Return the origin, the transition and the cost of the cheapest path to a reading; None if a path begins there.
+
+    With equal cost, the best path wins if it needs no paid transition, as in `advance`; else the older one.
+    """
+    cheapest, origin, transition, free = RUN_PRICE * 1e3, candidates[-1], None, False
     for each in reversed(candidates):
         cost = _cost(each, observed_s)
-        if cost <= cheapest:
+        if cost < cheapest or (cost == cheapest and not free):
             found = explain(each, reading)
-            if cost + found.price <= cheapest:
+            if cost + found.price < cheapest or (cost + found.price == cheapest and not free):
                 cheapest, origin, transition = cost + found.price, each, found
+                free = each.observed_s == best.observed_s and found.price == 0.0
     if observed_s < _BEGINNING_S and observed_s < cheapest and all(each.changed == NEVER for each in candidates):
         transition = None
     return origin, transition, cheapest
+
+
+def _time(candidate: Candidate) -> float:
+    return candidate.observed_s
 
 
 def _cost(candidate: Candidate, observed_s: float) -> float:

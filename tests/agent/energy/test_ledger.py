@@ -249,6 +249,17 @@ def test_a_device_that_showed_zero_while_it_started_brings_no_energy_of_its_own(
     assert energy(ledger, "2026-06-01") == 400
 
 
+@pytest.mark.parametrize("seconds", [10, 60, 300])
+def test_more_than_a_minute_of_energy_after_a_zero_is_not_believed_at_once(seconds: int) -> None:
+    """30 kW for a minute, and the step, are 600 Wh. The counter may have shown 0 while the device started."""
+    register, now, ledger = Register(step_Wh=100.0), at("2026-06-01T10:00"), None
+    for _ in range(20):
+        now += seconds
+        ledger = advance(ledger, 0.0, now, BRUSSELS, register)
+    assert advance(ledger, 700.0, now + seconds, BRUSSELS, register).best.total == 0.0
+    assert advance(ledger, 150.0, now + seconds, BRUSSELS, register).best.total == 150.0
+
+
 @pytest.mark.parametrize("first", [500_000, -1])
 def test_a_first_reading_that_was_wrong_brings_no_energy_whatever_silence_follows(first: float) -> None:
     """Half a value, or none, and then the right ones; the silence is long enough for all of it to have flowed."""
@@ -599,6 +610,17 @@ def test_7_events_are_told_once_when_they_are_decided() -> None:
         told += [(event.name, event.before, event.after) for event in ledger.decided]
     assert told == [("counter_glitch_removed", 1e6 + 190, 4e9), ("counter_reset", 1e6 + 990, 0.0)]
     assert counter == 1e6
+
+
+def test_7_a_glitch_of_a_register_that_stands_still_is_told() -> None:
+    """Half an hour in which a daily register does not move: no earlier path is left when the glitch is over."""
+    ledger, now, told = None, at("2026-06-01T22:00"), []
+    for poll in range(200):
+        now += 10
+        value = 9000.0 if poll == 190 else 5000.0
+        ledger = advance(ledger, value, now, BRUSSELS, Register(daily=True, step_Wh=10.0))
+        told += [(event.name, event.before, event.after) for event in ledger.decided]
+    assert told == [("counter_glitch_removed", 5000.0, 9000.0)]
 
 
 @given(powers, wrong)
