@@ -127,6 +127,30 @@ async def test_a_clock_that_falls_back_to_1970_while_the_agent_runs_dates_nothin
     assert [entry["event"] for entry in logs if "clock" in entry] == ["clock_not_set", "messages_dated"]
 
 
+async def test_dated_messages_that_a_newer_tick_replaces_are_counted_as_late(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    """Of three messages, the first is delivered, and the second has no answer when the next tick comes."""
+    hangs = asyncio.Event()
+
+    async def reply(request: httpx.Request) -> httpx.Response:
+        if json.loads(request.content)["number"] == 1:
+            await hangs.wait()
+        return httpx.Response(200)
+
+    respx_mock.post(URL).mock(side_effect=reply)
+    clock, kernel = DrivenClock(wall=NO_RTC), Kernel()
+    async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, outbox):
+        await made.submit([message(clock.time(), number) for number in range(3)], clock.monotonic())
+        clock.set_time(START)
+        kernel.synchronised = True
+        await until(clock, lambda: outbox.counts().waiting == 2)
+        await made.submit([message(clock.time(), 3)])
+        assert made.stats.superseded == 1
+        hangs.set()
+        await until(clock, lambda: outbox.counts().waiting == 0)
+
+
 async def test_a_restart_in_the_same_boot_dates_what_was_there(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
     route = respx_mock.post(URL).respond(200)
     clock, kernel = DrivenClock(wall=NO_RTC), Kernel()

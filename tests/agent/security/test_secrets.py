@@ -79,6 +79,7 @@ def test_after_a_401_even_what_looks_the_same_is_read_again(tmp_path: Path) -> N
     status = file.stat()
     file.write_text("second")
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert value(token) == "first1"
     assert token.refused(used).get_secret_value() == "second"
 
 
@@ -130,6 +131,17 @@ def test_a_single_file_that_cannot_be_read_is_told_once(tmp_path: Path) -> None:
     file = secret(tmp_path / "binary", "")
     file.write_bytes(b"\xff\xfe\xfd")
     assert unusable(Token([file]))[0] == ("warning", "binary", "cannot be read")
+
+
+def test_a_key_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        SecretFile(tmp_path / "none", "signing_key_rotated").value()
+    assert [(entry["log_level"], entry["event"]) for entry in logs] == [("warning", "secret_unusable")]
+
+
+def test_equal_texts_are_equal_secrets() -> None:
+    assert len({Secret("t"), Secret("t"), Secret("u")}) == 2
+    assert Secret("t") != "t"
 
 
 def test_of_two_files_one_may_be_missing(tmp_path: Path) -> None:
