@@ -104,9 +104,9 @@ def advance(
             step = turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH
         late = LATE_FACTOR * ratio * (integral_Wh - integral_then)
         bound = step + late + BEGIN_FACTOR * ratio * flow_Wh + near_W * (seconds + SLACK_S) / 3600
-        if not 0.0 < growth <= bound or 0.0 < range_Wh <= bound or value_then == 0.0 == total:
-            return explained(ledger, value, at, zone, register, power)
-        if not ratio and growth > near_W * seconds / 3600:
+        begins = value_then == 0.0 == total
+        plain = 0.0 < growth <= bound and not 0.0 < range_Wh <= bound and not begins
+        if not plain or (not ratio and growth > near_W * seconds / 3600):
             return explained(ledger, value, at, zone, register, power)
         if ratio and seconds <= MINUTE_S and growth > step + late + near_W * _SLACK_H:
             unconfirmed = now + ROLLOVER_PRICE
