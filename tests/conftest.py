@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import engine
 
 from agent.commissioning.queue_place import why_not_kept
+from agent.runtime import logging_setup
 from drivers.profile import Profile
 from drivers.simulator.modbus_server import SimulatedUnit
 from tests import hunt
@@ -78,6 +80,16 @@ def only_reads_on_the_wire() -> Iterator[None]:
         patch.setattr(SimulatedUnit, "answer", answer_on_record)
         yield
     assert wire.seen().keys() <= wire.READS, f"not only reads on the wire: {wire.seen()}"
+
+
+@pytest.fixture(autouse=True)
+def no_later_test_prints_what_libraries_log() -> Iterator[None]:
+    """`logging_setup.configure` sets up the logging of the whole process."""
+    yield
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if type(handler).__module__ == logging_setup.__name__:
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
