@@ -26,11 +26,11 @@ class LiveWorker:
         retry: RetryLink,
         watchdog: Watchdog,
         *,
-        on_superseded: Callable[[int, int], None],
+        on_superseded: Callable[[int, int], bool],
     ) -> None:
         """`on_superseded(made, tried)` tells how many messages a tick had, and how many were tried before the next.
 
-        It is called for each tick with messages that were not tried, and for the first tick without such messages.
+        It is called for each tick with messages that were not tried, and for each tick after a call that returned true.
         """
         self._queue = queue
         self._retry = retry
@@ -42,7 +42,7 @@ class LiveWorker:
         self._first = 0
         """The message of the next tick that is sent first."""
         self._late = False
-        """Whether the last tick had messages that were not tried."""
+        """Whether `on_superseded` asked for the next tick."""
 
     @property
     def open(self) -> int:
@@ -60,9 +60,8 @@ class LiveWorker:
         if made := len(before.offered):
             tried = len(before.tried)
             if tried < made or self._late:
-                self._on_superseded(made, tried)
-            self._late = tried < made
-            self._first = self._first + tried if self._late else 0
+                self._late = self._on_superseded(made, tried)
+            self._first = self._first + tried if tried < made else 0
         if records:
             self._first %= len(records)
             records = [*records[self._first :], *records[: self._first]]

@@ -10,6 +10,7 @@ import structlog
 
 from agent.delivery.circuit_breaker import CircuitBreaker
 from agent.delivery.endpoint_memory import EndpointMemory
+from agent.delivery.live_rate import LiveRate
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.delivery.pacing import SendSlot
 from agent.delivery.queue import DeliveryQueue
@@ -50,6 +51,7 @@ class OutcomeHandler:
         self._due_time = due_time
         self._slot = slot
         self._memory = memory
+        self._rate = LiveRate(config.interval_s)
         self._told: set[str] = set()
         """Causes of the present outage that the log has reported."""
         self._plain = False
@@ -84,25 +86,29 @@ class OutcomeHandler:
         await self._memory.save()
         return outcome
 
-    def superseded(self, made: int, tried: int) -> None:
+    def superseded(self, made: int, tried: int) -> bool:
         """A newer tick replaces a tick that had `made` messages. Of these, `tried` messages had an attempt.
 
-        If the endpoint is well, the other messages show that it is too slow for the interval.
+        If the endpoint is well, the other messages show that it is too slow for the interval. Return whether the next
+        tick must be told, too.
         """
-        late = made - tried if self.stats.state is State.WELL and tried else 0
-        self.stats.superseded += late
-        interval_s = self._config.interval_s
+        well = self.stats.state is State.WELL
+        if well and not self._rate.superseded(made, tried):
+            return True
+        if well and self.stats.behind is not None:
+            log.info("live_in_time", messages=made, interval_s=self._config.interval_s)
+        self.stats.behind = None
+        self._rate.forget()
+        return False
+
+    def _superseded(self, late: int, of: int) -> None:
+        """The endpoint is well, and `late` of `of` live messages were replaced before their first attempt."""
         if not late:
-            if self.stats.behind is not None and self.stats.state is State.WELL:
-                log.info("live_in_time", messages=made, interval_s=interval_s)
-            self.stats.behind = None
             return
-        said, self.stats.behind = (
-            self.stats.behind,
-            (f"the endpoint takes {tried / interval_s:.2g} messages/s, the site makes {made / interval_s:.2g}"),
-        )
-        if said is None:
-            log.warning("live_behind", reason=self.stats.behind, late=late, of=made, url=self._config.shown_url)
+        self.stats.superseded += late
+        said, self.stats.behind = self.stats.behind, self._rate.words or self.stats.behind
+        if said is None and self.stats.behind is not None:
+            log.warning("live_behind", reason=self.stats.behind, late=late, of=of, url=self._config.shown_url)
 
     async def _delivered(self, record: Record, outcome: Delivered, *, live: bool) -> None:
         await self._queue.ack(record)
@@ -110,6 +116,7 @@ class OutcomeHandler:
         if not self.stats.accepted:
             log.info("first_delivery", message=record.id, url=self._config.shown_url, status=outcome.status)
         changed = self.stats.count(record, outcome, now=now, at=self._clock.time())
+        self._superseded(*self._rate.confirmed())
         self._breaker.delivered(live=live)
         self._memory.pause_ended()
         self._told.clear()
@@ -129,6 +136,7 @@ class OutcomeHandler:
 
     async def _failed(self, record: Record, outcome: Retry, *, live: bool, began: float) -> Outcome:
         now = self._clock.monotonic()
+        self._rate.forget()
         again_s = self._breaker.failed(now, outcome.after_s, live=live, began=began)
         outcome = replace(outcome, again_s=again_s)
         self._count(record, outcome)
@@ -142,6 +150,7 @@ class OutcomeHandler:
         return outcome
 
     def _misconfigured(self, record: Record, outcome: Misconfigured, *, live: bool, began: float) -> Misconfigured:
+        self._rate.forget()
         again_s = self._breaker.misconfigured(self._clock.monotonic(), live=live, began=began)
         if live:
             self._memory.pause_ended()

@@ -86,6 +86,7 @@ async def test_two_hundred_nodes_keep_up(tmp_path: Path, interval_s: int, round_
     assert len(server.accepted) == len(ages), "no message is sent twice"
 
 
+@pytest.mark.simulated_time
 async def test_an_endpoint_that_is_too_slow_is_told_and_each_node_gets_its_share(tmp_path: Path) -> None:
     distant = Distant(0.15)
     async with (
@@ -105,12 +106,56 @@ async def test_an_endpoint_that_is_too_slow_is_told_and_each_node_gets_its_share
         assert set(shares) == set(range(12)), "every node"
         assert max(shares.values()) - min(shares.values()) <= 2, shares
         distant.round_trip_s = 0.0
-        await ticks(made, 3, 12, 1)
+        await ticks(made, 8, 12, 1)
+        assert stats.behind is not None
+        await ticks(made, 5, 12, 1)
         assert stats.behind is None
     events = [each["event"] for each in made.logs if each["event"].startswith("live_")]
     assert events == ["live_behind", "live_in_time"]
     assert distant.most <= 3, "one of a tick, one of the tick before, one of the backlog"
     assert not distant.twice
+
+
+@pytest.mark.simulated_time
+async def test_one_message_a_tick_for_an_endpoint_that_needs_several_ticks_is_too_slow(tmp_path: Path) -> None:
+    """Two attempts of successive ticks run side by side. The ticks after them are not tried at all."""
+    distant = Distant(20.0)
+    async with (
+        HttpFaults(distant.behave) as server,
+        sending(tmp_path, server.url(), interval_s=5, timeout_s=60, rate_per_s=0.001) as made,
+    ):
+        await ticks(made, 40, 1, 5)
+        stats = made.sender.stats
+        assert stats.superseded >= 15
+        assert stats.behind is not None
+        assert stats.behind.endswith(" messages/s, the site makes 0.2")
+        assert 0.05 <= float(stats.behind.split()[3]) <= 0.15
+    events = [each["event"] for each in made.logs if each["event"].startswith("live_")]
+    assert events == ["live_behind"]
+    assert not distant.twice
+
+
+@pytest.mark.simulated_time
+@pytest.mark.parametrize("nodes", [1, 20])
+async def test_an_endpoint_that_hangs_is_not_called_slow(tmp_path: Path, nodes: int) -> None:
+    hangs = True
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        if hangs:
+            await asyncio.sleep(60)
+        await exchange.answer(200)
+
+    async with (
+        HttpFaults(behave) as server,
+        sending(tmp_path, server.url(), interval_s=1, timeout_s=10, rate_per_s=0.001) as made,
+    ):
+        await ticks(made, 15, nodes, 1)
+        hangs = False
+        await ticks(made, 30, nodes, 1)
+        assert made.sender.stats.superseded == 0
+        assert made.sender.stats.behind is None
+    assert not [each for each in made.logs if each["event"].startswith("live_")]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""Judges by the superseded ticks whether the endpoint accepts live messages as fast as the site makes them. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+TICKS = 10
+"""The rates are those of this number of ticks. After this number of ticks without late messages, the endpoint is in
+time again."""
+CALM_S = 180.0
+"""It is also in time again after this many seconds, and at least one tick."""
+
+
+class LiveRate:
+    """Counts the live messages that a newer tick replaced before their first attempt."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._ticks: deque[tuple[int, int]] = deque(maxlen=TICKS)
+        self._late = self._of = 0
+        """Late messages, and all messages of their ticks, that `confirmed` has not returned yet."""
+        self._calm = 0
+
+    def superseded(self, made: int, tried: int) -> bool:
+        """Note a tick with `made` messages, of which `tried` had an attempt. Return whether the endpoint is in time."""
+        self._ticks.append((made, tried))
+        if tried < made:
+            self._late += made - tried
+            self._of += made
+        self._calm = self._calm + 1 if tried == made else 0
+        return self._calm >= min(TICKS, max(1, CALM_S // self._interval_s))
+
+    def confirmed(self) -> tuple[int, int]:
+        """Return the late messages since the last call, and all messages of their ticks.
+
+        Call this when a message was delivered. Before that, it is not known whether the endpoint is slow or down.
+        """
+        late, of = self._late, self._of
+        self._late = self._of = 0
+        return late, of
+
+    def forget(self) -> None:
+        self._ticks.clear()
+        self._late = self._of = self._calm = 0
+
+    @property
+    def words(self) -> str | None:
+        """Both rates in words; None while no message was tried."""
+        made, tried = (sum(each) for each in zip(*self._ticks, strict=True)) if self._ticks else (0, 0)
+        seconds = len(self._ticks) * self._interval_s
+        if not tried:
+            return None
+        return f"the endpoint takes {tried / seconds:.2g} messages/s, the site makes {made / seconds:.2g}"
