@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 import typer
 
 from agent import DEFAULT_CONFIG
-
-_MOST_BYTES = 1 << 20
 
 
 def drivers(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -33,8 +30,12 @@ def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def endpoints(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the endpoints of the configuration that begin with `incomplete`."""
+    from agent.config import DEFAULT_NAME
+
     pushes = _table(ctx).get("push")
-    names = [push.get("name") for push in pushes if isinstance(push, dict)] if isinstance(pushes, list) else ["default"]
+    names = (
+        [push.get("name") for push in pushes if isinstance(push, dict)] if isinstance(pushes, list) else [DEFAULT_NAME]
+    )
     return [name for name in names if isinstance(name, str) and name.startswith(incomplete)]
 
 
@@ -49,7 +50,7 @@ def _nodes(table: dict[str, Any]) -> Iterator[str]:
 
 def _table(ctx: typer.Context) -> dict[str, Any]:
     """Return the configuration without checks; empty if it cannot be read. A pipe or a device is not opened."""
-    import tomllib
+    from drivers import toml_file
 
     above: Any = ctx
     path = None
@@ -58,10 +59,7 @@ def _table(ctx: typer.Context) -> dict[str, Any]:
         above = above.parent
     try:
         file = Path(path or DEFAULT_CONFIG)
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
-            return {}
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        table = toml_file.read(file) if file.is_file() else {}
+    except (OSError, ValueError, toml_file.TomlError):
         return {}
     return {key: value for key, value in table.items() if isinstance(value, dict | list)}
