@@ -145,7 +145,7 @@ def _progress_bar(scanner: Scanner, total: int) -> AbstractContextManager[object
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
     from rich.text import Text
 
-    class State(ProgressColumn):
+    class ScanColumn(ProgressColumn):
         def render(self, task: Task) -> Text:
             task.completed = scanner.done
             found = sum(len(place.units) for place in scanner.places)
@@ -158,7 +158,7 @@ def _progress_bar(scanner: Scanner, total: int) -> AbstractContextManager[object
             return Text(f"{scanner.done} of {total} places, {found} units found{now}")
 
     bar = Progress(
-        SpinnerColumn(), BarColumn(), State(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+        SpinnerColumn(), BarColumn(), ScanColumn(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
     )
     bar.add_task("scan", total=total)
     return bar
