@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from drivers.catalogue import Catalogue, driver_of, letters
-from drivers.driver import Reader, ReadOptions
+from drivers.driver import Driver, Reader, ReadOptions
 from drivers.errors import NoReplyError, RefusedError, UnsupportedError
-from drivers.model import Kind, Nature, NodeType, Table
-from drivers.profile import Mark, Profile
+from drivers.model import Kind, Nature, NodeType, Scan, Table
+from drivers.profile import Mark, Profile, RegisterDriver
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Span, SplitReader
 from drivers.scan.marks import FamilyMark, MarkComparison, RepeatingReader, read
@@ -181,8 +181,15 @@ class Identifier:
             scan = await driver.poll(reader, self._now)
         except (RefusedError, NoReplyError, UnsupportedError):
             return None
-        identity.poll_s = scan.finished - scan.started
+        identity.poll_s = await self._poll_s(driver, reader, scan)
         return Values.of(scan, resolution_Wh)
+
+    async def _poll_s(self, driver: Driver, reader: Reader, first: Scan) -> float:
+        """Return how long a poll takes, after the `first` one. That one may also have learned what the device has."""
+        if not isinstance(driver, RegisterDriver) or first.requests > len(driver.blocks):
+            with suppress(NoReplyError, RefusedError, UnsupportedError):
+                first = await driver.poll(reader, self._now)
+        return first.finished - first.started
 
     def name_likely(self, identity: Identity) -> None:
         """Set the likely drivers by the device identification."""
@@ -217,7 +224,7 @@ class Identifier:
             further=tuple(f"sunspec-meter:{number}" for number in range(2, len(meters(driver.models)) + 1)),
         )
         identity.serial = made.serial
-        identity.poll_s = scan.finished - scan.started
+        identity.poll_s = await self._poll_s(driver, reader, scan)
         identity.tables |= {Table.HOLDING}
         if not identity.matches:
             identity.values = Values.of(scan, 1.0)

@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from drivers.catalogue import Catalogue
+from drivers.driver import ReadOptions
 from drivers.dump.file import Dump
 from drivers.dump.file import load as load_dump
 from drivers.errors import SilentError
-from drivers.model import Table
+from drivers.model import Quantity, Table
 from drivers.profile.loader import load
 from drivers.profile.mark import Mark
 from drivers.registers.codec import Encoding, encode
 from drivers.registers.read_plan import Span
 from drivers.scan.identify import Identifier
+from drivers.simulator.modbus_server import SimulatedUnit
 from drivers.simulator.register_image import profile_unit
 from drivers.simulator.sunspec_units import inverter_model, sunspec_unit
 from tests.support.profiles import PROFILES
@@ -117,7 +119,7 @@ class Lossy(Counting):
         if self.lost.get(span, 0) > 0:
             self.lost[span] -= 1
             raise SilentError("no answer")
-        return await super().read(table, address, count)
+        return await self.dump.read(table, address, count)
 
 
 def lossy(name: str, lost: int, *, of: int = 0) -> Lossy:
@@ -253,3 +255,33 @@ async def test_a_device_with_coils_only_is_probably_a_relay_board() -> None:
     nothing = await identifier.identify(Dump({}))
     assert not nothing.likely
     assert not nothing.tables
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        profile_unit(PROFILES["eastron-sdm630"], lambda: {(None, Quantity.ACTIVE_POWER, None): 5.0}),
+        sunspec_unit("roof", lambda: [inverter_model(500.0, 1000.0, 230.0)], 1),
+    ],
+    ids=["profile", "sunspec"],
+)
+async def test_the_time_of_a_poll_does_not_contain_what_the_first_poll_learns(unit: SimulatedUnit) -> None:
+    """A request takes a second. The meter has few of the registers of its profile; SunSpec models must be found."""
+    asked: list[int] = []
+
+    class Slow:
+        dump = Dump({table: dict(words) for table, words in unit.image().items()})
+
+        async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+            asked.append(address)
+            return await self.dump.read(table, address, count)
+
+    reader = Slow()
+    identifier = Identifier(FAMILIES, lambda: float(len(asked)))
+    identity = await identifier.identify(reader)
+    await identifier.measure(reader, identity)
+    driver = Catalogue().create(identity.matches[0].driver, ReadOptions())
+    await driver.poll(reader, time.monotonic)
+    before = len(asked)
+    await driver.poll(reader, time.monotonic)
+    assert identity.poll_s == len(asked) - before
