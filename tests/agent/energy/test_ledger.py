@@ -904,3 +904,28 @@ def test_a_counter_that_reaches_its_value_again_after_a_reset_is_an_estimate() -
     found = of_day(ledger, "2026-06-02")
     assert found is not None
     assert found.basis >= Basis.ESTIMATED
+
+
+def test_a_power_register_that_stays_at_zero_is_not_compared_any_more() -> None:
+    """1 kW for half an hour; then 31 W, which the device measures as 0 W.
+
+    After a day the measured energy counts no more, but the counter has not grown enough to say so.
+    """
+    register, now, counter = Register(step_Wh=1.0), at("2026-06-01T02:00"), 1e6
+    ledger = advance(None, counter, now, BRUSSELS, register, 1000.0)
+    for poll in range(500):
+        dead = poll >= 6
+        now, counter = now + 300, counter + (2.575 if dead else 1000 / 12)
+        ledger = advance(ledger, counter, now, BRUSSELS, register, 0.0 if dead else 1000.0)
+        if poll == 330:
+            assert ledger.turnover.ratio > 1.0
+    assert ledger.turnover.ratio == 0.0
+
+
+def test_a_counter_that_moves_after_a_day_is_believed_at_once() -> None:
+    register, now = Register(step_Wh=1.0), at("2026-06-01T02:00")
+    ledger = advance(None, 1e6, now, BRUSSELS, register)
+    for _ in range(300):
+        now += 300
+        ledger = advance(ledger, 1e6, now, BRUSSELS, register)
+    assert advance(ledger, 1e6 + 100, now + 300, BRUSSELS, register).best.total == 100.0
