@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.config import StatusConfig
-from agent.runtime import printable
+from agent.runtime import printable, terminal_columns
 from agent.status import ENERGIES, in_words
 
 _TIMEOUT_S = 10.0
@@ -76,7 +77,7 @@ def show(status: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(status, indent=2))  # noqa: T201 - what the command is for
         return
     try:
-        console = Console()
+        console = Console(width=terminal_columns(sys.stdout))
         shown = layout(status, narrow=console.width < _NARROW)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise NoAnswerError("the daemon has another version than this command; --json shows its answer") from None

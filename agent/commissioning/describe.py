@@ -12,7 +12,7 @@ from agent.commissioning.endpoints import endpoints_in_words
 from agent.commissioning.plausibility import name_of
 from agent.commissioning.site_doubts import site_doubts, unread
 from agent.domain import counted_in, sign_in_words, silence_in_words
-from agent.runtime import MOST_OUTPUT, printable
+from agent.runtime import MOST_OUTPUT, printable, terminal_columns
 from drivers.model import NodeType, Value
 from drivers.profile import RegisterDriver
 
@@ -53,7 +53,7 @@ def print_review(config: Config, site: Site, doubts: Iterable[str]) -> None:
         nodes = [line for line in describe(config, site) if not line.startswith(("notice: ", "warning: "))]
         _print_lines([*nodes, *remarks], None)
         return
-    width = shutil.get_terminal_size().columns
+    width = terminal_columns(sys.stdout) or shutil.get_terminal_size().columns
     _print_lines(endpoints_in_words(config, site.nodes), width)
     table("Nodes", ("node", "type", "device", "meaning"), _rows(config, site))
     _print_lines([*_not_enabled(config), *remarks], width)
@@ -145,7 +145,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     grid = _grid(title, columns)
     for row in shown:
         grid.add_row(*map(Text, row))  # not as markup, because a name can contain brackets
-    Console().print(grid)
+    Console(width=terminal_columns(sys.stdout)).print(grid)
 
 
 def _grid(title: str, columns: Sequence[str]) -> Table:

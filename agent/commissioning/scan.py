@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from agent.runtime import SystemClock
+from agent.runtime import SystemClock, terminal_columns
 from drivers.addresses import MAX_PORT, unit_address
 from drivers.profile import Profile
 from drivers.protocol import (
@@ -157,9 +157,8 @@ def _progress_bar(scanner: Scanner, total: int) -> AbstractContextManager[object
             )
             return Text(f"{scanner.done} of {total} places, {found} units found{now}")
 
-    bar = Progress(
-        SpinnerColumn(), BarColumn(), ScanColumn(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
-    )
+    console = Console(stderr=True, width=terminal_columns(sys.stderr))
+    bar = Progress(SpinnerColumn(), BarColumn(), ScanColumn(), TimeElapsedColumn(), console=console, transient=True)
     bar.add_task("scan", total=total)
     return bar
 
@@ -174,7 +173,8 @@ def counter(what: str) -> Iterator[Callable[[], None]]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     text = TextColumn(f"{{task.completed}} {what}")
-    bar = Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    console = Console(stderr=True, width=terminal_columns(sys.stderr))
+    bar = Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=console, transient=True)
     task = bar.add_task(what, total=None)
     with bar:
         yield lambda: bar.advance(task)

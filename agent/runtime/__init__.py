@@ -3,7 +3,7 @@
 from agent.runtime.clock import Clock, SystemClock, sleep_unless, steady
 from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible, time_service_runs
 from agent.runtime.printable import MOST_OUTPUT, complaints, escaped, printable
-from agent.runtime.terminal import wrapped
+from agent.runtime.terminal import terminal_columns, wrapped
 from agent.runtime.watchdog import STUCK_S, Watchdog
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "printable",
     "sleep_unless",
     "steady",
+    "terminal_columns",
     "time_service_runs",
     "wrapped",
 ]

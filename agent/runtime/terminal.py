@@ -1,4 +1,4 @@
-"""Breaks long lines at words for a terminal."""
+"""The width of a terminal, and lines that are broken at words for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def wrapped(line: str, stream: TextIO | None) -> str:
 
     A text in backquotes, such as a command to copy, is not broken, nor is a word that is longer than the terminal.
     """
-    width = _columns(stream)
+    width = terminal_columns(stream)
     if not width or len(line) <= width:
         return line
     import textwrap
@@ -25,12 +25,14 @@ def wrapped(line: str, stream: TextIO | None) -> str:
     return "\n".join(parts).replace(_KEPT, " ")
 
 
-def _columns(stream: TextIO | None) -> int:
-    """Return the width of a terminal; 0 if it is not known, or if `stream` is no terminal.
+def terminal_columns(stream: TextIO | None) -> int | None:
+    """Return the width of a terminal; None if it is not known, or if `stream` is no terminal.
 
     COLUMNS of the environment is not used, because it can be that of another terminal.
     """
     try:
-        return os.get_terminal_size(stream.fileno()).columns if stream is not None and stream.isatty() else 0
+        if stream is not None and stream.isatty():
+            return os.get_terminal_size(stream.fileno()).columns or None
     except (OSError, ValueError):
-        return 0
+        pass
+    return None

@@ -73,7 +73,7 @@ class Terminal:
             stderr=slave,
             preexec_fn=_take_terminal,  # noqa: PLW1509 - one system call
             start_new_session=True,
-            env=os.environ | {"TERM": term},
+            env=os.environ | {"TERM": term, "COLUMNS": "200"},  # as of another terminal
         )
         os.close(slave)
 
