@@ -39,7 +39,7 @@ ROUNDS_BEFORE = 5
 QUIET_S = 0.4
 """So long after the acknowledgement, calls to the queue still count: who looks at it once more is part of the cost."""
 
-AT_THE_CALL = {"Transport.data_received": "socket", "Aggregator.close": "close"}
+AT_THE_CALL = {"Transport.buffer_updated": "socket", "Aggregator.close": "close"}
 AT_THE_RETURN = {"Window.add": "window", "Outbox.put": "put", "Outbox.ack": "ack"}
 """Functions whose call or return marks a stage."""
 

@@ -22,7 +22,7 @@ _MOST_BYTES = 1024
 class _SerialTransport(asyncio.Transport):
     """Writes at once, without a buffer. A request is shorter than the buffer of the port."""
 
-    def __init__(self, port: serial.Serial, protocol: asyncio.Protocol) -> None:
+    def __init__(self, port: serial.Serial, protocol: Transport) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self._port = port

@@ -29,13 +29,18 @@ from drivers.modbus.pdu import Question
 
 # More than twice the longest ASCII frame. A peer that sends more does not use Modbus.
 _MAX_RECEIVED = 2048
+_BUFFER_BYTES = 528
+"""Bytes that are received at once: at least one frame."""
 
 
 Answer = TypeVar("Answer")
 
 
-class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
-    """A stream, a connected datagram socket or a serial line."""
+class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
+    """A stream, a connected datagram socket or a serial line.
+
+    A stream is received into a buffer of ours: asyncio's own is 256 KiB, which the C library maps and unmaps each time.
+    """
 
     def __init__(self, framing: Framing | LineFraming, address: str, *, datagrams: bool = False) -> None:
         self._framing = framing
@@ -48,11 +53,13 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self._datagrams = datagrams
         self._transport: Any = None
         self._send: Callable[[bytes], object]
+        self._loop: asyncio.AbstractEventLoop
         self._closed = asyncio.Event()
         self._request: Question[Any] | None = None
         self._reply: asyncio.Future[Any] | None = None
         self._timeout_s = 0.0
         self._received = b""
+        self._buffer = bytearray(_BUFFER_BYTES)
         self._first = True
         """Whether no request was sent on this connection before the current one."""
         self.sent_at = 0.0
@@ -78,7 +85,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
         self.expects_late_reply = False
         if not self.usable:
             raise DroppedError(f"{self._address}: the device closes the connection at once")
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         reply = self._reply = loop.create_future()
         self._request, self._timeout_s = request, timeout_s
         self._received = b""
@@ -125,8 +132,15 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
     # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._send = self._transport.sendto if self._datagrams else self._transport.write
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self._buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         reply, request = self._reply, self._request
@@ -145,7 +159,7 @@ class Transport(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def _accept_on_line(self, request: Question[Answer], received: bytes) -> Answer | None:
         line = cast("LineFraming", self._line)
-        at = asyncio.get_running_loop().time()
+        at = self._loop.time()
         frames = line.frames(request, received)
         frame = self.copies.reply(request, frames, received, at, at + self._timeout_s)
         return None if frame is None else request.decode(frame.pdu)
