@@ -146,6 +146,7 @@ async def test_dated_messages_that_a_newer_tick_replaces_are_counted_as_late(
         kernel.synchronised = True
         await until(clock, lambda: outbox.counts().waiting == 2)
         await made.submit([message(clock.time(), 3)])
+        await until(clock, lambda: made.stats.superseded > 0)  # as soon as the next message is delivered
         assert made.stats.superseded == 1
         hangs.set()
         await until(clock, lambda: outbox.counts().waiting == 0)
