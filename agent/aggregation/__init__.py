@@ -5,12 +5,13 @@
 
 from agent.aggregation.aggregator import AggregationSettings, Aggregator, SummarySettings
 from agent.aggregation.energy_tracker import TODAY as COUNTERS_OF
-from agent.aggregation.groups import Fields, NodeResult, Summary, fields_of, total
+from agent.aggregation.groups import DECIMALS, Fields, NodeResult, Summary, fields_of, total
 from agent.aggregation.node_summary import NodeSummary
 from agent.aggregation.window import Window
 
 __all__ = [
     "COUNTERS_OF",
+    "DECIMALS",
     "AggregationSettings",
     "Aggregator",
     "Fields",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.common import fail, say
 from agent.commissioning import local_places
 from agent.commissioning.new_site import SiteAnswers, wrong_answer
-from agent.config import usable
+from agent.config import USABLE, usable
 
 if TYPE_CHECKING:
     from agent.cli.questions import Questions
@@ -111,4 +111,4 @@ def _token(ask: Questions, path: Path) -> str | None:
 
 
 def _token_rule(text: str) -> str | None:
-    return None if usable(text) else "must be the token alone: visible ASCII characters without blanks"
+    return None if usable(text) else f"must be the token alone: {USABLE}"

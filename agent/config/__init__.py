@@ -13,28 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 from agent.config.apart import Loading, load_apart
 from agent.config.errors import ConfigError, did_you_mean, name_devices, no_such_driver
-from agent.config.push_token import credential_of, token_of, token_path, usable
-from agent.config.tables import DEFAULT_LISTEN, DEFAULT_NAME, STALE_INTERVALS, token_mistake
+from agent.config.push_token import USABLE, credential_of, token_of, token_path, usable
+from agent.config.tables import DEFAULT_LISTEN, DEFAULT_NAME, OWNER_SUFFIX, STALE_INTERVALS, token_mistake
 
 if TYPE_CHECKING:
     from agent.config.devices import ConnectionConfig, DeviceConfig
     from agent.config.loader import load, load_profile_dirs, load_status, parse
     from agent.config.model import Config, DriversConfig, LogConfig, OutboxConfig
-    from agent.config.push import PushConfig
+    from agent.config.push import PushConfig, RetryConfig
     from agent.config.status import StatusConfig
 
 _MODULES = {
     "devices": ("ConnectionConfig", "DeviceConfig"),
     "loader": ("load", "load_profile_dirs", "load_status", "parse"),
     "model": ("Config", "DriversConfig", "LogConfig", "OutboxConfig"),
-    "push": ("PushConfig",),
+    "push": ("PushConfig", "RetryConfig"),
     "status": ("StatusConfig",),
 }
 
 __all__ = [
     "DEFAULT_LISTEN",
     "DEFAULT_NAME",
+    "OWNER_SUFFIX",
     "STALE_INTERVALS",
+    "USABLE",
     "Config",
     "ConfigError",
     "ConnectionConfig",
@@ -44,6 +46,7 @@ __all__ = [
     "LogConfig",
     "OutboxConfig",
     "PushConfig",
+    "RetryConfig",
     "StatusConfig",
     "credential_of",
     "did_you_mean",

@@ -16,7 +16,7 @@ from agent.config.environment import ONE_OR_SEVERAL, EnvironmentSource
 from agent.config.errors import did_you_mean
 from agent.config.push import PushConfig
 from agent.config.status import StatusConfig
-from agent.config.tables import ENERGIES, STALE_INTERVALS, ConfigTable, OutboxTable
+from agent.config.tables import ENERGIES, OWNER_SUFFIX, STALE_INTERVALS, ConfigTable, OutboxTable
 from agent.config.types import FilePath, Identifier, Seconds, Section, Watts, Zone
 
 
@@ -36,8 +36,8 @@ class SiteConfig(Section):
 def _queue_file(path: Path) -> Path:
     if path.name == ENERGIES:
         raise ValueError(f"must not be {ENERGIES}, because the energies are in this file")
-    if path.suffix == ".endpoint":
-        raise ValueError("must not end with .endpoint, because the agent has a file of its own with this name")
+    if path.suffix == OWNER_SUFFIX:
+        raise ValueError(f"must not end with {OWNER_SUFFIX}, because the agent has a file of its own with this name")
     return path
 
 

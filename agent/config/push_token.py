@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 CREDENTIAL = "push_token"
 """The credential of the endpoint `default`. The credential of any other endpoint is `push_token.NAME`."""
-_ALONE = "must be the token alone: visible ASCII characters without blanks, and no 'Bearer' before it"
+USABLE = "visible ASCII characters without blanks"
+"""The rule of `usable` in words."""
+_ALONE = f"must be the token alone: {USABLE}, and no 'Bearer' before it"
 
 
 def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
@@ -60,7 +62,7 @@ def _mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
 
 
 def usable(token: str) -> bool:
-    """Whether a header can hold the token: visible ASCII without blanks."""
+    """Whether a header can hold the token."""
     return bool(token) and token.isascii() and token.isprintable() and " " not in token
 
 

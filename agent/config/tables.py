@@ -28,6 +28,8 @@ DEFAULT_LISTEN = "127.0.0.1:9464"
 STALE_INTERVALS = 3.0
 """Without `stale_after_s`, a reading is stale after this many poll intervals of its device."""
 ENERGIES = "energy.sqlite3"
+OWNER_SUFFIX = ".endpoint"
+"""The suffix of the file beside `outbox.path` with the name of its endpoint."""
 
 
 def endpoint_key(pushes: Sequence[object], index: int) -> str:

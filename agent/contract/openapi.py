@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
+from agent.config import RetryConfig
 from agent.contract.schema import MAJOR, MESSAGES, MINOR, opened
 
 PATH = "/v1/telemetry"
@@ -81,10 +82,12 @@ _HEADERS: tuple[tuple[str, bool, dict[str, Any], str], ...] = (
     ),
 )
 
+_REFUSALS = RetryConfig.model_fields["dead_letter_after"].default
+
 # The agent handles each of these statuses in another way.
 _ANSWERS = {
     "204": "stored, or stored before: the agent deletes the message. Any 2xx does the same",
-    "400": "this message is wrong: after 5 refusals the agent sets it aside",
+    "400": f"this message is wrong: after {_REFUSALS} refusals the agent sets it aside",
     "401": "the token is unknown, or the signature is wrong: the agent keeps all messages and tries again",
     "403": "the token belongs to another site: the agent keeps all messages and tries again",
     "409": "another request stores this id at the moment: the agent sends the message again",

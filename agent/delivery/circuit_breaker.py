@@ -134,7 +134,7 @@ class CircuitBreaker:
 
         If that message is a probe, the next probe has to wait.
         """
-        wait_s = max(self.held_until, self._probe_at) - now
+        wait_s = self.live_at() - now
         if wait_s > 0:
             return wait_s
         if self._probe_at:

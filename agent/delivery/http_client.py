@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import structlog
 
-from agent.config import usable
+from agent.config import USABLE, usable
 from agent.contract.envelope import GZIP_MAGIC, decoded
 from agent.delivery.http_errors import WANTS_TLS, in_words, says_that_it_wants_tls
 from agent.delivery.http_reply import classify, parse_date
@@ -189,7 +189,7 @@ class Endpoint:
         """Use this token from now on. Raises LocalError if a header cannot hold it."""
         self._used, self._authorization = token, ""
         if not usable(token.get_secret_value()):
-            raise LocalError("there is no usable token: it must be visible ASCII without blanks")
+            raise LocalError(f"there is no usable token: it must be {USABLE}")
         self._secrets.learn(token.get_secret_value())
         self._authorization = f"Bearer {token.get_secret_value()}"
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.config import DEFAULT_NAME
+from agent.config import DEFAULT_NAME, OWNER_SUFFIX
 from agent.storage import sync_folder
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _owner(path: Path) -> str:
 
 
 def _record(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.endpoint")
+    return path.with_name(f"{path.stem}{OWNER_SUFFIX}")
 
 
 def _beside(path: Path, name: str) -> Path:

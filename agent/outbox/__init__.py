@@ -4,6 +4,7 @@ The invariants are at the top of `queue`. The package handles bytes and never im
 """
 
 from agent.outbox.backlog import Backlog, queued
+from agent.outbox.drops import DROP_REASONS
 from agent.outbox.files import delete_queue
 from agent.outbox.queue import Outbox
 from agent.outbox.record import PendingWrites, Record, new_id
@@ -11,6 +12,7 @@ from agent.outbox.store import Store
 from agent.outbox.take_over import take_over
 
 __all__ = [
+    "DROP_REASONS",
     "Backlog",
     "Outbox",
     "PendingWrites",

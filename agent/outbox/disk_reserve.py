@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from agent.outbox.files import reserve_of
+from agent.storage import free_space
 
 RESERVE_BYTES = 512 * 1024
 
@@ -42,7 +42,7 @@ class Reserve:
     def _ensure_file(self) -> bool:
         if self._path.exists() and self._path.stat().st_size >= RESERVE_BYTES:
             return True
-        if shutil.disk_usage(self._path.parent).free < 2 * RESERVE_BYTES:
+        if free_space(self._path) < 2 * RESERVE_BYTES:
             return False
         with self._path.open("ab") as file:
             os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)

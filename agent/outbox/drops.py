@@ -21,6 +21,9 @@ _WORDS = {
 }
 
 
+DROP_REASONS = tuple(_WORDS)
+
+
 class Drops(Counter[str]):
     """How many messages were dropped, by reason."""
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from agent.storage import remove, rename
+from agent.storage import PRIVATE, remove, rename
 
 _MOST_BYTES = 64 * 1024
 
@@ -44,7 +44,7 @@ def write_note(path: Path, content: bytes) -> None:
     draft = file.with_name(file.name + ".new")
     with contextlib.suppress(OSError):
         if content:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE)
             with os.fdopen(handle, "wb") as written:
                 written.write(content)
             draft.replace(file)

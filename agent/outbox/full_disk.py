@@ -15,7 +15,7 @@ from agent.outbox.disk_events import DiskTrouble
 from agent.outbox.disk_reserve import RESERVE_BYTES, Reserve
 from agent.outbox.drops import Drops
 from agent.outbox.record import PendingWrites
-from agent.outbox.store import Store
+from agent.outbox.store import PAGE_BYTES, Store
 from agent.storage import is_full
 
 log = structlog.get_logger(__name__)
@@ -23,7 +23,6 @@ log = structlog.get_logger(__name__)
 # What one transaction writes: changes of each kind, and bytes of new messages. On a full disk the log has little space.
 _PART = (1024, 1024 * 1024)
 _PART_WHEN_FULL = (32, 32 * 1024)
-_PAGE_BYTES = 4096
 
 
 class FullDisk:
@@ -73,7 +72,7 @@ class FullDisk:
                 self._reserve.give()
                 if store.claim(RESERVE_BYTES):
                     return True
-            return self._drop_oldest(store, max(part.size, _PAGE_BYTES), pending)
+            return self._drop_oldest(store, max(part.size, PAGE_BYTES), pending)
         except (sqlite3.Error, OSError):
             return False
 

@@ -14,7 +14,7 @@ from array import array
 from pathlib import Path
 
 from agent.outbox.files import recent_of
-from agent.storage import checksum
+from agent.storage import PRIVATE, checksum
 
 # Allocated at once, so that the list of a usual minute needs no space on a full disk.
 _BYTES = 4096
@@ -35,7 +35,7 @@ class RecentRecords:
             return
         with contextlib.suppress(OSError):
             # Kept open: the list stays with the queue's file, also if the directory is moved.
-            self._handle = os.open(recent_of(path), os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * create, 0o600)
+            self._handle = os.open(recent_of(path), os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * create, PRIVATE)
             self.seqs, self.total = _parsed(os.pread(self._handle, os.fstat(self._handle).st_size, 0))
             os.posix_fallocate(self._handle, 0, _BYTES)
 

@@ -7,7 +7,6 @@ damaged file is still in its place, or the new one is complete.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ import structlog
 from agent.outbox.record import PendingWrites, Record
 from agent.outbox.schema import COLUMNS, migrate, record_from
 from agent.outbox.store import Store
-from agent.storage import is_full, means_damage, open_damaged, remove, set_aside, sync_folder
+from agent.storage import free_space, is_full, means_damage, open_damaged, remove, set_aside, sync_folder
 
 log = structlog.get_logger(__name__)
 
@@ -85,10 +84,10 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
     saved: set[int] = set()
     no_room: set[int] = set()
     try:
-        free = shutil.disk_usage(replacement.parent).free
+        free = free_space(replacement)
         while chunk := _next(records, *(_SMALL_CHUNK if free <= _PLENTY_BYTES or _nears_bound(store) else _CHUNK)):
             changes = PendingWrites(added={seq: each for seq, each in chunk.items() if seq not in saved})
-            free = shutil.disk_usage(replacement.parent).free
+            free = free_space(replacement)
             if not no_room and free >= _MARGIN_BYTES + 3 * changes.size and _saved(store, changes):
                 saved.update(changes.added)
             else:

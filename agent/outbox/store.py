@@ -46,7 +46,7 @@ _WAIT_FOR_READERS_S = 0.25
 # The space of the log from the start: for a transaction of 32 KiB, and for the pages that are not written back yet.
 _WAL_BYTES = 40 * 4120
 _CLAIM_PAGES = 16
-_PAGE = 4096  # SQLite's default
+PAGE_BYTES = 4096  # SQLite's default
 
 # Removes the table that `claim` leaves if the process is killed.
 _RELEASE = "DROP TABLE IF EXISTS space"
@@ -171,7 +171,7 @@ class Store:
         recent = set() if new_log and changes.added else self.recent.seqs
         self.recent.write(recent.union(changes.added), total)
         rows = len(changes.gone) + len(changes.changed) + len(changes.added)
-        self._log_pages = (0 if new_log else self._log_pages) + 2 + rows // 8 + changes.size // _PAGE
+        self._log_pages = (0 if new_log else self._log_pages) + 2 + rows // 8 + changes.size // PAGE_BYTES
 
     def counts(self) -> Counts:
         """Return the counts. Rows are counted at the first call, and again only after another process has written."""
@@ -257,12 +257,12 @@ class Store:
 
     def at_bound(self, size: int) -> bool:
         """Whether the configured size has no room for changes of `size` bytes."""
-        return pragma(self._db, "page_count") + size // _PAGE + 4 > self._max_pages
+        return pragma(self._db, "page_count") + size // PAGE_BYTES + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:
         """Whether the disk has room for a checkpoint. A file with half of its log is unreadable without the log."""
-        growth = pragma(self._db, "page_count") * _PAGE - self.files.size()
-        return growth <= 0 or growth + _WAL_PAGES * _PAGE // 8 <= free_space(self._path)
+        growth = pragma(self._db, "page_count") * PAGE_BYTES - self.files.size()
+        return growth <= 0 or growth + _WAL_PAGES * PAGE_BYTES // 8 <= free_space(self._path)
 
     def claim(self, size: int) -> bool:
         """For a full disk: turn up to `size` bytes of free disk space into free pages of the file.
@@ -270,7 +270,7 @@ class Store:
         No other program can use these pages, and the file does not grow beyond them. So a checkpoint always has room.
         Returns whether there are new free pages.
         """
-        least = 2 * _CLAIM_PAGES * _PAGE  # twice what a step needs: another process may be writing, too
+        least = 2 * _CLAIM_PAGES * PAGE_BYTES  # twice what a step needs: another process may be writing, too
         if self._claimed and free_space(self._path) < least:
             return False
         if not self._write_back():
@@ -280,12 +280,12 @@ class Store:
         self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
         before = pragma(self._db, "freelist_count")
         try:
-            while size > 0 and not self.at_bound(_CLAIM_PAGES * _PAGE) and free_space(self._path) >= least:
+            while size > 0 and not self.at_bound(_CLAIM_PAGES * PAGE_BYTES) and free_space(self._path) >= least:
                 self._db.execute("CREATE TABLE IF NOT EXISTS space (bytes BLOB NOT NULL)")
-                self._db.execute("INSERT INTO space VALUES (zeroblob(?))", ((_CLAIM_PAGES - 2) * _PAGE,))
+                self._db.execute("INSERT INTO space VALUES (zeroblob(?))", ((_CLAIM_PAGES - 2) * PAGE_BYTES,))
                 if not self._write_back():
                     break
-                size -= _CLAIM_PAGES * _PAGE
+                size -= _CLAIM_PAGES * PAGE_BYTES
         except sqlite3.Error as error:
             if not is_full(error):
                 raise

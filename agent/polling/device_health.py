@@ -51,6 +51,11 @@ class DeviceHealth:
     scan: Scan | None = None
     """The last answer."""
 
+    @property
+    def answers(self) -> bool:
+        """Whether the device answered its last poll."""
+        return self.last_answer is not None and not self.failures
+
     def failed(self, error: Exception, now: float) -> None:
         self.polls += 1
         self.failed_polls += 1

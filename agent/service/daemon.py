@@ -18,7 +18,6 @@ from agent.delivery import Delivery
 from agent.runtime import Clock, SystemClock
 from agent.service.sd_notify import notify, reloading, status, watchdog_s
 from agent.site import Site, build
-from agent.status import answers
 from agent.storage import NotAloneError, check_locks
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ class Daemon:
     async def _status(self) -> str:
         app = self.app
         devices = app.site.devices
-        answering = sum(map(answers, devices))
+        answering = sum(device.health.answers for device in devices)
         pushed = [await _delivery_in_words(each, len(app.config.endpoints) > 1) for each in app.deliveries]
         disk = [app.not_on_disk] if app.not_on_disk else []
         return status("; ".join([f"{answering} of {len(devices)} devices answer", *pushed, *disk]) + self._refused)

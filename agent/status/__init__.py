@@ -7,14 +7,13 @@ Nothing here changes what is sent.
 from agent.status.balance import ENERGIES
 from agent.status.hourly_report import HourlyReport
 from agent.status.model import Snapshot
-from agent.status.snapshot import answers, endpoint_status, snapshot
+from agent.status.snapshot import endpoint_status, snapshot
 from agent.status.words import clock_in_words, in_words, not_on_disk
 
 __all__ = [
     "ENERGIES",
     "HourlyReport",
     "Snapshot",
-    "answers",
     "clock_in_words",
     "endpoint_status",
     "in_words",

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.aggregation import DECIMALS
 from agent.config import token_mistake
 from agent.runtime import Clock, printable
 from agent.security import Secret, SecretFile, is_loopback
@@ -200,11 +201,11 @@ def _part(name: str) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Round to three decimals, as in the payload. A number that is not finite becomes null. Text becomes printable."""
+    """Round as in the payload. A number that is not finite becomes null. Text becomes printable."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, float):
-        return round(value, 3) if isfinite(value) else None
+        return round(value, DECIMALS) if isfinite(value) else None
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -18,14 +18,13 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from agent.outbox import DROP_REASONS
 from agent.status.model import DeviceStatus, EndpointStatus, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The format of `generate_latest`. The library has a name for it only from version 0.23 on."""
 _PREFIX = "telemetry_agent_"
 STATES = ("waiting", "ok", "partial", "asleep", "lost")
-# Counters that exist from the start, so that the first drop is an increase.
-DROPS = ("age", "size", "memory", "dead_letters", "damaged", "lost")
 CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
 
 
@@ -127,7 +126,8 @@ def _endpoints(endpoints: Iterable[EndpointStatus]) -> Iterator[Metric]:
         superseded.add_metric([each.name], each.superseded)
         for outcome, count in each.outcomes.items():
             pushes.add_metric([each.name, outcome], count)
-        for reason, count in {**dict.fromkeys(DROPS, 0), **backlog.dropped}.items():
+        # Each reason exists from the start, so that the first drop is an increase.
+        for reason, count in {**dict.fromkeys(DROP_REASONS, 0), **backlog.dropped}.items():
             dropped.add_metric([each.name, reason], count)
     yield from (pushes, *gauges.values(), dropped, superseded)
 

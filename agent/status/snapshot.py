@@ -166,12 +166,7 @@ def _state(device: Device, nights: Mapping[str, Night], now: float) -> str:
     health = device.health
     if health.failures:
         return "asleep" if all_sleep(device.nodes, nights, now) else "lost"
-    return "waiting" if not answers(device) else "partial" if health.partial else "ok"
-
-
-def answers(device: Device) -> bool:
-    """Whether the device answered its last poll."""
-    return device.health.last_answer is not None and not device.health.failures
+    return "waiting" if not health.answers else "partial" if health.partial else "ok"
 
 
 def endpoint_status(

@@ -3,6 +3,7 @@
 from agent.storage.folder_lock import NotAloneError, alone, check_locks
 from agent.storage.sqlite import (
     BUSY_S,
+    PRIVATE,
     UnusableFileError,
     WatchedFiles,
     checksum,
@@ -28,6 +29,7 @@ from agent.storage.sqlite import (
 
 __all__ = [
     "BUSY_S",
+    "PRIVATE",
     "NotAloneError",
     "UnusableFileError",
     "WatchedFiles",

@@ -19,6 +19,8 @@ from urllib.parse import quote
 
 from agent.storage.folder_lock import check_locks
 
+PRIVATE = 0o600
+"""The mode of the files beside a database: only the user of the agent reads them."""
 BUSY_S = 5.0
 """How long a statement waits for a lock that another process holds."""
 _CACHE_KIB = 512

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from os.path import realpath
 from pathlib import Path
 
-from drivers.protocol import TRANSPORTS, TransportKind, TransportName
+from drivers.addresses import host_and_port
+from drivers.protocol import TRANSPORTS, USUAL_PORTS, TransportKind, TransportName
 
 _TIMING_KEYS = frozenset({"timeout_s", "connect_delay_s", "request_gap_s"})
 
@@ -18,7 +19,7 @@ class LinkSettings:
 
     transport: TransportName = "tcp"
     host: str | None = None
-    port: int = 502
+    port: int = USUAL_PORTS[0]
     serial_port: str | None = None
     baudrate: int = 9600
     parity: str = "N"
@@ -49,7 +50,7 @@ class LinkSettings:
         """Host and port, or the serial port, for messages."""
         if self.serial:
             return str(self.serial_port)
-        return f"[{self.host}]:{self.port}" if ":" in str(self.host) else f"{self.host}:{self.port}"
+        return host_and_port(str(self.host), self.port)
 
     @property
     def endpoint(self) -> tuple[object, ...]:

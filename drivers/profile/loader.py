@@ -30,6 +30,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drivers import toml_file
+from drivers.addresses import MAX_PORT
 from drivers.driver import LinkDefaults, ReadOptions
 from drivers.errors import ProfileError, unreadable
 from drivers.model import WORD_ORDERS, Kind, NodeType, WordOrder
@@ -184,6 +185,6 @@ def _link(defaults: TomlTable) -> LinkDefaults:
         connect_delay_s=defaults.seconds("connect_delay_s"),
         request_gap_s=defaults.seconds("request_gap_s"),
         unit_id=defaults.whole("unit_id", 0, MAX_UNIT_ID, None),
-        port=defaults.whole("port", 1, 65_535, None),
+        port=defaults.whole("port", 1, MAX_PORT, None),
         sleeps=defaults.take("sleeps", bool, False),
     )

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.outbox.backlog import Backlog
-from agent.status.metrics import CLOCK_STATES, DROPS, STATES, exposition
+from agent.outbox import DROP_REASONS, Backlog
+from agent.status.metrics import CLOCK_STATES, STATES, exposition
 from agent.status.model import DeviceStatus, EndpointStatus, Snapshot
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -46,7 +46,7 @@ def samples(text: bytes) -> dict[tuple[str, ...], float]:
 def test_counters_are_there_before_they_count() -> None:
     found = samples(exposition(snapshot()))
     assert {
-        reason: found["telemetry_agent_dropped_messages_total", *sorted(("portal", reason))] for reason in DROPS
+        reason: found["telemetry_agent_dropped_messages_total", *sorted(("portal", reason))] for reason in DROP_REASONS
     } == {
         "age": 2,
         "size": 0,
