@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from agent.polling.grid import LINKS_AT_ONCE
+from agent.polling.due_times import LINKS_AT_ONCE
 from benchmarks._daemon import CONTEXT, VALUES, Bare, Device, cpu_s, memory_mb, profile, serve_endpoint
 from benchmarks._figures import Figure, table
 

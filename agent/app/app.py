@@ -12,13 +12,13 @@ from structlog.contextvars import bound_contextvars
 
 from agent import __version__
 from agent.aggregation import Aggregator, Summary
-from agent.app.push_schedule import Answers, EndpointState, PushSchedule
+from agent.app.push_schedule import EndpointState, PushSchedule
 from agent.app.settings import aggregation_settings
 from agent.config import ConfigError
 from agent.contract import bodies
 from agent.delivery import Deliveries
 from agent.energy import EnergyStore
-from agent.polling import Device, Poller, Tick, within
+from agent.polling import Device, Poller, PollFutures, Tick, done_within
 from agent.runtime import STUCK_S, Clock, ClockTrust, Watchdog, kernel_synchronised, plausible, time_service_runs
 from agent.site import Site
 from agent.status import HourlyReport, Snapshot, clock_in_words, endpoint_status, not_on_disk, snapshot
@@ -196,11 +196,11 @@ class App:
         for endpoint in self._schedule:
             endpoint.delivery = self.deliveries[endpoint.push.name]
 
-    async def _push(self, endpoint: EndpointState, tick: Tick, answers: Answers) -> None:
+    async def _push(self, endpoint: EndpointState, tick: Tick, answers: PollFutures) -> None:
         """Close the interval when every device answered or at the deadline. Store its messages."""
         with bound_contextvars(endpoint=endpoint.push.name):
             deadline = tick.at + endpoint.push.effective_deadline_s
-            if not await within(answers, self._clock, deadline - self._clock.monotonic()):
+            if not await done_within(answers, self._clock, deadline - self._clock.monotonic()):
                 log.debug("deadline_reached", tick=tick.time)
             if (delivery := endpoint.delivery) is None or not self._schedule.has(endpoint):
                 return  # a reload removed the endpoint, or has not opened its queue yet

@@ -14,14 +14,11 @@ from agent.aggregation import Summary
 from agent.app.settings import payload_options, rhythm
 from agent.contract import PayloadOptions
 from agent.delivery import Delivery
-from agent.polling import Poller, PushClock, Rhythm, Scheduler, Tick
+from agent.polling import Poller, PollFutures, PushClock, Rhythm, Scheduler, Tick
 from agent.runtime import Clock
 
 if TYPE_CHECKING:
     from agent.config import Config, PushConfig
-
-Answers = list[asyncio.Future[None]]
-"""Each future is done when the devices of one link that are due have answered or failed."""
 
 
 @dataclass(slots=True)
@@ -59,7 +56,7 @@ class PushSchedule:
         config: Config,
         clock: Clock,
         poller: Poller,
-        push: Callable[[EndpointState, Tick, Answers], Coroutine[Any, Any, None]],
+        push: Callable[[EndpointState, Tick, PollFutures], Coroutine[Any, Any, None]],
     ) -> None:
         self._clock = clock
         self._poller = poller
@@ -132,7 +129,7 @@ class PushSchedule:
         clock = PushClock(rhythm.push_s, rhythm.phase_s, self._clock, on_tick, after=last)
         endpoint.clock, endpoint.clock_rhythm = group.create_task(clock.run()), rhythm
 
-    async def _push_fastest(self, tick: Tick, answers: Answers) -> None:
+    async def _push_fastest(self, tick: Tick, answers: PollFutures) -> None:
         self._fastest.last = tick
         await self._push(self._fastest, tick, answers)
 

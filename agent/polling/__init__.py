@@ -4,19 +4,20 @@ The poller owns the health of each device. It reports scans and failures to a li
 """
 
 from agent.polling.device import Connection, Device
-from agent.polling.poller import Poller, within
+from agent.polling.poller import Poller, done_within
 from agent.polling.push_clock import PushClock
-from agent.polling.scheduler import Rhythm, Scheduler
+from agent.polling.scheduler import PollFutures, Rhythm, Scheduler
 from agent.polling.ticks import Tick, phase_s
 
 __all__ = [
     "Connection",
     "Device",
+    "PollFutures",
     "Poller",
     "PushClock",
     "Rhythm",
     "Scheduler",
     "Tick",
+    "done_within",
     "phase_s",
-    "within",
 ]

@@ -32,7 +32,7 @@ class Device:
     """The address of the link and the unit id, for log and error texts."""
     unit_id: int
     interval_s: float = 10.0
-    """The configured time between two polls. `agent.polling.grid` fits it to the push interval."""
+    """The configured time between two polls. `agent.polling.due_times` fits it to the push interval."""
     patience_s: float = 3.0
     """How long the other devices of the link wait for one poll of this device. It is longer than one time-out."""
     origin: object = None

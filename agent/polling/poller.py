@@ -18,7 +18,7 @@ from agent.polling.link_worker import LinkWorker
 from agent.polling.schedule import Schedule
 from agent.runtime import Clock, Watchdog
 
-LOOK_S = 2.0
+OVERDUE_CHECK_S = 2.0
 """Seconds between two checks for overdue polls."""
 
 
@@ -44,7 +44,7 @@ class Poller:
         self._group: asyncio.TaskGroup | None = None
 
     def align(self, push_s: float, at: float) -> None:
-        """Put the due times on the grid of the pushes: one every `push_s`, one at monotonic `at`.
+        """Count the due times from the pushes: one push every `push_s`, one at monotonic `at`.
 
         The first call starts the schedule: each device is polled once, link after link.
         """
@@ -69,7 +69,7 @@ class Poller:
                     worker.start(self._group)
                 self._group.create_task(self._schedule.run())
                 while True:
-                    await asyncio.sleep(LOOK_S)
+                    await asyncio.sleep(OVERDUE_CHECK_S)
                     for worker in self._workers:
                         worker.end_overdue()
         finally:
@@ -98,7 +98,7 @@ class Poller:
         return LinkWorker(connection, self._clock, self._listener, self._nights)
 
 
-async def within(futures: Sequence[asyncio.Future[None]], clock: Clock, seconds: float) -> bool:
+async def done_within(futures: Sequence[asyncio.Future[None]], clock: Clock, seconds: float) -> bool:
     """Wait for all `futures`, at most for `seconds`. Return whether all are done."""
     everything = asyncio.gather(*futures)
     everything.add_done_callback(lambda done: done.cancelled() or done.exception())  # asyncio logs an unread one

@@ -11,22 +11,23 @@ from math import inf
 import structlog
 
 from agent.polling.device import Device
-from agent.polling.grid import Grid, fitted, lead_s, place, same_phase
+from agent.polling.due_times import DueTimes, fitted, lead_s, lead_share, same_phase
 from agent.polling.link_worker import LinkWorker
 from agent.runtime import Clock, sleep_unless
 
 log = structlog.get_logger(__name__)
 
 IDLE_S = 3600.0
+"""Maximum seconds of one sleep."""
 REPORT_S = 300.0
-"""Skipped polls of a process that was too late are logged at most once in this time."""
+"""The polls that a busy process skipped are logged at most once in this time."""
 
 Batch = list[tuple[LinkWorker, list[Device]]]
 """The devices that become due at the same time, by link."""
 
 
 class Schedule:
-    """The grids of a site."""
+    """The due times of a site."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -34,22 +35,22 @@ class Schedule:
         self._anchor: float | None = None
         """A tick, in monotonic seconds. None before the first call of `align`."""
         self._started = False
-        self._heap: list[tuple[float, int, Grid, Batch]] = []
-        """By the next due time of each grid. The number makes two entries comparable."""
+        self._heap: list[tuple[float, int, DueTimes, Batch]] = []
+        """By the next due time. The number makes two entries comparable."""
         self._changed = asyncio.Event()
         self._late = 0
         """Skipped due times that the log did not report yet."""
         self._reported = -inf
 
     def align(self, push_s: float, at: float) -> bool:
-        """Let the grids go through the tick `at`. Return whether they must be built again."""
+        """Count the due times from the tick `at`. Return whether they changed, so that `use` must be called."""
         if self._anchor is not None and push_s == self._push_s and same_phase(self._anchor, at, push_s):
             return False
         self._push_s, self._anchor = push_s, at
         return True
 
     def use(self, workers: Sequence[LinkWorker]) -> None:
-        """Build the grids of these links. The caller must call `release` before."""
+        """Calculate the due times of these links. The caller must call `release` before."""
         if self._anchor is None:
             return
         now = self._clock.monotonic()
@@ -59,14 +60,14 @@ class Schedule:
             for device in worker.devices:
                 by_interval[fitted(device.interval_s, self._push_s)].append(device)
             for interval_s, devices in by_interval.items():
-                batches[interval_s, place(worker.address, len(workers))].append((worker, devices))
+                batches[interval_s, lead_share(worker.address, len(workers))].append((worker, devices))
         self._heap = []
-        for (interval_s, place_), batch in batches.items():
-            grid = Grid(interval_s, lead_s(place_, len(workers), interval_s), self._anchor)
-            grid.take(now)
+        for (interval_s, share), batch in batches.items():
+            due_times = DueTimes(interval_s, lead_s(share, len(workers), interval_s), self._anchor)
+            due_times.take(now)
             if not self._started:
-                grid.start(now + grid.lead_s)
-            self._heap.append((grid.next, len(self._heap), grid, batch))
+                due_times.start(now + due_times.lead_s)
+            self._heap.append((due_times.next, len(self._heap), due_times, batch))
         heapify(self._heap)
         self._started = True
         self._changed.set()
@@ -81,9 +82,9 @@ class Schedule:
         now = self._clock.monotonic()
         late = 0
         while self._heap and self._heap[0][0] <= now:
-            _, number, grid, batch = self._heap[0]
-            count = grid.take(now)
-            heapreplace(self._heap, (grid.next, number, grid, batch))
+            _, number, due_times, batch = self._heap[0]
+            count = due_times.take(now)
+            heapreplace(self._heap, (due_times.next, number, due_times, batch))
             late += (count - 1) * sum(len(devices) for _, devices in batch)
             for worker, devices in batch:
                 worker.due(devices, count, now)

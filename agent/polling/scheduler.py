@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from agent.polling.ticks import Tick, first_tick, later_tick, next_tick
 from agent.runtime import Clock, sleep_unless
 
-Answers = list[asyncio.Future[None]]
-"""Each is done when the devices of one link that are due have answered or failed."""
+PollFutures = list[asyncio.Future[None]]
+"""One future per link. It is done when the due devices of the link have answered or failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Rhythm:
     deadline_s: float = 0.0
 
 
-class Polls(Protocol):
+class PollSource(Protocol):
     """What the scheduler needs of the poller; see `agent.polling.poller`."""
 
     def align(self, push_s: float, at: float) -> None: ...
 
-    def answers(self, within_s: float) -> Answers: ...
+    def answers(self, within_s: float) -> PollFutures: ...
 
 
 class Scheduler:
@@ -38,8 +38,8 @@ class Scheduler:
         self,
         rhythm: Rhythm,
         clock: Clock,
-        polls: Polls,
-        close: Callable[[Tick, Answers], Coroutine[Any, Any, None]],
+        polls: PollSource,
+        close: Callable[[Tick, PollFutures], Coroutine[Any, Any, None]],
     ) -> None:
         self._rhythm = rhythm
         self._clock = clock

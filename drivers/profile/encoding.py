@@ -20,12 +20,12 @@ _NUMBER_KEYS = {"scale", "offset", "magnitude", "min", "max"}
 _STATE_KEYS = {"bit", "values"}
 
 
-def place(table: TomlTable) -> tuple[Table, int]:
+def table_and_address(table: TomlTable) -> tuple[Table, int]:
     """Return table and zero-based address."""
     return Table(table.choice("table", Table)), table.whole("address", 0, ADDRESSES - 1)
 
 
-def within(table: TomlTable, address: int, encoding: Encoding) -> None:
+def require_in_table(table: TomlTable, address: int, encoding: Encoding) -> None:
     """Raise ProfileError if the value extends beyond the last address."""
     if address + encoding.width > ADDRESSES:
         raise table.wrong("address", f"must leave room for {encoding.width} registers below {ADDRESSES}", address)

@@ -33,7 +33,7 @@ class Known:
     held: dict[Mark, float] = field(default_factory=dict)
     """Mark → last time that it held, in monotonic seconds."""
     chosen: dict[int, int] = field(default_factory=dict)
-    """Slot of a counter → index of the place that had its first value. Later polls use only this place."""
+    """Slot of a counter → index of the candidate that had its first value. Later polls use only this candidate."""
     seen: set[int] = field(default_factory=set)
     """Slots of optional counters that had a value above zero. Without them, a sum of counters would fall."""
     gauges: set[Key] = field(default_factory=set)
@@ -87,12 +87,15 @@ class _Evaluation:
         if self.layout.plain and all(self.answers.readings):
             return list(self.answers.readings)
         if self.layout.plain:
-            return [self._read(slot, place) or self._unread(place) for slot, place in enumerate(self.layout.slots)]
+            return [
+                self._read(slot, candidate) or self._unread(candidate)
+                for slot, candidate in enumerate(self.layout.slots)
+            ]
         parts: list[Part] = []
         slot = 0
         for point in self.layout.points:
             parts.append(self._part(slot, point))
-            slot += len(point.places)
+            slot += len(point.candidates)
         return parts
 
     def _part(self, slot: int, point: Point) -> Part:
@@ -109,13 +112,13 @@ class _Evaluation:
         return None if absent else reading
 
     def _first(self, slot: int, point: Point) -> Reading | None:
-        """Return the reading of the first place with a value. None if a place before it was not read."""
+        """Return the reading of the first candidate with a value. None if a candidate before it was not read."""
         chosen = self.known.chosen.get(slot)
         worst: Reading | None = None
-        for index, place in enumerate(point.places):
+        for index, candidate in enumerate(point.candidates):
             if chosen is not None and index != chosen:
                 continue
-            reading = self._value(slot + index, place)
+            reading = self._value(slot + index, candidate)
             if reading is None:
                 return None
             if reading.quality is Quality.GOOD:
@@ -125,24 +128,24 @@ class _Evaluation:
             worst = reading if worst is None or worst.quality is Quality.MISSING else worst
         return worst
 
-    def _value(self, slot: int, place: Point) -> Reading | None:
-        """Return the reading of one place, or None if it was not read."""
-        reading = self._scattered(place) if place.addresses else self._read(slot, place)
+    def _value(self, slot: int, candidate: Point) -> Reading | None:
+        """Return the reading of one candidate, or None if it was not read."""
+        reading = self._scattered(candidate) if candidate.addresses else self._read(slot, candidate)
         if reading is None:
             return None
-        if place.valid is not None:
-            holds = self._holds(place.valid)
-            if holds is None and not self._is_refused(place.valid.spans):
+        if candidate.valid is not None:
+            holds = self._holds(candidate.valid)
+            if holds is None and not self._is_refused(candidate.valid.spans):
                 return None
             if not holds:
                 return _missing(reading)
-        return reading if place.negative is None else self._directed(reading, place, place.negative)
+        return reading if candidate.negative is None else self._directed(reading, candidate, candidate.negative)
 
-    def _read(self, slot: int, place: Point) -> Reading | None:
+    def _read(self, slot: int, candidate: Point) -> Reading | None:
         reading = self.answers.readings[slot]
         if reading is None:
-            return self._unread(place) if self._is_refused(place.spans) else None
-        return _missing(reading) if self._is_battery(place) and _is_lowest(reading, place) else reading
+            return self._unread(candidate) if self._is_refused(candidate.spans) else None
+        return _missing(reading) if self._is_battery(candidate) and _is_lowest(reading, candidate) else reading
 
     def _is_battery(self, point: Point) -> bool:
         return point.quantity is Quantity.ACTIVE_POWER and point.node in self.layout.batteries
@@ -151,31 +154,37 @@ class _Evaluation:
         """Whether a battery replies "not available" for its power, but still has a state of charge."""
         if not self._is_battery(point):
             return False
-        places = [self._read(slot + index, place) for index, place in enumerate(point.places) if not place.addresses]
-        if not places or any(self.answers.readings[slot + i] is None for i in range(len(places))):
+        readings = [
+            self._read(slot + index, candidate)
+            for index, candidate in enumerate(point.candidates)
+            if not candidate.addresses
+        ]
+        if not readings or any(self.answers.readings[slot + i] is None for i in range(len(readings))):
             return False
-        if any(reading is None or reading.quality is not Quality.MISSING for reading in places):
+        if any(reading is None or reading.quality is not Quality.MISSING for reading in readings):
             return False
         return any(
             each is not None and each.quantity is Quantity.SOC and each.node is point.node and each.value is not None
             for each in self.answers.readings
         )
 
-    def _scattered(self, place: Point) -> Reading | None:
-        words = [self.answers.captured.get(span) for span in place.spans]
-        if self._is_refused(place.spans):
-            return self._unread(place)
+    def _scattered(self, candidate: Point) -> Reading | None:
+        words = [self.answers.captured.get(span) for span in candidate.spans]
+        if self._is_refused(candidate.spans):
+            return self._unread(candidate)
         known = [each for each in words if each is not None]
         if len(known) < len(words):
             return None
-        value, quality = decoder(place.encoding)([each[0][0] for each in known])
-        return Reading(place.quantity, place.phase, value, quality, min(each[1] for each in known), place.node)
+        value, quality = decoder(candidate.encoding)([each[0][0] for each in known])
+        return Reading(
+            candidate.quantity, candidate.phase, value, quality, min(each[1] for each in known), candidate.node
+        )
 
-    def _directed(self, reading: Reading, place: Point, negative: Mark) -> Reading | None:
+    def _directed(self, reading: Reading, candidate: Point, negative: Mark) -> Reading | None:
         """Return the magnitude with its sign."""
         if not isinstance(reading.value, float):
             return reading
-        marks = [mark for mark in (negative, place.positive) if mark is not None]
+        marks = [mark for mark in (negative, candidate.positive) if mark is not None]
         states = [self._holds(mark) for mark in marks]
         magnitude = abs(reading.value)
         if None in states:
@@ -206,9 +215,9 @@ class _Evaluation:
         return Reading(point.quantity, point.phase, None, Quality.MISSING, self.at, point.node)
 
 
-def _is_lowest(reading: Reading, place: Point) -> bool:
+def _is_lowest(reading: Reading, candidate: Point) -> bool:
     """Whether the value is the lowest number of its type, which is never a measurement."""
-    encoding = place.encoding
+    encoding = candidate.encoding
     if encoding.is_float:
         raw = -_FLOAT_MAX
     elif encoding.type.startswith("int"):

@@ -1,6 +1,6 @@
 """The layout of one device: the registers to read for its points, and how to decode the words. Pure.
 
-A slot is one place of one value: a point or one of its fallbacks. Some values need more than the words at their
+A slot is one candidate of one value: a point or one of its fallbacks. Some values need more than the words at their
 address: marks, or words at separate addresses. The words of these registers are captured in addition.
 """
 
@@ -51,7 +51,7 @@ class Layout:
     def __init__(self, points: Sequence[Point], keys: Iterable[Key], kind: Kind, limits: Limits) -> None:
         """`keys` are the readings of such a device, also those without a point in this layout."""
         self.points = tuple(points)
-        self.slots = tuple(place for point in points for place in point.places)
+        self.slots = tuple(candidate for point in points for candidate in point.candidates)
         own = [point.key for point in points]
         self.combine = combiner(own)
         self.without = tuple(key for key in dict.fromkeys(keys) if key not in own)
@@ -78,7 +78,7 @@ class Layout:
         if not refused:
             return found
         for point in self.points:
-            holes = [[span for span in place.spans if span in refused] for place in point.places]
+            holes = [[span for span in candidate.spans if span in refused] for candidate in point.candidates]
             if not point.optional and all(holes):
                 found |= {span for spans in holes for span in spans}
         return found
@@ -87,20 +87,27 @@ class Layout:
         """Return how to decode the words of `block`. The result is kept in `decoders`."""
         if block not in self.decoders:
             inside = [
-                (slot, place)
-                for slot, place in enumerate(self.slots)
-                if not place.addresses and block.holds(place.spans[0])
+                (slot, candidate)
+                for slot, candidate in enumerate(self.slots)
+                if not candidate.addresses and block.holds(candidate.spans[0])
             ]
             cells = tuple(
-                Cell(place.address - block.address, place.encoding, slot, place.quantity, place.phase, place.node)
-                for slot, place in inside
+                Cell(
+                    candidate.address - block.address,
+                    candidate.encoding,
+                    slot,
+                    candidate.quantity,
+                    candidate.phase,
+                    candidate.node,
+                )
+                for slot, candidate in inside
             )
             captures = tuple(span for span in self.captures if block.holds(span))
             known = {
                 word
-                for _, place in inside
-                if place.encoding.on_invalid == "zero"
-                for pattern in place.encoding.invalid
+                for _, candidate in inside
+                if candidate.encoding.on_invalid == "zero"
+                for pattern in candidate.encoding.invalid
                 for word in _words_of(pattern)
             }
             self.decoders[block] = Decoder(
@@ -160,10 +167,10 @@ def _needs_more(point: Point) -> bool:
 
 
 def _captured(slots: Iterable[Point]) -> Iterator[Span]:
-    for place in slots:
-        yield from (span for mark in place.marks for span in mark.spans)
-        if place.addresses:
-            yield from place.spans
+    for candidate in slots:
+        yield from (span for mark in candidate.marks for span in mark.spans)
+        if candidate.addresses:
+            yield from candidate.spans
 
 
 def _groups(points: Sequence[Point]) -> Iterator[list[Span]]:
@@ -173,9 +180,9 @@ def _groups(points: Sequence[Point]) -> Iterator[list[Span]]:
         yield [span for slot in slots for span in _of_one_moment(points[slot])]
         for slot in slots:
             yield from (list(_of_one_moment(other)) for other in points[slot].fallback)
-            yield from (list(place.valid.spans) for place in points[slot].places if place.valid)
+            yield from (list(candidate.valid.spans) for candidate in points[slot].candidates if candidate.valid)
 
 
-def _of_one_moment(place: Point) -> Iterator[Span]:
-    yield from place.spans
-    yield from (span for mark in (place.negative, place.positive) if mark is not None for span in mark.spans)
+def _of_one_moment(candidate: Point) -> Iterator[Span]:
+    yield from candidate.spans
+    yield from (span for mark in (candidate.negative, candidate.positive) if mark is not None for span in mark.spans)

@@ -78,9 +78,9 @@ class Profile:
     def spans(self) -> set[Span]:
         """Every span that a driver of the family may read."""
         points = [*self.points, *(point for variant in self.variants for point in variant.points)]
-        places = [each for point in points for each in point.places]
-        spans = {span for each in places for span in each.spans}
-        spans |= {span for each in places for mark in each.marks for span in mark.spans}
+        candidates = [each for point in points for each in point.candidates]
+        spans = {span for each in candidates for span in each.spans}
+        spans |= {span for each in candidates for mark in each.marks for span in mark.spans}
         spans |= {span for variant in self.variants for span in variant.mark.spans}
         spans |= {span for point in points if point.repeat and (span := point.repeat.span) is not None}
         return spans | ({self.rating.span} if self.rating else set())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from drivers.model import Quality, Table, WordOrder
-from drivers.profile.encoding import encoding, place, within
+from drivers.profile.encoding import encoding, require_in_table, table_and_address
 from drivers.profile.toml_table import TomlTable
 from drivers.protocol import MAX_UNIT_ID
 from drivers.registers.codec import Encoding, decoder, encode
@@ -154,7 +154,7 @@ def _with_also(table: TomlTable, order: WordOrder, grace_s: float, *, elsewhere:
 
 def _mark(table: TomlTable, order: WordOrder, *, elsewhere: bool = False) -> Mark:
     unit_id = table.whole("unit_id", 0, MAX_UNIT_ID, None) if elsewhere else None
-    where, address = place(table)
+    where, address = table_and_address(table)
     found = encoding(table, where, order, None)
     decides = found.bit is not None or found.minimum is not None or found.maximum is not None
     if found.type == "string" and decides:
@@ -167,7 +167,7 @@ def _mark(table: TomlTable, order: WordOrder, *, elsewhere: bool = False) -> Mar
     equals = tuple(table.some("equals", (int, str), "raw values", [] if decides else ...))
     mark = Mark(where, address, found, equals, unit_id=unit_id)
     table.done()
-    within(table, address, mark.encoding)
+    require_in_table(table, address, mark.encoding)
     for value in mark.equals:
         if isinstance(value, str) != (mark.encoding.type == "string") or not _fits(mark, value):
             raise table.wrong("equals", f"must fit {mark.encoding.type}", value)

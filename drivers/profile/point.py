@@ -8,7 +8,7 @@ from typing import Any
 
 from drivers.errors import ProfileError
 from drivers.model import Kind, Nature, NodeType, Phase, Quantity, Table, Unit, WordOrder
-from drivers.profile.encoding import encoding, place, within
+from drivers.profile.encoding import encoding, require_in_table, table_and_address
 from drivers.profile.mark import Mark, named
 from drivers.profile.repeat import Repeat
 from drivers.profile.toml_table import TomlTable
@@ -75,7 +75,7 @@ class Point:
         return self.addresses or tuple(range(self.address, self.address + self.encoding.width))
 
     @property
-    def places(self) -> tuple[Point, ...]:
+    def candidates(self) -> tuple[Point, ...]:
         """The point itself and its fallbacks."""
         return (self, *self.fallback)
 
@@ -153,7 +153,7 @@ def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
         return
     for number in range(1, repeat.most + 1):
         moved = point.moved((number - 1) * repeat.step)
-        for each in moved.places:
+        for each in moved.candidates:
             if max(each.words) >= ADDRESSES:
                 raise table.wrong("repeat", f"exceeds the last address at block {number}", repeat.name)
         yield replace(moved, optional=True, number=number)
@@ -168,7 +168,7 @@ def _point(table: TomlTable, vocabulary: Vocabulary) -> Point:
     if vocabulary.kind is not Kind.HYBRID and node is not None:
         raise table.wrong("node", f"is for hybrids, this is a {vocabulary.kind}", node)
     point = replace(
-        _place(table, vocabulary, quantity),
+        _candidate(table, vocabulary, quantity),
         phase=None if phase is None else Phase(phase),
         node=None if node is None else NodeType(node),
         confirmed=table.take("confirmed", bool, True),
@@ -196,17 +196,17 @@ def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, voc
         if "type" in own:
             inherited.pop("invalid", None)  # these words belong to the other type
         entry = TomlTable({**inherited, **own}, where)
-        place_ = _place(entry, vocabulary, point.quantity)
+        candidate = _candidate(entry, vocabulary, point.quantity)
         entry.done()
-        yield replace(place_, phase=point.phase, node=point.node, confirmed=point.confirmed)
+        yield replace(candidate, phase=point.phase, node=point.node, confirmed=point.confirmed)
 
 
-def _place(table: TomlTable, vocabulary: Vocabulary, quantity: Quantity) -> Point:
+def _candidate(table: TomlTable, vocabulary: Vocabulary, quantity: Quantity) -> Point:
     """Return a point with the registers and the encoding of a value."""
     if table.has("addresses"):
         where, addresses = _separate_addresses(table)
     else:
-        where, first = place(table)
+        where, first = table_and_address(table)
         addresses = (first,)
     point = Point(
         quantity=quantity,
@@ -225,7 +225,7 @@ def _place(table: TomlTable, vocabulary: Vocabulary, quantity: Quantity) -> Poin
             )
         point = replace(point, addresses=addresses)
     else:
-        within(table, point.address, point.encoding)
+        require_in_table(table, point.address, point.encoding)
     _check_direction(table, point)
     return point
 

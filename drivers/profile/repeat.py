@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.model import Table, WordOrder
-from drivers.profile.encoding import encoding, place, within
+from drivers.profile.encoding import encoding, require_in_table, table_and_address
 from drivers.profile.mark import Mark, named
 from drivers.profile.toml_table import TomlTable
 from drivers.registers.codec import Encoding, decoder
@@ -73,10 +73,10 @@ def _repeat(table: TomlTable, name: str, order: WordOrder, marks: Mapping[str, M
         return Repeat(name, most, step, present=present)
     if present is not None:
         raise table.wrong("present", "cannot be used together with table", table.content["present"])
-    where, address = place(table)
+    where, address = table_and_address(table)
     found = encoding(table, where, order, None)
     table.done()
     if found.type in ("string", "bool", "bitfield") or found.bit is not None:
         raise table.wrong("type", "must be a number", found.type)
-    within(table, address, found)
+    require_in_table(table, address, found)
     return Repeat(name, most, step, where, address, found)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivers.model import WORD_ORDERS, Kind, NodeType, Quality, Quantity, Reading, Table, WordOrder
-from drivers.profile.encoding import encoding, place, within
+from drivers.profile.encoding import encoding, require_in_table, table_and_address
 from drivers.profile.mark import Mark, named
 from drivers.profile.point import Point, Vocabulary, points_from
 from drivers.profile.toml_table import TomlTable
@@ -94,11 +94,11 @@ def rating_from(table: TomlTable, order: WordOrder) -> Rating | None:
     if content is None:
         return None
     entry = TomlTable(content, f"{table.where}: [rating]")
-    where, address = place(entry)
+    where, address = table_and_address(entry)
     found = encoding(entry, where, order, Quantity.APPARENT_POWER)
     times, confirmed = entry.whole("times", 1, 10, RATED_TIMES), entry.take("confirmed", bool, True)
     entry.done()
-    within(entry, address, found)
+    require_in_table(entry, address, found)
     return Rating(where, address, found, times, confirmed)
 
 
@@ -108,10 +108,10 @@ def serial_from(table: TomlTable, order: WordOrder) -> Serial | None:
     if content is None:
         return None
     entry = TomlTable(content, f"{table.where}: [serial]")
-    where, address = place(entry)
+    where, address = table_and_address(entry)
     found = encoding(entry, where, order, None)
     entry.done()
-    within(entry, address, found)
+    require_in_table(entry, address, found)
     return Serial(where, address, found)
 
 

@@ -16,7 +16,7 @@ import structlog
 from agent.domain.node import Node
 from agent.polling.device import Connection, Device
 from agent.polling.device_health import BACKOFF_FIRST_S, BACKOFF_MAX_S, DeviceHealth
-from agent.polling.poller import Poller, within
+from agent.polling.poller import Poller, done_within
 from agent.runtime.watchdog import STUCK_S, Watchdog
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
@@ -192,7 +192,7 @@ async def test_links_do_not_wait_for_each_other() -> None:
             await answers[1]
             assert notes.observed == ["u1"]
             assert not answers[0].done()
-            assert not await within(answers, RealClock(), 0.01)
+            assert not await done_within(answers, RealClock(), 0.01)
 
 
 async def test_a_new_site_keeps_the_links_and_devices_that_are_still_there() -> None:
@@ -306,7 +306,7 @@ async def test_a_slow_device_does_not_hold_up_its_neighbours(tmp_path: Path) -> 
 
 async def test_a_poll_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.polling.device_poller.LIMIT_S", 0.25)
-    monkeypatch.setattr("agent.polling.poller.LOOK_S", 0.05)
+    monkeypatch.setattr("agent.polling.poller.OVERDUE_CHECK_S", 0.05)
     (tmp_path / "ten.toml").write_text(TEN_REQUESTS)
     notes = Notes()
     async with FaultServer({(2, Table.INPUT): registers_from(0, [0] * 1000)}) as server:

@@ -7,7 +7,7 @@ from math import floor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.polling.grid import Grid, fitted, lead_s, place
+from agent.polling.due_times import DueTimes, fitted, lead_s, lead_share
 
 INTERVALS = st.floats(0.05, 3600.0)
 
@@ -28,7 +28,7 @@ def test_a_fitted_interval_is_not_longer_and_goes_into_the_push_interval(interva
     st.lists(st.floats(0.0, 1e5), min_size=1, max_size=30),
 )
 def test_every_due_time_is_taken_once(interval_s: float, part: float, begin: float, waits: list[float]) -> None:
-    grid = Grid(interval_s, part * interval_s, begin + 7.0)
+    grid = DueTimes(interval_s, part * interval_s, begin + 7.0)
     grid.take(begin)
     first, now, taken = grid.next, begin, 0
     assert begin < first <= begin + interval_s * (1 + 1e-9) + 1e-6
@@ -42,13 +42,13 @@ def test_every_due_time_is_taken_once(interval_s: float, part: float, begin: flo
 
 
 def test_a_due_time_is_its_lead_before_the_tick() -> None:
-    grid = Grid(10.0, 0.5, 100.0)
+    grid = DueTimes(10.0, 0.5, 100.0)
     grid.take(93.0)
     assert grid.next == 99.5
 
 
 def test_the_first_due_time_may_be_earlier() -> None:
-    grid = Grid(10.0, 0.0, 100.0)
+    grid = DueTimes(10.0, 0.0, 100.0)
     grid.take(93.0)
     grid.start(94.0)
     assert (grid.next, grid.take(94.0), grid.next) == (94.0, 1, 100.0)
@@ -58,6 +58,6 @@ def test_the_first_due_time_may_be_earlier() -> None:
 
 @given(st.text(), st.integers(1, 2000), INTERVALS)
 def test_a_place_is_less_than_one_interval_before_the_tick(address: str, links: int, interval_s: float) -> None:
-    lead = lead_s(place(address, links), links, interval_s)
+    lead = lead_s(lead_share(address, links), links, interval_s)
     assert 0 <= lead < min(interval_s, 0.005 * links)
     assert links > 8 or lead == 0

@@ -1,9 +1,9 @@
-"""The due times of a device: a fixed grid that a late poll does not move. Pure.
+"""The due times of a device: moments at a fixed distance, which a late poll does not move. Pure.
 
-- The grid goes through the ticks of the pushes. An interval is fitted: it divides the push interval or is a multiple of
-  it. So each device whose interval is not longer than the push interval has a poll at each tick.
-- Many links are not polled at one instant. A hash of its address gives each link a place before the tick. The places
-  of a site take `LINK_S` per link, at most one interval. On a site with few links, all places are at the tick.
+- The due times are counted from a tick of the pushes. An interval is fitted: it divides the push interval or is a
+  multiple of it. So each device whose interval is not longer than the push interval has a poll at each tick.
+- Not all links of a large site are polled at the same moment. A hash of its address gives each link a moment before the
+  tick. These moments span `LINK_S` per link, at most one interval. With few links, all are polled at the tick itself.
 - A due time that passes while the device still waits for its poll is skipped. The next ones do not move.
 """
 
@@ -18,7 +18,8 @@ LINK_S = 0.005
 LINKS_AT_ONCE = 32
 """Number of links that are polled at the same moment. Each moment wakes the process: with 8 links per moment instead of
 32, a poll costs a third more CPU time."""
-MOST_PLACES = 25
+MOST_MOMENTS = 25
+"""Maximum number of different moments before a tick."""
 _SAME_S = 0.001
 _ROUNDING = 1e-9
 """Two intervals whose quotient is this close to a whole number are multiples."""
@@ -31,20 +32,23 @@ def fitted(interval_s: float, push_s: float) -> float:
     return push_s * floor(interval_s / push_s + _ROUNDING)
 
 
-def place(address: str, links: int) -> float:
-    """Return the place of a link among the `links` links of a site: 0 (at the tick) to less than 1."""
-    places = min(MOST_PLACES, ceil(links / LINKS_AT_ONCE))
-    return int.from_bytes(sha256(address.encode()).digest()[:8], "big") % max(1, places) / max(1, places)
+def lead_share(address: str, links: int) -> float:
+    """Return the share of the span that a link is polled before its tick: 0 (at the tick) to less than 1.
+
+    `links` is the number of links of the site.
+    """
+    moments = min(MOST_MOMENTS, ceil(links / LINKS_AT_ONCE))
+    return int.from_bytes(sha256(address.encode()).digest()[:8], "big") % max(1, moments) / max(1, moments)
 
 
-def lead_s(place_: float, links: int, interval_s: float) -> float:
-    """Return the seconds from the poll of a link to its tick."""
-    return place_ * min(interval_s, links * LINK_S)
+def lead_s(share: float, links: int, interval_s: float) -> float:
+    """Return the seconds from the poll of a link with this lead share to its tick."""
+    return share * min(interval_s, links * LINK_S)
 
 
 @dataclass(slots=True)
-class Grid:
-    """The due times of devices with the same interval and the same place. Call `take` once before the first use."""
+class DueTimes:
+    """The due times of devices with the same interval and the same lead. Call `take` once before the first use."""
 
     interval_s: float
     lead_s: float
@@ -62,7 +66,7 @@ class Grid:
             self.next = at
 
     def take(self, now: float) -> int:
-        """Return the number of due times up to `now` that were not taken yet. Continue with the next one."""
+        """Take all due times up to `now`. Return how many they are."""
         before, first = self._number, self.anchor - self.lead_s
         self._number = floor((now - first) / self.interval_s) + 1
         self.next = first + self._number * self.interval_s
@@ -73,5 +77,5 @@ class Grid:
 
 
 def same_phase(anchor: float, at: float, push_s: float) -> bool:
-    """Whether the tick `at` is on the grid of `anchor`, so that the due times need not move."""
+    """Whether `at` is a whole number of push intervals from the tick `anchor`, so that the due times need not move."""
     return abs((at - anchor + push_s / 2) % push_s - push_s / 2) < _SAME_S
