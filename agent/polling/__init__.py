@@ -1,4 +1,4 @@
-"""Devices, links and the schedule: when each device is polled, and what a failed poll means.
+"""Polls the devices: when each device is polled, and what a failed poll means.
 
 The poller owns the health of each device. It reports scans and failures to a listener and calls no other layer.
 """

@@ -32,11 +32,11 @@ class Device:
     """The address of the link and the unit id, for log and error texts."""
     unit_id: int
     interval_s: float = 10.0
-    """The configured time between two polls. `agent.polling.due_times` fits it to the push interval."""
+    """The configured seconds between two polls. `agent.polling.due_times` fits it to the push interval."""
     patience_s: float = 3.0
-    """How long the other devices of the link wait for one poll of this device. It is longer than one time-out."""
+    """Seconds that the other devices of the link wait for one poll of this device. More than one time-out."""
     origin: object = None
-    """The configuration of the device. On the same link, an equal origin means the same device."""
+    """The configuration of the device. Two devices of a link are the same device if their origins are equal."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
     of_hybrid: bool = field(init=False)
     """Whether each of its nodes uses only the readings that are marked with its type."""
@@ -70,7 +70,7 @@ class Connection:
 
 
 class PollListener(Protocol):
-    """Gets the results of polls. It is called in the event loop and must not block."""
+    """Receives the results of polls. It is called in the event loop and must not block."""
 
     def observe(self, device: Device, scan: Scan) -> None: ...
 

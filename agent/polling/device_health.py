@@ -28,18 +28,18 @@ class DeviceHealth:
     """Do not poll before this time."""
     error: Exception | None = None
     partial: str | None = None
-    """What the last answered poll could not read."""
+    """What the last answered poll could not read, in words; None if it was complete."""
     last_answer: float | None = None
     back_since: float | None = None
     """When the device last answered after failures."""
     told: bool = False
-    """Whether the log reported the present failures."""
+    """Whether the log has reported the present outage."""
     slow: bool = False
     """Whether the last poll took longer than `patience_s`."""
     took_s: float = 0.0
-    """How long the last answered poll took."""
+    """Duration of the last answered poll in seconds."""
     cycle_s: float | None = None
-    """The time between two polls that the link achieves; None while it holds the interval of the device."""
+    """Seconds between two polls on a link that is too slow for the interval of the device; otherwise None."""
     skipped: int = 0
     """Polls that were due and were not made."""
     polls: int = 0
@@ -47,7 +47,7 @@ class DeviceHealth:
     errors: Counter[str] = field(default_factory=Counter)
     """Failed polls by kind: `silent`, `link`, …, or `defect` if the error is not a DriverError."""
     answered_s: float = 0.0
-    """Total duration of the answered polls."""
+    """Total duration of the answered polls in seconds."""
     scan: Scan | None = None
     """The last answer."""
 

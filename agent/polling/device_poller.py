@@ -1,8 +1,8 @@
 """One poll of one device: its maximum duration, and what its result means.
 
 - A poll that is not complete after `LIMIT_S` counts as no answer.
-- An outage is logged once. It is not logged within `FLAP_S` after the end of the last outage, so that an unstable
-  device does not fill the log. The log level is warning, or info if the device is expected to sleep.
+- An outage is logged once. An outage that begins less than `FLAP_S` after the end of the last one is not logged, so
+  that an unstable device does not fill the log. The log level is warning, or info if the device is expected to sleep.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from drivers.model import Scan
 
 log = structlog.get_logger(__name__)
 
-# structlog adds these to each event of a driver, under their names. `bound_contextvars` costs 20 times as much.
+# structlog adds the values of these variables to each event of a driver. `bound_contextvars` costs 20 times as much.
 _DEVICE: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}device")
 _ADDRESS: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}address")
 
 LIMIT_S = 60.0
+"""Maximum seconds of one poll."""
 FLAP_S = 300.0
 
 
@@ -40,13 +41,13 @@ class _Running:
     end: float
     """The deadline, in the time of the event loop."""
     stuck: float
-    """Monotonic second after which the poll is stuck, because it did not end at its deadline either."""
+    """Monotonic second after which the poll is stuck: the cancellation at its deadline has not ended it."""
     ended: bool = False
     """Whether the poll was cancelled at its deadline."""
 
 
 class DevicePoller:
-    """Polls the devices of one link. The result of a device that is no longer `wanted` is ignored."""
+    """Polls the devices of one link. If a device is no longer `wanted` when its poll ends, the result is ignored."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class DevicePoller:
         nights: Mapping[str, Night],
         wanted: Callable[[Device], bool],
     ) -> None:
-        """`nights` says when each node may sleep. For a device that sleeps, no warning is logged."""
+        """`nights`: node id → night, to decide whether a device sleeps. If it does, no warning is logged."""
         self._clock = clock
         self._listener = listener
         self._nights = nights
@@ -115,7 +116,7 @@ class DevicePoller:
             yield f"poll of {device.name}", running.stuck
 
     def failed(self, device: Device, error: Exception) -> None:
-        """Record that the device does not answer, or that its link is down. Log an outage once."""
+        """Record that the device does not answer, or that its link cannot be opened. Log an outage once."""
         if not self._wanted(device):
             return
         now = self._clock.monotonic()

@@ -1,13 +1,13 @@
 """Polls the devices of one link in turn, so that no device delays the others.
 
 - A round polls the devices that are due: grid meters first, then those with the shortest interval. The lost devices
-  whose back-off has ended are probed last, grid meters first. The first probe that fails ends the round, so that dead
-  devices cost one time-out per round.
+  whose back-off has ended are probed last, grid meters first. The first probe that fails ends the round, so that all
+  lost devices together cost one time-out per round.
 - A device that becomes due during a round waits for the next round. A device of a higher rank may be polled between two
-  devices of this round. So a grid meter keeps its interval on a link that is too slow for all its devices, and the
-  others are polled in turn.
-- A device whose next due time passes before its poll is complete misses this due time. `agent.polling.pace` says when a
-  link misses too many.
+  devices of this round. So on a link that is too slow for all its devices, a grid meter is still polled at its
+  interval, and the others are polled in turn.
+- If the next due time of a device passes before its poll is complete, the device misses this due time.
+  `agent.polling.pace` decides when a link misses too many.
 - A device that does not answer is polled again after `BACKOFF_FIRST_S`. This time doubles up to `BACKOFF_MAX_S`. One
   answer ends the back-off. If all devices of a link were lost, the first answer shows that the link works again, and
   the other devices are polled in the same round.
@@ -56,23 +56,23 @@ class LinkWorker:
         """The open devices that are not in a round yet."""
         self._futures: dict[asyncio.Future[None], set[Device]] = {}
         """Each future is done when none of its devices is open any more."""
-        self._wanted = False
-        """Whether devices became due since the task last looked."""
+        self._woken = False
+        """Set when a device becomes due. The task clears it."""
         self._idle: asyncio.Future[None] | None = None
         """What the task waits for while no device is due."""
         self._polling: dict[asyncio.Task[None], Device] = {}
-        """The pass of this round, and passes of earlier rounds that still poll a slow device."""
+        """Pass → the device that it polls: the pass of this round, and passes of earlier rounds with a slow device."""
         self._pass: asyncio.Task[None] | None = None
         self._patient_until = 0.0
-        self._jumped = False
-        """Whether the last poll of the round was of a device that does not belong to the round."""
+        self._polled_urgent = False
+        """Whether the last polled device was an urgent one that does not belong to the round."""
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Start the task if it is not running yet."""
         self._task = self._task or group.create_task(self._run())
 
     async def end(self) -> None:
-        """Stop the task, complete all futures and close the link."""
+        """Stop the task, complete all futures, and close the link."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -88,7 +88,7 @@ class LinkWorker:
             self._close(device)
 
     def due(self, devices: Iterable[Device], count: int, now: float) -> None:
-        """`count` due times of these devices have passed since the last call. Poll each device once."""
+        """Poll each of these devices once. `count` of their due times have passed since the last call."""
         for device in devices:
             skipped = count - 1
             if device not in self._open:
@@ -99,16 +99,16 @@ class LinkWorker:
             if skipped:
                 device.health.skipped += skipped
                 self._listener.skipped(device, skipped)
-        self._want()
-        if now >= self._pace.judge_at:
-            self._pace.judge(self.devices, now)
+        self._wake()
+        if now >= self._pace.check_at:
+            self._pace.check(self.devices, now)
 
     def request(self) -> asyncio.Future[None]:
         """Poll all devices now. The future is done when each of them answered or failed."""
         for device in self.devices:
             if device not in self._open:
                 self._open[device] = self._waiting[device] = None
-        self._want()
+        self._wake()
         return self._future(self._open)
 
     def answers(self, within_s: float) -> asyncio.Future[None] | None:
@@ -134,7 +134,7 @@ class LinkWorker:
         return future
 
     def _close(self, device: Device) -> None:
-        """Note that the device answered or failed."""
+        """Remove the device from the open ones, because it answered or failed. Complete the futures that are done."""
         del self._open[device]
         if self._futures:
             for devices in self._futures.values():
@@ -147,18 +147,18 @@ class LinkWorker:
             if not future.done():
                 future.set_result(None)
 
-    def _want(self) -> None:
-        self._wanted = True
+    def _wake(self) -> None:
+        self._woken = True
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
-                if not self._wanted:
+                if not self._woken:
                     self._idle = asyncio.get_running_loop().create_future()
                     await self._idle
-                self._wanted = False
+                self._woken = False
                 if len(self.devices) != 1:
                     await self._round(group)
                     continue
@@ -201,7 +201,8 @@ class LinkWorker:
             self._close(device)
 
     async def _wait_for_pass(self, this_pass: asyncio.Task[None], step_s: float) -> None:
-        """Wait until the pass ends, or until one device takes longer than its `patience_s`. Check every `step_s`."""
+        """Wait until the pass ends, or until a device takes longer than its `patience_s`. Check every `step_s`
+        seconds."""
         loop = asyncio.get_running_loop()
         self._patient_until = loop.time() + step_s  # until the pass sets it for its first device
         while not this_pass.done() and (left_s := self._patient_until - loop.time()) > 0:
@@ -254,12 +255,12 @@ class LinkWorker:
 
     def _next(self, order: deque[Device]) -> Device:
         """Return the next device of the round, or a due device of a higher rank, but never two of those in a row."""
-        if self._waiting and not self._jumped:
+        if self._waiting and not self._polled_urgent:
             well = (device for device in self._waiting if not device.health.failures)
             urgent = min(well, key=lambda device: device.rank, default=None)
             if urgent is not None and urgent.rank < order[0].rank:
-                self._jumped = True
+                self._polled_urgent = True
                 del self._waiting[urgent]
                 return urgent
-        self._jumped = False
+        self._polled_urgent = False
         return order.popleft()

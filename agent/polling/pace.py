@@ -1,4 +1,6 @@
-"""Judges whether a link holds the intervals of its devices. Logs one event when it does not, one when it does again."""
+"""Checks whether a link is fast enough for the intervals of its devices. Logs one event when it becomes too slow, and
+one when it is fast enough again.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,14 @@ from agent.polling.device_health import DeviceHealth
 
 log = structlog.get_logger(__name__)
 
-JUDGE_S = 60.0
-"""A device is judged this many seconds after its first missed due time, but not before `LEAST_INTERVALS` intervals."""
+CHECK_S = 60.0
+"""A device is checked this many seconds after its first missed due time, but not before `LEAST_INTERVALS` intervals."""
 LEAST_INTERVALS = 5
-BEHIND = 1.25
-"""A link is behind if a device is polled this many times less often than its interval says. The probes of a device that
-has just failed delay the others of its link less than that."""
-IN_TIME = 1.02
-"""A link is in time again if each device is polled nearly as often as its interval says."""
+TOO_SLOW = 1.25
+"""A link is too slow if the time between two polls of a device is more than this many times its interval. The probes of
+a device that has just failed delay the others by less than that."""
+FAST_ENOUGH = 1.02
+"""A link is fast enough again if the time between two polls of each device is at most this many times its interval."""
 
 
 @dataclass(slots=True)
@@ -28,32 +30,32 @@ class _Missed:
     """A device that misses due times."""
 
     since: float
-    """When the device answered the poll before the first missed due time, in monotonic seconds."""
+    """Monotonic second of the last answer before the first missed due time."""
     polls: int
-    """`DeviceHealth.polls` at this time."""
+    """`DeviceHealth.polls` at that answer."""
 
-    def judged(self, device: Device, now: float) -> bool:
-        """Whether enough time has passed for a judgement, and the device was polled again."""
-        enough_s = max(JUDGE_S, LEAST_INTERVALS * device.interval_s)
+    def is_due(self, device: Device, now: float) -> bool:
+        """Whether enough time has passed for a check, and the device was polled again."""
+        enough_s = max(CHECK_S, LEAST_INTERVALS * device.interval_s)
         return now - self.since >= enough_s and device.health.polls > self.polls
 
     def cycle_s(self, health: DeviceHealth) -> float:
-        """The mean time between two polls that were made."""
+        """The mean seconds between two polls since then."""
         return ((health.last_answer or self.since) - self.since) / (health.polls - self.polls)
 
 
 class LinkPace:
-    """Measures how often the devices are polled that miss due times, and judges the link every `JUDGE_S`.
+    """Measures how often the devices that miss due times are polled, and checks the link every `CHECK_S` seconds.
 
-    A device that does not answer says nothing about its link.
+    A device that does not answer is left out, because it says nothing about the speed of its link.
     """
 
     def __init__(self, address: str, now: float) -> None:
         self._address = address
-        self.judge_at = now + JUDGE_S
-        """The next judgement, in monotonic seconds."""
+        self.check_at = now + CHECK_S
+        """Monotonic second of the next check."""
         self._missed: dict[Device, _Missed] = {}
-        self._behind = False
+        self._too_slow = False
 
     def missed(self, device: Device) -> None:
         """A due time of `device` passed while it waited for its poll, or while it was polled."""
@@ -61,12 +63,13 @@ class LinkPace:
         if device not in self._missed and not health.failures and health.last_answer is not None:
             self._missed[device] = _Missed(health.last_answer, health.polls)
 
-    def judge(self, devices: Iterable[Device], now: float) -> None:
-        """Judge the link. The caller calls this at `judge_at` or later."""
-        self.judge_at = now + JUDGE_S
-        if not self._missed and not self._behind:
+    def check(self, devices: Iterable[Device], now: float) -> None:
+        """Check the link, and log if it became too slow or fast enough. The caller calls this at `check_at` or
+        later."""
+        self.check_at = now + CHECK_S
+        if not self._missed and not self._too_slow:
             return
-        worst, most = None, BEHIND
+        worst, most = None, TOO_SLOW
         in_time = late = False
         waiting, self._missed = self._missed, {}
         for device in devices:
@@ -75,23 +78,23 @@ class LinkPace:
                 health.cycle_s = None
                 continue
             well_since = -inf if health.back_since is None else health.back_since
-            if well_since > (now - JUDGE_S if missed is None else missed.since):
+            if well_since > (now - CHECK_S if missed is None else missed.since):
                 continue
-            if missed is not None and not missed.judged(device, now):
+            if missed is not None and not missed.is_due(device, now):
                 self._missed[device] = missed
                 continue
             cycle_s = 0.0 if missed is None else missed.cycle_s(health)
             times = cycle_s / device.interval_s
-            health.cycle_s = cycle_s if times > BEHIND else None
-            in_time = in_time or times <= IN_TIME
-            late = late or times > IN_TIME
+            health.cycle_s = cycle_s if times > TOO_SLOW else None
+            in_time = in_time or times <= FAST_ENOUGH
+            late = late or times > FAST_ENOUGH
             if times > most:
                 worst, most = device, times
         self._tell(worst, in_time=in_time and not late and not self._missed)
 
     def _tell(self, worst: Device | None, *, in_time: bool) -> None:
-        if worst is not None and not self._behind:
-            self._behind = True
+        if worst is not None and not self._too_slow:
+            self._too_slow = True
             log.warning(
                 "poll_interval_missed",
                 address=self._address,
@@ -99,6 +102,6 @@ class LinkPace:
                 interval_s=worst.interval_s,
                 cycle_s=round(worst.health.cycle_s or 0.0, 1),
             )
-        elif self._behind and in_time:
-            self._behind = False
+        elif self._too_slow and in_time:
+            self._too_slow = False
             log.info("poll_interval_held", address=self._address)

@@ -1,7 +1,9 @@
-"""Polling: one task per link. `agent.polling.schedule` decides when; `agent.polling.link_worker` polls the devices.
+"""Polls the devices of a site, with one task per link.
 
+- `agent.polling.schedule` decides when a device is polled. `agent.polling.link_worker` polls the devices of a link.
 - Links never wait for each other.
-- The site can be replaced during polling: links and devices that are the same objects keep their state.
+- The site can be replaced during polling. Links and devices that are the same objects before and after keep their
+  state.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ class Poller:
         watchdog: Watchdog | None = None,
         nights: Mapping[str, Night] = MappingProxyType({}),
     ) -> None:
-        """`nights`, by node id, is used when a device does not answer, because it may be asleep."""
+        """`nights`: node id → night, to decide whether a device that does not answer is asleep."""
         self._clock = clock
         self._listener = listener
         self._nights = nights
@@ -46,7 +48,7 @@ class Poller:
     def align(self, push_s: float, at: float) -> None:
         """Count the due times from the pushes: one push every `push_s`, one at monotonic `at`.
 
-        The first call starts the schedule: each device is polled once, link after link.
+        The first call starts the schedule. Each device is then polled once, not all links at the same moment.
         """
         self._schedule.release()
         if self._schedule.align(push_s, at):
@@ -57,7 +59,7 @@ class Poller:
         return [worker.request() for worker in self._workers]
 
     def answers(self, within_s: float) -> list[asyncio.Future[None]]:
-        """Return the futures of the polls that are due and can be complete within `within_s`, at most one per link."""
+        """Return the futures of the polls that are due and can be complete within `within_s` seconds, one per link."""
         self._schedule.release()
         return [answer for worker in self._workers if (answer := worker.answers(within_s)) is not None]
 
@@ -101,7 +103,8 @@ class Poller:
 async def done_within(futures: Sequence[asyncio.Future[None]], clock: Clock, seconds: float) -> bool:
     """Wait for all `futures`, at most for `seconds`. Return whether all are done."""
     everything = asyncio.gather(*futures)
-    everything.add_done_callback(lambda done: done.cancelled() or done.exception())  # asyncio logs an unread one
+    # Read the exception, because asyncio logs an exception that nobody reads.
+    everything.add_done_callback(lambda done: done.cancelled() or done.exception())
     timer = asyncio.ensure_future(clock.sleep(max(0.0, seconds)))
     both: set[asyncio.Future[Any]] = {everything, timer}
     try:

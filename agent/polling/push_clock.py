@@ -1,4 +1,4 @@
-"""Makes the ticks of an endpoint that is not the fastest one. The polls follow the ticks of the fastest endpoint."""
+"""Makes the ticks of the endpoints with the longer intervals. The polls follow the ticks of the shortest interval."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from agent.runtime import Clock
 
 
 class PushClock:
-    """Calls `on_tick` at each tick of one interval and phase, in whole seconds."""
+    """Calls `on_tick` at each tick. Interval and phase are whole seconds."""
 
     def __init__(
         self, interval_s: int, phase_s: int, clock: Clock, on_tick: Callable[[Tick], None], after: int = 0
     ) -> None:
-        """Labels continue after the label `after`, 0 if unknown. `on_tick` must not wait."""
+        """`after` is the label of the last tick before, 0 if unknown; labels continue after it. `on_tick` must not
+        wait."""
         self.interval_s = interval_s
         self.phase_s = phase_s
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Wakes at the due times of all devices and hands the devices to their links."""
+"""Gives each device to the worker of its link at the due times of the device."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Schedule:
         self._clock = clock
         self._push_s = 0.0
         self._anchor: float | None = None
-        """A tick, in monotonic seconds. None before the first call of `align`."""
+        """Monotonic second of a tick. None before the first call of `align`."""
         self._started = False
         self._heap: list[tuple[float, int, DueTimes, Batch]] = []
         """By the next due time. The number makes two entries comparable."""
         self._changed = asyncio.Event()
         self._late = 0
-        """Skipped due times that the log did not report yet."""
+        """Number of skipped polls that the log has not reported yet."""
         self._reported = -inf
 
     def align(self, push_s: float, at: float) -> bool:
@@ -78,7 +78,7 @@ class Schedule:
         return self._heap[0][0] if self._heap else inf
 
     def release(self) -> None:
-        """Hand over the devices that are due."""
+        """Give the devices that are due to their link workers."""
         now = self._clock.monotonic()
         late = 0
         while self._heap and self._heap[0][0] <= now:
@@ -92,7 +92,7 @@ class Schedule:
             self._report(late, now)
 
     async def run(self) -> None:
-        """Hand over the devices at their due times until cancelled."""
+        """Call `release` at each due time until cancelled."""
         while True:
             wait_s = self.next_due - self._clock.monotonic()
             if wait_s > 0:

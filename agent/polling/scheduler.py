@@ -1,4 +1,4 @@
-"""Closes the push intervals while the agent runs. The polls follow the ticks (`agent.polling.schedule`)."""
+"""Makes the ticks of the pushes while the agent runs. The polls follow the ticks (`agent.polling.schedule`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PollFutures = list[asyncio.Future[None]]
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """Interval and phase of the pushes in whole seconds, and how long a push may wait for polls."""
+    """Interval and phase of the pushes in whole seconds, and for how many seconds a push may wait for polls."""
 
     push_s: int
     phase_s: int
@@ -32,33 +32,33 @@ class PollSource(Protocol):
 
 
 class Scheduler:
-    """Aligns the polls with its ticks. At each tick it calls `close` with the answers that the push may wait for."""
+    """Aligns the polls with its ticks. At each tick it calls `on_tick` with the futures that the push may wait for."""
 
     def __init__(
         self,
         rhythm: Rhythm,
         clock: Clock,
         polls: PollSource,
-        close: Callable[[Tick, PollFutures], Coroutine[Any, Any, None]],
+        on_tick: Callable[[Tick, PollFutures], Coroutine[Any, Any, None]],
     ) -> None:
         self._rhythm = rhythm
         self._clock = clock
         self._polls = polls
-        self._close = close
+        self._on_tick = on_tick
         self._changed = asyncio.Event()
-        self._closed: Tick | None = None
+        self._last: Tick | None = None
 
     def change(self, rhythm: Rhythm, last: Tick | None = None) -> None:
         """Use another rhythm. If interval and phase are unchanged, the next tick does not move.
 
-        `last` is the last tick of the endpoint that has this rhythm, if it is another endpoint than before.
+        If another endpoint has this rhythm than before, `last` is the last tick of that endpoint.
         """
         self._rhythm = rhythm
-        self._closed = last or self._closed
+        self._last = last or self._last
         self._changed.set()
 
     async def run(self, ready: Callable[[], None] = lambda: None, after: int = 0) -> None:
-        """Run until cancelled. `ready` is called when the polls have begun.
+        """Run until cancelled. Call `ready` when the polls have begun.
 
         `after` is the label of the last tick before the start, 0 if unknown. Labels continue after it.
         """
@@ -70,13 +70,13 @@ class Scheduler:
             while True:
                 if await self._reached(tick):
                     within_s = tick.at + self._rhythm.deadline_s - self._clock.monotonic()
-                    group.create_task(self._close(tick, self._polls.answers(within_s)))
-                    self._closed = tick
+                    group.create_task(self._on_tick(tick, self._polls.answers(within_s)))
+                    self._last = tick
                     tick = next_tick(tick, *self._now, *self._pushes)
                 elif self._pushes != pushes:
                     pushes = self._pushes
                     tick = later_tick(first_tick(*self._now, *pushes), after, pushes[0])
-                    if self._closed is not None and tick.time <= self._closed.time:
+                    if self._last is not None and tick.time <= self._last.time:
                         tick = next_tick(tick, *self._now, *pushes)
                 self._polls.align(pushes[0], tick.at)
 

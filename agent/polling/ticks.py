@@ -1,10 +1,9 @@
 """When to push: a monotonic schedule with wall-clock labels. Pure.
 
-The schedule never drifts: each tick is one interval after the one before. The wall clock gives the label of a tick.
-A tick moves only after a step of the wall clock (NTP at boot, an operator's `date`). Then the next tick returns to its
-phase, 0.5 to 1.5 intervals after the one before, so that a step never stops, repeats or accumulates pushes. After a
-step back by at most `WAIT_S`, pushes wait until the wall clock is later than the last label, so that labels always
-increase.
+Each tick is exactly one interval after the previous one, by the monotonic clock. The wall clock gives the label of a
+tick. Only a step of the wall clock (NTP at boot, the command `date`) moves the ticks: the next tick returns to its
+phase, 0.5 to 1.5 intervals after the previous one. So a step never stops, repeats or accumulates pushes. After a step
+back by at most `WAIT_S`, pushes wait until the wall clock is later than the last label, so that labels always increase.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Literal
 # A label is rounded to whole seconds, so a smaller error cannot change it.
 _STEP_S = 0.5
 WAIT_S = 900.0
-"""If the wall clock is set back by more than this, the labels go back too."""
+"""If the wall clock is set back by more than these seconds, the labels go back too."""
 # 2^64 divided by the golden ratio, as an odd number.
 _GOLDEN = 0x9E3779B97F4A7C15
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from agent.domain import Node
 from agent.polling import Connection, Device, Poller, Rhythm, Scheduler, Tick
-from agent.polling.scheduler import Answers
+from agent.polling.scheduler import PollFutures
 from drivers.driver import LinkDefaults, Reader
 from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quantity, Resolution, Scan
@@ -105,7 +105,7 @@ class Site:
     def skipped(self, device: Device, count: int) -> None:
         self.skips[device.name] = self.skips.get(device.name, 0) + count
 
-    async def close(self, tick: Tick, answers: Answers) -> None:
+    async def close(self, tick: Tick, answers: PollFutures) -> None:
         self.closed.append(self.clock.monotonic() - self.began)
         self.labels.append(tick.time)
         await asyncio.gather(*answers)
