@@ -106,7 +106,8 @@ def dump(
     """
     import asyncio
 
-    from agent.commissioning import dump, scan
+    from agent.commissioning import dump
+    from agent.commissioning.progress import counter
     from agent.runtime import SystemClock, logging_setup
     from drivers.dump import parse_range
 
@@ -126,7 +127,7 @@ def dump(
         subject = _subject_at(options, driver, catalogue)
     profiles, _ = catalogue.profiles()
     logging_setup.configure("error")
-    with scan.counter("requests") as step:
+    with counter("requests") as step:
         now = SystemClock().monotonic
         result = asyncio.run(dump.run(subject, spans, profiles, now=now, keep_text=keep_text, step=step))
     _print_dump(result, subject.address)

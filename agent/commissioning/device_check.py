@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agent.commissioning.plausibility import empty_hint, hints, possible, word_order_hint
@@ -52,18 +52,26 @@ class DeviceResult:
                     yield node, reading._replace(quantity=use.quantity, value=value)
 
 
-async def check_link(connection: Connection, identifier: Identifier, clock: Clock) -> list[DeviceResult]:
-    """Poll every device of the link, twice if it does not answer, then close the link."""
+STEPS = 2
+"""Calls of `step` for each device: after its poll, and after its identification."""
+
+
+async def check_link(
+    connection: Connection, identifier: Identifier, clock: Clock, step: Callable[[str], None]
+) -> list[DeviceResult]:
+    """Poll every device of the link, twice if it does not answer, then identify those that answer. Close the link."""
     results = [DeviceResult(device) for device in connection.devices]
     try:
         for result in results:
             await _check_device(result, clock)
+            step(f"polled {result.device.address}")
         at = clock.monotonic()
         for result in results:
             result.at = at
             if result.scan is not None:
                 result.hints += await _other_family(result.device, connection.link, identifier)
                 result.hints += _unread_sunspec(result.device, connection.devices)
+            step(f"identified {result.device.address}")
     finally:
         await connection.link.close()
     return results

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from agent.aggregation import Aggregator
 from agent.app import aggregation_settings, payload_options
+from agent.commissioning.progress import steps
 from agent.config import Config
 from agent.contract import bodies
 from agent.energy import EnergyStore
@@ -32,18 +34,21 @@ class SiteReading:
 class _Collector:
     """A `PollListener`."""
 
-    def __init__(self, aggregator: Aggregator, clock: Clock, result: SiteReading) -> None:
+    def __init__(self, aggregator: Aggregator, clock: Clock, result: SiteReading, step: Callable[[str], None]) -> None:
         self._aggregator = aggregator
         self._clock = clock
         self._result = result
+        self._step = step
 
     def observe(self, device: Device, scan: Scan) -> None:
         self._result.scans.append((device, scan))
         self._aggregator.observe(device.nodes, scan, self._clock.time())
+        self._step(f"polled {device.address}")
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self._result.failed.append((device, error))
         self._aggregator.missed(device.nodes, at)
+        self._step(f"polled {device.address}")
 
     def skipped(self, device: Device, count: int) -> None:
         self._aggregator.skipped(device.nodes, count)
@@ -53,11 +58,11 @@ async def read_site(config: Config, site: Site) -> SiteReading:
     """Poll every device once. Energies continue from a copy of the daemon's state; the state itself does not change."""
     clock = SystemClock()
     result = SiteReading(at=clock.monotonic())
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, steps(len(site.devices)) as step:
         store = EnergyStore.open(_copy(config.outbox.energies, Path(scratch)))
         aggregator = Aggregator(site.nodes, aggregation_settings(config), store)
         aggregator.place_nights(result.at)
-        poller = Poller(site.connections, clock, _Collector(aggregator, clock, result), nights=aggregator.nights)
+        poller = Poller(site.connections, clock, _Collector(aggregator, clock, result, step), nights=aggregator.nights)
         polling = asyncio.create_task(poller.run())
         try:
             await asyncio.gather(*poller.request())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from agent.runtime import SystemClock, terminal_columns
 from drivers.addresses import MAX_PORT, unit_address
@@ -161,20 +161,3 @@ def _progress_bar(scanner: Scanner, total: int) -> AbstractContextManager[object
     bar = Progress(SpinnerColumn(), BarColumn(), ScanColumn(), TimeElapsedColumn(), console=console, transient=True)
     bar.add_task("scan", total=total)
     return bar
-
-
-@contextmanager
-def counter(what: str) -> Iterator[Callable[[], None]]:
-    """Yield a function that counts one more of `what` on the terminal."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    text = TextColumn(f"{{task.completed}} {what}")
-    console = Console(stderr=True, width=terminal_columns(sys.stderr))
-    bar = Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=console, transient=True)
-    task = bar.add_task(what, total=None)
-    with bar:
-        yield lambda: bar.advance(task)

@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from agent.commissioning.device_check import DeviceResult, check_link
+from agent.commissioning.device_check import STEPS, DeviceResult, check_link
 from agent.commissioning.endpoint_pace import why_too_slow
 from agent.commissioning.endpoint_probe import ProbeResult, probe
 from agent.commissioning.plausibility import imbalance
 from agent.commissioning.poll_estimate import slow_links
+from agent.commissioning.progress import steps
 from agent.config import Config, PushConfig
 from agent.runtime import Clock, kernel_synchronised
 from agent.site import Site
@@ -45,9 +46,10 @@ class SiteResult:
 async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
     """Poll every device, twice if it does not answer. Links are polled in parallel. Nothing is sent."""
     identifier = Identifier(Catalogue(config.drivers.profile_dirs).profiles()[0], clock.monotonic)
-    links = asyncio.gather(*(check_link(connection, identifier, clock) for connection in site.connections))
-    probes = asyncio.gather(*(probe(push, clock.time()) for push in config.endpoints))
-    reached, results = await asyncio.gather(probes, links)
+    with steps(STEPS * len(site.devices)) as step:
+        links = asyncio.gather(*(check_link(connection, identifier, clock, step) for connection in site.connections))
+        probes = asyncio.gather(*(probe(push, clock.time()) for push in config.endpoints))
+        reached, results = await asyncio.gather(probes, links)
     endpoints = {
         push.name: _with_warning(push, site, each) for push, each in zip(config.endpoints, reached, strict=True)
     }

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import socket
 import ssl
 import struct
+import sys
+import termios
 from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +29,7 @@ from tests.faults.modbus import FaultServer
 from tests.support.in_process import call_inside
 from tests.support.profiles import PROFILES
 from tests.support.site import TOKEN, configuration, device, sdm630
+from tests.support.terminal import written_to
 
 
 @asynccontextmanager
@@ -388,3 +392,34 @@ async def test_an_endpoint_that_is_too_far_away_for_its_messages(tmp_path: Path,
     assert 'set push.device_format = "snapshot"' in out
     assert found["round_trip_s"] >= 0.6
     assert "the site makes 2 messages every 1 s" in found["warning"]
+
+
+@pytest.mark.parametrize(("command", "last"), [(["check", "--online"], "4 of 4"), (["read"], "2 of 2")])
+async def test_a_terminal_shows_how_far_the_polls_are(tmp_path: Path, command: list[str], last: str) -> None:
+    """A site with many devices behind a slow gateway takes minutes."""
+    master, slave = os.openpty()
+    termios.tcsetwinsize(slave, (24, 120))
+    received: list[bytes] = []
+    units = {(unit, Table.INPUT): sdm630(42.5, 1, 2) for unit in (1, 2)}
+    async with listening(received) as port, FaultServer(units) as meters:
+        path = configuration(
+            tmp_path,
+            f"http://127.0.0.1:{port}/",
+            device("meter-1", "grid", meters)
+            + "unit_id = 1\n"
+            + device("meter-2", "heat_pump", meters)
+            + "unit_id = 2\n",
+        )
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "agent", *command, "--config", str(path)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm"},
+        )
+        os.close(slave)
+        bar, (out, _) = await asyncio.gather(to_thread(written_to, master), process.communicate())
+        piped = await to_thread(call_inside, *command, "--config", path)
+    assert f"{last}: " in bar.decode()
+    assert f"127.0.0.1:{meters.port} unit 2" in bar.decode()
+    assert b"\x1b" not in out
+    assert " of " not in piped.stderr
