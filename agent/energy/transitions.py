@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from agent.energy.candidate import NEVER, Candidate, day_offset
 from agent.energy.days import day_of
-from agent.energy.turnover import MINUTE_S, SLACK_S, UNKNOWN_STEP_WH, Register, Turnover, proven_power
+from agent.energy.turnover import MINUTE_S, SLACK_S, Register, Turnover, proven_power, proven_step
 
 LATE_FACTOR = 1.5
 """A counter may be updated late. It can then grow by this factor times the integrated power since its last change."""
@@ -124,7 +124,7 @@ def _exceeds(before: Candidate, after: Candidate | Observation, reading: Observa
     if turnover.ratio:
         measured = LATE_FACTOR * turnover.ratio * (after.integral_Wh - before.integral_Wh)
         return growth > reading.step_Wh + measured + turnover.near_W * SLACK_S / 3600
-    step = 0.0 if reading.step_Wh == UNKNOWN_STEP_WH else reading.step_Wh
+    step = proven_step(turnover, reading.register)
     return growth > step + _near_power(reading) * max(seconds, SLACK_S) / 3600
 
 

@@ -105,6 +105,12 @@ def proven_power(turnover: Turnover, register: Register) -> float:
     return min(turnover.most_W, max(_MEAN_MARGIN * turnover.mean_W, _SEEN_MARGIN * turnover.peak_W))
 
 
+def proven_step(turnover: Turnover, register: Register) -> float:
+    """Return the step of the register, Wh; 0 if unknown. A wrong value can teach it until the counter has grown."""
+    learned = turnover.grown_Wh >= _enough(turnover) and turnover.step_Wh < UNKNOWN_STEP_WH
+    return register.step_Wh or (turnover.step_Wh if learned else 0.0)
+
+
 def with_peak(turnover: Turnover, peak_W: float, register: Register) -> Turnover:
     """Return the limits after a larger power was measured."""
     return _bounded(turnover._replace(peak_W=peak_W), register)

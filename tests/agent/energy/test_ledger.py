@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.energy.days import Basis, DayEnergy, day_of
-from agent.energy.ledger import Ledger, of_day, shifted
+from agent.energy.ledger import Ledger, of_day, of_today, shifted
 from agent.energy.readings import advance, explained
 from agent.energy.state import from_json, to_json
 from agent.energy.turnover import Register
@@ -761,6 +761,43 @@ def test_an_unknown_step_of_a_kilowatt_hour_is_accepted() -> None:
         now, counter = now + 10, counter + 3000 / 360
         ledger = advance(ledger, counter // 1000 * 1000, now, BRUSSELS)
         assert ledger.best.value == counter // 1000 * 1000
+
+
+def test_a_wrong_value_teaches_no_step_that_confirms_another_one() -> None:
+    """Regression (combination 20247): the counter does not move; it shows 156 Wh too much, an hour later 115 Wh."""
+    now, ledger = at("2026-06-01T22:00"), None
+    for poll in range(4 * 360):
+        now += 10
+        ledger = advance(ledger, 1e6 + {1000: 156.0, 1400: 115.0}.get(poll, 0.0), now, BRUSSELS)
+        if poll in (1000, 1400):
+            assert of_today(ledger)[2] is Basis.ESTIMATED
+    assert ledger is not None
+    assert of_today(ledger) == ("2026-06-02", 0.0, Basis.SEEN)
+
+
+def test_an_unknown_step_counts_when_the_counter_has_grown_by_five_of_it() -> None:
+    """2 kW in steps of 1 kWh, without a power: each of the first growths needs a minute, the later ones do not."""
+    now, counter, waits = at("2026-06-01T20:00"), 1e6, []
+    ledger = advance(None, counter, now, BRUSSELS)
+    for _ in range(12 * 360):
+        now, counter, before = now + 10, counter + 2000 / 360, ledger.best.value
+        ledger = advance(ledger, counter // 1000 * 1000, now, BRUSSELS)
+        if ledger.best.value != before:
+            waits.append(ledger.unconfirmed_until > ledger.observed_s)
+    assert waits == [True] * 6 + [False] * (len(waits) - 6)
+    assert len(waits) > 20
+
+
+def test_an_unknown_step_is_not_that_of_a_counter_in_whole_kilowatt_hours() -> None:
+    """15 kW, read every five minutes, shows no step. Then the counter shows 1105 Wh too much ten seconds later."""
+    now, counter = at("2026-06-01T22:00"), 1e6
+    ledger = advance(None, counter, now, BRUSSELS)
+    for _ in range(40):
+        now, counter = now + 300, counter + 1250
+        ledger = advance(ledger, counter, now, BRUSSELS)
+    assert of_today(ledger)[2] is Basis.SEEN
+    ledger = advance(ledger, counter + 1105, now + 10, BRUSSELS)
+    assert of_today(ledger)[2] is Basis.ESTIMATED
 
 
 registers = st.sampled_from([FINE, Register(), Register(step_Wh=10.0), Register(step_Wh=1.0, range_Wh=65_536.0)])

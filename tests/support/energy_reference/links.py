@@ -138,7 +138,7 @@ class Links:
             if known.ratio:
                 most = now.step + 1.5 * known.ratio * (integral_then - integral) + known.near * 5 / HOUR
             else:
-                step = 0.0 if now.step == 1100 else now.step
+                step = self.facts.step or known.proven_step()
                 most = step + self.near(now) * max(seconds, 5.0) / HOUR
             if growth > most:
                 return True

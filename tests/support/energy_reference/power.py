@@ -44,6 +44,10 @@ class Power:
             return min(self.most, 30_000.0)
         return min(self.most, max(6 * self.mean, 2 * self.peak))
 
+    def proven_step(self) -> float:
+        """The learned step; 0 until the counter has grown by five of it."""
+        return self.step if self.step != 1100.0 and self.grown >= self.enough() else 0.0
+
     def compare(self, total: float, integral: float, observed: float) -> None:
         """Compare the growth of the last 600 s with the integrated power."""
         grown, flowed = total - self.total, integral - self.integral
