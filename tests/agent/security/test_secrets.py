@@ -151,3 +151,13 @@ def test_of_two_files_one_may_be_missing(tmp_path: Path) -> None:
 
 def test_a_text_in_the_configuration_is_used_without_the_blanks_around_it() -> None:
     assert value(Token([], Secret(" t\n"))) == "t"
+
+
+def test_a_problem_is_told_again_after_the_file_was_well(tmp_path: Path) -> None:
+    file = secret(tmp_path / "token", "")
+    token = Token([file])
+    assert unusable(token) == [("warning", "token", "is empty")]
+    secret(file, "t")
+    assert unusable(token) == []
+    file.write_text("")
+    assert unusable(token) == [("warning", "token", "is empty")]
