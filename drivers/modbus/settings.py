@@ -56,7 +56,7 @@ class LinkSettings:
     def endpoint(self) -> tuple[object, ...]:
         """Identifies the host and port, or the serial port. Settings of the same link have the same value."""
         if self.serial_port is not None:
-            return "serial", realpath(self.serial_port)
+            return (realpath(self.serial_port),)
         return str(self.host).lower(), self.port
 
     def conflicts(self, other: LinkSettings) -> Iterator[tuple[str, object, object]]:

@@ -172,6 +172,18 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypa
             await link.close()
 
 
+@pytest.mark.simulated_time
+async def test_a_connect_that_was_in_time_leaves_no_timer() -> None:
+    async with FaultServer({(1, Table.HOLDING): {0: 7}}) as server:
+        link = Link(server.link(timeout_s=1.0))
+        mistakes: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: mistakes.append(context))
+        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [7]
+        await asyncio.sleep(2.0)
+        assert mistakes == []
+        await link.close()
+
+
 async def test_a_connect_does_not_time_out_because_the_loop_is_busy() -> None:
     async with FaultServer(REGISTERS) as server:
         link = Link(server.link(timeout_s=0.2))

@@ -258,6 +258,18 @@ async def test_a_cancelled_read_leaves_the_link_usable(transport: str) -> None:
         await link.close()
 
 
+@pytest.mark.simulated_time
+async def test_the_reply_to_a_cancelled_read_answers_no_later_one(transport: str) -> None:
+    async with FaultServer(REGISTERS, transport=transport) as server:
+        link = Link(server.link(timeout_s=1.0))
+        server.faults.latency_s = 0.5
+        read = asyncio.ensure_future(link.read(1, Table.HOLDING, 0, 1))
+        await server.wait(lambda: len(server.requests) == 1)
+        read.cancel()
+        assert list(await link.read(1, Table.HOLDING, 5, 1)) == [1005]
+        await link.close()
+
+
 async def test_cancelled_at_any_moment(transport: str) -> None:
     """The oracle: whatever was cancelled before, a read gives its own registers."""
 

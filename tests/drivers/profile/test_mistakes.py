@@ -47,6 +47,7 @@ def mistake(folder: Path, text: str, kind: str = "meter") -> str:
         ('phase = "l4"', "point[0] active_power: phase: must be one of l1, l2, l3 (found 'l4')"),
         ('node = "solar"', "point[0] active_power: node: is for hybrids, this is a meter (found 'solar')"),
         ("bit = 3", "point[0] active_power: bit: has no meaning for active_power (found 3)"),
+        ('values = { "1" = "on" }', "point[0] active_power: values: has no meaning for active_power (found {'1': "),
         ("invalid = []", "point[0] active_power: invalid: must be a list of raw numbers (found [])"),
         ("invalid = 0x8000", "point[0] active_power: invalid: must be a list (found 32768)"),
         ("invalid = [0x18000]", "point[0] active_power: invalid: must be bit patterns of 16 bits (found 98304)"),
@@ -92,7 +93,10 @@ def test_of_a_point_s_place_and_type(tmp_path: Path, old: str, new: str, message
     ("text", "message"),
     [
         (f"{ON}", "point[0] on: type: on is a bool or one bit; named states are an operation_mode (found 'int16')"),
-        (f"{ON}scale = 2\nbit = 1\n", "point[0] on: scale: has no meaning for on (found 2)"),
+        *(
+            (f"{ON}{key} = {found}\nbit = 1\n", f"point[0] on: {key}: has no meaning for on (found {found.title()})")
+            for key, found in {"scale": "2", "offset": "2", "magnitude": "true", "min": "1", "max": "1"}.items()
+        ),
         (f"{ON}bit = 16\n", "point[0] on: bit: must be 0..15 for int16 (found 16)"),
         (f"{ON.replace('int16', 'float32')}bit = 1\n", "point[0] on: bit: needs a type of whole numbers (found 1)"),
         (f"{ON.replace('int16', 'bitfield')}", "point[0] on: type: bitfield needs bit = 0..15 (found 'bitfield')"),
@@ -197,6 +201,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
 
 MARK = '[mark.there]\ntable = "holding"\naddress = 9\ntype = "uint16"\n'
 HOLDS = MARK + "equals = [1]\n"
+ELSE = 'table = "holding", address = 1, type = "uint16", equals = [1]'
 REPEAT = "[repeat.packs]\nmost = 3\nstep = 10\n"
 VARIANT = '[[variant]]\nname = "new"\n'
 LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
@@ -219,6 +224,7 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
         ),
         (f"{MARK}{POINT}", "[mark.there]: equals: is missing"),
         (f"{HOLDS}unit_id = 200\n{POINT}", "[mark.there]: unit_id: unknown key; there are "),
+        (f"{HOLDS}also = [{{ unit_id = 200, {ELSE} }}]\n{POINT}", "[mark.there] also[0]: unit_id: unknown key; there "),
         (
             f"{POINT}{HOLDS.replace('mark.there', 'identify')}unit_id = 200\n",
             "[identify]: unit_id: is for a mark in also; the first mark is at the unit id of the device (found 200)",

@@ -11,9 +11,8 @@ from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.errors import GatewayError, SilentError
 from drivers.modbus.link import Link
-from drivers.model import Phase, Quality, Quantity, Reading, Table
-from drivers.profile.loader import profile_files
-from drivers.registers.session import BUSY_PAUSE_S
+from drivers.model import Kind, Phase, Quality, Quantity, Reading, Table
+from drivers.profile.loader import Profile, profile_files
 from tests.faults.modbus import FaultServer, registers_from
 
 
@@ -80,20 +79,22 @@ async def test_a_smaller_limit_is_learned() -> None:
     assert all(seen.count <= 20 for seen in server.requests[before:])
 
 
+@pytest.mark.simulated_time
 async def test_a_device_that_is_busy_for_a_moment_is_read_all_the_same() -> None:
     driver = Catalogue().create("eastron-sdm120", ReadOptions(max_gap=100))
     async with FaultServer({(1, Table.INPUT): floats({12: 7.0})}) as server:
         server.faults.exception = 6
         link = Link(server.link())
-        poll = asyncio.ensure_future(driver.poll(link.unit(1), time.monotonic))
+        poll = asyncio.ensure_future(driver.poll(link.unit(1), asyncio.get_running_loop().time))
         await server.wait(lambda: len(server.requests) == 1)
-        await asyncio.sleep(BUSY_PAUSE_S / 3)
+        await asyncio.sleep(0.25)
         server.heal()
         scan = await poll
         await link.close()
     assert scan.complete
     assert found(scan.readings)[Quantity.ACTIVE_POWER, None].value == 7
     assert scan.requests == len(server.requests) == 2
+    assert scan.finished - scan.started < 0.35
 
 
 async def test_silence_ends_the_poll() -> None:
@@ -137,3 +138,16 @@ async def test_a_gateway_that_answers_for_a_dead_unit_ends_the_poll_as_silence_d
 def test_every_profile_loads_and_plans(name: str) -> None:
     driver = Catalogue().create(name, ReadOptions())
     assert driver.kind
+
+
+@pytest.mark.parametrize(
+    ("of_the_site", "of_the_profile", "used"), [(None, None, None), (None, 7, 7), (5, None, 5), (5, 7, 5)]
+)
+def test_an_option_of_the_site_overrides_that_of_the_profile(
+    of_the_site: int | None, of_the_profile: int | None, used: int | None
+) -> None:
+    profile = Profile("x", "x", ("x",), Kind.METER, "x", (), max_registers=of_the_profile, max_gap=of_the_profile)
+    options = profile.options(ReadOptions(max_registers=of_the_site))
+    assert (options.max_registers, options.max_gap) == (used, of_the_profile)
+    options = profile.options(ReadOptions(max_gap=of_the_site))
+    assert (options.max_registers, options.max_gap) == (of_the_profile, used)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from drivers.driver import ReadOptions
 from drivers.dump.file import Dump
-from drivers.model import Kind, Phase, Quality, Quantity, Table
+from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Resolution, Table
 from drivers.profile.loader import Profile
 from drivers.profile.point import Point
 from drivers.profile.register_driver import RegisterDriver
@@ -53,3 +55,29 @@ async def test_a_part_that_is_missing_makes_the_sum_missing_and_keeps_its_name()
     found = await read({0: 1, 1: 0xFFFF, 2: 4}, *by_phase(POWER, 0, optional=True))
     assert found[POWER, Phase.L2] is Quality.MISSING
     assert found[POWER, None] == 5.0
+
+
+def at(address: int, encoding: Encoding, phase: Phase | None = None, node: NodeType | None = None) -> Point:
+    return Point(IMPORTED, Table.HOLDING, address, encoding, phase, node)
+
+
+TENTHS, WHOLE, FLOAT = Encoding("uint16", scale=-0.1), Encoding("uint32"), Encoding("float32")
+
+
+@pytest.mark.parametrize(
+    ("points", "resolution"),
+    [
+        ([at(0, TENTHS)], Resolution(0.1, 6553.6)),
+        ([at(0, WHOLE)], Resolution(1.0, 2.0**32)),
+        ([at(0, TENTHS), at(1, WHOLE)], Resolution(0.1)),  # a sum returns to zero at no known amount
+        ([at(0, TENTHS, Phase.L1), at(1, WHOLE, Phase.L2)], Resolution(0.1)),
+        ([at(0, WHOLE, Phase.L1)], Resolution(1.0, 2.0**32)),
+        ([at(0, FLOAT)], None),
+        ([at(0, TENTHS), at(2, FLOAT)], None),
+    ],
+)
+@pytest.mark.parametrize("node", [None, NodeType.STORAGE])
+def test_the_resolution_of_a_total(points: list[Point], resolution: Resolution | None, node: NodeType | None) -> None:
+    points = [replace(point, node=node) for point in points]
+    driver = RegisterDriver(Profile("x", "x", ("x",), Kind.METER, "x", tuple(points)), ReadOptions())
+    assert driver.resolutions == ({} if resolution is None else {(node, IMPORTED): resolution})

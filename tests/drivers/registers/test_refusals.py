@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from math import fsum
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -198,6 +199,18 @@ async def test_a_register_that_comes_into_being_is_found() -> None:
     device.missing = frozenset()
     assert usable(await poll(reader, device, RECHECK_FIRST_S - 1)) == [True, False]
     assert usable(await poll(reader, device, RECHECK_FIRST_S)) == [True, True]
+
+
+@pytest.mark.parametrize("refusing", [{"missing": frozenset({20})}, {"limit": 25}, {"cuts": frozenset({20})}])
+async def test_a_device_that_refuses_nothing_any_more_is_read_as_before(refusing: dict[str, Any]) -> None:
+    device = Device(**refusing)
+    reader = driver((0, 1), (20, 1), (40, 1))
+    for _ in range(2):
+        await poll(reader, device)
+    assert len(device.asked) > 1
+    await poll(reader, Device(), RECHECK_FIRST_S)
+    await poll(reader, device := Device(), RECHECK_FIRST_S + 1)
+    assert device.asked == [(0, 41)]
 
 
 async def test_after_a_recovery_the_next_refusal_is_tested_soon_again() -> None:
