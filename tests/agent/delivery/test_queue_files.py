@@ -231,6 +231,15 @@ def test_a_damaged_queue_is_not_taken_over_and_not_lost(site: Site) -> None:
     assert found(new) == [b"2"]
 
 
+def test_a_queue_whose_directory_is_gone_is_not_taken_over_and_not_lost(site: Site) -> None:
+    old = site.path.with_name("outbox.a.sqlite3")
+    stored(old, b"1")
+    with capture_logs() as events:
+        assert not take_over(old, site.path.parent / "gone" / "outbox.b.sqlite3", 8)
+    assert [each["event"] for each in events] == ["queue_not_taken_over"]
+    assert found(old) == [b"1"]
+
+
 def test_other_files_beside_the_queue_are_no_queues(site: Site) -> None:
     site.load(push("portal"), push("trader"))
     for name in (

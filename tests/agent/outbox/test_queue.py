@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from agent.outbox.queue import Outbox
+from agent.outbox.queue import EXPIRE_EVERY_S, Outbox
 from tests.support.outbox import bodies_of, ids_of, opened, waiting
 from tests.support.simulated_clock import START, DrivenClock
 
@@ -71,6 +71,19 @@ def test_dead_letters_are_bounded_and_the_oldest_are_dropped(tmp_path: Path, mon
     assert 0 < len(kept) <= 20
     assert kept == list(range(25 - len(kept), 25))
     assert outbox.drops["dead_letters"] == 25 - len(kept)
+    outbox.close()
+
+
+def test_a_dead_letter_that_is_saved_with_other_records_counts_for_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.outbox.queue.MAX_DEAD_LETTERS", 2)
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.put([b"1", b"2", b"3", b"4"])
+    *first, last = outbox.live()
+    outbox.update(*(replace(record, parked="HTTP 422") for record in first), replace(last, attempts=1))
+    assert outbox.counts().parked <= 2
+    assert bodies_of(outbox) == [b"4"]
     outbox.close()
 
 
@@ -150,14 +163,32 @@ def test_the_bound_by_age(tmp_path: Path) -> None:
     outbox.close()
 
 
-def test_a_clock_that_leaps_ahead_ages_nothing(tmp_path: Path) -> None:
-    clock = DrivenClock(wall=START)
+def test_one_message_drops_a_few_hundred_that_are_too_old_at_most(tmp_path: Path) -> None:
+    """So that no message waits for long."""
+    outbox = opened(tmp_path / "o.sqlite3", at=1000.0)
+    outbox.put([b"old"] * 500)
+    outbox.close()
+    outbox = opened(tmp_path / "o.sqlite3", max_age_s=60, at=2000.0)
+    for dropped in (256, 500):
+        outbox.put([b"new"])
+        assert outbox.drops["age"] == dropped
+    outbox.close()
+
+
+@pytest.mark.parametrize("up_s", [1.0, 1e9])
+def test_a_clock_that_leaps_ahead_ages_nothing(tmp_path: Path, up_s: float) -> None:
+    clock = DrivenClock(monotonic=up_s, wall=START)
     outbox = Outbox.open(tmp_path / "o.sqlite3", max_age_s=60, max_size_mb=8, now=clock.time, monotonic=clock.monotonic)
     outbox.put([b"1"])
     clock.set_time(START + 1e9)
+    clock.jump(EXPIRE_EVERY_S)
     outbox.put([b"2"])
     assert bodies_of(outbox) == [b"1", b"2"]
     assert not outbox.drops
+    clock.jump(EXPIRE_EVERY_S)
+    outbox.put([b"3"])
+    assert bodies_of(outbox) == [b"2", b"3"]
+    assert outbox.drops == {"age": 1}
     outbox.close()
 
 

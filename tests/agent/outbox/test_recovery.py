@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -254,7 +256,10 @@ def test_a_directory_that_is_moved_while_the_queue_looks_for_it_takes_no_message
     outbox.close()
 
 
-def test_a_damaged_record_of_a_removed_file_is_counted_and_stands_in_no_other_s_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_damaged_record_of_a_removed_file_is_counted_and_stands_in_no_other_s_way(
+    tmp_path: Path, replaced: bool
+) -> None:
     path = tmp_path / "state" / "o.sqlite3"
     outbox = opened(path)
     outbox.put([b"first message", b"second message", b"third message"])
@@ -262,6 +267,8 @@ def test_a_damaged_record_of_a_removed_file_is_counted_and_stands_in_no_other_s_
     path.write_bytes(path.read_bytes().replace(b"second message", b"sec0nd message"))
     outbox = opened(path)
     path.parent.rename(tmp_path / "elsewhere")
+    if replaced:
+        opened(path).close()
     outbox.put([b"live"])
     assert bodies_of(outbox) == [b"first message", b"third message", b"live"]
     assert outbox.drops == {"damaged": 1}
@@ -330,6 +337,46 @@ def test_a_file_that_somebody_else_holds_is_not_set_aside(tmp_path: Path, monkey
     assert not outbox.in_memory
     assert [record.id for record in waiting(outbox)] == ids
     assert not list(tmp_path.glob("*.damaged-*"))
+    outbox.close()
+
+
+def test_a_message_waits_for_another_process_at_most_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "o.sqlite3"
+    monkeypatch.setattr("agent.outbox.store.open_for_writing", partial(open_for_writing, busy_s=0.01))
+    outbox = opened(path)
+    outbox.put([b"1"])
+    apply, tries = Store.apply, []
+
+    def counted(store: Store, changes: PendingWrites, *, durable: bool) -> None:
+        tries.append(changes)
+        apply(store, changes, durable=durable)
+
+    monkeypatch.setattr(Store, "apply", counted)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        outbox.put([b"2"])
+        assert outbox.in_memory
+        assert 1 <= len(tries) <= 2
+        assert bodies_of(outbox) == [b"1", b"2"]
+    outbox.put([b"3"])
+    assert not outbox.in_memory
+    assert bodies_of(outbox) == [b"1", b"2", b"3"]
+    outbox.close()
+
+
+def test_after_a_checkpoint_a_message_still_waits_for_another_process(tmp_path: Path) -> None:
+    """A checkpoint itself does not: it is made again later."""
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    for _ in range(100):
+        outbox.put([b"x" * 4000])
+    with contextlib.closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(1.0, other.rollback)
+        release.start()
+        outbox.put([b"live"])
+        release.join()
+    assert not outbox.in_memory
     outbox.close()
 
 
@@ -423,4 +470,31 @@ def test_a_change_that_fails_once_is_made_again_at_once(tmp_path: Path, monkeypa
     outbox.close()
     outbox = opened(path)
     assert bodies_of(outbox) == [b"1", b"2"]
+    outbox.close()
+
+
+@pytest.mark.parametrize("step", ["list_recent", "forget"])
+def test_a_disk_that_fails_once_while_the_file_is_opened(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    ids = ids_of(outbox.put([b"1"]))
+    outbox.close()
+    call, failures = getattr(Store, step), [sqlite3.OperationalError("disk I/O error")]
+
+    def fails_once(store: Store) -> Any:
+        result = call(store)
+        if failures:
+            raise failures.pop()
+        return result
+
+    monkeypatch.setattr(Store, step, fails_once)
+    outbox = opened(path)
+    assert outbox.in_memory
+    assert [record.id for record in waiting(outbox)] == ids
+    ids += ids_of(outbox.put([b"2"]))
+    assert not outbox.in_memory
+    assert [record.id for record in waiting(outbox)] == ids
+    assert not outbox.drops
     outbox.close()
