@@ -276,7 +276,11 @@ class _Finder(ast.NodeVisitor):
             if name not in {*CALLS, *SUPPRESS} and ast.dump(first) != ast.dump(second):
                 swapped = ast.Call(node.func, [second, first, *arguments[2:]], node.keywords)
                 self._add(node, "arguments swapped", swapped)
-        self.generic_visit(node)
+        if name == "zip":  # `strict` only states that the lengths are equal, as an assert does
+            for each in arguments:
+                self.visit(each)
+        else:
+            self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> None:
         if node.arg not in TEXT_ARGUMENTS:

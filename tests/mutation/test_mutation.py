@@ -42,6 +42,25 @@ from agent.grades import grade
 def test_grade(points: float, expected: str) -> None:
     assert grade(points, 0.0) == expected
 """
+TABLE = """\
+MARKS = {"passed": 1.5, "failed": 5.5}
+"""
+MARKS = """\
+from agent.table import MARKS
+
+
+def mark(result: str) -> float:
+    return MARKS[result]
+"""
+MARKS_TESTS = """\
+def test_import() -> None:
+    import agent.marks
+
+
+def test_mark() -> None:
+    from agent.marks import mark
+    assert (mark("passed"), mark("failed")) == (1.5, 5.5)
+"""
 CONFTEST = """\
 import agent.grades
 from hypothesis import settings
@@ -55,9 +74,12 @@ def tree(folder: Path) -> Path:
     files = {
         "agent/__init__.py": "",
         "agent/grades.py": CODE,
+        "agent/marks.py": MARKS,
+        "agent/table.py": TABLE,
         "tests/__init__.py": "",
         "tests/conftest.py": CONFTEST,
         "tests/test_grades.py": TESTS,
+        "tests/test_marks.py": MARKS_TESTS,
         "pyproject.toml": "",
     }
     for name, text in files.items():
@@ -69,7 +91,8 @@ def tree(folder: Path) -> Path:
 
 def mutate(folder: Path) -> str:
     environ = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(folder)}
-    command = [sys.executable, "-m", "tests.mutation", "--seed", "1", "--workers", "2", "agent/grades.py"]
+    command = [sys.executable, "-m", "tests.mutation", "--seed", "1", "--workers", "2"]
+    command += ["agent/grades.py", "agent/table.py"]
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -77,12 +100,13 @@ def mutate(folder: Path) -> str:
 
 def test_a_change_that_no_test_notices_survives(tmp_path: Path) -> None:
     """One line has a change that tests without a bonus do not notice. They notice every change of the other lines, also
-    of one that runs only during the import, and one with which pytest cannot begin."""
+    of one that runs only during the import, one with which pytest cannot begin, and of a table in a module without
+    functions that the first of its tests only imports."""
     told = mutate(tree(tmp_path))
     assert re.findall(r"^survived: .*$", told, re.MULTILINE) == [
         "survived: agent/grades.py:15 arithmetic 'points + bonus' -> '(points - bonus)' (2 tests)"
     ]
-    assert "mutation: seed 1: 4 of 5 changes noticed (80.0 %), 1 survived, 0 not tried" in told
+    assert "mutation: seed 1: 5 of 6 changes noticed (83.3 %), 1 survived, 0 not tried" in told
     assert (tmp_path / "agent" / "grades.py").read_text() == CODE, "changes are made in copies"
 
 
@@ -107,6 +131,7 @@ def test_a_change_that_no_test_notices_survives(tmp_path: Path) -> None:
         ("X = A | None", set()),
         ("T = TypeVar('T')", set()),
         ("x = cast('T', 1.0)", {"2.0"}),
+        ("x = zip(a, b, strict=True)", {"(zip(b, a, strict=True))"}),
         ("def f() -> bool:\n    return False", {"True"}),
         ("def f() -> int:\n    return 0", {"return None", "1", "(-1)"}),
     ],

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +84,21 @@ class Touched:
         return {test for test in self.seconds if test.partition("::")[0] in files} - self.failed
 
     def _of_module(self, path: str) -> set[str]:
-        """The tests that run a line of a function of the module; if it has none, of those that import the module."""
+        """The tests that run a line of a function of the module; if it has none, of those that import the module.
+
+        Other lines do not count: the first test that imports the module runs all of them.
+        """
         seen, level = {path}, {path}
         while level:
-            if found := set[str]().union(*(tests for each in level for tests in self.lines.get(each, {}).values())):
+            if found := set[str]().union(*map(self._of_functions, level)):
                 return found
             level = set().union(*(self._importers.get(each, set()) for each in level)) - seen
             seen |= level
         return set()
+
+    def _of_functions(self, path: str) -> set[str]:
+        lines = self.lines.get(path, {})
+        return set[str]().union(*(lines[line] for line in _lines_of_functions(path) & lines.keys())) if lines else set()
 
     @cached_property
     def _importers(self) -> dict[str, set[str]]:
@@ -111,6 +118,14 @@ def _imported(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def _lines_of_functions(path: str) -> frozenset[int]:
+    """The numbers of the lines in the bodies of functions."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    bodies = (node.body for node in ast.walk(ast.parse((ROOT / path).read_bytes())) if isinstance(node, functions))
+    return frozenset(line for body in bodies for line in range(body[0].lineno, (body[-1].end_lineno or 0) + 1))
 
 
 def _files(*names: str) -> Iterator[Path]:
