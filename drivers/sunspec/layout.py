@@ -243,9 +243,7 @@ class _LayoutBuilder:
         """Return the offers while the battery is active, without the quantities that include the battery."""
         offers = {key: offer for key, offer in self._offers.items() if key[0] is not SOLAR or key[1] not in MIXED}
         offers |= {key: [offer] for key, offer in pv.items()}
-        ac_power = self._offers.get(_AC_POWER)
-        if ac_power:
-            formula, slot = ac_power[0]
+        for formula, slot in self._offers.get(_AC_POWER, ()):
             offers.setdefault(_AC_POWER, []).append((total((formula, charge)), slot))
         return offers
 

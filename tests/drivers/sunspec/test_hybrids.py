@@ -65,32 +65,6 @@ def ports(*each: tuple[int, int, int, int]) -> list[int]:
     return [714, len(data), *data]
 
 
-@pytest.mark.parametrize(
-    ("first", "quantity", "expected"),
-    [
-        (inverter(A=151, A_SF=-1, AphA=52, AphB=51, AphC=48), Quantity.CURRENT, 15.1),
-        *[(inverter(**{name: 415, "Tmp_SF": -1}), Quantity.TEMPERATURE, 41.5)
-          for name in ("TmpCab", "TmpSnk", "TmpTrns", "TmpOt")],
-    ],
-)  # fmt: skip
-async def test_the_currents_and_temperatures_of_an_inverter(
-    first: list[int], quantity: Quantity, expected: float
-) -> None:
-    scan = await read(common(), first)
-    assert value(scan, SOLAR, quantity) == expected
-    named = {r.quantity for r in scan.readings if isinstance(r.value, float)}
-    assert named == {quantity}
-
-
-@pytest.mark.parametrize("at", [34, 35, 33])
-async def test_the_total_current_and_each_temperature_of_model_701(at: int) -> None:
-    """Offsets: total current 12, temperatures 33 to 35, their factors 111 and 120."""
-    none: dict[int, Sequence[int] | int] = {33: NO_INT16, 34: NO_INT16, 35: NO_INT16}
-    scan = await read(common(), model(701, 153, {**none, 12: 123, 111: -1, at: 415, 120: -1}))
-    assert value(scan, SOLAR, Quantity.CURRENT) == 12.3
-    assert value(scan, SOLAR, Quantity.TEMPERATURE) == 41.5
-
-
 async def test_a_battery_counts_charge_positive() -> None:
     scan = await read(
         common(),

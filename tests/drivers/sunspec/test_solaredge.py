@@ -8,7 +8,7 @@ import pytest
 
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
-from drivers.model import NodeType, Quality, Quantity, Scan
+from drivers.model import NodeType, Phase, Quality, Quantity, Scan
 from drivers.registers.refusals import RECHECK_FIRST_S
 from tests.faults.sunspec import NO_INT16, FakeReader, common, device, inverter, meter, words
 
@@ -94,6 +94,37 @@ async def test_the_battery_s_own_numbers() -> None:
     assert value(scan, STORAGE, Quantity.ENERGY_CAPACITY) == 9700.0
     assert value(scan, STORAGE, Quantity.DISCHARGED_ENERGY) == 4_000_000.0
     assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 4_400_000.0
+
+
+async def test_what_includes_the_batteries_is_left_out_and_the_rest_is_read() -> None:
+    """Powers, currents and counters of the inverter include them; voltages, frequency and temperature do not."""
+    inverter_ = inverter(
+        A=151, AphA=52, AphB=51, AphC=48, A_SF=-1, PhVphA=2304, V_SF=-1, Hz=4998,
+        Hz_SF=-2, W=3000, W_SF=0, VA=3100, VA_SF=0, VAr=70, VAr_SF=0, DCW=3200, DCW_SF=0,
+        WH=words("I", 900_000), WH_SF=0, DCV=7500, DCV_SF=-1, DCA=43, DCA_SF=-1,
+        TmpSnk=415, Tmp_SF=-1,
+    )  # fmt: skip
+    reader = FakeReader(device(common("SolarEdge"), inverter_) | battery(500.0, charged=7, discharged=5))
+    scan = await poll(reader)
+    assert {(r.node, r.quantity, r.phase): r.value for r in scan.readings if r.value is not None} == {
+        (SOLAR, Quantity.ACTIVE_POWER, None): 3700.0,
+        (SOLAR, Quantity.APPARENT_POWER, None): 3100.0,
+        (SOLAR, Quantity.REACTIVE_POWER, None): 70.0,
+        (SOLAR, Quantity.CURRENT, None): 15.1,
+        (SOLAR, Quantity.CURRENT, Phase.L1): 5.2,
+        (SOLAR, Quantity.CURRENT, Phase.L2): 5.1,
+        (SOLAR, Quantity.CURRENT, Phase.L3): 4.8,
+        (SOLAR, Quantity.VOLTAGE, Phase.L1): 230.4,
+        (SOLAR, Quantity.FREQUENCY, None): 49.98,
+        (SOLAR, Quantity.DC_VOLTAGE, None): 750.0,
+        (SOLAR, Quantity.TEMPERATURE, None): 41.5,
+        (STORAGE, Quantity.ACTIVE_POWER, None): 500.0,
+        (STORAGE, Quantity.CHARGED_ENERGY, None): 7.0,
+        (STORAGE, Quantity.DISCHARGED_ENERGY, None): 5.0,
+        (STORAGE, Quantity.ENERGY_CAPACITY, None): 10_000.0,
+        (STORAGE, Quantity.SOC, None): 50.0,
+        (STORAGE, Quantity.SOH, None): 97.0,
+    }
 
 
 async def test_two_batteries_are_one_storage_node() -> None:

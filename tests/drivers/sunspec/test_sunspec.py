@@ -216,11 +216,6 @@ async def test_a_factor_that_the_standard_makes_optional_may_be_absent() -> None
     assert value(scan, GRID, Quantity.FREQUENCY) == 50.0
 
 
-async def test_temperature_is_the_first_that_is_implemented() -> None:
-    scan = await first_poll(common(), inverter(TmpSnk=412, TmpOt=999, Tmp_SF=-1))
-    assert value(scan, SOLAR, Quantity.TEMPERATURE) == 41.2
-
-
 async def test_of_several_meters_and_inverters_the_first_is_read() -> None:
     second = meter(W=1, W_SF=0, TotWhImp=[0, 7], TotWh_SF=0)
     scan = await first_poll(common(), INVERTER, inverter(101, W=9, W_SF=0), common(), METER, common(), second)
