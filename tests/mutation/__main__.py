@@ -152,7 +152,10 @@ def _pytest(tests: list[str], copy: Path) -> int:
     files = dict.fromkeys(test.partition("::")[0] for test in tests)
     basetemp = copy.with_name("tmp") / "pytest"
     arguments = [*PYTEST, "-x", "--tb=line", f"--basetemp={basetemp}", *files]
-    return int(pytest.main(arguments, plugins=[Chosen(tests)]))
+    try:
+        return int(pytest.main(arguments, plugins=[Chosen(tests)]))
+    except (pytest.PytestUnraisableExceptionWarning, ExceptionGroup):  # what was left open and is found at the end
+        return int(pytest.ExitCode.TESTS_FAILED)
 
 
 def _report(trials: dict[str, Trial], folders: list[Path], seed: int, until: float) -> int:
