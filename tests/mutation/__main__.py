@@ -24,7 +24,7 @@ import pytest
 
 from tests.mutation import touched
 from tests.mutation.changes import Change, changes
-from tests.mutation.children import BROKE_OFF, PYTEST, ROOT, TIME_IS_UP, Job, copies, preload, run_all
+from tests.mutation.children import PYTEST, ROOT, TIME_IS_UP, Job, copies, preload, run_all
 from tests.mutation.plugin import Chosen
 
 PACKAGES = [
@@ -165,7 +165,7 @@ def _report(trials: dict[str, Trial], folders: list[Path], seed: int, until: flo
     for ended in run_all((trial.job for trial in trials.values() if trial.tests), folders, until):
         name = ended.job.name
         last = max(last, turns[name])
-        if isinstance(ended.status, int) and ended.status >= NO_TESTS and ended.status != BROKE_OFF:
+        if isinstance(ended.status, int) and ended.status >= NO_TESTS:
             raise RuntimeError(f"{name}: pytest did not run them: {ended.status}\n{ended.output[-2000:]}")
         if ended.status == 0:
             survived += 1
@@ -174,8 +174,6 @@ def _report(trials: dict[str, Trial], folders: list[Path], seed: int, until: flo
             noticed += 1
             if ended.status == TIME_IS_UP:
                 print(f"noticed, because the tests did not end: {name}", flush=True)
-            elif ended.status == BROKE_OFF:
-                print(f"noticed, because pytest broke off: {name}", flush=True)
     if noticed + survived == sum(bool(trial.tests) for trial in trials.values()):
         last = len(trials)
     for name, trial in trials.items():

@@ -46,8 +46,6 @@ PRELOADED = [
 MEMORY = 4 << 30
 """Bytes that a child may allocate: a change can make a loop endless."""
 TIME_IS_UP = "time is up"
-BROKE_OFF, NOT_BEGUN = 70, 71
-"""Exit statuses of a child whose pytest raised an exception, or that could not begin."""
 PYTEST = ["-q", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 """Arguments of each run; the warning would say that plugins are already imported."""
 
@@ -190,7 +188,7 @@ def _output(copy: Path) -> Path:
 
 def _child(job: Job, copy: Path, temporary: Path) -> None:
     """Never returns."""
-    status: Any = NOT_BEGUN
+    status: Any = 70
     try:
         os.setpgid(0, 0)
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
@@ -204,7 +202,6 @@ def _child(job: Job, copy: Path, temporary: Path) -> None:
             del sys.modules[name]
         sys.path[:] = [str(copy), *(path for path in sys.path if path not in {"", str(ROOT)})]
         importlib.invalidate_caches()
-        status = BROKE_OFF
         status = job.run(copy)
     except BaseException:  # noqa: BLE001 - os._exit would hide it
         traceback.print_exc()
