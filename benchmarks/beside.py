@@ -34,6 +34,8 @@ FEW, SIZES = 50, (200, 500)
 WARM_UP_S = 12.0
 MEASURED_S = 10.0
 ROUNDS = 3
+AS_SERVICE = {"MALLOC_ARENA_MAX": "1"}
+"""As in the unit of the service."""
 OF_TELEGRAF, OF_BARE, LEAST_RATE = 1.25, 2.2, 0.995
 
 
@@ -153,7 +155,7 @@ def running(devices: int) -> Iterator[tuple[list[Client], Connection]]:
 
 
 def started(stack: ExitStack, command: list[str]) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | AS_SERVICE)
     stack.callback(process.wait, 20)
     stack.callback(process.send_signal, signal.SIGTERM)
     return process

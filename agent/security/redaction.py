@@ -8,7 +8,6 @@ is shown.
 
 from __future__ import annotations
 
-import html
 import re
 from base64 import b64encode
 from collections.abc import Iterator
@@ -108,7 +107,11 @@ def _resolved(text: str) -> list[str]:
     """Return the text, then the text after each round of resolving its percent, HTML, JSON and C escapes."""
     forms = [text]
     for _ in range(_ROUNDS):
-        plain = html.unescape(unquote(_NUMBERED.sub(_numbered, forms[-1])))
+        plain = unquote(_NUMBERED.sub(_numbered, forms[-1]))
+        if "&" in plain:
+            import html  # 0.5 MB: most peers quote no HTML
+
+            plain = html.unescape(plain)
         if plain == forms[-1]:
             break
         forms.append(plain)
