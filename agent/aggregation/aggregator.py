@@ -26,12 +26,12 @@ from drivers.model import NodeType, Quantity, Reading, Scan
 log = structlog.get_logger(__name__)
 
 SAVE_EVERY_S = 900.0
-"""Interval of `save`. Devices count energy themselves, so a power cut loses no energy. It loses only what was learned
+"""Seconds between two saves. The devices count the energy, so a power cut loses no energy. It loses only the knowledge
 about a midnight or a reset since the last save. A save writes one or two pages of the SD card per dozen counters: about
 1.2 MB a day for 20 counters, and 0.6 MB more for the nights of inverters."""
 
 _LATE_CLOSE_S = 60
-"""Seconds. The pushes of several endpoints can end in another order than their ticks, but only within this time."""
+"""A push can end after the push of a later tick to another endpoint, but at most this many seconds later."""
 
 # Before Python 3.12, iterating over an Enum is slow.
 _TYPES = tuple(NodeType)
@@ -42,7 +42,7 @@ class SummarySettings:
     """What the summaries of one endpoint contain."""
 
     node_ids: frozenset[str] | None = None
-    """The chosen nodes; None for all."""
+    """The nodes of the endpoint; None for all."""
     partial_totals: Literal["omit", "sum"] = "omit"
     sign: Mapping[NodeType, int] = field(default_factory=dict)
     formerly: str | None = None
@@ -75,7 +75,7 @@ class _Selection(NamedTuple):
     nodes: tuple[tuple[_Tracked, bool], ...]
     """(node, whether the total of its type includes the node)."""
     turned: frozenset[NodeType]
-    """The types whose sign is inverted."""
+    """The types whose power is sent with the inverted sign."""
     partial_totals: Literal["omit", "sum"]
 
 
@@ -88,9 +88,9 @@ class Aggregator:
         self._nodes: dict[str, _Tracked] = {}
         self._windows: dict[str, Window] = {}
         self.nights = Nights(self._windows)
-        """A live view. The poller and the status read it."""
+        """Node id → night; follows every change. The poller and the status read it."""
         self._energies = EnergyTracker(store.load(), settings.timezone, store.load_published())
-        self._rest = SleepBook(store.load_nights())
+        self._sleep_book = SleepBook(store.load_nights())
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date = -inf, ""
         self.last_time = store.load_time()
@@ -117,18 +117,22 @@ class Aggregator:
             node.node_id: _Tracked(self._windows[node.node_id], self._energies.sources_of(node, settings.connection_W))
             for node in nodes
         }
-        chosen = {name: _chosen(nodes, each.node_ids) for name, each in settings.endpoints.items()}
+        selected_ids = {name: _selected(nodes, each.node_ids) for name, each in settings.endpoints.items()}
         for node_id, window in windows.items():
             window.average(wanted=settings.statistic == "mean")
-            window.serve({name: each.formerly for name, each in settings.endpoints.items() if node_id in chosen[name]})
+            window.serve(
+                {name: each.formerly for name, each in settings.endpoints.items() if node_id in selected_ids[name]}
+            )
         self._selections = {
-            name: self._selection(nodes, chosen[name], each) for name, each in settings.endpoints.items()
+            name: self._selection(nodes, selected_ids[name], each) for name, each in settings.endpoints.items()
         }
 
-    def _selection(self, nodes: Sequence[Node], chosen: frozenset[str], settings: SummarySettings) -> _Selection:
-        counted = counted_in(nodes, chosen)
+    def _selection(self, nodes: Sequence[Node], selected_ids: frozenset[str], settings: SummarySettings) -> _Selection:
+        counted = counted_in(nodes, selected_ids)
         return _Selection(
-            tuple((self._nodes[node.node_id], node.node_id in counted) for node in nodes if node.node_id in chosen),
+            tuple(
+                (self._nodes[node.node_id], node.node_id in counted) for node in nodes if node.node_id in selected_ids
+            ),
             frozenset(type_ for type_, sign in settings.sign.items() if sign == -1),
             settings.partial_totals,
         )
@@ -136,14 +140,14 @@ class Aggregator:
     def observe(self, nodes: Sequence[Node], scan: Scan, wall: float | None) -> None:
         """Add one finished poll of the device that feeds `nodes`.
 
-        `wall` is the Unix time of `scan.finished`. It is None while the clock is wrong: counters then wait, and no
-        energy is lost.
+        `wall` is the Unix time of `scan.finished`. It is None while the clock is wrong. The counters of the scan are
+        then ignored. No energy is lost, because a later reading of a counter includes it.
         """
         if wall is not None:
             self._energies.follow_clock(wall - scan.finished)
-        if self._rest.pending:
-            self.place_nights(scan.finished)
-            self._rest.answered(nodes)
+        if self._sleep_book.pending:
+            self.restore_nights(scan.finished)
+            self._sleep_book.answered(nodes)
         for node in nodes:
             taken = self._windows[node.node_id].add(scan)
             if taken is None:
@@ -156,12 +160,12 @@ class Aggregator:
                         self._energies.count(node, quantity, value, at, wall - (scan.finished - at), taken.power_W)
 
     def missed(self, nodes: Sequence[Node], at: float) -> None:
-        """Count a failed poll."""
+        """Count a failed poll of the device that feeds `nodes`."""
         for node in nodes:
             self._windows[node.node_id].missed()
 
     def skipped(self, nodes: Sequence[Node], count: int) -> None:
-        """Count polls that were due and were not made."""
+        """Count `count` polls that were due and were not made."""
         for node in nodes:
             self._windows[node.node_id].missed(count)
 
@@ -172,8 +176,8 @@ class Aggregator:
         self._energies.follow_day(wall)
         if self._energies.offset > -inf and not 0 < self.last_time - wall < _LATE_CLOSE_S:
             self.last_time = wall
-        if self._rest.pending:
-            self.place_nights(at)
+        if self._sleep_book.pending:
+            self.restore_nights(at)
         results = []
         members: dict[NodeType, list[Fields]] = {type_: [] for type_ in _TYPES}
         for (window, sources), counted in selected:
@@ -183,7 +187,7 @@ class Aggregator:
             if node.when_offline != "missing" and summary.sleeps:
                 oldest = -inf  # counters of a sleeping device remain valid
             basis = self._energies.add_today(sources, oldest, fields)
-            if node.when_offline == "sleep" and self._rest.report(summary):
+            if node.when_offline == "sleep" and self._sleep_book.report(summary):
                 self._saved_at = -inf
             if node.type in turned and isinstance(power := fields.get("active_power_W"), float):
                 fields["active_power_W"] = -power
@@ -193,12 +197,12 @@ class Aggregator:
         groups = {type_: total(fields, partial_totals) for type_, fields in members.items()}
         return Summary(wall, tuple(results), groups)
 
-    def place_nights(self, at: float) -> None:
-        """Convert the nights from before the start to monotonic time; `at` is now. See `agent.domain.sleep`."""
-        self._rest.place(self._windows, self._energies.offset, at)
+    def restore_nights(self, at: float) -> None:
+        """Restore the nights from before the start. `at` is the present monotonic time. See `agent.domain.sleep`."""
+        self._sleep_book.restore(self._windows, self._energies.offset, at)
 
     def follow_clock(self, offset: float) -> None:
-        """Set `offset`, wall minus monotonic time. Called when the clock is known."""
+        """Set `offset`, wall minus monotonic time. Call this only when the clock is known."""
         self._energies.follow_clock(offset)
 
     @property
@@ -215,9 +219,9 @@ class Aggregator:
         return at - self._saved_at >= SAVE_EVERY_S or self._energies.date != self._saved_date or self._store.in_memory
 
     def save(self, at: float = inf) -> None:
-        """Save energies and nights. Waits for the disk. `at` is the monotonic time."""
+        """Save energies and nights. Waits for the disk. `at` is the present monotonic time."""
         self._saved_at, self._saved_date = at, self._energies.date
-        nights = self._rest.to_save(list(self._windows.items()), self._energies.offset)
+        nights = self._sleep_book.to_save(list(self._windows.items()), self._energies.offset)
         self._store.save(self._energies.ledgers(), nights, self._energies.published(), self.last_time)
 
     def _drop(self, node: Node, reading: Reading, low: float, high: float) -> None:
@@ -236,5 +240,5 @@ class Aggregator:
         )
 
 
-def _chosen(nodes: Sequence[Node], node_ids: frozenset[str] | None) -> frozenset[str]:
+def _selected(nodes: Sequence[Node], node_ids: frozenset[str] | None) -> frozenset[str]:
     return frozenset(node.node_id for node in nodes) if node_ids is None else node_ids

@@ -37,9 +37,9 @@ from drivers.model import Nature, NodeType, Quantity
 
 log = structlog.get_logger(__name__)
 
-# Scheduling delays change the wall time of a scan by less than this.
+# Scheduling delays change the wall time of a scan by less than these seconds.
 _STEP_S = 5.0
-# After a leap, the clock has returned if its offset is within this time of an offset before a leap.
+# The clock has come back from a leap if its offset differs by less than these seconds from an offset before a leap.
 _BACK_S = 60.0
 
 # Field of the contract -> its possible counters: the device's daily register and its lifetime counter.
@@ -90,9 +90,9 @@ class Account:
         self.date, self.energy_Wh, self.basis = "", 0.0, Basis.SEEN
         """A local day, usually that of the last reading on the best path, and its energy."""
         if ledger is not None:
-            self.keep(ledger)
+            self.set_ledger(ledger)
 
-    def keep(self, ledger: Ledger) -> None:
+    def set_ledger(self, ledger: Ledger) -> None:
         """Replace the ledger. The energy of its day is calculated here once, because each push needs it."""
         self.ledger = ledger
         self.date, self.energy_Wh, self.basis = of_today(ledger)
@@ -116,9 +116,9 @@ class EnergyField:
         self.published = published
         self.shown_Wh = published.energy
         self.rising_on = ""
-        """The day of the last push; empty if its energy fell. On this day a rising energy is published unchecked."""
+        """The day of the last push, or empty if its energy fell. An energy that rises on this day needs no check."""
         self._before = Published()
-        """The last published energy of the previous day, for an endpoint whose push of that day ends after midnight."""
+        """The last published energy of the previous day, for an endpoint whose push of that day ends later."""
 
     def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
         """Return the energy to publish. `found` is the energy of `source` on local day `date`."""
@@ -152,9 +152,9 @@ class EnergyTracker:
         self.events: Counter[tuple[str, str]] = Counter()
         """(node id, kind) → number of counter events."""
         self._accounts = {counter: Account(ledger) for counter, ledger in ledgers.items()}
-        self._redate(0.0)  # the zone can differ from that of the saved ledgers
+        self._move_times(0.0)  # the zone can differ from that of the saved ledgers
         self.offset = -inf
-        """Wall minus monotonic time, as set last; minus infinity while the clock is unknown."""
+        """Wall minus monotonic time in seconds, as set last; minus infinity while the clock is unknown."""
         self.date = ""
         """The local day of the last push."""
         self._day = inf, inf
@@ -190,7 +190,7 @@ class EnergyTracker:
         """Move all ledgers to another time zone."""
         if zone != self._zone:
             self._zone = zone
-            self._redate(0.0)
+            self._move_times(0.0)
         self._day = inf, inf
 
     def count(
@@ -206,7 +206,7 @@ class EnergyTracker:
             if power_W < 0.0:
                 power_W = 0.0
         ledger = advance(account.ledger, value, wall, self._zone, account.register, power_W)
-        account.keep(ledger)
+        account.set_ledger(ledger)
         if ledger.at == wall:
             account.seen = at
         for event in ledger.decided:
@@ -248,14 +248,14 @@ class EnergyTracker:
     def follow_clock(self, offset: float) -> None:
         """Set `offset`, wall minus monotonic time. Called when the clock is known.
 
-        After a step back, the last readings would have a future time, so the times in the ledgers are moved. A step
-        forward only makes the gap between two readings longer, so nothing is moved.
+        After a step back, the last readings would be in the future, so the times in the ledgers are moved. After a step
+        forward nothing is moved: the gap between two readings is only longer.
         """
         step = offset - self.offset
         if abs(step) > RELABEL_S and self.offset > -inf:
             self._leap(step, offset)
         elif step < -_STEP_S:
-            self._redate(step)
+            self._move_times(step)
         self.offset = offset
 
     def published(self) -> dict[FieldId, Published]:
@@ -276,15 +276,16 @@ class EnergyTracker:
         if not then:
             self._before_leap.append((self.offset, self.ledgers()))
         if then or step < 0:
-            self._redate(step)
+            self._move_times(step)
         for counter, ledger in then.items():
             account = self._accounts[counter]
-            account.keep(resumed(account.ledger or ledger, ledger))
+            account.set_ledger(resumed(account.ledger or ledger, ledger))
 
-    def _redate(self, seconds: float) -> None:
+    def _move_times(self, seconds: float) -> None:
+        """Move the times in all ledgers by `seconds`, and into the present time zone."""
         for account in self._accounts.values():
             if account.ledger is not None:
-                account.keep(shifted(account.ledger, seconds if account.seen > -inf else 0.0, self._zone))
+                account.set_ledger(shifted(account.ledger, seconds if account.seen > -inf else 0.0, self._zone))
 
     def _report(self, node: Node, quantity: Quantity, event: EnergyEvent) -> None:
         kind = event.name.removeprefix("counter_")

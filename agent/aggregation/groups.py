@@ -13,7 +13,7 @@ from drivers.model import NodeType, Quantity
 Fields = dict[str, float | list[str]]
 
 DECIMALS = 3
-"""Maximum decimals of a number in a message. A total is the sum of the numbers of its nodes as they are sent."""
+"""Maximum decimals of a number in a message. A total is the sum of the rounded numbers of its nodes."""
 
 # Looked up once: before Python 3.12, access to a member of an Enum is slow.
 _POWER, _SOC = Quantity.ACTIVE_POWER, Quantity.SOC
@@ -29,7 +29,7 @@ class NodeResult(NamedTuple):
     basis: Basis | None
     """The worst basis of its energies of the day; None without energies."""
     turned: bool = False
-    """Whether [push.sign] inverts its group. `fields` are already inverted; `summary` is never inverted."""
+    """Whether [push.sign] inverts its power. `fields` has the inverted power; `summary` has the original."""
     counted: bool = True
     """Whether the total of its type includes this node."""
 
@@ -113,13 +113,14 @@ _OF_TYPE: dict[NodeType, Callable[[Fields, NodeSummary], None]] = {
 def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
     """Return the group of a type: sums, and for the state of charge the mean weighted by capacity.
 
-    With `partial` "omit", a field that a member lacks is omitted. `operation_modes` lists the modes of the heat pumps
-    that have one; a meter at a heat pump has none.
+    With `partial` "omit", a field that one of the members lacks is omitted. With "sum", the total has only the members
+    that have the field. `operation_modes` lists the modes of the heat pumps that have one; a meter at a heat pump has
+    none.
     """
     if not members:
         return {}
     everyone = partial == "omit"
-    # A field that the first member lacks is omitted anyway.
+    # With "omit", a field that the first member lacks is omitted. So the names of the first member are enough.
     names = members[0] if everyone else dict.fromkeys(name for member in members for name in member)
     fields: Fields = {}
     for name in names:

@@ -11,33 +11,33 @@ from agent.domain.node import Node
 from agent.domain.sleep import Night, may_sleep
 from drivers.model import Nature, Phase, Quantity, Value
 
-Key = tuple[Quantity, Phase | None]
+ValueKey = tuple[Quantity, Phase | None]
 Statistic = Literal["last", "mean"]
 
 
 class NodeSummary(NamedTuple):
-    """One node at the end of a push interval. Its properties leave out stale values."""
+    """One node at the end of a push interval. The properties and methods leave out stale values."""
 
     node: Node
     at: float
     """Monotonic seconds of the tick."""
     oldest: float
-    """Values from before this monotonic time are stale."""
+    """Values from before this monotonic second are stale."""
     statistic: Statistic
     interval: int
-    places: dict[Key, int]
-    """Quantity and phase → index of its first cell."""
+    cells_of: dict[ValueKey, int]
+    """Quantity and phase → index of their first cell in `cells`."""
     totals: dict[Quantity, int]
     """Quantity → index of its first cell, for readings without a phase."""
     cells: array[float]
     newest: float
-    """Monotonic time of the last value."""
+    """Monotonic second of the last value."""
     expected: int
     """Polls that were due in the interval."""
     got: int
-    """Polls with a usable value."""
+    """Polls of the interval with a usable value."""
     powerless: float
-    """Monotonic time of the last complete scan without a power."""
+    """Monotonic second of the last complete scan without a power."""
     night: Night | None
 
     @property
@@ -58,39 +58,39 @@ class NodeSummary(NamedTuple):
     @property
     def oldest_s(self) -> float | None:
         """Age of the oldest value in use, in seconds; None without a value."""
-        return max((self.at - self.cells[place + AT] for _, place in self._fresh()), default=None)
+        return max((self.at - self.cells[cell + AT] for _, cell in self._fresh()), default=None)
 
     @property
-    def values(self) -> dict[Key, Value]:
+    def values(self) -> dict[ValueKey, Value]:
         """The last value of each quantity; for power, last or mean as set by `statistic`."""
         return {
-            key: self._chosen(key[0], place) if key[0] is Quantity.ACTIVE_POWER else _as_read(key[0], self.cells[place])
-            for key, place in self._fresh()
+            key: self._chosen(key[0], cell) if key[0] is Quantity.ACTIVE_POWER else _as_read(key[0], self.cells[cell])
+            for key, cell in self._fresh()
         }
 
     def number(self, quantity: Quantity) -> float | None:
         """Return the last value of the device's total, or None if it is stale."""
-        place = self.totals.get(quantity)
-        return self.cells[place] if place is not None and self.cells[place + AT] >= self.oldest else None
+        cell = self.totals.get(quantity)
+        return self.cells[cell] if cell is not None and self.cells[cell + AT] >= self.oldest else None
 
     def chosen(self, quantity: Quantity) -> float | None:
         """Return the last value or the mean, as set by `statistic`; None if the value is stale."""
-        place = self.totals.get(quantity)
-        if place is None or self.cells[place + AT] < self.oldest:
+        cell = self.totals.get(quantity)
+        if cell is None or self.cells[cell + AT] < self.oldest:
             return None
-        return self.cells[place] if self.statistic == "last" else self._chosen(quantity, place)
+        return self.cells[cell] if self.statistic == "last" else self._chosen(quantity, cell)
 
-    def _chosen(self, quantity: Quantity, place: int) -> float:
+    def _chosen(self, quantity: Quantity, cell: int) -> float:
         """Return the last value, or the mean with the resolution of the register."""
         if self.statistic == "last":
-            return self.cells[place]
-        number, resolution = mean(self.cells, place, self.interval), self.node.resolutions.get(quantity)
+            return self.cells[cell]
+        number, resolution = mean(self.cells, cell, self.interval), self.node.resolutions.get(quantity)
         return number if resolution is None else round(number / resolution.step) * resolution.step
 
-    def _fresh(self) -> Iterator[tuple[Key, int]]:
-        for key, place in self.places.items():
-            if self.cells[place + AT] >= self.oldest:
-                yield key, place
+    def _fresh(self) -> Iterator[tuple[ValueKey, int]]:
+        for key, cell in self.cells_of.items():
+            if self.cells[cell + AT] >= self.oldest:
+                yield key, cell
 
 
 def _as_read(quantity: Quantity, number: float) -> Value:

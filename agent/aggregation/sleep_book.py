@@ -12,7 +12,7 @@ import structlog
 
 from agent.aggregation.node_summary import NodeSummary
 from agent.aggregation.window import Window
-from agent.domain import Night, Node, on_disk, restored, why_awake
+from agent.domain import Night, Node, in_monotonic_seconds, in_unix_seconds, why_awake
 
 log = structlog.get_logger(__name__)
 
@@ -50,16 +50,16 @@ class SleepBook:
         for node in nodes:
             self.pending.pop(node.node_id, None)
 
-    def place(self, windows: Mapping[str, Window], offset: float, at: float) -> None:
+    def restore(self, windows: Mapping[str, Window], offset: float, at: float) -> None:
         """Write the saved nights to their windows. `offset` is wall minus monotonic time, `at` is monotonic."""
         for node_id, saved in self.pending.items():
             if node_id in windows:
-                windows[node_id].night = restored(saved, offset, at)
+                windows[node_id].night = in_monotonic_seconds(saved, offset, at)
 
     def report(self, summary: NodeSummary) -> bool:
-        """Record the state of a node. Returns whether it has just fallen asleep. The caller then saves at once.
+        """Record the state of a node. Return whether it has just fallen asleep. The caller then saves at once.
 
-        Logs once if a node does not respond and cannot be asleep.
+        If a node does not respond and cannot be asleep, this is logged once.
         """
         if summary.silent and not summary.expected:
             return False  # not polled yet
@@ -67,7 +67,7 @@ class SleepBook:
         node_id = summary.node.node_id
         before, at = self._reported.get(node_id, ("", -inf))
         if summary.at < at:
-            return False  # the push of another endpoint; a newer push ended earlier
+            return False  # this push ends after a newer push to another endpoint
         self._reported[node_id] = rest, summary.at
         if rest == before:
             return False
@@ -77,10 +77,11 @@ class SleepBook:
         return rest == "asleep"
 
     def to_save(self, windows: Iterable[tuple[str, Window]], offset: float) -> dict[str, Night]:
-        """Return all nights in Unix seconds. While the wall clock is unknown, only the nights from before the start."""
+        """Return all nights in Unix seconds. While the wall clock is unknown, return only those from before the
+        start."""
         nights = dict(self.pending)
         if offset > -inf:
             for node_id, window in windows:
                 if window.night is not None and node_id not in nights:
-                    nights[node_id] = on_disk(window.night, offset)
+                    nights[node_id] = in_unix_seconds(window.night, offset)
         return nights

@@ -1,7 +1,7 @@
 """Collects the scans of a node, and returns a summary at the end of a push interval. Pure.
 
 Several endpoints can use one window. Each has a view: the statistics of its own push interval. The last values, the
-night and the places of the cells are common to all views.
+night and the indexes of the cells are common to all views.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from math import inf
 from typing import NamedTuple
 
 from agent.aggregation.cells import AT, EMPTY, EMPTY_AVERAGED, update
-from agent.aggregation.node_summary import Key, NodeSummary, Statistic
+from agent.aggregation.node_summary import NodeSummary, Statistic, ValueKey
 from agent.domain.node import Node, use_of
 from agent.domain.ranges import ranges
-from agent.domain.sleep import Night, heard
+from agent.domain.sleep import Night, after_reading
 from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Scan
 
 # Looked up once: before Python 3.12, access to a member of an Enum is slow.
@@ -37,8 +37,9 @@ class Collected(NamedTuple):
 
 
 _Source = tuple[int, float, float, float, Quantity | None, bool]
-"""How a node uses a reading: the index of its cells, its sign, its lowest and its highest valid value, the counter for
-the energies of the day (None if it is not a counter), whether it is averaged. A NamedTuple takes longer to unpack."""
+"""How a node uses a reading: the index of its first cell, its sign, its lowest and its highest valid value, the counter
+for the energies of the day (None if it is not a counter), whether it is averaged. A NamedTuple takes longer to
+unpack."""
 
 
 @dataclass(slots=True)
@@ -50,9 +51,9 @@ class View:
     expected: int = 0
     got: int = 0
     handed_over: bool = False
-    """The last summary uses `cells`, so the next reading must first copy them."""
+    """Whether the last summary shares `cells`. They must then be copied before the next reading is written."""
 
-    def fork(self) -> View:
+    def copy(self) -> View:
         """Return the view of another endpoint with the same last values. Its push interval begins now."""
         return View(self.cells[:], self.interval + 1)
 
@@ -64,30 +65,30 @@ class Window:
     node: Node
     stale_after_s: float
     averages: bool = True
-    """Whether a mean over a push interval can be asked for. `average` changes it."""
+    """Whether means over a push interval are calculated. `average` changes it."""
     newest: float = -inf
     night: Night | None = None
     """The night of a solar node."""
     views: dict[str, View] = field(default_factory=lambda: {"": View()})
     """By the name of the endpoint; never empty."""
     _powerless: float = -inf
-    _places: dict[Key, int] = field(default_factory=dict)
+    _cells_of: dict[ValueKey, int] = field(default_factory=dict)
     _totals: dict[Quantity, int] = field(default_factory=dict)
     _sources: dict[tuple[Quantity, Phase | None, NodeType | None], _Source | None] = field(default_factory=dict)
 
     def serve(self, endpoints: Mapping[str, str | None]) -> None:
-        """Keep a view for each of these endpoints, and no other. Without endpoints, one view remains.
+        """Have a view for each of these endpoints, and no other view. Without endpoints, one view remains.
 
         `endpoints`: name → former name; None if the endpoint was not renamed.
         """
         views, some = self.views, next(iter(self.views.values()))
         self.views = {
-            name: views.get(name) or (views.get(former) if former is not None else None) or some.fork()
+            name: views.get(name) or (views.get(former) if former is not None else None) or some.copy()
             for name, former in endpoints.items()
         } or {"": some}
 
     def average(self, *, wanted: bool) -> None:
-        """Calculate means from now on, or do not."""
+        """Begin or stop to calculate means."""
         if wanted != self.averages:
             self.averages = wanted
             self._sources.clear()
@@ -102,7 +103,7 @@ class Window:
                 view.cells = view.cells[:]
         counters: list[tuple[Quantity, float, float]] = []
         dropped: list[tuple[Reading, float, float]] = []
-        if self._take(scan.readings, views, counters, dropped):
+        if self._add_readings(scan.readings, views, counters, dropped):
             for view in views:
                 view.got += 1
         power, power_W = self._totals.get(_POWER), None
@@ -110,12 +111,12 @@ class Window:
             cells = next(iter(views)).cells
             last_W, at = cells[power], cells[power + AT]
             if at == -inf or self.node.type is _SOLAR:
-                self._heard(last_W, at, scan)
+                self._update_night(last_W, at, scan)
             power_W = last_W if at >= scan.started else None
         return Collected(counters, dropped, power_W) if counters or dropped else None
 
     def missed(self, count: int = 1) -> None:
-        """Count polls that were due and gave nothing."""
+        """Count `count` polls that were due and gave no reading."""
         for view in self.views.values():
             view.expected += count
 
@@ -128,7 +129,7 @@ class Window:
             at - self.stale_after_s,
             statistic,
             view.interval,
-            self._places,
+            self._cells_of,
             self._totals,
             view.cells,
             self.newest,
@@ -142,36 +143,37 @@ class Window:
         view.expected = view.got = 0
         return summary
 
-    def _heard(self, power_W: float, at: float, scan: Scan) -> None:
-        """Update the night by the last power, or by a scan without a power."""
+    def _update_night(self, power_W: float, at: float, scan: Scan) -> None:
+        """Update the night with the last power, of monotonic second `at`. A scan without a power counts as no
+        answer."""
         powerless = at == -inf and scan.complete  # in a partial scan, the power may exist and not be read
         if powerless:
             self._powerless = scan.finished
         if self.node.type is _SOLAR:
             if at > -inf:
-                self.night = heard(self.night, power_W, at)
+                self.night = after_reading(self.night, power_W, at)
             elif powerless and self.night is None:
-                self.night = heard(None, 0.0, scan.finished)
+                self.night = after_reading(None, 0.0, scan.finished)
 
     def _source(self, quantity: Quantity, phase: Phase | None, marked: NodeType | None) -> _Source | None:
         use = use_of(self.node, quantity, marked)
         if use is None:
             return None
         key = use.quantity, phase
-        if key not in self._places:
+        if key not in self._cells_of:
             empty = EMPTY_AVERAGED if _is_averaged(use.quantity) else EMPTY
-            place = len(next(iter(self.views.values())).cells)
+            cell = len(next(iter(self.views.values())).cells)
             for view in self.views.values():
                 view.cells.extend(empty)
-            self._places = self._places | {key: place}  # a summary may use the old dict
+            self._cells_of = self._cells_of | {key: cell}  # a summary may use the old dict
             if phase is None:
-                self._totals = self._totals | {use.quantity: place}
+                self._totals = self._totals | {use.quantity: cell}
         counter = use.quantity if phase is None and use.quantity.nature in _COUNTERS else None
         low, high = ranges(self.node.limits)[quantity]
         averaged = self.averages and _is_averaged(use.quantity)
-        return self._places[key], use.sign, low, high, counter, averaged
+        return self._cells_of[key], use.sign, low, high, counter, averaged
 
-    def _take(
+    def _add_readings(
         self,
         readings: Iterable[Reading],
         views: Collection[View],
@@ -189,7 +191,7 @@ class Window:
                 source = sources[quantity, phase, marked] = self._source(quantity, phase, marked)
             if source is None:
                 continue
-            place, sign, low, high, counter, averaged = source
+            cell, sign, low, high, counter, averaged = source
             number = value if isinstance(value, float) else float(value in (True, "on"))
             if quality is not _GOOD or value is None or not low <= number <= high:
                 _refuse(reading, source, arrays, dropped)
@@ -197,11 +199,11 @@ class Window:
             number *= sign
             if averaged:
                 for view in views:
-                    update(view.cells, place, number, at, view.interval, self.stale_after_s)
+                    update(view.cells, cell, number, at, view.interval, self.stale_after_s)
             else:
                 for cells in arrays:
-                    cells[place] = number
-                    cells[place + AT] = at
+                    cells[cell] = number
+                    cells[cell + AT] = at
             if at > newest:
                 newest = at
             if counter is not None:
@@ -213,11 +215,15 @@ class Window:
 def _refuse(
     reading: Reading, source: _Source, arrays: Iterable[array[float]], dropped: list[tuple[Reading, float, float]]
 ) -> None:
-    """Forget the value of a quantity that has none. Drop a wrong one: the last value is used until it is stale."""
-    place, _, low, high, _, _ = source
+    """Handle a reading without a valid value.
+
+    If the quantity has no value, its last value is forgotten. If the value is wrong, the reading is dropped, and the
+    last value is used until it is stale.
+    """
+    cell, _, low, high, _, _ = source
     if reading.quality is _MISSING or (reading.quality is _GOOD and reading.value is None):
         for cells in arrays:
-            cells[place + AT] = -inf
+            cells[cell + AT] = -inf
     else:
         dropped.append((reading, low, high))
 

@@ -55,7 +55,7 @@ class App:
         self._store = EnergyStore.open(config.outbox.energies)
         self._saving = asyncio.Lock()
         self._aggregator = Aggregator(site.nodes, aggregation_settings(config), self._store)
-        self._aggregator.place_nights(clock.monotonic())
+        self._aggregator.restore_nights(clock.monotonic())
         self.poller = Poller(site.connections, clock, self, self.watchdog, self._aggregator.nights)
         self.deliveries = Deliveries(config, clock, environ, trust)
         self._schedule = PushSchedule(config, clock, self.poller, self._push)

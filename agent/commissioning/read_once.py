@@ -61,7 +61,7 @@ async def read_site(config: Config, site: Site) -> SiteReading:
     with TemporaryDirectory() as scratch, steps(len(site.devices)) as step:
         store = EnergyStore.open(_copy(config.outbox.energies, Path(scratch)))
         aggregator = Aggregator(site.nodes, aggregation_settings(config), store)
-        aggregator.place_nights(result.at)
+        aggregator.restore_nights(result.at)
         poller = Poller(site.connections, clock, _Collector(aggregator, clock, result, step), nights=aggregator.nights)
         polling = asyncio.create_task(poller.run())
         try:

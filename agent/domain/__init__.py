@@ -14,7 +14,16 @@ from agent.domain.node import (
     why_unfit,
 )
 from agent.domain.ranges import QUANTITIES, WIDEST, Range, largest_power, ranges
-from agent.domain.sleep import Night, all_sleep, heard, may_sleep, on_disk, restored, silence_in_words, why_awake
+from agent.domain.sleep import (
+    Night,
+    after_reading,
+    all_sleep,
+    in_monotonic_seconds,
+    in_unix_seconds,
+    may_sleep,
+    silence_in_words,
+    why_awake,
+)
 
 __all__ = [
     "MAX_ID",
@@ -25,17 +34,17 @@ __all__ = [
     "Node",
     "Range",
     "WhenOffline",
+    "after_reading",
     "all_sleep",
     "counted_in",
     "direction",
     "doubts",
-    "heard",
+    "in_monotonic_seconds",
+    "in_unix_seconds",
     "largest_power",
     "may_sleep",
     "nesting_mistakes",
-    "on_disk",
     "ranges",
-    "restored",
     "sign_in_words",
     "silence_in_words",
     "use_of",

@@ -137,8 +137,10 @@ def direction(type_: NodeType, power_W: float) -> str:
 
 
 def sign_in_words(node: Node, push_sign: int = 1) -> str:
-    """Return a sentence about the sign of the node's power in messages. `push_sign`: the sign of its group in
-    [push.sign]."""
+    """Return as text what the sign of the node's power means in messages.
+
+    `push_sign` is the sign of its group in [push.sign].
+    """
     positive, negative = _DIRECTIONS[node.type][::push_sign]
     words = f"{positive} is sent as positive, {negative} as negative"
     if push_sign == -1:

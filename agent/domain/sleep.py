@@ -35,9 +35,9 @@ LONGEST_S = 20 * 3600.0
 """The longest night at 60 degrees north, with late waking."""
 
 _DAY_S = 24 * 3600.0
-# A longer gap between answers is a night or a power cut. A restart is shorter, and every summer night is longer.
+# A longer gap between two answers is a night or a power cut. A restart takes less time, and every summer night more.
 _OFF_S = 2 * 3600.0
-# After this time awake, an inverter has begun its day. At dawn some inverters start and stop several times.
+# An inverter that is awake for this time has begun its day. At dawn some inverters start and stop several times.
 _UP_S = 3600.0
 # How far the wall clocks before and after a restart may differ.
 _SLEW_S = 60.0
@@ -56,7 +56,7 @@ class Night(NamedTuple):
     """`up` of the last day on which it was awake for `_UP_S`. Before the first such day: time of the first answer."""
 
 
-def heard(night: Night | None, power_W: float, at: float) -> Night:
+def after_reading(night: Night | None, power_W: float, at: float) -> Night:
     """Return `night` after one more reading of the power, at monotonic `at`."""
     if night is None:
         return Night(power_W, at, at, at)
@@ -74,7 +74,7 @@ def may_sleep(node: Node, night: Night | None, at: float) -> bool:
 
 
 def all_sleep(nodes: Iterable[Node], nights: Mapping[str, Night], at: float) -> bool:
-    """Whether a device with these nodes that does not answer is asleep."""
+    """Whether a device that feeds these nodes and does not answer is asleep."""
     return all(may_sleep(node, nights.get(node.node_id), at) for node in nodes)
 
 
@@ -90,7 +90,7 @@ def why_awake(night: Night | None, at: float) -> str | None:
 
 
 def silence_in_words(node: Node) -> str | None:
-    """Return as text how the node counts while it does not answer. Return None if it is missing, as usual."""
+    """Return as text how the node counts while it does not answer; None if it is missing like any device."""
     if node.when_offline == "zero":
         return 'if it does not answer it counts 0 W, also by day (when_offline = "zero")'
     if node.when_offline == "sleep":
@@ -102,16 +102,16 @@ def silence_in_words(node: Node) -> str | None:
     return "if it does not answer it is missing, also at night" if inverter else None
 
 
-def on_disk(night: Night, offset: float) -> Night:
+def in_unix_seconds(night: Night, offset: float) -> Night:
     """Return `night` in Unix seconds. `offset` is wall minus monotonic time."""
     return Night(night.power_W, night.at + offset, night.up + offset, night.woke + offset)
 
 
-def restored(kept: Night, offset: float, at: float) -> Night:
-    """Return a night from the disk in monotonic seconds. Inverse of `on_disk`.
+def in_monotonic_seconds(kept: Night, offset: float, at: float) -> Night:
+    """Return a night that is in Unix seconds in monotonic seconds. Inverse of `in_unix_seconds`.
 
     `offset` is wall minus monotonic time; minus infinity if it is unknown. `at` is the present monotonic time.
     """
     if kept.at - offset > at + _SLEW_S:
         return Night(kept.power_W, at, at, at)
-    return on_disk(kept, -offset)
+    return in_unix_seconds(kept, -offset)

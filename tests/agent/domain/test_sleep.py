@@ -13,11 +13,11 @@ from agent.domain.sleep import (
     LATE_S,
     LONGEST_S,
     Night,
+    after_reading,
     all_sleep,
-    heard,
+    in_monotonic_seconds,
+    in_unix_seconds,
     may_sleep,
-    on_disk,
-    restored,
     silence_in_words,
     why_awake,
 )
@@ -33,7 +33,7 @@ PV = Node("pv", NodeType.SOLAR, Kind.INVERTER, when_offline="sleep")
 def told(*words: tuple[float, float], night: Night | None = None) -> Night:
     """After these (hour, W)."""
     for hour, power_W in words:
-        night = heard(night, power_W, hour * HOUR_S)
+        night = after_reading(night, power_W, hour * HOUR_S)
     assert night is not None
     return night
 
@@ -155,7 +155,7 @@ def test_no_night_is_missed_and_no_day_is_counted_as_zero(days: list[Weather], c
         real_W = power(days[number], hour)
         if now < cut_s:
             if real_W is not None:
-                night = heard(night, real_W, boot + now)
+                night = after_reading(night, real_W, boot + now)
             elif number:  # a night, as every other
                 assert may_sleep(PV, night, boot + now)
         elif may_sleep(PV, night, boot + now):
@@ -176,9 +176,9 @@ nights = st.builds(
 
 @given(nights, st.floats(1.7e9, 1.9e9), st.floats(0, DAY_S), st.floats(0, 1e6))
 def test_a_restart_changes_nothing_whatever_the_boot(night: Night, offset: float, away_s: float, boot: float) -> None:
-    kept = on_disk(night, offset)
+    kept = in_unix_seconds(night, offset)
     wall = kept.at + away_s
-    after = restored(kept, wall - boot, boot)
+    after = in_monotonic_seconds(kept, wall - boot, boot)
     before = night.at + away_s
     assert (why_awake(after, boot) is None) == (why_awake(night, before) is None) or _on_the_edge(night, before)
 
@@ -190,9 +190,9 @@ def _on_the_edge(night: Night, at: float) -> bool:
 
 @given(nights, st.floats(0, 1e6), st.floats(61, 1e9))
 def test_where_the_clock_is_not_set_the_silence_begins_with_the_restart(night: Night, now: float, late: float) -> None:
-    kept = on_disk(night, 1.8e9)
+    kept = in_unix_seconds(night, 1.8e9)
     for offset in (-inf, kept.at - now - late):  # unknown; before it was
-        after = restored(kept, offset, now)
+        after = in_monotonic_seconds(kept, offset, now)
         assert after == Night(night.power_W, now, now, now)
 
 
@@ -217,5 +217,5 @@ def test_two_hours_without_an_answer_are_a_night() -> None:
 
 def test_the_clocks_of_two_boots_may_differ_by_a_minute() -> None:
     kept = Night(5.0, 1060.0, 1000.0, 1000.0)
-    assert restored(kept, 0.0, 1000.0) == kept
-    assert restored(kept, 0.0, 999.9) == Night(5.0, 999.9, 999.9, 999.9)
+    assert in_monotonic_seconds(kept, 0.0, 1000.0) == kept
+    assert in_monotonic_seconds(kept, 0.0, 999.9) == Night(5.0, 999.9, 999.9, 999.9)
