@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.config import PushConfig, token_of
-from agent.contract.envelope import encoded
+from agent.contract.envelope import compressed
 from agent.delivery import Delivered, Endpoint, Misconfigured, Outcome, Refused, Retry
 from agent.outbox import Record, new_id
 from agent.runtime import Clock, plausible
@@ -43,7 +43,7 @@ async def push_each(
     endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
     try:
         for number, body in enumerate(bodies, 1):
-            record = Record(number, new_id(), encoded(body) if config.gzip else body, clock.time())
+            record = Record(number, new_id(), compressed(body) if config.gzip else body, clock.time())
             began = clock.monotonic()
             outcome = await endpoint.post(record, 0)
             line = in_words(outcome, _route(config), len(record.body), clock.monotonic() - began)

@@ -1,4 +1,4 @@
-"""The `time` and the compression of a message. It works on bytes and knows no field of a device. Pure.
+"""Changes the `time` and the compression of a message. Works on bytes and knows no field of a device. Pure.
 
 Delivery uses no other module of the contract, because it stores and sends every message in the same way.
 """
@@ -9,7 +9,7 @@ import gzip
 import re
 
 GZIP_MAGIC = b"\x1f\x8b"
-"""Stored bytes that begin with this need `Content-Encoding: gzip`."""
+"""A stored body that begins with these bytes is sent with `Content-Encoding: gzip`."""
 _TIME = re.compile(rb'^\{"time":("?)-?\d+"?')
 
 
@@ -21,11 +21,11 @@ def with_time(body: bytes, time: int) -> bytes:
     return _TIME.sub(lambda found: b'{"time":%b%d%b' % (found[1], time, found[1]), body, count=1)
 
 
-def encoded(body: bytes) -> bytes:
-    """Return the compressed body. Equal bodies give equal bytes."""
+def compressed(body: bytes) -> bytes:
+    """Return the body as gzip. Equal bodies give equal bytes."""
     return gzip.compress(body, mtime=0)
 
 
-def decoded(body: bytes) -> bytes:
+def decompressed(body: bytes) -> bytes:
     """Return the JSON of a stored body."""
     return gzip.decompress(body) if body.startswith(GZIP_MAGIC) else body

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class Attempts:
-    """The link between the workers and the endpoint. Used by the live and the backlog worker."""
+    """Makes the attempts of the live and of the backlog worker."""
 
     def __init__(
         self,
@@ -37,9 +37,9 @@ class Attempts:
         self.in_flight: set[int] = set()
         """Seqs of messages with an attempt in progress."""
         self.settled: set[int] = set()
-        """Seqs of messages that were tried since this set was last cleared."""
+        """Seqs of messages that had an attempt since this set was last cleared."""
         self.live_went = False
-        """Whether a live message was tried since the start."""
+        """Whether a live message had an attempt since the start."""
         self._endpoint = endpoint
         self._queue = queue
         self._handler = handler
@@ -74,7 +74,7 @@ class Attempts:
         return outcome
 
     def released_by_token(self) -> bool:
-        """End the wait for a misconfigured endpoint if there is a new token. Returns whether it was ended."""
+        """If the endpoint is misconfigured and there is a new token, end the wait. Return whether it was ended."""
         if self._handler.stats.state is not State.MISCONFIGURED or not self._endpoint.token_changed():
             return False
         self._breaker.release()

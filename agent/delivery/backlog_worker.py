@@ -14,16 +14,16 @@ from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
 from agent.runtime import Clock, sleep_unless
 
-# Seconds between two reads of the queue while messages wait that are not due.
+# Seconds between two reads of the queue while no waiting message is due.
 _IDLE_S = 1.0
-# The same while no message waits. A command may have put a dead letter back into the queue.
+# The same while no message waits. Meanwhile a command may put a dead letter back into the queue.
 _ASLEEP_S = 30.0
 # Number of messages that one read returns.
 _READ_AT_ONCE = 16
 
 
 class BacklogWorker:
-    """Sends the backlog. While the endpoint is not well and live messages are open, only the live worker tries it."""
+    """Sends the backlog. While the endpoint is not well and live messages are open, only they try the endpoint."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class BacklogWorker:
         live_open: Callable[[], int],
         live_within_s: float,
     ) -> None:
-        """`live_open` counts the live messages that are not settled.
+        """`live_open` returns the number of live messages that are not settled.
 
         After the start the backlog waits for the first live message, but no longer than `live_within_s` seconds.
         """
@@ -51,10 +51,10 @@ class BacklogWorker:
         self._slot = slot
         self._live_open = live_open
         self._read: deque[Record] = deque()
-        self._look_at = 0.0
+        self._next_read_at = 0.0
         """Monotonic second at which the queue is read again, even if no message seems to wait."""
         self._stopping = False
-        self._alone_at = clock.monotonic() + live_within_s
+        self._live_wait_until = clock.monotonic() + live_within_s
         """Monotonic second until which the backlog waits for the first live message."""
 
     def stop(self) -> None:
@@ -67,7 +67,7 @@ class BacklogWorker:
         self._slot.begin(self._clock.monotonic(), await self._queue.count())
         while not self._stopping:
             self._slot.changed.clear()
-            wait_s = await self._next_s()
+            wait_s = await self._wait_s()
             if wait_s > 0:
                 if wait_s > _IDLE_S:
                     self._read.clear()
@@ -75,25 +75,25 @@ class BacklogWorker:
             elif self._read:
                 await self._send(self._read.popleft())
 
-    async def _next_s(self) -> float:
-        """Return the seconds until a message may be sent. Reads the queue if it is time and no message is at hand."""
+    async def _wait_s(self) -> float:
+        """Return the seconds until a message may be sent. If it is time and no read message is left, read the queue."""
         now = self._clock.monotonic()
         wait_s = max(self._slot.at, self._breaker.backlog_at()) - now
         if wait_s > 0:
             return wait_s
-        if not self._attempts.live_went and now < self._alone_at:
-            return min(_IDLE_S, self._alone_at - now)  # the first message that the endpoint sees is the newest
+        if not self._attempts.live_went and now < self._live_wait_until:
+            return min(_IDLE_S, self._live_wait_until - now)  # the endpoint must get a live message first
         if self._stats.state is not State.WELL and self._live_open():
             return _IDLE_S  # the live message tries the endpoint
         if self._read:
             return 0.0
-        if self._queue.waiting <= self._live_open() and now < self._look_at:
-            return self._look_at - now
+        if self._queue.waiting <= self._live_open() and now < self._next_read_at:
+            return self._next_read_at - now
         self._attempts.settled.clear()
         in_flight = frozenset(self._attempts.in_flight)
         self._read.extend(await self._queue.backlog(self._due_time(), in_flight, _READ_AT_ONCE))
         idle_s = 0.0 if self._read else _IDLE_S if self._queue.waiting > self._live_open() else _ASLEEP_S
-        self._look_at = now + idle_s
+        self._next_read_at = now + idle_s
         return idle_s
 
     async def _send(self, record: Record) -> None:
@@ -101,4 +101,4 @@ class BacklogWorker:
             return  # the live worker tried it after the queue was read
         self._slot.take(self._clock.monotonic(), self._queue.waiting)
         if not isinstance(await self._attempts.send(record, live=False), Delivered):
-            self._read.clear()  # this message is the oldest again: read the queue again
+            self._read.clear()  # read the queue again, because this message may be due later

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 
 from agent.outbox import Record
 
-# If this many different live messages in a row are refused, the schema is the cause. If a tick has more messages, the
-# number must be larger than that of one tick, because the receiver may refuse only some kinds of messages.
+# If this many different live messages in a row are refused, the schema is the cause. If a tick has as many messages or
+# more, one message more than a tick must be refused, because the receiver may refuse only some kinds of messages.
 REFUSALS_THAT_MEAN_SCHEMA = 3
 # Mean seconds between two live messages during a pause that the endpoint asked for in answer to a backlog message.
 PROBE_S = 60.0
 _MAX_DOUBLINGS = 60
 COMMISSIONING_S = 180.0
-"""For this time after a start or a reload, a person may correct the URL or the token and wait for the result."""
+"""For this many seconds after a start or a reload, a misconfigured endpoint is tried often: a person may be correcting
+the URL or the token and waiting for the result."""
 _SOON_S = 5.0
 """Mean seconds between two attempts of a misconfigured endpoint in that time."""
 
@@ -38,10 +39,10 @@ class Backoff:
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """Times are monotonic seconds. Only answers to live messages stop live messages.
+    """Decides from which time a message may be sent. Times are monotonic seconds.
 
-    An answer to a message of the backlog may be about its age. So it delays the backlog as long as the endpoint asks,
-    and live messages only until the next probe.
+    Only an answer to a live message stops live messages. An answer to a message of the backlog may be about the age of
+    that message. It stops the backlog for as long as the endpoint asks, and live messages only until the next probe.
     """
 
     backoff: Backoff
@@ -52,17 +53,17 @@ class CircuitBreaker:
     held_until: float = 0.0
     """No message is sent before this time. Set by an answer to a live message: Retry-After or misconfigured."""
     backlog_held_until: float = 0.0
-    """No message of the backlog is sent before this time. Set by an answer to a message of the backlog. Until then, a
-    live message is a probe, unless a message was delivered since."""
+    """No message of the backlog is sent before this time. Set by an answer to a message of the backlog. A live message
+    before this time is a probe, unless a message was delivered since that answer."""
     commissioning_until: float = 0.0
-    """Until this monotonic second, a misconfigured endpoint is tried again every few seconds."""
+    """Before this time, a misconfigured endpoint is tried every few seconds."""
     refused: set[int] = field(default_factory=set)
     """Seqs of live messages refused since the last delivery of a live message."""
     parked: list[int] = field(default_factory=list)
     """Seqs of the dead letters since the last delivery of a live message."""
     _failed_at: float = 0.0
     _probe_at: float = 0.0
-    """When the next probe may be sent; 0 if live messages are not limited to probes."""
+    """Time of the next probe; 0 if live messages are not limited to probes."""
 
     def delivered(self, *, live: bool) -> None:
         """Note that a message was delivered, so the endpoint is well."""
@@ -73,7 +74,7 @@ class CircuitBreaker:
             self.parked.clear()
 
     def failed(self, now: float, after_s: float | None, *, live: bool, began: float | None = None) -> float:
-        """Note a failed attempt that began at monotonic second `began`. Returns the seconds to wait.
+        """Note a failed attempt that began at monotonic second `began`. Return the seconds to wait.
 
         `after_s` is the pause in seconds that the endpoint asked for.
         """
@@ -87,7 +88,7 @@ class CircuitBreaker:
         return wait
 
     def misconfigured(self, now: float, *, live: bool, began: float | None = None) -> float:
-        """Note that the endpoint accepts nothing. Returns the seconds until the next probe."""
+        """Note that the endpoint accepts nothing. Return the seconds until the next attempt."""
         self._count(now, began)
         wait = self.backoff.max_s / 2 + self.backoff.delay(self.failures) / 2
         if now < self.commissioning_until:
@@ -101,7 +102,10 @@ class CircuitBreaker:
         self.commissioning_until = now + COMMISSIONING_S
 
     def resume(self, now: float, live_s: float, backlog_s: float) -> None:
-        """Continue the pauses that the endpoint asked for before a restart, for the seconds that are left."""
+        """Continue the pauses that the endpoint asked for before a restart.
+
+        `live_s` and `backlog_s` are the seconds that are left of them.
+        """
         self.held_until = now + live_s
         if backlog_s:
             self._hold(now, backlog_s, live=False)
@@ -111,7 +115,7 @@ class CircuitBreaker:
         self.retry_at = self.held_until = self.backlog_held_until = self._probe_at = 0.0
 
     def refuse(self, record: Record, per_tick: int) -> bool:
-        """Note a refused live message. A tick has `per_tick` messages. Returns whether the schema is the cause."""
+        """Note a refused live message. A tick has `per_tick` messages. Return whether the schema is the cause."""
         enough = max(REFUSALS_THAT_MEAN_SCHEMA, per_tick + 1)
         if len(self.refused) < enough:
             self.refused.add(record.seq)
@@ -130,9 +134,9 @@ class CircuitBreaker:
         return max(self.retry_at, self.live_at())
 
     def admit_live(self, now: float) -> float:
-        """Return the seconds until a live message may be sent. With 0 the caller sends one now.
+        """Return the seconds until a live message may be sent. If they are 0, the caller sends one at once.
 
-        If that message is a probe, the next probe has to wait.
+        If that message is a probe, this sets the time of the next probe.
         """
         wait_s = self.live_at() - now
         if wait_s > 0:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EndpointMemory:
-    """The memory of one endpoint. It is empty after a change of configuration or of the agent's version."""
+    """The memory of one endpoint. After a change of the configuration or of the agent's version it is empty."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class EndpointMemory:
         self._saved = Learned()
 
     async def recall(self) -> float:
-        """Set the breaker to what was learned. Returns the seconds that are left of a pause of live messages."""
+        """Set the breaker to what was learned. Return the seconds that are left of a pause of live messages."""
         note = await self._queue.note()
         learned = self._saved = parsed(note, self._key)
         if note and not learned:
@@ -53,7 +53,7 @@ class EndpointMemory:
         return live_s
 
     def asked(self, *, live: bool) -> None:
-        """Note that the endpoint asked for the pause that the breaker now has."""
+        """Note the present pause of the breaker, which the endpoint asked for. `live`: the pause of live messages."""
         now, until = self._due_time(), self._breaker.held_until if live else self._breaker.backlog_held_until
         pause = AskedPause(now, now + until - self._clock.monotonic())
         if live:

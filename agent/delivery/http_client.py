@@ -18,7 +18,7 @@ import httpx
 import structlog
 
 from agent.config import USABLE, usable
-from agent.contract.envelope import GZIP_MAGIC, decoded
+from agent.contract.envelope import GZIP_MAGIC, decompressed
 from agent.delivery.http_errors import WANTS_TLS, in_words, says_that_it_wants_tls
 from agent.delivery.http_reply import classify, parse_date
 from agent.delivery.http_resolver import STARTED, NetworkBackend
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# httpcore tries to import sniffio several times in each request. If it is not installed, Python searches all folders
-# each time, which is a fifth of the cost of a request. This entry ends the search.
+# httpcore tries to import sniffio several times in each request. If sniffio is not installed, Python searches all
+# folders each time. This takes a fifth of the CPU time of a request. With this entry, Python does not search.
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None marks an absent module
 
 MAX_REPLY_BYTES = 64 * 1024
@@ -41,9 +41,10 @@ _MAX_REPLY_PIECES = 1024
 _PAGES = ("text/html", "application/xhtml+xml")
 _REPLY_S = 5.0
 _PROBE_S = 5
-# Replaces the stream of a read response, which refers to the response: a cycle that only the collector would free.
+# Replaces the stream of a response that was read. That stream refers to the response, and only the garbage collector
+# would free this cycle.
 _NO_STREAM = httpx.ByteStream(b"")
-# A server may close a kept-alive connection in the moment in which a request is sent on it.
+# A server may close a kept-alive connection at the moment at which a request is sent on it.
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
 
@@ -72,7 +73,7 @@ class Endpoint:
         self._used = token.value()
         """The token of the last attempt."""
         self._authorization = ""
-        """The header with this token; empty before the first attempt and with a token that cannot be used."""
+        """The header with this token; empty before the first attempt, and if the token cannot be used."""
         self._secrets = Secrets()
         self._secrets.keep_query(config.url)
         self._secrets.keep(unquote(urlsplit(config.proxy_url or "").password or ""))
@@ -83,7 +84,10 @@ class Endpoint:
         self._opening = asyncio.Lock()
 
     async def post(self, record: Record, backlog: int) -> Outcome:
-        """POST one message. Every failure is returned as an Outcome; only cancellation is raised."""
+        """POST one message. Return every failure as an Outcome; only a cancellation is raised.
+
+        `backlog` is the number of messages that wait after this one.
+        """
         try:
             async with asyncio.timeout(self._config.timeout_s) as deadline:
                 outcome = await self._post(record, backlog, deadline)
@@ -119,7 +123,7 @@ class Endpoint:
                 await client.aclose()
 
     def _token_was_rotated(self) -> bool:
-        """Read the token files again after a 401; returns whether they have another token."""
+        """Read the token files again after a 401. Return whether they have another token."""
         return self._token.refused(self._used) != self._used
 
     async def _post(self, record: Record, backlog: int, deadline: asyncio.Timeout) -> Outcome:
@@ -129,8 +133,8 @@ class Endpoint:
             request = client.build_request("POST", self._config.url, content=record.body, headers=headers)
         except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: the labels of its host
             raise LocalError(f"push.url cannot be used: {self._secrets.quoted(str(error))}") from None
-        # Each of the kept-alive connections may turn out to be closed; the request is then sent on another one, at the
-        # latest on a new one. Other attempts start connections meanwhile.
+        # A kept-alive connection may be closed. The request is then sent on the next one, and at last on a new one.
+        # Meanwhile other attempts start connections.
         started, connections = STARTED.get(), self._most_connections
         while True:
             try:
@@ -140,7 +144,7 @@ class Endpoint:
                 if STARTED.get() > started or not connections:
                     raise
                 connections -= 1
-        # The status is known; a reply that is sent slowly must not turn it into a time-out.
+        # The status is known. A body that arrives slowly must not turn it into a time-out.
         reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1
         deadline.reschedule(max(deadline.when() or 0.0, reply_until))
         reply = await _beginning(response)
@@ -150,17 +154,17 @@ class Endpoint:
         return self._rejection(response, reply)
 
     def _rejection(self, response: httpx.Response, reply: bytes) -> Outcome:
-        # A date in Retry-After is by the receiver's clock: compare it with the Date header, not with our clock.
+        # A date in Retry-After is a time of the receiver's clock: compare it with the Date header, not with our clock.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
-        target = self._secrets.quoted(re.split("[?#]", location)[0])  # what follows may be a secret of the receiver
+        target = self._secrets.quoted(re.split("[?#]", location)[0])  # the rest may be a secret of the receiver
         said = f"redirect to {target}" if location else self._secrets.quoted(reply)
         if self._plain and says_that_it_wants_tls(response.status_code, reply):
             return Misconfigured(response.status_code, f"HTTP {response.status_code}: {said}; {WANTS_TLS}")
         return classify(response.status_code, said, response.headers.get("retry-after"), now)
 
     def _refused_by_proxy(self, answer: str) -> Outcome:
-        """The outcome of CONNECT; `answer` is the status and the reason phrase of the proxy."""
+        """Return the outcome of a failed CONNECT. `answer` is the status and the reason phrase of the proxy."""
         status, _, phrase = answer.partition(" ")
         said = f"the proxy says {status[:3]} {self._secrets.quoted(phrase)}".rstrip()
         return classify(int(status) if status.isdecimal() and len(status) == 3 else 502, said, None, 0.0)
@@ -198,7 +202,7 @@ class Endpoint:
         try:
             # The token is learned again, so that it is not forgotten while the signing secret is rotated.
             self._secrets.learn(*secrets.split(), *signing_keys(secrets), self._used.get_secret_value())
-            signature = signatures(secrets, record.id, at, decoded(record.body))
+            signature = signatures(secrets, record.id, at, decompressed(record.body))
         except ValueError as error:
             raise LocalError(f"push.signing_secret_file: {error}") from None
         return {"webhook-timestamp": str(at), "webhook-signature": signature}
@@ -206,7 +210,7 @@ class Endpoint:
     async def _opened(self) -> httpx.AsyncClient:
         """Return the client. Only one of several concurrent attempts creates it.
 
-        OpenSSL reads the store of certificates in a thread, because this takes 0.1 s. Other endpoints do not wait.
+        OpenSSL reads the store of certificates in a thread, so that other endpoints do not wait: this takes 0.1 s.
         """
         async with self._opening:
             if self._client is None:
@@ -243,7 +247,7 @@ def _signing_mistake(secrets: str) -> str | None:
 
 
 def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:
-    """Notice a dead kept-alive connection early; a router may have forgotten its address translation.
+    """Return socket options to notice a dead kept-alive connection early: a router may have dropped its translation.
 
     The kernel tests an idle connection between two pushes. It closes the connection if sent data is not acknowledged
     for half of the time-out, so that half of the time remains for a new connection.
@@ -264,7 +268,7 @@ def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:
 
 
 async def _beginning(response: httpx.Response) -> bytes:
-    """Return the beginning of the reply, bounded in bytes, chunks and time, and end the reply."""
+    """Return the beginning of the body, limited in bytes, chunks and time. Then close the response."""
     reply = bytearray()
     try:
         with contextlib.suppress(httpx.HTTPError, OSError, TimeoutError):
@@ -283,7 +287,7 @@ async def _beginning(response: httpx.Response) -> bytes:
 
 
 def tls_context(config: PushConfig) -> ssl.SSLContext:
-    """The context for the endpoint and a proxy before it. Raises LocalError for a file that cannot be used."""
+    """Return the TLS context for the endpoint and its proxy. Raises LocalError for a file that cannot be used."""
     try:
         return client_context(config.ca_file, config.client_cert_file, config.client_key_file)
     except TlsFileError as error:

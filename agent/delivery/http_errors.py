@@ -43,9 +43,9 @@ def says_that_it_wants_tls(status: int, reply: bytes) -> bool:
 
 
 def in_words(error: Exception, now: float, *, plain: bool = False) -> tuple[str, str]:
-    """Return the kind and the reason.
+    """Return the kind, one word for counters, and the reason, a text for people.
 
-    `now` is the wall clock in Unix seconds; certificates are compared with it. With `plain` the URL is http.
+    `now` is the wall clock in Unix seconds, for messages about certificates. `plain`: the URL begins with http.
     """
     chain = list(_causes(error))
     for cause in chain:

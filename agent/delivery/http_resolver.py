@@ -14,7 +14,7 @@ from agent.delivery.http_stream import BoundedStream
 from drivers.modbus import Resolver
 
 _NAMES_AT_ONCE = 4
-"""Look-ups at the same time: of the present endpoint, and of endpoints from before a reload whose look-ups hang."""
+"""Maximum parallel look-ups: one of the present URL, and those of URLs from before a reload that hang."""
 
 
 STARTED: ContextVar[int] = ContextVar("started", default=0)

@@ -35,13 +35,13 @@ _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
 
 @dataclass(slots=True)
 class _Answer:
-    """What was read of the answer to one request."""
+    """What was read so far of the answer to one request."""
 
     size: int = 0
     interim: int = 0
     interim_size: int = 0
     head: bytes = b""
-    """The beginning of an answer whose kind is not known yet, or of an interim answer."""
+    """The bytes of a head that is not complete: of an interim answer, or of an answer whose kind is not known yet."""
     final: bool = False
     """Whether the final answer has begun."""
 

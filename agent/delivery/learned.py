@@ -1,4 +1,4 @@
-"""What the answers of an endpoint have shown, for the next start. Pure."""
+"""What the agent learned from the answers of an endpoint, kept for the next start. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agent.config import PushConfig
 
-# The largest number of seqs in the note. More would show nothing new about the endpoint.
+# Maximum number of seqs of each kind in the note. More would show nothing new about the endpoint.
 _MOST = 1000
 _NOT_SETTINGS = frozenset({"name", "formerly", "url", "token", "proxy_url"})
 """Keys of [push] that are secret, or that do not change what the endpoint accepts."""
@@ -18,13 +18,13 @@ _NOT_SETTINGS = frozenset({"name", "formerly", "url", "token", "proxy_url"})
 
 @dataclass(frozen=True, slots=True)
 class AskedPause:
-    """A pause that the endpoint asked for, in Unix seconds."""
+    """A pause that the endpoint asked for at Unix second `asked`. It ends at Unix second `until`."""
 
     asked: float
     until: float
 
     def left_s(self, now: float) -> float:
-        """Return the seconds that are left at `now`. A clock that was set back does not make the pause longer."""
+        """Return the seconds that are left at Unix second `now`. A clock that was set back makes no pause longer."""
         return max(0.0, min(self.until - now, self.until - self.asked))
 
 
@@ -46,7 +46,10 @@ class Learned:
 
 
 def fingerprint(config: PushConfig, agent: str) -> str:
-    """A key that changes with the configuration of the endpoint and with the version `agent`. Contains no secret."""
+    """Return a key that changes with the configuration of the endpoint and with the version `agent`.
+
+    It contains no secret.
+    """
     settings = {key: value for key, value in config.as_dict().items() if key not in _NOT_SETTINGS}
     return hashlib.sha256(f"{agent} {config.shown_url} {json.dumps(settings, default=str)}".encode()).hexdigest()
 

@@ -1,18 +1,21 @@
-"""Judges by the superseded ticks whether the endpoint accepts live messages as fast as the site makes them. Pure."""
+"""Finds out whether the endpoint accepts live messages as fast as the site makes them. Pure.
+
+It does not, if newer ticks replace messages before their first attempt.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 
 TICKS = 10
-"""The rates are those of this number of ticks. After this number of ticks without late messages, the endpoint is in
+"""The rates are means over this number of ticks. After this number of ticks without late messages, the endpoint is in
 time again."""
 CALM_S = 180.0
-"""It is also in time again after this many seconds, and at least one tick."""
+"""The endpoint is also in time again after this many seconds without late messages, but not before one tick."""
 
 
 class LiveRate:
-    """Counts the live messages that a newer tick replaced before their first attempt."""
+    """Counts late messages: live messages that a newer tick replaced before their first attempt."""
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
@@ -20,6 +23,7 @@ class LiveRate:
         self._late = self._of = 0
         """Late messages, and all messages of their ticks, that `confirmed` has not returned yet."""
         self._calm = 0
+        """Number of the last ticks in a row without late messages."""
 
     def superseded(self, made: int, tried: int) -> bool:
         """Note a tick with `made` messages, of which `tried` had an attempt. Return whether the endpoint is in time."""
@@ -31,7 +35,7 @@ class LiveRate:
         return self._calm >= min(TICKS, max(1, CALM_S // self._interval_s))
 
     def confirmed(self) -> tuple[int, int]:
-        """Return the late messages since the last call, and all messages of their ticks.
+        """Return the number of late messages since the last call, and of all messages of their ticks.
 
         Call this when a message was delivered. Before that, it is not known whether the endpoint is slow or down.
         """
@@ -45,7 +49,7 @@ class LiveRate:
 
     @property
     def words(self) -> str | None:
-        """Both rates in words; None while no message was tried."""
+        """Both rates in words; None if none of the messages was tried."""
         made, tried = (sum(each) for each in zip(*self._ticks, strict=True)) if self._ticks else (0, 0)
         seconds = len(self._ticks) * self._interval_s
         if not tried:

@@ -1,4 +1,4 @@
-"""The live messages of one tick. They share its turns, and end together."""
+"""The live messages of one tick. A limited number of them have an attempt at the same time. All end with the tick."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from math import ceil
 from agent.outbox import Record
 from agent.runtime import Clock, sleep_unless
 
-# The messages of a tick should be sent within this part of the push interval.
+# The messages of a tick should be sent within this share of the push interval.
 _SHARE = 0.25
 
 
-def turns_needed(messages: int, round_trip_s: float, interval_s: float, most: int) -> int:
-    """Return the number of attempts side by side that send `messages` in time; at least 1, at most `most`."""
+def attempts_needed(messages: int, round_trip_s: float, interval_s: float, most: int) -> int:
+    """Return how many parallel attempts send `messages` in time; at least 1, at most `most`.
+
+    An attempt takes `round_trip_s` seconds.
+    """
     return max(1, min(most, messages, ceil(messages * round_trip_s / (_SHARE * interval_s))))
 
 
 @dataclass(slots=True, eq=False)
 class LiveTick:
-    """The messages are live until a newer tick replaces this one. After that they are backlog."""
+    """The messages of one tick. They are live until a newer tick replaces this one. After that they are backlog."""
 
     new: list[Record] = field(default_factory=list)
     """Messages that no task has taken yet."""
     open: int = 0
     """Messages that are not settled."""
     width: int = 1
-    """Number of attempts that may run side by side: 1 until the endpoint has accepted a message."""
+    """Number of attempts that may run in parallel: 1 until the endpoint has accepted a message."""
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     retry_at: float = 0.0
     """Monotonic second before which no message of this tick is tried again."""
@@ -47,7 +50,7 @@ class LiveTick:
         self.open += len(fresh)
 
     def widen(self, width: int) -> None:
-        """Allow `width` attempts side by side, if fewer are allowed now."""
+        """Allow `width` parallel attempts, if fewer are allowed now."""
         while self.width < width:
             self.width += 1
             self.turns.release()

@@ -11,14 +11,14 @@ from agent.delivery.retry import RetryLink
 from agent.outbox import Record
 from agent.runtime import STUCK_S, Watchdog
 
-# A newer tick does not wait for an attempt of an older one that hangs, but no more than this many run at once.
+# The newest tick does not wait for an attempt of an older tick that hangs. But at most this many ticks have attempts.
 _TICKS_AT_ONCE = 2
 # The watchdog's name for a new message that waits for this worker.
 _LIVE = "live push"
 
 
 class LiveWorker:
-    """Each message of a tick has its own retries. They share the turns of their tick."""
+    """Each message of a tick has its own retries. The number of parallel attempts is that of the tick."""
 
     def __init__(
         self,
@@ -28,9 +28,9 @@ class LiveWorker:
         *,
         on_superseded: Callable[[int, int], bool],
     ) -> None:
-        """`on_superseded(made, tried)` tells how many messages a tick had, and how many were tried before the next.
+        """`on_superseded(made, tried)` gets the number of messages of a replaced tick, and of those with an attempt.
 
-        It is called for each tick with messages that were not tried, and for each tick after a call that returned true.
+        It is called for each tick with messages without an attempt, and for each tick after a call that returned True.
         """
         self._queue = queue
         self._retry = retry
@@ -40,9 +40,9 @@ class LiveWorker:
         self._stopping = False
         self._on_superseded = on_superseded
         self._first = 0
-        """The message of the next tick that is sent first."""
+        """Index of the message that is sent first in the next tick."""
         self._late = False
-        """Whether `on_superseded` asked for the next tick."""
+        """Whether `on_superseded` must be called for the next tick, too."""
 
     @property
     def open(self) -> int:
@@ -52,8 +52,8 @@ class LiveWorker:
     def start(self, records: Sequence[Record], timeout_s: float) -> None:
         """Send the messages of a newer tick. An attempt takes at most `timeout_s` seconds.
 
-        If a tick had too many messages, this tick begins after the last message that was tried. So the messages that
-        cannot be sent in time are spread evenly over the nodes.
+        If the previous tick had too many messages, this tick begins after the message that was tried last. So the
+        messages that cannot be sent in time are not always those of the same nodes.
         """
         before = self._tick
         before.over.set()
@@ -69,8 +69,8 @@ class LiveWorker:
         self._watchdog.expect(_LIVE, timeout_s + STUCK_S)
         self._fresh.set()
 
-    async def look_again(self) -> None:
-        """Send the messages of the newest tick that were undated and have their time now."""
+    async def offer_dated(self) -> None:
+        """Send the messages of the newest tick that have just got their date."""
         tick = self._tick
         tick.offer(await self._queue.live())  # without effect if a newer tick replaced this one meanwhile
         self._fresh.set()

@@ -1,4 +1,4 @@
-"""Delivery to all endpoints across reloads. Endpoints share nothing: each has its own queue, statistics and sender."""
+"""Delivers to all endpoints, also across reloads. Each endpoint has its own queue, statistics and sender."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 USER_AGENT = f"telemetry-push-agent/{__version__}"
 
 _GRACE_S = 3.0
+"""Maximum seconds that a sender waits for its attempts in flight when it stops."""
 
 
 class Delivery:
@@ -63,7 +64,7 @@ class Delivery:
             self._sending = group.create_task(self.sender.run(), name=f"push {self.push.name}")
 
     async def submit(self, bodies: Sequence[bytes], at: float) -> None:
-        """Store the messages of monotonic second `at` durably and send them before everything else."""
+        """Store the messages of monotonic second `at` durably, and send them before all other messages."""
         async with self._held:
             await self.sender.submit(bodies, at)
 
@@ -88,7 +89,7 @@ class Delivery:
         return [f"{what}{whose}" for what in self._watchdog.overdue()]
 
     async def change(self, push: PushConfig, limits: OutboxConfig, file: QueueFile) -> None:
-        """Apply another configuration. It may have another name, and then another file."""
+        """Apply another configuration of the endpoint. It may have another name, and therefore another file."""
         same_queue = (limits, file.path) == (self._limits, self._file.path) and not file.takes_over
         if same_queue and push == self.push:
             self.sender.reloaded()
@@ -100,14 +101,14 @@ class Delivery:
                 self._outbox.close()
                 dropped = self._outbox.drops
                 self._outbox = await asyncio.to_thread(_opened, limits, file, self._clock)
-                self._outbox.drops.update(dropped)  # counted since the start
+                self._outbox.drops.update(dropped)  # the counts since the start continue
             self.stats.forget_endpoint()
             self.sender = self._new_sender()
             if self._group is not None:
                 self.start(self._group)
 
     async def close(self) -> None:
-        """Stop sending and close the queue. If an attempt in flight does not end in time, its message stays queued."""
+        """Stop sending and close the queue. If an attempt does not end in time, its message stays in the queue."""
         async with self._held:
             await self._stop()
             self._outbox.close()
@@ -183,10 +184,10 @@ class Deliveries:
     def clock_trusted(self) -> bool:
         """Whether every endpoint accepts the wall clock.
 
-        The energies are common to all endpoints, and a wrong date would spoil them for all. So they wait for the
-        endpoint with the longest `wait_for_clock_s`.
+        All endpoints have the same energies, and a wrong date would make them wrong for all. So the energies wait for
+        the endpoint with the longest `wait_for_clock_s`.
         """
-        for each in self._all.values():  # noqa: SIM110 - at each poll, and twice as fast as `all`
+        for each in self._all.values():  # noqa: SIM110 - called at each poll, and `all` takes twice as long
             if not each.sender.trust.is_trusted():
                 return False
         return True

@@ -3,9 +3,11 @@
 - `Delivered` acknowledges the message. The message leaves the queue.
 - `Refused` is about this message alone. The message is tried a few more times, then it becomes a dead letter.
 - `Retry` and `Misconfigured` are about the endpoint: the message stays in the queue as it is.
-- `Stopped` is no attempt: the agent ends, or a newer tick takes the turn. The message stays in the queue as it is.
+- `Stopped` means that no attempt was made: the agent ends, or there is a newer tick. The message stays in the queue as
+  it is.
 
-`label` is the public name of an outcome in metrics, status and `recent`; `kind` is a finer one for counters.
+`label` is the public name of an outcome in metrics, status and `recent`. `kind` is a more exact name, for the counters
+of failures.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ class Delivered:
 
     status: int
     page: bool = False
-    """The answer is a page for people: perhaps a portal answers in place of the endpoint."""
+    """Whether the answer is a web page. A portal may answer in place of the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The receiver does not accept messages at the moment. Send the same bytes again later."""
+    """The receiver does not accept messages at the moment. The same bytes are sent again later."""
 
     label: ClassVar[str] = "retry"
 
@@ -57,7 +59,7 @@ class Retry:
 
     @property
     def cause(self) -> str:
-        """The log reports each cause once per outage. The receiver's text and the time are not part of the cause."""
+        """What the log reports once per outage. The text of the receiver and the time are not part of it."""
         return self.kind if self.answered or self.kind == "tls" else self.reason
 
     @property
@@ -67,7 +69,7 @@ class Retry:
 
     @property
     def reached(self) -> bool:
-        """Whether the receiver saw the message, so that the message itself can be the cause."""
+        """Whether the message may have reached the receiver, so that the message itself can be the cause."""
         return self.kind not in ("dns", "tls", "connect", "local")
 
 

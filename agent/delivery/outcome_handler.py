@@ -55,9 +55,9 @@ class OutcomeHandler:
         self._told: set[str] = set()
         """Causes of the present outage that the log has reported."""
         self._plain = False
-        """Whether the endpoint accepted a message with an answer that was not a page for people."""
+        """Whether the endpoint accepted a message with an answer that was not a web page."""
         self._paged_at: float | None = None
-        """Monotonic second at which the log last reported a page; None after an answer that was not a page."""
+        """Monotonic second at which the log last reported a web page; None after an answer that was none."""
 
     async def recall(self) -> None:
         """Continue with what was learned of the endpoint before a restart. Call this once, before the first attempt."""
@@ -66,12 +66,12 @@ class OutcomeHandler:
             log.warning("pause_continues", url=self._config.shown_url, again_s=round(live_s, 1))
 
     async def handle(self, record: Record, outcome: Outcome, *, live: bool, began: float) -> Outcome:
-        """Settle one attempt that began at monotonic second `began`.
+        """Handle the outcome of an attempt that began at monotonic second `began`.
 
         `live`: whether the message was one of the newest tick when it was sent.
 
-        Returns the final outcome: with the wait that was decided, and `Misconfigured` if the refusals of several
-        messages show that the schema is the cause.
+        Return the final outcome. It has the seconds until the next attempt. It is `Misconfigured` if the refusals of
+        several messages show that the schema is the cause.
         """
         if isinstance(outcome, Delivered):
             await self._delivered(record, outcome, live=live)
@@ -79,7 +79,7 @@ class OutcomeHandler:
             outcome = await self._refused(record, outcome, live=live, began=began)
         elif isinstance(outcome, Misconfigured):
             outcome = self._misconfigured(record, outcome, live=live, began=began)
-            # If only this old message gets such an answer, the others are sent before it.
+            # If only this old message gets such an answer, it waits, and the other messages are sent before it.
             await self._tried(record, 0.0 if live else self._breaker.backoff.delay(record.attempts + 1))
         elif isinstance(outcome, Retry):
             outcome = await self._failed(record, outcome, live=live, began=began)
@@ -87,10 +87,10 @@ class OutcomeHandler:
         return outcome
 
     def superseded(self, made: int, tried: int) -> bool:
-        """A newer tick replaces a tick that had `made` messages. Of these, `tried` messages had an attempt.
+        """Note that a newer tick replaces a tick with `made` messages. Of these, `tried` messages had an attempt.
 
-        If the endpoint is well, the other messages show that it is too slow for the interval. Return whether the next
-        tick must be told, too.
+        If the endpoint is well, messages without an attempt show that it is too slow for the interval. Return whether
+        the caller must also call this for the next tick.
         """
         well = self.stats.state is State.WELL
         if well and not self._rate.superseded(made, tried):
@@ -101,8 +101,8 @@ class OutcomeHandler:
         self._rate.forget()
         return False
 
-    def _superseded(self, late: int, of: int) -> None:
-        """The endpoint is well, and `late` of `of` live messages were replaced before their first attempt."""
+    def _count_late(self, late: int, of: int) -> None:
+        """Count late live messages while the endpoint is well: `late` of `of` had no attempt before the next tick."""
         if not late:
             return
         self.stats.superseded += late
@@ -116,7 +116,7 @@ class OutcomeHandler:
         if not self.stats.accepted:
             log.info("first_delivery", message=record.id, url=self._config.shown_url, status=outcome.status)
         changed = self.stats.count(record, outcome, now=now, at=self._clock.time())
-        self._superseded(*self._rate.confirmed())
+        self._count_late(*self._rate.confirmed())
         self._breaker.delivered(live=live)
         self._memory.pause_ended()
         self._told.clear()
@@ -124,10 +124,10 @@ class OutcomeHandler:
             log.info("push_recovered", after_s=round(now - since, 1), backlog=self._queue.waiting)
             self._slot.begin(max(now, self._breaker.backlog_at()), self._queue.waiting)
             self._slot.changed.set()
-        self._doubt(record, outcome, now)
+        self._log_page(record, outcome, now)
 
-    def _doubt(self, record: Record, outcome: Delivered, now: float) -> None:
-        """Log a page in answer once. If the endpoint has answered without a page before, log it once a day."""
+    def _log_page(self, record: Record, outcome: Delivered, now: float) -> None:
+        """Log if the answer is a web page: once, or once a day if the endpoint has answered without a page before."""
         if not outcome.page:
             self._plain, self._paged_at = True, None
         elif self._paged_at is None or (self._plain and now - self._paged_at >= _DAY_S):
@@ -140,11 +140,11 @@ class OutcomeHandler:
         again_s = self._breaker.failed(now, outcome.after_s, live=live, began=began)
         outcome = replace(outcome, again_s=again_s)
         self._count(record, outcome)
-        (log.warning if self._is_news(outcome) else log.debug)("push_failed", **self._about(record, outcome))
+        (log.warning if self._is_new_cause(outcome) else log.debug)("push_failed", **self._log_fields(record, outcome))
         if outcome.after_s:
             self._memory.asked(live=live)
             self._slot.hold(self._breaker.backlog_at(), self._queue.waiting)
-        # If only this message makes the receiver fail, the others are sent before it.
+        # If only this message makes the receiver fail, it waits, and the other messages are sent before it.
         alone_s = max(again_s, self._breaker.backoff.delay(record.attempts + 1)) if outcome.reached else 0.0
         await self._tried(record, alone_s)
         return outcome
@@ -156,7 +156,9 @@ class OutcomeHandler:
             self._memory.pause_ended()
         outcome = replace(outcome, again_s=again_s)
         self._count(record, outcome)
-        (log.error if self._is_news(outcome) else log.debug)("endpoint_misconfigured", **self._about(record, outcome))
+        (log.error if self._is_new_cause(outcome) else log.debug)(
+            "endpoint_misconfigured", **self._log_fields(record, outcome)
+        )
         return outcome
 
     async def _refused(self, record: Record, outcome: Refused, *, live: bool, began: float) -> Outcome:
@@ -187,7 +189,7 @@ class OutcomeHandler:
         for seq in seqs:
             record = await self._queue.get(seq)
             if record is None or record.parked is None:
-                continue  # a command or a bound of the queue removed the message
+                continue  # a command or a limit of the queue removed it
             self.stats.parked = max(0, self.stats.parked - 1)
             await self._queue.update(replace(record, parked=None))
             log.info("message_revived", id=record.id)
@@ -196,7 +198,7 @@ class OutcomeHandler:
         tried = replace(record, attempts=record.attempts + 1, next_try=self._due_time() + again_s, **changes)
         await self._queue.update(tried)
 
-    def _is_news(self, outcome: Retry | Misconfigured) -> bool:
+    def _is_new_cause(self, outcome: Retry | Misconfigured) -> bool:
         """Whether the cause is new in the present outage."""
         if outcome.cause in self._told or len(self._told) >= _MOST_CAUSES:
             return False
@@ -206,7 +208,7 @@ class OutcomeHandler:
     def _count(self, record: Record, outcome: Outcome) -> bool:
         return self.stats.count(record, outcome, now=self._clock.monotonic(), at=self._clock.time())
 
-    def _about(self, record: Record, outcome: Retry | Misconfigured) -> dict[str, Any]:
+    def _log_fields(self, record: Record, outcome: Retry | Misconfigured) -> dict[str, Any]:
         return {
             "message": record.id,
             "url": self._config.shown_url,

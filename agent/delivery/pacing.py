@@ -1,4 +1,4 @@
-"""The rate at which the backlog is sent.
+"""Decides the rate at which the backlog is sent.
 
 After an outage, every agent of a fleet has a backlog at the same moment. At a fixed rate they would all send it in the
 same minutes and cause a second outage. So each agent sends its backlog at random moments, at a part of the live rate.
@@ -12,12 +12,12 @@ import asyncio
 import random
 
 SPREAD = 1.8
-# In a backlog of n messages, the mean gap is at most LONG_S / n seconds.
+# The mean gap between two of n messages is at most LONG_S / n seconds.
 LONG_S = 4 * 3600.0
 
 
 class Pace:
-    """The gaps between the messages of the backlog. `rate_per_s` sets a fixed rate."""
+    """The gaps between the messages of the backlog. `rate_per_s` is a fixed rate instead of a random one."""
 
     def __init__(self, interval_s: float, rate_per_s: float | None = None) -> None:
         self._interval_s = interval_s
@@ -40,19 +40,19 @@ class Pace:
 
 
 class SendSlot:
-    """When the backlog worker sends its next message. The worker reads the slot again when `changed` is set."""
+    """Holds the time of the next message of the backlog worker. The worker reads it again when `changed` is set."""
 
     def __init__(self, pace: Pace) -> None:
         self.at = 0.0
-        """Monotonic seconds."""
+        """The time, in monotonic seconds."""
         self.per_tick = 1
         """Messages of the newest tick."""
         self.changed = asyncio.Event()
-        """Set when the slot has changed, or when there is more to send."""
+        """Set when the time has changed, or when there is more to send."""
         self._pace = pace
 
     def begin(self, at: float, waiting: int) -> None:
-        """Set the first slot after the endpoint recovers at monotonic second `at`."""
+        """Set the time of the first message after the endpoint recovers at monotonic second `at`."""
         self.at = at + self._pace.start_s(waiting, self.per_tick)
 
     def hold(self, until: float, waiting: int) -> None:
@@ -60,5 +60,5 @@ class SendSlot:
         self.at = max(self.at, until + self._pace.start_s(waiting, self.per_tick))
 
     def take(self, now: float, waiting: int) -> None:
-        """Set the next slot, because one message is sent at monotonic second `now`."""
+        """Set the time of the next message, because one is sent at monotonic second `now`."""
         self.at = max(self.at + self._pace.gap_s(waiting, self.per_tick), now)

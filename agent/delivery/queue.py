@@ -1,4 +1,4 @@
-"""The outbox for delivery. Its calls run in a thread of their own, because they may wait for the disk.
+"""Calls the outbox for delivery. The calls run in a thread of their own, because they may wait for the disk.
 
 A delivered live message costs two calls: `put` stores it and hands it out, `ack` removes it.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from agent.contract.envelope import encoded
+from agent.contract.envelope import compressed
 from agent.outbox import Outbox, Record
 from agent.runtime import STUCK_S, Watchdog
 
@@ -26,10 +26,10 @@ class DeliveryQueue:
 
     def __init__(self, outbox: Outbox, watchdog: Watchdog, *, compress: bool) -> None:
         self.waiting = 0
-        """Number of waiting messages. `backlog`, `update` and `count` read it from the outbox; `put` and `ack` adjust
-        it. After a drop, or a change by another process, it is wrong until the next of these reads."""
+        """Number of waiting messages. `backlog`, `update` and `count` read it from the outbox; `put` and `ack` only
+        adjust it. So after a drop, or a change by another process, it is wrong until the next read."""
         self.compress = compress
-        """Bodies are stored as gzip."""
+        """Whether bodies are stored as gzip."""
         self._outbox = outbox
         self._thread = ThreadPoolExecutor(1, "outbox")
         self._watchdog = watchdog
@@ -41,7 +41,7 @@ class DeliveryQueue:
         return records
 
     async def put_undated(self, bodies: Sequence[bytes], boot: str, mono: float) -> None:
-        """Store messages that describe the monotonic second `mono` of `boot`, while the time is not known."""
+        """Store messages of monotonic second `mono` of the boot with the id `boot`, while the time is not known."""
         self.waiting += len(await self._run(self._outbox.put, bodies, boot, mono))
 
     async def ack(self, record: Record) -> None:
@@ -58,11 +58,11 @@ class DeliveryQueue:
         return await self._run(self._outbox.get, seq)
 
     async def note(self) -> bytes:
-        """Return what `set_note` kept beside the queue."""
+        """Return what `set_note` wrote beside the queue; empty if there is nothing."""
         return await self._run(self._outbox.note)
 
     async def set_note(self, content: bytes) -> None:
-        """Keep a few bytes about the endpoint beside the queue; they survive a restart."""
+        """Write a few bytes about the endpoint beside the queue. They survive a restart."""
         await self._run(self._outbox.set_note, content)
 
     async def live(self) -> list[Record]:
@@ -80,7 +80,7 @@ class DeliveryQueue:
         return await self._run(self._outbox.undated, after)
 
     async def count(self) -> int:
-        """Count the waiting messages; returns `waiting`."""
+        """Count the waiting messages. Return `waiting`."""
         self.waiting = (await self._run(self._outbox.counts)).waiting
         return self.waiting
 
@@ -98,4 +98,4 @@ class DeliveryQueue:
         return call(*arguments), self._outbox.counts().waiting
 
     def _put_compressed(self, bodies: Sequence[bytes]) -> list[Record]:
-        return self._outbox.put([encoded(body) for body in bodies])
+        return self._outbox.put([compressed(body) for body in bodies])

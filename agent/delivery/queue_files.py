@@ -3,8 +3,7 @@
 `outbox.path` is the queue of a single [push], and of the first of several endpoints. The others have their files beside
 it: outbox.NAME.sqlite3. The small file outbox.endpoint contains the name of the endpoint of `outbox.path`, so that
 another order of the tables changes nothing. Without this file, `outbox.path` belongs to a single [push] without a name.
-The first endpoint with a name takes over the messages of this [push]. It also takes over the file of a version that had
-one endpoint.
+If endpoints get names, the first one takes over this queue, also that of a version that had one endpoint.
 
 The queue of an endpoint that is no longer configured is kept.
 """
@@ -56,7 +55,7 @@ class QueueFiles:
     of: Mapping[str, QueueFile]
 
     def kept(self) -> Iterator[tuple[str, Path]]:
-        """Name and file of each queue whose endpoint is not configured."""
+        """Yield name and file of each queue whose endpoint is not configured."""
         used = {file.path for file in self.of.values()} | {file.former for file in self.of.values()}
         if self.path not in used and self.path.exists():
             yield self.owner, self.path
@@ -101,7 +100,7 @@ def queue_files(path: Path, pushes: Sequence[PushConfig]) -> QueueFiles:
 
 
 def _new_owner(path: Path, pushes: Sequence[PushConfig]) -> str:
-    """The endpoint of `outbox.path` from now on."""
+    """Return the name of the endpoint of `outbox.path` from now on."""
     owner = _owner(path)
     names = {push.name for push in pushes}
     if owner in names:

@@ -1,4 +1,4 @@
-"""Repeats the attempts of one live message until it is delivered or parked, or its turn is over.
+"""Repeats the attempts of one live message until it is delivered or parked, or its tick is over.
 
 tenacity runs the loop. The outcome contains the time to wait, which the handler and the breaker decide.
 """
@@ -9,14 +9,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from agent.delivery.attempt import Attempts
 from agent.delivery.circuit_breaker import CircuitBreaker
-from agent.delivery.live_tick import LiveTick, turns_needed
+from agent.delivery.live_tick import LiveTick, attempts_needed
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
 from agent.delivery.queue import DeliveryQueue
 from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
 from agent.runtime import Clock
 
-# Seconds between two reads of the token while the endpoint is held. A new token ends the hold.
+# Seconds between two reads of the token during a pause of live messages. A new token ends the pause.
 TOKEN_S = 5.0
 # Weight of the newest attempt in the mean round trip.
 _WEIGHT = 0.2
@@ -36,7 +36,7 @@ class RetryLink:
         connections: int,
         interval_s: float,
     ) -> None:
-        """`connections` bounds the attempts of one tick side by side."""
+        """`connections` is the maximum number of parallel attempts of one tick."""
         self._attempts = attempts
         self._queue = queue
         self._breaker = breaker
@@ -45,10 +45,10 @@ class RetryLink:
         self._connections = connections
         self._interval_s = interval_s
         self._round_trip_s = 0.0
-        """Mean seconds of the last delivered attempts, with the time that the queue needs; 0 before the first."""
+        """Mean seconds of the last delivered attempts, including the calls to the queue; 0 before the first one."""
 
     async def send(self, record: Record, tick: LiveTick) -> Outcome:
-        """Return the last outcome; `Stopped` if a newer tick or the end of the agent took the turn."""
+        """Return the last outcome. It is `Stopped` if a newer tick or the end of the agent ended the retries."""
 
         async def sleep(seconds: float) -> None:
             await tick.sleep(self._clock, seconds)
@@ -60,7 +60,8 @@ class RetryLink:
             outcome: Outcome = await retrying(self._in_turn, record, tick)
         finally:
             tick.open -= 1
-            # Its actions refer to it. Without this, each message stays in memory until the collector finds the cycle.
+            # The actions refer to `retrying`. Without this, each message stays in memory until the garbage collector
+            # runs.
             retrying.iter_state.actions.clear()
         return outcome
 
@@ -80,7 +81,7 @@ class RetryLink:
             if record.seq in tick.tried:
                 now = await self._queue.get(record.seq)
                 if now is None or now.parked is not None:
-                    return Stopped()  # the backlog worker or a command settled it
+                    return Stopped()  # the backlog worker delivered or parked it, or a command did
                 record = now
             tick.tried.add(record.seq)
             outcome = await self._attempts.send(record, live=True)
@@ -95,9 +96,9 @@ class RetryLink:
             return outcome
 
     def _widen(self, tick: LiveTick) -> None:
-        """While the endpoint is well, make as many attempts side by side as the tick needs."""
+        """While the endpoint is well, allow as many parallel attempts as the tick needs."""
         if self._round_trip_s and self._stats.state is State.WELL:
-            tick.widen(turns_needed(len(tick.offered), self._round_trip_s, self._interval_s, self._connections))
+            tick.widen(attempts_needed(len(tick.offered), self._round_trip_s, self._interval_s, self._connections))
 
 
 def _may_be_repeated(outcome: Outcome) -> bool:

@@ -1,13 +1,13 @@
 """Delivery to one endpoint: the newest message first, then the backlog. This module drops no message.
 
 A message passes a chain of links, each with one concern: `DeliveryQueue` stores it, a worker chooses it, `RetryLink`
-repeats it, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` handles the outcome. A
-message without a date waits in `Undated` first.
+repeats it, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` handles the outcome. Before all that, a
+message without a date waits in `Undated`.
 
 The live worker sends the messages of the newest tick, with full jitter between attempts, until they are delivered. If
 a newer tick replaces them, they become backlog. The backlog worker sends the oldest message first, at its own pace,
-while the endpoint is well. After a start it lets a live message go first. Each has its own connection, so that neither
-waits for the other. They share the circuit breaker and `DeliveryStats`.
+while the endpoint is well. After a start, a live message is sent first. Each worker has its own connection, so that
+neither waits for the other. They share the circuit breaker and `DeliveryStats`.
 
 Only live messages decide what the endpoint accepts, because an old one may be refused for its age. A restart
 loses nothing that is needed: each message in the queue has its own refusals and the time of its next attempt, and
@@ -45,7 +45,7 @@ _LIVE_WITHIN_S = 300.0
 
 
 class Sender:
-    """Accepts messages, stores them, delivers them. A changed configuration of the endpoint gets a new sender."""
+    """Stores and delivers messages. If the configuration of the endpoint changes, a new sender replaces this one."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Sender:
         self._endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
         self._breaker = CircuitBreaker(Backoff(config.retry.initial_s, config.retry.max_s))
         self._breaker.commission(clock.monotonic())
-        self._due_time = steady(clock)  # the time of a next try does not step while the agent runs
+        self._due_time = steady(clock)  # a step of the wall clock does not change it
         self._handler = self._new_handler(config, user_agent)
         self._attempts = Attempts(
             self._endpoint,
@@ -141,11 +141,11 @@ class Sender:
             return None
         if self.waits_for_clock:
             return self._breaker.next_at()
-        # The next live message waits for pauses, but not for the delay of a retry.
+        # The next live message waits for the end of a pause, but not for the delay of a retry.
         return min(self._breaker.next_at(), max(self._breaker.live_at(), self._clock.monotonic() + self._interval_s))
 
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
-        """Store messages durably and deliver them before everything else.
+        """Store messages durably, and deliver them before all other messages.
 
         `at` is the monotonic second of their `time`, by default now. It is used only while the time is not known.
         """
@@ -169,12 +169,15 @@ class Sender:
         """Deliver until cancelled or stopped."""
         await self._handler.recall()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._undated.run(self._were_dated))
+            group.create_task(self._undated.run(self._on_dated))
             group.create_task(self._live.run())
             group.create_task(self._backlog.run())
 
     async def stop(self, grace_s: float) -> None:
-        """Start no other attempt, and wait up to `grace_s` seconds for those in flight. Other messages stay queued."""
+        """Start no other attempt, and wait up to `grace_s` seconds for those in flight.
+
+        Messages that are not delivered stay in the queue.
+        """
         self._attempts.stop()
         self._undated.stop()
         self._live.stop()
@@ -186,6 +189,6 @@ class Sender:
         await self._endpoint.close()
         await self._queue.close()
 
-    async def _were_dated(self) -> None:
-        await self._live.look_again()
+    async def _on_dated(self) -> None:
+        await self._live.offer_dated()
         self._slot.changed.set()

@@ -43,16 +43,16 @@ class DeliveryStats:
     """The state and the counters of one endpoint."""
 
     since: float = 0.0
-    """Monotonic second at which its delivery began: the start, or the reload that added the endpoint."""
+    """Monotonic second at which delivery to the endpoint began: at the start, or at the reload that added it."""
     state: State = State.WELL
     failing_since: float | None = None
     """Monotonic second of the first failure since the last delivery; None while the endpoint is well."""
     accepted: bool = False
-    """Whether the endpoint of this configuration accepted a message since the start."""
+    """Whether the endpoint accepted a message since the start or since its configuration changed."""
     last_failure: str | None = None
     """Why the endpoint is not well, in words; None while it is."""
     last_delivery: float | None = None
-    """Unix seconds."""
+    """Unix second of the last delivery."""
     delivered_at: float | None = None
     """Monotonic second of the last delivery."""
     superseded: int = 0
@@ -103,7 +103,8 @@ class DeliveryStats:
         return self.state is not before
 
     def pause_continues(self, now: float) -> None:
-        """Note at monotonic second `now` that the endpoint asked for a pause before the restart, which is not over."""
+        """Note at monotonic second `now` that a pause from before the restart, which the endpoint asked for,
+        continues."""
         self.state, self.failing_since = State.FAILING, now
         self.last_failure = "the endpoint asked for a pause before the restart"
 

@@ -1,7 +1,7 @@
 """Messages that are stored while the time is not known. They get their dates when the time is known.
 
-Within one boot the monotonic clock says exactly how long ago a message was measured. The end of an earlier boot is not
-known, so its messages keep the date of the host at that time. If that date is impossible (1970), they become dead
+Within one boot, the monotonic clock gives the exact age of a message. The end of an earlier boot is not known. So the
+messages of an earlier boot keep the date that the host had then. If that date is impossible (1970), they become dead
 letters, and a person decides about them.
 """
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from agent.contract.envelope import encoded, with_time
+from agent.contract.envelope import compressed, with_time
 from agent.delivery.queue import DeliveryQueue
 from agent.delivery.stats import DeliveryStats
 from agent.outbox import Record
@@ -32,7 +32,7 @@ _WATCH_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Both clocks at one moment: seconds of this boot, and trusted Unix seconds."""
+    """Both clocks at one moment: monotonic seconds of the boot with the id `boot`, and trusted Unix seconds."""
 
     boot: str
     mono: float
@@ -40,7 +40,8 @@ class Now:
 
 
 def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> Record:
-    """Return the record with its date, or as a dead letter. `retimed(body, time)` gives a body another `time`."""
+    """Return the record with its date, or as a dead letter. `retimed(body, time)` returns a body with another
+    `time`."""
     if record.boot == now.boot:
         at = now.wall - (now.mono - record.mono)
         return replace(record, body=retimed(record.body, round(at)), created=at, boot=None)
@@ -102,7 +103,7 @@ class Undated:
         if result.parked is not None:
             self._stats.parked += 1
             log.warning("message_parked", id=record.id, reason=result.parked)
-        return replace(result, body=encoded(result.body) if self._queue.compress else result.body)
+        return replace(result, body=compressed(result.body) if self._queue.compress else result.body)
 
 
 def _iso(at: float) -> str:

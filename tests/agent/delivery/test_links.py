@@ -54,7 +54,9 @@ async def test_a_delivered_live_message_costs_a_put_and_an_ack(tmp_path: Path) -
         made.sender._queue._outbox = counting  # type: ignore[assignment]  # has all its methods
         await made.submit(b"first")
         await made.all_delivered()
-        await server.until(lambda: made.sender._backlog._look_at > 0)  # after a start the backlog worker looks once
+        await server.until(
+            lambda: made.sender._backlog._next_read_at > 0
+        )  # after a start the backlog worker looks once
         for number in range(3):
             counting.calls.clear()
             await made.submit(b"%d" % number)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.delivery.live_tick import turns_needed
+from agent.delivery.live_tick import attempts_needed
 from agent.outbox import queued
 from agent.status import endpoint_status
 from tests.faults.http import Exchange, HttpFaults
@@ -172,4 +172,4 @@ async def test_an_endpoint_that_hangs_is_not_called_slow(tmp_path: Path, nodes: 
 def test_as_few_turns_as_the_interval_allows(
     messages: int, round_trip_s: float, interval_s: float, most: int, turns: int
 ) -> None:
-    assert turns_needed(messages, round_trip_s, interval_s, most) == turns
+    assert attempts_needed(messages, round_trip_s, interval_s, most) == turns
