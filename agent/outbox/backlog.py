@@ -1,4 +1,4 @@
-"""The state of the queue as plain values, for status and log."""
+"""Returns the state of the queue as plain values, for status and log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Backlog:
     """Age of the oldest waiting message in seconds, or None."""
     parked: int
     in_memory: bool
-    """The disk is not writable, so a restart would lose the messages in memory."""
+    """Whether the disk is not writable. A restart then loses the messages that are only in memory."""
     dropped: Mapping[str, int]
     """Number of dropped messages by reason."""
 

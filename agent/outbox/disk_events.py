@@ -1,4 +1,4 @@
-"""Logs troubles with the disk of the queue: one event when a trouble begins, one when it ends."""
+"""Logs disk failures of the queue: one event when a failure begins, one when it ends."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from agent.storage import is_full
 log = structlog.get_logger(__name__)
 
 
-class DiskTrouble:
-    """The present trouble. A full disk is a trouble until it has room for the reserve again.
+class DiskFailure:
+    """The present failure. A full disk counts as a failure until it has room for the reserve.
 
-    Otherwise a disk with little room would begin and end a trouble at every message.
+    Otherwise, on a nearly full disk, a failure would begin and end at every message.
     """
 
     def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
         self._path = path
         self._monotonic = monotonic
         self.since: float | None = None
-        """Monotonic second at which the present trouble began; None without one."""
+        """Monotonic second at which the present failure began; None without a failure."""
         self._told_in_memory = False
+        """Whether the log has reported that changes are only in memory."""
         self.full = False
-        """Whether the disk was full, and the reserve does not exist again yet."""
+        """Whether the disk was full and has no room for the reserve yet."""
         self.in_memory = False
         """Whether changes are only in memory."""
 

@@ -21,9 +21,10 @@ class Reserve:
     def __init__(self, outbox: Path) -> None:
         self._path = reserve_of(outbox)
         self.held = False
+        """Whether the file exists, as far as known."""
 
     def keep(self) -> bool:
-        """Create the file, unless the disk is nearly full. Returns whether the reserve exists."""
+        """Create the file, unless the disk is nearly full. Return whether the file exists."""
         try:
             self.held = self._ensure_file()
         except OSError:
@@ -31,7 +32,7 @@ class Reserve:
         return self.held
 
     def give(self) -> bool:
-        """Delete the file. Returns whether there was one."""
+        """Delete the file. Return whether there was one."""
         self.held = False
         try:
             self._path.unlink()

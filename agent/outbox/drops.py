@@ -1,4 +1,4 @@
-"""Dropped messages: counted by reason for the status, and logged."""
+"""Counts dropped messages by reason, and logs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a queue: the database with its log, and three side files."""
+"""The files of a queue: the database with its log, and three files beside it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _MOST_BYTES = 64 * 1024
 
 
 def reserve_of(path: Path) -> Path:
-    """The file that reserves disk space for the queue at `path`."""
+    """Return the file that reserves disk space for the queue at `path`."""
     return path.with_name(path.name + ".reserve")
 
 
 def recent_of(path: Path) -> Path:
-    """The file that lists the records that only the log of the queue at `path` holds."""
+    """Return the file that lists the records that are only in the log of the queue at `path`."""
     return path.with_name(path.name + ".recent")
 
 
 def note_of(path: Path) -> Path:
-    """The file with what delivery has learned of the endpoint of the queue at `path`."""
+    """Return the file with what delivery has learned of the endpoint of the queue at `path`."""
     return path.with_name(path.name + ".note")
 
 
 def read_note(path: Path) -> bytes:
-    """The note of the queue at `path`; empty if there is none, or if it cannot be read."""
+    """Return the note of the queue at `path`; empty if there is none, or if it cannot be read."""
     try:
         with note_of(path).open("rb") as file:
             return file.read(_MOST_BYTES)
@@ -55,7 +55,7 @@ def write_note(path: Path, content: bytes) -> None:
 
 
 def rename_queue(path: Path, target: Path) -> None:
-    """Rename all files of a queue. After a power cut in between, a second call completes it."""
+    """Rename all files of a queue. If a power cut interrupts it, a second call completes it."""
     for side in (recent_of, note_of):
         if side(path).exists():
             side(path).replace(side(target))

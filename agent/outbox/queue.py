@@ -8,17 +8,17 @@ Invariants:
 3. A record is in exactly one state: undated (it waits for the clock), waiting, or parked (a dead letter).
 4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged. This includes the records that
    a restart finds missing because a file of the queue was removed or damaged.
-5. An acknowledged record is not returned again. Exceptions: after a power cut, those acknowledged since the last `put`;
-   after the loss of the log, those acknowledged in it.
+5. An acknowledged record is not returned again. Exceptions: after a power cut, the records acknowledged since the last
+   `put`; after the loss of the log, the records whose `ack` was only in the log.
 6. Every body has a checksum. The queue returns only the bytes that `put` or `update` stored.
 7. No state of the disk stops the queue:
-   - Full: the file grows into its reserve and into what the disk has. Then the oldest records are dropped, as many as
-     the new ones need.
+   - Full: the file uses the space of its reserve and the free space of the disk. Then the oldest records are dropped,
+     as many as the new ones need.
    - Not writable: changes stay in memory, up to a limit. Records that can be read are returned. When the disk is
      writable again, all changes are saved. Until then 1 does not hold; `in_memory` and the log say so.
    - Damaged, or written by a later version: the file is set aside with a date, and its legible records are kept.
    - An older schema is migrated.
-8. A record that waits is in the file within a minute, and no longer depends on the write-ahead log.
+8. Within a minute, a waiting record is in the file itself, and no longer depends on the write-ahead log.
 9. The queue opens no file in a directory that another agent has locked.
 """
 
@@ -38,7 +38,7 @@ from agent.storage import NotAloneError
 
 __all__ = ["Counts", "Outbox", "Record"]
 
-# The longest wait for the next attempt, in seconds. A longer wait means that the clock has stepped back.
+# The longest wait for the next attempt, in seconds. If the wait seems longer, the clock was set back: send at once.
 MAX_WAIT_S = 3700.0
 # Seconds between two searches of `put` for messages that are too old.
 EXPIRE_EVERY_S = 60.0
@@ -46,7 +46,7 @@ _ROUNDS = 16
 
 
 class Outbox:
-    """Thread-safe. Every call may wait for the disk, so the event loop calls it in a worker thread."""
+    """The queue. Thread-safe. Every call may wait for the disk, so the event loop calls it in a worker thread."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Outbox:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Outbox:
-        """Open or create the queue at `path`. Succeeds whatever the state of the disk.
+        """Open or create the queue at `path`. It succeeds in every state of the disk.
 
         `now` gives Unix seconds, `monotonic` monotonic seconds.
         """
@@ -105,7 +105,7 @@ class Outbox:
         with self._lock:
             displaced: NotAloneError | None = None
             try:
-                self._store.reach()
+                self._store.reopen_if_needed()
             except NotAloneError as error:
                 displaced = error
             if boot is None and self._monotonic() >= self._expire_at:
@@ -122,17 +122,17 @@ class Outbox:
             return records
 
     def live(self) -> list[Record]:
-        """The waiting records of the newest `put`, in its order."""
+        """Return the waiting records of the newest `put`, in its order."""
         with self._lock:
             return self._waiting(self._live_from, self._store.last_seq + 1)
 
     def backlog(self, now: float, skip: Collection[int] = (), limit: int = 1) -> list[Record]:
-        """The oldest records that are due at Unix second `now`, are not live, and whose seq is not in `skip`."""
+        """Return the oldest records that are due at Unix second `now`, are not live, and are not in `skip` (seqs)."""
         with self._lock:
             return self._waiting(0, self._live_from, lambda r: r.seq not in skip and _is_due(r, now), limit)
 
     def get(self, seq: int) -> Record | None:
-        """The current state of the record with this seq; None if it is gone."""
+        """Return the current state of the record with this seq; None if it is gone."""
         with self._lock:
             return self._store.get(seq)
 
@@ -142,7 +142,7 @@ class Outbox:
             self._store.write(PendingWrites(gone={record.seq}))
 
     def undated(self, after: int = 0, limit: int = 64) -> list[Record]:
-        """Undated records with a seq larger than `after`, oldest first."""
+        """Return undated records with a seq larger than `after`, oldest first."""
         with self._lock:
             return self._store.find(
                 lambda store: store.undated(after),
@@ -151,7 +151,7 @@ class Outbox:
             )
 
     def update(self, *records: Record) -> None:
-        """Save the new state of these records. Those that are gone stay gone."""
+        """Save the new state of these records. A record that is gone stays gone."""
         with self._lock:
             self._store.write(PendingWrites(changed={record.seq: record for record in records}))
             if any(record.parked is not None for record in records):
@@ -163,7 +163,7 @@ class Outbox:
             return self._store.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
 
     def note(self) -> bytes:
-        """Return what `set_note` wrote beside the queue, also before a restart; empty if there is nothing."""
+        """Return what `set_note` wrote beside the queue, also before a restart; empty if it wrote nothing."""
         return read_note(self._path)
 
     def set_note(self, content: bytes) -> None:
@@ -173,7 +173,7 @@ class Outbox:
     def counts(self) -> Counts:
         """Count waiting and parked records. Every call also maintains invariant 8."""
         with self._lock:
-            self._store.tend()
+            self._store.checkpoint_if_due()
             return self._store.counts()
 
     def close(self) -> None:
@@ -184,7 +184,7 @@ class Outbox:
     def _waiting(
         self, first: int, before: int, due: Callable[[Record], bool] = lambda _: True, limit: int | None = None
     ) -> list[Record]:
-        """Waiting records with first <= seq < before, oldest first."""
+        """Return the waiting records with first <= seq < before, oldest first."""
         return self._store.find(
             lambda store: store.waiting(first, before),
             lambda r: first <= r.seq < before and r.parked is None and r.boot is None and due(r),
@@ -192,7 +192,8 @@ class Outbox:
         )
 
     def _expire(self) -> None:
-        # At most _ROUNDS * DROPPED_AT_ONCE at a time, so that no put takes long. A step of the clock drops nothing.
+        # At most _ROUNDS * DROPPED_AT_ONCE records, so that no `put` takes long. After a step of the wall clock
+        # forward, the age is that of the monotonic clock, so that no record is dropped too early.
         limit = min(self._now(), self._steady + self._monotonic()) - self._max_age_s
         for _ in range(_ROUNDS):
             oldest = self._store.oldest(DROPPED_AT_ONCE)
@@ -204,8 +205,8 @@ class Outbox:
 
     def _bound_dead_letters(self) -> None:
         over = self.counts().parked - MAX_DEAD_LETTERS
-        while over > 0 and (victims := self.parked(max(over, DROPPED_AT_ONCE))):
-            self._store.drop([record.seq for record in victims], "dead_letters")
+        while over > 0 and (oldest := self.parked(max(over, DROPPED_AT_ONCE))):
+            self._store.drop([record.seq for record in oldest], "dead_letters")
             over = self.counts().parked - MAX_DEAD_LETTERS
 
 

@@ -1,9 +1,10 @@
-"""The list of records that only the write-ahead log holds, and the number of all records, in a file beside the queue.
+"""A file beside the queue with the list of the records that are only in the write-ahead log, and the number of all
+records.
 
 If the log is removed or damaged before the process is killed, the queue's file lacks these records. The next start
 compares the list and the number with the queue, and so finds how many are missing.
 
-The file is written and not synced: it survives the end of the process. After a power cut it can be some seconds old.
+The file is written but not synced. It survives the end of the process; after a power cut it can be some seconds old.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ _HEAD = 16
 
 
 class RecentRecords:
-    """The list. If the disk accepts no writes, the list is only in memory."""
+    """The list and the number. If the disk accepts no writes, they are only in memory."""
 
     def __init__(self, path: Path | None = None, *, create: bool = True) -> None:
-        """Open the list of the queue at `path`. A list that cannot be read is empty. Without a path it has no file."""
+        """Open the list of the queue at `path`. A list that cannot be read is empty. Without a path there is no
+        file."""
         self.seqs: set[int] = set()
         self.total = 0
         """The number of all records of the queue."""
@@ -34,13 +36,13 @@ class RecentRecords:
         if path is None:
             return
         with contextlib.suppress(OSError):
-            # Kept open: the list stays with the queue's file, also if the directory is moved.
+            # Kept open, so that list and queue are in the same directory, also if it is moved.
             self._handle = os.open(recent_of(path), os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * create, PRIVATE)
             self.seqs, self.total = _parsed(os.pread(self._handle, os.fstat(self._handle).st_size, 0))
             os.posix_fallocate(self._handle, 0, _BYTES)
 
     def write(self, seqs: set[int], total: int) -> None:
-        """Replace the list. Call this after records are committed, and before their deletion is committed."""
+        """Replace the list. Call this after new records are committed, and before a deletion is committed."""
         if (seqs, total) == (self.seqs, self.total):
             return
         self.seqs, self.total = seqs, total

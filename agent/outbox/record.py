@@ -9,7 +9,7 @@ from itertools import islice
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message. Times are in Unix seconds. `parked` is the reason of a dead letter."""
+    """One message. Times are in Unix seconds."""
 
     seq: int
     """The order: microseconds since 1970 at `put`, strictly increasing."""
@@ -20,6 +20,7 @@ class Record:
     refusals: int = 0
     next_try: float = 0.0
     parked: str | None = None
+    """Why the message is a dead letter; None if it is none."""
     boot: str | None = None
     """The id of the boot in which the message was measured, if the message is undated; else None."""
     mono: float = 0.0
@@ -69,7 +70,7 @@ class PendingWrites:
         self.gone.add(seq)
 
     def merge(self, later: PendingWrites) -> None:
-        """Make these later changes as well."""
+        """Add these later changes."""
         for seq in later.gone:
             self.remove(seq)
         for record in later.changed.values():
@@ -79,11 +80,11 @@ class PendingWrites:
 
     @property
     def size(self) -> int:
-        """The bytes of all bodies."""
+        """The number of bytes of all bodies."""
         return sum(len(record.body) for record in (*self.added.values(), *self.changed.values()))
 
     def part(self, changes: int, size: int) -> PendingWrites:
-        """The first changes: at most `changes` of each kind, and added records of about `size` bytes, the oldest first.
+        """Return the first changes: at most `changes` of each kind, and the oldest added records, about `size` bytes.
 
         Deletions come first, because they make room.
         """
@@ -100,7 +101,7 @@ class PendingWrites:
         return part
 
     def settle(self, part: PendingWrites) -> None:
-        """Forget changes that are saved."""
+        """Remove the changes in `part`, because they are saved."""
         self.gone -= part.gone
         for seq in part.changed:
             del self.changed[seq]
@@ -112,8 +113,8 @@ class PendingWrites:
         self.changed.clear()
         self.gone.clear()
 
-    def shed(self, limit_bytes: int) -> int:
-        """Remove the oldest added records until the others fit. Returns the number of lost records."""
+    def drop_oldest(self, limit_bytes: int) -> int:
+        """Remove the oldest added records until the others have at most `limit_bytes`. Return how many were removed."""
         lost = 0
         size = sum(len(record.body) for record in self.added.values())
         while size > limit_bytes and len(self.added) > 1:
@@ -124,5 +125,5 @@ class PendingWrites:
 
 
 def new_id() -> str:
-    """A new id for a message, with 122 random bits."""
+    """Return a new id for a message, with 122 random bits."""
     return f"msg_{uuid.uuid4().hex}"

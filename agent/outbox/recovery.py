@@ -22,9 +22,9 @@ from agent.storage import free_space, is_full, means_damage, open_damaged, remov
 
 log = structlog.get_logger(__name__)
 
-# Limits of one transaction: the number of messages, and the bytes after which no further message is added. Both are
-# small if the disk is almost full, because the log needs space for the same messages, and if the queue is almost at its
-# size bound, because a transaction is stored as a whole or not at all.
+# Limits of one transaction: the number of messages, and the bytes after which no further message is added. The small
+# limits are used if the disk is almost full, because the log needs space for the same messages, and if the queue has
+# almost its maximum size, because a transaction is stored as a whole or not at all.
 _CHUNK = (256, 1024 * 1024)
 _SMALL_CHUNK = (32, 64 * 1024)
 _PLENTY_BYTES = 16 * 1024 * 1024
@@ -60,7 +60,7 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
 
 
 def copy_to(path: Path, max_size_mb: int, records: Iterator[Record]) -> int | None:
-    """Create the file with `records`, all or none. Returns how many; None if it exists, or if the disk is full.
+    """Create the file with all `records` or none. Return how many; None if the file exists, or if the disk is full.
 
     Raises sqlite3.Error or OSError if the disk is not writable.
     """
@@ -79,7 +79,7 @@ def copy_to(path: Path, max_size_mb: int, records: Iterator[Record]) -> int | No
 
 
 def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> tuple[int, int]:
-    """Write `records` to a new file until the disk is full. Returns how many were saved, and how many had no room."""
+    """Write `records` to a new file until the disk is full. Return how many were saved, and how many had no room."""
     store = Store.open(replacement, max_size_mb)
     saved: set[int] = set()
     no_room: set[int] = set()
@@ -103,7 +103,7 @@ def _nears_bound(store: Store) -> bool:
 
 
 def _next(records: Iterator[Record], most: int, size: int) -> dict[int, Record]:
-    """Return the next `most` records by seq; fewer if they reach `size` bytes before."""
+    """Return the next records by seq: at most `most`, fewer if they have `size` bytes."""
     chunk: dict[int, Record] = {}
     for each in islice(records, most):
         chunk[each.seq] = each
@@ -114,7 +114,7 @@ def _next(records: Iterator[Record], most: int, size: int) -> dict[int, Record]:
 
 
 def _saved(store: Store, changes: PendingWrites) -> bool:
-    """Write the changes to the file itself, because the log is not renamed with it. Returns False on a full disk."""
+    """Write the changes to the file itself, because the log is not renamed with it. Return False on a full disk."""
     try:
         store.apply(changes, durable=False)
         return store.checkpoint()
@@ -125,13 +125,13 @@ def _saved(store: Store, changes: PendingWrites) -> bool:
 
 
 def _salvage(path: Path) -> Iterator[Record]:
-    """The legible records of a damaged file, from both ends, newest first. A record may come twice."""
+    """Yield the legible records of a damaged file: newest first, then oldest first. A record may come twice."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(open_damaged(path)) as db:
         with contextlib.suppress(sqlite3.Error):
             migrate(db)
         for order in ("DESC", "ASC"):
             with contextlib.suppress(sqlite3.Error):
-                # The rowid is the seq, even if a damaged schema no longer says so.
+                # The rowid is the seq, also if the schema is damaged and does not say so.
                 columns = COLUMNS.replace("seq", "rowid", 1)
                 for row in db.execute(f"SELECT {columns} FROM message ORDER BY rowid {order}"):  # noqa: S608 - our own
                     with contextlib.suppress(sqlite3.Error):

@@ -1,7 +1,7 @@
 """Stores the queue's records in the file, and in memory while the disk is not writable.
 
-Without a trouble of the disk, `write` is one transaction. During a trouble the changes join the pending writes, which
-are saved in parts as soon as the disk accepts them. Reads merge the file with the pending writes.
+While the disk works, `write` is one transaction. During a disk failure, the changes are added to the pending writes,
+which are saved in parts as soon as the disk accepts them. Reads merge the file with the pending writes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import structlog
 
-from agent.outbox.disk_events import DiskTrouble
+from agent.outbox.disk_events import DiskFailure
 from agent.outbox.drops import Drops
 from agent.outbox.full_disk import FullDisk
 from agent.outbox.record import Counts, PendingWrites, Record
@@ -34,12 +34,12 @@ _CHUNK = 256
 # The daemon calls `counts` every 2 s, so at most the messages of a minute depend on the write-ahead log.
 CHECKPOINT_S = 50.0
 _MAX_RECENT = 256
-# Errors after which the file is not writable at the moment, but can still be read.
+# After these errors, the file cannot be written at the moment, but can still be read.
 _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
 
 
 class ResilientStore:
-    """Not thread-safe. No call fails, whatever the state of the disk, and every change takes effect at once."""
+    """Not thread-safe. No call fails, in any state of the disk, and every change is visible at once."""
 
     def __init__(self, path: Path, max_size_mb: int, monotonic: Callable[[], float]) -> None:
         self._path = path
@@ -47,27 +47,27 @@ class ResilientStore:
         self._monotonic = monotonic
         self._store: Store | None = None
         self._unsaved = PendingWrites()
-        """Changes that the disk did not accept yet. Empty except during a write or a trouble of the disk."""
-        self._trouble = DiskTrouble(path, monotonic)
+        """Changes that the disk did not accept yet. Empty except during a write or a disk failure."""
+        self._failure = DiskFailure(path, monotonic)
         self._recent_since: float | None = None
         """Monotonic second at which records that are only in the log were first seen; None without such records."""
         self._told_removed = False
         self._may_exceed_bound = True
-        """The file is new to this process: it may be larger than the configured bound."""
+        """Whether the file may be larger than its configured size, because it was opened and not written yet."""
         self.last_seq = 0
         """The highest seq so far."""
         self.drops = Drops()
-        self._full_disk = FullDisk(path, self._trouble, self.drops)
+        self._full_disk = FullDisk(path, self._failure, self.drops)
 
     def open(self) -> None:
         """Open or create the file and the reserve."""
         self._attach()
 
-    def reach(self) -> None:
+    def reopen_if_needed(self) -> None:
         """Reopen the file if it could not be written, or if its path or its log no longer name the open files.
 
-        Raises NotAloneError if another agent has the directory now. The open file stays usable, because it was moved
-        with its directory.
+        Raises NotAloneError if another agent has locked the directory at the path. The open file stays usable: it was
+        moved with its directory.
         """
         store = self._store
         missing = None if store is None else store.files.missing()
@@ -81,13 +81,14 @@ class ResilientStore:
         if not reopen and missing != self._path:
             log.error("outbox_log_removed", path=str(self._path), waiting=self.counts().waiting)
             reopen = self._full_disk.checkpoint(store)
-        # Check the path again: it may have been moved since, and a closed file that was moved is out of reach.
+        # Check the path again: the file may have been moved meanwhile, and after a close it could not be found any
+        # more.
         if store.files.moved():
             self._move(store)
         elif reopen:
             self._attach()
 
-    def tend(self) -> None:
+    def checkpoint_if_due(self) -> None:
         """Write the log back into the file if messages have depended on it for `CHECKPOINT_S`."""
         recent = 0 if self._store is None else len(self._store.recent.seqs)
         if self._store is None or not recent:
@@ -137,12 +138,15 @@ class ResilientStore:
     @property
     def in_memory(self) -> bool:
         """Whether changes are kept in memory, because the disk is not writable."""
-        return self._trouble.in_memory
+        return self._failure.in_memory
 
     def find(
         self, ask: Callable[[Store], Iterable[Record]], wanted: Callable[[Record], bool], limit: int | None = None
     ) -> list[Record]:
-        """The oldest records for which `wanted` is true. `ask` yields at least these of the file, oldest first."""
+        """Return the oldest records for which `wanted` is true.
+
+        `ask` yields records of the file, oldest first: at least those that are wanted.
+        """
 
         def stored(store: Store) -> list[Record]:
             found = (record for record in ask(store) if record.seq not in self._unsaved and wanted(record))
@@ -152,7 +156,7 @@ class ResilientStore:
         return sorted((self._read(stored) or []) + here, key=lambda record: record.seq)[:limit]
 
     def get(self, seq: int) -> Record | None:
-        """The current state of the record; None if it is gone."""
+        """Return the current state of the record; None if it is gone."""
         if seq in self._unsaved:
             return self._unsaved.added.get(seq) or self._unsaved.changed.get(seq)
         return self._read(lambda store: store.get(seq))
@@ -162,13 +166,13 @@ class ResilientStore:
         stored = self._read(lambda store: store.counts()) or Counts(0, 0)
         if not self._unsaved:
             return stored
-        masked = self._read(lambda store: store.tally(self._unsaved)) or Counts(0, 0)
+        masked = self._read(lambda store: store.counts_of(self._unsaved)) or Counts(0, 0)
         here = self._unsaved.records
         dead = sum(record.parked is not None for record in here)
         return Counts(stored.waiting - masked.waiting + len(here) - dead, stored.parked - masked.parked + dead)
 
     def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
-        """Seq, date in Unix seconds, and whether the date is known, of the oldest records in the file."""
+        """Return seq, date in Unix seconds, and whether the date is known, of the oldest records in the file."""
         oldest = self._read(lambda store: store.oldest(limit)) or []
         return [each for each in oldest if each[0] not in self._unsaved]
 
@@ -179,7 +183,7 @@ class ResilientStore:
         """
         if changes.added:
             self.last_seq = max(self.last_seq, *changes.added)
-        if self._store is not None and self._trouble.since is None and not self._may_exceed_bound:
+        if self._store is not None and self._failure.since is None and not self._may_exceed_bound:
             # If this fails, `_save` meets the same error, and handles it.
             with contextlib.suppress(sqlite3.Error, OSError):
                 self._store.apply(changes, durable=durable)
@@ -208,7 +212,7 @@ class ResilientStore:
         self._detach()
 
     def _read(self, read: Callable[[Store], T]) -> T | None:
-        """Read from the file; None if that fails. Damaged records are dropped, a damaged file is replaced."""
+        """Read from the file; return None if that fails. Damaged records are dropped. A damaged file is replaced."""
         for _ in range(_TRIES):
             if self._store is None:
                 break
@@ -230,11 +234,11 @@ class ResilientStore:
             try:
                 self._store.apply(part, durable=durable)
             except (sqlite3.Error, OSError) as error:
-                if self._full_disk.made_room(self._store, part, error, self._unsaved):
+                if self._full_disk.make_room(self._store, part, error, self._unsaved):
                     continue
                 damages += 1
                 if damages == _TRIES:
-                    self._trouble.note_in_memory(error)
+                    self._failure.note_in_memory(error)
                 if not self._replaced_damaged(error):
                     break
             else:
@@ -242,10 +246,10 @@ class ResilientStore:
                 if not self._unsaved:
                     self._full_disk.saved(self._store)
                     return
-        self.drops.add(self._unsaved.shed(MEMORY_BYTES), "memory")
+        self.drops.add(self._unsaved.drop_oldest(MEMORY_BYTES), "memory")
 
     def _attach(self, damage: str | None = None) -> None:
-        """Open the file: for writing, else a new one in its place, else read-only, else none."""
+        """Open the file for writing, or replace it if it is damaged. If that fails, open it read-only, if possible."""
         self._detach()
         self._may_exceed_bound = True
         try:
@@ -256,10 +260,10 @@ class ResilientStore:
                 self._full_disk.checkpoint(self._store)
             self.drops.add(self._store.no_room, "size")
         except NotAloneError as error:
-            self._trouble.note_in_memory(error)
+            self._failure.note_in_memory(error)
             return
         except (sqlite3.Error, OSError) as error:
-            self._trouble.note_in_memory(error)
+            self._failure.note_in_memory(error)
             self._detach()
             try:
                 self._store = Store.open_read_only(self._path)
@@ -285,15 +289,16 @@ class ResilientStore:
         return open_or_begin(self._path, self._max_size_mb, damage)
 
     def _replaced_damaged(self, error: Exception) -> bool:
-        """Handle an error of the disk. Returns whether a new file replaced a damaged one."""
+        """Handle an error of the disk. Return whether a new file replaced a damaged one."""
         if self._store is not None and self._store.files.moved():
-            # The file was moved and is out of reach once it is closed. `reach` copies its records.
-            self._trouble.note_in_memory(error)
+            # The file was moved, and after a close it could not be found any more. `reopen_if_needed` copies its
+            # records.
+            self._failure.note_in_memory(error)
             return False
         if code(error) not in _PASSING:
             self._detach()
         if means_damage(error):
             self._attach(str(error))
             return self._store is not None and not self._store.read_only
-        self._trouble.note_in_memory(error)
+        self._failure.note_in_memory(error)
         return False

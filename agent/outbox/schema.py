@@ -33,7 +33,7 @@ INSERT = f"INSERT OR REPLACE INTO message ({COLUMNS}) VALUES ({', '.join('?' * l
 UPDATE = f"UPDATE message SET {', '.join(f'{name} = ?' for name in _FIELDS)} WHERE seq = ?"  # noqa: S608 - our own
 
 MAX_SEQ = 2**62
-"""Far above all microseconds since 1970."""
+"""All seqs are lower: they are microseconds since 1970."""
 _NUMBERS = frozenset({int, float})
 
 
@@ -65,7 +65,7 @@ def migrate(db: sqlite3.Connection) -> None:
 
 
 def require_current(db: sqlite3.Connection) -> None:
-    """Raises UnusableFileError if the table has another schema."""
+    """Raise UnusableFileError if the table has another schema."""
     if pragma(db, "user_version") != _VERSION:
         raise UnusableFileError(
             "another version of the agent wrote it; start the agent once, so that it migrates the queue"
@@ -81,7 +81,7 @@ def restart_log(db: sqlite3.Connection) -> None:
 
 
 def row_of(record: Record) -> tuple[Any, ...]:
-    """The values of COLUMNS."""
+    """Return the values of COLUMNS."""
     return (
         record.seq,
         record.id,
@@ -98,7 +98,7 @@ def row_of(record: Record) -> tuple[Any, ...]:
 
 
 def record_from(row: tuple[Any, ...]) -> Record:
-    """The record of a row of COLUMNS. Raises DamagedRecordError if the row differs from what was stored."""
+    """Return the record of a row of COLUMNS. Raises DamagedRecordError if the row differs from what was stored."""
     seq, identity, created, attempts, refusals, next_try, parked, boot, mono, crc, body = row
     # The first schema had no checksum.
     sound = isinstance(body, bytes) and (crc is None or checksum(str(identity).encode(), body) == crc)

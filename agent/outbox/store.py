@@ -38,8 +38,8 @@ from agent.storage import (
     transaction,
 )
 
-# Pages that the log may have before it is written back. SQLite's own checkpoint leaves the old pages in the log. If the
-# log is damaged later, SQLite treats its undamaged beginning as newer than the file.
+# The log is written back when it has this many pages. SQLite's own checkpoint is not used, because it leaves the old
+# pages in the log. If the log is damaged later, SQLite would treat its undamaged beginning as newer than the file.
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8
 _WAIT_FOR_READERS_S = 0.25
@@ -48,7 +48,7 @@ _WAL_BYTES = 40 * 4120
 _CLAIM_PAGES = 16
 PAGE_BYTES = 4096  # SQLite's default
 
-# Removes the table that `claim` leaves if the process is killed.
+# Removes the table that `use_free_space` leaves if the process is killed.
 _RELEASE = "DROP TABLE IF EXISTS space"
 
 
@@ -65,13 +65,15 @@ class Store:
         self._counts: Counts | None = None
         self.files = WatchedFiles(path)
         self.recent = RecentRecords()
-        """The records that may be only in the log. Read by `list_recent`."""
-        self._claimed = False
-        self._log_pages = 0  # estimated
+        """The records that may be only in the log. `list_recent` reads them from the disk."""
+        self._uses_free_space = False
+        self._log_pages = 0
+        """The estimated number of pages in the log."""
         self.no_room = 0
         """Number of messages of the former, damaged file for which the disk had no room."""
         self.gone: Collection[int] = ()
-        """Seqs that queries leave out: the records are deleted, but the file could not be written yet."""
+        """Seqs of deleted records that are still in the file, because it could not be written. Queries leave them
+        out."""
         row = db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own
         if row is not None and not isinstance(row[0], int):
             raise UnusableFileError("the file is damaged")
@@ -119,7 +121,10 @@ class Store:
         return store
 
     def list_recent(self) -> int:
-        """List the records that are only in the log. Returns how many are missing; the caller then calls `forget`."""
+        """Read the list of the records that were only in the log. Return how many records are missing in the file.
+
+        The caller then calls `forget`.
+        """
         self.recent = RecentRecords(self._path)
         missing = sum(not self._has(seq) for seq in self.recent.seqs)
         counts = self.counts()
@@ -136,10 +141,11 @@ class Store:
         self.recent.close()
 
     def checkpoint(self) -> bool:
-        """Write the log back into the file. Afterwards no record depends on the log. Returns False if it is in use."""
+        """Write the log back into the file, so that no record depends on the log. Return False if that is not
+        possible."""
         if not self._write_back():
             return False
-        # The frames of the old log may be damaged later. They are invalid once a new log has begun.
+        # The pages in the old log may be damaged later. Begin a new log, so that SQLite ignores them.
         self._db.execute("PRAGMA synchronous = NORMAL")
         restart_log(self._db)
         self._log_pages = 0
@@ -149,19 +155,19 @@ class Store:
     def apply(self, changes: PendingWrites, *, durable: bool) -> None:
         """Write all changes or none. If not `durable`, they survive the end of the process, but not a power cut."""
         new_log = False
-        if self._log_pages >= (_WAL_PAGES_WHEN_TIGHT if self._claimed else _WAL_PAGES):
+        if self._log_pages >= (_WAL_PAGES_WHEN_TIGHT if self._uses_free_space else _WAL_PAGES):
             with contextlib.suppress(sqlite3.Error):  # the next change tries again
                 new_log = self._write_back()
         self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         with transaction(self._db):
-            counts, before = self.counts(), self.tally(changes)
+            counts, before = self.counts(), self.counts_of(changes)
             for seq in changes.gone:
                 self._db.execute("DELETE FROM message WHERE seq = ?", (seq,))
             for record in changes.changed.values():
                 self._db.execute(UPDATE, (*row_of(record), record.seq))
             for record in changes.added.values():
                 self._db.execute(INSERT, row_of(record))
-            after = self.tally(changes)
+            after = self.counts_of(changes)
             waiting, parked = after.waiting - before.waiting, after.parked - before.parked
             counts = Counts(counts.waiting + waiting, counts.parked + parked)
             total = counts.waiting + counts.parked
@@ -174,7 +180,7 @@ class Store:
         self._log_pages = (0 if new_log else self._log_pages) + 2 + rows // 8 + changes.size // PAGE_BYTES
 
     def counts(self) -> Counts:
-        """Return the counts. Rows are counted at the first call, and again only after another process has written."""
+        """Return the counts. Rows are counted at the first call, and again after another process has written."""
         version = self._db.execute("PRAGMA data_version").fetchone()
         if self._counts is None or version != self._seen_version:
             row = self._db.execute("SELECT count(*), count(parked) FROM message").fetchone()
@@ -182,8 +188,8 @@ class Store:
             self._seen_version = version
         return self._counts
 
-    def tally(self, changes: PendingWrites) -> Counts:
-        """Return the counts of the records that change. Records that are not in the file are ignored."""
+    def counts_of(self, changes: PendingWrites) -> Counts:
+        """Return the counts of those records in the file that `changes` concerns."""
         waiting = parked = 0
         for seq in chain(changes.added, changes.changed, changes.gone):
             for (reason,) in self._db.execute("SELECT parked FROM message WHERE seq = ?", (seq,)):
@@ -192,26 +198,26 @@ class Store:
         return Counts(waiting, parked)
 
     def last_seq(self) -> int:
-        """The highest seq; 0 for an empty file."""
+        """Return the highest seq; 0 for an empty file."""
         return int(
             self._db.execute("SELECT coalesce(max(seq), 0) FROM message WHERE seq < ?", (MAX_SEQ,)).fetchone()[0]
         )
 
     def impossible(self) -> list[int]:
-        """Seqs that no message of this agent can have."""
+        """Return the seqs in the file that no message of this agent can have."""
         return [seq for (seq,) in self._db.execute("SELECT seq FROM message WHERE seq >= ?", (MAX_SEQ,))]
 
     def get(self, seq: int) -> Record | None:
         return next(self._records("WHERE seq = ?", seq), None)
 
     def waiting(self, first: int, before: int) -> Iterator[Record]:
-        """A stream of the waiting records with first <= seq < before, oldest first. Do not write while it is open."""
+        """Yield the waiting records with first <= seq < before, oldest first. Do not write before the last one."""
         return self._records(
             "WHERE parked IS NULL AND boot IS NULL AND seq >= ? AND seq < ? ORDER BY seq", first, before
         )
 
     def everything(self) -> Iterator[Record]:
-        """A stream of all legible records, oldest first."""
+        """Yield all legible records, oldest first."""
         rows = self._db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq")  # noqa: S608 - our own text
         for row in rows:
             with contextlib.suppress(DamagedRecordError):
@@ -221,25 +227,29 @@ class Store:
         return self._records("WHERE parked IS NOT NULL ORDER BY seq")
 
     def undated(self, after: int) -> Iterator[Record]:
-        """A stream of the undated records with a seq larger than `after`, oldest first."""
+        """Yield the undated records with a seq larger than `after`, oldest first."""
         return self._records("WHERE boot IS NOT NULL AND parked IS NULL AND seq > ? ORDER BY seq", after)
 
     def summary(self) -> tuple[int, int, float | None]:
-        """The numbers of waiting and of undated records, and the date of the oldest dated one in Unix seconds."""
+        """Return the numbers of waiting and of undated records, and the date of the oldest dated one in Unix
+        seconds."""
         row = self._db.execute(
             "SELECT count(*), count(boot), min(created) FILTER (WHERE boot IS NULL) FROM message WHERE parked IS NULL"
         ).fetchone()
         return row[0], row[1], row[2]
 
     def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
-        """Seq, date in Unix seconds, and whether the date is known, of the oldest records, parked or not."""
+        """Return seq, date in Unix seconds, and whether the date is known, of the oldest records, parked or not."""
         rows = self._db.execute(
             "SELECT seq, CAST(created AS REAL), boot IS NULL FROM message ORDER BY seq LIMIT ?", (limit,)
         )
         return [(seq, created, bool(dated)) for seq, created, dated in rows]
 
-    def victims(self, size: int, spared: PendingWrites) -> list[int]:
-        """The oldest records that occupy `size` bytes: bodies, and 80 for each row. Dead letters come first."""
+    def oldest_of_size(self, size: int, spared: PendingWrites) -> list[int]:
+        """Return the seqs of the oldest records that have `size` bytes in total, with 80 bytes for each row.
+
+        Dead letters come first. Records in `spared` are left out.
+        """
         found: dict[int, None] = {}
         for clause in ("WHERE parked IS NOT NULL", ""):
             rows = self._db.execute(f"SELECT seq, length(body) + 80 FROM message {clause} ORDER BY seq")  # noqa: S608
@@ -252,7 +262,7 @@ class Store:
         return list(found)
 
     def over_bound(self) -> bool:
-        """Whether the file is larger than the configured size. It can be, if the configured size was larger before."""
+        """Whether the file is larger than the configured size, for example because the configured size was reduced."""
         return pragma(self._db, "page_count") - pragma(self._db, "freelist_count") > self._max_pages
 
     def at_bound(self, size: int) -> bool:
@@ -260,23 +270,26 @@ class Store:
         return pragma(self._db, "page_count") + size // PAGE_BYTES + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:
-        """Whether the disk has room for a checkpoint. A file with half of its log is unreadable without the log."""
+        """Whether the disk has room for a checkpoint. After half a checkpoint, the file is unreadable without its
+        log."""
         growth = pragma(self._db, "page_count") * PAGE_BYTES - self.files.size()
         return growth <= 0 or growth + _WAL_PAGES * PAGE_BYTES // 8 <= free_space(self._path)
 
-    def claim(self, size: int) -> bool:
-        """For a full disk: turn up to `size` bytes of free disk space into free pages of the file.
+    def use_free_space(self, size: int) -> bool:
+        """On a full disk, turn up to `size` bytes of its free space into free pages of the file.
 
-        No other program can use these pages, and the file does not grow beyond them. So a checkpoint always has room.
-        Returns whether there are new free pages.
+        No other program can use these pages. The file does not grow any more, so a checkpoint always has room.
+        Return whether there are new free pages.
         """
-        least = 2 * _CLAIM_PAGES * PAGE_BYTES  # twice what a step needs: another process may be writing, too
-        if self._claimed and free_space(self._path) < least:
+        least = (
+            2 * _CLAIM_PAGES * PAGE_BYTES
+        )  # twice the need of a step, because another process may write at the same time
+        if self._uses_free_space and free_space(self._path) < least:
             return False
         if not self._write_back():
             return False
         keep_log_space(self._path, _WAL_BYTES)
-        self._claimed = True
+        self._uses_free_space = True
         self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
         before = pragma(self._db, "freelist_count")
         try:
@@ -294,13 +307,13 @@ class Store:
             self._db.execute(f"PRAGMA max_page_count = {pragma(self._db, 'page_count')}")
         return pragma(self._db, "freelist_count") > before
 
-    def relax(self) -> None:
-        """Undo `claim`: the disk has room again."""
-        self._claimed = False
+    def release_free_space(self) -> None:
+        """Let the file grow again, because the disk has room again. This undoes `use_free_space`."""
+        self._uses_free_space = False
         self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
 
     def _write_back(self) -> bool:
-        """Checkpoint, so that the next write begins a new log. Returns whether the file has all of the old one."""
+        """Write the log back, so that the next write begins a new log. Return whether all of the log is in the file."""
         if not self.has_room_for_log():
             return False
         self._db.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_S * 1000:.0f}")

@@ -1,4 +1,7 @@
-"""Moves the messages of one queue to another one: the endpoint was renamed. No agent may have either file open."""
+"""Moves the messages of one queue to another one, for an endpoint that was renamed.
+
+No other part of the agent may have one of the two files open.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def take_over(former: Path, path: Path, max_size_mb: int) -> Drops:
 
     The file `path` can then be larger than `max_size_mb`. The queue drops its oldest messages at the next `put`. If a
     disk error or a damaged file ends the move, the file `former` keeps the messages that were not moved, and the log
-    says so. Returns the dropped messages: those that are not legible.
+    says so. Return the number of dropped messages, which are those that are not legible.
     """
     drops = Drops()
     if not former.exists():
@@ -47,7 +50,7 @@ def take_over(former: Path, path: Path, max_size_mb: int) -> Drops:
 
 
 def _merge(former: Path, path: Path, max_size_mb: int) -> Drops:
-    """Move all messages, each under its id. Returns the unreadable ones, as dropped."""
+    """Move all messages; each keeps its id. Return the number of unreadable ones, which are dropped."""
     drops = Drops()
     both_mb = max_size_mb + (former.stat().st_size + path.stat().st_size) // 2**20 + 1
     with closing(Store.open(former, both_mb)) as source, closing(Store.open(path, both_mb)) as target:
@@ -59,7 +62,7 @@ def _merge(former: Path, path: Path, max_size_mb: int) -> Drops:
 
 
 def _move(records: Sequence[Record], source: Store, target: Store) -> None:
-    """Copy, then delete, so that a second call does not move messages that were delivered in the meantime."""
+    """Copy the records, then delete the originals, so that a second call does not move delivered messages again."""
     added = PendingWrites()
     for record in records:
         _add(added, record, target)

@@ -1,4 +1,7 @@
-"""SQLite on a disk that may be full, read-only or failing, and the lock of its directory; for queue and energies."""
+"""Opens SQLite files on a disk that may be full, read-only or failing, and locks their directory.
+
+The queue and the energies use it.
+"""
 
 from agent.storage.folder_lock import NotAloneError, alone, check_locks
 from agent.storage.sqlite import (

@@ -1,4 +1,4 @@
-"""One process per state directory. Two processes would poll the same devices and push the same messages.
+"""Locks the state directory for one process. Two processes would poll the same devices and push the same messages.
 
 The kernel locks the directory itself. No file is needed, the lock ends with the process, and it works on a read-only
 disk. If the file system does not support locks, the process runs without one.
@@ -23,9 +23,9 @@ class NotAloneError(Exception):
 
 
 _held: list[tuple[Path, list[int]]] = []
-"""The locks of this process: the path and its open handles. The last handle is of the present directory at the path."""
+"""The locks of this process: path, and open handles. The last handle is that of the present directory at the path."""
 _renewing = threading.Lock()
-"""Queues and energies check in threads of their own. A second handle of this process would not get the lock."""
+"""Several threads call `check_locks`. Only one may lock a directory, because the lock also excludes this process."""
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def check_locks() -> None:
-    """Lock the directories that the locked paths name now. Raises NotAloneError if another process has one of them."""
+    """Lock the directories that are at the locked paths now. Raises NotAloneError if another process has locked one."""
     with _renewing:
         for lock in _held:
             _renew(*lock)

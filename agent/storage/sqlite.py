@@ -22,7 +22,7 @@ from agent.storage.folder_lock import check_locks
 PRIVATE = 0o600
 """The mode of the files beside a database: only the user of the agent reads them."""
 BUSY_S = 5.0
-"""How long a statement waits for a lock that another process holds."""
+"""Maximum seconds that a statement waits for a lock of another process."""
 _CACHE_KIB = 512
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
@@ -32,18 +32,18 @@ class UnusableFileError(sqlite3.DatabaseError):
 
 
 def code(error: BaseException) -> int | None:
-    """SQLite's primary result code; None for an error that SQLite did not report."""
+    """Return SQLite's primary result code; None for an error that SQLite did not report."""
     extended = getattr(error, "sqlite_errorcode", None)
     return None if extended is None else extended & 0xFF
 
 
 def means_damage(error: BaseException) -> bool:
-    """Whether the file has to be replaced. Any other error leaves the file as it was."""
+    """Whether the file is damaged and must be replaced. After any other error, the file is as before."""
     return isinstance(error, UnusableFileError) or code(error) in _DAMAGE
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the disk or the bound of the file has no room."""
+    """Whether the disk is full, or the file has its maximum size."""
     return code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC
 
 
@@ -54,7 +54,7 @@ def open_for_writing(
 
     `exclusive` keeps other processes out. SQLite then needs no `-shm` file.
     Raises UnusableFileError for a damaged file, another sqlite3.Error if the disk does not accept writes, and
-    NotAloneError if another agent has the directory.
+    NotAloneError if another agent has locked the directory.
     """
     check_locks()
     db = _connect(_uri(path), exclusive=exclusive, busy_s=busy_s)
@@ -71,7 +71,7 @@ def open_for_writing(
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open the file on a disk that does not accept writes, with the changes that are only in its write-ahead log."""
+    """Open the file on a disk that accepts no writes. Changes that are only in its write-ahead log are read too."""
     log = _log_of(path)
     # To read a log, SQLite needs a lock and an -shm file. A read-only disk allows neither, so locking is switched off.
     how = "vfs=unix-none" if log.exists() and log.stat().st_size > 0 else "immutable=1"
@@ -84,12 +84,12 @@ def open_existing(path: Path) -> sqlite3.Connection:
 
 
 def open_damaged(path: Path) -> sqlite3.Connection:
-    """Open the file and check nothing, to read what is legible."""
+    """Open the file without any check, to read its legible part."""
     return _connect(_uri(path))
 
 
 def open_in_memory() -> sqlite3.Connection:
-    """An empty database without a file."""
+    """Open an empty database without a file."""
     return _connect(":memory:")
 
 
@@ -101,7 +101,7 @@ def require_sound(db: sqlite3.Connection) -> None:
 
 
 def pragma(db: sqlite3.Connection, name: str) -> int:
-    """The value of a numeric PRAGMA."""
+    """Return the value of a numeric PRAGMA."""
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
@@ -133,7 +133,7 @@ class WatchedFiles:
     """An open database with its write-ahead log and index. It notices if these files are removed or replaced."""
 
     def __init__(self, path: Path) -> None:
-        """The database is open, so its log and index exist if it has them."""
+        """Call this after the database was opened, so that its log and index exist."""
         self._path = path
         self._opened = path.stat()
         self._size = self._opened.st_size
@@ -141,7 +141,7 @@ class WatchedFiles:
         self._all = [(path, self._opened), *sides]
 
     def size(self) -> int:
-        """The size of the file in bytes; its last known size after it was moved or removed."""
+        """Return the size of the file in bytes. If the file was moved or removed, return its last known size."""
         with contextlib.suppress(OSError):
             now = self._path.stat()
             if os.path.samestat(self._opened, now):
@@ -149,7 +149,8 @@ class WatchedFiles:
         return self._size
 
     def missing(self) -> Path | None:
-        """The first path, in the order database, log, index, that no longer names the open file; None if all do."""
+        """Return the first path (database, log, index) that no longer names the open file; None if all names are
+        right."""
         for path, opened in self._all:
             if not in_place(opened, path):
                 return path
@@ -161,7 +162,7 @@ class WatchedFiles:
 
 
 def free_space(path: Path) -> int:
-    """The free bytes of the disk of this file."""
+    """Return the free bytes on the disk of this file."""
     return shutil.disk_usage(path.parent).free
 
 
@@ -176,7 +177,7 @@ def keep_log_space(path: Path, size: int) -> None:
 
 
 def set_aside(path: Path, suffix: str) -> Path:
-    """Rename the file and its write-ahead log by appending `suffix`; returns the new path of the file."""
+    """Append `suffix` to the names of the file and its write-ahead log. Return the new path of the file."""
     aside = path.with_name(path.name + suffix)
     remove(aside)
     rename(path, aside)
@@ -184,7 +185,7 @@ def set_aside(path: Path, suffix: str) -> Path:
 
 
 def rename(path: Path, target: Path) -> None:
-    """Rename the file and its write-ahead log. After a power cut in between, a second call completes it."""
+    """Rename the file and its write-ahead log. If a power cut interrupts it, a second call completes it."""
     _index_of(path).unlink(missing_ok=True)
     for source in _files(path):
         source.rename(target.with_name(target.name + source.name.removeprefix(path.name)))
@@ -235,7 +236,7 @@ def _connect(name: str, *, exclusive: bool = False, busy_s: float = BUSY_S) -> s
 
 
 class _Connection(sqlite3.Connection):
-    """Raises UnusableFileError for statements that fail only because the file has another schema."""
+    """A connection. Raises UnusableFileError if a statement fails because the file has another schema."""
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         try:
@@ -257,7 +258,7 @@ def _explained(error: UnicodeDecodeError | sqlite3.OperationalError) -> Exceptio
 
 
 def _text(stored: bytes) -> str:
-    """Accept any bytes: a checksum finds the damaged record, and the others stay readable."""
+    """Accept any bytes. A checksum finds a damaged record; the other records stay readable."""
     return stored.decode("utf-8", "replace")
 
 
@@ -274,5 +275,6 @@ def _index_of(path: Path) -> Path:
 
 
 def _files(path: Path) -> list[Path]:
-    """The write-ahead log, then the file: a log without its file is harmless, a file without its log lacks data."""
+    """Return the write-ahead log, then the file. A log without its file is harmless; a file without its log lacks
+    data."""
     return [file for file in (_log_of(path), path) if file.exists()]

@@ -190,14 +190,14 @@ def _report_drops(report: int, _: object, __: str, event: structlog.typing.Event
 
 
 def _report_victims(report: int) -> None:
-    choose = Store.victims
+    choose = Store.oldest_of_size
 
-    def victims(self: Store, size: int, spared: PendingWrites) -> list[int]:
+    def oldest_of_size(self: Store, size: int, spared: PendingWrites) -> list[int]:
         chosen = choose(self, size, spared)
         say(report, f"dropping {len(chosen)}")
         return chosen
 
-    Store.victims = victims  # type: ignore[method-assign]
+    Store.oldest_of_size = oldest_of_size  # type: ignore[method-assign]
 
 
 def _to_stderr(*_: object) -> structlog.PrintLogger:
