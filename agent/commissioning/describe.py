@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from drivers.driver import Driver
     from drivers.model import Reading
 
+_NARROW = 60
+"""On a terminal with fewer columns, a table that would break words is printed as lines."""
+_GAP = 3
+"""Blanks between two columns of a table."""
+
 
 class NodeRow(NamedTuple):
     """One node, in words."""
@@ -139,13 +144,25 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         for row in shown:
             print("\t".join(row))  # noqa: T201 - what the command is for
         return
+    width, cells = terminal_columns(sys.stdout), list(shown)
+    if width is not None and width < _NARROW and _needed_width(columns, cells) > width:
+        _print_lines([f"{title}: {' | '.join(filter(None, columns))}", ""], width)
+        _print_lines((" | ".join(row).rstrip("| ") for row in cells), width)
+        print()  # noqa: T201 - the output of the command
+        return
     from rich.console import Console
     from rich.text import Text
 
     grid = _grid(title, columns)
-    for row in shown:
+    for row in cells:
         grid.add_row(*map(Text, row))  # not as markup, because a name can contain brackets
-    Console(width=terminal_columns(sys.stdout)).print(grid)
+    Console(width=width).print(grid)
+
+
+def _needed_width(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Return the columns of the terminal that a table needs if it breaks no word."""
+    longest = [max(map(len, words.split()), default=0) for words in map(" ".join, zip(columns, *rows, strict=True))]
+    return sum(longest) + _GAP * len(longest)
 
 
 def _grid(title: str, columns: Sequence[str]) -> Table:

@@ -28,6 +28,26 @@ def test_a_table_on_a_terminal_leaves_nothing_out(monkeypatch: pytest.MonkeyPatc
     assert shown.count("x") == 60
 
 
+@pytest.mark.parametrize("columns", [32, 40, 50])
+def test_a_table_on_a_narrow_terminal_breaks_no_word(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr("agent.commissioning.describe.terminal_columns", lambda _: columns)
+    rows = [
+        (
+            "battery-1",
+            "storage",
+            "sunspec at 127.0.0.1:1502 unit 3",
+            "charge is sent as positive, discharge as negative",
+        ),
+        ("charger-1", "variable_power_load", "peblar at 127.0.0.1:1502 unit 5", ""),
+    ]
+    table("Nodes", ("node", "type", "device", "meaning"), rows)
+    shown = terminal.getvalue()
+    assert max(map(len, shown.splitlines())) <= columns
+    assert {word for row in rows for cell in row for word in cell.split()} <= set(shown.split())
+
+
 @pytest.mark.parametrize(("capacity", "warned"), [({}, True), ({"energy_capacity_Wh": 10_000}, False)])
 def test_a_battery_without_a_capacity_is_told(capacity: dict[str, float], *, warned: bool) -> None:
     device = {"driver": "deye-hybrid-1p", "host": "192.0.2.1", "nodes": {"storage": "battery-1"}, **capacity}
