@@ -63,7 +63,7 @@ def _run_daemon(config: Path, log_format: str) -> int:
 
 
 def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
-    """Return the options of the command `run`; None for another command, `--help` or a usage error.
+    """Return the options of the command `run`; None for another command, `--help`, an empty path or a usage error.
 
     With these options, the daemon does not import the library of the command line, which needs 2 MB.
     """
@@ -76,7 +76,7 @@ def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
         if name not in found or not (equals or rest):
             return None
         found[name] = value if equals else rest.pop(0)
-    return Path(found["--config"]), found["--log-format"]
+    return (Path(found["--config"]), found["--log-format"]) if found["--config"] else None
 
 
 def _no_output(error: OSError) -> int:
@@ -88,7 +88,7 @@ def _no_output(error: OSError) -> int:
 
 def _usage(error: Any) -> int:
     """Print the usage error of the library with a hint. Return its exit status."""
-    message = error.format_message()
+    message = _plain(error.format_message())
     path = error.ctx.command_path if error.ctx is not None else "telemetry-agent"
     if "\n" in message:  # the help text of a command without arguments
         sys.stderr.write(f"{message}\n")
@@ -98,6 +98,12 @@ def _usage(error: Any) -> int:
         hint = next((words for beginning, words in hints.items() if plain.startswith(beginning)), "")
         _failed(f"{message.rstrip('.')}{hint}; see `{path} --help`")
     return 2
+
+
+def _plain(message: str) -> str:
+    """Shorten the words of the library about a value that is no number or out of range."""
+    short = message.partition(", unable to parse")[0].replace("a valid integer", "a whole number")
+    return short.replace("Input should be a valid", "must be a").replace("Input should be", "must be")
 
 
 # The beginning of an error message of click → a hint.

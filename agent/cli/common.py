@@ -20,13 +20,25 @@ if TYPE_CHECKING:
 
 EX_CONFIG = 78
 
+
+def _no_empty_path(ctx: typer.Context, path: Path | None) -> Path | None:
+    """Refuse an empty path, which the library turns into the working directory."""
+    if path == Path() and not ctx.resilient_parsing:
+        fail(
+            "--config: an empty path is the working directory, not a file; is a variable of the shell not set?",
+            EX_CONFIG,
+        )
+    return path
+
+
 # Not `readable`: an unreadable file would be a usage error (status 2), and systemd would restart the service forever.
-ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
+_CONFIG = typer.Option("--config", metavar="FILE", readable=False, callback=_no_empty_path, help="The configuration.")
+ConfigOption = Annotated[Path, _CONFIG]
 NodesOption = Annotated[
     list[str] | None,
     typer.Option("--node", help="Only the device of this node. Can be repeated.", autocompletion=completion.nodes),
 ]
-OwnConfig = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="The configuration.")]
+OwnConfig = Annotated[Path | None, _CONFIG]
 """The option of a subcommand. It overrides the option before the subcommand."""
 EndpointOption = Annotated[
     str | None,

@@ -246,6 +246,8 @@ def _plain(message: str) -> str:
         (("simulate", "--speed", "-1"), "Invalid value for '--speed'"),
         (("demo", "--speed", "0"), "Invalid value for '--speed'"),
         (("receive", "--token", "x", "--port", "99999"), "Invalid value for '--port'"),
+        (("init", "--interval", "x"), "must be a whole number; see `telemetry-agent init --help`"),
+        (("simulate", "--speed", "x"), "must be a number; see `telemetry-agent simulate --help`"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_status_2(arguments: tuple[str, ...], words: str) -> None:
@@ -254,6 +256,13 @@ def test_a_wrong_call_is_one_line_and_status_2(arguments: tuple[str, ...], words
     (line,) = result.stderr.splitlines()
     assert line.startswith("telemetry-agent: ")
     assert _plain(words) in _plain(line.replace("python -m agent", "telemetry-agent"))
+
+
+@pytest.mark.parametrize("command", [("check",), ("run",), ("outbox", "drop", "--waiting")])
+def test_an_empty_path_of_the_configuration_is_named(command: tuple[str, ...]) -> None:
+    result = call_inside(*command, "--config", "")
+    words = "--config: an empty path is the working directory, not a file; is a variable of the shell not set?"
+    assert (result.returncode, result.stderr) == (78, f"telemetry-agent: {words}\n")
 
 
 @pytest.mark.parametrize("lab", [(), ("--lab",)])
