@@ -55,7 +55,9 @@ def summary(validator: Validator) -> list[str]:
         if missing := stream.missing:
             lines.append(
                 printable(
-                    f"{node or 'device types'}: {missing} messages missing up to {_clock(stream.newest or 0)}", _MOST
+                    f"{node or 'device types'}: {missing} message{'s' if missing > 1 else ''} missing up to"
+                    f" {_clock(stream.newest or 0)}",
+                    _MOST,
                 )
             )
     return lines

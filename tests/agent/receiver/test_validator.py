@@ -190,6 +190,8 @@ def test_gaps_are_said_and_filled() -> None:
     text, line = summary(judge)
     assert text == "4 accepted, 0 duplicate, 0 refused, 1 late"
     assert line.startswith("device types: 2 messages missing up to ")
+    judge.judge(headers("e"), body(time=NOW + 120))
+    assert summary(judge)[1].startswith("device types: 1 message missing up to ")
 
 
 def test_what_is_odd_is_said() -> None:
