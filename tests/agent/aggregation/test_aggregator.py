@@ -449,15 +449,15 @@ def test_on_a_later_day_a_counter_under_decision_is_estimated(store: EnergyStore
 
 
 def test_an_energy_of_the_day_does_not_fall_after_a_glitch_nor_after_a_restart(tmp_path: Path) -> None:
-    """A second of 5 Wh too many, which the device could have turned over."""
-    values = [*(1000.0 + second for second in range(0, 600, 10)), 1605.0, 1610.0, 1620.0]
+    """A value of 14 Wh too many, which the device could have turned over."""
+    values = [1000.0 + second for second in range(0, 630, 10)]
     sent, words = [], []
     for number, value in enumerate(values):
         if number in (0, 61):  # a clean restart right after the glitch
             store = EnergyStore.open(tmp_path / "energy.sqlite3")
             totals = Aggregator([PV1], settings(), store)
         wall = MIDNIGHT - 10 + 10 * number
-        glitch = 4.0 if number == 60 else 0.0
+        glitch = 14.0 if number == 60 else 0.0
         totals.observe([PV1], scan(1000.0 + 10 * number, active_power=400.0, produced_energy=value + glitch), wall)
         message = body(totals, at=1000.0 + 10 * number, wall=wall, quality=True)
         sent.append(message["solar"]["today_energy_Wh"])
@@ -467,7 +467,48 @@ def test_an_energy_of_the_day_does_not_fall_after_a_glitch_nor_after_a_restart(t
             store.close()
     store.close()
     assert sent[1:] == sorted(sent[1:])
-    assert sent[-1] == 1620 - 1010  # since midnight, of the true readings
+    assert sent[60:] == [604, 604, 610]  # since midnight; the last one is that of the true readings
+    assert words[60:] == [None, "estimated", None]
+
+
+class FallingSite:
+    """An inverter of 4 kW that shows one value too high. `send` polls and sends every 10 s."""
+
+    NODE = replace(PV1, resolutions={Quantity.PRODUCED_ENERGY: Resolution(1.0)})
+
+    def __init__(self, store: EnergyStore, wall: float) -> None:
+        self.totals = Aggregator([self.NODE], settings(), store)
+        self.at, self.wall, self.counter = 1000.0, wall, 5000.0
+
+    def send(self, power: float, above: float = 0.0) -> tuple[float, str | None]:
+        """Return the energy of the message, and its word."""
+        self.at, self.wall, self.counter = self.at + 10, self.wall + 10, self.counter + power / 360
+        readings = scan(self.at, active_power=power, produced_energy=self.counter // 1 + above)
+        self.totals.observe([self.NODE], readings, self.wall)
+        message = body(self.totals, at=self.at, wall=int(self.wall), quality=True)
+        return message["solar"]["today_energy_Wh"], message["quality"]["solar"].get("today")
+
+
+def test_an_energy_that_fell_is_an_estimate_for_the_rest_of_its_day(store: EnergyStore) -> None:
+    site = FallingSite(store, MIDNIGHT - 1800)
+    sent = [site.send(4000.0) for _ in range(360)]
+    assert sent[-1][1] is None
+    too_high, word = site.send(4000.0, above=15.0)
+    assert word is None
+    fallen, word = site.send(0.0)
+    assert (fallen, word) == (too_high - 15, "estimated")
+    assert {site.send(4000.0)[1] for _ in range(20)} == {"estimated"}
+
+
+def test_an_energy_that_was_too_high_falls_before_midnight_if_the_counter_cannot_reach_it(store: EnergyStore) -> None:
+    site = FallingSite(store, MIDNIGHT - 3620)
+    for _ in range(359):
+        site.send(4000.0)
+    too_high, _ = site.send(4000.0, above=25.0)
+    assert site.wall == MIDNIGHT - 20
+    energy, word = site.send(4000.0)
+    assert too_high - 16 <= energy <= too_high - 12
+    assert word == "partial"
 
 
 def test_events_of_counters_are_logged_and_counted_with_what_the_counter_showed(store: EnergyStore) -> None:

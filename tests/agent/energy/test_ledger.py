@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -325,6 +326,35 @@ def test_a_daily_register_whose_day_is_another(resets_at: int) -> None:
     assert ledger is not None
     assert energy(ledger, "2026-06-03") == pytest.approx(14_400, abs=15)
     assert energy(ledger, "2026-06-04") == pytest.approx(7190, abs=15)
+
+
+@pytest.mark.parametrize(("hours", "basis"), [(18.5, Basis.SEEN), (17.5, Basis.RESET)])
+def test_a_daily_register_begins_its_next_day_after_18_hours_at_the_earliest(hours: float, basis: Basis) -> None:
+    """It begins a day at 02:30, and shows 0 again some hours later, before the local midnight."""
+    register, now, counter = Register(daily=True, step_Wh=1.0), at("2026-06-01T22:00"), 8000.0
+    begins = at("2026-06-02T02:30")
+    again = begins + 3600 * hours
+    ledger = advance(None, counter, now, BRUSSELS, register, 360.0)
+    while now < again + 1800:
+        now, counter = now + 60, counter + 6
+        if now in (begins, again):
+            counter = 0.0
+        ledger = advance(ledger, counter, now, BRUSSELS, register, 360.0)
+    found = of_day(ledger, "2026-06-02")
+    assert found is not None
+    assert found.basis is basis
+    assert found.energy == pytest.approx(360 * (3 + hours), abs=20)
+
+
+def test_a_daily_register_over_downtime_counts_from_local_midnight() -> None:
+    """The device's day begins at 22:00. It is read again at 03:00, so three of its five hours are of the new day."""
+    register, now = Register(daily=True, step_Wh=1.0), at("2026-06-01T12:00")
+    ledger: Ledger | None = None
+    for minute in range(30 * 60):
+        counted = (minute + 14 * 60) % (24 * 60)
+        ledger = advance(ledger, 6.0 * counted, now + 60 * minute, BRUSSELS, register, 360.0)
+    ledger = run(("2026-06-03T03:00", 5 * 360.0), ledger=ledger, register=register)
+    assert of_day(ledger, "2026-06-03") == DayEnergy(pytest.approx(3 * 360, abs=6), Basis.REGISTER)
 
 
 # The clock
@@ -824,6 +854,37 @@ def test_the_short_way_of_a_common_reading_is_equal_to_the_general_one(
         short = advance(short, counter + beside, now, BRUSSELS, register, power)
         long = explained(long, counter + beside, now, BRUSSELS, register, -1.0 if power is None else power)
         assert short == long
+
+
+@pytest.mark.parametrize(
+    ("seconds", "register", "power", "general"),
+    [
+        (10.0, FINE, 3600.0, 1),
+        (10.0, Register(step_Wh=1.0, range_Wh=2.0**32), 3600.0, 1),
+        (60.0, Register(step_Wh=1.0), None, 1),
+        (90.0, Register(step_Wh=1.0), 3600.0, 1),
+        (10.0, Register(step_Wh=1000.0), 3600.0, 7),
+        (10.0, Register(), 3600.0, 1),
+        (10.0, FINE, 0.0, 1),
+    ],
+)
+def test_a_common_reading_takes_the_short_way(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, register: Register, power: float | None, general: int
+) -> None:
+    """`general`: the number of readings of a day that take the general way, which is slower."""
+    taken: list[float] = []
+
+    def noticed(ledger: Ledger, value: float, moment: float, *rest: Any) -> Ledger:
+        taken.append(moment)
+        return explained(ledger, value, moment, *rest)
+
+    monkeypatch.setattr("agent.energy.readings.explained", noticed)
+    now, counter, step = at("2026-06-01T00:00"), 1e6, register.step_Wh or 1.0
+    ledger: Ledger | None = None
+    while now < at("2026-06-01T23:58"):
+        now, counter = now + seconds, counter + (3600.0 if power is None else power) * seconds / 3600
+        ledger = advance(ledger, counter // step * step, now, BRUSSELS, register, power)
+    assert len(taken) == general
 
 
 @pytest.mark.parametrize("register", [FINE, Register(), Register(step_Wh=10.0)])
