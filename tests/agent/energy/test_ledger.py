@@ -354,7 +354,8 @@ def test_a_daily_register_over_downtime_counts_from_local_midnight() -> None:
         counted = (minute + 14 * 60) % (24 * 60)
         ledger = advance(ledger, 6.0 * counted, now + 60 * minute, BRUSSELS, register, 360.0)
     ledger = run(("2026-06-03T03:00", 5 * 360.0), ledger=ledger, register=register)
-    assert of_day(ledger, "2026-06-03") == DayEnergy(pytest.approx(3 * 360, abs=6), Basis.REGISTER)
+    assert energy(ledger, "2026-06-03") == pytest.approx(3 * 360, abs=6)
+    assert of_today(ledger)[2] is Basis.REGISTER
 
 
 # The clock
@@ -1027,3 +1028,50 @@ def test_a_counter_that_moves_after_a_day_is_believed_at_once() -> None:
         now += 300
         ledger = advance(ledger, 1e6, now, BRUSSELS, register)
     assert advance(ledger, 1e6 + 100, now + 300, BRUSSELS, register).best.total == 100.0
+
+
+@pytest.mark.parametrize(("rise", "basis"), [(3001.0, Basis.SEEN), (3001.5, Basis.ESTIMATED)])
+def test_a_late_growth_is_an_estimate_if_it_exceeds_the_power_of_a_house(rise: float, basis: Basis) -> None:
+    """The counter stood still for 355 s. With 5 s of delay, 30 kW give 3000 Wh, and the step is 1 Wh."""
+    register, now, counter = Register(step_Wh=1.0), at("2026-06-01T23:30"), 1e6
+    ledger: Ledger | None = None
+    for poll in range(400):
+        now, counter = now + (5 if poll == 299 else 10), counter + {263: 1.0, 299: rise}.get(poll, 0.0)
+        ledger = advance(ledger, counter, now, BRUSSELS, register)
+    assert ledger is not None
+    assert of_today(ledger) == ("2026-06-02", rise + 1, basis)
+
+
+@pytest.mark.parametrize(("rise", "counted"), [(62_501.0, True), (62_501.4, False)])
+def test_more_than_the_largest_power_of_a_site_is_another_counter(rise: float, counted: bool) -> None:
+    """A device of 1 kW that is known for more than a day stood still for 895 s: 250 kW give 62,500 Wh."""
+    register, now, counter = Register(step_Wh=1.0), at("2026-06-01T12:00"), 1e6
+    ledger: Ledger | None = None
+    for _ in range(24 * 12 + 6):
+        now, counter = now + 300, counter + 1000 / 12
+        ledger = advance(ledger, counter // 1, now, BRUSSELS, register, 1000.0)
+    assert ledger is not None
+    before = energy(ledger, "2026-06-02")
+    for poll in range(12):
+        now += 295 if poll == 2 else 300
+        ledger = advance(ledger, counter // 1 + rise * (poll >= 2), now, BRUSSELS, register, 0.0)
+    assert energy(ledger, "2026-06-02") == before + rise * counted
+    assert of_today(ledger)[2] is (Basis.ESTIMATED if counted else Basis.REPLACED)
+
+
+@pytest.mark.parametrize(
+    ("measured", "after_W", "grown", "basis"),
+    [(0.2, 5000.0, 4000.0, Basis.SEEN), (1.0, 3000.0, 6000.0, Basis.ESTIMATED)],
+)
+def test_the_power_at_the_ends_of_a_gap_explains_twice_its_energy(
+    measured: float, after_W: float, grown: float, basis: Basis
+) -> None:
+    """1 kW before a gap of an hour, `after_W` after it. The device measures a part of its power."""
+    register, now, counter = Register(step_Wh=1.0), at("2026-06-01T22:00"), 1e6
+    ledger: Ledger | None = None
+    for _ in range(3 * 360):
+        now, counter = now + 10, counter + 1000 / 360
+        ledger = advance(ledger, counter // 1, now, BRUSSELS, register, 1000.0 * measured)
+    ledger = advance(ledger, counter // 1 + grown, now + 3600, BRUSSELS, register, after_W * measured)
+    assert energy(ledger, "2026-06-02") == pytest.approx(1000 + grown, abs=2)
+    assert of_today(ledger)[2] is basis
