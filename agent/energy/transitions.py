@@ -75,7 +75,7 @@ class Observation(NamedTuple):
     weight: float
     """The seconds that the reading represents."""
     regular: bool
-    """Whether the time since the previous reading is usual."""
+    """Whether the time since the previous reading is usual; else readings are missing between the two."""
     integral_Wh: float
     """Integrated power until this reading, Wh."""
     flow_Wh: float
@@ -142,7 +142,7 @@ def confirmed(transition: Transition, skipped: Sequence[Candidate], step_Wh: flo
 
 def _bound(before: Candidate, reading: Observation) -> float:
     """Return the maximum growth of the counter at the usual power, Wh."""
-    return _at_power(reading.turnover.gap_W if _in_gap(before, reading) else _near_power(reading), before, reading)
+    return _at_power(_near_power(reading) if reading.regular else reading.turnover.gap_W, before, reading)
 
 
 def _near_power(reading: Observation) -> float:
@@ -153,15 +153,10 @@ def _near_power(reading: Observation) -> float:
 
 def _proven(before: Candidate, reading: Observation, bound: float) -> float:
     """Return the largest growth that the power seen so far explains, Wh; at most `bound`. More is an estimate."""
-    if not _in_gap(before, reading):
+    if reading.regular:
         return bound
     at_ends = 2 * reading.expected_W * max(1.0, reading.turnover.ratio)
     return min(bound, _at_power(max(at_ends, proven_power(reading.turnover, reading.register)), before, reading))
-
-
-def _in_gap(before: Candidate, reading: Observation) -> bool:
-    """Whether readings are missing between the two."""
-    return not reading.regular and reading.at - before.at > MINUTE_S
 
 
 def _at_power(power_W: float, before: Candidate, reading: Observation) -> float:
@@ -180,7 +175,7 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
         bound = min(bound, reading.step_Wh + turnover.near_W * MINUTE_S / 3600)
     if rise <= bound:
         turns = _turns(rise, before, reading, bound)
-        estimated = turns or rise > _proven(before, reading, bound) or _fits_any(before, reading, bound)
+        estimated = turns or rise > _proven(before, reading, bound) or _fits_any(reading, bound)
         return Transition(
             TransitionKind.ESTIMATED if estimated else TransitionKind.CONTINUED, 0.0, rise + turns * register.range_Wh
         )
@@ -208,9 +203,7 @@ def _fall(before: Candidate, reading: Observation, bound: float) -> Transition:
         if 0.0 <= around <= bound:
             turns = _turns(around, before, reading, bound)
             price = max(ROLLOVER_PRICE, _SINGLE * reading.weight)
-            kind = (
-                TransitionKind.ESTIMATED if turns or _fits_any(before, reading, bound) else TransitionKind.ROLLED_OVER
-            )
+            kind = TransitionKind.ESTIMATED if turns or _fits_any(reading, bound) else TransitionKind.ROLLED_OVER
             return Transition(kind, price, around + turns * register.range_Wh)
     if register.daily and 0.0 <= value <= bound and _can_begin_a_day(before, reading):
         return Transition(TransitionKind.NEW_DAY, DAY_PRICE, max(value, min(bound, _unread(before, reading))))
@@ -230,9 +223,9 @@ def _of_another_day(before: Candidate, reading: Observation, midnight: float) ->
     return Transition(TransitionKind.NEW_DAY, RESET_PRICE if repeated else 0.0, value)
 
 
-def _fits_any(before: Candidate, reading: Observation, bound: float) -> bool:
+def _fits_any(reading: Observation, bound: float) -> bool:
     """Whether the counter of another device would often fit after this gap, because the register's range is small."""
-    return _in_gap(before, reading) and bound > FITS_SHARE * reading.register.range_Wh > 0.0
+    return not reading.regular and bound > FITS_SHARE * reading.register.range_Wh > 0.0
 
 
 def _turns(growth: float, before: Candidate, reading: Observation, bound: float) -> int:
