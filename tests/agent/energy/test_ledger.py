@@ -1075,3 +1075,13 @@ def test_the_power_at_the_ends_of_a_gap_explains_twice_its_energy(
     ledger = advance(ledger, counter // 1 + grown, now + 3600, BRUSSELS, register, after_W * measured)
     assert energy(ledger, "2026-06-02") == pytest.approx(1000 + grown, abs=2)
     assert of_today(ledger)[2] is basis
+
+
+def test_a_growth_of_all_that_a_house_can_use_is_no_estimate_when_it_is_confirmed() -> None:
+    """30 kW give 125 Wh in ten seconds and 5 s of delay; the step is 1 Wh."""
+    now, ledger = at("2026-06-01T23:50"), None
+    for poll in range(200):
+        now += 10
+        ledger = advance(ledger, 1e6 + 126 * (poll >= 150), now, BRUSSELS, Register(step_Wh=1.0))
+    assert ledger is not None
+    assert of_today(ledger) == ("2026-06-02", 126.0, Basis.SEEN)

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -98,6 +99,31 @@ def test_what_is_removed_while_the_agent_runs_is_written_again(path: Path) -> No
     store.save(ledgers(value=5.0))
     store.close()
     assert kept(path) == ledgers(value=5.0)
+
+
+def test_a_file_that_is_opened_again_leaves_no_other_connection_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[sqlite3.Connection] = []
+    for name in ("_connect", "_in_memory"):
+        opens = getattr(energy_store, name)
+
+        def opened(path: Path, opens: Any = opens) -> Any:
+            result = opens(path)
+            made.append(result if isinstance(result, sqlite3.Connection) else result[0])
+            return result
+
+        monkeypatch.setattr(energy_store, name, opened)
+    store = EnergyStore.open(path)
+    path.unlink()
+    store.save(ledgers())
+    assert len(made) == 3, "the first file, the memory while it is opened again, and the new file"
+    for number, db in enumerate(made):
+        with pytest.raises(sqlite3.ProgrammingError) if number < 2 else contextlib.nullcontext():
+            db.execute("SELECT 1")
+    store.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        made[2].execute("SELECT 1")
 
 
 def test_a_log_that_is_removed_before_a_kill_takes_no_energies_with_it(path: Path, tmp_path: Path) -> None:
