@@ -1085,3 +1085,16 @@ def test_a_growth_of_all_that_a_house_can_use_is_no_estimate_when_it_is_confirme
         ledger = advance(ledger, 1e6 + 126 * (poll >= 150), now, BRUSSELS, Register(step_Wh=1.0))
     assert ledger is not None
     assert of_today(ledger) == ("2026-06-02", 126.0, Basis.SEEN)
+
+
+def test_a_rollover_over_all_that_a_house_can_use_is_one_at_once() -> None:
+    """30 kW give 125 Wh in ten seconds and 5 s of delay; the step is 1 Wh."""
+    register, now, events = Register(step_Wh=1.0, range_Wh=65_536.0), at("2026-06-01T23:50"), []
+    ledger: Ledger | None = None
+    for poll in range(400):
+        now += 10
+        ledger = advance(ledger, (65_500.0 + 126 * (poll >= 150)) % 65_536, now, BRUSSELS, register)
+        events += [event.name for event in ledger.decided]
+    assert ledger is not None
+    assert events == ["counter_rolled_over"]
+    assert energy(ledger, "2026-06-02") == 126
