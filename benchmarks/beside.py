@@ -155,7 +155,8 @@ def running(devices: int) -> Iterator[tuple[list[Client], Connection]]:
 
 
 def started(stack: ExitStack, command: list[str]) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | AS_SERVICE)
+    environ = os.environ | AS_SERVICE
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ)
     stack.callback(process.wait, 20)
     stack.callback(process.send_signal, signal.SIGTERM)
     return process
