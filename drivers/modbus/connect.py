@@ -16,10 +16,10 @@ from drivers.modbus.turns import Turns, time_out
 from drivers.tls import TlsFileError, client_context
 
 NAMES_AT_ONCE = 16
-"""Limit of parallel look-ups. A site may have hundreds of names and be offline; a service may have few threads."""
+"""Limit of parallel look-ups. A site that is offline may have hundreds of names, and a service may have few threads."""
 _RESOLVER = Resolver(NAMES_AT_ONCE)
 CONNECTS_AT_ONCE = 32
-"""Limit of parallel connects. Each costs the loop about 0.3 ms, on a slow controller 3 ms."""
+"""Limit of parallel connects. Each takes about 0.3 ms of the event loop, on a slow controller 3 ms."""
 _TURNS = Turns(CONNECTS_AT_ONCE, hold_s=0.25)
 
 _FRAMINGS: dict[str, type[Framing]] = {

@@ -21,7 +21,7 @@ from pymodbus.framer import FramerAscii, FramerRTU, FramerSocket
 
 from drivers.errors import BadReplyError, RtuFrameError, WrongTransactionError
 from drivers.modbus.copies import Frame
-from drivers.modbus.pdu import REPLIES, Question
+from drivers.modbus.pdu import REPLIES, RequestPdu
 from drivers.protocol import EXCEPTION, IDENTIFICATION, MAX_PDU, TABLES
 
 Answer = TypeVar("Answer")
@@ -35,11 +35,11 @@ _MBAP_LENGTHS = range(2, MAX_PDU + 2)
 class Framing(Protocol):
     """Encodes requests and recognises their replies."""
 
-    def encode(self, request: Question[object]) -> bytes: ...
+    def encode(self, request: RequestPdu[object]) -> bytes: ...
 
-    def accept(self, request: Question[Answer], received: bytes) -> Answer | None: ...
+    def accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None: ...
 
-    def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
+    def rejected(self, request: RequestPdu[object], received: bytes, timeout_s: float) -> BadReplyError:
         """Return the error for bytes that did not become the reply within the timeout."""
         ...
 
@@ -47,7 +47,7 @@ class Framing(Protocol):
 class LineFraming(Framing, Protocol):
     """The framing of a line: with a checksum, and without a transaction number."""
 
-    def frames(self, request: Question[object], received: bytes) -> Iterator[Frame]:
+    def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
         """Yield the complete frames that have the unit id and the function code of the reply."""
         ...
 
@@ -57,10 +57,10 @@ class Mbap:
 
     _framer = FramerSocket(REPLIES)
 
-    def encode(self, request: Question[object]) -> bytes:
+    def encode(self, request: RequestPdu[object]) -> bytes:
         return request.transaction.to_bytes(2, "big") + _numberless(request.unit_id, request.pdu)
 
-    def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
+    def accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None:
         if len(received) >= _HEAD:
             transaction, protocol, length, unit_id = _MBAP.unpack_from(received)
             is_reply = transaction == request.transaction and unit_id == request.unit_id and not protocol
@@ -68,8 +68,8 @@ class Mbap:
                 return request.decode(received[_MBAP.size :])  # nearly always: one complete frame
         return self._accept(request, received)
 
-    def _accept(self, request: Question[Answer], received: bytes) -> Answer | None:
-        """Handle other bytes than exactly the reply."""
+    def _accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None:
+        """Handle bytes that are not exactly one frame with the reply."""
         while len(received) >= self._framer.MIN_SIZE:
             end, unit_id, transaction, pdu = self._framer.decode(received)
             if not pdu:
@@ -83,17 +83,17 @@ class Mbap:
             received = received[end:]
         return None
 
-    def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
+    def rejected(self, request: RequestPdu[object], received: bytes, timeout_s: float) -> BadReplyError:
         if has_rtu_frame(received):
             return RtuFrameError(f"{request}: {_RTU_FRAMES}")
         _, unit_id, transaction, pdu = self._framer.decode(received)
-        same_question = unit_id == request.unit_id and pdu[:1] and pdu[0] & ~EXCEPTION == request.function
-        if same_question and transaction != request.transaction:
+        same_request = unit_id == request.unit_id and pdu[:1] and pdu[0] & ~EXCEPTION == request.function
+        if same_request and transaction != request.transaction:
             return WrongTransactionError(f"{request}: the reply has the transaction number of another request")
         return _no_reply(request, timeout_s)
 
     @staticmethod
-    def _require_modbus(request: Question[object], received: bytes) -> None:
+    def _require_modbus(request: RequestPdu[object], received: bytes) -> None:
         """Raise an error if the bytes cannot become a frame."""
         if is_mbap(received):
             return
@@ -104,11 +104,11 @@ class Mbap:
             raise BadReplyError(f"{request}: the received bytes are not Modbus")
 
     @staticmethod
-    def _copies(request: Question[object], frame: bytes, rest: bytes) -> bool:
+    def _copies(request: RequestPdu[object], frame: bytes, rest: bytes) -> bool:
         """Whether `rest` is empty or consists of copies of the frame. False if the last copy is incomplete.
 
-        A gateway that asks the device twice sends two values, so only the header, the function code and the byte count
-        of a copy are compared.
+        A gateway that reads the device twice may send different values. So only the header, the function code and the
+        byte count of a copy are compared.
         """
         while rest:
             head = min(len(rest), _HEAD, len(frame))
@@ -121,20 +121,21 @@ class Mbap:
 
 
 def is_mbap(received: bytes) -> bool:
-    """Whether the bytes begin with an MBAP header. For bytes that are no complete frame yet."""
+    """Whether the bytes begin with an MBAP header. They need not be a complete frame."""
     return not any(received[2:4]) and int.from_bytes(received[4:6], "big") in _MBAP_LENGTHS
 
 
 @lru_cache(maxsize=1024)
 def _numberless(unit_id: int, pdu: bytes) -> bytes:
-    """Return the frame of a request without its transaction. It is kept, because each poll sends the same few."""
+    """Return the frame of a request without its transaction. It is cached, because each poll sends the same
+    requests."""
     return FramerSocket(REPLIES).encode(pdu, unit_id, 0)[2:]
 
 
 _COUNTED_FROM = 6
-"""Bytes before those that the length field counts."""
+"""Number of bytes before those that the length field counts."""
 _HEAD = 9
-"""Bytes of transaction, protocol, length, unit id, function code and byte count."""
+"""Number of bytes of transaction, protocol, length, unit id, function code and byte count."""
 _RTU_FRAMES = "the replies are RTU frames, not Modbus TCP"
 _FUNCTIONS = frozenset({*TABLES, IDENTIFICATION})
 
@@ -144,15 +145,15 @@ class Rtu:
 
     _framer = FramerRTU(REPLIES)
 
-    def encode(self, request: Question[object]) -> bytes:
+    def encode(self, request: RequestPdu[object]) -> bytes:
         return self._framer.encode(request.pdu, request.unit_id, request.transaction)
 
-    def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
+    def accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None:
         return next((request.decode(frame.pdu) for frame in self.frames(request, received)), None)
 
-    def frames(self, request: Question[object], received: bytes) -> Iterator[Frame]:
-        # Noise, an echo of the request or a late reply of another unit may precede the reply. pymodbus' framer then
-        # discards all bytes. So every possible start is tried; pymodbus' PDU classes give the length of the frame.
+    def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
+        # Noise, an echo of the request or a late reply of another unit may precede the reply. pymodbus' framer would
+        # then discard all bytes. So every possible start is tried. pymodbus' PDU classes give the length of a frame.
         for function in (request.function, request.function | EXCEPTION):
             start = received.find(head := bytes((request.unit_id, function)))
             while start >= 0:
@@ -163,7 +164,7 @@ class Rtu:
                     yield Frame(frame[:size], frame[1 : size - 2])
                 start = received.find(head, start + (size if valid else 1))
 
-    def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
+    def rejected(self, request: RequestPdu[object], received: bytes, timeout_s: float) -> BadReplyError:
         return _no_reply(request, timeout_s)
 
 
@@ -172,13 +173,13 @@ class Ascii:
 
     _framer = FramerAscii(REPLIES)
 
-    def encode(self, request: Question[object]) -> bytes:
+    def encode(self, request: RequestPdu[object]) -> bytes:
         return self._framer.encode(request.pdu, request.unit_id, request.transaction)
 
-    def accept(self, request: Question[Answer], received: bytes) -> Answer | None:
+    def accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None:
         return next((request.decode(frame.pdu) for frame in self.frames(request, received)), None)
 
-    def frames(self, request: Question[object], received: bytes) -> Iterator[Frame]:
+    def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
         # Other bytes may precede the reply, as for RTU. A frame begins at the last colon of its line. The sum of all
         # bytes with the LRC is zero.
         for line in received.split(b"\r\n")[:-1]:
@@ -187,18 +188,18 @@ class Ascii:
             if len(frame) >= 4 and frame[0] == request.unit_id and sum(frame) & 0xFF == 0:
                 yield Frame(colon + digits + b"\r\n", frame[1:-1])
 
-    def rejected(self, request: Question[object], received: bytes, timeout_s: float) -> BadReplyError:
+    def rejected(self, request: RequestPdu[object], received: bytes, timeout_s: float) -> BadReplyError:
         return _no_reply(request, timeout_s)
 
 
 def _rtu_size(frame: bytes) -> int:
-    """Length in bytes of the frame that begins here, with its checksum; 0 while unknown."""
+    """Return the length in bytes of the frame that begins here, with its checksum; 0 while it is unknown."""
     if len(frame) < FramerRTU.MIN_SIZE or (pdu := REPLIES.lookupPduClass(frame)) is None:
         return 0
     return pdu.calculateRtuFrameSize(frame)
 
 
-def _no_reply(request: Question[object], timeout_s: float) -> BadReplyError:
+def _no_reply(request: RequestPdu[object], timeout_s: float) -> BadReplyError:
     return BadReplyError(f"{request}: no valid reply within {timeout_s:g} s, only other bytes")
 
 

@@ -1,4 +1,4 @@
-"""Modbus links: one connection and one lock per endpoint, reads only.
+"""Modbus links: one connection and one lock per host and port or serial port, reads only.
 
 A `Link` connects on its first read and keeps its connection. Its guarantees:
 
@@ -9,8 +9,8 @@ A `Link` connects on its first read and keeps its connection. Its guarantees:
   request to the same unit therefore also waits until a reply that is late by up to one timeout has arrived.
 - A request ends within its timeout. A lost connection ends the request at once. The link is usable after a cancelled
   read.
-- Some gateways give a wrong transaction to the first reply of each connection. That reply is dropped like any other,
-  and the request is sent once more on the same connection. This may take a second timeout.
+- Some gateways give a wrong transaction number to the first reply of each connection. That reply is dropped like any
+  other, and the request is sent once more on the same connection. This may take a second timeout.
 - Some gateways send each reply twice. The copy is dropped, also if it arrives after the next request. RTU and ASCII
   frames have no transaction number: if a reply is equal to an earlier one, the request may be sent once more. Such a
   request may take three timeouts. This usually happens once per link.
@@ -28,7 +28,7 @@ from drivers.driver import Reader
 from drivers.errors import DroppedError, LinkError, RepeatedReplyError, WrongTransactionError
 from drivers.modbus.connect import connect
 from drivers.modbus.copies import Copies
-from drivers.modbus.pdu import Identification, Question, ReadRequest
+from drivers.modbus.pdu import Identification, ReadRequest, RequestPdu
 from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
 from drivers.model import Table
@@ -53,8 +53,9 @@ class Link:
         self._not_before = 0.0
         """End of the connect delay, in the loop's time."""
         self._last_end = 0.0
+        """When the last request ended, in the loop's time."""
         self.wrong_transactions = 0
-        """How often the first reply of a connection had a wrong transaction."""
+        """How often the first reply of a connection had a wrong transaction number."""
         self._late_until: dict[int, float] = {}
         """Unit id → loop time until which a late reply may arrive. Only for frames without a transaction number."""
 
@@ -89,7 +90,7 @@ class Link:
         async with self._lock:
             await self._disconnect()
 
-    async def ask(self, request: Question[Answer], timeout_s: float, gap_s: float) -> Answer:
+    async def ask(self, request: RequestPdu[Answer], timeout_s: float, gap_s: float) -> Answer:
         """Send the request on the open connection, or on a new one, and return the decoded reply. Units call this."""
         loop = asyncio.get_running_loop()
         async with self._lock:
@@ -109,7 +110,7 @@ class Link:
                 except WrongTransactionError:
                     if reused or again:
                         raise
-                    again = True  # some gateways number the first reply of a connection wrongly
+                    again = True  # some gateways give a wrong number to the first reply of a connection
                     self.wrong_transactions += 1
                 except RepeatedReplyError:
                     if again:
@@ -169,7 +170,7 @@ class _Unit:
         self._timeout_s = timeout_s
         self._gap_s = gap_s
         self._requests: dict[tuple[Table, int, int], ReadRequest] = {}
-        """The requests so far: each poll sends the same few."""
+        """The requests so far. They are kept, because each poll sends the same few requests."""
 
     def read(self, table: Table, address: int, count: int) -> Coroutine[Any, Any, Sequence[int]]:
         """See `drivers.driver.Reader`. Raises ValueError for a read that is impossible in Modbus."""

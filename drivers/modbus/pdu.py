@@ -107,8 +107,8 @@ class Identification:
 Answer_co = TypeVar("Answer_co", covariant=True)
 
 
-class Question(Protocol[Answer_co]):
-    """The interface of both kinds of requests."""
+class RequestPdu(Protocol[Answer_co]):
+    """The interface of both kinds of requests: `ReadRequest` and `Identification`."""
 
     transaction: int
 
@@ -130,11 +130,12 @@ def _encoded(pdu: ModbusPDU) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _read(table: Table, address: int, count: int) -> bytes:
-    """Cached, because every poll of every device of a family sends the same few reads."""
+    """Return the request as bytes. It is cached, because all devices of a family are read with the same few
+    requests."""
     return _encoded(_REQUESTS[table](address=address, count=count))
 
 
-def _not_the_reply(request: Question[object], pdu: bytes) -> DriverError:
+def _not_the_reply(request: RequestPdu[object], pdu: bytes) -> DriverError:
     """Return the error for a protocol data unit with a wrong function code."""
     if pdu[0] == request.function | EXCEPTION and len(pdu) == _EXCEPTION_LENGTH:
         return exception_reply(pdu[1], str(request))
@@ -142,6 +143,6 @@ def _not_the_reply(request: Question[object], pdu: bytes) -> DriverError:
 
 
 def _texts(reply: ReadDeviceInformationResponse) -> list[str]:
-    """The texts of the objects in their order. pymodbus returns a list for an id that occurs twice."""
+    """Return the texts of the objects in their order. For an id that occurs twice, pymodbus has a list."""
     objects = [each for value in reply.information.values() for each in (value if isinstance(value, list) else [value])]
     return [each.decode("utf-8", "replace").strip("\0 ") for each in objects]

@@ -17,7 +17,7 @@ _Lookup = asyncio.Future[list[str]]
 
 
 class Resolver:
-    """The look-ups of one user: all links, or the delivery. Users share no threads and do not wait for each other."""
+    """Looks up names for one user: all links, or the delivery to one endpoint. Two users never wait for each other."""
 
     def __init__(self, threads: int) -> None:
         """At most `threads` names are looked up at the same time; further names wait."""
@@ -39,7 +39,7 @@ class Resolver:
         lookup = pending.get(host)
         if lookup is None:
             lookup = pending[host] = loop.create_future()
-            # Read the exception, so that asyncio logs no warning if no caller waits any more.
+            # Read the exception, so that asyncio logs no warning if no caller waits for it any more.
             lookup.add_done_callback(lambda done: (pending.pop(host, None), done.cancelled() or done.exception()))
             thread = threading.Thread(target=_look_up, args=(loop, host, lookup), name=f"look up {host}", daemon=True)
             try:

@@ -1,4 +1,4 @@
-"""Opens serial ports. pyserial opens a port, and this module makes it an asyncio transport.
+"""Opens serial ports. pyserial opens a port, and this module makes an asyncio transport of it.
 
 pymodbus' client can also open ports. But it does not report why a port cannot be opened, and its transport does not
 report when the port closes (docs/decisions/0001-pymodbus.md).
@@ -16,7 +16,7 @@ from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
 
 _MOST_BYTES = 1024
-"""Largest number of bytes of one read."""
+"""Maximum number of bytes of one read."""
 
 
 class _SerialTransport(asyncio.Transport):
@@ -90,6 +90,7 @@ def open_serial(channel: Transport, settings: LinkSettings) -> None:
 
 
 def data_bits(settings: LinkSettings) -> int:
-    """Return the number of data bits: 8 for RTU, and for ASCII 7 with 7E1, 7O1 and 7N2, or 8 with 8N1."""
+    """Return the number of data bits: 8 for RTU. For ASCII 7 (7E1, 7O1, 7N2), or 8 without parity and second stop
+    bit."""
     plain = settings.parity == "N" and settings.stop_bits == 1
     return 8 if settings.kind.framing == "rtu" or plain else 7

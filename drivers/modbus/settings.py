@@ -25,11 +25,11 @@ class LinkSettings:
     parity: str = "N"
     stop_bits: int = 1
     timeout_s: float = 1.0
-    """Timeout of one reply, and of opening the connection."""
+    """Timeout of one reply and of opening the connection, in seconds."""
     connect_delay_s: float = 0.0
-    """Pause after a connect, for devices that ignore an early request."""
+    """Pause after a connect in seconds, for devices that ignore an early request."""
     request_gap_s: float = 0.0
-    """Pause between a reply and the next request."""
+    """Pause between a reply and the next request, in seconds."""
     ca_file: Path | None = None
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
@@ -68,5 +68,5 @@ class LinkSettings:
 
     @property
     def line_silence_s(self) -> float:
-        """The silence between two RTU frames: 3.5 characters, at least 1.75 ms."""
+        """The silence between two RTU frames in seconds: 3.5 characters, at least 1.75 ms. 0 for other frames."""
         return max(3.5 * 11 / self.baudrate, 0.00175) if self.serial and self.kind.framing == "rtu" else 0.0

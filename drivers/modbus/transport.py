@@ -25,7 +25,7 @@ from drivers.errors import (
 from drivers.modbus.copies import Copies
 from drivers.modbus.framer import Framing, LineFraming, Mbap
 from drivers.modbus.os_errors import in_words
-from drivers.modbus.pdu import Question
+from drivers.modbus.pdu import RequestPdu
 
 # More than twice the longest ASCII frame. A peer that sends more does not use Modbus.
 _MAX_RECEIVED = 2048
@@ -48,14 +48,14 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         """The framing, if replies have no transaction number."""
         self._accept = framing.accept if self._line is None else self._accept_on_line
         self.copies = Copies()
-        """The copies on this line. The link sets it, because the link exists longer than the connection."""
+        """Recognises copies on this line. The link sets it, because the link exists longer than the connection."""
         self._address = address
         self._datagrams = datagrams
         self._transport: Any = None
         self._send: Callable[[bytes], object]
         self._loop: asyncio.AbstractEventLoop
         self._closed = asyncio.Event()
-        self._request: Question[Any] | None = None
+        self._request: RequestPdu[Any] | None = None
         self._reply: asyncio.Future[Any] | None = None
         self._timeout_s = 0.0
         self._received = b""
@@ -77,7 +77,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         """Whether the connection is open. False after either side has closed it."""
         return not (self._closed.is_set() or self._transport.is_closing())
 
-    async def exchange(self, request: Question[Answer], timeout_s: float) -> Answer:
+    async def exchange(self, request: RequestPdu[Answer], timeout_s: float) -> Answer:
         """Send the request and return its decoded reply.
 
         Raises a DriverError, at the latest `timeout_s` after the call.
@@ -100,8 +100,8 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
             self._reply = None
             first, self._first = self._first, False
         if isinstance(outcome, DriverError):
-            # Some gateways give a wrong transaction to the first reply of each connection. It is not a late reply of
-            # this connection. So the connection stays open, and the next request is the second one.
+            # Some gateways give a wrong transaction number to the first reply of each connection. That reply is not a
+            # late reply of this connection. So the connection stays open, and the request is sent again.
             wrong_first = first and isinstance(outcome, WrongTransactionError)
             answered = wrong_first or isinstance(outcome, RepeatedReplyError)
             self.expects_late_reply = isinstance(outcome, (SilentError, BadReplyError)) and not answered
@@ -118,16 +118,16 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         self.abort()
         await self._closed.wait()
 
-    def _settle(self, outcome: object) -> None:
+    def _finish(self, outcome: object) -> None:
         if self._reply is not None and not self._reply.done():
             self._reply.set_result(outcome)
 
     def _expire(self, timeout_s: float) -> None:
         if self._received and (request := self._request) is not None:
             copy = self.copies.rejected(request, self._line.frames(request, self._received)) if self._line else None
-            self._settle(copy or self._framing.rejected(request, self._received, timeout_s))
+            self._finish(copy or self._framing.rejected(request, self._received, timeout_s))
         else:
-            self._settle(SilentError(f"{self._request}: no answer within {timeout_s:g} s"))
+            self._finish(SilentError(f"{self._request}: no answer within {timeout_s:g} s"))
 
     # Called by asyncio.
 
@@ -145,7 +145,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
     def data_received(self, data: bytes) -> None:
         reply, request = self._reply, self._request
         if reply is None or request is None or reply.done():
-            self._unasked(data)
+            self._unsolicited(data)
             return
         self._received = received = self._received + data
         try:
@@ -157,17 +157,17 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         if outcome is not None:
             reply.set_result(outcome)
 
-    def _accept_on_line(self, request: Question[Answer], received: bytes) -> Answer | None:
+    def _accept_on_line(self, request: RequestPdu[Answer], received: bytes) -> Answer | None:
         line = cast("LineFraming", self._line)
         at = self._loop.time()
         frames = line.frames(request, received)
         frame = self.copies.reply(request, frames, received, at, at + self._timeout_s)
         return None if frame is None else request.decode(frame.pdu)
 
-    def _unasked(self, data: bytes) -> None:
+    def _unsolicited(self, data: bytes) -> None:
         """Handle bytes that arrived without a request."""
         if not self.numbered:
-            self.copies.unasked(data)
+            self.copies.unsolicited(data)
         elif not self._datagrams and not self._is_copy(data):
             self.abort()  # the stream has no checksums, so the next frame cannot be found
 
@@ -185,12 +185,12 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         self.data_received(data)
 
     def error_received(self, exc: Exception) -> None:
-        self._settle(LinkError(f"{self._address}: {in_words(exc)}"))
+        self._finish(LinkError(f"{self._address}: {in_words(exc)}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed.set()
         why = f" ({in_words(exc)})" if exc else ""
         if self._received:
-            self._settle(LinkError(f"{self._address}: the connection was lost in the middle of a reply{why}"))
+            self._finish(LinkError(f"{self._address}: the connection was lost in the middle of a reply{why}"))
         else:
-            self._settle(DroppedError(f"{self._address}: the connection was closed instead of a reply{why}"))
+            self._finish(DroppedError(f"{self._address}: the connection was closed instead of a reply{why}"))

@@ -1,4 +1,4 @@
-"""Turns for connects: many links that open at one instant must not time out because the event loop is busy."""
+"""Limits parallel connects, so that many links that open at the same moment do not time out in a busy event loop."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _STEPS = 10
 
 
 class Turns:
-    """Bounds the work that begins at the same time in one event loop."""
+    """Limits the work that begins at the same time in one event loop."""
 
     def __init__(self, at_once: int, hold_s: float) -> None:
-        """At most `at_once` turns at the same time.
+        """There are at most `at_once` turns at the same time.
 
-        A turn ends after `hold_s`, because a host that does not answer must not delay the others.
+        A turn ends after at most `hold_s` seconds, because a host that does not answer must not delay the others.
         """
         self._at_once = at_once
         self._hold_s = hold_s
@@ -24,7 +24,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn. The block may take longer than the turn."""
+        """Wait for a turn. The block of the caller may take longer than the turn."""
         loop = asyncio.get_running_loop()
         free = self._free.setdefault(loop, asyncio.Semaphore(self._at_once))
         await free.acquire()
@@ -48,7 +48,7 @@ class Turns:
 async def time_out(seconds: float) -> AsyncIterator[None]:
     """Raise TimeoutError if the block takes longer than `seconds`. Time in which the loop is blocked does not count.
 
-    The time is counted in steps. Each step begins when the loop gives it a turn, so a blocked loop costs one step.
+    The time is counted in steps. A step begins only when the event loop runs, so a blocked loop uses at most one step.
     """
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None

@@ -146,7 +146,7 @@ class RegisterDriver:
                 if learned or memory.changed:
                     memory.end(run.now())
             self._facts_due = due  # the poll did not fail
-            if self.profile.rating is not None and not self._rating_checked.believes(run.started):
+            if self.profile.rating is not None and not self._rating_checked.is_valid(run.started):
                 await self._read_rating(run, self.profile.rating)
         errors: tuple[Exception, ...] = tuple(run.errors)
         if memory.holes:

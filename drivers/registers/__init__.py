@@ -8,7 +8,7 @@ from drivers.registers.codec import FORMATS, Encoding, bits_of, decoder, encode
 from drivers.registers.combine import Key, Part, by_key, combiner, is_direct, resolutions
 from drivers.registers.read_plan import Block, Limits, Span, plan
 from drivers.registers.refusals import RECHECK_MAX_S, Recheck, RefusalMemory
-from drivers.registers.session import PollSession, SplitReader, Use
+from drivers.registers.session import OnReply, PollSession, SplitReader
 
 __all__ = [
     "FORMATS",
@@ -19,13 +19,13 @@ __all__ = [
     "Fill",
     "Key",
     "Limits",
+    "OnReply",
     "Part",
     "PollSession",
     "Recheck",
     "RefusalMemory",
     "Span",
     "SplitReader",
-    "Use",
     "bits_of",
     "block_decoder",
     "by_key",

@@ -1,4 +1,4 @@
-"""Decodes the words of one request to one Reading per point. Executes little Python code per point. Pure."""
+"""Decodes the words of one request to one Reading per point. Designed for little CPU time per point. Pure."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ Fill = Callable[[Sequence[int], float, list[Reading | None]], None]
 def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
     """Return a function (words, monotonic time, readings) that writes each cell's reading to its slot in `readings`.
 
-    `words` are the `count` registers or bits of one request. Devices of one family share the function, because it is
-    the largest part of a device's memory.
+    `words` are the `count` registers or bits of one request. Devices of one family share the function, because it needs
+    more memory than all other data of a device.
     """
     layers = [_layer(layer, count) for layer in _layers(cells)]
     good = Quality.GOOD
@@ -49,7 +49,7 @@ def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
     def fill(words: Sequence[int], at: float, readings: list[Reading | None]) -> None:
         for pack, unpack, items in layers:
             for raw, (slot, quantity, phase, node, number, convert) in zip(unpack(pack(*words)), items, strict=True):
-                if number is not None:  # most values: a call of `convert` would cost as much as all the rest
+                if number is not None:  # most values; a call of `convert` would take as long as all the rest
                     times, divisor, offset, low, high = number
                     value = raw * times / divisor + offset
                     if low <= value <= high:
@@ -62,7 +62,7 @@ def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
 
 
 def _layers(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Group the cells so that one struct can unpack a group: same byte order, no overlap."""
+    """Divide the cells into groups without overlap and with one byte order. One struct unpacks each group."""
     layers: list[list[Cell]] = []
     for cell in sorted(cells, key=lambda cell: cell.offset):
         for layer in layers:

@@ -37,7 +37,7 @@ FORMATS: dict[str, str] = {
 }
 
 Raw = Any
-"""The unpacked words: int, float, or bytes for text."""
+"""The value that struct unpacks from the words: int, float, or bytes for a text."""
 
 Decoded = tuple[Value | None, Quality]
 

@@ -1,12 +1,12 @@
-"""Combines the readings of points to readings of quantities. Pure.
+"""Combines the readings of points into readings of quantities. Pure.
 
 - Points of the same node, quantity and phase are added, such as the MPPTs of an inverter. With a negative scale, export
   is subtracted from import.
 - Percentages are averaged.
 - If a device has its power or a counter per phase only, the total is the sum of its phases.
 - The time of a sum is the time of its oldest part. A sum is missing or invalid if one of its parts is.
-- A part that is None does not exist in the device. It is omitted from the sum. If it is the total power, the total is
-  the sum of the phases.
+- If a part is None, the device does not have it. It is omitted from the sum. If the device does not have its total
+  power, the total is the sum of the phases.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Output(NamedTuple):
     slots: list[int]
     """The slots that are added."""
     single: bool
-    """Whether the reading of the slot is the result."""
+    """Whether the reading of the only slot is the result."""
     phases: list[int]
     """The slots that are added if the device has none of `slots`."""
 
@@ -55,16 +55,16 @@ def combiner(keys: Sequence[Key]) -> Combine:
         for key, slots in found.items()
     ]
     combined = partial(_combined, outputs)
-    return _as_they_are(combined) if is_direct(keys) else combined
+    return _direct(combined) if is_direct(keys) else combined
 
 
 def is_direct(keys: Sequence[Key]) -> bool:
-    """Whether each key is one reading of its own, so that nothing needs to be combined."""
+    """Whether each key belongs to one part and no total is added, so that nothing is combined."""
     return len(_outputs(keys)) == len(keys) == len(set(keys))
 
 
 def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
-    """Return the slots of each output quantity, with the totals that the device itself does not have."""
+    """Return the slots of each output, including the totals that no part has."""
     outputs = by_key(keys)
     for (node, quantity, phase), slots in list(outputs.items()):
         total = node, quantity, None
@@ -95,7 +95,7 @@ def resolutions(
     return found
 
 
-def _as_they_are(otherwise: Combine) -> Combine:
+def _direct(otherwise: Combine) -> Combine:
     def combined(parts: Sequence[Part], at: float) -> tuple[Reading, ...]:
         if all(parts):
             return tuple(cast("Sequence[Reading]", parts))

@@ -22,7 +22,7 @@ class Span:
     address: int
     count: int
     barrier: bool = False
-    """No request may include both this span and a register before it."""
+    """Whether no request may include both this span and a register before it."""
 
     @property
     def end(self) -> int:
@@ -63,13 +63,15 @@ class Limits:
     """Addresses that no request may include, because the device refuses them."""
     max_bits: int = MAX_BITS
     cuts: frozenset[tuple[Table, int]] = frozenset()
-    """Addresses that have a barrier before them, learned from the device."""
+    """Addresses before which a request must end, learned from the device."""
 
     def most(self, table: Table) -> int:
+        """Return the largest number of registers or bits of one request."""
         return min(self.max_bits if table in BITS else self.max_registers, max_count(table))
 
-    def reaches(self, left: Span, right: Span) -> bool:
-        """Whether one request may read `left`, `right` and the registers between them."""
+    def can_join(self, left: Span, right: Span) -> bool:
+        """Whether one request may read `left`, `right`, and the registers between them. Ignores the size of the
+        request."""
         gap = right.address - left.end
         if self.cut_at(right) or gap > self.max_gap * (16 if left.table in BITS else 1):
             return False
@@ -97,7 +99,7 @@ def plan(spans: Iterable[Span], limits: Limits) -> tuple[Block, ...]:
 
 
 def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
-    """Merge the spans into one span, with all gaps. If one request cannot read them all, return them sorted."""
+    """Merge the spans and all gaps into one span. If one request cannot read that, return the spans sorted."""
     ordered = sorted(spans)
     first, end = ordered[0], max(span.end for span in ordered)
     if (
@@ -112,7 +114,7 @@ def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
 
 
 def outermost(spans: Iterable[Span]) -> list[Span]:
-    """Sort by table and address, and remove each span that lies inside another. In a table, ends also increase."""
+    """Sort by table and address, and remove each span that lies inside another. Then the ends increase, too."""
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.table, span.address, -span.end)):
         if not kept or span.table is not kept[-1].table or span.end > kept[-1].end:
@@ -125,7 +127,7 @@ def outermost(spans: Iterable[Span]) -> list[Span]:
 def _table(spans: Sequence[Span], limits: Limits) -> list[Block]:
     """Divide the sorted spans of one table into runs, one request per run, by dynamic programming.
 
-    A request always reads consecutive spans, so only runs are tried.
+    A request reads consecutive spans, so only runs of spans are tried.
     """
     # best[i]: (requests, registers, start of the last run) for the first i spans
     best: list[tuple[int, int, int]] = [(0, 0, 0)]
@@ -140,7 +142,7 @@ def _table(spans: Sequence[Span], limits: Limits) -> list[Block]:
                 break
             requests, registers, _ = best[first]
             choices.append((requests + 1, registers + count, first))
-            if first and not limits.reaches(spans[first - 1], spans[first]):
+            if first and not limits.can_join(spans[first - 1], spans[first]):
                 break
         best.append(min(choices))
     blocks: list[Block] = []

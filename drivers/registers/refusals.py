@@ -1,12 +1,14 @@
 """Learns from the requests that a device refuses, and plans the next requests. Pure.
 
 - Exception 2: the request is read in parts. If the device refuses a single value, that value is a hole: no request
-  includes it. If the device answers all parts, it refuses the registers between them: there is a cut between the parts.
+  includes it. If the device answers all parts, it refuses only requests that cross the boundary between two parts. Such
+  a boundary is a cut.
 - Exception 3: the largest request is halved, but a value is never split. Some devices reply with exception 3 for an
-  address that does not exist. This shows when the device refuses a single value. The learned limits are then forgotten.
+  address that does not exist. This becomes clear when the device refuses a single value. The learned limits are then
+  forgotten.
 
-Learned facts hold for `RECHECK_FIRST_S`. The device is then asked again. Each time that it still refuses, the time
-doubles, up to `RECHECK_MAX_S`. A device that refuses registers only while it starts is thus soon read in full.
+A learned fact is valid for `RECHECK_FIRST_S`. Then the device is asked again. Each time that it still refuses, this
+time doubles, up to `RECHECK_MAX_S`. So a device that refuses registers only while it starts is soon read in full.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ RECHECK_MAX_S = 6 * 3600.0
 
 
 class Recheck:
-    """Timer of learned facts: they hold for `RECHECK_FIRST_S`; each confirmation doubles the time."""
+    """The timer of learned facts. They are valid for `RECHECK_FIRST_S`. Each confirmation doubles this time."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -36,23 +38,23 @@ class Recheck:
         return self._since is not None
 
     def start(self, now: float) -> None:
-        """A fact was learned at monotonic `now`."""
+        """Note that a fact was learned at monotonic `now`."""
         self._since = now
 
-    def believes(self, now: float) -> bool:
+    def is_valid(self, now: float) -> bool:
         """Whether a fact is known and its test is not due."""
         return self._since is not None and now - self._since < self._wait_s
 
     def due(self, now: float) -> bool:
         """Whether the known facts must be tested now."""
-        return self._since is not None and not self.believes(now)
+        return self._since is not None and not self.is_valid(now)
 
     def lengthen(self) -> None:
         """Double the time, because the facts were confirmed."""
         self._wait_s = min(2 * self._wait_s, RECHECK_MAX_S)
 
     def forget(self) -> None:
-        """No fact is known from now on."""
+        """Note that no fact is known any more."""
         self._since = None
 
     def reset(self) -> None:
@@ -92,7 +94,7 @@ class RefusalMemory:
             self.forget()
 
     def end(self, now: float) -> None:
-        """End a poll, complete or not. Plan the next poll with the facts that were learned."""
+        """End a poll, whether it is complete or not. Plan the next poll with the facts that were learned."""
         if self.changed:
             self.changed = False
             self.learned = True
@@ -149,7 +151,7 @@ class RefusalMemory:
             self._limits = replace(self._limits, max_registers=given.max_registers, max_bits=given.max_bits)
 
     def _halved(self, block: Block) -> bool:
-        """Halve the largest request. Returns False if a value would no longer fit."""
+        """Halve the largest request. Return False if a value would no longer fit."""
         bits = block.table in BITS
         most = max(block.count // 2, self._widest(bits=bits))
         if most >= block.count:
@@ -169,12 +171,13 @@ class RefusalMemory:
         return spans
 
     def _inside(self, block: Block) -> list[Span]:
-        """The spans in `block`: whole groups, and the single values of groups that are only partly in `block`."""
+        """Return the spans in `block`: whole groups, and the values in `block` of groups that are partly outside of
+        it."""
         groups = [span for span in self._spans() if block.holds(span)]
         return sorted({*groups, *(span for span in self._members(block) if not any(map(span.lies_in, groups)))})
 
     def _members(self, block: Block) -> list[Span]:
-        """The values in `block`, without holes."""
+        """Return the values in `block`, without holes."""
         members = {span for group in self._groups for span in group if block.holds(span)}
         return sorted(members - self.holes.keys())
 

@@ -1,4 +1,4 @@
-"""The requests of one poll. All drivers use it."""
+"""Makes the requests of one poll. All drivers use it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from drivers.protocol import BITS
 from drivers.registers.read_plan import Block
 from drivers.registers.refusals import RefusalMemory
 
-Use = Callable[[Block, Sequence[int], float], None]
+OnReply = Callable[[Block, Sequence[int], float], None]
 """Receives a request, the words of its reply, and the time at which they arrived, in monotonic seconds."""
 
 BUSY_PAUSE_S = 0.3
+"""Seconds before the request is repeated if the device is busy."""
 
 
 class SplitReader:
@@ -60,10 +61,10 @@ class PollSession:
         self.requests += 1
         return await self._reader.read(table, address, count)
 
-    async def read_blocks(self, memory: RefusalMemory, blocks: Sequence[Block], use: Use) -> bool:
+    async def read_blocks(self, memory: RefusalMemory, blocks: Sequence[Block], use: OnReply) -> bool:
         """Read `blocks` and call `use` with each reply. If the device refuses a block, read it in parts.
 
-        Returns whether all values of the blocks were read. Refused values are in `memory`, other errors in `errors`.
+        Return whether all values of the blocks were read. Refused values are in `memory`, other errors in `errors`.
         """
         complete = True
         for block in blocks:
@@ -85,7 +86,7 @@ class PollSession:
                 use(block, words, self.now())
         return complete
 
-    async def _read_in_parts(self, memory: RefusalMemory, block: Block, error: IllegalRangeError, use: Use) -> bool:
+    async def _read_in_parts(self, memory: RefusalMemory, block: Block, error: IllegalRangeError, use: OnReply) -> bool:
         holes = len(memory.holes)
         parts = memory.divide(block, error)
         complete = await self.read_blocks(memory, parts, use) and len(memory.holes) == holes

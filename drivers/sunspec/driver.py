@@ -22,7 +22,7 @@ from drivers.errors import IllegalRangeError, ProfileError, RefusedError, Unsupp
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Resolution, Scan
 from drivers.profile import RATED_TIMES, bounded
 from drivers.protocol import MAX_REGISTERS
-from drivers.registers import Block, Limits, PollSession, Recheck, RefusalMemory, SplitReader, Use
+from drivers.registers import Block, Limits, OnReply, PollSession, Recheck, RefusalMemory, SplitReader
 from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, duplicates, identify, rated_power
 from drivers.sunspec.formulas import Cell
 from drivers.sunspec.layout import SunSpecLayout, build, meters, sections
@@ -232,7 +232,7 @@ class _Known:
         errors = (*self._refusals.holes.values(), *run.errors)
         return Scan(tuple(self._readings(cells, times)), run.started, run.now(), errors, run.requests)
 
-    async def _read_known(self, run: PollSession, block: Block, use: Use) -> None:
+    async def _read_known(self, run: PollSession, block: Block, use: OnReply) -> None:
         """Read a block that was read before. Raises _ChangedError if the device now refuses the block."""
         try:
             words = await run.read(block.table, block.address, block.count)

@@ -29,7 +29,8 @@ class PointAddress:
     factor_address: int | None
     sign: int = 1
     zero_counts: bool = False
-    """Use 0 as a value. The standard defines 0 as "not implemented", but an input that never produced also has 0."""
+    """OnReply 0 as a value. The standard defines 0 as "not implemented", but an input that never produced also has
+    0."""
     folded: bool = False
     """The counter runs down from 0, as a 32-bit two's complement. The value is its magnitude."""
 

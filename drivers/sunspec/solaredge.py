@@ -66,7 +66,7 @@ class _Battery:
         self._recheck = Recheck()
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan | None:
-        if self._recheck.believes(now()):
+        if self._recheck.is_valid(now()):
             return None
         try:
             return await self._registers.poll(reader, now)
