@@ -1,4 +1,4 @@
-"""Channels: the identical outputs of one device. Pure.
+"""Channels are the identical outputs of one device. Pure.
 
 The configuration has a [[device]] for each channel. Driver `NAME:2` reads the second channel.
 """

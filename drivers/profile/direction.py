@@ -1,7 +1,7 @@
-"""`directed = true`: short form for a power whose `negative` mark is the `on` point of the same node. Pure.
+"""`directed = true`: the `on` point of a node becomes the `negative` mark of its power. Pure.
 
-Some devices report the magnitude of a power and a bit for its direction, such as the power of a battery. The bit then
-gives no reading.
+Some devices report the magnitude of a power and a bit for its direction, for example for a battery. The `on` point then
+gives no reading of its own.
 """
 
 from __future__ import annotations

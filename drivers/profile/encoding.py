@@ -15,13 +15,13 @@ MODES = ("off", "on")
 MOST_BITS = 8
 """Maximum number of coils or discrete inputs of one number."""
 
-# Keys that are only for numbers, and only for states.
+# Keys that only numbers have, and keys that only states have.
 _NUMBER_KEYS = {"scale", "offset", "magnitude", "min", "max"}
 _STATE_KEYS = {"bit", "values"}
 
 
 def table_and_address(table: TomlTable) -> tuple[Table, int]:
-    """Return table and zero-based address."""
+    """Return the table and the zero-based address of the first register."""
     return Table(table.choice("table", Table)), table.whole("address", 0, ADDRESSES - 1)
 
 
@@ -32,7 +32,7 @@ def require_in_table(table: TomlTable, address: int, encoding: Encoding) -> None
 
 
 def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantity | None) -> Encoding:
-    """Return the encoding of a point of `quantity`. `quantity` is None for a mark."""
+    """Return the encoding of a point of `quantity`, or of a mark if `quantity` is None."""
     in_bits = where in BITS
     known = [*FORMATS, "string"] if not in_bits else ["bool", "bits"] if quantity is not None else ["bool"]
     type_ = table.choice("type", known, "bool" if in_bits else ...)

@@ -2,7 +2,7 @@
 
 There are three cases:
 
-- The value was *not read* (the device was busy): it is missing.
+- The value was *not read*, for example because the device was busy: it is missing.
 - The device *does not have* the value (it refuses the register, replies "not available", or the `valid` mark does not
   hold): the fallback is used. Without a fallback, an optional value is left out of the sum, an optional gauge has no
   reading, and any other value is missing.
@@ -27,22 +27,24 @@ _FLOAT_MAX = struct.unpack(">f", bytes.fromhex("7F7FFFFF"))[0]
 
 
 @dataclass(slots=True)
-class Known:
-    """What is known of a device from earlier polls. It never contains values."""
+class DeviceKnowledge:
+    """What earlier polls have shown about a device. It contains no values."""
 
     held: dict[Mark, float] = field(default_factory=dict)
-    """Mark → last time that it held, in monotonic seconds."""
+    """Mark → monotonic second at which it held last."""
     chosen: dict[int, int] = field(default_factory=dict)
     """Slot of a counter → index of the candidate that had its first value. Later polls use only this candidate."""
     seen: set[int] = field(default_factory=set)
-    """Slots of optional counters that had a value above zero. Without them, a sum of counters would fall."""
+    """Slots of optional counters that had a value above zero. If such a counter has no value later, its sum is missing,
+    because without this counter the sum would fall."""
     gauges: set[Key] = field(default_factory=set)
-    """Optional gauges that had a value. They are missing if they have none later, so that no old value is used."""
+    """Optional gauges that had a value. If such a gauge has no value later, it is missing, so that no old value is
+    used."""
     limit_W: float | None = None
-    """The largest possible power, from the rated power."""
+    """The largest possible power in W, from the rated power; None if it is unknown."""
 
 
-def evaluate(answers: Answers, refused: Collection[Span], known: Known, at: float) -> tuple[Reading, ...]:
+def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge, at: float) -> tuple[Reading, ...]:
     """Return one reading per quantity, in the order of the points. `refused` are the spans that the device refuses."""
     layout = answers.layout
     if not layout.direct or known.limit_W or not all(answers.readings):
@@ -61,21 +63,21 @@ class _Evaluation:
     answers: Answers
     refused: Collection[Span]
     """The spans that the device refuses."""
-    known: Known
+    known: DeviceKnowledge
     at: float
 
     def readings(self) -> tuple[Reading, ...]:
         found = self.layout.combine(self._parts(), self.at)
         if self.layout.optional:
             found = tuple(reading for reading in found if not self._absent(reading))
-        for node, quantity, phase in self.layout.without:
+        for node, quantity, phase in self.layout.unread:
             found += (Reading(quantity, phase, None, Quality.MISSING, self.at, node),)
         if limit_W := self.known.limit_W:
             found = tuple(bounded(reading, self.layout.kind, limit_W) for reading in found)
         return tuple(map(_missing, found)) if self.layout.never_all_zero and _all_zero(found) else found
 
     def _absent(self, reading: Reading) -> bool:
-        """Whether the reading is of an optional gauge that the device never had."""
+        """Whether the reading belongs to an optional gauge that never had a value."""
         key = reading.node, reading.quantity, reading.phase
         if key not in self.layout.optional or key in self.known.gauges:
             return False
@@ -102,7 +104,7 @@ class _Evaluation:
         reading = self._first(slot, point)
         if reading is None:
             return self._unread(point)
-        if reading.quality is Quality.MISSING and self._asleep(slot, point):
+        if reading.quality is Quality.MISSING and self._battery_sleeps(slot, point):
             return reading._replace(value=0.0, quality=Quality.GOOD)
         if not point.optional:
             return reading
@@ -112,7 +114,10 @@ class _Evaluation:
         return None if absent else reading
 
     def _first(self, slot: int, point: Point) -> Reading | None:
-        """Return the reading of the first candidate with a value. None if a candidate before it was not read."""
+        """Return the reading of the first candidate with a value.
+
+        Return None if a candidate before it was not read.
+        """
         chosen = self.known.chosen.get(slot)
         worst: Reading | None = None
         for index, candidate in enumerate(point.candidates):
@@ -130,7 +135,7 @@ class _Evaluation:
 
     def _value(self, slot: int, candidate: Point) -> Reading | None:
         """Return the reading of one candidate, or None if it was not read."""
-        reading = self._scattered(candidate) if candidate.addresses else self._read(slot, candidate)
+        reading = self._at_separate_addresses(candidate) if candidate.addresses else self._read(slot, candidate)
         if reading is None:
             return None
         if candidate.valid is not None:
@@ -150,7 +155,7 @@ class _Evaluation:
     def _is_battery(self, point: Point) -> bool:
         return point.quantity is Quantity.ACTIVE_POWER and point.node in self.layout.batteries
 
-    def _asleep(self, slot: int, point: Point) -> bool:
+    def _battery_sleeps(self, slot: int, point: Point) -> bool:
         """Whether a battery replies "not available" for its power, but still has a state of charge."""
         if not self._is_battery(point):
             return False
@@ -168,7 +173,7 @@ class _Evaluation:
             for each in self.answers.readings
         )
 
-    def _scattered(self, candidate: Point) -> Reading | None:
+    def _at_separate_addresses(self, candidate: Point) -> Reading | None:
         words = [self.answers.captured.get(span) for span in candidate.spans]
         if self._is_refused(candidate.spans):
             return self._unread(candidate)
@@ -216,7 +221,7 @@ class _Evaluation:
 
 
 def _is_lowest(reading: Reading, candidate: Point) -> bool:
-    """Whether the value is the lowest number of its type, which is never a measurement."""
+    """Whether the value is the lowest number of its type. No measurement has this value."""
     encoding = candidate.encoding
     if encoding.is_float:
         raw = -_FLOAT_MAX
@@ -233,7 +238,7 @@ def _missing(reading: Reading) -> Reading:
 
 
 def _all_zero(readings: Collection[Reading]) -> bool:
-    """Whether all values are 0, also voltage and frequency. The device is then starting or not connected."""
+    """Whether all values are 0, also voltage and frequency. Then the device is starting or not connected."""
     for reading in readings:
         if reading.value:
             return False

@@ -1,7 +1,7 @@
 """The layout of one device: the registers to read for its points, and how to decode the words. Pure.
 
 A slot is one candidate of one value: a point or one of its fallbacks. Some values need more than the words at their
-address: marks, or words at separate addresses. The words of these registers are captured in addition.
+address: the words of marks, or words at separate addresses. These words are captured in addition.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Words = Sequence[int]
 
 NEVER_BOTH_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 
-_ENOUGH = 4
-"""At least this many equal words mean "not available". Fewer equal words may be a number."""
+_MIN_EQUAL_WORDS = 4
+"""Only this many equal words, or more, mean "not available". Fewer equal words may be a number."""
 _NOT_AVAILABLE = frozenset({0xFFFF, 0x8000})
 """A device that reboots or sleeps may reply with one of these in every word."""
 
@@ -49,26 +49,26 @@ class Layout:
     """The registers that are read from a device with these points."""
 
     def __init__(self, points: Sequence[Point], keys: Iterable[Key], kind: Kind, limits: Limits) -> None:
-        """`keys` are the readings of such a device, also those without a point in this layout."""
+        """`keys` are those of all readings of the device, also of readings without a point in this layout."""
         self.points = tuple(points)
         self.slots = tuple(candidate for point in points for candidate in point.candidates)
         own = [point.key for point in points]
         self.combine = combiner(own)
-        self.without = tuple(key for key in dict.fromkeys(keys) if key not in own)
-        """Keys without a point in this layout. Their readings are missing."""
+        self.unread = tuple(key for key in dict.fromkeys(keys) if key not in own)
+        """Keys of the device without a point in this layout. Their readings are missing."""
         self.optional = _optional(points)
         """Gauges that have no reading until the device has a value for them."""
         quantities = {quantity for _, quantity, _ in own}
         self.never_all_zero = quantities >= NEVER_BOTH_ZERO
-        """Some values of a device that works are not 0."""
+        """Whether all values can be 0 only if the device does not work: it has voltage and frequency."""
         self.kind = kind
         self.captures = frozenset(_captured(self.slots))
         self.batteries = frozenset(point.node for point in points if _of_battery(kind, point))
         """The nodes whose power is that of a battery."""
         self.plain = not self.batteries and not any(_needs_more(point) for point in points)
-        """Each value needs only the words at its address."""
-        self.direct = self.plain and not self.without and is_direct(own)
-        """The readings of the points are the readings of the device."""
+        """Whether each value needs only the words at its address."""
+        self.direct = self.plain and not self.unread and is_direct(own)
+        """Whether each reading of a point is a reading of the device, so that nothing is combined."""
         self.memory = RefusalMemory(_groups(self.points), limits)
         self.decoders: dict[Block, Decoder] = {}
 
@@ -84,7 +84,7 @@ class Layout:
         return found
 
     def decoder(self, block: Block) -> Decoder:
-        """Return how to decode the words of `block`. The result is kept in `decoders`."""
+        """Return how to decode the words of `block`. The result is stored in `decoders`."""
         if block not in self.decoders:
             inside = [
                 (slot, candidate)
@@ -135,7 +135,7 @@ class Answers:
         """Decode the words of `block`, which arrived at monotonic `at`."""
         fill, captures, nothing = self.layout.decoders.get(block) or self.layout.decoder(block)
         self.answered = True
-        if len(words) >= _ENOUGH and words[0] in nothing and len(set(words)) == 1:
+        if len(words) >= _MIN_EQUAL_WORDS and words[0] in nothing and len(set(words)) == 1:
             return
         if fill is not None:
             fill(words, at, self.readings)

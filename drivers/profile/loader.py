@@ -15,7 +15,7 @@ A profile has no expressions and no conditions. A device that needs them gets a 
   limits powers.
 - `[mark.NAME]` is a condition on registers. A point can be `valid` or `negative` while a mark holds. A mark also
   selects a `[[variant]]` of the family, with its own points or word order.
-- `fallback` lists other places of a value. `addresses` lists the words of a value at separate addresses. `repeat` is
+- `fallback` lists other registers of a value. `addresses` lists the words of a value at separate addresses. `repeat` is
   for blocks whose values are added.
 - `[channels]` is for devices with several identical outputs. The points are those of the first output; `NAME:3` is the
   third.
@@ -63,7 +63,7 @@ class Profile:
     max_gap: int | None = None
     identify: Mark | None = None
     identified_as: tuple[str, ...] = ()
-    """Other profiles whose mark these devices have too. `scan` proposes them, and names this profile."""
+    """Other profiles whose mark these devices also have. `scan` proposes them, and names this profile too."""
     driver: str | None = None
     """The Python driver that reads the device, for a profile that has only link settings."""
     channels: Channels | None = None
@@ -119,7 +119,7 @@ class Profile:
 
 
 def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:
-    """Return name → file; reads no file. A later directory overrides earlier ones and the built-in profiles."""
+    """Return name → file, without reading a file. A later directory has priority over earlier and built-in profiles."""
     files: dict[str, Path] = {}
     for directory in (BUILT_IN, *profile_dirs):
         if directory.is_dir():

@@ -1,4 +1,4 @@
-"""A mark: a condition on registers that a device meets or not. Pure.
+"""Marks: conditions on the registers of a device. Pure.
 
 `[identify]` is the mark that recognises a family. `[mark.NAME]` tables select a variant of the family, decide whether a
 value is valid, and give the direction of a power.
@@ -28,14 +28,14 @@ class Mark:
     encoding: Encoding
     """`minimum` and `maximum` are the range."""
     equals: tuple[int | str, ...] = ()
-    """Raw values. Empty if the mark tests a range or a bit. In a text, `*` matches any characters and `?` matches one
+    """Raw values; empty if the mark tests a range or a bit. In a text, `*` matches any characters, and `?` matches one
     character. Upper and lower case are equal."""
     also: tuple[Mark, ...] = ()
     """More marks. All of them must hold too."""
     grace_s: float = 0.0
-    """The mark continues to hold for this time after its registers last matched."""
+    """The mark still holds for this many seconds after its registers last matched."""
     unit_id: int | None = None
-    """The unit id of the same link that has the registers. None is the unit id of the device."""
+    """The unit id that has the registers, on the same link; None if it is the unit id of the device."""
 
     @property
     def span(self) -> Span:

@@ -22,7 +22,7 @@ _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A, Unit.PERCENT}
 
 # Keys that a fallback cannot have, because they describe the quantity and not the registers.
 _POINT_ONLY_KEYS = frozenset({"quantity", "phase", "node", "optional", "confirmed", "repeat", "fallback"})
-# Marks. A fallback does not inherit them, because they belong to the registers of its point.
+# The keys of marks. A fallback does not inherit them, because they belong to the registers of its point.
 _MARK_KEYS = frozenset({"valid", "negative", "positive"})
 
 
@@ -38,21 +38,21 @@ class Point:
     phase: Phase | None = None
     node: NodeType | None = None
     barrier: bool = False
-    """No request may include both this point and a register before it."""
+    """Whether no request may include both this point and a register before it."""
     confirmed: bool = True
-    """False for a register with only one source."""
+    """Whether two sources agree on the register."""
     addresses: tuple[int, ...] = ()
     """The address of each word, in the word order, if the words are at separate addresses."""
     optional: bool = False
-    """Many devices do not have the point. A sum then omits it; a gauge that is not a sum has no reading."""
+    """Whether devices of the family may lack the point. A sum then omits it; a gauge that is no sum has no reading."""
     valid: Mark | None = None
-    """The value is missing unless this mark holds."""
+    """The value is missing while this mark does not hold."""
     negative: Mark | None = None
     """The value is a magnitude. It is negative while this mark holds."""
     positive: Mark | None = None
     """With `negative`: the value is positive while this mark holds. If neither mark holds, the value is missing."""
     fallback: tuple[Point, ...] = ()
-    """Other registers of the value. The first of the point and its fallbacks that has a value is used."""
+    """Other registers of the value. The first value of the point and its fallbacks is used, in this order."""
     repeat: Repeat | None = None
     number: int = 1
     """The number of the repeated block, from 1."""
@@ -86,13 +86,14 @@ class Point:
 
     @property
     def where(self) -> str:
-        """Table and addresses, for people."""
+        """Table and addresses as text."""
         own = f"{self.table} {', '.join(map(str, self.addresses or (self.address,)))}"
         return " or ".join([own, *(other.where for other in self.fallback)])
 
     @property
     def counts(self) -> bool:
-        """Whether the point is a counter. A counter never changes to other registers: this would look like energy."""
+        """Whether the point is a counter. It never changes to other registers, because the step would count as
+        energy."""
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
     def moved(self, distance: int) -> Point:
@@ -194,7 +195,7 @@ def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, voc
             inherited.pop("address", None)
             inherited.pop("addresses", None)
         if "type" in own:
-            inherited.pop("invalid", None)  # these words belong to the other type
+            inherited.pop("invalid", None)  # these bit patterns belong to the type of the point
         entry = TomlTable({**inherited, **own}, where)
         candidate = _candidate(entry, vocabulary, point.quantity)
         entry.done()
@@ -202,7 +203,7 @@ def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, voc
 
 
 def _candidate(table: TomlTable, vocabulary: Vocabulary, quantity: Quantity) -> Point:
-    """Return a point with the registers and the encoding of a value."""
+    """Return a point with the registers, the encoding and the marks of a value."""
     if table.has("addresses"):
         where, addresses = _separate_addresses(table)
     else:

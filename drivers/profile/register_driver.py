@@ -7,8 +7,8 @@ about the same time.
 
 A family with variants or repeated blocks has several layouts. The registers that select the layout are read before the
 first poll, after each failed poll and every minute, because firmware and settings may change, and a wrong layout gives
-wrong values. A device that starts may have wrong registers for a moment. So a new layout is used only after two polls
-in a row have selected it; until then the device has no values.
+wrong values. While a device starts, these registers may be wrong for a moment. So a new layout is used only after two
+polls in a row have selected it; until then the device has no values.
 
 The site's `ReadOptions` override the profile's defaults, and those override the defaults of the transport. A word order
 of the site applies to all points, because it is a setting of the device.
@@ -25,7 +25,7 @@ import structlog
 from drivers.driver import LinkDefaults, Reader, ReadOptions
 from drivers.errors import IllegalFunctionError, IllegalRangeError, RefusedError, UnreachableError
 from drivers.model import Kind, NodeType, Quantity, Resolution, Scan, WordOrder
-from drivers.profile.evaluation import Known, evaluate
+from drivers.profile.evaluation import DeviceKnowledge, evaluate
 from drivers.profile.layout import Answers, Layout, Words
 from drivers.profile.loader import Profile
 from drivers.profile.mark import Mark
@@ -46,15 +46,15 @@ from drivers.registers import (
 
 log = structlog.get_logger(__name__)
 
-FACTS_S = 60.0
-"""The registers that select the layout are read again after this time."""
+SELECT_EVERY_S = 60.0
+"""The registers that select the layout are read again after this many seconds."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
-    """What selects the layout."""
+class _LayoutKey:
+    """What selects the layout: the variant, and the number of blocks."""
 
     variant: int | None = None
     """Index of the first variant whose mark holds."""
@@ -75,16 +75,16 @@ class RegisterDriver:
         self._variants = profile.variants
         self._repeats = tuple(dict.fromkeys(self._repeated(profile)))
         self._marks_read: set[Mark] = set()
-        self._layouts: dict[_Facts, Layout] = {}
-        self._has_facts = bool(self._variants) or any(repeat.asks for repeat in self._repeats)
-        self._facts = self._facts_of({})
-        self._current = self._layout(self._facts)
-        self._facts_due = 0.0
-        self._facts_read = False
-        """The device has replied which layout it has."""
-        self._unconfirmed: _Facts | None = None
+        self._layouts: dict[_LayoutKey, Layout] = {}
+        self._has_layouts = bool(self._variants) or any(repeat.has_count for repeat in self._repeats)
+        self._key = self._key_of({})
+        self._current = self._layout(self._key)
+        self._selection_due = 0.0
+        self._key_read = False
+        """Whether the device has shown which layout it has."""
+        self._unconfirmed: _LayoutKey | None = None
         """A new layout that only one poll has selected."""
-        self._known = Known()
+        self._known = DeviceKnowledge()
         self._rating_checked = Recheck()
 
     @property
@@ -115,7 +115,7 @@ class RegisterDriver:
 
     @property
     def max_registers(self) -> int:
-        """The largest request, in registers."""
+        """The maximum number of registers of one request."""
         return self._limits.max_registers
 
     def in_order(self, order: WordOrder) -> RegisterDriver:
@@ -125,17 +125,17 @@ class RegisterDriver:
     @property
     def variant(self) -> str | None:
         """The current variant of the device, or None."""
-        return None if self._facts.variant is None else self._variants[self._facts.variant].name
+        return None if self._key.variant is None else self._variants[self._key.variant].name
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.driver.Driver`. Raises the refusal if the device refuses all requests."""
         run = PollSession(reader, now)
-        if self._has_facts and run.started >= self._facts_due:
-            await self._read_facts(run)
+        if self._has_layouts and run.started >= self._selection_due:
+            await self._select_layout(run)
         layout, memory = self._current, self._current.memory
         answers = Answers(layout)
         if self._unconfirmed is None:
-            self._facts_due, due = 0.0, self._facts_due
+            self._selection_due, due = 0.0, self._selection_due
             if learned := memory.learned:
                 memory.begin(run.started)
             try:
@@ -145,7 +145,7 @@ class RegisterDriver:
             finally:
                 if learned or memory.changed:
                     memory.end(run.now())
-            self._facts_due = due  # the poll did not fail
+            self._selection_due = due  # the poll did not fail
             if self.profile.rating is not None and not self._rating_checked.is_valid(run.started):
                 await self._read_rating(run, self.profile.rating)
         errors: tuple[Exception, ...] = tuple(run.errors)
@@ -157,35 +157,35 @@ class RegisterDriver:
 
     # Selection of the layout.
 
-    def _layout(self, facts: _Facts) -> Layout:
-        if facts not in self._layouts:
-            points = self.profile.points if facts.variant is None else self._variants[facts.variant].points
-            there = dict(zip(self._repeats, facts.counts, strict=True))
+    def _layout(self, key: _LayoutKey) -> Layout:
+        if key not in self._layouts:
+            points = self.profile.points if key.variant is None else self._variants[key.variant].points
+            there = dict(zip(self._repeats, key.counts, strict=True))
             if self._options.word_order is not None:
                 points = tuple(point.in_order(self._options.word_order) for point in points)
             points = tuple(point for point in points if self._options.uses(point.node))
             found = [point for point in points if point.repeat is None or point.number <= there[point.repeat]]
-            self._layouts[facts] = Layout(found, [point.key for point in points], self.kind, self._limits)
-        return self._layouts[facts]
+            self._layouts[key] = Layout(found, [point.key for point in points], self.kind, self._limits)
+        return self._layouts[key]
 
-    async def _read_facts(self, run: PollSession) -> None:
+    async def _select_layout(self, run: PollSession) -> None:
         """Read the registers that select the layout."""
-        self._facts_due = run.started
-        before = self._facts if self._facts_read else None
-        facts = self._facts_of(await self._ask(run), before, await self._present(run, before))
-        if not self._facts_read or facts in (self._facts, self._unconfirmed):
-            if facts != self._facts:
-                log.info("device_variant", driver=self.profile.name, variant=self._variant_name(facts))
-                self._known = Known(limit_W=self._known.limit_W)
-            self._facts, self._unconfirmed, self._facts_read = facts, None, True
-            self._current = self._layout(facts)
-            self._facts_due = run.started + FACTS_S
+        self._selection_due = run.started
+        before = self._key if self._key_read else None
+        key = self._key_of(await self._ask(run), before, await self._present(run, before))
+        if not self._key_read or key in (self._key, self._unconfirmed):
+            if key != self._key:
+                log.info("device_variant", driver=self.profile.name, variant=self._variant_name(key))
+                self._known = DeviceKnowledge(limit_W=self._known.limit_W)
+            self._key, self._unconfirmed, self._key_read = key, None, True
+            self._current = self._layout(key)
+            self._selection_due = run.started + SELECT_EVERY_S
         else:
-            self._unconfirmed = facts
+            self._unconfirmed = key
 
-    def _facts_of(
-        self, words: dict[Span, Words], before: _Facts | None = None, present: Mapping[Repeat, int] | None = None
-    ) -> _Facts:
+    def _key_of(
+        self, words: dict[Span, Words], before: _LayoutKey | None = None, present: Mapping[Repeat, int] | None = None
+    ) -> _LayoutKey:
         """Select the layout by `words` and the number of `present` blocks.
 
         If a register was read earlier and is refused now, keep its result `before`.
@@ -204,7 +204,7 @@ class RegisterDriver:
                 continue
             read = None if repeat.span is None else words.get(repeat.span)
             counts.append(before.counts[index] if read is None and before is not None else repeat.count(read))
-        return _Facts(variant, tuple(counts))
+        return _LayoutKey(variant, tuple(counts))
 
     def _state(self, mark: Mark, words: dict[Span, Words]) -> bool | None:
         read = [(each, words.get(each.span)) for each in mark.all]
@@ -225,7 +225,7 @@ class RegisterDriver:
                 continue
         return found
 
-    async def _present(self, run: PollSession, before: _Facts | None) -> dict[Repeat, int]:
+    async def _present(self, run: PollSession, before: _LayoutKey | None) -> dict[Repeat, int]:
         """Return the number of blocks by their marks. It never falls: a block that is gone is missing in the sum."""
         reader = SplitReader(run, self._limits.max_registers)
         found: dict[Repeat, int] = {}
@@ -241,8 +241,8 @@ class RegisterDriver:
     def _count_spans(self) -> tuple[Span, ...]:
         return tuple(span for repeat in self._repeats if (span := repeat.span) is not None)
 
-    def _variant_name(self, facts: _Facts) -> str:
-        return "none" if facts.variant is None else self._variants[facts.variant].name
+    def _variant_name(self, key: _LayoutKey) -> str:
+        return "none" if key.variant is None else self._variants[key.variant].name
 
     @staticmethod
     def _repeated(profile: Profile) -> Iterator[Repeat]:
@@ -252,9 +252,9 @@ class RegisterDriver:
     # Rated power.
 
     async def _read_rating(self, run: PollSession, rating: Rating) -> None:
-        """Read the rated power. Call this after the values: a device may not reply to a register that it does not have.
+        """Read the rated power. It is read again later, because it may be wrong while the device starts.
 
-        It is read again later, because it may be wrong while the device starts.
+        Call this after the values are read, because some devices do not reply if they do not have the register.
         """
         if self._rating_checked.started:
             self._rating_checked.lengthen()
@@ -268,7 +268,7 @@ class RegisterDriver:
 
 
 def _all_refused(memory: RefusalMemory) -> IllegalRangeError:
-    """Return the first refusal. Learn nothing from them: the device is starting, or the profile is wrong."""
+    """Return the first refusal. Forget all refusals: the device is starting, or the profile is wrong."""
     error = next(iter(memory.holes.values()))
     memory.forget()
     return error

@@ -21,6 +21,7 @@ class Repeat:
 
     name: str
     most: int
+    """Maximum number of blocks."""
     step: int
     """Addresses from one block to the next."""
     table: Table | None = None
@@ -28,11 +29,11 @@ class Repeat:
     address: int = 0
     encoding: Encoding | None = None
     present: Mark | None = None
-    """A mark of the first block. The blocks exist up to the first one whose mark does not hold."""
+    """A mark of the first block. The device has the blocks before the first one whose mark does not hold."""
 
     @property
-    def asks(self) -> bool:
-        """Whether registers tell the number of blocks."""
+    def has_count(self) -> bool:
+        """Whether the number of blocks is read from the device."""
         return self.table is not None or self.present is not None
 
     @property
@@ -43,9 +44,9 @@ class Repeat:
         return Span(self.table, self.address, self.encoding.width)
 
     def count(self, words: Sequence[int] | None) -> int:
-        """Return the number of blocks by the words of `span`. Without a valid number, return `most`.
+        """Return the number of blocks from the words of `span`. If the words are no valid number, return `most`.
 
-        The blocks of a `present` mark are counted by the driver. Before that, one block is assumed.
+        With a `present` mark, the driver counts the blocks itself; this returns 1, the number before the first count.
         """
         if self.present is not None:
             return 1

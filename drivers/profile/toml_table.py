@@ -1,4 +1,4 @@
-"""Reads a TOML table key by key. A mistake is a ProfileError with place, key, rule and value."""
+"""Reads a TOML table key by key. A mistake raises ProfileError with file, table, key, rule and value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TomlTable:
 
     content: dict[str, Any]
     where: str
-    """File and place in the file, for messages."""
+    """The file and the table in it, for messages."""
     _taken: set[str] = field(default_factory=set)
 
     def wrong(self, key: str, rule: str, found: object) -> ProfileError:

@@ -15,7 +15,8 @@ from drivers.registers import Encoding, Span, decoder
 _BOUNDED = frozenset({NodeType.SOLAR, NodeType.STORAGE})
 _BOUNDED_KINDS = frozenset({Kind.INVERTER, Kind.BATTERY, Kind.CHARGER, Kind.HEAT_PUMP})
 RATED_TIMES = 2
-"""Panels and batteries may have more power than the inverter, but never more than twice the rated power."""
+"""A power above this number times the rated power is invalid. Panels and batteries may have more power than the
+inverter, but not more than twice as much."""
 _LEAST_W = 100.0
 """A smaller value is not a rated power: the device may use this register for something else."""
 _POWERS = frozenset({Quantity.ACTIVE_POWER, Quantity.DC_POWER})
@@ -76,7 +77,7 @@ class Serial:
 
 
 def bounded(reading: Reading, kind: Kind, limit_W: float) -> Reading:
-    """Return the reading; a power above the largest possible power of the device is invalid.
+    """Return the reading, as invalid if it is a power above the largest possible power of the device, `limit_W`.
 
     The power at the grid meter does not flow through the device, so it has no bound.
     """

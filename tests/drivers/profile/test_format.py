@@ -17,7 +17,7 @@ from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Quality, Scan, Table
 from drivers.profile.loader import load
-from drivers.profile.register_driver import FACTS_S
+from drivers.profile.register_driver import SELECT_EVERY_S
 from drivers.registers.refusals import RECHECK_FIRST_S
 from drivers.simulator.modbus_server import ModbusServer, SimulatedUnit
 from tests.faults.modbus import FaultServer
@@ -453,11 +453,11 @@ async def test_a_device_becomes_another_variant_once_it_says_so_twice(tmp_path: 
     async with device(tmp_path, VARIANTS, old) as meter:
         assert (await meter.poll())["imported_energy"] == 700.0
         for _ in range(2):  # two glitches are no update
-            assert await meter.poll(new, FACTS_S) == missing
+            assert await meter.poll(new, SELECT_EVERY_S) == missing
             assert (await meter.poll(old))["imported_energy"] == 700.0
-        assert await meter.poll(new, FACTS_S) == missing
+        assert await meter.poll(new, SELECT_EVERY_S) == missing
         assert (await meter.poll(new))["imported_energy"] == 7000.0
-        assert (await meter.poll({0: 7, 2: 7, 3: 0}, FACTS_S))["imported_energy"] == 7000.0  # refused for once
+        assert (await meter.poll({0: 7, 2: 7, 3: 0}, SELECT_EVERY_S))["imported_energy"] == 7000.0  # refused for once
 
 
 async def test_what_chooses_the_variant_is_asked_again_after_a_poll_that_failed(tmp_path: Path) -> None:
@@ -504,10 +504,10 @@ async def test_as_many_blocks_as_the_device_says(tmp_path: Path, count: int, pow
         for _ in range(2):
             assert await battery.poll() == {"active_power": power, "soc": soc}
         none = {"active_power": "missing", "soc": "missing"}
-        assert await battery.poll(words | {1: 0}, FACTS_S) == none
+        assert await battery.poll(words | {1: 0}, SELECT_EVERY_S) == none
         assert await battery.poll(words) == {"active_power": power, "soc": soc}
         for _ in range(2):
-            assert await battery.poll(words | {1: 0}, FACTS_S) == none
+            assert await battery.poll(words | {1: 0}, SELECT_EVERY_S) == none
 
 
 async def test_blocks_without_a_register_that_counts_them(tmp_path: Path) -> None:
@@ -542,11 +542,11 @@ async def test_blocks_up_to_the_first_empty_one(tmp_path: Path) -> None:
         assert found.scan is not None
         assert found.scan.requests == 1
         third = panels((0x7701, 40, 7), (0x7702, 2, 3), (0x7701, 100, 1))
-        await found.poll(third, FACTS_S)
+        await found.poll(third, SELECT_EVERY_S)
         for _ in range(2):  # two polls in a row must find it
             assert await found.poll(third) == {"active_power": 142.0, "produced_energy": 11.0}
         gone = panels((0x7701, 40, 7), (0x7702, 2, 3))
-        for after_s in (1.0, FACTS_S, 1.0, 1.0):
+        for after_s in (1.0, SELECT_EVERY_S, 1.0, 1.0):
             assert await found.poll(gone, after_s) == {"active_power": 42.0, "produced_energy": "missing"}
 
 
