@@ -1,7 +1,7 @@
 """The messages that leave the site: the bytes of the payload and the schema of the contract.
 
-Change a field, its unit or its rounding here, together with docs/contract.md.
-`envelope` contains the functions on message bytes that delivery needs. Import it by its full name.
+A change of a field, its unit or its rounding is made here and in docs/contract.md.
+`envelope` has the functions for message bytes that delivery needs. Import it by its full name.
 `schema` and `openapi` are for receivers and tests. The daemon does not import them.
 """
 

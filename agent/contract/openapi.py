@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of an endpoint, from the types of the contract. The daemon does not import it.
+"""Makes the OpenAPI 3.1 document of an endpoint from the types of the contract. The daemon does not import it.
 
 `python -m agent.contract.openapi docs/schema/openapi.json` writes it. Code generators make server stubs from it.
 """
@@ -84,7 +84,7 @@ _HEADERS: tuple[tuple[str, bool, dict[str, Any], str], ...] = (
 
 _REFUSALS = RetryConfig.model_fields["dead_letter_after"].default
 
-# The agent handles each of these statuses in another way.
+# Each text says what the agent does after this status.
 _ANSWERS = {
     "204": "stored, or stored before: the agent deletes the message. Any 2xx does the same",
     "400": f"this message is wrong: after {_REFUSALS} refusals the agent sets it aside",

@@ -13,7 +13,8 @@ from agent.domain.node import SIGNED
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
-# Quantities that have the name of a field of the contract. A register does not follow the rules of the field.
+# Quantities with the name of a field of the contract. The field is sent instead, because it is calculated by the rules
+# of the contract and may differ from the register.
 _FIELDS = {
     NodeType.GRID: frozenset({Quantity.TODAY_IMPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY}),
     NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),
@@ -35,7 +36,7 @@ class PayloadOptions:
     import_limit_W: float | None = None
     export_limit_W: float | None = None
     node_ids: Mapping[str, str] = field(default_factory=dict)
-    """Id of a node → its id in the messages; without an entry, its own."""
+    """Id of a node → its id in the messages. A node without an entry is sent with its own id."""
     limits: Mapping[str, Any] = field(init=False)
     """The fields of the grid with the limits that are configured."""
 
@@ -95,7 +96,10 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
 
 
 def _all(result: NodeResult) -> dict[str, Any]:
-    """Every fresh quantity that is no field of the contract, by its name in the payload, with the sign of its group."""
+    """Return every quantity with a fresh value that is not a field of the contract, by its name in the payload.
+
+    A power has the sign of its group in [push.sign].
+    """
     fields = _FIELDS.get(result.summary.node.type, frozenset())
     return {
         quantity.label(phase): -value if result.turned and quantity in SIGNED and isinstance(value, float) else value
@@ -105,7 +109,7 @@ def _all(result: NodeResult) -> dict[str, Any]:
 
 
 def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Round to three decimals. Whole numbers become integers. NaN and infinity are omitted."""
+    """Round to `DECIMALS`. Whole numbers become integers. NaN and infinity are omitted."""
     result: dict[str, Any] = {}
     for name, value in fields.items():
         if not isinstance(value, (float, int)) or isinstance(value, bool):
@@ -117,7 +121,7 @@ def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _quality(members: Sequence[NodeResult]) -> dict[str, Any]:
-    """The quality of the values of these nodes; empty without nodes."""
+    """Return the quality of the values of these nodes; empty without nodes."""
     if not members:
         return {}
     summaries = [result.summary for result in members]

@@ -1,7 +1,7 @@
-"""The contract as types, for receivers: the JSON Schema and a check of one message. The daemon does not import it.
+"""The contract as types: its JSON Schema and a check of one message, for receivers. The daemon does not import it.
 
-The types are closed, so that a check can report a field that they do not have. The published schemas are open, because
-a later release may add fields. `python -m agent.contract.schema docs/schema` writes them.
+The types allow no other fields, so that a check can report an unknown field. The published schemas allow other fields,
+because a later release may add some. `python -m agent.contract.schema docs/schema` writes them.
 """
 
 from __future__ import annotations
@@ -209,14 +209,14 @@ MESSAGES: dict[str, type] = {
 
 
 def message_name(message: dict[str, Any]) -> str:
-    """Return the name of the message type that the keys of the message indicate."""
+    """Return the name of the type of a message, which follows from its keys."""
     if "nodes" in message:
         return "device-snapshot"
     return "device-node" if "nodeId" in message else "device-type"
 
 
 def problems(message: Any) -> list[str]:
-    """Return the mistakes of a message, one line each; empty if it is valid. An unknown field is no mistake."""
+    """Return one line for each mistake of a message; empty if it is valid. An unknown field is not a mistake."""
     if not isinstance(message, dict):
         return ["the message is not a JSON object"]
     found = [f"{place}: {text}" for place, kind, text in _errors(message) if kind != _UNKNOWN]

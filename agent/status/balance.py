@@ -15,7 +15,7 @@ ENERGIES = {
     "today_charged_Wh": "charge",
     "today_discharged_Wh": "discharge",
 }
-"""Energy of the day → its word."""
+"""Energy of the day → its word in messages."""
 _STATES = {"lost": "does not answer", "waiting": "is not polled yet"}
 
 

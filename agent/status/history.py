@@ -1,7 +1,7 @@
-"""A day of powers and deliveries for the status page, in memory. Pure.
+"""Keeps the powers and deliveries of a day in memory, for the status page. Pure.
 
-A step is ten minutes. The memory is fixed: 4 bytes per step and series, so 3.4 KiB for the powers of six node types and
-1.1 KiB for each endpoint. A restart begins a new history.
+A step is ten minutes. The size is constant: 4 bytes per step and series, so 3.4 KiB for the powers of six node types
+and 1.1 KiB for each endpoint. A restart begins a new history.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agent.status.model import EndpointStatus, Snapshot
 STEP_S = 600.0
 STEPS = 144
 SAMPLE_S = 60.0
-"""The time between two samples. The power of a step is the mean of its samples."""
+"""Seconds between two samples. The power of a step is the mean of its samples."""
 _MOST = 0xFFFF_FFFF
 
 
@@ -44,7 +44,10 @@ class _Attempts:
     """The attempts to one endpoint in each step."""
 
     before: tuple[int, int]
-    """The counters at the last sample. The attempts before the first sample are not counted: they may be older."""
+    """The counters of delivered and failed attempts at the last sample.
+
+    Attempts before the first sample are left out, because they may be older than the first step.
+    """
     delivered: array[int] = field(default_factory=lambda: array("I", [0]) * STEPS)
     failed: array[int] = field(default_factory=lambda: array("I", [0]) * STEPS)
 
@@ -71,7 +74,7 @@ class History:
         """Add a sample. Call it every `SAMPLE_S` seconds."""
         self._advance(now)
         at = self._step % STEPS
-        # A group without a power has a series too. Without it, a sum of the groups would be partial.
+        # A group without a power also has a series, so that the page notices that a sum of the groups would be partial.
         self._powers = {group: self._powers.get(group) or _Power() for group in snapshot.flow}
         for group, fields in snapshot.flow.items():
             power = _power(fields)
@@ -101,7 +104,7 @@ class History:
         }
 
     def _advance(self, now: float) -> None:
-        """Begin the present step. Steps without a sample are empty."""
+        """Go to the step of monotonic second `now`. Steps without a sample are empty."""
         step = max(self._step, int((now - self._started) // STEP_S))
         for at in {number % STEPS for number in range(max(self._step, step - STEPS) + 1, step + 1)}:
             for power in self._powers.values():

@@ -20,7 +20,7 @@ EVERY_S = 3600.0
 
 
 class HourlyReport:
-    """Counts since the last report. The daemon has one report object for its whole life."""
+    """Writes the reports, with counts since the last one. One object exists as long as the daemon."""
 
     def __init__(self, now: float) -> None:
         self._last = now
@@ -32,7 +32,8 @@ class HourlyReport:
         self._outcomes = {name: self._outcomes[old] for name, old in before.items() if old in self._outcomes}
 
     def begin(self, now: float) -> bool:
-        """Return whether to `write` a report at monotonic second `now`. Then the next hour begins."""
+        """Return whether a report is due at monotonic second `now`. If so, the next hour begins, and the caller calls
+        `write`."""
         due = now - self._last >= EVERY_S
         if due:
             self._last = now

@@ -1,8 +1,8 @@
 """A small HTTP/1.1 server that answers GET and HEAD. Each connection has one request.
 
 The server has at most 16 connections. A client must send the head, of at most 8 KiB, within 5 s and accept the answer
-within 10 s. A slower client is disconnected. When all connections are in use, a new connection replaces the oldest one
-without a complete request, so that slow clients cannot block the server.
+within 10 s. A slower client is disconnected. When all connections are in use, a new connection replaces the oldest
+connection without a complete request, so that slow clients cannot block the server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The status listener: who may read what.
+"""Serves the status over HTTP, and decides who may read what.
 
 - On a loopback address without a token, every process of the machine may read everything. The Host header must be a
   loopback name, so a web page whose name points at 127.0.0.1 is refused (DNS rebinding).
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RETRY_S = 30.0
+"""Seconds before the listener tries its address again."""
 _FRESH_S = 0.5
+"""A snapshot that is younger than these seconds is used again."""
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A name or an IPv4 address, or an IPv6 address in brackets, with or without a port (RFC 9110, section 7.2).
 _HOST = re.compile(rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*)|\[(?P<v6>[0-9a-f]*:[0-9a-f:.]+)\])(?::[0-9]{{0,5}})?")
@@ -69,10 +71,10 @@ class StatusListener:
         self.history = History(clock.monotonic())
         self._last: tuple[float, Snapshot] | None = None
         self.port: int | None = None
-        """None while it does not listen."""
+        """The port on which it listens; None while it does not listen."""
 
     async def run(self) -> None:
-        """Listen. If the address is not available, try again: the daemon's work does not depend on it."""
+        """Listen. If the address is not available, try again later. The daemon works meanwhile."""
         server = HttpServer(self.answer)
         try:
             await self._bind(server)

@@ -1,4 +1,4 @@
-"""A snapshot as Prometheus metrics. The values of labels are few: they come from the configuration and from our types.
+"""Writes a snapshot as Prometheus metrics. Labels have few values: those of the configuration and of our types.
 
 Only this module imports prometheus_client. It is loaded with the status listener.
 """

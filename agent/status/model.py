@@ -1,4 +1,4 @@
-"""The state of the daemon at one moment, as plain values: what page, metrics and terminal show.
+"""The state of the daemon at one moment, as plain values for page, metrics and terminal.
 
 `Snapshot` holds no secret: it has only scheme, host and port of the endpoint's URL. Powers are those of this moment,
 with the contract's signs ([push.sign] changes only what is sent). Energies of the day are those of the last push.
@@ -37,20 +37,20 @@ class DeviceStatus:
     reason: str | None
     lost_s: float | None
     age_s: float | None
-    """Time since the last answer; None before the first answer."""
+    """Seconds since the last answer; None before the first answer."""
     polls: int
     failed_polls: int
     errors: Mapping[str, int]
     poll_s: float | None
-    """How long the last answer took."""
+    """Duration of the last answered poll in seconds."""
     answered: int
     answered_s: float
-    """Seconds of all `answered` polls together."""
+    """Total duration of the `answered` polls in seconds."""
     nodes: tuple[NodeStatus, ...]
     interval_s: float = 0.0
-    """The configured time between two polls."""
+    """The configured seconds between two polls."""
     cycle_s: float | None = None
-    """The time between two polls that the link achieves; None while it holds the interval."""
+    """Seconds between two polls on a link that is too slow for the interval; otherwise None."""
     skipped: int = 0
     """Polls that were due and were not made."""
 
@@ -67,8 +67,8 @@ class LinkStatus:
     address: str
     devices: int
     load: float | None
-    """The part of the time that the polls of the answering devices need, by the duration of the last one of each.
-    Above 1, the connection is too slow. None if no device answers."""
+    """The share of the time that the polls of the answering devices need, from the duration of the last poll of each
+    device. Above 1, the connection is too slow. None if no device answers."""
 
 
 @dataclass(frozen=True, slots=True)

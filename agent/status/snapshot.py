@@ -36,7 +36,7 @@ def snapshot(
     """Return the state of the daemon.
 
     `started` is the monotonic second of its start; `last` holds the last push interval of each endpoint.
-    Call it in the event loop: it does not wait.
+    Call it in the event loop. It does not wait.
     """
     now = clock.monotonic()
     energies = _energies(last)

@@ -1,4 +1,4 @@
-"""Texts of the status: durations, and why nothing is delivered."""
+"""Writes texts of the status: durations, and why nothing is delivered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agent.config import DEFAULT_NAME
 from agent.delivery import RecordedAttempt
 from agent.status.model import EndpointStatus
 
-# A push may be late by its deadline, the time-out of an attempt and one back-off.
+# Seconds by which a push may be late: its deadline, the time-out of an attempt and one back-off.
 _LATE_S = 30.0
 WAITS_FOR_CLOCK = "the clock is not set yet; pushes wait for it"
 
