@@ -28,7 +28,7 @@ class NodeSummary(NamedTuple):
     cells_of: dict[ValueKey, int]
     """Quantity and phase → index of their first cell in `cells`."""
     totals: dict[Quantity, int]
-    """Quantity → index of its first cell, for readings without a phase."""
+    """Quantity → index of its first cell in `cells`, for readings without a phase."""
     cells: array[float]
     newest: float
     """Monotonic second of the last value."""

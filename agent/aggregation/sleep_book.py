@@ -77,8 +77,7 @@ class SleepBook:
         return rest == "asleep"
 
     def to_save(self, windows: Iterable[tuple[str, Window]], offset: float) -> dict[str, Night]:
-        """Return all nights in Unix seconds. While the wall clock is unknown, return only those from before the
-        start."""
+        """Return all nights in Unix seconds; only those from before the start while the wall clock is unknown."""
         nights = dict(self.pending)
         if offset > -inf:
             for node_id, window in windows:

@@ -144,8 +144,7 @@ class Window:
         return summary
 
     def _update_night(self, power_W: float, at: float, scan: Scan) -> None:
-        """Update the night with the last power, of monotonic second `at`. A scan without a power counts as no
-        answer."""
+        """Update the night with the last power, of monotonic `at`. A scan without a power counts as no answer."""
         powerless = at == -inf and scan.complete  # in a partial scan, the power may exist and not be read
         if powerless:
             self._powerless = scan.finished

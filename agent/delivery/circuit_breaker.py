@@ -13,7 +13,7 @@ from agent.outbox import Record
 # If this many different live messages in a row are refused, the schema is the cause. If a tick has as many messages or
 # more, one message more than a tick must be refused, because the receiver may refuse only some kinds of messages.
 REFUSALS_THAT_MEAN_SCHEMA = 3
-# Mean seconds between two live messages during a pause that the endpoint asked for in answer to a backlog message.
+# Mean seconds between two live messages while a pause lasts that an answer to a message of the backlog asked for.
 PROBE_S = 60.0
 _MAX_DOUBLINGS = 60
 COMMISSIONING_S = 180.0

@@ -53,7 +53,8 @@ class EndpointMemory:
         return live_s
 
     def asked(self, *, live: bool) -> None:
-        """Note the present pause of the breaker, which the endpoint asked for. `live`: the pause of live messages."""
+        """Note that the endpoint has asked for the pause that the breaker has set. `live`: the pause of live
+        messages."""
         now, until = self._due_time(), self._breaker.held_until if live else self._breaker.backlog_held_until
         pause = AskedPause(now, now + until - self._clock.monotonic())
         if live:

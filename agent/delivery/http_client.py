@@ -1,4 +1,4 @@
-"""Posts one record over HTTP and returns an Outcome. Uses httpx and knows no queue."""
+"""Posts one record over HTTP and returns an Outcome, with httpx. It does not use the queue."""
 
 from __future__ import annotations
 

@@ -103,8 +103,7 @@ class DeliveryStats:
         return self.state is not before
 
     def pause_continues(self, now: float) -> None:
-        """Note at monotonic second `now` that a pause from before the restart, which the endpoint asked for,
-        continues."""
+        """Note at monotonic `now` that a pause continues which the endpoint asked for before the restart."""
         self.state, self.failing_since = State.FAILING, now
         self.last_failure = "the endpoint asked for a pause before the restart"
 

@@ -40,8 +40,10 @@ class Now:
 
 
 def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> Record:
-    """Return the record with its date, or as a dead letter. `retimed(body, time)` returns a body with another
-    `time`."""
+    """Return the record with its date, or as a dead letter.
+
+    `retimed(body, time)` returns a body with another `time`.
+    """
     if record.boot == now.boot:
         at = now.wall - (now.mono - record.mono)
         return replace(record, body=retimed(record.body, round(at)), created=at, boot=None)

@@ -41,7 +41,7 @@ class Node:
     """The driver feeds several nodes. This node uses only the readings that are marked with its type."""
     push: bool = True
     within: str | None = None
-    """Id of the node whose meter measures this one as well: this node is reported, but not added to the total."""
+    """Id of another node whose meter also measures this node. This node is then sent, but not added to the total."""
     invert: bool = False
     when_offline: WhenOffline = "missing"
     stale_after_s: float | None = None
@@ -51,7 +51,7 @@ class Node:
     limits: Mapping[Quantity, tuple[float, float]] = field(default_factory=dict, hash=False)
     """The physical range by quantity, in the sign of the device; `agent.domain.ranges` has the others."""
     resolutions: Mapping[Quantity, Resolution] = field(default_factory=dict, hash=False)
-    """The resolution of its registers by the quantity of the node, as far as the driver knows it."""
+    """Quantity of the node → resolution of its register, if the driver knows it."""
 
     @property
     def counted(self) -> bool:
@@ -162,7 +162,7 @@ def counted_in(nodes: Sequence[Node], chosen: Collection[str]) -> set[str]:
 
 
 def _outer_ids(node: Node, by_id: Mapping[str, Node]) -> set[str]:
-    """Return the ids of the nodes whose meters measure this node as well."""
+    """Return the ids of the other nodes whose meters also measure this node."""
     found: set[str] = set()
     within = node.within
     while within is not None and within in by_id and within not in found:

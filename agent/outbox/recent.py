@@ -27,8 +27,7 @@ class RecentRecords:
     """The list and the number. If the disk accepts no writes, they are only in memory."""
 
     def __init__(self, path: Path | None = None, *, create: bool = True) -> None:
-        """Open the list of the queue at `path`. A list that cannot be read is empty. Without a path there is no
-        file."""
+        """Open the list of the queue at `path`, or a list without a file. An unreadable list is empty."""
         self.seqs: set[int] = set()
         self.total = 0
         """The number of all records of the queue."""

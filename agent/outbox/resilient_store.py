@@ -177,7 +177,7 @@ class ResilientStore:
         return [each for each in oldest if each[0] not in self._unsaved]
 
     def write(self, changes: PendingWrites, *, durable: bool = False) -> None:
-        """Make these changes. With `durable` they survive a power cut, unless `in_memory`.
+        """Make these changes. If `durable`, they survive a power cut, except while changes are kept in memory.
 
         A record that is gone does not change. If there is no room for new records, the oldest are dropped.
         """

@@ -1,4 +1,4 @@
-"""The queue's SQLite file: transactions and queries, without decisions. Raises sqlite3.Error and OSError."""
+"""The SQLite file of the queue: its transactions and queries. Raises sqlite3.Error and OSError; decides nothing."""
 
 from __future__ import annotations
 
@@ -72,8 +72,7 @@ class Store:
         self.no_room = 0
         """Number of messages of the former, damaged file for which the disk had no room."""
         self.gone: Collection[int] = ()
-        """Seqs of deleted records that are still in the file, because it could not be written. Queries leave them
-        out."""
+        """Seqs of deleted records that are still in the file because it could not be written. Queries omit them."""
         row = db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own
         if row is not None and not isinstance(row[0], int):
             raise UnusableFileError("the file is damaged")
@@ -141,8 +140,7 @@ class Store:
         self.recent.close()
 
     def checkpoint(self) -> bool:
-        """Write the log back into the file, so that no record depends on the log. Return False if that is not
-        possible."""
+        """Write the log back into the file, so that no record depends on the log. Return whether that succeeded."""
         if not self._write_back():
             return False
         # The pages in the old log may be damaged later. Begin a new log, so that SQLite ignores them.
@@ -231,8 +229,7 @@ class Store:
         return self._records("WHERE boot IS NOT NULL AND parked IS NULL AND seq > ? ORDER BY seq", after)
 
     def summary(self) -> tuple[int, int, float | None]:
-        """Return the numbers of waiting and of undated records, and the date of the oldest dated one in Unix
-        seconds."""
+        """Return the numbers of waiting and of undated records, and the Unix second of the oldest dated one."""
         row = self._db.execute(
             "SELECT count(*), count(boot), min(created) FILTER (WHERE boot IS NULL) FROM message WHERE parked IS NULL"
         ).fetchone()
@@ -270,8 +267,7 @@ class Store:
         return pragma(self._db, "page_count") + size // PAGE_BYTES + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:
-        """Whether the disk has room for a checkpoint. After half a checkpoint, the file is unreadable without its
-        log."""
+        """Whether the disk has room for a checkpoint. After half of one, the file is unreadable without its log."""
         growth = pragma(self._db, "page_count") * PAGE_BYTES - self.files.size()
         return growth <= 0 or growth + _WAL_PAGES * PAGE_BYTES // 8 <= free_space(self._path)
 

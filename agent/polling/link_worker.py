@@ -162,7 +162,7 @@ class LinkWorker:
                 if len(self.devices) != 1:
                     await self._round(group)
                     continue
-                device = self.devices[0]  # it can delay no other device
+                device = self.devices[0]  # there is no other device that it could delay
                 if device not in self._waiting:
                     continue  # a slow device whose poll continues; a reload removed the other devices
                 del self._waiting[device]
@@ -201,8 +201,7 @@ class LinkWorker:
             self._close(device)
 
     async def _wait_for_pass(self, this_pass: asyncio.Task[None], step_s: float) -> None:
-        """Wait until the pass ends, or until a device takes longer than its `patience_s`. Check every `step_s`
-        seconds."""
+        """Wait until the pass ends, or a device takes longer than its `patience_s`. Check every `step_s` seconds."""
         loop = asyncio.get_running_loop()
         self._patient_until = loop.time() + step_s  # until the pass sets it for its first device
         while not this_pass.done() and (left_s := self._patient_until - loop.time()) > 0:
@@ -254,7 +253,7 @@ class LinkWorker:
                 order.append(device)
 
     def _next(self, order: deque[Device]) -> Device:
-        """Return the next device of the round, or a due device of a higher rank, but never two of those in a row."""
+        """Return the next device of the round, or a due device of a higher rank if the last one was of the round."""
         if self._waiting and not self._polled_urgent:
             well = (device for device in self._waiting if not device.health.failures)
             urgent = min(well, key=lambda device: device.rank, default=None)

@@ -64,8 +64,7 @@ class LinkPace:
             self._missed[device] = _Missed(health.last_answer, health.polls)
 
     def check(self, devices: Iterable[Device], now: float) -> None:
-        """Check the link, and log if it became too slow or fast enough. The caller calls this at `check_at` or
-        later."""
+        """Check the link, and log a change of its state. The caller calls this at `check_at` or later."""
         self.check_at = now + CHECK_S
         if not self._missed and not self._too_slow:
             return

@@ -14,8 +14,7 @@ class PushClock:
     def __init__(
         self, interval_s: int, phase_s: int, clock: Clock, on_tick: Callable[[Tick], None], after: int = 0
     ) -> None:
-        """`after` is the label of the last tick before, 0 if unknown; labels continue after it. `on_tick` must not
-        wait."""
+        """`after` is the last label so far, 0 if unknown. Labels continue after it. `on_tick` must not wait."""
         self.interval_s = interval_s
         self.phase_s = phase_s
         self._clock = clock

@@ -32,8 +32,7 @@ class HourlyReport:
         self._outcomes = {name: self._outcomes[old] for name, old in before.items() if old in self._outcomes}
 
     def begin(self, now: float) -> bool:
-        """Return whether a report is due at monotonic second `now`. If so, the next hour begins, and the caller calls
-        `write`."""
+        """Return whether the caller must `write` a report at monotonic second `now`. If so, the next hour begins."""
         due = now - self._last >= EVERY_S
         if due:
             self._last = now

@@ -79,7 +79,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def open_existing(path: Path) -> sqlite3.Connection:
-    """Open a file that another process may use as well. Never creates one."""
+    """Open an existing file that another process may also use. Creates no file."""
     return _connect(f"{_uri(path)}?mode=rw")
 
 
@@ -107,7 +107,7 @@ def pragma(db: sqlite3.Connection, name: str) -> int:
 
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Commit everything that the block writes, or nothing of it."""
+    """Commit all changes of the block, or none if it raises an error."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -130,7 +130,7 @@ def in_place(opened: os.stat_result, path: Path) -> bool:
 
 
 class WatchedFiles:
-    """An open database with its write-ahead log and index. It notices if these files are removed or replaced."""
+    """Watches an open database, its write-ahead log and its index, to find out if they were removed or replaced."""
 
     def __init__(self, path: Path) -> None:
         """Call this after the database was opened, so that its log and index exist."""
@@ -149,8 +149,7 @@ class WatchedFiles:
         return self._size
 
     def missing(self) -> Path | None:
-        """Return the first path (database, log, index) that no longer names the open file; None if all names are
-        right."""
+        """Return the first path (database, log, index) that does not name the open file any more, or None."""
         for path, opened in self._all:
             if not in_place(opened, path):
                 return path
@@ -275,6 +274,6 @@ def _index_of(path: Path) -> Path:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the write-ahead log, then the file. A log without its file is harmless; a file without its log lacks
-    data."""
+    """Return the write-ahead log, then the file: if only the log exists, it is harmless; if only the file, data are
+    lost."""
     return [file for file in (_log_of(path), path) if file.exists()]

@@ -22,7 +22,7 @@ from drivers.modbus.pdu import RequestPdu
 _EARLIER = 32
 """Maximum number of earlier replies that a frame is compared with. A copy arrives before this many more requests."""
 _LONELY = 3
-"""On a line with copies, this number of equal replies is checked. Then, without a copy, such replies are accepted."""
+"""On a line with copies, equal replies are checked until this many in a row were no copies."""
 _SHORTEST = 5
 """Bytes of the shortest reply, an exception reply in RTU."""
 
@@ -87,7 +87,7 @@ class Copies:
         return None
 
     def unsolicited(self, received: bytes) -> None:
-        """Handle bytes that arrived without a request. Copies that are in these bytes do not arrive again."""
+        """Handle bytes that arrived without a request. The copies in these bytes are not expected any more."""
         if len(received) >= _SHORTEST:  # more than noise: perhaps the reply to a request for which a copy was accepted
             self._equal_replies_to_check = max(self._equal_replies_to_check, 1)
         self._remove([each for each in self._earlier if each.wire in received])

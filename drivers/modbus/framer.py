@@ -45,7 +45,7 @@ class Framing(Protocol):
 
 
 class LineFraming(Framing, Protocol):
-    """The framing of a line: with a checksum, and without a transaction number."""
+    """The framing of a line. Frames have a checksum, but no transaction number."""
 
     def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
         """Yield the complete frames that have the unit id and the function code of the reply."""
@@ -127,8 +127,7 @@ def is_mbap(received: bytes) -> bool:
 
 @lru_cache(maxsize=1024)
 def _numberless(unit_id: int, pdu: bytes) -> bytes:
-    """Return the frame of a request without its transaction. It is cached, because each poll sends the same
-    requests."""
+    """Return the frame of a request without its transaction. Cached, because each poll sends the same requests."""
     return FramerSocket(REPLIES).encode(pdu, unit_id, 0)[2:]
 
 

@@ -130,8 +130,7 @@ def _encoded(pdu: ModbusPDU) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _read(table: Table, address: int, count: int) -> bytes:
-    """Return the request as bytes. It is cached, because all devices of a family are read with the same few
-    requests."""
+    """Return the request as bytes. Cached, because all devices of a family get the same few requests."""
     return _encoded(_REQUESTS[table](address=address, count=count))
 
 

@@ -90,7 +90,6 @@ def open_serial(channel: Transport, settings: LinkSettings) -> None:
 
 
 def data_bits(settings: LinkSettings) -> int:
-    """Return the number of data bits: 8 for RTU. For ASCII 7 (7E1, 7O1, 7N2), or 8 without parity and second stop
-    bit."""
+    """Return the number of data bits: 8 for RTU and for ASCII with 8N1, 7 for ASCII with 7E1, 7O1 and 7N2."""
     plain = settings.parity == "N" and settings.stop_bits == 1
     return 8 if settings.kind.framing == "rtu" or plain else 7

@@ -38,8 +38,7 @@ class DeviceKnowledge:
     """Slots of optional counters that had a value above zero. If such a counter has no value later, its sum is missing,
     because without this counter the sum would fall."""
     gauges: set[Key] = field(default_factory=set)
-    """Optional gauges that had a value. If such a gauge has no value later, it is missing, so that no old value is
-    used."""
+    """Optional gauges that had a value. If one has no value later, it is missing, so that no old value is used."""
     limit_W: float | None = None
     """The largest possible power in W, from the rated power; None if it is unknown."""
 

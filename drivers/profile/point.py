@@ -92,8 +92,7 @@ class Point:
 
     @property
     def counts(self) -> bool:
-        """Whether the point is a counter. It never changes to other registers, because the step would count as
-        energy."""
+        """Whether the point is a counter. It never changes to other registers: the step would count as energy."""
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
     def moved(self, distance: int) -> Point:

@@ -10,7 +10,8 @@ from functools import lru_cache
 from drivers.model import NodeType, Phase, Quality, Quantity, Reading
 from drivers.registers.codec import Decoded, Encoding, Linear, Raw, converter, linear
 
-# Creates a Reading without `Reading.__new__`. That is Python code and takes a third of the decoding time of a poll.
+# Creates a Reading without `Reading.__new__`, which is Python code and would take a third of the decoding time of a
+# poll.
 _new = tuple.__new__
 
 

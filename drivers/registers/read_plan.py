@@ -70,8 +70,7 @@ class Limits:
         return min(self.max_bits if table in BITS else self.max_registers, max_count(table))
 
     def can_join(self, left: Span, right: Span) -> bool:
-        """Whether one request may read `left`, `right`, and the registers between them. Ignores the size of the
-        request."""
+        """Whether one request may read `left`, `right` and the registers between them, if it is not too large."""
         gap = right.address - left.end
         if self.cut_at(right) or gap > self.max_gap * (16 if left.table in BITS else 1):
             return False

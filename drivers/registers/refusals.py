@@ -58,7 +58,7 @@ class Recheck:
         self._since = None
 
     def reset(self) -> None:
-        """Return to the shortest time: the device refuses nothing any more, or it was replaced."""
+        """Return to the shortest time, because the device refuses nothing any more, or was replaced."""
         self._wait_s = RECHECK_FIRST_S
 
 
@@ -171,8 +171,7 @@ class RefusalMemory:
         return spans
 
     def _inside(self, block: Block) -> list[Span]:
-        """Return the spans in `block`: whole groups, and the values in `block` of groups that are partly outside of
-        it."""
+        """Return the spans in `block`: whole groups, and single values of groups that are only partly in it."""
         groups = [span for span in self._spans() if block.holds(span)]
         return sorted({*groups, *(span for span in self._members(block) if not any(map(span.lies_in, groups)))})
 
