@@ -18,7 +18,7 @@ from agent.runtime import Clock, sleep_unless
 _IDLE_S = 1.0
 # The same while no message waits. Meanwhile a command may put a dead letter back into the queue.
 _ASLEEP_S = 30.0
-# Number of messages that one read returns.
+# Maximum number of messages that one read returns.
 _READ_AT_ONCE = 16
 
 

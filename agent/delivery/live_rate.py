@@ -1,6 +1,6 @@
 """Finds out whether the endpoint accepts live messages as fast as the site makes them. Pure.
 
-It does not, if newer ticks replace messages before their first attempt.
+If newer ticks replace messages before their first attempt, the endpoint is too slow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class LiveRate:
         self._interval_s = interval_s
         self._ticks: deque[tuple[int, int]] = deque(maxlen=TICKS)
         self._late = self._of = 0
-        """Late messages, and all messages of their ticks, that `confirmed` has not returned yet."""
+        """Number of late messages, and of all messages of their ticks, since the last call of `confirmed`."""
         self._calm = 0
         """Number of the last ticks in a row without late messages."""
 

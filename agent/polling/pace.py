@@ -40,7 +40,7 @@ class _Missed:
         return now - self.since >= enough_s and device.health.polls > self.polls
 
     def cycle_s(self, health: DeviceHealth) -> float:
-        """The mean seconds between two polls since then."""
+        """Return the mean seconds between two polls since `since`."""
         return ((health.last_answer or self.since) - self.since) / (health.polls - self.polls)
 
 

@@ -1,8 +1,8 @@
 """Recognises the second copy of a reply on a line without transaction numbers. Pure.
 
-Some gateways send each reply twice, and the second copy may arrive after the next request. If it has the right unit,
-function and length, only its content shows that it is a copy: it is equal to an earlier reply. A reply to the next
-request can also be equal, for example if both have only zeros. So such a frame is not used at once:
+Some gateways send each reply twice, and the second copy may arrive after the next request. If unit, function and length
+are those of the next reply, only the content shows that it is a copy: it is equal to an earlier reply. A reply to the
+next request can also be equal, for example if both have only zeros. So such a frame is not used at once:
 
 - If another frame follows within the timeout, that frame is the reply. The first frame was a copy.
 - If none follows, the request is sent again when no copy can arrive any more. If its reply is equal too, the device
@@ -21,7 +21,7 @@ from drivers.modbus.pdu import RequestPdu
 
 _EARLIER = 32
 """Maximum number of earlier replies that a frame is compared with. A copy arrives before this many more requests."""
-_LONELY = 3
+_CHECKS_WITH_COPIES = 3
 """On a line with copies, equal replies are checked until this many in a row were no copies."""
 _SHORTEST = 5
 """Bytes of the shortest reply, an exception reply in RTU."""
@@ -126,7 +126,7 @@ class Copies:
 
     def _saw_copy(self) -> None:
         self._seen = True
-        self._equal_replies_to_check = _LONELY
+        self._equal_replies_to_check = _CHECKS_WITH_COPIES
 
 
 def _request_key(request: RequestPdu[object]) -> tuple[int, bytes]:
