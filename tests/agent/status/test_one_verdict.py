@@ -54,12 +54,11 @@ class Shown:
 class Line:
     """A real daemon with a status listener and a notify socket, in front of an endpoint that the test changes."""
 
-    def __init__(self, folder: Path, port: int, manager: socket.socket, logs: list[Any]) -> None:
+    def __init__(self, folder: Path, port: int, status_lines: list[str], logs: list[Any]) -> None:
         self._config = load(folder / "config.toml", {})
         self._port = port
-        self._manager = manager
+        self._status_lines = status_lines
         self._logs = logs
-        self._status_line = ""
 
     async def shown(self) -> Shown:
         metrics = samples((await self._get("/metrics"))[1])
@@ -75,7 +74,7 @@ class Line:
                 for each in self._logs
                 if each["event"].startswith(("push_", "endpoint_")) and each["log_level"] != "debug"
             ],
-            self._last_status_line(),
+            self._status_lines[-1] if self._status_lines else "",
             (code, body.strip()),
             metrics["telemetry_agent_ready",],
             metrics["telemetry_agent_push_failing_seconds", "default"],
@@ -89,16 +88,6 @@ class Line:
             while not holds(shown := await self.shown()):  # noqa: ASYNC110 - seen from outside
                 await asyncio.sleep(0.1)
         return shown
-
-    def _last_status_line(self) -> str:
-        while True:
-            try:
-                message = self._manager.recv(4096).decode()
-            except BlockingIOError:
-                return self._status_line
-            for line in message.split("\n"):
-                if line.startswith("STATUS="):
-                    self._status_line = line
 
     async def _get(self, path: str) -> tuple[int, str]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -126,6 +115,13 @@ async def line(folder: Path, server: HttpFaults, meter: FaultServer) -> AsyncIte
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, capture_logs() as logs:
         manager.bind(str(folder / "notify"))
         manager.setblocking(False)
+        status_lines: list[str] = []
+
+        def receive() -> None:
+            status_lines.extend(each for each in manager.recv(4096).decode().split("\n") if each.startswith("STATUS="))
+
+        # Read at once: when ten messages wait in the socket, the daemon waits in `notify`, and with it this loop.
+        asyncio.get_running_loop().add_reader(manager, receive)
         environ = {"NOTIFY_SOCKET": str(folder / "notify")}
         clock = FastClock(1.0, time.time())
         agent = Daemon(path, config, build(config, str(path)), environ, lambda _: None, clock)
@@ -134,10 +130,11 @@ async def line(folder: Path, server: HttpFaults, meter: FaultServer) -> AsyncIte
             async with asyncio.timeout(WAIT_S):
                 while agent.app.status is None or agent.app.status.port is None:  # noqa: ASYNC110 - its task sets it
                     await asyncio.sleep(0.01)
-            yield Line(folder, port, manager, logs)
+            yield Line(folder, port, status_lines, logs)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+            asyncio.get_running_loop().remove_reader(manager)
 
 
 def all_well(shown: Shown) -> bool:
