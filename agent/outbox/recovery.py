@@ -40,6 +40,7 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
     path.parent.mkdir(parents=True, exist_ok=True)
     replacement = path.with_name(path.name + ".new")
     if not path.exists() and replacement.exists():
+        remove(path)  # the log of a removed file
         replacement.rename(path)
     if damage is None:
         try:
@@ -59,8 +60,10 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
     return store
 
 
-def copy_to(path: Path, max_size_mb: int, records: Iterator[Record]) -> int | None:
-    """Create the file with all `records` or none. Return how many; None if the file exists, or if the disk is full.
+def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
+    """Create the file with all records of `removed`, the file that was at this path, or with none.
+
+    Return how many; None if the file exists, or if the disk is full.
 
     Raises sqlite3.Error or OSError if the disk is not writable.
     """
@@ -69,11 +72,17 @@ def copy_to(path: Path, max_size_mb: int, records: Iterator[Record]) -> int | No
         return None
     copy = path.with_name(path.name + ".copy")
     remove(copy)
-    copied, no_room = _take_over(copy, max_size_mb, records)
+    copied, no_room = _take_over(copy, max_size_mb, removed.everything())
     if no_room:
         remove(copy)
         return None
-    copy.rename(path)
+    # If the power fails from here on, the next start uses the replacement.
+    replacement = path.with_name(path.name + ".new")
+    remove(replacement)
+    copy.rename(replacement)
+    sync_folder(path.parent)
+    removed.files.remove_sides()
+    replacement.rename(path)
     sync_folder(path.parent)
     return copied
 

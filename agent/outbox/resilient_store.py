@@ -110,7 +110,7 @@ class ResilientStore:
             return
         damaged = False
         try:
-            copied = copy_to(self._path, self._max_size_mb, removed.everything())
+            copied = copy_to(self._path, self._max_size_mb, removed)
         except (sqlite3.Error, OSError) as error:
             copied, damaged = None, means_damage(error)
         if copied is not None:
@@ -122,9 +122,13 @@ class ResilientStore:
 
     def _add_to_another(self, removed: Store, held: Counts) -> None:
         self._store = None
+        removed.files.remove_sides()
+        listed = removed.recent.seqs, removed.recent.total
+        removed.recent.write(set(), 0)  # the other file does not have these records yet
         self._attach()
         if self._store is None or self._store.read_only:
             self._detach()
+            removed.recent.write(*listed)
             self._store = removed
             return
         copied = 0

@@ -155,6 +155,17 @@ class WatchedFiles:
                 return path
         return None
 
+    def remove_sides(self) -> None:
+        """Unlink the log and the index at their paths, if they are these files. Call this after the database was moved.
+
+        Otherwise SQLite would take them for those of the next database at the path. They stay usable until they are
+        closed.
+        """
+        for path, opened in self._all[1:]:
+            with contextlib.suppress(OSError):
+                if in_place(opened, path):
+                    path.unlink()
+
     def moved(self) -> bool:
         """Whether the path of the database no longer names the open file. False if the disk cannot be read."""
         return not in_place(self._opened, self._path)

@@ -227,6 +227,48 @@ def test_a_file_that_is_removed_while_it_is_open_loses_nothing(tmp_path: Path, r
     outbox.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_the_log_of_a_removed_file_is_not_taken_for_that_of_its_successor(tmp_path: Path, replaced: bool) -> None:
+    """Only the file is removed. Its log is still there, and has newer pages than the file, but not all of them."""
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    ids = [ids_of(outbox.put([b"%d" % number * 200]))[0] for number in range(300)]
+    for number in range(20):
+        for record in waiting(outbox)[::2][:10]:
+            outbox.ack(record)
+            ids.remove(record.id)
+        if replaced:
+            opened(tmp_path / "another.sqlite3").close()
+            (tmp_path / "another.sqlite3").rename(path)
+        else:
+            path.unlink()
+        with capture_logs() as logs:
+            ids += ids_of(outbox.put([b"%d" % number]))
+        assert [entry["event"] for entry in logs] == ["outbox_removed"]
+        assert [record.id for record in waiting(outbox)] == ids
+        assert not outbox.drops
+    outbox.close()
+    outbox = opened(path)
+    assert [record.id for record in waiting(outbox)] == ids
+    assert not outbox.drops
+    outbox.close()
+
+
+def test_a_copy_that_was_complete_when_the_power_failed_has_no_log_of_the_removed_file(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(tmp_path / "copy.sqlite3")
+    ids = ids_of(outbox.put([b"1", b"2"]))
+    outbox.close()
+    removed = opened(path)
+    removed.put([b"%d" % number * 500 for number in range(50)])
+    (tmp_path / "copy.sqlite3").rename(tmp_path / "o.sqlite3.new")
+    path.unlink()
+    outbox = opened(path)
+    assert [record.id for record in waiting(outbox)] == ids
+    outbox.close()
+    removed.close()
+
+
 @pytest.mark.parametrize(("owner", "moment"), [(WatchedFiles, "moved"), (Store, "checkpoint")])
 def test_a_directory_that_is_moved_while_the_queue_looks_for_it_takes_no_message_along(
     tmp_path: Path, owner: type, moment: str, monkeypatch: pytest.MonkeyPatch
