@@ -1098,3 +1098,14 @@ def test_a_rollover_over_all_that_a_house_can_use_is_one_at_once() -> None:
     assert ledger is not None
     assert events == ["counter_rolled_over"]
     assert energy(ledger, "2026-06-02") == 126
+
+
+def test_a_power_that_was_seen_is_not_forgotten_while_nothing_flows() -> None:
+    """780 W for ten minutes, then nothing for a day and a half. 10 kW in a gap of two hours are then an estimate."""
+    register, now, counter = Register(step_Wh=1.0), at("2026-06-01T06:00"), 1e6
+    ledger: Ledger | None = None
+    for poll in range(440):
+        now, counter = now + 300, counter + 65 * (10 <= poll < 12)
+        ledger = advance(ledger, counter, now, BRUSSELS, register)
+    ledger = advance(ledger, counter + 20_000, now + 7200, BRUSSELS, register)
+    assert of_today(ledger) == ("2026-06-02", 20_000.0, Basis.ESTIMATED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -168,14 +169,14 @@ def test_a_problem_is_told_again_after_the_file_was_well(tmp_path: Path) -> None
 @contextmanager
 def without_permissions() -> Iterator[None]:
     """As a user who is not root: root may read everything."""
-    root = os.geteuid() == 0
+    root = os.getuid() == 0
     if root:
-        os.seteuid(65_534)
+        os.setresuid(65_534, 65_534, 0)
     try:
         yield
     finally:
         if root:
-            os.seteuid(0)
+            os.setresuid(0, 0, 0)
 
 
 def test_a_command_may_not_read_the_credential_of_the_service(tmp_path: Path, credential: Path) -> None:
@@ -186,7 +187,31 @@ def test_a_command_may_not_read_the_credential_of_the_service(tmp_path: Path, cr
         assert list(mistakes([by_credential], environ(credential))) == []
         (told,) = mistakes([by_file], {})
     assert told.startswith("push.token_file: must be a readable file (Permission denied: ")
+    assert told.endswith(")")
     credential.chmod(0o600)
     credential.write_bytes(b"\xff")
     (told,) = mistakes([by_credential], environ(credential))
     assert told.startswith("push.token_file: must be a readable file (is not text: ")
+
+
+def test_the_credential_takes_the_place_of_a_file_that_the_service_cannot_read() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        push = PushConfig(url=URL, token_file=secret(folder / "token", "t", 0))
+        found = environ(secret(folder / "push_token", "of-the-service", 0o644))
+        with without_permissions():
+            assert list(mistakes([push], found)) == []
+
+
+def test_the_file_to_edit_is_the_one_of_the_configuration(tmp_path: Path, credential: Path) -> None:
+    """If the original of the credential is missing, the unit gives an empty credential."""
+    credential.write_text("\n")
+    file = tmp_path / "token"
+    push = PushConfig(url=URL, token_file=file)
+    (told,) = mistakes([push], environ(credential))
+    assert str(file) in told
+    assert told.endswith("; write the token of the integrator into it")
+    secret(file, "")
+    (told,) = mistakes([push], environ(credential))
+    assert told == f"push.token_file: must hold the token (found {str(file)!r} empty)"
