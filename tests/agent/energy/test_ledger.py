@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime, timedelta
+from itertools import cycle
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -858,19 +859,21 @@ def test_the_short_way_of_a_common_reading_is_equal_to_the_general_one(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "register", "power", "general"),
+    ("intervals", "register", "power", "general"),
     [
-        (10.0, FINE, 3600.0, 1),
-        (10.0, Register(step_Wh=1.0, range_Wh=2.0**32), 3600.0, 1),
-        (60.0, Register(step_Wh=1.0), None, 1),
-        (90.0, Register(step_Wh=1.0), 3600.0, 1),
-        (10.0, Register(step_Wh=1000.0), 3600.0, 7),
-        (10.0, Register(), 3600.0, 1),
-        (10.0, FINE, 0.0, 1),
+        ([10.0], FINE, 3600.0, 1),
+        ([1.0], Register(step_Wh=1.0), 3600.0, 1),
+        ([10.0], Register(step_Wh=1.0, range_Wh=2.0**32), 3600.0, 1),
+        ([60.0], Register(step_Wh=1.0), None, 1),
+        ([10.0, 60.0], Register(step_Wh=1.0), 3600.0, 1),
+        ([90.0, 270.0], Register(step_Wh=1.0), 3600.0, 1),
+        ([10.0], Register(step_Wh=1000.0), 3600.0, 7),
+        ([10.0], Register(), 3600.0, 1),
+        ([10.0], FINE, 0.0, 1),
     ],
 )
 def test_a_common_reading_takes_the_short_way(
-    monkeypatch: pytest.MonkeyPatch, seconds: float, register: Register, power: float | None, general: int
+    monkeypatch: pytest.MonkeyPatch, intervals: list[float], register: Register, power: float | None, general: int
 ) -> None:
     """`general`: the number of readings of a day that take the general way, which is slower."""
     taken: list[float] = []
@@ -882,7 +885,9 @@ def test_a_common_reading_takes_the_short_way(
     monkeypatch.setattr("agent.energy.readings.explained", noticed)
     now, counter, step = at("2026-06-01T00:00"), 1e6, register.step_Wh or 1.0
     ledger: Ledger | None = None
-    while now < at("2026-06-01T23:58"):
+    turns = cycle(intervals)
+    while now < at("2026-06-01T23:54"):
+        seconds = next(turns)
         now, counter = now + seconds, counter + (3600.0 if power is None else power) * seconds / 3600
         ledger = advance(ledger, counter // step * step, now, BRUSSELS, register, power)
     assert len(taken) == general
@@ -1109,3 +1114,12 @@ def test_a_power_that_was_seen_is_not_forgotten_while_nothing_flows() -> None:
         ledger = advance(ledger, counter, now, BRUSSELS, register)
     ledger = advance(ledger, counter + 20_000, now + 7200, BRUSSELS, register)
     assert of_today(ledger) == ("2026-06-02", 20_000.0, Basis.ESTIMATED)
+
+
+def test_of_two_readings_at_one_moment_the_first_counts() -> None:
+    now, ledger = at("2026-06-01T10:00"), None
+    for poll in range(100):
+        ledger = advance(ledger, 1e6 + poll, now + 10 * poll, BRUSSELS, Register(step_Wh=1.0))
+    assert ledger is not None
+    again = advance(ledger, 1e6 + 110, ledger.at, BRUSSELS, Register(step_Wh=1.0))
+    assert again.best == ledger.best

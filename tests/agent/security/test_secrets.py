@@ -185,6 +185,7 @@ def test_a_command_may_not_read_the_credential_of_the_service(tmp_path: Path, cr
     by_credential, by_file = PushConfig(url=URL), PushConfig(url=URL, token_file=file)
     with without_permissions():
         assert list(mistakes([by_credential], environ(credential))) == []
+        assert list(mistakes([by_file], environ(credential))) == []
         (told,) = mistakes([by_file], {})
     assert told.startswith("push.token_file: must be a readable file (Permission denied: ")
     assert told.endswith(")")
@@ -202,6 +203,8 @@ def test_the_credential_takes_the_place_of_a_file_that_the_service_cannot_read()
         found = environ(secret(folder / "push_token", "of-the-service", 0o644))
         with without_permissions():
             assert list(mistakes([push], found)) == []
+        missing = PushConfig(url=URL, token_file=folder / "none")
+        assert list(mistakes([missing], found)) == []
 
 
 def test_the_file_to_edit_is_the_one_of_the_configuration(tmp_path: Path, credential: Path) -> None:
