@@ -83,7 +83,7 @@ def advance(
     seconds = at - last_at
     weight = seconds if seconds < interval else interval  # noqa: FURB136 - min() is slower
     now = observed_s + (weight if weight < _WEIGHT_S else _WEIGHT_S)  # noqa: FURB136 - min() is slower
-    usual = 0.0 < seconds <= MINUTE_S or 0.0 < seconds <= _INTERVALS * interval
+    usual = seconds > 0.0 and (seconds <= MINUTE_S or seconds <= _INTERVALS * interval)
     common = usual and observed_then == observed_s and interval and at < day[2] and not events
     if not common:
         return explained(ledger, value, at, zone, register, power)

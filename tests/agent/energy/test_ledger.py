@@ -1117,9 +1117,9 @@ def test_a_power_that_was_seen_is_not_forgotten_while_nothing_flows() -> None:
 
 
 def test_of_two_readings_at_one_moment_the_first_counts() -> None:
-    now, ledger = at("2026-06-01T10:00"), None
+    register, now, ledger = Register(step_Wh=1.0), at("2026-06-01T10:00"), None
     for poll in range(100):
-        ledger = advance(ledger, 1e6 + poll, now + 10 * poll, BRUSSELS, Register(step_Wh=1.0))
+        ledger = advance(ledger, 1e6 + 10 * poll, now + 10 * poll, BRUSSELS, register, 3600.0)
     assert ledger is not None
-    again = advance(ledger, 1e6 + 110, ledger.at, BRUSSELS, Register(step_Wh=1.0))
-    assert again.best == ledger.best
+    for value in (ledger.best.value, ledger.best.value + 5):
+        assert advance(ledger, value, ledger.at, BRUSSELS, register, 3600.0).best == ledger.best
