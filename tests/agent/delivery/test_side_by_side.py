@@ -117,6 +117,28 @@ async def test_an_endpoint_that_is_too_slow_is_told_and_each_node_gets_its_share
 
 
 @pytest.mark.simulated_time
+async def test_an_endpoint_that_becomes_too_slow_is_told_with_its_rate(tmp_path: Path) -> None:
+    distant = Distant(0.0)
+    async with (
+        HttpFaults(distant.behave) as server,
+        sending(tmp_path, server.url(), interval_s=1, connections=1, rate_per_s=0.001) as made,
+    ):
+        await ticks(made, 4, 12, 1)
+        assert made.sender.stats.behind is None
+        before = len(server.accepted)
+        distant.round_trip_s = 0.4
+        await ticks(made, 4, 12, 1)
+        assert made.sender.stats.behind is not None
+        assert 1.5 <= float(made.sender.stats.behind.split()[3]) <= 4
+    sent: dict[int, list[int]] = {}
+    for request in server.accepted[before:]:
+        node, tick = map(int, request.body.split(b" of "))
+        sent.setdefault(tick, []).append(node)
+    # Without the first one: the backlog worker sends a message of it.
+    assert [sent[tick + 1][0] for tick in (1, 2)] == [(sent[tick][-1] + 1) % 12 for tick in (1, 2)], sent
+
+
+@pytest.mark.simulated_time
 async def test_one_message_a_tick_for_an_endpoint_that_needs_several_ticks_is_too_slow(tmp_path: Path) -> None:
     """Two attempts of successive ticks run side by side. The ticks after them are not tried at all."""
     distant = Distant(20.0)
