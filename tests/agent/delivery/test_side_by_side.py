@@ -127,6 +127,7 @@ async def test_an_endpoint_that_becomes_too_slow_is_told_with_its_rate(tmp_path:
         assert made.sender.stats.behind is None
         before = len(server.accepted)
         distant.round_trip_s = 0.4
+        assert [int(each.body.split()[0]) for each in server.accepted] == [*range(12)] * 4, "in their order"
         await ticks(made, 4, 12, 1)
         assert made.sender.stats.behind is not None
         assert 1.5 <= float(made.sender.stats.behind.split()[3]) <= 4
