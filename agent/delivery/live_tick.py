@@ -57,5 +57,4 @@ class LiveTick:
 
     async def sleep(self, clock: Clock, seconds: float) -> None:
         """Sleep for `seconds`, or until the tick is over."""
-        if seconds > 0:
-            await sleep_unless(clock, seconds, self.over)
+        await sleep_unless(clock, seconds, self.over)

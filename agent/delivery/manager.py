@@ -90,7 +90,7 @@ class Delivery:
 
     async def change(self, push: PushConfig, limits: OutboxConfig, file: QueueFile) -> None:
         """Apply another configuration of the endpoint. It may have another name, and therefore another file."""
-        same_queue = (limits, file.path) == (self._limits, self._file.path) and not file.takes_over
+        same_queue = (limits, file.path) == (self._limits, self._file.path) and file.source is None
         if same_queue and push == self.push:
             self.sender.reloaded()
             return
@@ -137,8 +137,8 @@ class Delivery:
 def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
     """Take over the messages of the former file, if there is one, and open the queue. May wait for the disk."""
     dropped: Mapping[str, int] = {}
-    if file.former is not None and file.takes_over:
-        dropped = take_over(file.former, file.path, limits.max_size_mb)
+    if (source := file.source) is not None:
+        dropped = take_over(source, file.path, limits.max_size_mb)
     outbox = Outbox.open(
         file.path,
         max_age_s=limits.max_age_s,

@@ -39,9 +39,9 @@ class QueueFile:
     former: Path | None = None
 
     @property
-    def takes_over(self) -> bool:
-        """Whether the former file still exists."""
-        return self.former is not None and self.former != self.path and self.former.exists()
+    def source(self) -> Path | None:
+        """The former file, if it still exists."""
+        return self.former if self.former is not None and self.former.exists() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class QueueFiles:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             if self.owner == DEFAULT_NAME:
-                file.unlink(missing_ok=True)
+                file.unlink()
             else:
                 draft = file.with_name(file.name + ".new")
                 with draft.open("w", encoding="ascii") as written:

@@ -64,7 +64,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         """Whether no request was sent on this connection before the current one."""
         self.sent_at = 0.0
         """When the last request was sent, in the loop's time."""
-        self.expects_late_reply = False
+        self.expects_late_reply: bool
         """Whether the last request ended without its reply. The reply may still arrive."""
 
     @property

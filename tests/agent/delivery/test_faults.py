@@ -529,6 +529,24 @@ async def test_retry_after_holds_everything_back(tmp_path: Path) -> None:
     assert len(server.requests) == 4
 
 
+@pytest.mark.simulated_time
+async def test_a_new_token_ends_no_pause_that_the_endpoint_asked_for(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("token-1")
+    token.chmod(0o600)
+    async with HttpFaults(answer(200)) as server:
+        server.script.append(answer(429, retry_after="100"))
+        async with sending(tmp_path, server.url(), token=None, token_file=token, interval_s=600) as made:
+            await made.submit(b"1")
+            await server.until(lambda: made.kinds == ["Retry"])
+            token.write_text("token-2")
+            await made.submit(b"2")
+            await asyncio.sleep(95)
+            assert len(server.accepted) == 1
+            await asyncio.sleep(20)
+            await made.all_delivered()
+
+
 async def test_a_newer_tick_does_not_wait_for_an_attempt_of_an_older_one_that_hangs(tmp_path: Path) -> None:
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()

@@ -16,6 +16,7 @@ import pytest
 from agent.config import PushConfig
 from agent.delivery import http_client, tls_context
 from agent.delivery.outcome import Delivered, Misconfigured, Retry
+from tests.drivers.modbus.test_connect import silent
 from tests.faults.certificates import Authority
 from tests.faults.http import HttpFaults, Mute, answer, raw
 from tests.support.delivery import sending
@@ -148,6 +149,19 @@ async def test_an_http_address_of_a_port_that_speaks_tls(tmp_path: Path, authori
     assert not server.requests
 
 
+async def test_an_https_address_that_closes_without_an_answer_needs_no_https(
+    tmp_path: Path, authority: Authority
+) -> None:
+    context = authority.server_context(authority.issue("server"))
+    async with (
+        HttpFaults(raw(b""), context) as server,
+        sending(tmp_path, server.url(), run=False, ca_file=authority.ca_file) as made,
+    ):
+        outcome = await made.attempt(BODY)
+    assert isinstance(outcome, Retry)
+    assert outcome.reason == "the answer is no HTTP: Server disconnected without sending a response."
+
+
 TLS_ANSWER = "the answer is TLS; should push.url begin with https?"
 
 
@@ -252,6 +266,27 @@ async def test_a_resolver_that_hangs(tmp_path: Path, hanging_resolver: threading
             hanging_resolver.set()
             await made.all_delivered()
     assert len(server.accepted) == 5
+
+
+@pytest.mark.simulated_time
+async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with HttpFaults(answer(200)) as server:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with silent("127.0.0.2", server.port):
+            url = f"http://telemetry.test:{server.port}/"
+            async with sending(tmp_path, url, run=False, connect_timeout_s=4, allow_insecure_http=True) as made:
+                assert await made.attempt(BODY) == Delivered(200)
+
+
+@pytest.mark.simulated_time
+async def test_no_answer_to_a_connect(tmp_path: Path) -> None:
+    with silent("127.0.0.1") as port:
+        async with sending(tmp_path, f"http://127.0.0.1:{port}/", run=False, connect_timeout_s=1) as made:
+            outcome = await made.attempt(BODY)
+    assert outcome == Retry("no connection in time", "connect")
 
 
 async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(

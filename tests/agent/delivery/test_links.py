@@ -179,6 +179,35 @@ async def test_the_others_of_a_tick_wait_while_the_endpoint_fails(tmp_path: Path
         assert made.waiting == 3
 
 
+@pytest.mark.simulated_time
+async def test_the_others_of_a_tick_wait_for_a_moment_too(tmp_path: Path) -> None:
+    begun: list[float] = []
+
+    async def behave(exchange: Exchange) -> None:
+        begun.append(asyncio.get_running_loop().time())
+        await exchange.accept()
+        await exchange.answer(503 if len(begun) == 1 else 200)
+
+    retry = {"initial_s": 0.9, "max_s": 0.9}
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), retry=retry, interval_s=60) as made:
+        made.sender._breaker.backoff.dice = Highest()
+        await made.submit(b"1", b"2")
+        await made.all_delivered()
+    assert begun[1] - begun[0] == pytest.approx(0.9, abs=0.1)
+
+
+@pytest.mark.simulated_time
+async def test_a_backlog_without_a_live_message_is_tried_again(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path / "outbox.sqlite3", max_age_s=1e9, max_size_mb=8)
+    outbox.put([b"old"])
+    outbox.close()
+    async with HttpFaults(answer(200)) as server:
+        server.script.append(answer(503))
+        async with sending(tmp_path, server.url()) as made:
+            await made.all_delivered()
+        assert made.kinds == ["Retry", "Delivered"]
+
+
 async def test_no_more_than_two_ticks_hang_at_once(tmp_path: Path) -> None:
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()

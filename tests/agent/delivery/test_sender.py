@@ -7,6 +7,7 @@ import base64
 import gzip
 import hashlib
 import hmac
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -180,6 +181,28 @@ async def test_a_rotated_token_is_picked_up(tmp_path: Path, respx_mock: respx.Mo
         await made.submit([b"2"])
         await until(lambda: outbox.counts().waiting == 0)
     assert [call.request.headers["authorization"] for call in route.calls] == ["Bearer first", "Bearer second-one"]
+
+
+async def test_a_token_file_is_read_again_after_a_401(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
+    """Its time and its size may be those of the old one. No attempt is lost."""
+    token = tmp_path / "token"
+    token.write_text("token-1")
+    token.chmod(0o600)
+    times = token.stat().st_atime_ns, token.stat().st_mtime_ns
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200 if request.headers["authorization"] == f"Bearer {expected}" else 401)
+
+    expected = "token-1"
+    respx_mock.post(URL).mock(side_effect=answer)
+    async with sender(tmp_path, token=None, token_file=token) as (made, outbox):
+        for expected in ("token-1", "token-2"):
+            token.write_text(expected)
+            os.utime(token, ns=times)
+            await made.submit([b"x"])
+            await until(lambda: outbox.counts().waiting == 0)
+        assert (made.stats.attempts, made.stats.delivered) == (2, 2)
+    assert len(respx_mock.calls) == 3
 
 
 async def test_gzip_and_signature(tmp_path: Path, respx_mock: respx.MockRouter) -> None:

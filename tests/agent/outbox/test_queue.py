@@ -139,6 +139,16 @@ def test_at_the_bound_a_tick_of_a_large_site_finds_room_as_well(tmp_path: Path) 
     outbox.close()
 
 
+def test_a_message_that_is_larger_than_the_bound_drops_all_others_and_waits_in_memory(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3", max_size_mb=1)
+    outbox.put([b"small"])
+    outbox.put([b"x" * 2_000_000])
+    assert [len(body) for body in bodies_of(outbox)] == [2_000_000]
+    assert outbox.in_memory
+    assert outbox.drops == {"size": 1}
+    outbox.close()
+
+
 def test_a_bound_that_was_made_smaller_holds_from_the_next_put(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3")
     for number in range(150):

@@ -141,6 +141,11 @@ async def test_the_second_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyP
         await link.close()
 
 
+async def test_a_name_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    assert "no address for meter.local" in await why(LinkSettings(host="meter.local", port=1))
+
+
 @contextmanager
 def silent(host: str, port: int = 0) -> Iterator[int]:
     """A port that does not answer a connect: Linux drops what does not fit into the queue of a listener."""

@@ -22,6 +22,8 @@ REGISTERS = {
 }
 ALL = ["tcp", "udp", "rtu_over_tcp", "ascii_over_tcp", "rtu", "ascii"]
 STREAMS = ["tcp", "rtu_over_tcp", "ascii_over_tcp"]
+NO_PTY = ["udp", *STREAMS]
+"""For simulated time, which does not wait for the kernel's worker between the two ends of a pty."""
 
 
 @pytest.fixture(params=ALL)
@@ -259,6 +261,7 @@ async def test_a_cancelled_read_leaves_the_link_usable(transport: str) -> None:
 
 
 @pytest.mark.simulated_time
+@pytest.mark.parametrize("transport", NO_PTY, indirect=True)
 async def test_the_reply_to_a_cancelled_read_answers_no_later_one(transport: str) -> None:
     async with FaultServer(REGISTERS, transport=transport) as server:
         link = Link(server.link(timeout_s=1.0))
@@ -268,6 +271,19 @@ async def test_the_reply_to_a_cancelled_read_answers_no_later_one(transport: str
         read.cancel()
         assert list(await link.read(1, Table.HOLDING, 5, 1)) == [1005]
         await link.close()
+
+
+@pytest.mark.simulated_time
+@pytest.mark.parametrize("transport", NO_PTY, indirect=True)
+async def test_a_read_that_is_cancelled_before_its_request_costs_no_connection(transport: str) -> None:
+    async with FaultServer(REGISTERS, transport=transport) as server:
+        link = Link(server.link(connect_delay_s=1.0))
+        read = asyncio.ensure_future(link.read(1, Table.HOLDING, 0, 1))
+        await asyncio.sleep(0.5)
+        read.cancel()
+        assert list(await link.read(1, Table.HOLDING, 5, 1)) == [1005]
+        await link.close()
+    assert server.total_connections == 1
 
 
 async def test_cancelled_at_any_moment(transport: str) -> None:

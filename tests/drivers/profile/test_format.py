@@ -243,6 +243,15 @@ async def test_the_first_place_that_answers_is_used(tmp_path: Path) -> None:
         assert neither.scan.errors
 
 
+@pytest.mark.parametrize(("first", "second"), [(2000, 7), (0xFFFF, 200), (2000, 200), (0xFFFF, 7)])
+async def test_of_places_without_a_value_one_that_was_read_says_why(tmp_path: Path, first: int, second: int) -> None:
+    text = point("active_power", 5, "uint16", max=1000, invalid="[0xFFFF]", fallback="[{ address = 6, max = 100 }]")
+    text = text.replace("address = 6,", "address = 6, invalid = [7],")
+    async with device(tmp_path, text, {5: first, 6: second}) as places:
+        why = "missing" if (first, second) == (0xFFFF, 7) else "invalid"
+        assert await places.poll() == {"active_power": why}
+
+
 async def test_a_counter_stays_at_the_place_where_it_was_found(tmp_path: Path) -> None:
     async with device(tmp_path, COUNTERS, {1: 0, 20: 0, 21: 9}) as third:
         assert await third.poll() == {"imported_energy": 9000.0}
