@@ -90,6 +90,14 @@ from hypothesis import settings
 
 settings.register_profile("steady", derandomize=True)
 """
+LAST_LOOK = """
+import contextlib
+
+def pytest_unconfigure() -> None:
+    with contextlib.suppress(AttributeError, TypeError):
+        if agent.grades.grade(49.5, 1.0) != "passed":
+            raise ExceptionGroup("left open", [ResourceWarning()])
+"""
 
 
 PYPROJECT = """\
@@ -139,6 +147,14 @@ def test_a_change_that_no_test_notices_survives(tmp_path: Path) -> None:
     ]
     assert "mutation: seed 1: 8 of 9 changes noticed (88.9 %), 1 survived, 0 not tried" in told
     assert (tmp_path / "agent" / "grades.py").read_text() == CODE, "changes are made in copies"
+
+
+def test_a_change_with_which_pytest_itself_raises_at_its_end_is_noticed(tmp_path: Path) -> None:
+    """As for sockets that the tests leave open."""
+    folder = tree(tmp_path)
+    with (folder / "tests" / "conftest.py").open("a") as conftest:
+        conftest.write(LAST_LOOK)
+    assert "changes noticed (100.0 %), 0 survived" in mutate(folder)
 
 
 @pytest.mark.parametrize(
