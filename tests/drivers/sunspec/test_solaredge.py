@@ -138,6 +138,13 @@ async def test_two_batteries_are_one_storage_node() -> None:
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3700.0
 
 
+@pytest.mark.parametrize("capacity", [0.0, -1.0])
+async def test_without_a_capacity_the_charge_of_two_batteries_is_the_plain_mean(capacity: float) -> None:
+    first, second = battery(0.0, soc=80.0), battery(0.0, soc=20.0, capacity=capacity, base=SECOND)
+    scan = await poll(site(3000, 3100, first, second))
+    assert value(scan, STORAGE, Quantity.SOC) == pytest.approx(50.0)
+
+
 @pytest.mark.parametrize("absent", [{}, battery(None)], ids=["its registers are refused", "nothing is connected"])
 async def test_without_a_battery_it_is_an_inverter(absent: dict[int, int]) -> None:
     scan = await poll(site(3000, 3100, absent))
