@@ -172,7 +172,7 @@ async def rated_power(reader: Reader, devices: Collection[Collection[Model]]) ->
     """Return the sum of the rated powers of `devices` in W. None if one of them does not have it."""
     powers = [await _rated(reader, models) for models in devices]
     known = [power for power in powers if power is not None]
-    return sum(known) if known and len(known) == len(powers) else None
+    return sum(known) if len(known) == len(powers) else None
 
 
 async def _rated(reader: Reader, models: Collection[Model]) -> float | None:

@@ -511,6 +511,51 @@ def test_an_energy_that_was_too_high_falls_before_midnight_if_the_counter_cannot
     assert word == "partial"
 
 
+def test_an_energy_of_the_day_that_fell_is_estimated_for_the_rest_of_the_day(store: EnergyStore) -> None:
+    """A reading is 530 Wh too high. That is more than a minute of 30 kW, so the energy does not wait."""
+    node = replace(PV1, resolutions={Quantity.PRODUCED_ENERGY: Resolution(1.0)})
+    totals, sent = Aggregator([node], settings(), store), []
+    for minute in range(-2, 30):
+        value, at, wall = 1000.0 + minute + 530 * (minute == 10), 1000.0 + 60 * minute, MIDNIGHT + 60 * minute
+        totals.observe([node], scan(at, produced_energy=value), wall)
+        message = body(totals, at=at, wall=wall, quality=True)
+        sent.append((message["solar"]["today_energy_Wh"], message["quality"]["solar"].get("today")))
+    assert sent[2:12] == [(minute, None) for minute in range(10)]
+    assert sent[12][0] == 540
+    assert sent[13:] == [(minute, "estimated") for minute in range(11, 30)]
+
+
+def test_a_restart_keeps_the_energy_that_waits_for_the_counter(tmp_path: Path) -> None:
+    """A reading is 300 Wh too high. The agent restarts before the next one, or it does not."""
+    node, sent = replace(PV1, resolutions={Quantity.PRODUCED_ENERGY: Resolution(1.0)}), []
+    for restart in (None, 11):
+        path, energies = tmp_path / f"{restart}.sqlite3", []
+        store = EnergyStore.open(path)
+        totals = Aggregator([node], settings(), store)
+        for minute in range(-2, 14):
+            if minute == restart:
+                totals.save()
+                store.close()
+                store = EnergyStore.open(path)
+                totals = Aggregator([node], settings(), store)
+            value, at, wall = 1000.0 + minute + 300 * (minute == 10), 1000.0 + 60 * minute, MIDNIGHT + 60 * minute
+            totals.observe([node], scan(at, produced_energy=value), wall)
+            energies.append(body(totals, at=at, wall=wall)["solar"]["today_energy_Wh"])
+        store.close()
+        sent.append(energies[2:])
+    assert sent == [[*range(10), 310, 310, 310, 310]] * 2
+
+
+@pytest.mark.parametrize(("left_s", "shown_Wh"), [(5.0, 30.0), (10.0, 80.0)])
+def test_an_energy_that_was_too_high_is_kept_only_if_the_day_is_long_enough(left_s: float, shown_Wh: float) -> None:
+    """At 30 kW the counter reaches 50 Wh more in 6 s."""
+    zone = ZoneInfo("Europe/Brussels")
+    account = Account(advance(None, 0.0, MIDNIGHT - left_s, zone, Register()))
+    field, date = EnergyField("today_energy_Wh", Published()), day_of(WALL, zone)[0]
+    field.publish(account, date, DayEnergy(80.0, Basis.SEEN))
+    assert field.publish(account, date, DayEnergy(30.0, Basis.SEEN)) == (shown_Wh, Basis.ESTIMATED)
+
+
 def test_events_of_counters_are_logged_and_counted_with_what_the_counter_showed(store: EnergyStore) -> None:
     totals = Aggregator([PV1], settings(), store)
     values = [1e6 + 10 * number for number in range(100)]

@@ -145,6 +145,13 @@ async def test_without_a_capacity_the_charge_of_two_batteries_is_the_plain_mean(
     assert value(scan, STORAGE, Quantity.SOC) == pytest.approx(50.0)
 
 
+async def test_an_impossible_charge_of_one_battery_leaves_no_mean_of_the_others() -> None:
+    first, second = battery(1000.0, soc=80.0), battery(0.0, soc=150.0, base=SECOND)
+    scan = await poll(site(3000, 3100, first, second))
+    assert value(scan, STORAGE, Quantity.SOC) is Quality.INVALID
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == 1000.0
+
+
 @pytest.mark.parametrize("absent", [{}, battery(None)], ids=["its registers are refused", "nothing is connected"])
 async def test_without_a_battery_it_is_an_inverter(absent: dict[int, int]) -> None:
     scan = await poll(site(3000, 3100, absent))

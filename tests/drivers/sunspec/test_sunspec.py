@@ -119,6 +119,8 @@ async def test_a_device_without_marker_is_unsupported() -> None:
 async def test_a_device_with_nothing_useful_is_unsupported() -> None:
     with pytest.raises(UnsupportedError, match=r"no inverter, meter or battery model \(found: 1, 64999\)"):
         await first_poll(common(), model(64999, 10, {}))
+    with pytest.raises(UnsupportedError, match=r"\(found: none\)"):
+        await first_poll()
 
 
 @pytest.mark.parametrize("end", [True, False], ids=["end model", "no end model"])
@@ -145,14 +147,30 @@ async def test_a_known_model_of_impossible_length_is_refused(length: int) -> Non
 
 
 @pytest.mark.parametrize("header", [[0, 0], [12345, 54321]])
-async def test_an_impossible_header_behind_known_models_ends_the_chain(header: list[int]) -> None:
-    scan = await first_poll(common(), INVERTER, header, end=False)
-    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+async def test_an_impossible_header_behind_known_models_ends_the_chain_until_it_is_walked_again(
+    header: list[int],
+) -> None:
+    driver, reader = SunSpec(PLAIN), FakeReader(device(common(), INVERTER, header, end=False))
+    assert value(await poll(driver, reader), SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+    assert [each.id for each in driver.models] == [1, 103]
+    reader.registers = device(common(), INVERTER, METER)
+    assert value(await poll(driver, reader, RECHECK_FIRST_S), GRID, Quantity.ACTIVE_POWER) == -12_340.0
+    assert [each.id for each in driver.models] == [1, 103, 203]
 
 
 async def test_a_chain_without_end_is_refused() -> None:
+    foreign = model(64000, 1, {})
+    assert value(await first_poll(common(), INVERTER, *[foreign] * 98), SOLAR, Quantity.ACTIVE_POWER) == 4321.0
     with pytest.raises(UnsupportedError, match="more than 100 models"):
-        await first_poll(common(), INVERTER, *[model(64000, 1, {})] * 200)
+        await first_poll(common(), INVERTER, *[foreign] * 99)
+
+
+async def test_a_chain_with_an_end_is_walked_once() -> None:
+    driver, reader = SunSpec(PLAIN), FakeReader(device(common(), INVERTER))
+    await poll(driver, reader)
+    reader.asked.clear()
+    await poll(driver, reader, RECHECK_MAX_S)
+    assert len(reader.asked) == 1
 
 
 async def test_a_truncated_model_has_the_points_that_it_holds() -> None:
