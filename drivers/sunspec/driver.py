@@ -109,7 +109,6 @@ class SunSpec:
         try:
             scan = await known.poll(run)
         except _ChangedError as change:
-            self._known = None
             raise UnsupportedError(f"the SunSpec models change while they are read: {change}") from None
         if not scan.readings and scan.errors:
             # The device refuses everything now, perhaps because it starts. This poll is not remembered.

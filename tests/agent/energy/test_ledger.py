@@ -780,6 +780,33 @@ def test_a_ledger_of_the_file_before_goes_on() -> None:
     assert of_day(after, "2026-06-01") == DayEnergy(806, Basis.PARTIAL)
 
 
+SAVED = """
+[2, [[1040.0, 1780351320.0, 1780351260.0, 150.0, 0.0, 40.0, 30.0, 0, 1, 0.0, []],
+     [5.0, 1780351380.0, 1e15, 210.0, 600.0, 45.0, 50.0, 2, 1, 1780350000.0,
+      [["counter_reset", 1780351380.0, 1040.0, 5.0]]]],
+ [["2026-06-02", 1780351200.0, 1780437600.0, 20.0, 2, 0.0], ["2026-06-01", 1780264800.0, 1780351200.0, 1.0, 6, 7.0],
+  ["2026-06-02", 1780351200.0, 1780437600.0, 20.0, 4, 0.0]],
+ 0, 1780351380.0, 60.0, 211.0, 51.0, 600.0,
+ [30000.0, 250000.0, 260000.0, 1.5, 601.0, 2.0, 3.0, 4.0, 5.0, 600.0, 6.0, 7.0, 1.0], 8.0]
+"""
+"""A counter that went to zero at 2026-06-02T00:03, in the format of the file: later releases read it."""
+
+
+def test_a_ledger_of_the_present_file_is_read_by_later_releases() -> None:
+    ledger = from_json(json.loads(SAVED))
+    assert json.dumps(to_json(ledger)) == json.dumps(json.loads(SAVED))
+    assert (of_day(ledger, "2026-06-01"), of_day(ledger, "2026-06-02")) == (
+        DayEnergy(19, Basis.PARTIAL),
+        DayEnergy(20, Basis.ESTIMATED),
+    )
+    told: list[tuple[str, float, float, float]] = []
+    for minute in range(4, 40):
+        ledger = advance(ledger, 5.0 + 10 * minute, at(f"2026-06-02T00:{minute:02}"), BRUSSELS, Register(step_Wh=1.0))
+        told += ledger.decided
+    assert told == [("counter_reset", at("2026-06-02T00:03"), 1040, 5)]
+    assert of_day(ledger, "2026-06-02") == DayEnergy(25 + 390, Basis.RESET)
+
+
 def test_growth_in_a_gap_beyond_what_the_device_was_seen_to_turn_over_is_an_estimate() -> None:
     """A meter replaced by one whose counter is 25 kWh higher, before a day was observed; an honest gap is none."""
     for gap, basis in ((25_000.0, Basis.ESTIMATED), (500.0, Basis.SEEN)):

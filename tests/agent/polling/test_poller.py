@@ -304,6 +304,49 @@ async def test_a_slow_device_does_not_hold_up_its_neighbours(tmp_path: Path) -> 
     assert not notes.missing
 
 
+async def test_a_late_answer_of_a_lost_device_leaves_its_neighbours_to_their_back_off() -> None:
+    """It comes after the round in which the device was asked, so another round may be under way."""
+
+    class Late:
+        def __init__(self) -> None:
+            self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+        async def poll(self, reader: object, now: object) -> Scan:
+            self.asked.set()
+            await self.answer.wait()
+            return Scan((), clock.now, clock.now)
+
+    class Two(Notes):
+        missed_two = asyncio.Event()
+
+        def missed(self, device: Device, error: Exception, at: float) -> None:
+            super().missed(device, error, at)
+            if self.missing == ["u2", "u3"]:
+                self.missed_two.set()
+
+    clock, notes, late = SteppedClock(), Two(), Late()
+    async with FaultServer({(unit, Table.INPUT): registers() for unit in (2, 3)}) as server:
+        link = Link(server.link())
+        devices = [device(link, unit) for unit in (1, 2, 3)]
+        devices[0].driver, devices[0].patience_s = late, 0.05  # type: ignore[assignment]
+        for each, failures in zip(devices, (1, 5, 5), strict=True):
+            for _ in range(failures):
+                each.health.failed(SilentError("no answer"), clock.now)
+        async with polling({link: devices}, clock, notes) as poller:
+            clock.now += BACKOFF_FIRST_S
+            answers = poller.request()
+            await late.asked.wait()
+            await notes.missed_two.wait()  # the round is over
+            late.answer.set()
+            await asyncio.gather(*answers)
+            await asyncio.gather(*poller.request())
+            assert notes.observed == ["u1", "u1"]
+            assert not server.requests
+            clock.now += BACKOFF_MAX_S
+            await asyncio.gather(*poller.request())
+            assert notes.observed[2:] == ["u1", "u2", "u3"]
+
+
 async def test_a_poll_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.polling.device_poller.LIMIT_S", 0.25)
     monkeypatch.setattr("agent.polling.poller.OVERDUE_CHECK_S", 0.05)

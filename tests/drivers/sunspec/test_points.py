@@ -257,38 +257,40 @@ def _port(kind: int, power: int, injected: int, absorbed: int) -> list[int]:
     return [kind, 1, *text("", 8), 11, 12, power, *words("QQ", injected, absorbed), 25, 1, 0, 0]
 
 
-INPUTS = {
-    "160": [
-        *(160, 8 + 4 * 20, -1, -1, 1, 2, 0, 0, 4, NO_UINT16),
-        *_input("MPPT 1", 100, 11), *_input("MPPT 2", 40, 13),
-        *_input("StCha 3", 90, 17), *_input("StDisCha 4", 20, 19),
-    ],
-    "714": [
-        *(714, 18 + 4 * 25, 0, 0, 4, 33, 44, *words("QQ", 55, 66), -1, -1, 1, 2, -1),
-        *_port(0, 100, 11, 5), *_port(0, 40, 13, 3), *_port(1, -70, 19, 17), *_port(2, 501, 502, 503),
-    ],
-}  # fmt: skip
+def _inputs(model_id: int, charge: int, discharge: int) -> list[int]:
+    if model_id == 160:
+        inputs = [_input("MPPT 1", 100, 11), _input("MPPT 2", 40, 13)]
+        inputs += [_input("StCha 3", charge, 17), _input("StDisCha 4", discharge, 19)]
+        head = [-1, -1, 1, 2, 0, 0, 4, NO_UINT16]
+    else:
+        inputs = [_port(0, 100, 11, 5), _port(0, 40, 13, 3), _port(1, discharge - charge, 19, 17)]
+        inputs += [_port(2, 501, 502, 503)]
+        head = [0, 0, 4, 33, 44, *words("QQ", 55, 66), -1, -1, 1, 2, -1]
+    data = [word & 0xFFFF for part in (head, *inputs) for word in part]
+    return [model_id, len(data), *data]
 
 
-@pytest.mark.parametrize("model_id", INPUTS)
-async def test_every_point_of_the_dc_inputs_of_a_hybrid(model_id: str) -> None:
-    """Panels of 1000 W and 400 W; the battery charges with 700 W. The inverter's own sums include the battery.
+@pytest.mark.parametrize("model_id", [160, 714])
+@pytest.mark.parametrize(("charge", "discharge"), [(90, 20), (0, 30), (0, 0)])
+async def test_every_point_of_the_dc_inputs_of_a_hybrid(model_id: int, charge: int, discharge: int) -> None:
+    """Panels of 1000 W and 400 W, and a battery. The inverter's own sums include the battery.
 
     Model 160 names two inputs of the battery, one for each direction. Model 714 has one port for it, and one of a type
     that is neither.
     """
-    inputs = [word & 0xFFFF for word in INPUTS[model_id]]
     expected = OF_INVERTER | OF_CONTROLS
-    del expected[SOLAR, Q.DC_CURRENT, None]
+    if charge or discharge:
+        del expected[SOLAR, Q.DC_CURRENT, None]
     expected |= {
         (SOLAR, Q.ACTIVE_POWER, None): 1400.0,
         (SOLAR, Q.DC_POWER, None): 1400.0,
         (SOLAR, Q.PRODUCED_ENERGY, None): 2400.0,
-        (STORAGE, Q.ACTIVE_POWER, None): 700.0,
+        (STORAGE, Q.ACTIVE_POWER, None): 10.0 * (charge - discharge),
         (STORAGE, Q.CHARGED_ENERGY, None): 1700.0,
         (STORAGE, Q.DISCHARGED_ENERGY, None): 1900.0,
     }
-    assert await found_in(common(), model(103, 50, INVERTER), inputs, CONTROLS) == expected
+    models = (model(103, 50, INVERTER), _inputs(model_id, charge, discharge), CONTROLS)
+    assert await found_in(common(), *models) == expected
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from drivers.errors import BusyError, GatewayError, ProfileError, SilentError, U
 from drivers.modbus.link import Link
 from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Reading, Scan, Table
 from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S
+from drivers.sunspec.discovery import CommonModel
 from drivers.sunspec.driver import SunSpec, SunSpecMeter
 from tests.faults.modbus import FaultServer
 from tests.faults.sunspec import NO_INT16, FakeReader, common, device, inverter, meter, model, words
@@ -64,6 +65,7 @@ async def test_reads_an_inverter_and_its_meter_over_a_real_socket() -> None:
         driver = SunSpec(PLAIN)
         assert driver.kind is Kind.HYBRID
         assert driver.nodes == {GRID, SOLAR, STORAGE}
+        assert (driver.available, driver.resolutions) == (frozenset(), {})
         found = await driver.poll(link.unit(7), lambda: 5.0)
         asked = len(server.requests)
         again = await driver.poll(link.unit(7), lambda: 6.0)
@@ -93,6 +95,12 @@ async def test_reads_an_inverter_and_its_meter_over_a_real_socket() -> None:
 async def test_finds_the_marker_where_the_standard_allows_it(base: int) -> None:
     scan = await poll(SunSpec(PLAIN), FakeReader(device(common(), INVERTER, base=base)))
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+
+
+async def test_a_short_common_model_has_the_texts_that_it_holds() -> None:
+    driver = SunSpec(PLAIN)
+    await poll(driver, FakeReader(device([1, 32, *common()[2:34]], INVERTER)))
+    assert driver.identity == CommonModel("Acme", "Inverter 5", "", "")
 
 
 async def test_something_else_at_the_first_base_is_not_the_marker() -> None:
