@@ -16,23 +16,17 @@ from typing import Any
 HEADER = 2
 """Registers before a model's data: its id and its length."""
 
-# Point type -> struct format, and the raw values that mean "not implemented" (SunSpec Device Information Model
-# Specification 1.1, table of point types). For an accumulator this is 0. A counter that is still zero looks the same as
-# a counter that does not exist, so both are missing. Some devices send all ones for "not implemented".
+# The types of the points in `mapping` -> struct format, and the raw values that mean "not implemented" (SunSpec Device
+# Information Model Specification 1.1, table of point types). For an accumulator this is 0. A counter that is still zero
+# looks the same as a counter that does not exist, so both are missing. Some devices send all ones instead.
 _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
     "int16": ("h", frozenset({-0x8000})),
     "uint16": ("H", frozenset({0xFFFF})),
-    "acc16": ("H", frozenset({0, 0xFFFF})),
-    "enum16": ("H", frozenset({0xFFFF})),
-    "sunssf": ("h", frozenset({-0x8000})),
-    "int32": ("i", frozenset({-0x8000_0000})),
     "uint32": ("I", frozenset({0xFFFF_FFFF})),
     "acc32": ("I", frozenset({0, 0xFFFF_FFFF})),
-    "int64": ("q", frozenset({-0x8000_0000_0000_0000})),
     "uint64": ("Q", frozenset({0xFFFF_FFFF_FFFF_FFFF})),
     "acc64": ("Q", frozenset({0, 0xFFFF_FFFF_FFFF_FFFF})),
     "float32": ("f", frozenset()),
-    "float64": ("d", frozenset()),
 }
 
 

@@ -206,6 +206,30 @@ async def test_every_point_of_a_model(models: Sequence[Sequence[int]], expected:
     assert await found_in(common(), *models) == expected
 
 
+def _unimplemented(number: int, length: int, signed: Sequence[int], factors: Sequence[int]) -> list[int]:
+    """A model whose unsigned numbers, counters and floats have all bits set. Its signed numbers are -32768."""
+    return model(number, length, {**dict.fromkeys(signed, NO_INT16), **dict.fromkeys(factors, 0)})
+
+
+@pytest.mark.parametrize(
+    "none",
+    [
+        _unimplemented(103, 50, [12, 16, 18, 29, 31, 32, 33, 34], [4, 11, 13, 15, 17, 19, 24, 26, 28, 30, 35]),
+        _unimplemented(113, 60, [], []),
+        _unimplemented(203, 105, range(35), [4, 13, 15, 20, 25, 30, 35, 52]),
+        _unimplemented(701, 153, [*range(8, 13), *range(33, 44), 62, 66, 85, 89], range(111, 121)),
+        _unimplemented(802, 62, [42, 45], range(50, 62)),
+        _unimplemented(713, 7, [], [5, 6]),
+        _unimplemented(124, 24, [], range(16, 24)),
+        model(122, 44, {}),
+        model(122, 44, {}, fill=0),
+    ],
+    ids=lambda none: str(none[0]),
+)
+async def test_a_point_that_is_not_implemented_has_no_value(none: Sequence[int]) -> None:
+    assert await found_in(common(), none) == {}
+
+
 @pytest.mark.parametrize(
     ("number", "length", "points", "temperatures", "none"),
     [

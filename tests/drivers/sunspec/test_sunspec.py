@@ -265,6 +265,13 @@ async def test_each_meter_of_a_device_can_be_read_by_itself(driver: str, power: 
     assert {reading.node for reading in scan.readings} == {None}
 
 
+async def test_the_float_meter_of_a_second_device_is_not_the_integer_meter_of_the_first() -> None:
+    second = [common("Attached"), model(211, 124, {26: words("f", 20.0)}, fill=NO_INT16)]
+    reader = FakeReader(device(common(), meter(201, W=10, W_SF=0), *second))
+    scan = await Catalogue().create("sunspec-meter:2", PLAIN).poll(reader, lambda: 0.0)
+    assert [r.value for r in scan.readings if r.quantity is Quantity.ACTIVE_POWER and r.phase is None] == [20.0]
+
+
 async def test_a_meter_that_is_not_there_is_unsupported() -> None:
     reader = FakeReader(device(common(), INVERTER, common(), METER))
     with pytest.raises(UnsupportedError, match=re.escape("offers no meter 2 (found: 1, 103, 1, 203)")):
@@ -381,6 +388,13 @@ async def test_a_device_without_an_end_model_is_walked_more_and_more_rarely_and_
             walks.append(at)
     assert walks[0] == RECHECK_FIRST_S
     assert walks[-1] - walks[-2] == RECHECK_MAX_S
+    # Another device in its place is walked as often as a new one.
+    reader.registers = device(common("Other"), INVERTER, end=False)
+    changed = 3 * RECHECK_MAX_S
+    await poll(driver, reader, changed)
+    reader.registers = device(common("Other"), INVERTER, METER)
+    await poll(driver, reader, changed + RECHECK_FIRST_S)
+    assert driver.available == {SOLAR, GRID}
 
 
 async def test_a_device_that_refuses_everything_for_now_is_not_given_up() -> None:
