@@ -335,3 +335,22 @@ async def test_certificates_are_read_in_a_thread_once_for_all_attempts(
     assert len(server.accepted) == 3
     assert len(readers) == 1
     assert readers[0] is not threading.main_thread()
+
+
+@pytest.mark.simulated_time
+async def test_a_handshake_that_the_deadline_ends_leaves_no_connection(tmp_path: Path) -> None:
+    """The deadline of the request comes before that of the connection, as a pause before the connect can make it."""
+    closed = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the agent closes
+        closed.set()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with sending(tmp_path, url, run=False, timeout_s=2.0, connect_timeout_s=2.0) as made:
+            outcome = await made.attempt(BODY)
+            assert isinstance(outcome, Retry)
+            async with asyncio.timeout(30):
+                await closed.wait()
