@@ -59,7 +59,8 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         self._reply: asyncio.Future[Any] | None = None
         self._timeout_s = 0.0
         self._received = b""
-        self._buffer = bytearray(_BUFFER_BYTES)
+        # A view, because asyncio's TLS writes each further record into a slice, and a slice of a bytearray is a copy.
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._first = True
         """Whether no request was sent on this connection before the current one."""
         self.sent_at = 0.0
@@ -136,7 +137,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         self._transport = transport
         self._send = self._transport.sendto if self._datagrams else self._transport.write
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:

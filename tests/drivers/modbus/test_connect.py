@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -254,6 +255,44 @@ async def test_tls_with_client_certificate(tmp_path: Path) -> None:
         assert server.max_connections == 1
         assert "closed instead of a reply" in await why(server.link(ca_file=authority.ca_file))
         assert len(server.requests) == 3
+
+
+async def test_tls_records_that_arrive_together_are_one_reply(tmp_path: Path) -> None:
+    """Some devices send the header and the rest of a reply as two records. One segment may have both."""
+    authority = Authority(tmp_path)
+    tls = authority.server_context(authority.issue("device"))
+    values = iter((1, 2, 3))
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+            peer = tls.wrap_bio(received, sent, server_side=True)
+            while True:
+                try:
+                    try:
+                        peer.do_handshake()
+                        request = peer.read(1024)
+                    finally:
+                        connection.sendall(sent.read())
+                except ssl.SSLWantReadError:
+                    if not (data := connection.recv(4096)):
+                        return
+                    received.write(data)
+                    continue
+                peer.write(request[:4] + b"\0\5" + request[6:7])
+                peer.write(bytes((request[7], 2, 0, next(values))))
+                connection.sendall(sent.read())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        port = listener.getsockname()[1]
+        link = Link(LinkSettings(transport="tls", host="127.0.0.1", port=port, ca_file=authority.ca_file))
+        for value in (1, 2, 3):
+            assert list(await link.read(1, Table.HOLDING, 0, 1)) == [value]
+        await link.close()
+        thread.join()
 
 
 @pytest.mark.parametrize(
