@@ -10,7 +10,7 @@ import ssl
 import sys
 from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from traceback import format_tb
+from traceback import clear_frames, format_tb
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -94,7 +94,8 @@ class Endpoint:
                 if isinstance(outcome, Misconfigured) and outcome.status == 401 and self._token_was_rotated():
                     outcome = await self._post(record, backlog, deadline)
                 return outcome
-        except TimeoutError:
+        except TimeoutError as error:
+            _clear_frames(error)
             return Retry(f"no answer within {self._config.timeout_s:g} s", "timeout")
         except LocalError as error:
             return Retry(str(error), "local")
@@ -102,6 +103,7 @@ class Endpoint:
             return self._refused_by_proxy(str(error))
         except (httpx.HTTPError, OSError) as error:
             kind, reason = in_words(error, self._clock.time(), plain=self._plain)
+            _clear_frames(error)
             if kind == "tls":
                 await self.close()  # certificates may be renewed on the disk
             return Retry(reason, kind)
@@ -236,6 +238,16 @@ class Endpoint:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # stores no cookie
             timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
         )
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Clear the local variables of the calls that raised `error`.
+
+    Since Python 3.12 they refer to the error: a cycle with the request, which only the garbage collector would free.
+    """
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def _signing_mistake(secrets: str) -> str | None:
