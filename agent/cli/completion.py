@@ -15,10 +15,10 @@ def drivers(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of drivers that begin with `incomplete`: the built-in ones, and the site's own."""
     from drivers.catalogue import Catalogue
 
-    given = ctx.params.get("profile_dir") or _table(ctx).get("drivers", {}).get("profile_dirs") or ()
     try:
+        given = ctx.params.get("profile_dir") or _table(ctx).get("drivers", {}).get("profile_dirs") or ()
         names = Catalogue(tuple(map(Path, given))).names()
-    except (OSError, TypeError, ValueError):
+    except (AttributeError, OSError, TypeError, ValueError):  # a mistake in the configuration
         names = Catalogue().names()
     return [name for name in names if name.startswith(incomplete)]
 
@@ -32,10 +32,9 @@ def endpoints(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the endpoints of the configuration that begin with `incomplete`."""
     from agent.config import DEFAULT_NAME
 
-    pushes = _table(ctx).get("push")
-    names = (
-        [push.get("name") for push in pushes if isinstance(push, dict)] if isinstance(pushes, list) else [DEFAULT_NAME]
-    )
+    push = _table(ctx).get("push", {})
+    pushes = push if isinstance(push, list) else [{"name": DEFAULT_NAME} | push]
+    names = [each.get("name") for each in pushes if isinstance(each, dict)]
     return [name for name in names if isinstance(name, str) and name.startswith(incomplete)]
 
 

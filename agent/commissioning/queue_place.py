@@ -9,7 +9,7 @@ _IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _OF_THE_KERNEL = frozenset(
     {
         *("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "bpf"),
-        *("devpts", "mqueue", "hugetlbfs", "efivarfs", "binfmt_misc", "fusectl", "autofs", "nsfs"),
+        *("devpts", "mqueue", "hugetlbfs", "efivarfs", "binfmt_misc", "fusectl", "nsfs"),
     }
 )
 """File systems that accept no files of programs."""
@@ -20,14 +20,11 @@ def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
 
     `mounts`: the text of /proc/self/mountinfo, instead of that of this process.
     """
-    if mounts is None:
-        try:
-            mounts = _MOUNTS.read_text(errors="surrogateescape")
-        except OSError:
-            return None
     try:
-        place = path.resolve()
-    except (OSError, RuntimeError):  # a circle of links
+        place = path.resolve()  # this mounts what systemd mounts on demand
+        if mounts is None:
+            mounts = _MOUNTS.read_text(errors="surrogateescape")
+    except (OSError, RuntimeError):  # RuntimeError: a circle of links
         return None
     point, type_ = _mount(place, mounts)
     if type_ in _OF_THE_KERNEL:

@@ -114,6 +114,7 @@ class ResilientStore:
         except (sqlite3.Error, OSError) as error:
             copied, damaged = None, means_damage(error)
         if copied is not None:
+            removed.recent.write(set(), copied)  # of the copy, which has no log
             self._attach()
             self.drops.add(max(0, held.waiting + held.parked - copied), "damaged")
         elif damaged or self._path.exists():
@@ -132,11 +133,14 @@ class ResilientStore:
             self._store = removed
             return
         copied = 0
+        gone, changed = set(self._unsaved.gone), dict(self._unsaved.changed)
         with contextlib.suppress(sqlite3.Error), contextlib.closing(removed):
             records = removed.everything()
             while chunk := list(islice(records, _CHUNK)):
-                self.write(PendingWrites(added={record.seq: record for record in chunk}), durable=True)
                 copied += len(chunk)
+                # The removed file lacks the changes that could not be saved.
+                added = {each.seq: changed.get(each.seq, each) for each in chunk if each.seq not in gone}
+                self.write(PendingWrites(added=added), durable=True)
         self.drops.add(max(0, held.waiting + held.parked - copied), "damaged")
 
     @property

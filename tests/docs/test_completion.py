@@ -145,3 +145,10 @@ def test_the_other_shells_can_read_their_script(shell: str, tmp_path: Path) -> N
     path.write_text(script(shell))
     done = subprocess.run([shell, "-n", path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_tables_that_are_wrong_or_have_a_name_are_no_error(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text('[push]\nname = "cloud"\n[[drivers]]\nprofile_dirs = []\n')
+    assert by_python("push", "--config", str(site), "--endpoint", "") == ["cloud"]
+    assert by_python("dump", "--config", str(site), "--driver", "eastron-sdm6") == ["eastron-sdm630"]

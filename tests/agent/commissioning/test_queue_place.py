@@ -19,6 +19,7 @@ MOUNTS = """\
 29 22 8:2 / /media/my\\040stick rw - tmpfs none rw
 30 22 0:26 / /data rw - tmpfs none rw
 31 22 8:3 / /data rw - ext4 /dev/sda3 rw
+32 22 0:41 / /mnt rw - autofs systemd-1 rw
 a line of a later kernel
 """
 
@@ -35,6 +36,7 @@ a line of a later kernel
         ("/tmp/disk/o", None),
         ("/media/my stick/o", "/media/my stick is in memory (tmpfs), so a restart of the machine deletes the file"),
         ("/data/o", None),
+        ("/mnt/o", None),
     ],
 )
 def test_by_the_table_of_mounts(path: str, words: str | None) -> None:

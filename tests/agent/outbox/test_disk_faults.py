@@ -351,6 +351,33 @@ def test_a_read_only_disk_hands_out_what_it_holds_and_takes_back_what_happened(d
     outbox.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_happened_on_a_read_only_disk_holds_in_the_file_after_the_removed_one(disk: Path, replaced: bool) -> None:
+    folder = disk / "state"
+    folder.mkdir()
+    outbox = opened(folder)
+    outbox.put([b"sent", b"refused", b"waiting"])
+    sent, refused, _ = waiting(outbox)
+    outbox.close()
+    mount("-o", "remount,ro", disk)
+    outbox = opened(folder)
+    outbox.ack(sent)
+    outbox.update(replace(refused, attempts=3))
+    assert outbox.in_memory
+    mount("-o", "remount,rw", disk)
+    folder.rename(disk / "elsewhere")
+    if replaced:
+        folder.mkdir()
+        opened(folder).close()
+    outbox.put([b"live"])
+    for _ in range(2):
+        assert [record.body for record in waiting(outbox)] == [b"refused", b"waiting", b"live"]
+        assert waiting(outbox)[0].attempts == 3
+        outbox.close()
+        outbox = opened(folder)
+    outbox.close()
+
+
 def test_a_read_only_disk_after_a_kill(disk: Path) -> None:
     """The log was not yet written back, and nothing can be written beside it."""
     outbox = opened(disk)

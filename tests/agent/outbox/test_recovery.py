@@ -317,6 +317,21 @@ def test_a_damaged_record_of_a_removed_file_is_counted_and_stands_in_no_other_s_
     outbox.close()
 
 
+def test_a_damaged_record_is_counted_once_if_only_the_file_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"first message", b"second message", b"third message"])
+    outbox.close()
+    path.write_bytes(path.read_bytes().replace(b"second message", b"sec0nd message"))
+    outbox = opened(path)
+    outbox.put([b"fourth message"])
+    path.unlink()
+    outbox.put([b"live"])
+    assert bodies_of(outbox) == [b"first message", b"third message", b"fourth message", b"live"]
+    assert outbox.drops == {"damaged": 1}
+    outbox.close()
+
+
 def test_a_copy_that_was_complete_when_the_power_failed_is_the_queue(tmp_path: Path) -> None:
     path = tmp_path / "o.sqlite3"
     outbox = opened(tmp_path / "o.sqlite3.new")
