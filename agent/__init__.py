@@ -1,4 +1,4 @@
-"""The daemon and its command line; its version, and the directories of the installed service."""
+"""The daemon and its command line. This module has the version and the directories of the installed service."""
 
 from pathlib import Path
 
@@ -6,6 +6,6 @@ __version__ = "0.1.0"
 
 CONFIG_DIRECTORY = Path("/etc/telemetry-agent")
 DEFAULT_CONFIG = CONFIG_DIRECTORY / "config.toml"
-"""The configuration of the service."""
+"""The configuration file of the service."""
 STATE_DIRECTORY = Path("/var/lib/telemetry-agent")
-"""The queues and the energies of the service."""
+"""The directory of the queues and the energies of the service."""

@@ -1,4 +1,4 @@
-"""`python -m agent` and the command `telemetry-agent`. A command that fails prints one line and sets an exit status."""
+"""`python -m agent` and the command `telemetry-agent`. A failed command prints the reason and has a status above 0."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from agent import DEFAULT_CONFIG
 
 _INTERRUPTED = 130
+"""The status that typer returns after Ctrl-C. The command then ends with status 1."""
 
 
 def main() -> None:
@@ -25,6 +26,7 @@ def main() -> None:
 
 
 def _run() -> int:
+    """Run the command with the arguments of this process. Return its exit status."""
     of_run = _options_of_run(sys.argv[1:])
     if of_run is not None:
         try:
@@ -37,7 +39,7 @@ def _run() -> int:
 
     from agent.cli import app
 
-    usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not export it by its name
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # UsageError, which typer does not export
     try:
         status = app(standalone_mode=False) or 0
         if sys.stdout is not None:  # the caller may have closed it
@@ -52,7 +54,7 @@ def _run() -> int:
 
 
 def _run_daemon(config: Path, log_format: str) -> int:
-    """Run the daemon and return its exit status. It imports its modules while another process reads `config`."""
+    """Run the daemon and return its exit status. This process imports modules while another one reads `config`."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignore a reload during the start
     from agent.config import Loading
 
@@ -63,9 +65,9 @@ def _run_daemon(config: Path, log_format: str) -> int:
 
 
 def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
-    """Return the options of the command `run`; None for another command, `--help`, an empty path or a usage error.
+    """Return the options of `run`; None for another command, `--help`, an empty `--config` or a usage error.
 
-    With these options, the daemon does not import the library of the command line, which needs 2 MB.
+    With None, typer handles the arguments. Otherwise the daemon runs without typer, which needs 2 MB.
     """
     if arguments[:1] != ["run"]:
         return None
@@ -80,20 +82,20 @@ def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
 
 
 def _no_output(error: OSError) -> int:
-    """End a command that cannot write its output; raise any other error again."""
+    """Print that the output cannot be written, and return exit status 1. Raise `error` if it has another reason."""
     if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         raise error
     return _failed(f"cannot write the output: {error.strerror}")
 
 
 def _usage(error: Any) -> int:
-    """Print the usage error of the library with a hint. Return its exit status."""
+    """Print a usage error of typer, with a hint if there is one. Return exit status 2."""
     message = _plain(error.format_message())
     path = error.ctx.command_path if error.ctx is not None else "telemetry-agent"
     if "\n" in message:  # the help text of a command without arguments
         sys.stderr.write(f"{message}\n")
     else:
-        plain = message.replace("'", "").replace(": ", " ")  # they differ between versions of the library
+        plain = message.replace("'", "").replace(": ", " ")  # quotes and colons differ between versions of typer
         hints = _HINTS if path == "telemetry-agent" else _HINTS | _COMMAND_HINTS
         hint = next((words for beginning, words in hints.items() if plain.startswith(beginning)), "")
         _failed(f"{message.rstrip('.')}{hint}; see `{path} --help`")
@@ -101,35 +103,40 @@ def _usage(error: Any) -> int:
 
 
 def _plain(message: str) -> str:
-    """Shorten the words of the library about a value that is no number or out of range."""
+    """Return a message of typer; it is shorter if it is about a value that is not a number or is out of range."""
     short = message.partition(", unable to parse")[0].replace("a valid integer", "a whole number")
     return short.replace("Input should be a valid", "must be a").replace("Input should be", "must be")
 
 
-# The beginning of an error message of click → a hint.
+# The beginning of a usage error of typer → a hint.
 _HINTS = {
     "Got unexpected extra argument": ": put a file after its option, as in --config FILE",
     "No such option --config": " here: put it after the command",
 }
+# These hints replace those of `_HINTS` if the error is in the options of a command.
 _COMMAND_HINTS = {"No such option --config": "; this command needs no configuration"}
 
 
 def _open_the_standard_descriptors() -> None:
     """Open the null device for each of the descriptors 0, 1 and 2 that the caller closed.
 
-    Otherwise the next file or socket would get this number. A crash of the interpreter would then write to it.
+    Otherwise the next file or socket would get the number of the closed descriptor. A crash report of Python
+    would then be written into this file or socket.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # it returns the lowest free number, which is `descriptor`
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is `descriptor`
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open
 
 
 def _allow_every_character() -> None:
-    """Write UTF-8, because names can contain any character, and the locale of a controller may not support it."""
+    """Let standard output and standard error accept every character, because names can contain any character.
+
+    A file or a pipe gets UTF-8. A terminal keeps its encoding, and a character that this encoding lacks is escaped.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
@@ -144,7 +151,7 @@ def _failed(line: str) -> int:
 
 
 def _import_structlog_without_rich() -> None:
-    """Stop structlog from importing rich for tracebacks. The daemon does not need it, and it costs 3 MB and 0.1 s."""
+    """Import structlog without rich, which costs 3 MB and 0.1 s. structlog would use rich only for tracebacks."""
     if "rich" not in sys.modules:
         sys.modules["rich"] = None  # type: ignore[assignment]  # an import of rich fails
         import structlog  # noqa: F401 - imported while rich is not available

@@ -1,6 +1,6 @@
 """Calculates the numbers of a push from scans: windows per node, energies of the day, totals per type.
 
-`window` and `groups` are pure arithmetic. `aggregator` calls them and owns their state.
+`window` and `groups` only calculate. `aggregator` calls them; it keeps the windows and follows the energies.
 """
 
 from agent.aggregation.aggregator import AggregationSettings, Aggregator, SummarySettings

@@ -1,6 +1,7 @@
 """Collects scans per node, follows energies, and calculates a Summary at the end of each push interval.
 
-Each endpoint has its own push intervals and its own statistics. The energies of the day are the same for all endpoints.
+Each endpoint has its own push intervals, each with its own means and poll counts. The energies of the day are the same
+for all endpoints.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from drivers.model import NodeType, Quantity, Reading, Scan
 log = structlog.get_logger(__name__)
 
 SAVE_EVERY_S = 900.0
-"""Seconds between two saves. The devices count the energy, so a power cut loses no energy. It loses only the knowledge
-about a midnight or a reset since the last save. A save writes one or two pages of the SD card per dozen counters: about
-1.2 MB a day for 20 counters, and 0.6 MB more for the nights of inverters."""
+"""Seconds between two saves. The devices count the energy, so a power cut loses no energy. The agent then forgets only
+the midnights and resets that it saw after the last save. A save writes one or two pages of the SD card per dozen
+counters: about 1.2 MB a day for 20 counters, and 0.6 MB more for the nights of inverters."""
 
 _LATE_CLOSE_S = 60
-"""A push can end after the push of a later tick to another endpoint, but at most this many seconds later."""
+"""A push can end after a push to another endpoint whose tick is less than this many seconds later. If `last_time` is
+ahead by more seconds than this, the clock was set back."""
 
 # Before Python 3.12, iterating over an Enum is slow.
 _TYPES = tuple(NodeType)
@@ -44,9 +46,11 @@ class SummarySettings:
     node_ids: frozenset[str] | None = None
     """The nodes of the endpoint; None for all."""
     partial_totals: Literal["omit", "sum"] = "omit"
+    """What a total is if a member lacks the field; see `total`."""
     sign: Mapping[NodeType, int] = field(default_factory=dict)
+    """-1 for a type whose power is sent with the inverted sign."""
     formerly: str | None = None
-    """The name before a rename: the endpoint continues the push interval of that name."""
+    """The name of the endpoint before a rename, or None. The endpoint continues the push interval of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,13 @@ class AggregationSettings:
     """The settings of the aggregation."""
 
     timezone: tzinfo | None = None
+    """The time zone of the days; None for the zone of the system."""
     statistic: Statistic = "last"
     stale_after_s: float = 30.0
     endpoints: Mapping[str, SummarySettings] = field(default_factory=lambda: {"default": SummarySettings()})
-    """By name."""
+    """Name of the endpoint → settings."""
     connection_W: float = 0.0
-    """Maximum power of the site's connection in W; 0 if not configured."""
+    """The largest power of a device that the site's connection allows, in W; 0 if no connection limit is configured."""
 
 
 class _Tracked(NamedTuple):
@@ -67,6 +72,7 @@ class _Tracked(NamedTuple):
 
     window: Window
     sources: Sources
+    """The energy fields of the node; empty if its type has none."""
 
 
 class _Selection(NamedTuple):
@@ -88,19 +94,23 @@ class Aggregator:
         self._nodes: dict[str, _Tracked] = {}
         self._windows: dict[str, Window] = {}
         self.nights = Nights(self._windows)
-        """Node id → night; follows every change. The poller and the status read it."""
+        """Node id → night, always as in the windows. The poller and the status read these nights."""
         self._energies = EnergyTracker(store.load(), settings.timezone, store.load_published())
         self._sleep_book = SleepBook(store.load_nights())
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date = -inf, ""
         self.last_time = store.load_time()
-        """Unix second of the last push with a known clock; 0 if there was none. It is saved with the energies."""
+        """Unix second of the last tick at which the clock was known; 0 if there was none. Saved with the energies."""
         self.dropped: Counter[str] = Counter()
         """Node id → number of readings outside the range of the device."""
         self._reported: set[tuple[str, Quantity]] = set()
+        """(node id, quantity) of the implausible readings that are logged already."""
 
     def reconfigure(self, nodes: Sequence[Node], settings: AggregationSettings) -> None:
-        """Continue with these nodes. An unchanged node keeps its window. Every node keeps its energies."""
+        """Continue with these nodes. Every node keeps its energies and its night.
+
+        An unchanged node keeps its window, except after a change of `settings.stale_after_s`.
+        """
         self._energies.use_zone(settings.timezone)
         same_age = settings.stale_after_s == self._settings.stale_after_s
         before = {window.node: window for window in self._windows.values() if same_age}
@@ -140,8 +150,8 @@ class Aggregator:
     def observe(self, nodes: Sequence[Node], scan: Scan, wall: float | None) -> None:
         """Add one finished poll of the device that feeds `nodes`.
 
-        `wall` is the Unix time of `scan.finished`. It is None while the clock is wrong. The counters of the scan are
-        then ignored. No energy is lost, because a later reading of a counter includes it.
+        `wall` is the Unix time of `scan.finished`. While the clock is not trusted, `wall` is None, and the counters of
+        the scan are ignored. No energy is lost: a later reading of each counter includes the growth until then.
         """
         if wall is not None:
             self._energies.follow_clock(wall - scan.finished)
@@ -170,7 +180,7 @@ class Aggregator:
             self._windows[node.node_id].missed(count)
 
     def close(self, at: float, wall: int, endpoint: str = "default") -> Summary:
-        """End the push interval of an endpoint at monotonic `at`, Unix second `wall`."""
+        """End the push interval of an endpoint at the tick: monotonic `at`, Unix second `wall`. Return its summary."""
         statistic = self._settings.statistic
         selected, turned, partial_totals = self._selections[endpoint]
         self._energies.follow_day(wall)
@@ -188,7 +198,7 @@ class Aggregator:
                 oldest = -inf  # counters of a sleeping device remain valid
             basis = self._energies.add_today(sources, oldest, fields)
             if node.when_offline == "sleep" and self._sleep_book.report(summary):
-                self._saved_at = -inf
+                self._saved_at = -inf  # `save` is due at once
             if node.type in turned and isinstance(power := fields.get("active_power_W"), float):
                 fields["active_power_W"] = -power
             results.append(NodeResult(summary, fields, basis, node.type in turned, counted))
@@ -198,16 +208,16 @@ class Aggregator:
         return Summary(wall, tuple(results), groups)
 
     def restore_nights(self, at: float) -> None:
-        """Restore the nights from before the start. `at` is the present monotonic time. See `agent.domain.sleep`."""
+        """Restore the saved nights of nodes that have not responded since the start. `at` is the monotonic time."""
         self._sleep_book.restore(self._windows, self._energies.offset, at)
 
     def follow_clock(self, offset: float) -> None:
-        """Set `offset`, wall minus monotonic time. Call this only when the clock is known."""
+        """Set `offset`: wall minus monotonic time, in seconds. Call this only while the clock is trusted."""
         self._energies.follow_clock(offset)
 
     @property
     def counter_events(self) -> dict[str, dict[str, int]]:
-        """Node id → number of counter events of each kind since the start."""
+        """Node id → number of counter events of each kind since the start, for nodes whose counters are followed."""
         return {
             node.node_id: {kind: self._energies.events[node.node_id, kind] for kind in EVENTS}
             for node in (window.node for window in self._windows.values())
@@ -215,17 +225,21 @@ class Aggregator:
         }
 
     def save_due(self, at: float) -> bool:
-        """Whether to `save` now: every `SAVE_EVERY_S`, when a new day has begun, and after a save that failed."""
+        """Whether to `save` at monotonic `at`.
+
+        True every `SAVE_EVERY_S`, when a new day has begun, when an inverter fell asleep, and while the file cannot
+        be written.
+        """
         return at - self._saved_at >= SAVE_EVERY_S or self._energies.date != self._saved_date or self._store.in_memory
 
     def save(self, at: float = inf) -> None:
-        """Save energies and nights. Waits for the disk. `at` is the present monotonic time."""
+        """Save energies and nights. Waits for the disk. `at`: the present monotonic time; not needed at the end."""
         self._saved_at, self._saved_date = at, self._energies.date
         nights = self._sleep_book.to_save(list(self._windows.items()), self._energies.offset)
         self._store.save(self._energies.ledgers(), nights, self._energies.published(), self.last_time)
 
     def _drop(self, node: Node, reading: Reading, low: float, high: float) -> None:
-        """Count an implausible reading. Only the first one of a node and quantity is logged as a warning."""
+        """Count and log an implausible reading. The first one of a node and quantity is a warning, others are debug."""
         self.dropped[node.node_id] += 1
         what = (node.node_id, reading.quantity)
         first = what not in self._reported

@@ -1,12 +1,12 @@
-"""The last value of each quantity of a node, and the mean of some over a push interval: cells in one array. Pure.
+"""Stores the last values of a node, and what the means over a push interval need, in the cells of one array. Pure.
 
-Every quantity has two cells: its last value and the time of that value. Only powers and states can be sent as a mean,
-so only these have three more cells. A summary keeps the array, and the next interval begins with a copy. One array
-needs less memory than one object per quantity.
+Every quantity has two cells: its last value and the time of that value. Only active powers and states can be sent as a
+mean, so only these have three more cells. A summary keeps the array of its interval, and the next interval begins with
+a copy. One array needs less memory than one object per quantity.
 
-The mean is weighted by time. Each value holds until the next value, but at most for `poll.stale_after_s`. The time
-after that is left out of the mean. An interval begins at the last reading of the previous interval, so that no time is
-left out between two intervals. A state counts as 1 while it is on.
+The mean is weighted by time. Each value holds until the next value, but at most for the node's `stale_after_s`. If the
+next value comes later, the mean leaves out the time between. An interval begins at the last reading of the previous
+interval, so that no time is left out between two intervals. A state counts as 1 while it is on, else as 0.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ LAST, AT, INTERVAL, START, AREA = range(5)
 """The cells of a quantity: last value, its monotonic second, the number of the push interval of the mean, the monotonic
 second at which the mean begins, and the integral of the value since then."""
 EMPTY = (0.0, -inf)
+"""The two cells of a quantity without a value."""
 EMPTY_AVERAGED = (*EMPTY, -1.0, 0.0, 0.0)
+"""The five cells of a quantity without a value, if it can be sent as a mean."""
 
 
 def update(cells: array[float], cell: int, number: float, at: float, interval: int, stale_after_s: float) -> None:
-    """Add the reading `number` at monotonic `at` to the five cells that begin at `cell`."""
+    """Add the reading `number` at monotonic `at` to the five cells that begin at `cell`.
+
+    `interval` is the number of the present push interval.
+    """
     before_at = cells[cell + AT]
     if before_at == -inf:
         cells[cell : cell + len(EMPTY_AVERAGED)] = array("d", (number, at, interval, at, 0.0))
@@ -35,14 +40,14 @@ def update(cells: array[float], cell: int, number: float, at: float, interval: i
     cells[cell] = number
     cells[cell + AT] = at
     held = at - before_at
-    if held > stale_after_s:  # then the value is stale
+    if held > stale_after_s:  # the value before became stale; leave out the time after that
         cells[cell + START] += held - stale_after_s
         held = stale_after_s
     cells[cell + AREA] += before * held
 
 
 def mean(cells: array[float], cell: int, interval: int) -> float:
-    """Return the mean over push interval `interval`, or the last value if the interval has no reading."""
+    """Return the mean over push interval `interval`; the last value if it has no reading or lasts 0 s."""
     seconds = cells[cell + AT] - cells[cell + START]
     if cells[cell + INTERVAL] != interval or seconds <= 0:
         return cells[cell]

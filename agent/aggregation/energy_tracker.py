@@ -1,7 +1,9 @@
 """Follows all counters of the site and returns the energies of the day at each push.
 
-Each counter has a ledger (`agent.energy.ledger`), which is pure. The tracker gives it the readings with their wall
-time, and handles steps of the wall clock and changes of the time zone.
+Each counter has a ledger (`agent.energy.ledger`), which calculates its energy of the day. The tracker gives each ledger
+the readings with their wall time, and handles steps of the wall clock and changes of the time zone.
+
+A leap is a step of the wall clock by more than `RELABEL_S`.
 """
 
 from __future__ import annotations
@@ -37,12 +39,12 @@ from drivers.model import Nature, NodeType, Quantity
 
 log = structlog.get_logger(__name__)
 
-# Scheduling delays change the wall time of a scan by less than these seconds.
+# A step back by less than these seconds is ignored: scheduling delays change the wall time of a scan by less.
 _STEP_S = 5.0
-# The clock has come back from a leap if its offset differs by less than these seconds from an offset before a leap.
+# The clock has come back if its offset differs by less than these seconds from the offset before one of the last leaps.
 _BACK_S = 60.0
 
-# Field of the contract -> its possible counters: the device's daily register and its lifetime counter.
+# Energy field of the contract → the counters that can give its value: the daily register and the lifetime counter.
 TODAY: dict[NodeType, dict[str, tuple[Quantity, Quantity]]] = {
     NodeType.GRID: {
         "today_imported_energy_Wh": (Quantity.TODAY_IMPORTED_ENERGY, Quantity.IMPORTED_ENERGY),
@@ -67,38 +69,46 @@ _AGAINST = frozenset(
 )
 """Counters that grow while the power of their node is negative."""
 EVENTS = ("reset", "replaced", "rolled_over", "glitch_removed")
-"""Kinds of counter events. The log event of "reset" is "counter_reset"."""
+"""Kinds of counter events. The log event of a kind is `counter_` and the kind, such as `counter_reset`."""
 _LOSSES = frozenset({"counter_reset", "counter_replaced"})
+"""Log events about lost energy. They are warnings; the other counter events are information."""
 
 CounterId = tuple[str, Quantity]
+"""(node id, quantity)."""
 FieldId = tuple[str, str]
+"""(node id, name of the energy field)."""
 
 
 class Account:
-    """A counter: its ledger, its register, and the monotonic time of its last reading (`seen`)."""
+    """A counter, and what the tracker knows about it."""
 
     __slots__ = ("basis", "date", "direction", "energy_Wh", "ledger", "register", "seen", "step_Wh")
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.seen = -inf
+        """Monotonic second of the last reading that the ledger accepted since the start; minus infinity without one."""
         self.ledger: Ledger | None = None
+        """None before the first reading."""
         self.register = Register()
         self.step_Wh = 0.0
         """The step of the register; 0 if unknown."""
         self.direction = 1.0
         """-1 for a counter that grows while the power of its node is negative."""
         self.date, self.energy_Wh, self.basis = "", 0.0, Basis.SEEN
-        """A local day, usually that of the last reading on the best path, and its energy."""
+        """A local day (YYYY-MM-DD; empty without a ledger), its energy and the basis of this energy.
+
+        The day is that of the last reading on the ledger's best path, or the day that `follow_day` has set since.
+        """
         if ledger is not None:
             self.set_ledger(ledger)
 
     def set_ledger(self, ledger: Ledger) -> None:
-        """Replace the ledger. The energy of its day is calculated here once, because each push needs it."""
+        """Replace the ledger. The energy of the ledger's day is calculated here, once, because each push needs it."""
         self.ledger = ledger
         self.date, self.energy_Wh, self.basis = of_today(ledger)
 
     def follow_day(self, date: str) -> bool:
-        """Use another local day, YYYY-MM-DD, until the next reading. Returns False if the ledger does not have it."""
+        """Use local day `date` until the next reading. Return False, without a change, if its energy is not known."""
         found = None if self.ledger is None else of_day(self.ledger, date)
         if found is not None:
             self.date, self.energy_Wh, self.basis = date, *found
@@ -106,7 +116,7 @@ class Account:
 
 
 class EnergyField:
-    """An energy field of a node: its possible accounts, preferred one first, and the energy that was published last."""
+    """An energy field of a node: the accounts that can give it, preferred one first, and its last published energy."""
 
     __slots__ = ("_before", "accounts", "name", "published", "rising_on", "shown_Wh")
 
@@ -115,10 +125,12 @@ class EnergyField:
         self.accounts: list[Account] = []
         self.published = published
         self.shown_Wh = published.energy
+        """The last published energy. It is newer than `published.energy` while the energy only rises."""
         self.rising_on = ""
-        """The day of the last push, or empty if its energy fell. An energy that rises on this day needs no check."""
+        """The day of the last push; empty if the energy fell on it. A higher energy of this day needs no check."""
         self._before = Published()
-        """The last published energy of the previous day, for an endpoint whose push of that day ends later."""
+        """The last published energy of the day before. A push of that day to another endpoint can end after the
+        first push of the new day."""
 
     def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
         """Return the energy to publish. `found` is the energy of `source` on local day `date`."""
@@ -158,13 +170,14 @@ class EnergyTracker:
         self.date = ""
         """The local day of the last push."""
         self._day = inf, inf
+        """Unix seconds of the beginning and the end of `date`; infinite if `date` must be calculated again."""
         self._before_leap: deque[tuple[float, dict[CounterId, Ledger]]] = deque(maxlen=4)
-        """For each leap: the clock's offset and the ledgers before the leap."""
+        """For each of the last leaps: the clock's offset and the ledgers before the leap."""
 
     def sources_of(self, node: Node, connection_W: float) -> Sources:
-        """Return the energy fields of a node. New counters get an empty account.
+        """Return the energy fields of a node; empty if its type has none. New counters get an empty account.
 
-        `connection_W` is the maximum power of the site's connection, 0 if not configured.
+        `connection_W` is the largest power that the site's connection allows, in W; 0 if not configured.
         """
         sources = []
         for name, counters in TODAY.get(node.type, {}).items():
@@ -187,7 +200,7 @@ class EnergyTracker:
         return account
 
     def use_zone(self, zone: tzinfo | None) -> None:
-        """Move all ledgers to another time zone."""
+        """Move all ledgers to time zone `zone`; None is the zone of the system."""
         if zone != self._zone:
             self._zone = zone
             self._move_times(0.0)
@@ -215,7 +228,8 @@ class EnergyTracker:
     def add_today(self, sources: Sources, oldest: float, fields: Fields) -> Basis | None:
         """Add the energies of the day to `fields`, from accounts with a reading since monotonic `oldest`.
 
-        Returns the worst basis of these energies, or None if there are none.
+        Each energy is rounded to the step of its register. Returns the worst basis of these energies; None if no energy
+        was added.
         """
         worst: Basis | None = None
         date = self.date
@@ -239,17 +253,17 @@ class EnergyTracker:
         return worst
 
     def follow_day(self, wall: int) -> None:
-        """Set the local day of Unix second `wall`."""
+        """Set `date` to the local day of Unix second `wall`."""
         start, end = self._day
         if not start <= wall < end:
             self.date, start, end = day_of(wall, self._zone)
             self._day = start, end
 
     def follow_clock(self, offset: float) -> None:
-        """Set `offset`, wall minus monotonic time. Called when the clock is known.
+        """Set `offset`: wall minus monotonic time, in seconds. Call this only while the clock is trusted.
 
         After a step back, the last readings would be in the future, so the times in the ledgers are moved. After a step
-        forward nothing is moved: the gap between two readings is only longer.
+        forward nothing is moved: the gap between two readings is only longer. `_leap` handles larger steps.
         """
         step = offset - self.offset
         if abs(step) > RELABEL_S and self.offset > -inf:
@@ -271,7 +285,11 @@ class EnergyTracker:
         return {counter: account.ledger for counter, account in list(self._accounts.items()) if account.ledger}
 
     def _leap(self, step: float, offset: float) -> None:
-        """Handle a clock that moved to another day. After an error of the time service, it may return."""
+        """Handle a leap by `step` seconds to `offset`.
+
+        A wrong time service can cause a leap and later a leap back. The ledgers then continue with their days from
+        before the first leap.
+        """
         then = next((ledgers for left, ledgers in self._before_leap if abs(left - offset) < _BACK_S), {})
         if not then:
             self._before_leap.append((self.offset, self.ledgers()))
@@ -282,7 +300,10 @@ class EnergyTracker:
             account.set_ledger(resumed(account.ledger or ledger, ledger))
 
     def _move_times(self, seconds: float) -> None:
-        """Move the times in all ledgers by `seconds`, and into the present time zone."""
+        """Move the times in all ledgers by `seconds`, and their days into the present time zone.
+
+        The times of a ledger without a reading since the start are not moved: they are from an earlier run.
+        """
         for account in self._accounts.values():
             if account.ledger is not None:
                 account.set_ledger(shifted(account.ledger, seconds if account.seen > -inf else 0.0, self._zone))

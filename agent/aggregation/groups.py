@@ -27,9 +27,9 @@ class NodeResult(NamedTuple):
     fields: Fields
     """The fields of the contract."""
     basis: Basis | None
-    """The worst basis of its energies of the day; None without energies."""
+    """The worst basis of the node's energies of the day; None if the node has no such energy."""
     turned: bool = False
-    """Whether [push.sign] inverts its power. `fields` has the inverted power; `summary` has the original."""
+    """Whether [push.sign] inverts the node's power. `fields` has the inverted power; `summary` has the original."""
     counted: bool = True
     """Whether the total of its type includes this node."""
 
@@ -42,7 +42,7 @@ class Summary(NamedTuple):
     groups: dict[NodeType, Fields]
 
     def members(self, type_: NodeType) -> Iterator[NodeResult]:
-        """Return the nodes in the total of a type."""
+        """Return the results of the nodes that the total of a type includes."""
         return (each for each in self.nodes if each.counted and each.summary.node.type is type_)
 
 
@@ -59,7 +59,11 @@ def fields_of(summary: NodeSummary) -> Fields:
 
 
 def _assumed_power(summary: NodeSummary) -> float | None:
-    """Return the power of a device without a power reading: 0 if it sleeps, else its nominal power while it is on."""
+    """Return the power of a node without a power reading, in W; None if it is not known.
+
+    A sleeping node has 0 W. Otherwise the nominal power is multiplied by the state: 1 is on, 0 is off, and a mean is
+    the share of the push interval in which the device was on.
+    """
     node = summary.node
     if summary.sleeps:
         return 0.0
@@ -69,7 +73,7 @@ def _assumed_power(summary: NodeSummary) -> float | None:
 
 
 def _state(summary: NodeSummary) -> Quantity | None:
-    """Return the quantity that has the on/off state."""
+    """Return the quantity that has the on/off state; None if no state is known."""
     states = (Quantity.OPERATION_MODE, Quantity.ON)
     return next((state for state in states if summary.number(state) is not None), None)
 
@@ -85,7 +89,7 @@ def _add_storage(fields: Fields, summary: NodeSummary) -> None:
     soc = _percent(summary.number(_SOC))
     stored = summary.number(_STORED)
     capacity = summary.number(_CAPACITY)
-    if not capacity:  # a capacity of 0 is not a value
+    if not capacity:  # 0 Wh means that the device does not know its capacity
         capacity = summary.node.energy_capacity_Wh
     if stored is None and soc is not None and capacity is not None:
         stored = capacity * soc / 100
@@ -103,7 +107,7 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else min(100.0, max(0.0, value))
 
 
-# Fields of a type in addition to power.
+# Type → the function that adds its fields other than power and energies of the day.
 _OF_TYPE: dict[NodeType, Callable[[Fields, NodeSummary], None]] = {
     NodeType.STORAGE: _add_storage,
     NodeType.HEAT_PUMP: _add_modes,
@@ -111,11 +115,11 @@ _OF_TYPE: dict[NodeType, Callable[[Fields, NodeSummary], None]] = {
 
 
 def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
-    """Return the group of a type: sums, and for the state of charge the mean weighted by capacity.
+    """Return the group of a type: the sum of each field, and the mean of the state of charge. Without members, {}.
 
-    With `partial` "omit", a field that one of the members lacks is omitted. With "sum", the total has only the members
-    that have the field. `operation_modes` lists the modes of the heat pumps that have one; a meter at a heat pump has
-    none.
+    With `partial` "omit", a field that one of the members lacks is omitted. With "sum", a field includes only the
+    members that have it. In both cases, `operation_modes` lists the modes of the heat pumps that have one; a meter at a
+    heat pump has none.
     """
     if not members:
         return {}
@@ -141,9 +145,10 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
 
 
 def _mean_soc(members: Sequence[Mapping[str, Any]]) -> float:
+    """Return the mean state of charge in percent, weighted by capacity if the capacities of all members are known."""
     capacities = [member.get("energy_capacity_Wh", 0.0) for member in members]
     if all(capacity > 0 for capacity in capacities):
-        # Use each battery's own state of charge. It may differ from stored energy divided by capacity.
+        # Use the state of charge of each battery, which may differ from its stored energy divided by its capacity.
         charges = [member["mean_soc_perc"] for member in members]
         weighted = fsum(charge * capacity for charge, capacity in zip(charges, capacities, strict=True))
         return weighted / fsum(capacities)

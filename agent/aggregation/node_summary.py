@@ -24,20 +24,22 @@ class NodeSummary(NamedTuple):
     oldest: float
     """Values from before this monotonic second are stale."""
     statistic: Statistic
+    """Which of last value and mean is sent."""
     interval: int
+    """The number of the push interval, as in `cells`."""
     cells_of: dict[ValueKey, int]
-    """Quantity and phase → index of their first cell in `cells`."""
+    """(quantity, phase) → index of the first cell in `cells`."""
     totals: dict[Quantity, int]
-    """Quantity → index of its first cell in `cells`, for readings without a phase."""
+    """Quantity → index of the first cell in `cells`, for readings without a phase."""
     cells: array[float]
     newest: float
-    """Monotonic second of the last value."""
+    """Monotonic second of the last value of any quantity; minus infinity without one."""
     expected: int
     """Polls that were due in the interval."""
     got: int
     """Polls of the interval with a usable value."""
     powerless: float
-    """Monotonic second of the last complete scan without a power."""
+    """Monotonic second of the last complete scan without a power; minus infinity without one."""
     night: Night | None
 
     @property
@@ -52,7 +54,10 @@ class NodeSummary(NamedTuple):
 
     @property
     def sleeps(self) -> bool:
-        """Whether the node is silent and may be asleep. Its power is then 0, and its counters remain valid."""
+        """Whether the node is silent and counts 0 W: the device may be asleep, or `when_offline` is "zero".
+
+        The counters of the node then remain valid.
+        """
         return self.node.when_offline != "missing" and self.silent and may_sleep(self.node, self.night, self.at)
 
     @property
@@ -62,26 +67,26 @@ class NodeSummary(NamedTuple):
 
     @property
     def values(self) -> dict[ValueKey, Value]:
-        """The last value of each quantity; for power, last or mean as set by `statistic`."""
+        """The last value of each quantity; for the active power, the last value or the mean, as set by `statistic`."""
         return {
             key: self._chosen(key[0], cell) if key[0] is Quantity.ACTIVE_POWER else _as_read(key[0], self.cells[cell])
             for key, cell in self._fresh()
         }
 
     def number(self, quantity: Quantity) -> float | None:
-        """Return the last value of the device's total, or None if it is stale."""
+        """Return the last value of the quantity without a phase; None if it is stale or there is none."""
         cell = self.totals.get(quantity)
         return self.cells[cell] if cell is not None and self.cells[cell + AT] >= self.oldest else None
 
     def chosen(self, quantity: Quantity) -> float | None:
-        """Return the last value or the mean, as set by `statistic`; None if the value is stale."""
+        """Return like `number`, but the last value or the mean, as set by `statistic`."""
         cell = self.totals.get(quantity)
         if cell is None or self.cells[cell + AT] < self.oldest:
             return None
         return self.cells[cell] if self.statistic == "last" else self._chosen(quantity, cell)
 
     def _chosen(self, quantity: Quantity, cell: int) -> float:
-        """Return the last value, or the mean with the resolution of the register."""
+        """Return the last value, or the mean rounded to the step of the register, as set by `statistic`."""
         if self.statistic == "last":
             return self.cells[cell]
         number, resolution = mean(self.cells, cell, self.interval), self.node.resolutions.get(quantity)
@@ -94,7 +99,7 @@ class NodeSummary(NamedTuple):
 
 
 def _as_read(quantity: Quantity, number: float) -> Value:
-    """Convert a number to the value of the driver: a state is a bool or "on" or "off"."""
+    """Return a number as the value of the driver: a bool for `ON`, "on" or "off" for `OPERATION_MODE`."""
     if quantity.nature is not Nature.STATE:
         return number
     on = number > 0

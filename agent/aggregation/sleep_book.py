@@ -1,6 +1,7 @@
 """Keeps the nights of solar nodes across a restart, and reports when a node falls asleep or is missing.
 
-`agent.domain.sleep` decides whether a node that does not respond is asleep.
+A night (`Night`) has the last answer of an inverter and the time at which it woke. `agent.domain.sleep` decides from
+the night whether a node that does not respond is asleep.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class Nights(Mapping[str, Night]):
-    """Node id → night, for the nodes that have a night. It follows changes of the windows."""
+    """Node id → night, for the nodes that have a night. The nights are read from the windows at each access."""
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
         self._windows = windows
@@ -51,18 +52,21 @@ class SleepBook:
             self.pending.pop(node.node_id, None)
 
     def restore(self, windows: Mapping[str, Window], offset: float, at: float) -> None:
-        """Write the saved nights to their windows. `offset` is wall minus monotonic time, `at` is monotonic."""
+        """Write the pending nights to the windows of their nodes.
+
+        `offset` is wall minus monotonic time, minus infinity if unknown. `at` is the present monotonic time.
+        """
         for node_id, saved in self.pending.items():
             if node_id in windows:
                 windows[node_id].night = in_monotonic_seconds(saved, offset, at)
 
     def report(self, summary: NodeSummary) -> bool:
-        """Record the state of a node. Return whether it has just fallen asleep. The caller then saves at once.
+        """Record the state of a node. Return whether it is asleep and was not at the last push. The caller then saves.
 
-        If a node does not respond and cannot be asleep, this is logged once.
+        When the state becomes "missing", a warning is logged.
         """
         if summary.silent and not summary.expected:
-            return False  # not polled yet
+            return False  # no poll was due in this push interval
         rest = "awake" if not summary.silent else "asleep" if summary.sleeps else "missing"
         node_id = summary.node.node_id
         before, at = self._reported.get(node_id, ("", -inf))
@@ -77,7 +81,7 @@ class SleepBook:
         return rest == "asleep"
 
     def to_save(self, windows: Iterable[tuple[str, Window]], offset: float) -> dict[str, Night]:
-        """Return all nights in Unix seconds; only those from before the start while the wall clock is unknown."""
+        """Return all nights in Unix seconds. While the wall clock is unknown, return only the pending ones."""
         nights = dict(self.pending)
         if offset > -inf:
             for node_id, window in windows:

@@ -1,7 +1,7 @@
 """Collects the scans of a node, and returns a summary at the end of a push interval. Pure.
 
-Several endpoints can use one window. Each has a view: the statistics of its own push interval. The last values, the
-night and the indexes of the cells are common to all views.
+Several endpoints can use one window. Each endpoint has a view: the cells (`agent.aggregation.cells`) and the poll
+counts of its own push interval. The night and the indexes of the cells are common to all views.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
 
 class Collected(NamedTuple):
-    """The readings of a scan that the caller handles: counters, and readings outside the range."""
+    """What the caller handles of a scan: counters and readings outside the range; the power is for the counters."""
 
     counters: list[tuple[Quantity, float, float]]
     """(quantity, Wh, monotonic seconds)."""
     dropped: list[tuple[Reading, float, float]]
     """Readings outside the range of the device, each with the lowest and the highest valid value."""
     power_W: float | None
-    """The power of the node in this scan, in the sign of its type."""
+    """The power of the node in this scan, in the sign of its type; None if the scan has none."""
 
 
 _Source = tuple[int, float, float, float, Quantity | None, bool]
-"""How a node uses a reading: the index of its first cell, its sign, its lowest and its highest valid value, the counter
-for the energies of the day (None if it is not a counter), whether it is averaged. A NamedTuple takes longer to
-unpack."""
+"""How a node uses a reading: (index of the first cell, sign 1 or -1, lowest valid value, highest valid value, quantity
+of the counter, whether a mean is calculated). The bounds are in the sign of the device. The quantity is None if the
+reading is no counter or has a phase. A NamedTuple takes longer to unpack."""
 
 
 @dataclass(slots=True)
@@ -48,13 +48,16 @@ class View:
 
     cells: array[float] = field(default_factory=lambda: array("d"))
     interval: int = 0
+    """The number of the push interval, as in `cells`."""
     expected: int = 0
+    """Polls that were due in the interval."""
     got: int = 0
+    """Polls of the interval with a usable value."""
     handed_over: bool = False
-    """Whether the last summary shares `cells`. They must then be copied before the next reading is written."""
+    """Whether the last summary uses the same array. `cells` must then be copied before the next reading is written."""
 
     def copy(self) -> View:
-        """Return the view of another endpoint with the same last values. Its push interval begins now."""
+        """Return a view with the same last values, for another endpoint. The push interval of that view begins now."""
         return View(self.cells[:], self.interval + 1)
 
 
@@ -67,17 +70,19 @@ class Window:
     averages: bool = True
     """Whether means over a push interval are calculated. `average` changes it."""
     newest: float = -inf
+    """Monotonic second of the last usable reading."""
     night: Night | None = None
-    """The night of a solar node."""
+    """The night of a solar node; None if there is none yet."""
     views: dict[str, View] = field(default_factory=lambda: {"": View()})
-    """By the name of the endpoint; never empty."""
+    """Name of the endpoint → view; never empty."""
     _powerless: float = -inf
     _cells_of: dict[ValueKey, int] = field(default_factory=dict)
     _totals: dict[Quantity, int] = field(default_factory=dict)
     _sources: dict[tuple[Quantity, Phase | None, NodeType | None], _Source | None] = field(default_factory=dict)
+    """(quantity, phase, `Reading.node`) → use of the reading; None if the node does not use it."""
 
     def serve(self, endpoints: Mapping[str, str | None]) -> None:
-        """Have a view for each of these endpoints, and no other view. Without endpoints, one view remains.
+        """Have one view for each of these endpoints, and no other view. Without endpoints, keep one view.
 
         `endpoints`: name → former name; None if the endpoint was not renamed.
         """
@@ -88,13 +93,13 @@ class Window:
         } or {"": some}
 
     def average(self, *, wanted: bool) -> None:
-        """Begin or stop to calculate means."""
+        """Begin or stop the calculation of means."""
         if wanted != self.averages:
             self.averages = wanted
             self._sources.clear()
 
     def add(self, scan: Scan) -> Collected | None:
-        """Add the readings of the node. Return what the caller must handle; None if there is nothing."""
+        """Add the readings that the node uses. Return what the caller must handle; None if there is nothing."""
         views = self.views.values()
         for view in views:
             view.expected += 1
@@ -144,7 +149,10 @@ class Window:
         return summary
 
     def _update_night(self, power_W: float, at: float, scan: Scan) -> None:
-        """Update the night with the last power, of monotonic `at`. A scan without a power counts as no answer."""
+        """Update the night after `scan`. `power_W` is the last power. `at` is its monotonic time, or minus infinity.
+
+        A complete scan without a power counts as no answer. If there is no night yet, the night begins there with 0 W.
+        """
         powerless = at == -inf and scan.complete  # in a partial scan, the power may exist and not be read
         if powerless:
             self._powerless = scan.finished
@@ -155,6 +163,10 @@ class Window:
                 self.night = after_reading(None, 0.0, scan.finished)
 
     def _source(self, quantity: Quantity, phase: Phase | None, marked: NodeType | None) -> _Source | None:
+        """Return how the node uses such a reading, with new cells if necessary; None if the node does not use it.
+
+        `marked` is `Reading.node`.
+        """
         use = use_of(self.node, quantity, marked)
         if use is None:
             return None
@@ -179,7 +191,7 @@ class Window:
         counters: list[tuple[Quantity, float, float]],
         dropped: list[tuple[Reading, float, float]],
     ) -> bool:
-        """Add the readings. Return whether one of them is usable."""
+        """Add the readings, and fill `counters` and `dropped`. Return whether at least one reading is usable."""
         sources, newest = self._sources, -inf
         arrays = [view.cells for view in views]
         for reading in readings:
@@ -216,8 +228,8 @@ def _refuse(
 ) -> None:
     """Handle a reading without a valid value.
 
-    If the quantity has no value, its last value is forgotten. If the value is wrong, the reading is dropped, and the
-    last value is used until it is stale.
+    If the reading has no value, the last value of the quantity is forgotten. If the value is invalid, the reading is
+    dropped, and the last value is used until it is stale.
     """
     cell, _, low, high, _, _ = source
     if reading.quality is _MISSING or (reading.quality is _GOOD and reading.value is None):

@@ -63,7 +63,10 @@ class App:
         self._status_task: asyncio.Task[None] | None = None
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Poll and push until cancelled. Then stop polling, finish or abort the attempts in flight, and close."""
+        """Poll and push until cancelled. Call `ready` when the polls have begun.
+
+        Then stop polling, finish or abort the attempts in flight, save the energies and close.
+        """
         for each in self._schedule:
             log.info(
                 "started",
@@ -78,7 +81,7 @@ class App:
                 try:
                     async with asyncio.TaskGroup() as self._group:
                         self._group.create_task(self.poller.run())
-                        # Before the clock is trusted, its time cannot be compared with the last label.
+                        # The time of a clock that is not trusted cannot be compared with that of the last tick.
                         after = self._aggregator.last_time if self.deliveries.clock_trusted else 0
                         self._bind_deliveries()
                         self._schedule.start(self._group, ready, after)
@@ -91,9 +94,10 @@ class App:
             log.info("stopped")
 
     async def reload(self, config: Config, site: Site) -> None:
-        """Apply another configuration. `site` shares the unchanged devices with the running site. Raises ConfigError.
+        """Apply another configuration. Raises ConfigError, without a change, if `outbox.path` is another one.
 
-        Devices and links that are the same objects keep their state. An endpoint with the same name keeps its state.
+        `site` shares the unchanged devices and links with the running site: the same objects, which keep their state.
+        An endpoint keeps its state if its name is unchanged, or if its `formerly` is the name before.
         """
         before = self.config
         if config.outbox.path != before.outbox.path:
@@ -116,7 +120,7 @@ class App:
         return self.watchdog.overdue() + self.deliveries.overdue()
 
     async def waiting(self) -> int:
-        """Return the number of waiting messages in all queues."""
+        """Return the number of waiting messages in the queues of all enabled endpoints."""
         return sum(await asyncio.gather(*(each.waiting() for each in self.deliveries)))
 
     @property
@@ -168,7 +172,7 @@ class App:
         )
 
     def _start_status(self) -> None:
-        """Start the status listener if it is configured. The module is imported only then, to save memory."""
+        """Start the status listener if it is configured. Its module is imported only in this case, to save memory."""
         if self.config.status is not None and self._group is not None:
             from agent.status.listener import StatusListener
 
@@ -181,7 +185,7 @@ class App:
             await asyncio.gather(self._status_task, return_exceptions=True)
         self._status_task = self.status = None
 
-    # PollListener
+    # The next three methods are those of a `PollListener`. The poller calls them.
     def observe(self, device: Device, scan: Scan) -> None:
         wall = self._clock.time() if self.deliveries.clock_trusted else None
         self._aggregator.observe(device.nodes, scan, wall)
@@ -197,7 +201,10 @@ class App:
             endpoint.delivery = self.deliveries[endpoint.push.name]
 
     async def _push(self, endpoint: EndpointState, tick: Tick, answers: PollFutures) -> None:
-        """Close the interval when every device answered or at the deadline. Store its messages."""
+        """End the push interval of `tick` and store its messages in the queue. Save the energies if they are due.
+
+        Before that, wait for `answers` until the deadline of the push.
+        """
         with bound_contextvars(endpoint=endpoint.push.name):
             deadline = tick.at + endpoint.push.effective_deadline_s
             if not await done_within(answers, self._clock, deadline - self._clock.monotonic()):
@@ -210,9 +217,9 @@ class App:
             with self.watchdog.running("storing the interval", STUCK_S):
                 try:
                     await delivery.submit(bodies(summary, endpoint.payload), tick.at)
-                except NotAloneError:
+                except NotAloneError:  # another process uses the queue
                     raise
-                except Exception:  # a failed write of one interval must not stop the next ones
+                except Exception:  # a failed write must not stop the next pushes
                     log.exception("interval_not_stored", tick=tick.time)
                 now = await self._save()
         if self._report.begin(now):
@@ -221,7 +228,7 @@ class App:
             self._on_summary(summary)
 
     async def _save(self) -> float:
-        """Save energies and nights when they are due. Returns the monotonic time."""
+        """Save energies and nights if they are due. Return the monotonic time before the save."""
         async with self._saving:
             if self._aggregator.save_due(now := self._clock.monotonic()):
                 await asyncio.to_thread(self._aggregator.save, now)

@@ -1,6 +1,8 @@
 """Decides when each enabled endpoint pushes.
 
-The polls follow the ticks of the fastest endpoint, which the `Scheduler` makes. Every other endpoint has a push clock.
+The fastest endpoint is the one with the shortest interval. The `Scheduler` makes the ticks of this endpoint and aligns
+the polls with them. A push clock (`PushClock`) makes the ticks of every other endpoint. The label of a tick is its Unix
+second.
 """
 
 from __future__ import annotations
@@ -29,14 +31,15 @@ class EndpointState:
     payload: PayloadOptions
     rhythm: Rhythm
     delivery: Delivery | None = None
-    """None until a reload has opened its queue."""
+    """None until its queue is open."""
     last: Tick | None = None
+    """Its last tick; None before the first one."""
     summary: Summary | None = None
-    """The summary of its last push interval."""
+    """The summary of its last push interval; None before the first push."""
     clock: asyncio.Task[None] | None = None
     """The task of its push clock; None for the fastest endpoint."""
     clock_rhythm: Rhythm | None = None
-    """The rhythm of the push clock."""
+    """The rhythm of its push clock; None without one."""
 
     def stop_clock(self) -> None:
         """Cancel the push clock, if there is one."""
@@ -74,7 +77,7 @@ class PushSchedule:
         return self._endpoints.get(endpoint.push.name) is endpoint
 
     def start(self, group: asyncio.TaskGroup, ready: Callable[[], None], after: int) -> None:
-        """Make the ticks in `group`. `ready` is called when the polls have begun.
+        """Start the tasks that make the ticks in `group`. `ready` is called when the polls have begun.
 
         `after` is the label of the last tick before the start, 0 if unknown.
         """
@@ -83,9 +86,10 @@ class PushSchedule:
         self.set_clocks(after)
 
     def change(self, config: Config) -> dict[str, str]:
-        """Stop the endpoints that are removed or disabled. Call `set_clocks` when the queues of new ones are open.
+        """Apply another configuration. Endpoints that are removed or disabled stop.
 
-        Returns the names of the endpoints that continue: new name → former name.
+        The caller then opens the queues of the new endpoints and calls `set_clocks`. Returns the names of the endpoints
+        that continue: new name → name before, which can be the same.
         """
         before = self._endpoints
         self._endpoints = {}
@@ -139,5 +143,5 @@ def _state(config: Config, push: PushConfig) -> EndpointState:
 
 
 def _fastest(endpoints: Iterable[EndpointState]) -> EndpointState:
-    """Return the endpoint with the shortest interval; the first of several."""
+    """Return the endpoint with the shortest interval. If several have this interval, return the first of them."""
     return min(endpoints, key=lambda each: each.rhythm.push_s)

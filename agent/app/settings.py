@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agent.config import Config, PushConfig
 
 _CONNECTION_MARGIN = 2.0
-"""Maximum power of a device, as a multiple of the connection limit: imported and produced power together."""
+"""A device can have at most this multiple of the connection limit: imported power and power produced on the site."""
 
 
 def rhythm(config: Config, push: PushConfig) -> Rhythm:
