@@ -1,4 +1,4 @@
-"""The commands of commissioning: scan, dump, check --online."""
+"""The commands `scan` and `dump`, and a part of others: `check --online` and `simulate --dump`."""
 
 from __future__ import annotations
 
@@ -134,7 +134,10 @@ def dump(
 
 
 def _print_dump(result: Result, address: str) -> None:
-    """Print the dump. If it is not complete, print the reason and end with an error."""
+    """Print the dump, and how many registers to check for private data.
+
+    If the dump is not complete or has no registers, print the reason and end with exit status 1.
+    """
     from agent.commissioning.troubleshooting import remedy
     from drivers.dump import to_json
 
@@ -174,7 +177,10 @@ def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
 
 
 def check_online(config: Config, site: Site, as_json: bool) -> None:
-    """Poll every device and connect to the endpoint. Print a line for each failure. A failure gives exit status 1."""
+    """Poll every device, connect to every endpoint, and print the results.
+
+    If something fails, print one line for each failure on standard error and end with exit status 1.
+    """
     import asyncio
 
     from agent.commissioning import site_check, site_check_view
@@ -192,7 +198,7 @@ def check_online(config: Config, site: Site, as_json: bool) -> None:
 
 
 def serve_dumps(files: list[Path], host: str, base_port: int) -> None:
-    """Serve dumps as Modbus devices until a signal arrives."""
+    """Serve dumps as Modbus devices until SIGINT or SIGTERM arrives. Exit status 1 if a dump cannot be read."""
     from agent.commissioning.dump_server import serve
     from agent.service import supervisor
     from drivers.dump import DumpError, load

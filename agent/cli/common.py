@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from drivers.catalogue import Catalogue
 
 EX_CONFIG = 78
+"""Exit status of a configuration error. After this status, systemd does not restart the service."""
 
 
 def _no_empty_path(ctx: typer.Context, path: Path | None) -> Path | None:
-    """Refuse an empty path, which the library turns into the working directory."""
+    """End the command if the path is empty, because typer turns it into the working directory."""
     if path == Path() and not ctx.resilient_parsing:
         fail(
             "--config: an empty path is the working directory, not a file; is a variable of the shell not set?",
@@ -31,7 +32,8 @@ def _no_empty_path(ctx: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-# Not `readable`: an unreadable file would be a usage error (status 2), and systemd would restart the service forever.
+# `readable` is False: otherwise an unreadable file would be a usage error (status 2), and systemd would restart the
+# service forever.
 _CONFIG = typer.Option("--config", metavar="FILE", readable=False, callback=_no_empty_path, help="The configuration.")
 ConfigOption = Annotated[Path, _CONFIG]
 NodesOption = Annotated[
@@ -39,7 +41,7 @@ NodesOption = Annotated[
     typer.Option("--node", help="Only the device of this node. Can be repeated.", autocompletion=completion.nodes),
 ]
 OwnConfig = Annotated[Path | None, _CONFIG]
-"""The option of a subcommand. It overrides the option before the subcommand."""
+"""`--config` after the name of a subcommand. It overrides `--config` before the name; None if it is not given."""
 EndpointOption = Annotated[
     str | None,
     typer.Option("--endpoint", metavar="NAME", help="Only this endpoint.", autocompletion=completion.endpoints),
@@ -49,7 +51,7 @@ EndpointOption = Annotated[
 def given_path(text: str) -> Path:
     """Parse a path. An empty path is a usage error: it would mean the working directory.
 
-    It usually comes from a variable of the shell that is not set.
+    An empty path usually comes from a variable of the shell that is not set.
     """
     if not text:
         fail("a path on the command line is empty; is a variable of the shell not set?", 2)
@@ -63,7 +65,10 @@ ProfileDirs = Annotated[
 
 
 def say(line: str, *, err: bool = False, wrap: bool = True) -> None:
-    """Print one line of output. On a terminal it is broken at words, except with `wrap` False, for a line to copy."""
+    """Print one line on standard output, or with `err` on standard error.
+
+    On a terminal, the line is broken at words. `wrap` False does not break it, so that a person can copy it.
+    """
     text = printable(line, MOST_OUTPUT)
     typer.echo(wrapped(text, sys.stderr if err else sys.stdout) if wrap else text, err=err)
 
@@ -74,7 +79,7 @@ def complain(line: str) -> None:
 
 
 def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
-    """Print the first hundred mistakes on standard error, one per line, and end the command with `status`."""
+    """Print the mistakes on standard error, one per line and at most a hundred. End the command with `status`."""
     lines = [mistakes] if isinstance(mistakes, str) else mistakes
     for line in complaints(lines).splitlines():
         typer.echo(wrapped(line, sys.stderr), err=True)
@@ -82,7 +87,7 @@ def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
 
 
 def narrowed(site: Site, nodes: list[str] | None) -> Site:
-    """Return the site with only the devices of these nodes; without nodes, all. An unknown node is a usage error."""
+    """Return the site with only the devices of these nodes; all without `nodes`. An unknown node is a usage error."""
     from agent.config import ConfigError
     from agent.site import only
 
@@ -93,7 +98,7 @@ def narrowed(site: Site, nodes: list[str] | None) -> Site:
 
 
 def load_site(path: Path) -> tuple[Config, Site]:
-    """Return the configuration and its site. With a mistake, print one line per mistake and end with EX_CONFIG."""
+    """Return the configuration and its site. If it has mistakes, print them and end with EX_CONFIG."""
     from agent.config import ConfigError, load
     from agent.site import build
 
@@ -105,7 +110,7 @@ def load_site(path: Path) -> tuple[Config, Site]:
 
 
 def chosen_endpoints(config: Config, name: str | None) -> list[PushConfig]:
-    """Return the enabled endpoint of this name; without a name, all. An unknown name is a usage error."""
+    """Return the enabled endpoint of this name; without a name, all enabled ones. An unknown name is a usage error."""
     from agent.config import did_you_mean
 
     if name is None:
@@ -119,7 +124,11 @@ def chosen_endpoints(config: Config, name: str | None) -> list[PushConfig]:
 
 
 def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
-    """Return all drivers: the built-in ones, and those of `profile_dirs`, or if None those of the configuration."""
+    """Return all drivers: the built-in ones and the site's own.
+
+    The site's own are in `profile_dirs`. If this is None or empty, they are in the directories of the configuration. A
+    directory of `profile_dirs` that does not exist is a usage error.
+    """
     from drivers.catalogue import Catalogue
 
     for directory in profile_dirs or ():
@@ -130,7 +139,11 @@ def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
 
 
 def _configured_dirs(config: Path) -> tuple[Path, ...]:
-    """Return `profile_dirs` of the configuration; the default if the default configuration cannot be read."""
+    """Return `profile_dirs` of the configuration.
+
+    If it cannot be read, return the default for the configuration of the service; for any other file, end with
+    EX_CONFIG.
+    """
     from agent.config import ConfigError, DriversConfig, load_profile_dirs
 
     try:
@@ -142,7 +155,7 @@ def _configured_dirs(config: Path) -> tuple[Path, ...]:
 
 
 def no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:
-    """End the command because no driver has this name. The message names similar drivers."""
+    """End the command with status 1, because no driver has this name. The message names similar drivers, if any."""
     from agent.config import errors
 
     fail(errors.no_such_driver(name, catalogue))

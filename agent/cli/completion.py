@@ -24,12 +24,12 @@ def drivers(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the nodes of the configuration that begin with `incomplete`."""
+    """Return the node ids of the configuration that begin with `incomplete`."""
     return [name for name in _nodes(_table(ctx)) if name.startswith(incomplete)]
 
 
 def endpoints(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the endpoints of the configuration that begin with `incomplete`."""
+    """Return the names of the endpoints of the configuration that begin with `incomplete`."""
     from agent.config import DEFAULT_NAME
 
     push = _table(ctx).get("push", {})
@@ -48,7 +48,10 @@ def _nodes(table: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(ctx: typer.Context) -> dict[str, Any]:
-    """Return the configuration without checks; empty if it cannot be read. A pipe or a device is not opened."""
+    """Return the tables and lists of the configuration, without checks; empty if it cannot be read.
+
+    Only a regular file is opened, because reading a pipe or a device file could block the shell.
+    """
     from drivers import toml_file
 
     above: Any = ctx

@@ -56,7 +56,10 @@ def push(
 
 
 async def push_once(settings: Config, site: Site, endpoints: list[PushConfig]) -> bool:
-    """Poll every device, send one message to each endpoint, and print the results. Return whether all arrived."""
+    """Poll every device, send the messages of one push to each endpoint, and print the results.
+
+    Return whether all messages were delivered. After a message that was not, this endpoint gets no more messages.
+    """
     from agent.commissioning.push_once import push_each
     from agent.commissioning.read_once import read_site
     from agent.commissioning.troubleshooting import failure_line
@@ -110,7 +113,10 @@ def outbox(
 
 
 def _queues(context: typer.Context, config: Path | None, endpoint: str | None) -> list[Queue]:
-    """Return the queues that the options choose. `config` and `endpoint` are the options after the subcommand."""
+    """Return the queues that the options choose; all without `--endpoint`. An unknown endpoint is a usage error.
+
+    `config` and `endpoint` are the options after the subcommand; if None, those before the subcommand count.
+    """
     from agent.commissioning.outbox_admin import queues
     from agent.config import did_you_mean
 
@@ -131,7 +137,7 @@ def _queues(context: typer.Context, config: Path | None, endpoint: str | None) -
 
 
 def _queue(context: typer.Context, config: Path | None, endpoint: str | None) -> Queue:
-    """Return the only queue that the options choose."""
+    """Return the only queue that the options choose. If they choose several, this is a usage error."""
     found = _queues(context, config, endpoint)
     if len(found) > 1:
         fail(f"there are several queues; choose one with --endpoint: {', '.join(queue.name for queue in found)}", 2)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SITE_ID = "DEMO_site_0"
 INTERVAL_S = 2
+"""Seconds between two pushes of the demo."""
 
 
 def device_tables(devices: tuple[SimulatedDevice, ...], host: str) -> str:
@@ -49,7 +50,7 @@ def device_tables(devices: tuple[SimulatedDevice, ...], host: str) -> str:
 
 
 async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Callable[[], None]) -> None:
-    """Serve the simulated site until cancelled."""
+    """Serve the simulated site until cancelled, print its [[device]] tables, then call `ready`."""
     from drivers.simulator import SimulatedPlant, SimulatedSite
 
     async with SimulatedSite(
@@ -61,7 +62,7 @@ async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Ca
 
 
 async def serve_lab(host: str, port: int, ready: Callable[[], None]) -> None:
-    """Serve the laboratory until cancelled, and print a line for each of its units."""
+    """Serve the laboratory (`lab_devices`) until cancelled. Print a line for each unit, then call `ready`."""
     from drivers.simulator import ModbusServer, lab_devices
 
     devices = lab_devices()
@@ -88,6 +89,7 @@ def _totals(validator: Validator) -> str:
 
 
 def _local_seconds() -> float:
+    """Return the local time of day in seconds."""
     now = datetime.now().astimezone()
     return now.hour * 3600.0 + now.minute * 60.0 + now.second
 
@@ -99,8 +101,10 @@ class Demo:
     seed: int
     speed: float
     pushes: int = 0
+    """The demo ends after this number of valid messages; 0: at Ctrl-C."""
     validator: Validator = field(default_factory=lambda: Validator(secrets.token_urlsafe(16), SITE_ID))
     arrivals: deque[Verdict] = field(default_factory=lambda: deque(maxlen=6))
+    """The last received messages."""
     _app: App | None = None
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None
@@ -109,7 +113,10 @@ class Demo:
     _summary: Summary | None = None
 
     def run(self) -> int:
-        """Run until Ctrl-C or until `pushes` messages arrived. Return 1 if a message was refused, else 0."""
+        """Run until Ctrl-C, or until `pushes` valid messages have arrived. Return the exit status.
+
+        It is 1 if a message was refused or fewer than `pushes` were valid, else 0.
+        """
         from agent.runtime import logging_setup
         from agent.service import supervisor
 

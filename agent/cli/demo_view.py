@@ -1,6 +1,7 @@
 """The live display of the demo: the readings and totals at the top, the received messages below.
 
-It fits into 80 columns and 24 lines. At this size it omits the drivers and all messages except the newest.
+It fits into 80 columns and 24 lines. At this size it omits the columns "read by" and "polls", and all messages except
+the newest.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ _SITE_COLUMNS = (
     ("read by", 0),
     ("polls", 5),
 )
-_NARROW = 6  # number of columns on a narrow terminal
+"""The columns of the table of the site: title and minimum width in characters."""
+_NARROW = 6  # number of columns of the table of the site on a narrow terminal
 _HEADING = 2  # lines of a table header
-_UNBOUNDED = 10_000
+_UNBOUNDED = 10_000  # characters: on a terminal of this width, no table shrinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class DemoDisplay:
     summary: Summary | None
     arrivals: Sequence[Verdict]
     counts: Mapping[str, int]
+    """The numbers of messages: "accepted", "refused"."""
     clock: str
     """The time at the site, as text."""
     closing: str
@@ -106,7 +109,7 @@ def _as_json(message: dict[str, Any]) -> Text:
 
 
 def _grid(columns: Sequence[tuple[str, int]]) -> Table:
-    """Return a table from column names and minimum widths. Columns of width 0 shrink first; the last column wraps."""
+    """Return a table with these columns: title and minimum width. Width 0 shrinks first; the last column wraps."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column, width in columns:
         numbers = column in ("power", "polls", *_NAMES.values())
@@ -116,7 +119,10 @@ def _grid(columns: Sequence[tuple[str, int]]) -> Table:
 
 
 def _site(devices: Sequence[Device], summary: Summary, columns: int) -> Table:
-    """Return the table of the site: for each type its total and its nodes. `columns`: how many columns are shown."""
+    """Return the table of the site: for each type its nodes, and its total if it has several.
+
+    Only the first `columns` of `_SITE_COLUMNS` are shown.
+    """
     device_of = {node.node_id: device for device in devices for node in device.nodes}
     grid = _grid(_SITE_COLUMNS[:columns])
     for type_ in NodeType:
@@ -135,14 +141,14 @@ def _site(devices: Sequence[Device], summary: Summary, columns: int) -> Table:
 
 
 def _row_of(device: Device, cells: Sequence[str]) -> tuple[RenderableType, ...]:
-    """Return the row of a device. If the device does not answer, the last cell gives the reason."""
+    """Return the cells of a row. If the device does not answer, the reason replaces the last cell."""
     if not device.health.failures:
         return tuple(cells)
     return (*cells[:-1], Text(f"lost: {device.health.error}", style="red"))
 
 
 def _cells(type_: NodeType, fields: Fields) -> tuple[str, str, str, str]:
-    """Return power, its direction, energies of the day, and charge or operation mode."""
+    """Return as texts, empty without a value: power, its direction, energies of the day, charge or operation modes."""
     given = fields.get("active_power_W")
     power = round(given) if isinstance(given, float) else None
     numbers = {name: value for name, value in fields.items() if isinstance(value, float)}
@@ -158,6 +164,7 @@ def _cells(type_: NodeType, fields: Fields) -> tuple[str, str, str, str]:
 
 
 def _more(fields: Fields) -> Iterator[str]:
+    """Yield the state of charge in percent and the operation modes, if there are any."""
     charge, modes = fields.get("mean_soc_perc"), fields.get("operation_modes")
     if isinstance(charge, float):
         yield f"{charge:.1f} %"

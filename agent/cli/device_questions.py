@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 
 _UNUSED = "not used"
 _RELAY = "relay"
+"""The driver of relay boards."""
 
 
 class DeviceQuestions:
-    """Asks for the type, the name and the driver of every device, and changes the proposals of `found`."""
+    """Asks about the devices in `found`, such as their types, names and drivers, and changes their proposals."""
 
     def __init__(
         self, ask: Questions, catalogue: Catalogue, names: Names, found: list[UnitProposals], *, has_grid: bool
     ) -> None:
-        """`has_grid`: a device that is configured already measures the grid."""
+        """`has_grid`: the existing configuration has a device that measures the grid."""
         self._ask = ask
         self._catalogue = catalogue
         self._names = names
@@ -42,7 +43,7 @@ class DeviceQuestions:
         return [one for each in self._found for one in each.proposals]
 
     def settle(self) -> None:
-        """Ask what the scan cannot know, then show all devices until the person accepts them."""
+        """Ask what the scan cannot know, then show all devices until the person accepts them. With --yes, only show."""
         for one in filter(_doubtful, self._proposals):
             say(f"{one.where} is {one.doubt}. Use it only if it is another device.")
         if not self._ask.asks:
@@ -72,11 +73,12 @@ class DeviceQuestions:
             settle_grid(self._proposals, self._names)
 
     def show(self) -> None:
-        """Print every unit that responded."""
+        """Print a table of the devices, and of the units that were not identified."""
         rows = (self._row(number, row) for number, row in enumerate(self._rows(), 1))
         table("Found", ("#", "device", "address", "measures", "name"), rows)
 
     def _rows(self) -> Iterator[tuple[UnitProposals, Proposal | None]]:
+        """Yield each unit with each of its proposals; with None if it has no proposal."""
         for each in self._found:
             if each.proposals:
                 yield from ((each, one) for one in each.proposals)
@@ -94,7 +96,10 @@ class DeviceQuestions:
         return str(number), device, one.where, types, ", ".join(one.nodes.values())
 
     def _identify(self, found: UnitProposals) -> None:
-        """Ask for the driver of an unknown unit. A device that has only coils is probably a relay board."""
+        """Ask for the driver of an unknown unit.
+
+        A unit that has only coils is probably a relay board. It gets the driver of relay boards without a question.
+        """
         likely = found.unit.identity.likely if found.unit.identity else ()
         if likely == (_RELAY,):
             self._bind(found, _RELAY)
@@ -118,7 +123,7 @@ class DeviceQuestions:
             self._bind(found, driver)
 
     def _bind(self, found: UnitProposals, driver: str) -> None:
-        """Give the unit this driver."""
+        """Replace the proposals of the unit by one with this driver. A driver that cannot be used changes nothing."""
         try:
             made = self._catalogue.create(driver, ReadOptions())
         except (KeyError, ProfileError) as error:
@@ -135,7 +140,7 @@ class DeviceQuestions:
         self._type(one, list(NodeType), f"What does {one.device} at {one.where} measure?")
 
     def _type(self, one: Proposal, types: Sequence[NodeType], question: str) -> None:
-        """Ask for the type of a device with one node. The answer can also be that it is not used."""
+        """Ask for the type of a device with one node. The person can also answer that the device is not used."""
         choices: list[tuple[NodeType | None, str]] = [(type_, _plain(type_)) for type_ in types]
         choices.append((None, _UNUSED))
         usual = next(iter(one.nodes)) if one.enabled else None
@@ -146,6 +151,7 @@ class DeviceQuestions:
             set_type(one, type_, self._names)
 
     def _power(self, one: Proposal) -> None:
+        """Ask for the power of the load behind a relay that is used."""
         if one.match.kind is not Kind.RELAY or not one.enabled:
             return
         (name,) = one.nodes.values()
@@ -154,6 +160,7 @@ class DeviceQuestions:
         one.nominal_power_W = float(answer) if answer else None
 
     def _change(self, row: tuple[UnitProposals, Proposal | None]) -> None:
+        """Ask for the driver, the type, the names and the power of the device in this row of the table."""
         found, one = row
         if one is None:
             self._ask_driver(found)
@@ -176,7 +183,7 @@ class DeviceQuestions:
             self._power(one)
 
     def _change_driver(self, found: UnitProposals, one: Proposal) -> None:
-        """Offer the other drivers that can read the device."""
+        """Ask which driver reads the device, if the scan found several."""
         matches = found.unit.identity.matches if found.unit.identity else []
         if len(matches) < 2 or one.number > 1 or one.match not in matches:
             return
@@ -191,6 +198,8 @@ class DeviceQuestions:
             )
 
     def _new_name(self, type_: NodeType, name: str) -> str:
+        """Ask for a new name of the node `name`. Return the name, which is now reserved."""
+
         def rule(text: str) -> str | None:
             if text == name:
                 return None
@@ -217,6 +226,7 @@ def _plain(type_: NodeType) -> str:
 
 
 def _watts(text: str) -> str | None:
+    """Return what is wrong with a power in W; None if it can be used or is empty."""
     if not text:
         return None
     try:

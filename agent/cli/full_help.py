@@ -30,12 +30,13 @@ _WORDS = {
     "--unit": "ID",
     "--units": "IDS",
 }
-"""Option → the word for its value. Another option that declares no word has FILE."""
+"""Option → the word for its value. An option that is not here and has no `metavar` gets the word FILE."""
 _TYPE = re.compile(r" <[^>]*>(\.\.\.)?$")
+"""The type after the name of an argument in its help."""
 
 
 class FullHelp(typer.core.TyperGroup):
-    """A group of commands whose help has this format."""
+    """A group of commands whose help has the format of this module."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -50,7 +51,7 @@ class FullHelp(typer.core.TyperGroup):
 
 
 def _name_value(parameter: Any) -> None:
-    """Replace the type in the help of an option by a word. Remove the type from the help of an argument."""
+    """Show a word instead of the type in the help of an option. Show no type in the help of an argument."""
     if parameter.param_type_name == "option":
         if parameter.metavar is None and not parameter.is_flag:
             parameter.metavar = next((_WORDS[each] for each in parameter.opts if each in _WORDS), "FILE")
@@ -65,4 +66,5 @@ def _name_value(parameter: Any) -> None:
 
 
 def _summary(text: str | None) -> str:
+    """Return the first paragraph of a help text as one line."""
     return " ".join((text or "").split("\n\n")[0].split())

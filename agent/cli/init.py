@@ -33,12 +33,16 @@ if TYPE_CHECKING:
     from drivers.scan import SearchLocation
 
 _NO_SCAN = ("no", "none", "-")
+"""Answers that mean: do not scan."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ScanOptions:
+    """The options that concern the scan."""
+
     targets: list[str] | None
     none: bool
+    """Whether --no-scan is given."""
     ports: list[int] | None
     units: str
     profile_dirs: list[Path] | None
@@ -98,7 +102,10 @@ def init(
 
 
 def _existing_configuration(config: Path) -> Existing | None:
-    """Return the existing configuration, if any. End the command if it has a mistake or no file can be written."""
+    """Return the existing configuration; None if there is none, or only the unchanged example.
+
+    End the command if the configuration has a mistake, or if no file can be written to its directory.
+    """
     from agent.commissioning.new_site import existing
     from agent.config import ConfigError
 
@@ -113,7 +120,7 @@ def _existing_configuration(config: Path) -> Existing | None:
 
 
 def _write_new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOptions) -> bool:
-    """Ask for everything, then write token and configuration. Return whether a device is used."""
+    """Ask for everything, then write the token and the configuration. Return whether at least one device is used."""
     from agent.cli import site_questions
     from agent.commissioning import new_site
 
@@ -158,7 +165,7 @@ def _add_devices(ask: Questions, config: Path, before: Existing, scanning: _Scan
 
 
 def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Existing | None) -> tuple[str, bool]:
-    """Scan, and ask about the devices. Return their tables as text, and whether at least one is used."""
+    """Scan, and ask about the devices. Return their [[device]] tables as text, and whether at least one is used."""
     from agent.cli.device_questions import DeviceQuestions
     from agent.commissioning import config_snippets
     from agent.commissioning.proposals import Names, propose, scan_notes, without_configured
@@ -166,7 +173,7 @@ def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Exist
     from drivers.catalogue import Catalogue
 
     if before is None and not scanning.profile_dirs:
-        catalogue = Catalogue(DriversConfig().profile_dirs)  # those that the new configuration will use
+        catalogue = Catalogue(DriversConfig().profile_dirs)  # the directories that the new configuration will use
     else:
         catalogue = catalogue_of(scanning.profile_dirs, config)
     places = _scanned(ask, scanning, catalogue)
@@ -183,7 +190,10 @@ def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Exist
 
 
 def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> list[SearchLocation]:
-    """Return what the scan found; nothing if no scan is wanted. Ctrl-C ends the command."""
+    """Return the hosts and serial ports that the scan found; empty if no scan is wanted.
+
+    Ctrl-C ends the command, and a wrong option of the scan is a usage error.
+    """
     from agent.commissioning import scan
     from drivers.scan import TargetError
 
@@ -210,7 +220,7 @@ def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> li
 
 
 def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str]], object]) -> list[str]:
-    """Return what to scan; empty for no scan."""
+    """Return the networks, hosts and serial ports to scan; empty for no scan."""
     from agent.commissioning import local_places
     from drivers.scan import TargetError
 
@@ -230,7 +240,10 @@ def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str
 
 
 def _commission(ask: Questions, config: Path, *, push: bool) -> None:
-    """Check devices and endpoint, show the power balance and the first message, and offer one real push."""
+    """Check devices and endpoints, show the power balance and the first messages, and offer one real push.
+
+    After a problem or a push that was not delivered, the exit status is 1.
+    """
     from agent.commissioning import read_once, site_check, site_check_view
     from agent.runtime import SystemClock
 

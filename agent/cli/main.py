@@ -71,7 +71,7 @@ def run(
     log_format: Annotated[str, typer.Option(help="auto, console or json; overrides the configuration.")] = "",
 ) -> None:
     """Runs the daemon in the foreground."""
-    # `agent.__main__` runs the usual form of this command itself, without this package.
+    # `agent.__main__` runs this command itself, without this package, unless it needs typer for the arguments.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignore a reload during the start
     from agent.config import Loading
     from agent.service import run as run_daemon
@@ -211,7 +211,7 @@ def simulate(
         else:
             supervisor.run(lambda ready: demo.simulate(host, base_port, seed, speed, ready))
     except OSError as error:
-        if error.errno in (errno.EPIPE, errno.ENOSPC):  # of the output
+        if error.errno in (errno.EPIPE, errno.ENOSPC):  # standard output failed, not the listener
             raise
         # The message of asyncio contains more than the reason.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror

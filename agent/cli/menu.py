@@ -17,7 +17,8 @@ from agent.runtime import printable
 _HINT = "Arrow keys or number, then Enter: "
 _ESCAPE, _END_OF_INPUT = "\x1b", "\x04"
 _ESCAPE_S = 0.05
-"""Seconds to wait for the second byte after Escape. An arrow key sends its bytes together; the Escape key sends one."""
+"""Seconds to wait for each further byte after Escape. An arrow key sends several bytes at once, Escape only one."""
+# The codes of keys, without the escape character.
 _UP, _DOWN = ("[A", "OA", "k"), ("[B", "OB", "j")
 _HOME, _END = ("[H", "OH", "[1~"), ("[F", "OF", "[4~")
 
@@ -32,11 +33,12 @@ class Selection:
 
     labels: Sequence[str]
     at: int = 0
+    """Index of the selected row."""
     typed: str = ""
-    """Digits typed so far."""
+    """The digits of the row number that is being typed."""
 
     def press(self, key: str) -> None:
-        """Apply a key: an arrow, a digit, or the first letter of a label."""
+        """Apply a key: an arrow, Home, End, a digit, or the first letter of a label. Any other key changes nothing."""
         last = len(self.labels) - 1
         number = self.typed + key if key.isdecimal() and key.isascii() else ""
         self.typed = ""
@@ -61,20 +63,20 @@ class Selection:
         return 1 <= int(number) <= len(self.labels)
 
     def lines(self, width: int) -> list[str]:
-        """Return the list as lines of at most `width` characters."""
+        """Return the list and the hint below it, as lines of at most `width` characters."""
         rows = [f"{'>' if row == self.at else ' '} {row + 1}  {text}" for row, text in enumerate(self.labels)]
         return [printable(row)[:width] for row in [*rows, _HINT + str(self.at + 1)]]
 
 
 def terminal_shows(count: int) -> bool:
-    """Whether the terminal can show and redraw a list of `count` rows."""
+    """Whether input and output are a terminal that can show and redraw a list of `count` rows."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         return False
     return count + 2 <= _size().lines
 
 
 def select_row(labels: Sequence[str], usual: int) -> int:
-    """Let the person select a row, beginning at `usual`. Raises EndOfInputError."""
+    """Let the person select a row; row `usual` is selected first. Return its index. Raises EndOfInputError."""
     selection = Selection(labels, usual)
     fd = sys.stdin.fileno()
     with _single_keys(fd):
@@ -90,13 +92,16 @@ def select_row(labels: Sequence[str], usual: int) -> int:
 
 
 def _draw(selection: Selection, up: int) -> None:
-    """Draw the list; `up` is the number of lines above the cursor that it replaces."""
+    """Draw the list. It replaces the line of the cursor and the `up` lines above."""
     lines = selection.lines(_size().columns - 1)
     _write((f"\x1b[{up}A" if up else "") + "\r" + "\n".join(f"{line}\x1b[K" for line in lines))
 
 
 def _size() -> os.terminal_size:
-    """Return the size of this terminal. LINES and COLUMNS of the environment can be those of another terminal."""
+    """Return the size that the terminal tells.
+
+    LINES and COLUMNS of the environment, which can be those of another terminal, are used only if it tells none.
+    """
     size = os.get_terminal_size(sys.stdout.fileno())
     return size if all(size) else shutil.get_terminal_size()
 
@@ -107,7 +112,7 @@ def _write(text: str) -> None:
 
 
 def _key(fd: int) -> str:
-    """Read one key. An arrow is the escape character and its code, such as "[A"; "" if the terminal is gone."""
+    """Read one key. An arrow gives the escape character and a code, such as "[A". A terminal that is gone gives ""."""
     try:
         key = os.read(fd, 1).decode(errors="replace")
         while key.startswith(_ESCAPE) and not re.fullmatch(r"\x1b([\[O][0-9;]*[A-Za-z~]|[^\[O])", key):

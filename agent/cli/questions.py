@@ -1,4 +1,4 @@
-"""Questions to the person at the terminal. Without a terminal, the answers are read line by line."""
+"""Questions to the person at the terminal. Without a terminal, standard input has one answer per line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Check = Callable[[str], str | None]
 
 
 class Questions:
-    """Asks, or with `yes` returns the default of each question."""
+    """Asks questions. With `yes`, it returns the default of each question instead."""
 
     def __init__(self, *, yes: bool) -> None:
         self._yes = yes
@@ -32,7 +32,11 @@ class Questions:
         return not self._yes
 
     def text(self, question: str, option: str, default: str | None = None, check: Check = lambda _: None) -> str:
-        """Return a text that `check` accepts. `option` gives the same answer without a question."""
+        """Return a text that `check` accepts.
+
+        `option` is the name of the command-line option for the same answer. With `default` None, an answer is
+        necessary, and with `yes`, the missing option is a usage error.
+        """
         if self._yes:
             if default is None:
                 fail(f"--yes: {option} is missing", 2)
@@ -49,7 +53,7 @@ class Questions:
             complain(str(mistake))
 
     def secret(self, question: str, check: Check) -> str:
-        """Ask for a text without showing it."""
+        """Return a text that `check` accepts. A terminal does not show it."""
         while True:
             if sys.stdin.isatty():
                 answer = _line(f"{question} (not shown): ", read=getpass.getpass).strip()
@@ -61,7 +65,7 @@ class Questions:
 
     def choice(self, question: str, choices: Sequence[tuple[Value, str]], default: Value) -> Value:
         """Return one of the values. The person selects it with the arrow keys if the terminal can do that. Otherwise,
-        the person enters its number or the beginning of its text."""
+        the person enters the number of the value or the beginning of its text."""
         if self._yes:
             return default
         say(question)
@@ -89,8 +93,8 @@ class Questions:
     def agree(self, question: str, *, default: bool, at_end: bool | None = None) -> bool:
         """Return the answer to a question for yes or no.
 
-        `at_end` is the answer if the input has ended. None: the end of the input ends the command. Use None only before
-        a file is written.
+        `at_end` is the answer if the input has ended. With None, the end of the input ends the command with the message
+        that nothing was written. So use None only before a file is written.
         """
         if self._yes:
             return default
@@ -105,14 +109,14 @@ class Questions:
 
 
 def _line(prompt: str, at_end: str | None = None, read: Callable[[str], str] = input) -> str:
-    """Return a line of the input, or `at_end` after its end; None ends the command."""
+    """Return a line of the input. After the end of the input, return `at_end`; if it is None, end the command."""
     *before, last = wrapped(prompt.rstrip(), sys.stdout).split("\n")
     for line in before:
         typer.echo(line)
     try:
         return read(f"{last} ")
     except EOFError:
-        say("")  # the next line is not beside the question
+        say("")  # so that the next output begins on a new line
         if at_end is not None:
             return at_end
         fail(_NO_ANSWER, 2)

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from agent.cli.questions import Questions
 
 _INTERVAL = "60"
+"""The default answer for push.interval_s, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteOptions:
-    """The answers that were given as options."""
+    """The answers that were given as options; None for an option that was not given."""
 
     node_id: str | None
     url: str | None
@@ -29,14 +30,14 @@ class SiteOptions:
 
     @property
     def given(self) -> bool:
-        """Whether there is at least one."""
+        """Whether at least one option was given."""
         return self.insecure_http or any(
             option is not None for option in (self.node_id, self.url, self.token_file, self.interval_s)
         )
 
 
 def answers(ask: Questions, options: SiteOptions, config: Path) -> tuple[SiteAnswers, str | None]:
-    """Return the settings, and the token to write; None if its file exists. A wrong option is a usage error."""
+    """Return the settings, and the token to write; None if the token file has one. A wrong option is a usage error."""
     if options.node_id is not None:
         _require("--site-id", _rule("site", "node_id", options.node_id))
     if options.interval_s is not None:
@@ -57,7 +58,7 @@ def _require(option: str, mistake: str | None) -> None:
 
 
 def _rule(table: str, key: str, value: Any, **others: Any) -> str | None:
-    """Return what is wrong with the value of a key; None if it can be used."""
+    """Return what is wrong with the value of a key; None if it can be used. `others` are further keys of the table."""
     mistake = wrong_answer({table: {key: value, **others}})
     return mistake.removeprefix(f"{table}.{key}: ") if mistake is not None else None
 
@@ -65,7 +66,7 @@ def _rule(table: str, key: str, value: Any, **others: Any) -> str | None:
 def _interval_rule(text: str) -> str | None:
     try:
         seconds = int(text)
-    except ValueError:  # also thousands of digits
+    except ValueError:  # int() also refuses thousands of digits
         return "must be a whole number of seconds"
     return _rule("push", "interval_s", seconds)
 
@@ -93,7 +94,10 @@ def _url(ask: Questions, options: SiteOptions) -> tuple[str, bool]:
 
 
 def _token(ask: Questions, path: Path) -> str | None:
-    """Return the token to write to `path`; None if the file has one already."""
+    """Return the token to write to `path`; None if the file has one already.
+
+    End the command if the file cannot be read or has something else, or if it has no token and nothing is asked.
+    """
     try:
         there = path.read_text(encoding="utf-8-sig").strip()
     except FileNotFoundError:

@@ -19,10 +19,10 @@ from agent.runtime import printable, terminal_columns
 from agent.status import ENERGIES, in_words
 
 _TIMEOUT_S = 10.0
-_MOST_BYTES = 16 << 20
-_SHOWN_ATTEMPTS = 5
+_MOST_BYTES = 16 << 20  # largest answer that is read
+_SHOWN_ATTEMPTS = 5  # of each endpoint
 _NARROW = 60
-"""On a terminal with fewer columns, the columns of `_COUNTS` are omitted."""
+"""On a terminal that is narrower than this many characters, the table of devices omits the columns of `_COUNTS`."""
 _COUNTS = ("answered", "polls", "failed")
 _LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - address for a listener on all addresses
 _STYLE = {
@@ -85,9 +85,9 @@ def show(status: dict[str, Any], *, as_json: bool) -> None:
 
 
 def layout(status: dict[str, Any], *, narrow: bool = False) -> RenderableType:
-    """Return the content of the status page as text; `narrow` omits columns.
+    """Return the content of the status page for a terminal; `narrow` omits the columns of `_COUNTS`.
 
-    Configured and received values are shown without markup.
+    Markup in configured and received values has no effect.
     """
     head = Text.assemble((printable(status["site"]), "bold"), "  ")
     head.append(_verdict(status), "bold green" if status["ready"] else "bold red")
@@ -124,7 +124,7 @@ def _verdict(status: dict[str, Any]) -> str:
 
 
 def _text(text: str, style: str = "") -> Text:
-    """Return a configured or received value as plain text."""
+    """Return a text with configured or received values, without the effect of markup and control characters."""
     return Text(printable(text), style)
 
 
@@ -136,7 +136,7 @@ def _flow(flow: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _energies(flow: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield one text per group with energies of the day."""
+    """Yield one text for each group that has energies of the day."""
     for group, fields in flow.items():
         shown = [f"{word} {_scaled(fields[name])}Wh" for name, word in ENERGIES.items() if name in fields]
         if shown:
@@ -148,6 +148,7 @@ def _watts(power: float | None) -> str:
 
 
 def _scaled(value: float) -> str:
+    """Return a number in front of its unit: "950 ", and from 1000 on with a prefix, "1.50 k"."""
     return f"{value / 1000:.2f} k" if abs(value) >= 999.5 else f"{round(value)} "
 
 
@@ -176,6 +177,7 @@ def _since(device: dict[str, Any]) -> str:
 
 
 def _cycle(device: dict[str, Any]) -> str:
+    """Return a warning if the device cannot be polled at its interval; else an empty text."""
     cycle_s = device.get("cycle_s")
     if cycle_s is None:
         return ""
@@ -197,7 +199,7 @@ def _attempts(endpoint: dict[str, Any], whose: str) -> Table:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        # Words are folded, not cut: a name can be as long as the column.
+        # "fold" continues a long word in the next line. The other modes of rich cut it.
         justify: Literal["left", "right"] = "right" if column in ("power", "polls", "failed") else "left"
         table.add_column(column, justify=justify, overflow="fold")
     return table
@@ -212,6 +214,7 @@ def _counters(events: dict[str, dict[str, int]]) -> Iterator[str]:
 
 
 def _queue(endpoint: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines about the deliveries and the queue of an endpoint."""
     backlog = endpoint["backlog"]
     last = endpoint["delivered_s"]
     yield f"last delivery to {endpoint['url']}: " + ("none yet" if last is None else f"{in_words(last)} ago")

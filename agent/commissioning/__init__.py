@@ -1,4 +1,5 @@
-"""The work of the installer's commands: check, scan, read, push --once, dump, hints.
+"""The work of the installer's commands, such as init, scan, check, read, dump, push --once, outbox and drivers.
 
-Each module does the work of one command, or produces text and hints for it. The daemon never imports this package.
+Each module does the work of one command, or produces texts and hints for commands. The daemon never imports this
+package.
 """

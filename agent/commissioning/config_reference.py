@@ -1,7 +1,7 @@
-"""The keys of the configuration with their meanings, from the models: for docs/configuration.md and for editors.
+"""Writes the reference of the configuration from its pydantic models: docs/configuration.md, and a JSON Schema.
 
-The meaning of a key is the text below it in `agent/config`. The daemon does not need the texts, so they are read from
-the source here. `python -m agent.commissioning.config_reference docs/configuration.md` writes the page.
+The meaning of a key is the text below it in `agent/config`. The daemon does not need these texts, so this module
+reads them from the source. `python -m agent.commissioning.config_reference docs/configuration.md` writes the page.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from agent.config import Config, PushConfig
 
 _ORDER = ("site", "push", "outbox", "poll", "device", "connection", "drivers", "status", "log")
 _UNITS = {"_per_s": "1/s", "_s": "s", "_Wh": "Wh", "_W": "W", "_mb": "MB"}
+"""End of a key → its unit. The first end that matches counts."""
 _SUBTABLES = ("sign", "retry")
+"""Keys of [push] that are tables."""
 _SHOWN = {"device": "[[device]]", "connection": "[connection.NAME]"}
+"""Table → its heading on the page, if this is not the name in brackets."""
 
 _HEAD = """\
 # Configuration
@@ -40,7 +43,7 @@ several endpoints, write `[[push]]` tables ([several-endpoints.md](several-endpo
 
 
 def tables() -> dict[str, type[BaseModel]]:
-    """Return the model of each table, in the order of the page."""
+    """Return heading → model for each table, in the order of the page."""
     found = {}
     for name in _ORDER:
         found[_SHOWN.get(name, f"[{name}]")] = _model_in(Config.model_fields[name].annotation)
@@ -71,7 +74,7 @@ def schema() -> dict[str, Any]:
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """Return the texts below the keys of a table."""
+    """Return key → meaning for a table: the text below the key in the source, as one line."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
     body = cast("ast.ClassDef", node).body
     found = {}
@@ -89,7 +92,7 @@ def page() -> str:
 
 def _table(name: str, model: type[BaseModel], definitions: Mapping[str, Any]) -> str:
     own = definitions[model.__name__]
-    said = own["description"].partition(": ")[2]
+    said = own["description"].partition(": ")[2]  # without the name of the table, as in "[poll]: the poll interval"
     lines = [
         f"\n## {name}\n\n{said[0].upper()}{said[1:]}\n",
         "| key | type | default | unit | meaning |",

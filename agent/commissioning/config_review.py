@@ -21,10 +21,11 @@ _LEAST_LIMIT_W, _LEAST_LOAD_W, _LEAST_CAPACITY_WH = 200.0, 20.0, 200.0
 """A smaller value is probably in kW or kWh."""
 
 _LEAST_DEADLINE_S = _LEAST_INTERVAL_S = 0.05
+"""A shorter deadline or poll interval is probably a mistake."""
 
 
 def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Return the warnings about the configuration, which is in `file`."""
+    """Yield the warnings about the configuration, which is in `file`."""
     yield from _secrets(config, file, environ)
     yield from _token(config, environ)
     yield from _left_from_the_example(config)
@@ -81,7 +82,7 @@ def _left_from_the_example(config: Config) -> Iterator[str]:
 
 
 def _kilowatts(config: Config) -> Iterator[str]:
-    """Values that are probably in kW or kWh."""
+    """Yield a warning for each value that is probably in kW or kWh."""
     values: list[tuple[str, float | None, float]] = [
         ("site.import_limit_W", config.site.import_limit_W, _LEAST_LIMIT_W),
         ("site.export_limit_W", config.site.export_limit_W, _LEAST_LIMIT_W),
@@ -130,7 +131,7 @@ def _queue(config: Config, file: Path) -> Iterator[str]:
         yield f"outbox.path: {path} cannot keep messages: {why}; write a path on a disk, such as {OutboxConfig().path}"
         return
     if file == DEFAULT_CONFIG and path == OutboxConfig().path:
-        return  # it belongs to the service
+        return  # the service can write there, even if this user cannot
     directory = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir():
         yield f"outbox.path: {path} is a directory; write the path of a file in it"
@@ -139,7 +140,10 @@ def _queue(config: Config, file: Path) -> Iterator[str]:
 
 
 def _own_profiles(config: Config) -> Iterator[str]:
-    """Load all of the site's own profiles and report mistakes. A start loads only the profiles of its devices."""
+    """Yield a warning for each of the site's own profiles that has a mistake.
+
+    At its start, the daemon loads only the profiles of the configured devices.
+    """
     for folder in config.drivers.profile_dirs:
         for path in sorted(folder.glob("*.toml")):
             try:
