@@ -1,6 +1,6 @@
 """The configuration: one TOML file and the environment, validated into frozen `*Config` models.
 
-Add a key in the model of its table, then in config.example.toml and the docs.
+Add a key in the model of its table, then in config.example.toml. `make schema` then writes docs/configuration.md.
 A `ConfigError` has one line per mistake. The line names the file or variable, the key, the rule and the value.
 
 pydantic validates the models. After an import, pydantic would stay in the memory of the daemon, so `load_apart` reads
@@ -30,6 +30,7 @@ _MODULES = {
     "push": ("PushConfig", "RetryConfig"),
     "status": ("StatusConfig",),
 }
+"""Module with pydantic → the names for which `__getattr__` imports it."""
 
 __all__ = [
     "DEFAULT_LISTEN",
@@ -65,7 +66,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module of a name at its first use."""
+    """Return the object with this name. Its module is imported at the first use. Raises AttributeError."""
     for module, names in _MODULES.items():
         if name in names:
             return getattr(import_module(f"agent.config.{module}"), name)

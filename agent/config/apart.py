@@ -1,7 +1,7 @@
 """Reads the configuration in a process of its own, so that pydantic does not stay in the memory of the daemon.
 
 The process validates the file and returns the values as plain tables (`agent.config.tables`), or the mistakes. It gets
-the environment of the caller, and ends before the daemon polls.
+`environ`, or the environment of the caller if `environ` is None. The process ends before the daemon polls.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CODE = """
 import sys
 sys.path[:] = sys.argv[2:]
-sys.modules["rich"] = None  # structlog would load it
+sys.modules["rich"] = None  # otherwise structlog loads rich, which is not used
 from agent.config.apart import answer
 answer(sys.argv[1])
 """
@@ -40,11 +40,11 @@ class Loading:
             env=None if environ is None else dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C ends only the caller, which ends the process
+            start_new_session=True,  # Ctrl-C reaches only the caller; `result` then ends the process
         )
 
     def result(self) -> Config:
-        """Return the configuration when it is read. It has the values and properties of `Config`. Raises ConfigError.
+        """Wait for the configuration and return it, with the values and properties of `Config`. Raises ConfigError.
 
         Raises RuntimeError if the process failed. The process has then written the reason to standard error.
         """
@@ -81,7 +81,7 @@ def answer(path: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return the value without models: each is a `BaseTable` with the same values."""
+    """Return the value. Each model in it is replaced by an object of its class in `agent.config.tables`."""
     if isinstance(value, BaseTable):
         kind = next(each for each in type(value).__mro__ if each.__module__ == BaseTable.__module__)
         table: BaseTable = object.__new__(kind)

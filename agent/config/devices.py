@@ -17,7 +17,8 @@ class ConnectionConfig(Section, ConnectionTable):
     """[connection.NAME]: a link that several devices can share."""
 
     transport: TransportName = "tcp"
-    """How frames are sent. `rtu` and `ascii`: a serial line. `rtu_over_tcp`: a converter that does not translate."""
+    """How frames are sent. `rtu` and `ascii`: a serial line. `rtu_over_tcp` and `ascii_over_tcp`: a converter that
+    passes the frames of its serial line on unchanged."""
     host: Host | None = None
     """The name or the address of a device or gateway; not for `rtu` and `ascii`."""
     port: Port | None = None
@@ -69,13 +70,14 @@ class DeviceConfig(Section, DeviceTable):
     """[[device]]: the driver, the address and the nodes of one device."""
 
     node_id: Identifier | None = None
-    """The id of the node at the integrator; with `type`. A device with several nodes has `nodes` instead."""
+    """The id of the node at the integrator; needs `type`. A device with several nodes has `nodes` instead."""
     type: NodeType | None = None
     """What the device is or measures."""
     nodes: dict[NodeType, Identifier] | None = None
     """The id of each node of a hybrid device, by type."""
     driver: Identifier
-    """The name of a profile, `sunspec` or `sunspec-meter`. `NAME:3` is the third output or meter of a device."""
+    """The name of a profile, or `sunspec`, `sunspec-meter` or `solaredge`. `NAME:3` is the third output or meter of a
+    device."""
     enabled: StrictBool = True
     """false: the device is not polled."""
     push: StrictBool = True
@@ -98,7 +100,8 @@ class DeviceConfig(Section, DeviceTable):
     """true: the meter is wired in the other direction. Import and export are exchanged."""
     when_offline: WhenOffline | None = None
     """What is sent if the device does not answer. `sleep`: 0 W at night, nothing by day. `zero`: 0 W. `missing`:
-    nothing. Default: `sleep` for solar of `sunspec` and of families that sleep, else `missing`."""
+    nothing. Default: `sleep` for a solar node of `sunspec` or of a device family that is off at night, else
+    `missing`."""
     nominal_power_W: Watts | None = None
     """The power while the device is on, if it reports only a state: relays and contacts."""
     energy_capacity_Wh: Watts | None = None
@@ -107,18 +110,18 @@ class DeviceConfig(Section, DeviceTable):
     """The physical range of quantities, such as `{ active_power_W = 11000, soc_perc = [0, 100] }`. A reading outside is
     invalid."""
     timeout_s: Seconds | None = None
-    """The time-out of one request. Default of this key and the keys below: that of the profile, else of the
-    connection."""
+    """The time-out of one request. Default: that of the profile, else that of the connection."""
     max_registers: Annotated[StrictInt, Field(ge=1, le=MAX_REGISTERS)] | None = None
-    """The largest number of registers in one request."""
+    """The largest number of registers in one request. Default: that of the profile, else 125."""
     max_gap: Annotated[StrictInt, Field(ge=0, le=MAX_REGISTERS - 1)] | None = None
-    """The largest number of unused registers that a request reads between two used ones."""
+    """The largest number of unused registers that a request reads between two used ones. Default: that of the profile,
+    else that of the transport."""
     word_order: WordOrder | None = None
-    """The order of the registers and bytes of a value."""
+    """The order of the registers and bytes of a value. Default: that of the profile."""
     connect_delay_s: Pause | None = None
-    """The pause after connecting."""
+    """The pause after connecting. Default: the longer one of the profile and the connection."""
     request_gap_s: Pause | None = None
-    """The pause between two requests."""
+    """The pause between two requests. Default: the longer one of the profile and the connection."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

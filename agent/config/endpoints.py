@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str], enabled: Collection[str]) -> Iterator[str]:
-    """Yield one line per mistake: key, rule, value. `node_ids`: of all devices. `enabled`: of the enabled devices."""
+    """Yield one line per mistake: key, rule, value.
+
+    `node_ids` are the ids of the nodes of all devices, `enabled` those of the nodes of enabled devices.
+    """
     yield from _names(pushes)
     for index, push in enumerate(pushes):
         key = endpoint_key(pushes, index)

@@ -24,14 +24,14 @@ from agent.domain import QUANTITIES
 
 PREFIX = "TELEMETRY_AGENT__"
 _DELIMITER = "__"
-ONE_OR_SEVERAL = "a list of tables, or its only table"
-"""Marks the annotation of a key whose value is a list of tables or a single table."""
+ONE_OR_SEVERAL = "a list of tables, or a single table"
+"""This text in the annotation of a key means: its value is a list of tables, or a single table instead of the list."""
 
 
 class EnvironmentSource(EnvSettingsSource):
-    """Returns each top-level table of the file that a variable changes, with the change.
+    """Returns the top-level tables that variables set or change. Each is the table of the file, merged with them.
 
-    The names of the variables begin with PREFIX, in upper or lower case.
+    The names of these variables begin with PREFIX, in upper or lower case.
     """
 
     def __init__(self, settings_cls: type[BaseSettings], table: Mapping[str, Any], environ: Mapping[str, str]) -> None:
@@ -39,8 +39,8 @@ class EnvironmentSource(EnvSettingsSource):
         super().__init__(settings_cls, case_sensitive=True, env_prefix=PREFIX, env_nested_delimiter=_DELIMITER)
         self._table = table
         self._keys = _Names(table, environ, settings_cls).keys
-        # The variables, with keys in the spelling of the models. A whole table comes before its keys, so that a key
-        # overrides the table.
+        # Variable → text. The names have the spelling of the models. A variable that sets a whole table comes before
+        # the variables of single keys, so that these override the table.
         self.env_vars = {PREFIX + _DELIMITER.join(steps): text for steps, (text, _) in self._keys.items()}
 
     def next_field(self, field: Any, key: str, case_sensitive: bool | None = None) -> FieldInfo | None:  # noqa: FBT001
@@ -66,7 +66,7 @@ class EnvironmentSource(EnvSettingsSource):
 
 
 class _Names:
-    """The keys that variables name.
+    """The keys that variables name. Raises ConfigError for a variable that names no key.
 
     `keys` maps the path of a key to its text and its type annotation. A whole table comes before its single keys.
     """
@@ -98,9 +98,9 @@ class _Names:
         return steps, annotation
 
     def _enter(self, name: str, place: Any, steps: tuple[str, ...], annotation: Any, shown: str) -> Any:
-        """Return the table or list at `steps`: that of the file, merged with the variable that sets it as a whole.
+        """Return the table or list at `steps`: that of the file, merged with a variable that sets the whole table.
 
-        Raises ConfigError if the value is neither a table nor a list.
+        Raises ConfigError if the value is neither a table nor a list, or if another variable sets the whole list.
         """
         container = _container(annotation)
         key = steps[-1]
@@ -109,7 +109,7 @@ class _Names:
         if steps in self.keys:
             whole = _decoded(self.keys[steps][0])
             if container is list and not (_may_be_one(annotation) and isinstance(whole, dict)):
-                raise ConfigError([f"environment {name}: another variable replaces all of {shown}"])
+                raise ConfigError([f"environment {name}: not possible, because another variable sets all of {shown}"])
             entered = _merged(entered, whole)
         if _may_be_one(annotation) and isinstance(entered, dict):
             return entered
@@ -120,7 +120,7 @@ class _Names:
 
 
 def variable_of(steps: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return the variable that sets this key, alone or with a whole table; None if the file sets it."""
+    """Return the name of the variable that sets the key at `steps`, alone or in a whole table; None without one."""
     names = {name.upper(): name for name in environ}
     for length in range(len(steps), 0, -1):
         name = names.get((PREFIX + _DELIMITER.join(steps[:length])).upper())
@@ -130,13 +130,16 @@ def variable_of(steps: Sequence[str], environ: Mapping[str, str]) -> str | None:
 
 
 def _sets(value: Any, steps: Sequence[str]) -> bool:
-    if not steps or isinstance(value, list):  # a list replaces the one in the file
+    if not steps or isinstance(value, list):  # a list in a variable replaces the list in the file
         return True
     return isinstance(value, dict) and steps[0] in value and _sets(value[steps[0]], steps[1:])
 
 
 def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[str, Any]:
-    """Return the key that `step` means in `place`, and the annotation of its value."""
+    """Return the key that `step` names in `place`, and the annotation of its value. Raises ConfigError without one.
+
+    `place` is a table or a list. The index of a list item is its key.
+    """
     if isinstance(place, list):
         if not _is_index(step, place):
             items = (
@@ -175,11 +178,12 @@ def item_of(annotation: Any, value: object) -> Any:
 
 
 def _may_be_one(annotation: Any) -> bool:
+    """Whether the key accepts a single table instead of a list of tables."""
     return get_origin(annotation) is Annotated and ONE_OR_SEVERAL in get_args(annotation)
 
 
 def _container(annotation: Any) -> type[dict[str, Any] | list[Any]] | None:
-    """Return dict or list, if the annotation is a table or a list; None for a single value."""
+    """Return the type of a value in the file: dict for a table, list for a list; None for any other value."""
     if get_origin(_core(annotation)) is tuple:
         return list
     return dict if model_in(annotation) is not None or inside(annotation) is not None else None
@@ -193,12 +197,12 @@ def _core(annotation: Any) -> Any:
 
 
 def _decoded(text: str) -> Any:
-    """Return the JSON value of `text`. Return `text` if it is null or not JSON; the model then checks it."""
+    """Return the JSON value of `text`. If `text` is `null` or not JSON, return `text`, so that the model checks it."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return text if value is None else value  # the library would ignore null
+    return text if value is None else value  # pydantic-settings would ignore null
 
 
 def _is_index(step: str, items: Sequence[Any]) -> bool:

@@ -84,19 +84,25 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
 
 
 def path_shown(path: Path) -> str:
-    """Return the path for an error text. A value that is not a path may be the secret itself, so it is not shown."""
+    """Return the path for an error text. A relative path that does not exist may be a secret, so it is not shown."""
     if path.is_absolute() or os.path.exists(path):  # noqa: PTH110 - Path.exists raises an error if the name is too long
         return repr(str(path))
     return "a name that is no path; it is not shown because it may be the secret itself"
 
 
 def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:
-    """Add the name of the device to each `device[3].driver` in `lines`. `names` are in the order of the file."""
+    """Add the name of the device to each key such as `device[3].driver` in `lines`.
+
+    `names` are in the order of the file. Nothing is added for an empty name.
+    """
     return name_items(lines, "device", names)
 
 
 def name_items(lines: Iterable[str], key: str, names: Sequence[str]) -> list[str]:
-    """Add the name of the item to each `key[3].other` in `lines`. `names` are in the order of the file."""
+    """Add the name of the item to each key such as `key[3].other` in `lines`.
+
+    `names` are in the order of the file. Nothing is added for an empty name.
+    """
 
     def with_name(place: re.Match[str]) -> str:
         index = int(place[1])

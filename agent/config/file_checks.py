@@ -1,7 +1,7 @@
 """Checks the certificates and secrets that a configuration names, by reading them.
 
-The check runs at each start and reload, because a person is present then. Without the check, a mistake would appear
-only at the first push.
+The check runs at each start and reload, because a person is present at that time. Without the check, a mistake would
+appear only at the first push.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from drivers.errors import unreadable
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
-    """Read and check `path` with the overrides of `environ`. Raises ConfigError."""
+    """Read and check `path` with the overrides of `environ`; None: the process's environment. Raises ConfigError."""
     environ = os.environ if environ is None else environ
     return parse(_read(path), environ, str(path))
 
@@ -46,11 +46,14 @@ _LISTS = {
     "device": "write [[device]], in two pairs of brackets, for each device",
     "push": "several endpoints are written as [[push]], each with a name",
 }
-"""Tables that a file can have more than once → how to write them."""
+"""Key whose tables a file can have more than once → how to write several of them."""
 
 
 def _list_once(path: Path, problem: str) -> str:
-    """Return how to write several tables if the file repeats one with [table]; empty if it repeats none."""
+    """Return how to write several tables if the file repeats one of `_LISTS` as [key] and `problem` names this key.
+
+    Otherwise, return an empty text.
+    """
     text = path.read_text("utf-8", "replace")
     for key, hint in _LISTS.items():
         headings = re.findall(rf"^[ \t]*(\[\[?)[ \t]*{key}[ \t]*\]", text, re.MULTILINE)
@@ -99,7 +102,7 @@ class _Part(BaseModel):
 
 
 def load_status(path: Path, environ: Mapping[str, str] | None = None) -> StatusConfig | None:
-    """Read [status] alone, for users who may not read the token of [push]; None without such a table.
+    """Read [status] alone, for users who may not read the token of [push]. None if there is no [status].
 
     Raises ConfigError.
     """

@@ -118,8 +118,8 @@ class Config(BaseSettings, ConfigTable):
 
     @classmethod
     def merge(cls, table: dict[str, Any], environ: Mapping[str, str]) -> Self:
-        """Validate the file with the overrides of `environ`. Raises ConfigError, ValidationError."""
-        return cls(table=table, environ=environ)  # type: ignore[call-arg]  # read by the method below
+        """Validate the parsed file `table` with the overrides of `environ`. Raises ConfigError, ValidationError."""
+        return cls(table=table, environ=environ)  # type: ignore[call-arg]  # for `settings_customise_sources`
 
     @classmethod
     def settings_customise_sources(

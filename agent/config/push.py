@@ -31,6 +31,7 @@ def _endpoint_name(name: str) -> str:
 EndpointName = Annotated[str, AfterValidator(_endpoint_name)]
 
 ALL = "*"
+"""The pattern that matches every node."""
 
 
 class RetryConfig(Section):
@@ -80,7 +81,7 @@ class PushConfig(Section, PushTable):
     interval_s: WholeSeconds = 60
     """The time between two messages."""
     levels: Annotated[tuple[Level, ...], Field(min_length=1), AfterValidator(_each_once)] = ("device_type",)
-    """One message with the totals by type, or messages with each node, or both."""
+    """`device_type`: one message with the totals by type. `device`: messages with the single nodes."""
     nodes: Annotated[tuple[Identifier, ...], Field(min_length=1)] = (ALL,)
     """Only these nodes are sent, at both levels: ids, or patterns with `*`, `?` and `[ ]`."""
     exclude_nodes: tuple[Identifier, ...] = ()
@@ -88,7 +89,7 @@ class PushConfig(Section, PushTable):
     site_node_id: Identifier | None = None
     """The id of the site in the messages of this endpoint. Default: `site.node_id`."""
     node_ids: dict[str, Identifier] = Field(default_factory=dict)
-    """For the id of a node, another id in the messages of this endpoint."""
+    """Other ids of nodes in the messages of this endpoint, such as `{ "pv-1" = "their-id" }`."""
     device_format: Literal["node", "snapshot"] = "node"
     """One message per node, or one message for all nodes; for the level `device`."""
     device_fields: Literal["contract", "all"] = "contract"
@@ -102,7 +103,8 @@ class PushConfig(Section, PushTable):
     gzip: StrictBool = False
     """Compresses the bodies."""
     align: Literal["splay", "clock"] = "splay"
-    """`splay`: the phase is derived from a hash of `site.node_id`. `clock`: pushes at multiples of `interval_s`."""
+    """`splay`: a hash of `site.node_id` moves the pushes, so that not all sites push at once. `clock`: pushes at
+    multiples of `interval_s`."""
     deadline_s: Pause = 5.0
     """A push waits at most this time for polls, and never more than half of `interval_s`."""
     connections: Annotated[StrictInt, Field(ge=1, le=64)] = 8
@@ -112,7 +114,8 @@ class PushConfig(Section, PushTable):
     timeout_s: Seconds = 30.0
     """The time-out of the whole attempt."""
     ca_file: FilePath | None = None
-    """The certificate of the authority that signed the endpoint's. Default: the authorities of the system."""
+    """The certificate of the authority that signed the endpoint's certificate. Default: the authorities of the
+    system."""
     client_cert_file: FilePath | None = None
     """The certificate of the agent as a client."""
     client_key_file: FilePath | None = None

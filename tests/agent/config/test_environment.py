@@ -166,7 +166,7 @@ def test_a_mistake_of_the_file_is_not_blamed_on_the_variable_of_its_table() -> N
 def test_an_item_cannot_be_set_where_another_variable_replaces_the_list() -> None:
     environ = {"TELEMETRY_AGENT__DEVICE": "[]", "TELEMETRY_AGENT__DEVICE__0__HOST": "192.0.2.1"}
     assert mistakes(changed(), environ) == [
-        "environment TELEMETRY_AGENT__DEVICE__0__HOST: another variable replaces all of DEVICE"
+        "environment TELEMETRY_AGENT__DEVICE__0__HOST: not possible, because another variable sets all of DEVICE"
     ]
 
 
