@@ -1,4 +1,4 @@
-"""Converts the results of a scan into text for the configuration file.
+"""Converts the results of a scan into text for the configuration file, or into JSON.
 
 Every [[device]] table is valid without changes.
 """
@@ -20,6 +20,7 @@ from drivers.protocol import TRANSPORTS
 from drivers.scan import Identity, Match, SearchLocation
 
 _MOST_NAMES = 8
+"""A comment names at most this many drivers."""
 
 
 def _device(one: Proposal, connections: Mapping[str, str]) -> Iterator[str]:
@@ -66,7 +67,7 @@ def _disabled(one: Proposal, why: str = "not used") -> Iterator[str]:
 
 
 def driver_table(name: str, driver: Driver) -> str:
-    """Return a [[device]] table for a driver, with an address to change."""
+    """Return a [[device]] table for a driver. Its address is an example that the installer replaces."""
     defaults = driver.defaults
     link = LinkSettings(host="192.168.1.20", port=defaults.port or TRANSPORTS["tcp"].port)
     match = Match(name, driver.kind, driver.nodes, name, "")
@@ -75,14 +76,14 @@ def driver_table(name: str, driver: Driver) -> str:
 
 
 def device_tables(places: Sequence[SearchLocation]) -> str:
-    """Return [connection.…] and [[device]] tables for the identified devices, and comments for the others."""
+    """Return [connection.…] and [[device]] tables for the identified units, and comments for the other units."""
     return tables(places, propose(places, Names()))
 
 
 def tables(
     places: Sequence[SearchLocation], found: Sequence[UnitProposals], known: Mapping[str, str] | None = None
 ) -> str:
-    """Return the tables of the proposals in `found`, and comments for the other units.
+    """Return the [connection.NAME] and [[device]] tables of the proposals in `found`, with comments on all units.
 
     `known`: address of a link → NAME of its [connection.NAME] in the existing configuration.
     """
@@ -107,7 +108,7 @@ def tables(
 def _named_links(
     places: Sequence[SearchLocation], found: Sequence[UnitProposals], known: Mapping[str, str]
 ) -> Iterator[SearchLocation]:
-    """Yield the places with devices whose link needs a [connection.NAME] and has none yet."""
+    """Yield the places with proposals that need a [connection.NAME]: the link is not `tcp` and is not in `known`."""
     used = {each.place.link.address for each in found if each.proposals}
     for place in places:
         if place.link.transport != "tcp" and place.link.address in used and place.link.address not in known:
@@ -123,7 +124,7 @@ def _free(name: str, taken: Collection[str]) -> str:
 
 
 def _cycle(place: SearchLocation) -> Iterator[str]:
-    """Yield comments on the time that the polls of all units of a link take."""
+    """Yield comments on the time of one poll of all units of a link. Nothing if fewer than two were measured."""
     times = [unit.identity.poll_s for unit in place.units if unit.identity and unit.identity.poll_s is not None]
     if len(times) > 1:
         yield f"# {place.link.address}: one poll of {len(times)} devices takes about {sum(times):.1f} s together."
@@ -167,8 +168,10 @@ def _comments(found: UnitProposals) -> Iterator[str]:
 
 
 def _uncertain(identity: Identity) -> Iterator[str]:
-    """Yield comments if the device may belong to another family, because it did not reply to the marks of that
-    family."""
+    """Yield comments if the device may belong to families whose marks it did not reply to.
+
+    A mark is the set of registers that identify a device family.
+    """
     names = identity.unanswered
     if names:
         rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""

@@ -30,6 +30,7 @@ _NARROW = 60
 """On a terminal with fewer columns, a table that would break words is printed as lines."""
 _GAP = 3
 """Blanks between two columns of a table."""
+_UNKNOWN_MODE = "its operation mode and nominal power are omitted while its contacts do not say whether it runs"
 
 
 class NodeRow(NamedTuple):
@@ -43,7 +44,10 @@ class NodeRow(NamedTuple):
 
 
 def describe(config: Config, site: Site) -> Iterator[str]:
-    """Return the meaning of the configuration: endpoints, nodes, then lines with "notice: " and "warning: "."""
+    """Yield the meaning of the configuration as lines: endpoints, nodes, devices that are not enabled.
+
+    Then the lines with "notice: " and "warning: " follow.
+    """
     yield from endpoints_in_words(config, site.nodes)
     yield from (f"{row.node_id}: {row.type} by {row.place}; {row.meaning}" for row in _rows(config, site))
     yield from _not_enabled(config)
@@ -52,7 +56,7 @@ def describe(config: Config, site: Site) -> Iterator[str]:
 
 
 def print_review(config: Config, site: Site, doubts: Iterable[str]) -> None:
-    """Print what `describe` returns, with these warnings; the nodes as a table on a terminal."""
+    """Print the lines of `describe`, but with `doubts` as the warnings. On a terminal, the nodes are a table."""
     remarks = [f"notice: {line}" for line in _notices(site)] + [f"warning: {doubt}" for doubt in doubts]
     if not _on_terminal():
         nodes = [line for line in describe(config, site) if not line.startswith(("notice: ", "warning: "))]
@@ -65,7 +69,7 @@ def print_review(config: Config, site: Site, doubts: Iterable[str]) -> None:
 
 
 def _print_lines(lines: Iterable[str], width: int | None) -> None:
-    """Print lines, wrapped at words to `width` characters."""
+    """Print lines, wrapped at words to `width` characters. None: not wrapped."""
     for line in lines:
         shown = printable(line, MOST_OUTPUT)
         if width is not None:
@@ -81,9 +85,9 @@ def _rows(config: Config, site: Site) -> Iterator[NodeRow]:
             meaning = "; ".join(word for word in words if word)
             counted = f"; not added to the total, because it is behind {node.within}" if node.within else ""
             if node.within and (added := _added_to(config, site, node.node_id)):
-                counted += f", except to {' and '.join(added)}"
+                counted += f"; but added in the messages to {' and '.join(added)}"
             unsent = "" if node.push else "; not sent (push = false)"
-            doubted = "; omitted while its contacts do not say whether it runs" if _by_contacts(device.driver) else ""
+            doubted = f"; {_UNKNOWN_MODE}" if _by_contacts(device.driver) else ""
             place = f"{device.driver_name} at {device.address}"
             yield NodeRow(node.node_id, node.type, place, f"{meaning}{counted}{unsent}{doubted}")
 
@@ -112,7 +116,10 @@ def _added_to(config: Config, site: Site, node_id: str) -> list[str]:
 
 
 def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
-    """Return each sign with which a type is sent, with its endpoints as text; the text is empty for a single sign."""
+    """Return pairs: a sign with which a type is sent, and its endpoints, such as "to portal: ".
+
+    If all endpoints have the same sign, the text is empty.
+    """
     names: dict[int, list[str]] = {}
     for push in config.endpoints:
         names.setdefault(getattr(push.sign, type_), []).append(push.name)
@@ -127,18 +134,18 @@ def _notes(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _by_contacts(driver: Driver) -> bool:
-    """Whether the operation mode comes from contacts, and some states of the contacts mean no mode."""
+    """Whether the operation mode is read from contacts, and it is unknown in some states of the contacts."""
     return isinstance(driver, RegisterDriver) and any(
         point.encoding.type == "bits" and point.encoding.invalid for point in driver.points
     )
 
 
 def _on_terminal() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty()  # the caller may have closed it
+    return sys.stdout is not None and sys.stdout.isatty()  # None: standard output was closed before the start
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on a terminal, or the rows as tab-separated lines."""
+    """Print the rows: on a terminal as a table, or as lines if it is too narrow; otherwise as tab-separated lines."""
     shown = ([printable(cell) for cell in row] for row in rows)
     if not _on_terminal():
         for row in shown:
@@ -160,7 +167,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def _needed_width(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Return the columns of the terminal that a table needs if it breaks no word."""
+    """Return how many columns of the terminal a table needs, so that no word is broken."""
     longest = [max(map(len, words.split()), default=0) for words in map(" ".join, zip(columns, *rows, strict=True))]
     return sum(longest) + _GAP * len(longest)
 
@@ -172,8 +179,8 @@ def _grid(title: str, columns: Sequence[str]) -> Table:
     grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in ("value", "age", "accepted") else "left"
-        # Long words are wrapped and not cut, because their end can be important. Names and ids are never wrapped, so
-        # that they can be copied.
+        # Long words are wrapped and not cut, because their end can be important. Names of drivers and ids of messages
+        # are never wrapped, so that they can be copied.
         grid.add_column(column, justify=justify, overflow="fold", no_wrap=column in ("driver", "id"))
     return grid
 

@@ -22,12 +22,12 @@ from drivers.sunspec import SunSpec, SunSpecMeter
 _MOST_SILENCES = 3
 """The identification of a device ends after this number of time-outs."""
 _ATTEMPTS = 2
-"""Polls of a device that does not answer. One lost reply is not a problem."""
+"""A device is polled up to this many times, until a poll succeeds. So one lost reply is not reported."""
 
 
 @dataclass(slots=True)
 class DeviceResult:
-    """One device: its scan or its error, and hints."""
+    """One device: its scan or its error, and hints. A scan without any value has an error as well."""
 
     device: Device
     scan: Scan | None = None
@@ -38,13 +38,13 @@ class DeviceResult:
 
     @property
     def latency_s(self) -> float | None:
-        """Mean time of a request."""
+        """Mean seconds of a request; None without a scan or without a request."""
         if self.scan is None or not self.scan.requests:
             return None
         return (self.scan.finished - self.scan.started) / self.scan.requests
 
     def readings(self) -> Iterator[tuple[Node, Reading]]:
-        """Every reading with its node, in the sign of the node."""
+        """Every reading with its node, and with the sign that the type of the node has; nothing without a scan."""
         for reading in self.scan.readings if self.scan else ():
             for node in self.device.nodes:
                 if (use := use_of(node, reading.quantity, reading.node)) is not None:
@@ -59,7 +59,10 @@ STEPS = 2
 async def check_link(
     connection: Connection, identifier: Identifier, clock: Clock, step: Callable[[str], None]
 ) -> list[DeviceResult]:
-    """Poll every device of the link, twice if it does not answer, then identify those that answer. Close the link."""
+    """Poll every device of the link, again if the first poll fails. Then identify the devices that were polled.
+
+    The link is closed at the end.
+    """
     results = [DeviceResult(device) for device in connection.devices]
     try:
         for result in results:
@@ -106,7 +109,10 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
 
 
 async def _other_family(device: Device, link: object, identifier: Identifier) -> list[str]:
-    """Return a hint if the marks of the device are those of another family."""
+    """Return a hint if the device has the mark of another family than its driver; otherwise nothing.
+
+    A mark is the set of registers that identify a device family.
+    """
     driver = device.driver
     if not isinstance(driver, RegisterDriver):
         return []
@@ -133,7 +139,7 @@ async def _other_family(device: Device, link: object, identifier: Identifier) ->
 def _unread_sunspec(device: Device, others: Sequence[Device]) -> Iterator[str]:
     """Yield a hint about the nodes of a SunSpec device that are not polled.
 
-    For other hybrids, `check` finds them without a connection.
+    For other hybrids, `check` finds such nodes without a connection.
     """
     driver = device.driver
     if not isinstance(driver, SunSpec) or isinstance(driver, SunSpecMeter):
@@ -145,14 +151,17 @@ def _unread_sunspec(device: Device, others: Sequence[Device]) -> Iterator[str]:
 
 
 def _orders_to_try(order: WordOrder) -> list[WordOrder]:
-    """Return the other word orders, the most frequent mistake first: only the words are exchanged."""
+    """Return the other word orders. First those in which only the words are exchanged: the most frequent mistake."""
     swapped_bytes = WORD_ORDERS[order].bytes_swapped
     others = (other for other in WORD_ORDERS if other != order)
     return sorted(others, key=lambda other: WORD_ORDERS[other].bytes_swapped != swapped_bytes)
 
 
 async def _word_order_hint(device: Device, readings: tuple[Reading, ...], clock: Clock) -> str | None:
-    """If a value is impossible, read again in the other word orders. Return a hint if one of them fits."""
+    """If a value is impossible, read again in the other word orders.
+
+    Return a hint about the first order in which all values are possible; None if there is none.
+    """
     driver = device.driver
     if all(map(possible, readings)) or not isinstance(driver, RegisterDriver):
         return None

@@ -25,14 +25,17 @@ _IN_PYTHON = {
     "solaredge": ("grid, solar, storage", "a SolarEdge inverter by SunSpec, with its batteries"),
 }
 _SIMULATED = "simulated-"
-"""The devices of `demo` and `simulate`. Only a search lists them."""
+"""The names of the profiles for `demo` and `simulate` begin with this. Only a search lists these profiles."""
 _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
+"""The order of the list."""
 
 
 def print_drivers(catalogue: Catalogue, search: str = "") -> list[str]:
-    """Print every driver with its node types; with `search`, those whose name, manufacturer or models contain it.
+    """Print every driver with its node types.
 
-    Return the errors of profiles that cannot be used, or that no driver matches.
+    With `search`, print only the profiles whose name, manufacturer and models contain all words of `search`, and the
+    Python drivers whose name and description contain it as a whole. Return one error for each profile that cannot be
+    used, and one if no driver matches `search`.
     """
     profiles, mistakes = catalogue.profiles()
     rows = [
@@ -64,7 +67,7 @@ def _devices(profile: Profile, path: Path) -> str:
 
 
 def print_profile(catalogue: Catalogue, name: str) -> None:
-    """Print the points of a profile, and a [[device]] table that uses it. Raises KeyError, ProfileError."""
+    """Print the points of a driver, and a [[device]] table that uses the driver. Raises KeyError, ProfileError."""
     driver = catalogue.create(name, ReadOptions())
     _print_points(catalogue, name)
     print(f"To use it:\n\n{config_snippets.driver_table(name, driver)}")  # noqa: T201 - the output of the command

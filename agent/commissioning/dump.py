@@ -1,4 +1,4 @@
-"""`dump`: reads the registers of a device and creates the dump."""
+"""`dump`: reads the registers of a device and creates a dump of them."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ class Subject:
     driver: Driver | None = None
     """The driver knows which registers to read and what they mean. None if no driver is known."""
     node_type: str | None = None
+    """None if the device was given by its address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address that the operator gave. None: the default of the driver."""
+    """The address that the operator gave. If `port` or `unit_id` is None, the driver's default is used."""
 
     where: str
     port: int | None = None
@@ -52,7 +53,10 @@ class Address:
     transport: str = "tcp"
 
     def settings(self, defaults: LinkDefaults) -> LinkSettings:
-        """Return the settings of the link, with at least the time-out and delays of the driver. Raises ValueError."""
+        """Return the settings of the link. Raises ValueError.
+
+        The time-out is at least that of the driver. The delays are those of the driver.
+        """
         targets = parse_targets([self.where])
         port = defaults.port if self.port is None else self.port
         serial_settings([self.baudrate], [self.parity])
@@ -75,7 +79,7 @@ class Address:
 
 @dataclass(slots=True)
 class Result:
-    """A dump, and the error if it is not complete."""
+    """A dump, and the error if the dump is not complete."""
 
     dump: Dump
     error: Exception | None = None
@@ -101,7 +105,7 @@ def by_node(site: Site, node_id: str) -> Subject:
 
 
 def by_address(address: Address, driver_name: str, catalogue: Catalogue) -> Subject:
-    """Return the device at an address; `driver_name` can be empty.
+    """Return the device at an address. `driver_name` is empty if no driver is known.
 
     Raises ValueError for an invalid address, KeyError for an unknown driver, ProfileError for a profile with a mistake.
     """
@@ -124,9 +128,11 @@ async def run(
     keep_text: bool = False,
     step: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Read the registers, blank the text and decode the values; `now` returns monotonic seconds.
+    """Read the registers, blank the text and decode the values. Close the link.
 
     `ranges` replace the registers of the driver. Without ranges and driver, the registers of all `profiles` are read.
+    A `DriverError` or a cancellation ends the reading. The result then has this error and what was read before.
+    `now` returns monotonic seconds. With `keep_text`, nothing is blanked. `step` is called before each request.
     """
     taken = Capture()
     if isinstance(subject.driver, RegisterDriver | SunSpec):
@@ -160,7 +166,7 @@ async def run(
 
 
 async def decode(driver: Driver, dump: Dump, now: Callable[[], float]) -> dict[str, Value | None]:
-    """Return the values that `driver` reads from the dump, by name; empty if it cannot read it."""
+    """Return the values that `driver` reads from the dump, by name; empty if the driver cannot read the dump."""
     try:
         scan = await driver.poll(dump, now)
     except DriverError:
@@ -183,7 +189,7 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
 
 
 def _numeric_spans(driver: Driver | None) -> Iterator[Span]:
-    """Yield the registers of the profile. They contain numbers, so they are not blanked as text."""
+    """Yield the registers that are not blanked: those of the profile's points, and those that identify the family."""
     if isinstance(driver, RegisterDriver):
         yield from driver.profile.spans
         if (mark := driver.profile.identify) is not None:
@@ -191,7 +197,7 @@ def _numeric_spans(driver: Driver | None) -> Iterator[Span]:
 
 
 def _vendor_and_model(driver: Driver | None) -> tuple[str, str]:
-    """Return vendor and model."""
+    """Return vendor and model; "unknown" for each that the driver does not know."""
     if isinstance(driver, RegisterDriver):
         return driver.profile.manufacturer, ", ".join(driver.profile.models)
     if isinstance(driver, SunSpec):

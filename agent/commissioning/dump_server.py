@@ -13,7 +13,11 @@ from drivers.simulator import ModbusServer, dump_unit
 
 
 async def serve(dumps: Sequence[tuple[str, Dump]], host: str, base_port: int, ready: Callable[[], None]) -> None:
-    """Serve each dump on its own port until cancelled, and print the addresses. Raises OSError if a port is in use."""
+    """Serve each dump on its own port until cancelled, and print the addresses. Raises OSError if a port is in use.
+
+    `dumps` are pairs of a name and a dump. The ports count up from `base_port`; 0 means any free ports. `ready` is
+    called when all dumps are served.
+    """
     async with AsyncExitStack() as stack:
         for number, (name, dump) in enumerate(dumps):
             server = ModbusServer([dump_unit(dump.tables, dump.unit_id)], host, base_port and base_port + number)

@@ -19,10 +19,13 @@ from drivers.addresses import host_and_port
 from drivers.tls import client_context
 
 _SOON_DAYS = 14
+"""A certificate that expires in fewer days gets a warning."""
 _HANDSHAKE_S = 2.0
+"""The time-out of the question whether a port speaks TLS."""
 _RTT_AT = 68
-"""Offset of the round trip in the structure tcp_info of Linux, in microseconds."""
+"""Offset in bytes of the round trip in the structure tcp_info of Linux. The round trip has 32 bits, in microseconds."""
 _MOST_PROXY_BYTES = 8192
+"""The status line of the proxy is taken from this many bytes of its answer."""
 _CREDENTIALS_HINT = '; set push.proxy_url = "http://USER:PASSWORD@HOST:PORT"'
 
 
@@ -34,17 +37,19 @@ class ProbeResult:
     words: str
     """How the endpoint was reached, or why not."""
     latency_s: float | None = None
+    """Seconds until the connection was ready, with proxy and TLS handshake; None if there is no connection."""
     warning: str = ""
     round_trip_s: float | None = None
-    """The time on the network from a request to its reply, without the time that the endpoint needs."""
+    """The time on the network from a request to its reply, without the time that the endpoint needs; None if there is
+    no connection."""
 
 
 class _ProxyError(Exception):
-    """The proxy refuses the connection."""
+    """The proxy refuses the connection, or its answer is not HTTP."""
 
 
 async def probe(config: PushConfig, now: float) -> ProbeResult:
-    """Connect to [push] url and do the TLS handshake; `now` is the wall-clock time, to check certificates."""
+    """Connect to [push] url, with the TLS handshake for https. `now` in Unix seconds is used to check certificates."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:
@@ -94,7 +99,7 @@ async def _speaks_tls(host: str, port: int) -> bool:
 
 
 def _first_hop(config: PushConfig) -> tuple[str, int]:
-    """Return host and port of the first connection: those of the endpoint or of the proxy."""
+    """Return host and port of the first connection: those of the proxy, else those of the endpoint."""
     url = urlsplit(config.proxy_url or config.url)
     return url.hostname or "", _port(url)
 
@@ -113,7 +118,8 @@ def _first_hop_in_words(config: PushConfig) -> str:
 async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWriter, str, float | None]]:
     """Open a connection to the endpoint.
 
-    Yields its writer, a text that names the proxy, and the round trip measured by the TLS handshake; None without TLS.
+    Yields the writer of the connection, a text that names the proxy (empty without one), and the seconds of one round
+    trip, measured by the last TLS handshake (None without TLS).
     """
     url = urlsplit(config.url)
     host = url.hostname or ""
@@ -147,7 +153,7 @@ async def _handshake(writer: asyncio.StreamWriter, context: ssl.SSLContext, host
 
 
 def _round_trip_s(writer: asyncio.StreamWriter) -> float:
-    """Return the round trip that the kernel measured when it connected."""
+    """Return the seconds of the round trip that the kernel measured when it connected."""
     information = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT_AT + 4)
     return float(int.from_bytes(information[_RTT_AT:], sys.byteorder) / 1e6)
 

@@ -13,7 +13,7 @@ _ALL = "all devices"
 
 
 def endpoints_in_words(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
-    """Return the line of the site, and one line per endpoint if there are several."""
+    """Yield one line if the only endpoint has no name. Otherwise yield a line for the site, and one per endpoint."""
     if _has_default_only(config):
         (push,) = config.push
         levels, chosen = " and ".join(push.levels), _nodes(push, nodes)
@@ -56,7 +56,7 @@ def _renamed_ids(config: Config, push: PushConfig) -> str:
 
 
 def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
-    """Yield the warnings about the nodes and intervals of endpoints, one sentence each."""
+    """Yield the warnings about the nodes that endpoints choose, one sentence each."""
     for push in config.endpoints:
         chosen = [node for node in nodes if push.chooses(node.node_id)]
         whose = "push" if _has_default_only(config) else f"endpoint {push.name}"
@@ -71,7 +71,10 @@ def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _lost_meters(whose: str, nodes: Sequence[Node], chosen: Sequence[Node]) -> Iterator[str]:
-    """Yield a warning for each type whose total changes because the selection omits a meter."""
+    """Yield a warning for each type whose total changes because the endpoint does not choose a node of that total.
+
+    The total is then empty, or it is the sum of the nodes behind a meter that is not chosen.
+    """
     ids = {node.node_id for node in chosen}
     counted_here = counted_in(nodes, ids)
     for type_ in NodeType:
@@ -89,7 +92,7 @@ def _lost_meters(whose: str, nodes: Sequence[Node], chosen: Sequence[Node]) -> I
 
 
 def shared_tokens(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a warning for each token that two endpoints share."""
+    """Yield a warning for each endpoint that has the token of an earlier endpoint."""
     first: dict[str, str] = {}
     for push in config.endpoints:
         token = token_text(push, environ)
@@ -103,7 +106,7 @@ def shared_tokens(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def token_text(push: PushConfig, environ: Mapping[str, str]) -> str:
-    """Return the token of an endpoint; empty if only the service can read it."""
+    """Return the token of an endpoint; empty if there is none, or if this user cannot read its file."""
     if push.token is not None:
         return push.token.get_secret_value().strip()
     path = token_path(push, environ)

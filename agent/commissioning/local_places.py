@@ -9,9 +9,10 @@ from pathlib import Path
 
 _ROUTES = Path("/proc/net/route")
 _LEAST_PREFIX = 22
-"""A larger network is not proposed: its scan would take long."""
+"""A network with a shorter prefix is not proposed: it is larger, and its scan would take long."""
 _MOST_NETWORKS = 3
 _VIRTUAL = ("lo", "docker", "br-", "veth", "virbr", "tun", "tap", "wg", "tailscale", "zt")
+"""Network interfaces with these prefixes are not scanned: loopback, containers, virtual machines, tunnels."""
 _SERIAL = ("ttyUSB*", "ttyACM*")
 
 
@@ -22,7 +23,7 @@ def places(routes: Path = _ROUTES, devices: Path = Path("/dev")) -> list[str]:
 
 
 def _networks(routes: Path) -> Iterator[str]:
-    """Return the IPv4 networks that are connected directly, such as 192.168.1.0/24."""
+    """Yield the networks that are connected directly, such as 192.168.1.0/24. Virtual and large ones are omitted."""
     try:
         lines = routes.read_text(encoding="ascii").splitlines()[1:]
     except OSError:
@@ -41,7 +42,10 @@ def _networks(routes: Path) -> Iterator[str]:
 
 
 def timezone(localtime: Path = Path("/etc/localtime")) -> str | None:
-    """Return the IANA name of this machine's time zone, such as Europe/Brussels; None if it is not known."""
+    """Return the IANA name of this machine's time zone, such as Europe/Brussels.
+
+    None if the name is not known, or if it has no region (UTC).
+    """
     if name := os.environ.get("TZ", "").lstrip(":"):
         return name if "/" in name and not name.startswith("/") else None
     name = str(localtime.resolve()).partition("/zoneinfo/")[2]

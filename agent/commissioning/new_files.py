@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Permissions and owner of a file; None is the user or the group of this process."""
+    """Permissions and owner of a file. `uid` None: the user of this process. `gid` None: the group of this process."""
 
     mode: int
     uid: int | None = None
@@ -51,7 +51,10 @@ def replace(path: Path, before: str, text: str, access: Access | None = None) ->
 
 @contextlib.contextmanager
 def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
-    """Yield a temporary file with this text, synced to the disk. Removes the file unless it was renamed."""
+    """Yield a temporary file with this text, synced to the disk. Then sync its directory.
+
+    At the end, and after an error, the file is removed if it still has its temporary name.
+    """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:

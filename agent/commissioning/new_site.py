@@ -1,4 +1,4 @@
-"""The configuration that `init` writes, and the devices that it adds to an existing one."""
+"""The configuration that `init` writes, and the devices that `init` adds to an existing configuration."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from drivers.modbus import LinkSettings
 from drivers.model import NodeType
 
 _ANY_DEVICE = {"node_id": " ", "type": "grid", "driver": "sunspec", "host": "127.0.0.1"}
-_FORMER_EXAMPLE = "config.example.toml"
-"""The install script puts the example of the installed release beside the configuration."""
+"""A placeholder for `parse`, which accepts no configuration without a device. Its node id is replaced."""
+_EXAMPLE_BESIDE = "config.example.toml"
+"""The install script puts the example of its release into this file, in the directory of the configuration."""
 
 _HEAD = """\
 # The telemetry agent of site {site_plain}, written by `telemetry-agent init`.
@@ -74,11 +75,11 @@ class SiteAnswers:
     timezone: str | None
     insecure_http: bool = False
     profile_dirs: tuple[Path, ...] = ()
-    """Directories of the site's own profiles, if they are not the default."""
+    """Directories of the site's own profiles; empty for the default directory."""
 
 
 def config_text(answers: SiteAnswers, devices: str, config: Path) -> str:
-    """Return the text of a new configuration; `devices` are its [[device]] tables, `config` is its file."""
+    """Return the text of a new configuration. `devices` are its [[device]] tables, `config` is the path of its file."""
     path = outbox_path(config)
     zone = '# timezone = "Europe/Brussels"' if answers.timezone is None else f"timezone = {toml_text(answers.timezone)}"
     folders = ", ".join(toml_text(str(folder)) for folder in answers.profile_dirs)
@@ -87,7 +88,7 @@ def config_text(answers: SiteAnswers, devices: str, config: Path) -> str:
         listen=DEFAULT_LISTEN,
         site_plain=printable(answers.node_id),
         site=toml_text(answers.node_id),
-        timezone=f"{zone}  # its midnight starts the day of today_*",
+        timezone=f"{zone}  # today_* begins at midnight in this time zone",
         url=toml_text(answers.url),
         token=toml_text(str(answers.token_file)),
         interval=answers.interval_s,
@@ -98,7 +99,7 @@ def config_text(answers: SiteAnswers, devices: str, config: Path) -> str:
 
 
 def outbox_path(config: Path) -> Path | None:
-    """Return where the queue of this configuration is; None for the default of the service."""
+    """Return the path of the queue for the configuration file `config`; None if it is the default of `outbox.path`."""
     if config == DEFAULT_CONFIG:
         return None
     if config.parent.parent == CONFIG_DIRECTORY:  # telemetry-agent@SITE.service
@@ -107,7 +108,7 @@ def outbox_path(config: Path) -> Path | None:
 
 
 def wrong_answer(table: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Return what is wrong with a part of [site] or [push]; None if it can be used."""
+    """Return the first mistake in `table`; None without one. `table` has some keys of [site] and [push]."""
     site = {"node_id": "S", **table.get("site", {})}
     push = {"url": "https://localhost/", "token": "t", **table.get("push", {})}
     try:
@@ -119,16 +120,18 @@ def wrong_answer(table: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """The configuration before an addition."""
+    """The configuration before `init` adds devices."""
 
     text: str
     config: Config
     units: frozenset[str]
-    """The addresses of its devices, such as "192.168.1.20:502 unit 1"."""
+    """The addresses of all devices, also of those that are not enabled, such as "192.168.1.20:502 unit 1"."""
     names: frozenset[str]
+    """The node ids of all devices, also of those that are not enabled."""
     connections: Mapping[str, str]
-    """Names of [connection.NAME] by address."""
+    """Address of a link → NAME of its [connection.NAME]."""
     has_grid: bool
+    """Whether an enabled device has a node of type `grid`."""
 
 
 def existing(path: Path) -> Existing | None:
@@ -148,9 +151,9 @@ def existing(path: Path) -> Existing | None:
 
 
 def is_example(path: Path, text: str) -> bool:
-    """Whether the text is the unchanged example of a release."""
+    """Whether `text` is an unchanged example: that of this release, or the one beside `path`."""
     try:
-        beside = path.with_name(_FORMER_EXAMPLE).read_text(encoding="utf-8")
+        beside = path.with_name(_EXAMPLE_BESIDE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         beside = example()
     return text in (beside, example())
@@ -175,7 +178,7 @@ def _existing(path: Path, text: str) -> Existing:
 
 
 def _parsed(table: dict[str, Any], path: Path) -> Config:
-    """Return the configuration. It may have no devices, because `init` adds them."""
+    """Return the configuration. If `table` has no device, the result has a placeholder as its only device."""
     if not table.get("device"):
         return parse({**table, "device": [_ANY_DEVICE | {"node_id": "D"}]}, os.environ, str(path))
     return parse(table, os.environ, str(path))
@@ -186,7 +189,10 @@ def _address(connection: ConnectionConfig) -> str:
 
 
 def with_devices(before: Existing, devices: str, path: Path) -> str:
-    """Return the text of the configuration with the tables `devices` at its end. Raises ConfigError."""
+    """Return the text of the configuration with the tables `devices` at its end.
+
+    Raises ConfigError if this text is not a valid configuration.
+    """
     text = before.text.rstrip("\n") + "\n\n" + devices.strip("\n") + "\n"
     try:
         table = toml_file.parse(text)
@@ -197,7 +203,7 @@ def with_devices(before: Existing, devices: str, path: Path) -> str:
 
 
 def access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
-    """Return permissions and owner of a new configuration. It has no secret; the service can read it."""
+    """Return permissions and owner of a new configuration. The file has no secret, and the service can read it."""
     if config == DEFAULT_CONFIG and root and reader is not None:
         return Access(0o640, 0, reader.gid)
     return Access(0o644)
@@ -206,8 +212,8 @@ def access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
 def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
     """Return permissions and owner of a new token file: only its owner reads it.
 
-    For the installed configuration, the owner is the user of the service. With several sites, systemd reads the token
-    as root and passes it to the service.
+    If root writes the installed configuration, the owner is the user of the service. Otherwise it is the user of this
+    process. For several sites, systemd reads the token as root and passes it to the service.
     """
     if config == DEFAULT_CONFIG and root and reader is not None:
         return Access(0o600, reader.uid, reader.gid)
@@ -215,9 +221,11 @@ def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Acc
 
 
 def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
-    """Write a new configuration, and its token if there is one. Writes both files or none.
+    """Write a new configuration, and its token unless `token` is None. Raises OSError.
 
-    Only the unchanged example and an empty token file are replaced. Raises OSError.
+    The content of `config` is replaced, so the caller checks first that it is the unchanged example. Of the token
+    files, only an empty one is replaced. If the configuration cannot be written, a token file that did not exist before
+    is deleted; one that was empty keeps the token.
     """
     reader, root = service(), os.geteuid() == 0
     written = token is not None and not token_file.exists()

@@ -16,11 +16,12 @@ from agent.outbox import PendingWrites, Record, Store, delete_queue
 T = TypeVar("T")
 
 _CHUNK = 256
+"""Messages that are deleted in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The queue of one endpoint, or of a former one (`configured` is false)."""
+    """The queue of one endpoint. `configured` is false if the endpoint was removed from the configuration."""
 
     name: str
     path: Path
@@ -28,12 +29,16 @@ class Queue:
 
 
 def queues(config: Config) -> list[Queue]:
-    """Return the queues of all configured endpoints, and those of removed endpoints that still have messages."""
+    """Return the queues of all configured endpoints.
+
+    The queue of a removed endpoint follows if it still has messages, or if it cannot be opened.
+    """
     files = queue_files(config.outbox.path, config.push)
     found = []
     for push in config.push:
         file = files.of[push.name]
-        # The daemon renames the queue of a renamed endpoint when it loads the configuration.
+        # The daemon renames the queue of a renamed endpoint when it loads the configuration. Until then, the messages
+        # are in the file with the former name.
         renamed = file.former is not None and file.former.exists() and not file.path.exists()
         found.append(Queue(push.name, file.former if renamed and file.former else file.path, configured=True))
     return found + [Queue(name, path, configured=False) for name, path in files.kept() if not _is_empty(path)]
@@ -53,7 +58,11 @@ class CommandError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The content of the queue. `oldest` is the time of the oldest waiting message, in Unix seconds."""
+    """The content of the queue.
+
+    `waiting` counts all messages that are not dead letters. Of these, `undated` messages have no time yet, because the
+    clock is not set. `oldest` is the Unix second of the oldest waiting message with a time; None without one.
+    """
 
     waiting: int
     undated: int
@@ -84,9 +93,10 @@ def retry(path: Path, ids: Sequence[str]) -> int:
 
 
 def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
-    """Delete dead letters, or waiting messages; without ids, all of them. Return how many. Raises CommandError.
+    """Delete dead letters, or with `waiting` the waiting messages that have a time. Return how many were deleted.
 
-    The file of a removed endpoint is deleted when it is empty.
+    `ids` are the messages to delete; empty means all of them. If the queue of a removed endpoint is then empty, its
+    files are deleted. Raises CommandError.
     """
 
     def delete(store: Store) -> int:

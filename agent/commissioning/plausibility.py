@@ -1,6 +1,6 @@
 """Hints about readings that look wrong, for one device and for the powers of a whole site. Pure.
 
-A hint is not an error: it names the observation and a possible cause. The ranges are wide, so that hints are rarely
+A hint is not an error. It names the observation and a possible cause. The ranges are wide, so that hints are rarely
 wrong.
 """
 
@@ -27,26 +27,31 @@ _RANGES: dict[Quantity, Range] = WIDEST | {
     Quantity.DC_VOLTAGE: (0.0, 2000.0),
     **{quantity: (0.0, range_[1]) for quantity, range_ in WIDEST.items() if quantity.nature in _COUNTERS},
 }
-"""The ranges of possible values. Some are narrower than the ranges of valid readings."""
+"""The ranges of possible values, in the unit of the quantity. Some are narrower than the ranges of valid readings."""
 
 _OTHER_RANGE = (-1e13, 1e13)
+"""The range of every quantity that is not in `_RANGES`."""
 _MAY_BE_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 """Quantities that are 0 if a phase is not connected or the device sleeps."""
 
 _MIN_VALUES = 4
-"""A device with fewer values than this can have only zeros while it is idle."""
+"""If a device has fewer numbers than this, all of them can be 0 because it is idle."""
 
 _TINY = 1e-6
-"""A smaller number that is not 0 comes from a wrong word order, not from a measurement."""
+"""A number that is closer to 0, but not 0, comes from a wrong word order and not from a measurement."""
 
 _STANDBY_W = 100.0
+"""The sign of a smaller power is not checked: the device may be idle and consume a little."""
 _ENOUGH_VA = 500.0
+"""If power and voltage times current are both smaller, they are not compared."""
 _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
-"""The power factor alone can also make a power 1/2 or 1/3 of voltage times current."""
+"""The factors that a CT ratio explains: at least UP if the power is the larger one, at least DOWN if it is the smaller
+one, and at most MOST. DOWN is larger, because the power factor alone can make the power 1/2 or 1/3 of voltage times
+current."""
 
 
 def possible(reading: Reading) -> bool:
-    """Whether the value is possible. A missing value is possible."""
+    """Whether the value is possible. A missing value is possible, an invalid one is not."""
     value = reading.value
     if reading.quality is Quality.INVALID:
         return False
@@ -72,7 +77,7 @@ def hints(node: Node, readings: Iterable[Reading]) -> Iterator[str]:
 
 
 def empty_hint(readings: Sequence[Reading]) -> str | None:
-    """Return a hint if the device answers without any value."""
+    """Return a hint if the device answers without any value, or with `_MIN_VALUES` or more numbers that are all 0."""
     if not any(reading.value is not None for reading in readings):
         return "it answers, but it has no values: does it sleep, or is it another device?"
     numbers = [reading.value for reading in readings if isinstance(reading.value, float)]
@@ -82,9 +87,9 @@ def empty_hint(readings: Sequence[Reading]) -> str | None:
 
 
 def word_order_hint(before: Sequence[Reading], after: Sequence[Reading], order: str) -> str | None:
-    """Return a hint if values of `before` are impossible, but all values of `after` are possible.
+    """Return a hint if values of `before` are impossible, but all values of `after` are possible and not all are 0.
 
-    `after` are the same readings in the word order `order`.
+    `after` are the same readings in the word order `order`. None without a hint.
     """
     wrong = [reading for reading in before if not possible(reading)]
     if not wrong or not all(map(possible, after)) or not any(reading.value for reading in after):
@@ -108,7 +113,11 @@ def _sign(node: Node, values: Values) -> Iterator[str]:
 
 
 def _reversed(values: Values) -> Iterator[str]:
-    """Compare the sign of each phase's power with its current, and with its power factor if the phases differ."""
+    """Yield a hint if the power of a phase has another sign than its voltage times current.
+
+    A negative current shows this. A power factor with another sign than the power shows this only if the two signs are
+    equal on another phase.
+    """
     opposed = []
     along: list[Phase] = []
     against: list[Phase] = []
@@ -133,7 +142,10 @@ def _reversed(values: Values) -> Iterator[str]:
 
 
 def _ratio(values: Values) -> Iterator[str]:
-    """Compare power with voltage times current. An integer factor means that a CT ratio is applied to only one."""
+    """Yield a hint if one of power and voltage times current is an integer multiple of the other.
+
+    Then a CT ratio is probably applied to only one of the two.
+    """
     by_phase = [pair for phase in Phase if (pair := _pair(values, phase)) is not None]
     pairs = by_phase or [pair for pair in (_pair(values, None),) if pair is not None]
     power, product = sum(abs(pair[0]) for pair in pairs), sum(abs(pair[1]) for pair in pairs)
@@ -149,7 +161,10 @@ def _ratio(values: Values) -> Iterator[str]:
 
 
 def _pair(values: Values, phase: Phase | None) -> tuple[float, float] | None:
-    """Return active power, and voltage times current times power factor (1 if the device reports none)."""
+    """Return active power, and voltage times current times power factor (1 if it is 0 or not reported).
+
+    None if power, voltage or current is not reported.
+    """
     power = values.get((Quantity.ACTIVE_POWER, phase))
     voltage = values.get((Quantity.VOLTAGE, phase))
     current = values.get((Quantity.CURRENT, phase))
@@ -159,22 +174,28 @@ def _pair(values: Values, phase: Phase | None) -> tuple[float, float] | None:
 
 
 def _whole(times: float) -> int:
-    """Return the integer nearest to `times` if the difference is at most 5 %, otherwise 0."""
+    """Return the integer nearest to `times` if they differ by at most 5 %, otherwise 0. Also 0 above `_MOST_RATIO`."""
     whole = round(times)
     return whole if whole <= _MOST_RATIO and isclose(times, whole, rel_tol=0.05) else 0
 
 
 _LEAST_W = 300.0
 _SHARE = 0.1
-"""Tolerance: devices are polled at different moments, and their measurements are not exact."""
+"""The tolerance of the sum of all powers: `_LEAST_W`, or this share of the largest power if it is more. Devices are
+polled at different moments, and their measurements are not exact."""
 
 _SIGN_INTO_SITE = {NodeType.GRID: 1.0, NodeType.SOLAR: 1.0, NodeType.STORAGE: -1.0, **dict.fromkeys(LOADS, -1.0)}
+"""1: a positive power of the type is supplied to the site. -1: a positive power is taken by a battery or a load."""
 _BIDIRECTIONAL = (NodeType.GRID, NodeType.STORAGE)
 """The power of these types flows in both directions, so its sign alone does not show a mistake."""
 
 
 def imbalance(powers: Mapping[NodeType, float]) -> str | None:
-    """Return a hint if more power flows out of the site than into it. `powers`: in W by type, signs of the contract."""
+    """Return a hint if batteries, loads and export take more power than grid, solar and batteries supply.
+
+    None if the difference is within the tolerance, or if `powers` does not have the grid and another type. `powers`: in
+    W by type, with the signs of the contract.
+    """
     if NodeType.GRID not in powers or len(powers) < 2:
         return None
     tolerance = max(_LEAST_W, _SHARE * max(map(abs, powers.values())))
@@ -194,5 +215,8 @@ def imbalance(powers: Mapping[NodeType, float]) -> str | None:
 
 
 def remaining_power(powers: Mapping[NodeType, float]) -> float:
-    """Return the power that flows into the site and into none of these types, in W."""
+    """Return the power in W that is supplied to the site and taken by none of these types; negative if they take more.
+
+    `powers`: in W by type, with the signs of the contract.
+    """
     return sum(_SIGN_INTO_SITE[type_] * power for type_, power in powers.items())

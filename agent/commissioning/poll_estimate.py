@@ -14,14 +14,19 @@ GATEWAY_S = 0.02
 SERIAL_ANSWER_S = 0.01
 """How long a device on a serial line needs before it replies."""
 _BITS_PER_BYTE = 11
+"""A byte on the line, with start bit, parity bit and stop bit."""
 _REQUEST_BYTES = 8
 _REPLY_BYTES = 5
+"""An RTU reply without its registers."""
 _UNKNOWN_REQUESTS = 3
-"""Requests of a device whose registers are known only after its first poll."""
+"""The assumed number of requests for a device whose registers are known only after its first poll."""
 
 
 def estimates(connection: Connection) -> dict[Device, float]:
-    """Return the seconds that a poll of each device takes. Empty if the configuration is not enough for an estimate."""
+    """Return the seconds that a poll of each device takes.
+
+    Empty if the link is not a Modbus link, or if its only device is on the network: the speed is then not known.
+    """
     link = connection.link
     if not isinstance(link, Link) or (not link.settings.serial and len(connection.devices) == 1):
         return {}
@@ -43,8 +48,8 @@ def slow_links(
 ) -> Iterator[str]:
     """Yield one sentence for each link that cannot hold the poll intervals of its devices, or the deadline of a push.
 
-    `deadline_s` is the shortest deadline of the endpoints. `measured_s` are the seconds of one poll of each device, as
-    far as known; without it, they are estimated from the settings of the link.
+    `deadline_s` is the shortest deadline of the endpoints. `measured_s` has the seconds of one poll, for each device
+    that was polled. If it is None, these seconds are estimated from the settings of the link.
     """
     for connection in connections:
         poll_s, how = estimates(connection), "estimated; check --online measures it"

@@ -14,7 +14,7 @@ from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading
 from drivers.profile import Point, Profile, RegisterDriver
 
-# The quantities that a device of each kind needs for the fields of its node. For hybrids, by node.
+# The quantities that a device of each kind needs for the fields of its node. A hybrid needs those of each of its nodes.
 _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
     Kind.METER: (Quantity.ACTIVE_POWER, Quantity.IMPORTED_ENERGY),
     Kind.INVERTER: (Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY),
@@ -29,7 +29,7 @@ _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
 
 
 def summary(profile: Profile) -> str:
-    """Return the number of points and requests of one poll, as text."""
+    """Return as text the points of the profile and the requests of one poll, or the Python driver that reads it."""
     if profile.driver is not None:
         return f"read by driver {profile.driver}"
     blocks = RegisterDriver(profile, ReadOptions()).blocks
@@ -37,7 +37,7 @@ def summary(profile: Profile) -> str:
 
 
 def advice(profile: Profile) -> Iterator[str]:
-    """Yield a line for each quantity that the profile lacks. A missing quantity is not an error."""
+    """Yield a line for each quantity that the profile lacks, and one if it lacks [identify]. Neither is an error."""
     for kind_or_node in () if profile.driver else sorted(profile.nodes) or (profile.kind,):
         points = [point for point in profile.points if point.node in (None, kind_or_node)]
         for quantity in _WANTED.get(kind_or_node, ()):
@@ -62,7 +62,10 @@ _SUBSTITUTES = {
 
 
 def show(profile: Profile, dump: Dump) -> str | None:
-    """Print the values that the profile reads from the dump. Return a line about doubtful values, or None."""
+    """Print the values that the profile reads from the dump.
+
+    Return a line if there are doubtful values, or if the profile reads nothing; otherwise None.
+    """
     try:
         scan = asyncio.run(driver_of(profile, ReadOptions()).poll(dump, lambda: 0.0))
     except DriverError as error:

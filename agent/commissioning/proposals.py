@@ -1,7 +1,8 @@
 """Proposes node types and names for the devices that a scan found. Pure.
 
-A scan cannot know what a meter measures. The first meter becomes the grid meter, unless a hybrid has one. Every other
-meter is disabled until the installer sets its type, so that nothing is counted twice.
+A scan cannot know what a meter measures. The first meter becomes the grid meter, unless a hybrid has a grid meter or a
+configured device measures the grid. Every other meter is disabled until the installer sets its type, so that nothing is
+counted twice.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Proposal:
     number: int = 1
     """The number of the meter at its unit id. Only the second and further meters have a number above 1."""
     nominal_power_W: float | None = None
+    """The power of the load of a relay while it is on; None if the installer gave none."""
     doubt: str = ""
     """Why another proposal may have the same device; empty if there is no doubt."""
 
@@ -127,7 +129,10 @@ def _proposals(
 
 
 def proposal(link: LinkSettings, unit_id: int, match: Match, names: Names, *, of_grid: bool) -> Proposal:
-    """Return the proposal for one device. `of_grid`: it is the device that measures the grid."""
+    """Return the proposal for one device. `of_grid`: this device measures the grid.
+
+    Without `of_grid`, a meter is not enabled, and a hybrid has no grid node.
+    """
     if match.kind is not Kind.HYBRID:
         type_ = match.kind.usual
         return Proposal(
@@ -139,7 +144,7 @@ def proposal(link: LinkSettings, unit_id: int, match: Match, names: Names, *, of
 
 
 def set_type(one: Proposal, type_: NodeType, names: Names) -> None:
-    """Set the type of a device with one node, and give the node a new name."""
+    """Set the type of a device with one node, and enable the device. A new type gives the node a new name."""
     ((old, name),) = one.nodes.items()
     one.enabled = True
     if type_ is not old:
@@ -189,7 +194,9 @@ def _is_configured(place: SearchLocation, configured: Collection[str]) -> bool:
 
 
 def without_configured(places: Iterable[SearchLocation], configured: Collection[str]) -> list[SearchLocation]:
-    """Return the places without the units that are configured already.
+    """Return the places without the units that are configured already. A place without other units is omitted.
+
+    A place where no unit responds is kept if it has a note.
 
     `configured` has the addresses of units, such as "192.168.1.20:502 unit 1".
     """
@@ -204,7 +211,10 @@ def without_configured(places: Iterable[SearchLocation], configured: Collection[
 
 
 def _grid_unit(places: Sequence[SearchLocation]) -> FoundUnit | None:
-    """Return the device that measures the grid: a hybrid with a grid meter, else the first meter."""
+    """Return the unit that measures the grid: the first hybrid with a grid meter, else the first meter, else None.
+
+    A unit that may be the same device as another one is not chosen.
+    """
     units = (unit for place in places for unit in place.units if not unit.doubt)
     best = [(unit, unit.identity.matches[0]) for unit in units if unit.identity and unit.identity.matches]
     hybrids = [unit for unit, match in best if match.kind is Kind.HYBRID and NodeType.GRID in match.nodes]

@@ -35,7 +35,10 @@ class PushResult:
 async def push_each(
     config: PushConfig, bodies: Sequence[bytes], clock: Clock, environ: Mapping[str, str], user_agent: str
 ) -> AsyncIterator[PushResult]:
-    """Send each message once. Stop at the first message that is not delivered. The queue is not used."""
+    """Send each message once and yield its result. Stop at the first message that is not delivered.
+
+    If the clock is not set and `wait_for_clock_s` is not 0, nothing is sent. The only result then says this.
+    """
     if config.wait_for_clock_s and not plausible(clock.time()):
         now = datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="seconds")
         yield PushResult(False, f"not sent: the clock shows {now}, and the message would have this time; set the clock")

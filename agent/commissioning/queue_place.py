@@ -1,4 +1,4 @@
-"""Whether the file system of a path keeps a file over a restart."""
+"""Finds out whether a file at a path still exists after a restart of the machine."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+"""Types of file systems whose files are lost at a restart."""
 _OF_THE_KERNEL = frozenset(
     {
         *("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "bpf"),
         *("devpts", "mqueue", "hugetlbfs", "efivarfs", "binfmt_misc", "fusectl", "nsfs"),
     }
 )
-"""File systems that accept no files of programs."""
+"""Types of file systems in which a program cannot store files."""
 
 
 def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
-    """Return why a file at `path` is not kept over a restart; None if it is. Links are followed.
+    """Return why a file at `path` is lost at a restart; None if it is kept, or if this is not known.
 
-    `mounts`: the text of /proc/self/mountinfo, instead of that of this process.
+    Symbolic links are followed. `mounts` is a text in the format of /proc/self/mountinfo; None: this file is read.
     """
     try:
         place = path.resolve()  # this mounts what systemd mounts on demand
         if mounts is None:
             mounts = _MOUNTS.read_text(errors="surrogateescape")
-    except (OSError, RuntimeError):  # RuntimeError: a circle of links
+    except (OSError, RuntimeError):  # a symbolic link that leads back to itself
         return None
     point, type_ = _mount(place, mounts)
     if type_ in _OF_THE_KERNEL:
@@ -35,9 +36,10 @@ def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
 
 
 def _mount(place: Path, mounts: str) -> tuple[Path, str]:
-    """Return the mount point of a path, and the type of its file system; the type is empty if it is not known."""
+    """Return the mount point of the file system that holds `place`, and its type; the type is empty if not known."""
     found, type_ = Path("/"), ""
     for line in mounts.splitlines():
+        # The fifth field before " - " is the mount point, the first one after it is the type.
         before, _, after = line.partition(" - ")
         fields, of = before.split(" "), after.split(" ")
         if len(fields) < 5 or not of[0]:

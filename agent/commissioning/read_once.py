@@ -25,14 +25,15 @@ class SiteReading:
     """The results of one round: scans and failures by device, and the messages that a push would send."""
 
     at: float
+    """The end of the round, in monotonic seconds."""
     scans: list[tuple[Device, Scan]] = field(default_factory=list)
     failed: list[tuple[Device, Exception]] = field(default_factory=list)
     bodies: dict[str, list[bytes]] = field(default_factory=dict)
-    """By the name of the endpoint."""
+    """Name of an enabled endpoint → its messages."""
 
 
 class _Collector:
-    """A `PollListener`."""
+    """The `PollListener` of the round. It passes each result to the aggregator, and stores it in `result`."""
 
     def __init__(self, aggregator: Aggregator, clock: Clock, result: SiteReading, step: Callable[[str], None]) -> None:
         self._aggregator = aggregator
@@ -55,7 +56,10 @@ class _Collector:
 
 
 async def read_site(config: Config, site: Site) -> SiteReading:
-    """Poll every device once. Energies continue from a copy of the daemon's state; the state itself does not change."""
+    """Poll every device once, and make the messages of a push at the end of the round.
+
+    The energies continue from a copy of the daemon's file of energies. The file itself is not changed.
+    """
     clock = SystemClock()
     result = SiteReading(at=clock.monotonic())
     with TemporaryDirectory() as scratch, steps(len(site.devices)) as step:
@@ -84,7 +88,10 @@ async def read_site(config: Config, site: Site) -> SiteReading:
 
 
 def _copy(state: Path, scratch: Path) -> Path:
-    """Copy the daemon's energies, if this user can read them. Return the path of the copy."""
+    """Copy the daemon's file of energies, and the log of its database, into `scratch`. Return the path of the copy.
+
+    If there is no file that this user can read, nothing is at that path.
+    """
     for suffix in ("", "-wal"):
         source = state.with_name(state.name + suffix)
         try:

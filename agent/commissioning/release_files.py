@@ -1,4 +1,4 @@
-"""The files that come with a release and are not Python: unit, install script, example, schemas, alert rules."""
+"""The files of a release that are not Python, such as the systemd unit, the example, the schemas, the alert rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLACES = {
     "systemd": "systemd",
     "telemetry-agent.rules.yml": "docs/telemetry-agent.rules.yml",
 }
-"""Name of the file or directory → its place in a checkout. pyproject.toml puts the same into the wheel."""
+"""Name of the file or directory → its path in a checkout. pyproject.toml puts the same files into the wheel."""
 
 
 def example() -> str:

@@ -33,8 +33,9 @@ from drivers.scan import (
 
 Request = tuple[Targets, ScanSettings]
 _MOST_REASONS = 4
+"""If more ports could not be opened, `closed_reasons` returns one general line."""
 _HOST_TRANSPORTS = [name for name, kind in TRANSPORTS.items() if kind.medium == "tcp"]
-"""Transports to hosts. With TCP, a scan can tell a unit that does not respond from a host that does not exist."""
+"""The transports over TCP. Only a TCP connection shows that a host exists, even if the unit does not respond."""
 
 
 def request(
@@ -134,7 +135,10 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def closed_reasons(scanner: Scanner) -> list[str]:
-    """Return why nothing was found: one line per host if there are few, else one general line."""
+    """Return why nothing was found: one line for each port that could not be opened, or one general line.
+
+    The line is general if every port could be opened, or if more than `_MOST_REASONS` could not.
+    """
     closed = scanner.closed
     return closed if 0 < len(closed) <= _MOST_REASONS else ["no device found"]
 

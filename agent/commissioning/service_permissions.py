@@ -15,9 +15,10 @@ from agent.config import Config
 
 USER = "telemetry-agent"
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - places that the service cannot use
-"""Hidden by ProtectHome= and PrivateTmp= of the unit."""
+"""ProtectHome= and PrivateTmp= of the unit hide these directories from the service."""
 _DROP_INS = Path("/etc/systemd/system/telemetry-agent.service.d")
 _CREDENTIAL = re.compile(r"\s*(Load|Set)Credential=([^:]+):(.*?)\s*")
+"""The groups: the word Load or Set, the name of the credential, and its file (Load) or its value (Set)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,13 @@ class ServiceUser:
     uid: int
     groups: frozenset[int]
     gid: int | None = None
-    """Its main group."""
+    """The main group of the user."""
 
     def may_access(self, path: Path, bit: int) -> bool:
-        """Whether the mode of `path` allows access. `bit`: 4 to read a file, 1 to enter a directory."""
+        """Whether the mode of `path` allows access; also true if there is no such file.
+
+        `bit`: 4 to read a file, 1 to enter a directory.
+        """
         try:
             status = path.stat()
         except OSError:
@@ -55,10 +59,10 @@ def service() -> ServiceUser | None:
 
 
 def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:
-    """Return a sentence for each file that the service needs and cannot read.
+    """Yield a sentence for each file that the service needs and cannot read, and one if it cannot write the queue.
 
-    The files are the configuration `file` and those that it names. The token file is not checked, because systemd gives
-    the service a copy.
+    The files are the configuration `file` and those that it names. The token files of endpoints are not checked,
+    because systemd gives the service a copy.
     """
     for path in dict.fromkeys((file, *_files(config))):
         if any(path.is_relative_to(place) for place in _HIDDEN):
@@ -70,7 +74,10 @@ def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterato
 
 
 def missing_credentials(folder: Path = _DROP_INS) -> Iterator[str]:
-    """Return a sentence for each credential of the drop-ins of the unit whose file does not exist."""
+    """Yield a sentence for each credential whose file does not exist. The drop-ins of the unit name the credentials.
+
+    If a drop-in also has a SetCredential= of the same name, no file is needed.
+    """
     for drop_in in sorted(folder.glob("*.conf")):
         try:
             lines = drop_in.read_text(encoding="utf-8").splitlines()

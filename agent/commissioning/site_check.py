@@ -32,9 +32,9 @@ class SiteResult:
     clock: str = ""
     """Whether the clock is synchronised, in words."""
     slow: tuple[str, ...] = ()
-    """The links that cannot hold the poll intervals, in words."""
+    """One sentence for each link that is too slow for its poll intervals or for the deadline of a push."""
     powers: dict[NodeType, float] = field(default_factory=dict)
-    """The power of each type in W, with the sign of its node. Relays are omitted: they measure no power."""
+    """The power of each type in W, with the sign of the contract. Relays are omitted: they measure no power."""
     without_power: tuple[str, ...] = ()
     """The nodes whose power is unknown."""
 
@@ -44,7 +44,10 @@ class SiteResult:
 
 
 async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
-    """Poll every device, twice if it does not answer. Links are polled in parallel. Nothing is sent."""
+    """Poll every device, again if the first poll fails, and connect to every enabled endpoint. No message is sent.
+
+    Links are polled in parallel.
+    """
     identifier = Identifier(Catalogue(config.drivers.profile_dirs).profiles()[0], clock.monotonic)
     with steps(STEPS * len(site.devices)) as step:
         links = asyncio.gather(*(check_link(connection, identifier, clock, step) for connection in site.connections))
@@ -84,7 +87,10 @@ def _clock(now: float) -> str:
 
 
 def _powers(devices: list[DeviceResult]) -> tuple[dict[NodeType, float], tuple[str, ...]]:
-    """Return the sum of each type, and the nodes whose power is unknown. Relays are omitted: they measure no power."""
+    """Return the sum of each type in W, and the nodes whose power is unknown.
+
+    Relays are omitted: they measure no power. A node without a power counts 0 W if its `when_offline` is not `missing`.
+    """
     found = {
         node.node_id: reading.value
         for each in devices

@@ -18,7 +18,7 @@ from drivers.model import NodeType
 
 
 def show(result: SiteResult) -> None:
-    """Print tables of devices and values, then one line per hint."""
+    """Print tables of devices and values, then lines: the hints, the clock, and each endpoint that was reached."""
     table("Devices", ("device", "driver", "address", "state", "request"), map(_device_row, result.devices))
     rows = [row for each in result.devices for row in _value_rows(each)]
     table("Values", ("node", "quantity", "value", "unit", "age"), rows)
@@ -38,7 +38,10 @@ def show(result: SiteResult) -> None:
 
 
 def show_balance(result: SiteResult) -> None:
-    """Print the power of each type, and what remains for the rest of the house."""
+    """Print the power of each type, and the power that remains for the rest of the house.
+
+    If the power of a node is unknown, the names of such nodes are printed instead of the rest.
+    """
     rows = [
         (type_.value.replace("_", " "), f"{abs(power):,.0f} W", direction(type_, power))
         for type_, power in result.powers.items()
@@ -51,7 +54,7 @@ def show_balance(result: SiteResult) -> None:
 
 
 def problems(result: SiteResult) -> Iterator[str]:
-    """Return one line for each device and endpoint that was not reached."""
+    """Yield one line for each device that could not be read, and for each endpoint that was not reached."""
     for each in result.devices:
         if each.error:
             line = failure_line(each.device.name, each.device.address, each.error)

@@ -1,4 +1,4 @@
-"""Warns of settings of devices that are allowed but probably mistakes, one sentence each. Polls nothing."""
+"""Finds settings of devices that are allowed but probably mistakes. Each has one sentence. No device is polled."""
 
 from __future__ import annotations
 
@@ -27,47 +27,52 @@ def warnings(config: Config, site: Site, file: Path, environ: Mapping[str, str])
 
 
 def site_doubts(config: Config, site: Site) -> Iterator[str]:
-    """Return the warnings about nodes and their devices."""
+    """Yield the warnings about nodes and their devices, and about the nodes that endpoints choose."""
     yield from doubts(site.nodes)
     yield from selection_doubts(config, site.nodes)
     yield from _read_twice(site.devices)
     yield from _two_types(site.devices)
-    yield from _power_measured(site.devices)
+    yield from _unused_nominal_power(site.devices)
     yield from _without_capacity(site.devices)
 
 
 def unread(devices: Sequence[Device]) -> Iterator[str]:
-    """Yield a sentence about each hybrid with nodes that no device of the configuration reads."""
+    """Yield a sentence about each hybrid that has nodes which no enabled [[device]] table reads.
+
+    SunSpec devices are omitted, because their nodes are known only after a poll.
+    """
     read: dict[tuple[str, str], set[NodeType]] = {}
     for device in devices:
         read.setdefault((device.address, device.driver_name), set()).update(node.type for node in device.nodes)
     for device in devices:
         types = read.pop((device.address, device.driver_name), None)
         if types is None or not isinstance(device.driver, RegisterDriver):
-            continue  # already listed, or the driver discovers its nodes
+            continue  # another [[device]] table of the same device came first, or the driver discovers its nodes
         yield from (f"{device.name}: {sentence}" for sentence in unread_nodes(device.driver.nodes - types))
 
 
 def unread_nodes(types: Collection[NodeType]) -> Iterator[str]:
-    """Yield a sentence about these types of nodes of a device, which are not polled. Nothing without types."""
+    """Yield a sentence that says: the nodes of these types of a device are not polled. Nothing if `types` is empty."""
     if types:
         names = " and ".join(each.value for each in NodeType if each in types)
         yield f"{names} of this device are not polled; add them to nodes to poll them"
 
 
 def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of batteries without a capacity: their charge cannot be weighted. SunSpec devices are not known before a
-    poll."""
+    """Warn of each battery that reports its charge, but whose capacity is neither reported nor configured.
+
+    SunSpec devices are omitted, because it is known only after a poll what they report.
+    """
     for device in devices:
         driver = device.driver
         if not isinstance(driver, RegisterDriver):
             continue
-        told = {(point.node, point.quantity) for point in driver.points}
+        reported = {(point.node, point.quantity) for point in driver.points}
         for node in device.nodes:
             marked = node.type if node.of_hybrid else None
             if node.type is not NodeType.STORAGE or node.energy_capacity_Wh is not None:
                 continue
-            if (marked, Quantity.SOC) in told and (marked, Quantity.ENERGY_CAPACITY) not in told:
+            if (marked, Quantity.SOC) in reported and (marked, Quantity.ENERGY_CAPACITY) not in reported:
                 yield (
                     f"{node.node_id} reports its charge but no capacity; without energy_capacity_Wh it has no"
                     " energy_stored_Wh, and its charge cannot be weighted in mean_soc_perc"
@@ -75,7 +80,10 @@ def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of nodes with the same type and address. Relays are omitted, because a relay board has many outputs."""
+    """Warn of nodes with the same type and address that are all in the total.
+
+    Relays are omitted, because a relay board has many outputs at one address.
+    """
     found: dict[tuple[str, str], list[str]] = {}
     for device in devices:
         for node in device.nodes:
@@ -87,7 +95,7 @@ def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _two_types(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of meters that are read as nodes of different types."""
+    """Warn of a meter that several nodes of different types read."""
     found: dict[tuple[str, str], list[str]] = {}
     for device in devices:
         for node in device.nodes:
@@ -98,8 +106,8 @@ def _two_types(devices: Iterable[Device]) -> Iterator[str]:
             yield f"{' and '.join(names)} both read the meter {address}, but a meter measures only one of them"
 
 
-def _power_measured(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of nodes with a nominal power whose device does not report whether it is on."""
+def _unused_nominal_power(devices: Iterable[Device]) -> Iterator[str]:
+    """Warn of each node that has a nominal power although its device does not report whether it is on."""
     for device in devices:
         points = device.driver.points if isinstance(device.driver, RegisterDriver) else ()
         if any(point.quantity in (Quantity.ON, Quantity.OPERATION_MODE) for point in points):

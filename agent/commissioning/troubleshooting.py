@@ -20,6 +20,7 @@ from drivers.errors import (
 )
 from drivers.protocol import USUAL_PORTS
 
+# Error → hint. The first error of a list that fits counts. `{scan}` becomes the scan command for the link.
 _NETWORK: tuple[tuple[type[Exception], str], ...] = (
     (SilentError, "is the unit id correct? `{scan} --units 1-247` finds the unit ids that answer"),
     (RtuFrameError, "the converter does not translate to Modbus TCP: set transport = rtu_over_tcp"),
@@ -36,15 +37,15 @@ _BOTH: tuple[tuple[type[Exception], str], ...] = (
     (IllegalFunctionError, "the driver does not fit; `{scan}` names one that does"),
     (IllegalAddressError, "the driver does not fit; `{scan}` names one that does"),
     (IllegalValueError, "the driver does not fit, or max_registers is too large; `{scan}` names a driver that fits"),
-    (RefusedError, "the device reports an internal failure; is it starting, or is it another device?"),
-    (LinkError, "does another client hold its only connection, such as the running service?"),
+    (RefusedError, "the device reports an internal failure; is it still starting, or is it another device?"),
+    (LinkError, "does another client, such as the running service, hold the only connection of the device?"),
 )
 _UNCONNECTED = {
     "connection refused": "is Modbus TCP enabled in the device? `{scan}` tries the usual ports",
     "no connection within": "is the device on, is the address correct, does a firewall block the connection?",
     "name not found": "use the IP address instead, or fix the name resolution",
 }
-"""Hints by the reason of a ConnectError. Other reasons need no hint."""
+"""A part of the text of a ConnectError → hint. A ConnectError with another text needs no hint."""
 
 
 def remedy(error: Exception, address: str) -> str:
@@ -77,7 +78,7 @@ def failure_line(name: str, address: str, error: Exception) -> str:
 
 
 def _target(place: str) -> str:
-    """Return the address in the form of the arguments of `scan`."""
+    """Return the address of a link as the arguments of `scan`: a serial port, or a host and its unusual port."""
     if place.startswith("/"):
         return place
     host, _, port = place.rpartition(":")

@@ -124,7 +124,7 @@ def test_check_says_to_whom_a_node_behind_a_meter_is_added(tmp_path: Path) -> No
     for trader, expected in (("", True), ('exclude_nodes = ["pv-meter"]\n', False)):
         line = next(each for each in checked(written(tmp_path, PORTAL, TRADER + trader)) if each.startswith("pv-1: "))
         assert line.endswith("; not added to the total, because it is behind pv-meter") is expected
-        assert line.endswith("because it is behind pv-meter, except to trader") is not expected
+        assert line.endswith("because it is behind pv-meter; but added in the messages to trader") is not expected
 
 
 def test_check_of_a_single_endpoint_is_as_before(tmp_path: Path) -> None:

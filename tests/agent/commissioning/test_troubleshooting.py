@@ -31,7 +31,7 @@ HOST, LINE = "192.0.2.7:502 unit 3", "/dev/ttyUSB0 unit 3"
         (exception_reply(2, "x"), HOST, "the driver does not fit; `telemetry-agent scan 192.0.2.7`", "refuses"),
         (exception_reply(6, "x"), HOST, "try again", "refuses"),
         (exception_reply(11, "x"), HOST, "the device behind it does not", "no answer"),
-        (LinkError("x"), HOST, "does another client hold its only connection", "disconnects"),
+        (LinkError("x"), HOST, "such as the running service, hold the only connection of the device", "disconnects"),
         (exception_reply(4, "x"), HOST, "the device reports an internal failure", "refuses"),
         (ConnectError("h: connection refused; x"), "h:1030 unit 1", "`telemetry-agent scan h` tries", "no connection"),
         (ConnectError("h: no connection within 1 s"), HOST, "is the device on", "no connection"),

@@ -64,8 +64,9 @@ async def test_mode_and_power_are_those_of_the_state(tmp_path: Path, driver: str
 def test_check_says_that_its_mode_is_not_always_known(tmp_path: Path) -> None:
     config = configuration(tmp_path, heating="sg-ready-relay", boiler="relay", host="192.0.2.1", port=502)
     lines = dict(line.split(": ", 1) for line in describe(config, build(config, "config.toml")))
-    assert lines["heating"].endswith("; omitted while its contacts do not say whether it runs")
-    assert "left out" not in lines["boiler"]
+    unknown = "its operation mode and nominal power are omitted while its contacts do not say whether it runs"
+    assert lines["heating"].endswith(f"; {unknown}")
+    assert "omitted" not in lines["boiler"]
 
 
 async def test_two_heat_pumps_on_one_board(tmp_path: Path) -> None:
