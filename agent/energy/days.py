@@ -22,13 +22,13 @@ class Basis(IntEnum):
     INTERPOLATED = 2
     """Midnight is in a gap between readings. The growth over the gap is divided in proportion to time."""
     ESTIMATED = 3
-    """A part of the energy has two explanations. The more likely one is used, or the decision is still open."""
+    """A part of the energy is not certain: readings that are still to come, or another explanation, can change it."""
     RESET = 4
     """The counter was set to zero. The growth between the last reading and the reset is lost."""
     REPLACED = 5
     """The counter continued from another number. The growth between the readings around the change is lost."""
     PARTIAL = 6
-    """The energy counts from the first reading of the device."""
+    """The energy before some moment of the day is unknown, for example before the first reading of the device."""
 
 
 class Day(NamedTuple):
@@ -43,7 +43,7 @@ class Day(NamedTuple):
     """The ledger's total at the beginning of the day, Wh."""
     basis: Basis
     believed: float = 0.0
-    """The part of the energy that is the value of a daily register, Wh."""
+    """The part of the energy that was read directly from a daily register, Wh; 0 if all of it is growth."""
 
 
 class DayEnergy(NamedTuple):
@@ -54,7 +54,10 @@ class DayEnergy(NamedTuple):
 
 
 def day_of(at: float, zone: tzinfo | None) -> tuple[str, float, float]:
-    """Return (date, start, end) of the local day of Unix time `at`. `zone` None is the system's zone."""
+    """Return (date, start, end) of the local day of Unix time `at`, both midnights in Unix seconds.
+
+    `zone` None is the system's time zone.
+    """
     local = datetime.fromtimestamp(floor(at), zone)  # without floor, fromtimestamp could round up to midnight
     start = datetime(local.year, local.month, local.day, tzinfo=zone)
     end = start + timedelta(days=1)  # in local time

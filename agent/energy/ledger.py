@@ -1,28 +1,31 @@
 """Calculates the energy of the local day from the readings of a counter. Pure.
 
 A `Ledger` follows one counter. A transition (`transitions`) explains the difference of two readings: the counter
-continued, was late, rolled over, was reset, or was replaced. A path is a chain of transitions. A path may skip a
-reading; this costs the seconds that the reading represents. Each transition has a price in seconds, so that it competes
-with the time it would skip. The total is the growth along the cheapest path. The energy of a day is the total now minus
-the total at local midnight, interpolated between the readings around midnight. A reading is undecided while another
-path can still become the cheapest: usually a quarter of an hour, at most half an hour.
+continued, was late, rolled over, was reset, or was replaced. A path is a chain of transitions. A candidate is a reading
+that may be correct, with the cheapest path that ends at it. A path has a cost in seconds: the prices of its
+transitions, and, for each reading that it skips, the seconds that the reading represents. So a path skips a few strange
+readings, but explains many of them by a transition. The total is the growth along the cheapest path. The energy of a
+day is the total now minus the total at local midnight, interpolated between the readings around midnight. A reading is
+undecided while another path can still become the cheapest: usually a quarter of an hour, at most half an hour.
 
 Invariants:
 
 1. If all transitions of a path are continuations, the total is the growth between its first and last reading. Glitches,
    restarts of the agent and missed readings between them do not change it.
-2. If a transition explains fewer seconds of readings than its price, it has no lasting effect, even if this happens
-   often.
+2. A transition that explains fewer seconds of readings than its price has no lasting effect, even if there are many
+   such transitions.
 3. A transition adds at most the register's step plus the energy that the device can count in the time (`turnover`). A
    growth has no price if one of these explains it: the measured power, the `limits`, or the connection of a house or of
-   the site. A larger growth has a price. So it is held back until the readings of a minute confirm it, and it is
-   declared as estimated.
+   the site. A larger growth has a price. So it counts only when the readings of one to five minutes (at long intervals:
+   two readings) confirm it. Until then the day is declared as estimated. The day stays estimated if the power seen so
+   far does not explain the growth.
 4. A rollover is possible only in a register with a known range.
-5. Undecided readings survive a restart, because the candidates are part of the state.
+5. Undecided readings survive a restart, because the candidates are part of the saved state.
 6. An energy of a day is never negative.
 7. Lost or estimated energy is declared in the `Basis` of its day. Each event is reported once, when it is decided.
-8. The device's clock has no effect. A daily register is followed like any counter. It may be set to zero at any hour,
-   but not twice a day. Its value is used directly only at the first reading and after a gap over the device's midnight.
+8. The device's clock has no effect. A daily register is followed like any counter. The device may set it to zero at any
+   hour, but not twice a day. The value of the register is used directly only at the first reading and after a gap over
+   the device's midnight.
 
 A path from the best candidate to any new reading costs at most `RUN_PRICE`. A candidate that costs `RUN_PRICE` more
 than the best one can therefore never become the cheapest, and is removed.
@@ -39,11 +42,11 @@ from agent.energy.days import Basis, DayEnergy
 from agent.energy.turnover import MINUTE_S, SLACK_S, Turnover
 
 RELABEL_S = 12 * 3600.0
-"""If the clock is set by more than this, the dates of earlier days are not reliable."""
+"""If the clock is set by more than these seconds, the dates of earlier days are not reliable."""
 CANDIDATES = 32
-"""Maximum number of candidates. Further ones replace neighbours on the same path, which differ little."""
+"""If there are more candidates, neighbours on the same path are removed, because they differ little."""
 FRESH = 6
-"""Number of the latest candidates, which are always kept."""
+"""Number of the latest candidates, which are kept even if they are such neighbours."""
 # Before Python 3.12, access to a member of an Enum is slow.
 _ESTIMATED = Basis.ESTIMATED
 
@@ -62,14 +65,14 @@ class Ledger(NamedTuple):
     observed_s: float
     """Sum of the seconds that the readings represent. A gap counts as one interval."""
     integral_Wh: float
-    """Integrated power, Wh."""
+    """Power integrated since the first reading, Wh. Gaps and unknown powers add nothing."""
     power_W: float
     """Power at the last reading, in the direction of the counter; negative if unknown."""
     turnover: Turnover
     unconfirmed_until: float = 0.0
-    """While `observed_s` is below this, the last growth is not confirmed: the measured power does not explain it."""
+    """While `observed_s` is below this number, the last growth that exceeds the measured power is not confirmed."""
     early: float = 0.0
-    """If the time went back: the time of the first reading after that; else 0."""
+    """If the last readings have earlier times than `at`: the time of the first of them; else 0."""
     decided: tuple[EnergyEvent, ...] = ()
     """Events that this reading decided."""
 
@@ -111,8 +114,8 @@ def of_today(ledger: Ledger) -> tuple[str, float, Basis]:
 def _is_undecided(ledger: Ledger) -> bool:
     """Whether the last reading or the last growth is not confirmed.
 
-    The ledger is also undecided after a reset, a replacement or a new day, until the counter moves. This needs a
-    measured power that is enough to move the counter.
+    The ledger is also undecided if the counter has not moved since its first reading, a reset, a replacement or a new
+    day, although the measured power was enough to move it.
     """
     best, turnover = ledger.best, ledger.turnover
     if best.observed_s != ledger.observed_s or ledger.unconfirmed_until > ledger.observed_s:
@@ -122,12 +125,15 @@ def _is_undecided(ledger: Ledger) -> bool:
 
 
 def minute_of(ledger: Ledger) -> float:
-    """Return the largest growth of the counter in a minute, Wh."""
+    """Return the largest possible growth of the counter in a minute, Wh."""
     return ledger.turnover.step_Wh + ledger.turnover.near_W * MINUTE_S / 3600
 
 
 def flow_of(ledger: Ledger) -> float:
-    """Return the present power in the direction of the counter, W. If it is not measured, return the power limit."""
+    """Return the power at the last reading in the direction of the counter, W; at most the power limit.
+
+    If that power is unknown, or was not compared with the counter yet, return the power limit.
+    """
     turnover = ledger.turnover
     measured = turnover.ratio and ledger.power_W >= 0.0
     return min(turnover.near_W, turnover.ratio * ledger.power_W) if measured else turnover.near_W
@@ -145,7 +151,10 @@ def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
 
 
 def resumed(ledger: Ledger, then: Ledger) -> Ledger:
-    """Return `ledger` with the days that it had before the clock jumped (`then`). The clock has come back."""
+    """Return `ledger` with the days of `then`, the ledger from before a jump of the clock that is now undone.
+
+    If the last reading does not fit these days, `ledger` is unchanged.
+    """
     day, before = then.best.day, then.best.before
     if not day.start <= ledger.at < day.end + RELABEL_S:
         return ledger

@@ -9,13 +9,13 @@ from agent.energy.days import Basis, Day, day_of
 from agent.energy.transitions import DAILY_S, Observation, Transition, TransitionKind
 
 SEEN_S = 300.0
-"""The beginning of a day was observed if usual readings around midnight are at most this far apart."""
+"""The beginning of a day was observed if usual readings around midnight are at most this many seconds apart."""
 _STEADY_S = 30.0
-"""Readings that are at most this far apart are always usual."""
+"""Readings that are at most this many seconds apart are always usual."""
 _INTERVALS = 1.5
-"""Readings around midnight are usual if they are at most this many times the previous interval apart."""
+"""Readings around midnight are usual if their interval is at most this many times the interval before it."""
 _EVENTS = 8
-"""Maximum number of events of a path that are not reported yet."""
+"""Maximum number of events of a path that are not reported yet. Earlier ones are forgotten."""
 
 _FLAGS = {
     TransitionKind.ESTIMATED: Basis.ESTIMATED,
@@ -28,11 +28,15 @@ _NAMES = {
     TransitionKind.ROLLED_OVER: "counter_rolled_over",
 }
 _LEVELS = frozenset({TransitionKind.NEW_DAY, TransitionKind.RESET, TransitionKind.REPLACED})
-"""Transitions to another level. After them, `changed` is `NEVER` until the counter moves."""
+"""Transitions after which the counter continues from another value. `changed` is then `NEVER` until it moves."""
 
 
 def first_candidate(reading: Observation, observed_s: float, cost: float) -> Candidate:
-    """Return the beginning of a path, for the first reading of a counter."""
+    """Return the beginning of a path, for the first reading of a counter.
+
+    The energy of the day counts from this reading. For a daily register that is read at least `DAILY_S` after midnight
+    and has a possible value, it counts from midnight.
+    """
     value, at, register = reading.value, reading.at, reading.register
     date, start, end = day_of(at, reading.zone)
     day = Day(date, start, end, 0.0, Basis.PARTIAL)
@@ -55,7 +59,7 @@ def extended(
 ) -> Candidate:
     """Extend `before` by a reading with `transition`.
 
-    `skipped` are the readings between `before` and the reading. `interval_s` is the usual interval in seconds.
+    `skipped` are the readings between `before` and the reading. `interval_s` is the interval before it, in seconds.
     """
     kind = transition.kind
     seconds = reading.at - before.at
@@ -99,13 +103,13 @@ def _events(
 def _days(
     before: Candidate, transition: Transition, reading: Observation, new_day: float, *, seen: bool
 ) -> tuple[Day, Day | None]:
-    """Return (day, previous day) at the reading."""
+    """Return (day, previous day) at the reading. The previous day is None if it is unknown."""
     kind, day = transition.kind, before.day
     flag = _FLAGS.get(kind, Basis.SEEN)
     if kind is TransitionKind.ROLLED_OVER and not seen:
-        flag = Basis.ESTIMATED  # it may also be a new meter that begins near zero
+        flag = Basis.ESTIMATED  # the counter may also be that of a new meter that begins near zero
     if kind in (TransitionKind.RESET, TransitionKind.REPLACED) and day.believed:
-        # The register's day begins only now, so its earlier value was of the previous day.
+        # The register's day begins only now, so the value that was read before was the energy of the previous day.
         day = day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0)
     if reading.at >= day.end:
         if kind is TransitionKind.NEW_DAY:
@@ -128,7 +132,10 @@ def _unsure(before: Candidate, reading: Observation) -> float:
 def _of_register(
     before: Candidate, transition: Transition, reading: Observation, new_day: float, last: Day, *, seen: bool
 ) -> tuple[Day, Day | None]:
-    """Begin a local day together with the device's day. The value of the register belongs to the new day."""
+    """Begin a local day together with the device's day. The value of the register belongs to the new local day.
+
+    If the device's midnight was earlier than the local one, the share before local midnight does not belong to it.
+    """
     date, start, end = day_of(reading.at, reading.zone)
     value = reading.value
     midnight = start + day_offset(new_day, reading.zone)

@@ -1,4 +1,4 @@
-"""The published energy of a day. If a reading was only a little too high, the energy does not fall. Pure."""
+"""The published energy of a day. It does not fall if a reading was only a little too high. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import NamedTuple
 from agent.energy.days import Basis, DayEnergy
 
 _SAME_WH = 1e-3
+"""Energies that differ by at most this are equal."""
 _WAIT_S = 900.0
+"""A published energy is kept if the counter can reach it within this many seconds."""
 
 
 class Published(NamedTuple):
-    """The energy of a day that was published last."""
+    """The last published energy of a field, Wh, and its local day. `date` is empty before the first energy."""
 
     date: str = ""
     energy: float = 0.0
@@ -25,9 +27,10 @@ def publish(
     """Return the energy to publish. `found` is the energy of local day `date`, which ends in `left_s` seconds.
 
     `step_Wh` is the step of the register; 0 if unknown. `minute_Wh` is the largest growth of the counter in a minute,
-    `flow_W` the present power. If the published energy was too high by at most the growth of a minute, it is kept while
-    the counter can reach it at the present power, within a quarter of an hour and before the day ends. If not, the
-    energy falls. Both cases have the basis ESTIMATED, except a fall by at most one step.
+    `flow_W` the present power. A published energy that was too high is kept if the excess is at most `minute_Wh`, and
+    the counter can reach it at `flow_W` within a quarter of an hour and before the day ends. Otherwise the energy
+    falls. An energy that is kept has the basis ESTIMATED. After a fall by more than one step, so has the rest of the
+    day.
     """
     energy, basis = found
     if date != published.date:

@@ -38,21 +38,21 @@ from agent.energy.turnover import (
 )
 
 PATIENCE_S = 600.0
-"""If the time goes back, readings are ignored for this long. If they still have earlier times then, the times before
-the jump were wrong."""
+"""If the time goes back, readings are ignored for this many seconds. If readings after that still have earlier
+times than the last reading that was used, the time of that last reading was wrong."""
 WINDOW_S = 1800.0
 """After this many observed seconds, the path that is then the cheapest decides about a reading."""
 _APART_S = 90.0
-"""If there are many candidates, a candidate is removed if it is less than this after the one before it on its path."""
+"""If there are many candidates, one that follows another on its path after fewer observed seconds is removed."""
 _BEGINNING_S = 120.0
-"""During this time, a path may begin at a later reading if the counter has not moved: some devices start with a wrong
-value."""
+"""In the first observed seconds, up to this number, a path may begin at a later reading if the counter has not moved:
+some devices start with a wrong value."""
 _FIRST_S = 15.0
 """The seconds that the first reading represents."""
 _WEIGHT_S = 300.0
 """Maximum of the seconds that a reading represents."""
 _INTERVALS = 3
-"""A reading is at the usual interval if it comes within this many times the previous interval."""
+"""A reading is at the usual interval if it comes within a minute, or within this many times the previous interval."""
 _SLACK_H = SLACK_S / 3600
 _NO_POWER = -1.0
 _PLAIN = Register()
@@ -72,8 +72,8 @@ def advance(
 
     `power_W` is the device's power in the direction of the counter, not negative; None if unknown. This function
     handles the common reading, which continues the best path at the usual interval. A continuation has no price, so no
-    other transition can be cheaper. `explained` handles all other readings. For the common reading, both give the same
-    result.
+    other transition can be cheaper. `explained` handles all other readings. For the common reading, both functions give
+    the same result.
     """
     power = _NO_POWER if power_W is None else power_W
     if ledger is None:
@@ -117,9 +117,10 @@ def advance(
 
 
 def _thinner(others: tuple[Candidate, ...], best: Candidate) -> tuple[Candidate, ...]:
-    """Add the best candidate to the others, and remove those that are least useful.
+    """Return the others and the best candidate, without the others that are least useful.
 
-    Those are the candidates that can never become the best again, and older near neighbours on one path.
+    These are candidates that can never become the best again, and candidates that follow another one on the same path
+    by less than `_APART_S`. The latest `FRESH` are kept.
     """
     limit = RUN_PRICE + best.cost - best.observed_s
     kept: list[Candidate] = []
@@ -137,11 +138,11 @@ def _first(value: float, at: float, zone: tzinfo | None, register: Register, pow
 
 
 def _early(ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Ledger:
-    """Handle a reading with a time before the last one."""
+    """Handle a reading whose time is not later than the time of the last one."""
     early = ledger.early or at
     if at - early < PATIENCE_S:
         return ledger._replace(early=early, decided=())
-    # The real time of that last reading is unknown.
+    # The real time of the last change is unknown. With 0, any later growth is possible.
     back = shifted(ledger, at - ledger.at - 1.0, zone)
     others = tuple(each._replace(changed=0.0) for each in back.others)
     back = back._replace(others=others, best=back.best._replace(changed=0.0))
@@ -149,7 +150,7 @@ def _early(ledger: Ledger, value: float, at: float, zone: tzinfo | None, registe
 
 
 def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Ledger:
-    """Return the ledger after one more reading, as `advance`. `power` is negative if unknown."""
+    """Return the ledger after one more reading of any kind. `power` is negative if unknown."""
     seconds, observed_s = at - ledger.at, ledger.observed_s
     if seconds <= 0.0:
         return _early(ledger, value, at, zone, register, power)
@@ -169,7 +170,8 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     free = transition is not None and transition.price == 0.0
     common = free and _continues(origin, reading, transition) and origin is ledger.best and not origin.events
     best = new if common else _best((*candidates, new), now, free=free)
-    # The path returns to a higher reading that was skipped, because two glitches can confirm each other.
+    # The best path returns to a higher reading that the last best path skipped. Two glitches can confirm each other,
+    # so the growth is not confirmed yet.
     exceeds |= best is new and origin.observed_s < ledger.best.observed_s and origin.total > ledger.best.total
     unconfirmed_until = now + ROLLOVER_PRICE if exceeds else ledger.unconfirmed_until
     if best is new and not exceeds and origin.observed_s < unconfirmed_until - ROLLOVER_PRICE:
@@ -199,8 +201,8 @@ def _observed(
     weight = min(seconds, ledger.interval_s or _FIRST_S, _WEIGHT_S)
     if ledger.observed_s + weight >= turnover.review:
         turnover = reviewed(turnover, ledger.best.total, integral_Wh, ledger.observed_s + weight, register)
-    # Between readings that are far apart, the power may have been higher than at the readings. So the step of a
-    # register with an unknown step is large there.
+    # Between readings that are far apart, the power may have been higher than at the readings. So a register with an
+    # unknown step gets a large step there.
     step = register.step_Wh or (turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH)
     return Observation(
         *(value, at, zone, register, turnover, step, seconds, weight, regular),
@@ -209,7 +211,7 @@ def _observed(
 
 
 def _learned(reading: Observation, origin: Candidate, transition: Transition | None, *, usual: bool) -> Turnover:
-    """Return the limits after a transition. `usual`: both of its readings are at the usual interval."""
+    """Return the limits after a transition. `usual`: it begins at the previous reading, and the interval is usual."""
     turnover = reading.turnover
     if transition is None:
         return turnover
@@ -227,7 +229,7 @@ def _learned(reading: Observation, origin: Candidate, transition: Transition | N
 
 
 def _continues(origin: Candidate, reading: Observation, transition: Transition | None) -> bool:
-    """Whether the transition is a growth of the counter within one day."""
+    """Whether the transition is a continuation without a price, within one local day."""
     return (
         transition == Transition(TransitionKind.CONTINUED, 0.0, reading.value - origin.value)
         and reading.at < origin.day.end
@@ -252,9 +254,10 @@ def _best(candidates: tuple[Candidate, ...], observed_s: float, *, free: bool) -
 def _cheapest(
     candidates: Sequence[Candidate], best: Candidate, observed_s: float, reading: Observation
 ) -> tuple[Candidate, Transition | None, float]:
-    """Return the origin, the transition and the cost of the cheapest path to a reading; None if a path begins there.
+    """Return the origin, the transition and the cost of the cheapest path to a reading.
 
-    With equal cost, the best path wins if it needs no paid transition, as in `advance`; else the older one.
+    The transition is None if a new path begins at the reading. With equal cost, the best path wins if its transition
+    has no price, as in `advance`; else the path with the older origin.
     """
     cheapest, origin, transition, free = RUN_PRICE * 1e3, candidates[-1], None, False
     for each in reversed(candidates):
@@ -280,7 +283,7 @@ def _cost(candidate: Candidate, observed_s: float) -> float:
 
 
 def _pruned(ledger: Ledger) -> Ledger:
-    """Remove candidates that can never become the best, and collect the events that this decides."""
+    """Remove candidates that can never become the best. Move the events that all remaining paths share to `decided`."""
     best, observed_s = ledger.best, ledger.observed_s
     limit = _cost(best, observed_s) + RUN_PRICE
     others = tuple(

@@ -12,8 +12,9 @@ from agent.energy.turnover import Register, Turnover, first_turnover
 
 VERSION = 2
 _SAVED = 12
-"""Number of candidates that are saved."""
+"""About how many candidates are saved."""
 _OLD_PARTIAL = 3
+"""The number of `Basis.PARTIAL` in version 1."""
 
 
 def to_json(ledger: Ledger) -> list[Any]:

@@ -1,10 +1,12 @@
-"""Stores the days of counters and the nights of inverters for a restart. A disk failure never stops the agent.
+"""Stores, for a restart: the ledgers of counters, the nights of inverters, the published energies, and the time of the
+last push. A disk failure never stops the agent.
 
 - Damaged file: it is set aside, and a new file is created. Each `save` writes all data, so nothing is lost if the file
   is damaged or removed while the agent runs.
 - Full, read-only or missing disk: the readable data are used, and new data are written as soon as possible.
 - Each row has a checksum.
-- After a save, nothing depends on the write-ahead log: it may be removed or damaged.
+- After its transaction, each save writes the write-ahead log back into the file. If this succeeds, the log may be
+  removed or damaged without a loss. If it fails, the file still needs the log, and the next save tries again.
 """
 
 from __future__ import annotations
@@ -67,7 +69,10 @@ _INSERT = {
 
 
 class EnergyStore:
-    """The file of energies: one row per counter, and one per inverter. Thread-safe. `save` waits for the disk."""
+    """The file of energies, with four tables: ledgers, nights, published energies, and the time of the last push.
+
+    Thread-safe. `save` waits for the disk.
+    """
 
     def __init__(self, path: Path, db: sqlite3.Connection, file: os.stat_result | None) -> None:
         """`file` is the file of `db`, or None if `db` is in memory."""
@@ -89,7 +94,7 @@ class EnergyStore:
 
     @property
     def in_memory(self) -> bool:
-        """Whether data are only in memory: the last save failed, or the file could not be opened."""
+        """Whether the newest data are only in memory: the last save failed, or the file could not be opened."""
         return self._failing or self._file is None
 
     def load(self) -> dict[tuple[str, Quantity], Ledger]:
@@ -105,7 +110,7 @@ class EnergyStore:
         return ledgers
 
     def load_nights(self) -> dict[str, Night]:
-        """Return the nights by node id, in Unix seconds. A row that cannot be read is omitted and logged."""
+        """Return the nights by node id, with times in Unix seconds. A row that cannot be read is omitted and logged."""
         nights = {}
         with self._lock:
             rows = self._db.execute("SELECT node_id, night FROM night").fetchall()
@@ -149,7 +154,8 @@ class EnergyStore:
     ) -> None:
         """Write all data. `time` is the Unix second of the last push, 0 if unknown.
 
-        A full or read-only disk is logged when it begins and when it ends.
+        If the disk does not accept the data, they stay in memory and no error is raised. The first failed save and the
+        next successful one are logged.
         """
         rows: dict[str, Sequence[tuple[str, ...]]] = {
             "ledger": [(node, quantity.value, _sealed(to_json(each))) for (node, quantity), each in ledgers.items()],
@@ -190,7 +196,7 @@ class EnergyStore:
             keep_log_space(self._path, _LOG_BYTES)
 
     def _reopen(self) -> None:
-        """Open the file at the path again. If that fails, the energies are in memory."""
+        """Open the file at the path again. If that fails, use a copy in memory, and raise the error."""
         self._db.close()
         self._db, self._file = _in_memory(self._path), None
         db, file = _open(self._path)
@@ -199,7 +205,7 @@ class EnergyStore:
 
 
 def _is_alone() -> bool:
-    """Whether no other agent has the directory. If one has it, the open file remains in use until the daemon stops."""
+    """Whether no other agent has locked the directory. If one has, the open file stays in use until the agent stops."""
     try:
         check_locks()
     except NotAloneError:
@@ -220,26 +226,26 @@ def _open(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:
 
 
 def _in_memory(path: Path) -> sqlite3.Connection:
-    """Return a database in memory, with the data of the file if it can be read. For a disk that accepts no writes."""
+    """Return a database in memory, for a disk that accepts no writes. It has the data of the file if it is readable."""
     memory = open_in_memory()
     with contextlib.suppress(OSError, sqlite3.Error), contextlib.closing(open_read_only(path)) as disk:
         require_sound(disk)
         disk.backup(memory)
-    _begin(memory)
+    _create_tables(memory)
     return memory
 
 
 def _connect(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:
     db = open_for_writing(path, synchronous="NORMAL", exclusive=True, busy_s=BUSY_S)
     try:
-        _begin(db)
+        _create_tables(db)
         return db, path.stat()
     except BaseException:
         db.close()
         raise
 
 
-def _begin(db: sqlite3.Connection) -> None:
+def _create_tables(db: sqlite3.Connection) -> None:
     for table in _SCHEMA:
         db.execute(table)
 

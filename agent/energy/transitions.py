@@ -1,7 +1,7 @@
 """Transitions: what a counter did between two readings, with a price for each kind. Pure.
 
-Prices are in seconds. A transition is used if it explains more seconds of readings than its price. Its growth is at
-most the register's step plus the energy that the device can count in the time.
+Prices are in seconds. A transition is used if it explains more seconds of readings than its price. The growth of a
+transition is at most the register's step plus the energy that the device can count in the time.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from agent.energy.days import day_of
 from agent.energy.turnover import MINUTE_S, SLACK_S, Register, Turnover, proven_power, proven_step
 
 LATE_FACTOR = 1.5
-"""A counter may be updated late. It can then grow by this factor times the integrated power since its last change."""
+"""A counter may be updated late. It can then grow by this factor times the power integrated since its last change."""
 BEGIN_FACTOR = 1.0
-"""The counter can also grow by this factor times the integrated power since the previous reading. If a load begins
-right after that reading, the energy is twice the integrated power."""
+"""The counter can also grow by this factor times the power integrated since the previous reading. If a load begins
+right after the previous reading, the energy is twice the integrated power."""
 DAY_S = 24 * 3600.0
 DAILY_S = 3 * 3600.0
 """Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
 
+# The prices of transitions, in seconds.
 LATE_PRICE = ROLLOVER_PRICE = JITTER_PRICE = 60.0
 ESTIMATED_PRICE = 300.0
 DAY_PRICE = 10.0
@@ -31,7 +32,7 @@ RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
 """Maximum cost of skipped readings in a row. It is less than two resets."""
 FITS_SHARE = 0.05
-"""The largest part of the register's range by which the counter can grow in a gap without a declaration."""
+"""If the counter can grow in a gap by more than this share of the register's range, its growth there is an estimate."""
 _SINGLE = 1.5
 """A growth that only one reading shows is not confirmed. Its price is at least this factor times the reading's
 weight."""
@@ -42,9 +43,9 @@ class TransitionKind(Enum):
 
     CONTINUED = auto()
     LATE = auto()
-    """More than the usual power allows, but possible since the last change of the counter."""
+    """The growth is more than the usual power allows, but possible since the last change of the counter."""
     ESTIMATED = auto()
-    """More than the largest power seen so far explains, or with an unknown number of rollovers."""
+    """The largest power seen so far does not explain the growth, or the growth may have additional rollovers."""
     ROLLED_OVER = auto()
     NEW_DAY = auto()
     """The device set its daily register to zero."""
@@ -103,9 +104,10 @@ def explain(before: Candidate, reading: Observation) -> Transition:
 def exceeds_power(
     before: Candidate, transition: Transition, skipped: Sequence[Candidate], reading: Observation
 ) -> bool:
-    """Whether the growth of a continuation exceeds the measured power, or the usual power if none was compared.
+    """Whether the growth of a continuation exceeds the measured power; False for another transition.
 
-    `skipped` are the readings between `before` and `reading`. Those that fit both divide the growth into parts.
+    If no measured power was compared with the counter yet, the limit is the usual power. `skipped` are the readings
+    between `before` and `reading`. A skipped value between the two values divides the growth, and each part is checked.
     """
     if transition.kind is not TransitionKind.CONTINUED:
         return False
@@ -129,13 +131,13 @@ def _exceeds(before: Candidate, after: Candidate | Observation, reading: Observa
 
 
 def confirmed(transition: Transition, skipped: Sequence[Candidate], step_Wh: float) -> Transition:
-    """Return a transition over skipped readings. It is estimated if skipped readings of one path grew by more.
+    """Return a transition over skipped readings. It becomes ESTIMATED if those of one path grew by more than it.
 
     The counter may then have been set to zero and have reached its earlier value again.
     """
     if transition.kind is not TransitionKind.CONTINUED:
         return transition
-    begins: dict[float, float] = {}  # all readings of a path without transitions with a price have the same cost
+    begins: dict[float, float] = {}  # readings of one path have the same cost while it pays no price
     grown = max((each.total - begins.setdefault(each.cost, each.total) for each in skipped), default=0.0)
     return transition._replace(kind=TransitionKind.ESTIMATED) if grown > transition.growth + step_Wh else transition
 
@@ -152,7 +154,7 @@ def _near_power(reading: Observation) -> float:
 
 
 def _proven(before: Candidate, reading: Observation, bound: float) -> float:
-    """Return the largest growth that the power seen so far explains, Wh; at most `bound`. More is an estimate."""
+    """Return the largest growth that the power seen so far explains, Wh; at most `bound`. A larger one is estimated."""
     if reading.regular:
         return bound
     at_ends = 2 * reading.expected_W * max(1.0, reading.turnover.ratio)
@@ -160,7 +162,7 @@ def _proven(before: Candidate, reading: Observation, bound: float) -> float:
 
 
 def _at_power(power_W: float, before: Candidate, reading: Observation) -> float:
-    """Return the maximum growth at a power, Wh."""
+    """Return the maximum growth of the counter from `before` to `reading` at a power, Wh."""
     late = reading.turnover.ratio * (
         LATE_FACTOR * (reading.integral_Wh - before.integral_Wh) + BEGIN_FACTOR * reading.flow_Wh
     )
@@ -171,7 +173,7 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
     register, turnover = reading.register, reading.turnover
     rise = reading.value - before.value
     if before.value == before.total == 0.0 and before.changed == NEVER and not register.daily:
-        # All readings so far are 0. A device that starts shows 0 at first, whatever its counter is.
+        # All readings so far are 0. A device that starts may show 0 at first, whatever the value of its counter is.
         bound = min(bound, reading.step_Wh + turnover.near_W * MINUTE_S / 3600)
     if rise <= bound:
         turns = _turns(rise, before, reading, bound)
@@ -189,7 +191,7 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
         return Transition(TransitionKind.ESTIMATED if estimated else TransitionKind.LATE, max(LATE_PRICE, single), rise)
     if rise <= reading.step_Wh + turnover.most_W * unchanged_s / 3600:
         return Transition(TransitionKind.ESTIMATED, max(ESTIMATED_PRICE, single), rise)
-    # A replacement for a daily register is unlikely: the new device would have produced more on the same day.
+    # If a daily register rises, a replacement is unlikely: the new device would have counted more on the same day.
     return Transition(TransitionKind.REPLACED, RUN_PRICE if register.daily else RESET_PRICE, 0.0)
 
 
@@ -256,7 +258,7 @@ def _last_certain_midnight(before: Candidate, reading: Observation) -> float:
 
 
 def _can_begin_a_day(before: Candidate, reading: Observation) -> bool:
-    """Whether the device's day may have begun between the two readings. It begins once a day."""
+    """Whether the device may have begun a day between the two readings. A device begins only one day in 18 hours."""
     if before.new_day and reading.at - before.new_day < DAY_S - 2 * DAILY_S:
         return False
     for offset in {0.0, day_offset(before.new_day, reading.zone)}:

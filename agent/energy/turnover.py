@@ -1,8 +1,12 @@
-"""Turnover: the power that a device can count, which limits the growth of its counter. Pure.
+"""Turnover: the largest power that a device can count. It limits the growth of the device's counter. Pure.
 
-The limit is the power in the device's `limits`, else a multiple of its largest measured power, else the power of the
-site's connection. The measured power is used only after it was compared with the counter. If a meter reads a power that
-is five times too low, its limit is five times as high.
+- If `limits` are configured for the device, the limit is the power in `limits`, with a margin.
+- Otherwise the limit between readings is a multiple of the largest measured power, after the integrated power was
+  compared with the growth of the counter. The comparison also corrects the power: if a meter reads a fifth of the real
+  power, the limit is five times as high.
+- Until the first comparison, the limit is at least the power of the site's connection; if that is not configured, of
+  the connection of a house. If the device measures no power, a multiple of the counter's own mean power replaces this
+  limit after a day.
 """
 
 from __future__ import annotations
@@ -10,28 +14,39 @@ from __future__ import annotations
 from typing import NamedTuple
 
 SLACK_S = 5.0
-"""Devices update their counters with a delay of up to this time."""
+"""Devices update their counters with a delay of up to this many seconds."""
 UNKNOWN_STEP_WH = 1100.0
-"""Step of a register with an unknown step, until it has grown. A counter in whole kWh has this step."""
+"""The assumed step of a register with an unknown step, until the counter has grown by a smaller step. The largest usual
+step is 1000 Wh (a counter in whole kWh); the rest is a margin."""
 UNKNOWN_POWER_W = 250e3
-"""The connection of a large low-voltage site. Used if limits, connection and power are all unknown."""
+"""The connection of a large low-voltage site. Used if neither `limits` nor the site's connection are configured."""
 UNPROVEN_POWER_W = 30e3
-"""The connection of a house. Until the power of a device is known, a growth above it must be confirmed."""
+"""The connection of a house. If the site's connection is not configured, a growth at a higher power must be confirmed
+until the power of the device is known."""
 MINUTE_S = 60.0
 PERIOD_S = 600.0
-"""Interval at which the power is compared with the counter."""
+"""Observed seconds between two comparisons of the integrated power with the growth of the counter."""
 GAP_AFTER_S = 86_400.0
-"""After this observed time, the largest measured power also limits the growth in a gap."""
+"""After so many observed seconds with comparisons, the largest measured power also limits the growth in a gap."""
 _LIMIT_MARGIN = 1.25
+"""The limits are this many times the configured maximum power."""
 _SEEN_MARGIN = 2.0
+"""The limit between readings is this many times the largest measured power."""
 _MOST_MARGIN = 4.0
+"""The limit in all cases is at least this many times the limit that the measured power gives."""
 _MEAN_MARGIN = 6.0
+"""For a device without a power reading, the limit is this many times `mean_W`."""
 _FORGET = 0.99
+"""At each comparison, the sums of the earlier periods are multiplied by this factor."""
 _ENOUGH_STEPS = 5
+"""A comparison needs a growth of at least this many steps of the register."""
 _ENOUGH_WH = 100.0
+"""A comparison needs a growth of at least this many Wh."""
 _DEAD = 5.0
+"""If the growth is this many times what a comparison needs, and the integrated power is not enough for one, the power
+register is not used."""
 _ROUNDING = 1.01
-"""A learned step is larger than the growth by this factor, for the rounding of scaled values."""
+"""A learned step is the smallest growth times this factor, because scaled values are rounded."""
 FINER = 0.98
 """If a growth is less than this part of the learned step, the register has a finer step."""
 
@@ -40,47 +55,54 @@ class Register(NamedTuple):
     """The properties of a counter's register."""
 
     daily: bool = False
-    """The device sets it to zero every day."""
+    """Whether the device sets the counter to zero every day."""
     step_Wh: float = 0.0
     """The step of the register; 0 if unknown."""
     range_Wh: float = 0.0
     """The counter returns to zero after this many Wh; 0 if the profile does not define it."""
     limit_W: float = 0.0
-    """Maximum power of the device by its `limits`; 0 if not configured."""
+    """Maximum power of the device from its `limits`, W; 0 if not configured."""
     connection_W: float = 0.0
-    """Maximum power of the site's connection; 0 if not configured."""
+    """Maximum power of the site's connection, W; 0 if not configured."""
 
     @property
     def jitter(self) -> float:
-        """A lifetime counter may fall by this many Wh: the last digit of a fine register is not always stable."""
+        """The counter may fall by this many Wh, because the last digit of a fine register is not always stable.
+
+        0 for a daily register, a coarse step (more than 100 Wh) or an unknown one.
+        """
         return 1.01 * self.step_Wh if not self.daily and self.step_Wh <= 100.0 else 0.0
 
 
 class Turnover(NamedTuple):
-    """The limits of the power that a device can count, in W, and the data from which they are learned."""
+    """The limits of the power that a device can count, and the data from which they are learned."""
 
     near_W: float
-    """Limit between readings at the usual interval."""
+    """Limit between readings at the usual interval, W."""
     gap_W: float
-    """Limit over a gap without readings."""
+    """Limit over a gap without readings, W."""
     most_W: float
-    """Limit in all cases."""
+    """Limit in all cases, W. A growth above it is that of another counter."""
     ratio: float = 0.0
-    """Growth divided by integrated power; 0 if unknown."""
+    """Growth of the counter divided by integrated power; 0 if they were not compared, or the power is not usable."""
     peak_W: float = 0.0
-    """The largest power that two readings in a row reached."""
+    """The largest power that two readings in a row both reached, W."""
     mean_W: float = 0.0
-    """The largest growth over a period, as a power. For devices without a power reading."""
+    """The largest mean power of a period by the counter, W. It is used while `ratio` is 0."""
     compared_s: float = 0.0
+    """Observed seconds of all periods so far."""
     grown_Wh: float = 0.0
+    """Growth of the counter, summed over the periods. Older periods have less weight."""
     flowed_Wh: float = 0.0
-    """Sums of growth and integrated power. Older periods have less weight."""
+    """Integrated power, summed over the same periods with the same weights."""
     review: float = PERIOD_S
     """The observed seconds (`Ledger.observed_s`) at which the next comparison is due."""
     total_then: float = 0.0
+    """The ledger's total at the last comparison, Wh, plus the growth in gaps since then."""
     integral_then: float = 0.0
+    """The ledger's integrated power at the last comparison, Wh."""
     step_Wh: float = UNKNOWN_STEP_WH
-    """The step of the register: known, or the smallest growth between two readings."""
+    """The step of the register: known, or learned from the smallest growth, or `UNKNOWN_STEP_WH` before one."""
 
 
 def first_turnover(register: Register) -> Turnover:
@@ -92,12 +114,16 @@ def first_turnover(register: Register) -> Turnover:
 
 
 def with_growth(turnover: Turnover, growth: float) -> Turnover:
-    """Return the limits after a growth that shows a finer step."""
+    """Return the turnover with the step that `growth` shows. The caller has checked that it is a finer step."""
     return turnover._replace(step_Wh=growth * _ROUNDING)
 
 
 def proven_power(turnover: Turnover, register: Register) -> float:
-    """Return the largest power at which a growth in a gap is not an estimate: a multiple of the power seen so far."""
+    """Return the largest power that explains a growth in a gap, W. A growth at a higher power is an estimate.
+
+    If `limits` are configured or the power was compared, this is `near_W`. Otherwise it is a multiple of the power seen
+    so far, or the connection of a house until the counter has grown enough. It is at most `most_W`.
+    """
     if register.limit_W or turnover.ratio:
         return turnover.near_W
     if turnover.grown_Wh < _enough(turnover):
@@ -106,7 +132,10 @@ def proven_power(turnover: Turnover, register: Register) -> float:
 
 
 def proven_step(turnover: Turnover, register: Register) -> float:
-    """Return the step of the register, Wh; 0 if unknown. A wrong value can teach it until the counter has grown."""
+    """Return the step of the register, Wh; 0 if unknown.
+
+    A learned step counts only after the counter has grown enough, because one wrong value can give a wrong step.
+    """
     learned = turnover.grown_Wh >= _enough(turnover) and turnover.step_Wh < UNKNOWN_STEP_WH
     return register.step_Wh or (turnover.step_Wh if learned else 0.0)
 
@@ -117,7 +146,10 @@ def with_peak(turnover: Turnover, peak_W: float, register: Register) -> Turnover
 
 
 def reviewed(turnover: Turnover, total: float, integral_Wh: float, observed_s: float, register: Register) -> Turnover:
-    """Compare the counter's growth of a period with the integrated power, and return the new limits."""
+    """Return the limits after a period. Compare the growth of the counter with the integrated power if both are enough.
+
+    `total` and `integral_Wh` are those of the ledger now, `observed_s` is the present `Ledger.observed_s`.
+    """
     grown, flowed = total - turnover.total_then, integral_Wh - turnover.integral_then
     if grown > 0.0 or flowed > 0.0:
         turnover = turnover._replace(
@@ -143,11 +175,12 @@ def reviewed(turnover: Turnover, total: float, integral_Wh: float, observed_s: f
 
 
 def _enough(turnover: Turnover) -> float:
-    """Return the growth that is enough for a comparison, Wh."""
+    """Return the growth, and the integrated power, that are enough for a comparison, Wh."""
     return max(_ENOUGH_WH, _ENOUGH_STEPS * turnover.step_Wh)
 
 
 def _bounded(turnover: Turnover, register: Register) -> Turnover:
+    """Return the turnover with `near_W`, `gap_W` and `most_W` calculated from its other data."""
     first = first_turnover(register)
     if register.limit_W:
         return turnover._replace(near_W=first.near_W, gap_W=first.gap_W, most_W=first.most_W)
@@ -163,5 +196,5 @@ def _bounded(turnover: Turnover, register: Register) -> Turnover:
 
 
 def _unproven_power(register: Register) -> float:
-    """Return the limit between readings at the usual interval, until a power of the device is known."""
+    """Return the limit between readings at the usual interval until the power of the device is known, W."""
     return register.connection_W or UNPROVEN_POWER_W
