@@ -14,13 +14,14 @@ class Backlog:
     """The numbers of waiting, parked and dropped messages."""
 
     waiting: int
+    """Including the undated messages."""
     oldest_s: float | None
-    """Age of the oldest waiting message in seconds, or None."""
+    """Age of the oldest dated waiting message in seconds; None if there is none."""
     parked: int
     in_memory: bool
-    """Whether the disk is not writable. A restart then loses the messages that are only in memory."""
+    """Whether changes are only in memory, because the disk is not writable. A restart then loses them."""
     dropped: Mapping[str, int]
-    """Number of dropped messages by reason."""
+    """Number of messages dropped since the start, by reason."""
 
 
 def queued(outbox: Outbox, now: float) -> Backlog:

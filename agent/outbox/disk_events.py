@@ -14,9 +14,9 @@ log = structlog.get_logger(__name__)
 
 
 class DiskFailure:
-    """The present failure. A full disk counts as a failure until it has room for the reserve.
+    """The present failure. The failure of a full disk lasts until the disk has room for the reserve again.
 
-    Otherwise, on a nearly full disk, a failure would begin and end at every message.
+    Without this rule, on a nearly full disk, a failure would begin and end at every message.
     """
 
     def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
@@ -42,18 +42,18 @@ class DiskFailure:
         self._begin(full=True)
 
     def note_in_memory(self, error: Exception) -> None:
-        """Note that the disk does not accept changes."""
+        """Note that the disk does not accept changes, with the error that it gave."""
         (log.debug if self._told_in_memory else log.error)(
             "outbox_in_memory",
             path=str(self._path),
             reason=str(error),
-            at_risk="messages that are measured until the disk is writable",
+            at_risk="messages that are measured before the disk is writable again",
         )
         self.in_memory = self._told_in_memory = True
         self._begin(full=is_full(error))
 
     def note_saved(self, *, reserve_held: bool) -> None:
-        """Note that all changes are in the file."""
+        """Note that all changes are in the file. This ends the failure, except on a full disk without the reserve."""
         self.in_memory = False
         if self.since is None or (self.full and not reserve_held):
             return

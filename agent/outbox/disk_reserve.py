@@ -14,17 +14,18 @@ RESERVE_BYTES = 512 * 1024
 class Reserve:
     """A file of zeros beside the queue's file.
 
-    When the disk is full, the agent deletes this file. SQLite then has space to write the write-ahead log back into the
-    queue's file, which grows by the new pages of the log. After that, both files have the pages that they need.
+    When the disk is full, the agent deletes this file. SQLite then has the space to copy the pages of the write-ahead
+    log into the queue's file: the queue's file grows by the pages that are new. After that, the log uses its space
+    again for the next changes.
     """
 
     def __init__(self, outbox: Path) -> None:
         self._path = reserve_of(outbox)
         self.held = False
-        """Whether the file exists, as far as known."""
+        """Whether the last `keep` succeeded, and `give` was not called since."""
 
     def keep(self) -> bool:
-        """Create the file, unless the disk is nearly full. Return whether the file exists."""
+        """Create the file, unless the disk has less than twice its size free. Return whether the file exists."""
         try:
             self.held = self._ensure_file()
         except OSError:
@@ -32,7 +33,7 @@ class Reserve:
         return self.held
 
     def give(self) -> bool:
-        """Delete the file. Return whether there was one."""
+        """Delete the file. Return whether it existed and was deleted."""
         self.held = False
         try:
             self._path.unlink()

@@ -9,7 +9,9 @@ import structlog
 log = structlog.get_logger(__name__)
 
 MAX_DEAD_LETTERS = 1000
+"""If there are more dead letters, the oldest are dropped."""
 DROPPED_AT_ONCE = 16
+"""Messages that are too old, and surplus dead letters, are dropped in groups of this size."""
 
 _WORDS = {
     "age": "older than outbox.max_age_s",
@@ -25,7 +27,7 @@ DROP_REASONS = tuple(_WORDS)
 
 
 class Drops(Counter[str]):
-    """How many messages were dropped, by reason."""
+    """How many messages were dropped since the start, by reason. The reasons are `DROP_REASONS`."""
 
     def add(self, count: int, reason: str) -> None:
         """Count `count` dropped messages and log them. 0 is not logged."""

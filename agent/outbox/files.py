@@ -1,4 +1,4 @@
-"""The files of a queue: the database with its log, and three files beside it."""
+"""The files of a queue: the database with its write-ahead log, and three files beside it (reserve, recent, note)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from pathlib import Path
 from agent.storage import PRIVATE, remove, rename
 
 _MOST_BYTES = 64 * 1024
+"""Maximum size of a note; a longer one is cut when it is read."""
 
 
 def reserve_of(path: Path) -> Path:
-    """Return the file that reserves disk space for the queue at `path`."""
+    """Return the path of the file that reserves disk space for the queue at `path`."""
     return path.with_name(path.name + ".reserve")
 
 
 def recent_of(path: Path) -> Path:
-    """Return the file that lists the records that are only in the log of the queue at `path`."""
+    """Return the path of the list of the records that are only in the write-ahead log of the queue at `path`."""
     return path.with_name(path.name + ".recent")
 
 
 def note_of(path: Path) -> Path:
-    """Return the file with what delivery has learned of the endpoint of the queue at `path`."""
+    """Return the path of the note: what `agent.delivery` has learned about the endpoint of the queue at `path`."""
     return path.with_name(path.name + ".note")
 
 
@@ -38,7 +39,8 @@ def read_note(path: Path) -> bytes:
 def write_note(path: Path, content: bytes) -> None:
     """Replace the note of the queue at `path`, or delete it if `content` is empty.
 
-    The note is written but not synced, so it survives the end of the process. If that fails, there is no note.
+    The note is written but not synced: it survives the end of the process, but a power cut may lose it. If the write
+    fails, the old note is deleted too, as far as the disk allows.
     """
     file = note_of(path)
     draft = file.with_name(file.name + ".new")
@@ -64,7 +66,7 @@ def rename_queue(path: Path, target: Path) -> None:
 
 
 def delete_queue(path: Path) -> None:
-    """Delete all files of a queue."""
+    """Delete all files of a queue. Files that do not exist are no error."""
     remove(path)
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
     for side in (reserve_of(path), recent_of(path), note_of(path)):

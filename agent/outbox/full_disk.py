@@ -30,7 +30,7 @@ _PART_WHEN_FULL = (32, 32 * 1024)
 class FullDisk:
     """The reserve of one queue, and the steps that make room.
 
-    The parameter `pending` has the changes that are not saved yet.
+    The parameter `pending` of its methods is the changes that are not saved yet.
     """
 
     def __init__(self, path: Path, failure: DiskFailure, drops: Drops) -> None:
@@ -43,7 +43,7 @@ class FullDisk:
         return pending.part(*(_PART_WHEN_FULL if self._failure.full else _PART))
 
     def hold_reserve(self, store: Store) -> None:
-        """Create the reserve. On a full disk, the queue gets the free space instead."""
+        """Create the reserve. If the disk has no room for it, the queue's file gets the free space instead."""
         if not self._reserve.keep():
             self._failure.note_full()
             with contextlib.suppress(sqlite3.Error, OSError):
@@ -54,7 +54,7 @@ class FullDisk:
         return self._reserve.give()
 
     def checkpoint(self, store: Store) -> bool:
-        """Write the log back. On a full disk, use the space of the reserve. Return whether it succeeded."""
+        """Write the log back into the file, on a full disk after the reserve is deleted. Return whether it worked."""
         try:
             if store.has_room_for_log():
                 return store.checkpoint()
@@ -82,18 +82,18 @@ class FullDisk:
             return False
 
     def shrink(self, store: Store, pending: PendingWrites) -> None:
-        """Drop the oldest records until the file has its configured size."""
+        """Drop the oldest records until the file is not larger than its configured size, or has no more to drop."""
         while store.over_bound() and self._drop_oldest(store, _PART_WHEN_FULL[1], pending):
             pass
 
     def saved(self, store: Store) -> None:
-        """Note that all changes are in the file. The failure ends when the disk has room for the reserve again."""
+        """Note that all changes are in the file. A full disk counts as full until it has room for the reserve again."""
         if not self._reserve.held and self._reserve.keep():
             store.release_free_space()
         self._failure.note_saved(reserve_held=self._reserve.held)
 
     def _drop_oldest(self, store: Store, size: int, pending: PendingWrites) -> bool:
-        """Drop the oldest records, in total `size` bytes. Return whether there were any."""
+        """Drop at least `size` bytes of records: dead letters, then the oldest. Return False if there are none."""
         oldest = PendingWrites(gone=set(store.oldest_of_size(size, pending)))
         if not oldest:
             return False

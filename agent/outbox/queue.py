@@ -3,8 +3,8 @@
 Invariants:
 
 1. When `put` returns an id, the message is synced to the disk. It stays there until `ack`, or until a bound drops it.
-2. The id of a message never changes. Its body never changes after the first attempt. Both survive restarts, as do its
-   attempts and the time of its next one.
+2. The id of a message never changes. The body of a message never changes after its first attempt. Id, body, number of
+   attempts and time of the next attempt survive restarts.
 3. A record is in exactly one state: undated (it waits for the clock), waiting, or parked (a dead letter).
 4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged. This includes the records that
    a restart finds missing because a file of the queue was removed or damaged.
@@ -15,7 +15,7 @@ Invariants:
    - Full: the file uses the space of its reserve and the free space of the disk. Then the oldest records are dropped,
      as many as the new ones need.
    - Not writable: changes stay in memory, up to a limit. Records that can be read are returned. When the disk is
-     writable again, all changes are saved. Until then 1 does not hold; `in_memory` and the log say so.
+     writable again, all changes are saved. Until then, invariant 1 does not hold; `in_memory` and the log say so.
    - Damaged, or written by a later version: the file is set aside with a date, and its legible records are kept.
    - An older schema is migrated.
 8. Within a minute, a waiting record is in the file itself, and no longer depends on the write-ahead log.
@@ -38,10 +38,12 @@ from agent.storage import NotAloneError
 
 __all__ = ["Counts", "Outbox", "Record"]
 
-# The longest wait for the next attempt, in seconds. If the wait seems longer, the clock was set back: send at once.
+# The longest wait for the next attempt, in seconds. If `next_try` is further away, the clock was set back, and the
+# record is due at once.
 MAX_WAIT_S = 3700.0
 # Seconds between two searches of `put` for messages that are too old.
 EXPIRE_EVERY_S = 60.0
+# Maximum number of transactions in which one `put` drops messages that are too old.
 _ROUNDS = 16
 
 
@@ -95,12 +97,13 @@ class Outbox:
         return self._store.drops
 
     def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> list[Record]:
-        """Store messages, newest last, and return their records. The records are durable, and are now the `live` ones.
+        """Store messages, newest last, and return their records, which are durable and become the `live` ones.
 
-        With `boot` they are undated: measured at monotonic second `mono` of that boot, before the clock was set.
+        With `boot` the records are undated: measured at monotonic second `mono` of that boot, before the clock was set.
+        `live` does not return them while they are undated.
 
-        Raises NotAloneError if the directory was replaced and another agent has the new one. The messages are then
-        stored in the queue that was moved away.
+        Raises NotAloneError if the directory was replaced and another agent has locked the new one. The messages are
+        then stored in the queue that was moved away.
         """
         with self._lock:
             displaced: NotAloneError | None = None
@@ -122,12 +125,15 @@ class Outbox:
             return records
 
     def live(self) -> list[Record]:
-        """Return the waiting records of the newest `put`, in its order."""
+        """Return the waiting records of the newest `put`, in the order of its messages."""
         with self._lock:
             return self._waiting(self._live_from, self._store.last_seq + 1)
 
     def backlog(self, now: float, skip: Collection[int] = (), limit: int = 1) -> list[Record]:
-        """Return the oldest records that are due at Unix second `now`, are not live, and are not in `skip` (seqs)."""
+        """Return at most `limit` records, oldest first, that are due at Unix second `now`, not live, and not in `skip`.
+
+        `skip` has seqs.
+        """
         with self._lock:
             return self._waiting(0, self._live_from, lambda r: r.seq not in skip and _is_due(r, now), limit)
 
@@ -142,7 +148,7 @@ class Outbox:
             self._store.write(PendingWrites(gone={record.seq}))
 
     def undated(self, after: int = 0, limit: int = 64) -> list[Record]:
-        """Return undated records with a seq larger than `after`, oldest first."""
+        """Return at most `limit` undated records with a seq larger than `after`, oldest first."""
         with self._lock:
             return self._store.find(
                 lambda store: store.undated(after),
@@ -151,19 +157,22 @@ class Outbox:
             )
 
     def update(self, *records: Record) -> None:
-        """Save the new state of these records. A record that is gone stays gone."""
+        """Save the new state of these records. A record that is gone stays gone.
+
+        If there are then more than `MAX_DEAD_LETTERS` dead letters, the oldest are dropped.
+        """
         with self._lock:
             self._store.write(PendingWrites(changed={record.seq: record for record in records}))
             if any(record.parked is not None for record in records):
                 self._bound_dead_letters()
 
     def parked(self, limit: int | None = None) -> list[Record]:
-        """Return the dead letters, oldest first."""
+        """Return the dead letters, oldest first; at most `limit`, or all."""
         with self._lock:
             return self._store.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
 
     def note(self) -> bytes:
-        """Return what `set_note` wrote beside the queue, also before a restart; empty if it wrote nothing."""
+        """Return what `set_note` wrote last, also before a restart; empty if there is nothing that can be read."""
         return read_note(self._path)
 
     def set_note(self, content: bytes) -> None:
@@ -171,7 +180,7 @@ class Outbox:
         write_note(self._path, content)
 
     def counts(self) -> Counts:
-        """Count waiting and parked records. Every call also maintains invariant 8."""
+        """Count waiting and parked records. Invariant 8 holds only if this is called every few seconds."""
         with self._lock:
             self._store.checkpoint_if_due()
             return self._store.counts()

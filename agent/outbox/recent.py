@@ -17,14 +17,15 @@ from pathlib import Path
 from agent.outbox.files import recent_of
 from agent.storage import PRIVATE, checksum
 
-# Allocated at once, so that the list of a usual minute needs no space on a full disk.
+# Bytes that are allocated when the file is opened, so that the list of a usual minute needs no space on a full disk.
 _BYTES = 4096
 _HEAD = 16
-"""The checksum of what follows and the number of seqs, 4 bytes each; the number of all records, 8 bytes."""
+"""Bytes before the seqs: the checksum of all that follows it (4), the number of seqs (4), the number of all records
+(8)."""
 
 
 class RecentRecords:
-    """The list and the number. If the disk accepts no writes, they are only in memory."""
+    """The list of seqs and the number of records. If the disk accepts no writes, they are only in memory."""
 
     def __init__(self, path: Path | None = None, *, create: bool = True) -> None:
         """Open the list of the queue at `path`, or a list without a file. An unreadable list is empty."""
@@ -35,13 +36,13 @@ class RecentRecords:
         if path is None:
             return
         with contextlib.suppress(OSError):
-            # Kept open, so that list and queue are in the same directory, also if it is moved.
+            # The file stays open, so that the list stays with the queue if the directory is moved.
             self._handle = os.open(recent_of(path), os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * create, PRIVATE)
             self.seqs, self.total = _parsed(os.pread(self._handle, os.fstat(self._handle).st_size, 0))
             os.posix_fallocate(self._handle, 0, _BYTES)
 
     def write(self, seqs: set[int], total: int) -> None:
-        """Replace the list. Call this after new records are committed, and before a deletion is committed."""
+        """Replace list and number. Call this after new records are committed, and before a deletion is committed."""
         if (seqs, total) == (self.seqs, self.total):
             return
         self.seqs, self.total = seqs, total

@@ -12,7 +12,7 @@ class Record:
     """One message. Times are in Unix seconds."""
 
     seq: int
-    """The order: microseconds since 1970 at `put`, strictly increasing."""
+    """Order of the records: about the microseconds since 1970 at `put`, strictly increasing."""
     id: str
     body: bytes
     created: float
@@ -29,7 +29,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The numbers of waiting records and of dead letters."""
+    """The numbers of waiting records (also the undated ones) and of dead letters."""
 
     waiting: int
     parked: int
@@ -70,7 +70,7 @@ class PendingWrites:
         self.gone.add(seq)
 
     def merge(self, later: PendingWrites) -> None:
-        """Add these later changes."""
+        """Add these later changes. They replace earlier changes of the same records."""
         for seq in later.gone:
             self.remove(seq)
         for record in later.changed.values():
@@ -84,9 +84,10 @@ class PendingWrites:
         return sum(len(record.body) for record in (*self.added.values(), *self.changed.values()))
 
     def part(self, changes: int, size: int) -> PendingWrites:
-        """Return the first changes: at most `changes` of each kind, and the oldest added records, about `size` bytes.
+        """Return the changes for one transaction: at most `changes` of each kind.
 
-        Deletions come first, because they make room.
+        Deletions and changed records come first. The oldest added records follow until the bodies have `size` bytes.
+        The part is empty only if there are no changes.
         """
         part = PendingWrites(
             gone=set(islice(self.gone, changes)),
@@ -114,7 +115,10 @@ class PendingWrites:
         self.gone.clear()
 
     def drop_oldest(self, limit_bytes: int) -> int:
-        """Remove the oldest added records until the others have at most `limit_bytes`. Return how many were removed."""
+        """Remove the oldest added records until the others have at most `limit_bytes`, or only the newest is left.
+
+        Return how many were removed.
+        """
         lost = 0
         size = sum(len(record.body) for record in self.added.values())
         while size > limit_bytes and len(self.added) > 1:

@@ -27,15 +27,19 @@ log = structlog.get_logger(__name__)
 # almost its maximum size, because a transaction is stored as a whole or not at all.
 _CHUNK = (256, 1024 * 1024)
 _SMALL_CHUNK = (32, 64 * 1024)
+# With at most this many bytes free, the disk counts as almost full.
 _PLENTY_BYTES = 16 * 1024 * 1024
+# Bytes that the copy leaves free on the disk, at least.
 _MARGIN_BYTES = 64 * 1024
+# Number of damaged files that are kept. Older ones are deleted.
 _KEPT_ASIDE = 3
 
 
 def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> Store:
-    """Open or create the file. `damage` is the reason to replace the file without opening it.
+    """Open or create the file. Replace it if it is damaged, or if `damage` (the reason in words) is given.
 
-    Raises sqlite3.Error or OSError only if the disk is not writable.
+    Raises sqlite3.Error or OSError if the disk is not writable, and NotAloneError if another agent has locked the
+    directory.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     replacement = path.with_name(path.name + ".new")
@@ -61,11 +65,10 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
 
 
 def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
-    """Create the file with all records of `removed`, the file that was at this path, or with none.
+    """Create the file with all legible records of `removed`, the open file that was at this path before.
 
-    Return how many; None if the file exists, or if the disk is full.
-
-    Raises sqlite3.Error or OSError if the disk is not writable.
+    Return the number of records. Return None and change nothing if a file is at the path, or if the disk has no room
+    for all records. Raises sqlite3.Error or OSError if the disk is not writable, or if `removed` is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
@@ -112,7 +115,7 @@ def _nears_bound(store: Store) -> bool:
 
 
 def _next(records: Iterator[Record], most: int, size: int) -> dict[int, Record]:
-    """Return the next records by seq: at most `most`, fewer if they have `size` bytes."""
+    """Return the next records by seq: at most `most`, and no more after their bodies have `size` bytes."""
     chunk: dict[int, Record] = {}
     for each in islice(records, most):
         chunk[each.seq] = each
@@ -123,7 +126,7 @@ def _next(records: Iterator[Record], most: int, size: int) -> dict[int, Record]:
 
 
 def _saved(store: Store, changes: PendingWrites) -> bool:
-    """Write the changes to the file itself, because the log is not renamed with it. Return False on a full disk."""
+    """Write the changes to the file itself, because its log is not renamed with it. Return False on a full disk."""
     try:
         store.apply(changes, durable=False)
         return store.checkpoint()

@@ -28,18 +28,22 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+# Bytes of new messages that are kept in memory while the disk is not writable.
 MEMORY_BYTES = 4 * 1024 * 1024
+# After so many damages of the file or its records, one read or write gives up.
 _TRIES = 16
+# Number of records in one transaction of a copy.
 _CHUNK = 256
 # The daemon calls `counts` every 2 s, so at most the messages of a minute depend on the write-ahead log.
 CHECKPOINT_S = 50.0
+# With this many records in the log only, it is written back before `CHECKPOINT_S`.
 _MAX_RECENT = 256
 # After these errors, the file cannot be written at the moment, but can still be read.
 _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
 
 
 class ResilientStore:
-    """Not thread-safe. No call fails, in any state of the disk, and every change is visible at once."""
+    """Not thread-safe. No call fails because of the disk, and every change is visible at once."""
 
     def __init__(self, path: Path, max_size_mb: int, monotonic: Callable[[], float]) -> None:
         self._path = path
@@ -64,7 +68,7 @@ class ResilientStore:
         self._attach()
 
     def reopen_if_needed(self) -> None:
-        """Reopen the file if it could not be written, or if its path or its log no longer name the open files.
+        """Reopen the file if it is not open for writing, or if the file or its log was removed or replaced.
 
         Raises NotAloneError if another agent has locked the directory at the path. The open file stays usable: it was
         moved with its directory.
@@ -81,15 +85,15 @@ class ResilientStore:
         if not reopen and missing != self._path:
             log.error("outbox_log_removed", path=str(self._path), waiting=self.counts().waiting)
             reopen = self._full_disk.checkpoint(store)
-        # Check the path again: the file may have been moved meanwhile, and after a close it could not be found any
-        # more.
+        # Check the path again: the file may have been moved meanwhile. A moved file must stay open, because the agent
+        # does not know its new path.
         if store.files.moved():
             self._move(store)
         elif reopen:
             self._attach()
 
     def checkpoint_if_due(self) -> None:
-        """Write the log back into the file if messages have depended on it for `CHECKPOINT_S`."""
+        """Write the log back into the file if messages have depended on the log for `CHECKPOINT_S` seconds."""
         recent = 0 if self._store is None else len(self._store.recent.seqs)
         if self._store is None or not recent:
             self._recent_since = None
@@ -106,7 +110,7 @@ class ResilientStore:
             log.error("outbox_removed", path=str(self._path), waiting=self.counts().waiting)
         self._told_removed = True
         held = self._read(lambda store: store.counts()) or Counts(0, 0)
-        if self._store is not removed:  # it was damaged, too
+        if self._store is not removed:  # the read above closed the removed file: it was damaged, too
             return
         damaged = False
         try:
@@ -122,6 +126,10 @@ class ResilientStore:
         self._told_removed = self._store is removed
 
     def _add_to_another(self, removed: Store, held: Counts) -> None:
+        """Add the records of a removed file, in number `held`, to the file that is now at the path.
+
+        If the file at the path cannot be opened for writing, continue with the removed one.
+        """
         self._store = None
         removed.files.remove_sides()
         listed = removed.recent.seqs, removed.recent.total
@@ -151,7 +159,7 @@ class ResilientStore:
     def find(
         self, ask: Callable[[Store], Iterable[Record]], wanted: Callable[[Record], bool], limit: int | None = None
     ) -> list[Record]:
-        """Return the oldest records for which `wanted` is true.
+        """Return the records for which `wanted` is true, oldest first; at most `limit`, or all.
 
         `ask` yields records of the file, oldest first: at least those that are wanted.
         """
@@ -164,13 +172,13 @@ class ResilientStore:
         return sorted((self._read(stored) or []) + here, key=lambda record: record.seq)[:limit]
 
     def get(self, seq: int) -> Record | None:
-        """Return the current state of the record; None if it is gone."""
+        """Return the current state of the record with this seq; None if it is gone."""
         if seq in self._unsaved:
             return self._unsaved.added.get(seq) or self._unsaved.changed.get(seq)
         return self._read(lambda store: store.get(seq))
 
     def counts(self) -> Counts:
-        """Return the numbers of waiting and of parked records."""
+        """Return the numbers of waiting (also undated) and of parked records."""
         stored = self._read(lambda store: store.counts()) or Counts(0, 0)
         if not self._unsaved:
             return stored
@@ -180,7 +188,10 @@ class ResilientStore:
         return Counts(stored.waiting - masked.waiting + len(here) - dead, stored.parked - masked.parked + dead)
 
     def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
-        """Return seq, date in Unix seconds, and whether the date is known, of the oldest records in the file."""
+        """Return seq, date in Unix seconds, and whether the date is known, of the oldest records in the file.
+
+        Records with changes that are not in the file yet are left out.
+        """
         oldest = self._read(lambda store: store.oldest(limit)) or []
         return [each for each in oldest if each[0] not in self._unsaved]
 
@@ -234,7 +245,9 @@ class ResilientStore:
         return None
 
     def _save(self, *, durable: bool = False) -> None:
-        """Write the pending changes to the file. If that fails, they stay in memory."""
+        """Write the pending changes to the file. If that fails, they stay in memory, and the oldest new records above
+        `MEMORY_BYTES` are dropped.
+        """
         durable = durable or self.in_memory
         damages = 0
         while self._store is not None and not self._store.read_only and damages < _TRIES:
@@ -257,7 +270,11 @@ class ResilientStore:
         self.drops.add(self._unsaved.drop_oldest(MEMORY_BYTES), "memory")
 
     def _attach(self, damage: str | None = None) -> None:
-        """Open the file for writing, or replace it if it is damaged. If that fails, open it read-only, if possible."""
+        """Open the file for writing, or replace it if it is damaged. If that fails, open it read-only, if possible.
+
+        `damage` is the reason to replace the file without opening it. If another agent has locked the directory, open
+        nothing.
+        """
         self._detach()
         self._may_exceed_bound = True
         try:
@@ -299,8 +316,8 @@ class ResilientStore:
     def _replaced_damaged(self, error: Exception) -> bool:
         """Handle an error of the disk. Return whether a new file replaced a damaged one."""
         if self._store is not None and self._store.files.moved():
-            # The file was moved, and after a close it could not be found any more. `reopen_if_needed` copies its
-            # records.
+            # The file was moved. It stays open, because the agent does not know its new path. `reopen_if_needed` copies
+            # its records.
             self._failure.note_in_memory(error)
             return False
         if code(error) not in _PASSING:

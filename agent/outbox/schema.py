@@ -29,11 +29,11 @@ _FIELDS = ("seq", "id", "created", "attempts", "refusals", "next_try", "parked",
 COLUMNS = ", ".join(_FIELDS)
 # OR REPLACE: a failed commit may still have reached the disk.
 INSERT = f"INSERT OR REPLACE INTO message ({COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))})"  # noqa: S608 - our own
-# Parameters: the row, then its seq.
+# Parameters: the values of a row, then the seq of that row.
 UPDATE = f"UPDATE message SET {', '.join(f'{name} = ?' for name in _FIELDS)} WHERE seq = ?"  # noqa: S608 - our own
 
 MAX_SEQ = 2**62
-"""All seqs are lower: they are microseconds since 1970."""
+"""Every sound seq is lower, because a seq is about the microseconds since 1970."""
 _NUMBERS = frozenset({int, float})
 
 
@@ -73,9 +73,9 @@ def require_current(db: sqlite3.Connection) -> None:
 
 
 def restart_log(db: sqlite3.Connection) -> None:
-    """Write one page. If the write-ahead log was written back, SQLite then begins a new log.
+    """Write one page. If the write-ahead log was written back before, SQLite begins a new log with this page.
 
-    SQLite does not write a page whose rows are unchanged. It always writes the page of the version.
+    The page is that of `user_version`: SQLite writes it even if its value does not change.
     """
     db.execute(f"PRAGMA user_version = {_VERSION}")
 

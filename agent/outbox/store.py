@@ -41,10 +41,11 @@ from agent.storage import (
 # The log is written back when it has this many pages. SQLite's own checkpoint is not used, because it leaves the old
 # pages in the log. If the log is damaged later, SQLite would treat its undamaged beginning as newer than the file.
 _WAL_PAGES = 64
-_WAL_PAGES_WHEN_TIGHT = 8
+_WAL_PAGES_WHEN_TIGHT = 8  # after `use_free_space`
 _WAIT_FOR_READERS_S = 0.25
 # The space of the log from the start: for a transaction of 32 KiB, and for the pages that are not written back yet.
 _WAL_BYTES = 40 * 4120
+# Pages that one step of `use_free_space` adds to the file.
 _CLAIM_PAGES = 16
 PAGE_BYTES = 4096  # SQLite's default
 
@@ -72,7 +73,8 @@ class Store:
         self.no_room = 0
         """Number of messages of the former, damaged file for which the disk had no room."""
         self.gone: Collection[int] = ()
-        """Seqs of deleted records that are still in the file because it could not be written. Queries omit them."""
+        """Seqs of deleted records that are still in the file because it could not be written. `get`, `waiting`,
+        `parked` and `undated` omit them."""
         row = db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own
         if row is not None and not isinstance(row[0], int):
             raise UnusableFileError("the file is damaged")
@@ -122,7 +124,7 @@ class Store:
     def list_recent(self) -> int:
         """Read the list of the records that were only in the log. Return how many records are missing in the file.
 
-        The caller then calls `forget`.
+        Messages without room (`no_room`) do not count. The caller then calls `forget`.
         """
         self.recent = RecentRecords(self._path)
         missing = sum(not self._has(seq) for seq in self.recent.seqs)
@@ -130,7 +132,7 @@ class Store:
         return max(missing, self.recent.total - counts.waiting - counts.parked - self.no_room)
 
     def forget(self) -> None:
-        """Remove the missing records from the list."""
+        """Remove the records that are missing in the file from the list."""
         counts = self.counts()
         self.recent.write({seq for seq in self.recent.seqs if self._has(seq)}, counts.waiting + counts.parked)
 
@@ -187,7 +189,7 @@ class Store:
         return self._counts
 
     def counts_of(self, changes: PendingWrites) -> Counts:
-        """Return the counts of those records in the file that `changes` concerns."""
+        """Return the counts of the records in the file whose seqs are in `changes`."""
         waiting = parked = 0
         for seq in chain(changes.added, changes.changed, changes.gone):
             for (reason,) in self._db.execute("SELECT parked FROM message WHERE seq = ?", (seq,)):
@@ -209,7 +211,7 @@ class Store:
         return next(self._records("WHERE seq = ?", seq), None)
 
     def waiting(self, first: int, before: int) -> Iterator[Record]:
-        """Yield the waiting records with first <= seq < before, oldest first. Do not write before the last one."""
+        """Yield the waiting records with first <= seq < before, oldest first. Do not write until all are read."""
         return self._records(
             "WHERE parked IS NULL AND boot IS NULL AND seq >= ? AND seq < ? ORDER BY seq", first, before
         )
@@ -229,7 +231,10 @@ class Store:
         return self._records("WHERE boot IS NOT NULL AND parked IS NULL AND seq > ? ORDER BY seq", after)
 
     def summary(self) -> tuple[int, int, float | None]:
-        """Return the numbers of waiting and of undated records, and the Unix second of the oldest dated one."""
+        """Return the numbers of waiting (also undated) and of undated records, and the date of the oldest dated one.
+
+        The date is in Unix seconds; None if no waiting record is dated.
+        """
         row = self._db.execute(
             "SELECT count(*), count(boot), min(created) FILTER (WHERE boot IS NULL) FROM message WHERE parked IS NULL"
         ).fetchone()
@@ -243,9 +248,9 @@ class Store:
         return [(seq, created, bool(dated)) for seq, created, dated in rows]
 
     def oldest_of_size(self, size: int, spared: PendingWrites) -> list[int]:
-        """Return the seqs of the oldest records that have `size` bytes in total, with 80 bytes for each row.
+        """Return the seqs of the oldest records that have at least `size` bytes in total, or all if they have less.
 
-        Dead letters come first. Records in `spared` are left out.
+        A record has the bytes of its body and 80 more. Dead letters come first. Records in `spared` are left out.
         """
         found: dict[int, None] = {}
         for clause in ("WHERE parked IS NOT NULL", ""):
@@ -267,19 +272,18 @@ class Store:
         return pragma(self._db, "page_count") + size // PAGE_BYTES + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:
-        """Whether the disk has room for a checkpoint. After half of one, the file is unreadable without its log."""
+        """Whether the disk has room for a checkpoint. An incomplete checkpoint leaves a file that needs its log."""
         growth = pragma(self._db, "page_count") * PAGE_BYTES - self.files.size()
         return growth <= 0 or growth + _WAL_PAGES * PAGE_BYTES // 8 <= free_space(self._path)
 
     def use_free_space(self, size: int) -> bool:
         """On a full disk, turn up to `size` bytes of its free space into free pages of the file.
 
-        No other program can use these pages. The file does not grow any more, so a checkpoint always has room.
-        Return whether there are new free pages.
+        No other program can use these pages. Until `release_free_space`, the file does not grow any more, so a
+        checkpoint always has room. Return whether there are new free pages.
         """
-        least = (
-            2 * _CLAIM_PAGES * PAGE_BYTES
-        )  # twice the need of a step, because another process may write at the same time
+        # Twice the need of a step, because another process may write at the same time.
+        least = 2 * _CLAIM_PAGES * PAGE_BYTES
         if self._uses_free_space and free_space(self._path) < least:
             return False
         if not self._write_back():

@@ -28,9 +28,9 @@ _CHUNK = 256
 def take_over(former: Path, path: Path, max_size_mb: int) -> Drops:
     """Move all messages of the file `former` to the file `path`. After a power cut, a second call completes it.
 
-    The file `path` can then be larger than `max_size_mb`. The queue drops its oldest messages at the next `put`. If a
-    disk error or a damaged file ends the move, the file `former` keeps the messages that were not moved, and the log
-    says so. Return the number of dropped messages, which are those that are not legible.
+    The file `path` can then be larger than `max_size_mb`; its queue drops its oldest messages at the next `put`. If a
+    disk error or a damaged file ends the move, the file `former` keeps the messages that were not moved, and a warning
+    is logged. Return the numbers of dropped messages: those that are not legible.
     """
     drops = Drops()
     if not former.exists():
@@ -50,7 +50,7 @@ def take_over(former: Path, path: Path, max_size_mb: int) -> Drops:
 
 
 def _merge(former: Path, path: Path, max_size_mb: int) -> Drops:
-    """Move all messages; each keeps its id. Return the number of unreadable ones, which are dropped."""
+    """Move all legible messages; each keeps its id. Return the number of the others, which are dropped."""
     drops = Drops()
     both_mb = max_size_mb + (former.stat().st_size + path.stat().st_size) // 2**20 + 1
     with closing(Store.open(former, both_mb)) as source, closing(Store.open(path, both_mb)) as target:
@@ -62,7 +62,7 @@ def _merge(former: Path, path: Path, max_size_mb: int) -> Drops:
 
 
 def _move(records: Sequence[Record], source: Store, target: Store) -> None:
-    """Copy the records, then delete the originals, so that a second call does not move delivered messages again."""
+    """Copy the records, then delete the originals. A power cut between the two leaves both, with the same ids."""
     added = PendingWrites()
     for record in records:
         _add(added, record, target)

@@ -34,16 +34,16 @@ class Device:
     interval_s: float = 10.0
     """The configured seconds between two polls. `agent.polling.due_times` fits it to the push interval."""
     patience_s: float = 3.0
-    """Seconds that the other devices of the link wait for one poll of this device. More than one time-out."""
+    """Seconds that the other devices of the link wait for one poll of this device. They are more than one time-out."""
     origin: object = None
     """The configuration of the device. Two devices of a link are the same device if their origins are equal."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
     of_hybrid: bool = field(init=False)
-    """Whether each of its nodes uses only the readings that are marked with its type."""
+    """Whether the device is hybrid: each of its nodes uses only the readings that are marked with the node's type."""
     measures_grid: bool = field(init=False)
-    """Whether it is a meter of the grid connection. The power of the whole site depends on it."""
+    """Whether the device is a meter of the grid connection. The power of the whole site depends on it."""
     rank: tuple[bool, float] = field(init=False)
-    """The order on a link: grid meters first, then the devices with the shortest interval."""
+    """The order on a link, lowest value first: grid meters, then the devices with the shortest interval."""
 
     def __post_init__(self) -> None:
         self.of_hybrid = any(node.of_hybrid for node in self.nodes)
@@ -75,7 +75,7 @@ class PollListener(Protocol):
     def observe(self, device: Device, scan: Scan) -> None: ...
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
-        """The device did not answer, or it is lost and its next probe is not due."""
+        """The device did not answer, or it is lost and its next poll is not due. `at` is in monotonic seconds."""
         ...
 
     def skipped(self, device: Device, count: int) -> None:

@@ -13,7 +13,9 @@ from drivers.errors import DriverError
 from drivers.model import Scan
 
 BACKOFF_FIRST_S = 2.0
+"""Seconds from the first failed poll to the next one. They double with each further failed poll."""
 BACKOFF_MAX_S = 300.0
+"""Maximum of these seconds."""
 
 
 @dataclass(slots=True)
@@ -23,19 +25,21 @@ class DeviceHealth:
     failures: int = 0
     """Failed polls in a row."""
     since: float | None = None
-    """When these failures began; None if the last poll succeeded."""
+    """Time of the first of these failures; None if the last poll succeeded."""
     due: float = 0.0
-    """Do not poll before this time."""
+    """Do not poll before this time; 0 while the device is not lost."""
     error: Exception | None = None
+    """The error of the last failed poll; None if the last poll succeeded."""
     partial: str | None = None
     """What the last answered poll could not read, in words; None if it was complete."""
     last_answer: float | None = None
+    """Time of the last answer; None before the first one."""
     back_since: float | None = None
-    """When the device last answered after failures."""
+    """Time at which the last outage ended; None if there was none."""
     told: bool = False
     """Whether the log has reported the present outage."""
     slow: bool = False
-    """Whether the last poll took longer than `patience_s`."""
+    """Whether the last poll took longer than `Device.patience_s`."""
     took_s: float = 0.0
     """Duration of the last answered poll in seconds."""
     cycle_s: float | None = None

@@ -1,8 +1,9 @@
 """One poll of one device: its maximum duration, and what its result means.
 
 - A poll that is not complete after `LIMIT_S` counts as no answer.
-- An outage is logged once. An outage that begins less than `FLAP_S` after the end of the last one is not logged, so
-  that an unstable device does not fill the log. The log level is warning, or info if the device is expected to sleep.
+- An outage is logged once, with the level warning, or info if the device is expected to sleep. In the first `FLAP_S`
+  after the end of an outage, a new one is only logged with the level debug, so that an unstable device does not fill
+  the log. If the new one lasts longer, it is then logged as usual.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _ADDRESS: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}address")
 LIMIT_S = 60.0
 """Maximum seconds of one poll."""
 FLAP_S = 300.0
+"""Seconds after an outage in which a new one is not logged as usual."""
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class _Running:
     end: float
     """The deadline, in the time of the event loop."""
     stuck: float
-    """Monotonic second after which the poll is stuck: the cancellation at its deadline has not ended it."""
+    """Monotonic second after which the poll is stuck: its cancellation at the deadline did not end it."""
     ended: bool = False
     """Whether the poll was cancelled at its deadline."""
 
@@ -56,7 +58,7 @@ class DevicePoller:
         nights: Mapping[str, Night],
         wanted: Callable[[Device], bool],
     ) -> None:
-        """`nights`: node id → night, to decide whether a device sleeps. If it does, no warning is logged."""
+        """`nights`: node id → night, to decide whether a device sleeps. Its outage is then no warning."""
         self._clock = clock
         self._listener = listener
         self._nights = nights
@@ -111,12 +113,15 @@ class DevicePoller:
                 running.task.cancel()
 
     def in_progress(self) -> Iterator[tuple[str, float]]:
-        """The polls in progress, each with the monotonic second after which it is stuck."""
+        """Yield the name of each poll in progress, and the monotonic second after which the poll is stuck."""
         for device, running in self._running.items():
             yield f"poll of {device.name}", running.stuck
 
     def failed(self, device: Device, error: Exception) -> None:
-        """Record that the device does not answer, or that its link cannot be opened. Log an outage once."""
+        """Record that the device does not answer, or that its link cannot be opened. Log an outage once.
+
+        Do nothing if the device is no longer wanted.
+        """
         if not self._wanted(device):
             return
         now = self._clock.monotonic()

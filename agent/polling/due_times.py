@@ -2,9 +2,10 @@
 
 - The due times are counted from a tick of the pushes. An interval is fitted: it divides the push interval or is a
   multiple of it. So each device whose interval is not longer than the push interval has a poll at each tick.
-- Not all links of a large site are polled at the same moment. A hash of its address gives each link a moment before the
-  tick. These moments span `LINK_S` per link, at most one interval. With few links, all are polled at the tick itself.
-- A due time that passes while the device still waits for its poll is skipped. The next ones do not move.
+- Not all links of a large site are polled at the same moment. A hash of the link's address gives each link a moment
+  before the tick. The time from that moment to the tick is its lead. The leads are less than `LINK_S` times the number
+  of links, and less than one interval. With few links, all are polled at the tick itself.
+- A due time that passes while the device still waits for its poll is skipped. The next due times do not move.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from hashlib import sha256
 from math import ceil, floor, inf
 
 LINK_S = 0.005
-"""Seconds before the tick for each link. A controller polls a device in 0.3 to 2 ms of CPU time."""
+"""The leads of a site span this many seconds for each link. A controller polls a device in 0.3 to 2 ms of CPU time."""
 LINKS_AT_ONCE = 32
 """Number of links that are polled at the same moment. Each moment wakes the process: with 8 links per moment instead of
 32, a poll costs a third more CPU time."""
 MOST_MOMENTS = 25
 """Maximum number of different moments before a tick."""
 _SAME_S = 0.001
+"""Ticks whose phases differ by less than this many seconds have the same phase."""
 _ROUNDING = 1e-9
-"""Two intervals whose quotient is this close to a whole number are multiples."""
+"""An interval is a multiple of another one if their quotient is this close to a whole number."""
 
 
 def fitted(interval_s: float, push_s: float) -> float:
@@ -33,7 +35,7 @@ def fitted(interval_s: float, push_s: float) -> float:
 
 
 def lead_share(address: str, links: int) -> float:
-    """Return the share of the span that a link is polled before its tick: 0 (at the tick) to less than 1.
+    """Return the lead of a link as a share of the span of all leads: 0 (at the tick) to less than 1.
 
     `links` is the number of links of the site.
     """
@@ -42,7 +44,7 @@ def lead_share(address: str, links: int) -> float:
 
 
 def lead_s(share: float, links: int, interval_s: float) -> float:
-    """Return the seconds from the poll of a link with this lead share to its tick."""
+    """Return the lead in seconds, for devices with this lead share and interval on a site with this number of links."""
     return share * min(interval_s, links * LINK_S)
 
 
@@ -60,13 +62,13 @@ class DueTimes:
     """The number of the next due time. The due time of the anchor has number 0."""
 
     def start(self, at: float) -> None:
-        """Add one due time at `at`, if `at` is before the next due time."""
+        """Add one due time at monotonic second `at`, if it is before the next due time."""
         if at < self.next:
             self._number -= 1
             self.next = at
 
     def take(self, now: float) -> int:
-        """Take all due times up to `now`. Return how many they are."""
+        """Take all due times up to monotonic second `now`. Return how many they are."""
         before, first = self._number, self.anchor - self.lead_s
         self._number = floor((now - first) / self.interval_s) + 1
         self.next = first + self._number * self.interval_s

@@ -12,8 +12,8 @@ def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
     """Return those of the due `devices` of a link whose polls are probably complete within `within_s`.
 
     Devices of the same rank are included together or not at all, because their order in a round is not known. If a rank
-    is too slow, all ranks after it are left out. If anything is left out, so are the lost devices: they are polled
-    last.
+    does not fit, it and all ranks after it are left out. The lost devices are then left out too, because they are
+    polled last.
     """
     round_s = sum(device.health.took_s for device in devices)
     if 2 * round_s <= within_s:
@@ -24,8 +24,8 @@ def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
     for _, group in groupby(well, key=_order):
         same = list(group)
         polls_s += sum(device.health.took_s for device in same)
-        # The link alternates between the devices of a round and more urgent ones that become due meanwhile. So the
-        # polls of later ranks take at most as long as `polls_s`, and so do the repeated polls of earlier ranks.
+        # The link alternates between the devices of a round and more urgent ones that become due meanwhile. So before
+        # these ranks are complete, later ranks take at most `polls_s`, and repeated polls of earlier ranks as well.
         if polls_s + min(polls_s, round_s - polls_s) + min(polls_s, again_s) > within_s:
             return found
         again_s += sum(within_s // device.interval_s * device.health.took_s for device in same)

@@ -8,11 +8,12 @@
   interval, and the others are polled in turn.
 - If the next due time of a device passes before its poll is complete, the device misses this due time.
   `agent.polling.pace` decides when a link misses too many.
-- A device that does not answer is polled again after `BACKOFF_FIRST_S`. This time doubles up to `BACKOFF_MAX_S`. One
-  answer ends the back-off. If all devices of a link were lost, the first answer shows that the link works again, and
-  the other devices are polled in the same round.
-- If a device answers but takes longer than its `patience_s`, its poll continues in parallel with the others. On the
-  link their requests alternate.
+- A device that does not answer is polled again after `BACKOFF_FIRST_S`. This delay doubles with each failed poll, up to
+  `BACKOFF_MAX_S`. One answer ends the back-off. If all devices of a link were lost, the first answer shows that the
+  link works again, and the other devices are polled in the same round.
+- If a poll takes longer than the `patience_s` of its device, it continues in parallel with the polls of the others. On
+  the link their requests alternate. A pass is a task that polls the devices of a round in turn. It ends with such a
+  slow poll, and the next pass polls the other devices.
 - `agent.polling.device_poller` describes one poll and its result.
 """
 
@@ -61,11 +62,13 @@ class LinkWorker:
         self._idle: asyncio.Future[None] | None = None
         """What the task waits for while no device is due."""
         self._polling: dict[asyncio.Task[None], Device] = {}
-        """Pass → the device that it polls: the pass of this round, and passes of earlier rounds with a slow device."""
+        """Pass → the device that it polls: the present pass, and the earlier ones whose slow poll still continues."""
         self._pass: asyncio.Task[None] | None = None
+        """The present pass; None between rounds."""
         self._patient_until = 0.0
+        """When the patience with the device that is polled now ends, in the time of the event loop."""
         self._polled_urgent = False
-        """Whether the last polled device was an urgent one that does not belong to the round."""
+        """Whether the last polled device was one of a higher rank that does not belong to the round."""
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Start the task if it is not running yet."""
@@ -104,7 +107,7 @@ class LinkWorker:
             self._pace.check(self.devices, now)
 
     def request(self) -> asyncio.Future[None]:
-        """Poll all devices now. The future is done when each of them answered or failed."""
+        """Poll all devices now. Return a future that is done when each of them has answered or failed."""
         for device in self.devices:
             if device not in self._open:
                 self._open[device] = self._waiting[device] = None
@@ -112,9 +115,9 @@ class LinkWorker:
         return self._future(self._open)
 
     def answers(self, within_s: float) -> asyncio.Future[None] | None:
-        """Return a future that is done when the devices that are due have answered or failed. None if no device is due.
+        """Return a future that is done when the devices that are due have answered or failed.
 
-        Devices that the link cannot poll within `within_s` do not count.
+        Devices that the link can probably not poll within `within_s` seconds do not count. None if no device is left.
         """
         devices = in_time(self._open, within_s)
         return self._future(devices) if devices else None
@@ -176,7 +179,10 @@ class LinkWorker:
         self._listener.missed(device, device.health.error or LinkError("not asked"), now)
 
     async def _round(self, group: asyncio.TaskGroup) -> None:
-        """Poll every waiting device that answered its last poll, then the lost devices that are due."""
+        """Poll every waiting device that answered its last poll, then the lost devices that are due.
+
+        Report the lost devices that are not polled as missed.
+        """
         waiting, self._waiting = self._waiting, {}
         now = self._clock.monotonic()
         well = sorted(
@@ -201,7 +207,10 @@ class LinkWorker:
             self._close(device)
 
     async def _wait_for_pass(self, this_pass: asyncio.Task[None], step_s: float) -> None:
-        """Wait until the pass ends, or a device takes longer than its `patience_s`. Check every `step_s` seconds."""
+        """Wait until the pass ends, or a device takes longer than its `patience_s` (then it is slow).
+
+        Check every `step_s` seconds.
+        """
         loop = asyncio.get_running_loop()
         self._patient_until = loop.time() + step_s  # until the pass sets it for its first device
         while not this_pass.done() and (left_s := self._patient_until - loop.time()) > 0:
@@ -253,7 +262,7 @@ class LinkWorker:
                 order.append(device)
 
     def _next(self, order: deque[Device]) -> Device:
-        """Return the next device of the round, or a due device of a higher rank if the last one was of the round."""
+        """Return the next device of the round, or a due device of a higher rank after a device of the round."""
         if self._waiting and not self._polled_urgent:
             well = (device for device in self._waiting if not device.health.failures)
             urgent = min(well, key=lambda device: device.rank, default=None)

@@ -1,5 +1,7 @@
-"""Checks whether a link is fast enough for the intervals of its devices. Logs one event when it becomes too slow, and
-one when it is fast enough again.
+"""Checks whether a link is fast enough for the intervals of its devices. Logs one event when the link becomes too slow,
+and one when it is fast enough again.
+
+The cycle of a device is the mean time between two of its polls.
 """
 
 from __future__ import annotations
@@ -16,18 +18,19 @@ from agent.polling.device_health import DeviceHealth
 log = structlog.get_logger(__name__)
 
 CHECK_S = 60.0
-"""A device is checked this many seconds after its first missed due time, but not before `LEAST_INTERVALS` intervals."""
+"""Seconds between two checks of a link. A cycle is measured for at least this many seconds."""
 LEAST_INTERVALS = 5
+"""A cycle is also measured for at least this many intervals of its device."""
 TOO_SLOW = 1.25
-"""A link is too slow if the time between two polls of a device is more than this many times its interval. The probes of
-a device that has just failed delay the others by less than that."""
+"""A link is too slow if the cycle of a device is more than this many times its interval. Polls of a device that
+has just failed take time too, but they lengthen the cycles of the others by less than this factor."""
 FAST_ENOUGH = 1.02
-"""A link is fast enough again if the time between two polls of each device is at most this many times its interval."""
+"""A link is fast enough again if the cycle of each device is at most this many times its interval."""
 
 
 @dataclass(slots=True)
 class _Missed:
-    """A device that misses due times."""
+    """The measurement of the cycle of a device that misses due times."""
 
     since: float
     """Monotonic second of the last answer before the first missed due time."""
@@ -35,19 +38,19 @@ class _Missed:
     """`DeviceHealth.polls` at that answer."""
 
     def is_due(self, device: Device, now: float) -> bool:
-        """Whether enough time has passed for a check, and the device was polled again."""
+        """Whether the measurement is long enough, and the device was polled in it."""
         enough_s = max(CHECK_S, LEAST_INTERVALS * device.interval_s)
         return now - self.since >= enough_s and device.health.polls > self.polls
 
     def cycle_s(self, health: DeviceHealth) -> float:
-        """Return the mean seconds between two polls since `since`."""
+        """Return the cycle since `since`, in seconds."""
         return ((health.last_answer or self.since) - self.since) / (health.polls - self.polls)
 
 
 class LinkPace:
-    """Measures how often the devices that miss due times are polled, and checks the link every `CHECK_S` seconds.
+    """Measures the cycles of the devices that miss due times, and checks the link every `CHECK_S` seconds.
 
-    A device that does not answer is left out, because it says nothing about the speed of its link.
+    A device that does not answer is left out, because its polls say nothing about the speed of its link.
     """
 
     def __init__(self, address: str, now: float) -> None:
@@ -58,13 +61,13 @@ class LinkPace:
         self._too_slow = False
 
     def missed(self, device: Device) -> None:
-        """A due time of `device` passed while it waited for its poll, or while it was polled."""
+        """Note that a due time of `device` passed while the device waited for its poll, or was polled."""
         health = device.health
         if device not in self._missed and not health.failures and health.last_answer is not None:
             self._missed[device] = _Missed(health.last_answer, health.polls)
 
     def check(self, devices: Iterable[Device], now: float) -> None:
-        """Check the link, and log a change of its state. The caller calls this at `check_at` or later."""
+        """Check the link, and log it if it became too slow or fast enough. Call this at `check_at` or later."""
         self.check_at = now + CHECK_S
         if not self._missed and not self._too_slow:
             return
@@ -76,13 +79,14 @@ class LinkPace:
             if health.failures:
                 health.cycle_s = None
                 continue
+            # A device that was lost during the measurement (without one: since the last check) is left out.
             well_since = -inf if health.back_since is None else health.back_since
             if well_since > (now - CHECK_S if missed is None else missed.since):
                 continue
             if missed is not None and not missed.is_due(device, now):
                 self._missed[device] = missed
                 continue
-            cycle_s = 0.0 if missed is None else missed.cycle_s(health)
+            cycle_s = 0.0 if missed is None else missed.cycle_s(health)  # 0: the device missed no due time
             times = cycle_s / device.interval_s
             health.cycle_s = cycle_s if times > TOO_SLOW else None
             in_time = in_time or times <= FAST_ENOUGH

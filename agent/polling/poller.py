@@ -46,20 +46,23 @@ class Poller:
         self._group: asyncio.TaskGroup | None = None
 
     def align(self, push_s: float, at: float) -> None:
-        """Count the due times from the pushes: one push every `push_s`, one at monotonic `at`.
+        """Count the due times from the pushes: one push every `push_s` seconds, one of them at monotonic second `at`.
 
-        The first call starts the schedule. Each device is then polled once, not all links at the same moment.
+        The first call starts the schedule. It polls each device once soon, but not all links at the same moment.
         """
         self._schedule.release()
         if self._schedule.align(push_s, at):
             self._schedule.use(self._workers)
 
     def request(self) -> list[asyncio.Future[None]]:
-        """Poll all devices now. Return one future per link; it is done when its devices have answered or failed."""
+        """Poll all devices now. Return one future per link. It is done when the link's devices answered or failed."""
         return [worker.request() for worker in self._workers]
 
     def answers(self, within_s: float) -> list[asyncio.Future[None]]:
-        """Return the futures of the polls that are due and can be complete within `within_s` seconds, one per link."""
+        """Return the futures of the due polls that are probably complete within `within_s` seconds, one per link.
+
+        A link without such a poll has no future.
+        """
         self._schedule.release()
         return [answer for worker in self._workers if (answer := worker.answers(within_s)) is not None]
 
@@ -79,7 +82,7 @@ class Poller:
             await asyncio.gather(*(worker.link.close() for worker in self._workers))
 
     async def replace(self, connections: Sequence[Connection]) -> None:
-        """Poll these connections from now on. Links that are also in `connections` stay open; the others are closed."""
+        """Poll these connections from now on. Their links stay open if they are open; all other links are closed."""
         self._schedule.release()
         gone = {id(worker.link): worker for worker in self._workers}
         workers = []

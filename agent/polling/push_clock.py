@@ -1,4 +1,7 @@
-"""Makes the ticks of the endpoints with the longer intervals. The polls follow the ticks of the shortest interval."""
+"""Makes the ticks of an endpoint whose interval is not the shortest one.
+
+The `Scheduler` makes the ticks of the endpoint with the shortest interval. The polls follow only those ticks.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ class PushClock:
     def __init__(
         self, interval_s: int, phase_s: int, clock: Clock, on_tick: Callable[[Tick], None], after: int = 0
     ) -> None:
-        """`after` is the last label so far, 0 if unknown. Labels continue after it. `on_tick` must not wait."""
+        """`after` is the label (`Tick.time`) of the last tick so far, 0 if unknown. The first tick has a later label,
+        unless the clock was set back by more than `WAIT_S`. `on_tick` must not block.
+        """
         self.interval_s = interval_s
         self.phase_s = phase_s
         self._clock = clock

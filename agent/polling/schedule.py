@@ -36,21 +36,22 @@ class Schedule:
         """Monotonic second of a tick. None before the first call of `align`."""
         self._started = False
         self._heap: list[tuple[float, int, DueTimes, Batch]] = []
-        """By the next due time. The number makes two entries comparable."""
+        """Sorted by the next due time. The number is different in each entry, so that the rest is never compared."""
         self._changed = asyncio.Event()
         self._late = 0
         """Number of skipped polls that the log has not reported yet."""
         self._reported = -inf
+        """Monotonic second at which the log last reported skipped polls."""
 
     def align(self, push_s: float, at: float) -> bool:
-        """Count the due times from the tick `at`. Return whether they changed, so that `use` must be called."""
+        """Count the due times from the tick at monotonic second `at`. Return whether they changed: then call `use`."""
         if self._anchor is not None and push_s == self._push_s and same_phase(self._anchor, at, push_s):
             return False
         self._push_s, self._anchor = push_s, at
         return True
 
     def use(self, workers: Sequence[LinkWorker]) -> None:
-        """Calculate the due times of these links. The caller must call `release` before."""
+        """Calculate the due times of these links. Call `release` before: due times until now are forgotten."""
         if self._anchor is None:
             return
         now = self._clock.monotonic()
@@ -74,7 +75,7 @@ class Schedule:
 
     @property
     def next_due(self) -> float:
-        """The next due time, in monotonic seconds."""
+        """The next due time, in monotonic seconds; infinite without devices."""
         return self._heap[0][0] if self._heap else inf
 
     def release(self) -> None:

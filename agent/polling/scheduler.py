@@ -1,4 +1,4 @@
-"""Makes the ticks of the pushes while the agent runs. The polls follow the ticks (`agent.polling.schedule`)."""
+"""Makes the ticks of the endpoint with the shortest interval. The polls follow them (`agent.polling.schedule`)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Scheduler:
     def change(self, rhythm: Rhythm, last: Tick | None = None) -> None:
         """Use another rhythm. If interval and phase are unchanged, the next tick does not move.
 
-        If another endpoint has this rhythm than before, `last` is the last tick of that endpoint.
+        If the scheduler now makes the ticks of another endpoint, `last` is the last tick of that endpoint, if any.
         """
         self._rhythm = rhythm
         self._last = last or self._last
@@ -60,7 +60,8 @@ class Scheduler:
     async def run(self, ready: Callable[[], None] = lambda: None, after: int = 0) -> None:
         """Run until cancelled. Call `ready` when the polls have begun.
 
-        `after` is the label of the last tick before the start, 0 if unknown. Labels continue after it.
+        `after` is the label (`Tick.time`) of the last tick before the start, 0 if unknown. The first tick has a later
+        label, unless the clock was set back by more than `WAIT_S`.
         """
         pushes = self._pushes
         tick = later_tick(first_tick(*self._now, *pushes), after, pushes[0])
@@ -89,7 +90,7 @@ class Scheduler:
         return self._clock.monotonic(), self._clock.time()
 
     async def _reached(self, tick: Tick) -> bool:
-        """Wait until the tick. Returns False if the rhythm changed before the tick."""
+        """Wait until the tick, and return True. Return False if `change` was called before the tick."""
         while (remaining := tick.at - self._clock.monotonic()) > 0:
             if await sleep_unless(self._clock, remaining, self._changed):
                 self._changed.clear()

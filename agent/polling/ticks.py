@@ -1,9 +1,13 @@
-"""When to push: a monotonic schedule with wall-clock labels. Pure.
+"""When to push: ticks by the monotonic clock, labelled by the wall clock. Pure.
 
-Each tick is exactly one interval after the previous one, by the monotonic clock. The wall clock gives the label of a
-tick. Only a step of the wall clock (NTP at boot, the command `date`) moves the ticks: the next tick returns to its
-phase, 0.5 to 1.5 intervals after the previous one. So a step never stops, repeats or accumulates pushes. After a step
-back by at most `WAIT_S`, pushes wait until the wall clock is later than the last label, so that labels always increase.
+- Each tick is exactly one interval after the previous one, by the monotonic clock. The label of a tick is its time by
+  the wall clock, in whole Unix seconds.
+- If the wall clock has moved by half a second or more against the ticks (NTP at boot, the command `date`, drift), the
+  next tick returns to its phase: it comes 0.5 to 1.5 intervals after the previous tick. So no push is repeated, and
+  pushes do not accumulate.
+- If the next label would then be earlier than the last one by at most `WAIT_S`, or equal to it, the pushes wait until
+  the label is later. So labels increase.
+- If the wall clock was set back by more than `WAIT_S`, the pushes do not wait, and the labels go back once.
 """
 
 from __future__ import annotations
@@ -15,17 +19,18 @@ from hashlib import sha256
 from math import ceil
 from typing import Literal
 
-# A label is rounded to whole seconds, so a smaller error cannot change it.
+# Ticks move only if they are at least this many seconds off their phase. A smaller error cannot change a label, because
+# labels are rounded to whole seconds.
 _STEP_S = 0.5
 WAIT_S = 900.0
-"""If the wall clock is set back by more than these seconds, the labels go back too."""
+"""If the wall clock is set back by more than these seconds, the labels go back too. After less, the pushes wait."""
 # 2^64 divided by the golden ratio, as an odd number.
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One push: `at` in monotonic seconds, `time` in whole Unix seconds."""
+    """The moment of a push: `at` in monotonic seconds, and its label `time` in whole Unix seconds."""
 
     at: float
     time: int
@@ -49,7 +54,7 @@ def phase_s(align: Literal["splay", "clock"], node_id: str, interval_s: int, end
 
 
 def first_tick(monotonic: float, wall: float, interval_s: int, phase_s: int) -> Tick:
-    """Return the first tick on the phase that is not in the past."""
+    """Return the first tick on the phase that is not before the present `monotonic` and `wall` time."""
     time = ceil((wall - phase_s) / interval_s) * interval_s + phase_s
     return Tick(monotonic + (time - wall), time)
 
@@ -71,9 +76,9 @@ def next_tick(previous: Tick, monotonic: float, wall: float, interval_s: int, ph
 
 
 def later_tick(tick: Tick, label: int, interval_s: int) -> Tick:
-    """Return `tick`, moved by whole intervals until it is later than the last `label`.
+    """Return `tick`, moved by whole intervals until its label is later than `label`, the last one.
 
-    If it is earlier by more than `WAIT_S`, it is not moved.
+    If its label is earlier than `label` by more than `WAIT_S`, the tick is not moved.
     """
     behind = label - tick.time
     if not 0 <= behind <= WAIT_S:

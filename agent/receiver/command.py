@@ -39,9 +39,9 @@ class ReceiveOptions:
 
 
 def open_validator(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
-    """Return a validator and the journal of `--save`. The validator knows the messages of earlier runs.
+    """Return a validator, and the journal of `--save` or None. The validator knows the messages in the journal.
 
-    Raises SetupError.
+    Raises SetupError if the options cannot be used, or a file cannot be read.
     """
     if (options.token is None) == (options.token_file is None):
         raise SetupError("give the token by exactly one of --token-file, --token and TELEMETRY_RECEIVER_TOKEN")
@@ -70,7 +70,8 @@ def open_validator(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
 async def receive(options: ReceiveOptions, ready: Callable[[], None]) -> None:
     """Serve until cancelled. Raises SetupError.
 
-    Each POST is one line on standard output, in JSON unless it is a terminal. All other lines go to standard error.
+    For each POST, one line is printed on standard output: JSON, or words if standard output is a terminal. All other
+    lines go to standard error.
     """
     validator, journal = open_validator(options)
     with contextlib.ExitStack() as stack:
