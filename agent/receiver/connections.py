@@ -8,20 +8,21 @@ import threading
 import time
 
 MAX_CONNECTIONS = 32
-"""Together with the limits of a head and a body, this limits the memory of the server to 33 MiB."""
+"""The heads (16 KiB each) and bodies (1 MiB each) of this many connections need at most 33 MiB of memory."""
 
 
 class Connections:
-    """Closes connections after their deadline. If there are more than `most`, closes the one that waits the longest.
+    """Closes connections after their deadline.
 
-    A time-out of the socket is not enough, because it restarts with every byte.
+    There are at most `most` connections. A new one beyond this number closes the connection whose last progress is the
+    oldest. The time-out of a socket cannot replace the deadline, because every byte restarts that time-out.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
         self._deadlines: dict[socket.socket, float] = {}
-        """In monotonic seconds. Sorted by the last progress, oldest first."""
+        """The deadlines in monotonic seconds. The connection whose last progress is the oldest comes first."""
 
     def opened(self, connection: socket.socket, seconds: float) -> None:
         """Add a new connection. It is closed after `seconds` unless `extend` sets a new deadline."""
@@ -31,11 +32,11 @@ class Connections:
             self._deadlines[connection] = time.monotonic() + seconds
 
     def extend(self, connection: socket.socket, seconds: float) -> None:
-        """Set the deadline of a connection that made progress, `seconds` from now. Raises OSError if it was closed."""
+        """The connection made progress: set its deadline to `seconds` from now. Raises OSError if it was closed."""
         self.continue_on(connection, connection, seconds)
 
     def continue_on(self, connection: socket.socket, by: socket.socket, seconds: float) -> None:
-        """As `extend`, for a connection that now uses the socket `by`, such as a TLS socket. Raises OSError."""
+        """As `extend`, but `by` (such as a TLS socket) replaces `connection` from now on."""
         with self._lock:
             if self._deadlines.pop(connection, None) is None:
                 raise ConnectionAbortedError

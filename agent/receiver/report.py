@@ -49,7 +49,10 @@ def text_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
 
 
 def summary(validator: Validator) -> list[str]:
-    """Return the lines of the summary: the counts, and the number of missing messages in each stream."""
+    """Return the lines of the summary: the counts, then one line for each stream that has missing messages.
+
+    A stream is a key of `Validator.streams`: a node id, "nodes" (the snapshots) or "" (shown as `device types`).
+    """
     lines = [", ".join(f"{count} {name}" for name, count in validator.counts.items())]
     for node, stream in validator.streams.items():
         if missing := stream.missing:
@@ -69,9 +72,14 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("ab+", buffering=0)
         self._incomplete = False
+        """Whether the last line has no line feed, so that the next line must begin with one."""
 
     def replay(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield id and message of every line. Skip an incomplete line: its message was not acknowledged."""
+        """Yield the id and the message of every complete line.
+
+        A line is skipped if it is not JSON, or has no id or message. The write of such a line was interrupted, so its
+        message was not acknowledged.
+        """
         self._file.seek(0)
         line = b"\n"
         for line in self._file:
@@ -81,7 +89,7 @@ class Journal:
         self._incomplete = not line.endswith(b"\n")
 
     def keep(self, identity: str, message: dict[str, Any]) -> None:
-        """Write the message to the disk. Raises OSError."""
+        """Write the message to the disk. Raises OSError if the whole line is not on the disk."""
         line = json.dumps({"id": identity, "message": message}).encode() + b"\n"
         start = b"\n" if self._incomplete else b""
         self._incomplete = True  # until the whole line is written
@@ -101,7 +109,10 @@ def _subject(message: dict[str, Any]) -> str:
 
 
 def _powers(message: dict[str, Any]) -> str:
-    """Return the powers, such as `grid 1200 W, storage -300 W 41.6 %`. Empty for a snapshot."""
+    """Return the powers by device type, such as `grid 1200 W, storage -300 W 41.6 %` (the state of charge follows).
+
+    Empty if the message has no power, and for a snapshot, which has its groups in `nodes`.
+    """
     shown = []
     for name, group in message.items():
         if isinstance(group, dict) and "active_power_W" in group:
@@ -118,4 +129,5 @@ def _clock(at: float) -> str:
 
 
 def _number(text: str | None) -> int | None:
+    """Return the number in a header; None if there is no header, or it is not a number of at most 9 digits."""
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -1,4 +1,4 @@
-"""Order and gaps of the messages of one site or node. Pure."""
+"""Order and gaps of one stream of messages: those of a node, of the device types, or the snapshots. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 _MAX_HOLES = 1000
+"""If there are more holes, the one that was added first is forgotten."""
 _MAX_STEPS = 100
+"""At most this many different steps are counted. A step is the time between two successive messages."""
 _SURE_STEPS = 10
+"""After this many steps, the learned interval is reliable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A gap between two messages that are more than an interval apart: their times, in Unix seconds."""
+    """The times of two received messages, in Unix seconds. Messages between them are missing, or may be missing."""
 
     after: int
     before: int
@@ -23,23 +26,25 @@ class Arrival:
     """The position of a message in the sequence."""
 
     late: bool = False
-    """Whether the message is older than the newest message. It is then backlog after an outage."""
+    """Whether the message is older than the newest received message. It is then backlog after an outage."""
     missing: int = 0
-    """The number of messages that are missing between the newest earlier message and this one."""
+    """The number of messages that are missing between the newest received message and this one. 0 if this is late."""
     surplus: bool = False
-    """Whether no message was missing at this time. A message with another id then has the same time."""
+    """Whether the time is in no hole. Usually a received message with another id has the same time."""
 
 
 @dataclass(slots=True)
 class Sequence:
-    """The times of one stream of messages. Without `interval_s`, the most frequent step is the interval."""
+    """The times of one stream of messages. If `interval_s` is None, the interval is the most frequent step."""
 
     interval_s: float | None = None
     oldest: int | None = None
     newest: int | None = None
     holes: list[Hole] = field(default_factory=list)
     _last: int | None = None
+    """The time of the message that arrived last."""
     _steps: Counter[int] = field(default_factory=Counter)
+    """Seconds → how often this step occurred."""
 
     @property
     def missing(self) -> int:
@@ -47,7 +52,7 @@ class Sequence:
         return sum(map(self._missing_in, self.holes))
 
     def arrived(self, time: int) -> Arrival:
-        """Add a message with `time` in Unix seconds."""
+        """Add a message with `time` in Unix seconds. Return its position."""
         self._learn(time)
         if self.oldest is None or self.newest is None:
             self.oldest = self.newest = time
@@ -70,12 +75,14 @@ class Sequence:
 
     def _add_hole(self, after: int, before: int) -> int:
         hole = Hole(after, before)
-        # Keep the gap while the interval is learned from few steps, because the interval can still become shorter.
+        # A hole with no missing message is also kept while the interval is learned from few steps. If the interval
+        # becomes shorter, messages are missing in the hole.
         if self._missing_in(hole) or (self.interval_s is None and self._steps.total() < _SURE_STEPS):
             self.holes = [*self.holes[1 - _MAX_HOLES :], hole]
         return self._missing_in(hole)
 
     def _split_hole(self, time: int) -> bool:
+        """Replace the hole that contains `time` by the holes before and after it. Return False if there is none."""
         for hole in self.holes:
             if hole.after < time < hole.before:
                 self.holes.remove(hole)

@@ -23,6 +23,7 @@ from typing import Any
 from agent import __version__
 from agent.receiver.connections import MAX_CONNECTIONS, Connections
 from agent.receiver.validator import MAX_BODY, Validator, Verdict
+from agent.runtime import printable
 
 __all__ = ["MAX_BODY", "MAX_CONNECTIONS", "Validator", "Verdict", "serve", "serving"]
 
@@ -30,13 +31,15 @@ Report = Callable[[Verdict, Mapping[str, str]], None]
 """Called for each POST with its verdict and its headers (lower-case names). The calls do not overlap."""
 
 _MAX_HEAD = 16 * 1024
+"""Bytes of the request line and the headers."""
 _LENGTH = re.compile("[0-9]{1,9}")
-# A sender may keep its connection open between two pushes for this time.
+# Seconds for which a sender may keep its connection open between two pushes.
 _IDLE_S = 600.0
-# A handshake, a request or an answer that takes longer is an attack or a dead link, even if bytes still arrive.
+# Seconds for a TLS handshake, and for a request with its answer. If it takes longer, it is an attack or a dead link,
+# even if bytes still arrive.
 _REQUEST_S = 60.0
-# After a refusal, the rest of the body is read and ignored for this time. If the server closed the connection at once,
-# the connection would be reset, and the sender might not see the answer.
+# Seconds for which the rest of the body is read and ignored after a refusal. If the server closed the connection at
+# once, the system would reset it, and the sender might not see the answer.
 _LINGER_S = 2.0
 
 
@@ -59,7 +62,7 @@ def serving(
 def serve(
     validator: Validator, host: str, port: int, report: Report, tls: ssl.SSLContext | None = None
 ) -> ThreadingHTTPServer:
-    """Return a bound server. The caller runs its `serve_forever` in a thread."""
+    """Return a server that listens. The caller runs its `serve_forever` in a thread. Raises OSError."""
     return _Server((host, port), validator, report, tls)
 
 
@@ -110,7 +113,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Head:
-    """Reads the lines of a head, at most `_MAX_HEAD` bytes, and then the body."""
+    """Reads the lines of a head, and then the body. Raises HTTPException if a head is larger than `_MAX_HEAD`."""
 
     def __init__(self, file: BufferedIOBase) -> None:
         self._file = file
@@ -170,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle_one_request()
 
     def handle_expect_100(self) -> bool:
-        """Refuse a sender without the token before it sends the body."""
+        """Check the head before the sender sends the body. Return False if the request is refused."""
         return self._may_read_body() and super().handle_expect_100()
 
     def do_POST(self) -> None:
@@ -187,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(Verdict(405, ("POST telemetry here",)))
 
     def _may_read_body(self) -> bool:
-        """Check the head of the request. If it is refused, send the refusal and return False."""
+        """Check the token and the length of a POST. If one is refused, send the refusal and return False."""
         if self.command != "POST":
             return True
         refused = self.server.refusal(self.headers)
@@ -199,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _discard_body(self) -> None:
-        """Read and ignore the rest of the body for `_LINGER_S`."""
+        """Close the sending side. Then read and ignore the rest of the body, for at most `_LINGER_S`."""
         self.server.connections.extend(self.request, _LINGER_S)
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self.request, socket.SHUT_WR)
@@ -231,13 +234,13 @@ def by_lower_name(message: Message) -> dict[str, str]:
 
 
 def _unreadable(headers: Message) -> Verdict | None:
-    """Return the verdict on a request whose body cannot be read. Return None if it can be read."""
+    """Return the verdict on a request without a usable Content-Length. Return None if the body can be read."""
     lengths = headers.get_all("content-length", [])
     if len(set(lengths)) > 1:
         return Verdict(400, ("the request has two different Content-Length headers",))
     length = lengths[0] if lengths else ""
     if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
-        return Verdict(411, ("Content-Length is missing",))
+        return Verdict(411, ("the request must have a Content-Length in decimal digits, and no Transfer-Encoding",))
     if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY:
-        return Verdict(413, (f"the body must have at most {MAX_BODY} bytes (found {length[:9]})",))
+        return Verdict(413, (f"the body must have at most {MAX_BODY} bytes (found {printable(length)})",))
     return None

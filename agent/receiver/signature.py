@@ -1,6 +1,7 @@
 """Checks Standard Webhooks signatures in a receiver. Pure.
 
-Source: the Standard Webhooks specification, 1.0. It shares no code with the sender, so that each one tests the other.
+Source: the Standard Webhooks specification, 1.0. This module and `agent.security.signing` of the sender share no code,
+so that each of them tests the other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import hmac
 import re
 from collections.abc import Mapping
 
-# The value that the specification proposes. Replayed messages are older, and the clock of a site is rarely less exact.
+# Largest difference between `webhook-timestamp` and the clock of the receiver in seconds, from the specification.
+# An attacker can repeat a signed message only within this time. The clock of a site is rarely off by more.
 TOLERANCE_S = 300.0
 _SECONDS = re.compile("[0-9]{1,11}")
 
@@ -19,8 +21,9 @@ _SECONDS = re.compile("[0-9]{1,11}")
 def problem(secrets: str, headers: Mapping[str, str], body: bytes, now: float) -> str | None:
     """Return the problem with the signature of a POST; None if it is valid.
 
-    `secrets` contains one or more `whsec_<base64>`, separated by spaces or lines. Each of them is accepted, so that a
+    `secrets` contains one or more `whsec_<base64>`, separated by white space. Each of them is accepted, so that a
     secret can be rotated. `headers` have lower-case names. `body` is the decompressed JSON. `now` is in Unix seconds.
+    Raises ValueError if a secret is not base64.
     """
     given = headers.get("webhook-signature", "")
     at = headers.get("webhook-timestamp", "")
@@ -41,7 +44,7 @@ def problem(secrets: str, headers: Mapping[str, str], body: bytes, now: float) -
 
 
 def _v1(header: str) -> list[bytes]:
-    """Return the signatures of version 1. The header can also contain other versions."""
+    """Return the signatures of version 1 in the header `webhook-signature`, which can also have other versions."""
     pairs = (part.partition(",") for part in header.split())
     return [signature.encode() for version, _, signature in pairs if version == "v1"]
 

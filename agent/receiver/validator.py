@@ -1,7 +1,7 @@
 """Checks one POST at a time: token, type, ids, size, signature, JSON, duplicates, schema, site, order.
 
-It uses no sockets. Integrators can copy the order of the checks: it authenticates a request before it parses the
-request, and it stores a message before it acknowledges the message.
+This module uses no sockets. Integrators can copy the order of its steps: the sender is authenticated before the message
+is parsed, and the message is stored before it is acknowledged.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from agent.receiver import signature
 from agent.receiver.sequence import Sequence
 
 MAX_BODY = 1 << 20
-"""Bytes, before and after decompression."""
+"""Maximum size of a body in bytes, before and after decompression."""
 # Enough for a week of messages from nine nodes, one message a minute from each.
 _REMEMBERED_IDS = 100_000
 _MAX_STREAMS = 1000
+"""If there are more, the stream that was added first is forgotten."""
 _MAX_ID = 256
+"""Characters."""
 _MAX_DEPTH = 8
 """Nesting levels of a message; a message with `nodes` has four."""
 _CLOCK_OFF_S = 120.0
+"""If the time of a message and the clock of the receiver differ by more, the verdict has a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,9 @@ class Verdict:
     message: dict[str, Any] | None = None
     duplicate: bool = False
     late: bool = False
-    """Whether the message is older than a received message. It is then backlog after an outage."""
+    """Whether the message is older than the newest received message. It is then backlog after an outage."""
     missing: int = 0
-    """The number of messages that are missing between the newest earlier message and this one."""
+    """The number of messages that are missing between the newest received message and this one. 0 if this is late."""
     notes: tuple[str, ...] = ()
     """Unusual facts. They are no reason to refuse the message."""
 
@@ -80,12 +83,13 @@ class Validator:
     keep: Callable[[str, dict[str, Any]], None] = lambda _identity, _message: None
     now: Callable[[], float] = time.time
     counts: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "duplicate": 0, "refused": 0, "late": 0})
+    """The verdicts by name. "accepted" includes "late"."""
     streams: OrderedDict[str, Sequence] = field(default_factory=OrderedDict)
-    """By node id. "" has the messages of the device-type level, "nodes" the snapshots."""
+    """The sequences by node id. "" is for messages with the totals of the device types, "nodes" for snapshots."""
     _seen: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
 
     def judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
-        """Return the verdict on one POST; `headers` have lower-case names."""
+        """Return the verdict on one POST, and count it. `headers` have lower-case names."""
         try:
             verdict = self._judge(headers, body)
         except RefusedPostError as refusal:
@@ -107,7 +111,7 @@ class Validator:
             self.remember(identity, message)
 
     def authorize(self, headers: Mapping[str, str]) -> Verdict | None:
-        """Return the verdict on a sender without the token. Return None if it has the token. Needs no body."""
+        """Return the verdict on a request without a valid token; None if the token is valid. Needs no body."""
         try:
             self._require_token(headers.get("authorization", ""))
         except RefusedPostError as refusal:
@@ -115,7 +119,7 @@ class Validator:
         return None
 
     def remember(self, identity: str, message: dict[str, Any]) -> Verdict:
-        """Remember a valid message."""
+        """Remember the id, content and time of a valid message. Return its verdict."""
         self._seen[identity] = _digest(message)
         if len(self._seen) > _REMEMBERED_IDS:
             self._seen.popitem(last=False)
@@ -167,7 +171,7 @@ class Validator:
             raise RefusedPostError(401, problem)
 
     def _require_contract(self, message: Any) -> list[str]:
-        """Return the places of unknown fields. A later release of the agent may send them."""
+        """Return the paths of unknown fields, which a later release of the agent may send. Raises RefusedPostError."""
         from agent.contract.schema import problems, unknown_fields
 
         if found := problems(message):
@@ -188,7 +192,10 @@ class Validator:
 
 
 def inflated(encoding: str, body: bytes) -> bytes:
-    """Return the body without `Content-Encoding`. Uses at most MAX_BODY bytes of memory. Raises RefusedPostError."""
+    """Return the decompressed body. Stops after MAX_BODY bytes.
+
+    Raises RefusedPostError if the body is larger, is not gzip, or has another encoding.
+    """
     if encoding.strip().lower() in ("", "identity"):
         return body
     if encoding.strip().lower() != "gzip":

@@ -16,7 +16,7 @@ class Clock(Protocol):
         ...
 
     def time(self) -> float:
-        """Return Unix seconds of the wall clock. They may step."""
+        """Return Unix seconds of the wall clock, which may step."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...
@@ -31,7 +31,7 @@ class SystemClock:
 
 
 async def sleep_unless(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
-    """Sleep for `seconds`, or until `event` is set. Returns whether it is set."""
+    """Sleep for `seconds`, or until `event` is set. Returns whether `event` is set."""
     timer = asyncio.ensure_future(clock.sleep(seconds))
     waiter = asyncio.ensure_future(event.wait())
     both: set[asyncio.Future[Any]] = {timer, waiter}

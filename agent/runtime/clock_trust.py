@@ -1,15 +1,15 @@
 """Decides whether the wall clock may date messages. A controller without a battery-backed clock starts in the past.
 
-The clock becomes trusted when one of these conditions holds. It then stays trusted.
+The clock becomes trusted when one of these conditions holds. It then stays trusted while the date is plausible.
 
 - The kernel reports a synchronised clock, set by any service (chrony, ntpd, timesyncd, PTP): its maximum error is below
   16 s (the rule of `timedatectl`), or systemd-timesyncd has written its file in /run.
-- No time service runs `_STARTED_S` after boot, as in containers and many virtual machines. Nothing will set the clock.
-- `push.wait_for_clock_s` have passed since boot. The time service probably does not reach its server.
+- No time service runs 30 s after boot, as in containers and many virtual machines. Nothing will set the clock.
+- `push.wait_for_clock_s` seconds have passed since boot. The time service probably does not reach its server.
 
-The date must also be plausible. A date before this agent was written is not trusted, even if the clock was trusted
-before. While the clock is not trusted, messages wait in the queue, and the log says so. `wait_for_clock_s = 0` trusts
-any date.
+A date is plausible from 2023-11-14 on, because no message is older than the agent. An earlier date is not trusted, even
+if the clock was trusted before. While the clock is not trusted, messages wait in the queue, and the log says so.
+`wait_for_clock_s = 0` trusts any date.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from agent.runtime.clock import Clock
 
-# 2023-11-14. No message is older than the agent.
+# Unix seconds of 2023-11-14.
 PLAUSIBLE_FROM = 1_700_000_000
 _TIMESYNCD = Path("/run/systemd/timesync/synchronized")
 # Files of timesyncd, chrony, ntpd (NTPsec, busybox) and OpenNTPD while they run.
@@ -29,9 +29,10 @@ _TIME_SERVICES = tuple(
     Path("/run", name)
     for name in ("systemd/timesync", "chrony", "chronyd.pid", "ntpd.pid", "openntpd.pid", "ntpd.sock")
 )
-# After this time since boot, an installed time service has started.
+# Seconds after boot within which an installed time service has started.
 _STARTED_S = 30.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# The maximum error of an unsynchronised clock in microseconds, as the kernel reports it.
 _UNSYNCHRONISED_US = 16_000_000
 # The first fields of struct timex: modes, offset, freq, maxerror.
 _TIMEX = "@Illl"
@@ -48,7 +49,10 @@ class ClockTrust:
         boot: str | None = None,
         serviced: Callable[[], bool] | None = None,
     ) -> None:
-        """`wait_s` 0 trusts any clock at once. Tests replace the host by `synchronised`, `boot` and `serviced`."""
+        """`wait_s` is `push.wait_for_clock_s`; 0 trusts any date at once.
+
+        Tests pass `synchronised`, `boot` and `serviced`. If they are None, this machine is examined.
+        """
         self.boot = boot or boot_id()
         self._clock = clock
         self._wait_s = wait_s
@@ -57,7 +61,7 @@ class ClockTrust:
         self._trusted = False
 
     def is_trusted(self) -> bool:
-        """Whether the wall clock may date messages. Once true, it stays true while the date is possible."""
+        """Whether the wall clock may date messages. Once true, it stays true while the date is plausible."""
         if self._wait_s == 0:
             return True
         if not plausible(self._clock.time()):
@@ -77,7 +81,10 @@ def plausible(at: float) -> bool:
 
 
 def boot_id() -> str:
-    """Return the id of this boot. Monotonic times with the same id can be compared."""
+    """Return the id of this boot. Monotonic times of one boot can be compared.
+
+    If the kernel does not give the id, return a new one, so that no earlier time is compared.
+    """
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
@@ -85,7 +92,7 @@ def boot_id() -> str:
 
 
 def time_service_runs() -> bool:
-    """Whether a time service runs that may still set the clock."""
+    """Whether a time service runs, which may still set the clock. Its files in /run show this."""
     return any(path.exists() for path in _TIME_SERVICES)
 
 
@@ -95,9 +102,10 @@ def kernel_synchronised() -> bool:
 
 
 def _max_error_us() -> int:
+    """Return the maximum error of the clock; `_UNSYNCHRONISED_US` if the kernel does not report it."""
     timex = bytearray(512)  # with zeros, adjtimex(2) changes nothing and needs no privilege
     try:
-        import ctypes  # old versions of it need executable memory, which the service manager may forbid
+        import ctypes  # old versions of ctypes need executable memory, which the service manager may forbid
 
         area = (ctypes.c_char * len(timex)).from_buffer(timex)
         if ctypes.CDLL(None).adjtimex(area) < 0:

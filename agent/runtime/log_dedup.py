@@ -1,4 +1,4 @@
-"""Limits repeated events in the log: they are counted, and the count is logged once an hour."""
+"""Limits equal events in the log. Those above the limit are counted, and their count is logged after an hour."""
 
 from __future__ import annotations
 
@@ -12,25 +12,32 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 BURST = 5
+"""The number of equal events that are logged in `WINDOW_S`."""
 CROWD = 50
-"""The limit for events about messages, as a whole backlog can be refused. `outbox` lists each dead letter."""
+"""The number of events that are logged in `WINDOW_S` if they are equal except for `id` (of a message).
+
+A whole backlog can be refused. The command `outbox` lists each dead letter.
+"""
 WINDOW_S = 3600.0
-# The fields that say what an event is about. Events with other values are not equal. An event about the endpoint has
-# the id of the message as `message`, not as `id`.
+# The fields that say what an event is about. Two events are equal if their names and these fields are equal. An event
+# about the endpoint has the id of the message as `message`, not as `id`, so that the id makes no difference.
 _ABOUT = ("endpoint", "device", "node", "id", "path", "library", "kind")
 
 
 @dataclass(slots=True)
 class _Seen:
+    """Equal events: the monotonic second of the first, and how many were logged and how many were not."""
+
     since: float
     passed: int = 0
     held: int = 0
 
 
 class RepeatLimiter:
-    """A structlog processor that lets `BURST` equal events pass in `WINDOW_S`, or `CROWD` if they are about messages.
+    """A structlog processor that applies `BURST` and `CROWD`. Events of level debug have no limit.
 
-    The others are counted. The next event of any kind after the window logs the count as `event_repeated`.
+    Events above a limit are counted. A window begins with the first of the equal events. The first event after the
+    window, of any kind, logs the count as `event_repeated`.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -48,7 +55,7 @@ class RepeatLimiter:
         return event
 
     def _count(self, key: tuple[str, ...], most: int, now: float) -> None:
-        """Count one event. Raises DropEvent if more than `most` came in the window."""
+        """Count one event. Raises DropEvent if more than `most` came in this window."""
         seen = self._seen.setdefault(key, _Seen(now))
         if seen.passed >= most:
             seen.held += 1
@@ -61,7 +68,7 @@ class RepeatLimiter:
             seen = self._seen.pop(key, None)
             if seen is not None and seen.held:
                 about = {name: value for name, value in zip(_ABOUT, key[1:], strict=True) if value != "None"}
-                # The context is empty, because the endpoint of the present event is not that of the repeated one.
+                # The context is empty, because the present event can be about another endpoint than the counted ones.
                 Context().run(
                     structlog.get_logger().warning,
                     "event_repeated",

@@ -1,4 +1,4 @@
-"""Sets up structlog: priorities for journald, colours on a terminal, JSON on request. Libraries log less."""
+"""Sets up structlog: priorities for journald, colours on a terminal, JSON on request. Limits the logs of libraries."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ Format = Literal["auto", "console", "json"]
 # <priority> as journald reads it from standard error (sd-daemon(3)).
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
-# Their callers classify and report the same errors. Their own messages are shown only with `level = "debug"`.
+# The callers of these libraries classify and report the same errors. The records of the libraries are shown only with
+# `level = "debug"`.
 _NOISY = ("httpcore.connection", "asyncio")
-# These libraries log whole URLs and headers of replies, which may contain a secret.
+# These libraries log whole URLs and headers of replies, which may contain a secret. Only critical records are shown.
 _INDISCREET = ("httpx", "httpcore")
 
 
 def configure(level: str, format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the key's name
-    """Write events and the warnings of libraries to `stream` (standard error)."""
+    """Write events and the warnings of libraries to `stream`; None means standard error."""
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
     # A reload keeps the RepeatLimiter: a new one would let all repeated messages through again.
@@ -60,18 +61,20 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
     return [
         _escaped,
         structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S%z", utc=False),
-        # The first argument has another name in other versions. Tracebacks are formatted already; the other formatters
-        # would log a warning.
+        # The first argument has another name in other versions of structlog. Tracebacks are formatted already. Any
+        # other formatter would log a warning.
         structlog.dev.ConsoleRenderer(24, colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]
 
 
 _TRACES = ("exception", "where")
+"""The fields with a traceback."""
 _MOST_TRACE = 20_000
+"""Characters of a traceback."""
 
 
 def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Shorten texts of devices, peers and files, so that they cannot fill the log."""
+    """Shorten long texts, so that those of devices, peers and files cannot fill the log."""
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = shortened(value, _MOST_TRACE if key in _TRACES else MOST)
@@ -79,7 +82,7 @@ def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 
 def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Escape the values for the terminal. The renderers for JSON and journald escape them themselves."""
+    """Escape the values for the terminal. The renderers for JSON and journald do this on their own."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             lines = value.split("\n") if key in _TRACES else [value]
@@ -103,7 +106,7 @@ class _LossyStream:
 
 
 class _PriorityPrefix:
-    """Adds journald's priority to each line. journald adds the time."""
+    """Adds the priority for journald to each line. The time is not added, because journald adds it."""
 
     def __call__(self, _logger: WrappedLogger, method: str, rendered: Any) -> str:
         prefix = f"<{_PRIORITY.get(method, 6)}>"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 MOST = 500
 """Largest number of characters of one line."""
 MOST_OUTPUT = 2000
-"""The same for the output of a command. A line can contain the names of many devices."""
+"""Largest number of characters of one line that a command prints, which can name many devices."""
 _MOST_MISTAKES = 100
 
 
@@ -23,12 +23,12 @@ def printable(text: str, most: int = MOST) -> str:
     with the reason.
     """
     if len(text) > most:
-        text = f"{text[:most]}…{text[-most:]}"  # the rest cannot be shown, and escaping megabytes is slow
+        text = f"{text[:most]}…{text[-most:]}"  # the middle is not shown, and escaping megabytes is slow
     return shortened(escaped(text), most)
 
 
 def complaints(lines: Sequence[str]) -> str:
-    """Return the first hundred mistakes as text for standard error, one line each."""
+    """Return the first hundred mistakes as text for standard error, one line each, and the number of the others."""
     shown = [*lines[:_MOST_MISTAKES]]
     if len(lines) > _MOST_MISTAKES:
         shown.append(f"and {len(lines) - _MOST_MISTAKES} more")

@@ -1,4 +1,4 @@
-"""The width of a terminal, and lines that are broken at words for it."""
+"""The width of a terminal, and line breaks between words for this width."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ import re
 from typing import TextIO
 
 _IN_QUOTES = re.compile("`[^`]*`")
-_KEPT = "\0"
+_QUOTED_SPACE = "\0"
+"""Replaces a space in backquotes while a line is wrapped, so that there is no break at this space."""
 
 
 def wrapped(line: str, stream: TextIO | None) -> str:
-    """Return `line` with breaks between words if `stream` is a terminal that tells its width; else unchanged.
+    """Return `line` with breaks between words so that it fits the terminal `stream`.
 
-    A text in backquotes, such as a command to copy, is not broken, nor is a word that is longer than the terminal.
+    If the width is not known (see `terminal_columns`), the line is not changed. There is no break in a text in
+    backquotes, such as a command to copy, or in a word, even if it is longer than the width.
     """
     width = terminal_columns(stream)
     if not width or len(line) <= width:
         return line
     import textwrap
 
-    kept = _IN_QUOTES.sub(lambda quoted: quoted[0].replace(" ", _KEPT), line)
+    kept = _IN_QUOTES.sub(lambda quoted: quoted[0].replace(" ", _QUOTED_SPACE), line)
     parts = textwrap.wrap(kept, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return "\n".join(parts).replace(_KEPT, " ")
+    return "\n".join(parts).replace(_QUOTED_SPACE, " ")
 
 
 def terminal_columns(stream: TextIO | None) -> int | None:
-    """Return the width of a terminal; None if it is not known, or if `stream` is no terminal.
+    """Return the width of a terminal in characters; None if it is not known, or if `stream` is no terminal.
 
-    COLUMNS of the environment is not used, because it can be that of another terminal.
+    The variable COLUMNS of the environment is not used, because it can be the width of another terminal.
     """
     try:
         if stream is not None and stream.isatty():

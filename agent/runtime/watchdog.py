@@ -1,7 +1,7 @@
-"""The watchdog: every piece of work registers a deadline.
+"""The watchdog finds work that is not done at its deadline. Such work is stuck.
 
-A request to an endpoint or a device that does not answer, or a write to a full disk, ends in time with an error. Such
-failures are normal. Work that is not done at its deadline is stuck; the service manager then gets no WATCHDOG=1.
+While work is stuck, the service manager gets no WATCHDOG=1, and restarts the agent. A request that gets no answer and a
+write to a full disk are not stuck: they end before their deadline, with an error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from agent.runtime.clock import Clock
 
-# Longer than every time-out of the agent.
+# Seconds until work is stuck. For a push, they are added to its time-out.
 STUCK_S = 120.0
 
 
@@ -24,9 +24,9 @@ class Watchdog:
         self._sources: list[Callable[[], Iterable[tuple[str, float]]]] = []
 
     def watch(self, source: Callable[[], Iterable[tuple[str, float]]]) -> None:
-        """Watch work that is recorded elsewhere, because it is frequent.
+        """Watch work that the caller records itself, because it starts too often to be registered here.
 
-        `source` returns the work in progress: names, and deadlines in monotonic seconds.
+        `source` returns the work in progress: name and deadline (monotonic seconds) of each.
         """
         self._sources.append(source)
 
@@ -41,8 +41,10 @@ class Watchdog:
             del self._due[work]
 
     def expect(self, what: str, within_s: float) -> None:
-        """Register `what`. It is overdue if `done` is not called within `within_s` seconds. A second call changes
-        nothing."""
+        """Register `what`. It is overdue if `done` is not called within `within_s` seconds.
+
+        A second call before `done` changes nothing.
+        """
         self._due.setdefault(what, (what, self._clock.monotonic() + within_s))
 
     def done(self, what: str) -> None:

@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the host is this machine. `host` is a name or an address, without port and brackets."""
+    """Whether `host` reaches only this machine: localhost, a name under it, or a loopback address, without brackets."""
     name = host.lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True

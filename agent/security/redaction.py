@@ -1,9 +1,11 @@
 """Makes the text of a peer safe for logs and status: printable, short, and without secrets. Pure.
 
 A peer may quote what the agent sent: the token, the query of the URL, the password of a proxy. The quote may be
-escaped, in base64 or in pieces. So the text and the secrets are converted to the same form: escapes are resolved, and
-only lower-case letters and digits are kept. If the text then has `RUN` characters of a secret in a row, no part of it
-is shown.
+escaped, in base64 or in pieces. So the text and the secrets are converted to the same form: escapes are resolved,
+letters become lower-case, and only letters and digits are kept. If the text then has `RUN` characters of a secret in a
+row, or a whole shorter secret, no part of the text is shown.
+
+A mark is a piece of text that reveals a secret, such as `RUN` of its characters.
 """
 
 from __future__ import annotations
@@ -16,16 +18,18 @@ from urllib.parse import unquote, urlsplit
 from agent.runtime import printable
 
 RUN = 6
-"""A text that contains this many characters of a secret in a row is not shown."""
+"""If a text contains this many characters of a secret in a row, the text is not shown."""
 MOST_SHOWN = 200
-"""Characters of a peer's text that are shown."""
+"""Maximum number of characters of a peer's text that are shown."""
 WITHHELD = "[not shown: it contains a secret]"
 
+# Fewer characters are not taken for a secret, because many texts contain them by chance.
 _SHORTEST = 4
-# Characters of a peer's text that are searched for secrets. If one of them belongs to a secret, no text is shown.
+# So many characters (or bytes) at the beginning of a peer's text are searched for secrets. The rest is never shown.
 _READ = 4096
+# Maximum number of secrets that may be rotated. The oldest are then forgotten.
 _KEPT_SECRETS = 16
-# Escapes may be nested, as in \u0025\u0032\u0046.
+# How often escapes are resolved, because they may be nested, as in \u0025\u0032\u0046.
 _ROUNDS = 4
 _NUMBERED = re.compile(r"(?:\\+|%)u\{?([0-9a-fA-F]{4,6})\}?|\\+x([0-9a-fA-F]{2})")
 _BETWEEN = re.compile(r"[\\\s\0]+")
@@ -33,25 +37,26 @@ _NOT_KEPT = re.compile(r"[^a-z0-9]+")
 
 
 class Secrets:
-    """The secrets that a peer knows. `quoted` returns a text of the peer without them."""
+    """The secrets that a peer knows. `quoted` returns a text of the peer, unless it contains one of them."""
 
     def __init__(self) -> None:
         self._kept: list[frozenset[str]] = []
+        """The marks of each secret that is not rotated."""
         self._marks: dict[str | bytes, frozenset[str]] = {}
-        """The secrets that may be rotated, the newest last."""
+        """Secret that may be rotated → its marks. The secret that was learned last is the last."""
 
     def __repr__(self) -> str:
         return "Secrets(hidden)"
 
     def keep(self, secret: str) -> None:
-        """Add a secret that is not rotated, and is never forgotten. A text of less than 4 characters is ignored."""
+        """Add a secret that is not rotated and is never forgotten. A text of fewer than 4 characters is ignored."""
         if len(secret) >= _SHORTEST:
             self._kept.append(frozenset(_marks(secret)))
 
     def learn(self, *secrets: str | bytes) -> None:
-        """Add secrets that may be rotated. Texts of less than 4 characters are ignored.
+        """Add secrets that may be rotated. Texts of fewer than 4 characters or bytes are ignored.
 
-        Of more than 16, those are forgotten that were not learned for the longest time.
+        If there are more than 16, those whose last `learn` is the oldest are forgotten.
         """
         for secret in secrets:
             if len(secret) >= _SHORTEST:
@@ -60,14 +65,14 @@ class Secrets:
             del self._marks[next(iter(self._marks))]
 
     def keep_query(self, url: str) -> None:
-        """Keep the values in the query of a URL. Values of less than `RUN` characters are options, such as json."""
+        """Keep the values in the query of a URL. Values of fewer than `RUN` characters are options, such as json."""
         for part in urlsplit(url).query.split("&"):
             name, equals, value = part.partition("=")
             if len(text := value if equals else name) >= RUN:
                 self.keep(text)
 
     def quoted(self, text: str | bytes) -> str:
-        """Return the beginning of `text` on one line, or `WITHHELD` if a secret is in it."""
+        """Return the beginning of `text` on one line, or `WITHHELD` if `text` contains a secret."""
         read = text[:_READ].decode("utf-8", "replace") if isinstance(text, bytes) else text[:_READ]
         if self._appear_in(read):
             return WITHHELD
@@ -80,7 +85,10 @@ class Secrets:
 
 
 def _marks(secret: str | bytes) -> Iterator[str]:
-    """Yield the texts that reveal the secret: all runs of its forms, and the whole secret, which may have no letter."""
+    """Yield the marks: all runs of the secret, of its base64 and of its hex digits, and the whole secret.
+
+    The whole secret is needed if it has few letters and digits.
+    """
     data = secret.encode() if isinstance(secret, str) else secret
     for each in _resolved(data.decode("utf-8", "replace")):
         if len(joined := _joined(each)) >= _SHORTEST:
@@ -92,19 +100,19 @@ def _marks(secret: str | bytes) -> Iterator[str]:
 
 
 def _runs(text: str, length: int) -> Iterator[str]:
-    """Yield all runs of this length. A shorter text is one run."""
+    """Yield all substrings of this length. A shorter text is yielded whole, unless it has fewer than 4 characters."""
     if len(text) >= _SHORTEST:
         yield from (text[at : at + length] for at in range(max(1, len(text) - length + 1)))
 
 
 def _base64_core(data: bytes, offset: int) -> str:
-    """Return the base64 characters that depend only on `data`, if `offset` other bytes precede it."""
+    """Return the base64 characters that depend only on `data`, if `offset` other bytes precede `data`."""
     text = b64encode(bytes(offset) + data).decode("ascii")
     return text[(offset * 8 + 5) // 6 : (offset + len(data)) * 8 // 6]
 
 
 def _resolved(text: str) -> list[str]:
-    """Return the text, then the text after each round of resolving its percent, HTML, JSON and C escapes."""
+    """Return the text, then the text after each round that resolved its percent, HTML, JSON and C escapes."""
     forms = [text]
     for _ in range(_ROUNDS):
         plain = unquote(_NUMBERED.sub(_numbered, forms[-1]))
@@ -124,7 +132,7 @@ def _numbered(match: re.Match[str]) -> str:
 
 
 def _joined(text: str) -> str:
-    """Return the text in lower case, without white space and backslashes. For secrets with few letters."""
+    """Return the text in lower case, without white space, backslashes and NUL. For secrets with few letters."""
     return _BETWEEN.sub("", text.lower())
 
 

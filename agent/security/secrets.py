@@ -1,4 +1,4 @@
-"""Secrets that may be rotated while the agent runs. They are read again when their file changes, and hidden in repr."""
+"""Secrets that may be rotated while the agent runs. When a file changes, its secret is read again. repr hides them."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _NOTHING = Secret("")
 
 
 class SecretFile:
-    """The current text of a file. If the file cannot be read, is empty or breaks a rule, the last text stays valid."""
+    """The text of a file. If the file cannot be read, is empty or breaks a rule, the last usable text stays in use."""
 
     def __init__(
         self, path: Path, event: str, mistake: Callable[[str], str | None] = lambda _: None, *, quiet: bool = False
     ) -> None:
-        """`event` is logged when the secret changes. `mistake` returns the rule that a text breaks, or None. A text
-        that breaks a rule is not used.
+        """`event` is logged when the secret changes. `mistake` returns the rule that a text breaks, or None.
 
-        With `quiet`, an unreadable file is logged at level debug only.
+        The first problem with the file is a warning, and the next ones are logged at level debug, until the file is
+        usable again. With `quiet`, the first problem is also logged at level debug.
         """
         self.path = path
         self._event = event
@@ -60,6 +60,7 @@ class SecretFile:
         return f"SecretFile({str(self.path)!r}, hidden)"
 
     def value(self) -> Secret:
+        """Return the last usable text of the file; an empty secret if there was none."""
         try:
             status = self.path.stat()
             seen = (status.st_mtime_ns, status.st_ino, status.st_size)
@@ -71,7 +72,7 @@ class SecretFile:
         return self._value
 
     def forget(self) -> None:
-        """Read the file at the next call, even if its size and time are the same."""
+        """Let the next call of `value` read the file, even if its size, time and inode are the same."""
         self._seen = None
 
     def _take(self, text: str) -> None:
@@ -96,7 +97,7 @@ class SecretFile:
 
 
 class Token:
-    """The bearer token: that of the first file that has one, else a fixed text.
+    """The bearer token: that of the first file that has one, otherwise the fixed text.
 
     After a 401 all files are read again. If one of them has another token, this other token is used.
     """
@@ -107,7 +108,7 @@ class Token:
         fixed: Secret | None = None,
         mistake: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        """`mistake` gives the rule that a text breaks. Such a text in a file is logged and not used."""
+        """`mistake` returns the rule that a text breaks, or None. If a file breaks a rule, its text is not used."""
         paths = list(files)
         self._files = [SecretFile(path, "token_rotated", mistake, quiet=len(paths) > 1) for path in paths]
         self._fixed = Secret(fixed.get_secret_value().strip()) if fixed is not None else _NOTHING
@@ -124,7 +125,7 @@ class Token:
         return next((value for value in values if value != self._refused), self._refused)
 
     def refused(self, token: Secret) -> Secret:
-        """Report that the endpoint rejects `token`. Returns the token to use next, the same if there is no other."""
+        """Report that the endpoint rejects `token`. Returns the token to use next: `token` if there is no other."""
         for file in self._files:
             file.forget()
         self._refused = token
@@ -135,15 +136,16 @@ class Token:
 
 
 def open_to_all(path: Path) -> bool:
-    """Whether every user of this machine can read the file. False for special files such as /dev/null."""
+    """Whether every user of this machine can read the file. False for special files such as /dev/null,
+    and if the mode cannot be read."""
     try:
         mode = path.stat().st_mode
         return S_ISREG(mode) and bool(mode & S_IROTH)
     except OSError:
-        return False  # reading the file reports it
+        return False  # the code that reads the file reports the error
 
 
 def warn_if_open(path: Path) -> None:
-    """Log a warning if everybody on this machine can read the file."""
+    """Log a warning if every user of this machine can read the file."""
     if open_to_all(path):
         log.warning("secret_world_readable", path=str(path), remedy=f"chmod o-r {path}")

@@ -13,8 +13,8 @@ _PREFIX = "whsec_"
 def signatures(secrets: str, identity: str, at: int, body: bytes) -> str:
     """Return the value of the header `webhook-signature`: one signature per secret, so that secrets can be rotated.
 
-    `secrets` holds one or more `whsec_<base64>`, separated by white space. `at` is in Unix seconds. Raises ValueError
-    if there is no secret, or if a secret has another form. The message does not contain the secret.
+    `secrets` holds one or more `whsec_<base64>`, separated by white space; the prefix may be absent. `at` is in Unix
+    seconds. Raises ValueError if there is no secret, or if a secret is not base64. The error text has no secret.
     """
     keys = signing_keys(secrets)
     signed = f"{identity}.{at}.".encode() + body
@@ -22,7 +22,7 @@ def signatures(secrets: str, identity: str, at: int, body: bytes) -> str:
 
 
 def signing_keys(secrets: str) -> list[bytes]:
-    """Return the keys in `secrets`. Raises ValueError for the same reasons as `signatures`."""
+    """Return the decoded keys of `secrets`. Raises ValueError for the same reasons as `signatures`."""
     keys = [_key(secret) for secret in secrets.split()]
     if not keys:
         raise ValueError("holds no signing secret")

@@ -1,6 +1,6 @@
 """The daemon as a process under systemd: signals, readiness, STATUS, watchdog, reload.
 
-Change here how the process starts, reloads and stops. It runs `agent.app.App` and adds no data of its own.
+Change here how the process starts, reloads and stops. This package runs `agent.app.App` and adds no data of its own.
 """
 
 from agent.service.daemon import Daemon

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Seconds between two status lines. A line is sent if it changed.
+# Seconds between two looks at the state. The status line is sent only if it changed.
 _STATUS_S = 2.0
 
 
 class Daemon:
-    """Runs an App for one configuration file. `set_log` applies the [log] of the file."""
+    """Runs an App for one configuration file. After a reload, `set_log` applies the `[log]` table of the file."""
 
     def __init__(
         self,
@@ -47,12 +47,15 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._hangup = asyncio.Event()
         self._refused = ""
+        """The part of the status line about a refused reload; empty if the last reload was not refused."""
         self._last_sent: dict[str, str] = {}
+        """STATUS: the last status line. stuck: the names of the stuck work, separated by commas."""
         self.app = App(config, site, self._clock, environ)
         _log_replaced(site)
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Run until cancelled. Raises NotAloneError if the state directory was replaced and another agent has it."""
+        """Run until cancelled. Raises NotAloneError if the state directory was replaced and another agent
+        has locked the new one."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         try:
@@ -83,7 +86,7 @@ class Daemon:
             self._notify("READY=1", await self._status())
 
     def _read(self, running: Site) -> tuple[Config, Site]:
-        """Read and build the current file. Raises ConfigError for every kind of mistake."""
+        """Read the configuration file and build its site. Raises ConfigError for every mistake and every defect."""
         try:
             config = load_apart(self._path, self._environ)
             return config, build(config, str(self._path), running)
@@ -116,7 +119,7 @@ class Daemon:
             await self._clock.sleep(_STATUS_S)
 
     async def _send_watchdog(self) -> None:
-        """Send WATCHDOG=1 three times within the time limit, unless work is stuck."""
+        """Send WATCHDOG=1 three times within the limit of the watchdog, unless work is stuck."""
         limit_s = watchdog_s(self._environ, os.getpid())
         while limit_s is not None:
             stuck = ", ".join(self.app.overdue())

@@ -15,7 +15,10 @@ from agent.runtime import printable
 
 
 def notify(*lines: str, environ: Mapping[str, str] | None = None) -> None:
-    """Send assignments such as "READY=1". Does nothing if the service manager cannot be reached."""
+    """Send assignments such as "READY=1". Does nothing if the service manager cannot be reached.
+
+    If `environ` is None, the environment of this process has the address.
+    """
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET")
     if not address:
         return
@@ -38,7 +41,7 @@ def status(text: str) -> str:
 
 
 def watchdog_s(environ: Mapping[str, str], pid: int) -> float | None:
-    """Return the watchdog limit of process `pid` in seconds, or None without a watchdog."""
+    """Return the watchdog limit of process `pid` in seconds; None if no watchdog watches it."""
     text = environ.get("WATCHDOG_USEC", "")
     if not text.isdecimal() or not int(text) or environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None

@@ -1,4 +1,4 @@
-"""The command `run`, without the library of the command line, which would stay in the memory of the daemon."""
+"""The command `run`. It does not load the library of the command line, which would stay in the daemon's memory."""
 
 from __future__ import annotations
 

@@ -16,15 +16,18 @@ log = structlog.get_logger(__name__)
 
 
 def run(main: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(ready)` until it ends, or SIGTERM or SIGINT cancels it. Restores the signal handlers."""
+    """Run `main(ready)` until it ends, or SIGTERM or SIGINT cancels it. Restores the signal handlers.
+
+    `main` calls `ready` when the service manager may regard it as started.
+    """
     collect_rarely()
     asyncio.run(_supervised(main))
 
 
 def collect_rarely() -> None:
-    """Make Python's garbage collector run rarely, and skip the modules and devices that exist now.
+    """Make Python's garbage collector run rarely, and skip the objects that exist now, such as modules and devices.
 
-    Readings form no reference cycles. Searching them for cycles takes a fifth of the time of a push of many devices.
+    Readings form no reference cycles. With many devices, a search for cycles takes a fifth of the time of a push.
     """
     gc.collect()
     gc.freeze()

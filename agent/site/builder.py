@@ -1,7 +1,7 @@
 """Builds the site from its configuration: connections, their devices, and the driver and nodes of each device.
 
-Nothing is opened: a link connects at its first read. An unknown driver, a wrong profile and a node that the device
-cannot fill are ConfigErrors.
+Nothing is opened: a link connects at its first read. ConfigError is raised for an unknown driver, a wrong profile and a
+node that the device cannot fill.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ NOTHING = Site(())
 
 
 def only(site: Site, node_ids: Sequence[str]) -> Site:
-    """Return the site with only the devices of these nodes; all for an empty list. Raises ConfigError for an unknown
-    node."""
+    """Return the site with only the devices that feed one of these nodes; the whole site if there are no `node_ids`.
+
+    Raises ConfigError for an unknown node.
+    """
     known = [node.node_id for node in site.nodes]
     for node_id in node_ids:
         if node_id not in known:
@@ -66,16 +68,16 @@ def only(site: Site, node_ids: Sequence[str]) -> Site:
 
 
 def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
-    """Build the site of `config`. `origin` names the file in error texts. Raises ConfigError.
+    """Build the site of `config`. `origin` names the file in error texts. Raises ConfigError with all mistakes.
 
-    Unchanged links and devices are taken from the `running` site, with their learned state.
+    Unchanged links and devices are taken from the `running` site, with what they have learned.
     """
     return _SiteBuilder(config, origin, running).build()
 
 
 @dataclass(slots=True)
 class _LinkPlan:
-    """A link that is not created yet, and its devices."""
+    """A link that does not exist yet, and its devices."""
 
     settings: LinkSettings
     """`timeout_s` and `connect_delay_s` are the longest of all devices; the other settings are those of the first
@@ -111,9 +113,9 @@ class _SiteBuilder:
         return tuple((name, path) for name in names if (path := self._catalogue.replaced(name)) is not None)
 
     def _plan(self, index: int, device: DeviceConfig, driver: Driver) -> _LinkPlan:
-        """Return the link of a device.
+        """Return the plan of the link of a device. Devices with the same host and port, or serial port, share it.
 
-        There is one link per host and port, or serial port, because some devices disconnect a second client.
+        Some devices disconnect a second client.
         """
         settings = self._settings(device, driver)
         plan = self._plans.setdefault(settings.endpoint, _LinkPlan(settings, index, []))
@@ -134,7 +136,7 @@ class _SiteBuilder:
         return Connection(link, devices, plan.settings.address)
 
     def _link(self, settings: LinkSettings) -> tuple[Link, tuple[Device, ...]]:
-        """Return the link of the running site and its devices, or a new link without devices."""
+        """Return the link with these settings and its devices from the running site, or a new link without devices."""
         for connection in self._running.connections:
             if isinstance(connection.link, Link) and connection.link.settings == settings:
                 return connection.link, connection.devices
@@ -146,7 +148,7 @@ class _SiteBuilder:
         name = " + ".join(node.node_id for node in nodes)
         unit_id = _first(device.unit_id, driver.defaults.unit_id, 1)
         settings = self._settings(device, driver)
-        # A profile may have been edited. A driver in Python has no profile.
+        # It has the profile itself, because its file may have been edited. A driver in Python has no profile (None).
         origin = (device.driver, getattr(driver, "profile", None), self._options(device), unit_id, settings)
         interval_s = self._interval_s(device)
         for same in known:
@@ -241,7 +243,7 @@ class _SiteBuilder:
     def _settings(self, device: DeviceConfig, driver: Driver) -> LinkSettings:
         """Return the link settings. Precedence: key of the device, default of its family, key of its connection.
 
-        If the device sets no pause, the longer one of family and connection is used.
+        If the device does not set `connect_delay_s` or `request_gap_s`, the longer one of family and connection counts.
         """
         asks = driver.defaults
         connection: ConnectionConfig | LinkSettings
@@ -270,7 +272,7 @@ class _SiteBuilder:
 
 
 def _resolutions(node: Node, driver: Driver) -> dict[Quantity, Resolution]:
-    """Return the resolutions of the driver's registers, by the quantity of the node."""
+    """Return the resolutions of the registers that feed the node, by the quantity that the node makes of them."""
     found = {}
     for (marked, quantity), resolution in driver.resolutions.items():
         use = use_of(node, quantity, marked)
@@ -280,7 +282,7 @@ def _resolutions(node: Node, driver: Driver) -> dict[Quantity, Resolution]:
 
 
 def _when_offline(device: DeviceConfig, driver: Driver, type_: NodeType) -> WhenOffline:
-    """Return the `when_offline` of a node. Only the solar node of a hybrid device can sleep."""
+    """Return the `when_offline` of a node. Only a solar node can sleep; other nodes of its device are missing."""
     wanted = device.when_offline or ("sleep" if driver.defaults.sleeps else "missing")
     return "missing" if wanted == "sleep" and type_ is not NodeType.SOLAR else wanted
 
