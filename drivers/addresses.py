@@ -1,4 +1,4 @@
-"""The texts of addresses: host and port, and a unit on a link, such as `192.168.1.20:502 unit 1`. Pure."""
+"""Addresses as text: of a link (host and port), and of a unit on a link, such as `192.168.1.20:502 unit 1`. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def unit_address(link_address: str, unit_id: int) -> str:
 
 
 def link_address(address: str) -> str:
-    """Return the address of the link from the address of a unit. Inverse of `unit_address`."""
+    """Return the address of the link from `address`, the result of `unit_address`. Empty if `address` has no unit."""
     return address.rpartition(_UNIT)[0]
 
 
@@ -36,9 +36,10 @@ def is_ip_address(text: str) -> bool:
 
 
 def zone_mistake(host: str) -> str | None:
-    """Return the rule that an IPv6 address without its zone breaks, or None.
+    """Return the rule that a link-local IPv6 address without a zone breaks; None for all other hosts.
 
-    A link-local address exists on every interface, so it needs the name of one.
+    The zone is the name of a network interface. The same link-local address can exist on each interface of the machine,
+    so the zone must say which interface is meant.
     """
     if _LINK_LOCAL.match(host) and "%" not in host:
         return f"must have a zone (its interface), such as {host}%eth0, because it is a link-local address"

@@ -17,7 +17,10 @@ from drivers.python_drivers import PYTHON_CHANNELS, PYTHON_DRIVERS, channel_numb
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Finds drivers by name: first Python drivers, then a site's own profiles, then the built-in profiles."""
+    """Finds drivers by name: first Python drivers, then the site's own profiles, then the built-in profiles.
+
+    If several of `profile_dirs` have the profile, the last of them is used.
+    """
 
     profile_dirs: tuple[Path, ...] = field(default=())
     _profiles: dict[Path, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -28,7 +31,10 @@ class Catalogue:
         return sorted({*PYTHON_DRIVERS, *profile_files(self.profile_dirs)})
 
     def create(self, name: str, options: ReadOptions) -> Driver:
-        """Return the driver of that name. Raises KeyError for an unknown name, ProfileError for an invalid profile."""
+        """Return the driver of that name. Raises KeyError for an unknown name.
+
+        Raises ProfileError for an invalid profile or channel.
+        """
         family, _, channel = name.partition(":")
         if family in PYTHON_DRIVERS:
             numbered = {"channel": channel_number(family, channel, PYTHON_CHANNELS.get(family, 0))} if channel else {}
@@ -40,7 +46,10 @@ class Catalogue:
         return driver_of(profile.channel(channel) if channel else profile, options)
 
     def profiles(self) -> tuple[list[Profile], list[str]]:
-        """Return every usable profile, and the errors of the others. Loads all profiles: not for the daemon."""
+        """Return every usable profile, and the errors of the others.
+
+        The daemon must not call this, because it loads all profiles.
+        """
         profiles, mistakes = [], []
         for path in profile_files(self.profile_dirs).values():
             try:
@@ -50,7 +59,8 @@ class Catalogue:
         return profiles, mistakes
 
     def alike(self, name: str) -> list[str]:
-        """Suggest at most four drivers for an unknown name, by name, manufacturer or model. Loads all profiles."""
+        """Return the most similar name of a driver; if none is similar, at most four drivers whose name, manufacturer
+        or models contain the words of `name`. The latter loads all profiles."""
         from difflib import get_close_matches
 
         if close := get_close_matches(name.lower(), self.names(), 1, cutoff=0.75):
@@ -58,7 +68,7 @@ class Catalogue:
         return sorted(profile.name for profile in self.profiles()[0] if matches(profile, name))[:4]
 
     def file(self, family: str) -> Path:
-        """Return the path of the profile of a family, without reading it. Raises KeyError if there is no such file."""
+        """Return the path of the profile of a family, without reading the file. Raises KeyError if there is no file."""
         if family and not set(family) & set("/\\\0"):
             for directory in (*reversed(self.profile_dirs), BUILT_IN):
                 if (path := directory / f"{family}.toml").is_file():
@@ -66,7 +76,10 @@ class Catalogue:
         raise KeyError(family)
 
     def replaced(self, name: str) -> Path | None:
-        """Return the site's own profile that replaces the built-in profile of that name, or None."""
+        """Return the site's own profile that replaces the built-in profile of that name, or None.
+
+        Raises KeyError for an unknown name.
+        """
         family = name.partition(":")[0]
         if family in PYTHON_DRIVERS or (path := self.file(family)).parent == BUILT_IN:
             return None
@@ -86,7 +99,8 @@ def _python_driver(name: str) -> Callable[..., Driver]:
 
 
 def matches(profile: Profile, text: str) -> bool:
-    """Whether name, manufacturer and models of the profile contain all words of `text`, in any order and case."""
+    """Whether name, manufacturer and models of the profile together contain all words of `text`, in any order and
+    case."""
     words = re.findall(r"[^\W_]+", text.casefold())
     found = letters(f"{profile.name} {profile.manufacturer} {profile.models}")
     return bool(words) and all(word in found for word in words)

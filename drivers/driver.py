@@ -1,4 +1,4 @@
-"""The interface of a driver: protocols and their options.
+"""The interface of a driver: the types `Driver` and `Reader`, and the options of a driver.
 
 A driver reads registers of one unit and returns a `Scan`. The link handles connections, time-outs and other devices.
 """
@@ -26,13 +26,15 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How to read one device. If an option is None, the value of the profile is used, else that of the transport."""
+    """How to read one device. If one of the first three options is None, the value of the profile is used."""
 
     max_registers: int | None = None
+    """The most registers in one request."""
     max_gap: int | None = None
+    """The most unused registers that a request may include between two used ones."""
     word_order: WordOrder | None = None
     default_max_gap: int = TRANSPORTS["tcp"].max_gap
-    """The gap of the transport. It is used where neither the site nor the profile sets `max_gap`."""
+    """The `max_gap` of the transport. It is used if neither the site nor the profile sets `max_gap`."""
     nodes: frozenset[NodeType] | None = None
     """For a hybrid: the node types that the site uses. Registers of other node types are not read. None means all."""
 
@@ -55,7 +57,7 @@ class LinkDefaults:
 
 
 class Driver(Protocol):
-    """Reads one device. It remembers the models, refused addresses and limits of the device, but no values."""
+    """Reads one device. It remembers SunSpec models, refused addresses and limits of the device, but no values."""
 
     @property
     def kind(self) -> Kind:
@@ -74,14 +76,14 @@ class Driver(Protocol):
 
     @property
     def resolutions(self) -> Mapping[tuple[NodeType | None, Quantity], Resolution]:
-        """The resolution of each device total, as far as it is known before the first poll."""
+        """Node type (or None) and quantity → resolution of the total of all phases, if known before the first poll."""
         ...
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """Read all points once. `now` returns monotonic seconds; they become the times of the readings.
 
-        If the device refuses registers, their readings are missing and `Scan.errors` has the reason. Raises
-        `UnreachableError` if the device or the link fails: the poll ends and its readings are discarded. Raises
+        If the device refuses some registers, their readings are missing and `Scan.errors` has the reason. Raises
+        `UnreachableError` if the device or the link fails; the readings of this poll are then discarded. Raises
         `RefusedError` or `UnsupportedError` if this driver cannot read anything from the device.
         """
         ...

@@ -1,7 +1,7 @@
 """The state of the daemon, for people and programs: page, /readyz, /metrics, /status.json, hourly line.
 
-The snapshot is always loaded; listener, http_server and metrics only with a `[status]` table.
-Nothing here changes what is sent.
+The module snapshot is always loaded; listener, http_server and metrics only with a `[status]` table.
+This package does not change what is sent.
 """
 
 from agent.status.balance import ENERGIES

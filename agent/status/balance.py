@@ -1,4 +1,7 @@
-"""Says why the energies of the day have no balance. Pure."""
+"""Says why the energies of the day have no balance. Pure.
+
+A balance needs all energies of the day of the grid, and of solar and storage if the site has them.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ ENERGIES = {
     "today_charged_Wh": "charge",
     "today_discharged_Wh": "discharge",
 }
-"""Energy of the day → its word in messages."""
+"""Field with an energy of the day → its word in the reasons."""
 _STATES = {"lost": "does not answer", "waiting": "is not polled yet"}
 
 
 class CountedNode(NamedTuple):
-    """A node whose energies are part of the totals."""
+    """A node whose energies are part of the totals of its type."""
 
     node_id: str
     type: NodeType
@@ -32,9 +35,9 @@ class CountedNode(NamedTuple):
 
 
 def why_no_balance(flow: Mapping[str, Fields], nodes: Iterable[CountedNode], *, pushed: bool) -> str | None:
-    """Return why the energies of the day in `flow` have no balance; None if they have one, or if no node needs one.
+    """Return why the energies of the day in `flow` have no balance; None if they have one, or if no group has energies.
 
-    `pushed`: whether a message was made since the start.
+    `flow`: group → its fields. `pushed`: whether a message was made since the start.
     """
     needed = {type_: fields for type_, fields in COUNTERS_OF.items() if type_ in flow}
     if not needed:

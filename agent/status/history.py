@@ -1,7 +1,7 @@
 """Keeps the powers and deliveries of a day in memory, for the status page. Pure.
 
-A step is ten minutes. The size is constant: 4 bytes per step and series, so 3.4 KiB for the powers of six node types
-and 1.1 KiB for each endpoint. A restart begins a new history.
+A step is ten minutes, and a series has one value per step. The size does not grow: a value has 4 bytes, so the powers
+of six node types need 3.4 KiB, and each endpoint needs 1.1 KiB. A restart begins a new history.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ STEPS = 144
 SAMPLE_S = 60.0
 """Seconds between two samples. The power of a step is the mean of its samples."""
 _MOST = 0xFFFF_FFFF
+"""The largest count that fits 4 bytes."""
 
 
 @dataclass(slots=True)
 class _Power:
-    """The mean power of one node type in each step."""
+    """The mean power of one node type in each step, in W; NaN without a sample."""
 
     means: array[float] = field(default_factory=lambda: array("f", [nan]) * STEPS)
     total: float = 0.0
+    """The sum of the samples of the present step, in W."""
     samples: int = 0
 
     def add(self, at: int, power: float) -> None:
@@ -41,7 +43,7 @@ class _Power:
 
 @dataclass(slots=True)
 class _Attempts:
-    """The attempts to one endpoint in each step."""
+    """The numbers of attempts to one endpoint in each step."""
 
     before: tuple[int, int]
     """The counters of delivered and failed attempts at the last sample.
@@ -87,7 +89,10 @@ class History:
             self._attempts.setdefault(endpoint.name, _Attempts(counted)).add(at, counted)
 
     def shown(self, now: float, time: float) -> dict[str, Any]:
-        """Return the history as JSON values, oldest step first. `time` is the Unix second of `now`."""
+        """Return the history as JSON values, oldest step first. `time` is the Unix second of `now`.
+
+        `began` is the Unix second in which the oldest step began. A power is null if the step has no sample.
+        """
         self._advance(now)
         order = [step % STEPS for step in range(max(0, self._step - STEPS + 1), self._step + 1)]
         return {
@@ -104,7 +109,7 @@ class History:
         }
 
     def _advance(self, now: float) -> None:
-        """Go to the step of monotonic second `now`. Steps without a sample are empty."""
+        """Go to the step of monotonic second `now`, and empty all steps since the last call."""
         step = max(self._step, int((now - self._started) // STEP_S))
         for at in {number % STEPS for number in range(max(self._step, step - STEPS) + 1, step + 1)}:
             for power in self._powers.values():
@@ -120,5 +125,6 @@ def _power(fields: Fields) -> float | None:
 
 
 def _counted(endpoint: EndpointStatus) -> tuple[int, int]:
+    """Return the number of delivered attempts and of all other attempts, since the start."""
     delivered = endpoint.outcomes.get("delivered", 0)
     return delivered, sum(endpoint.outcomes.values()) - delivered

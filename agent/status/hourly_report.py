@@ -1,6 +1,6 @@
 """Logs the state of the daemon once an hour, so that every hour of the log says what is wrong, and since when.
 
-With several endpoints, each has a line of its own for its deliveries.
+If there are several endpoints, each has its own line about its deliveries.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ EVERY_S = 3600.0
 
 
 class HourlyReport:
-    """Writes the reports, with counts since the last one. One object exists as long as the daemon."""
+    """Writes the reports. Their counts are those since the last report. The daemon has one such object."""
 
     def __init__(self, now: float) -> None:
         self._last = now
         self._outcomes: dict[str, Counter[str]] = {}
-        """By the name of the endpoint."""
+        """Name of the endpoint → its outcomes until the last report."""
 
     def reconfigure(self, before: Mapping[str, str]) -> None:
         """Keep the counts of the endpoints that continue. `before`: new name → name until now."""
@@ -39,7 +39,7 @@ class HourlyReport:
         return due
 
     def write(self, snapshot: Snapshot) -> None:
-        """Log the lines. A line is a warning if something in it is wrong."""
+        """Log the lines. A line is a warning if it reports a problem."""
         counted = {each.name: Counter(each.outcomes) for each in snapshot.endpoints}
         since = {name: outcomes - self._outcomes.get(name, Counter()) for name, outcomes in counted.items()}
         self._outcomes = counted

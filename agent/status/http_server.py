@@ -1,8 +1,9 @@
 """A small HTTP/1.1 server that answers GET and HEAD. Each connection has one request.
 
-The server has at most 16 connections. A client must send the head, of at most 8 KiB, within 5 s and accept the answer
-within 10 s. A slower client is disconnected. When all connections are in use, a new connection replaces the oldest
-connection without a complete request, so that slow clients cannot block the server.
+The server has at most 16 connections. A client must send the head, of at most 8 KiB, within 5 s; otherwise the answer
+is 408. It must accept the answer within 10 s; otherwise it is disconnected. When all connections are in use, a new
+connection replaces the oldest connection without a complete request, so that slow clients cannot block the server. If
+there is no such connection, the new one is closed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ MAX_CONNECTIONS = 16
 HEAD_S = 5.0
 ANSWER_S = 10.0
 
+# Headers of every answer.
 _ALWAYS = {
     "Connection": "close",
     "Cache-Control": "no-store",
@@ -77,9 +79,9 @@ class HttpServer:
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen on `host` and `port`. Return the port; if `port` is 0, the system chooses it. Raises OSError."""
-        # asyncio ignores a socket that it cannot open. If it can open no socket, Python 3.13 raises an error without
-        # errno, and earlier versions raise nothing.
+        """Listen on `host` and `port`. Return the port, which the system chooses if `port` is 0. Raises OSError."""
+        # asyncio ignores a socket that it cannot create. If it can create no socket, Python 3.13 raises an error
+        # without errno, and earlier versions raise nothing. Both are reported as EMFILE here.
         try:
             self._server = await asyncio.start_server(self._accept, host, port, limit=MAX_HEAD_BYTES)
         except OSError as error:
@@ -90,7 +92,7 @@ class HttpServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """Close the listener and every connection."""
+        """Stop listening, and close every connection."""
         if self._server is not None:
             self._server.close()
         for task in self._tasks:
@@ -166,7 +168,7 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 def parse_head(head: bytes) -> HttpRequest:
     """Parse the request line and the headers. If a name occurs several times, the first value is used.
 
-    Raises BadRequestError.
+    Raises BadRequestError if the head is not HTTP/1.
     """
     request_line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     words = request_line.split(" ")

@@ -1,9 +1,11 @@
 """Serves the status over HTTP, and decides who may read what.
 
-- On a loopback address without a token, every process of the machine may read everything. The Host header must be a
-  loopback name, so a web page whose name points at 127.0.0.1 is refused (DNS rebinding).
-- With a token, everything except the empty page and /healthz needs it as `Authorization: Bearer`. Any other address
-  needs a token. The page asks for the token and sends it in this header, so that no URL contains it.
+- Without a token, the listener has a loopback address, and every process of the machine may read everything. The Host
+  header must be a loopback name or address. So a web page whose host name points at 127.0.0.1 is refused (DNS
+  rebinding).
+- With a token, everything except the empty page and /healthz needs the token as `Authorization: Bearer`. An address
+  that is not loopback needs a token. The page asks for the token and sends it in this header, so that no URL contains
+  it.
 """
 
 from __future__ import annotations
@@ -41,13 +43,14 @@ RETRY_S = 30.0
 """Seconds before the listener tries its address again."""
 _FRESH_S = 0.5
 """A snapshot that is younger than these seconds is used again."""
+# The part of a host name between two dots (RFC 1123).
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# A name or an IPv4 address, or an IPv6 address in brackets, with or without a port (RFC 9110, section 7.2).
+# The Host header: a name, an IPv4 address, or an IPv6 address in brackets, with or without a port (RFC 9110, 7.2).
 _HOST = re.compile(rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*)|\[(?P<v6>[0-9a-f]*:[0-9a-f:.]+)\])(?::[0-9]{{0,5}})?")
 
 
 class StatusListener:
-    """Serves snapshots until cancelled."""
+    """Serves the page, snapshots and the history until cancelled."""
 
     def __init__(
         self,
@@ -71,10 +74,13 @@ class StatusListener:
         self.history = History(clock.monotonic())
         self._last: tuple[float, Snapshot] | None = None
         self.port: int | None = None
-        """The port on which it listens; None while it does not listen."""
+        """The port of the listener; None while it does not listen."""
 
     async def run(self) -> None:
-        """Listen. If the address is not available, try again later. The daemon works meanwhile."""
+        """Listen, and add a sample to the history every minute, until cancelled.
+
+        If the address is not available, try again after `RETRY_S`. The daemon works meanwhile.
+        """
         server = HttpServer(self.answer)
         try:
             await self._bind(server)
@@ -128,7 +134,7 @@ class StatusListener:
         return self._content(request.path, await self._snapshot())
 
     def _health(self) -> HttpResponse:
-        """Answer whether a task is stuck. This needs no token, so the answer does not name the task."""
+        """Answer whether a task is stuck. No token is needed for this answer, so it does not name the task."""
         if stuck := self._stuck():
             return _text(
                 HTTPStatus.SERVICE_UNAVAILABLE, f"stuck: {len(stuck)} at work for too long; the log names them"
@@ -181,7 +187,7 @@ def is_loopback_name(host: str) -> bool:
 
 
 def page() -> tuple[bytes, str]:
-    """Return the page with its style and script, and the content security policy that allows only these."""
+    """Return the page with its style and script, and a content security policy that allows no others."""
     html = _part("page.html")
     html = html.replace(b"/* page.css */\n", _part("page.css"))
     html = html.replace(b"/* page_charts.js, page.js */\n", _part("page_charts.js") + _part("page.js"))

@@ -1,6 +1,9 @@
-"""Writes a snapshot as Prometheus metrics. Labels have few values: those of the configuration and of our types.
+"""Writes a snapshot as Prometheus metrics.
 
-Only this module imports prometheus_client. It is loaded with the status listener.
+A metric has one series for each combination of its labels, such as `device="inverter"`. Each series costs memory, so
+the values of the labels come only from the configuration and from fixed lists.
+
+Only this module imports prometheus_client. It is loaded only with the status listener.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from agent.outbox import DROP_REASONS
 from agent.status.model import DeviceStatus, EndpointStatus, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""The format of `generate_latest`. The library has a name for it only from version 0.23 on."""
+"""The format of `generate_latest`. prometheus_client has a constant for it only from version 0.23 on."""
 _PREFIX = "telemetry_agent_"
 STATES = ("waiting", "ok", "partial", "asleep", "lost")
 CLOCK_STATES = ("synchronised", "unsynchronised", "waiting")
@@ -38,7 +41,7 @@ _OF_ENDPOINT = {
     "dead_letters": "Refused messages that wait for a person.",
     "backlog_in_memory": "1 while the disk accepts no messages.",
 }
-"""Gauges with the label `endpoint`, and their help."""
+"""The metrics with the label `endpoint` and a value that can rise and fall (gauges): name → help text."""
 
 
 def exposition(snapshot: Snapshot) -> bytes:
@@ -62,7 +65,9 @@ class _SnapshotCollector(Collector):
         )
         yield _gauge("uptime_seconds", "Seconds since the start.", snapshot.uptime_s)
         yield _gauge("ready", "1 while messages arrive at every enabled endpoint.", float(snapshot.ready))
-        yield _states("clock_state", "1 for the state of the wall clock.", CLOCK_STATES, snapshot.clock)
+        yield _states(
+            "clock_state", "1 for the present state of the wall clock, 0 for the others.", CLOCK_STATES, snapshot.clock
+        )
         yield from _devices(snapshot.devices)
         yield from _endpoints(snapshot.endpoints)
         yield _gauge("energies_in_memory", "1 while the disk accepts no energies.", float(snapshot.energies_in_memory))
@@ -80,7 +85,9 @@ def _devices(devices: Iterable[DeviceStatus]) -> Iterator[Metric]:
     seconds = SummaryMetricFamily(_PREFIX + "device_poll_seconds", "Duration of answered polls.", labels=labels)
     age = GaugeMetricFamily(_PREFIX + "device_age_seconds", "Seconds since the last answer.", labels=labels)
     up = GaugeMetricFamily(_PREFIX + "device_up", "1 while the device answers.", labels=labels)
-    state = GaugeMetricFamily(_PREFIX + "device_state", "1 for the state of the device.", labels=[*labels, "state"])
+    state = GaugeMetricFamily(
+        _PREFIX + "device_state", "1 for the present state of the device, 0 for the others.", labels=[*labels, "state"]
+    )
     for device in devices:
         polls.add_metric([device.name], device.polls)
         skipped.add_metric([device.name], device.skipped)
@@ -106,7 +113,9 @@ def _endpoints(endpoints: Iterable[EndpointStatus]) -> Iterator[Metric]:
         _PREFIX + "dropped_messages", "Dropped messages, by reason.", labels=["endpoint", "reason"]
     )
     superseded = CounterMetricFamily(
-        _PREFIX + "superseded_messages", "Live messages replaced by newer ones before an attempt.", labels=["endpoint"]
+        _PREFIX + "superseded_messages",
+        "Live messages that a newer push replaced before their first attempt.",
+        labels=["endpoint"],
     )
     for each in endpoints:
         backlog = each.backlog
@@ -126,7 +135,7 @@ def _endpoints(endpoints: Iterable[EndpointStatus]) -> Iterator[Metric]:
         superseded.add_metric([each.name], each.superseded)
         for outcome, count in each.outcomes.items():
             pushes.add_metric([each.name, outcome], count)
-        # Each reason exists from the start, so that the first drop is an increase.
+        # Each reason has a series from the start, with 0. So the first dropped message is an increase for Prometheus.
         for reason, count in {**dict.fromkeys(DROP_REASONS, 0), **backlog.dropped}.items():
             dropped.add_metric([each.name, reason], count)
     yield from (pushes, *gauges.values(), dropped, superseded)

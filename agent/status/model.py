@@ -1,7 +1,7 @@
 """The state of the daemon at one moment, as plain values for page, metrics and terminal.
 
-`Snapshot` holds no secret: it has only scheme, host and port of the endpoint's URL. Powers are those of this moment,
-with the contract's signs ([push.sign] changes only what is sent). Energies of the day are those of the last push.
+`Snapshot` holds no secret: of the endpoint's URL, it has only scheme, host and port. Powers are those of this moment,
+with the signs of the contract (`[push.sign]` changes only what is sent). Energies of the day are of the last push.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ class NodeStatus:
     type: str
     fields: Fields
     assumed: str | None = None
-    """Why the power is not measured: `nominal` (the device reports only whether it is on) or `asleep` (0 W)."""
+    """Why the power is not measured: `nominal` (the device reports only whether it is on) or `asleep` (0 W).
+
+    None if the power is measured, or if there is no power.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,19 @@ class DeviceStatus:
     state: str
     """`waiting` (not polled yet), `ok`, `partial` (a part is missing), `asleep` (expected not to answer) or `lost`."""
     reason: str | None
+    """The error of the last poll, or which part is missing; None if neither."""
     lost_s: float | None
+    """Seconds since the first of the failed polls in a row; None if the last poll was answered."""
     age_s: float | None
     """Seconds since the last answer; None before the first answer."""
     polls: int
     failed_polls: int
     errors: Mapping[str, int]
+    """Kind of error → number of failed polls."""
     poll_s: float | None
-    """Duration of the last answered poll in seconds."""
+    """Duration of the last answered poll in seconds; None before the first answer."""
     answered: int
+    """The number of answered polls."""
     answered_s: float
     """Total duration of the `answered` polls in seconds."""
     nodes: tuple[NodeStatus, ...]
@@ -62,13 +69,15 @@ class DeviceStatus:
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """One connection to a device or gateway."""
+    """One link, to a device or a gateway."""
 
     address: str
     devices: int
     load: float | None
-    """The share of the time that the polls of the answering devices need, from the duration of the last poll of each
-    device. Above 1, the connection is too slow. None if no device answers."""
+    """The share of the time that the polls of the answering devices need: the sum of last poll duration / interval.
+
+    Above 1, the link is too slow. None if no device answers.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +89,22 @@ class EndpointStatus:
     """Only scheme, host and port."""
     interval_s: int
     reason: str | None
-    """Why it is not ready; None while messages arrive."""
+    """Why the endpoint is not ready; None while messages arrive there."""
     failing_s: float | None
+    """Seconds since attempts began to fail; None if they do not fail."""
     delivered_s: float | None
     """Seconds since the last delivery; None before the first delivery."""
     outcomes: Mapping[str, int]
+    """Outcome → number of attempts since the start."""
     recent: tuple[RecordedAttempt, ...]
-    """Newest first."""
+    """The last attempts, newest first."""
     backlog: Backlog
     superseded: int = 0
     """Live messages that a newer push replaced before their first attempt."""
     behind: str | None = None
-    """Why live messages are late though the endpoint is well."""
+    """Why live messages are late although attempts succeed; None if they are not late."""
     next_attempt_s: float | None = None
-    """Seconds until the next attempt, at the latest; None while the endpoint is well."""
+    """The next attempt begins in at most this many seconds. None while the endpoint is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +117,25 @@ class Snapshot:
     uptime_s: float
     ready: bool
     reason: str | None
-    """Why it is not ready, with the names of the endpoints if there are several."""
+    """Why the daemon is not ready, with the names of the endpoints if there are several; None if it is ready."""
     clock: str
-    """`synchronised`, `unsynchronised` (used as it is) or `waiting` (nothing is sent before it is set)."""
+    """`synchronised`, `unsynchronised` (used as it is) or `waiting` (nothing is sent before the clock is set)."""
     flow: Mapping[str, Fields]
-    """The groups of the contract that have devices."""
+    """Group → its fields, for the groups that have nodes."""
     devices: tuple[DeviceStatus, ...]
     endpoints: tuple[EndpointStatus, ...]
-    """The enabled ones, in the order of the configuration."""
+    """The enabled endpoints, in the order of the configuration."""
     clock_reason: str | None = None
-    """Why the clock is not synchronised, and what this means, in words."""
+    """Why the clock is not synchronised, and what this means, in words; None if it is synchronised."""
     links: tuple[LinkStatus, ...] = ()
     """By load, the busiest first."""
     implausible: Mapping[str, int] = field(default_factory=dict)
-    """Readings outside the range of their device, by node."""
+    """Node id → number of readings outside the physical range."""
     energies_in_memory: bool = False
+    """Whether energies are only in memory because the disk accepts no writes."""
     not_on_disk: str | None = None
-    """What is only in memory because the disk accepts no writes, in words."""
+    """What is only in memory because the disk accepts no writes, in words; None if nothing is."""
     no_balance: str | None = None
-    """Why the energies of the day have no balance, in words; None if they have one."""
+    """Why the energies of the day have no balance, in words; None if they have one or need none."""
     counter_events: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Node id → number of counter events by kind: "reset", "replaced", "rolled_over", "glitch_removed"."""

@@ -35,8 +35,8 @@ def snapshot(
 ) -> Snapshot:
     """Return the state of the daemon.
 
-    `started` is the monotonic second of its start; `last` holds the last push interval of each endpoint.
-    Call it in the event loop. It does not wait.
+    `started` is the monotonic second of the start of the daemon. `nights` is by node id. `last` has the summary of the
+    last push to each endpoint; it is empty before the first push. Call this in the event loop; it does not wait.
     """
     now = clock.monotonic()
     energies = _energies(last)
@@ -81,7 +81,7 @@ def _fields_now(
 
 
 def _energies(last: Sequence[Summary]) -> dict[str, Fields]:
-    """Return the energies of the day at the last push, by node id."""
+    """Return node id → the energies of the day at the last push."""
     return {
         result.summary.node.node_id: {name: value for name, value in result.fields.items() if name.startswith("today_")}
         for summary in sorted(last, key=lambda each: each.time)
@@ -94,7 +94,7 @@ def _counted(
     shown: Sequence[DeviceStatus],
     nodes: Mapping[str, list[tuple[NodeSummary, Fields]]],
 ) -> Iterator[CountedNode]:
-    """Return the nodes that are part of the totals."""
+    """Yield the nodes that are part of the totals."""
     for device, status in zip(devices, shown, strict=True):
         scan = device.health.scan
         readings = () if scan is None else scan.readings
@@ -129,6 +129,7 @@ def _load(devices: Sequence[DeviceStatus]) -> float | None:
 
 
 def _assumed(summary: NodeSummary, fields: Fields) -> str | None:
+    """Return `NodeStatus.assumed`."""
     if "active_power_W" not in fields or summary.chosen(Quantity.ACTIVE_POWER) is not None:
         return None
     return "asleep" if summary.sleeps else "nominal"

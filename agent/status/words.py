@@ -8,7 +8,7 @@ from agent.config import DEFAULT_NAME
 from agent.delivery import RecordedAttempt
 from agent.status.model import EndpointStatus
 
-# Seconds by which a push may be late: its deadline, the time-out of an attempt and one back-off.
+# A push may be late by this many seconds: the sum of its deadline, the time-out of an attempt and one back-off.
 _LATE_S = 30.0
 WAITS_FOR_CLOCK = "the clock is not set yet; pushes wait for it"
 
@@ -23,9 +23,9 @@ def why_not_ready(
     up_s: float,
     behind: str | None,
 ) -> str | None:
-    """Return why nothing is delivered to an endpoint; None while messages are delivered.
+    """Return why nothing is delivered to an endpoint, or why messages are late; None if neither.
 
-    `up_s`: seconds since its delivery began.
+    `up_s`: seconds since the delivery to the endpoint was started. The others are as in `EndpointStatus`.
     """
     if waits_for_clock:
         return WAITS_FOR_CLOCK
@@ -42,9 +42,9 @@ def why_not_ready(
 
 
 def clock_in_words(state: str, *, possible: bool, service: bool, wait_s: float) -> str | None:
-    """Return why the clock is not synchronised and what this means; None if it is.
+    """Return why the clock is not synchronised and what this means; None if it is synchronised.
 
-    `state` is that of the snapshot, `possible` whether the date can be right, `service` whether a time service runs,
+    `state` is `Snapshot.clock`, `possible` whether the date can be right, `service` whether a time service runs, and
     `wait_s` the longest `push.wait_for_clock_s`.
     """
     if state == "synchronised":
@@ -73,7 +73,10 @@ def not_on_disk(queues: Mapping[str, bool], *, energies: bool) -> str | None:
 
 
 def reason_of_all(endpoints: Sequence[EndpointStatus]) -> str | None:
-    """Return why the daemon is not ready: the reasons of the endpoints, with their names if they have names."""
+    """Return why the daemon is not ready: the reasons of the endpoints, with the names of the endpoints.
+
+    There is no name if the only endpoint has none, or if all reasons are the clock. None if the daemon is ready.
+    """
     found = [(each.name, each.reason) for each in endpoints if each.reason is not None]
     if not found:
         return None

@@ -1,6 +1,6 @@
 """Opens SQLite files on a disk that may be full, read-only or failing, and locks their directory.
 
-The queue and the energies use it.
+The queue and the energies use this package.
 """
 
 from agent.storage.folder_lock import NotAloneError, alone, check_locks

@@ -1,7 +1,7 @@
-"""Locks the state directory for one process. Two processes would poll the same devices and push the same messages.
+"""Locks the state directory for one process. Otherwise two could poll the same devices and push the same messages.
 
-The kernel locks the directory itself. No file is needed, the lock ends with the process, and it works on a read-only
-disk. If the file system does not support locks, the process runs without one.
+The kernel locks the directory itself. No file is needed, and the disk may be read-only. The lock ends with the
+process. If the file system does not support locks, the process runs without a lock.
 
 The lock belongs to the directory that the path names. If the directory is moved or replaced, `check_locks` locks
 the new one. The daemon calls `check_locks` every few seconds, and before it opens a file for writing.
@@ -23,14 +23,14 @@ class NotAloneError(Exception):
 
 
 _held: list[tuple[Path, list[int]]] = []
-"""The locks of this process: path, and open handles. The last handle is that of the present directory at the path."""
+"""The locks of this process: path, and open handles. The last handle is that of the directory that was locked last."""
 _renewing = threading.Lock()
-"""Several threads call `check_locks`. Only one may lock a directory, because the lock also excludes this process."""
+"""Held by the thread that runs `check_locks`, because a second lock of a directory fails also in the same process."""
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Create and lock `folder` for this process while the block runs. Raises NotAloneError."""
+    """Create `folder`, and lock it while the block runs. Raises NotAloneError if another process has locked it."""
     with contextlib.suppress(OSError):  # the queue reports the reason
         folder.mkdir(parents=True, exist_ok=True)
     lock: tuple[Path, list[int]] = (folder, [])
@@ -52,6 +52,7 @@ def check_locks() -> None:
 
 
 def _renew(folder: Path, handles: list[int]) -> None:
+    """Lock `folder`, unless the last handle is that of this directory. Does nothing if it cannot be opened."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from agent.storage.folder_lock import check_locks
 
 PRIVATE = 0o600
-"""The mode of the files beside a database: only the user of the agent reads them."""
+"""The mode of the files beside a database: only the user of the agent may read and write them."""
 BUSY_S = 5.0
 """Maximum seconds that a statement waits for a lock of another process."""
 _CACHE_KIB = 512
@@ -28,33 +28,33 @@ _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLI
 
 
 class UnusableFileError(sqlite3.DatabaseError):
-    """The file is damaged, is not a database of this agent, or was written by a later version of it."""
+    """The file is damaged, is not a database of this agent, or was written by a later version of the agent."""
 
 
 def code(error: BaseException) -> int | None:
-    """Return SQLite's primary result code; None for an error that SQLite did not report."""
+    """Return the primary result code of SQLite; None for an error without one."""
     extended = getattr(error, "sqlite_errorcode", None)
     return None if extended is None else extended & 0xFF
 
 
 def means_damage(error: BaseException) -> bool:
-    """Whether the file is damaged and must be replaced. After any other error, the file is as before."""
+    """Whether the error says that the file cannot be used and must be replaced. Other errors do not change the file."""
     return isinstance(error, UnusableFileError) or code(error) in _DAMAGE
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the disk is full, or the file has its maximum size."""
+    """Whether the error says that the disk is full, or that the file has its maximum size."""
     return code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC
 
 
 def open_for_writing(
     path: Path, *, synchronous: Literal["FULL", "NORMAL"], exclusive: bool = False, busy_s: float = BUSY_S
 ) -> sqlite3.Connection:
-    """Open or create the file in WAL mode, and read all of it.
+    """Open or create the file in WAL mode, and check all of it.
 
-    `exclusive` keeps other processes out. SQLite then needs no `-shm` file.
-    Raises UnusableFileError for a damaged file, another sqlite3.Error if the disk does not accept writes, and
-    NotAloneError if another agent has locked the directory.
+    `exclusive` keeps other processes out. SQLite then needs no `-shm` file. `synchronous` is the PRAGMA. Raises
+    sqlite3.Error: `means_damage` is true for a damaged file, and false if the disk does not accept writes or if another
+    process holds a lock for `busy_s`. Raises NotAloneError if another agent has locked the directory.
     """
     check_locks()
     db = _connect(_uri(path), exclusive=exclusive, busy_s=busy_s)
@@ -71,7 +71,7 @@ def open_for_writing(
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open the file on a disk that accepts no writes. Changes that are only in its write-ahead log are read too."""
+    """Open the file on a disk that accepts no writes. Changes that are only in the write-ahead log are read too."""
     log = _log_of(path)
     # To read a log, SQLite needs a lock and an -shm file. A read-only disk allows neither, so locking is switched off.
     how = "vfs=unix-none" if log.exists() and log.stat().st_size > 0 else "immutable=1"
@@ -84,7 +84,7 @@ def open_existing(path: Path) -> sqlite3.Connection:
 
 
 def open_damaged(path: Path) -> sqlite3.Connection:
-    """Open the file without any check, to read its legible part."""
+    """Open the file without any check, to read the parts that are not damaged."""
     return _connect(_uri(path))
 
 
@@ -94,7 +94,7 @@ def open_in_memory() -> sqlite3.Connection:
 
 
 def require_sound(db: sqlite3.Connection) -> None:
-    """Read the whole file. Raises UnusableFileError if it is damaged."""
+    """Check the whole file. Raises UnusableFileError, or another error with `means_damage`, if it is damaged."""
     found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise UnusableFileError(f"the file is damaged: {found}")
@@ -107,7 +107,7 @@ def pragma(db: sqlite3.Connection, name: str) -> int:
 
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Commit all changes of the block, or none if it raises an error."""
+    """Commit all changes of the block, or none of them if the block raises an error."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -130,10 +130,10 @@ def in_place(opened: os.stat_result, path: Path) -> bool:
 
 
 class WatchedFiles:
-    """Watches an open database, its write-ahead log and its index, to find out if they were removed or replaced."""
+    """Finds out if an open database, its write-ahead log or the index of the log (`-shm`) was removed or replaced."""
 
     def __init__(self, path: Path) -> None:
-        """Call this after the database was opened, so that its log and index exist."""
+        """Call this after the database was opened, so that log and index exist."""
         self._path = path
         self._opened = path.stat()
         self._size = self._opened.st_size
@@ -156,10 +156,10 @@ class WatchedFiles:
         return None
 
     def remove_sides(self) -> None:
-        """Unlink the log and the index at their paths, if they are these files. Call this after the database was moved.
+        """Unlink the log and the index if their paths still name the open files.
 
-        Otherwise SQLite would take them for those of the next database at the path. They stay usable until they are
-        closed.
+        Call this after the database was moved. Otherwise SQLite would use them for the next database at the path. The
+        open database can use both until it is closed.
         """
         for path, opened in self._all[1:]:
             with contextlib.suppress(OSError):
@@ -177,7 +177,10 @@ def free_space(path: Path) -> int:
 
 
 def keep_log_space(path: Path, size: int) -> None:
-    """Allocate the write-ahead log, so that the next changes need no space on a full disk. Errors are ignored."""
+    """Allocate `size` bytes for the write-ahead log, so that they are also there when the disk is full.
+
+    Errors are ignored.
+    """
     with contextlib.suppress(OSError):
         handle = os.open(_log_of(path), os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -187,7 +190,10 @@ def keep_log_space(path: Path, size: int) -> None:
 
 
 def set_aside(path: Path, suffix: str) -> Path:
-    """Append `suffix` to the names of the file and its write-ahead log. Return the new path of the file."""
+    """Append `suffix` to the names of the file and its write-ahead log. Return the new path of the file.
+
+    Files that have the new names are deleted before.
+    """
     aside = path.with_name(path.name + suffix)
     remove(aside)
     rename(path, aside)
@@ -195,7 +201,7 @@ def set_aside(path: Path, suffix: str) -> Path:
 
 
 def rename(path: Path, target: Path) -> None:
-    """Rename the file and its write-ahead log. If a power cut interrupts it, a second call completes it."""
+    """Rename the file and its write-ahead log. If a power cut interrupts this, a second call completes it."""
     _index_of(path).unlink(missing_ok=True)
     for source in _files(path):
         source.rename(target.with_name(target.name + source.name.removeprefix(path.name)))
@@ -246,7 +252,7 @@ def _connect(name: str, *, exclusive: bool = False, busy_s: float = BUSY_S) -> s
 
 
 class _Connection(sqlite3.Connection):
-    """A connection. Raises UnusableFileError if a statement fails because the file has another schema."""
+    """A connection. Raises UnusableFileError if a statement fails because the file is damaged or has another schema."""
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         try:
@@ -268,7 +274,7 @@ def _explained(error: UnicodeDecodeError | sqlite3.OperationalError) -> Exceptio
 
 
 def _text(stored: bytes) -> str:
-    """Accept any bytes. A checksum finds a damaged record; the other records stay readable."""
+    """Decode any bytes without an error. A checksum finds a damaged record; the other records stay readable."""
     return stored.decode("utf-8", "replace")
 
 
@@ -285,6 +291,9 @@ def _index_of(path: Path) -> Path:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the write-ahead log, then the file: if only the log exists, it is harmless; if only the file, data are
-    lost."""
+    """Return the write-ahead log and the file, if they exist.
+
+    The log is renamed first. So a renamed file always has its log; without the log, data would be lost. A log without
+    its file is harmless.
+    """
     return [file for file in (_log_of(path), path) if file.exists()]

@@ -1,7 +1,8 @@
 """Reads the registers of a dump: ranges, the points of profiles, or a SunSpec chain.
 
 A refused request is read again in parts. A range is halved, down to single registers. A request of a profile is read
-point by point. If the device does not have a table, no further request for this table is sent.
+point by point. If the device does not have a table, no further request for this table is sent. A request without a
+reply is not repeated.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from drivers.sunspec import HEADER, KNOWN, MARKER, ModelDiscovery
 
 _MAX_TIMEOUTS = 10
 _MAX_TIMEOUTS_AT_FIRST = 3
-"""The capture fails after this many requests in a row without a reply. The second limit applies before the first data.
+"""The capture fails after this many requests in a row without a reply. The second limit applies until data arrive.
 
-Some devices do not reply for a missing address.
+One request without a reply is not enough, because some devices do not reply for an address that they do not have.
 """
 
 
@@ -33,13 +34,14 @@ class Capture:
     tables: dict[Table, dict[int, int]] = field(default_factory=dict)
     """Table → address → word or bit."""
     refused: list[Block] = field(default_factory=list)
-    """The smallest requests that the device refused or did not answer."""
+    """The refused requests without smaller parts, the first request for each absent table, and all requests without a
+    reply."""
     requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Requests, and a function that returns the parts of a refused request."""
+    """Requests, and a function that returns the smaller parts of a refused request; empty if it has none."""
 
     blocks: tuple[Block, ...]
     parts: Callable[[Block], Sequence[Block]]
@@ -51,7 +53,7 @@ def of_ranges(ranges: Iterable[Span]) -> Wanted:
 
 
 def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
-    """Request the points and marks of `profiles`, with the fewest requests."""
+    """Request the points of `profiles` and the registers that identify their devices, with the fewest requests."""
     spans: set[Span] = set()
     for profile in profiles:
         spans |= profile.spans
@@ -63,7 +65,7 @@ def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
 
 
 async def of_sunspec(reader: Reader) -> Wanted:
-    """Request the whole chain of models. Raises UnsupportedError if there is no chain."""
+    """Request the whole chain of models, whose headers are read here. Raises UnsupportedError if there is no chain."""
     discovery = ModelDiscovery(KNOWN)
     base = await discovery.base(reader)
     models = await discovery.models(reader, base)
@@ -76,10 +78,9 @@ async def of_sunspec(reader: Reader) -> Wanted:
 
 
 async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[], None] = lambda: None) -> None:
-    """Read `wanted` into `taken`, which keeps what was read if the caller cancels. `step` is called before each
-    request.
+    """Read `wanted` into `taken`. If the caller cancels this, `taken` keeps what was read until then.
 
-    Raises UnreachableError if the device does not respond or the link fails.
+    `step` is called before each request. Raises UnreachableError if the device does not respond or the link fails.
     """
     absent: set[Table] = set()
     pending = list(wanted.blocks)[::-1]
@@ -136,6 +137,7 @@ def _halves(block: Block) -> Sequence[Block]:
 
 
 def _spans_in(block: Block, spans: Iterable[Span]) -> Sequence[Block]:
+    """Return a request for each of the `spans` in `block`; empty if `block` itself is one of them."""
     inside = sorted({(span.address, span.count) for span in spans if block.holds(span)})
     parts = [Block(block.table, address, count) for address, count in inside]
     return () if parts == [block] or (block.address, block.count) in inside else parts

@@ -1,15 +1,15 @@
 """The file format of a dump: the raw registers of a device.
 
-A dump is attached to a report about a device. A profile can be tested on a dump without the device.
+People attach a dump to a report about a device. A profile can be tested on a dump without the device.
 
-JSON with decimal addresses and words. Each list of consecutive words has the address of its first word as key:
+The file is JSON with decimal addresses and words. The key of a list of consecutive words is the address of the first:
 
     {"type": "grid", "vendor": "…", "model": "…", "driver": "eastron-sdm630", "source": "…", "unit_id": 1,
      "registers": {"holding": {"40000": [21365, 28243, …]}, "input": {…}, "coil": {…}, "discrete": {…}},
      "expected": {"active_power.l1": 230.5, "frequency": null, …}}
 
 `expected` has the readings of the driver, in the units and signs of `drivers.model`. null means that the device has no
-value. For a hybrid, the node type precedes the name (`solar.active_power`). Only `registers` is required.
+value. For a hybrid device, the node type precedes the name (`solar.active_power`). Only `registers` is required.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ from drivers.model import Reading, Table, Value
 from drivers.protocol import ADDRESSES, BITS, MAX_UNIT_ID, MAX_WORD, ExceptionCode
 
 _ROW = 16
+"""Words on one line of the file."""
 _MAX_BYTES = 4 << 20
-"""Four full tables need 2 MiB."""
+"""Maximum size of the file. Four full tables need 2 MiB."""
 _shown = reprlib.Repr().repr
 """Returns the beginning of a wrong value, for messages."""
 _ADDRESS = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
 class DumpError(ValueError):
-    """The file is not a dump. The message has the file and the reason."""
+    """The file is not a dump, or cannot be read. The message has the path and the reason."""
 
 
 @dataclass(slots=True)
 class Dump:
-    """The words of one device."""
+    """The registers and bits of one device. It can be used as its `drivers.driver.Reader`."""
 
     tables: dict[Table, dict[int, int]] = field(default_factory=dict)
     """Table → zero-based address → word or bit."""
@@ -56,7 +57,7 @@ class Dump:
         return sum(len(words) for words in self.tables.values())
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """See `drivers.driver.Reader`. Raises Modbus exception 2 for registers that the dump does not have."""
+        """See `drivers.driver.Reader`. Raises the error for Modbus exception 2 if the dump lacks a register."""
         words = self.tables.get(table, {})
         try:
             return [words[place] for place in range(address, address + count)]
@@ -144,7 +145,7 @@ def _nested(items: Iterable[tuple[str, str]], indent: str = "  ") -> str:
 
 
 def _rows(words: Mapping[int, int]) -> Iterator[tuple[str, str]]:
-    """Yield consecutive addresses in rows of at most 16."""
+    """Yield rows of at most 16 consecutive words: the address of the first, and the words as JSON."""
     for _, run in groupby(enumerate(sorted(words)), key=lambda pair: pair[1] - pair[0]):
         addresses = [address for _, address in run]
         for start in range(0, len(addresses), _ROW):
