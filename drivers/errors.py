@@ -10,8 +10,8 @@ DriverError
 │   │   └── IllegalValueError      3: halve the block, remember the limit
 │   ├── BusyError              5, 6: try again
 │   └── DeviceFailureError     4, 8 and unknown codes: omit the block from this poll
-└── UnreachableError    no register of this device can be read now: end its poll, back off
-    ├── LinkError              the connection is lost: the next poll connects again
+└── UnreachableError    no register of this device can be read now: end its poll, wait before the next
+    ├── LinkError              there is no connection any more: the next poll connects again
     │   ├── ConnectError           the connection cannot be opened: all devices on the link are missing
     │   └── DroppedError           the device closes the connection before the first byte of a reply
     └── NoReplyError           the connection works, but the unit sends no valid reply
@@ -57,7 +57,7 @@ class UnreachableError(DriverError):
 
 
 class LinkError(UnreachableError):
-    """There is no connection, or the other side closed it."""
+    """There is no connection, or it failed, or it was closed."""
 
     label = "link"
 
@@ -101,11 +101,11 @@ class WrongTransactionError(BadReplyError):
 
 
 class RepeatedReplyError(BadReplyError):
-    """On a line without transaction numbers, only a frame arrived that is equal to an earlier reply."""
+    """Only a frame that is equal to an earlier reply arrived. RTU and ASCII replies have no transaction number."""
 
 
 class _ExceptionReplyError(DriverError):
-    """Common part of the exception replies. Callers catch RefusedError or GatewayError."""
+    """A Modbus exception. Callers catch RefusedError or GatewayError."""
 
     code: int
     """The exception code of the specification."""
@@ -123,7 +123,7 @@ class GatewayError(_ExceptionReplyError, NoReplyError):
 
 
 class RefusedError(_ExceptionReplyError):
-    """The device replied with a Modbus exception."""
+    """The device replied with a Modbus exception other than 10 and 11."""
 
     label = "exception_reply"
 
@@ -180,13 +180,15 @@ def exception_reply(code: int, what: str) -> RefusedError | GatewayError:
 
 
 def without_address(error: Exception, address: str) -> str:
-    """Return the text of an error without the address of its link, for a line that already has `address`, such as
-    "10.0.0.1:502 unit 3"."""
+    """Return the text of `error` without the address of the link at its beginning.
+
+    The caller prints `address` before the text. It is the address of a unit, such as "10.0.0.1:502 unit 3".
+    """
     return str(error).removeprefix(f"{link_address(address)}: ")
 
 
 def unreadable(error: OSError | UnicodeDecodeError) -> str:
-    """Explain why a text file could not be read. The caller's message names the file."""
+    """Return why a text file could not be read. The caller adds the name of the file."""
     if isinstance(error, UnicodeDecodeError):
         return "is not UTF-8 text; save it as UTF-8"
     return error.strerror or str(error)

@@ -7,8 +7,8 @@ This module imports no other module of the project. The sign of a power follows 
 - storage: charge positive, discharge negative
 - heat_pump, switched_load, variable_power_load: consumption positive
 
-For a meter (`Kind.METER`), power that flows into the installation behind the meter is positive. `agent.domain.node`
-converts its sign and its counters to those of the node's type.
+For a meter (`Kind.METER`), power that flows into the installation behind the meter is positive. If the meter belongs to
+another node than the grid, `agent.domain.node` may change the sign of this power, and renames the counters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Text(StrEnum):
 
 
 class NodeType(_Text):
-    """The six groups of the payload contract, in the order of the contract."""
+    """The six types of nodes in the payload contract, in the order of the contract."""
 
     GRID = "grid"
     SOLAR = "solar"
@@ -52,7 +52,7 @@ class Kind(_Text):
 
     @property
     def usual(self) -> NodeType:
-        """The most common node type. Raises KeyError for a hybrid, which feeds several nodes."""
+        """The most common node type of this kind. Raises KeyError for a hybrid, which feeds several nodes."""
         return _USUAL[self]
 
 
@@ -94,7 +94,7 @@ class Phase(_Text):
 
 
 class Unit(_Text):
-    """Units. The name of a payload field ends with its unit."""
+    """The units. The name of a payload field ends with its unit, if it has one."""
 
     W = "W"
     VAR = "var"
@@ -180,12 +180,12 @@ Value = float | bool | str
 
 
 class Resolution(NamedTuple):
-    """Step and range of the register of a quantity, in the unit of the quantity."""
+    """Step and range of the values that a register can have, in the unit of its quantity."""
 
     step: float
-    """The difference between two neighbouring values."""
+    """The smallest difference between two values."""
     range: float = 0.0
-    """The counter returns to zero after this amount. 0 if the amount is unknown, as for a sum of registers."""
+    """A counter returns to zero after this amount. 0 if the amount is unknown, as for a sum of registers."""
 
 
 WordOrder = Literal["big", "little", "big_swapped", "little_swapped"]
@@ -214,11 +214,12 @@ class Reading(NamedTuple):
     quantity: Quantity
     phase: Phase | None
     value: Value | None
+    """None unless the quality is good."""
     quality: Quality
     at: float
-    """The time at which the registers arrived, in monotonic seconds."""
+    """Monotonic seconds at which the registers arrived. If they did not arrive, the start of the poll."""
     node: NodeType | None = None
-    """The node of a hybrid device; None for devices with one node."""
+    """The type of the node that a hybrid device feeds with this reading; None for devices with one node."""
 
 
 class Scan(NamedTuple):
@@ -226,6 +227,7 @@ class Scan(NamedTuple):
 
     readings: tuple[Reading, ...]
     started: float
+    """In monotonic seconds, as `finished`."""
     finished: float
     errors: tuple[Exception, ...] = ()
     requests: int = 0

@@ -31,7 +31,7 @@ MAX_UNIT_ID = 255
 LAST_SERIAL_UNIT_ID = 247
 """Unit ids on a serial line are 1..247. 0 is the broadcast address; 248..255 are reserved."""
 MAX_PDU = 253
-"""Maximum size of a request or reply without its frame, in bytes."""
+"""Maximum bytes of a request or reply from the function code on, without a checksum."""
 
 
 class ExceptionCode(IntEnum):
@@ -49,7 +49,7 @@ class ExceptionCode(IntEnum):
 
 
 def max_count(table: Table) -> int:
-    """Return the largest count of one request."""
+    """Return the largest number of registers or bits of one request."""
     return MAX_BITS if table in BITS else MAX_REGISTERS
 
 
@@ -84,7 +84,7 @@ class TransportKind:
 
     @property
     def max_gap(self) -> int:
-        """The largest gap to read. Reading this many unused registers takes less time than one more request."""
+        """Maximum number of unused registers to read between two used ones. One more request would take more time."""
         return 31 if self.framing == "mbap" else 7
 
 

@@ -15,7 +15,7 @@ PYTHON_CHANNELS = {"sunspec-meter": 9}
 
 
 def channel_number(family: str, channel: str, count: int) -> int:
-    """Convert the text `channel` to a number from 1 to `count`. Raises ProfileError."""
+    """Convert the text `channel` to a number from 1 to `count`, the number of channels. Raises ProfileError."""
     if not count:
         raise ProfileError(f"{family} has no channels (found {f'{family}:{channel}'!r})")
     if not (channel.isascii() and channel.isdecimal() and 1 <= int(channel) <= count):

@@ -20,9 +20,12 @@ BLANK = 0x5858
 
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 -_./:@+#")
 _SHORTEST_REGISTERS = 4
+"""A shorter run of registers may be numbers that look like text."""
 _END = 0xFFFF
+"""The model id that ends a SunSpec chain."""
 
-# Numeric serial numbers. They are kept if the device's driver reads a value at this address.
+# Numeric serial numbers, blanked in every dump, unless `keep` has one of these addresses: there the driver of the
+# device reads a value.
 NUMBERS = (
     Span(Table.HOLDING, 0xFC00, 2),  # Eastron: its SDM protocols, openWB/core common/sdm.py
     Span(Table.HOLDING, 30057, 2),  # SMA: nymea/nymea-plugins-modbus sma
@@ -40,7 +43,7 @@ _SUNSPEC_SERIAL = 16
 
 
 def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) -> list[Span]:
-    """Blank registers in place and return the blanked spans. `keep`: spans of values and marks, not blanked."""
+    """Blank registers in `tables` and return the blanked spans. `keep`: spans of values and marks, not blanked."""
     kept = {(span.table, address) for span in keep for address in range(span.address, span.end)}
     holding = tables.get(Table.HOLDING, {})
     serials = [span for span in NUMBERS if not any((span.table, at) in kept for at in range(span.address, span.end))]
@@ -53,6 +56,7 @@ def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) ->
 
 
 def _blank(words: dict[int, int], span: Span) -> bool:
+    """Blank the registers of `span` that are not 0. Return whether there was one."""
     found = [address for address in range(span.address, span.end) if words.get(address, 0) not in (0, BLANK)]
     for address in found:
         words[address] = BLANK
@@ -75,7 +79,7 @@ def _common_models(holding: Mapping[int, int]) -> Iterator[int]:
 
 
 def _texts(table: Table, words: Mapping[int, int], kept: set[tuple[Table, int]]) -> Iterator[Span]:
-    """Yield runs of registers with two characters each. A register may also have one character and a NUL."""
+    """Yield the runs of `_SHORTEST_REGISTERS` or more registers that are text: two characters, or one and a NUL."""
     places = [address for address in sorted(words) if (table, address) not in kept and _is_text(words[address])]
     for _, run in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):
         addresses = [address for _, address in run]

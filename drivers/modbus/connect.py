@@ -1,4 +1,4 @@
-"""Opens connections. Errors explain why a connection cannot be opened."""
+"""Opens connections. The text of a ConnectError says why a connection cannot be opened."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from drivers.modbus.turns import Turns, time_out
 from drivers.tls import TlsFileError, client_context
 
 NAMES_AT_ONCE = 16
-"""Limit of parallel look-ups. A site that is offline may have hundreds of names, and a service may have few threads."""
+"""Host names that are looked up at the same time. Each takes a thread. While a site is offline, hundreds of look-ups
+may wait, but a service may be allowed only few threads."""
 _RESOLVER = Resolver(NAMES_AT_ONCE)
 CONNECTS_AT_ONCE = 32
-"""Limit of parallel connects. Each takes about 0.3 ms of the event loop, on a slow controller 3 ms."""
+"""Connections that are opened at the same time. Each takes about 0.3 ms of CPU time, on a slow controller 3 ms."""
 _TURNS = Turns(CONNECTS_AT_ONCE, hold_s=0.25)
+"""A connection that takes longer than 0.25 s to open no longer counts towards this number."""
 
 _FRAMINGS: dict[str, type[Framing]] = {
     "mbap": Mbap,
@@ -30,7 +32,7 @@ _FRAMINGS: dict[str, type[Framing]] = {
 
 
 async def connect(settings: LinkSettings) -> Transport:
-    """Wait for a turn. Then return an open transport within `settings.timeout_s`.
+    """Wait for a turn (`Turns`). Then open a connection within `settings.timeout_s` and return it.
 
     Raises ConnectError with address and reason.
     """
@@ -44,6 +46,7 @@ async def connect(settings: LinkSettings) -> Transport:
 
 
 async def _open(settings: LinkSettings) -> Transport:
+    """Open a serial port, or try the addresses of the host one after the other, each for a part of the timeout."""
     framing = _FRAMINGS[settings.kind.framing]()
     kind = settings.kind
     channel = Transport(framing, settings.address, datagrams=kind.medium == "udp")

@@ -1,12 +1,14 @@
 """Recognises the second copy of a reply on a line without transaction numbers. Pure.
 
 Some gateways send each reply twice, and the second copy may arrive after the next request. If unit, function and length
-are those of the next reply, only the content shows that it is a copy: it is equal to an earlier reply. A reply to the
-next request can also be equal, for example if both have only zeros. So such a frame is not used at once:
+are those of the next reply, only the content shows that it is a copy: it is equal to an earlier reply. The reply to the
+next request can also be equal to an earlier reply, for example if both have only zeros. So a frame that is equal to an
+earlier reply is not used at once:
 
-- If another frame follows within the timeout, that frame is the reply. The first frame was a copy.
-- If none follows, the request is sent again when no copy can arrive any more. If its reply is equal too, the device
-  has equal registers. On a line where no copy was ever seen, equal replies are then accepted at once.
+- If another frame follows within the timeout, that other frame is the reply. The first frame was a copy.
+- If no other frame follows, the request is sent again when no copy can arrive any more. If the second reply is equal to
+  the first frame, the device has equal registers. If no copy was ever seen on this line, later equal replies are
+  accepted at once.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from drivers.errors import BadReplyError, DriverError, RepeatedReplyError
 from drivers.modbus.pdu import RequestPdu
 
 _EARLIER = 32
-"""Maximum number of earlier replies that a frame is compared with. A copy arrives before this many more requests."""
+"""Maximum number of earlier replies that a frame is compared with. A copy arrives before this many later replies."""
 _CHECKS_WITH_COPIES = 3
-"""On a line with copies, equal replies are checked until this many in a row were no copies."""
+"""After a copy, equal replies are checked until this many in a row were no copies."""
 _SHORTEST = 5
 """Bytes of the shortest reply, an exception reply in RTU."""
 
@@ -31,8 +33,9 @@ class Frame(NamedTuple):
     """A complete frame that may be a reply."""
 
     wire: bytes
-    """As on the wire, with its checksum."""
+    """The frame as it was received, with its checksum."""
     pdu: bytes
+    """Function code and data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +59,20 @@ class Copies:
         self._seen = False
         """Whether a copy was seen on this line."""
         self._in_doubt: bytes = b""
-        """The frame that was not used, while its request is sent again; otherwise empty."""
+        """A frame that was not used, while the request is sent again; otherwise empty."""
 
     def connected(self) -> None:
-        """Note a new connection: copies from the previous one do not arrive any more."""
+        """Note a new connection: no copy of a reply on the previous connection arrives any more."""
         self._earlier.clear()
         self._in_doubt = b""
 
     def reply(
         self, request: RequestPdu[object], frames: Iterable[Frame], received: bytes, at: float, until: float
     ) -> Frame | None:
-        """Return the frame that is the reply, or None if there is none in the bytes `received` at loop time `at`.
+        """Return the frame that is the reply. Return None if all `frames` may be copies, or if there is no frame.
 
-        A copy of the reply can arrive until loop time `until`.
+        `frames` are the frames in the bytes `received` until loop time `at`. A copy of the reply can arrive until loop
+        time `until`.
         """
         copies = [each for each in self._earlier if each.until > at]
         aside: list[_Earlier] = []
@@ -78,7 +82,7 @@ class Copies:
                 self._remove(aside)
                 self._settle_doubt(frame)
                 if received.count(frame.wire) > 1 + sum(each.wire == frame.wire for each in aside):
-                    self._saw_copy()
+                    self._saw_copy()  # the reply and its copy arrived together
                 else:
                     self._earlier.append(_Earlier(frame.wire, _request_key(request), until))
                 return frame
@@ -87,15 +91,16 @@ class Copies:
         return None
 
     def unsolicited(self, received: bytes) -> None:
-        """Handle bytes that arrived without a request. The copies in these bytes are not expected any more."""
-        if len(received) >= _SHORTEST:  # more than noise: perhaps the reply to a request for which a copy was accepted
+        """Handle bytes that arrived while no request waited. No further copy of a reply in these bytes is expected."""
+        if len(received) >= _SHORTEST:  # perhaps a reply, after a copy of an earlier reply was accepted instead
             self._equal_replies_to_check = max(self._equal_replies_to_check, 1)
         self._remove([each for each in self._earlier if each.wire in received])
 
     def rejected(self, request: RequestPdu[object], frames: Iterable[Frame]) -> BadReplyError | None:
-        """Return an error if only frames that are equal to earlier replies arrived within the timeout.
+        """Return an error if one of `frames` fits the request; otherwise None.
 
-        The caller sends the request again when no copy can arrive any more.
+        The timeout has ended, and `reply` returned None, so that frame is equal to an earlier reply. The caller sends
+        the request again when no copy can arrive any more.
         """
         doubtful = next((frame for frame in frames if _fits(request, frame)), None)
         if doubtful is None:
@@ -109,10 +114,11 @@ class Copies:
             return False
         if not _fits(request, frame):
             return True
-        # If the same registers are read again, they usually have the same values.
+        # Two reads of the same registers usually have equal replies. They are doubted only on a line with copies.
         return self._equal_replies_to_check > 0 and (self._seen or earlier.request_key != _request_key(request))
 
     def _settle_doubt(self, frame: Frame) -> None:
+        """Compare the accepted `frame` with the frame in doubt. If they differ, the frame in doubt was a copy."""
         if frame.wire == self._in_doubt:
             self._equal_replies_to_check -= 1
         elif self._in_doubt:
@@ -120,6 +126,7 @@ class Copies:
         self._in_doubt = b""
 
     def _remove(self, copies: list[_Earlier]) -> None:
+        """Forget the replies whose copy has arrived."""
         for each in copies:
             self._earlier.remove(each)
             self._saw_copy()
@@ -139,5 +146,5 @@ def _fits(request: RequestPdu[object], frame: Frame) -> bool:
     except BadReplyError:
         return False
     except DriverError:
-        pass  # an exception reply fits every request
+        pass  # an exception reply with the function code of the request
     return True

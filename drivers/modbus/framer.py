@@ -1,12 +1,13 @@
 """Encodes and decodes frames with pymodbus' framers, and checks that a frame is the reply to a request.
 
-`accept` receives all bytes that arrived since the request was sent. It returns the values of the reply, or None while
-the reply is incomplete. It raises `RefusedError` or `GatewayError` for an exception reply, and `BadReplyError` if the
-bytes cannot become the reply. A reply is accepted only if transaction, unit id, function code, byte count, length and
-checksum match the request, as far as the framing has them.
+`accept` receives the bytes that arrived since the request was sent; on UDP, the bytes of one datagram. It returns the
+values of the reply, or None while the bytes do not contain the complete reply. It raises `RefusedError` or
+`GatewayError` for an exception reply, and `BadReplyError` if the bytes cannot become the reply. A reply is accepted
+only if its unit id, function code, byte count and length match the request. In Modbus TCP, its transaction number must
+match, too. In RTU and ASCII, its checksum must be right.
 
-Some gateways send a reply twice. On Modbus TCP the second copy is dropped by its transaction, otherwise by its content
-(`drivers.modbus.copies`).
+Some gateways send a reply twice. In Modbus TCP, the transaction number shows that the second reply is a copy. RTU and
+ASCII have no such number: there `drivers.modbus.copies` compares the content.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from drivers.protocol import EXCEPTION, IDENTIFICATION, MAX_PDU, TABLES
 Answer = TypeVar("Answer")
 
 _MBAP = Struct(">HHHB")
-"""Transaction, protocol, length of the rest from the unit id on, unit id."""
+"""The header: transaction number, protocol (0), length, unit id. The length counts the bytes from the unit id on."""
 _MBAP_LENGTHS = range(2, MAX_PDU + 2)
-"""Valid values of the length field: at least unit id and function code."""
+"""Valid values of the length, in bytes: at least a unit id and a function code."""
 
 
 class Framing(Protocol):
@@ -45,10 +46,14 @@ class Framing(Protocol):
 
 
 class LineFraming(Framing, Protocol):
-    """The framing of a line. Frames have a checksum, but no transaction number."""
+    """RTU or ASCII, on a serial port or over TCP: a line. Frames have a checksum, but no transaction number."""
 
     def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
-        """Yield the complete frames that have the unit id and the function code of the reply."""
+        """Yield the complete frames that have the unit id of the request and a valid checksum.
+
+        `Rtu` yields only frames with the function code of the request, and its exception replies. `Ascii` does not
+        check the function code.
+        """
         ...
 
 
@@ -58,7 +63,7 @@ class Mbap:
     _framer = FramerSocket(REPLIES)
 
     def encode(self, request: RequestPdu[object]) -> bytes:
-        return request.transaction.to_bytes(2, "big") + _numberless(request.unit_id, request.pdu)
+        return request.transaction.to_bytes(2, "big") + _without_transaction(request.unit_id, request.pdu)
 
     def accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None:
         if len(received) >= _HEAD:
@@ -69,7 +74,7 @@ class Mbap:
         return self._accept(request, received)
 
     def _accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None:
-        """Handle bytes that are not exactly one frame with the reply."""
+        """Find the reply in bytes that are not exactly one frame with the reply."""
         while len(received) >= self._framer.MIN_SIZE:
             end, unit_id, transaction, pdu = self._framer.decode(received)
             if not pdu:
@@ -79,7 +84,7 @@ class Mbap:
                 if unit_id != request.unit_id:
                     raise BadReplyError(f"{request}: the reply is from unit {unit_id}")
                 return request.decode(pdu) if self._copies(request, received[:end], received[end:]) else None
-            # The frame is a duplicate, or a gateway's reply to an earlier request. The reply may follow it.
+            # This frame is a copy of an earlier reply, or a late reply to an earlier request. The reply may follow.
             received = received[end:]
         return None
 
@@ -94,21 +99,24 @@ class Mbap:
 
     @staticmethod
     def _require_modbus(request: RequestPdu[object], received: bytes) -> None:
-        """Raise an error if the bytes cannot become a frame."""
+        """Raise BadReplyError if the bytes begin neither with an MBAP header nor, as far as known, with an RTU frame.
+
+        Raises RtuFrameError if they contain a complete RTU frame.
+        """
         if is_mbap(received):
             return
         if has_rtu_frame(received):
             raise RtuFrameError(f"{request}: {_RTU_FRAMES}")
         if received[1] & ~EXCEPTION not in _FUNCTIONS or _rtu_size(received) <= len(received):
-            # It is not the beginning of an RTU frame either.
+            # An RTU frame has another function code, or is complete and has a wrong checksum.
             raise BadReplyError(f"{request}: the received bytes are not Modbus")
 
     @staticmethod
     def _copies(request: RequestPdu[object], frame: bytes, rest: bytes) -> bool:
-        """Whether `rest` is empty or consists of copies of the frame. False if the last copy is incomplete.
+        """Whether `rest`, the bytes after the frame, is empty or consists of complete copies of the frame.
 
-        A gateway that reads the device twice may send different values. So only the header, the function code and the
-        byte count of a copy are compared.
+        False if the last copy is incomplete. Raises BadReplyError for other bytes. A gateway may read the device twice
+        and send two replies with different values. So only header, function code and byte count are compared.
         """
         while rest:
             head = min(len(rest), _HEAD, len(frame))
@@ -126,15 +134,15 @@ def is_mbap(received: bytes) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _numberless(unit_id: int, pdu: bytes) -> bytes:
-    """Return the frame of a request without its transaction. Cached, because each poll sends the same requests."""
+def _without_transaction(unit_id: int, pdu: bytes) -> bytes:
+    """Return the frame of a request without its transaction number. Cached, because polls send the same requests."""
     return FramerSocket(REPLIES).encode(pdu, unit_id, 0)[2:]
 
 
 _COUNTED_FROM = 6
-"""Number of bytes before those that the length field counts."""
+"""Number of bytes to the end of the length, in the header. The length counts the bytes after them."""
 _HEAD = 9
-"""Number of bytes of transaction, protocol, length, unit id, function code and byte count."""
+"""Number of bytes of the header, the function code, and the byte count or exception code."""
 _RTU_FRAMES = "the replies are RTU frames, not Modbus TCP"
 _FUNCTIONS = frozenset({*TABLES, IDENTIFICATION})
 
@@ -152,7 +160,7 @@ class Rtu:
 
     def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
         # Noise, an echo of the request or a late reply of another unit may precede the reply. pymodbus' framer would
-        # then discard all bytes. So every possible start is tried. pymodbus' PDU classes give the length of a frame.
+        # then discard all bytes. So a frame may begin wherever the unit id and the function code are found.
         for function in (request.function, request.function | EXCEPTION):
             start = received.find(head := bytes((request.unit_id, function)))
             while start >= 0:
@@ -179,8 +187,8 @@ class Ascii:
         return next((request.decode(frame.pdu) for frame in self.frames(request, received)), None)
 
     def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
-        # Other bytes may precede the reply, as for RTU. A frame begins at the last colon of its line. The sum of all
-        # bytes with the LRC is zero.
+        # Other bytes may precede the reply, for the reasons given in `Rtu.frames`. So a frame begins at the last colon
+        # before its carriage return. The last 8 bits of the sum of its bytes, with the checksum (LRC), are zero.
         for line in received.split(b"\r\n")[:-1]:
             _, colon, digits = line.rpartition(b":")
             frame = _unhex(digits) if colon else b""
@@ -192,7 +200,11 @@ class Ascii:
 
 
 def _rtu_size(frame: bytes) -> int:
-    """Return the length in bytes of the frame that begins here, with its checksum; 0 while it is unknown."""
+    """Return the length in bytes of the RTU frame at the start of `frame`, with its checksum.
+
+    Return 0 for an unknown function code. If `frame` is too short to know its length, return 0, or at least 998 for an
+    identification.
+    """
     if len(frame) < FramerRTU.MIN_SIZE or (pdu := REPLIES.lookupPduClass(frame)) is None:
         return 0
     return pdu.calculateRtuFrameSize(frame)
@@ -207,7 +219,7 @@ _RTU_REQUEST = 8
 
 
 def has_rtu_frame(received: bytes) -> bool:
-    """Whether the bytes contain a complete RTU frame of a read: a reply, or a request of another client."""
+    """Whether the bytes contain a complete RTU frame: a reply, or a read request of another client."""
     for start in range(len(received) - FramerRTU.MIN_SIZE + 1):
         frame = received[start:]
         if frame[1] & ~EXCEPTION in _FUNCTIONS:
@@ -229,6 +241,7 @@ _CRC = tuple(FramerRTU.crc16_table)
 
 
 def _unhex(digits: bytes) -> bytes:
+    """Return the bytes of hexadecimal `digits`, or no bytes if they are not hexadecimal."""
     try:
         return unhexlify(digits)
     except ValueError:

@@ -1,20 +1,20 @@
-"""Modbus links: one connection and one lock per host and port or serial port, reads only.
+"""Modbus links: one connection and one lock for each host and port, or for each serial port. A link never writes.
 
 A `Link` connects on its first read and keeps its connection. Its guarantees:
 
 - It sends one request at a time and has one connection at a time. It closes the old connection before it opens a new
   one.
 - A reply is accepted only for its own request. After a time-out, a bad reply or a cancelled read, the connection is
-  closed before the next request (a serial port stays open). RTU and ASCII frames have no transaction number. The next
-  request to the same unit therefore also waits until a reply that is late by up to one timeout has arrived.
-- A request ends within its timeout. A lost connection ends the request at once. The link is usable after a cancelled
-  read.
-- Some gateways give a wrong transaction number to the first reply of each connection. That reply is dropped like any
-  other, and the request is sent once more on the same connection. This may take a second timeout.
+  closed before the next request (a serial port stays open). RTU and ASCII frames have no transaction number. So a late
+  reply is expected until two timeouts after its request was sent. The next request to the same unit waits until then.
+- The wait for a reply ends after the timeout, and at once if the connection is lost. The link is usable after a
+  cancelled read.
+- Some gateways give a wrong transaction number to the first reply of each connection. That reply is dropped like every
+  reply with a wrong number, and the request is sent once more on the same connection. This may take a second timeout.
 - Some gateways send each reply twice. The copy is dropped, also if it arrives after the next request. RTU and ASCII
-  frames have no transaction number: if a reply is equal to an earlier one, the request may be sent once more. Such a
-  request may take three timeouts. This usually happens once per link.
-- If the device closed the connection between two requests, the link connects again once and reports nothing.
+  frames have no transaction number: if a reply is equal to an earlier reply, the request may be sent once more. Such a
+  request may take three timeouts. On a link without copies, this usually happens only once.
+- If the device closed the connection between two requests, the link connects again once, without an error.
 - Unit id 0 is a normal address, except on a serial line: there it is the broadcast address, and no unit responds.
 """
 
@@ -39,7 +39,7 @@ Answer = TypeVar("Answer")
 
 
 class Link:
-    """A connection shared by the units behind it."""
+    """One connection that several units share."""
 
     def __init__(self, settings: LinkSettings) -> None:
         self.settings = settings
@@ -51,7 +51,7 @@ class Link:
         self._closed = False
         self._transaction = 0
         self._not_before = 0.0
-        """End of the connect delay, in the loop's time."""
+        """Loop time before which no request is sent, because of the connect delay."""
         self._last_end = 0.0
         """When the last request ended, in the loop's time."""
         self.wrong_transactions = 0
@@ -60,7 +60,7 @@ class Link:
         """Unit id → loop time until which a late reply may arrive. Only for frames without a transaction number."""
 
     def unit(self, unit_id: int, *, timeout_s: float | None = None, request_gap_s: float | None = None) -> Reader:
-        """Return a reader of one unit. None means: use timeout and gap of the link."""
+        """Return a reader of one unit. If timeout or gap is None, the value of the link is used."""
         timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
         gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self._silence_s)
         return _Unit(self, unit_id, timeout_s, gap_s)
@@ -79,11 +79,11 @@ class Link:
         return self.unit(unit_id, timeout_s=timeout_s, request_gap_s=request_gap_s).read(table, address, count)
 
     async def identification(self, unit_id: int, timeout_s: float) -> tuple[str, ...]:
-        """Read the device identification: vendor, product, revision. Raises a DriverError; most devices refuse it."""
+        """Read the device identification: vendor, product, revision. Raises a DriverError; most devices refuse."""
         return await self.ask(Identification(unit_id), timeout_s, self._gap_s)
 
     async def close(self) -> None:
-        """Close the link permanently. A waiting read fails at once, and all later reads fail."""
+        """Close the link permanently. A read that waits for its reply fails at once; all later reads fail."""
         self._closed = True
         if self._channel is not None:
             self._channel.abort()
@@ -91,7 +91,10 @@ class Link:
             await self._disconnect()
 
     async def ask(self, request: RequestPdu[Answer], timeout_s: float, gap_s: float) -> Answer:
-        """Send the request on the open connection, or on a new one, and return the decoded reply. Units call this."""
+        """Send the request on the open connection, or on a new one, and return the decoded reply.
+
+        The request is sent at least `gap_s` seconds after the end of the previous one. Raises a DriverError.
+        """
         loop = asyncio.get_running_loop()
         async with self._lock:
             channel = self._channel if self._channel is not None and self._channel.usable else None
@@ -123,6 +126,7 @@ class Link:
                         self._expect_late_reply(channel, request.unit_id, timeout_s)
 
     def _expect_late_reply(self, channel: Transport, unit_id: int, timeout_s: float) -> None:
+        """Make sure that no later request takes the late reply to this request."""
         if not self.settings.serial:
             channel.abort()
         if not channel.numbered:
@@ -134,8 +138,8 @@ class Link:
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         if unit_id in self._late_until:
-            # If the agent was blocked, the late reply is still unread. One pass of the event loop reads it; the next
-            # pass returns here.
+            # If the agent was blocked, the late reply has arrived but is still unread. One pass of the event loop reads
+            # it, and the next pass continues here.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             del self._late_until[unit_id]

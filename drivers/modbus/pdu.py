@@ -35,10 +35,11 @@ _REQUESTS: dict[Table, type[ModbusPDU]] = {
     Table.INPUT: ReadInputRegistersRequest,
 }
 _EXCEPTION_LENGTH = 2
+"""Bytes of an exception reply: function code and exception code."""
 
 
 class ReadRequest:
-    """One read. Raises ValueError for a read that is impossible in Modbus."""
+    """The request of one read. Raises ValueError for a read that is impossible in Modbus."""
 
     __slots__ = ("_size", "_words", "address", "count", "function", "pdu", "table", "transaction", "unit_id")
 
@@ -62,7 +63,7 @@ class ReadRequest:
         return f"unit {self.unit_id}, {self.table} {self.address}-{self.address + self.count - 1}"
 
     def decode(self, pdu: bytes) -> Sequence[int]:
-        """Return the registers (0..65535) or bits (0 or 1) in a complete protocol data unit of this unit.
+        """Return the registers (0..65535) or bits (0 or 1) in `pdu`, the complete function code and data of a reply.
 
         Raises RefusedError or GatewayError for an exception reply, BadReplyError for any other wrong reply.
         """
@@ -96,7 +97,7 @@ class Identification:
         """
         if pdu[0] != self.function:
             raise _not_the_reply(self, pdu)
-        frame = bytes((self.unit_id, *pdu, 0, 0))
+        frame = bytes((self.unit_id, *pdu, 0, 0))  # pymodbus gives the length of an RTU frame; 0, 0 is its checksum
         complete = len(frame) == ReadDeviceInformationResponse.calculateRtuFrameSize(frame)
         reply = REPLIES.decode(pdu) if complete else None
         if not isinstance(reply, ReadDeviceInformationResponse):
@@ -130,18 +131,18 @@ def _encoded(pdu: ModbusPDU) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _read(table: Table, address: int, count: int) -> bytes:
-    """Return the request as bytes. Cached, because all devices of a family get the same few requests."""
+    """Return function code and data of a read. Cached, because all devices of a family get the same few requests."""
     return _encoded(_REQUESTS[table](address=address, count=count))
 
 
 def _not_the_reply(request: RequestPdu[object], pdu: bytes) -> DriverError:
-    """Return the error for a protocol data unit with a wrong function code."""
+    """Return the error for a `pdu` that has another function code than the request."""
     if pdu[0] == request.function | EXCEPTION and len(pdu) == _EXCEPTION_LENGTH:
         return exception_reply(pdu[1], str(request))
     return BadReplyError(f"{request}: the reply is for another function code")
 
 
 def _texts(reply: ReadDeviceInformationResponse) -> list[str]:
-    """Return the texts of the objects in their order. For an id that occurs twice, pymodbus has a list."""
+    """Return the texts of the objects in their order. If an object id occurs twice, its value is a list."""
     objects = [each for value in reply.information.values() for each in (value if isinstance(value, list) else [value])]
     return [each.decode("utf-8", "replace").strip("\0 ") for each in objects]

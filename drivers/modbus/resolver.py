@@ -1,7 +1,8 @@
 """Looks up the addresses of host names in daemon threads.
 
-The look-ups of the event loop share a small thread pool with other tasks, and the loop waits for them when it ends.
-While a site is offline, a look-up can hang. In that thread pool it would block other tasks, and then the shutdown.
+The event loop can look up names too, but in a small thread pool that other tasks also use. When the loop ends, it waits
+for the threads of this pool. While a site is offline, a look-up can hang. In the pool, such a look-up would block other
+tasks and the end of the process.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _Lookup = asyncio.Future[list[str]]
 
 
 class Resolver:
-    """Looks up names for one user: all links, or the delivery to one endpoint. Two users never wait for each other."""
+    """Looks up host names. All links share one resolver; each endpoint has its own. No resolver waits for another."""
 
     def __init__(self, threads: int) -> None:
         """At most `threads` names are looked up at the same time; further names wait."""
@@ -26,9 +27,9 @@ class Resolver:
         """The current look-ups. All callers with the same name share one look-up and its thread."""
 
     async def addresses(self, host: str) -> list[str]:
-        """Return at least one address of `host`, which is a name or an address.
+        """Return at least one IP address of `host`, which is a name or an IP address.
 
-        Raises OSError if there is no address, UnicodeError if `host` is not a valid name.
+        Raises OSError if there is no address or no thread for the look-up, UnicodeError if `host` is no valid name.
         """
         with suppress(ValueError):
             return [str(ip_address(host))]

@@ -16,7 +16,7 @@ from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
 
 _MOST_BYTES = 1024
-"""Maximum number of bytes of one read."""
+"""Maximum number of bytes that one read takes from the port."""
 
 
 class _SerialTransport(asyncio.Transport):
@@ -90,6 +90,6 @@ def open_serial(channel: Transport, settings: LinkSettings) -> None:
 
 
 def data_bits(settings: LinkSettings) -> int:
-    """Return the number of data bits: 8 for RTU and for ASCII with 8N1, 7 for ASCII with 7E1, 7O1 and 7N2."""
+    """Return the number of data bits: 7 for ASCII with parity or with two stop bits, otherwise 8."""
     plain = settings.parity == "N" and settings.stop_bits == 1
     return 8 if settings.kind.framing == "rtu" or plain else 7

@@ -25,7 +25,7 @@ class LinkSettings:
     parity: str = "N"
     stop_bits: int = 1
     timeout_s: float = 1.0
-    """Timeout of one reply and of opening the connection, in seconds."""
+    """Maximum seconds to wait for one reply, and to open the connection."""
     connect_delay_s: float = 0.0
     """Pause after a connect in seconds, for devices that ignore an early request."""
     request_gap_s: float = 0.0
@@ -54,13 +54,13 @@ class LinkSettings:
 
     @property
     def endpoint(self) -> tuple[object, ...]:
-        """Identifies the host and port, or the serial port. Settings of the same link have the same value."""
+        """Identifies the link. Settings with the same host and port, or the same serial port, have the same value."""
         if self.serial_port is not None:
             return (realpath(self.serial_port),)
         return str(self.host).lower(), self.port
 
     def conflicts(self, other: LinkSettings) -> Iterator[tuple[str, object, object]]:
-        """Yield the differences that prevent a shared link: key, own value, other value."""
+        """Yield (key, own value, other value) for each difference because of which two devices cannot share a link."""
         for field in fields(self):
             ours, theirs = getattr(self, field.name), getattr(other, field.name)
             if ours != theirs and field.name not in _TIMING_KEYS and field.name not in ("host", "serial_port"):
@@ -68,5 +68,5 @@ class LinkSettings:
 
     @property
     def line_silence_s(self) -> float:
-        """The silence between two RTU frames in seconds: 3.5 characters, at least 1.75 ms. 0 for other frames."""
+        """Seconds of silence between two RTU frames on a serial port: 3.5 characters, at least 1.75 ms. Otherwise 0."""
         return max(3.5 * 11 / self.baudrate, 0.00175) if self.serial and self.kind.framing == "rtu" else 0.0

@@ -27,10 +27,11 @@ from drivers.modbus.framer import Framing, LineFraming, Mbap
 from drivers.modbus.os_errors import in_words
 from drivers.modbus.pdu import RequestPdu
 
-# More than twice the longest ASCII frame. A peer that sends more does not use Modbus.
+# Maximum bytes after one request: nearly four times the longest frame (ASCII, 513 bytes). A peer that sends more does
+# not use Modbus.
 _MAX_RECEIVED = 2048
 _BUFFER_BYTES = 528
-"""Bytes that are received at once: at least one frame."""
+"""Maximum bytes that are received at once. The longest frame fits."""
 
 
 Answer = TypeVar("Answer")
@@ -39,16 +40,17 @@ Answer = TypeVar("Answer")
 class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
     """A stream, a connected datagram socket or a serial line.
 
-    A stream is received into a buffer of ours: asyncio's own is 256 KiB, which the C library maps and unmaps each time.
+    For a stream, `get_buffer` gives asyncio a small buffer. Otherwise asyncio would allocate 256 KiB for each receive,
+    and the C library would get this memory from the system and return it each time.
     """
 
     def __init__(self, framing: Framing | LineFraming, address: str, *, datagrams: bool = False) -> None:
         self._framing = framing
         self._line = None if isinstance(framing, Mbap) else cast("LineFraming", framing)
-        """The framing, if replies have no transaction number."""
+        """The framing if its replies have no transaction number (RTU and ASCII), otherwise None."""
         self._accept = framing.accept if self._line is None else self._accept_on_line
         self.copies = Copies()
-        """Recognises copies on this line. The link sets it, because the link exists longer than the connection."""
+        """Recognises copies of replies. `Link` sets its own `Copies`, which also knows the earlier connections."""
         self._address = address
         self._datagrams = datagrams
         self._transport: Any = None
@@ -66,7 +68,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         self.sent_at = 0.0
         """When the last request was sent, in the loop's time."""
         self.expects_late_reply: bool
-        """Whether the last request ended without its reply. The reply may still arrive."""
+        """Whether the reply to the last request may still arrive."""
 
     @property
     def numbered(self) -> bool:
@@ -101,8 +103,9 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
             self._reply = None
             first, self._first = self._first, False
         if isinstance(outcome, DriverError):
-            # Some gateways give a wrong transaction number to the first reply of each connection. That reply is not a
-            # late reply of this connection. So the connection stays open, and the request is sent again.
+            # Some gateways give a wrong transaction number to the first reply of each connection. There was no earlier
+            # request on this connection, so that reply belongs to this request, and no late reply is expected. After a
+            # RepeatedReplyError, the link itself waits until no copy can arrive.
             wrong_first = first and isinstance(outcome, WrongTransactionError)
             answered = wrong_first or isinstance(outcome, RepeatedReplyError)
             self.expects_late_reply = isinstance(outcome, (SilentError, BadReplyError)) and not answered
@@ -166,14 +169,14 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         return None if frame is None else request.decode(frame.pdu)
 
     def _unsolicited(self, data: bytes) -> None:
-        """Handle bytes that arrived without a request."""
+        """Handle bytes that arrived while no request waited for a reply."""
         if not self.numbered:
             self.copies.unsolicited(data)
         elif not self._datagrams and not self._is_copy(data):
-            self.abort()  # the stream has no checksums, so the next frame cannot be found
+            self.abort()  # without checksums, the beginning of the next frame cannot be found in the stream
 
     def _is_copy(self, data: bytes) -> bool:
-        """Whether the bytes are a second copy of the reply to the last request."""
+        """Whether the bytes are a second reply to the last request."""
         try:
             return self._request is not None and self._framing.accept(self._request, data) is not None
         except (RefusedError, GatewayError):
@@ -182,7 +185,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
             return False
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        self._received = b""  # frames never span datagrams
+        self._received = b""  # no frame is divided between two datagrams
         self.data_received(data)
 
     def error_received(self, exc: Exception) -> None:

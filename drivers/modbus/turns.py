@@ -1,4 +1,4 @@
-"""Limits parallel connects, so that many links that open at the same moment do not time out in a busy event loop."""
+"""Limits how many links connect at the same time. Otherwise, a busy event loop makes connects exceed their timeout."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
 _STEPS = 10
+"""Number of parts into which `time_out` divides its time."""
 
 
 class Turns:
-    """Limits the work that begins at the same time in one event loop."""
+    """Limits how many blocks of code start at the same time in one event loop. A turn is the permission to start."""
 
     def __init__(self, at_once: int, hold_s: float) -> None:
-        """There are at most `at_once` turns at the same time.
+        """At most `at_once` turns are taken at the same time.
 
-        A turn ends after at most `hold_s` seconds, because a host that does not answer must not delay the others.
+        A turn is given back when its block ends, but at the latest after `hold_s` seconds: a host that does not answer
+        must not delay the others.
         """
         self._at_once = at_once
         self._hold_s = hold_s
@@ -24,7 +26,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn. The block of the caller may take longer than the turn."""
+        """Wait for a turn. The block of the `async with` statement may take longer than the turn."""
         loop = asyncio.get_running_loop()
         free = self._free.setdefault(loop, asyncio.Semaphore(self._at_once))
         await free.acquire()
@@ -46,9 +48,10 @@ class Turns:
 
 @asynccontextmanager
 async def time_out(seconds: float) -> AsyncIterator[None]:
-    """Raise TimeoutError if the block takes longer than `seconds`. Time in which the loop is blocked does not count.
+    """Raise TimeoutError if the block takes longer than `seconds`.
 
-    The time is counted in steps. A step begins only when the event loop runs, so a blocked loop uses at most one step.
+    While the event loop is blocked, at most a tenth of `seconds` is counted. The time is counted in ten steps, and
+    a step begins only when the event loop runs.
     """
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None
