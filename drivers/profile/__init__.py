@@ -1,4 +1,4 @@
-"""Profiles: loads and checks the TOML file of a device family, and reads its registers.
+"""Profiles: loads and checks the TOML file of a device family, and reads the registers of a device.
 
 docs/adding-a-device.md describes all keys of a profile. Add a new key there and here.
 """

@@ -19,10 +19,10 @@ class Channels:
 
     count: int
     step: int
-    """Distance from one channel to the next: in addresses, or in bits if the point is a bit of a register."""
+    """Distance from one channel to the next: in addresses; for a point that is a bit of a register, in bits."""
 
     def moved(self, point: Point, number: int) -> Point:
-        """Return the point of channel `number`. The first channel is 1."""
+        """Return the point of channel `number` for a point of the first channel, which has number 1."""
         distance = (number - 1) * self.step
         if point.encoding.bit is None:
             return point.moved(distance)
@@ -30,7 +30,7 @@ class Channels:
 
 
 def channels_from(table: TomlTable, points: Sequence[Point]) -> Channels | None:
-    """Return the `[channels]` of a profile, or None for one output. Raises ProfileError."""
+    """Return the `[channels]` of a profile, or None if the profile has no such table. Raises ProfileError."""
     content = table.take("channels", dict, None)
     if content is None:
         return None

@@ -69,7 +69,7 @@ def types_of(profile: Profile) -> str:
 
 
 def confirmation(profile: Profile) -> str:
-    """Return as text how many of the registers have more than one source."""
+    """Return as text how many of the points have a register on which two sources agree."""
     confirmed = sum(point.confirmed for point in profile.points)
     if confirmed == len(profile.points):
         return "confirmed" if confirmed else "by discovery"
@@ -84,7 +84,7 @@ def families() -> list[Profile]:
 
 
 def captures(folder: Path) -> Mapping[str, list[str]]:
-    """Return the names of the captures in `folder` (tests/fixtures/dumps) by driver."""
+    """Return driver → file names of its captures in `folder` (tests/fixtures/dumps)."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
         found[json.loads(path.read_text(encoding="utf-8"))["driver"]].append(path.name)
@@ -92,7 +92,7 @@ def captures(folder: Path) -> Mapping[str, list[str]]:
 
 
 def updated(readme: str, profiles: Sequence[Profile]) -> str:
-    """Return the README with a new list. Raises ValueError if the BEGIN or END line is missing."""
+    """Return the text `readme` with a new list. Raises ValueError if the BEGIN or END line is missing."""
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -113,7 +113,7 @@ def makers(profiles: Sequence[Profile]) -> str:
 
 
 def page(profiles: Sequence[Profile], captured: Mapping[str, Sequence[str]]) -> str:
-    """Return the text of docs/devices.md. `captured`: names of the captures by driver."""
+    """Return the text of docs/devices.md. `captured`: driver → file names of its captures."""
     lines = [_HEAD]
     for kind, title in _TITLES.items():
         of_kind = [profile for profile in profiles if profile.kind is kind]
@@ -163,7 +163,7 @@ def _fields(profile: Profile) -> Iterator[str]:
 
 
 def _quantities(points: Iterable[Point], *, with_node: bool = False) -> str:
-    """Return each quantity once, in the order of `Quantity`, with its phases."""
+    """Return each quantity once, with its phases, in the order of `Quantity`; `with_node`: once for each node."""
     order = list(Quantity)
     phases: dict[tuple[NodeType | None, Quantity], set[Phase | None]] = defaultdict(set)
     for point in points:

@@ -1,7 +1,7 @@
-"""`directed = true`: the `on` point of a node becomes the `negative` mark of its power. Pure.
+"""`directed = true` in a profile: the `on` point of a node becomes the `negative` mark of the node's power. Pure.
 
-Some devices report the magnitude of a power and a bit for its direction, for example for a battery. The `on` point then
-gives no reading of its own.
+Some devices report the magnitude of a power, for example of a battery, and a bit for the direction of this power. A
+profile declares this bit as the `on` point. It then gives no reading of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from drivers.profile.toml_table import TomlTable
 
 
 def directed(table: TomlTable, points: Sequence[Point]) -> tuple[Point, ...]:
-    """Return the points of a profile. If it is `directed`, powers get their `negative` mark. Raises ProfileError."""
+    """Return the points of a profile. If it is `directed`, powers get a `negative` mark, and no `on` point remains.
+
+    Raises ProfileError.
+    """
     if not table.take("directed", bool, False):
         return tuple(points)
     marks = {

@@ -12,8 +12,9 @@ from drivers.protocol import ADDRESSES, BITS, MAX_REGISTERS
 from drivers.registers.codec import FORMATS, Encoding
 
 MODES = ("off", "on")
+"""The values of `operation_mode`."""
 MOST_BITS = 8
-"""Maximum number of coils or discrete inputs of one number."""
+"""Maximum number of coils or discrete inputs that form one value of type "bits"."""
 
 # Keys that only numbers have, and keys that only states have.
 _NUMBER_KEYS = {"scale", "offset", "magnitude", "min", "max"}
@@ -32,7 +33,10 @@ def require_in_table(table: TomlTable, address: int, encoding: Encoding) -> None
 
 
 def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantity | None) -> Encoding:
-    """Return the encoding of a point of `quantity`, or of a mark if `quantity` is None."""
+    """Return the encoding of a point of `quantity`. None is for values that are not sent, such as marks.
+
+    `where` is the table of the registers, `order` the word order of the profile. Raises ProfileError.
+    """
     in_bits = where in BITS
     known = [*FORMATS, "string"] if not in_bits else ["bool", "bits"] if quantity is not None else ["bool"]
     type_ = table.choice("type", known, "bool" if in_bits else ...)
@@ -60,14 +64,14 @@ def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantit
 
 
 def _length(table: TomlTable, type_: str) -> int:
-    """Return the length. Only the types "bits" and "string" have the key `length`."""
+    """Return `length`, which is required for the types "bits" and "string". For others, the default is 1."""
     least, most = (2, MOST_BITS) if type_ == "bits" else (1, MAX_REGISTERS)
     length: int = table.whole("length", least, most, ... if type_ in ("bits", "string") else 1)
     return length
 
 
 def _patterns(table: TomlTable, type_: str) -> tuple[int, ...]:
-    """Return `invalid` as bit patterns. An integer is a bit pattern, or a negative number of a signed type."""
+    """Return `invalid` as bit patterns. It lists patterns, negative numbers of a signed type, or values of a float."""
     found = table.some("invalid", (int, float), "raw numbers", [])
     if not found:
         return ()
@@ -79,7 +83,7 @@ def _patterns(table: TomlTable, type_: str) -> tuple[int, ...]:
 
 
 def _bits(table: TomlTable, key: str, number: float) -> int:
-    """Return `number` if it fits the bits. Raises ProfileError."""
+    """Return `number` if it fits the `length` of a value of type "bits". Raises ProfileError."""
     length = table.content["length"]
     if not isinstance(number, int) or not 0 <= number < 1 << length:
         raise table.wrong(key, f"must be 0..{(1 << length) - 1} for {length} bits", number)
@@ -87,6 +91,7 @@ def _bits(table: TomlTable, key: str, number: float) -> int:
 
 
 def _pattern(table: TomlTable, type_: str, raw: float) -> int:
+    """Return one entry of `invalid` as a bit pattern. Raises ProfileError if it does not fit the type."""
     form, bits = FORMATS[type_], Encoding(type_).bits
     if isinstance(raw, float):
         if form not in "fd":
@@ -123,7 +128,7 @@ def _names(table: TomlTable, values: Mapping[str, Any] | None) -> dict[int, str]
 
 
 def _consistent(table: TomlTable, encoding: Encoding) -> None:
-    """Check the rules between the keys of one encoding."""
+    """Raise ProfileError if keys of the encoding contradict each other."""
     whole = not encoding.is_float and encoding.type not in ("bool", "bits", "string")
     if encoding.type not in ("bits", "string") and table.has("length"):
         raise table.wrong("length", "is for types string and bits; other types have a fixed length", encoding.length)
@@ -144,7 +149,7 @@ def _consistent(table: TomlTable, encoding: Encoding) -> None:
 
 
 def _fits(table: TomlTable, encoding: Encoding, quantity: Quantity) -> None:
-    """Check that the encoding fits the quantity: a number, true or false, or a mode."""
+    """Raise ProfileError unless the encoding gives what the quantity is: a number, true or false, or a mode."""
     if encoding.type == "string":
         raise table.wrong("type", "string is for [identify]; a quantity is never a text", encoding.type)
     is_state = quantity.nature is Nature.STATE

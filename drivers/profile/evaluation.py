@@ -1,12 +1,13 @@
-"""Evaluates the registers of one poll: marks, directions, fallbacks, optional parts. One reading per quantity. Pure.
+"""Evaluates the registers of one poll: marks, directions, fallbacks, optional parts. Pure.
 
-There are three cases:
+The result is one reading for each node, quantity and phase. A point can have no value for three reasons:
 
 - The value was *not read*, for example because the device was busy: it is missing.
 - The device *does not have* the value (it refuses the register, replies "not available", or the `valid` mark does not
   hold): the fallback is used. Without a fallback, an optional value is left out of the sum, an optional gauge has no
   reading, and any other value is missing.
-- The value *is impossible*: it is invalid.
+- The value *is impossible*, because it is outside its range: the fallback is used. Without a fallback, the value is
+  invalid.
 """
 
 from __future__ import annotations
@@ -28,23 +29,27 @@ _FLOAT_MAX = struct.unpack(">f", bytes.fromhex("7F7FFFFF"))[0]
 
 @dataclass(slots=True)
 class DeviceKnowledge:
-    """What earlier polls have shown about a device. It contains no values."""
+    """What earlier polls have shown about a device. No reading is kept."""
 
     held: dict[Mark, float] = field(default_factory=dict)
-    """Mark → monotonic second at which it held last."""
+    """Mark → monotonic second at which the mark held last."""
     chosen: dict[int, int] = field(default_factory=dict)
-    """Slot of a counter → index of the candidate that had its first value. Later polls use only this candidate."""
+    """First slot of a counter → index of the candidate that had a value first. Later polls use only this candidate."""
     seen: set[int] = field(default_factory=set)
     """Slots of optional counters that had a value above zero. If such a counter has no value later, its sum is missing,
     because without this counter the sum would fall."""
     gauges: set[Key] = field(default_factory=set)
-    """Optional gauges that had a value. If one has no value later, it is missing, so that no old value is used."""
+    """Optional gauges that had a value. A gauge without a value later is missing, so that no old value is used."""
     limit_W: float | None = None
     """The largest possible power in W, from the rated power; None if it is unknown."""
 
 
 def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge, at: float) -> tuple[Reading, ...]:
-    """Return one reading per quantity, in the order of the points. `refused` are the spans that the device refuses."""
+    """Return one reading for each node, quantity and phase, in the order of the points. Update `known`.
+
+    Optional gauges that the device does not have are left out. `refused`: the spans that the device refuses. `at`:
+    monotonic second of the start of the poll.
+    """
     layout = answers.layout
     if not layout.direct or known.limit_W or not all(answers.readings):
         return _Evaluation(layout, answers, refused, known, at).readings()
@@ -76,7 +81,7 @@ class _Evaluation:
         return tuple(map(_missing, found)) if self.layout.never_all_zero and _all_zero(found) else found
 
     def _absent(self, reading: Reading) -> bool:
-        """Whether the reading belongs to an optional gauge that never had a value."""
+        """Whether the reading is left out: it belongs to an optional gauge that has no value and never had one."""
         key = reading.node, reading.quantity, reading.phase
         if key not in self.layout.optional or key in self.known.gauges:
             return False
@@ -100,6 +105,7 @@ class _Evaluation:
         return parts
 
     def _part(self, slot: int, point: Point) -> Part:
+        """Return the reading of a point, or None if the point is optional and the device does not have it."""
         reading = self._first(slot, point)
         if reading is None:
             return self._unread(point)
@@ -113,9 +119,9 @@ class _Evaluation:
         return None if absent else reading
 
     def _first(self, slot: int, point: Point) -> Reading | None:
-        """Return the reading of the first candidate with a value.
+        """Return the reading of the first candidate with a value; None if a candidate before it was not read.
 
-        Return None if a candidate before it was not read.
+        If no candidate has a value, return an invalid reading if there is one, otherwise a missing one.
         """
         chosen = self.known.chosen.get(slot)
         worst: Reading | None = None
@@ -133,7 +139,7 @@ class _Evaluation:
         return worst
 
     def _value(self, slot: int, candidate: Point) -> Reading | None:
-        """Return the reading of one candidate, or None if it was not read."""
+        """Return the reading of one candidate. Return None if its registers or its marks were not read."""
         reading = self._at_separate_addresses(candidate) if candidate.addresses else self._read(slot, candidate)
         if reading is None:
             return None
@@ -146,6 +152,7 @@ class _Evaluation:
         return reading if candidate.negative is None else self._directed(reading, candidate, candidate.negative)
 
     def _read(self, slot: int, candidate: Point) -> Reading | None:
+        """Return the reading of a slot, or None if it was not read. The lowest number is no power of a battery."""
         reading = self.answers.readings[slot]
         if reading is None:
             return self._unread(candidate) if self._is_refused(candidate.spans) else None
@@ -155,7 +162,7 @@ class _Evaluation:
         return point.quantity is Quantity.ACTIVE_POWER and point.node in self.layout.batteries
 
     def _battery_sleeps(self, slot: int, point: Point) -> bool:
-        """Whether a battery replies "not available" for its power, but still has a state of charge."""
+        """Whether a battery reports its state of charge, but replies "not available" for its power (it is 0 W)."""
         if not self._is_battery(point):
             return False
         readings = [
@@ -173,6 +180,7 @@ class _Evaluation:
         )
 
     def _at_separate_addresses(self, candidate: Point) -> Reading | None:
+        """Return the reading of a value whose words are at separate addresses; None if a word was not read."""
         words = [self.answers.captured.get(span) for span in candidate.spans]
         if self._is_refused(candidate.spans):
             return self._unread(candidate)
@@ -185,7 +193,10 @@ class _Evaluation:
         )
 
     def _directed(self, reading: Reading, candidate: Point, negative: Mark) -> Reading | None:
-        """Return the magnitude with its sign."""
+        """Return the magnitude in `reading` with the sign that the marks give. Return None if a mark was not read.
+
+        With two marks, exactly one must hold. Otherwise the reading is missing, except a magnitude of 0.
+        """
         if not isinstance(reading.value, float):
             return reading
         marks = [mark for mark in (negative, candidate.positive) if mark is not None]
@@ -196,10 +207,10 @@ class _Evaluation:
             return _missing(reading) if refused else None
         if len(states) == 2 and states[0] == states[1]:
             return reading._replace(value=0.0) if magnitude == 0 else _missing(reading)
-        return reading._replace(value=0.0 - magnitude if states[0] else magnitude)  # avoids -0.0
+        return reading._replace(value=0.0 - magnitude if states[0] else magnitude)  # 0.0 - 0.0 is 0.0, not -0.0
 
     def _holds(self, mark: Mark) -> bool | None:
-        """Whether the mark holds. None if it was not read."""
+        """Whether the mark holds. None if this is not known, because registers were not read."""
         states = []
         for each in mark.all:
             words = self.answers.captured.get(each.span)
@@ -216,6 +227,7 @@ class _Evaluation:
         return any(span in self.refused for span in spans)
 
     def _unread(self, point: Point) -> Reading:
+        """Return a missing reading."""
         return Reading(point.quantity, point.phase, None, Quality.MISSING, self.at, point.node)
 
 
@@ -237,7 +249,7 @@ def _missing(reading: Reading) -> Reading:
 
 
 def _all_zero(readings: Collection[Reading]) -> bool:
-    """Whether all values are 0, also voltage and frequency. Then the device is starting or not connected."""
+    """Whether all values that were read are 0, also voltage and frequency: the device starts or is not connected."""
     for reading in readings:
         if reading.value:
             return False

@@ -1,7 +1,8 @@
 """The layout of one device: the registers to read for its points, and how to decode the words. Pure.
 
-A slot is one candidate of one value: a point or one of its fallbacks. Some values need more than the words at their
-address: the words of marks, or words at separate addresses. These words are captured in addition.
+A slot is the index of one candidate for a value: of a point, or of one of its fallbacks. Some values need more than the
+words at their address: the words of marks, or words at separate addresses. These words are captured: kept without
+decoding.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from drivers.registers import (
 Words = Sequence[int]
 
 NEVER_BOTH_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
+"""A device that works never reports 0 for both."""
 
 _MIN_EQUAL_WORDS = 4
-"""Only this many equal words, or more, mean "not available". Fewer equal words may be a number."""
+"""A reply with fewer words than this never counts as "not available": its equal words may be a number."""
 _NOT_AVAILABLE = frozenset({0xFFFF, 0x8000})
 """A device that reboots or sleeps may reply with one of these in every word."""
 
@@ -40,16 +42,18 @@ class Decoder(NamedTuple):
     """How to decode the words of one request."""
 
     fill: Fill | None
+    """Decodes the values; None if the request contains only words to capture."""
     captures: tuple[Span, ...]
+    """The spans whose words are captured."""
     nothing: frozenset[int]
-    """If all words are equal and one of these, the device replies "not available"."""
+    """If every word of a reply is the same one of these, the device replies "not available"."""
 
 
 class Layout:
     """The registers that are read from a device with these points."""
 
     def __init__(self, points: Sequence[Point], keys: Iterable[Key], kind: Kind, limits: Limits) -> None:
-        """`keys` are those of all readings of the device, also of readings without a point in this layout."""
+        """`keys`: the keys of all readings of the device, also of readings without a point in this layout."""
         self.points = tuple(points)
         self.slots = tuple(candidate for point in points for candidate in point.candidates)
         own = [point.key for point in points]
@@ -60,20 +64,20 @@ class Layout:
         """Gauges that have no reading until the device has a value for them."""
         quantities = {quantity for _, quantity, _ in own}
         self.never_all_zero = quantities >= NEVER_BOTH_ZERO
-        """Whether all values can be 0 only if the device does not work: it has voltage and frequency."""
+        """Whether the device has voltage and frequency. If all its values are 0, it does not work."""
         self.kind = kind
         self.captures = frozenset(_captured(self.slots))
         self.batteries = frozenset(point.node for point in points if _of_battery(kind, point))
         """The nodes whose power is that of a battery."""
         self.plain = not self.batteries and not any(_needs_more(point) for point in points)
-        """Whether each value needs only the words at its address."""
+        """Whether each value depends only on the words at its address: no mark, no fallback, nothing is optional."""
         self.direct = self.plain and not self.unread and is_direct(own)
-        """Whether each reading of a point is a reading of the device, so that nothing is combined."""
+        """Whether the readings of the points are the readings of the device, so that nothing is added up."""
         self.memory = RefusalMemory(_groups(self.points), limits)
         self.decoders: dict[Block, Decoder] = {}
 
     def lacking(self, refused: Collection[Span]) -> set[Span]:
-        """Return the refused registers that the device should have: not optional, and without a fallback."""
+        """Return the refused registers of each point that is not optional and has no candidate that can be read."""
         found: set[Span] = set()
         if not refused:
             return found
@@ -126,13 +130,14 @@ class Answers:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.readings: list[Reading | None] = [None] * len(layout.slots)
-        """By slot. None if the value was not read, or its words are at separate addresses."""
+        """Slot → reading. None if the value was not read, or its words are at separate addresses."""
         self.captured: dict[Span, tuple[Words, float]] = {}
         """Span → its words, and the time at which they arrived."""
         self.answered = False
+        """Whether the device answered a request of this poll."""
 
     def take(self, block: Block, words: Words, at: float) -> None:
-        """Decode the words of `block`, which arrived at monotonic `at`."""
+        """Decode and capture the words of `block`, which arrived at monotonic `at`. Skip a reply "not available"."""
         fill, captures, nothing = self.layout.decoders.get(block) or self.layout.decoder(block)
         self.answered = True
         if len(words) >= _MIN_EQUAL_WORDS and words[0] in nothing and len(set(words)) == 1:
@@ -145,13 +150,13 @@ class Answers:
 
 
 def _optional(points: Sequence[Point]) -> frozenset[Key]:
-    # A missing power is always reported, because a node without it has no value.
+    # A missing active power is always reported as missing, because a node needs it.
     gauges = {p.key for p in points if p.quantity.nature is Nature.GAUGE and p.quantity is not Quantity.ACTIVE_POWER}
     return frozenset(gauges - {point.key for point in points if not point.optional})
 
 
 def _words_of(pattern: int) -> Iterator[int]:
-    """Yield the words of an `invalid` pattern."""
+    """Yield the 16-bit words of an `invalid` pattern, the lowest first."""
     while pattern:
         yield pattern & 0xFFFF
         pattern >>= 16
@@ -174,7 +179,10 @@ def _captured(slots: Iterable[Point]) -> Iterator[Span]:
 
 
 def _groups(points: Sequence[Point]) -> Iterator[list[Span]]:
-    """Yield the spans that should be read together: the parts of a sum, and a power with its direction."""
+    """Yield groups of spans that should be read together: the parts of a sum, and a power with its direction.
+
+    Each fallback and each `valid` mark is a group of its own.
+    """
     keys: list[Key] = [point.key for point in points]
     for slots in by_key(keys).values():
         yield [span for slot in slots for span in _of_one_moment(points[slot])]

@@ -1,6 +1,6 @@
 """Loads the TOML file of a device family as a frozen `Profile`.
 
-A profile has no expressions and no conditions. A device that needs them gets a Python driver.
+A profile has no expressions, and its only conditions are marks. A device that needs more gets a Python driver.
 
 - The quantity fixes the unit and the sign; a profile cannot change them. Signs follow the payload contract for the
   node of the point (`drivers.model`). For a register with the opposite sign, set a negative scale.
@@ -8,15 +8,15 @@ A profile has no expressions and no conditions. A device that needs them gets a 
   in one request if possible. The sum is missing if one of the points is missing, unless that point has
   `on_invalid = "zero"`, or has `optional = true` and the device does not have it. Percentages are averaged.
 - If a device has its active power or a counter per phase only, the total is the sum of the listed phases.
-- `invalid` lists the bit patterns that mean "not available" (0x8000), for any type. For a signed type, a negative
-  number is accepted too; for a float, a value such as -1.0. NaN and infinity are never values. No other pattern has a
+- `invalid` lists the bit patterns of a number that mean "not available", such as 0x8000. For a signed type, it may also
+  list a negative number; for a float, a value such as -1.0. NaN and infinity are never values. No other pattern has a
   meaning by default: 0xFFFF is 65535 unless the profile lists it, or the device replies with it in all words.
 - `min` and `max` are physical limits in the unit of the quantity. A value outside them is invalid. `[rating]` also
   limits powers.
 - `[mark.NAME]` is a condition on registers. A point can be `valid` or `negative` while a mark holds. A mark also
   selects a `[[variant]]` of the family, with its own points or word order.
-- `fallback` lists other registers of a value. `addresses` lists the words of a value at separate addresses. `repeat` is
-  for blocks whose values are added.
+- `fallback` lists other registers that may have the value. `addresses` lists the address of each word of a value whose
+  words do not follow each other. `repeat` is for repeated blocks, such as batteries: their values are added.
 - `[channels]` is for devices with several identical outputs. The points are those of the first output; `NAME:3` is the
   third.
 - `driver` names a Python driver that finds the points itself. The profile then has only link settings.
@@ -63,12 +63,12 @@ class Profile:
     max_gap: int | None = None
     identify: Mark | None = None
     identified_as: tuple[str, ...] = ()
-    """Other profiles whose mark these devices also have. `scan` proposes them, and names this profile too."""
+    """Other profiles that also recognise these devices. `scan` proposes those, and prints the name of this one, too."""
     driver: str | None = None
     """The Python driver that reads the device, for a profile that has only link settings."""
     channels: Channels | None = None
     variants: tuple[Variant, ...] = ()
-    """The first variant whose mark holds gives the points. If no mark holds, `points` are used."""
+    """The points of the first variant whose mark holds are used. If no mark holds, `points` are used."""
     rating: Rating | None = None
     serial: Serial | None = None
     note: str = ""
@@ -97,11 +97,11 @@ class Profile:
 
     @property
     def nodes(self) -> frozenset[NodeType]:
-        """For a hybrid: the node types that its points feed."""
+        """For a hybrid: the node types that its points feed. Empty for other kinds."""
         return frozenset(point.node for point in self.points if point.node is not None)
 
     def options(self, site: ReadOptions) -> ReadOptions:
-        """Return how to read a device of the family. The site's options override those of the profile."""
+        """Return `site`, the options of the site, with the limits of the profile where the site sets none."""
         return replace(
             site,
             max_registers=self.max_registers if site.max_registers is None else site.max_registers,
@@ -119,7 +119,7 @@ class Profile:
 
 
 def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:
-    """Return name → file, without reading a file. A later directory has priority over earlier and built-in profiles."""
+    """Return name → file of each profile. A later directory has priority over earlier and built-in profiles."""
     files: dict[str, Path] = {}
     for directory in (BUILT_IN, *profile_dirs):
         if directory.is_dir():

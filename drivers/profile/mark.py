@@ -21,21 +21,21 @@ from drivers.registers.read_plan import Span
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A condition on registers: they have one of the values `equals`, a number in a range, or a set bit."""
+    """A condition on registers or bits: one of the values `equals`, a number in a range, or a bit that is set."""
 
     table: Table
     address: int
     encoding: Encoding
-    """`minimum` and `maximum` are the range."""
+    """`minimum` and `maximum` are the range, `bit` is the bit that must be set."""
     equals: tuple[int | str, ...] = ()
-    """Raw values; empty if the mark tests a range or a bit. In a text, `*` matches any characters, and `?` matches one
-    character. Upper and lower case are equal."""
+    """Raw values; empty if the mark tests a range or a bit. In a text, `*` matches any number of printable
+    characters, and `?` matches one. Upper and lower case are equal."""
     also: tuple[Mark, ...] = ()
     """More marks. All of them must hold too."""
     grace_s: float = 0.0
-    """The mark still holds for this many seconds after its registers last matched."""
+    """After its registers have matched, the mark holds for this many more seconds."""
     unit_id: int | None = None
-    """The unit id that has the registers, on the same link; None if it is the unit id of the device."""
+    """The unit id on the same link that has the registers; None means the unit id of the device."""
 
     @property
     def span(self) -> Span:
@@ -43,7 +43,7 @@ class Mark:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """The spans of the device that must be read to evaluate the mark."""
+        """The spans that the mark tests, except those at another unit id."""
         return tuple(mark.span for mark in self.all if mark.unit_id is None)
 
     @property
@@ -54,7 +54,7 @@ class Mark:
 
     @property
     def example(self) -> int | float | str | bool:
-        """A value that matches, for `encode`."""
+        """A value that matches; `example_words` encodes it."""
         if not self.equals:
             encoding = self.encoding
             if encoding.bit is not None or encoding.type == "bool":
@@ -80,7 +80,7 @@ class Mark:
 
     @property
     def _raw(self) -> Encoding:
-        """The encoding of the raw values of `equals`."""
+        """The encoding without scale, offset and range, for the raw values of `equals`."""
         return replace(self.encoding, scale=1.0, offset=0.0, minimum=None, maximum=None)
 
 
@@ -114,7 +114,7 @@ def _matches_text(pattern: str, text: str) -> bool:
 def identify_from(table: TomlTable, order: WordOrder) -> Mark:
     """Return the `[identify]` of a profile. Raises ProfileError.
 
-    A mark in `also` may be at another unit id. Some devices have their name there.
+    A mark in `also` may have another unit id, because some devices have their name at another unit id.
     """
     if table.has("unit_id"):
         rule = "is for a mark in also; the first mark is at the unit id of the device"
@@ -134,7 +134,7 @@ def marks_from(table: TomlTable, order: WordOrder) -> dict[str, Mark]:
 
 
 def named(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
-    """Return the mark that `key` names. Return None if the key is missing. Raises ProfileError."""
+    """Return the mark that `key` names, or None without this key. Raises ProfileError if there is no such mark."""
     name = table.take(key, str, None)
     if name is None:
         return None
@@ -145,6 +145,7 @@ def named(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
 
 
 def _with_also(table: TomlTable, order: WordOrder, grace_s: float, *, elsewhere: bool = False) -> Mark:
+    """Return a mark with the marks in `also`. `elsewhere`: those may have another unit id."""
     also = (
         _mark(TomlTable(content, f"{table.where} also[{index}]"), order, elsewhere=elsewhere)
         for index, content in enumerate(table.some("also", (dict,), "tables", []))

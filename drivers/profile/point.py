@@ -1,4 +1,4 @@
-"""The points of a profile: each is one value with its registers and its meaning. Pure."""
+"""The points of a profile. A point is one value with its registers and its meaning. Pure."""
 
 from __future__ import annotations
 
@@ -44,18 +44,19 @@ class Point:
     addresses: tuple[int, ...] = ()
     """The address of each word, in the word order, if the words are at separate addresses."""
     optional: bool = False
-    """Whether devices of the family may lack the point. A sum then omits it; a gauge that is no sum has no reading."""
+    """Whether some devices of the family do not have the point. A sum then omits it; a single gauge has no reading."""
     valid: Mark | None = None
-    """The value is missing while this mark does not hold."""
+    """While this mark does not hold, the device does not have the value."""
     negative: Mark | None = None
     """The value is a magnitude. It is negative while this mark holds."""
     positive: Mark | None = None
-    """With `negative`: the value is positive while this mark holds. If neither mark holds, the value is missing."""
+    """With `negative`: the value is positive while this mark holds. If both or neither of the marks hold, the value is
+    missing, except 0."""
     fallback: tuple[Point, ...] = ()
-    """Other registers of the value. The first value of the point and its fallbacks is used, in this order."""
+    """Other registers that may have the value. They are used in this order if the point itself has no value."""
     repeat: Repeat | None = None
     number: int = 1
-    """The number of the repeated block, from 1."""
+    """The number of the block that has this point, from 1. 1 without `repeat`."""
 
     @property
     def key(self) -> Key:
@@ -81,22 +82,26 @@ class Point:
 
     @property
     def marks(self) -> tuple[Mark, ...]:
-        """The marks that must be read to evaluate the value."""
+        """The marks that decide on the value or its sign."""
         return tuple(mark for mark in (self.valid, self.negative, self.positive) if mark is not None)
 
     @property
     def where(self) -> str:
-        """Table and addresses as text."""
+        """Table and addresses as text, with those of the fallbacks."""
         own = f"{self.table} {', '.join(map(str, self.addresses or (self.address,)))}"
         return " or ".join([own, *(other.where for other in self.fallback)])
 
     @property
     def counts(self) -> bool:
-        """Whether the point is a counter. It never changes to other registers: the step would count as energy."""
+        """Whether the point is a counter. After its first value, it never changes to other registers: the difference
+        between two registers would count as energy."""
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
     def moved(self, distance: int) -> Point:
-        """Return the point with all addresses and marks increased by `distance`, for a channel or a repeated block."""
+        """Return the point with the addresses of registers, marks and fallbacks increased by `distance`.
+
+        Used for a channel or a repeated block.
+        """
         return replace(
             self,
             address=self.address + distance,
@@ -108,14 +113,14 @@ class Point:
         )
 
     def in_order(self, order: WordOrder) -> Point:
-        """Return the point with another word order."""
+        """Return the point and its fallbacks with another word order. Marks keep their word order."""
         fallback = tuple(other.in_order(order) for other in self.fallback)
         return replace(self, encoding=replace(self.encoding, word_order=order), fallback=fallback)
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The names that the points of a profile may use."""
+    """What the points of a profile depend on: kind and word order, and the marks and repetitions by name."""
 
     kind: Kind
     order: WordOrder
@@ -146,7 +151,10 @@ def points_from(table: TomlTable, vocabulary: Vocabulary) -> tuple[Point, ...]:
 
 
 def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
-    """Yield the point of each repeated block. The sum omits a block that the device does not have."""
+    """Yield the point of each repeated block, or the point itself without `repeat`. Raises ProfileError.
+
+    The points are optional: the sum omits a block that the device does not have.
+    """
     repeat = point.repeat
     if repeat is None:
         yield point
@@ -183,7 +191,7 @@ def _point(table: TomlTable, vocabulary: Vocabulary) -> Point:
 
 
 def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, vocabulary: Vocabulary) -> Iterator[Point]:
-    """Yield the fallbacks. A fallback inherits the keys of its point."""
+    """Yield the fallbacks. A fallback inherits the keys of its point, except marks. Raises ProfileError."""
     shared = {key: value for key, value in table.content.items() if key not in _POINT_ONLY_KEYS | _MARK_KEYS}
     for index, own in enumerate(others):
         where = f"{table.where} fallback[{index}]"
@@ -202,7 +210,7 @@ def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, voc
 
 
 def _candidate(table: TomlTable, vocabulary: Vocabulary, quantity: Quantity) -> Point:
-    """Return a point with the registers, the encoding and the marks of a value."""
+    """Return a point, or a fallback, with registers, encoding and marks. Raises ProfileError."""
     if table.has("addresses"):
         where, addresses = _separate_addresses(table)
     else:

@@ -7,8 +7,8 @@ about the same time.
 
 A family with variants or repeated blocks has several layouts. The registers that select the layout are read before the
 first poll, after each failed poll and every minute, because firmware and settings may change, and a wrong layout gives
-wrong values. While a device starts, these registers may be wrong for a moment. So a new layout is used only after two
-polls in a row have selected it; until then the device has no values.
+wrong values. While a device starts, these registers may be wrong for a moment. So another layout than the current one
+is used only after two polls in a row have selected it; until then the readings are missing.
 
 The site's `ReadOptions` override the profile's defaults, and those override the defaults of the transport. A word order
 of the site applies to all points, because it is a setting of the device.
@@ -47,7 +47,7 @@ from drivers.registers import (
 log = structlog.get_logger(__name__)
 
 SELECT_EVERY_S = 60.0
-"""The registers that select the layout are read again after this many seconds."""
+"""Seconds after which the registers that select the layout are read again."""
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class _LayoutKey:
     """What selects the layout: the variant, and the number of blocks."""
 
     variant: int | None = None
-    """Index of the first variant whose mark holds."""
+    """Index of the first variant whose mark holds; None if no mark holds."""
     counts: tuple[int, ...] = ()
     """Number of blocks of each repetition."""
 
@@ -81,7 +81,7 @@ class RegisterDriver:
         self._current = self._layout(self._key)
         self._selection_due = 0.0
         self._key_read = False
-        """Whether the device has shown which layout it has."""
+        """Whether the registers that select the layout were read at least once."""
         self._unconfirmed: _LayoutKey | None = None
         """A new layout that only one poll has selected."""
         self._known = DeviceKnowledge()
@@ -101,7 +101,7 @@ class RegisterDriver:
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """The points of this device with its word order. Before the first poll, the points without a variant."""
+        """The points of this device in its word order. Before the first poll, those for a device without a variant."""
         return self._current.points
 
     @property
@@ -186,9 +186,9 @@ class RegisterDriver:
     def _key_of(
         self, words: dict[Span, Words], before: _LayoutKey | None = None, present: Mapping[Repeat, int] | None = None
     ) -> _LayoutKey:
-        """Select the layout by `words` and the number of `present` blocks.
+        """Select the layout by `words` and by the numbers of `present` blocks.
 
-        If a register was read earlier and is refused now, keep its result `before`.
+        For a register that was read earlier and is refused now, keep what it selected `before`.
         """
         states = [self._state(variant.mark, words) for variant in self._variants]
         variant = next((index for index, state in enumerate(states) if state), None)
@@ -207,6 +207,7 @@ class RegisterDriver:
         return _LayoutKey(variant, tuple(counts))
 
     def _state(self, mark: Mark, words: dict[Span, Words]) -> bool | None:
+        """Return whether the mark holds, or None if this is not known, because the device refuses registers."""
         read = [(each, words.get(each.span)) for each in mark.all]
         states = [None if found is None else each.matches(found) for each, found in read]
         if None not in states:
@@ -214,7 +215,7 @@ class RegisterDriver:
         return False if False in states else None if None in states else True
 
     async def _ask(self, run: PollSession) -> dict[Span, Words]:
-        """Read the words of all marks and counts, without the registers that the device refuses."""
+        """Return the words of all marks and numbers of blocks, without the registers that the device refuses."""
         spans = dict.fromkeys(span for variant in self._variants for span in variant.mark.spans)
         reader = SplitReader(run, self._limits.max_registers)
         found = {}
@@ -226,7 +227,7 @@ class RegisterDriver:
         return found
 
     async def _present(self, run: PollSession, before: _LayoutKey | None) -> dict[Repeat, int]:
-        """Return the number of blocks by their marks. It never falls: a block that is gone is missing in the sum."""
+        """Return the number of blocks of each repetition with a mark. It never falls below the number `before`."""
         reader = SplitReader(run, self._limits.max_registers)
         found: dict[Repeat, int] = {}
         for index, repeat in enumerate(self._repeats):
@@ -268,7 +269,7 @@ class RegisterDriver:
 
 
 def _all_refused(memory: RefusalMemory) -> IllegalRangeError:
-    """Return the first refusal. Forget all refusals: the device is starting, or the profile is wrong."""
+    """Return the first refusal, and forget all refusals: the device is starting, or the profile is wrong."""
     error = next(iter(memory.holes.values()))
     memory.forget()
     return error

@@ -13,6 +13,7 @@ from drivers.registers.codec import Encoding, decoder
 from drivers.registers.read_plan import Span
 
 MOST = 128
+"""Largest number of blocks that a profile may give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,13 @@ class Repeat:
     most: int
     """Maximum number of blocks."""
     step: int
-    """Addresses from one block to the next."""
+    """Distance from one block to the next, in addresses."""
     table: Table | None = None
     """The table of the register with the number of blocks; None if there is no such register."""
     address: int = 0
     encoding: Encoding | None = None
     present: Mark | None = None
-    """A mark of the first block. The device has the blocks before the first one whose mark does not hold."""
+    """A mark of the first block, moved for the others. The first block whose mark does not hold ends the count."""
 
     @property
     def has_count(self) -> bool:
@@ -44,9 +45,9 @@ class Repeat:
         return Span(self.table, self.address, self.encoding.width)
 
     def count(self, words: Sequence[int] | None) -> int:
-        """Return the number of blocks from the words of `span`. If the words are no valid number, return `most`.
+        """Return the number of blocks from the words of `span`. Without a valid number, return `most`.
 
-        With a `present` mark, the driver counts the blocks itself; this returns 1, the number before the first count.
+        With a `present` mark, the driver counts the blocks itself; then return 1, the number before the first count.
         """
         if self.present is not None:
             return 1

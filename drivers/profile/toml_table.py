@@ -14,12 +14,13 @@ _WORDS = {str: "text", int: "a whole number", bool: "true or false", list: "a li
 
 @dataclass(slots=True)
 class TomlTable:
-    """One table. `done` reports keys that were not read."""
+    """One table. `done` raises an error for a key that was not read."""
 
     content: dict[str, Any]
     where: str
     """The file and the table in it, for messages."""
     _taken: set[str] = field(default_factory=set)
+    """The keys that were read, present or not. A message about an unknown key lists them."""
 
     def wrong(self, key: str, rule: str, found: object) -> ProfileError:
         """Return the error for a key whose value `found` breaks `rule`."""
@@ -29,14 +30,14 @@ class TomlTable:
         return key in self.content
 
     def take(self, key: str, kind: type, default: Any = ...) -> Any:
-        """Return the value of `key`. The key is required unless there is a default."""
+        """Return the value of `key`, or `default` without this key. `...` means that the key is required."""
         self._taken.add(key)
         if key not in self.content:
             if default is ...:
                 raise ProfileError(f"{self.where}: {key}: is missing")
             return default
         value = self.content[key]
-        if type(value) is not kind:  # in TOML, true is not 1
+        if type(value) is not kind:  # not isinstance: for Python, true is also a whole number
             raise self.wrong(key, f"must be {_WORDS[kind]}", value)
         return value
 
@@ -59,7 +60,7 @@ class TomlTable:
         return value
 
     def number(self, key: str, default: float | None) -> Any:
-        """Return a finite number as a float."""
+        """Return a finite number as a float, or `default` without this key."""
         self._taken.add(key)
         if key not in self.content:
             return default
@@ -75,10 +76,10 @@ class TomlTable:
         return value
 
     def some(self, key: str, kinds: tuple[type, ...], what: str, default: Any = ...) -> Any:
-        """Return a list with at least one item. Each item has one of the types `kinds`."""
+        """Return a list with at least one item, each of one of the types `kinds`; `default` without this key."""
         items = self.take(key, list, default)
         if key in self.content and (not items or any(type(item) not in kinds for item in items)):
-            raise self.wrong(key, f"must be a list of {what}", items)
+            raise self.wrong(key, f"must be a list of {what}, not empty", items)
         return items
 
     def done(self) -> None:

@@ -15,16 +15,16 @@ from drivers.registers import Encoding, Span, decoder
 _BOUNDED = frozenset({NodeType.SOLAR, NodeType.STORAGE})
 _BOUNDED_KINDS = frozenset({Kind.INVERTER, Kind.BATTERY, Kind.CHARGER, Kind.HEAT_PUMP})
 RATED_TIMES = 2
-"""A power above this number times the rated power is invalid. Panels and batteries may have more power than the
-inverter, but not more than twice as much."""
+"""A power above the rated power times this number is invalid. The power of panels and batteries may be above the rated
+power of the inverter, but not above twice this power."""
 _LEAST_W = 100.0
-"""A smaller value is not a rated power: the device may use this register for something else."""
+"""A value below this is not a rated power: the device may use the register for something else."""
 _POWERS = frozenset({Quantity.ACTIVE_POWER, Quantity.DC_POWER})
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The devices of a family that meet a mark."""
+    """The devices of a family for which a mark holds."""
 
     name: str
     mark: Mark
@@ -41,7 +41,7 @@ class Rating:
     address: int
     encoding: Encoding
     times: int = RATED_TIMES
-    """A power above this number times the rated power is invalid."""
+    """A power above the rated power times this number is invalid."""
     confirmed: bool = True
     """Whether two sources agree on the register."""
 
@@ -50,7 +50,7 @@ class Rating:
         return Span(self.table, self.address, self.encoding.width)
 
     def largest(self, words: Sequence[int]) -> float | None:
-        """Return the largest possible power, or None if the words are not a rated power."""
+        """Return the largest possible power in W, or None if the words are not a rated power."""
         value, quality = decoder(self.encoding)(words)
         good = quality is Quality.GOOD and isinstance(value, float) and value >= _LEAST_W
         return self.times * float(value) if good and value is not None else None
@@ -77,9 +77,9 @@ class Serial:
 
 
 def bounded(reading: Reading, kind: Kind, limit_W: float) -> Reading:
-    """Return the reading, as invalid if it is a power above the largest possible power of the device, `limit_W`.
+    """Return the reading; a power above `limit_W`, the largest possible power of the device, is returned as invalid.
 
-    The power at the grid meter does not flow through the device, so it has no bound.
+    The limit is for power that flows through the device, so not for power at a meter or at the node `grid`.
     """
     owned = reading.node in _BOUNDED if reading.node is not None else kind in _BOUNDED_KINDS
     if not owned or reading.quantity not in _POWERS or not isinstance(reading.value, float):

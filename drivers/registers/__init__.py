@@ -1,6 +1,6 @@
 """Converts register words to values and plans the requests of a poll.
 
-`codec`, `block_codec`, `combine` and `read_plan` are pure.
+`codec`, `block_codec`, `combine`, `read_plan` and `refusals` are pure.
 """
 
 from drivers.registers.block_codec import Cell, Fill, block_decoder

@@ -1,4 +1,4 @@
-"""Decodes the words of one request to one Reading per point. Designed for little CPU time per point. Pure."""
+"""Decodes the words of one request to one Reading per point, with little CPU time per point. Pure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Cell:
     """One value of a request."""
 
     offset: int
-    """Registers (or bits) from the beginning of the request."""
+    """Number of registers or bits of the request before this value."""
     encoding: Encoding
     slot: int
-    """Index of its reading in the list of readings."""
+    """Index of the reading of this value in the list of readings."""
     quantity: Quantity
     phase: Phase | None = None
     node: NodeType | None = None
@@ -34,7 +34,9 @@ class Cell:
 
 
 Item = tuple[int, Quantity, Phase | None, NodeType | None, Linear | None, Callable[[Raw], Decoded]]
+"""Slot, quantity, phase and node of a value, and how to convert its raw number: see `linear` and `converter`."""
 Fill = Callable[[Sequence[int], float, list[Reading | None]], None]
+"""The function that `block_decoder` returns."""
 
 
 @lru_cache(maxsize=256)
@@ -50,7 +52,7 @@ def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
     def fill(words: Sequence[int], at: float, readings: list[Reading | None]) -> None:
         for pack, unpack, items in layers:
             for raw, (slot, quantity, phase, node, number, convert) in zip(unpack(pack(*words)), items, strict=True):
-                if number is not None:  # most values; a call of `convert` would take as long as all the rest
+                if number is not None:  # most values; to call `convert` here would double the time of the loop
                     times, divisor, offset, low, high = number
                     value = raw * times / divisor + offset
                     if low <= value <= high:
@@ -78,6 +80,7 @@ def _layers(cells: Iterable[Cell]) -> list[list[Cell]]:
 def _layer(
     cells: Sequence[Cell], count: int
 ) -> tuple[Callable[..., bytes], Callable[[bytes], tuple[Raw, ...]], tuple[Item, ...]]:
+    """Return functions that pack the words of a request and unpack the raw numbers, and an item for each cell."""
     packed, text = cells[0].encoding.byte_orders
     at = 0
     for cell in cells:

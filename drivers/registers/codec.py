@@ -1,11 +1,11 @@
 """Converts words to values and back. Pure.
 
 A register is a 16-bit word, 0..65535. `drivers.model.WORD_ORDERS` has the word orders. The words of a text are always
-in reading order; the swapped word orders exchange the two bytes of each word.
+in reading order, but the swapped word orders exchange the two bytes of each word.
 
-A float that is not finite is never a value. The words that mean "not available" differ between devices, so each point
-lists them as bit patterns. The codec compares them before it converts the words: 0x80000000 has the same words for
-int32, uint32 and float32, and as a float (-0.0) it must not match 0.0.
+A float that is not finite is never a value. Devices differ in the words that mean "not available", so each point lists
+them as bit patterns. The codec compares bit patterns, not converted values. So one pattern, such as 0x80000000, can be
+listed for int32, uint32 and float32. And this pattern does not match the float 0.0, although it is -0.0 as a float.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ Decoded = tuple[Value | None, Quality]
 
 
 Linear = tuple[float, int, float, float, float]
-"""(times, divisor, offset, low, high): value = raw * times / divisor + offset, if it is in low..high. 2301 / 10 is
-exactly 230.1; 2301 * 0.1 is not. A NamedTuple takes longer to unpack."""
+"""(times, divisor, offset, low, high): value = raw * times / divisor + offset, if this is in low..high. There is a
+divisor, because 2301 / 10 is 230.1, but 2301 * 0.1 is not. A NamedTuple would take longer to unpack."""
 
 
 MISSING: Decoded = (None, Quality.MISSING)
@@ -57,7 +57,7 @@ class Encoding:
 
     type: str
     length: int = 1
-    """Registers of a "string", coils or discrete inputs of "bits". Other types have a fixed length and ignore it."""
+    """Number of registers of a "string", or of coils or discrete inputs of "bits". Other types ignore `length`."""
     word_order: WordOrder = "big"
     scale: float = 1.0
     offset: float = 0.0
@@ -65,15 +65,16 @@ class Encoding:
     magnitude: bool = False
     """The absolute value of the raw number is used, because its sign has no meaning."""
     invalid: tuple[int, ...] = ()
-    """Bit patterns, most significant first, that mean "not available"."""
+    """Bit patterns that mean "not available", as unsigned integers in the word order "big"."""
     on_invalid: Literal["missing", "zero"] = "missing"
+    """What "not available" means for the value: it is missing, or it is 0 (false)."""
     bit: int | None = None
-    """The number of the bit that holds the value. 0 is the least significant bit."""
+    """The number of the bit that is the value; 0 is the least significant bit. None: all bits are the value."""
     values: Mapping[int, str] | None = field(default=None, hash=False)
-    """Raw number → name. With `bit`, the raw number is that bit. Any other number is invalid."""
+    """Raw number → name. With `bit`, the raw number is 0 or 1. A raw number without a name is invalid."""
     minimum: float | None = None
     maximum: float | None = None
-    """Physical range in the unit of the quantity. A value outside it is invalid."""
+    """Physical range in the unit of the quantity. A value outside this range is invalid."""
 
     @property
     def width(self) -> int:
@@ -109,12 +110,14 @@ class Encoding:
         low_word_first, bytes_swapped = WORD_ORDERS[self.word_order]
         if self.type == "string" or self.is_byte:
             low_word_first = False
-        # Little-endian unpacking reverses all bytes. Little-endian packing then keeps the bytes of each word in order.
+        # With the low word first, struct unpacks with "<", which takes the low byte of each word first, too. So the
+        # words are packed with "<", or with ">" if the device swaps the bytes. With the high word first, the words are
+        # packed and unpacked with ">", but packed with "<" if the device swaps the bytes.
         return ("<" if bytes_swapped != low_word_first else ">"), ("<" if low_word_first else ">")
 
     @property
     def raw_format(self) -> str:
-        """Struct format of the raw number. A float with `invalid` patterns is unpacked as an integer."""
+        """Struct format of the raw number. A float with `invalid` patterns is first unpacked as an integer."""
         if self.type in ("string", "bits"):
             return f"{2 * self.length}s"
         return _unsigned(self) if self.invalid and self.is_float else FORMATS[self.type]
@@ -143,7 +146,10 @@ def decoder(encoding: Encoding) -> Callable[[Sequence[int]], Decoded]:
 
 
 def encode(encoding: Encoding, value: Value) -> list[int]:
-    """Return the words of `value`, rounded to the step of its scale. Raises ValueError if the value does not fit."""
+    """Return the words of `value`; for "bits", its bits. Inverse of `decoder`.
+
+    If the type is an integer, the raw number is rounded. Raises ValueError if the value does not fit the encoding.
+    """
     if encoding.type == "bits":
         return bits_of(int(_to_raw(encoding, value)), encoding.length)
     packed, unpacked = encoding.byte_orders
@@ -177,7 +183,7 @@ def _to_raw(encoding: Encoding, value: Value) -> float:
     if encoding.is_float:
         return (value - encoding.offset) / encoding.scale
     if encoding.scale == 1 and encoding.offset == 0 and isinstance(value, int):
-        return value  # a float has fewer than 64 bits
+        return value  # without rounding: a float has only 53 significant bits
     if not isfinite(value):
         raise ValueError(f"{value!r} does not fit {encoding.type}")
     return round((value - encoding.offset) / encoding.scale)
@@ -196,7 +202,7 @@ def _state(encoding: Encoding) -> Callable[[Raw], Decoded]:
 
 
 def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
-    """Look up the received words, one bit in each, in the numbers of `values` and `invalid`."""
+    """Return a function that looks up the raw bytes, two for each bit, in the numbers of `values` and `invalid`."""
     numbers = {number: (name, Quality.GOOD) for number, name in (encoding.values or {}).items()}
     meaning = numbers | dict.fromkeys(encoding.invalid, MISSING)
     pack = struct.Struct(f">{encoding.length}H").pack
@@ -205,7 +211,7 @@ def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
 
 
 def linear(encoding: Encoding) -> Linear | None:
-    """Return how to calculate a value from the raw number alone. None if some raw numbers have another meaning."""
+    """Return how to calculate the value of a number. None for texts, states, `magnitude` and `invalid` patterns."""
     special = encoding.invalid or encoding.magnitude or encoding.bit is not None or encoding.values is not None
     return None if special or encoding.type in ("string", "bits", "bool") else _linear(encoding)
 
@@ -222,7 +228,7 @@ def _number(encoding: Encoding) -> Callable[[Raw], Decoded]:
     times, divisor, offset, low, high = _linear(encoding)
 
     def scaled(raw: Raw) -> Decoded:
-        # Adding the offset, even 0.0, converts an integer to float and -0.0 to 0.0.
+        # The division converts an integer to float. The addition of the offset, even of 0.0, converts -0.0 to 0.0.
         value = raw * times / divisor + offset
         if low <= value <= high:
             return value, good
@@ -258,7 +264,7 @@ def _unsigned(encoding: Encoding) -> str:
 
 
 def _patterns(encoding: Encoding) -> frozenset[int]:
-    """Return the "not available" patterns as numbers of the type that struct unpacks."""
+    """Return the "not available" patterns as struct unpacks them: for a signed type, as signed numbers."""
     if not encoding.type.startswith("int"):
         return frozenset(encoding.invalid)
     bits = 16 * encoding.width

@@ -5,8 +5,8 @@
 - Percentages are averaged.
 - If a device has its power or a counter per phase only, the total is the sum of its phases.
 - The time of a sum is the time of its oldest part. A sum is missing or invalid if one of its parts is.
-- If a part is None, the device does not have it. It is omitted from the sum. If the device does not have its total
-  power, the total is the sum of the phases.
+- A part that is None is omitted from the sum: the device does not have it. If the device has no part of a total power,
+  this total is the sum of the phases.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class _Output(NamedTuple):
 
     key: Key
     slots: list[int]
-    """The slots that are added."""
+    """The indexes of the parts that are added."""
     single: bool
-    """Whether the reading of the only slot is the result."""
+    """Whether there is only one part, and its reading is the result."""
     phases: list[int]
-    """The slots that are added if the device has none of `slots`."""
+    """The indexes of the parts that are added if all parts of `slots` are None."""
 
 
 def by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
-    """Return the indexes of each key in `keys`."""
+    """Return key → its indexes (slots) in `keys`."""
     slots: dict[Key, list[int]] = defaultdict(list)
     for slot, key in enumerate(keys):
         slots[key].append(slot)
@@ -45,9 +45,9 @@ def by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
 
 
 def combiner(keys: Sequence[Key]) -> Combine:
-    """Return a function (parts, time of the poll) that returns one reading per quantity.
+    """Return a function (parts, monotonic time of the poll) that returns one reading for each key and for each total.
 
-    The parts are one reading per point, in the order of `keys`.
+    The parts are one reading or None per point, in the order of `keys`.
     """
     found = _outputs(keys)
     outputs = [
@@ -59,12 +59,12 @@ def combiner(keys: Sequence[Key]) -> Combine:
 
 
 def is_direct(keys: Sequence[Key]) -> bool:
-    """Whether each key belongs to one part and no total is added, so that nothing is combined."""
+    """Whether all keys are different and there is no other total, so that nothing is combined."""
     return len(_outputs(keys)) == len(keys) == len(set(keys))
 
 
 def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
-    """Return the slots of each output, including the totals that no part has."""
+    """Return the slots of each output. A total of a power or a counter without a part of its own has all phases."""
     outputs = by_key(keys)
     for (node, quantity, phase), slots in list(outputs.items()):
         total = node, quantity, None
@@ -84,7 +84,10 @@ def _phases(total: Key, outputs: Mapping[Key, list[int]]) -> list[int]:
 def resolutions(
     keys: Sequence[Key], parts: Sequence[Resolution | None]
 ) -> dict[tuple[NodeType | None, Quantity], Resolution]:
-    """Return the resolution of each device total. A sum has the smallest step of its parts."""
+    """Return the resolution of each device total of which all parts have a resolution.
+
+    A sum has the smallest step of its parts.
+    """
     found: dict[tuple[NodeType | None, Quantity], Resolution] = {}
     for (node, quantity, phase), slots in _outputs(keys).items():
         own = [parts[slot] for slot in slots]
@@ -96,6 +99,8 @@ def resolutions(
 
 
 def _direct(otherwise: Combine) -> Combine:
+    """Return a function that returns the parts if none is None, and calls `otherwise` if one is None."""
+
     def combined(parts: Sequence[Part], at: float) -> tuple[Reading, ...]:
         if all(parts):
             return tuple(cast("Sequence[Reading]", parts))
