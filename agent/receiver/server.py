@@ -177,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._may_read_body() and super().handle_expect_100()
 
     def do_POST(self) -> None:
-        if self.headers.get("expect") is None and not self._may_read_body():
+        if not self._may_read_body():
             return
         length = int(self.headers["content-length"])
         body = self.rfile.read(length)

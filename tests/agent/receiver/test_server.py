@@ -222,7 +222,7 @@ def test_a_hostile_head_is_answered_and_the_next_sender_is_served(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"])
+@pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n", "Expect: something\r\n"])
 def test_no_byte_of_a_body_is_read_from_a_stranger(address: tuple[str, int], arrivals: Arrivals, expect: str) -> None:
     head = HEAD.format(token="wrong") + f"{expect}Content-Length: 1000\r\n\r\n"
     reply = raw(address, head.encode())  # the body never comes
