@@ -1,6 +1,6 @@
 """Changes the `time` and the compression of a message. Works on bytes and knows no field of a device. Pure.
 
-Delivery uses no other module of the contract, because it stores and sends every message in the same way.
+Delivery uses only this module of the contract, because delivery stores and sends every message in the same way.
 """
 
 from __future__ import annotations

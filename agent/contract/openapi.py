@@ -48,7 +48,7 @@ The agent of a site POSTs one JSON object to the URL of its configuration. The p
 - Commit the message before you answer 2xx. The agent then deletes it.
 - Store each `webhook-id` once: a message arrives again if an answer was lost.
 - Accept fields that you do not know, at every level.
-- Tell the kinds of messages apart by their keys: `nodes`, else `nodeId`, else the totals per device type.
+- The keys show the kind of a message: `nodes` is a snapshot of all nodes, `nodeId` is one node, neither is the totals.
 - With `Content-Encoding: gzip`, decompress the body first; most frameworks do not.
 - Verify `webhook-signature` over the decompressed bytes of the body, not over parsed JSON.
 """
@@ -56,7 +56,8 @@ The agent of a site POSTs one JSON object to the URL of its configuration. The p
 _ID = {"type": "string", "minLength": 1, "maxLength": 64}
 _COUNT = {"type": "integer", "minimum": 0}
 
-# Name, required, schema, description. In OpenAPI, Authorization is a security scheme, and Content-Type is content.
+# Each entry: name, required, schema, description. Authorization and Content-Type are not here, because OpenAPI has
+# `security` and `content` for them.
 _HEADERS: tuple[tuple[str, bool, dict[str, Any], str], ...] = (
     ("webhook-id", True, _ID, "the id of the message, the same on every retry; unique over all sites"),
     ("Idempotency-Key", True, _ID | {"maxLength": 66}, "the same id in quotes"),
@@ -70,7 +71,7 @@ _HEADERS: tuple[tuple[str, bool, dict[str, Any], str], ...] = (
         "webhook-signature",
         False,
         {"type": "string"},
-        "Standard Webhooks, `v1,<base64>`, several separated by blanks; only if messages are signed",
+        "Standard Webhooks, `v1,<base64>`; several signatures are separated by blanks; only if messages are signed",
     ),
     ("X-Telemetry-Attempt", False, _COUNT, "0 for the first attempt of the message"),
     ("X-Telemetry-Backlog", False, _COUNT, "the number of messages that wait after this one"),
@@ -82,18 +83,19 @@ _HEADERS: tuple[tuple[str, bool, dict[str, Any], str], ...] = (
     ),
 )
 
+# The default of `push.retry.dead_letter_after`.
 _REFUSALS = RetryConfig.model_fields["dead_letter_after"].default
 
 # Each text says what the agent does after this status.
 _ANSWERS = {
-    "204": "stored, or stored before: the agent deletes the message. Any 2xx does the same",
-    "400": f"this message is wrong: after {_REFUSALS} refusals the agent sets it aside",
+    "204": "stored, or stored before: the agent deletes the message. Any other 2xx has the same effect",
+    "400": f"this message is wrong: after {_REFUSALS} refusals the agent no longer sends it",
     "401": "the token is unknown, or the signature is wrong: the agent keeps all messages and tries again",
     "403": "the token belongs to another site: the agent keeps all messages and tries again",
     "409": "another request stores this id at the moment: the agent sends the message again",
-    "413": "too large: as 400",
-    "415": "not application/json, or not gzip: as 400",
-    "422": "the message does not match the schema: as 400",
+    "413": "the message is too large: the agent does the same as after 400",
+    "415": "the body is not application/json, or not gzip: the agent does the same as after 400",
+    "422": "the message does not match the schema: the agent does the same as after 400",
     "429": "too many messages: the agent sends the message again, after Retry-After",
     "503": "cannot store now: the agent sends the message again, after Retry-After",
 }
@@ -154,7 +156,10 @@ def document() -> dict[str, Any]:
 def _answer(status: str, text: str) -> dict[str, Any]:
     if status not in {"429", "503"}:
         return {"description": text}
-    header = {"description": "seconds, or an HTTP date; respected up to one hour", "schema": {"type": "string"}}
+    header = {
+        "description": "seconds, or an HTTP date; more than one hour counts as one hour",
+        "schema": {"type": "string"},
+    }
     return {"description": text, "headers": {"Retry-After": header}}
 
 

@@ -13,8 +13,8 @@ from agent.domain.node import SIGNED
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
-# Quantities with the name of a field of the contract. The field is sent instead, because it is calculated by the rules
-# of the contract and may differ from the register.
+# Quantities with the name of a field of the contract. Messages have the field instead of the quantity, because the
+# field is calculated by the rules of the contract and may differ from the register.
 _FIELDS = {
     NodeType.GRID: frozenset({Quantity.TODAY_IMPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY}),
     NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),
@@ -38,7 +38,7 @@ class PayloadOptions:
     node_ids: Mapping[str, str] = field(default_factory=dict)
     """Id of a node → its id in the messages. A node without an entry is sent with its own id."""
     limits: Mapping[str, Any] = field(init=False)
-    """The fields of the grid with the limits that are configured."""
+    """The fields of the group `grid` for the configured limits; empty without limits."""
 
     def __post_init__(self) -> None:
         limits = {"import_limit_W": self.import_limit_W, "export_limit_W": self.export_limit_W}
@@ -98,7 +98,7 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
 def _all(result: NodeResult) -> dict[str, Any]:
     """Return every quantity with a fresh value that is not a field of the contract, by its name in the payload.
 
-    A power has the sign of its group in [push.sign].
+    [push.sign] applies to active and reactive power.
     """
     fields = _FIELDS.get(result.summary.node.type, frozenset())
     return {
@@ -109,7 +109,7 @@ def _all(result: NodeResult) -> dict[str, Any]:
 
 
 def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Round to `DECIMALS`. Whole numbers become integers. NaN and infinity are omitted."""
+    """Return the fields, rounded to `DECIMALS`. Whole numbers become integers. NaN and infinity are omitted."""
     result: dict[str, Any] = {}
     for name, value in fields.items():
         if not isinstance(value, (float, int)) or isinstance(value, bool):

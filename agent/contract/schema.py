@@ -209,14 +209,17 @@ MESSAGES: dict[str, type] = {
 
 
 def message_name(message: dict[str, Any]) -> str:
-    """Return the name of the type of a message, which follows from its keys."""
+    """Return the name of a message's schema (a key of `MESSAGES`), which the keys of the message determine."""
     if "nodes" in message:
         return "device-snapshot"
     return "device-node" if "nodeId" in message else "device-type"
 
 
 def problems(message: Any) -> list[str]:
-    """Return one line for each mistake of a message; empty if it is valid. An unknown field is not a mistake."""
+    """Return one line for each mistake of a message; empty if it is valid. An unknown field is not a mistake.
+
+    Null values are searched only in a message without other mistakes.
+    """
     if not isinstance(message, dict):
         return ["the message is not a JSON object"]
     found = [f"{place}: {text}" for place, kind, text in _errors(message) if kind != _UNKNOWN]
@@ -229,7 +232,7 @@ def unknown_fields(message: dict[str, Any]) -> list[str]:
 
 
 def _errors(message: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return place, type and text of each error of pydantic."""
+    """Return (place, type, text) of each error that pydantic finds in the message."""
     try:
         _adapter(message_name(message)).validate_python(message)
     except ValidationError as error:
@@ -241,6 +244,7 @@ def _errors(message: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _nulls(value: Any, place: str) -> list[str]:
+    """Return the places of null values in `value` and in its tables. `place` is the place of `value`."""
     if value is None:
         return [place]
     if isinstance(value, dict):
@@ -274,7 +278,7 @@ def _adapter(name: str) -> TypeAdapter[Any]:
 
 
 def main(folder: Path) -> None:
-    """Write each schema into a file."""
+    """Write each schema into a file of `folder`."""
     for name in MESSAGES:
         text = json.dumps(json_schema(name), indent=2) + "\n"
         folder.joinpath(f"{name}.schema.json").write_text(text, encoding="utf-8")
