@@ -1,8 +1,8 @@
 """Finds the bearer token of an endpoint, and checks it.
 
-Order of precedence: `token_file` if the agent can read it, the systemd credential, `token` in the configuration.
-A credential is a copy that systemd makes at the start of the service, so it does not show a rotation of the original.
-If the service's user cannot read the original, a rotation needs a restart of the service.
+The first of these that has a usable token is used: `token_file`, the systemd credential, `token` in the configuration.
+A credential is a copy of a file. systemd makes the copy at the start of the service, so the copy does not follow a
+rotation of the file. If the user of the service cannot read the file itself, a rotation needs a restart of the service.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CREDENTIAL = "push_token"
 """The credential of the endpoint `default`. The credential of any other endpoint is `push_token.NAME`."""
 USABLE = "visible ASCII characters without blanks"
-"""The rule of `usable` in words."""
+"""What `usable` requires, for error texts."""
 _ALONE = f"must be the token alone: {USABLE}, and no 'Bearer' before it"
 
 
@@ -40,6 +40,7 @@ def mistakes(pushes: Sequence[PushConfig], environ: Mapping[str, str]) -> Iterat
 
 
 def _mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
+    """Return the key of the unusable token, the rule and the file; None if no mistake is found."""
     if push.token is not None:
         token = push.token.get_secret_value().strip()
         if not token:
@@ -62,15 +63,15 @@ def _mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
 
 
 def usable(token: str) -> bool:
-    """Whether a header can hold the token."""
+    """Whether the token is not empty and an HTTP header can hold it."""
     return bool(token) and token.isascii() and token.isprintable() and " " not in token
 
 
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
     """Return the file of the token: `token_file`, or the systemd credential if `token_file` is unreadable or empty.
 
-    If the original of the credential does not exist, the unit gives an empty one. `token_file` is then the file to
-    edit.
+    If the source file of the credential does not exist, systemd gives an empty credential. Then return `token_file`,
+    because it is the file to edit. Return None if there is neither.
     """
     credential = credential_file(push, environ)
     if credential is None or (push.token_file is not None and (_holds(push.token_file) or _is_blank(credential))):
@@ -87,6 +88,7 @@ def _holds(path: Path) -> bool:
 
 
 def _is_blank(path: Path) -> bool:
+    """Whether the file has only white space. False if it cannot be read."""
     try:
         return not path.read_bytes().strip()
     except OSError:

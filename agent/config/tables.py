@@ -1,7 +1,7 @@
 """The tables of the configuration for the daemon: their properties, without rules and without pydantic.
 
 The model of a table inherits from the class of the table in this module. `plain` in `agent.config.apart` makes an
-object of this class from a validated model, with the same values.
+object of that class from a validated model, with the same values.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ DEFAULT_LISTEN = "127.0.0.1:9464"
 STALE_INTERVALS = 3.0
 """Without `stale_after_s`, a reading is stale after this many poll intervals of its device."""
 ENERGIES = "energy.sqlite3"
+"""The name of the file of the energies, which is beside `outbox.path`."""
 OWNER_SUFFIX = ".endpoint"
-"""The suffix of the file beside `outbox.path` with the name of its endpoint."""
+"""The suffix of a file beside `outbox.path`. It contains the name of the endpoint whose queue is `outbox.path`."""
 
 
 def endpoint_key(pushes: Sequence[object], index: int) -> str:
@@ -48,7 +49,7 @@ def both_tokens_mistake(token: Secret | None, token_file: Path | None) -> str | 
 
 
 def token_mistake(token: str) -> str | None:
-    """Return the rule that a token of the listener breaks, or None. The rule also applies to a rotated token."""
+    """Return the rule that a token of the status listener breaks, or None. It also applies to a rotated token."""
     return None if re.fullmatch(r"[!-~]{16,}", token) else "must be at least 16 visible ASCII characters"
 
 
@@ -77,7 +78,7 @@ class PushTable(BaseTable):
         interval_s: int
 
     def chooses(self, node_id: str) -> bool:
-        """Whether the messages contain this node."""
+        """Whether the messages of this endpoint contain the node."""
         chosen = any(self.matches(node_id, each) for each in self.nodes)
         return chosen and not any(self.matches(node_id, each) for each in self.exclude_nodes)
 
@@ -99,7 +100,7 @@ class PushTable(BaseTable):
 
     @property
     def effective_deadline_s(self) -> float:
-        """The longest time that a push waits for polls after its tick. It is never more than half of `interval_s`."""
+        """The longest time in seconds that a push waits for polls after its tick: at most half of `interval_s`."""
         return min(self.deadline_s, self.interval_s / 2)
 
 
@@ -199,13 +200,13 @@ class ConfigTable(BaseTable):
 
     @property
     def poll_interval_s(self) -> float:
-        """The time between two polls of a device without its own. It is at most the shortest push interval."""
+        """The poll interval in seconds of a device without its own interval: at most the shortest push interval."""
         shortest_s: float = min(self.poll.interval_s, *(push.interval_s for push in self.endpoints))
         return shortest_s
 
     @property
     def shortest_deadline_s(self) -> float:
-        """The shortest time that a push to an enabled endpoint waits for polls after its tick."""
+        """The smallest `effective_deadline_s` of the enabled endpoints."""
         shortest_s: float = min(push.effective_deadline_s for push in self.endpoints)
         return shortest_s
 
@@ -216,7 +217,7 @@ class ConfigTable(BaseTable):
         return bool(listener) or any(push.token or urlsplit(push.proxy_url or "").password for push in self.push)
 
     def enabled_nodes(self) -> Iterator[tuple[int, str]]:
-        """Index of the device, and node id, for each node of an enabled device."""
+        """Yield (index of the device, node id) for each node of an enabled device."""
         for index, device in enumerate(self.device):
             if device.enabled:
                 yield from ((index, node_id) for node_id in device.node_ids.values())

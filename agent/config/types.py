@@ -33,7 +33,7 @@ from agent.security import Secret
 from drivers.addresses import MAX_PORT, is_ip_address, zone_mistake
 
 _LONGEST_URL = 8000
-"""RFC 9110, section 4.1: servers should accept this length. Longer ones depend on the server."""
+"""Maximum characters of a URL. Servers should accept this length (RFC 9110, section 4.1), but may refuse more."""
 
 
 def _timezone(name: str) -> str:
@@ -85,6 +85,7 @@ def _host(name: str) -> str:
 
 
 def _require_zone(host: str) -> None:
+    """Raise ValueError if the host is a link-local IPv6 address without the interface that it belongs to."""
     if (mistake := zone_mistake(host)) is not None:
         raise ValueError(mistake)
 
@@ -106,7 +107,7 @@ def _limited_quantity(name: str) -> str:
 
 
 def _limit(value: Any) -> tuple[float, float]:
-    """Return (lowest, highest). One number n means (-n, n)."""
+    """Return (lowest, highest). One number n means (-n, n). Raises ValueError for anything else."""
     bounds = value if isinstance(value, list | tuple) else [value, value]
     numbers = [float(bound) for bound in bounds if isinstance(bound, int | float) and not isinstance(bound, bool)]
     if len(bounds) != 2 or len(numbers) != 2 or not all(map(isfinite, numbers)):

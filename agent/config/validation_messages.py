@@ -15,32 +15,37 @@ from agent.config.errors import did_you_mean
 _TABLES = frozenset({"dict_type", "model_type", "model_attributes_type"})
 """Errors of pydantic for a value that is not a table."""
 
+# Maximum number of keys that an error text lists.
 _MOST_LISTED = 12
+# Maximum characters of a value in an error text.
 _MOST_SHOWN = 120
 
 
 def explain(error: ValidationError, environ: Mapping[str, str], origin: str, root: type[BaseModel]) -> Iterator[str]:
-    """Yield one line per mistake: origin, key, rule, value. The origin is a variable of `environ`, or else `origin`.
+    """Yield one line per mistake: origin, key, rule, value. `root` is the model of the whole file.
 
-    `root` is the model of the whole file.
+    The origin is the variable of `environ` that sets the key. If no variable sets the key, the origin is `origin`.
     """
     for item in error.errors(include_url=False):
         if item["type"] == "too_short" and len(error.errors()) > 1:
-            continue  # a consequence of the error of an item, which has its own line
+            continue  # probably, an item was left out because of an error, and this error has its own line
         place, steps = _place(item["loc"])
         message = f"{place}{_rule(item, place, steps, root)}"
         yield f"{origin_of(message, environ, origin)}: {message}"
 
 
 def origin_of(message: str, environ: Mapping[str, str], origin: str) -> str:
-    """Return the origin of the key that `message` begins with: a variable of `environ`, or else `origin`."""
+    """Return the variable of `environ` that sets the key at the beginning of `message`; `origin` if none does."""
     key = re.sub(r"\[(\d+)\]", r".\1", message.partition(":")[0])
     variable = variable_of(key.split("."), environ)
     return f"environment {variable}" if variable else origin
 
 
 def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
-    """Return the key, such as `device[2].port`, and its steps. Steps that pydantic adds for unions are omitted."""
+    """Return the key, such as `device[2].port`, and its steps, such as `device`, `2` and `port`.
+
+    Steps that pydantic adds for unions are omitted.
+    """
     text = ""
     steps = []
     for part in loc:
@@ -55,6 +60,7 @@ def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
 
 
 def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str:
+    """Return the part of the line after the key at `place`: the rule, the value found, and what to write instead."""
     kind, message, value = item["type"], item["msg"], item["input"]
     if kind == "extra_forbidden":
         return f": unknown key{_instead(steps, root)}"
@@ -62,7 +68,7 @@ def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str
         return ": missing"
     if kind == "value_error":
         message = message.removeprefix("Value error, ")
-        # A check over several keys names its key in the message.
+        # The message of a check over several keys begins with the key.
         if isinstance(value, BaseModel | dict) or not place:
             return f"{'.' if place else ''}{message}"
     message = _PLAIN_WORDS.get(kind, message).removeprefix("Input ")
@@ -86,7 +92,10 @@ _PLAIN_WORDS = {
 
 
 def _shown(value: object, *, table: bool = False) -> str:
-    """Return the value for an error text, without secrets. A table may hold a token, and a URL may hold a password."""
+    """Return the value for an error text, without secrets. A table may hold a token, and a URL may hold a password.
+
+    `table`: a table is expected, so a text or a list is not shown.
+    """
     if isinstance(value, dict):
         return "a table"
     if table and isinstance(value, str):
@@ -101,7 +110,7 @@ def _shown(value: object, *, table: bool = False) -> str:
 
 
 def _remedy(item: Any, steps: list[str]) -> str:
-    """Return the end of an error text: what to write instead. Empty if this is not known."""
+    """Return the end of an error text for a value: what to write instead. Empty if this is not known."""
     kind, value = item["type"], item["input"]
     if kind in ("literal_error", "enum") and isinstance(value, str):
         return did_you_mean(value, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
@@ -117,6 +126,7 @@ def _remedy(item: Any, steps: list[str]) -> str:
 
 
 def _instead(steps: list[str], root: type[BaseModel]) -> str:
+    """Return the end of an error text for an unknown key: a similar key, or all keys of the table if they are few."""
     known = _siblings(steps, root)
     if guess := did_you_mean(steps[-1], known):
         return guess
@@ -124,6 +134,7 @@ def _instead(steps: list[str], root: type[BaseModel]) -> str:
 
 
 def _siblings(steps: list[str], root: type[BaseModel]) -> list[str]:
+    """Return the keys that the table of the key `steps` can have; empty if the table has free names."""
     annotation: Any = root
     for step, following in pairwise(steps):
         model = model_in(annotation)

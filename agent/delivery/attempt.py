@@ -37,9 +37,9 @@ class Attempts:
         self.in_flight: set[int] = set()
         """Seqs of messages with an attempt in progress."""
         self.settled: set[int] = set()
-        """Seqs of messages that had an attempt since this set was last cleared."""
+        """Seqs of messages that had an attempt since the backlog worker last read the queue."""
         self.live_went = False
-        """Whether a live message had an attempt since the start."""
+        """Whether a live message had an attempt since this object was created."""
         self._endpoint = endpoint
         self._queue = queue
         self._handler = handler
@@ -53,7 +53,10 @@ class Attempts:
         self._stopping = False
 
     async def send(self, record: Record, *, live: bool) -> Outcome:
-        """Send the message and handle the outcome. `live`: whether the message is one of the newest tick."""
+        """Send the message, handle the outcome and return it. `live`: whether the message is one of the newest tick.
+
+        Return `Stopped` without an attempt after `stop`, or if the message has an attempt in progress.
+        """
         if self._stopping or record.seq in self.in_flight:
             return Stopped()
         self.in_flight.add(record.seq)
@@ -74,7 +77,7 @@ class Attempts:
         return outcome
 
     def released_by_token(self) -> bool:
-        """If the endpoint is misconfigured and there is a new token, end the wait. Return whether it was ended."""
+        """If the endpoint is misconfigured and there is a new token, end the pause. Return whether it was ended."""
         if self._handler.stats.state is not State.MISCONFIGURED or not self._endpoint.token_changed():
             return False
         self._breaker.release()

@@ -1,4 +1,4 @@
-"""The backlog worker: sends the oldest message first, at its own pace, while the endpoint is well."""
+"""The backlog worker: sends the messages of earlier ticks, the oldest first, at a pace that `pacing` decides."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from agent.runtime import Clock, sleep_unless
 
 # Seconds between two reads of the queue while no waiting message is due.
 _IDLE_S = 1.0
-# The same while no message waits. Meanwhile a command may put a dead letter back into the queue.
+# Seconds between two reads of the queue while no message waits. A command may put a dead letter back into the queue.
 _ASLEEP_S = 30.0
 # Maximum number of messages that one read returns.
 _READ_AT_ONCE = 16
 
 
 class BacklogWorker:
-    """Sends the backlog. While the endpoint is not well and live messages are open, only they try the endpoint."""
+    """Sends the backlog. While the endpoint is not well, the retries of live messages come first."""
 
     def __init__(
         self,
@@ -38,9 +38,10 @@ class BacklogWorker:
         live_open: Callable[[], int],
         live_within_s: float,
     ) -> None:
-        """`live_open` returns the number of live messages that are not settled.
+        """`live_open` returns the number of live messages that have not ended their retries.
 
-        After the start the backlog waits for the first live message, but no longer than `live_within_s` seconds.
+        `due_time` returns the present Unix second. After the start the backlog waits for the first attempt of a live
+        message, but no longer than `live_within_s` seconds.
         """
         self._queue = queue
         self._attempts = attempts
@@ -51,11 +52,12 @@ class BacklogWorker:
         self._slot = slot
         self._live_open = live_open
         self._read: deque[Record] = deque()
+        """Messages that were read from the queue and are not sent yet, oldest first."""
         self._next_read_at = 0.0
-        """Monotonic second at which the queue is read again, even if no message seems to wait."""
+        """Monotonic second at which the queue is read again, even if `DeliveryQueue.waiting` shows no backlog."""
         self._stopping = False
         self._live_wait_until = clock.monotonic() + live_within_s
-        """Monotonic second until which the backlog waits for the first live message."""
+        """Monotonic second until which the backlog waits for the first attempt of a live message."""
 
     def stop(self) -> None:
         """Start no other attempt."""
@@ -76,7 +78,10 @@ class BacklogWorker:
                 await self._send(self._read.popleft())
 
     async def _wait_s(self) -> float:
-        """Return the seconds until a message may be sent. If it is time and no read message is left, read the queue."""
+        """Return 0 if the first message in `_read` may be sent now, else the seconds until the worker checks again.
+
+        If a message may be sent now and `_read` is empty, read the queue.
+        """
         now = self._clock.monotonic()
         wait_s = max(self._slot.at, self._breaker.backlog_at()) - now
         if wait_s > 0:
@@ -84,7 +89,7 @@ class BacklogWorker:
         if not self._attempts.live_went and now < self._live_wait_until:
             return min(_IDLE_S, self._live_wait_until - now)  # the endpoint must get a live message first
         if self._stats.state is not State.WELL and self._live_open():
-            return _IDLE_S  # the live message tries the endpoint
+            return _IDLE_S  # a live message tries the endpoint first
         if self._read:
             return 0.0
         if self._queue.waiting <= self._live_open() and now < self._next_read_at:
@@ -101,4 +106,4 @@ class BacklogWorker:
             return  # the live worker tried it after the queue was read
         self._slot.take(self._clock.monotonic(), self._queue.waiting)
         if not isinstance(await self._attempts.send(record, live=False), Delivered):
-            self._read.clear()  # read the queue again, because this message may be due later
+            self._read.clear()  # read the queue again, so that this message is the next one as soon as it is due

@@ -1,6 +1,6 @@
 """Decides when the live and the backlog worker may try the endpoint again. Pure, except for random numbers.
 
-Whether the endpoint is well is in `DeliveryStats`; this module keeps the times that follow from it.
+`DeliveryStats` has the state of the endpoint. This module has the times before which no message is sent.
 """
 
 from __future__ import annotations
@@ -10,22 +10,28 @@ from dataclasses import dataclass, field
 
 from agent.outbox import Record
 
-# If this many different live messages in a row are refused, the schema is the cause. If a tick has as many messages or
-# more, one message more than a tick must be refused, because the receiver may refuse only some kinds of messages.
+# The schema is the cause if this many different live messages are refused and no live message is delivered meanwhile.
+# If a tick has this many messages or more, one message more than the tick has must be refused, because the endpoint
+# may refuse only some kinds of messages.
 REFUSALS_THAT_MEAN_SCHEMA = 3
-# Mean seconds between two live messages while a pause lasts that an answer to a message of the backlog asked for.
+# Mean seconds between two probes. A probe is a live message that is sent during a pause of the backlog, after an answer
+# to a message of the backlog.
 PROBE_S = 60.0
+# The bound of a delay is doubled at most this many times, because a float overflows after about 1000 times.
 _MAX_DOUBLINGS = 60
 COMMISSIONING_S = 180.0
 """For this many seconds after a start or a reload, a misconfigured endpoint is tried often: a person may be correcting
 the URL or the token and waiting for the result."""
 _SOON_S = 5.0
-"""Mean seconds between two attempts of a misconfigured endpoint in that time."""
+"""Mean seconds until a misconfigured endpoint is tried again during `COMMISSIONING_S`."""
 
 
 @dataclass(slots=True)
 class Backoff:
-    """Full jitter: a random time between 0 and a bound that doubles from `initial_s` up to `max_s`, in seconds."""
+    """Full jitter: a random delay between 0 and a bound, in seconds.
+
+    The bound is `initial_s` after the first failure. It doubles with each further failure, up to `max_s`.
+    """
 
     initial_s: float
     max_s: float
@@ -41,32 +47,34 @@ class Backoff:
 class CircuitBreaker:
     """Decides from which time a message may be sent. Times are monotonic seconds.
 
-    Only an answer to a live message stops live messages. An answer to a message of the backlog may be about the age of
-    that message. It stops the backlog for as long as the endpoint asks, and live messages only until the next probe.
+    An answer to a live message can hold all messages. An answer to a message of the backlog may be about the age of
+    that message. Such an answer holds the backlog for its whole pause, but live messages only until the next probe.
     """
 
     backoff: Backoff
     failures: int = 0
-    """Failures of the endpoint since the last delivery."""
+    """Failures of the endpoint since the last delivery. Failures of attempts that run in parallel count as one."""
     retry_at: float = 0.0
     """No message of the backlog is sent before this time. A new live message does not wait for this time."""
     held_until: float = 0.0
-    """No message is sent before this time. Set by an answer to a live message: Retry-After or misconfigured."""
+    """No message is sent before this time. An answer to a live message sets it: one with Retry-After, or one that shows
+    that the endpoint is misconfigured."""
     backlog_held_until: float = 0.0
-    """No message of the backlog is sent before this time. Set by an answer to a message of the backlog. A live message
+    """No message of the backlog is sent before this time. An answer to a message of the backlog sets it. A live message
     before this time is a probe, unless a message was delivered since that answer."""
     commissioning_until: float = 0.0
     """Before this time, a misconfigured endpoint is tried every few seconds."""
     refused: set[int] = field(default_factory=set)
     """Seqs of live messages refused since the last delivery of a live message."""
     parked: list[int] = field(default_factory=list)
-    """Seqs of the dead letters since the last delivery of a live message."""
+    """Seqs of messages that became dead letters since the last delivery of a live message."""
     _failed_at: float = 0.0
+    """Time of the last failure; 0 before the first one."""
     _probe_at: float = 0.0
     """Time of the next probe; 0 if live messages are not limited to probes."""
 
     def delivered(self, *, live: bool) -> None:
-        """Note that a message was delivered, so the endpoint is well."""
+        """Note a delivery. All pauses end, except `backlog_held_until`. Live messages are not limited to probes now."""
         self.failures = 0
         self.retry_at = self.held_until = self._probe_at = 0.0
         if live:
@@ -74,9 +82,10 @@ class CircuitBreaker:
             self.parked.clear()
 
     def failed(self, now: float, after_s: float | None, *, live: bool, began: float | None = None) -> float:
-        """Note a failed attempt that began at monotonic second `began`. Return the seconds to wait.
+        """Note a failed attempt that began at monotonic second `began`. Return the seconds until the next attempt.
 
-        `after_s` is the pause in seconds that the endpoint asked for.
+        `after_s` is the pause in seconds that the endpoint asked for; None or 0 if it asked for none. With `began`
+        None, the attempt counts as one that ran alone.
         """
         self._count(now, began)
         if after_s:
@@ -88,7 +97,10 @@ class CircuitBreaker:
         return wait
 
     def misconfigured(self, now: float, *, live: bool, began: float | None = None) -> float:
-        """Note that the endpoint accepts nothing. Return the seconds until the next attempt."""
+        """Note an answer that shows that the endpoint accepts nothing. Return the seconds until the next attempt.
+
+        `began` is as in `failed`.
+        """
         self._count(now, began)
         wait = self.backoff.max_s / 2 + self.backoff.delay(self.failures) / 2
         if now < self.commissioning_until:
@@ -104,7 +116,8 @@ class CircuitBreaker:
     def resume(self, now: float, live_s: float, backlog_s: float) -> None:
         """Continue the pauses that the endpoint asked for before a restart.
 
-        `live_s` and `backlog_s` are the seconds that are left of them.
+        `live_s` are the seconds left of the pause that an answer to a live message asked for. `backlog_s` are those of
+        the pause that an answer to a message of the backlog asked for. 0 means no pause.
         """
         self.held_until = now + live_s
         if backlog_s:
@@ -122,21 +135,24 @@ class CircuitBreaker:
         return len(self.refused) >= enough
 
     def live_at(self) -> float:
-        """No live message is sent before this second."""
+        """Return the monotonic second before which no live message is sent."""
         return max(self.held_until, self._probe_at)
 
     def backlog_at(self) -> float:
-        """No message of the backlog is sent before this second."""
+        """Return the monotonic second before which no message of the backlog is sent."""
         return max(self.retry_at, self.held_until, self.backlog_held_until)
 
     def next_at(self) -> float:
-        """The next attempt is made before this second, or at the next live message if no message waits."""
+        """Return the monotonic second at which a waiting live message is tried at the latest.
+
+        If no live message waits, the next live message makes the next attempt.
+        """
         return max(self.retry_at, self.live_at())
 
     def admit_live(self, now: float) -> float:
-        """Return the seconds until a live message may be sent. If they are 0, the caller sends one at once.
+        """Return the seconds until a live message may be sent. If the result is 0, the caller must send one at once.
 
-        If that message is a probe, this sets the time of the next probe.
+        If that message is a probe, this method sets the time of the next probe.
         """
         wait_s = self.live_at() - now
         if wait_s > 0:
@@ -146,7 +162,7 @@ class CircuitBreaker:
         return 0.0
 
     def _count(self, now: float, began: float | None) -> None:
-        """Count a failure. Attempts that run side by side and fail count as one failure."""
+        """Count a failure at `now`, unless the attempt began before the last failure: then both ran in parallel."""
         if began is None or began >= self._failed_at:
             self.failures += 1
         self._failed_at = now

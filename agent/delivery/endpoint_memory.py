@@ -38,7 +38,7 @@ class EndpointMemory:
         self._saved = Learned()
 
     async def recall(self) -> float:
-        """Set the breaker to what was learned. Return the seconds that are left of a pause of live messages."""
+        """Set the breaker to what was learned. Return the seconds left of a pause of live messages; 0 without one."""
         note = await self._queue.note()
         learned = self._saved = parsed(note, self._key)
         if note and not learned:
@@ -53,8 +53,10 @@ class EndpointMemory:
         return live_s
 
     def asked(self, *, live: bool) -> None:
-        """Note that the endpoint has asked for the pause that the breaker has set. `live`: the pause of live
-        messages."""
+        """Note that the endpoint asked for the present pause of the breaker.
+
+        `live`: whether the answer to a live message asked for the pause.
+        """
         now, until = self._due_time(), self._breaker.held_until if live else self._breaker.backlog_held_until
         pause = AskedPause(now, now + until - self._clock.monotonic())
         if live:
@@ -63,11 +65,11 @@ class EndpointMemory:
             self._backlog_pause = pause
 
     def pause_ended(self) -> None:
-        """Note that a later answer to a live message ended the pause that an earlier answer asked for."""
+        """Note that a delivery or a later answer ended the pause that the answer to a live message asked for."""
         self._live_pause = None
 
     async def save(self) -> None:
-        """Write what was learned, if it changed since the last call."""
+        """Write what was learned to the disk, if it changed since the last call."""
         if self._backlog_pause is not None and not self._backlog_pause.left_s(self._due_time()):
             self._backlog_pause = None
         learned = Learned(

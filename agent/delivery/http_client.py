@@ -1,4 +1,4 @@
-"""Posts one record over HTTP and returns an Outcome, with httpx. It does not use the queue."""
+"""Posts one record over HTTP with httpx, and returns an Outcome. This module does not use the queue."""
 
 from __future__ import annotations
 
@@ -37,14 +37,19 @@ log = structlog.get_logger(__name__)
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None marks an absent module
 
 MAX_REPLY_BYTES = 64 * 1024
+"""Maximum bytes of the body of an answer that are read."""
+# Maximum number of chunks of the body that are read.
 _MAX_REPLY_PIECES = 1024
+# The media types of web pages.
 _PAGES = ("text/html", "application/xhtml+xml")
+# Maximum seconds for reading the body.
 _REPLY_S = 5.0
+# Minimum seconds until the kernel tests an idle connection, and the seconds between two tests.
 _PROBE_S = 5
-# Replaces the stream of a response that was read. That stream refers to the response, and only the garbage collector
-# would free this cycle.
+# Replaces the stream of a response that was read. That stream and the response refer to each other, so only the
+# garbage collector would free them.
 _NO_STREAM = httpx.ByteStream(b"")
-# A server may close a kept-alive connection at the moment at which a request is sent on it.
+# The errors of a request on a kept-alive connection that the server closes at the same moment.
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
 
@@ -73,11 +78,11 @@ class Endpoint:
         self._used = token.value()
         """The token of the last attempt."""
         self._authorization = ""
-        """The header with this token; empty before the first attempt, and if the token cannot be used."""
+        """The header with the token `_used`; empty before the first attempt, and if the token cannot be used."""
         self._secrets = Secrets()
         self._secrets.keep_query(config.url)
         self._secrets.keep(unquote(urlsplit(config.proxy_url or "").password or ""))
-        # The attempts of a tick, as many of an older tick that hang, and one of the backlog.
+        # The parallel attempts of the newest tick, as many of an older tick that hang, and one of the backlog.
         self._most_connections = 2 * config.connections + 1
         self._network = NetworkBackend()
         self._client: httpx.AsyncClient | None = None
@@ -86,7 +91,8 @@ class Endpoint:
     async def post(self, record: Record, backlog: int) -> Outcome:
         """POST one message. Return every failure as an Outcome; only a cancellation is raised.
 
-        `backlog` is the number of messages that wait after this one.
+        `backlog` is the number of messages that wait after this one. If the answer is 401 and there is another token,
+        the message is posted once more, with that token.
         """
         try:
             async with asyncio.timeout(self._config.timeout_s) as deadline:
@@ -105,7 +111,7 @@ class Endpoint:
             kind, reason = in_words(error, self._clock.time(), plain=self._plain)
             _clear_frames(error)
             if kind == "tls":
-                await self.close()  # certificates may be renewed on the disk
+                await self.close()  # the next attempt reads the certificates again; they may be renewed on the disk
             return Retry(reason, kind)
         except Exception as error:  # noqa: BLE001 - no error of a library may end delivery
             # The text of the error may quote headers, so only the place is logged.
@@ -114,7 +120,7 @@ class Endpoint:
             return Retry(f"unexpected {type(error).__name__}", "local")
 
     def token_changed(self) -> bool:
-        """Whether the token file holds another token than the last attempt used."""
+        """Whether the present token is not the one that the last attempt used."""
         return self._token.value() != self._used
 
     async def close(self) -> None:
@@ -133,10 +139,11 @@ class Endpoint:
         headers = self._headers(record, backlog)
         try:
             request = client.build_request("POST", self._config.url, content=record.body, headers=headers)
-        except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: the labels of its host
+        except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name that is not valid
             raise LocalError(f"push.url cannot be used: {self._secrets.quoted(str(error))}") from None
-        # A kept-alive connection may be closed. The request is then sent on the next one, and at last on a new one.
-        # Meanwhile other attempts start connections.
+        # The server may have closed a kept-alive connection. The request is then sent on another kept-alive connection,
+        # and if none is left, on a new one. An error of a new connection is raised. The number of repeats is limited,
+        # because other attempts may open connections meanwhile and keep them alive.
         started, connections = STARTED.get(), self._most_connections
         while True:
             try:
@@ -146,7 +153,7 @@ class Endpoint:
                 if STARTED.get() > started or not connections:
                     raise
                 connections -= 1
-        # The status is known. A body that arrives slowly must not turn it into a time-out.
+        # The status is known, and it decides the outcome. So a body that arrives slowly must not cause a time-out.
         reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1
         deadline.reschedule(max(deadline.when() or 0.0, reply_until))
         reply = await _beginning(response)
@@ -166,7 +173,10 @@ class Endpoint:
         return classify(response.status_code, said, response.headers.get("retry-after"), now)
 
     def _refused_by_proxy(self, answer: str) -> Outcome:
-        """Return the outcome of a failed CONNECT. `answer` is the status and the reason phrase of the proxy."""
+        """Return the outcome of a failed CONNECT. `answer` is the status and the reason phrase of the proxy.
+
+        If `answer` does not begin with three digits, the status counts as 502.
+        """
         status, _, phrase = answer.partition(" ")
         said = f"the proxy says {status[:3]} {self._secrets.quoted(phrase)}".rstrip()
         return classify(int(status) if status.isdecimal() and len(status) == 3 else 502, said, None, 0.0)
@@ -202,7 +212,7 @@ class Endpoint:
     def _signature(self, record: Record, secrets: str) -> Mapping[str, str]:
         at = int(self._clock.time())
         try:
-            # The token is learned again, so that it is not forgotten while the signing secret is rotated.
+            # `Secrets` forgets what was not learned for the longest time. So the token is learned again each time.
             self._secrets.learn(*secrets.split(), *signing_keys(secrets), self._used.get_secret_value())
             signature = signatures(secrets, record.id, at, decompressed(record.body))
         except ValueError as error:
@@ -210,9 +220,9 @@ class Endpoint:
         return {"webhook-timestamp": str(at), "webhook-signature": signature}
 
     async def _opened(self) -> httpx.AsyncClient:
-        """Return the client. Only one of several concurrent attempts creates it.
+        """Return the client. Only one of several concurrent attempts creates it. Raises LocalError as `tls_context`.
 
-        OpenSSL reads the store of certificates in a thread, so that other endpoints do not wait: this takes 0.1 s.
+        OpenSSL takes 0.1 s to read the store of certificates. A thread does this, so that other endpoints do not wait.
         """
         async with self._opening:
             if self._client is None:
@@ -259,10 +269,10 @@ def _signing_mistake(secrets: str) -> str | None:
 
 
 def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:
-    """Return socket options to notice a dead kept-alive connection early: a router may have dropped its translation.
+    """Return socket options that find a dead kept-alive connection early. A router with NAT may have forgotten it.
 
     The kernel tests an idle connection between two pushes. It closes the connection if sent data is not acknowledged
-    for half of the time-out, so that half of the time remains for a new connection.
+    for half of `timeout_s`. The other half remains for a new connection.
     """
     return [
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -280,7 +290,10 @@ def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:
 
 
 async def _beginning(response: httpx.Response) -> bytes:
-    """Return the beginning of the body, limited in bytes, chunks and time. Then close the response."""
+    """Read the beginning of the body, close the response, and return what was read.
+
+    Bytes, chunks and time are limited. An error while reading only ends the reading.
+    """
     reply = bytearray()
     try:
         with contextlib.suppress(httpx.HTTPError, OSError, TimeoutError):

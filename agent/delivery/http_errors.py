@@ -18,11 +18,14 @@ _NOT_YET_VALID = 9
 _EXPIRED = 10
 _ITS_CA = "; if it is the endpoint's own, name its CA in push.ca_file, else something in between answers"
 _ITS_NAME = "; push.url must have the name that is in it"
+# OpenSSL's number of an error → hint. 18 to 21: the issuer is not known. 62, 64: the certificate has another name or
+# address.
 _UNTRUSTED = {18: _ITS_CA, 19: _ITS_CA, 20: _ITS_CA, 21: _ITS_CA, **dict.fromkeys((62, 64), _ITS_NAME)}
 _NO_TLS = "what listens there speaks no TLS: is the port in push.url right?"
 _PERHAPS_NO_TLS = "does the port in push.url speak TLS?"
 WANTS_TLS = "should push.url begin with https?"
 """Hint for an answer from a port that speaks TLS."""
+# A part of OpenSSL's text, in lower case → hint.
 _HANDSHAKE = {
     "wrong version number": _NO_TLS,
     "record layer failure": _NO_TLS,  # from OpenSSL 3.2 on
@@ -43,9 +46,9 @@ def says_that_it_wants_tls(status: int, reply: bytes) -> bool:
 
 
 def in_words(error: Exception, now: float, *, plain: bool = False) -> tuple[str, str]:
-    """Return the kind, one word for counters, and the reason, a text for people.
+    """Return (kind, reason). The kind is one word for counters, the reason is a text for people.
 
-    `now` is the wall clock in Unix seconds, for messages about certificates. `plain`: the URL begins with http.
+    `now` is the wall clock in Unix seconds, for texts about certificates. `plain`: whether the URL begins with http:.
     """
     chain = list(_causes(error))
     for cause in chain:
@@ -79,15 +82,15 @@ def _reason(error: Exception, chain: list[BaseException]) -> str:
     if str(error) == IS_TLS:
         return f"{IS_TLS}; {WANTS_TLS}"
     if isinstance(error, httpx.LocalProtocolError):
-        return name  # h11 quotes the header that it rejects
+        return name  # the text of h11 quotes the rejected header, which may hold a secret
     numbers = [cause.errno for cause in chain if isinstance(cause, OSError) and cause.errno]
     detail = os.strerror(numbers[-1]) if numbers else str(error)
     if isinstance(error, httpx.RemoteProtocolError):
-        detail = detail.partition(":")[0]  # h11 quotes the answer behind a colon
+        detail = detail.partition(":")[0]  # the text of h11 quotes the answer after a colon
     return f"{name}: {detail}" if detail else name
 
 
-# httpcore's words.
+# How httpcore's text begins if the server closes the connection without an answer.
 _DISCONNECTED = "Server disconnected without sending a response"
 _WORDS: dict[type[Exception], str] = {
     httpx.ConnectError: "no connection",

@@ -17,7 +17,7 @@ _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 501})
 def classify(status: int, reply: str, retry_after: str | None, now: float) -> Outcome:
     """Return the outcome of an answered attempt.
 
-    `reply` is the beginning of the body. `now` is the clock of the endpoint in Unix seconds.
+    `reply` is the beginning of the body. `now` is the time of the endpoint's clock in Unix seconds.
     """
     if 200 <= status < 300:
         return Delivered(status)
@@ -31,7 +31,11 @@ def classify(status: int, reply: str, retry_after: str | None, now: float) -> Ou
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds until the time in Retry-After (seconds or HTTP-date), 0..MAX_RETRY_AFTER_S, or None."""
+    """Return the pause that Retry-After asks for, in seconds: 0..MAX_RETRY_AFTER_S.
+
+    `value` is a number of seconds or an HTTP-date. Return None if it is neither, or if there is no Retry-After. `now`
+    is as in `classify`.
+    """
     if not value:
         return None
     try:

@@ -14,7 +14,7 @@ from agent.delivery.http_stream import BoundedStream
 from drivers.modbus import Resolver
 
 _NAMES_AT_ONCE = 4
-"""Maximum parallel look-ups: one of the present URL, and those of URLs from before a reload that hang."""
+"""Maximum number of host names that are looked up at the same time. An endpoint has one: of its URL or its proxy."""
 
 
 STARTED: ContextVar[int] = ContextVar("started", default=0)
@@ -22,7 +22,10 @@ STARTED: ContextVar[int] = ContextVar("started", default=0)
 
 
 class NetworkBackend(httpcore.AsyncNetworkBackend):
-    """httpcore's asyncio backend. A look-up that hangs delays only its own connection."""
+    """httpcore's backend for asyncio, with a `Resolver` for the names.
+
+    A look-up that hangs delays only connections to the same name.
+    """
 
     def __init__(self) -> None:
         self._asyncio = httpcore.AnyIOBackend()
@@ -36,7 +39,10 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Try the addresses of `host` in turn, each for an equal share of the remaining `timeout` (seconds)."""
+        """Try the addresses of `host` in turn, each for an equal share of the remaining `timeout`.
+
+        `timeout` is in seconds; None means no limit. Raises httpcore.ConnectError, httpcore.ConnectTimeout.
+        """
         STARTED.set(STARTED.get() + 1)
         return BoundedStream(await self._connected(host, port, timeout, local_address, socket_options))
 

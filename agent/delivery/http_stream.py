@@ -1,4 +1,4 @@
-"""Limits the size of one HTTP answer, below httpcore: interim answers, bytes of their heads, bytes of the whole.
+"""Limits what httpcore reads as the answer to one request: number and bytes of interim answers, bytes of the whole.
 
 httpcore reads any number of interim answers (1xx), and h11 limits only a single head. An endless stream of interim
 answers would use a whole CPU core. httpx has no hook for interim answers, so this module counts the bytes before h11
@@ -23,14 +23,16 @@ MAX_ANSWER_BYTES = 256 * 1024
 """Maximum bytes that answer one request. This is more than the head and the part of the body that is read."""
 
 IS_TLS = "the answer is TLS"
+"""The text of the error if a port answers plain HTTP with TLS."""
 
 _READ_BYTES = 16 * 1024
 """Maximum bytes of one read, because h11 parses all of them before the event loop can run other tasks."""
 # The pattern of h11. 101 is not an interim answer: httpcore reads no further head after it.
 _INTERIM = re.compile(rb"HTTP/[0-9]\.[0-9] (?!101)[01][0-9]{2}")
 _HEAD_END = re.compile(rb"\n\r?\n")
+# So many bytes show whether an answer is an interim one.
 _STATUS_LINE = len(b"HTTP/1.1 100")
-# ContentType and ProtocolVersion of a record (RFC 8446, 5.1).
+# ContentType and ProtocolVersion of a TLS record (RFC 8446, 5.1).
 _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
 
 
@@ -42,7 +44,7 @@ class _Answer:
     interim: int = 0
     interim_size: int = 0
     head: bytes = b""
-    """The bytes of a head that is not complete: of an interim answer, or of an answer whose kind is not known yet."""
+    """The incomplete head of an interim answer, or the beginning of an answer that may be an interim or a final one."""
     final: bool = False
     """Whether the final answer has begun."""
 
@@ -64,7 +66,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._answer = _Answer()
+        self._answer = _Answer()  # what is read after this answers this request
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -84,7 +86,10 @@ class BoundedStream(httpcore.AsyncNetworkStream):
 
 
 def _check_heads(answer: _Answer, data: bytes) -> None:
-    """Add `data` to the heads of the answer. Raises httpcore.RemoteProtocolError if they exceed a bound."""
+    """Add `data` to the heads of the answer.
+
+    Raises httpcore.RemoteProtocolError if the heads exceed a bound, or if the answer is TLS.
+    """
     answer.head += data
     if _TLS_RECORD.match(answer.head):
         raise httpcore.RemoteProtocolError(IS_TLS)

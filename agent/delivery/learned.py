@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # Maximum number of seqs of each kind in the note. More would show nothing new about the endpoint.
 _MOST = 1000
 _NOT_SETTINGS = frozenset({"name", "formerly", "url", "token", "proxy_url"})
-"""Keys of [push] that are secret, or that do not change what the endpoint accepts."""
+"""Keys of [push] that may hold a secret, or that do not change what the endpoint accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +24,31 @@ class AskedPause:
     until: float
 
     def left_s(self, now: float) -> float:
-        """Return the seconds that are left at Unix second `now`. A clock that was set back makes no pause longer."""
+        """Return the seconds left at Unix second `now`: at most the whole pause, even if the clock was set back."""
         return max(0.0, min(self.until - now, self.until - self.asked))
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was learned since the last delivery of a live message. Seqs are those of the queue."""
+    """What was learned of one endpoint. `bool` of it is False if nothing was learned."""
 
     refused: frozenset[int] = frozenset()
-    """Live messages that were refused."""
+    """Seqs of live messages that were refused since the last delivery of a live message."""
     parked: tuple[int, ...] = ()
-    """Messages that became dead letters."""
+    """Seqs of messages that became dead letters since the last delivery of a live message."""
     live_pause: AskedPause | None = None
-    """The pause that the answer to a live message asked for."""
+    """The pause that the answer to a live message asked for; None without one, or after an answer that ended it."""
     backlog_pause: AskedPause | None = None
-    """The pause that the answer to a message of the backlog asked for."""
+    """The pause that the answer to a message of the backlog asked for; None when it is over."""
 
     def __bool__(self) -> bool:
         return self != Learned()
 
 
 def fingerprint(config: PushConfig, agent: str) -> str:
-    """Return a key that changes with the configuration of the endpoint and with the version `agent`.
+    """Return a key that changes with the configuration of the endpoint and with `agent`, the agent's name and version.
 
-    It contains no secret.
+    The key does not change with the keys of `_NOT_SETTINGS`, except `url` without its query. It contains no secret.
     """
     settings = {key: value for key, value in config.as_dict().items() if key not in _NOT_SETTINGS}
     return hashlib.sha256(f"{agent} {config.shown_url} {json.dumps(settings, default=str)}".encode()).hexdigest()

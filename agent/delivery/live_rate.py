@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import deque
 
 TICKS = 10
-"""The rates are means over this number of ticks. After this number of ticks without late messages, the endpoint is in
-time again."""
+"""The rates are means over this number of ticks. After this number of ticks in a row without late messages, the
+endpoint is fast enough again."""
 CALM_S = 180.0
-"""The endpoint is also in time again after this many seconds without late messages, but not before one tick."""
+"""The endpoint is also fast enough again after this many seconds without late messages, but not before one tick."""
 
 
 class LiveRate:
@@ -26,7 +26,10 @@ class LiveRate:
         """Number of the last ticks in a row without late messages."""
 
     def superseded(self, made: int, tried: int) -> bool:
-        """Note a tick with `made` messages, of which `tried` had an attempt. Return whether the endpoint is in time."""
+        """Note a tick with `made` messages, `tried` of them with an attempt.
+
+        Return whether the endpoint is fast enough.
+        """
         self._ticks.append((made, tried))
         if tried < made:
             self._late += made - tried
@@ -44,12 +47,13 @@ class LiveRate:
         return late, of
 
     def forget(self) -> None:
+        """Forget all ticks and late messages."""
         self._ticks.clear()
         self._late = self._of = self._calm = 0
 
     @property
     def words(self) -> str | None:
-        """Both rates in words; None if none of the messages was tried."""
+        """The rates of tried and of made messages in the last ticks, as text; None if none was tried."""
         made, tried = (sum(each) for each in zip(*self._ticks, strict=True)) if self._ticks else (0, 0)
         seconds = len(self._ticks) * self._interval_s
         if not tried:

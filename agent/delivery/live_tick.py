@@ -1,4 +1,7 @@
-"""The live messages of one tick. A limited number of them have an attempt at the same time. All end with the tick."""
+"""The live messages of one tick. A limited number of them have an attempt at the same time.
+
+When a newer tick replaces the tick, its messages have no further attempt as live messages.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _SHARE = 0.25
 
 
 def attempts_needed(messages: int, round_trip_s: float, interval_s: float, most: int) -> int:
-    """Return how many parallel attempts send `messages` in time; at least 1, at most `most`.
+    """Return how many parallel attempts send `messages` within `_SHARE` of `interval_s`; at least 1, at most `most`.
 
     An attempt takes `round_trip_s` seconds.
     """
@@ -24,15 +27,16 @@ def attempts_needed(messages: int, round_trip_s: float, interval_s: float, most:
 
 @dataclass(slots=True, eq=False)
 class LiveTick:
-    """The messages of one tick. They are live until a newer tick replaces this one. After that they are backlog."""
+    """The messages of one tick. They are live until a newer tick replaces this tick. After that they are backlog."""
 
     new: list[Record] = field(default_factory=list)
-    """Messages that no task has taken yet."""
+    """Messages for which the live worker has not started a task yet."""
     open: int = 0
-    """Messages that are not settled."""
+    """Number of messages for which `RetryLink.send` has not ended."""
     width: int = 1
     """Number of attempts that may run in parallel: 1 until the endpoint has accepted a message."""
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Limits the parallel attempts to `width`."""
     retry_at: float = 0.0
     """Monotonic second before which no message of this tick is tried again."""
     tried: set[int] = field(default_factory=set)
@@ -40,7 +44,7 @@ class LiveTick:
     offered: set[int] = field(default_factory=set)
     """Seqs of all messages of this tick, so that no message is given to two tasks and sent twice."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a newer tick replaces this one, or when the agent ends. No further attempt starts."""
+    """Set when a newer tick replaces this one, or when the agent ends. Then no further attempt of this tick starts."""
 
     def offer(self, records: Iterable[Record]) -> None:
         """Add messages, except those that were offered before."""

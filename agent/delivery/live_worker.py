@@ -18,7 +18,7 @@ _LIVE = "live push"
 
 
 class LiveWorker:
-    """Each message of a tick has its own retries. The number of parallel attempts is that of the tick."""
+    """Sends each message of a tick in a task of its own. `LiveTick.width` limits the parallel attempts."""
 
     def __init__(
         self,
@@ -30,30 +30,32 @@ class LiveWorker:
     ) -> None:
         """`on_superseded(made, tried)` gets the number of messages of a replaced tick, and of those with an attempt.
 
-        It is called for each tick with messages without an attempt, and for each tick after a call that returned True.
+        It is called for each replaced tick in which a message had no attempt. After a call that returned True, it is
+        also called for the next tick.
         """
         self._queue = queue
         self._retry = retry
         self._watchdog = watchdog
         self._tick = LiveTick()
         self._fresh = asyncio.Event()
+        """Set when the newest tick has messages without a task, or when the worker must stop."""
         self._stopping = False
         self._on_superseded = on_superseded
         self._first = 0
         """Index of the message that is sent first in the next tick."""
         self._late = False
-        """Whether `on_superseded` must be called for the next tick, too."""
+        """Whether `on_superseded` is called for the present tick even if all its messages had an attempt."""
 
     @property
     def open(self) -> int:
-        """Messages of the newest tick that are not settled."""
+        """Number of messages of the newest tick that have not ended their retries."""
         return self._tick.open
 
     def start(self, records: Sequence[Record], timeout_s: float) -> None:
         """Send the messages of a newer tick. An attempt takes at most `timeout_s` seconds.
 
-        If the previous tick had too many messages, this tick begins after the message that was tried last. So the
-        messages that cannot be sent in time are not always those of the same nodes.
+        If not all messages of the previous tick had an attempt, this tick begins after the message that was tried last.
+        So the messages that cannot be sent in time are not always those of the same nodes.
         """
         before = self._tick
         before.over.set()
@@ -72,7 +74,7 @@ class LiveWorker:
     async def offer_dated(self) -> None:
         """Send the messages of the newest tick that have just got their date."""
         tick = self._tick
-        tick.offer(await self._queue.live())  # without effect if a newer tick replaced this one meanwhile
+        tick.offer(await self._queue.live())  # without effect if a newer tick replaced `tick` meanwhile
         self._fresh.set()
 
     def stop(self) -> None:

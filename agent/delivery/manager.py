@@ -53,12 +53,12 @@ class Delivery:
         """The statistics of the endpoint. A reload keeps the object."""
         self.sender = self._new_sender()
         self._held = asyncio.Lock()
-        """Held while the sender or the queue is used, and while another sender replaces it."""
+        """Held while the sender or the queue is used, and while the sender is replaced."""
         self._group: asyncio.TaskGroup | None = None
         self._sending: asyncio.Task[None] | None = None
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Start sending. Every sender runs in `group`. Its log events contain the name of the endpoint."""
+        """Start sending. Every sender of this endpoint runs in `group`. Log events of a sender name the endpoint."""
         self._group = group
         with bound_contextvars(endpoint=self.push.name):
             self._sending = group.create_task(self.sender.run(), name=f"push {self.push.name}")
@@ -75,7 +75,7 @@ class Delivery:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the disk does not accept messages."""
+        """Whether messages are kept in memory, because the disk does not accept them."""
         return self._outbox.in_memory
 
     async def backlog(self) -> Backlog:
@@ -89,7 +89,10 @@ class Delivery:
         return [f"{what}{whose}" for what in self._watchdog.overdue()]
 
     async def change(self, push: PushConfig, limits: OutboxConfig, file: QueueFile) -> None:
-        """Apply another configuration of the endpoint. It may have another name, and therefore another file."""
+        """Apply another configuration of the endpoint. The endpoint may get another name, and therefore another file.
+
+        If nothing changed, only tell the sender that there was a reload.
+        """
         same_queue = (limits, file.path) == (self._limits, self._file.path) and file.source is None
         if same_queue and push == self.push:
             self.sender.reloaded()
@@ -151,7 +154,7 @@ def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
 
 
 async def _removed(delivery: Delivery) -> None:
-    """Close the queue, and log what waits in it."""
+    """Stop sending, close the queue, and log how many messages wait in it."""
     waiting = await delivery.waiting()
     await delivery.close()
     log.info("endpoint_removed", endpoint=delivery.push.name, waiting=waiting)
@@ -184,8 +187,8 @@ class Deliveries:
     def clock_trusted(self) -> bool:
         """Whether every endpoint accepts the wall clock.
 
-        All endpoints have the same energies, and a wrong date would make them wrong for all. So the energies wait for
-        the endpoint with the longest `wait_for_clock_s`.
+        All endpoints have the same energies, and a wrong date would make the energies wrong for all endpoints. So the
+        energies wait for the endpoint with the longest `wait_for_clock_s`.
         """
         for each in self._all.values():  # noqa: SIM110 - called at each poll, and `all` takes twice as long
             if not each.sender.trust.is_trusted():
@@ -203,7 +206,7 @@ class Deliveries:
             each.start(group)
 
     async def change(self, config: Config) -> None:
-        """Add, remove, rename and change endpoints; `outbox.path` is the same. Unchanged endpoints continue.
+        """Add, remove, rename and change endpoints. `outbox.path` must be the same. Unchanged endpoints continue.
 
         The queue of an endpoint that is removed or disabled stays on the disk.
         """

@@ -2,12 +2,12 @@
 
 - `Delivered` acknowledges the message. The message leaves the queue.
 - `Refused` is about this message alone. The message is tried a few more times, then it becomes a dead letter.
-- `Retry` and `Misconfigured` are about the endpoint: the message stays in the queue as it is.
-- `Stopped` means that no attempt was made: the agent ends, or there is a newer tick. The message stays in the queue as
-  it is.
+- `Retry` and `Misconfigured` are about the endpoint. The message stays in the queue with the same bytes.
+- `Stopped` means that no attempt was made: the agent ends, there is a newer tick, the message has another attempt in
+  progress, or the message does not wait any more.
 
-`label` is the public name of an outcome in metrics, status and `recent`. `kind` is a more exact name, for the counters
-of failures.
+`label` is the public name of an outcome in metrics, status and `DeliveryStats.recent`. `kind` is a more exact name, for
+the counters of failures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """2xx: the receiver has the message."""
+    """2xx: the endpoint has the message."""
 
     label: ClassVar[str] = "delivered"
 
@@ -29,7 +29,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The receiver does not accept this message. It may accept the next."""
+    """The endpoint does not accept this message. It may accept other messages."""
 
     label: ClassVar[str] = "refused"
 
@@ -45,7 +45,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The receiver does not accept messages at the moment. The same bytes are sent again later."""
+    """The endpoint did not answer, or does not accept messages at the moment. The same bytes are sent again later."""
 
     label: ClassVar[str] = "retry"
 
@@ -53,36 +53,39 @@ class Retry:
     kind: str
     """One word for counters: `http_503`, `timeout`, `dns`, `tls`, `connect`, `broken`, `local`."""
     after_s: float | None = None
-    """Pause in seconds that the receiver asks for, from Retry-After; None without one."""
+    """Pause in seconds that the endpoint asks for, from Retry-After; None without Retry-After."""
     again_s: float = 0.0
     """Seconds until the next attempt."""
 
     @property
     def cause(self) -> str:
-        """What the log reports once per outage. The text of the receiver and the time are not part of it."""
+        """A text that is equal for failures with the same cause: the log reports each cause once per outage.
+
+        It contains neither the endpoint's text nor a time, because these can differ in each answer.
+        """
         return self.kind if self.answered or self.kind == "tls" else self.reason
 
     @property
     def answered(self) -> bool:
-        """Whether the receiver sent a status."""
+        """Whether the endpoint or a proxy sent a status."""
         return self.kind.startswith("http_")
 
     @property
     def reached(self) -> bool:
-        """Whether the message may have reached the receiver, so that the message itself can be the cause."""
+        """Whether the message may have reached the endpoint, so that the message itself can be the cause."""
         return self.kind not in ("dns", "tls", "connect", "local")
 
 
 @dataclass(frozen=True, slots=True)
 class Misconfigured:
-    """The receiver accepts nothing until an operator fixes the address, the token or the schema."""
+    """The endpoint accepts nothing until an operator corrects the URL, the token or the schema."""
 
     label: ClassVar[str] = "misconfigured"
 
     status: int
     reason: str
     again_s: float = 0.0
-    """Seconds until the next probe."""
+    """Seconds until the next attempt."""
 
     @property
     def kind(self) -> str:

@@ -29,7 +29,7 @@ _MOST_CAUSES = 8
 
 
 class OutcomeHandler:
-    """Handles the outcomes of one endpoint. Only this class writes outcomes to `DeliveryStats` and the breaker."""
+    """Handles the outcomes of one endpoint. Only this class tells `DeliveryStats` and the breaker about outcomes."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class OutcomeHandler:
         self._plain = False
         """Whether the endpoint accepted a message with an answer that was not a web page."""
         self._paged_at: float | None = None
-        """Monotonic second at which the log last reported a web page; None after an answer that was none."""
+        """Monotonic second at which the log last reported a web page; None after a 2xx answer without a page."""
 
     async def recall(self) -> None:
         """Continue with what was learned of the endpoint before a restart. Call this once, before the first attempt."""
@@ -70,8 +70,8 @@ class OutcomeHandler:
 
         `live`: whether the message was one of the newest tick when it was sent.
 
-        Return the final outcome. It has the seconds until the next attempt. It is `Misconfigured` if the refusals of
-        several messages show that the schema is the cause.
+        Return the final outcome. Its `again_s` is the number of seconds until the next attempt. The outcome is
+        `Misconfigured` if the refusals of several messages show that the schema is the cause.
         """
         if isinstance(outcome, Delivered):
             await self._delivered(record, outcome, live=live)
@@ -90,7 +90,7 @@ class OutcomeHandler:
         """Note that a newer tick replaces a tick with `made` messages. Of these, `tried` messages had an attempt.
 
         If the endpoint is well, messages without an attempt show that it is too slow for the interval. Return whether
-        the caller must also call this for the next tick.
+        the caller must also call this method for the next tick, even if all messages of that tick have an attempt.
         """
         well = self.stats.state is State.WELL
         if well and not self._rate.superseded(made, tried):
@@ -102,7 +102,10 @@ class OutcomeHandler:
         return False
 
     def _count_late(self, late: int, of: int) -> None:
-        """Count late live messages while the endpoint is well: `late` of `of` had no attempt before the next tick."""
+        """Count late live messages after a delivery: `late` of `of` messages had no attempt before the next tick.
+
+        Log once that the endpoint is too slow.
+        """
         if not late:
             return
         self.stats.superseded += late
@@ -127,7 +130,10 @@ class OutcomeHandler:
         self._log_page(record, outcome, now)
 
     def _log_page(self, record: Record, outcome: Delivered, now: float) -> None:
-        """Log if the answer is a web page: once, or once a day if the endpoint has answered without a page before."""
+        """Log if the answer is a web page: only the first one in a row.
+
+        If the endpoint ever answered 2xx without a page, log once a day while the pages continue.
+        """
         if not outcome.page:
             self._plain, self._paged_at = True, None
         elif self._paged_at is None or (self._plain and now - self._paged_at >= _DAY_S):
@@ -144,7 +150,7 @@ class OutcomeHandler:
         if outcome.after_s:
             self._memory.asked(live=live)
             self._slot.hold(self._breaker.backlog_at(), self._queue.waiting)
-        # If only this message makes the receiver fail, it waits, and the other messages are sent before it.
+        # If only this message makes the endpoint fail, it waits, and the other messages are sent before it.
         alone_s = max(again_s, self._breaker.backoff.delay(record.attempts + 1)) if outcome.reached else 0.0
         await self._tried(record, alone_s)
         return outcome
@@ -184,7 +190,7 @@ class OutcomeHandler:
         return outcome
 
     async def _revive(self) -> None:
-        """Put the dead letters since the last delivery back into the queue, because the schema was the cause."""
+        """Put the dead letters since the last delivery of a live message back, because the schema was the cause."""
         seqs, self._breaker.parked = self._breaker.parked, []
         for seq in seqs:
             record = await self._queue.get(seq)
@@ -195,11 +201,15 @@ class OutcomeHandler:
             log.info("message_revived", id=record.id)
 
     async def _tried(self, record: Record, again_s: float, **changes: Any) -> None:
+        """Save the record after an attempt, with `changes`. The message is due again in `again_s` seconds."""
         tried = replace(record, attempts=record.attempts + 1, next_try=self._due_time() + again_s, **changes)
         await self._queue.update(tried)
 
     def _is_new_cause(self, outcome: Retry | Misconfigured) -> bool:
-        """Whether the cause is new in the present outage."""
+        """Whether the log must report the cause: it is new in the present outage, and not too many were reported.
+
+        Then note that it is reported.
+        """
         if outcome.cause in self._told or len(self._told) >= _MOST_CAUSES:
             return False
         self._told.add(outcome.cause)

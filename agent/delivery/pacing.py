@@ -1,9 +1,10 @@
 """Decides the rate at which the backlog is sent.
 
-After an outage, every agent of a fleet has a backlog at the same moment. At a fixed rate they would all send it in the
-same minutes and cause a second outage. So each agent sends its backlog at random moments, at a part of the live rate.
-The backlog of an outage takes `SPREAD` times as long as the outage, and the endpoint sees less than twice its usual
-load. A backlog of more than about two hours is sent faster, so that no backlog takes days.
+After an outage, every agent of a fleet has a backlog at the same moment. At a fixed rate, all agents would send their
+backlogs in the same minutes and cause a second outage. So each agent sends its backlog at random moments, and more
+slowly than it makes live messages. The backlog of an outage of up to about two hours takes `SPREAD` times as long as
+the outage, and the endpoint gets less than twice its usual load. A longer backlog is sent faster, so that none takes
+days.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ from __future__ import annotations
 import asyncio
 import random
 
+# The mean gap between two messages of the backlog is at most this many times the mean gap between two live messages.
 SPREAD = 1.8
-# The mean gap between two of n messages is at most LONG_S / n seconds.
+# While n messages wait, the mean gap between two messages of the backlog is at most LONG_S / n seconds.
 LONG_S = 4 * 3600.0
 
 
 class Pace:
-    """The gaps between the messages of the backlog. `rate_per_s` is a fixed rate instead of a random one."""
+    """The gaps between the messages of the backlog: random, or the same if `rate_per_s` gives a fixed rate."""
 
     def __init__(self, interval_s: float, rate_per_s: float | None = None) -> None:
         self._interval_s = interval_s
         self._rate_per_s = rate_per_s
 
     def gap_s(self, waiting: int, per_tick: int) -> float:
-        """Return the seconds between two messages, while `waiting` wait and each push interval adds `per_tick`."""
+        """Return the seconds between two messages, while `waiting` messages wait and each tick adds `per_tick`."""
         if self._rate_per_s is not None:
             return 1 / self._rate_per_s
         return self._mean_s(waiting, per_tick) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, not a secret
@@ -40,19 +42,20 @@ class Pace:
 
 
 class SendSlot:
-    """Holds the time of the next message of the backlog worker. The worker reads it again when `changed` is set."""
+    """Holds the time of the next message of the backlog worker. The worker reads the time again if `changed` is set."""
 
     def __init__(self, pace: Pace) -> None:
         self.at = 0.0
-        """The time, in monotonic seconds."""
+        """The time of the next message, in monotonic seconds."""
         self.per_tick = 1
-        """Messages of the newest tick."""
+        """Number of messages of the newest tick."""
         self.changed = asyncio.Event()
-        """Set when the time has changed, or when there is more to send."""
+        """Set when `at` has changed, when there is more to send, or when the worker must stop."""
         self._pace = pace
 
     def begin(self, at: float, waiting: int) -> None:
-        """Set the time of the first message after the endpoint recovers at monotonic second `at`."""
+        """Set the time of the first message after monotonic second `at`, at which the worker starts or the endpoint
+        recovers."""
         self.at = at + self._pace.start_s(waiting, self.per_tick)
 
     def hold(self, until: float, waiting: int) -> None:
@@ -60,5 +63,5 @@ class SendSlot:
         self.at = max(self.at, until + self._pace.start_s(waiting, self.per_tick))
 
     def take(self, now: float, waiting: int) -> None:
-        """Set the time of the next message, because one is sent at monotonic second `now`."""
+        """Set the time of the next message, because a message is sent at monotonic second `now`."""
         self.at = max(self.at + self._pace.gap_s(waiting, self.per_tick), now)

@@ -1,6 +1,6 @@
 """Calls the outbox for delivery. The calls run in a thread of their own, because they may wait for the disk.
 
-A delivered live message costs two calls: `put` stores it and hands it out, `ack` removes it.
+A delivered live message costs two calls: `put` stores the message and returns its record, `ack` removes it.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ class DeliveryQueue:
 
     def __init__(self, outbox: Outbox, watchdog: Watchdog, *, compress: bool) -> None:
         self.waiting = 0
-        """Number of waiting messages. `backlog`, `update` and `count` read it from the outbox; `put` and `ack` only
-        adjust it. So after a drop, or a change by another process, it is wrong until the next read."""
+        """Number of messages that are not dead letters. `backlog`, `update` and `count` read it from the outbox. `put`,
+        `put_undated` and `ack` only adjust it. So after a drop, or a change by another process, it is wrong until the
+        next read."""
         self.compress = compress
-        """Whether bodies are stored as gzip."""
+        """Whether bodies are stored as gzip. An undated body is compressed when the message gets its date."""
         self._outbox = outbox
         self._thread = ThreadPoolExecutor(1, "outbox")
         self._watchdog = watchdog
 
     async def put(self, bodies: Sequence[bytes]) -> Sequence[Record]:
-        """Store messages durably and return their records. Until the next `put`, only they are live."""
+        """Store messages durably and return their records. Until more messages are stored, only these are live."""
         records = await self._run(self._put_compressed if self.compress else self._outbox.put, bodies)
         self.waiting += len(records)
         return records
 
     async def put_undated(self, bodies: Sequence[bytes], boot: str, mono: float) -> None:
-        """Store messages of monotonic second `mono` of the boot with the id `boot`, while the time is not known."""
+        """Store messages while the time is not known. They are of monotonic second `mono` of the boot `boot`."""
         self.waiting += len(await self._run(self._outbox.put, bodies, boot, mono))
 
     async def ack(self, record: Record) -> None:
@@ -66,7 +67,7 @@ class DeliveryQueue:
         await self._run(self._outbox.set_note, content)
 
     async def live(self) -> list[Record]:
-        """Return the live messages: those of the newest `put` that still wait."""
+        """Return the live messages: those of the newest `put` or `put_undated` that have a date and still wait."""
         return await self._run(self._outbox.live)
 
     async def backlog(self, due: float, skip: Collection[int], limit: int) -> list[Record]:
@@ -76,11 +77,11 @@ class DeliveryQueue:
         return records
 
     async def undated(self, after: int) -> list[Record]:
-        """Return the messages that wait for the clock and have a seq larger than `after`, oldest first."""
+        """Return the oldest messages that wait for the clock and have a seq larger than `after`; empty without any."""
         return await self._run(self._outbox.undated, after)
 
     async def count(self) -> int:
-        """Count the waiting messages. Return `waiting`."""
+        """Read `waiting` from the outbox and return it."""
         self.waiting = (await self._run(self._outbox.counts)).waiting
         return self.waiting
 

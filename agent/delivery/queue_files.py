@@ -3,9 +3,11 @@
 `outbox.path` is the queue of a single [push], and of the first of several endpoints. The others have their files beside
 it: outbox.NAME.sqlite3. The small file outbox.endpoint contains the name of the endpoint of `outbox.path`, so that
 another order of the tables changes nothing. Without this file, `outbox.path` belongs to a single [push] without a name.
-If endpoints get names, the first one takes over this queue, also that of a version that had one endpoint.
+If endpoints with names replace this [push], the first of them takes over its queue. If a single [push] without a name
+replaces the endpoint of `outbox.path`, it takes over the queue too. So does an endpoint whose `formerly` is the name in
+outbox.endpoint. An endpoint that has a file of its own keeps it.
 
-The queue of an endpoint that is no longer configured is kept.
+The queue of an endpoint that is no longer configured stays on the disk.
 """
 
 from __future__ import annotations
@@ -33,14 +35,15 @@ _NAME = re.compile(r"[A-Za-z0-9-]+")
 
 @dataclass(frozen=True, slots=True)
 class QueueFile:
-    """The file of a queue, and the file whose messages it takes over when it is opened."""
+    """The file of a queue."""
 
     path: Path
     former: Path | None = None
+    """The file of the endpoint's former name, whose messages this queue takes over; None without a former name."""
 
     @property
     def source(self) -> Path | None:
-        """The former file, if it still exists."""
+        """The former file; None if it does not exist."""
         return self.former if self.former is not None and self.former.exists() else None
 
 
@@ -66,7 +69,7 @@ class QueueFiles:
                 yield name, path
 
     def record(self) -> None:
-        """Write the owner of `outbox.path` to the disk."""
+        """Write the name of the owner of `outbox.path` to the disk. If this fails, log a warning."""
         if _owner(self.path) == self.owner:
             return
         file = _record(self.path)
@@ -116,6 +119,7 @@ def _new_owner(path: Path, pushes: Sequence[PushConfig]) -> str:
 
 
 def _owner(path: Path) -> str:
+    """Return the name in the file outbox.endpoint; `DEFAULT_NAME` without a usable file."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         name = _record(path).read_text(encoding="ascii").strip()
         if _NAME.fullmatch(name):

@@ -1,6 +1,7 @@
 """Repeats the attempts of one live message until it is delivered or parked, or its tick is over.
 
-tenacity runs the loop. The outcome contains the time to wait, which the handler and the breaker decide.
+tenacity runs the loop. The outcome of an attempt contains the seconds to wait; `OutcomeHandler` and `CircuitBreaker`
+calculate them.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
 from agent.runtime import Clock
 
-# Seconds between two reads of the token during a pause of live messages. A new token ends the pause.
+# Seconds between two reads of the token during a pause of live messages. If the endpoint is misconfigured, a new token
+# ends the pause.
 TOKEN_S = 5.0
 # Weight of the newest attempt in the mean round trip.
 _WEIGHT = 0.2
 
 
 class RetryLink:
-    """The link before `Attempts`. It repeats a message while the tick of the message is the newest."""
+    """Calls `Attempts` for a live message, and repeats this while the tick of the message is the newest."""
 
     def __init__(
         self,
@@ -48,7 +50,11 @@ class RetryLink:
         """Mean seconds of the last delivered attempts, including the calls to the queue; 0 before the first one."""
 
     async def send(self, record: Record, tick: LiveTick) -> Outcome:
-        """Return the last outcome. It is `Stopped` if a newer tick or the end of the agent ended the retries."""
+        """Send the message until it is delivered or parked. Return the last outcome.
+
+        The outcome is `Stopped` if a newer tick or the end of the agent ended the retries. It is also `Stopped` if the
+        message was delivered, parked or deleted between two attempts, or if the backlog worker is sending it.
+        """
 
         async def sleep(seconds: float) -> None:
             await tick.sleep(self._clock, seconds)
@@ -60,13 +66,16 @@ class RetryLink:
             outcome: Outcome = await retrying(self._in_turn, record, tick)
         finally:
             tick.open -= 1
-            # The actions refer to `retrying`. Without this, each message stays in memory until the garbage collector
-            # runs.
+            # `retrying` refers to its actions, and the actions refer to `retrying`. Without this line, the message
+            # stays in memory until the garbage collector runs.
             retrying.iter_state.actions.clear()
         return outcome
 
     async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome:
-        """Wait for a free turn of the tick and for the endpoint, then make one attempt."""
+        """Wait until fewer than `tick.width` attempts run and the breaker admits the message. Then make one attempt.
+
+        Return its outcome. Return `Stopped` if the tick is over, or if the message does not wait any more.
+        """
         async with tick.turns:
             while True:
                 if tick.over.is_set():
@@ -81,7 +90,7 @@ class RetryLink:
             if record.seq in tick.tried:
                 now = await self._queue.get(record.seq)
                 if now is None or now.parked is not None:
-                    return Stopped()  # the backlog worker delivered or parked it, or a command did
+                    return Stopped()  # the backlog worker delivered or parked it, or it was deleted
                 record = now
             tick.tried.add(record.seq)
             outcome = await self._attempts.send(record, live=True)
@@ -91,7 +100,7 @@ class RetryLink:
                 if tick.width < len(tick.offered):
                     self._widen(tick)
             elif isinstance(outcome, Retry):
-                # The other messages of the tick would fail as well.
+                # The other messages of the tick would fail as well, so they wait too.
                 tick.retry_at = self._clock.monotonic() + outcome.again_s
             return outcome
 
@@ -108,6 +117,6 @@ def _may_be_repeated(outcome: Outcome) -> bool:
 
 
 def _again_s(state: RetryCallState) -> float:
-    """Return the seconds that tenacity waits: 0 for a misconfigured endpoint, because `_in_turn` waits for it."""
+    """Return the seconds that tenacity waits; 0 after `Misconfigured`: then `_in_turn` waits for the breaker."""
     outcome = state.outcome.result() if state.outcome is not None else None
     return outcome.again_s or 0.0 if isinstance(outcome, Refused | Retry) else 0.0

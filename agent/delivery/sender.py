@@ -1,15 +1,16 @@
 """Delivery to one endpoint: the newest message first, then the backlog. This module drops no message.
 
-A message passes a chain of links, each with one concern: `DeliveryQueue` stores it, a worker chooses it, `RetryLink`
-repeats it, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` handles the outcome. Before all that, a
-message without a date waits in `Undated`.
+A message passes several objects, each with one task: `DeliveryQueue` stores the message, a worker chooses it,
+`RetryLink` repeats it if it is live, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` handles the
+outcome. `Undated` stores a message without a date, and sets the date later.
 
 The live worker sends the messages of the newest tick, with full jitter between attempts, until they are delivered. If
-a newer tick replaces them, they become backlog. The backlog worker sends the oldest message first, at its own pace,
-while the endpoint is well. After a start, a live message is sent first. Each worker has its own connection, so that
-neither waits for the other. They share the circuit breaker and `DeliveryStats`.
+a newer tick replaces them, they become backlog. The backlog worker sends the oldest message first, at its own pace.
+While the endpoint is not well, the backlog waits until no live message is repeated. After a start, a live message is
+sent first. There are enough connections for both workers, so neither waits for the other. Both workers use the same
+circuit breaker and `DeliveryStats`.
 
-Only live messages decide what the endpoint accepts, because an old one may be refused for its age. A restart
+Only live messages decide what the endpoint accepts, because an old message may be refused for its age. A restart
 loses nothing that is needed: each message in the queue has its own refusals and the time of its next attempt, and
 `EndpointMemory` keeps what was learned of the endpoint.
 """
@@ -40,7 +41,7 @@ from agent.runtime import Clock, ClockTrust, Watchdog, steady
 if TYPE_CHECKING:
     from agent.config import PushConfig
 
-# After a start, the backlog waits at most this many seconds for a live message.
+# After a start, the backlog waits at most this many seconds for the first attempt of a live message.
 _LIVE_WITHIN_S = 300.0
 
 
@@ -61,7 +62,10 @@ class Sender:
         watchdog: Watchdog | None = None,
         stats: DeliveryStats | None = None,
     ) -> None:
-        """`stats` are those of the sender that this one replaces."""
+        """`stats` are those of the sender that this one replaces. `on_outcome` is called after each attempt.
+
+        `backlog_rate_per_s` is the fixed rate of the backlog; None means a random rate (`agent.delivery.pacing`).
+        """
         self.stats = stats or DeliveryStats()
         self.trust = trust or ClockTrust(clock, config.wait_for_clock_s)
         self._timeout_s = config.timeout_s
@@ -136,7 +140,7 @@ class Sender:
 
     @property
     def next_attempt_at(self) -> float | None:
-        """The latest monotonic second of the next attempt; None while the endpoint is well."""
+        """The monotonic second at which the next attempt is made at the latest; None while the endpoint is well."""
         if self.stats.state is State.WELL:
             return None
         if self.waits_for_clock:
@@ -147,7 +151,8 @@ class Sender:
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
         """Store messages durably, and deliver them before all other messages.
 
-        `at` is the monotonic second of their `time`, by default now. It is used only while the time is not known.
+        `at` is the monotonic second of the `time` in the messages, by default now. It is used only while the wall clock
+        is not trusted.
         """
         records: Sequence[Record] = ()
         if self.trust.is_trusted():

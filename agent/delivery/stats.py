@@ -1,7 +1,8 @@
-"""Whether the endpoint is well, and what was delivered. No other module decides this.
+"""Whether the endpoint is well, and what was delivered. No other module decides whether the endpoint is well.
 
-Log, systemd STATUS, /readyz, metrics, page and `telemetry-agent status` read it. `OutcomeHandler` writes it, and
-`Undated` counts its own dead letters. Counters count since the start and survive a reload.
+Log, systemd STATUS, /readyz, metrics, status page and `telemetry-agent status` read `DeliveryStats`. `OutcomeHandler`
+writes them, and `Undated` counts messages that it makes dead letters. Counters count since the start and survive a
+reload.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from agent.delivery.outcome import LABELS, Delivered, Misconfigured, Outcome, Re
 from agent.outbox import Record
 
 KEPT_ATTEMPTS = 20
+"""Maximum number of attempts in `recent`."""
 
 
 class State(StrEnum):
-    """The state of the endpoint. Each change is one event in the log."""
+    """The state of the endpoint."""
 
     WELL = "well"
+    """No attempt failed since the last delivery. A refusal of a single message is not a failure."""
     FAILING = "failing"
+    """An attempt failed since the last delivery, but not because the endpoint is misconfigured."""
     MISCONFIGURED = "misconfigured"
+    """Since the last delivery, an answer showed that the URL, the token or the schema is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +55,21 @@ class DeliveryStats:
     accepted: bool = False
     """Whether the endpoint accepted a message since the start or since its configuration changed."""
     last_failure: str | None = None
-    """Why the endpoint is not well, in words; None while it is."""
+    """Why the endpoint is not well, in words; None while the endpoint is well."""
     last_delivery: float | None = None
-    """Unix second of the last delivery."""
+    """Unix second of the last delivery; None before the first one."""
     delivered_at: float | None = None
-    """Monotonic second of the last delivery."""
+    """Monotonic second of the last delivery; None before the first one."""
     superseded: int = 0
     """Live messages that a newer tick replaced before their first attempt, while the endpoint was well."""
     behind: str | None = None
-    """Why live messages are late though the endpoint is well: it is slower than the push interval needs."""
+    """In words: how much slower the endpoint is than live messages are made; None if live messages are not late."""
     attempts: int = 0
     delivered: int = 0
     refused: int = 0
     """Answers that refuse a message, including those whose cause is the schema."""
     parked: int = 0
-    """Messages that became dead letters, minus those that wait again."""
+    """Messages that became dead letters, minus those that the agent put back into the queue."""
     outcomes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(LABELS, 0)))
     """Attempts by the label of their outcome."""
     failures: Counter[str] = field(default_factory=Counter)
@@ -73,9 +78,10 @@ class DeliveryStats:
     """The last attempts, newest last."""
 
     def count(self, record: Record, outcome: Outcome, *, now: float, at: float) -> bool:
-        """Count the outcome of one attempt. Returns whether it changes the state.
+        """Count the outcome of one attempt. Return whether the outcome changes the state.
 
-        `now` is in monotonic seconds, `at` in Unix seconds. A refused message does not change the state.
+        `now` is in monotonic seconds, `at` in Unix seconds. A refused message does not change the state. `Stopped` is
+        not counted.
         """
         if isinstance(outcome, Stopped):
             return False
@@ -103,7 +109,7 @@ class DeliveryStats:
         return self.state is not before
 
     def pause_continues(self, now: float) -> None:
-        """Note at monotonic `now` that a pause continues which the endpoint asked for before the restart."""
+        """Note at monotonic second `now` that a pause of the endpoint from before the restart continues."""
         self.state, self.failing_since = State.FAILING, now
         self.last_failure = "the endpoint asked for a pause before the restart"
 

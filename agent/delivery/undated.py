@@ -1,8 +1,8 @@
 """Messages that are stored while the time is not known. They get their dates when the time is known.
 
 Within one boot, the monotonic clock gives the exact age of a message. The end of an earlier boot is not known. So the
-messages of an earlier boot keep the date that the host had then. If that date is impossible (1970), they become dead
-letters, and a person decides about them.
+messages of an earlier boot keep the date that the host had then. If that date is impossible (1970, or later than now),
+they become dead letters, and a person decides about them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ TIME_UNKNOWN = "measured in an earlier boot before its clock was set, so the tim
 
 # Seconds between two reads of the clock while it is not set.
 _CLOCK_S = 1.0
-# The same while the clock is set. A driver that loads late can set it to 1970 from a clock chip with an empty battery.
+# Seconds between two reads of the clock while it is set. A driver of the kernel that loads late can set the clock to
+# 1970, from a clock chip with an empty battery.
 _WATCH_S = 5.0
 
 
@@ -40,9 +41,9 @@ class Now:
 
 
 def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> Record:
-    """Return the record with its date, or as a dead letter.
+    """Return the record with its date, or as a dead letter if the date cannot be known.
 
-    `retimed(body, time)` returns a body with another `time`.
+    `retimed(body, time)` returns a body with another `time`. A message of an earlier boot keeps its body.
     """
     if record.boot == now.boot:
         at = now.wall - (now.mono - record.mono)
@@ -53,7 +54,7 @@ def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> R
 
 
 class Undated:
-    """Stores messages without a date and dates them later. A body is compressed when it has its date."""
+    """Stores messages without a date and dates them later. Compresses a body only after the body has its date."""
 
     def __init__(self, queue: DeliveryQueue, trust: ClockTrust, stats: DeliveryStats, *, clock: Clock) -> None:
         self._queue = queue
@@ -70,7 +71,7 @@ class Undated:
         await self._queue.put_undated(bodies, self._trust.boot, at)
 
     async def run(self, dated: Callable[[], Awaitable[None]]) -> None:
-        """Run until stopped. When the time is known, date the stored messages and call `dated`."""
+        """Run until stopped. When the time is known, date the stored messages; if there were some, call `dated`."""
         while True:
             if not self._trust.is_trusted():
                 log.warning("clock_not_set", clock=_iso(self._clock.time()), effect="messages are kept until it is set")
@@ -89,6 +90,7 @@ class Undated:
         self._stop.set()
 
     async def _date_all(self) -> bool:
+        """Date all undated messages. Return whether there were any."""
         messages = 0
         after = 0
         while records := await self._queue.undated(after):

@@ -1,7 +1,8 @@
 """A node: one id at the endpoint, of one type, and how it uses the readings of its device. Pure.
 
 Readings have the sign of their device (`drivers.model`). The power of a meter is positive for what flows into the
-installation behind it. On a node of another type, `_AS_METER` renames its counters and may change its sign:
+installation behind it. On a node of another type, `use_of` renames the counters of the meter. On a solar node, it also
+inverts the sign of the power. The table shows what the power and the counters of a meter mean on each node:
 
     node           positive power of the meter   imported energy   exported energy
     grid           import                        imported          exported
@@ -38,18 +39,23 @@ class Node:
     type: NodeType
     kind: Kind
     of_hybrid: bool = False
-    """The driver feeds several nodes. This node uses only the readings that are marked with its type."""
+    """Whether the driver feeds several nodes. Then this node uses only the readings that are marked with its type."""
     push: bool = True
+    """Whether messages and totals contain this node."""
     within: str | None = None
-    """Id of another node whose meter also measures this node. This node is then sent, but not added to the total."""
+    """Id of another node whose meter also measures this node; None if there is none. A node with `within` is sent, but
+    not added to the total."""
     invert: bool = False
+    """Whether the meter is wired in the other direction: inverts the power and exchanges the counters."""
     when_offline: WhenOffline = "missing"
     stale_after_s: float | None = None
-    """The age after which a reading is not used; None means `poll.stale_after_s`."""
+    """The age in seconds after which a reading is not used; None means `poll.stale_after_s`."""
     nominal_power_W: float | None = None
+    """The power of a device that reports only a state, while it is on; None if unknown."""
     energy_capacity_Wh: float | None = None
+    """The capacity of a battery that does not report its capacity; None if unknown."""
     limits: Mapping[Quantity, tuple[float, float]] = field(default_factory=dict, hash=False)
-    """The physical range by quantity, in the sign of the device; `agent.domain.ranges` has the others."""
+    """Quantity → (lowest, highest), in the sign of the device. Other quantities have the range in `WIDEST`."""
     resolutions: Mapping[Quantity, Resolution] = field(default_factory=dict, hash=False)
     """Quantity of the node → resolution of its register, if the driver knows it."""
 
@@ -60,7 +66,7 @@ class Node:
 
 
 class ReadingUse(NamedTuple):
-    """How a node uses a reading: the quantity that it counts as, and the sign (1 or -1)."""
+    """How a node uses a reading: as which quantity, and multiplied by which sign (1 or -1)."""
 
     quantity: Quantity
     sign: float
@@ -81,6 +87,7 @@ SIGNED = frozenset({Quantity.ACTIVE_POWER, Quantity.REACTIVE_POWER})
 
 
 def _renamed(imported: str, exported: str) -> dict[Quantity, Quantity]:
+    """Return the counters of a meter → the counters with these words instead of `imported` and `exported`."""
     names = {"imported": imported, "exported": exported}
     return {
         Quantity(f"{day}{old}_energy"): Quantity(f"{day}{new}_energy")  # type: ignore[call-arg]  # __new__ takes three
@@ -96,6 +103,7 @@ _AS_METER: dict[NodeType, dict[Quantity, Quantity]] = {
     NodeType.STORAGE: _renamed("charged", "discharged"),
     **dict.fromkeys(LOADS, _AS_LOAD),
 }
+# Counter → the counter of the other direction, for `invert`.
 _MIRRORED = _renamed("exported", "imported") | {
     Quantity.CHARGED_ENERGY: Quantity.DISCHARGED_ENERGY,
     Quantity.DISCHARGED_ENERGY: Quantity.CHARGED_ENERGY,
@@ -107,7 +115,7 @@ _MIRRORED = _renamed("exported", "imported") | {
 def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> ReadingUse | None:
     """Return how the node uses a reading of its device; None if the reading belongs to another node of the device.
 
-    `marked` is the type of node that the driver gave (`Reading.node`).
+    `marked` is the type of node that the driver gave to the reading (`Reading.node`); None if it gave none.
     """
     if node.of_hybrid and marked is not node.type:
         return None
@@ -131,7 +139,7 @@ def _listed(types: frozenset[NodeType]) -> str:
 
 
 def direction(type_: NodeType, power_W: float) -> str:
-    """Return the direction of a power in one word; empty for 0."""
+    """Return the direction of a power as text, such as `import`; empty for 0."""
     positive, negative = _DIRECTIONS[type_]
     return positive if power_W > 0 else negative if power_W < 0 else ""
 
@@ -190,7 +198,10 @@ def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
 
 
 def _outermost(node: Node, by_id: dict[str, Node]) -> Node:
-    """Return the node at the end of the chain of `within`, or the last one before the chain breaks or repeats."""
+    """Follow `within` from node to node, and return the last node.
+
+    The chain ends at a node without `within`, at an id that does not exist, or at a node that was visited before.
+    """
     seen = set()
     while node.within in by_id and node.node_id not in seen:
         seen.add(node.node_id)

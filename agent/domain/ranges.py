@@ -14,7 +14,8 @@ from drivers.model import Nature, Quantity
 Range = tuple[float, float]
 
 _FINITE: Range = (-float_info.max, float_info.max)
-# A plant of 10 MW counts less than this in ten years, or in a day. A larger value has a wrong word order.
+# A plant of 10 MW counts less Wh than this: in ten years (COUNTER), in a day (DAILY). A larger value usually comes from
+# a wrong word order.
 _COUNTED: dict[Nature, Range] = {Nature.COUNTER: (-1e12, 1e12), Nature.DAILY: (-1e9, 1e9)}
 WIDEST: dict[Quantity, Range] = {
     Quantity.ACTIVE_POWER: (-1e7, 1e7),

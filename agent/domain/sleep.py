@@ -30,16 +30,17 @@ DIM_W = 100.0
 The absolute value is compared, because the own consumption of an inverter is a negative power.
 """
 LATE_S = 2 * 3600.0
-"""An inverter may wake this much later on a dark morning than on a bright one."""
+"""On a dark morning, an inverter may wake this many seconds later than on a bright one."""
 LONGEST_S = 20 * 3600.0
-"""The longest night at 60 degrees north, with late waking."""
+"""Seconds of the longest night at 60 degrees north, with late waking."""
 
 _DAY_S = 24 * 3600.0
-# A longer gap between two answers is a night or a power cut. A restart takes less time, and every summer night more.
+# A gap of this many seconds or more between two answers is a night or a power cut. A restart takes less time, and every
+# summer night more.
 _OFF_S = 2 * 3600.0
-# An inverter that is awake for this time has begun its day. At dawn some inverters start and stop several times.
+# An inverter that is awake for this many seconds has begun its day. At dawn some inverters start and stop repeatedly.
 _UP_S = 3600.0
-# How far the wall clocks before and after a restart may differ.
+# How many seconds the wall clocks before and after a restart may differ.
 _SLEW_S = 60.0
 
 
@@ -47,17 +48,17 @@ class Night(NamedTuple):
     """The last answer of an inverter, and when it woke. Times are monotonic seconds, but Unix seconds on disk."""
 
     power_W: float
-    """Its last power."""
+    """The last power of the inverter."""
     at: float
     """The time of that power."""
     up: float
-    """When it first answered after the last long gap."""
+    """When the inverter first answered after the last gap of at least `_OFF_S`."""
     woke: float
-    """`up` of the last day on which it was awake for `_UP_S`. Before the first such day: time of the first answer."""
+    """`up` of the last day on which the inverter was awake for `_UP_S`; before such a day, time of the first answer."""
 
 
 def after_reading(night: Night | None, power_W: float, at: float) -> Night:
-    """Return `night` after one more reading of the power, at monotonic `at`."""
+    """Return `night` after one more reading of the power, at monotonic second `at`. If `night` is newer, return it."""
     if night is None:
         return Night(power_W, at, at, at)
     if at <= night.at:
@@ -74,7 +75,7 @@ def may_sleep(node: Node, night: Night | None, at: float) -> bool:
 
 
 def all_sleep(nodes: Iterable[Node], nights: Mapping[str, Night], at: float) -> bool:
-    """Whether a device that feeds these nodes and does not answer is asleep."""
+    """Whether all these nodes count 0 W while their common device does not answer."""
     return all(may_sleep(node, nights.get(node.node_id), at) for node in nodes)
 
 
@@ -108,9 +109,10 @@ def in_unix_seconds(night: Night, offset: float) -> Night:
 
 
 def in_monotonic_seconds(kept: Night, offset: float, at: float) -> Night:
-    """Return a night that is in Unix seconds in monotonic seconds. Inverse of `in_unix_seconds`.
+    """Convert the night `kept` from Unix seconds to monotonic seconds. Inverse of `in_unix_seconds`.
 
-    `offset` is wall minus monotonic time; minus infinity if it is unknown. `at` is the present monotonic time.
+    `offset` is wall minus monotonic time; minus infinity if it is unknown. `at` is the present monotonic time. If the
+    night would be in the future, the wall clock is not known or was set back. The night then begins at `at`.
     """
     if kept.at - offset > at + _SLEW_S:
         return Night(kept.power_W, at, at, at)

@@ -1,4 +1,7 @@
-"""Candidates: readings that may be correct, each with the cheapest path of explanations to it. Pure."""
+"""A candidate: a reading of a counter that may be correct, with the cheapest path to this reading. Pure.
+
+`agent.energy.ledger` explains paths and prices.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import NamedTuple
 from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
-"""The value of `changed` while the counter has not moved. A late growth is then not possible."""
+"""The value of `changed` until the counter moves for the first time: at the beginning of a path, and after a reset, a
+replacement or a new day. A growth cannot then have begun before the previous reading."""
 
 
 class EnergyEvent(NamedTuple):
@@ -20,7 +24,7 @@ class EnergyEvent(NamedTuple):
     """Unix time of the reading with the event."""
     before: float
     after: float
-    """The counter before and after the event, Wh."""
+    """The counter before and after the event, Wh. For a removed glitch, `after` is the wrong value."""
 
 
 class Candidate(NamedTuple):
@@ -33,14 +37,16 @@ class Candidate(NamedTuple):
     observed_s: float
     """`Ledger.observed_s` at the reading."""
     cost: float
-    """Price of the path, in seconds."""
+    """Cost of the path in seconds: the prices of its transitions, and the seconds of the readings that it skips."""
     total: float
     """Growth along the path since the counter was first seen."""
     integral_Wh: float
-    """Integrated power at the last change of the counter."""
+    """`Ledger.integral_Wh` at `changed`; while that is `NEVER`, at the reading from which the counter has not moved."""
     day: Day
+    """The local day of the reading."""
     before: Day | None = None
-    """The previous day, for a push whose tick is older than its readings."""
+    """The day before `day`, for a push whose tick is before midnight and whose readings are after it; None if there are
+    no data of that day."""
     new_day: float = 0.0
     """Time at which the device last set its daily register to zero; 0 if no reading has shown it."""
     events: tuple[EnergyEvent, ...] = ()
@@ -48,7 +54,10 @@ class Candidate(NamedTuple):
 
 
 def day_offset(new_day: float, zone: tzinfo | None) -> float:
-    """Return the seconds from local midnight to the midnight of the device; 0 if `new_day` is 0."""
+    """Return the seconds from local midnight to the midnight of the device, negative if the device's is earlier.
+
+    `new_day` is that of a candidate. If it is 0, return 0.
+    """
     if not new_day:
         return 0.0
     _, start, end = day_of(new_day, zone)
@@ -56,14 +65,19 @@ def day_offset(new_day: float, zone: tzinfo | None) -> float:
 
 
 def moved(candidate: Candidate, seconds: float, zone: tzinfo | None, relabel_s: float) -> Candidate:
-    """Return the candidate with all times moved by `seconds`, in time zone `zone`."""
+    """Return the candidate with `at` and `changed` moved by `seconds`, because the clock was set.
+
+    Its days change only if the moved `at` is before `day`, or more than `relabel_s` seconds after its end. Other times
+    of the candidate stay the same. `zone` is the time zone of the site.
+    """
     at = candidate.at + seconds
     changed = candidate.changed if candidate.changed == NEVER else candidate.changed + seconds
     candidate = candidate._replace(at=at, changed=changed)
     date, start, end = day_of(at, zone)
     day, before = candidate.day, candidate.before
-    if day.start == start or day.end <= at < day.end + relabel_s:  # the next reading handles the midnight
+    # In the second case, the time moved over midnight, and the next reading begins the new day.
+    if day.start == start or day.end <= at < day.end + relabel_s:
         return candidate
-    if before is not None and before.start == start:  # moved back over midnight
+    if before is not None and before.start == start:  # the time moved back over midnight
         return candidate._replace(day=before, before=None)
     return candidate._replace(day=Day(date, start, end, day.base, Basis.PARTIAL), before=None)
