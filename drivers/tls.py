@@ -12,10 +12,10 @@ MINIMUM_VERSION = ssl.TLSVersion.TLSv1_2
 
 
 class TlsFileError(OSError):
-    """A certificate or key file cannot be used. `key` is the configuration key that names it."""
+    """A certificate or key file cannot be used. `key` is the configuration key that names the file."""
 
     def __init__(self, key: str, file: Path, cause: OSError) -> None:
-        """`cause` is an ssl.SSLError if the content is wrong."""
+        """`cause` is an ssl.SSLError if the content of the file is wrong."""
         self.reason = cause.strerror or str(cause)
         super().__init__(f"{key} {file} cannot be used ({self.reason})")
         self.key = key
@@ -27,7 +27,8 @@ def client_context(ca_file: Path | None, client_cert_file: Path | None, client_k
     """Return a context that checks the certificate and the name of the server.
 
     The certificate is checked against `ca_file`, or against the store of the system if `ca_file` is None. All files are
-    PEM. If `client_key_file` is None, `client_cert_file` also contains the key. Raises TlsFileError.
+    PEM. If `client_cert_file` is None, the client shows no certificate. If only `client_key_file` is None,
+    `client_cert_file` must also contain the key. Raises TlsFileError.
     """
     context = _trusting(ca_file)
     context.minimum_version = MINIMUM_VERSION
@@ -53,7 +54,7 @@ def unusable_files(
 
 
 def refuse_passphrase() -> NoReturn:
-    """Raise OSError. Used as `password` of `SSLContext.load_cert_chain`; without it, Python asks on the terminal."""
+    """Raise OSError. As `password` of `SSLContext.load_cert_chain`, it keeps Python from asking on the terminal."""
     raise OSError(
         "its private key has a passphrase, which the agent cannot enter; store the key without one, mode 0600"
     )

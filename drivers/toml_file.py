@@ -1,4 +1,4 @@
-"""Reads TOML files that people edit. An error message says how to correct the mistake."""
+"""Reads TOML files that people edit. The messages of common mistakes say how to correct them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 32
-_NUMBER_LIMIT = 1 << 128
-"""No register value has 128 bits."""
+_INTEGER_LIMIT = 1 << 128
+"""Every integer of a file must be nearer to zero than this. No register value has 128 bits."""
 _TOO_LARGE = "a number has too many digits"
 _TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
 # One part of a dotted key: a bare or quoted key with the dot after it.
@@ -19,7 +19,11 @@ _LONG_KEY = re.compile(rf"(?<![\w-]){_STEP}{{{_MAX_DEPTH + 1}}}")
 
 
 class TomlError(Exception):
-    """The file is not TOML. The message has the line and a hint, but no value, because a value may be a secret."""
+    """The file is not TOML, or exceeds a limit of this module.
+
+    The message of a syntax error has the line, and a hint for common mistakes. No message has a value, because a value
+    may be a secret.
+    """
 
     def __init__(self, problem: str, hint: str = "") -> None:
         super().__init__(f"{problem}; {hint}" if hint else problem)
@@ -37,7 +41,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return the table of a TOML text. Raises TomlError, also for more than `_MAX_DEPTH` nested tables and lists."""
+    """Return the table of a TOML text.
+
+    Raises TomlError if the text is not TOML, if tables and lists are nested more than `_MAX_DEPTH` levels deep, or if
+    an integer is not within `_INTEGER_LIMIT`.
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if _LONG_KEY.search(text):
         raise TomlError(_TOO_DEEP)  # tomllib needs hours for a dotted key with a million parts
@@ -54,11 +62,11 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def _require_bounds(table: dict[str, Any]) -> None:
-    """Raise TomlError if the table is too deep for recursion or has a number that is too large for a float."""
+    """Raise TomlError if the table is more than `_MAX_DEPTH` levels deep or has an integer not within the limit."""
     level: list[Any] = [table]
     for _ in range(_MAX_DEPTH):
         items = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
-        if any(isinstance(item, int) and abs(item) >= _NUMBER_LIMIT for item in items):
+        if any(isinstance(item, int) and abs(item) >= _INTEGER_LIMIT for item in items):
             raise TomlError(_TOO_LARGE)
         level = [item for item in items if isinstance(item, dict | list)]
     if level:
@@ -86,7 +94,7 @@ def _hint(message: str, line: str) -> str:
     return next((hint for words, hint in _HINTS.items() if words in message), "")
 
 
-# Message of tomllib → hint.
+# Part of a message of tomllib → hint.
 _HINTS = {
     "Invalid value": "a text needs quotes; true and false are lower case",
     "Cannot overwrite a value": "this key or table is defined twice",

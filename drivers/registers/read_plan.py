@@ -1,7 +1,7 @@
 """Plans the requests for the points of a device: the fewest requests, then the fewest registers. Pure.
 
 A request may include at most `max_gap` unused registers between two spans. It must not include an address that the
-device refuses, or cross a barrier. A span is never split.
+device refuses. It must not include registers on both sides of a barrier or a cut. A span is never split.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ class Limits:
     """Addresses that no request may include, because the device refuses them."""
     max_bits: int = MAX_BITS
     cuts: frozenset[tuple[Table, int]] = frozenset()
-    """Addresses before which a request must end, learned from the device."""
+    """Learned from the device: no request may include both such an address and the address before it."""
 
     def most(self, table: Table) -> int:
         """Return the largest number of registers or bits of one request."""
         return min(self.max_bits if table in BITS else self.max_registers, max_count(table))
 
     def can_join(self, left: Span, right: Span) -> bool:
-        """Whether one request may read `left`, `right` and the registers between them, if it is not too large."""
+        """Whether one request may read `left`, `right` and the registers between them. The size is not checked."""
         gap = right.address - left.end
         if self.cut_at(right) or gap > self.max_gap * (16 if left.table in BITS else 1):
             return False
@@ -81,24 +81,27 @@ class Limits:
         return span.barrier or (span.table, span.address) in self.cuts
 
     def hole_within(self, table: Table, start: int, end: int) -> bool:
-        """Whether start..end-1 includes a known hole."""
+        """Whether one of the addresses start..end-1 is in `holes`."""
         return any(start <= address < end and where is table for where, address in self.holes)
 
 
 def plan(spans: Iterable[Span], limits: Limits) -> tuple[Block, ...]:
     """Return the blocks that cover all spans, sorted by table and address.
 
-    Raises ValueError if a span is larger than the largest request.
+    Raises ValueError if a span is larger than the largest request that `limits` allow.
     """
     blocks: list[Block] = []
     kept = outermost(spans)
     for table in Table:
-        blocks += _table([span for span in kept if span.table is table], limits)
+        blocks += _plan_table([span for span in kept if span.table is table], limits)
     return tuple(blocks)
 
 
 def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
-    """Merge the spans and all gaps into one span. If one request cannot read that, return the spans sorted."""
+    """Return one span with all `spans` and the gaps between them, which may be larger than `max_gap`.
+
+    If one request cannot read this span, return `spans`, sorted.
+    """
     ordered = sorted(spans)
     first, end = ordered[0], max(span.end for span in ordered)
     if (
@@ -113,7 +116,10 @@ def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
 
 
 def outermost(spans: Iterable[Span]) -> list[Span]:
-    """Sort by table and address, and remove each span that lies inside another. Then the ends increase, too."""
+    """Sort by table and address, and remove each span that lies inside another. In the result, the ends also increase.
+
+    A removed span with a barrier gives the barrier to the other span if both have the same address.
+    """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.table, span.address, -span.end)):
         if not kept or span.table is not kept[-1].table or span.end > kept[-1].end:
@@ -123,12 +129,12 @@ def outermost(spans: Iterable[Span]) -> list[Span]:
     return kept
 
 
-def _table(spans: Sequence[Span], limits: Limits) -> list[Block]:
-    """Divide the sorted spans of one table into runs, one request per run, by dynamic programming.
+def _plan_table(spans: Sequence[Span], limits: Limits) -> list[Block]:
+    """Return the requests for the sorted `spans` of one table.
 
-    A request reads consecutive spans, so only runs of spans are tried.
+    One request reads a run: spans that follow each other. Dynamic programming finds the best division into runs.
     """
-    # best[i]: (requests, registers, start of the last run) for the first i spans
+    # best[i]: (requests, registers, index of the first span of the last run) for the first i spans
     best: list[tuple[int, int, int]] = [(0, 0, 0)]
     for last, span in enumerate(spans):
         most = limits.most(span.table)

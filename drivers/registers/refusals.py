@@ -1,14 +1,18 @@
 """Learns from the requests that a device refuses, and plans the next requests. Pure.
 
-- Exception 2: the request is read in parts. If the device refuses a single value, that value is a hole: no request
-  includes it. If the device answers all parts, it refuses only requests that cross the boundary between two parts. Such
-  a boundary is a cut.
-- Exception 3: the largest request is halved, but a value is never split. Some devices reply with exception 3 for an
-  address that does not exist. This becomes clear when the device refuses a single value. The learned limits are then
+- Exception 2 (illegal address): several smaller requests, the parts, replace the refused request. If the device refuses
+  a part that is a single value, this value is a hole: no later request includes its registers. If the device answers
+  all parts, each boundary between two parts is a cut: no later request includes registers on both sides of a cut.
+- Exception 3 (illegal value): the request may be too large. The largest size of a request becomes half of the size of
+  the refused request, but never less than the widest value, because a value is never split. If the refused request is
+  not larger than the widest value, it is handled as after exception 2. Some devices reply with exception 3 for an
+  address that does not exist. This becomes clear when the device refuses a single value. The learned sizes are then
   forgotten.
 
-A learned fact is valid for `RECHECK_FIRST_S`. Then the device is asked again. Each time that it still refuses, this
-time doubles, up to `RECHECK_MAX_S`. So a device that refuses registers only while it starts is soon read in full.
+Learned facts (holes, cuts, sizes) are valid for `RECHECK_FIRST_S` seconds. Then all facts are forgotten, and the next
+poll is a test: it reads all registers. The time until the following test doubles before each test, up to
+`RECHECK_MAX_S`. If the device refuses nothing in a test, the time is `RECHECK_FIRST_S` again. So a device that refuses
+registers only while it starts is soon read in full.
 """
 
 from __future__ import annotations
@@ -22,11 +26,13 @@ from drivers.protocol import BITS
 from drivers.registers.read_plan import Block, Limits, Span, outermost, plan, together
 
 RECHECK_FIRST_S = 300.0
+"""Seconds from the last learned fact to the first test."""
 RECHECK_MAX_S = 6 * 3600.0
+"""The longest time from the last learned fact to a test, in seconds."""
 
 
 class Recheck:
-    """The timer of learned facts. They are valid for `RECHECK_FIRST_S`. Each confirmation doubles this time."""
+    """The timer of learned facts. They are valid for `RECHECK_FIRST_S`. Each call of `lengthen` doubles this time."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -50,7 +56,7 @@ class Recheck:
         return self._since is not None and not self.is_valid(now)
 
     def lengthen(self) -> None:
-        """Double the time, because the facts were confirmed."""
+        """Double the time for which facts are valid, up to `RECHECK_MAX_S`."""
         self._wait_s = min(2 * self._wait_s, RECHECK_MAX_S)
 
     def forget(self) -> None:
@@ -58,7 +64,7 @@ class Recheck:
         self._since = None
 
     def reset(self) -> None:
-        """Return to the shortest time, because the device refuses nothing any more, or was replaced."""
+        """Return to `RECHECK_FIRST_S`, because the device refuses nothing any more, or was replaced."""
         self._wait_s = RECHECK_FIRST_S
 
 
@@ -68,7 +74,7 @@ class RefusalMemory:
     def __init__(self, groups: Iterable[Sequence[Span]], limits: Limits) -> None:
         """`groups` are the spans of the points; spans of one group are read together where possible.
 
-        A limit that is smaller than a value is raised to the size of that value, because a value is never split.
+        A limit that is smaller than the widest value is raised to the size of that value: a value is never split.
         """
         self._groups = [tuple(dict.fromkeys(group)) for group in groups]
         self._given = replace(
@@ -88,13 +94,16 @@ class RefusalMemory:
         """The requests of one poll."""
 
     def begin(self, now: float) -> None:
-        """Begin a poll at monotonic `now`. Facts that must be tested are forgotten."""
+        """Begin a poll at monotonic `now`. If a test is due, forget all facts and double the time to the next test."""
         if self._recheck.due(now):
             self._recheck.lengthen()
             self.forget()
 
     def end(self, now: float) -> None:
-        """End a poll, whether it is complete or not. Plan the next poll with the facts that were learned."""
+        """End a poll, whether it is complete or not. Plan the next poll with the facts that were learned.
+
+        If no fact is known, the time until a test is `RECHECK_FIRST_S` again.
+        """
         if self.changed:
             self.changed = False
             self.learned = True
@@ -112,15 +121,18 @@ class RefusalMemory:
         self.blocks = self._plan()
 
     def allows(self, block: Block) -> bool:
-        """Whether the device accepts requests of this size, as far as known."""
+        """Whether `block` is not larger than the largest request of which no refusal is known."""
         return block.count <= self._limits.most(block.table)
 
     def parts(self, block: Block) -> tuple[Block, ...]:
-        """Return the requests that replace `block` with the facts known now."""
+        """Return the requests that read the values of `block`, planned with the facts that are known now."""
         return plan(self._inside(block), self._limits)
 
     def divide(self, block: Block, error: IllegalRangeError) -> tuple[Block, ...]:
-        """Return smaller requests instead of a refused `block`. A refused single value becomes a hole."""
+        """Return the smaller requests that replace a refused `block`; none if no value remains.
+
+        If `block` is a single value, this value becomes a hole.
+        """
         self.changed = True
         if isinstance(error, IllegalValueError) and self._halved(block):
             return self.parts(block)
@@ -151,7 +163,10 @@ class RefusalMemory:
             self._limits = replace(self._limits, max_registers=given.max_registers, max_bits=given.max_bits)
 
     def _halved(self, block: Block) -> bool:
-        """Halve the largest request. Return False if a value would no longer fit."""
+        """Limit requests to half of the size of `block`, but not to less than the widest value.
+
+        Return False, and change nothing, if the limit would not be smaller than `block`.
+        """
         bits = block.table in BITS
         most = max(block.count // 2, self._widest(bits=bits))
         if most >= block.count:
@@ -171,7 +186,7 @@ class RefusalMemory:
         return spans
 
     def _inside(self, block: Block) -> list[Span]:
-        """Return the spans in `block`: whole groups, and single values of groups that are only partly in it."""
+        """Return the spans in `block`: whole groups, and single values of groups that are only partly in `block`."""
         groups = [span for span in self._spans() if block.holds(span)]
         return sorted({*groups, *(span for span in self._members(block) if not any(map(span.lies_in, groups)))})
 

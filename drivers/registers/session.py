@@ -16,7 +16,7 @@ OnReply = Callable[[Block, Sequence[int], float], None]
 """Receives a request, the words of its reply, and the time at which they arrived, in monotonic seconds."""
 
 BUSY_PAUSE_S = 0.3
-"""Seconds before the request is repeated if the device is busy."""
+"""Seconds before a request is repeated, if the device replied that it is busy."""
 
 
 class SplitReader:
@@ -27,7 +27,7 @@ class SplitReader:
         self._limit = limit
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """See `drivers.driver.Reader`. The parts are read one after the other: only for values that do not change."""
+        """See `drivers.driver.Reader`. The parts are read at different times: use it only for constant values."""
         if table in BITS:
             return await self._reader.read(table, address, count)
         words: list[int] = []
@@ -46,7 +46,7 @@ class PollSession:
         self.started = now()
         self.requests = 0
         self.errors: list[Exception] = []
-        """Why registers could not be read."""
+        """The refusals of this poll that are not in a `RefusalMemory`: all exceptions except 2 and 3."""
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
         """See `drivers.driver.Reader`."""
@@ -62,9 +62,10 @@ class PollSession:
         return await self._reader.read(table, address, count)
 
     async def read_blocks(self, memory: RefusalMemory, blocks: Sequence[Block], use: OnReply) -> bool:
-        """Read `blocks` and call `use` with each reply. If the device refuses a block, read it in parts.
+        """Read `blocks` and call `use` with each reply. Raises UnreachableError.
 
-        Return whether all values of the blocks were read. Refused values are in `memory`, other errors in `errors`.
+        After exception 2 or 3, the block is read in parts, and `memory` has the values that the device refuses. After
+        another exception, the block is omitted, and `errors` has the exception. Return whether all values were read.
         """
         complete = True
         for block in blocks:

@@ -1,7 +1,8 @@
-"""Identifies the device of a unit id. It reads each mark of the profiles once.
+"""Identifies the device of a unit id.
 
-A family is recognised by the `[identify]` of its profile, or by the SunSpec models of the device. A profile is
-preferred to SunSpec, because it was written for that device. SunSpec is then an alternative.
+A device is recognised by a mark (a condition on its registers, the `[identify]` of a profile), or by its SunSpec
+models. A profile is preferred to SunSpec, because it was written for that device. The match by SunSpec then comes after
+the matches by marks.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ from drivers.scan.marks import FamilyMark, MarkComparison, RepeatingReader, read
 from drivers.scan.values import Values
 
 MOST_SILENCES = 12
-"""After this many requests without reply, no more marks of the unit are read."""
+"""After this many requests without any reply, the marks of the unit that were not read yet are skipped."""
 
 _BY_SUNSPEC = "by its SunSpec models "
 _RELAY = "relay"
 """The profile of relay boards, which have no mark."""
 _SUNSPEC_ATTEMPTS = 4
 """Some devices do not reply at a wrong address. Each attempt begins at another address (`drivers.sunspec.discovery`).
-The fourth attempt begins at the first address again, because its reply may have been lost."""
+The fourth attempt begins at the first address again, because the reply to the first attempt may have been lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A driver that can read the device, and the reason."""
+    """A driver that can read the device, and why it is believed to be the right one."""
 
     driver: str
     kind: Kind
     nodes: frozenset[NodeType]
-    """For a hybrid, and for SunSpec: the node types that the device feeds."""
+    """For a hybrid, and for SunSpec: the node types that the device feeds. Otherwise empty."""
     device: str
     """Manufacturer and model, for people."""
     why: str
@@ -48,9 +49,9 @@ class Match:
     notes: tuple[str, ...] = ()
     """Advice for the installer."""
     alternatives: tuple[Match, ...] = ()
-    """Drivers for devices with the same mark."""
+    """Drivers of other families whose devices have the same mark."""
     named_by: frozenset[int] = frozenset()
-    """Other unit ids of the link that have only the name of this device."""
+    """Other unit ids of the link at which this device has only its name. There is no further device at these ids."""
 
 
 @dataclass(slots=True)
@@ -62,18 +63,19 @@ class Identity:
     serial: str = ""
     """The serial number. It is used to compare devices and is never printed."""
     labels: tuple[str, ...] = ()
-    """The device identification (Modbus function 43/14): vendor, product, revision."""
+    """The texts of the device identification (Modbus function 43/14): vendor, product, revision. Read only if the
+    device has no match."""
     tables: frozenset[Table] = frozenset()
-    """The tables of the registers that the device replied with."""
+    """The tables from which the device returned registers or bits."""
     values: Values | None = None
-    """The values of one poll, to check whether two units are one device."""
+    """The values of one poll, to check whether two units are one device. None if they were not read."""
     poll_s: float | None = None
-    """How long one poll took."""
+    """Seconds that one poll took. None if the device was not polled."""
     likely: tuple[str, ...] = ()
-    """Drivers of the manufacturer that the identification names, if no mark matches."""
+    """If nothing matches: the drivers of the manufacturer that `labels` names, or the relay board."""
     unanswered: tuple[str, ...] = ()
-    """Drivers whose marks got no reply, and that have a higher rank than the best match. The device may belong to one
-    of them, because a reply can be lost."""
+    """Drivers whose marks got no reply or were skipped, and that have a higher rank than the best match. The device may
+    belong to one of them, because a reply can be lost."""
 
     @property
     def is_sunspec(self) -> bool:
@@ -92,14 +94,15 @@ class Identifier:
         profiles = list(profiles)
         self._profiles = {profile.name: profile for profile in profiles}
         self._alternatives: dict[str, list[Profile]] = defaultdict(list)
-        """Profile → profiles for devices with its mark."""
+        """Name of a profile → other profiles whose devices also have the mark of that profile."""
         for profile in profiles:
             for name in profile.identified_as:
                 self._alternatives[name].append(profile)
         self._families = [profile for profile in profiles if profile.driver is not None]
-        """Families that use a Python driver with their own link settings."""
+        """Profiles without points: only link settings for a Python driver."""
         marked = [(profile, mark) for profile in profiles if (mark := profile.identify) is not None]
-        # A mark with few registers is less reliable, so it has a lower rank. It is also read first.
+        # The mark with fewer registers is less reliable, so it has a lower rank. If the registers are equally many,
+        # this is the mark with fewer further marks.
         marked.sort(key=lambda pair: (pair[1].encoding.width, len(pair[1].also)))
         for rank, (profile, mark) in enumerate(marked):
             self._marks[mark.span].append(FamilyMark(rank, profile, mark))
@@ -113,11 +116,12 @@ class Identifier:
         most_silences: int = MOST_SILENCES,
         elsewhere: Callable[[int], Reader] | None = None,
     ) -> Identity:
-        """Identify one unit. Raises LinkError if the link fails; any other error only means that a mark does not match.
+        """Identify one unit, with `sunspec` also by its SunSpec models. Raises LinkError if the link fails.
 
-        `elsewhere` returns a reader of another unit of the same link. Without it, marks at other unit ids do not match.
-        Marks of families whose usual unit id is `unit_id` are read first. After `most_silences` requests without reply,
-        the search ends, because each costs a time-out.
+        A mark that the device refuses does not match. `elsewhere` returns a reader of another unit of the same link.
+        Without `elsewhere`, marks at other unit ids do not match. Marks of families whose usual unit id is `unit_id`
+        are read first. After `most_silences` requests without any reply, no further marks are read, because each
+        missing reply costs a time-out.
         """
         identity = Identity()
         comparison = MarkComparison(reader, most_silences, elsewhere)
@@ -136,7 +140,7 @@ class Identifier:
         return identity
 
     def _ordered(self, unit_id: int | None) -> list[list[FamilyMark]]:
-        """Return groups of marks in the order in which to read their registers; a group shares its registers.
+        """Return groups of marks in the order in which to read them. The marks of a group are at the same registers.
 
         First come the groups with a family whose usual unit id is `unit_id`, then those with a family without a usual
         unit id, then the others. The order does not change the ranks.
@@ -159,13 +163,13 @@ class Identifier:
                 identity.serial = profile.serial.read(words)
 
     async def measure(self, reader: Reader, identity: Identity) -> None:
-        """Read the values if they are not known yet. Raises LinkError."""
+        """Read the values, if they are not known yet and a profile has the points. Raises LinkError."""
         profile = self._profiles.get(identity.matches[0].driver) if identity.matches else None
         if profile is not None and profile.driver is None and identity.values is None:
             identity.values = await self.values(reader, identity)
 
     async def values(self, reader: Reader, identity: Identity) -> Values | None:
-        """Return the values at this time, or None if the device cannot be read. Raises LinkError."""
+        """Poll the device. Return its values, or None if it cannot be read. Also set `poll_s`. Raises LinkError."""
         reader = RepeatingReader(reader)
         name = identity.matches[0].driver
         profile = self._profiles.get(name)
@@ -185,14 +189,14 @@ class Identifier:
         return Values.of(scan, resolution_Wh)
 
     async def _poll_s(self, driver: Driver, reader: Reader, first: Scan) -> float:
-        """Return how long a poll takes, after the `first` one. That one may also have learned what the device has."""
+        """Return the seconds that a poll takes. If the `first` poll may also have discovered the device, poll again."""
         if not isinstance(driver, RegisterDriver) or first.requests > len(driver.blocks):
             with suppress(NoReplyError, RefusedError, UnsupportedError):
                 first = await driver.poll(reader, self._now)
         return first.finished - first.started
 
     def name_likely(self, identity: Identity) -> None:
-        """Set the likely drivers by the device identification."""
+        """Set the likely drivers by `labels`. If these name no known manufacturer, change nothing."""
         said = letters(" ".join(identity.labels))
         makers = {p.manufacturer for p in self._profiles.values() if len(letters(p.manufacturer)) > 2}
         named = {maker for maker in makers if letters(maker) in said}

@@ -1,7 +1,8 @@
 """Compares the registers of one unit with the marks of the device families.
 
-A mark that gets no reply is neither true nor false: the reply may be lost. The mark is read once more. If it gets no
-reply again, the family stays possible.
+A mark is a condition on registers (`drivers.profile.mark`). If the request for these registers gets no reply, it is
+unknown whether the mark holds, because the reply may be lost. If the unit replied to another request, the mark is read
+once more. If there is no reply again, the family stays possible.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from drivers.registers import Span
 
 @dataclass(frozen=True, slots=True)
 class FamilyMark:
-    """A family and its mark. Of several matches, the one with the highest rank is the most reliable."""
+    """A family and its first mark. Of several marks that hold, the one with the highest rank is the most reliable."""
 
     rank: int
     profile: Profile
@@ -29,35 +30,42 @@ class MarkComparison:
     """The comparison for one unit."""
 
     def __init__(self, reader: Reader, most_silences: int, elsewhere: Callable[[int], Reader] | None) -> None:
-        """`elsewhere` returns a reader of another unit of the link. Without it, marks at other units do not match."""
+        """`elsewhere` returns a reader of another unit of the link. If it is None, marks at other units do not hold.
+
+        After `most_silences` requests without any reply, no further marks are read.
+        """
         self.matched: list[FamilyMark] = []
+        """Families of which all marks hold."""
         self.unknown: list[FamilyMark] = []
-        """Families whose mark got no reply, or was not read because too many requests got no reply."""
+        """Families of which a mark got no reply, or was not read because too many requests got no reply."""
         self.tables: frozenset[Table] = frozenset()
-        """The tables of the registers that the device replied with."""
+        """The tables from which the device returned registers."""
         self.exhausted = False
-        """Whether the comparison ended early, because too many requests got no reply."""
+        """Whether marks were skipped, because `most_silences` requests got no reply."""
         self._reader = reader
         self._most_silences = most_silences
-        self._left = most_silences
+        self._silences_left = most_silences
         self._elsewhere = elsewhere
         self._replied = False
-        """Whether the unit replied to a request, also with an exception."""
+        """Whether the unit replied to one of the requests. An exception of the unit is a reply, too."""
 
     async def run(self, groups: Iterable[Sequence[FamilyMark]]) -> None:
-        """Read every mark. The families of a group have their first mark at the same registers. Raises LinkError."""
+        """Read the marks of all groups. Raises LinkError.
+
+        The families of a group have their first mark at the same registers, so one request reads all of these marks.
+        """
         lost: list[Sequence[FamilyMark]] = []
         for group in groups:
             if self.exhausted:
                 self.unknown += group
             elif rest := await self._compare(group):
                 lost.append(rest)
-        self._left = self._most_silences
+        self._silences_left = self._most_silences
         for group in lost:
             self.unknown += await self._compare(group) if self._replied else group
 
     async def _compare(self, group: Sequence[FamilyMark]) -> list[FamilyMark]:
-        """Read the marks of the group. Return the families whose mark got no reply."""
+        """Read the marks of the group, and add to `matched`. Return the families of which a mark got no reply."""
         try:
             words = await self._first(group[0].mark.span)
         except NoReplyError:
@@ -74,20 +82,24 @@ class MarkComparison:
         return unknown
 
     async def _first(self, span: Span) -> Sequence[int] | None:
-        """Return the words, or None if the device refuses. Raises NoReplyError and LinkError."""
+        """Read the first marks of a group, and count the requests without any reply.
+
+        Return the words, or None if the device refuses the request. Raises NoReplyError and LinkError.
+        """
         try:
             words = await read(self._reader, span)
         except SilentError:
-            self._left -= 1
-            self.exhausted |= self._left <= 0
+            self._silences_left -= 1
+            self.exhausted |= self._silences_left <= 0
             raise
         self._replied = True
         return words
 
     async def _all_hold(self, marks: Iterable[Mark]) -> bool | None:
-        """Read further marks; None if one of them gets no reply.
+        """Return whether all further `marks` of a family hold; None if this unit does not reply for one of them.
 
-        Called only after the first mark matched, so that other devices need no extra requests.
+        A mark at another unit does not hold if that unit does not reply, or if there is no `elsewhere`. This is called
+        only after the first mark matched, so that other devices need no extra requests.
         """
         for mark in marks:
             reader = self._reader
@@ -98,14 +110,14 @@ class MarkComparison:
             try:
                 words = await read(reader, mark.span)
             except NoReplyError:
-                return None if mark.unit_id is None else False  # no reply of another unit: it does not exist
+                return None if mark.unit_id is None else False  # that other unit does not exist
             if words is None or not mark.matches(words):
                 return False
         return True
 
 
 class RepeatingReader:
-    """A reader that repeats a request once if there is no reply."""
+    """A reader that repeats a request once if there is no valid reply."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -118,7 +130,7 @@ class RepeatingReader:
 
 
 async def read(reader: Reader, span: Span) -> Sequence[int] | None:
-    """Return the words, or None if the device refuses to reply with them. Raises NoReplyError and LinkError."""
+    """Return the words of `span`, or None if the device refuses the request. Raises NoReplyError and LinkError."""
     try:
         return await reader.read(span.table, span.address, span.count)
     except RefusedError:

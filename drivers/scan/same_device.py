@@ -1,9 +1,10 @@
 """Recognises units that are one device, so that no device counts twice.
 
-Two units are certainly one device if they have the same serial number on one host, or the same power and counter on one
-link. The same driver with the same unit id on two ports of one host may be one device, and so may the same serial
-number on two hosts. Then the values decide: both are read at the same time. If the values do not decide, both are
-proposed, and the second one is disabled.
+Two units with different serial numbers are two devices. Two units of one host with the same serial number are certainly
+one device. So are two units of one link with the same power and counter. Units with the same driver and the same unit
+id on two ports of one host may be one device. Units with the same serial number on two hosts may also be one device.
+Then the values decide: one unit is read between two reads of the other unit. If the values do not decide, both units
+are proposed, and the second one is disabled. A serial port counts as a host.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from drivers.scan.values import Values
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A unit that was identified, and its place."""
+    """A unit that was identified, and its place: the port or serial line on which it was found."""
 
     place: SearchLocation
     unit: FoundUnit
@@ -35,14 +36,14 @@ class Located:
 
 
 Measure = Callable[[Located], Awaitable[Values | None]]
-"""Returns the values at this time, or None if the device cannot be read."""
+"""Returns the present values, or None if the device cannot be read."""
 
 
 async def remove_duplicates(places: Sequence[SearchLocation], measure: Measure, *, of_hosts: bool = False) -> None:
     """Remove units that are the same device as an earlier unit, and add a note to their place.
 
     Of two units, the one that a profile recognises is kept, not the one that is known only by SunSpec. With `of_hosts`,
-    only units of different hosts and serial ports are compared.
+    only units of two different hosts or serial ports are compared, otherwise only units of the same one.
     """
     found = [
         Located(place, unit, unit.identity)
@@ -60,7 +61,7 @@ async def remove_duplicates(places: Sequence[SearchLocation], measure: Measure, 
 
 
 async def _same(each: Located, other: Located, measure: Measure) -> bool:
-    """Return whether both are one device. If so, remove `each`. If it is not certain, set the doubt of `each`."""
+    """Return whether both are one device. If so, remove `each`. If the values do not decide, set `each.unit.doubt`."""
     why = _certain(each, other)
     if not why and (perhaps := _perhaps(each, other)):
         same = await _compared(each, other, measure)

@@ -30,17 +30,20 @@ from drivers.scan.unit_search import (
 from drivers.scan.values import Values
 
 UNITS = tuple(range(1, 11))
-# Most likely first: hybrids and plants with one address, SMA's SunSpec map, KOSTAL, Victron's GX, TCP devices without a
-# unit id, Fronius' meters, ABB and Fimer, Alfen's station, the meters of some inverters.
+"""The unit ids that are tried first on every link."""
+# Further unit ids of hosts, most likely first: hybrids and plants with one address, SMA's SunSpec map, KOSTAL,
+# Victron's GX, TCP devices without a unit id, Fronius' meters, ABB and Fimer, Alfen's station, the meters of some
+# inverters.
 NETWORK_UNITS = (247, 126, 71, 100, 255, 240, 254, 200, 11)
 
 _MOST_UNITS = 24
-"""Each unit id without a device may cost a time-out."""
+"""Maximum number of usual unit ids that are tried on a TCP port. Each unit id without a device may cost a time-out."""
 
 LINES = ((9600, "N"), (9600, "E"), (19200, "E"), (19200, "N"), (38400, "N"), (115_200, "N"), (2400, "N"))
 """Baud rates and parities, most usual first. 19200 E is the default of the specification, 2400 N of small meters."""
 
-# For adapters that ignore requests in the first seconds of a connection, and for slow devices.
+# The last search of an open port without a device, for adapters that ignore requests in the first seconds of a
+# connection, and for slow devices: its unit ids, the wait after the connect, the timeout.
 _SLOW_UNITS = (1, 0)
 _SLOW_DELAY_S = 3.0
 _SLOW_TIMEOUT_S = 5.0
@@ -52,17 +55,19 @@ class ScanSettings:
 
     ports: tuple[int, ...] = USUAL_PORTS
     units: tuple[int, ...] | None = None
-    """Exactly these unit ids. None means the usual unit ids, and the ids after the last unit that was found."""
+    """Exactly these unit ids. None means the usual unit ids, and some ids after each unit that was found (`WINDOW`)."""
     likely_units: tuple[int, ...] = ()
     """More usual unit ids, from the profiles."""
     connect_timeout_s: float = 1.5
     timeout_s: float = 1.0
     gateway_timeout_s: float = 4.0
-    """Timeout of the first unit of a host that does not respond: its gateway may need this time to report that."""
+    """Timeout of the first unit of a port that does not respond. A gateway may need this time to report such a unit."""
     serial_timeout_s: float = 0.3
     request_gap_s: float = 0.02
     hosts_at_once: int = 64
+    """Maximum number of hosts and serial ports that are scanned at the same time."""
     lines: tuple[tuple[int, str], ...] = LINES
+    """The baud rates and parities to try on a serial port."""
     transport: TransportName = "tcp"
     """Transport of the hosts. Use "rtu_over_tcp" for a converter that does not translate to Modbus TCP."""
 
@@ -87,7 +92,7 @@ class Scanner:
 
     @property
     def places(self) -> list[SearchLocation]:
-        """Ports and serial lines with devices or a note, in the order of the scan."""
+        """Ports and serial lines with devices or a note, in the order in which their search began."""
         return [place for place in self._places if place.units or place.note]
 
     @property
@@ -97,7 +102,7 @@ class Scanner:
 
     @property
     def latest(self) -> SearchLocation | None:
-        """The place that was searched last."""
+        """The port or serial line whose search began last. None before the first request of the scan."""
         return next((place for place in reversed(self._places) if place.asking is not None), None)
 
     async def run(self, targets: Targets) -> None:
@@ -154,7 +159,7 @@ class Scanner:
         return place
 
     async def _search_place(self, place: SearchLocation, units: Sequence[int]) -> None:
-        """Find and identify the units of one place. Raises LinkError if the port cannot be opened."""
+        """Find and identify the units on one port or serial line. Raises LinkError if the port cannot be opened."""
         serial = place.link.serial
         settings = self._settings
         timeout_s = settings.serial_timeout_s if serial else settings.timeout_s
@@ -170,7 +175,7 @@ class Scanner:
             await link.close()
 
     async def _search_rtu_over_tcp(self, place: SearchLocation) -> None:
-        """Search with RTU frames, for converters that do not translate. They ignore requests of Modbus TCP."""
+        """Search with RTU frames, for converters that do not translate between Modbus TCP and the serial line."""
         attempt = SearchLocation(replace(place.link, transport="rtu_over_tcp"))
         link = Link(attempt.link)
         try:
@@ -221,14 +226,14 @@ class Scanner:
         try:
             for reader, identity in units:
                 await self._identifier.read_serial(reader, identity)
-            # The values are read without pause, so that they have about the same time.
+            # One unit is read directly after the other, so that all values are of about the same time.
             for reader, identity in units if len(units) > 1 else ():
                 await self._identifier.measure(reader, identity)
         except LinkError:
             return
 
     async def _add_further_units(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
-        """Add the units whose counters differ from the first unit's, if the other side replies to every unit id."""
+        """If the other side replies to every unit id, add the units whose counters differ from the first unit's."""
         first = place.units[0].identity if place.any_unit else None
         if first is None or not first.matches:
             return
@@ -245,7 +250,10 @@ class Scanner:
             place.add_note(REPLIES_FOR_ALL)
 
     async def _measured(self, each: Located) -> Values | None:
-        """Poll a unit once. Some devices accept only one connection, so this one is closed at once."""
+        """Poll a unit once. Return None if it cannot be read.
+
+        Some devices accept only one connection, so this connection is closed directly after the poll.
+        """
         timeout_s = _SLOW_TIMEOUT_S if each.place.link.connect_delay_s else self._settings.timeout_s
         link = Link(each.place.link)
         try:
@@ -264,7 +272,7 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
 
 
 def _remove_names(place: SearchLocation) -> None:
-    """Remove units that have only the name of another unit, and add a note."""
+    """Remove units that have only the name of the device of another unit (`Match.named_by`), and add a note."""
     best = [(unit, unit.identity.matches[0]) for unit in place.units if unit.identity and unit.identity.matches]
     names = {unit_id: named.unit_id for named, match in best for unit_id in match.named_by}
     for unit in list(place.units):

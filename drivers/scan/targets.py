@@ -15,7 +15,7 @@ _LAST_OCTETS = re.compile(r"(\d+\.\d+\.\d+\.)(\d+)-(\d+)")
 
 
 class TargetError(ValueError):
-    """The target or range is not valid. The message has the valid forms."""
+    """The target or range is not valid. The message has the valid forms, or the largest number of hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,10 @@ def _range(text: str, first: str, last: str) -> Iterator[str]:
 
 
 def parse_numbers(text: str, low: int, high: int) -> tuple[int, ...]:
-    """Parse numbers such as `1,3,10-20`. Each is returned once, in the given order. Raises TargetError."""
+    """Parse numbers from `low` to `high`, such as `1,3,10-20`. Each is returned once, in the given order.
+
+    Raises TargetError.
+    """
     numbers: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)

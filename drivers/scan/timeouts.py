@@ -8,14 +8,18 @@ unit.
 
 from __future__ import annotations
 
-_LEAST_S = 0.3
 _TIMES = 10
+"""The learned timeout is this many times the slowest reply, but at most `timeout_s`."""
+_LEAST_S = 0.3
+"""The learned timeout is at least this, if `timeout_s` is not less."""
 _MARGIN = 1.5
+"""The learned timeout is always at least this many times the slowest reply, even if that is more than `timeout_s`."""
 _HELD_UP_TIMES, _HELD_UP_S = 3, 0.05
+"""A reply was delayed if it took longer than this many times the slowest reply so far, plus this many seconds."""
 
 
 class LearnedTimeout:
-    """The timeout of the next unit. It is `first_timeout_s` until one unit has not responded."""
+    """The timeout of the next unit. It is `first_s` until one unit has not responded, then `learned_s`."""
 
     def __init__(self, timeout_s: float, first_timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -29,7 +33,10 @@ class LearnedTimeout:
 
     @property
     def learned_s(self) -> float:
-        """The learned timeout. It is also used for units that respond, but do not reply for a missing register."""
+        """The learned timeout; `timeout_s` before the first reply.
+
+        It is also used for units that respond, but do not reply for a missing register.
+        """
         if self._slowest_s is None:
             return self._timeout_s
         return max(min(self._timeout_s, max(_LEAST_S, _TIMES * self._slowest_s)), _MARGIN * self._slowest_s)
@@ -39,7 +46,7 @@ class LearnedTimeout:
         self._slowest_s = max(took_s, self._slowest_s or 0.0)
 
     def held_up(self, took_s: float) -> bool:
-        """Whether the reply was delayed, compared with the slowest reply so far."""
+        """Whether a reply after `took_s` was delayed, compared with the slowest reply so far."""
         return took_s > _HELD_UP_TIMES * (self._slowest_s or 0.0) + _HELD_UP_S
 
     def silent(self) -> bool:

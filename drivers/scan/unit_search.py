@@ -31,10 +31,11 @@ from drivers.scan.timeouts import LearnedTimeout
 
 Probe = tuple[Table, int, int]
 
-# The registers that most devices have: the SunSpec marker, the first value of a meter, the first word.
+# Table, first address and count of the requests that find units. Most devices have some of these registers: the SunSpec
+# marker (holding 40000), the first value of a meter (input 0), the first word (holding 0).
 NETWORK_PROBES: tuple[Probe, ...] = ((Table.HOLDING, 40_000, 2), (Table.INPUT, 0, 2))
-# A server of Modbus TCP ignores these RTU frames: as a header of Modbus TCP, they have a wrong protocol id and a length
-# without room for a function code.
+# A server of Modbus TCP ignores these RTU frames. It reads the bytes of a frame as a header of Modbus TCP. This header
+# has a wrong protocol id, and a length without room for a function code.
 RTU_PROBES: tuple[Probe, ...] = ((Table.INPUT, 12, 1), (Table.HOLDING, 12, 1))
 SERIAL_PROBES: tuple[Probe, ...] = ((Table.INPUT, 0, 2), (Table.HOLDING, 0, 1))
 
@@ -42,14 +43,19 @@ REPLIES_FOR_ALL = (
     "the gateway also replies for units that do not exist: if a device is not listed, give its unit id with --units"
 )
 WINDOW = 10
-"""The search ends if so many ids after the last unit do not respond. Most sites use consecutive ids."""
+"""This many unit ids after each unit that was found are tried, too. Most sites use consecutive ids."""
 
 _STRANGE_UNITS = (199, 213, 231)
+"""Unit ids that sites hardly ever use. If all of them reply, every unit id replies."""
 _UNITS_TO_DOUBT = 4
+"""The unusual ids are tried when this many units were found."""
 
 _FIRST_WAIT_S = 0.1
+"""The timeout of the request to the missing unit in `_learn_timeout`, in seconds."""
 _MOST_FAILURES = 3
+"""The search of a port ends after this many failures in a row."""
 _AGAIN_AFTER_S = 1.0
+"""Pause after the connection failed, in seconds."""
 
 _WRONG_NUMBERS = (
     "the gateway gives the first reply of a connection the transaction number of another request; such a reply is"
@@ -67,27 +73,27 @@ class FoundUnit:
     doubt: str = ""
     """Why the unit may be the same device as another unit. It is then proposed, but not enabled. Empty: no doubt."""
     elsewhere: list[str] = field(default_factory=list)
-    """The other places of this device, such as "192.168.1.20:1502 unit 1". Its units there are omitted."""
+    """The other addresses of this device, such as "192.168.1.20:1502 unit 1". The scan omits the units there."""
 
 
 @dataclass(slots=True, eq=False)
 class SearchLocation:
-    """An open port or a serial line. Its fields change while the scan runs."""
+    """A place: a port of a host, or a serial port with one baud rate and parity. It changes while the scan runs."""
 
     link: LinkSettings
     units: list[FoundUnit] = field(default_factory=list)
     opened: bool = False
-    """Whether the port could be opened and the other side replied."""
+    """Whether a request could be sent. If not, the port could not be opened, or was not tried yet."""
     any_unit: bool = False
-    """Whether the device responds to every unit id. It is then one device."""
+    """Whether every unit id gets a reply from the same device. `units` then has one unit."""
     further_units: tuple[int, ...] = ()
     """With `any_unit`: further unit ids that responded. They are other devices if their values differ."""
     rtu_frames: bool = False
     """Whether a request of Modbus TCP was answered with RTU frames."""
     asking: int | None = None
-    """The unit id of the current request."""
+    """The unit id of the last request of the search; None before the first request."""
     closed: str = ""
-    """Why the port could not be opened. Normal for most addresses of a network."""
+    """Why the port could not be opened; empty if it could. Normal for most addresses of a network."""
     note: str = ""
     """Message for the installer, such as why nothing was found."""
 
@@ -97,26 +103,27 @@ class SearchLocation:
 
 
 class Search:
-    """Tries one unit id after the other, and adds the units that respond to `place`."""
+    """Tries one unit id after the other. `place.units` gets each unit that responds."""
 
     def __init__(
         self, place: SearchLocation, link: Link, probes: Sequence[Probe], timeout_s: float, first_timeout_s: float = 0.0
     ) -> None:
-        """`first_timeout_s` is the timeout of the first missing unit. A gateway may need a long time to report it."""
+        """`first_timeout_s` is used until a unit is missing. A gateway may need a long time to report that unit."""
         self._place = place
         self._link = link
         self._probes = probes
         self._timeout = LearnedTimeout(timeout_s, first_timeout_s)
         self._gone: set[int] = set()
-        """Units that do not exist, as replied by a gateway."""
+        """Units that do not exist, according to a reply of the gateway (exception 10 or 11)."""
         self._failures = 0
+        """Number of failures in a row."""
         self._codes: dict[int, int] = {}
-        """Unit → exception code of its last reply."""
+        """Unit → exception code of its last reply. A unit whose last reply had data is not in it."""
         self._absent_codes: set[int] = set()
         """Exception codes for units that do not exist."""
 
     async def run(self, units: Sequence[int], *, window: bool) -> None:
-        """Try `units`; with `window` also the ids after the last unit that was found.
+        """Try `units`; with `window` also the `WINDOW` ids after each unit that was found.
 
         Raises LinkError if the port cannot be opened.
         """
@@ -129,7 +136,7 @@ class Search:
     async def _run(self, units: Sequence[int], *, window: bool) -> None:
         place, first = self._place, FoundUnit(units[0])
         for probe in self._probes:
-            for unit_id in self._candidates(units, window=window):
+            for unit_id in self._ids_to_try(units, window=window):
                 if await self._answers(unit_id, probe):
                     place.units.append(FoundUnit(unit_id))
                     if len(place.units) == _UNITS_TO_DOUBT and window and await self._answers_to_any(probe):
@@ -137,11 +144,15 @@ class Search:
                         self._doubt()
                 if place.note or place.any_unit:
                     return
-        if self._absent_codes and not place.units:  # every unit refuses every request: it is one device
+        if self._absent_codes and not place.units:  # all refuse as the unusual ids do: one device
             place.units, place.any_unit = [first], True
 
     def _doubt(self) -> None:
-        """Decide between one device and a gateway that replies for all ids, after the unusual unit ids replied too."""
+        """Decide between one device and a gateway that replies for all ids, after the unusual unit ids replied too.
+
+        If one of the unusual ids returned data, there is one device. If all of them replied with an exception, units
+        whose reply was such an exception do not exist.
+        """
         place = self._place
         codes = {self._codes[unit_id] for unit_id in _STRANGE_UNITS if unit_id in self._codes}
         if not all(unit_id in self._codes for unit_id in _STRANGE_UNITS):
@@ -154,11 +165,14 @@ class Search:
 
     @property
     def reply_timeout_s(self) -> float:
-        """The timeout for units that exist."""
+        """The timeout for units that exist, in seconds."""
         return self._timeout.learned_s
 
-    def _candidates(self, units: Sequence[int], *, window: bool) -> Iterator[int]:
-        """Yield the unit ids of this pass. Units that are found meanwhile extend the window."""
+    def _ids_to_try(self, units: Sequence[int], *, window: bool) -> Iterator[int]:
+        """Yield the unit ids to try with one probe, without those that are known to exist or not to exist.
+
+        A unit that is found meanwhile adds the ids after it.
+        """
         asked = self._gone | {unit.unit_id for unit in self._place.units}
         for unit_id in units:
             if unit_id not in asked:
@@ -170,6 +184,7 @@ class Search:
             yield unit_id
 
     def _ahead(self) -> set[int]:
+        """Return the `WINDOW` ids after each unit that was found, up to 247."""
         return {
             unit_id
             for unit in self._place.units
@@ -180,6 +195,10 @@ class Search:
         return all([await self._answers(unit_id, probe) for unit_id in _STRANGE_UNITS])
 
     async def _answers(self, unit_id: int, probe: Probe) -> bool:
+        """Send one request. Return whether the reply shows that the unit exists.
+
+        Raises LinkError if the port cannot be opened.
+        """
         self._place.asking = unit_id
         try:
             await self._ask(unit_id, probe, self._timeout.seconds)
@@ -224,7 +243,7 @@ class Search:
     async def _learn_timeout(self, dead: int, probe: Probe) -> None:
         """Learn how long a gateway waits for the missing unit `dead`.
 
-        The gateway delays the next reply of another unit by this time.
+        The gateway delays the reply to the next request, to another unit, by this time.
         """
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -240,7 +259,7 @@ class Search:
     def _malformed(self, error: BadReplyError) -> None:
         place = self._place
         if place.link.serial:
-            # Two-wire adapters echo the request if there is no unit. A wrong baud rate gives noise.
+            # Not a failure: two-wire adapters echo the request if there is no unit, and a wrong baud rate gives noise.
             place.opened = True
         elif isinstance(error, RtuFrameError):
             place.opened = place.rtu_frames = True

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from drivers.model import Nature, NodeType, Quantity, Scan
 
 _ENOUGH_WH = 10_000.0
+"""Equal counters show one device only if one of them is at least this large. Small ones may be equal by chance."""
 _ROUND_WH = 10.0
-_CLOSE_W, _CLOSE = 50.0, 0.05
-"""Two polls of one device are at different times, so the powers of one device may differ by this much."""
+"""Counters may differ by this much, or by a larger step of the counter, and still be the same counter."""
+_CLOSE_W, _CLOSE_SHARE = 50.0, 0.05
+"""Two polls of one device are at different times, so its powers may differ by this many watts or by this share of the
+power, whichever is more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Power and counter of a device at one time, to recognise the same device with another unit id."""
+    """Power and counter of a device at one time. None means that the device did not report the value."""
 
     power_W: float | None
     counter_Wh: float | None
@@ -23,7 +26,7 @@ class Values:
 
     @classmethod
     def of(cls, scan: Scan, resolution_Wh: float) -> Values:
-        """Return the total power and the largest lifetime counter of a scan."""
+        """Return the total power (of a hybrid: the solar power) and the largest lifetime counter of a scan."""
         good = [r for r in scan.readings if isinstance(r.value, float) and r.phase is None]
         powers = [r.value for r in good if r.quantity is Quantity.ACTIVE_POWER and r.node in (None, NodeType.SOLAR)]
         counters = [r.value for r in good if r.quantity.nature is Nature.COUNTER]
@@ -31,7 +34,10 @@ class Values:
         return cls(float(powers[0]) if powers and powers[0] is not None else None, largest, resolution_Wh)
 
     def same(self, other: Values) -> bool:
-        """Whether both are one device. Two devices never have the same counter and the same power at the same time."""
+        """Whether power and counter are so close that both are one device.
+
+        False also if a value is missing, or if both counters are below `_ENOUGH_WH`.
+        """
         if None in (self.power_W, other.power_W, self.counter_Wh, other.counter_Wh):
             return False
         power, counter = abs(self.power_W - other.power_W), abs(self.counter_Wh - other.counter_Wh)  # type: ignore[operator]
@@ -39,22 +45,31 @@ class Values:
         return (
             enough
             and counter <= max(self.resolution_Wh, other.resolution_Wh, _ROUND_WH)
-            and power <= max(_CLOSE_W, _CLOSE * abs(self.power_W or 0.0))
+            and power <= max(_CLOSE_W, _CLOSE_SHARE * abs(self.power_W or 0.0))
         )
 
     def between(self, before: Values, after: Values) -> bool | None:
-        """Whether these values are of the device that had the other values before and after. None: not certain."""
+        """Whether these values are of the device that had the values `before` and `after`. None: not certain.
+
+        - True: the power fits, and so does a counter of at least `_ENOUGH_WH`.
+        - False: the counter does not fit. Or the power does not fit, and the counter proves nothing: it is missing or
+          below `_ENOUGH_WH`.
+        - None: only the power or only the counter fits, or a power is missing.
+        """
         if self.counted_apart(before, after):
             return False
         counted = self.counter_Wh is not None and max(before.counter_Wh or 0.0, after.counter_Wh or 0.0) >= _ENOUGH_WH
         powers = _range(before.power_W, after.power_W)
         if powers is None or self.power_W is None:
             return None
-        close = _within(self.power_W, powers, max(_CLOSE_W, _CLOSE * abs(self.power_W)))
-        return close if close is counted else None
+        close = _within(self.power_W, powers, max(_CLOSE_W, _CLOSE_SHARE * abs(self.power_W)))
+        return close if close is counted else None  # None: only one of them fits
 
     def counted_apart(self, before: Values, after: Values) -> bool:
-        """Whether the counter shows that these values and the values before and after are of two devices."""
+        """Whether the counter shows that these values are of another device than the values `before` and `after`.
+
+        False if one of the counters is missing.
+        """
         counters = _range(before.counter_Wh, after.counter_Wh)
         step_Wh = max(self.resolution_Wh, before.resolution_Wh, _ROUND_WH)
         return counters is not None and self.counter_Wh is not None and not _within(self.counter_Wh, counters, step_Wh)

@@ -1,6 +1,7 @@
 """A laboratory with a meter, a SunSpec inverter, a hybrid, a relay board and a charger behind one gateway.
 
-The powers are constant, and the counters follow them. `telemetry-agent simulate --lab` serves it.
+All powers are constant. The counter of a power grows with time, from a fixed start value. A counter without a power is
+constant. `telemetry-agent simulate --lab` serves these devices.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from drivers.simulator.sunspec_units import (
 )
 
 _VOLTAGE_V = 230.0
+# Signs of the payload contract: the grid exports, the battery charges.
 _GRID_W = -4000.0
 _ROOF_W = 6000.0
 _HYBRID_AC_W = 2500.0
@@ -41,7 +43,7 @@ class LabDevice:
 
 
 def lab_devices(now: Callable[[], float] = time.monotonic) -> tuple[LabDevice, ...]:
-    """Return the devices: units 1 to 5. `now` is a time in seconds that drives the counters."""
+    """Return the devices with the unit ids 1 to 5. `now` returns the present time in seconds, for the counters."""
     start_s = now()
 
     def counted(start_Wh: float, power_W: float) -> float:

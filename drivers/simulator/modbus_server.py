@@ -1,7 +1,8 @@
 """A Modbus TCP server: one port with its units, function codes 1 to 4.
 
-Frames and protocol data units are those of pymodbus. Its server is not used: if two requests arrive together, it loses
-the second one, and it does not close a connection with bytes that are not Modbus (docs/decisions/0001-pymodbus.md).
+pymodbus encodes and decodes the frames and the protocol data units. The server of pymodbus is not used. It loses the
+second of two requests that arrive together. It does not close a connection on which bytes arrive that are not Modbus
+(docs/decisions/0001-pymodbus.md).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _REPLIES: dict[Table, type[ModbusPDU]] = {
     Table.INPUT: ReadInputRegistersResponse,
 }
 _REQUEST_LENGTH = 5
+"""Bytes of a read request without its frame: function code, address, count."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +46,10 @@ class SimulatedUnit:
     """If False, the unit does not respond."""
 
     def answer(self, pdu: bytes) -> bytes:
-        """Return the reply to a request: data, or exception 1 (not a read), 2 (no such address) or 3 (bad count)."""
+        """Return the reply to a request: data, or an exception.
+
+        The exceptions are 1 (not a read), 2 (no such address) and 3 (wrong length of the request, or bad count).
+        """
         reply = self._reply(pdu)
         return bytes((reply.function_code,)) + reply.encode()
 
@@ -69,8 +74,8 @@ class SimulatedUnit:
 class ModbusServer:
     """Serves units on one port.
 
-    Gateways differ in how they treat a request for an unknown unit id. By default this one does not reply; with
-    `answers_for_absent` it replies with exception 11.
+    Gateways differ in how they treat a request for an unknown unit id. By default this server does not reply to such a
+    request. With `answers_for_absent` it replies with exception 11.
     """
 
     def __init__(
@@ -87,7 +92,7 @@ class ModbusServer:
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Accept connections. A second start uses the same port. Raises OSError if the port is in use."""
+        """Accept connections. A start after `stop` uses the same port. Raises OSError if the port is in use."""
         if self._listener is None:
             loop = asyncio.get_running_loop()
             self._listener = await loop.create_server(lambda: _ClientConnection(self), self.host, self.port)

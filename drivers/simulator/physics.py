@@ -1,7 +1,7 @@
 """A simulated site with physics, reproducible by its seed. Pure: time passes only in `SimulatedPlant.advance`.
 
 - At every moment grid = loads + storage - solar. Powers in W, energies in Wh, signs of the payload contract.
-- Powers are constant between two changes, and counters are their exact integrals.
+- A power changes in steps: every `STEP_S` seconds, and when the battery is full or empty. Counters are exact integrals.
 - The result does not depend on the size of the steps: `advance(60)` equals sixty calls of `advance(1)`.
 - The sun follows standard time. People follow the local clock, which `clock_changes` sets forward and back.
 """
@@ -58,13 +58,16 @@ class Battery:
     """0..1. Applies to charging and to discharging."""
 
     def power(self, surplus_W: float) -> float:
-        """Return the power at its terminals: positive for charge, negative for discharge."""
+        """Return the power at the terminals of the battery: positive for charge, negative for discharge.
+
+        `surplus_W` is solar power minus loads.
+        """
         if (surplus_W > 0 and self.stored_Wh >= self.capacity_Wh) or (surplus_W < 0 and self.stored_Wh <= 0):
             return 0.0
         return max(-self.discharge_limit_W, min(self.charge_limit_W, surplus_W))
 
     def lasts(self, power_W: float) -> float:
-        """Return the seconds until the battery is full or empty."""
+        """Return the seconds until the battery is full or empty at this power; infinity at 0 W."""
         rate_W = self._rate(power_W)
         if rate_W == 0:
             return math.inf
@@ -72,7 +75,7 @@ class Battery:
         return 3600 * left_Wh / rate_W
 
     def hold(self, power_W: float, seconds: float) -> None:
-        """Charge or discharge for `seconds`, at most until the battery is full or empty."""
+        """Charge or discharge for `seconds`, which must not be more than `lasts` returns."""
         self.stored_Wh += self._rate(power_W) * seconds / 3600
         # A remainder that is only a rounding error would cause endless small steps.
         for end_Wh in (0.0, self.capacity_Wh):
@@ -146,12 +149,12 @@ class SimulatedPlant:
 
     @property
     def day(self) -> int:
-        """Number of local days since the first midnight."""
+        """Number of complete local days since the first midnight."""
         return int(self.local_s // DAY_S)
 
     @property
     def today(self) -> dict[str, Energy]:
-        """The true energies since local midnight, or since the start."""
+        """The true energies since the last local midnight; on the first day, since the start."""
         return {
             name: Energy(now.positive_Wh - then.positive_Wh, now.negative_Wh - then.negative_Wh)
             for (name, now), then in zip(self._energies().items(), self._midnight.values(), strict=True)
@@ -183,7 +186,7 @@ class SimulatedPlant:
                 self._balance()
 
     def _age(self, seed: int) -> None:
-        """Set the counters to the values of a site that is some years old."""
+        """Set the counters to the values of a site that is some years old, and charge the battery in part."""
         random = random_generator(seed, "age")
         self.battery = Battery(stored_Wh=random.uniform(2_000, 6_000))
         for flow in (*self.solar, *self.loads, self.storage, self.grid):
@@ -206,7 +209,7 @@ class SimulatedPlant:
         if self.day > self._day:
             self.days.append(self.today)
             self._midnight, self._day = self._energies(), self.day
-        # The battery follows its meter and is one step late. The grid supplies the difference.
+        # The battery reacts to the surplus of the previous step. The grid supplies or takes the difference.
         self._surplus_seen_W = self._surplus()
         self._sky.step()
         sun = self._sky.sun(self.now_s % DAY_S / 3600)

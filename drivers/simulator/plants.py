@@ -1,7 +1,7 @@
 """The plants of the simulated site: two roofs under one sky, a household, a heat pump, a boiler, a charger. Pure.
 
-`step` is called once every `STEP_S` seconds. It returns the power until the next step, in W. Each plant has its own
-random generator, so that the same seed always gives the same days.
+`step` is called once every `STEP_S` seconds. It returns the power of the plant until the next step, in W. Each plant
+has its own random generator, so that the same seed always gives the same days.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def random_generator(seed: int, name: str) -> Random:
 
 
 class Sky:
-    """A spring day at 51 degrees north, with passing clouds."""
+    """The sun and the clouds of a spring day at 51 degrees north."""
 
     _LATITUDE = math.radians(51)
     _DECLINATION = math.radians(15)
@@ -33,7 +33,7 @@ class Sky:
         """Share of the direct light that passes the clouds, 0..1."""
 
     def step(self) -> None:
-        """Move the clouds. They change every ten minutes on average."""
+        """Move the clouds. The clearness goes towards a target that changes every ten minutes on average."""
         if self._random.random() < STEP_S / 600:
             self._target = 1.0 if self._random.random() < 0.5 else self._random.uniform(0.1, 0.7)
         self.clearness += 0.1 * (self._target - self.clearness)
@@ -52,7 +52,7 @@ class Sky:
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """PV modules on one plane, with their inverter. `azimuth_deg` counts from south to west."""
+    """PV modules on one plane, with their inverter. `azimuth_deg` is 0 for south and 90 for west."""
 
     peak_W: float
     rated_W: float
@@ -66,7 +66,8 @@ class Roof:
             return 0.0
         tilt, azimuth = math.radians(self.tilt_deg), math.radians(self.azimuth_deg)
         facing = math.sin(tilt) * (south * math.cos(azimuth) + west * math.sin(azimuth)) + up * math.cos(tilt)
-        # Direct light at sea level after Meinel: 1353 W/m2 * 0.7 ** (air mass ** 0.678).
+        # Direct light at sea level after Meinel: 1353 W/m2 * 0.7 ** (air mass ** 0.678). Here it is in kW/m2. The
+        # diffuse light is 0.15 kW/m2 times the height of the sun.
         direct = 1.353 * math.pow(0.7, math.pow(up, -0.678)) * clearness * max(0.0, facing)
         return min(self.rated_W, self.peak_W * (direct + 0.15 * up))
 
@@ -94,7 +95,7 @@ class SimulatedHeatPump:
     """A heat pump that a thermostat switches on and off."""
 
     _RATED_W = 1800.0
-    _COEFFICIENT = 3.5
+    _COEFFICIENT = 3.5  # W of heat per W of electric power
     _LOSS_W_K = 150.0
     _CAPACITY_WH_K = 2000.0
 
@@ -115,7 +116,7 @@ class SimulatedHeatPump:
 
 
 class Boiler:
-    """A heating rod behind a relay. It uses surplus, and grid power if the water is cold."""
+    """A heating rod behind a relay. It uses solar surplus, and also grid power while the water is cold."""
 
     RATED_W = 2000.0
     _FULL_WH = 8000.0
@@ -127,7 +128,7 @@ class Boiler:
         self._on = False
 
     def step(self, surplus_W: float) -> float:
-        """Return the power. `surplus_W` is the solar power that remains for this boiler."""
+        """Return the power. `surplus_W` is the solar power minus the power of the other loads."""
         enough = 500.0 if self._on else self.RATED_W
         needed = self._COLD_WH + (500.0 if self._on else 0.0)
         room = self._stored_Wh < self._FULL_WH - (0.0 if self._on else 1000.0)
@@ -138,7 +139,9 @@ class Boiler:
 
 
 class Charger:
-    """A car arrives twice a day. It charges with solar surplus in the morning, and with full power in the evening."""
+    """A car arrives twice a day. Before 17:00 it charges with the solar surplus, but at least 1380 W. Later it charges
+    with 7360 W. The power is a multiple of 230 W: one ampere on one phase.
+    """
 
     _MINIMUM_W = 1380.0
     _MAXIMUM_W = 11_040.0
@@ -152,8 +155,8 @@ class Charger:
         self._needed_Wh = 0.0
 
     def step(self, day: int, hour: float, surplus_W: float) -> float:
-        """Return the power. `day` and `hour` are local time. `surplus_W`: the solar power that remains for this
-        charger."""
+        """Return the power. `day` and `hour` are local time. `surplus_W` is the solar power minus the power of the
+        household and the heat pump."""
         if day != self._day:
             self._day = day
             self._arrivals = [

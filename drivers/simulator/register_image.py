@@ -13,15 +13,18 @@ from drivers.registers import Encoding, bits_of, encode
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 
 Key = tuple[NodeType | None, Quantity, Phase | None]
+"""What a value is. Node type None: the device feeds one node. Phase None: the total."""
 Values = Mapping[Key, Value]
 
 
 def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 1) -> SimulatedUnit:
     """Return a device with this profile and the current `values`, rounded to the step of its registers.
 
-    - A quantity without a value has the words for "not available". Without such words, its registers do not exist.
-    - The marks of the family and of its values are set. Repeated blocks exist twice.
-    - A request raises ValueError if no register of the device can hold a value.
+    - A quantity without a value has the words for "not available". If the profile defines no such words, the registers
+      of the quantity do not exist.
+    - The mark that recognises the family holds, and so do the marks that make its values valid. Repeated blocks exist
+      twice.
+    - A request raises ValueError if a value does not fit into any register of its quantity.
     """
     fixed = _fixed(profile)
     groups: dict[Key, list[Point]] = defaultdict(list)
@@ -72,13 +75,13 @@ def _fixed(profile: Profile) -> Image:
 
 
 _BLOCKS = 2.0
-"""The number of blocks that a device with repeated blocks has."""
+"""The number of blocks of a device with repeated blocks."""
 
 
 def _write_direction(written: _Words, negative: Mark, positive: Mark | None, value: Value | None) -> None:
-    """Write the direction of a power to the registers of its marks."""
+    """Write registers for which the mark of the direction of `value` holds, and the other mark does not."""
     turned = isinstance(value, float) and value < 0
-    # The mark that must match is written last, because both may be in one register.
+    # The mark that must hold is written last, because both marks may be in one register.
     for mark, holds in sorted(((negative, turned), (positive, not turned)), key=lambda pair: pair[1]):
         for each in mark.all if mark is not None else ():
             written.mark(each, each.example_words if holds else [0] * each.encoding.width)
@@ -113,12 +116,12 @@ def _words_of_points(points: Sequence[Point], value: Value | None) -> Iterator[t
 
 
 def _shares(encoding: Encoding) -> bool:
-    """Whether other values have bits of the same register."""
+    """Whether other values may be in bits of the same register."""
     return encoding.bit is not None or encoding.is_byte
 
 
 def _not_available(encoding: Encoding) -> list[int]:
-    """Return the words for "not available", or none if the device has no such words."""
+    """Return the words for "not available"; empty if the profile defines no such words."""
     if encoding.invalid and encoding.type == "bits":
         return bits_of(encoding.invalid[0], encoding.length)
     if encoding.invalid:

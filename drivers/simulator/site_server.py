@@ -3,7 +3,7 @@
     async with SimulatedSite(SimulatedPlant(seed=1, speed=60.0)) as running:
         running.devices  # with their ports
 
-With `speed` 0, time passes only if the caller calls `site.advance`. Tests that need exact numbers use this.
+With `speed` 0, time passes only if the caller calls `running.site.advance`. Tests that need exact numbers do this.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from drivers.simulator.physics import SimulatedPlant
 
 __all__ = ["SimulatedDevice", "SimulatedPlant", "SimulatedSite"]
 
-_TICK_S = 0.2
+_ADVANCE_S = 0.2
+"""The simulated time is advanced after this many real seconds."""
 
 
 class SimulatedSite:
@@ -58,7 +59,7 @@ class SimulatedSite:
         await self._server(device).stop()
 
     async def reconnect(self, device: SimulatedDevice) -> None:
-        """Accept connections again, on the same port."""
+        """Accept connections again for all devices on the port of `device`. The port stays the same."""
         await self._server(device).start()
 
     async def __aenter__(self) -> Self:
@@ -93,7 +94,7 @@ class SimulatedSite:
         loop = asyncio.get_running_loop()
         last = loop.time()
         while True:
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(_ADVANCE_S)
             now = loop.time()
             self.site.advance((now - last) * self.site.speed)
             last = now

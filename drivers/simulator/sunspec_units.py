@@ -1,7 +1,7 @@
 """SunSpec devices with models that are written by hand, so that tests do not use the definitions of the driver.
 
 A model is a list of registers: id, length, points. A point that the device does not implement has the value that the
-specification defines for its type; for acc32 it is 0.
+specification defines for its type. 32-bit points have the value of acc32, which is 0.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from drivers.model import Table
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 
 BASE = 40_000
+# `struct` format of a point → its value if the device does not implement the point.
 _ABSENT = {"H": 0xFFFF, "h": -0x8000, "I": 0, "Q": 0xFFFF_FFFF_FFFF_FFFF}
 PV, STORAGE = 0, 1
 """Port types of model 714."""
@@ -98,7 +99,10 @@ def battery_model(power_W: float, soc_perc: float, capacity_Wh: float) -> list[i
 
 @dataclass(frozen=True, slots=True)
 class DcPort:
-    """A port of model 714. Power and energy are positive into the inverter: a battery's positive power is discharge."""
+    """A DC port of model 714. Power is positive into the inverter, so a battery's positive power is discharge.
+
+    `injected_Wh` is the energy from the port into the inverter, `absorbed_Wh` the energy in the other direction.
+    """
 
     type: int
     name: str

@@ -1,8 +1,10 @@
 """Discovers a SunSpec device: the marker, the chain of models, the manufacturer.
 
-A chain is a list of models, each with its id and length in front. It ends with an end model (id 0xFFFF). Many devices
-have wrong chains. The chain therefore also ends at an exception after the first model, and at an unknown model with an
-impossible length. A known model with an impossible length is an error, because the next address would be wrong.
+A chain is a list of models. Each model begins with its id and its length. A chain ends with an end model (id 0xFFFF),
+but many devices have wrong chains. After the first model, the chain therefore also ends at an exception (except busy),
+and at an address that got no reply in two attempts. It also ends at an unknown model with an impossible length: 0, or
+beyond the last address. A known model with an impossible length is an error, because the address of the next model is
+unknown.
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ _STRINGS = ("Mn", "Md", "Vr", "SN")
 _END = 0xFFFF
 _MOST_MODELS = 100
 
-# The replies that mean "there is no model at this address". A busy device does not reply that.
+# The replies that mean "there is no model at this address". The reply of a busy device does not mean that.
 _NO_MODEL = (IllegalFunctionError, IllegalRangeError, DeviceFailureError)
 
 
-# The point that identifies a channel. Model 160 has no type, but Fronius names the battery channels of a hybrid
-# "StCha 3" and "StDisCha 4" (registers of a real device: evcc issue 16256). Model 714 has a type: 0 PV, 1 energy
+# Model → the point that shows the type of a DC input. Model 160 has no type, but Fronius names the battery inputs of a
+# hybrid "StCha 3" and "StDisCha 4" (registers of a real device: evcc issue 16256). Model 714 has a type: 0 PV, 1 energy
 # storage, others neither.
-_LABELS = {160: "IDStr", 714: "PrtTyp"}
+_TYPE_POINTS = {160: "IDStr", 714: "PrtTyp"}
 _BY_PORT_TYPE = {0: DcInput.PV, 1: DcInput.STORAGE}
 
 
@@ -57,14 +59,14 @@ class CommonModel:
 
 
 class ModelDiscovery:
-    """Reads the chain of one device. Remembers the address without reply for the next attempt."""
+    """Reads the chain of one device. Remembers the last address without reply for the next attempt."""
 
     def __init__(self, known: Collection[int]) -> None:
         self._known = known
         self._bases = deque(BASES)
         self._silent_at: int | None = None
         self.open_end = False
-        """The last chain had no end model, so it may be incomplete."""
+        """Whether the last chain had no end model. It may then be incomplete."""
 
     async def base(self, reader: Reader) -> int:
         """Return the address of the "SunS" marker. Raises UnsupportedError if there is none."""
@@ -85,7 +87,10 @@ class ModelDiscovery:
             raise
 
     async def models(self, reader: Reader, base: int) -> tuple[Model, ...]:
-        """Return every model after the marker at `base`. Raises UnsupportedError for an impossible chain."""
+        """Return every model after the marker at `base`.
+
+        Raises UnsupportedError for a known model with an impossible length, or for more than `_MOST_MODELS` models.
+        """
         models: list[Model] = []
         address = base + len(MARKER)
         self.open_end = True
@@ -114,7 +119,7 @@ class ModelDiscovery:
                 raise
             return None
         except SilentError:
-            # Some devices do not reply for an address that does not exist. The first time, the reply may only be lost.
+            # Some devices do not reply for an address that does not exist. The first missing reply may have been lost.
             if not behind_a_model or self._silent_at != address:
                 self._silent_at = address
                 raise
@@ -153,10 +158,10 @@ async def _string(reader: Reader, model: Model, point: ModelPoint) -> str:
 
 
 async def channels(reader: Reader, model: Model) -> tuple[DcInput, ...]:
-    """Return the type of each DC input of a model 160 or 714, in order; empty if the device refuses to reply."""
-    label = _LABELS[model.id]
-    definition = load(model.id, frozenset({label}))
-    point = definition.repeated[label]
+    """Return the type of each DC input of a model 160 or 714, in order; empty if the device refuses a request."""
+    name = _TYPE_POINTS[model.id]
+    definition = load(model.id, frozenset({name}))
+    point = definition.repeated[name]
     found = []
     for index in range(definition.repetitions(model.length)):
         address = model.address + definition.fixed_size + index * definition.repeated_size + point.offset
@@ -169,7 +174,7 @@ async def channels(reader: Reader, model: Model) -> tuple[DcInput, ...]:
 
 
 async def rated_power(reader: Reader, devices: Collection[Collection[Model]]) -> float | None:
-    """Return the sum of the rated powers of `devices` in W. None if one of them does not have it."""
+    """Return the sum of the rated powers of `devices` in W. None if one of them has no rated power; 0 for no device."""
     powers = [await _rated(reader, models) for models in devices]
     known = [power for power in powers if power is not None]
     return sum(known) if len(known) == len(powers) else None

@@ -2,13 +2,13 @@
 
 The driver remembers the addresses of the models, never values. Each poll also reads the headers of the models. If a
 header differs, or the device replies exception 2 or 3, the device has changed: the poll discovers the chain again. A
-request that is refused directly after a discovery is divided (`drivers.registers.refusals`); points that are still
+request that is refused directly after a discovery is divided (`drivers.registers.refusals`). Points that are still
 refused are omitted. If points were refused or the chain had no end model, the driver discovers the chain again later,
-at growing intervals, because a device that starts may have a shorter chain.
+at growing intervals (`Recheck`), because a device that starts may have a shorter chain.
 
-One SunSpec device can be an inverter, a meter and a battery. Each reading has its node: SOLAR for inverter models,
-STORAGE for batteries, GRID for meter models, positive for import. `SunSpecMeter` reads only one meter, for any node
-type.
+One SunSpec device can be an inverter, a meter and a battery. Each reading has its node type: SOLAR for inverter models,
+STORAGE for batteries, GRID for meter models. The power of a meter is positive for import. `SunSpecMeter` reads only one
+meter, for any node type.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class SunSpec:
     """A `drivers.driver.Driver` for every SunSpec device."""
 
     _wants = "inverter, meter or battery model"
+    """The models of which the driver needs at least one, for an error message."""
 
     def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None) -> None:
         """`defaults` are the link settings of a device family. Raises ProfileError for a word order except "big"."""
@@ -90,7 +91,7 @@ class SunSpec:
         return {}  # scale factors are registers of the device and change while it runs
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        """See `drivers.driver.Driver`. Raises UnsupportedError for a device without a known model."""
+        """See `drivers.driver.Driver`. Raises UnsupportedError if the device has no SunSpec model that is read."""
         scan = await self._poll(PollSession(reader, now))
         return scan._replace(readings=tuple(filter(self._wanted, scan.readings)))
 
@@ -118,7 +119,10 @@ class SunSpec:
         return scan
 
     async def _discover(self, run: PollSession, before: _Known | None) -> _Known:
-        """Discover the chain. If the new chain is only the beginning of the known chain, keep `before`."""
+        """Discover the chain. If the new chain is only the beginning of the known chain, return `before`.
+
+        Raises UnsupportedError.
+        """
         reader = SplitReader(run, self._limits.max_registers)
         base = await self._discovery.base(reader)
         models = await self._discovery.models(reader, base)
@@ -196,12 +200,12 @@ class _Known:
         self._refusals = RefusalMemory([[span] for span in spans_of(layout)], limits)
         self._batches: dict[Block, Batch] = {}
         self._learning = True
-        """There was no poll yet, or the last poll had new refusals. While this is true, a refusal does not mean that
-        the device has changed."""
+        """Whether there was no poll yet, or the last poll had new refusals. While this is true, a refusal does not mean
+        that the device has changed."""
         self.rated_W: float | None = None
-        """Rated power of the inverters. A power above twice this value is invalid."""
+        """Rated power of the inverters. A power above twice this value is invalid. None or 0: not known."""
         self.battery_seen = False
-        """The battery has charged or discharged since the device was discovered."""
+        """Whether the battery has charged or discharged since the first poll, or since the device changed."""
 
     @property
     def doubtful(self) -> bool:
@@ -209,7 +213,10 @@ class _Known:
         return bool(self._refusals.holes) or self._open_end
 
     async def poll(self, run: PollSession) -> Scan:
-        """Poll once. The first polls learn which points the device refuses. Raises _ChangedError."""
+        """Poll once. The first polls learn which points the device refuses.
+
+        Raises _ChangedError if a header differs, or if the device refuses a request that it accepted before.
+        """
         cells: list[Cell] = [None] * len(self.layout.points)
         times = [run.started] * len(cells)
 
@@ -252,7 +259,7 @@ class _Known:
         charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
         idle = charge == 0 or charge is Quality.MISSING
         self.battery_seen = self.battery_seen or (isinstance(charge, float) and not idle)
-        # Unless the battery is known to be idle, the inverter's power may include battery power.
+        # The inverter's power may include battery power, unless the battery is idle now and was always idle before.
         for recipe in self.layout.recipes if idle and not self.battery_seen else self.layout.hybrid:
             number = recipe.formula(cells)
             value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)

@@ -14,10 +14,12 @@ from drivers.sunspec.models import ModelPoint
 
 Cell = float | Quality | None
 Formula = Callable[[Sequence[Cell]], Cell]
-"""Calculates one number from all cells of a device."""
+"""Calculates one cell from all cells of a device. The functions below return formulas."""
 
 _NO_FACTOR = -0x8000
+"""The raw scale factor that means "not implemented"."""
 _LARGEST_FACTOR = 10
+"""The scale factors of the specification are -10 to 10: exponents of ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +31,27 @@ class PointAddress:
     factor_address: int | None
     sign: int = 1
     zero_counts: bool = False
-    """OnReply 0 as a value. The standard defines 0 as "not implemented", but an input that never produced also has
-    0."""
+    """Use 0 as a value. For a counter, the standard defines 0 as "not implemented", but an input that never produced
+    also has 0."""
     folded: bool = False
-    """The counter runs down from 0, as a 32-bit two's complement. The value is its magnitude."""
+    """The counter counts down from 0, as a 32-bit two's complement. The value is the magnitude of this number."""
 
     @property
     def span(self) -> tuple[int, int]:
-        """First address, and the address after the last one. Includes the factor, which can change at any time."""
+        """First address, and the address after the last one, of the point and its factor.
+
+        The factor can change at any time, so it is read together with the point.
+        """
         end = self.address + self.point.size
         if self.factor_address is None:
             return self.address, end
         return min(self.address, self.factor_address), max(end, self.factor_address + 1)
 
     def decode(self, raw: float, factor: int | None) -> Cell:
-        """Return the number of the raw value. `factor` is the raw scale factor; None if the point has no factor."""
+        """Return the number of the raw value, or MISSING or INVALID.
+
+        `factor` is the raw scale factor; None if the point has no factor.
+        """
         if not self.point.implemented(raw) and not (self.zero_counts and raw == 0):
             return Quality.MISSING
         if self.folded and raw >= 0x8000_0000:
@@ -61,12 +69,12 @@ class PointAddress:
 
 
 def cell(slot: int) -> Formula:
-    """Return the cell at `slot`."""
+    """The cell at `slot`."""
     return lambda cells: cells[slot]
 
 
 def total(parts: Sequence[Formula]) -> Formula:
-    """Return the sum. If a part has no number, the sum has no number."""
+    """The sum. If a part has no number, the sum has no number."""
 
     def formula(cells: Sequence[Cell]) -> Cell:
         numbers = [part(cells) for part in parts]
@@ -76,7 +84,10 @@ def total(parts: Sequence[Formula]) -> Formula:
 
 
 def total_of_some(parts: Sequence[Formula]) -> Formula:
-    """Return the sum of the implemented parts. An input without a connection is not implemented."""
+    """The sum of the implemented parts. An input without a connection is not implemented.
+
+    The sum has no number if a part was not read or is invalid, or if no part is implemented.
+    """
 
     def formula(cells: Sequence[Cell]) -> Cell:
         numbers = [part(cells) for part in parts]
@@ -89,7 +100,7 @@ def total_of_some(parts: Sequence[Formula]) -> Formula:
 
 
 def total_count(parts: Sequence[Formula]) -> Formula:
-    """Return the sum of lifetime counters. A sum of zero is missing, because zero also means "not implemented"."""
+    """The sum of lifetime counters. A sum of zero is missing, because zero also means "not implemented"."""
     summed = total(parts)
 
     def formula(cells: Sequence[Cell]) -> Cell:
@@ -100,7 +111,10 @@ def total_count(parts: Sequence[Formula]) -> Formula:
 
 
 def weighted_mean(values: Sequence[Formula], weights: Sequence[Formula]) -> Formula:
-    """Return the weighted mean of the values. If a weight is missing, return the arithmetic mean."""
+    """The weighted mean of the values. If a value has no number, the mean has no number.
+
+    If a weight has no number, or the sum of the weights is not positive, the mean is the arithmetic mean.
+    """
 
     def formula(cells: Sequence[Cell]) -> Cell:
         numbers = [value(cells) for value in values]
@@ -116,7 +130,7 @@ def weighted_mean(values: Sequence[Formula], weights: Sequence[Formula]) -> Form
 
 
 def first(alternatives: Sequence[Formula]) -> Formula:
-    """Return the first alternative that has a number."""
+    """The first alternative that has a number. If none has one, the result has no number."""
     if len(alternatives) == 1:
         return alternatives[0]
 

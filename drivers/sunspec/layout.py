@@ -1,11 +1,13 @@
 """Calculates the layout of a SunSpec device from its models: the points to read and the formulas of its readings. Pure.
 
 - A common model begins a new device in the chain.
-- The first meter in the chain is used. SolarEdge numbers its meters in that order. `meters` lists the other meters.
+- The first meter in the chain is used. SolarEdge numbers its meters in the order of the chain. `meters` lists all.
 - The first inverter model of a device is used. A second model (113 besides 103) describes the same inverter.
-- The inverters of several devices behind one unit id are added. Batteries and DC inputs are also added.
+- The values of the inverters of several devices behind one unit id are added. The values of several batteries and of
+  several DC inputs are also added.
 
-The AC power of a hybrid includes the power of its battery. If the charge power is known:
+The AC power of a hybrid includes the power of its battery. If the charge power is known, and the battery has charged or
+discharged (`SunSpecLayout.hybrid`):
 
 - Solar power is the power of the PV inputs if the device names its inputs. Otherwise it is AC power plus charge power.
 - The AC lifetime counter is omitted, because it counts energy from the battery as production.
@@ -48,23 +50,25 @@ from drivers.sunspec.point_collector import PointCollector
 
 Key = tuple[NodeType, Quantity, Phase | None]
 Offer = tuple[Formula, int]
-"""A formula, and the cell that gives its time of measurement."""
+"""A possible formula of a reading, and the index of the cell whose time is the time of measurement."""
 
 SOLAR, STORAGE = NodeType.SOLAR, NodeType.STORAGE
 _Inputs = dict[Key, Offer]
 _AC_POWER: Key = (SOLAR, Quantity.ACTIVE_POWER, None)
 _CHARGE_POWER: Key = (STORAGE, Quantity.ACTIVE_POWER, None)
 MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_POWER, Quantity.DC_CURRENT})
-"""The quantities of an inverter model that include the battery."""
+"""The quantities of an inverter model that include the power or the energy of the battery."""
 
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A})
+"""The units whose values can be added over several inverters."""
 
 _HAS_STORAGE = (*BATTERIES, 713, 124)
+"""The models that only a device with a battery has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One reading: its quantity, its formula, and the cell that gives its time of measurement."""
+    """One reading: what it measures, its formula, and `slot`: the index of the cell whose time is its time."""
 
     node: NodeType
     quantity: Quantity
@@ -82,8 +86,9 @@ class SunSpecLayout:
     models: tuple[Model, ...]
     """The models that are used. Each poll reads their headers to check that their addresses are still valid."""
     recipes: tuple[Recipe, ...]
+    """The recipes that are used until the battery charges or discharges for the first time."""
     hybrid: tuple[Recipe, ...]
-    """The recipes that replace `recipes` after the battery has charged or discharged."""
+    """The recipes that are used from then on, and while the charge power could not be read or is invalid."""
     battery: Formula | None
     """The charge power, or None if no model has it."""
 
@@ -158,7 +163,10 @@ class _LayoutBuilder:
             self._offer((node, rule.quantity, rule.phase), (cell(slot), slot))
 
     def _offer_inverters(self) -> None:
-        """Add the offers of all inverters: sums where possible, else the value of the first inverter."""
+        """Add the offers of all inverters: sums, or the value of the first inverter for units that are not additive.
+
+        With several inverters, a sum is omitted if one of them does not have the quantity.
+        """
         models = [model for each in sections(self._chain) if (model := next(of(each, *INVERTERS), None)) is not None]
         if len(models) < 2:
             self._offer_first(SOLAR, INVERTERS)
@@ -174,7 +182,7 @@ class _LayoutBuilder:
     def _of_inverter(self, model: Model) -> list[tuple[Rule, int]]:
         """Return the rules and cells of one inverter in reverse order.
 
-        A dict keeps the last entry of a key, so that it keeps the first of several temperatures.
+        The dict of the caller keeps the last entry of a key: of several temperatures, the first one of the rules.
         """
         return list(reversed(self._cells.add(model, INVERTERS[model.id]).items()))
 
@@ -185,7 +193,10 @@ class _LayoutBuilder:
             offers.append(offer)
 
     def _offer_batteries(self, batteries: Sequence[Mapping[Rule, int]]) -> None:
-        """Add the offers of all batteries: sums, and for percentages the mean weighted by capacity."""
+        """Add the offers of all batteries: sums, and for percentages the mean weighted by capacity.
+
+        The voltage is that of the first battery. A quantity that one of the batteries does not have is omitted.
+        """
         capacities = [cell(s) for slots in batteries for rule, s in slots.items() if rule.point == "WHRtg"]
         for rule in dict.fromkeys(rule for slots in batteries for rule in slots):
             slots = [found[rule] for found in batteries if rule in found]
@@ -201,10 +212,13 @@ class _LayoutBuilder:
             self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
 
     def _offer_dc_inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
-        """Add the offers of the DC inputs for storage and DC power. Return the offers of the PV inputs."""
+        """Add the offers of the DC inputs for storage, and for DC power if the device does not name its battery inputs.
+
+        Return the offers of the PV inputs if the device names its battery inputs, otherwise nothing.
+        """
         model = next(of(channels, *CHANNELS), None)
         if model is None or len([each for each in sections(self._chain) if any(of(each, *INVERTERS))]) > 1:
-            return {}  # the inputs belong to only one of several inverters
+            return {}  # no DC inputs, or they belong to only one of several inverters
         found = channels[model]
         named = not {DcInput.CHARGE, DcInput.DISCHARGE, DcInput.STORAGE}.isdisjoint(found)
         if not named and model.id == 160 and self._has_storage:
@@ -222,7 +236,10 @@ class _LayoutBuilder:
         return pv
 
     def _input(self, model: Model, rule: InputRule, signs: Sequence[int]) -> Offer | None:
-        """Return the sum of a point over the inputs. `signs` has one sign per input; 0 excludes the input."""
+        """Return the sum of a point over the inputs. `signs` has one sign per input; 0 excludes the input.
+
+        Return None if all inputs are excluded, or if the point of one input cannot be read.
+        """
         counted = [(index, sign) for index, sign in enumerate(signs) if sign]
         slots = self._cells.add_repeated(model, rule.point, counted)
         known = [slot for slot in slots if slot is not None]
@@ -232,7 +249,10 @@ class _LayoutBuilder:
         return (total_count(cells) if rule.quantity.nature is Nature.COUNTER else total_of_some(cells)), known[0]
 
     def _idle_offers(self, pv: _Inputs) -> dict[Key, list[Offer]]:
-        """Return the offers while the battery is idle. PV inputs come first. For counters, only PV inputs are used."""
+        """Return the offers for `SunSpecLayout.recipes`. PV inputs come before other offers.
+
+        If there is a counter of the PV inputs, the other offers of this counter are omitted.
+        """
         offers = dict(self._offers)
         for key, offer in pv.items():
             others = [] if key[1].nature is Nature.COUNTER else offers.get(key, [])
@@ -240,7 +260,10 @@ class _LayoutBuilder:
         return offers
 
     def _active_offers(self, charge: Formula, pv: _Inputs) -> dict[Key, list[Offer]]:
-        """Return the offers while the battery is active, without the quantities that include the battery."""
+        """Return the offers for `SunSpecLayout.hybrid`, without the quantities that include the battery.
+
+        Solar power is the power of the PV inputs, or AC power plus charge power.
+        """
         offers = {key: offer for key, offer in self._offers.items() if key[0] is not SOLAR or key[1] not in MIXED}
         offers |= {key: [offer] for key, offer in pv.items()}
         for formula, slot in self._offers.get(_AC_POWER, ()):

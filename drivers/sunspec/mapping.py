@@ -16,7 +16,10 @@ L1, L2, L3 = Phase.L1, Phase.L2, Phase.L3
 
 
 class Rule(NamedTuple):
-    """Point of a model → quantity. Of several rules for the same quantity and phase, the first with a value is used."""
+    """Point of a model → quantity. Of several rules for the same quantity and phase, the first with a value is used.
+
+    `sign` is 1, or -1 if the value of the point has the opposite sign.
+    """
 
     point: str
     quantity: Quantity
@@ -35,7 +38,10 @@ class DcInput(Enum):
 
 
 class InputRule(NamedTuple):
-    """Point of a DC input → quantity. It is the sum over the inputs, with the sign of each input type."""
+    """Point of a DC input → quantity. The quantity is the sum over the inputs whose type is in `signs`.
+
+    `signs` has the sign of each type: 1 or -1.
+    """
 
     node: NodeType
     point: str
@@ -125,7 +131,7 @@ BATTERIES = {
     ),
 }
 
-# Battery points of other models. A model is used where the models before it have no value.
+# Battery points of other models. A model is used where the models above it, and the battery models, have no value.
 STORAGE_DETAILS = {
     713: (
         Rule("SoC", Quantity.SOC),
@@ -141,7 +147,8 @@ STORAGE_DETAILS = {
 # The lifetime counter of the status model is used only for devices without a model of INVERTERS.
 STATUS = {122: (Rule("ActWh", Quantity.PRODUCED_ENERGY),)}
 
-# Sums over the DC inputs. Positive power of a storage input is discharge: "Inj" is energy into the device, as in 701.
+# Sums over the DC inputs. Model 160 has only positive powers, and one input for each direction of the battery. In
+# model 714, positive power of a storage input is discharge: "Inj" is energy into the device, as in 701.
 _PV = {DcInput.PV: 1}
 CHANNELS = {
     160: (

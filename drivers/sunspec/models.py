@@ -32,7 +32,8 @@ _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelPoint:
-    """One point of a model. `offset` counts registers from the model's id, or from the start of a repeating group."""
+    """One point of a model. `size` is in registers. `offset` counts registers from the model's id, or from the start of
+    one repetition of the repeating group."""
 
     offset: int
     size: int
@@ -60,17 +61,22 @@ class Definition:
     fixed_size: int
     """Registers before the first repetition, header included."""
     repeated_size: int
+    """Registers of one repetition; 0 if the model has no repeating group."""
 
     def repetitions(self, length: int) -> int:
-        """Return the number of repetitions in a model of `length` registers. The count in the model may be missing."""
+        """Return the number of repetitions in a model of `length` registers.
+
+        It follows from the length, because the point with the count may be missing.
+        """
         return max(0, length + HEADER - self.fixed_size) // self.repeated_size if self.repeated_size else 0
 
 
 @lru_cache(maxsize=64)
 def load(model_id: int, names: frozenset[str]) -> Definition:
-    """Return the points `names` of a model, and their scale factors. Raises FileNotFoundError for an unknown model.
+    """Return the points `names` of a model, and the points with their scale factors.
 
-    Cached, because all devices of a site share the definitions.
+    Names that the model does not have are omitted. Raises FileNotFoundError for an unknown model. The result is cached,
+    because all devices of a site share the definitions.
     """
     text = files("sunspec2").joinpath(f"models/json/model_{model_id}.json").read_text(encoding="utf-8")
     group = json.loads(text)["group"]

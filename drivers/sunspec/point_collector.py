@@ -11,17 +11,17 @@ from drivers.sunspec.models import Definition, Model, load
 
 
 class PointCollector:
-    """Collects the points to read. `points` has the point of each cell."""
+    """Collects the points to read. `points` has the point of each cell, by the index of the cell."""
 
     def __init__(self, limit: int) -> None:
         """A point is omitted if one request of `limit` registers cannot read the point and its scale factor."""
         self.points: list[PointAddress] = []
         self.models: dict[Model, None] = {}
-        """The models that are used."""
+        """The models that are used, in order of use. A dict, because each model is kept once."""
         self._limit = limit
 
     def add(self, model: Model, rules: Sequence[Rule], quirk: Quirk | None = None) -> dict[Rule, int]:
-        """Add a cell for each rule whose point the model has. Returns the cells by rule."""
+        """Add a cell for each rule whose point can be read. Returns the index of the cell by rule."""
         definition = load(model.id, frozenset(rule.point for rule in rules))
         slots = {}
         for rule in rules:
@@ -34,7 +34,10 @@ class PointCollector:
         return slots
 
     def add_repeated(self, model: Model, name: str, signs: Iterable[tuple[int, int]]) -> list[int | None]:
-        """Add cells for a point of the repeating group. `signs` are (repetition from 0, sign) of the cells."""
+        """Add cells for a point of the repeating group. `signs` are (repetition from 0, sign) of the cells.
+
+        Returns the indices of the cells; None for a point that cannot be read.
+        """
         definition = load(model.id, frozenset({name}))
         return [self._add(model, definition, name, sign, index) for index, sign in signs]
 
@@ -48,7 +51,10 @@ class PointCollector:
         *,
         folded: bool = False,
     ) -> int | None:
-        """Add a cell. Returns None if the model lacks the point, or if one request cannot read point and factor."""
+        """Add a cell. Returns its index.
+
+        Returns None if the model lacks the point or its factor, or if one request cannot read both.
+        """
         point = definition.points[name] if index is None else definition.repeated[name]
         start = 0 if index is None else definition.fixed_size + index * definition.repeated_size
         factor = definition.points[point.factor] if point.factor else None

@@ -1,7 +1,7 @@
 """Plans the requests for a layout, and converts their words to cells. Pure.
 
-A value and its scale factor always come from the same request. Each request checks the model headers in its words, so
-that no value of a changed device is used.
+A value and its scale factor always come from the same request. The driver checks all model headers in the words of a
+reply, so that no value of these words is used if the device has changed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class _Item:
     raw: int
     """Index of the value among the unpacked numbers."""
     factor: int | None
+    """Index of the scale factor among the unpacked numbers; None if the point has no factor."""
     point: PointAddress
 
 
@@ -33,9 +34,10 @@ class Batch:
     _struct: struct.Struct
     _items: tuple[_Item, ...]
     _headers: tuple[tuple[int, int, Model], ...]
+    """Indices of id and length among the unpacked numbers, and the model."""
 
     def unpack(self, words: Sequence[int]) -> tuple[float, ...]:
-        """Return the raw numbers of `words`, one word per register of the block."""
+        """Return the raw numbers in `words`. There is one word per register of the block."""
         return self._struct.unpack(struct.pack(f">{len(words)}H", *words))
 
     def changed_model(self, raws: Sequence[float]) -> Model | None:
@@ -43,7 +45,7 @@ class Batch:
         return next((model for a, b, model in self._headers if (raws[a], raws[b]) != (model.id, model.length)), None)
 
     def cells(self, raws: Sequence[float]) -> Iterator[tuple[int, Cell]]:
-        """Yield slot and content of every cell of this request."""
+        """Yield index and content of every cell of this request."""
         for item in self._items:
             factor = None if item.factor is None else int(raws[item.factor])
             yield item.slot, item.point.decode(raws[item.raw], factor)

@@ -1,11 +1,14 @@
 """A SolarEdge inverter with batteries. Their registers are outside SunSpec (profile `solaredge-storedge`).
 
-The power of the inverter includes the power of its batteries. At night it is only battery power. The power of the
-panels is DC power plus charge power (evcc, template solaredge-hybrid). If the inverter has no DC power, it is AC power
-plus charge power. The lifetime counter is omitted, because it counts energy from the batteries as production.
+The power of the inverter includes the power of its batteries. At night it is only battery power. So after a battery had
+a power for the first time:
 
-If a battery does not exist, the inverter refuses its registers, or they contain no power. If a battery had a power
-before and has none now, solar power is unknown.
+- The power of the panels is DC power plus charge power (evcc, template solaredge-hybrid). If the DC power is not known,
+  the power of the panels is AC power plus charge power.
+- The lifetime counter is omitted, because it counts energy from the batteries as production.
+
+If a battery does not exist, the inverter refuses the registers of this battery, or they contain no power. If a battery
+had a power before and has none now, solar power is missing.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ class SolarEdge(SunSpec):
         own = replace(options, word_order=None)  # the batteries do not use the word order of SunSpec
         self._batteries = [_Battery(RegisterDriver(profile.channel(number), own)) for number in ("1", "2")]
         self._seen = 0
-        """The number of batteries that have had a power since the start."""
+        """The largest number of batteries that had a power in one poll since the start."""
 
     @property
     def nodes(self) -> frozenset[NodeType]:
@@ -59,13 +62,14 @@ class SolarEdge(SunSpec):
 
 
 class _Battery:
-    """A battery that may be installed. If the device refuses its registers, they are not read again for some time."""
+    """A battery that may be installed. If the device refuses its registers, they are not read for `RECHECK_FIRST_S`."""
 
     def __init__(self, registers: RegisterDriver) -> None:
         self._registers = registers
         self._recheck = Recheck()
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan | None:
+        """Return the readings, or None if the device refuses the registers or refused them a short time ago."""
         if self._recheck.is_valid(now()):
             return None
         try:
@@ -82,7 +86,8 @@ def _by_quantity(scan: Scan) -> dict[Quantity, Reading]:
 def _storage(batteries: Sequence[Mapping[Quantity, Reading]], *, complete: bool, at: float) -> tuple[Reading, ...]:
     """Return the readings of all batteries as one storage node, power first.
 
-    While one battery has no power, the power is missing and the other readings are omitted.
+    If there is no battery, or not `complete` (a battery with a power before has none now), the power is missing and the
+    other readings are omitted.
     """
     if not (batteries and complete):
         return (Reading(POWER, None, None, Quality.MISSING, at, STORAGE),)
@@ -91,7 +96,10 @@ def _storage(batteries: Sequence[Mapping[Quantity, Reading]], *, complete: bool,
 
 
 def _combined(quantity: Quantity, batteries: Sequence[Mapping[Quantity, Reading]]) -> Reading:
-    """Combine a quantity of all batteries: the sum, or for a percentage the mean weighted by capacity."""
+    """Combine a quantity of all batteries: the sum, or for a percentage the mean weighted by capacity.
+
+    If a capacity is not known, it is the arithmetic mean. If a reading is not GOOD, that reading is the result.
+    """
     parts = [battery[quantity] for battery in batteries]
     worst = next((part for part in parts if part.quality is not Quality.GOOD), parts[0])
     if len(parts) == 1 or worst.quality is not Quality.GOOD:
