@@ -81,8 +81,11 @@ def _explained(message: str, lines: list[str]) -> TomlError:
 
 
 def _key(line: str) -> str:
-    """Return the key or heading of the line for the message, but not the value, which may be a secret."""
-    found = re.match(r"\s*(\[\[?[^\[\]]+\]\]?|[\w.-]+(?=\s*=))", line)
+    """Return the key or heading of the line for the message, but not the value, which may be a secret.
+
+    Base64 may end with equals signs. It is no key, because no value follows.
+    """
+    found = re.match(r"\s*(\[\[?[^\[\]]+\]\]?|[\w.-]+(?=\s*=\s*[^=\s]))", line)
     return f", {found[1]}" if found else ""
 
 

@@ -48,7 +48,11 @@ def test_a_mistake_says_where_it_is_and_what_to_do(file: Path, text: str, says: 
 
 
 @pytest.mark.parametrize(
-    "text", ["token = SECRET\n", 'token = "SECRET" x\n', 'token = "SECRET', 'token = "SECRET\n', '["SECRET"\n']
+    "text",
+    [
+        *("token = SECRET\n", 'token = "SECRET" x\n', 'token = "SECRET', 'token = "SECRET\n', '["SECRET"\n'),
+        *("a = 1\nSECRET=\n", "a = 1\nSECRET==\n", "a = 1\nSECRET == \n"),
+    ],
 )
 def test_no_value_is_quoted(file: Path, text: str) -> None:
     file.write_text(text)

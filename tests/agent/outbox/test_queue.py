@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from agent.delivery.http_reply import MAX_RETRY_AFTER_S
 from agent.outbox.queue import EXPIRE_EVERY_S, Outbox
 from tests.support.outbox import bodies_of, ids_of, opened, waiting
 from tests.support.simulated_clock import START, DrivenClock
@@ -48,6 +49,16 @@ def test_a_next_try_beyond_any_wait_is_a_clock_that_stepped_back(tmp_path: Path)
     outbox.update(replace(outbox.live()[0], next_try=1_700_000_000.0))
     outbox.put([])
     assert [record.body for record in outbox.backlog(1000.0)] == [b"1"]
+    outbox.close()
+
+
+def test_the_longest_pause_of_an_endpoint_is_a_wait(tmp_path: Path) -> None:
+    """An hour, and the tenth that delivery adds to it."""
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.put([b"1"])
+    outbox.put([b"live"])
+    outbox.update(replace(waiting(outbox)[0], next_try=1000.0 + 1.1 * MAX_RETRY_AFTER_S))
+    assert not outbox.backlog(1000.0)
     outbox.close()
 
 
