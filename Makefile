@@ -64,6 +64,7 @@ $(DOCS): .ci/requirements-docs.lock
 	@touch $@
 
 bench: $(STAMP)  ## measure speed and memory, as ratios within one run
+	$(BIN)/python -m compileall -q agent drivers benchmarks  # an installed agent is compiled
 	$(BIN)/python -m benchmarks
 
 # Every package has the version and one of the hashes of its lock file.
