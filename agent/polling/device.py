@@ -39,7 +39,7 @@ class Device:
     """The configuration of the device. Two devices of a link are the same device if their origins are equal."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
     of_hybrid: bool = field(init=False)
-    """Whether the device is hybrid: each of its nodes uses only the readings that are marked with the node's type."""
+    """Whether a node of the device uses only the readings that are marked with its type, as in a hybrid."""
     measures_grid: bool = field(init=False)
     """Whether the device is a meter of the grid connection. The power of the whole site depends on it."""
     rank: tuple[bool, float] = field(init=False)
