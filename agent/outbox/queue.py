@@ -38,9 +38,9 @@ from agent.storage import NotAloneError
 
 __all__ = ["Counts", "Outbox", "Record"]
 
-# The longest wait for the next attempt, in seconds: the hour that an endpoint may ask for, and a tenth more, so that the
-# agents of a fleet do not all return at once. If `next_try` is further away, the clock was set back, and the record is
-# due at once.
+# The longest wait for the next attempt, in seconds: the hour that an endpoint may ask for, and a tenth more, so that
+# the agents of a fleet do not all return at once. If `next_try` is further away, the clock was set back, and the record
+# is due at once.
 MAX_WAIT_S = 4000.0
 # Seconds between two searches of `put` for messages that are too old.
 EXPIRE_EVERY_S = 60.0
