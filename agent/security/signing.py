@@ -14,7 +14,7 @@ def signatures(secrets: str, identity: str, at: int, body: bytes) -> str:
     """Return the value of the header `webhook-signature`: one signature per secret, so that secrets can be rotated.
 
     `secrets` holds one or more `whsec_<base64>`, separated by white space; the prefix may be absent. `at` is in Unix
-    seconds. Raises ValueError if there is no secret, or if a secret is not base64. The error text has no secret.
+    seconds. Raises ValueError if there is no secret, or if a secret is empty or not base64. The error text has no secret.
     """
     keys = signing_keys(secrets)
     signed = f"{identity}.{at}.".encode() + body
@@ -31,6 +31,9 @@ def signing_keys(secrets: str) -> list[bytes]:
 
 def _key(secret: str) -> bytes:
     try:
-        return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError(f"a signing secret must be {_PREFIX}<base64>") from None
+        key = b""
+    if not key:
+        raise ValueError(f"a signing secret must be {_PREFIX}<base64>")
+    return key

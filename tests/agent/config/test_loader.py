@@ -213,9 +213,12 @@ def test_certificates_and_secrets_are_looked_at_before_the_start(tmp_path: Path)
         locked = ours.issue("locked", passphrase="x")
         files = {"client_cert_file": locked.cert_file, "client_key_file": locked.key_file}
         assert "has a passphrase" in wrong(table, **files)[0]
-    assert wrong(signing_secret_file=junk) == [
-        f"site.toml: push.signing_secret_file: a signing secret must be whsec_<base64> (found {str(junk)!r})"
-    ]
+    empty = tmp_path / "empty"
+    empty.write_text("whsec_\n")
+    for path in (junk, empty):
+        assert wrong(signing_secret_file=path) == [
+            f"site.toml: push.signing_secret_file: a signing secret must be whsec_<base64> (found {str(path)!r})"
+        ]
     parse(changed(**{f"push__{key}": str(path) for key, path in keys.items()}), {}, "site.toml")
 
 
