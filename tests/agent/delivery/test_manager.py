@@ -40,4 +40,6 @@ async def test_an_attempt_that_is_answered_in_time_ends_before_its_sender(tmp_pa
             await asyncio.sleep(10.0)
         await delivery.close()
     assert len(server.accepted) == 1
-    assert Outbox.open(path, max_age_s=1e9, max_size_mb=8).counts().waiting == 0
+    outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=8)
+    assert outbox.counts().waiting == 0
+    outbox.close()
