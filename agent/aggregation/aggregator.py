@@ -169,7 +169,7 @@ class Aggregator:
                     if quantity in FOLLOWED[node.type]:
                         self._energies.count(node, quantity, value, at, wall - (scan.finished - at), taken.power_W)
 
-    def missed(self, nodes: Sequence[Node], at: float) -> None:
+    def missed(self, nodes: Sequence[Node]) -> None:
         """Count a failed poll of the device that feeds `nodes`."""
         for node in nodes:
             self._windows[node.node_id].missed()

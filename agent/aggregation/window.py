@@ -97,6 +97,8 @@ class Window:
         if wanted != self.averages:
             self.averages = wanted
             self._sources.clear()
+            for view in self.views.values():
+                view.interval += 1  # so that each mean begins anew
 
     def add(self, scan: Scan) -> Collected | None:
         """Add the readings that the node uses. Return what the caller must handle; None if there is nothing."""

@@ -191,7 +191,7 @@ class App:
         self._aggregator.observe(device.nodes, scan, wall)
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
-        self._aggregator.missed(device.nodes, at)
+        self._aggregator.missed(device.nodes)
 
     def skipped(self, device: Device, count: int) -> None:
         self._aggregator.skipped(device.nodes, count)

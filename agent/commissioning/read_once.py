@@ -48,7 +48,7 @@ class _Collector:
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self._result.failed.append((device, error))
-        self._aggregator.missed(device.nodes, at)
+        self._aggregator.missed(device.nodes)
         self._step(f"polled {device.address}")
 
     def skipped(self, device: Device, count: int) -> None:

@@ -106,7 +106,7 @@ class Poller:
 async def done_within(futures: Sequence[asyncio.Future[None]], clock: Clock, seconds: float) -> bool:
     """Wait for all `futures`, at most for `seconds`. Return whether all are done."""
     everything = asyncio.gather(*futures)
-    # Read the exception, because asyncio logs an exception that nobody reads.
+    # asyncio logs the exception of a future if no code reads it.
     everything.add_done_callback(lambda done: done.cancelled() or done.exception())
     timer = asyncio.ensure_future(clock.sleep(max(0.0, seconds)))
     both: set[asyncio.Future[Any]] = {everything, timer}

@@ -117,7 +117,7 @@ class Line:
             try:
                 scan = await driver.poll(InMemory(device.unit), lambda: now)
             except SilentError:
-                self.totals.missed([node], now)
+                self.totals.missed([node])
             else:
                 self.totals.observe([node], scan, self.wall)
         summary = self.totals.close(now, int(self.wall))

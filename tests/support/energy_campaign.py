@@ -175,7 +175,7 @@ class _Agent:
         """Return whether the device answered with a value in its range."""
         at = moment - self._boot
         if value is None:
-            self._aggregator.missed(self._nodes, at)
+            self._aggregator.missed(self._nodes)
             return False
         readings: tuple[Reading, ...] = (Reading(self._counter, None, value, Quality.GOOD, at),)
         if power is not None:

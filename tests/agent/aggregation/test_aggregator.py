@@ -115,7 +115,7 @@ def test_a_device_with_its_own_interval_has_its_own_age(store: EnergyStore) -> N
 def test_polls_that_were_due_and_not_made_are_expected(store: EnergyStore) -> None:
     totals = Aggregator([PV1], settings(), store)
     totals.observe([PV1], scan(999.0, active_power=1500.0), WALL)
-    totals.missed([PV1], 999.5)
+    totals.missed([PV1])
     totals.skipped([PV1], 8)
     (result,) = totals.close(1000.0, WALL).nodes
     assert (result.summary.expected, result.summary.got) == (10, 1)
@@ -294,11 +294,23 @@ def test_means_begin_when_a_reload_asks_for_them(store: EnergyStore) -> None:
     assert body(totals)["solar"] == {"active_power_W": 800}
 
 
+def test_a_mean_leaves_out_the_time_without_means(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(statistic="mean"), store)
+    totals.observe([PV1], scan(960.0, active_power=500.0), WALL)
+    totals.observe([PV1], scan(970.0, active_power=500.0), WALL)
+    totals.reconfigure([PV1], settings())
+    totals.observe([PV1], scan(980.0, active_power=500.0), WALL)
+    totals.observe([PV1], scan(990.0, active_power=500.0), WALL)
+    totals.reconfigure([PV1], settings(statistic="mean"))
+    totals.observe([PV1], scan(1000.0, active_power=500.0), WALL)
+    assert body(totals)["solar"] == {"active_power_W": 500}
+
+
 def test_statistics_of_an_interval(store: EnergyStore) -> None:
     totals = Aggregator([PV1], settings(statistic="mean"), store)
     for at, power in ((980.0, 300.0), (990.0, 100.0), (1000.0, 200.0)):
         totals.observe([PV1], scan(at, active_power=power, voltage=230.0), WALL)
-    totals.missed([PV1], 1000.0)
+    totals.missed([PV1])
     summary = totals.close(1000.0, WALL).nodes[0].summary
     assert last_and_mean(summary) == (200, 200)
     assert (summary.expected, summary.got, summary.oldest_s) == (4, 3, 0)
@@ -908,7 +920,7 @@ def test_each_endpoint_has_statistics_over_its_own_interval(store: EnergyStore) 
     assert last_and_mean(fast) == (300, 100)
     assert (fast.expected, fast.got) == (2, 2)
     totals.observe([PV1], scan(1000.0, active_power=500.0), WALL)
-    totals.missed([PV1], 1000.0)
+    totals.missed([PV1])
     fast = totals.close(1000.0, WALL + 10, "fast").nodes[0].summary
     assert last_and_mean(fast) == (500, 300)
     assert (fast.expected, fast.got) == (2, 1)

@@ -39,7 +39,7 @@ def told(totals: Aggregator, at: float, power: float | None, wall: float | None 
 
 
 def solar(totals: Aggregator, at: float, wall: int) -> Any:
-    totals.missed([PV], at)
+    totals.missed([PV])
     return body(totals, at, wall)["solar"]
 
 
@@ -71,11 +71,11 @@ def test_a_push_of_another_endpoint_that_ends_late_does_not_wake_it(store: Energ
     endpoints = {"slow": SummarySettings(), "fast": SummarySettings()}
     totals = Aggregator([PV], settings(endpoints=endpoints), store)
     told(totals, 1000.0, 3400.0, NOON)
-    totals.missed([PV], 1020.0)
+    totals.missed([PV])
     with capture_logs() as events:
         for at, endpoint in ((1031.0, "fast"), (1029.0, "slow"), (1036.0, "fast")):
             totals.close(at, NOON + 30, endpoint)
-            totals.missed([PV], at)
+            totals.missed([PV])
     assert [each["event"] for each in events] == ["sleeper_missing"]
 
 
