@@ -32,8 +32,9 @@ the midnights and resets that it saw after the last save. A save writes one or t
 counters: about 1.2 MB a day for 20 counters, and 0.6 MB more for the nights of inverters."""
 
 _LATE_CLOSE_S = 60
-"""A push can end after a push to another endpoint whose tick is less than this many seconds later. If `last_time` is
-ahead by more seconds than this, the clock was set back."""
+"""Two pushes to different endpoints can end in the reverse order of their ticks, if the ticks are less than this many
+seconds apart. `last_time` then keeps the later tick. If `last_time` is ahead by at least this many seconds, the clock
+was set back."""
 
 # Before Python 3.12, iterating over an Enum is slow.
 _TYPES = tuple(NodeType)

@@ -28,12 +28,12 @@ def endpoints_in_words(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
         if not push.enabled:
             yield f"endpoint {push.name}: not enabled; its queue is kept"
             continue
-        levels = " and ".join(_LEVELS[level] for level in push.levels)
-        form = ", in one message" if "device" in push.levels and push.device_format == "snapshot" else ""
+        words = _LEVELS | {"device": "a snapshot"} if push.device_format == "snapshot" else _LEVELS
+        levels = " and ".join(words[level] for level in push.levels)
         signed = ", signed" if push.signing_secret_file is not None else ""
         proxy = f" through the proxy {push.shown_proxy}" if push.proxy_url else ""
         yield (
-            f"endpoint {push.name}: {levels}{form} of {_nodes(push, nodes)} to {push.shown_url}{proxy} every"
+            f"endpoint {push.name}: {levels} of {_nodes(push, nodes)} to {push.shown_url}{proxy} every"
             f" {push.interval_s} s{signed}{_renamed_ids(config, push)}"
         )
 
@@ -71,10 +71,7 @@ def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _lost_meters(whose: str, nodes: Sequence[Node], chosen: Sequence[Node]) -> Iterator[str]:
-    """Yield a warning for each type whose total changes because the endpoint does not choose a node of that total.
-
-    The total is then empty, or it is the sum of the nodes behind a meter that is not chosen.
-    """
+    """Yield a warning for each type whose total is empty, or includes nodes behind a meter that is not chosen."""
     ids = {node.node_id for node in chosen}
     counted_here = counted_in(nodes, ids)
     for type_ in NodeType:

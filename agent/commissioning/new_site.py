@@ -40,7 +40,7 @@ node_id = {site}  # siteNodeId; the integrator gives it
 url = {url}
 token_file = {token}
 interval_s = {interval}  # seconds between two messages
-# levels = ["device_type", "device"]  # also one message per device; default: the totals by device type
+# levels = ["device_type", "device"]  # also one message per node; default: only the totals by device type
 # gzip = true
 {insecure}
 [poll]
@@ -223,9 +223,9 @@ def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Acc
 def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
     """Write a new configuration, and its token unless `token` is None. Raises OSError.
 
-    The content of `config` is replaced, so the caller checks first that it is the unchanged example. Of the token
-    files, only an empty one is replaced. If the configuration cannot be written, a token file that did not exist before
-    is deleted; one that was empty keeps the token.
+    The content of `config` is replaced, so the caller checks first that it is the unchanged example. A token
+    file is replaced only if it is empty; otherwise this raises FileExistsError. If the configuration cannot be written,
+    a token file that did not exist before is deleted; one that was empty keeps the token.
     """
     reader, root = service(), os.geteuid() == 0
     written = token is not None and not token_file.exists()

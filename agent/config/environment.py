@@ -100,7 +100,8 @@ class _Names:
     def _enter(self, name: str, place: Any, steps: tuple[str, ...], annotation: Any, shown: str) -> Any:
         """Return the table or list at `steps`: that of the file, merged with a variable that sets the whole table.
 
-        Raises ConfigError if the value is neither a table nor a list, or if another variable sets the whole list.
+        Raises ConfigError if the value there has another type than the key (table or list), or if another variable sets
+        the whole list.
         """
         container = _container(annotation)
         key = steps[-1]
@@ -219,7 +220,10 @@ def _scalar(text: str, annotation: Any) -> Any:
 
 
 def _merged(base: Any, over: Any) -> Any:
-    """Return `base` with the values of `over`. To change items of a list, `over` is a table: index → new item."""
+    """Return `base` with the values of `over`.
+
+    If `base` is a list, `over` may be a table: index → the value to merge into that item.
+    """
     if isinstance(base, list) and isinstance(over, dict) and all(_is_index(key, base) for key in over):
         items = list(base)
         for index, item in over.items():

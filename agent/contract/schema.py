@@ -1,7 +1,8 @@
 """The contract as types: its JSON Schema and a check of one message, for receivers. The daemon does not import it.
 
-The types allow no other fields, so that a check can report an unknown field. The published schemas allow other fields,
-because a later release may add some. `python -m agent.contract.schema docs/schema` writes them.
+The types allow no other fields, except those of one node, so that a check can report an unknown field. The published
+schemas allow other fields, because a later release may add some. `python -m agent.contract.schema docs/schema` writes
+them.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ class Quality(TypedDict):
         Annotated[
             Literal["register", "interpolated", "estimated", "reset", "replaced", "partial"],
             Field(
-                description="the worst reason why an energy of the day may differ from the measured one; absent if "
+                description="why an energy of the day may be inexact (the worst reason of the type); absent if "
                 "readings exist close to midnight and every reading is explained"
             ),
         ]

@@ -40,8 +40,9 @@ class BacklogWorker:
     ) -> None:
         """`live_open` returns the number of live messages that have not ended their retries.
 
-        `due_time` returns the present Unix second. After the start the backlog waits for the first attempt of a live
-        message, but no longer than `live_within_s` seconds.
+        `due_time` returns the present Unix second for `Record.next_try`; later steps of the clock do not change it.
+        After the start the backlog waits for the first attempt of a live message, but no longer than `live_within_s`
+        seconds.
         """
         self._queue = queue
         self._attempts = attempts

@@ -1,8 +1,9 @@
 """A node: one id at the endpoint, of one type, and how it uses the readings of its device. Pure.
 
 Readings have the sign of their device (`drivers.model`). The power of a meter is positive for what flows into the
-installation behind it. On a node of another type, `use_of` renames the counters of the meter. On a solar node, it also
-inverts the sign of the power. The table shows what the power and the counters of a meter mean on each node:
+installation behind it. If the meter is not of the grid, `use_of` renames its counters to those of its node. On a solar
+node, it also inverts the sign of the power. The table shows what the power and the counters of a meter mean on each
+node:
 
     node           positive power of the meter   imported energy   exported energy
     grid           import                        imported          exported
@@ -194,7 +195,7 @@ def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
                 f"{node.within!r} is {outer.type}; only a node of the same type can measure this one as well",
             )
         elif not _outermost(node, by_id).counted:
-            yield node.node_id, f"the total does not include {node.within!r}, so it would include neither"
+            yield node.node_id, f"the total does not include {node.within!r}, so it would not include this node either"
 
 
 def _outermost(node: Node, by_id: dict[str, Node]) -> Node:

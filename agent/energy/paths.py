@@ -9,11 +9,12 @@ from agent.energy.days import Basis, Day, day_of
 from agent.energy.transitions import DAILY_S, Observation, Transition, TransitionKind
 
 SEEN_S = 300.0
-"""The beginning of a day was observed if usual readings around midnight are at most this many seconds apart."""
+"""The beginning of a day was observed if the readings before and after midnight are at most this many seconds apart,
+and their interval is usual."""
 _STEADY_S = 30.0
-"""Readings that are at most this many seconds apart are always usual."""
+"""An interval of at most this many seconds is always usual."""
 _INTERVALS = 1.5
-"""Readings around midnight are usual if their interval is at most this many times the interval before it."""
+"""A longer interval is usual if it is at most this many times as long as the interval before it."""
 _EVENTS = 8
 """Maximum number of events of a path that are not reported yet. Earlier ones are forgotten."""
 
@@ -59,7 +60,8 @@ def extended(
 ) -> Candidate:
     """Extend `before` by a reading with `transition`.
 
-    `skipped` are the readings between `before` and the reading. `interval_s` is the interval before it, in seconds.
+    `skipped` are the readings between `before` and the reading. `interval_s` is the number of
+    seconds between the two readings before the reading.
     """
     kind = transition.kind
     seconds = reading.at - before.at

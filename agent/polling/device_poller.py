@@ -3,7 +3,8 @@
 - A poll that is not complete after `LIMIT_S` counts as no answer.
 - An outage is logged once, with the level warning, or info if the device is expected to sleep. In the first `FLAP_S`
   after the end of an outage, a new one is only logged with the level debug, so that an unstable device does not fill
-  the log. If the new one lasts longer, it is then logged as usual.
+  the log. If the new outage still lasts when these seconds are over, the next
+  failed poll logs it as usual.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ CHECK_S = 60.0
 LEAST_INTERVALS = 5
 """A cycle is also measured for at least this many intervals of its device."""
 TOO_SLOW = 1.25
-"""A link is too slow if the cycle of a device is more than this many times its interval. Polls of a device that
-has just failed take time too, but they lengthen the cycles of the others by less than this factor."""
+"""A link is too slow if the cycle of a device is more than this many times its interval. The factor leaves
+room for failed polls, which lengthen the cycles of the other devices of the link."""
 FAST_ENOUGH = 1.02
 """A link is fast enough again if the cycle of each device is at most this many times its interval."""
 
@@ -79,7 +79,7 @@ class LinkPace:
             if health.failures:
                 health.cycle_s = None
                 continue
-            # A device that was lost during the measurement (without one: since the last check) is left out.
+            # Skip a device that was lost after its measurement began, or, without a measurement, in the last `CHECK_S`.
             well_since = -inf if health.back_since is None else health.back_since
             if well_since > (now - CHECK_S if missed is None else missed.since):
                 continue

@@ -1,4 +1,4 @@
-"""Order and gaps of one stream of messages: those of a node, of the device types, or the snapshots. Pure."""
+"""Order and gaps of one stream of messages: those of one node, those with the device types, or the snapshots. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Arrival:
     missing: int = 0
     """The number of messages that are missing between the newest received message and this one. 0 if this is late."""
     surplus: bool = False
-    """Whether the time is in no hole. Usually a received message with another id has the same time."""
+    """Whether no message was missing at this time, which is between the oldest and the newest received time. Usually a
+    received message with another id has the same time."""
 
 
 @dataclass(slots=True)

@@ -47,7 +47,8 @@ class SecretFile:
         """`event` is logged when the secret changes. `mistake` returns the rule that a text breaks, or None.
 
         The first problem with the file is a warning, and the next ones are logged at level debug, until the file is
-        usable again. With `quiet`, the first problem is also logged at level debug.
+        usable again. With `quiet`, problems before the file is usable for the first time are only logged at level
+        debug.
         """
         self.path = path
         self._event = event

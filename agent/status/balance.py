@@ -35,7 +35,10 @@ class CountedNode(NamedTuple):
 
 
 def why_no_balance(flow: Mapping[str, Fields], nodes: Iterable[CountedNode], *, pushed: bool) -> str | None:
-    """Return why the energies of the day in `flow` have no balance; None if they have one, or if no group has energies.
+    """Return why the energies of the day in `flow` have no balance.
+
+    None if they have one, or if no group in `flow` is of a type with counters (grid, solar, storage).
+
 
     `flow`: group → its fields. `pushed`: whether a message was made since the start.
     """

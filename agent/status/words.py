@@ -8,7 +8,8 @@ from agent.config import DEFAULT_NAME
 from agent.delivery import RecordedAttempt
 from agent.status.model import EndpointStatus
 
-# A push may be late by this many seconds: the sum of its deadline, the time-out of an attempt and one back-off.
+# An endpoint is not ready if its last delivery is more than two push intervals plus this many seconds ago. The seconds
+# leave room for the deadline of a push, and for some retries.
 _LATE_S = 30.0
 WAITS_FOR_CLOCK = "the clock is not set yet; pushes wait for it"
 
@@ -25,7 +26,9 @@ def why_not_ready(
 ) -> str | None:
     """Return why nothing is delivered to an endpoint, or why messages are late; None if neither.
 
-    `up_s`: seconds since the delivery to the endpoint was started. The others are as in `EndpointStatus`.
+    `up_s`: seconds since the delivery to the endpoint was started. `last`: the newest attempt; None before
+    the first one. `waits_for_clock`: whether messages wait until the time is known. `behind`: why live messages are
+    late; None if they are not. The others are as in `EndpointStatus`.
     """
     if waits_for_clock:
         return WAITS_FOR_CLOCK

@@ -92,7 +92,7 @@ class Copies:
 
     def unsolicited(self, received: bytes) -> None:
         """Handle bytes that arrived while no request waited. No further copy of a reply in these bytes is expected."""
-        if len(received) >= _SHORTEST:  # perhaps a reply, after a copy of an earlier reply was accepted instead
+        if len(received) >= _SHORTEST:  # perhaps the real reply, if `reply` accepted a copy in its place
             self._equal_replies_to_check = max(self._equal_replies_to_check, 1)
         self._remove([each for each in self._earlier if each.wire in received])
 

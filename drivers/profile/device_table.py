@@ -36,17 +36,18 @@ _HEAD = """\
 This page is generated from [drivers/profiles](../drivers/profiles): `make devices` writes it. Each section is one
 driver. `telemetry-agent drivers show NAME` also prints the registers and the sources.
 
-- **registers**: a register is confirmed when two independent public sources agree on it. Compare the value of another
-  register with the display of the device before you rely on it.
+- **registers**: a register is confirmed when two independent public sources agree on it. If a register is not
+  confirmed, compare its value with the display of the device before you rely on it.
 - **fields**: what the driver reads, by node. `l1`, `l2` and `l3` are the phases. If a device has no total of a power or
   a counter, the agent adds up the phases. The temperature of a heat pump is that of its domestic hot water, that of a
   battery is the battery's own. Flow, return and outdoor temperatures, heat and efficiency are not read: the payload has
   no fields for them.
-- **power limit**: a solar, battery or charging power above this limit is invalid.
+- **power limit**: a power of an inverter, a battery or an EV charger above this limit is invalid.
 - **identify**: if yes, `scan` recognises the device by its registers. If no, name the driver in the configuration.
   If it says "as" another driver, `scan` proposes that driver and also prints the name of this one.
 - **link**: what differs from the defaults of the connection. The configuration of the site has priority.
-- **capture**: the test suite reads these registers of a real device and compares the values with its source.
+- **capture**: a file with the registers of a real device and their known values. The test suite reads the registers and
+  compares.
 """
 _TAIL = """\
 ## Devices without a driver

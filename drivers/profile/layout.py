@@ -1,8 +1,8 @@
 """The layout of one device: the registers to read for its points, and how to decode the words. Pure.
 
-A slot is the index of one candidate for a value: of a point, or of one of its fallbacks. Some values need more than the
-words at their address: the words of marks, or words at separate addresses. These words are captured: kept without
-decoding.
+The candidates for a value are the point itself and its fallbacks. A slot is the index of one candidate. Some values
+need more than the words at their address: the words of marks, or words at separate addresses. These words are captured:
+kept without decoding.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Layout:
         self.batteries = frozenset(point.node for point in points if _of_battery(kind, point))
         """The nodes whose power is that of a battery."""
         self.plain = not self.batteries and not any(_needs_more(point) for point in points)
-        """Whether each value depends only on the words at its address: no mark, no fallback, nothing is optional."""
+        """Whether each value depends only on the words at its address. No point has a mark, a fallback or separate
+        addresses, none is optional, and none is the power of a battery."""
         self.direct = self.plain and not self.unread and is_direct(own)
         """Whether the readings of the points are the readings of the device, so that nothing is added up."""
         self.memory = RefusalMemory(_groups(self.points), limits)

@@ -9,8 +9,9 @@ A profile has no expressions, and its only conditions are marks. A device that n
   `on_invalid = "zero"`, or has `optional = true` and the device does not have it. Percentages are averaged.
 - If a device has its active power or a counter per phase only, the total is the sum of the listed phases.
 - `invalid` lists the bit patterns of a number that mean "not available", such as 0x8000. For a signed type, it may also
-  list a negative number; for a float, a value such as -1.0. NaN and infinity are never values. No other pattern has a
-  meaning by default: 0xFFFF is 65535 unless the profile lists it, or the device replies with it in all words.
+  list a negative number; for a float, a value such as -1.0. NaN and infinity are never values. Without `invalid`,
+  0xFFFF is 65535. But if all words of a reply with at least four words are 0xFFFF, or all are 0x8000, the whole reply
+  means "not available".
 - `min` and `max` are physical limits in the unit of the quantity. A value outside them is invalid. `[rating]` also
   limits powers.
 - `[mark.NAME]` is a condition on registers. A point can be `valid` or `negative` while a mark holds. A mark also
@@ -63,7 +64,8 @@ class Profile:
     max_gap: int | None = None
     identify: Mark | None = None
     identified_as: tuple[str, ...] = ()
-    """Other profiles that also recognise these devices. `scan` proposes those, and prints the name of this one, too."""
+    """Other profiles whose `[identify]` matches the devices of this family. `scan` proposes the other profile, and also
+    prints the name of this one, which has no `[identify]`."""
     driver: str | None = None
     """The Python driver that reads the device, for a profile that has only link settings."""
     channels: Channels | None = None

@@ -59,12 +59,15 @@ def combiner(keys: Sequence[Key]) -> Combine:
 
 
 def is_direct(keys: Sequence[Key]) -> bool:
-    """Whether all keys are different and there is no other total, so that nothing is combined."""
+    """Whether all keys are different and no total is the sum of its phases, so that nothing is combined."""
     return len(_outputs(keys)) == len(keys) == len(set(keys))
 
 
 def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
-    """Return the slots of each output. A total of a power or a counter without a part of its own has all phases."""
+    """Return the slots of each output.
+
+    If a power or a counter has only keys with a phase, its total is added, with the slots of all its phases.
+    """
     outputs = by_key(keys)
     for (node, quantity, phase), slots in list(outputs.items()):
         total = node, quantity, None

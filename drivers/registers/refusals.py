@@ -10,9 +10,9 @@
   forgotten.
 
 Learned facts (holes, cuts, sizes) are valid for `RECHECK_FIRST_S` seconds. Then all facts are forgotten, and the next
-poll is a test: it reads all registers. The time until the following test doubles before each test, up to
-`RECHECK_MAX_S`. If the device refuses nothing in a test, the time is `RECHECK_FIRST_S` again. So a device that refuses
-registers only while it starts is soon read in full.
+poll is a test: it reads all registers. Each test doubles the time until the next test, up to `RECHECK_MAX_S`. If the
+device refuses nothing in a test, the time is `RECHECK_FIRST_S` again. So a device that refuses registers only while it
+starts is soon read in full.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class RefusalMemory:
         self.blocks = self._plan()
 
     def allows(self, block: Block) -> bool:
-        """Whether `block` is not larger than the largest request of which no refusal is known."""
+        """Whether the size of `block` is allowed by the present limits, which include the learned sizes."""
         return block.count <= self._limits.most(block.table)
 
     def parts(self, block: Block) -> tuple[Block, ...]:

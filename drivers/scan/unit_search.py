@@ -58,8 +58,8 @@ _AGAIN_AFTER_S = 1.0
 """Pause after the connection failed, in seconds."""
 
 _WRONG_NUMBERS = (
-    "the gateway gives the first reply of a connection the transaction number of another request; such a reply is"
-    " dropped. Restart the gateway, and update its firmware"
+    "the first reply of each connection to the gateway has the transaction number of another request; the agent drops"
+    " this reply. Restart the gateway, and update its firmware"
 )
 
 
@@ -78,7 +78,10 @@ class FoundUnit:
 
 @dataclass(slots=True, eq=False)
 class SearchLocation:
-    """A place: a port of a host, or a serial port with one baud rate and parity. It changes while the scan runs."""
+    """A place: a port of a host, or a serial port with one baud rate and parity.
+
+    The scan writes the other fields while it runs.
+    """
 
     link: LinkSettings
     units: list[FoundUnit] = field(default_factory=list)
@@ -108,7 +111,8 @@ class Search:
     def __init__(
         self, place: SearchLocation, link: Link, probes: Sequence[Probe], timeout_s: float, first_timeout_s: float = 0.0
     ) -> None:
-        """`first_timeout_s` is used until a unit is missing. A gateway may need a long time to report that unit."""
+        """`first_timeout_s` is the timeout until one request had no reply. A gateway may need a long time to report a
+        unit that does not exist."""
         self._place = place
         self._link = link
         self._probes = probes

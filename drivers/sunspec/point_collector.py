@@ -1,4 +1,4 @@
-"""Collects the points to read from a SunSpec device, with one cell for each. Pure."""
+"""Collects the points to read from a SunSpec device, with one cell (`drivers.sunspec.formulas`) for each. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drivers.sunspec.models import Definition, Model, load
 
 
 class PointCollector:
-    """Collects the points to read. `points` has the point of each cell, by the index of the cell."""
+    """Collects the points to read. `points[i]` is the point of cell i."""
 
     def __init__(self, limit: int) -> None:
         """A point is omitted if one request of `limit` registers cannot read the point and its scale factor."""

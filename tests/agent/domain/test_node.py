@@ -52,9 +52,12 @@ def test_a_hybrids_meter_behind_the_main_meter() -> None:
         ),
         (
             [meter("a", push=False), meter("b", within="a")],
-            "device[1].within (b): the total does not include 'a', so it would include neither",
+            "device[1].within (b): the total does not include 'a', so it would not include this node either",
         ),
-        ([meter("a", within="a")], "device[0].within (a): the total does not include 'a', so it would include neither"),
+        (
+            [meter("a", within="a")],
+            "device[0].within (a): the total does not include 'a', so it would not include this node either",
+        ),
         ([meter("a"), hybrid("a", solar="pv")], "device[1].within (pv): no node of this device is of the type of 'a'"),
         (
             [{"node_id": "r", "type": "grid", "driver": "relay"}],
