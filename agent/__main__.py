@@ -54,7 +54,7 @@ def _run() -> int:
 
 
 def _run_daemon(config: Path, log_format: str) -> int:
-    """Run the daemon and return its exit status. This process imports modules while another one reads `config`."""
+    """Run the daemon and return its exit status. A second process reads `config` while this one imports modules."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignore a reload during the start
     from agent.config import Loading
 
@@ -82,7 +82,7 @@ def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
 
 
 def _no_output(error: OSError) -> int:
-    """Print that the output cannot be written, and return exit status 1. Raise `error` if it has another reason."""
+    """Print that a full disk, file or quota accepts no output. Return exit status 1. Raise any other error."""
     if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         raise error
     return _failed(f"cannot write the output: {error.strerror}")

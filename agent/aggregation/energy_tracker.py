@@ -1,7 +1,8 @@
 """Follows all counters of the site and returns the energies of the day at each push.
 
-Each counter has a ledger (`agent.energy.ledger`), which calculates its energy of the day. The tracker gives each ledger
-the readings with their wall time, and handles steps of the wall clock and changes of the time zone.
+In this module, "counter" also means a daily register. Each counter has a ledger (`agent.energy.ledger`), which
+calculates its energy of the day. The tracker gives each ledger the readings with their wall time, and handles steps of
+the wall clock and changes of the time zone.
 
 A leap is a step of the wall clock by more than `RELABEL_S`.
 """
@@ -97,7 +98,7 @@ class Account:
         self.date, self.energy_Wh, self.basis = "", 0.0, Basis.SEEN
         """A local day (YYYY-MM-DD; empty without a ledger), its energy and the basis of this energy.
 
-        The day is that of the last reading on the ledger's best path, or the day that `follow_day` has set since.
+        The day is that of the last reading on the ledger's cheapest path, or the day that `follow_day` has set since.
         """
         if ledger is not None:
             self.set_ledger(ledger)
@@ -108,7 +109,7 @@ class Account:
         self.date, self.energy_Wh, self.basis = of_today(ledger)
 
     def follow_day(self, date: str) -> bool:
-        """Use local day `date` until the next reading. Return False, without a change, if its energy is not known."""
+        """Use local day `date` until the next reading. Return False and change nothing if its energy is unknown."""
         found = None if self.ledger is None else of_day(self.ledger, date)
         if found is not None:
             self.date, self.energy_Wh, self.basis = date, *found
@@ -125,12 +126,15 @@ class EnergyField:
         self.accounts: list[Account] = []
         self.published = published
         self.shown_Wh = published.energy
-        """The last published energy. It is newer than `published.energy` while the energy only rises."""
+        """The last published energy. `published.energy` is not updated while the energy rises."""
         self.rising_on = ""
-        """The day of the last push; empty if the energy fell on it. A higher energy of this day needs no check."""
+        """The local day of the last published energy; empty if `published.fell`.
+
+        On this day, an energy that is not lower than `shown_Wh` is published without a call of `publish`.
+        """
         self._before = Published()
-        """The last published energy of the day before. A push of that day to another endpoint can end after the
-        first push of the new day."""
+        """The last published energy of the previous day. With several endpoints, a push of the previous day can end
+        after the first push of the new day. `publish` then compares with this energy."""
 
     def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
         """Return the energy to publish. `found` is the energy of `source` on local day `date`."""
@@ -166,13 +170,13 @@ class EnergyTracker:
         self._accounts = {counter: Account(ledger) for counter, ledger in ledgers.items()}
         self._move_times(0.0)  # the zone can differ from that of the saved ledgers
         self.offset = -inf
-        """Wall minus monotonic time in seconds, as set last; minus infinity while the clock is unknown."""
+        """Wall minus monotonic time in seconds at the last `follow_clock`; minus infinity before the first one."""
         self.date = ""
         """The local day of the last push."""
         self._day = inf, inf
         """Unix seconds of the beginning and the end of `date`; infinite if `date` must be calculated again."""
         self._before_leap: deque[tuple[float, dict[CounterId, Ledger]]] = deque(maxlen=4)
-        """For each of the last leaps: the clock's offset and the ledgers before the leap."""
+        """The clock's offset and the ledgers before each of the last four leaps, without the leaps back."""
 
     def sources_of(self, node: Node, connection_W: float) -> Sources:
         """Return the energy fields of a node; empty if its type has none. New counters get an empty account.
@@ -263,7 +267,8 @@ class EnergyTracker:
         """Set `offset`: wall minus monotonic time, in seconds. Call this only while the clock is trusted.
 
         After a step back, the last readings would be in the future, so the times in the ledgers are moved. After a step
-        forward nothing is moved: the gap between two readings is only longer. `_leap` handles larger steps.
+        forward, no times are moved: the gap between two readings is only longer. `_leap` handles a step by more than
+        `RELABEL_S`.
         """
         step = offset - self.offset
         if abs(step) > RELABEL_S and self.offset > -inf:

@@ -118,8 +118,8 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
     """Return the group of a type: the sum of each field, and the mean of the state of charge. Without members, {}.
 
     With `partial` "omit", a field that one of the members lacks is omitted. With "sum", a field includes only the
-    members that have it. In both cases, `operation_modes` lists the modes of the heat pumps that have one; a meter at a
-    heat pump has none.
+    members that have it. In both cases, `operation_modes` lists the modes of the members that have a mode; a meter at
+    a heat pump has no mode.
     """
     if not members:
         return {}

@@ -26,7 +26,7 @@ _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
 
 class Collected(NamedTuple):
-    """What the caller handles of a scan: counters and readings outside the range; the power is for the counters."""
+    """What the caller of `Window.add` must handle: counters, the power of the node, and dropped readings."""
 
     counters: list[tuple[Quantity, float, float]]
     """(quantity, Wh, monotonic seconds)."""
@@ -48,7 +48,7 @@ class View:
 
     cells: array[float] = field(default_factory=lambda: array("d"))
     interval: int = 0
-    """The number of the push interval, as in `cells`."""
+    """The number of the push interval, for the cell `INTERVAL`. It also changes when the means begin anew."""
     expected: int = 0
     """Polls that were due in the interval."""
     got: int = 0
@@ -76,6 +76,7 @@ class Window:
     views: dict[str, View] = field(default_factory=lambda: {"": View()})
     """Name of the endpoint → view; never empty."""
     _powerless: float = -inf
+    """As `NodeSummary.powerless`."""
     _cells_of: dict[ValueKey, int] = field(default_factory=dict)
     _totals: dict[Quantity, int] = field(default_factory=dict)
     _sources: dict[tuple[Quantity, Phase | None, NodeType | None], _Source | None] = field(default_factory=dict)
@@ -151,9 +152,10 @@ class Window:
         return summary
 
     def _update_night(self, power_W: float, at: float, scan: Scan) -> None:
-        """Update the night after `scan`. `power_W` is the last power. `at` is its monotonic time, or minus infinity.
+        """Update the night after `scan`. `power_W` is the last power, `at` its monotonic time, or minus infinity.
 
-        A complete scan without a power counts as no answer. If there is no night yet, the night begins there with 0 W.
+        A complete scan without a power counts as no answer. If a solar node has no night yet, its night begins at the
+        end of such a scan, with 0 W.
         """
         powerless = at == -inf and scan.complete  # in a partial scan, the power may exist and not be read
         if powerless:

@@ -65,7 +65,8 @@ class App:
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Poll and push until cancelled. Call `ready` when the polls have begun.
 
-        Then stop polling, finish or abort the attempts in flight, save the energies and close.
+        After the cancellation, stop polling, finish or abort the attempts in flight, save energies and nights, and
+        close the file of the energies.
         """
         for each in self._schedule:
             log.info(
@@ -94,10 +95,10 @@ class App:
             log.info("stopped")
 
     async def reload(self, config: Config, site: Site) -> None:
-        """Apply another configuration. Raises ConfigError, without a change, if `outbox.path` is another one.
+        """Apply a new configuration. If `outbox.path` differs, raises ConfigError and changes nothing.
 
         `site` shares the unchanged devices and links with the running site: the same objects, which keep their state.
-        An endpoint keeps its state if its name is unchanged, or if its `formerly` is the name before.
+        An endpoint keeps its state if its name, or else its `formerly`, is an endpoint of the running configuration.
         """
         before = self.config
         if config.outbox.path != before.outbox.path:
@@ -201,9 +202,9 @@ class App:
             endpoint.delivery = self.deliveries[endpoint.push.name]
 
     async def _push(self, endpoint: EndpointState, tick: Tick, answers: PollFutures) -> None:
-        """End the push interval of `tick` and store its messages in the queue. Save the energies if they are due.
+        """Wait for `answers`, at the latest until the deadline of the push. Then end the push interval of `tick`.
 
-        Before that, wait for `answers` until the deadline of the push.
+        Store the messages in the queue. Save energies and nights, and write the hourly report, if these are due.
         """
         with bound_contextvars(endpoint=endpoint.push.name):
             deadline = tick.at + endpoint.push.effective_deadline_s

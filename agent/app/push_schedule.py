@@ -37,7 +37,7 @@ class EndpointState:
     summary: Summary | None = None
     """The summary of its last push interval; None before the first push."""
     clock: asyncio.Task[None] | None = None
-    """The task of its push clock; None for the fastest endpoint."""
+    """The task of its push clock; None without one. The fastest endpoint has no push clock."""
     clock_rhythm: Rhythm | None = None
     """The rhythm of its push clock; None without one."""
 
@@ -49,9 +49,9 @@ class EndpointState:
 
 
 class PushSchedule:
-    """The enabled endpoints and their ticks. At each tick it calls `push` with the endpoint.
+    """The enabled endpoints and their ticks.
 
-    `push` also gets the futures of the polls that the push may wait for.
+    At each tick it calls `push` with the endpoint, the tick, and the futures of the polls for which `push` may wait.
     """
 
     def __init__(
@@ -77,19 +77,19 @@ class PushSchedule:
         return self._endpoints.get(endpoint.push.name) is endpoint
 
     def start(self, group: asyncio.TaskGroup, ready: Callable[[], None], after: int) -> None:
-        """Start the tasks that make the ticks in `group`. `ready` is called when the polls have begun.
+        """Start, in `group`, the tasks that make the ticks. `ready` is called when the polls have begun.
 
-        `after` is the label of the last tick before the start, 0 if unknown.
+        `after` is the label of the last known tick of an earlier run of the daemon; 0 if unknown.
         """
         self._group = group
         group.create_task(self._scheduler.run(ready, after))
         self.set_clocks(after)
 
     def change(self, config: Config) -> dict[str, str]:
-        """Apply another configuration. Endpoints that are removed or disabled stop.
+        """Apply a new configuration. Endpoints that are removed or disabled stop.
 
-        The caller then opens the queues of the new endpoints and calls `set_clocks`. Returns the names of the endpoints
-        that continue: new name → name before, which can be the same.
+        The caller then opens the queues of the new endpoints and calls `set_clocks`. Returns new name → previous name
+        for each endpoint that continues. Without a rename, both names are the same.
         """
         before = self._endpoints
         self._endpoints = {}
@@ -108,7 +108,8 @@ class PushSchedule:
     def set_clocks(self, after: int = 0) -> None:
         """Align the polls with the fastest endpoint. Give every other endpoint its own push clock.
 
-        `after` is the label of the last tick before the start, 0 if unknown.
+        `after` is the label of the last known tick of an earlier run of the daemon; 0 if unknown. It counts only for an
+        endpoint that has no tick yet.
         """
         fastest = _fastest(self._endpoints.values())
         self._scheduler.change(fastest.rhythm, fastest.last if fastest is not self._fastest else None)
