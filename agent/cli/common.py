@@ -98,7 +98,7 @@ def narrowed(site: Site, nodes: list[str] | None) -> Site:
 
 
 def load_site(path: Path) -> tuple[Config, Site]:
-    """Return the configuration and its site. If it has mistakes, print them and end with EX_CONFIG."""
+    """Return the configuration and its site. If there are mistakes, print them and end with EX_CONFIG."""
     from agent.config import ConfigError, load
     from agent.site import build
 
@@ -126,8 +126,8 @@ def chosen_endpoints(config: Config, name: str | None) -> list[PushConfig]:
 def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
     """Return all drivers: the built-in ones and the site's own.
 
-    The site's own are in `profile_dirs`. If this is None or empty, they are in the directories of the configuration. A
-    directory of `profile_dirs` that does not exist is a usage error.
+    The site's own profiles are in `profile_dirs`. If `profile_dirs` is None or empty, they are in the directories that
+    the configuration names. A directory of `profile_dirs` that does not exist is a usage error.
     """
     from drivers.catalogue import Catalogue
 
@@ -141,8 +141,8 @@ def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
 def _configured_dirs(config: Path) -> tuple[Path, ...]:
     """Return `profile_dirs` of the configuration.
 
-    If it cannot be read, return the default for the configuration of the service; for any other file, end with
-    EX_CONFIG.
+    If the file `config` cannot be used, end the command with EX_CONFIG. But if it is the configuration of the service,
+    return the default of `profile_dirs`.
     """
     from agent.config import ConfigError, DriversConfig, load_profile_dirs
 

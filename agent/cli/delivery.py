@@ -33,7 +33,7 @@ outbox_app = typer.Typer(
     cls=FullHelp, help="Shows waiting messages and dead letters.", invoke_without_command=True, rich_markup_mode=None
 )
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters, as `outbox` lists.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters, as `outbox` lists them.")]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 
@@ -58,7 +58,7 @@ def push(
 async def push_once(settings: Config, site: Site, endpoints: list[PushConfig]) -> bool:
     """Poll every device, send the messages of one push to each endpoint, and print the results.
 
-    Return whether all messages were delivered. After a message that was not, this endpoint gets no more messages.
+    Return whether all messages were delivered. After a message that was not delivered, its endpoint gets no more.
     """
     from agent.commissioning.push_once import push_each
     from agent.commissioning.read_once import read_site
@@ -170,8 +170,8 @@ def _show(queue: Queue, found: Contents, *, named: bool) -> None:
 
 
 _GONE = (
-    "no endpoint has this name, so nothing is sent; another endpoint with formerly = {0!r} sends them,"
-    " `outbox drop --waiting --endpoint {0}` deletes them"
+    "no endpoint has this name, so nothing is sent; to send the messages, set formerly = {0!r} at an endpoint;"
+    " to delete them, run `telemetry-agent outbox drop --waiting --endpoint {0}`"
 )
 
 
@@ -200,11 +200,13 @@ def drop(
     context: typer.Context,
     ids: Ids = None,
     every: All = False,
-    waiting: Annotated[bool, typer.Option("--waiting", help="All waiting messages, not dead letters.")] = False,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="All waiting messages that have a time, not dead letters.")
+    ] = False,
     config: OwnConfig = None,
     endpoint: EndpointOption = None,
 ) -> None:
-    """Deletes dead letters or all waiting messages. This cannot be undone."""
+    """Deletes dead letters or waiting messages. This cannot be undone."""
     from agent.commissioning import outbox_admin as command
 
     if [bool(ids), every, waiting].count(True) != 1:

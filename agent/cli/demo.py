@@ -115,7 +115,7 @@ class Demo:
     def run(self) -> int:
         """Run until Ctrl-C, or until `pushes` valid messages have arrived. Return the exit status.
 
-        It is 1 if a message was refused or fewer than `pushes` were valid, else 0.
+        The exit status is 1 if a message was refused or fewer than `pushes` messages were valid, else 0.
         """
         from agent.runtime import logging_setup
         from agent.service import supervisor
@@ -204,7 +204,7 @@ class Demo:
         clock = f"it is {minutes // 60:02}:{minutes % 60:02} at the simulated site, {self.speed:g} x real time"
         closing = "Ctrl-C ends the demo."
         if self._app is not None and self._app.status is not None and self._app.status.port is not None:
-            closing += f" Its status page: http://127.0.0.1:{self._app.status.port}/"
+            closing += f" Status page: http://127.0.0.1:{self._app.status.port}/"
         return DemoDisplay(self._devices, self._summary, tuple(self.arrivals), self.validator.counts, clock, closing)
 
     def _on_summary(self, summary: Summary) -> None:

@@ -109,7 +109,7 @@ def _as_json(message: dict[str, Any]) -> Text:
 
 
 def _grid(columns: Sequence[tuple[str, int]]) -> Table:
-    """Return a table with these columns: title and minimum width. Width 0 shrinks first; the last column wraps."""
+    """Return a table with these columns: title and minimum width. A column of width 0 shrinks first; the last wraps."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column, width in columns:
         numbers = column in ("power", "polls", *_NAMES.values())

@@ -45,7 +45,7 @@ class DeviceQuestions:
     def settle(self) -> None:
         """Ask what the scan cannot know, then show all devices until the person accepts them. With --yes, only show."""
         for one in filter(_doubtful, self._proposals):
-            say(f"{one.where} is {one.doubt}. Use it only if it is another device.")
+            say(f"{one.where} is {one.doubt}. Use it only if they are different devices.")
         if not self._ask.asks:
             self.show()
             return
@@ -198,7 +198,7 @@ class DeviceQuestions:
             )
 
     def _new_name(self, type_: NodeType, name: str) -> str:
-        """Ask for a new name of the node `name`. Return the name, which is now reserved."""
+        """Ask for a new name of the node `name`. Return the new name, which is then reserved."""
 
         def rule(text: str) -> str | None:
             if text == name:

@@ -27,7 +27,7 @@ def files(
         ),
     ],
 ) -> None:
-    """Writes the unit, the install script, the example configuration, the JSON Schemas, the alert rules and the
+    """Writes the systemd unit, the install script, the example configuration, the JSON Schemas, the alert rules and the
     dashboard of this release."""
     from agent.commissioning import release_files
 

@@ -159,7 +159,7 @@ def _add_devices(ask: Questions, config: Path, before: Existing, scanning: _Scan
     except ConfigError as error:
         fail([*error.lines, f"{config} is unchanged"], EX_CONFIG)
     except OSError as error:
-        fail(f"{error.filename or config}: {error.strerror}; it is unchanged")
+        fail(f"{error.filename or config}: {error.strerror}; no device was added")
     say(f"The devices are in {config}. `systemctl reload telemetry-agent` applies them to a running service.")
     return True
 

@@ -38,7 +38,10 @@ class Selection:
     """The digits of the row number that is being typed."""
 
     def press(self, key: str) -> None:
-        """Apply a key: an arrow, Home, End, a digit, or the first letter of a label. Any other key changes nothing."""
+        """Apply a key: an arrow, k (up), j (down), Home, End, a digit, or the first letter of a label.
+
+        Any other key keeps the selected row.
+        """
         last = len(self.labels) - 1
         number = self.typed + key if key.isdecimal() and key.isascii() else ""
         self.typed = ""
@@ -98,9 +101,10 @@ def _draw(selection: Selection, up: int) -> None:
 
 
 def _size() -> os.terminal_size:
-    """Return the size that the terminal tells.
+    """Return the size that the terminal reports.
 
-    LINES and COLUMNS of the environment, which can be those of another terminal, are used only if it tells none.
+    LINES and COLUMNS of the environment are used only if the terminal reports no size, because they can be those of
+    another terminal.
     """
     size = os.get_terminal_size(sys.stdout.fileno())
     return size if all(size) else shutil.get_terminal_size()

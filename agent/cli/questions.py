@@ -21,7 +21,7 @@ Check = Callable[[str], str | None]
 
 
 class Questions:
-    """Asks questions. With `yes`, it returns the default of each question instead."""
+    """Asks questions. With `yes`, `text`, `choice` and `agree` ask nothing and return the default."""
 
     def __init__(self, *, yes: bool) -> None:
         self._yes = yes
@@ -34,8 +34,8 @@ class Questions:
     def text(self, question: str, option: str, default: str | None = None, check: Check = lambda _: None) -> str:
         """Return a text that `check` accepts.
 
-        `option` is the name of the command-line option for the same answer. With `default` None, an answer is
-        necessary, and with `yes`, the missing option is a usage error.
+        `option` is the name of the command-line option for the same answer. If `default` is None, an answer is
+        necessary; with `yes`, the command then ends with the usage error that `option` is missing.
         """
         if self._yes:
             if default is None:
@@ -53,7 +53,7 @@ class Questions:
             complain(str(mistake))
 
     def secret(self, question: str, check: Check) -> str:
-        """Return a text that `check` accepts. A terminal does not show it."""
+        """Return a text that `check` accepts. A terminal does not show it. The question is asked even with `yes`."""
         while True:
             if sys.stdin.isatty():
                 answer = _line(f"{question} (not shown): ", read=getpass.getpass).strip()

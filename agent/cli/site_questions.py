@@ -96,7 +96,7 @@ def _url(ask: Questions, options: SiteOptions) -> tuple[str, bool]:
 def _token(ask: Questions, path: Path) -> str | None:
     """Return the token to write to `path`; None if the file has one already.
 
-    End the command if the file cannot be read or has something else, or if it has no token and nothing is asked.
+    End the command if the file cannot be read, if its text is no token, or if no token exists and nothing is asked.
     """
     try:
         there = path.read_text(encoding="utf-8-sig").strip()

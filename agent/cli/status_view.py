@@ -37,7 +37,7 @@ _STYLE = {
 
 
 class NoAnswerError(Exception):
-    """The daemon's listener gives no usable answer. The text says what to do."""
+    """The daemon's listener gives no usable answer. The text says why."""
 
 
 def ask(config: StatusConfig) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def ask(config: StatusConfig) -> dict[str, Any]:
         body = response.read(_MOST_BYTES)
         if response.status == 401:
             raise NoAnswerError(
-                f"{config.listen} does not accept the token: the daemon uses another configuration; reload it"
+                f"{config.listen} does not accept the token: the daemon uses another configuration; reload the daemon"
             )
         if response.status != 200:
             raise NoAnswerError(f"another program listens on {config.listen} (HTTP {response.status})")
@@ -148,7 +148,7 @@ def _watts(power: float | None) -> str:
 
 
 def _scaled(value: float) -> str:
-    """Return a number in front of its unit: "950 ", and from 1000 on with a prefix, "1.50 k"."""
+    """Return a number as the text before its unit: "950 "; in thousands from 999.5 on: "1.50 k"."""
     return f"{value / 1000:.2f} k" if abs(value) >= 999.5 else f"{round(value)} "
 
 
