@@ -62,7 +62,7 @@ def _nodes(one: Proposal) -> Iterator[str]:
 
 def _disabled(one: Proposal, why: str = "not used") -> Iterator[str]:
     if not one.enabled:
-        why = f"{one.doubt}: compare both, and enable it if it is another device" if one.doubt else why
+        why = f"{one.doubt}: compare both, and enable this one if they are different devices" if one.doubt else why
         yield printable(f"enabled = false  # {why}")
 
 
@@ -168,14 +168,12 @@ def _comments(found: UnitProposals) -> Iterator[str]:
 
 
 def _uncertain(identity: Identity) -> Iterator[str]:
-    """Yield comments if the device may belong to families whose marks it did not reply to.
-
-    A mark is the set of registers that identify a device family.
-    """
+    """Yield comments if the device may belong to the families in `identity.unanswered`, because a reply can be lost."""
     names = identity.unanswered
     if names:
         rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        yield f"# This is not certain: it did not reply to the marks of {', '.join(names[:_MOST_NAMES])}{rest}."
+        drivers = ", ".join(names[:_MOST_NAMES]) + rest
+        yield f"# This is not certain: the device did not reply to the requests that recognise {drivers}."
         yield "# Scan again, or compare the device with the models of these drivers."
 
 

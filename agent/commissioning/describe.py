@@ -116,7 +116,7 @@ def _added_to(config: Config, site: Site, node_id: str) -> list[str]:
 
 
 def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
-    """Return pairs: a sign with which a type is sent, and its endpoints, such as "to portal: ".
+    """Return each sign with which the type is sent, and the endpoints with this sign as text, such as "to portal: ".
 
     If all endpoints have the same sign, the text is empty.
     """

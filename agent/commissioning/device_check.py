@@ -59,7 +59,7 @@ STEPS = 2
 async def check_link(
     connection: Connection, identifier: Identifier, clock: Clock, step: Callable[[str], None]
 ) -> list[DeviceResult]:
-    """Poll every device of the link, again if the first poll fails. Then identify the devices that were polled.
+    """Poll every device of the link, again if the first poll fails. Then identify the devices that gave a scan.
 
     The link is closed at the end.
     """
@@ -95,7 +95,7 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
     if result.scan.errors and not any(reading.value is not None for reading in result.scan.readings):
         result.error = result.scan.errors[0]
         return
-    result.hints += [f"not all of it could be read: {error}" for error in dict.fromkeys(map(str, result.scan.errors))]
+    result.hints += [f"some values were not read: {error}" for error in dict.fromkeys(map(str, result.scan.errors))]
     if nothing := empty_hint(result.scan.readings):
         result.hints.append(nothing)
     order = await _word_order_hint(device, result.scan.readings, clock)
@@ -109,10 +109,7 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
 
 
 async def _other_family(device: Device, link: object, identifier: Identifier) -> list[str]:
-    """Return a hint if the device has the mark of another family than its driver; otherwise nothing.
-
-    A mark is the set of registers that identify a device family.
-    """
+    """Return a hint if the device has the mark of a family, but not of the family of its driver; otherwise nothing."""
     driver = device.driver
     if not isinstance(driver, RegisterDriver):
         return []
@@ -136,16 +133,16 @@ async def _other_family(device: Device, link: object, identifier: Identifier) ->
     return [f"it identifies as {best.device} ({best.why}), for driver {best.driver!r}, not {driver.profile.name!r}"]
 
 
-def _unread_sunspec(device: Device, others: Sequence[Device]) -> Iterator[str]:
-    """Yield a hint about the nodes of a SunSpec device that are not polled.
+def _unread_sunspec(device: Device, devices: Sequence[Device]) -> Iterator[str]:
+    """Yield a hint about the nodes of a SunSpec device that are not polled. `devices` are all devices of the link.
 
-    For other hybrids, `check` finds such nodes without a connection.
+    For hybrids with a profile, `check` reports such nodes without a poll.
     """
     driver = device.driver
     if not isinstance(driver, SunSpec) or isinstance(driver, SunSpecMeter):
         return
-    read = {node.type for other in others if other.address == device.address for node in other.nodes}
-    if any(isinstance(other.driver, SunSpecMeter) and other.address == device.address for other in others):
+    read = {node.type for each in devices if each.address == device.address for node in each.nodes}
+    if any(isinstance(each.driver, SunSpecMeter) and each.address == device.address for each in devices):
         read.add(NodeType.GRID)
     yield from unread_nodes(driver.available - read)
 

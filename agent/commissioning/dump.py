@@ -128,10 +128,11 @@ async def run(
     keep_text: bool = False,
     step: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Read the registers, blank the text and decode the values. Close the link.
+    """Read the registers, blank private data and decode the values. Close the link.
 
-    `ranges` replace the registers of the driver. Without ranges and driver, the registers of all `profiles` are read.
-    A `DriverError` or a cancellation ends the reading. The result then has this error and what was read before.
+    `ranges` replace the registers of the driver. Without ranges and without a driver, the SunSpec models and the
+    registers of all `profiles` are read. A `DriverError` or a cancellation ends the reading. The result then has what
+    was read before, and a `DriverError`.
     `now` returns monotonic seconds. With `keep_text`, nothing is blanked. `step` is called before each request.
     """
     taken = Capture()
@@ -189,7 +190,7 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
 
 
 def _numeric_spans(driver: Driver | None) -> Iterator[Span]:
-    """Yield the registers that are not blanked: those of the profile's points, and those that identify the family."""
+    """Yield the registers that are kept as read: those of the profile's points, and those that identify the family."""
     if isinstance(driver, RegisterDriver):
         yield from driver.profile.spans
         if (mark := driver.profile.identify) is not None:
