@@ -1,4 +1,7 @@
-"""Connects to the endpoint like a push, up to the TLS handshake, and sends no request. Used by `check --online`."""
+"""Connects to the endpoint like a push, with proxy and TLS handshake. The endpoint gets no request.
+
+`check --online` uses this module.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,13 @@ from drivers.addresses import host_and_port
 from drivers.tls import client_context
 
 _SOON_DAYS = 14
-"""A certificate that expires in fewer days gets a warning."""
+"""A certificate that expires in fewer days than this gets a warning."""
 _HANDSHAKE_S = 2.0
-"""The time-out of the question whether a port speaks TLS."""
+"""The time-out of `_speaks_tls`."""
 _RTT_AT = 68
 """Offset in bytes of the round trip in the structure tcp_info of Linux. The round trip has 32 bits, in microseconds."""
 _MOST_PROXY_BYTES = 8192
-"""The status line of the proxy is taken from this many bytes of its answer."""
+"""The status line of the proxy is taken from the beginning of its answer: from at most this many bytes."""
 _CREDENTIALS_HINT = '; set push.proxy_url = "http://USER:PASSWORD@HOST:PORT"'
 
 
@@ -37,11 +40,11 @@ class ProbeResult:
     words: str
     """How the endpoint was reached, or why not."""
     latency_s: float | None = None
-    """Seconds until the connection was ready, with proxy and TLS handshake; None if there is no connection."""
+    """Seconds until the connection was ready, with proxy and TLS handshake; None if `ok` is false."""
     warning: str = ""
     round_trip_s: float | None = None
-    """The time on the network from a request to its reply, without the time that the endpoint needs; None if there is
-    no connection."""
+    """Seconds of one round trip on the network to the endpoint; None if `ok` is false. For an http URL and a proxy, it
+    is the round trip to the proxy."""
 
 
 class _ProxyError(Exception):
@@ -140,7 +143,7 @@ async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWr
             round_trip_s = await _handshake(writer, tls_context(config), host)
         yield writer, f" through {host_and_port(hop, hop_port)}" if proxy else "", round_trip_s
     finally:
-        writer.transport.abort()  # no data was sent, so an abrupt close loses nothing
+        writer.transport.abort()  # no message was sent, so an abrupt close loses nothing
 
 
 async def _handshake(writer: asyncio.StreamWriter, context: ssl.SSLContext, host: str) -> float:

@@ -1,4 +1,4 @@
-"""Finds where devices of this machine can be: its networks and its serial ports."""
+"""Finds where a scan can find devices: the networks and the serial ports of this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 _ROUTES = Path("/proc/net/route")
 _LEAST_PREFIX = 22
-"""A network with a shorter prefix is not proposed: it is larger, and its scan would take long."""
+"""The prefix length of the largest network that is proposed. The scan of a larger network would take long."""
 _MOST_NETWORKS = 3
 _VIRTUAL = ("lo", "docker", "br-", "veth", "virbr", "tun", "tap", "wg", "tailscale", "zt")
 """Network interfaces with these prefixes are not scanned: loopback, containers, virtual machines, tunnels."""
@@ -23,7 +23,10 @@ def places(routes: Path = _ROUTES, devices: Path = Path("/dev")) -> list[str]:
 
 
 def _networks(routes: Path) -> Iterator[str]:
-    """Yield the networks that are connected directly, such as 192.168.1.0/24. Virtual and large ones are omitted."""
+    """Yield the networks that are connected directly, such as 192.168.1.0/24.
+
+    Virtual networks, networks larger than /22 and networks smaller than /30 are omitted.
+    """
     try:
         lines = routes.read_text(encoding="ascii").splitlines()[1:]
     except OSError:

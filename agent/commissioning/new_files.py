@@ -51,7 +51,7 @@ def replace(path: Path, before: str, text: str, access: Access | None = None) ->
 
 @contextlib.contextmanager
 def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
-    """Yield a temporary file with this text, synced to the disk. Then sync its directory.
+    """Yield a temporary file with this text, synced to the disk. Sync its directory when the `with` block ends.
 
     At the end, and after an error, the file is removed if it still has its temporary name.
     """

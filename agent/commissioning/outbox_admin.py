@@ -53,7 +53,7 @@ def _is_empty(path: Path) -> bool:
 
 
 class CommandError(Exception):
-    """The queue cannot be opened, or a message does not exist; the text says what to do."""
+    """The queue does not exist, cannot be read or written, or has no message with an id that was given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,16 +38,19 @@ _MIN_VALUES = 4
 """If a device has fewer numbers than this, all of them can be 0 because it is idle."""
 
 _TINY = 1e-6
-"""A number that is closer to 0, but not 0, comes from a wrong word order and not from a measurement."""
+"""A number that is closer to 0 than this, but not 0, is impossible. A wrong word order gives such numbers."""
 
 _STANDBY_W = 100.0
-"""The sign of a smaller power is not checked: the device may be idle and consume a little."""
+"""The sign of a power that is smaller than this is not checked: the device may be idle and consume a little."""
 _ENOUGH_VA = 500.0
-"""If power and voltage times current are both smaller, they are not compared."""
+"""If power and voltage times current are both smaller than this, they are not compared."""
 _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
-"""The factors that a CT ratio explains: at least UP if the power is the larger one, at least DOWN if it is the smaller
-one, and at most MOST. DOWN is larger, because the power factor alone can make the power 1/2 or 1/3 of voltage times
-current."""
+"""The factors between power and voltage times current that a CT ratio can explain.
+
+The factor is at least `_LEAST_RATIO_UP` if the power is larger than voltage times current, at least `_LEAST_RATIO_DOWN`
+if the power is smaller, and at most `_MOST_RATIO`. `_LEAST_RATIO_DOWN` is larger than `_LEAST_RATIO_UP`, because the
+power factor alone can make the power 1/2 or 1/3 of voltage times current.
+"""
 
 
 def possible(reading: Reading) -> bool:
@@ -79,10 +82,10 @@ def hints(node: Node, readings: Iterable[Reading]) -> Iterator[str]:
 def empty_hint(readings: Sequence[Reading]) -> str | None:
     """Return a hint if the device answers without any value, or with `_MIN_VALUES` or more numbers that are all 0."""
     if not any(reading.value is not None for reading in readings):
-        return "it answers, but it has no values: does it sleep, or is it another device?"
+        return "it answers, but it has no values: does it sleep, or is the driver wrong?"
     numbers = [reading.value for reading in readings if isinstance(reading.value, float)]
     if len(numbers) >= _MIN_VALUES and not any(numbers):
-        return "all values are 0: is it another device, or another unit id?"
+        return "all values are 0: are the driver and the unit id correct?"
     return None
 
 
@@ -113,10 +116,10 @@ def _sign(node: Node, values: Values) -> Iterator[str]:
 
 
 def _reversed(values: Values) -> Iterator[str]:
-    """Yield a hint if the power of a phase has another sign than its voltage times current.
+    """Yield a hint if the power of a phase and its voltage times current have opposite signs.
 
-    A negative current shows this. A power factor with another sign than the power shows this only if the two signs are
-    equal on another phase.
+    A negative current with a positive power shows this. The power factors show this if power and power factor have the
+    same sign on some phases and opposite signs on other phases. The hint then names the smaller group of these phases.
     """
     opposed = []
     along: list[Phase] = []
@@ -193,8 +196,8 @@ _BIDIRECTIONAL = (NodeType.GRID, NodeType.STORAGE)
 def imbalance(powers: Mapping[NodeType, float]) -> str | None:
     """Return a hint if batteries, loads and export take more power than grid, solar and batteries supply.
 
-    None if the difference is within the tolerance, or if `powers` does not have the grid and another type. `powers`: in
-    W by type, with the signs of the contract.
+    None if the difference is within the tolerance, if `powers` does not have the grid, or if it has only the grid.
+    `powers`: in W by type, with the signs of the contract.
     """
     if NodeType.GRID not in powers or len(powers) < 2:
         return None
@@ -215,7 +218,7 @@ def imbalance(powers: Mapping[NodeType, float]) -> str | None:
 
 
 def remaining_power(powers: Mapping[NodeType, float]) -> float:
-    """Return the power in W that is supplied to the site and taken by none of these types; negative if they take more.
+    """Return the power in W that these types supply to the site, minus the power that they take from it.
 
     `powers`: in W by type, with the signs of the contract.
     """

@@ -49,7 +49,7 @@ def slow_links(
     """Yield one sentence for each link that cannot hold the poll intervals of its devices, or the deadline of a push.
 
     `deadline_s` is the shortest deadline of the endpoints. `measured_s` has the seconds of one poll, for each device
-    that was polled. If it is None, these seconds are estimated from the settings of the link.
+    that was polled. If `measured_s` is None, the seconds are estimated from the settings of the link.
     """
     for connection in connections:
         poll_s, how = estimates(connection), "estimated; check --online measures it"
@@ -65,8 +65,8 @@ def _too_slow(connection: Connection, poll_s: Mapping[Device, float], how: str) 
     shortest_s = min(device.interval_s for device in poll_s)
     return (
         f"{connection.address}: one poll of {_devices(tuple(poll_s))} takes about {sum(poll_s.values()):.1f} s ({how}),"
-        f" but the shortest poll interval is {shortest_s:g} s: set poll.interval_s, or poll_interval_s of the devices,"
-        " so that each link has time for its polls"
+        f" but the shortest poll interval is {shortest_s:g} s: increase poll.interval_s, or poll_interval_s of the"
+        " devices, so that each link has time for its polls"
     )
 
 
@@ -75,7 +75,7 @@ def _late(connection: Connection, poll_s: Mapping[Device, float], how: str, dead
         return None
     return (
         f"{connection.address}: one poll of {_devices(tuple(poll_s))} takes about {round_s:.1f} s ({how}), but a push"
-        f" waits only {deadline_s:g} s for it, so it sends the values of the previous poll: increase"
+        f" waits only {deadline_s:g} s for polls, so the push sends values of the previous poll: increase"
         " push.deadline_s or push.interval_s"
     )
 

@@ -29,7 +29,7 @@ _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
 
 
 def summary(profile: Profile) -> str:
-    """Return as text the points of the profile and the requests of one poll, or the Python driver that reads it."""
+    """Return as text the number of points and of requests of one poll, or the Python driver that the profile names."""
     if profile.driver is not None:
         return f"read by driver {profile.driver}"
     blocks = RegisterDriver(profile, ReadOptions()).blocks
@@ -37,7 +37,7 @@ def summary(profile: Profile) -> str:
 
 
 def advice(profile: Profile) -> Iterator[str]:
-    """Yield a line for each quantity that the profile lacks, and one if it lacks [identify]. Neither is an error."""
+    """Yield advice: a line for each quantity of `_WANTED` that the profile lacks, and a line if it lacks [identify]."""
     for kind_or_node in () if profile.driver else sorted(profile.nodes) or (profile.kind,):
         points = [point for point in profile.points if point.node in (None, kind_or_node)]
         for quantity in _WANTED.get(kind_or_node, ()):
@@ -53,7 +53,7 @@ def _gives(point: Point, quantity: Quantity) -> bool:
     )
 
 
-# Quantity → the wanted quantity that the agent can calculate from it.
+# Quantity → the wanted quantity that it replaces: the agent can calculate the fields of the node from either.
 _SUBSTITUTES = {
     Quantity.TODAY_IMPORTED_ENERGY: Quantity.IMPORTED_ENERGY,
     Quantity.TODAY_PRODUCED_ENERGY: Quantity.PRODUCED_ENERGY,

@@ -103,7 +103,7 @@ class UnitProposals:
 
 
 def propose(places: Iterable[SearchLocation], names: Names, *, has_grid: bool = False) -> list[UnitProposals]:
-    """Return every unit with its proposals. `has_grid`: a device that is configured already measures the grid."""
+    """Return every unit with its proposals. `has_grid`: whether a configured device measures the grid."""
     places = list(places)
     grid = None if has_grid else _grid_unit(places)
     found = []
@@ -153,7 +153,7 @@ def set_type(one: Proposal, type_: NodeType, names: Names) -> None:
 
 
 def settle_grid(proposals: Sequence[Proposal], names: Names) -> None:
-    """Omit the grid meter of each hybrid if a meter measures the grid, so that the grid is not counted twice."""
+    """Omit the grid meter of each hybrid if a separate meter measures the grid. The grid is then counted only once."""
     if not any(each.measures_grid and not each.is_hybrid for each in proposals):
         return
     for each in proposals:
@@ -163,7 +163,7 @@ def settle_grid(proposals: Sequence[Proposal], names: Names) -> None:
 
 
 def note_with_address(place: SearchLocation) -> str:
-    """Return the note of a place with its address. An error of the link already contains the address."""
+    """Return the note of a place. The address is put before the note, unless the note contains it."""
     address = place.link.address
     return place.note if address in place.note else f"{address}: {place.note}"
 
@@ -194,9 +194,9 @@ def _is_configured(place: SearchLocation, configured: Collection[str]) -> bool:
 
 
 def without_configured(places: Iterable[SearchLocation], configured: Collection[str]) -> list[SearchLocation]:
-    """Return the places without the units that are configured already. A place without other units is omitted.
+    """Return the places without the units that are configured already.
 
-    A place where no unit responds is kept if it has a note.
+    A place is omitted if all its units are configured. A place where no unit responds is omitted if it has no note.
 
     `configured` has the addresses of units, such as "192.168.1.20:502 unit 1".
     """
@@ -213,7 +213,7 @@ def without_configured(places: Iterable[SearchLocation], configured: Collection[
 def _grid_unit(places: Sequence[SearchLocation]) -> FoundUnit | None:
     """Return the unit that measures the grid: the first hybrid with a grid meter, else the first meter, else None.
 
-    A unit that may be the same device as another one is not chosen.
+    A unit that may be the same device as another unit is not chosen.
     """
     units = (unit for place in places for unit in place.units if not unit.doubt)
     best = [(unit, unit.identity.matches[0]) for unit in units if unit.identity and unit.identity.matches]

@@ -21,7 +21,7 @@ _WRONG_URL = "this URL does not accept messages; see push.url"
 _REDIRECT = "the agent never follows redirects; set push.url to the URL that accepts messages"
 _PAGE = "but the answer is a web page: is push.url the endpoint, or does a portal answer instead?"
 _PERHAPS_TLS = "should push.url begin with https?"
-_SCHEMA = "the endpoint refuses this message; compare `telemetry-agent read --json` with its schema"
+_SCHEMA = "the endpoint refuses this message; compare `telemetry-agent read --json` with the endpoint's schema"
 
 
 @dataclass(frozen=True, slots=True)

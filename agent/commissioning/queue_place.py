@@ -25,7 +25,7 @@ def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
         place = path.resolve()  # this mounts what systemd mounts on demand
         if mounts is None:
             mounts = _MOUNTS.read_text(errors="surrogateescape")
-    except (OSError, RuntimeError):  # a symbolic link that leads back to itself
+    except (OSError, RuntimeError):  # such as a symbolic link that leads back to itself
         return None
     point, type_ = _mount(place, mounts)
     if type_ in _OF_THE_KERNEL:

@@ -33,9 +33,9 @@ from drivers.scan import (
 
 Request = tuple[Targets, ScanSettings]
 _MOST_REASONS = 4
-"""If more ports could not be opened, `closed_reasons` returns one general line."""
+"""If more ports than this could not be opened, `closed_reasons` returns one general line."""
 _HOST_TRANSPORTS = [name for name, kind in TRANSPORTS.items() if kind.medium == "tcp"]
-"""The transports over TCP. Only a TCP connection shows that a host exists, even if the unit does not respond."""
+"""The transports over TCP without TLS. A TCP connection shows that a host exists, even if no unit responds."""
 
 
 def request(
@@ -112,7 +112,7 @@ def asked_units(targets: Targets, settings: ScanSettings) -> str:
     units = sorted(settings.usual_units(serial=not targets.hosts))
     others = [unit for unit in range(1, last + 1) if unit not in units]
     return (
-        f"# Asked for: units {_ranges(units)}, and those behind the ones found.\n"
+        f"# Asked for: units {_ranges(units)}, and the ones after each unit found.\n"
         f"# Not asked for: units {_ranges(others)}. To ask for them: --units 1-{last}"
     )
 
@@ -135,7 +135,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def closed_reasons(scanner: Scanner) -> list[str]:
-    """Return why nothing was found: one line for each port that could not be opened, or one general line.
+    """Return why nothing was found: one line for each port of a host that could not be opened, or one general line.
 
     The line is general if every port could be opened, or if more than `_MOST_REASONS` could not.
     """

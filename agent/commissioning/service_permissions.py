@@ -31,7 +31,7 @@ class ServiceUser:
     """The main group of the user."""
 
     def may_access(self, path: Path, bit: int) -> bool:
-        """Whether the mode of `path` allows access; also true if there is no such file.
+        """Whether the mode of `path` allows access; also true if the mode cannot be read.
 
         `bit`: 4 to read a file, 1 to enter a directory.
         """

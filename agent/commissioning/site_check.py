@@ -73,7 +73,7 @@ async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
 
 
 def _with_warning(push: PushConfig, site: Site, reached: ProbeResult) -> ProbeResult:
-    """Add a warning if the endpoint is too far away for the messages of each push."""
+    """Add a warning if the round trip to the endpoint is too long for the messages of each push."""
     if reached.round_trip_s is None or not (why := why_too_slow(push, site.nodes, reached.round_trip_s)):
         return reached
     return replace(reached, warning=f"{reached.warning}; {why}" if reached.warning else why)
@@ -89,7 +89,8 @@ def _clock(now: float) -> str:
 def _powers(devices: list[DeviceResult]) -> tuple[dict[NodeType, float], tuple[str, ...]]:
     """Return the sum of each type in W, and the nodes whose power is unknown.
 
-    Relays are omitted: they measure no power. A node without a power counts 0 W if its `when_offline` is not `missing`.
+    Relays are omitted: they measure no power. A node without a power reading counts 0 W if its `when_offline` is
+    not `missing`.
     """
     found = {
         node.node_id: reading.value

@@ -40,7 +40,8 @@ def show(result: SiteResult) -> None:
 def show_balance(result: SiteResult) -> None:
     """Print the power of each type, and the power that remains for the rest of the house.
 
-    If the power of a node is unknown, the names of such nodes are printed instead of the rest.
+    If the power of a node is unknown, the names of such nodes are printed instead of the rest. Without a grid power,
+    the rest is not printed.
     """
     rows = [
         (type_.value.replace("_", " "), f"{abs(power):,.0f} W", direction(type_, power))

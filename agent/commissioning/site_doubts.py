@@ -1,4 +1,4 @@
-"""Finds settings of devices that are allowed but probably mistakes. Each has one sentence. No device is polled."""
+"""Finds settings of devices that are allowed but probably mistakes, one sentence each. No device is polled."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _two_types(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of a meter that several nodes of different types read."""
+    """Warn of a meter from which nodes of different types are read."""
     found: dict[tuple[str, str], list[str]] = {}
     for device in devices:
         for node in device.nodes:

@@ -37,7 +37,7 @@ _BOTH: tuple[tuple[type[Exception], str], ...] = (
     (IllegalFunctionError, "the driver does not fit; `{scan}` names one that does"),
     (IllegalAddressError, "the driver does not fit; `{scan}` names one that does"),
     (IllegalValueError, "the driver does not fit, or max_registers is too large; `{scan}` names a driver that fits"),
-    (RefusedError, "the device reports an internal failure; is it still starting, or is it another device?"),
+    (RefusedError, "the device reports an internal failure; is it still starting, or is the driver wrong?"),
     (LinkError, "does another client, such as the running service, hold the only connection of the device?"),
 )
 _UNCONNECTED = {
@@ -78,7 +78,7 @@ def failure_line(name: str, address: str, error: Exception) -> str:
 
 
 def _target(place: str) -> str:
-    """Return the address of a link as the arguments of `scan`: a serial port, or a host and its unusual port."""
+    """Return the address of a link as the arguments of `scan`: a serial port, or a host and any unusual port."""
     if place.startswith("/"):
         return place
     host, _, port = place.rpartition(":")

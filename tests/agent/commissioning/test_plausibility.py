@@ -162,10 +162,10 @@ def test_a_device_whose_numbers_are_all_0_is_blank_and_an_idle_one_is_not() -> N
     zeros = [reading(quantity, 0) for quantity in (P, A, Quantity.IMPORTED_ENERGY)]
     state = Reading(Quantity.ON, None, False, Quality.GOOD, 0.0)
     assert empty_hint([*zeros, state, reading(V, None)]) is None, "three numbers and a state"
-    assert empty_hint([*zeros, reading(V, 0)]) == "all values are 0: is it another device, or another unit id?"
+    assert empty_hint([*zeros, reading(V, 0)]) == "all values are 0: are the driver and the unit id correct?"
     assert empty_hint([*zeros, reading(V, 230)]) is None
     assert empty_hint([reading(V, None)]) == (
-        "it answers, but it has no values: does it sleep, or is it another device?"
+        "it answers, but it has no values: does it sleep, or is the driver wrong?"
     )
 
 

@@ -57,7 +57,7 @@ def test_a_slow_link_is_said_with_both_numbers(tmp_path: Path) -> None:
     (sentence,) = slow_links(connections, measured_s=poll_s)
     assert sentence == (
         "192.168.1.5:502: one poll of 247 devices takes about 6.7 s (measured), but the shortest poll interval is 1 s:"
-        " set poll.interval_s, or poll_interval_s of the devices, so that each link has time for its polls"
+        " increase poll.interval_s, or poll_interval_s of the devices, so that each link has time for its polls"
     )
     assert list(slow_links(connections, measured_s=dict.fromkeys(connections[0].devices, 0.004))) == []
 
@@ -71,5 +71,5 @@ def test_longer_intervals_of_some_devices_count(tmp_path: Path) -> None:
 def test_a_deadline_that_the_polls_cannot_hold_is_said(tmp_path: Path) -> None:
     connections = site(tmp_path, SERIAL, 10, 30.0).connections
     (sentence,) = slow_links(connections, 0.5)
-    assert "but a push waits only 0.5 s for it" in sentence
+    assert "but a push waits only 0.5 s for polls" in sentence
     assert list(slow_links(connections, 30.0)) == []
