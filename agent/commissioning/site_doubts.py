@@ -1,4 +1,7 @@
-"""Finds settings of devices that are allowed but probably mistakes, one sentence each. No device is polled."""
+"""Finds settings that are allowed but probably mistakes, mostly of devices. No device is polled.
+
+Each finding is one sentence.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Reads the configuration in a process of its own, so that pydantic does not stay in the memory of the daemon.
 
-The process validates the file and returns the values as plain tables (`agent.config.tables`), or the mistakes. It gets
-`environ`, or the environment of the caller if `environ` is None. The process ends before the daemon polls.
+The process validates the file and returns the values as plain tables (`agent.config.tables`), or the mistakes. The
+environment of the process is `environ`; None means the environment of the caller. At a start, the process ends before
+the daemon polls. At a reload, the daemon polls meanwhile.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def answer(path: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return the value. Each model in it is replaced by an object of its class in `agent.config.tables`."""
+    """Return the value. Each model in it is replaced by an object of its base class in `agent.config.tables`."""
     if isinstance(value, BaseTable):
         kind = next(each for each in type(value).__mro__ if each.__module__ == BaseTable.__module__)
         table: BaseTable = object.__new__(kind)

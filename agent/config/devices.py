@@ -136,9 +136,7 @@ class DeviceConfig(Section, DeviceTable):
         if self.when_offline == "sleep" and NodeType.SOLAR not in self.node_ids:
             raise ValueError('when_offline: only a solar node can sleep; use "missing" or "zero"')
         if (self.host is None) == (self.connection is None):
-            raise ValueError(
-                "host: give either host (its own TCP connection) or connection (NAME of [connection.NAME])"
-            )
+            raise ValueError("host: give either host, or connection with the NAME of a [connection.NAME]")
         if self.connection is not None and self.port is not None:
             raise ValueError("port: belongs to the [connection.NAME], not to the device")
         return self

@@ -87,7 +87,7 @@ def path_shown(path: Path) -> str:
     """Return the path for an error text. A relative path that does not exist may be a secret, so it is not shown."""
     if path.is_absolute() or os.path.exists(path):  # noqa: PTH110 - Path.exists raises an error if the name is too long
         return repr(str(path))
-    return "a name that is no path; it is not shown because it may be the secret itself"
+    return "a relative path; it is not shown because it may be the secret itself"
 
 
 def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:

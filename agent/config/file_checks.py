@@ -1,7 +1,7 @@
 """Checks the certificates and secrets that a configuration names, by reading them.
 
-The check runs at each start and reload, because a person is present at that time. Without the check, a mistake would
-appear only at the first push.
+The check runs whenever the whole configuration is loaded, such as at a start, at a reload and in `check`. Without the
+check, a mistake would appear only at the first push or poll.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def mistakes(config: Config) -> Iterator[str]:
-    """Yield one line per unusable file: key, rule, file. `push_token` checks the token."""
+    """Yield one line per unusable file: key, rule, file. `push_token` checks the tokens of endpoints."""
     for index, push in enumerate(config.push):
         if push.enabled:
             key = endpoint_key(config.push, index)

@@ -49,10 +49,12 @@ class OutboxConfig(Section, OutboxTable):
     max_age_s: Seconds = 604_800.0
     """Messages that are older than this are dropped."""
     max_size_mb: Annotated[StrictInt, Field(ge=1)] = 64
-    """The largest size of each queue in MB. If a queue is full, its oldest messages are dropped."""
+    """The largest size of each queue in MB. If a queue is full, its dead letters are dropped, then its oldest
+    messages."""
     backlog_rate_per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     """A fixed rate of the backlog in messages per second. Default: the backlog takes 1.8 times as long as the outage,
-    so that a returning fleet does not overload the endpoint."""
+    so that a returning fleet does not overload the endpoint. The backlog of an outage of more than two hours is sent
+    faster."""
 
 
 class PollConfig(Section):

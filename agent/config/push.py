@@ -79,7 +79,7 @@ class PushConfig(Section, PushTable):
     token_file: FilePath | None = None
     """The file of the bearer token. It is read again when it changes."""
     interval_s: WholeSeconds = 60
-    """The time between two messages."""
+    """The time between two pushes."""
     levels: Annotated[tuple[Level, ...], Field(min_length=1), AfterValidator(_each_once)] = ("device_type",)
     """`device_type`: one message with the totals by type. `device`: messages with the single nodes."""
     nodes: Annotated[tuple[Identifier, ...], Field(min_length=1)] = (ALL,)
@@ -97,7 +97,7 @@ class PushConfig(Section, PushTable):
     time_format: Literal["integer", "string"] = "integer"
     """The format of `time`: Unix seconds as a number or as a string."""
     partial_totals: Literal["omit", "sum"] = "omit"
-    """If a device does not answer: `omit` its total, or send the `sum` of the other devices."""
+    """If a device does not answer: `omit` the totals that include it, or send the `sum` of the other devices."""
     quality: StrictBool = False
     """Adds the key `quality`: how complete and how old the values are."""
     gzip: StrictBool = False

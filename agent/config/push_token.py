@@ -33,7 +33,7 @@ def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
 
 
 def mistakes(pushes: Sequence[PushConfig], environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield one line per token of an enabled endpoint that cannot be used: key, rule, file."""
+    """Yield one line per unusable token of an enabled endpoint: key, rule, file."""
     for index, push in enumerate(pushes):
         if push.enabled and (rule := _mistake(push, environ)):
             yield f"{endpoint_key(pushes, index)}.{rule}"
@@ -68,10 +68,11 @@ def usable(token: str) -> bool:
 
 
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
-    """Return the file of the token: `token_file`, or the systemd credential if `token_file` is unreadable or empty.
+    """Return the file of the token: `token_file`, or the systemd credential if `token_file` has no content.
 
-    If the source file of the credential does not exist, systemd gives an empty credential. Then return `token_file`,
-    because it is the file to edit. Return None if there is neither.
+    `token_file` has no content if it is not configured, unreadable or empty. If the source file of the credential does
+    not exist, systemd gives an empty credential. Then return `token_file`, because it is the file to edit. Return None
+    if there is no `token_file` and no credential.
     """
     credential = credential_file(push, environ)
     if credential is None or (push.token_file is not None and (_holds(push.token_file) or _is_blank(credential))):

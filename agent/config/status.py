@@ -20,7 +20,8 @@ class StatusConfig(Section, StatusTable):
     token: SecretText | None = None
     """The bearer token that requests need. Better: `token_file`."""
     token_file: FilePath | None = None
-    """The file of the token, at least 16 characters. Necessary for an address that is not loopback."""
+    """The file of the token. The token has at least 16 characters. A token is necessary without a loopback
+    address."""
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

@@ -26,11 +26,12 @@ DEFAULT_NAME = "default"
 DEFAULT_LISTEN = "127.0.0.1:9464"
 """Address and port of the status listener."""
 STALE_INTERVALS = 3.0
-"""Without `stale_after_s`, a reading is stale after this many poll intervals of its device."""
+"""Number of poll intervals after which a reading is stale: of a device with its own `poll_interval_s`, and in the
+default of `stale_after_s`."""
 ENERGIES = "energy.sqlite3"
 """The name of the file of the energies, which is beside `outbox.path`."""
 OWNER_SUFFIX = ".endpoint"
-"""The suffix of a file beside `outbox.path`. It contains the name of the endpoint whose queue is `outbox.path`."""
+"""The suffix of the file that contains the name of the endpoint whose queue is `outbox.path`, beside the queue."""
 
 
 def endpoint_key(pushes: Sequence[object], index: int) -> str:
@@ -49,7 +50,7 @@ def both_tokens_mistake(token: Secret | None, token_file: Path | None) -> str | 
 
 
 def token_mistake(token: str) -> str | None:
-    """Return the rule that a token of the status listener breaks, or None. It also applies to a rotated token."""
+    """Return the rule that a token of the status listener breaks, or None. The rule also applies to a rotated token."""
     return None if re.fullmatch(r"[!-~]{16,}", token) else "must be at least 16 visible ASCII characters"
 
 
@@ -62,7 +63,7 @@ class BaseTable:
     __hash__ = None  # type: ignore[assignment]  # a table can contain dicts
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values by their keys. Tables in this table are converted too."""
+        """Return the values by their keys. A value that is a table is converted too, but not tables in tuples."""
         return {key: value.as_dict() if isinstance(value, BaseTable) else value for key, value in self.__dict__.items()}
 
 

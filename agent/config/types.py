@@ -46,11 +46,11 @@ def _timezone(name: str) -> str:
 
 def _proxy_url(url: str) -> str:
     if len(url) > _LONGEST_URL:
-        raise ValueError(f"must have at most {_LONGEST_URL} characters, as servers accept (it has {len(url)})")
+        raise ValueError(f"must have at most {_LONGEST_URL} characters; servers may refuse more (it has {len(url)})")
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        (parts.hostname or "").encode("idna")  # an empty label, or one with over 63 characters
+        (parts.hostname or "").encode("idna")  # refuses an empty label, or one with over 63 characters
     except ValueError:
         usable = False
     if not usable or not url.isprintable() or " " in url:

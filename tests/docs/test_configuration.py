@@ -35,4 +35,4 @@ def test_every_table_is_on_the_page() -> None:
 def test_editors_get_the_meanings() -> None:
     schema = json.loads(call_inside("config", "schema").stdout)
     interval = schema["$defs"]["PushConfig"]["properties"]["interval_s"]
-    assert interval["description"] == "The time between two messages."
+    assert interval["description"] == "The time between two pushes."

@@ -54,7 +54,7 @@ def test_a_device_without_node_or_type_is_refused(key: str) -> None:
         ({"device__1__nodes": {}}, "must name at least one node"),
         ({"device__1__type": "solar"}, "replaces node_id and type"),
         ({"device__1__node_id": "x"}, "replaces node_id and type"),
-        ({"device__1__host": "h"}, "give either host (its own TCP connection) or connection"),
+        ({"device__1__host": "h"}, "give either host, or connection"),
         ({"connection__RS485": {"transport": "rtu"}}, "transport rtu needs one, such as /dev/ttyUSB0"),
         ({"connection__RS485": {"transport": "udp"}}, "transport udp needs one"),
         ({"connection__RS485": {"host": "h", "server_name": "x"}}, "server_name: needs transport tls, not tcp"),

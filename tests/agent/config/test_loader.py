@@ -126,8 +126,8 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
         (
             {"device__0__connection": "gateway"},
             (
-                "site.toml: device[0].host (meter-1): give either host (its own TCP connection) or connection (NAME of"
-                " [connection.NAME])"
+                "site.toml: device[0].host (meter-1): give either host, or connection with the NAME of a"
+                " [connection.NAME]"
             ),
         ),
         (

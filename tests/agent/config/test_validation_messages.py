@@ -95,7 +95,10 @@ def test_a_host_that_is_one_is_taken(host: str) -> None:
     [
         ("https://1.2.3.256/", "must have four numbers up to 255"),
         ("https://[v1.a]/", "must have four numbers up to 255 as its IPv4 address, or an IPv6 address in brackets"),
-        (f"https://x.example.org/{'a' * 8000}", "must have at most 8000 characters, as servers accept (it has 8022)"),
+        (
+            f"https://x.example.org/{'a' * 8000}",
+            "must have at most 8000 characters; servers may refuse more (it has 8022)",
+        ),
     ],
 )
 def test_a_url_that_cannot_be_sent_is_one_clear_line(url: str, rule: str) -> None:
