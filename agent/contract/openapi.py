@@ -48,7 +48,7 @@ The agent of a site POSTs one JSON object to the URL of its configuration. The p
 - Commit the message before you answer 2xx. The agent then deletes it.
 - Store each `webhook-id` once: a message arrives again if an answer was lost.
 - Accept fields that you do not know, at every level.
-- The keys show the kind of a message: `nodes` is a snapshot of all nodes, `nodeId` is one node, neither is the totals.
+- A message with `nodes` has all nodes, a message with `nodeId` has one node, any other message has the totals.
 - With `Content-Encoding: gzip`, decompress the body first; most frameworks do not.
 - Verify `webhook-signature` over the decompressed bytes of the body, not over parsed JSON.
 """

@@ -84,7 +84,7 @@ class Attempts:
         return True
 
     def stop(self) -> None:
-        """Start no other attempt."""
+        """Start no further attempt."""
         self._stopping = True
 
     async def ended(self, grace_s: float) -> None:

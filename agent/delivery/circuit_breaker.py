@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from agent.outbox import Record
 
-# The schema is the cause if this many different live messages are refused and no live message is delivered meanwhile.
-# If a tick has this many messages or more, one message more than the tick has must be refused, because the endpoint
-# may refuse only some kinds of messages.
+# If this many different live messages are refused and no live message is delivered meanwhile, the schema is the cause.
+# If a tick has this many messages or more, the number is that of the tick plus one. The refusals of one tick are not
+# enough, because the endpoint may refuse only some kinds of messages and accept the others.
 REFUSALS_THAT_MEAN_SCHEMA = 3
-# Mean seconds between two probes. A probe is a live message that is sent during a pause of the backlog, after an answer
-# to a message of the backlog.
+# Mean seconds between two probes. An answer to a message of the backlog can start a pause. A live message that is sent
+# during this pause is a probe.
 PROBE_S = 60.0
 # The bound of a delay is doubled at most this many times, because a float overflows after about 1000 times.
 _MAX_DOUBLINGS = 60

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EndpointMemory:
-    """The memory of one endpoint. After a change of the configuration or of the agent's version it is empty."""
+    """What was learned of one endpoint. Empty after a change of its settings or of the agent's version."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class EndpointMemory:
         clock: Clock,
         due_time: Callable[[], float],
     ) -> None:
-        """`agent` is the name and version of the agent."""
+        """`agent` is the name and version of the agent. `due_time` returns the present Unix second."""
         self._key = fingerprint(config, agent)
         self._queue = queue
         self._breaker = breaker
