@@ -76,13 +76,14 @@ class Endpoint:
         )
         self._plain = config.url.startswith("http:")
         self._used = token.value()
-        """The token of the last attempt."""
+        """The token of the last attempt; before the first attempt, the token when this object was created."""
         self._authorization = ""
         """The header with the token `_used`; empty before the first attempt, and if the token cannot be used."""
         self._secrets = Secrets()
         self._secrets.keep_query(config.url)
         self._secrets.keep(unquote(urlsplit(config.proxy_url or "").password or ""))
-        # The parallel attempts of the newest tick, as many of an older tick that hang, and one of the backlog.
+        # `connections` attempts of the newest tick, `connections` attempts of an older tick that hang, and one attempt
+        # of the backlog.
         self._most_connections = 2 * config.connections + 1
         self._network = NetworkBackend()
         self._client: httpx.AsyncClient | None = None
@@ -114,7 +115,7 @@ class Endpoint:
                 await self.close()  # the next attempt reads the certificates again; they may be renewed on the disk
             return Retry(reason, kind)
         except Exception as error:  # noqa: BLE001 - no error of a library may end delivery
-            # The text of the error may quote headers, so only the place is logged.
+            # The text of the error may quote headers, so only its type and its place are logged.
             where = "".join(format_tb(error.__traceback__))
             log.error("push_error", error=type(error).__name__, where=where)  # noqa: TRY400 - as above
             return Retry(f"unexpected {type(error).__name__}", "local")
@@ -141,9 +142,9 @@ class Endpoint:
             request = client.build_request("POST", self._config.url, content=record.body, headers=headers)
         except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name that is not valid
             raise LocalError(f"push.url cannot be used: {self._secrets.quoted(str(error))}") from None
-        # The server may have closed a kept-alive connection. The request is then sent on another kept-alive connection,
-        # and if none is left, on a new one. An error of a new connection is raised. The number of repeats is limited,
-        # because other attempts may open connections meanwhile and keep them alive.
+        # The server may have closed a kept-alive connection. The request is then sent on another kept-alive connection.
+        # If there is none, the request is sent on a new connection, and an error of this connection is raised. The
+        # number of repeats is limited, because other attempts may open connections meanwhile and keep them alive.
         started, connections = STARTED.get(), self._most_connections
         while True:
             try:
@@ -153,7 +154,8 @@ class Endpoint:
                 if STARTED.get() > started or not connections:
                     raise
                 connections -= 1
-        # The status is known, and it decides the outcome. So a body that arrives slowly must not cause a time-out.
+        # The status is known now, and only the status decides the outcome. A body that arrives slowly must not replace
+        # this outcome by a time-out. So the deadline is moved to a time after the end of `_beginning`.
         reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1
         deadline.reschedule(max(deadline.when() or 0.0, reply_until))
         reply = await _beginning(response)
@@ -235,11 +237,12 @@ class Endpoint:
             verify=tls,
             trust_env=False,
             proxy=_proxy(config.proxy_url, tls),
-            # With the default of 5 s, every push at an interval of a minute would make a new TLS handshake.
+            # By default, httpx closes an idle connection after 5 s. At an interval of a minute, every push would then
+            # make a new TLS handshake.
             limits=httpx.Limits(max_connections=self._most_connections, keepalive_expiry=2.5 * config.interval_s + 10),
             socket_options=_socket_options(config),
         )
-        # httpcore has a parameter for the network backend; httpx does not pass it on.
+        # httpcore has a parameter for the network backend, but httpx has none.
         transport._pool._network_backend = self._network  # noqa: SLF001
         return httpx.AsyncClient(
             transport=transport,
@@ -253,7 +256,8 @@ class Endpoint:
 def _clear_frames(error: BaseException | None) -> None:
     """Clear the local variables of the calls that raised `error`.
 
-    Since Python 3.12 they refer to the error: a cycle with the request, which only the garbage collector would free.
+    Since Python 3.12 these variables refer to the error, and the error refers to the calls. Only the garbage collector
+    would free this cycle, and the request in it.
     """
     while error is not None:
         clear_frames(error.__traceback__)

@@ -16,8 +16,8 @@ from agent.delivery.http_stream import IS_TLS
 # OpenSSL's X509_V_ERR_… numbers.
 _NOT_YET_VALID = 9
 _EXPIRED = 10
-_ITS_CA = "; if it is the endpoint's own, name its CA in push.ca_file, else something in between answers"
-_ITS_NAME = "; push.url must have the name that is in it"
+_ITS_CA = "; if the endpoint sent it, name its CA in push.ca_file; if not, another host answers instead of the endpoint"
+_ITS_NAME = "; push.url must have the name in the certificate"
 # OpenSSL's number of an error → hint. 18 to 21: the issuer is not known. 62, 64: the certificate has another name or
 # address.
 _UNTRUSTED = {18: _ITS_CA, 19: _ITS_CA, 20: _ITS_CA, 21: _ITS_CA, **dict.fromkeys((62, 64), _ITS_NAME)}
@@ -33,7 +33,7 @@ _HANDSHAKE = {
     "unexpected eof": _PERHAPS_NO_TLS,
     "certificate required": "the endpoint asks for push.client_cert_file",
 }
-# How servers begin their answer 400 to plain HTTP on a port for TLS: nginx, Go, Apache.
+# What servers say in their answer 400 to plain HTTP on a port for TLS: nginx, Go, Apache.
 _PLAIN_REFUSED = re.compile(
     rb"plain HTTP request was sent to HTTPS|HTTP request to an HTTPS server|speaking plain HTTP to an SSL",
     re.IGNORECASE,
@@ -100,7 +100,7 @@ _WORDS: dict[type[Exception], str] = {
     httpx.PoolTimeout: "all connections are busy",
     httpx.ReadError: "the connection broke before the answer",
     httpx.WriteError: "the connection broke while sending",
-    httpx.RemoteProtocolError: "the answer is no HTTP",
+    httpx.RemoteProtocolError: "no valid HTTP answer",
     httpx.LocalProtocolError: "the request cannot be put into HTTP",
 }
 

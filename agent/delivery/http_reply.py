@@ -17,7 +17,8 @@ _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 501})
 def classify(status: int, reply: str, retry_after: str | None, now: float) -> Outcome:
     """Return the outcome of an answered attempt.
 
-    `reply` is the beginning of the body. `now` is the time of the endpoint's clock in Unix seconds.
+    `reply` is what the answer says in words, such as the beginning of its body; it may be empty. `now` is the time of
+    the endpoint's clock in Unix seconds. It is used only if `retry_after` is a date.
     """
     if 200 <= status < 300:
         return Delivered(status)
@@ -26,7 +27,8 @@ def classify(status: int, reply: str, retry_after: str | None, now: float) -> Ou
         return Misconfigured(status, reason)
     if status in _RETRY or status >= 500:
         return Retry(reason, f"http_{status}", parse_retry_after(retry_after, now))
-    # Treat any other 4xx as a refusal of this message. If that is wrong, only one message is parked.
+    # Any other 4xx counts as a refusal of this message. If the endpoint refuses all messages, several live messages are
+    # refused; `OutcomeHandler` then changes the outcome to `Misconfigured`.
     return Refused(status, reason)
 
 

@@ -1,4 +1,4 @@
-"""Limits what httpcore reads as the answer to one request: number and bytes of interim answers, bytes of the whole.
+"""Limits what httpcore reads as the answer to one request: number and bytes of the interim answers, and all bytes.
 
 httpcore reads any number of interim answers (1xx), and h11 limits only a single head. An endless stream of interim
 answers would use a whole CPU core. httpx has no hook for interim answers, so this module counts the bytes before h11
@@ -77,7 +77,8 @@ class BoundedStream(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         try:
             return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
-        except asyncio.CancelledError:  # httpcore closes the connection only after an error
+        except asyncio.CancelledError:
+            # httpcore closes the connection after an Exception, but not after a CancelledError.
             await self._stream.aclose()
             raise
 

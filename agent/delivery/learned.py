@@ -1,4 +1,7 @@
-"""What the agent learned from the answers of an endpoint, kept for the next start. Pure."""
+"""What the agent learned from the answers of an endpoint, and its conversion to a note. Pure.
+
+The note is a small file beside the queue. The next start reads it.
+"""
 
 from __future__ import annotations
 
@@ -48,14 +51,15 @@ class Learned:
 def fingerprint(config: PushConfig, agent: str) -> str:
     """Return a key that changes with the configuration of the endpoint and with `agent`, the agent's name and version.
 
-    The key does not change with the keys of `_NOT_SETTINGS`, except `url` without its query. It contains no secret.
+    The keys in `_NOT_SETTINGS` do not change the result, with one exception: a change of `url` changes the result,
+    unless only the query of the URL changes. The result contains no secret.
     """
     settings = {key: value for key, value in config.as_dict().items() if key not in _NOT_SETTINGS}
     return hashlib.sha256(f"{agent} {config.shown_url} {json.dumps(settings, default=str)}".encode()).hexdigest()
 
 
 def encoded(learned: Learned, key: str) -> bytes:
-    """Return the content of the note, which `parsed` reads; empty if nothing was learned."""
+    """Return the content of the note; empty if nothing was learned. `key` is the result of `fingerprint`."""
     if not learned:
         return b""
     return json.dumps(
@@ -70,7 +74,7 @@ def encoded(learned: Learned, key: str) -> bytes:
 
 
 def parsed(note: bytes, key: str) -> Learned:
-    """Return what a note contains. Return an empty result if the note is damaged or was written for another key."""
+    """Return what a note contains. Return an empty result if the note is damaged, or has another key than `key`."""
     try:
         found: dict[str, Any] = json.loads(note)
         if found["key"] != key:

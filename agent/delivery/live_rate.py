@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import deque
 
 TICKS = 10
-"""The rates are means over this number of ticks. After this number of ticks in a row without late messages, the
-endpoint is fast enough again."""
+"""`LiveRate.words` has means over at most this number of ticks. After this number of ticks in a row without late
+messages, the endpoint is fast enough again."""
 CALM_S = 180.0
-"""The endpoint is also fast enough again after this many seconds without late messages, but not before one tick."""
+"""The endpoint is also fast enough again after this many seconds without late messages, and after at least one such
+tick."""
 
 
 class LiveRate:
@@ -21,7 +22,7 @@ class LiveRate:
         self._interval_s = interval_s
         self._ticks: deque[tuple[int, int]] = deque(maxlen=TICKS)
         self._late = self._of = 0
-        """Number of late messages, and of all messages of their ticks, since the last call of `confirmed`."""
+        """Number of late messages, and of all messages of their ticks, since the last `confirmed` or `forget`."""
         self._calm = 0
         """Number of the last ticks in a row without late messages."""
 
@@ -38,7 +39,7 @@ class LiveRate:
         return self._calm >= min(TICKS, max(1, CALM_S // self._interval_s))
 
     def confirmed(self) -> tuple[int, int]:
-        """Return the number of late messages since the last call, and of all messages of their ticks.
+        """Return the number of late messages since the last call, and the number of all messages of their ticks.
 
         Call this when a message was delivered. Before that, it is not known whether the endpoint is slow or down.
         """
@@ -53,7 +54,7 @@ class LiveRate:
 
     @property
     def words(self) -> str | None:
-        """The rates of tried and of made messages in the last ticks, as text; None if none was tried."""
+        """The rates of tried and of made messages in the last ticks, as text; None if no message was tried."""
         made, tried = (sum(each) for each in zip(*self._ticks, strict=True)) if self._ticks else (0, 0)
         seconds = len(self._ticks) * self._interval_s
         if not tried:

@@ -1,6 +1,6 @@
 """The live messages of one tick. A limited number of them have an attempt at the same time.
 
-When a newer tick replaces the tick, its messages have no further attempt as live messages.
+When a newer tick replaces this tick, the messages of this tick have no further attempt as live messages.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LiveTick:
     open: int = 0
     """Number of messages for which `RetryLink.send` has not ended."""
     width: int = 1
-    """Number of attempts that may run in parallel: 1 until the endpoint has accepted a message."""
+    """Number of attempts that may run in parallel. `RetryLink` increases it while the endpoint is well."""
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Limits the parallel attempts to `width`."""
     retry_at: float = 0.0
@@ -44,7 +44,8 @@ class LiveTick:
     offered: set[int] = field(default_factory=set)
     """Seqs of all messages of this tick, so that no message is given to two tasks and sent twice."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a newer tick replaces this one, or when the agent ends. Then no further attempt of this tick starts."""
+    """Set when a newer tick replaces this one, or when the live worker stops. Then no further attempt of this tick
+    starts."""
 
     def offer(self, records: Iterable[Record]) -> None:
         """Add messages, except those that were offered before."""

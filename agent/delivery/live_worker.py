@@ -11,7 +11,8 @@ from agent.delivery.retry import RetryLink
 from agent.outbox import Record
 from agent.runtime import STUCK_S, Watchdog
 
-# The newest tick does not wait for an attempt of an older tick that hangs. But at most this many ticks have attempts.
+# At most this many ticks have attempts at the same time. So the newest tick does not wait if the attempts of only one
+# older tick hang.
 _TICKS_AT_ONCE = 2
 # The watchdog's name for a new message that waits for this worker.
 _LIVE = "live push"
@@ -28,7 +29,7 @@ class LiveWorker:
         *,
         on_superseded: Callable[[int, int], bool],
     ) -> None:
-        """`on_superseded(made, tried)` gets the number of messages of a replaced tick, and of those with an attempt.
+        """`on_superseded(made, tried)` gets the number of messages of a replaced tick, and how many had an attempt.
 
         It is called for each replaced tick in which a message had no attempt. After a call that returned True, it is
         also called for the next tick.
@@ -48,7 +49,7 @@ class LiveWorker:
 
     @property
     def open(self) -> int:
-        """Number of messages of the newest tick that have not ended their retries."""
+        """Number of messages of the newest tick whose retries have not ended."""
         return self._tick.open
 
     def start(self, records: Sequence[Record], timeout_s: float) -> None:

@@ -53,7 +53,8 @@ class Delivery:
         """The statistics of the endpoint. A reload keeps the object."""
         self.sender = self._new_sender()
         self._held = asyncio.Lock()
-        """Held while the sender or the queue is used, and while the sender is replaced."""
+        """Held by `submit`, `waiting` and `backlog`, so that `change` and `close` do not replace or close the sender or
+        the queue meanwhile."""
         self._group: asyncio.TaskGroup | None = None
         self._sending: asyncio.Task[None] | None = None
 
@@ -170,7 +171,7 @@ class Deliveries:
         self._environ = environ
         self._trust = trust
         self._files = queue_files(config.outbox.path, config.push)
-        self._files.record()
+        self._files.save_owner()
         self._all = {
             push.name: self._new(push, config.outbox, _opened(config.outbox, self._files.of[push.name], clock))
             for push in config.endpoints
@@ -219,7 +220,7 @@ class Deliveries:
         self._all = {**kept, **before}
         await asyncio.gather(*(_removed(each) for each in before.values()))
         self._files = await asyncio.to_thread(queue_files, config.outbox.path, config.push)
-        await asyncio.to_thread(self._files.record)
+        await asyncio.to_thread(self._files.save_owner)
         self._all = kept
         await asyncio.gather(*(self._changed(push, config.outbox, kept.get(push.name)) for push in config.endpoints))
         self._all = {push.name: self._all[push.name] for push in config.endpoints}

@@ -3,8 +3,8 @@
 - `Delivered` acknowledges the message. The message leaves the queue.
 - `Refused` is about this message alone. The message is tried a few more times, then it becomes a dead letter.
 - `Retry` and `Misconfigured` are about the endpoint. The message stays in the queue with the same bytes.
-- `Stopped` means that no attempt was made: the agent ends, there is a newer tick, the message has another attempt in
-  progress, or the message does not wait any more.
+- `Stopped` means that no attempt was made: the sender stops, there is a newer tick, the message already has an attempt
+  in progress, or the message does not wait any more.
 
 `label` is the public name of an outcome in metrics, status and `DeliveryStats.recent`. `kind` is a more exact name, for
 the counters of failures.
@@ -45,7 +45,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The endpoint did not answer, or does not accept messages at the moment. The same bytes are sent again later."""
+    """The endpoint did not answer or does not accept messages at the moment, or the agent cannot make the request.
+
+    The same bytes are sent again later.
+    """
 
     label: ClassVar[str] = "retry"
 
@@ -53,7 +56,7 @@ class Retry:
     kind: str
     """One word for counters: `http_503`, `timeout`, `dns`, `tls`, `connect`, `broken`, `local`."""
     after_s: float | None = None
-    """Pause in seconds that the endpoint asks for, from Retry-After; None without Retry-After."""
+    """Pause in seconds that the endpoint asks for in Retry-After; None without a valid Retry-After."""
     again_s: float = 0.0
     """Seconds until the next attempt."""
 
@@ -61,7 +64,7 @@ class Retry:
     def cause(self) -> str:
         """A text that is equal for failures with the same cause: the log reports each cause once per outage.
 
-        It contains neither the endpoint's text nor a time, because these can differ in each answer.
+        It does not contain the endpoint's text or the time of day, because they can differ in each answer.
         """
         return self.kind if self.answered or self.kind == "tls" else self.reason
 

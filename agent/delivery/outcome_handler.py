@@ -57,7 +57,8 @@ class OutcomeHandler:
         self._plain = False
         """Whether the endpoint accepted a message with an answer that was not a web page."""
         self._paged_at: float | None = None
-        """Monotonic second at which the log last reported a web page; None after a 2xx answer without a page."""
+        """Monotonic second at which the log last reported a web page; None before the first page, and after a 2xx
+        answer that is not a page."""
 
     async def recall(self) -> None:
         """Continue with what was learned of the endpoint before a restart. Call this once, before the first attempt."""
@@ -79,7 +80,8 @@ class OutcomeHandler:
             outcome = await self._refused(record, outcome, live=live, began=began)
         elif isinstance(outcome, Misconfigured):
             outcome = self._misconfigured(record, outcome, live=live, began=began)
-            # If only this old message gets such an answer, it waits, and the other messages are sent before it.
+            # Perhaps only this message gets such an answer. So a message of the backlog also waits for a delay of its
+            # own, and the other messages are sent before it.
             await self._tried(record, 0.0 if live else self._breaker.backoff.delay(record.attempts + 1))
         elif isinstance(outcome, Retry):
             outcome = await self._failed(record, outcome, live=live, began=began)
@@ -132,7 +134,7 @@ class OutcomeHandler:
     def _log_page(self, record: Record, outcome: Delivered, now: float) -> None:
         """Log if the answer is a web page: only the first one in a row.
 
-        If the endpoint ever answered 2xx without a page, log once a day while the pages continue.
+        If the endpoint has ever answered 2xx without a page, also log once a day while the pages continue.
         """
         if not outcome.page:
             self._plain, self._paged_at = True, None
@@ -150,7 +152,8 @@ class OutcomeHandler:
         if outcome.after_s:
             self._memory.asked(live=live)
             self._slot.hold(self._breaker.backlog_at(), self._queue.waiting)
-        # If only this message makes the endpoint fail, it waits, and the other messages are sent before it.
+        # Perhaps only this message makes the endpoint fail. So it also waits for a delay of its own, and the other
+        # messages are sent before it.
         alone_s = max(again_s, self._breaker.backoff.delay(record.attempts + 1)) if outcome.reached else 0.0
         await self._tried(record, alone_s)
         return outcome
@@ -190,12 +193,15 @@ class OutcomeHandler:
         return outcome
 
     async def _revive(self) -> None:
-        """Put the dead letters since the last delivery of a live message back, because the schema was the cause."""
+        """Let the messages that became dead letters since the last delivery of a live message wait again.
+
+        The schema was the cause of their refusals.
+        """
         seqs, self._breaker.parked = self._breaker.parked, []
         for seq in seqs:
             record = await self._queue.get(seq)
             if record is None or record.parked is None:
-                continue  # a command or a limit of the queue removed it
+                continue  # a command put it back or deleted it, or a limit of the queue dropped it
             self.stats.parked = max(0, self.stats.parked - 1)
             await self._queue.update(replace(record, parked=None))
             log.info("message_revived", id=record.id)

@@ -19,7 +19,7 @@ LONG_S = 4 * 3600.0
 
 
 class Pace:
-    """The gaps between the messages of the backlog: random, or the same if `rate_per_s` gives a fixed rate."""
+    """The gaps between the messages of the backlog: random, or all equal if `rate_per_s` gives a fixed rate."""
 
     def __init__(self, interval_s: float, rate_per_s: float | None = None) -> None:
         self._interval_s = interval_s
@@ -32,7 +32,7 @@ class Pace:
         return self._mean_s(waiting, per_tick) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, not a secret
 
     def start_s(self, waiting: int, per_tick: int) -> float:
-        """Return the seconds until the first message after the endpoint recovers."""
+        """Return the seconds until the first message after a start, a recovery of the endpoint or a pause."""
         if self._rate_per_s is not None:
             return 0.0
         return self._mean_s(waiting, per_tick) * random.random()  # noqa: S311 - as above

@@ -63,7 +63,7 @@ class DeliveryQueue:
         return await self._run(self._outbox.note)
 
     async def set_note(self, content: bytes) -> None:
-        """Write a few bytes about the endpoint beside the queue. They survive a restart."""
+        """Write a few bytes about the endpoint beside the queue. They survive a restart, but not always a power cut."""
         await self._run(self._outbox.set_note, content)
 
     async def live(self) -> list[Record]:
@@ -77,7 +77,7 @@ class DeliveryQueue:
         return records
 
     async def undated(self, after: int) -> list[Record]:
-        """Return the oldest messages that wait for the clock and have a seq larger than `after`; empty without any."""
+        """Return the oldest messages that wait for the clock and have a seq larger than `after`."""
         return await self._run(self._outbox.undated, after)
 
     async def count(self) -> int:

@@ -1,13 +1,18 @@
 """Decides which file is the queue of which endpoint.
 
-`outbox.path` is the queue of a single [push], and of the first of several endpoints. The others have their files beside
-it: outbox.NAME.sqlite3. The small file outbox.endpoint contains the name of the endpoint of `outbox.path`, so that
-another order of the tables changes nothing. Without this file, `outbox.path` belongs to a single [push] without a name.
-If endpoints with names replace this [push], the first of them takes over its queue. If a single [push] without a name
-replaces the endpoint of `outbox.path`, it takes over the queue too. So does an endpoint whose `formerly` is the name in
-outbox.endpoint. An endpoint that has a file of its own keeps it.
+One endpoint is the owner of `outbox.path`: this file is its queue. Each other endpoint has a file beside it:
+outbox.NAME.sqlite3. The small file outbox.endpoint contains the name of the owner, so that the owner stays the same if
+the tables get another order. Without outbox.endpoint, the owner is the [push] without a name.
 
-The queue of an endpoint that is no longer configured stays on the disk.
+If the owner is no longer configured, the first of these rules that applies gives the new owner, which continues the
+queue in `outbox.path`:
+
+1. An endpoint whose `formerly` is the name of the owner becomes the owner.
+2. If the owner was the [push] without a name, the first configured endpoint becomes the owner.
+3. If the only configured endpoint is a [push] without a name, this endpoint becomes the owner.
+
+An endpoint that has a file of its own beside `outbox.path` keeps this file and does not become the owner. The queue of
+an endpoint that is no longer configured stays on the disk until another endpoint takes it over.
 """
 
 from __future__ import annotations
@@ -54,7 +59,7 @@ class QueueFiles:
     path: Path
     """`outbox.path`."""
     owner: str
-    """The endpoint of `path`; it may not be configured any more."""
+    """Name of the owner of `path`. It is possible that this endpoint is no longer configured."""
     of: Mapping[str, QueueFile]
 
     def kept(self) -> Iterator[tuple[str, Path]]:
@@ -68,11 +73,14 @@ class QueueFiles:
             if _NAME.fullmatch(name) and path not in used:
                 yield name, path
 
-    def record(self) -> None:
-        """Write the name of the owner of `outbox.path` to the disk. If this fails, log a warning."""
+    def save_owner(self) -> None:
+        """Write the name of the owner to outbox.endpoint, or delete this file if the owner has no name.
+
+        If this fails, log a warning.
+        """
         if _owner(self.path) == self.owner:
             return
-        file = _record(self.path)
+        file = _owner_file(self.path)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             if self.owner == DEFAULT_NAME:
@@ -103,7 +111,7 @@ def queue_files(path: Path, pushes: Sequence[PushConfig]) -> QueueFiles:
 
 
 def _new_owner(path: Path, pushes: Sequence[PushConfig]) -> str:
-    """Return the name of the endpoint of `outbox.path` from now on."""
+    """Return the name of the owner of `outbox.path` under the configuration `pushes`."""
     owner = _owner(path)
     names = {push.name for push in pushes}
     if owner in names:
@@ -121,13 +129,13 @@ def _new_owner(path: Path, pushes: Sequence[PushConfig]) -> str:
 def _owner(path: Path) -> str:
     """Return the name in the file outbox.endpoint; `DEFAULT_NAME` without a usable file."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        name = _record(path).read_text(encoding="ascii").strip()
+        name = _owner_file(path).read_text(encoding="ascii").strip()
         if _NAME.fullmatch(name):
             return name
     return DEFAULT_NAME
 
 
-def _record(path: Path) -> Path:
+def _owner_file(path: Path) -> Path:
     return path.with_name(f"{path.stem}{OWNER_SUFFIX}")
 
 

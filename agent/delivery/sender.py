@@ -6,13 +6,14 @@ outcome. `Undated` stores a message without a date, and sets the date later.
 
 The live worker sends the messages of the newest tick, with full jitter between attempts, until they are delivered. If
 a newer tick replaces them, they become backlog. The backlog worker sends the oldest message first, at its own pace.
-While the endpoint is not well, the backlog waits until no live message is repeated. After a start, a live message is
-sent first. There are enough connections for both workers, so neither waits for the other. Both workers use the same
-circuit breaker and `DeliveryStats`.
+While the endpoint is not well, the backlog waits until the retries of all live messages have ended. After a start, the
+backlog waits for the first attempt of a live message, but not longer than `_LIVE_WITHIN_S`. There are enough
+connections for both workers, so no worker waits for a connection. Both workers use the same circuit breaker and
+`DeliveryStats`.
 
-Only live messages decide what the endpoint accepts, because an old message may be refused for its age. A restart
-loses nothing that is needed: each message in the queue has its own refusals and the time of its next attempt, and
-`EndpointMemory` keeps what was learned of the endpoint.
+Only refusals of live messages can show that the schema is wrong, because an old message may be refused for its age.
+After a restart, each message in the queue still has the number of its refusals and the time of its next attempt, and
+`EndpointMemory` restores what was learned of the endpoint.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ class Sender:
             self._slot.changed.set()  # there is a backlog
 
     def reloaded(self) -> None:
-        """Note a reload: the endpoint may accept messages now, so a misconfigured one is tried at once."""
+        """Note a reload. If the endpoint is misconfigured, try it at once, because it may accept messages now."""
         self._breaker.commission(self._clock.monotonic())
         if self.stats.state is State.MISCONFIGURED:
             self._breaker.release()

@@ -1,8 +1,8 @@
 """Whether the endpoint is well, and what was delivered. No other module decides whether the endpoint is well.
 
 Log, systemd STATUS, /readyz, metrics, status page and `telemetry-agent status` read `DeliveryStats`. `OutcomeHandler`
-writes them, and `Undated` counts messages that it makes dead letters. Counters count since the start and survive a
-reload.
+writes it. `Undated` adds the messages that it makes dead letters, and `Delivery` resets the state if the configuration
+changes. Counters count since the start and survive a reload.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class State(StrEnum):
     WELL = "well"
     """No attempt failed since the last delivery. A refusal of a single message is not a failure."""
     FAILING = "failing"
-    """An attempt failed since the last delivery, but not because the endpoint is misconfigured."""
+    """An attempt failed since the last delivery, or a pause from before the restart continues. The endpoint is not
+    misconfigured."""
     MISCONFIGURED = "misconfigured"
     """Since the last delivery, an answer showed that the URL, the token or the schema is wrong."""
 
@@ -53,7 +54,8 @@ class DeliveryStats:
     failing_since: float | None = None
     """Monotonic second of the first failure since the last delivery; None while the endpoint is well."""
     accepted: bool = False
-    """Whether the endpoint accepted a message since the start or since its configuration changed."""
+    """Whether the endpoint accepted a message since the start, or since the last change of its
+    configuration."""
     last_failure: str | None = None
     """Why the endpoint is not well, in words; None while the endpoint is well."""
     last_delivery: float | None = None
@@ -63,7 +65,7 @@ class DeliveryStats:
     superseded: int = 0
     """Live messages that a newer tick replaced before their first attempt, while the endpoint was well."""
     behind: str | None = None
-    """In words: how much slower the endpoint is than live messages are made; None if live messages are not late."""
+    """The rates of the endpoint and of the site in words (`LiveRate.words`); None while live messages are in time."""
     attempts: int = 0
     delivered: int = 0
     refused: int = 0

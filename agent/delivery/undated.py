@@ -1,8 +1,8 @@
 """Messages that are stored while the time is not known. They get their dates when the time is known.
 
-Within one boot, the monotonic clock gives the exact age of a message. The end of an earlier boot is not known. So the
-messages of an earlier boot keep the date that the host had then. If that date is impossible (1970, or later than now),
-they become dead letters, and a person decides about them.
+Within one boot, the monotonic clock gives the exact age of a message. The time between two boots is not known. So a
+message of an earlier boot keeps the date that the wall clock had when the message was stored. If this date is
+impossible (1970, or later than now), the message becomes a dead letter, and a person decides about it.
 """
 
 from __future__ import annotations

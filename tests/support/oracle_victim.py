@@ -133,7 +133,7 @@ def open_victims(
         for name, _, url in (each.partition("=") for each in endpoints)
     ]
     files = queue_files(path, pushes)
-    files.record()
+    files.save_owner()
     return [Victim(report, stored, files.of[push.name].path, push, life) for push in pushes]
 
 

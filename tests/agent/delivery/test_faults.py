@@ -150,7 +150,7 @@ async def test_interim_answers_without_end_are_bounded(tmp_path: Path, kind: str
     async with HttpFaults(endless) as server, sending(tmp_path, server.url(), run=False, timeout_s=300) as made:
         outcome = await made.attempt(BODY)
         assert isinstance(outcome, Retry)
-        assert outcome.reason.startswith("the answer is no HTTP: ")
+        assert outcome.reason.startswith("no valid HTTP answer: ")
         assert "interim answers" in outcome.reason
     assert server.sent_bytes < 16 << 20
 

@@ -159,7 +159,7 @@ async def test_an_https_address_that_closes_without_an_answer_needs_no_https(
     ):
         outcome = await made.attempt(BODY)
     assert isinstance(outcome, Retry)
-    assert outcome.reason == "the answer is no HTTP: Server disconnected without sending a response."
+    assert outcome.reason == "no valid HTTP answer: Server disconnected without sending a response."
 
 
 TLS_ANSWER = "the answer is TLS; should push.url begin with https?"

@@ -61,7 +61,7 @@ class Site:
     def load(self, *pushes: PushConfig) -> dict[str, str]:
         """What an agent with these endpoints does at its start; the file of each endpoint."""
         files = queue_files(self.path, pushes)
-        files.record()
+        files.save_owner()
         for file in files.of.values():
             if file.former is not None and file.former != file.path:
                 take_over(file.former, file.path, 8)
@@ -257,4 +257,4 @@ def test_a_disk_that_accepts_no_writes_stops_nothing(site: Site, monkeypatch: py
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "open", refuse)
-    queue_files(site.path, [push("portal"), push("trader")]).record()
+    queue_files(site.path, [push("portal"), push("trader")]).save_owner()

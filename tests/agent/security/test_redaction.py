@@ -205,9 +205,9 @@ async def test_the_reason_phrase_of_a_proxy_is_neither_long_nor_a_secret(tmp_pat
 async def test_what_is_no_http_is_named_and_not_quoted(tmp_path: Path) -> None:
     bearer = f"Bearer {TOKEN}".encode()
     shown = await attempted(quoting("header line", b"x: " + bearer), tmp_path)
-    assert "the answer is no HTTP: illegal header line" in shown
+    assert "no valid HTTP answer: illegal header line" in shown
     shown = await attempted(quoting("status line", bearer), tmp_path)
-    assert "the answer is no HTTP: illegal status line" in shown
+    assert "no valid HTTP answer: illegal status line" in shown
 
 
 @pytest.mark.parametrize("quoted", [TOKEN, QUERY])
