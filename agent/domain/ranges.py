@@ -1,7 +1,8 @@
 """Physical ranges. A value outside its range is invalid. Pure.
 
 A profile can narrow the range of a register (`min`, `max`). A site can narrow the range of a device (`limits` of a
-[[device]]). Both use the sign of the device. This module has the default ranges, which are wide enough for any device.
+[[device]]). Both ranges are in the sign of the device, not in that of the node type. This module has the default
+ranges, which are wide enough for any device.
 """
 
 from __future__ import annotations

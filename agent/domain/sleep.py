@@ -5,9 +5,9 @@ does not answer either, but 0 W would then make a wrong total. With `when_offlin
 all of these conditions hold. Otherwise it is missing.
 
 - Its last power was below `DIM_W`, so the error of the total is small.
-- The present time of day is at most `LATE_S` after the time at which the inverter woke yesterday. An inverter that
-  fails at night or at dawn is therefore missing from the morning on, in every season. An inverter under snow or in fog
-  is also missing; this is correct.
+- At most 24 h and `LATE_S` have passed since the inverter last woke (`Night.woke`). An inverter that fails at night or
+  at dawn is therefore missing from the morning on, in every season. An inverter under snow or in fog is also missing;
+  this is correct.
 - The time without an answer is at most `LONGEST_S`.
 
 An answer without a power counts as no answer, because data loggers answer for an inverter that is switched off.
@@ -35,12 +35,12 @@ LONGEST_S = 20 * 3600.0
 """Seconds of the longest night at 60 degrees north, with late waking."""
 
 _DAY_S = 24 * 3600.0
-# A gap of this many seconds or more between two answers is a night or a power cut. A restart takes less time, and every
-# summer night more.
+# A gap of this many seconds or more between two answers is a night or a power cut. A restart is shorter, and every
+# summer night is longer.
 _OFF_S = 2 * 3600.0
 # An inverter that is awake for this many seconds has begun its day. At dawn some inverters start and stop repeatedly.
 _UP_S = 3600.0
-# How many seconds the wall clocks before and after a restart may differ.
+# A stored night is used although it is up to this many seconds in the future: the clock may be corrected slightly.
 _SLEW_S = 60.0
 
 
