@@ -12,7 +12,7 @@ from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
 """The value of `changed` until the counter moves for the first time: at the beginning of a path, and after a reset, a
-replacement or a new day. A growth cannot then have begun before the previous reading."""
+replacement or a new day. Until then the counter is not late: its first growth begins after the previous reading."""
 
 
 class EnergyEvent(NamedTuple):
@@ -41,7 +41,8 @@ class Candidate(NamedTuple):
     total: float
     """Growth along the path since the counter was first seen."""
     integral_Wh: float
-    """`Ledger.integral_Wh` at `changed`; while that is `NEVER`, at the reading from which the counter has not moved."""
+    """`Ledger.integral_Wh` at the time `changed`. While `changed` is `NEVER`: at the reading that began the path, or at
+    the reading after the last reset, replacement or new day."""
     day: Day
     """The local day of the reading."""
     before: Day | None = None
@@ -67,15 +68,15 @@ def day_offset(new_day: float, zone: tzinfo | None) -> float:
 def moved(candidate: Candidate, seconds: float, zone: tzinfo | None, relabel_s: float) -> Candidate:
     """Return the candidate with `at` and `changed` moved by `seconds`, because the clock was set.
 
-    Its days change only if the moved `at` is before `day`, or more than `relabel_s` seconds after its end. Other times
-    of the candidate stay the same. `zone` is the time zone of the site.
+    The candidate gets another `day` only if the moved `at` is before `day`, or at least `relabel_s` seconds after the
+    end of `day`. Other times of the candidate stay the same. `zone` is the time zone of the site.
     """
     at = candidate.at + seconds
     changed = candidate.changed if candidate.changed == NEVER else candidate.changed + seconds
     candidate = candidate._replace(at=at, changed=changed)
     date, start, end = day_of(at, zone)
     day, before = candidate.day, candidate.before
-    # In the second case, the time moved over midnight, and the next reading begins the new day.
+    # If `at` is now less than `relabel_s` after the end of `day`, the next reading begins the new day.
     if day.start == start or day.end <= at < day.end + relabel_s:
         return candidate
     if before is not None and before.start == start:  # the time moved back over midnight

@@ -24,13 +24,15 @@ class Published(NamedTuple):
 def publish(
     published: Published, date: str, found: DayEnergy, step_Wh: float, minute_Wh: float, flow_W: float, left_s: float
 ) -> tuple[Published, DayEnergy]:
-    """Return the energy to publish. `found` is the energy of local day `date`, which ends in `left_s` seconds.
+    """Return the new `Published` and the energy to publish.
+
+    `found` is the energy of local day `date`, which ends in `left_s` seconds.
 
     `step_Wh` is the step of the register; 0 if unknown. `minute_Wh` is the largest growth of the counter in a minute,
     `flow_W` the present power. A published energy that was too high is kept if the excess is at most `minute_Wh`, and
     the counter can reach it at `flow_W` within a quarter of an hour and before the day ends. Otherwise the energy
-    falls. An energy that is kept has the basis ESTIMATED. After a fall by more than one step, so has the rest of the
-    day.
+    falls. An energy that is kept has the basis ESTIMATED or a worse one. After a fall by more than one step, all later
+    energies of the day have such a basis too.
     """
     energy, basis = found
     if date != published.date:

@@ -38,12 +38,13 @@ from agent.energy.turnover import (
 )
 
 PATIENCE_S = 600.0
-"""If the time goes back, readings are ignored for this many seconds. If readings after that still have earlier
-times than the last reading that was used, the time of that last reading was wrong."""
+"""If the time goes back, readings are ignored for this many seconds. If the readings after these seconds still have
+earlier times than `Ledger.at`, then `Ledger.at` was wrong."""
 WINDOW_S = 1800.0
 """After this many observed seconds, the path that is then the cheapest decides about a reading."""
 _APART_S = 90.0
-"""If there are many candidates, one that follows another on its path after fewer observed seconds is removed."""
+"""If there are many candidates, a candidate is removed if it follows another one on the same path by less than this
+many observed seconds."""
 _BEGINNING_S = 120.0
 """In the first observed seconds, up to this number, a path may begin at a later reading if the counter has not moved:
 some devices start with a wrong value."""
@@ -56,7 +57,7 @@ _INTERVALS = 3
 _SLACK_H = SLACK_S / 3600
 _NO_POWER = -1.0
 _PLAIN = Register()
-# Creates a Candidate without its __new__, which is slow Python code.
+# Creates a Candidate or a Ledger without its __new__, which is slow Python code.
 _new: Any = tuple.__new__
 
 
@@ -170,8 +171,8 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     free = transition is not None and transition.price == 0.0
     common = free and _continues(origin, reading, transition) and origin is ledger.best and not origin.events
     best = new if common else _best((*candidates, new), now, free=free)
-    # The best path returns to a higher reading that the last best path skipped. Two glitches can confirm each other,
-    # so the growth is not confirmed yet.
+    # If the new best path continues from a higher reading that the last best path skipped, the growth is not confirmed
+    # yet: both readings may be glitches.
     exceeds |= best is new and origin.observed_s < ledger.best.observed_s and origin.total > ledger.best.total
     unconfirmed_until = now + ROLLOVER_PRICE if exceeds else ledger.unconfirmed_until
     if best is new and not exceeds and origin.observed_s < unconfirmed_until - ROLLOVER_PRICE:
@@ -211,7 +212,10 @@ def _observed(
 
 
 def _learned(reading: Observation, origin: Candidate, transition: Transition | None, *, usual: bool) -> Turnover:
-    """Return the limits after a transition. `usual`: it begins at the previous reading, and the interval is usual."""
+    """Return the limits after a transition from `origin`.
+
+    `usual`: `origin` is the previous reading, and the interval is usual.
+    """
     turnover = reading.turnover
     if transition is None:
         return turnover

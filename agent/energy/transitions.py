@@ -43,9 +43,11 @@ class TransitionKind(Enum):
 
     CONTINUED = auto()
     LATE = auto()
-    """The growth is more than the usual power allows, but possible since the last change of the counter."""
+    """The growth is too large for the time between the two readings, but possible since the last change of the
+    counter."""
     ESTIMATED = auto()
-    """The largest power seen so far does not explain the growth, or the growth may have additional rollovers."""
+    """The growth is possible but not certain: the largest power seen so far does not explain it, it may have additional
+    rollovers, the counter of another device would fit too, or skipped readings show more growth."""
     ROLLED_OVER = auto()
     NEW_DAY = auto()
     """The device set its daily register to zero."""
@@ -54,7 +56,7 @@ class TransitionKind(Enum):
 
 
 class Transition(NamedTuple):
-    """The cheapest explanation of two readings. `price` in seconds, `growth` in Wh."""
+    """An explanation of the difference of two readings. `price` in seconds, `growth` in Wh."""
 
     kind: TransitionKind
     price: float
@@ -76,7 +78,7 @@ class Observation(NamedTuple):
     weight: float
     """The seconds that the reading represents."""
     regular: bool
-    """Whether the time since the previous reading is usual; else readings are missing between the two."""
+    """Whether the time since the previous reading is usual. If not, there is a gap: readings are missing in between."""
     integral_Wh: float
     """Integrated power until this reading, Wh."""
     flow_Wh: float
@@ -104,9 +106,9 @@ def explain(before: Candidate, reading: Observation) -> Transition:
 def exceeds_power(
     before: Candidate, transition: Transition, skipped: Sequence[Candidate], reading: Observation
 ) -> bool:
-    """Whether the growth of a continuation exceeds the measured power; False for another transition.
+    """Whether the growth of a continuation exceeds the measured power; False for any other kind of transition.
 
-    If no measured power was compared with the counter yet, the limit is the usual power. `skipped` are the readings
+    If the measured power was not compared with the counter yet, the limit is `_near_power`. `skipped` are the readings
     between `before` and `reading`. A skipped value between the two values divides the growth, and each part is checked.
     """
     if transition.kind is not TransitionKind.CONTINUED:
@@ -131,19 +133,19 @@ def _exceeds(before: Candidate, after: Candidate | Observation, reading: Observa
 
 
 def confirmed(transition: Transition, skipped: Sequence[Candidate], step_Wh: float) -> Transition:
-    """Return a transition over skipped readings. It becomes ESTIMATED if those of one path grew by more than it.
+    """Return `transition`. A continuation becomes ESTIMATED if the `skipped` readings of one path show more growth.
 
-    The counter may then have been set to zero and have reached its earlier value again.
+    In that case, the counter may have been set to zero and may have reached its earlier value again.
     """
     if transition.kind is not TransitionKind.CONTINUED:
         return transition
-    begins: dict[float, float] = {}  # readings of one path have the same cost while it pays no price
+    begins: dict[float, float] = {}  # the readings of a path have the same cost until a transition has a price
     grown = max((each.total - begins.setdefault(each.cost, each.total) for each in skipped), default=0.0)
     return transition._replace(kind=TransitionKind.ESTIMATED) if grown > transition.growth + step_Wh else transition
 
 
 def _bound(before: Candidate, reading: Observation) -> float:
-    """Return the maximum growth of the counter at the usual power, Wh."""
+    """Return the maximum growth of the counter from `before` to `reading`, Wh. Over a gap, the limit is `gap_W`."""
     return _at_power(_near_power(reading) if reading.regular else reading.turnover.gap_W, before, reading)
 
 
@@ -154,7 +156,10 @@ def _near_power(reading: Observation) -> float:
 
 
 def _proven(before: Candidate, reading: Observation, bound: float) -> float:
-    """Return the largest growth that the power seen so far explains, Wh; at most `bound`. A larger one is estimated."""
+    """Return the largest growth that the power seen so far explains, Wh; at most `bound`.
+
+    A larger growth is estimated.
+    """
     if reading.regular:
         return bound
     at_ends = 2 * reading.expected_W * max(1.0, reading.turnover.ratio)
@@ -245,8 +250,8 @@ def _unread(before: Candidate, reading: Observation) -> float:
     if seconds > MINUTE_S:
         return 0.0
     ratio = reading.turnover.ratio
-    # The sum of two parts: the energy since the last change of the register (at most one step, 0 if the step is
-    # unknown), and the energy of the lower of the two powers.
+    # The sum of two parts: the energy from the last change of the register to the last reading (at most one step, 0 if
+    # the step is unknown), and the energy from the last reading on, at the lower of the two powers.
     since_step = ratio * (reading.integral_Wh - before.integral_Wh - reading.expected_W * seconds / 3600)
     return min(max(0.0, since_step), reading.register.step_Wh) + ratio * reading.steady_W * seconds / 3600
 

@@ -27,13 +27,13 @@ MINUTE_S = 60.0
 PERIOD_S = 600.0
 """Observed seconds between two comparisons of the integrated power with the growth of the counter."""
 GAP_AFTER_S = 86_400.0
-"""After so many observed seconds with comparisons, the largest measured power also limits the growth in a gap."""
+"""When `Turnover.compared_s` has reached this number, the largest measured power also limits the growth in a gap."""
 _LIMIT_MARGIN = 1.25
 """The limits are this many times the configured maximum power."""
 _SEEN_MARGIN = 2.0
 """The limit between readings is this many times the largest measured power."""
 _MOST_MARGIN = 4.0
-"""The limit in all cases is at least this many times the limit that the measured power gives."""
+"""`most_W` is at least this many times the limit that the measured power gives."""
 _MEAN_MARGIN = 6.0
 """For a device without a power reading, the limit is this many times `mean_W`."""
 _FORGET = 0.99
@@ -43,8 +43,8 @@ _ENOUGH_STEPS = 5
 _ENOUGH_WH = 100.0
 """A comparison needs a growth of at least this many Wh."""
 _DEAD = 5.0
-"""If the growth is this many times what a comparison needs, and the integrated power is not enough for one, the power
-register is not used."""
+"""If the growth is this many times what a comparison needs, and the integrated power is not enough for a comparison,
+the power register is not used."""
 _ROUNDING = 1.01
 """A learned step is the smallest growth times this factor, because scaled values are rounded."""
 FINER = 0.98
@@ -102,7 +102,7 @@ class Turnover(NamedTuple):
     integral_then: float = 0.0
     """The ledger's integrated power at the last comparison, Wh."""
     step_Wh: float = UNKNOWN_STEP_WH
-    """The step of the register: known, or learned from the smallest growth, or `UNKNOWN_STEP_WH` before one."""
+    """The step of the register: known, or learned from the smallest growth; `UNKNOWN_STEP_WH` until one is learned."""
 
 
 def first_turnover(register: Register) -> Turnover:
@@ -175,7 +175,7 @@ def reviewed(turnover: Turnover, total: float, integral_Wh: float, observed_s: f
 
 
 def _enough(turnover: Turnover) -> float:
-    """Return the growth, and the integrated power, that are enough for a comparison, Wh."""
+    """Return the least growth, and the least integrated power, for a comparison, Wh."""
     return max(_ENOUGH_WH, _ENOUGH_STEPS * turnover.step_Wh)
 
 
