@@ -14,9 +14,9 @@ class Backlog:
     """The numbers of waiting, parked and dropped messages."""
 
     waiting: int
-    """Including the undated messages."""
+    """Including the live and the undated messages."""
     oldest_s: float | None
-    """Age of the oldest dated waiting message in seconds; None if there is none."""
+    """Age of the oldest waiting message that has a date, in seconds; None without such a message."""
     parked: int
     in_memory: bool
     """Whether changes are only in memory, because the disk is not writable. A restart then loses them."""

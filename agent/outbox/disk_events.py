@@ -1,4 +1,6 @@
-"""Logs disk failures of the queue: one event when a failure begins, one when it ends."""
+"""Logs disk failures of the queue. In one failure, each of these events is logged at most once: the disk is full,
+changes are only in memory, the failure has ended. Repeated errors are logged only at level debug.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ log = structlog.get_logger(__name__)
 class DiskFailure:
     """The present failure. The failure of a full disk lasts until the disk has room for the reserve again.
 
-    Without this rule, on a nearly full disk, a failure would begin and end at every message.
+    Without this rule, a failure would begin and end at every message on a nearly full disk.
     """
 
     def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:

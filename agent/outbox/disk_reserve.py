@@ -25,7 +25,10 @@ class Reserve:
         """Whether the last `keep` succeeded, and `give` was not called since."""
 
     def keep(self) -> bool:
-        """Create the file, unless the disk has less than twice its size free. Return whether the file exists."""
+        """Create the file, unless it exists or the disk has less than twice `RESERVE_BYTES` free.
+
+        Return whether the file exists with its whole size.
+        """
         try:
             self.held = self._ensure_file()
         except OSError:

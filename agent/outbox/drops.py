@@ -30,7 +30,7 @@ class Drops(Counter[str]):
     """How many messages were dropped since the start, by reason. The reasons are `DROP_REASONS`."""
 
     def add(self, count: int, reason: str) -> None:
-        """Count `count` dropped messages and log them. 0 is not logged."""
+        """Count `count` dropped messages and log them. Log nothing if `count` is 0."""
         if count:
             self[reason] += count
             log.warning("message_dropped", count=count, reason=_WORDS[reason])

@@ -30,7 +30,7 @@ _PART_WHEN_FULL = (32, 32 * 1024)
 class FullDisk:
     """The reserve of one queue, and the steps that make room.
 
-    The parameter `pending` of its methods is the changes that are not saved yet.
+    The parameter `pending` of its methods contains the changes that are not saved yet.
     """
 
     def __init__(self, path: Path, failure: DiskFailure, drops: Drops) -> None:
@@ -54,7 +54,10 @@ class FullDisk:
         return self._reserve.give()
 
     def checkpoint(self, store: Store) -> bool:
-        """Write the log back into the file, on a full disk after the reserve is deleted. Return whether it worked."""
+        """Write the log back into the file. If the disk has no room for this, delete the reserve first.
+
+        Return whether all of the log was written back.
+        """
         try:
             if store.has_room_for_log():
                 return store.checkpoint()
@@ -82,7 +85,7 @@ class FullDisk:
             return False
 
     def shrink(self, store: Store, pending: PendingWrites) -> None:
-        """Drop the oldest records until the file is not larger than its configured size, or has no more to drop."""
+        """Drop the oldest records until the file is not larger than its configured size, or has no more records."""
         while store.over_bound() and self._drop_oldest(store, _PART_WHEN_FULL[1], pending):
             pass
 

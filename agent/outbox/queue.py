@@ -2,14 +2,16 @@
 
 Invariants:
 
-1. When `put` returns an id, the message is synced to the disk. It stays there until `ack`, or until a bound drops it.
+1. When `put` returns a record, its message is synced to the disk. The message stays there until `ack`, or until it is
+   dropped for one of the reasons in `drops`, or deleted by a command.
 2. The id of a message never changes. The body of a message never changes after its first attempt. Id, body, number of
    attempts and time of the next attempt survive restarts.
 3. A record is in exactly one state: undated (it waits for the clock), waiting, or parked (a dead letter).
-4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged. This includes the records that
-   a restart finds missing because a file of the queue was removed or damaged.
+4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged, unless a command deleted it.
+   The records that a restart finds missing, because a file of the queue was removed or damaged, are counted too.
 5. An acknowledged record is not returned again. Exceptions: after a power cut, the records acknowledged since the last
-   `put`; after the loss of the log, the records whose `ack` was only in the log.
+   `put`; after the loss of the log, the records whose `ack` was only in the log; after the end of the agent on a disk
+   that is not writable, the records whose `ack` was only in memory.
 6. Every body has a checksum. The queue returns only the bytes that `put` or `update` stored.
 7. No state of the disk stops the queue:
    - Full: the file uses the space of its reserve and the free space of the disk. Then the oldest records are dropped,
@@ -18,7 +20,7 @@ Invariants:
      writable again, all changes are saved. Until then, invariant 1 does not hold; `in_memory` and the log say so.
    - Damaged, or written by a later version: the file is set aside with a date, and its legible records are kept.
    - An older schema is migrated.
-8. Within a minute, a waiting record is in the file itself, and no longer depends on the write-ahead log.
+8. Within a minute of its `put`, a waiting record is in the file itself, and no longer depends on the write-ahead log.
 9. The queue opens no file in a directory that another agent has locked.
 """
 

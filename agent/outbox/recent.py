@@ -1,8 +1,8 @@
 """A file beside the queue with the list of the records that are only in the write-ahead log, and the number of all
 records.
 
-If the log is removed or damaged before the process is killed, the queue's file lacks these records. The next start
-compares the list and the number with the queue, and so finds how many are missing.
+If the log is removed or damaged and then the process is killed, the queue's file lacks these records. The next start
+compares the list and the number with the queue, and so finds how many records are missing.
 
 The file is written but not synced. It survives the end of the process; after a power cut it can be some seconds old.
 """
@@ -25,7 +25,7 @@ _HEAD = 16
 
 
 class RecentRecords:
-    """The list of seqs and the number of records. If the disk accepts no writes, they are only in memory."""
+    """The list of seqs and the number of records. If the disk accepts no writes, changes to them are only in memory."""
 
     def __init__(self, path: Path | None = None, *, create: bool = True) -> None:
         """Open the list of the queue at `path`, or a list without a file. An unreadable list is empty."""

@@ -22,14 +22,14 @@ from agent.storage import free_space, is_full, means_damage, open_damaged, remov
 
 log = structlog.get_logger(__name__)
 
-# Limits of one transaction: the number of messages, and the bytes after which no further message is added. The small
-# limits are used if the disk is almost full, because the log needs space for the same messages, and if the queue has
-# almost its maximum size, because a transaction is stored as a whole or not at all.
+# Limits of one transaction: the number of messages, and the bytes after which no further message is added. There are
+# two reasons for the small limits: the disk is almost full, and the log needs space for the same messages; or the queue
+# has almost its maximum size, and a transaction is stored as a whole or not at all.
 _CHUNK = (256, 1024 * 1024)
 _SMALL_CHUNK = (32, 64 * 1024)
 # With at most this many bytes free, the disk counts as almost full.
 _PLENTY_BYTES = 16 * 1024 * 1024
-# Bytes that the copy leaves free on the disk, at least.
+# Minimum bytes that the copy leaves free on the disk.
 _MARGIN_BYTES = 64 * 1024
 # Number of damaged files that are kept. Older ones are deleted.
 _KEPT_ASIDE = 3
@@ -79,10 +79,9 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
     if no_room:
         remove(copy)
         return None
-    # If the power fails from here on, the next start uses the replacement.
     replacement = path.with_name(path.name + ".new")
     remove(replacement)
-    copy.rename(replacement)
+    copy.rename(replacement)  # if the power fails from here on, the next start uses the replacement
     sync_folder(path.parent)
     removed.files.remove_sides()
     replacement.rename(path)
@@ -143,7 +142,7 @@ def _salvage(path: Path) -> Iterator[Record]:
             migrate(db)
         for order in ("DESC", "ASC"):
             with contextlib.suppress(sqlite3.Error):
-                # The rowid is the seq, also if the schema is damaged and does not say so.
+                # The rowid is the seq, even if the schema is damaged and no longer declares this.
                 columns = COLUMNS.replace("seq", "rowid", 1)
                 for row in db.execute(f"SELECT {columns} FROM message ORDER BY rowid {order}"):  # noqa: S608 - our own
                     with contextlib.suppress(sqlite3.Error):
