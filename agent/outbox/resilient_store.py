@@ -30,13 +30,13 @@ T = TypeVar("T")
 
 # Bytes of new messages that are kept in memory while the disk is not writable.
 MEMORY_BYTES = 4 * 1024 * 1024
-# After so many damages of the file or its records, one read or write gives up.
+# One read or write gives up after this many tries that find a damaged file or record.
 _TRIES = 16
 # Number of records in one transaction of a copy.
 _CHUNK = 256
 # The daemon calls `counts` every 2 s, so at most the messages of a minute depend on the write-ahead log.
 CHECKPOINT_S = 50.0
-# With this many records in the log only, it is written back before `CHECKPOINT_S`.
+# If this many records are only in the log, the log is written back before `CHECKPOINT_S` have passed.
 _MAX_RECENT = 256
 # After these errors, the file cannot be written at the moment, but can still be read.
 _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
@@ -70,8 +70,8 @@ class ResilientStore:
     def reopen_if_needed(self) -> None:
         """Reopen the file if it is not open for writing, or if the file or its log was removed or replaced.
 
-        Raises NotAloneError if another agent has locked the directory at the path. The open file stays usable: it was
-        moved with its directory.
+        Raises NotAloneError if another agent has locked the directory at the path. In this case the open file stays
+        usable, because it was moved with its former directory.
         """
         store = self._store
         missing = None if store is None else store.files.missing()
@@ -100,17 +100,20 @@ class ResilientStore:
         elif self._recent_since is None:
             self._recent_since = self._monotonic()
         elif self._monotonic() - self._recent_since >= CHECKPOINT_S or recent >= _MAX_RECENT:
-            # The next try comes after the same time, also if this one fails.
+            # Measure the time anew, also if this checkpoint fails.
             self._recent_since = None
             self._full_disk.checkpoint(self._store)
 
     def _move(self, removed: Store) -> None:
-        """Copy the records of a removed file into the file at the path. Until that succeeds, use the removed one."""
+        """Copy the records of a removed file into a new file at the path, or into the file that is there now.
+
+        Until that succeeds, use the removed file.
+        """
         if not self._told_removed:
             log.error("outbox_removed", path=str(self._path), waiting=self.counts().waiting)
         self._told_removed = True
         held = self._read(lambda store: store.counts()) or Counts(0, 0)
-        if self._store is not removed:  # the read above closed the removed file: it was damaged, too
+        if self._store is not removed:  # the removed file is damaged too, so the read above closed it
             return
         damaged = False
         try:
@@ -118,7 +121,7 @@ class ResilientStore:
         except (sqlite3.Error, OSError) as error:
             copied, damaged = None, means_damage(error)
         if copied is not None:
-            removed.recent.write(set(), copied)  # of the copy, which has no log
+            removed.recent.write(set(), copied)  # all records are in the new file itself, not in a log
             self._attach()
             self.drops.add(max(0, held.waiting + held.parked - copied), "damaged")
         elif damaged or self._path.exists():
@@ -126,14 +129,14 @@ class ResilientStore:
         self._told_removed = self._store is removed
 
     def _add_to_another(self, removed: Store, held: Counts) -> None:
-        """Add the records of a removed file, in number `held`, to the file that is now at the path.
+        """Add the records of a removed file to the file that is now at the path. `held` is the number of these records.
 
-        If the file at the path cannot be opened for writing, continue with the removed one.
+        If the file at the path cannot be opened for writing, continue with the removed file.
         """
         self._store = None
         removed.files.remove_sides()
         listed = removed.recent.seqs, removed.recent.total
-        removed.recent.write(set(), 0)  # the other file does not have these records yet
+        removed.recent.write(set(), 0)  # the file at the path does not have these records yet
         self._attach()
         if self._store is None or self._store.read_only:
             self._detach()
@@ -198,7 +201,7 @@ class ResilientStore:
     def write(self, changes: PendingWrites, *, durable: bool = False) -> None:
         """Make these changes. If `durable`, they survive a power cut, except while changes are kept in memory.
 
-        A record that is gone does not change. If there is no room for new records, the oldest are dropped.
+        A change of a deleted record has no effect. If there is no room for new records, the oldest are dropped.
         """
         if changes.added:
             self.last_seq = max(self.last_seq, *changes.added)
@@ -245,8 +248,9 @@ class ResilientStore:
         return None
 
     def _save(self, *, durable: bool = False) -> None:
-        """Write the pending changes to the file. If that fails, they stay in memory, and the oldest new records above
-        `MEMORY_BYTES` are dropped.
+        """Write the pending changes to the file. If that fails, they stay in memory.
+
+        If the new records in memory then have more than `MEMORY_BYTES`, the oldest of them are dropped.
         """
         durable = durable or self.in_memory
         damages = 0

@@ -56,7 +56,7 @@ def migrate(db: sqlite3.Connection) -> None:
     if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'message'").fetchone() is None:
         db.execute(_SCHEMA)
     else:
-        # Copies nothing, so it works on a full disk.
+        # ADD COLUMN copies no rows, so the migration works on a full disk.
         for column in ("boot TEXT", "mono REAL", "crc INTEGER"):
             db.execute(f"ALTER TABLE message ADD COLUMN {column}")
         db.execute("DROP INDEX IF EXISTS waiting")
@@ -65,7 +65,7 @@ def migrate(db: sqlite3.Connection) -> None:
 
 
 def require_current(db: sqlite3.Connection) -> None:
-    """Raise UnusableFileError if the table has another schema."""
+    """Raise UnusableFileError if the table does not have this schema."""
     if pragma(db, "user_version") != _VERSION:
         raise UnusableFileError(
             "another version of the agent wrote it; start the agent once, so that it migrates the queue"

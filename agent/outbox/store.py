@@ -43,7 +43,8 @@ from agent.storage import (
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8  # after `use_free_space`
 _WAIT_FOR_READERS_S = 0.25
-# The space of the log from the start: for a transaction of 32 KiB, and for the pages that are not written back yet.
+# Bytes that are allocated for the log when the file is opened: for a transaction of 32 KiB, and for the pages that are
+# not written back yet.
 _WAL_BYTES = 40 * 4120
 # Pages that one step of `use_free_space` adds to the file.
 _CLAIM_PAGES = 16
@@ -71,7 +72,7 @@ class Store:
         self._log_pages = 0
         """The estimated number of pages in the log."""
         self.no_room = 0
-        """Number of messages of the former, damaged file for which the disk had no room."""
+        """Number of messages of the former, damaged file for which this file or the disk had no room."""
         self.gone: Collection[int] = ()
         """Seqs of deleted records that are still in the file because it could not be written. `get`, `waiting`,
         `parked` and `undated` omit them."""
@@ -211,7 +212,7 @@ class Store:
         return next(self._records("WHERE seq = ?", seq), None)
 
     def waiting(self, first: int, before: int) -> Iterator[Record]:
-        """Yield the waiting records with first <= seq < before, oldest first. Do not write until all are read."""
+        """Yield the dated waiting records with first <= seq < before, oldest first. Do not write until all are read."""
         return self._records(
             "WHERE parked IS NULL AND boot IS NULL AND seq >= ? AND seq < ? ORDER BY seq", first, before
         )

@@ -50,7 +50,7 @@ def take_over(former: Path, path: Path, max_size_mb: int) -> Drops:
 
 
 def _merge(former: Path, path: Path, max_size_mb: int) -> Drops:
-    """Move all legible messages; each keeps its id. Return the number of the others, which are dropped."""
+    """Move all legible messages; each keeps its id. Return how many messages are not legible: they are dropped."""
     drops = Drops()
     both_mb = max_size_mb + (former.stat().st_size + path.stat().st_size) // 2**20 + 1
     with closing(Store.open(former, both_mb)) as source, closing(Store.open(path, both_mb)) as target:
@@ -62,7 +62,10 @@ def _merge(former: Path, path: Path, max_size_mb: int) -> Drops:
 
 
 def _move(records: Sequence[Record], source: Store, target: Store) -> None:
-    """Copy the records, then delete the originals. A power cut between the two leaves both, with the same ids."""
+    """Copy the records, then delete the originals.
+
+    A power cut between these two steps leaves each record in both files, with the same id.
+    """
     added = PendingWrites()
     for record in records:
         _add(added, record, target)
