@@ -1,6 +1,6 @@
 """Polls the devices: when each device is polled, and what a failed poll means.
 
-The poller owns the health of each device. It reports scans and failures to a listener and calls no other layer.
+The poller owns the health of each device. It reports scans, failures and skipped polls to a listener.
 """
 
 from agent.polling.device import Connection, Device

@@ -34,9 +34,10 @@ class Device:
     interval_s: float = 10.0
     """The configured seconds between two polls. `agent.polling.due_times` fits it to the push interval."""
     patience_s: float = 3.0
-    """Seconds that the other devices of the link wait for one poll of this device. They are more than one time-out."""
+    """How many seconds the other devices of the link wait for one poll of this device: longer than one time-out."""
     origin: object = None
-    """The configuration of the device. Two devices of a link are the same device if their origins are equal."""
+    """The configuration of the device. After a reload, a device of the link is the same device if its origin is equal
+    and the two have a node id in common."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
     of_hybrid: bool = field(init=False)
     """Whether a node of the device uses only the readings that are marked with its type, as in a hybrid."""
@@ -51,7 +52,7 @@ class Device:
         self.rank = not self.measures_grid, self.interval_s
 
     def reason(self, error: Exception) -> str:
-        """Return the text of an error, for a line that has `address`."""
+        """Return the text of an error without `address`, for a line that shows `address` already."""
         return without_address(error, self.address)
 
     def feeds(self, node_ids: Container[str]) -> bool:

@@ -24,8 +24,9 @@ def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
     for _, group in groupby(well, key=_order):
         same = list(group)
         polls_s += sum(device.health.took_s for device in same)
-        # The link alternates between the devices of a round and more urgent ones that become due meanwhile. So before
-        # these ranks are complete, later ranks take at most `polls_s`, and repeated polls of earlier ranks as well.
+        # The link alternates between the devices of a round and devices of a higher rank that become due meanwhile. So
+        # until the ranks up to this one are complete, the polls of later ranks take at most `polls_s`. The repeated
+        # polls of earlier ranks also take at most `polls_s`.
         if polls_s + min(polls_s, round_s - polls_s) + min(polls_s, again_s) > within_s:
             return found
         again_s += sum(within_s // device.interval_s * device.health.took_s for device in same)

@@ -4,16 +4,16 @@
   whose back-off has ended are probed last, grid meters first. The first probe that fails ends the round, so that all
   lost devices together cost one time-out per round.
 - A device that becomes due during a round waits for the next round. A device of a higher rank may be polled between two
-  devices of this round. So on a link that is too slow for all its devices, a grid meter is still polled at its
-  interval, and the others are polled in turn.
+  devices of this round. So a link that is too slow for all its devices can still poll a grid meter at its interval. It
+  polls the other devices in turn.
 - If the next due time of a device passes before its poll is complete, the device misses this due time.
   `agent.polling.pace` decides when a link misses too many.
 - A device that does not answer is polled again after `BACKOFF_FIRST_S`. This delay doubles with each failed poll, up to
   `BACKOFF_MAX_S`. One answer ends the back-off. If all devices of a link were lost, the first answer shows that the
   link works again, and the other devices are polled in the same round.
-- If a poll takes longer than the `patience_s` of its device, it continues in parallel with the polls of the others. On
-  the link their requests alternate. A pass is a task that polls the devices of a round in turn. It ends with such a
-  slow poll, and the next pass polls the other devices.
+- If a poll takes longer than the `patience_s` of its device, it continues in parallel with the polls of the other
+  devices. The requests of these polls alternate on the link. A pass is a task that polls the devices of a round in
+  turn. A pass ends with such a slow poll, and the next pass polls the other devices.
 - `agent.polling.device_poller` describes one poll and its result.
 """
 
@@ -84,7 +84,7 @@ class LinkWorker:
         await self.link.close()
 
     def replace(self, devices: tuple[Device, ...]) -> None:
-        """Poll these devices from now on. A poll of another device that is in progress is completed and ignored."""
+        """Poll these devices from now on. If any other device is being polled, its poll is completed and ignored."""
         self.devices = devices
         for device in [device for device in self._waiting if device not in devices]:
             del self._waiting[device]
@@ -107,7 +107,10 @@ class LinkWorker:
             self._pace.check(self.devices, now)
 
     def request(self) -> asyncio.Future[None]:
-        """Poll all devices now. Return a future that is done when each of them has answered or failed."""
+        """Poll all devices now. Return a future that is done when each of them has answered or failed.
+
+        A lost device that the round does not probe counts as failed.
+        """
         for device in self.devices:
             if device not in self._open:
                 self._open[device] = self._waiting[device] = None
@@ -117,7 +120,8 @@ class LinkWorker:
     def answers(self, within_s: float) -> asyncio.Future[None] | None:
         """Return a future that is done when the devices that are due have answered or failed.
 
-        Devices that the link can probably not poll within `within_s` seconds do not count. None if no device is left.
+        Devices that the link can probably not poll within `within_s` seconds do not count. Return None if no device is
+        left.
         """
         devices = in_time(self._open, within_s)
         return self._future(devices) if devices else None
@@ -137,7 +141,10 @@ class LinkWorker:
         return future
 
     def _close(self, device: Device) -> None:
-        """Remove the device from the open ones, because it answered or failed. Complete the futures that are done."""
+        """Remove the device from the open ones, because it answered or failed, or is not polled any more.
+
+        Complete the futures that are done.
+        """
         del self._open[device]
         if self._futures:
             for devices in self._futures.values():
@@ -167,7 +174,9 @@ class LinkWorker:
                     continue
                 device = self.devices[0]  # there is no other device that it could delay
                 if device not in self._waiting:
-                    continue  # a slow device whose poll continues; a reload removed the other devices
+                    # The device does not wait. For example, it became due while it was polled. Or a reload removed the
+                    # other devices, and an earlier pass still polls this one.
+                    continue
                 del self._waiting[device]
                 if device.health.failures and device.health.due > (now := self._clock.monotonic()):
                     self._missed(device, now)
@@ -179,7 +188,7 @@ class LinkWorker:
         self._listener.missed(device, device.health.error or LinkError("not asked"), now)
 
     async def _round(self, group: asyncio.TaskGroup) -> None:
-        """Poll every waiting device that answered its last poll, then the lost devices that are due.
+        """Poll every waiting device that is not lost, then the lost devices that are due.
 
         Report the lost devices that are not polled as missed.
         """
@@ -221,7 +230,8 @@ class LinkWorker:
     async def _poll_in_turn(self, order: deque[Device], down: dict[Device, None], *, all_down: bool) -> None:
         """Poll the devices in `order` until one takes longer than its `patience_s`. Remove the polled ones from `down`.
 
-        `all_down`: no device of the link has answered since the start of the round.
+        `all_down`: all devices of the link were lost at the start of the round. Then the first answer in this pass adds
+        all lost devices to the round.
         """
         loop = asyncio.get_running_loop()
         this_pass = cast("asyncio.Task[None]", asyncio.current_task())
@@ -262,7 +272,11 @@ class LinkWorker:
                 order.append(device)
 
     def _next(self, order: deque[Device]) -> Device:
-        """Return the next device of the round, or a due device of a higher rank after a device of the round."""
+        """Return the next device to poll: usually the next device of the round.
+
+        If the last device belonged to the round, and a waiting device has a higher rank than the next one, return the
+        waiting device.
+        """
         if self._waiting and not self._polled_urgent:
             well = (device for device in self._waiting if not device.health.failures)
             urgent = min(well, key=lambda device: device.rank, default=None)

@@ -1,7 +1,7 @@
 """Polls the devices of a site, with one task per link.
 
 - `agent.polling.schedule` decides when a device is polled. `agent.polling.link_worker` polls the devices of a link.
-- Links never wait for each other.
+- Links do not wait for each other, except for a turn to connect (`drivers.modbus.turns`).
 - The site can be replaced during polling. Links and devices that are the same objects before and after keep their
   state.
 """
@@ -48,14 +48,18 @@ class Poller:
     def align(self, push_s: float, at: float) -> None:
         """Count the due times from the pushes: one push every `push_s` seconds, one of them at monotonic second `at`.
 
-        The first call starts the schedule. It polls each device once soon, but not all links at the same moment.
+        The first call starts the schedule: it makes each device due once, now or after the lead of its link
+        (`agent.polling.due_times`).
         """
         self._schedule.release()
         if self._schedule.align(push_s, at):
             self._schedule.use(self._workers)
 
     def request(self) -> list[asyncio.Future[None]]:
-        """Poll all devices now. Return one future per link. It is done when the link's devices answered or failed."""
+        """Poll all devices now. Return one future per link. It is done when the link's devices answered or failed.
+
+        A lost device that the round of its link does not probe counts as failed.
+        """
         return [worker.request() for worker in self._workers]
 
     def answers(self, within_s: float) -> list[asyncio.Future[None]]:

@@ -23,7 +23,8 @@ from typing import Literal
 # labels are rounded to whole seconds.
 _STEP_S = 0.5
 WAIT_S = 900.0
-"""If the wall clock is set back by more than these seconds, the labels go back too. After less, the pushes wait."""
+"""If the wall clock is set back by more than these seconds, the labels go back too. If it is set back by less, the
+pushes wait."""
 # 2^64 divided by the golden ratio, as an odd number.
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -76,9 +77,9 @@ def next_tick(previous: Tick, monotonic: float, wall: float, interval_s: int, ph
 
 
 def later_tick(tick: Tick, label: int, interval_s: int) -> Tick:
-    """Return `tick`, moved by whole intervals until its label is later than `label`, the last one.
+    """Return `tick`, moved by whole intervals until its label is later than `label`, the label of the last tick.
 
-    If its label is earlier than `label` by more than `WAIT_S`, the tick is not moved.
+    If the label of `tick` is earlier than `label` by more than `WAIT_S`, the tick is not moved.
     """
     behind = label - tick.time
     if not 0 <= behind <= WAIT_S:
