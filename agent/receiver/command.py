@@ -19,7 +19,7 @@ from drivers.errors import unreadable
 
 
 class SetupError(Exception):
-    """The options cannot be used. The message says what to do."""
+    """The options cannot be used. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ def text_line(verdict: Verdict, headers: Mapping[str, str], at: float) -> str:
 def summary(validator: Validator) -> list[str]:
     """Return the lines of the summary: the counts, then one line for each stream that has missing messages.
 
-    A stream is a key of `Validator.streams`: a node id, "nodes" (the snapshots) or "" (shown as `device types`).
+    The name of a stream is its key in `Validator.streams`: a node id, "nodes" (the snapshots), or "", which is shown as
+    `device types`.
     """
     lines = [", ".join(f"{count} {name}" for name, count in validator.counts.items())]
     for node, stream in validator.streams.items():
@@ -89,7 +90,7 @@ class Journal:
         self._incomplete = not line.endswith(b"\n")
 
     def keep(self, identity: str, message: dict[str, Any]) -> None:
-        """Write the message to the disk. Raises OSError if the whole line is not on the disk."""
+        """Write the message to the disk. Raises OSError if its line may be incomplete on the disk."""
         line = json.dumps({"id": identity, "message": message}).encode() + b"\n"
         start = b"\n" if self._incomplete else b""
         self._incomplete = True  # until the whole line is written

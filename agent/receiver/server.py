@@ -31,7 +31,7 @@ Report = Callable[[Verdict, Mapping[str, str]], None]
 """Called for each POST with its verdict and its headers (lower-case names). The calls do not overlap."""
 
 _MAX_HEAD = 16 * 1024
-"""Bytes of the request line and the headers."""
+"""Maximum bytes of the request line and the headers together."""
 _LENGTH = re.compile("[0-9]{1,9}")
 # Seconds for which a sender may keep its connection open between two pushes.
 _IDLE_S = 600.0

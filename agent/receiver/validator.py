@@ -26,9 +26,9 @@ _REMEMBERED_IDS = 100_000
 _MAX_STREAMS = 1000
 """If there are more, the stream that was added first is forgotten."""
 _MAX_ID = 256
-"""Characters."""
+"""Maximum characters of a `webhook-id`."""
 _MAX_DEPTH = 8
-"""Nesting levels of a message; a message with `nodes` has four."""
+"""Maximum nesting levels of a message. A valid message with `nodes` has four."""
 _CLOCK_OFF_S = 120.0
 """If the time of a message and the clock of the receiver differ by more, the verdict has a note."""
 
@@ -83,7 +83,7 @@ class Validator:
     keep: Callable[[str, dict[str, Any]], None] = lambda _identity, _message: None
     now: Callable[[], float] = time.time
     counts: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "duplicate": 0, "refused": 0, "late": 0})
-    """The verdicts by name. "accepted" includes "late"."""
+    """The numbers of verdicts. "accepted" includes "late"."""
     streams: OrderedDict[str, Sequence] = field(default_factory=OrderedDict)
     """The sequences by node id. "" is for messages with the totals of the device types, "nodes" for snapshots."""
     _seen: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
@@ -194,7 +194,8 @@ class Validator:
 def inflated(encoding: str, body: bytes) -> bytes:
     """Return the decompressed body. Stops after MAX_BODY bytes.
 
-    Raises RefusedPostError if the body is larger, is not gzip, or has another encoding.
+    Raises RefusedPostError if the decompressed body is larger, if the body is not sound gzip, or if `encoding` is
+    neither gzip nor identity.
     """
     if encoding.strip().lower() in ("", "identity"):
         return body
