@@ -32,7 +32,7 @@ _TIME_SERVICES = tuple(
 # Seconds after boot within which an installed time service has started.
 _STARTED_S = 30.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# The maximum error of an unsynchronised clock in microseconds, as the kernel reports it.
+# If the kernel reports a maximum error of this many microseconds or more, the clock is not synchronised.
 _UNSYNCHRONISED_US = 16_000_000
 # The first fields of struct timex: modes, offset, freq, maxerror.
 _TIMEX = "@Illl"

@@ -37,7 +37,7 @@ class RepeatLimiter:
     """A structlog processor that applies `BURST` and `CROWD`. Events of level debug have no limit.
 
     Events above a limit are counted. A window begins with the first of the equal events. The first event after the
-    window, of any kind, logs the count as `event_repeated`.
+    window logs the count as `event_repeated`. It can be any event above level debug.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:

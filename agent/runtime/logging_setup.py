@@ -19,10 +19,11 @@ Format = Literal["auto", "console", "json"]
 # <priority> as journald reads it from standard error (sd-daemon(3)).
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
-# The callers of these libraries classify and report the same errors. The records of the libraries are shown only with
-# `level = "debug"`.
+# The callers of these libraries classify and report the same errors. The records of the libraries below level critical
+# are shown only with `level = "debug"`.
 _NOISY = ("httpcore.connection", "asyncio")
-# These libraries log whole URLs and headers of replies, which may contain a secret. Only critical records are shown.
+# These libraries log whole URLs and headers of replies, which may contain a secret. Only their critical records are
+# shown. `httpcore.connection` logs neither and has its own level (`_NOISY`).
 _INDISCREET = ("httpx", "httpcore")
 
 
@@ -30,7 +31,7 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     """Write events and the warnings of libraries to `stream`; None means standard error."""
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
-    # A reload keeps the RepeatLimiter: a new one would let all repeated messages through again.
+    # A reload keeps the RepeatLimiter: a new one would let all repeated events through again.
     counting = [each for each in structlog.get_config()["processors"] if isinstance(each, RepeatLimiter)]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -61,8 +62,8 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
     return [
         _escaped,
         structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S%z", utc=False),
-        # The first argument has another name in other versions of structlog. Tracebacks are formatted already. Any
-        # other formatter would log a warning.
+        # The first argument is given by position, because its name differs between versions of structlog. Tracebacks
+        # are formatted already. With any formatter except `plain_traceback`, structlog would log a warning.
         structlog.dev.ConsoleRenderer(24, colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]
 

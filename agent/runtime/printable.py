@@ -1,7 +1,8 @@
 """Makes foreign text safe to show on a terminal, in the log and in the status line of the service manager. Pure.
 
 The text of a file, a device or a peer can have escape sequences that control a terminal, marks that change the order of
-the characters, and any length. All code that shows such a text calls `printable`.
+the characters, and any length. Code that shows such a text calls `printable`. The log escapes and shortens its texts
+itself (`agent.runtime.logging_setup`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ _MOST_MISTAKES = 100
 def printable(text: str, most: int = MOST) -> str:
     r"""Return `text` as one line of at most `most` characters.
 
-    A character that is not printable (control, format, surrogate, unassigned) becomes an escape such as `\u001b`, which
-    JSON and TOML can read. The middle of a longer text is removed, because a message begins with the place and ends
-    with the reason.
+    A character that is not printable (control, format, surrogate, unassigned) becomes an escape as in TOML, such as
+    `\u001b`. The middle of a longer text is removed, because an error text begins with the place and ends with the
+    reason.
     """
     if len(text) > most:
         text = f"{text[:most]}…{text[-most:]}"  # the middle is not shown, and escaping megabytes is slow
