@@ -1,11 +1,12 @@
 """Makes the text of a peer safe for logs and status: printable, short, and without secrets. Pure.
 
 A peer may quote what the agent sent: the token, the query of the URL, the password of a proxy. The quote may be
-escaped, in base64 or in pieces. So the text and the secrets are converted to the same form: escapes are resolved,
-letters become lower-case, and only letters and digits are kept. If the text then has `RUN` characters of a secret in a
-row, or a whole shorter secret, no part of the text is shown.
+escaped, in base64, in hex digits or in pieces. So the text and the secrets are converted to the same form: escapes are
+resolved, letters become lower-case, and only letters and digits are kept. If the text then has `RUN` characters of a
+secret in a row, or a whole secret that is shorter, no part of the text is shown. The text is also searched for the
+base64 and the hex digits of each secret.
 
-A mark is a piece of text that reveals a secret, such as `RUN` of its characters.
+A fragment is a piece of text that reveals a secret, such as `RUN` of its characters.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ WITHHELD = "[not shown: it contains a secret]"
 
 # Fewer characters are not taken for a secret, because many texts contain them by chance.
 _SHORTEST = 4
-# So many characters (or bytes) at the beginning of a peer's text are searched for secrets. The rest is never shown.
+# This many characters (or bytes) at the beginning of a peer's text are searched for secrets. The rest is never shown.
 _READ = 4096
-# Maximum number of secrets that may be rotated. The oldest are then forgotten.
+# Maximum number of secrets that may be rotated. If there are more, the oldest are forgotten.
 _KEPT_SECRETS = 16
 # How often escapes are resolved, because they may be nested, as in \u0025\u0032\u0046.
 _ROUNDS = 4
@@ -41,9 +42,9 @@ class Secrets:
 
     def __init__(self) -> None:
         self._kept: list[frozenset[str]] = []
-        """The marks of each secret that is not rotated."""
-        self._marks: dict[str | bytes, frozenset[str]] = {}
-        """Secret that may be rotated → its marks. The secret that was learned last is the last."""
+        """The fragments of each secret that is not rotated."""
+        self._fragments: dict[str | bytes, frozenset[str]] = {}
+        """Secret that may be rotated → its fragments. The secret that was learned last is the last."""
 
     def __repr__(self) -> str:
         return "Secrets(hidden)"
@@ -51,7 +52,7 @@ class Secrets:
     def keep(self, secret: str) -> None:
         """Add a secret that is not rotated and is never forgotten. A text of fewer than 4 characters is ignored."""
         if len(secret) >= _SHORTEST:
-            self._kept.append(frozenset(_marks(secret)))
+            self._kept.append(frozenset(_fragments(secret)))
 
     def learn(self, *secrets: str | bytes) -> None:
         """Add secrets that may be rotated. Texts of fewer than 4 characters or bytes are ignored.
@@ -60,9 +61,9 @@ class Secrets:
         """
         for secret in secrets:
             if len(secret) >= _SHORTEST:
-                self._marks[secret] = self._marks.pop(secret, frozenset()) or frozenset(_marks(secret))
-        while len(self._marks) > _KEPT_SECRETS:
-            del self._marks[next(iter(self._marks))]
+                self._fragments[secret] = self._fragments.pop(secret, frozenset()) or frozenset(_fragments(secret))
+        while len(self._fragments) > _KEPT_SECRETS:
+            del self._fragments[next(iter(self._fragments))]
 
     def keep_query(self, url: str) -> None:
         """Keep the values in the query of a URL. Values of fewer than `RUN` characters are options, such as json."""
@@ -80,12 +81,12 @@ class Secrets:
 
     def _appear_in(self, text: str) -> bool:
         forms = {form for each in _resolved(text) for form in (_joined(each), _reduced(each))}
-        known = (*self._kept, *self._marks.values())
-        return any(mark in form for marks in known for mark in marks for form in forms)
+        known = (*self._kept, *self._fragments.values())
+        return any(fragment in form for fragments in known for fragment in fragments for form in forms)
 
 
-def _marks(secret: str | bytes) -> Iterator[str]:
-    """Yield the marks: all runs of the secret, of its base64 and of its hex digits, and the whole secret.
+def _fragments(secret: str | bytes) -> Iterator[str]:
+    """Yield the fragments: all runs of the secret, of its base64 and of its hex digits, and the whole secret.
 
     The whole secret is needed if it has few letters and digits.
     """

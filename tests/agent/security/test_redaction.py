@@ -88,7 +88,7 @@ def test_secrets_are_bounded_and_not_in_repr() -> None:
     secrets = Secrets()
     for number in range(1000):
         secrets.learn(f"secret-number-{number}")
-    assert len(secrets._marks) < 20
+    assert len(secrets._fragments) < 20
     assert "secret-number" not in repr(secrets)
     assert secrets.quoted("secret-number-999") == WITHHELD
 
