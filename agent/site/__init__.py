@@ -1,6 +1,6 @@
 """Builds connections, devices and nodes from the configuration, and binds devices to drivers.
 
-No other package combines the configuration with the driver catalogue.
+No other package binds the devices of a configuration to drivers.
 """
 
 from agent.site.builder import Site, build, only

@@ -1,7 +1,7 @@
 """Builds the site from its configuration: connections, their devices, and the driver and nodes of each device.
 
-Nothing is opened: a link connects at its first read. ConfigError is raised for an unknown driver, a wrong profile and a
-node that the device cannot fill.
+Nothing is opened: a link connects at its first read. ConfigError is raised for an unknown driver, a wrong profile, a
+node that the device cannot fill, different settings of one link, and a wrong `within`.
 """
 
 from __future__ import annotations
@@ -113,9 +113,10 @@ class _SiteBuilder:
         return tuple((name, path) for name in names if (path := self._catalogue.replaced(name)) is not None)
 
     def _plan(self, index: int, device: DeviceConfig, driver: Driver) -> _LinkPlan:
-        """Return the plan of the link of a device. Devices with the same host and port, or serial port, share it.
+        """Return the plan of the link of a device.
 
-        Some devices disconnect a second client.
+        Devices with the same host and port, or serial port, share one link, because some devices disconnect a second
+        client.
         """
         settings = self._settings(device, driver)
         plan = self._plans.setdefault(settings.endpoint, _LinkPlan(settings, index, []))
@@ -148,7 +149,8 @@ class _SiteBuilder:
         name = " + ".join(node.node_id for node in nodes)
         unit_id = _first(device.unit_id, driver.defaults.unit_id, 1)
         settings = self._settings(device, driver)
-        # It has the profile itself, because its file may have been edited. A driver in Python has no profile (None).
+        # The origin has the profile itself, not only its name, because the file of the profile may have been edited. A
+        # driver in Python has no profile (None).
         origin = (device.driver, getattr(driver, "profile", None), self._options(device), unit_id, settings)
         interval_s = self._interval_s(device)
         for same in known:
@@ -282,7 +284,7 @@ def _resolutions(node: Node, driver: Driver) -> dict[Quantity, Resolution]:
 
 
 def _when_offline(device: DeviceConfig, driver: Driver, type_: NodeType) -> WhenOffline:
-    """Return the `when_offline` of a node. Only a solar node can sleep; other nodes of its device are missing."""
+    """Return the `when_offline` of a node. Only a solar node can have "sleep"; other nodes have "missing" instead."""
     wanted = device.when_offline or ("sleep" if driver.defaults.sleeps else "missing")
     return "missing" if wanted == "sleep" and type_ is not NodeType.SOLAR else wanted
 

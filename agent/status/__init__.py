@@ -1,6 +1,6 @@
 """The state of the daemon, for people and programs: page, /readyz, /metrics, /status.json, hourly line.
 
-The module snapshot is always loaded; listener, http_server and metrics only with a `[status]` table.
+The modules listener, http_server, history and metrics are loaded only with a `[status]` table, the others always.
 This package does not change what is sent.
 """
 

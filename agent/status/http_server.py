@@ -1,9 +1,9 @@
 """A small HTTP/1.1 server that answers GET and HEAD. Each connection has one request.
 
-The server has at most 16 connections. A client must send the head, of at most 8 KiB, within 5 s; otherwise the answer
-is 408. It must accept the answer within 10 s; otherwise it is disconnected. When all connections are in use, a new
-connection replaces the oldest connection without a complete request, so that slow clients cannot block the server. If
-there is no such connection, the new one is closed.
+The server has at most 16 connections. A client must send the whole head within 5 s; otherwise the answer is 408. If the
+head has more than 8 KiB, the answer is 431. A client must accept the answer within 10 s; otherwise it is disconnected.
+When all connections are in use, a new connection replaces the oldest connection without a complete request, so that
+slow clients cannot block the server. If there is no such connection, the new one is closed.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class HttpServer:
             return HttpResponse(response.status, response.body, headers={"Allow": "GET, HEAD"})
         try:
             return await self._handler(request)
-        except Exception:  # an error in the status code must not end the daemon
+        except Exception:  # a defect of the handler must not end the daemon
             log.exception("status_defect", path=request.path)
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
 
