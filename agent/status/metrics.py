@@ -1,9 +1,9 @@
-"""Writes a snapshot as Prometheus metrics.
+"""Writes a status snapshot as Prometheus metrics.
 
-A metric has one series for each combination of its labels, such as `device="inverter"`. Each series costs memory, so
-the values of the labels come only from the configuration and from fixed lists.
+A metric has one series for each combination of the values of its labels, such as `device="inverter"`. Each series costs
+memory, so these values come only from the configuration and from fixed lists.
 
-Only this module imports prometheus_client. It is loaded only with the status listener.
+Only this module imports prometheus_client, and only the status listener imports this module.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OF_ENDPOINT = {
     "endpoint_ready": "1 while messages arrive at the endpoint.",
     "push_age_seconds": "Seconds since the last delivery.",
     "push_failing_seconds": "Seconds since attempts began to fail; 0 if they do not fail.",
-    "push_interval_seconds": "push.interval_s.",
+    "push_interval_seconds": "Seconds between two pushes: push.interval_s.",
     "backlog_messages": "Messages that wait for delivery.",
     "backlog_oldest_seconds": "Age of the oldest waiting message in seconds; 0 if none waits.",
     "dead_letters": "Refused messages that wait for a person.",
@@ -81,7 +81,7 @@ def _devices(devices: Iterable[DeviceStatus]) -> Iterator[Metric]:
     cycle = GaugeMetricFamily(
         _PREFIX + "device_cycle_seconds", "Time between polls of a device whose link is too slow.", labels=labels
     )
-    errors = CounterMetricFamily(_PREFIX + "device_errors", "Failed polls by kind.", labels=[*labels, "kind"])
+    errors = CounterMetricFamily(_PREFIX + "device_errors", "Failed polls, by kind of error.", labels=[*labels, "kind"])
     seconds = SummaryMetricFamily(_PREFIX + "device_poll_seconds", "Duration of answered polls.", labels=labels)
     age = GaugeMetricFamily(_PREFIX + "device_age_seconds", "Seconds since the last answer.", labels=labels)
     up = GaugeMetricFamily(_PREFIX + "device_up", "1 while the device answers.", labels=labels)

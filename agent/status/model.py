@@ -1,7 +1,8 @@
 """The state of the daemon at one moment, as plain values for page, metrics and terminal.
 
-`Snapshot` holds no secret: of the endpoint's URL, it has only scheme, host and port. Powers are those of this moment,
-with the signs of the contract (`[push.sign]` changes only what is sent). Energies of the day are of the last push.
+`Snapshot` holds no secret: of the URL of each endpoint, it has only scheme, host and port. Powers are those of this
+moment, with the signs of the contract (`[push.sign]` changes only what is sent). Energies of the day are those of the
+last push.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from agent.outbox import Backlog
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """One node with the present values of the contract's fields."""
+    """One node with its payload fields: the present values, and the energies of the day at the last push."""
 
     node_id: str
     type: str
@@ -24,13 +25,13 @@ class NodeStatus:
     assumed: str | None = None
     """Why the power is not measured: `nominal` (the device reports only whether it is on) or `asleep` (0 W).
 
-    None if the power is measured, or if there is no power.
+    None if the power is measured, or if `fields` has no power.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """One device. Seconds are durations."""
+    """One device. The fields that end with `_s` are durations in seconds."""
 
     name: str
     driver: str
@@ -38,9 +39,9 @@ class DeviceStatus:
     state: str
     """`waiting` (not polled yet), `ok`, `partial` (a part is missing), `asleep` (expected not to answer) or `lost`."""
     reason: str | None
-    """The error of the last poll, or which part is missing; None if neither."""
+    """The error of the last poll if it failed, otherwise what it could not read. None if it was complete."""
     lost_s: float | None
-    """Seconds since the first of the failed polls in a row; None if the last poll was answered."""
+    """Seconds since the first failed poll after the last answer. None if the last poll was answered."""
     age_s: float | None
     """Seconds since the last answer; None before the first answer."""
     polls: int
@@ -136,6 +137,9 @@ class Snapshot:
     not_on_disk: str | None = None
     """What is only in memory because the disk accepts no writes, in words; None if nothing is."""
     no_balance: str | None = None
-    """Why the energies of the day have no balance, in words; None if they have one or need none."""
+    """Why the energies of the day have no balance (`agent.status.balance`), in words.
+
+    None if they have one, or if no group in `flow` is of a type with counters (grid, solar, storage).
+    """
     counter_events: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Node id → number of counter events by kind: "reset", "replaced", "rolled_over", "glitch_removed"."""

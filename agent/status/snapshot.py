@@ -69,7 +69,10 @@ def snapshot(
 def _fields_now(
     device: Device, nights: Mapping[str, Night], now: float, stale_after_s: float
 ) -> list[tuple[NodeSummary, Fields]]:
-    """Return the fields of each node as they would be sent at this moment, without the energies of the day."""
+    """Return the payload fields of each node at this moment, without the energies of the day.
+
+    The powers have the signs of the contract, also if `[push.sign]` changes what is sent.
+    """
     found = []
     for node in device.nodes:
         window = Window(node, node.stale_after_s or stale_after_s, night=nights.get(node.node_id))

@@ -1,10 +1,11 @@
-"""Locks the state directory for one process. Otherwise two could poll the same devices and push the same messages.
+"""Locks the state directory for one process. Two processes would poll the same devices and push the same messages.
 
 The kernel locks the directory itself. No file is needed, and the disk may be read-only. The lock ends with the
 process. If the file system does not support locks, the process runs without a lock.
 
-The lock belongs to the directory that the path names. If the directory is moved or replaced, `check_locks` locks
-the new one. The daemon calls `check_locks` every few seconds, and before it opens a file for writing.
+The lock belongs to the directory, not to its path. If the directory is moved or replaced, `check_locks` also locks the
+directory that is now at the path. The daemon calls `check_locks` every few seconds, and before it opens a file for
+writing.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ class NotAloneError(Exception):
 _held: list[tuple[Path, list[int]]] = []
 """The locks of this process: path, and open handles. The last handle is that of the directory that was locked last."""
 _renewing = threading.Lock()
-"""Held by the thread that runs `check_locks`, because a second lock of a directory fails also in the same process."""
+"""Only one thread at a time runs `check_locks`. Otherwise two threads could lock the same new directory, and the second
+lock fails although it is in the same process."""
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Create `folder`, and lock it while the block runs. Raises NotAloneError if another process has locked it."""
-    with contextlib.suppress(OSError):  # the queue reports the reason
+    with contextlib.suppress(OSError):  # the queue reports why there is no directory
         folder.mkdir(parents=True, exist_ok=True)
     lock: tuple[Path, list[int]] = (folder, [])
     _held.append(lock)
@@ -52,7 +54,10 @@ def check_locks() -> None:
 
 
 def _renew(folder: Path, handles: list[int]) -> None:
-    """Lock `folder`, unless the last handle is that of this directory. Does nothing if it cannot be opened."""
+    """Lock the directory at the path `folder`, unless the last of `handles` has locked it.
+
+    Does nothing if the directory cannot be opened.
+    """
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

@@ -38,7 +38,7 @@ def code(error: BaseException) -> int | None:
 
 
 def means_damage(error: BaseException) -> bool:
-    """Whether the error says that the file cannot be used and must be replaced. Other errors do not change the file."""
+    """Whether the error says that the file cannot be used and must be replaced. After other errors it is kept."""
     return isinstance(error, UnusableFileError) or code(error) in _DAMAGE
 
 
