@@ -19,7 +19,7 @@ from drivers.python_drivers import PYTHON_CHANNELS, PYTHON_DRIVERS, channel_numb
 class Catalogue:
     """Finds drivers by name: first Python drivers, then the site's own profiles, then the built-in profiles.
 
-    If several of `profile_dirs` have the profile, the last of them is used.
+    If several of `profile_dirs` have a profile of this name, the last of these directories is used.
     """
 
     profile_dirs: tuple[Path, ...] = field(default=())
@@ -59,8 +59,11 @@ class Catalogue:
         return profiles, mistakes
 
     def alike(self, name: str) -> list[str]:
-        """Return the most similar name of a driver; if none is similar, at most four drivers whose name, manufacturer
-        or models contain the words of `name`. The latter loads all profiles."""
+        """Return the names of drivers that `name` may mean.
+
+        This is the most similar driver name. If no driver name is similar, it is the names of at most four profiles
+        that `matches` finds; this search loads all profiles.
+        """
         from difflib import get_close_matches
 
         if close := get_close_matches(name.lower(), self.names(), 1, cutoff=0.75):

@@ -1,6 +1,7 @@
 """The interface of a driver: the types `Driver` and `Reader`, and the options of a driver.
 
-A driver reads registers of one unit and returns a `Scan`. The link handles connections, time-outs and other devices.
+A driver reads registers of one unit and returns a `Scan`. The link handles connections and time-outs, and sends the
+requests of its devices one after the other.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class LinkDefaults:
 
 
 class Driver(Protocol):
-    """Reads one device. It remembers SunSpec models, refused addresses and limits of the device, but no values."""
+    """Reads one device. Between polls it remembers facts about the device, such as SunSpec models, refused addresses,
+    limits and the rated power, but no readings."""
 
     @property
     def kind(self) -> Kind:

@@ -10,16 +10,16 @@ DriverError
 │   │   └── IllegalValueError      3: halve the block, remember the limit
 │   ├── BusyError              5, 6: try again
 │   └── DeviceFailureError     4, 8 and unknown codes: omit the block from this poll
-└── UnreachableError    no register of this device can be read now: end its poll, wait before the next
+└── UnreachableError    no register of this device can be read now: end its poll, wait before the next poll
     ├── LinkError              there is no connection any more: the next poll connects again
     │   ├── ConnectError           the connection cannot be opened: all devices on the link are missing
     │   └── DroppedError           the device closes the connection before the first byte of a reply
     └── NoReplyError           the connection works, but the unit sends no valid reply
         ├── SilentError            no bytes within the timeout
         ├── BadReplyError          the reply is short, damaged or from another unit
-        │   ├── RtuFrameError          the port does not translate to Modbus TCP: use rtu_over_tcp
+        │   ├── RtuFrameError          the replies are RTU frames, not Modbus TCP: use rtu_over_tcp
         │   ├── RepeatedReplyError     only a frame equal to an earlier reply arrived: send again
-        │   └── WrongTransactionError  the reply has the number of another request: the gateway is faulty
+        │   └── WrongTransactionError  the reply has the transaction number of another request: the gateway is faulty
         └── GatewayError           10, 11: the gateway replies for a unit that it cannot reach
 """
 

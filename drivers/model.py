@@ -169,7 +169,7 @@ class Quantity(Enum):
 
 
 class Quality(_Text):
-    """Whether a reading has a value, and why not."""
+    """The quality of one reading: whether it has a value, and if not, why."""
 
     GOOD = "good"
     MISSING = "missing"  # the device replies "not available", or its registers could not be read
@@ -223,7 +223,8 @@ class Reading(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """All readings of one device from one poll. If the scan is partial, `errors` has the reasons."""
+    """All readings of one device from one poll. If the device refused registers, the scan is partial, and `errors` has
+    the refusals."""
 
     readings: tuple[Reading, ...]
     started: float

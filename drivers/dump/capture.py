@@ -21,7 +21,8 @@ from drivers.sunspec import HEADER, KNOWN, MARKER, ModelDiscovery
 
 _MAX_TIMEOUTS = 10
 _MAX_TIMEOUTS_AT_FIRST = 3
-"""The capture fails after this many requests in a row without a reply. The second limit applies until data arrive.
+"""The capture fails after `_MAX_TIMEOUTS` requests in a row without a reply. Until data arrive, the limit is
+`_MAX_TIMEOUTS_AT_FIRST`. A capture of fewer requests fails if none of them has a reply.
 
 One request without a reply is not enough, because some devices do not reply for an address that they do not have.
 """
@@ -41,7 +42,8 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Requests, and a function that returns the smaller parts of a refused request; empty if it has none."""
+    """Requests, and a function that returns the smaller parts of a refused request. It returns nothing if the request
+    cannot be divided."""
 
     blocks: tuple[Block, ...]
     parts: Callable[[Block], Sequence[Block]]
@@ -53,7 +55,7 @@ def of_ranges(ranges: Iterable[Span]) -> Wanted:
 
 
 def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
-    """Request the points of `profiles` and the registers that identify their devices, with the fewest requests."""
+    """Request the points of `profiles` and the first registers of their `[identify]`, with the fewest requests."""
     spans: set[Span] = set()
     for profile in profiles:
         spans |= profile.spans
@@ -65,7 +67,10 @@ def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
 
 
 async def of_sunspec(reader: Reader) -> Wanted:
-    """Request the whole chain of models, whose headers are read here. Raises UnsupportedError if there is no chain."""
+    """Read the headers of the SunSpec models, and request the whole chain of models.
+
+    Raises UnsupportedError if there is no chain.
+    """
     discovery = ModelDiscovery(KNOWN)
     base = await discovery.base(reader)
     models = await discovery.models(reader, base)

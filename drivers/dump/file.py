@@ -2,13 +2,14 @@
 
 People attach a dump to a report about a device. A profile can be tested on a dump without the device.
 
-The file is JSON with decimal addresses and words. The key of a list of consecutive words is the address of the first:
+The file is JSON with decimal addresses and words. The key of a list of consecutive words is the address of its first
+word:
 
     {"type": "grid", "vendor": "…", "model": "…", "driver": "eastron-sdm630", "source": "…", "unit_id": 1,
      "registers": {"holding": {"40000": [21365, 28243, …]}, "input": {…}, "coil": {…}, "discrete": {…}},
      "expected": {"active_power.l1": 230.5, "frequency": null, …}}
 
-`expected` has the readings of the driver, in the units and signs of `drivers.model`. null means that the device has no
+`expected` has the readings of the driver, in the units and signs of `drivers.model`. null means that the reading has no
 value. For a hybrid device, the node type precedes the name (`solar.active_power`). Only `registers` is required.
 """
 
@@ -31,7 +32,7 @@ from drivers.protocol import ADDRESSES, BITS, MAX_UNIT_ID, MAX_WORD, ExceptionCo
 _ROW = 16
 """Words on one line of the file."""
 _MAX_BYTES = 4 << 20
-"""Maximum size of the file. Four full tables need 2 MiB."""
+"""Maximum size of the file. Four full tables need less than 2 MiB."""
 _shown = reprlib.Repr().repr
 """Returns the beginning of a wrong value, for messages."""
 _ADDRESS = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -43,13 +44,13 @@ class DumpError(ValueError):
 
 @dataclass(slots=True)
 class Dump:
-    """The registers and bits of one device. It can be used as its `drivers.driver.Reader`."""
+    """The registers and bits of one device. It is a `drivers.driver.Reader`, in place of the device."""
 
     tables: dict[Table, dict[int, int]] = field(default_factory=dict)
     """Table → zero-based address → word or bit."""
     unit_id: int = 1
     about: dict[str, Any] = field(default_factory=dict)
-    """All other keys of the file."""
+    """The keys of the file other than `registers` and `unit_id`."""
 
     @property
     def count(self) -> int:

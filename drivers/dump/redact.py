@@ -1,8 +1,8 @@
 """Removes private data from a dump: serial numbers, names, addresses. Pure.
 
 Registers that contain text are blanked, because serial numbers, site names and network names are stored as text. Known
-numeric serial numbers are also blanked. Data that identify the device type are kept. These are manufacturer, model and
-version of SunSpec's common model, and the mark of a profile.
+numeric serial numbers are also blanked. Data that identify the device family are kept. These are manufacturer, model,
+options and version of SunSpec's common model, and the registers of `[identify]` of the profile.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _SHORTEST_REGISTERS = 4
 _END = 0xFFFF
 """The model id that ends a SunSpec chain."""
 
-# Numeric serial numbers, blanked in every dump, unless `keep` has one of these addresses: there the driver of the
-# device reads a value.
+# Numeric serial numbers. They are blanked in every dump. A span of which `keep` has an address is not blanked, because
+# the driver of the device reads a value there.
 NUMBERS = (
     Span(Table.HOLDING, 0xFC00, 2),  # Eastron: its SDM protocols, openWB/core common/sdm.py
     Span(Table.HOLDING, 30057, 2),  # SMA: nymea/nymea-plugins-modbus sma
@@ -43,7 +43,10 @@ _SUNSPEC_SERIAL = 16
 
 
 def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) -> list[Span]:
-    """Blank registers in `tables` and return the blanked spans. `keep`: spans of values and marks, not blanked."""
+    """Blank registers in `tables` and return the blanked spans.
+
+    `keep` has the spans of values and marks. They are not blanked, except the serial number of a SunSpec common model.
+    """
     kept = {(span.table, address) for span in keep for address in range(span.address, span.end)}
     holding = tables.get(Table.HOLDING, {})
     serials = [span for span in NUMBERS if not any((span.table, at) in kept for at in range(span.address, span.end))]
@@ -79,7 +82,10 @@ def _common_models(holding: Mapping[int, int]) -> Iterator[int]:
 
 
 def _texts(table: Table, words: Mapping[int, int], kept: set[tuple[Table, int]]) -> Iterator[Span]:
-    """Yield the runs of `_SHORTEST_REGISTERS` or more registers that are text: two characters, or one and a NUL."""
+    """Yield the runs of `_SHORTEST_REGISTERS` or more registers that are text.
+
+    A register is text if it has two characters, or one character and a NUL.
+    """
     places = [address for address in sorted(words) if (table, address) not in kept and _is_text(words[address])]
     for _, run in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):
         addresses = [address for _, address in run]
