@@ -119,7 +119,7 @@ class _SiteBuilder:
         client.
         """
         settings = self._settings(device, driver)
-        plan = self._plans.setdefault(settings.endpoint, _LinkPlan(settings, index, []))
+        plan = self._plans.setdefault(settings.link_key, _LinkPlan(settings, index, []))
         for key, ours, theirs in settings.conflicts(plan.settings):
             self._mistake(
                 index, "host", f"{settings.address} is one link; {key} is {ours}, but {theirs} for device[{plan.index}]"

@@ -16,13 +16,14 @@ from drivers.modbus.turns import Turns, time_out
 from drivers.tls import TlsFileError, client_context
 
 NAMES_AT_ONCE = 16
-"""Host names that are looked up at the same time. Each takes a thread. While a site is offline, hundreds of look-ups
-may wait, but a service may be allowed only few threads."""
+"""Maximum number of host names that are looked up at the same time. Each look-up takes a thread. While a site is
+offline, hundreds of look-ups may wait, but a service may be allowed only few threads."""
 _RESOLVER = Resolver(NAMES_AT_ONCE)
 CONNECTS_AT_ONCE = 32
-"""Connections that are opened at the same time. Each takes about 0.3 ms of CPU time, on a slow controller 3 ms."""
+"""Maximum number of connections that are opened at the same time. Opening one takes about 0.3 ms of CPU time, on a slow
+controller 3 ms."""
 _TURNS = Turns(CONNECTS_AT_ONCE, hold_s=0.25)
-"""A connection that takes longer than 0.25 s to open no longer counts towards this number."""
+"""A connection that is not open after 0.25 s no longer counts towards `CONNECTS_AT_ONCE`."""
 
 _FRAMINGS: dict[str, type[Framing]] = {
     "mbap": Mbap,

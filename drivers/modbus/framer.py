@@ -51,14 +51,14 @@ class LineFraming(Framing, Protocol):
     def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
         """Yield the complete frames that have the unit id of the request and a valid checksum.
 
-        `Rtu` yields only frames with the function code of the request, and its exception replies. `Ascii` does not
-        check the function code.
+        `Rtu` yields only frames with the function code of the request, with or without the bit of an exception. `Ascii`
+        does not check the function code.
         """
         ...
 
 
 class Mbap:
-    """Modbus over TCP, TLS and UDP: a header with transaction and length, no checksum."""
+    """Modbus over TCP, TLS and UDP: a header with transaction number and length, no checksum."""
 
     _framer = FramerSocket(REPLIES)
 
@@ -99,16 +99,16 @@ class Mbap:
 
     @staticmethod
     def _require_modbus(request: RequestPdu[object], received: bytes) -> None:
-        """Raise BadReplyError if the bytes begin neither with an MBAP header nor, as far as known, with an RTU frame.
+        """Accept bytes that begin with an MBAP header, or that may be the beginning of an RTU frame.
 
-        Raises RtuFrameError if they contain a complete RTU frame.
+        Raises RtuFrameError if the bytes contain a complete RTU frame, BadReplyError for all other bytes.
         """
         if is_mbap(received):
             return
         if has_rtu_frame(received):
             raise RtuFrameError(f"{request}: {_RTU_FRAMES}")
         if received[1] & ~EXCEPTION not in _FUNCTIONS or _rtu_size(received) <= len(received):
-            # An RTU frame has another function code, or is complete and has a wrong checksum.
+            # No RTU frame begins here: the function code is unknown, or the checksum at the end of the frame is wrong.
             raise BadReplyError(f"{request}: the received bytes are not Modbus")
 
     @staticmethod
@@ -140,7 +140,7 @@ def _without_transaction(unit_id: int, pdu: bytes) -> bytes:
 
 
 _COUNTED_FROM = 6
-"""Number of bytes to the end of the length, in the header. The length counts the bytes after them."""
+"""Number of bytes of the header up to and including the length field. The length counts the bytes after them."""
 _HEAD = 9
 """Number of bytes of the header, the function code, and the byte count or exception code."""
 _RTU_FRAMES = "the replies are RTU frames, not Modbus TCP"
@@ -148,7 +148,7 @@ _FUNCTIONS = frozenset({*TABLES, IDENTIFICATION})
 
 
 class Rtu:
-    """Modbus on a serial line: unit id, data, CRC-16. There is no start mark, end mark or transaction."""
+    """Modbus on a serial line: unit id, data, CRC-16. There is no start mark, end mark or transaction number."""
 
     _framer = FramerRTU(REPLIES)
 

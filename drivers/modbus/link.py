@@ -113,7 +113,7 @@ class Link:
                 except WrongTransactionError:
                     if reused or again:
                         raise
-                    again = True  # some gateways give a wrong number to the first reply of a connection
+                    again = True  # some gateways number the first reply of a connection wrongly
                     self.wrong_transactions += 1
                 except RepeatedReplyError:
                     if again:
@@ -126,7 +126,7 @@ class Link:
                         self._expect_late_reply(channel, request.unit_id, timeout_s)
 
     def _expect_late_reply(self, channel: Transport, unit_id: int, timeout_s: float) -> None:
-        """Make sure that no later request takes the late reply to this request."""
+        """Make sure that the late reply to this request is not taken as the reply to a later request."""
         if not self.settings.serial:
             channel.abort()
         if not channel.numbered:
@@ -138,8 +138,8 @@ class Link:
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         if unit_id in self._late_until:
-            # If the agent was blocked, the late reply has arrived but is still unread. One pass of the event loop reads
-            # it, and the next pass continues here.
+            # If the event loop was blocked, the late reply may have arrived and still be unread. One pass of the event
+            # loop reads it, and the next pass continues here.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             del self._late_until[unit_id]

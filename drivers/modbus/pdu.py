@@ -97,7 +97,8 @@ class Identification:
         """
         if pdu[0] != self.function:
             raise _not_the_reply(self, pdu)
-        frame = bytes((self.unit_id, *pdu, 0, 0))  # pymodbus gives the length of an RTU frame; 0, 0 is its checksum
+        # pymodbus calculates only the length of the RTU frame. 0, 0 is in place of its checksum.
+        frame = bytes((self.unit_id, *pdu, 0, 0))
         complete = len(frame) == ReadDeviceInformationResponse.calculateRtuFrameSize(frame)
         reply = REPLIES.decode(pdu) if complete else None
         if not isinstance(reply, ReadDeviceInformationResponse):

@@ -15,7 +15,7 @@ _TIMING_KEYS = frozenset({"timeout_s", "connect_delay_s", "request_gap_s"})
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    """The settings of one link. `agent.config.loader` checks that they fit together."""
+    """The settings of one link. `agent.config.devices` checks that they fit together."""
 
     transport: TransportName = "tcp"
     host: str | None = None
@@ -53,7 +53,7 @@ class LinkSettings:
         return host_and_port(str(self.host), self.port)
 
     @property
-    def endpoint(self) -> tuple[object, ...]:
+    def link_key(self) -> tuple[object, ...]:
         """Identifies the link. Settings with the same host and port, or the same serial port, have the same value."""
         if self.serial_port is not None:
             return (realpath(self.serial_port),)

@@ -50,7 +50,8 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         """The framing if its replies have no transaction number (RTU and ASCII), otherwise None."""
         self._accept = framing.accept if self._line is None else self._accept_on_line
         self.copies = Copies()
-        """Recognises copies of replies. `Link` sets its own `Copies`, which also knows the earlier connections."""
+        """Recognises copies of replies. `Link` sets its own `Copies`, which also knows whether copies arrived on its
+        earlier connections."""
         self._address = address
         self._datagrams = datagrams
         self._transport: Any = None
@@ -64,7 +65,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         # A view, because asyncio's TLS writes each further record into a slice, and a slice of a bytearray is a copy.
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._first = True
-        """Whether no request was sent on this connection before the current one."""
+        """Whether the current or next request is the first on this connection."""
         self.sent_at = 0.0
         """When the last request was sent, in the loop's time."""
         self.expects_late_reply: bool
