@@ -1,7 +1,7 @@
 """`directed = true` in a profile: the `on` point of a node becomes the `negative` mark of the node's power. Pure.
 
 Some devices report the magnitude of a power, for example of a battery, and a bit for the direction of this power. A
-profile declares this bit as the `on` point. It then gives no reading of its own.
+profile declares this bit as the `on` point. This point then gives no reading of its own.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def require_in_table(table: TomlTable, address: int, encoding: Encoding) -> None
 
 
 def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantity | None) -> Encoding:
-    """Return the encoding of a point of `quantity`. None is for values that are not sent, such as marks.
+    """Return the encoding of a value. `quantity` is None for values that are not sent, such as those of marks.
 
     `where` is the table of the registers, `order` the word order of the profile. Raises ProfileError.
     """
@@ -71,7 +71,10 @@ def _length(table: TomlTable, type_: str) -> int:
 
 
 def _patterns(table: TomlTable, type_: str) -> tuple[int, ...]:
-    """Return `invalid` as bit patterns. It lists patterns, negative numbers of a signed type, or values of a float."""
+    """Return `invalid` as bit patterns.
+
+    The key `invalid` lists bit patterns, negative numbers of a signed type, or values of a float.
+    """
     found = table.some("invalid", (int, float), "raw numbers", [])
     if not found:
         return ()
@@ -151,7 +154,7 @@ def _consistent(table: TomlTable, encoding: Encoding) -> None:
 def _fits(table: TomlTable, encoding: Encoding, quantity: Quantity) -> None:
     """Raise ProfileError unless the encoding gives what the quantity is: a number, true or false, or a mode."""
     if encoding.type == "string":
-        raise table.wrong("type", "string is for [identify]; a quantity is never a text", encoding.type)
+        raise table.wrong("type", "string is only for [identify], [mark.NAME] and [serial]", encoding.type)
     is_state = quantity.nature is Nature.STATE
     if not is_state and encoding.type in ("bool", "bits", "bitfield"):
         raise table.wrong("type", f"must be a number for {quantity.value}", encoding.type)

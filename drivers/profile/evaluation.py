@@ -4,8 +4,9 @@ The result is one reading for each node, quantity and phase. A point can have no
 
 - The value was *not read*, for example because the device was busy: it is missing.
 - The device *does not have* the value (it refuses the register, replies "not available", or the `valid` mark does not
-  hold): the fallback is used. Without a fallback, an optional value is left out of the sum, an optional gauge has no
-  reading, and any other value is missing.
+  hold): the fallback is used. Without a fallback, a sum omits an optional value. If an optional gauge has no part with
+  a value, it has no reading (an active power is missing). Any other value is missing. `DeviceKnowledge` has the
+  exceptions for optional values that the device had in an earlier poll.
 - The value *is impossible*, because it is outside its range: the fallback is used. Without a fallback, the value is
   invalid.
 """
@@ -34,18 +35,20 @@ class DeviceKnowledge:
     held: dict[Mark, float] = field(default_factory=dict)
     """Mark → monotonic second at which the mark held last."""
     chosen: dict[int, int] = field(default_factory=dict)
-    """First slot of a counter → index of the candidate that had a value first. Later polls use only this candidate."""
+    """Slot of a counter with fallbacks → index of the candidate that had a value first. Later polls use only this
+    candidate."""
     seen: set[int] = field(default_factory=set)
-    """Slots of optional counters that had a value above zero. If such a counter has no value later, its sum is missing,
-    because without this counter the sum would fall."""
+    """Slots of optional counters that had a value other than 0. If such a counter has no value later, its sum is
+    missing, because without this counter the sum would fall."""
     gauges: set[Key] = field(default_factory=set)
-    """Optional gauges that had a value. A gauge without a value later is missing, so that no old value is used."""
+    """Optional gauges that had a value. If such a gauge has no value later, it is missing, so that no old value is
+    used."""
     limit_W: float | None = None
     """The largest possible power in W, from the rated power; None if it is unknown."""
 
 
 def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge, at: float) -> tuple[Reading, ...]:
-    """Return one reading for each node, quantity and phase, in the order of the points. Update `known`.
+    """Return one reading for each node, quantity and phase, and for each total of phases. Update `known`.
 
     Optional gauges that the device does not have are left out. `refused`: the spans that the device refuses. `at`:
     monotonic second of the start of the poll.
@@ -119,9 +122,10 @@ class _Evaluation:
         return None if absent else reading
 
     def _first(self, slot: int, point: Point) -> Reading | None:
-        """Return the reading of the first candidate with a value; None if a candidate before it was not read.
+        """Return the reading of the first candidate with a value. For a counter in `chosen`, use only that candidate.
 
-        If no candidate has a value, return an invalid reading if there is one, otherwise a missing one.
+        Return None if a candidate before the first one with a value was not read. If no candidate has a value, return
+        an invalid reading if there is one, otherwise a missing reading.
         """
         chosen = self.known.chosen.get(slot)
         worst: Reading | None = None
@@ -152,7 +156,10 @@ class _Evaluation:
         return reading if candidate.negative is None else self._directed(reading, candidate, candidate.negative)
 
     def _read(self, slot: int, candidate: Point) -> Reading | None:
-        """Return the reading of a slot, or None if it was not read. The lowest number is no power of a battery."""
+        """Return the reading of a slot, or None if it was not read. It is missing if the device refuses the registers.
+
+        It is also missing if it is the power of a battery and has the lowest number of its type.
+        """
         reading = self.answers.readings[slot]
         if reading is None:
             return self._unread(candidate) if self._is_refused(candidate.spans) else None
@@ -162,7 +169,8 @@ class _Evaluation:
         return point.quantity is Quantity.ACTIVE_POWER and point.node in self.layout.batteries
 
     def _battery_sleeps(self, slot: int, point: Point) -> bool:
-        """Whether a battery reports its state of charge, but replies "not available" for its power (it is 0 W)."""
+        """Whether a battery reports its state of charge, but replies "not available" for its power. The power is
+        then 0 W."""
         if not self._is_battery(point):
             return False
         readings = [
@@ -195,7 +203,8 @@ class _Evaluation:
     def _directed(self, reading: Reading, candidate: Point, negative: Mark) -> Reading | None:
         """Return the magnitude in `reading` with the sign that the marks give. Return None if a mark was not read.
 
-        With two marks, exactly one must hold. Otherwise the reading is missing, except a magnitude of 0.
+        The reading is missing if the device refuses the registers of a mark. With two marks, exactly one must hold;
+        otherwise a magnitude other than 0 is missing.
         """
         if not isinstance(reading.value, float):
             return reading

@@ -1,7 +1,7 @@
 """Marks: conditions on the registers of a device. Pure.
 
 `[identify]` is the mark that recognises a family. `[mark.NAME]` tables select a variant of the family, decide whether a
-value is valid, and give the direction of a power.
+value is valid, give the direction of a power, and show which repeated blocks exist.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Mark:
     also: tuple[Mark, ...] = ()
     """More marks. All of them must hold too."""
     grace_s: float = 0.0
-    """After its registers have matched, the mark holds for this many more seconds."""
+    """A mark of a point still holds this many seconds after the last poll in which all its registers matched. The
+    selection of variants and repeated blocks ignores this."""
     unit_id: int | None = None
     """The unit id on the same link that has the registers; None means the unit id of the device."""
 
@@ -145,7 +146,7 @@ def named(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
 
 
 def _with_also(table: TomlTable, order: WordOrder, grace_s: float, *, elsewhere: bool = False) -> Mark:
-    """Return a mark with the marks in `also`. `elsewhere`: those may have another unit id."""
+    """Return a mark with the marks in `also`. `elsewhere`: the marks in `also` may have another unit id."""
     also = (
         _mark(TomlTable(content, f"{table.where} also[{index}]"), order, elsewhere=elsewhere)
         for index, content in enumerate(table.some("also", (dict,), "tables", []))

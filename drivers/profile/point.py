@@ -17,7 +17,8 @@ from drivers.registers.codec import Encoding
 from drivers.registers.combine import Key
 from drivers.registers.read_plan import Span
 
-# Units whose values are added if several points have them. Percentages are averaged.
+# Several points may have the same key (`Point.key`) only if the quantity has one of these units. Their values are
+# added; percentages are averaged.
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A, Unit.PERCENT})
 
 # Keys that a fallback cannot have, because they describe the quantity and not the registers.
@@ -50,8 +51,8 @@ class Point:
     negative: Mark | None = None
     """The value is a magnitude. It is negative while this mark holds."""
     positive: Mark | None = None
-    """With `negative`: the value is positive while this mark holds. If both or neither of the marks hold, the value is
-    missing, except 0."""
+    """With `negative`: the value is positive while this mark holds. If both marks hold, or none of them,
+    a value other than 0 is missing."""
     fallback: tuple[Point, ...] = ()
     """Other registers that may have the value. They are used in this order if the point itself has no value."""
     repeat: Repeat | None = None
@@ -93,8 +94,8 @@ class Point:
 
     @property
     def counts(self) -> bool:
-        """Whether the point is a counter. After its first value, it never changes to other registers: the difference
-        between two registers would count as energy."""
+        """Whether the point is a counter or a daily register. It keeps the candidate that had a value first: the
+        difference between two registers would count as energy."""
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
     def moved(self, distance: int) -> Point:
@@ -191,7 +192,10 @@ def _point(table: TomlTable, vocabulary: Vocabulary) -> Point:
 
 
 def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, vocabulary: Vocabulary) -> Iterator[Point]:
-    """Yield the fallbacks. A fallback inherits the keys of its point, except marks. Raises ProfileError."""
+    """Yield the fallbacks. A fallback inherits the keys of its point for registers and encoding, but not its marks.
+
+    Raises ProfileError.
+    """
     shared = {key: value for key, value in table.content.items() if key not in _POINT_ONLY_KEYS | _MARK_KEYS}
     for index, own in enumerate(others):
         where = f"{table.where} fallback[{index}]"

@@ -10,8 +10,8 @@ first poll, after each failed poll and every minute, because firmware and settin
 wrong values. While a device starts, these registers may be wrong for a moment. So another layout than the current one
 is used only after two polls in a row have selected it; until then the readings are missing.
 
-The site's `ReadOptions` override the profile's defaults, and those override the defaults of the transport. A word order
-of the site applies to all points, because it is a setting of the device.
+The site's `ReadOptions` override the profile's defaults. The profile's defaults override those of the transport. A word
+order of the site applies to all points, because it is a setting of the device.
 """
 
 from __future__ import annotations
@@ -215,7 +215,10 @@ class RegisterDriver:
         return False if False in states else None if None in states else True
 
     async def _ask(self, run: PollSession) -> dict[Span, Words]:
-        """Return the words of all marks and numbers of blocks, without the registers that the device refuses."""
+        """Return the words of the marks of all variants, and of the registers with the number of blocks.
+
+        The result lacks the registers that the device refuses.
+        """
         spans = dict.fromkeys(span for variant in self._variants for span in variant.mark.spans)
         reader = SplitReader(run, self._limits.max_registers)
         found = {}

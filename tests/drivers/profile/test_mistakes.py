@@ -80,7 +80,7 @@ def test_of_a_point(tmp_path: Path, line: str, message: str) -> None:
         (
             '"int16"',
             '"string"\nlength = 2',
-            "point[0] active_power: type: string is for [identify]; a quantity is never a text",
+            "point[0] active_power: type: string is only for [identify], [mark.NAME] and [serial]",
         ),
         ('"int16"', '"bitfield"\nbit = 1', "point[0] active_power: type: must be a number for active_power"),
     ],
@@ -291,7 +291,7 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
         (f'{POINT}[rating]\ntable = "holding"\n', "[rating]: address: is missing"),
         (
             f'{POINT}[rating]\ntable = "holding"\naddress = 1\ntype = "string"\nlength = 2\n',
-            "[rating]: type: string is for [identify]; a quantity is never a text (found 'string')",
+            "[rating]: type: string is only for [identify], [mark.NAME] and [serial] (found 'string')",
         ),
         (
             f'{POINT}[rating]\ntable = "holding"\naddress = 1\ntype = "uint16"\ntimes = 0\n',
