@@ -35,7 +35,7 @@ MAX_PDU = 253
 
 
 class ExceptionCode(IntEnum):
-    """The exception codes (section 7)."""
+    """The exception codes (Application Protocol Specification, section 7)."""
 
     ILLEGAL_FUNCTION = 1
     ILLEGAL_DATA_ADDRESS = 2
@@ -84,7 +84,10 @@ class TransportKind:
 
     @property
     def max_gap(self) -> int:
-        """Maximum number of unused registers to read between two used ones. One more request would take more time."""
+        """The default for the largest number of unused registers that a request reads between two used registers.
+
+        To read these registers takes less time than one more request.
+        """
         return 31 if self.framing == "mbap" else 7
 
 

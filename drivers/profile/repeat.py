@@ -1,4 +1,7 @@
-"""Repeated blocks in one device, such as batteries: `[repeat.NAME]`. Their values are added. Pure."""
+"""Repeated blocks in one device, such as batteries: `[repeat.NAME]`. Pure.
+
+The values of the blocks are added; percentages are averaged.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ MOST = 128
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Blocks with the same points at a constant distance, such as batteries. Their points are added."""
+    """Blocks with the same points at a constant distance, such as batteries."""
 
     name: str
     most: int
@@ -30,7 +33,8 @@ class Repeat:
     address: int = 0
     encoding: Encoding | None = None
     present: Mark | None = None
-    """A mark of the first block, moved for the others. The first block whose mark does not hold ends the count."""
+    """The mark of the first block. The mark of each other block is the same condition at the addresses of that block.
+    The driver counts the blocks before the first block whose mark does not hold. None: no mark counts the blocks."""
 
     @property
     def has_count(self) -> bool:
@@ -45,9 +49,9 @@ class Repeat:
         return Span(self.table, self.address, self.encoding.width)
 
     def count(self, words: Sequence[int] | None) -> int:
-        """Return the number of blocks from the words of `span`. Without a valid number, return `most`.
+        """Return the number of blocks from the words of `span`, at most `most`. Without a valid number, return `most`.
 
-        With a `present` mark, the driver counts the blocks itself; then return 1, the number before the first count.
+        With a `present` mark, return 1: the driver assumes one block until it has counted the blocks by their marks.
         """
         if self.present is not None:
             return 1

@@ -77,9 +77,10 @@ class Serial:
 
 
 def bounded(reading: Reading, kind: Kind, limit_W: float) -> Reading:
-    """Return the reading; a power above `limit_W`, the largest possible power of the device, is returned as invalid.
+    """Return the reading. A power whose magnitude is above `limit_W` becomes invalid.
 
-    The limit is for power that flows through the device, so not for power at a meter or at the node `grid`.
+    `limit_W` is the largest possible power of the device. It does not limit power at a meter or at the node `grid`,
+    because this power does not flow through the device.
     """
     owned = reading.node in _BOUNDED if reading.node is not None else kind in _BOUNDED_KINDS
     if not owned or reading.quantity not in _POWERS or not isinstance(reading.value, float):
@@ -116,26 +117,26 @@ def serial_from(table: TomlTable, order: WordOrder) -> Serial | None:
     return Serial(where, address, found)
 
 
-def variants_from(table: TomlTable, points: Sequence[Point], words: Vocabulary) -> tuple[Variant, ...]:
+def variants_from(table: TomlTable, points: Sequence[Point], vocabulary: Vocabulary) -> tuple[Variant, ...]:
     """Return the `[[variant]]` tables of a profile. Raises ProfileError."""
     found: list[Variant] = []
     for index, content in enumerate(table.some("variant", (dict,), "[[variant]] tables", [])):
         entry = TomlTable(content, f"{table.where}: variant[{index}] {content.get('name', '')}".rstrip())
-        variant = _variant(entry, points, words)
+        variant = _variant(entry, points, vocabulary)
         if any(other.name == variant.name for other in found):
             raise entry.wrong("name", "is already used by another variant", variant.name)
         found.append(variant)
     return tuple(found)
 
 
-def _variant(table: TomlTable, base: Sequence[Point], words: Vocabulary) -> Variant:
+def _variant(table: TomlTable, base: Sequence[Point], vocabulary: Vocabulary) -> Variant:
     name = table.text("name")
-    mark = named(table, "mark", words.marks)
+    mark = named(table, "mark", vocabulary.marks)
     if mark is None:
         table.take("mark", str)  # raises: is missing
         raise AssertionError
     order = table.choice("word_order", WORD_ORDERS, None)
-    own = points_from(table, words) if table.has("point") else ()
+    own = points_from(table, vocabulary) if table.has("point") else ()
     points = tuple(base) if order is None else tuple(point.in_order(order) for point in base)
     if not own and order is None:
         raise table.wrong("name", "needs word_order or [[variant.point]], otherwise it changes nothing", name)
