@@ -1,4 +1,4 @@
-"""Converts register words to values and plans the requests of a poll.
+"""Converts register words to values. Plans the requests of a poll, makes them, and learns from refusals.
 
 `codec`, `block_codec`, `combine`, `read_plan` and `refusals` are pure.
 """

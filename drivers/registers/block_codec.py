@@ -65,7 +65,10 @@ def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
 
 
 def _layers(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Divide the cells into groups without overlap and with one byte order. One struct unpacks each group."""
+    """Divide the cells into layers, so that one struct can unpack all cells of a layer.
+
+    The cells of a layer do not overlap and have the same byte orders.
+    """
     layers: list[list[Cell]] = []
     for cell in sorted(cells, key=lambda cell: cell.offset):
         for layer in layers:

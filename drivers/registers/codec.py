@@ -5,7 +5,8 @@ in reading order, but the swapped word orders exchange the two bytes of each wor
 
 A float that is not finite is never a value. Devices differ in the words that mean "not available", so each point lists
 them as bit patterns. The codec compares bit patterns, not converted values. So one pattern, such as 0x80000000, can be
-listed for int32, uint32 and float32. And this pattern does not match the float 0.0, although it is -0.0 as a float.
+listed for int32, uint32 and float32. As a float32, this pattern is -0.0, which is equal to 0.0. But 0.0 has the pattern
+0, so it does not match.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Any, Literal
 
 from drivers.model import WORD_ORDERS, Quality, Resolution, Value, WordOrder
 
-# Numeric type -> struct format. "bool" is true for any number except 0. "string" and "bits" have no fixed length.
-# "uint8_high" and "uint8_low" are one byte of a register.
+# Type -> struct format. "bool" is true for any number except 0. "uint8_high" and "uint8_low" are the high and the low
+# byte of a register. The types "string" and "bits" are not in this table, because they have no fixed length.
 FORMATS: dict[str, str] = {
     "int16": "h",
     "uint16": "H",
@@ -37,7 +38,7 @@ FORMATS: dict[str, str] = {
 }
 
 Raw = Any
-"""The value that struct unpacks from the words: int, float, or bytes for a text."""
+"""The value that struct unpacks from the words: int, float, or bytes for "string" and "bits"."""
 
 Decoded = tuple[Value | None, Quality]
 
@@ -110,9 +111,9 @@ class Encoding:
         low_word_first, bytes_swapped = WORD_ORDERS[self.word_order]
         if self.type == "string" or self.is_byte:
             low_word_first = False
-        # With the low word first, struct unpacks with "<", which takes the low byte of each word first, too. So the
-        # words are packed with "<", or with ">" if the device swaps the bytes. With the high word first, the words are
-        # packed and unpacked with ">", but packed with "<" if the device swaps the bytes.
+        # With the low word first, the words are unpacked with "<". This format also takes the low byte of each word
+        # first, so the words are packed with "<", or with ">" if the device swaps the bytes. With the high word first,
+        # the words are unpacked with ">". They are packed with ">", or with "<" if the device swaps the bytes.
         return ("<" if bytes_swapped != low_word_first else ">"), ("<" if low_word_first else ">")
 
     @property
@@ -202,7 +203,10 @@ def _state(encoding: Encoding) -> Callable[[Raw], Decoded]:
 
 
 def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
-    """Return a function that looks up the raw bytes, two for each bit, in the numbers of `values` and `invalid`."""
+    """Return a function that converts raw bytes to (value, quality).
+
+    The raw bytes have one word for each bit. The bits form a number, which is looked up in `values` and `invalid`.
+    """
     numbers = {number: (name, Quality.GOOD) for number, name in (encoding.values or {}).items()}
     meaning = numbers | dict.fromkeys(encoding.invalid, MISSING)
     pack = struct.Struct(f">{encoding.length}H").pack
@@ -211,7 +215,7 @@ def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
 
 
 def linear(encoding: Encoding) -> Linear | None:
-    """Return how to calculate the value of a number. None for texts, states, `magnitude` and `invalid` patterns."""
+    """Return how to calculate the value of a number. None for texts, for states, and with `magnitude` or `invalid`."""
     special = encoding.invalid or encoding.magnitude or encoding.bit is not None or encoding.values is not None
     return None if special or encoding.type in ("string", "bits", "bool") else _linear(encoding)
 
@@ -248,7 +252,7 @@ def _guarded(encoding: Encoding, convert: Callable[[Raw], Decoded]) -> Callable[
 
 
 def _divisor(scale: float) -> int:
-    """Return the integer 1 / `scale`, or 0 if it is not an integer."""
+    """Return 1 / `scale` if this is an integer other than 1 and -1, otherwise 0."""
     divisor = round(1 / scale) if abs(scale) < 1 else 0
     return divisor if divisor and isclose(1 / divisor, scale, rel_tol=1e-12) else 0
 

@@ -46,7 +46,7 @@ class PollSession:
         self.started = now()
         self.requests = 0
         self.errors: list[Exception] = []
-        """The refusals of this poll that are not in a `RefusalMemory`: all exceptions except 2 and 3."""
+        """The refusals of this poll except those with exception 2 or 3, which are in a `RefusalMemory`."""
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
         """See `drivers.driver.Reader`."""
@@ -64,8 +64,9 @@ class PollSession:
     async def read_blocks(self, memory: RefusalMemory, blocks: Sequence[Block], use: OnReply) -> bool:
         """Read `blocks` and call `use` with each reply. Raises UnreachableError.
 
-        After exception 2 or 3, the block is read in parts, and `memory` has the values that the device refuses. After
-        another exception, the block is omitted, and `errors` has the exception. Return whether all values were read.
+        If the device refuses a block with exception 2 or 3, the block is read in parts, and `memory` has the values
+        that the device refuses. If it refuses a block with another exception, the block is omitted, and `errors` has
+        the refusal. A busy device is asked twice. Return whether all values of `blocks` were read.
         """
         complete = True
         for block in blocks:
