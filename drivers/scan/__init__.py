@@ -1,6 +1,6 @@
 """Finds and identifies devices on networks and serial lines.
 
-The command `scan` uses it. The daemon does not import it.
+The commands `init`, `scan`, `check` and `dump` use it. The daemon does not import it.
 """
 
 from drivers.scan.identify import Identifier, Identity, Match

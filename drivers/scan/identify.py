@@ -1,8 +1,7 @@
 """Identifies the device of a unit id.
 
 A device is recognised by a mark (a condition on its registers, the `[identify]` of a profile), or by its SunSpec
-models. A profile is preferred to SunSpec, because it was written for that device. The match by SunSpec then comes after
-the matches by marks.
+models. The matches by marks come before the matches by SunSpec models, because a profile is written for its devices.
 """
 
 from __future__ import annotations
@@ -29,13 +28,14 @@ _BY_SUNSPEC = "by its SunSpec models "
 _RELAY = "relay"
 """The profile of relay boards, which have no mark."""
 _SUNSPEC_ATTEMPTS = 4
-"""Some devices do not reply at a wrong address. Each attempt begins at another address (`drivers.sunspec.discovery`).
-The fourth attempt begins at the first address again, because the reply to the first attempt may have been lost."""
+"""Maximum number of attempts to discover SunSpec models. Some devices do not reply at an address without the SunSpec
+marker. So after a missing reply, the next attempt begins at another address (`drivers.sunspec.discovery`). The fourth
+attempt begins at the first address again, because the reply to the first attempt may have been lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A driver that can read the device, and why it is believed to be the right one."""
+    """A driver that can read the device, and why this driver is believed to be right."""
 
     driver: str
     kind: Kind
@@ -74,8 +74,8 @@ class Identity:
     likely: tuple[str, ...] = ()
     """If nothing matches: the drivers of the manufacturer that `labels` names, or the relay board."""
     unanswered: tuple[str, ...] = ()
-    """Drivers whose marks got no reply or were skipped, and that have a higher rank than the best match. The device may
-    belong to one of them, because a reply can be lost."""
+    """Drivers whose marks got no reply or were skipped, and have a higher rank than the mark of the best match. One of
+    these drivers may be the right driver, because a reply can be lost."""
 
     @property
     def is_sunspec(self) -> bool:
@@ -84,7 +84,7 @@ class Identity:
 
 
 class Identifier:
-    """Identifies devices by the marks of all families."""
+    """Identifies devices by the marks of all families, and by SunSpec models."""
 
     def __init__(self, profiles: Iterable[Profile], now: Callable[[], float]) -> None:
         """`now` returns monotonic seconds."""
@@ -101,8 +101,8 @@ class Identifier:
         self._families = [profile for profile in profiles if profile.driver is not None]
         """Profiles without points: only link settings for a Python driver."""
         marked = [(profile, mark) for profile in profiles if (mark := profile.identify) is not None]
-        # The mark with fewer registers is less reliable, so it has a lower rank. If the registers are equally many,
-        # this is the mark with fewer further marks.
+        # A mark with fewer registers is less reliable, so it has a lower rank. Of marks with equally many registers, a
+        # mark with fewer further marks has a lower rank.
         marked.sort(key=lambda pair: (pair[1].encoding.width, len(pair[1].also)))
         for rank, (profile, mark) in enumerate(marked):
             self._marks[mark.span].append(FamilyMark(rank, profile, mark))
@@ -120,8 +120,8 @@ class Identifier:
 
         A mark that the device refuses does not match. `elsewhere` returns a reader of another unit of the same link.
         Without `elsewhere`, marks at other unit ids do not match. Marks of families whose usual unit id is `unit_id`
-        are read first. After `most_silences` requests without any reply, no further marks are read, because each
-        missing reply costs a time-out.
+        are read first. After `most_silences` requests without any reply, the marks that were not read yet are skipped,
+        because each missing reply costs a time-out.
         """
         identity = Identity()
         comparison = MarkComparison(reader, most_silences, elsewhere)
@@ -189,7 +189,10 @@ class Identifier:
         return Values.of(scan, resolution_Wh)
 
     async def _poll_s(self, driver: Driver, reader: Reader, first: Scan) -> float:
-        """Return the seconds that a poll takes. If the `first` poll may also have discovered the device, poll again."""
+        """Return the seconds that a poll takes.
+
+        Poll again if the `first` poll may have made more requests than later polls.
+        """
         if not isinstance(driver, RegisterDriver) or first.requests > len(driver.blocks):
             with suppress(NoReplyError, RefusedError, UnsupportedError):
                 first = await driver.poll(reader, self._now)
@@ -245,7 +248,10 @@ class Identifier:
 
 
 async def _coils(reader: Reader, identity: Identity) -> None:
-    """If the device has coils and no registers, name the relay board as the likely driver."""
+    """If the device returns a coil, name the relay board as the likely driver.
+
+    Call this only for a device that returned no registers.
+    """
     with suppress(NoReplyError):
         if await read(RepeatingReader(reader), Span(Table.COIL, 0, 1)) is not None:
             identity.tables |= {Table.COIL}

@@ -32,7 +32,7 @@ class MarkComparison:
     def __init__(self, reader: Reader, most_silences: int, elsewhere: Callable[[int], Reader] | None) -> None:
         """`elsewhere` returns a reader of another unit of the link. If it is None, marks at other units do not hold.
 
-        After `most_silences` requests without any reply, no further marks are read.
+        After `most_silences` requests without any reply, the marks that were not read yet are skipped.
         """
         self.matched: list[FamilyMark] = []
         """Families of which all marks hold."""
@@ -41,7 +41,7 @@ class MarkComparison:
         self.tables: frozenset[Table] = frozenset()
         """The tables from which the device returned registers."""
         self.exhausted = False
-        """Whether marks were skipped, because `most_silences` requests got no reply."""
+        """Whether `most_silences` requests got no reply. The marks that were not read yet are then skipped."""
         self._reader = reader
         self._most_silences = most_silences
         self._silences_left = most_silences
@@ -65,7 +65,10 @@ class MarkComparison:
             self.unknown += await self._compare(group) if self._replied else group
 
     async def _compare(self, group: Sequence[FamilyMark]) -> list[FamilyMark]:
-        """Read the marks of the group, and add to `matched`. Return the families of which a mark got no reply."""
+        """Read the marks of a group, and add the families that match to `matched`.
+
+        Return the families of which a mark got no reply.
+        """
         try:
             words = await self._first(group[0].mark.span)
         except NoReplyError:

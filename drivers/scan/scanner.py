@@ -1,8 +1,8 @@
 """Finds Modbus devices on hosts and serial lines: open ports, unit ids, device families.
 
 The load on the network is small: one connection and one request at a time per host, a pause between requests, and a
-limited number of hosts at the same time. Only reads are sent. Results are stored at once, so a cancelled scan keeps its
-results.
+limited number of hosts at the same time. The scanner sends only requests that read: function codes 1 to 4, and 43/14
+(device identification). Results are stored at once, so a cancelled scan keeps its results.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ from drivers.scan.unit_search import (
 from drivers.scan.values import Values
 
 UNITS = tuple(range(1, 11))
-"""The unit ids that are tried first on every link."""
-# Further unit ids of hosts, most likely first: hybrids and plants with one address, SMA's SunSpec map, KOSTAL,
-# Victron's GX, TCP devices without a unit id, Fronius' meters, ABB and Fimer, Alfen's station, the meters of some
-# inverters.
+"""The unit ids that are tried first on a link, if `ScanSettings.units` is None."""
+# Further unit ids of hosts, most likely first. In this order, they are the ids of: hybrids and plants with one address,
+# SMA's SunSpec map, KOSTAL, Victron's GX, TCP devices without a unit id, Fronius' meters, ABB and Fimer, Alfen's
+# station, the meters of some inverters.
 NETWORK_UNITS = (247, 126, 71, 100, 255, 240, 254, 200, 11)
 
 _MOST_UNITS = 24
 """Maximum number of usual unit ids that are tried on a TCP port. Each unit id without a device may cost a time-out."""
 
 LINES = ((9600, "N"), (9600, "E"), (19200, "E"), (19200, "N"), (38400, "N"), (115_200, "N"), (2400, "N"))
-"""Baud rates and parities, most usual first. 19200 E is the default of the specification, 2400 N of small meters."""
+"""Baud rates and parities, most usual first. 19200 E is the default of the specification. 2400 N is
+the default of small meters."""
 
 # The last search of an open port without a device, for adapters that ignore requests in the first seconds of a
 # connection, and for slow devices: its unit ids, the wait after the connect, the timeout.
@@ -55,13 +56,14 @@ class ScanSettings:
 
     ports: tuple[int, ...] = USUAL_PORTS
     units: tuple[int, ...] | None = None
-    """Exactly these unit ids. None means the usual unit ids, and some ids after each unit that was found (`WINDOW`)."""
+    """Exactly these unit ids. None means the usual unit ids, and some ids after each unit that was found
+    (`drivers.scan.unit_search.WINDOW`)."""
     likely_units: tuple[int, ...] = ()
     """More usual unit ids, from the profiles."""
     connect_timeout_s: float = 1.5
     timeout_s: float = 1.0
     gateway_timeout_s: float = 4.0
-    """Timeout of the first unit of a port that does not respond. A gateway may need this time to report such a unit."""
+    """Timeout on a TCP port until one unit has not responded. A gateway may need this time to report such a unit."""
     serial_timeout_s: float = 0.3
     request_gap_s: float = 0.02
     hosts_at_once: int = 64
@@ -97,7 +99,7 @@ class Scanner:
 
     @property
     def closed(self) -> list[str]:
-        """Why ports of hosts could not be opened."""
+        """For each port of a host that could not be opened, the reason."""
         return [place.closed for place in self._places if place.closed]
 
     @property
@@ -233,7 +235,7 @@ class Scanner:
             return
 
     async def _add_further_units(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
-        """If the other side replies to every unit id, add the units whose counters differ from the first unit's."""
+        """If every unit id gets a reply, add the further units whose counter is not the counter of the first unit."""
         first = place.units[0].identity if place.any_unit else None
         if first is None or not first.matches:
             return
@@ -272,7 +274,10 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
 
 
 def _remove_names(place: SearchLocation) -> None:
-    """Remove units that have only the name of the device of another unit (`Match.named_by`), and add a note."""
+    """Remove units that are not devices of their own, and add a note.
+
+    Some devices have only their name at a further unit id (`Match.named_by`).
+    """
     best = [(unit, unit.identity.matches[0]) for unit in place.units if unit.identity and unit.identity.matches]
     names = {unit_id: named.unit_id for named, match in best for unit_id in match.named_by}
     for unit in list(place.units):

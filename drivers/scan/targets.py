@@ -15,7 +15,7 @@ _LAST_OCTETS = re.compile(r"(\d+\.\d+\.\d+\.)(\d+)-(\d+)")
 
 
 class TargetError(ValueError):
-    """The target or range is not valid. The message has the valid forms, or the largest number of hosts."""
+    """The target or range is not valid. The message says what is valid."""
 
 
 @dataclass(frozen=True, slots=True)

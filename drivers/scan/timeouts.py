@@ -1,21 +1,23 @@
 """Learns the timeout for units that may not exist from the replies of other units. Pure.
 
-A gateway waits for a unit that does not respond, and loses other requests during this time. So the timeout must not be
-shorter than the slowest reply so far. The slowest reply is often that of the unit that was asked after a missing unit,
-or the exception of the gateway for a missing unit. If all units reply fast, a short timeout saves time for each missing
-unit.
+A gateway waits for a unit that does not respond. During this time, it delays or loses other requests. So the timeout
+must not be shorter than the time of the slowest reply so far. Two replies are often the slowest: the exception that the
+gateway sends for a missing unit, and the reply of the unit that is asked directly after a missing unit. If all units
+reply fast, a short timeout saves time for each missing unit.
 """
 
 from __future__ import annotations
 
 _TIMES = 10
-"""The learned timeout is this many times the slowest reply, but at most `timeout_s`."""
+"""The learned timeout is this many times the time of the slowest reply, but at most `timeout_s`."""
 _LEAST_S = 0.3
-"""The learned timeout is at least this, if `timeout_s` is not less."""
+"""The learned timeout is at least this many seconds, or `timeout_s` if `timeout_s` is less."""
 _MARGIN = 1.5
-"""The learned timeout is always at least this many times the slowest reply, even if that is more than `timeout_s`."""
+"""The learned timeout is at least this many times the time of the slowest reply, even if it is then more than
+`timeout_s`."""
 _HELD_UP_TIMES, _HELD_UP_S = 3, 0.05
-"""A reply was delayed if it took longer than this many times the slowest reply so far, plus this many seconds."""
+"""A reply was delayed if it took more than `_HELD_UP_TIMES` times the time of the slowest reply so far, plus
+`_HELD_UP_S` seconds."""
 
 
 class LearnedTimeout:
