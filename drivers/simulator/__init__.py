@@ -1,6 +1,6 @@
 """A simulated site on real Modbus sockets: physics, devices, register images, server; and a laboratory (`lab`).
 
-Tests, `make demo` and `simulate` use this package. The daemon does not import it.
+The commands `demo` and `simulate`, the tests and a benchmark use this package. The daemon does not import it.
 """
 
 from drivers.simulator.lab import LabDevice, lab_devices

@@ -1,7 +1,8 @@
 """A laboratory with a meter, a SunSpec inverter, a hybrid, a relay board and a charger behind one gateway.
 
-All powers are constant. The counter of a power grows with time, from a fixed start value. A counter without a power is
-constant. `telemetry-agent simulate --lab` serves these devices.
+All powers are constant. A counter in the direction of a power grows with time, from a fixed start value. A counter in
+the opposite direction, such as the import of a meter that exports, is constant. `telemetry-agent simulate --lab` serves
+these devices.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class ModbusServer:
         self.answers_for_absent = answers_for_absent
         self.host = host
         self.port = port
-        """0 until `start` has found a free port."""
+        """If this is 0, `start` replaces it by a free port."""
         self.connections: set[asyncio.Transport] = set()
         self._listener: asyncio.Server | None = None
 

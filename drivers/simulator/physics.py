@@ -2,7 +2,7 @@
 
 - At every moment grid = loads + storage - solar. Powers in W, energies in Wh, signs of the payload contract.
 - A power changes in steps: every `STEP_S` seconds, and when the battery is full or empty. Counters are exact integrals.
-- The result does not depend on the size of the steps: `advance(60)` equals sixty calls of `advance(1)`.
+- The result does not depend on the number of calls: `advance(60)` has the same result as sixty calls of `advance(1)`.
 - The sun follows standard time. People follow the local clock, which `clock_changes` sets forward and back.
 """
 
@@ -48,7 +48,10 @@ class Flow:
 
 @dataclass(slots=True)
 class Battery:
-    """Charges if the site has surplus power and discharges if power is missing. It has limits and losses."""
+    """A battery with limits and losses.
+
+    It charges if the solar power is more than the loads, and discharges if the solar power is less.
+    """
 
     stored_Wh: float
     capacity_Wh: float = 10_000.0
@@ -93,7 +96,7 @@ class SimulatedPlant:
     - `clock_changes`: pairs of a moment and the seconds by which the local clock is set forward. The moment is in
       seconds since the first midnight, without clock changes. `(7200, 3600)` gives day 0 a length of 23 hours,
       `(10800, -3600)` of 25 hours.
-    - `speed`: simulated seconds per second, for a caller with a real clock.
+    - `speed`: simulated seconds per real second. Only a caller with a real clock uses it.
     """
 
     def __init__(

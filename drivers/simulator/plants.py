@@ -1,7 +1,7 @@
 """The plants of the simulated site: two roofs under one sky, a household, a heat pump, a boiler, a charger. Pure.
 
-`step` is called once every `STEP_S` seconds. It returns the power of the plant until the next step, in W. Each plant
-has its own random generator, so that the same seed always gives the same days.
+`step` is called once every `STEP_S` seconds. The `step` of a load returns its power until the next step, in W. The sky
+and each load have a random generator of their own, so that the same seed always gives the same days.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _STEP_H = STEP_S / 3600
 
 
 def random_generator(seed: int, name: str) -> Random:
-    """Return the random generator of one plant. It does not depend on the other plants."""
+    """Return the random generator of one plant. Its numbers do not depend on the other plants."""
     return Random(f"{seed} {name}")  # noqa: S311 - weather, not a secret
 
 
@@ -66,8 +66,8 @@ class Roof:
             return 0.0
         tilt, azimuth = math.radians(self.tilt_deg), math.radians(self.azimuth_deg)
         facing = math.sin(tilt) * (south * math.cos(azimuth) + west * math.sin(azimuth)) + up * math.cos(tilt)
-        # Direct light at sea level after Meinel: 1353 W/m2 * 0.7 ** (air mass ** 0.678). Here it is in kW/m2. The
-        # diffuse light is 0.15 kW/m2 times the height of the sun.
+        # Direct light at sea level after Meinel: 1353 W/m2 * 0.7 ** (air mass ** 0.678), with an air mass of 1 / up.
+        # Here it is in kW/m2. The diffuse light is 0.15 kW/m2 * up.
         direct = 1.353 * math.pow(0.7, math.pow(up, -0.678)) * clearness * max(0.0, facing)
         return min(self.rated_W, self.peak_W * (direct + 0.15 * up))
 
@@ -139,8 +139,8 @@ class Boiler:
 
 
 class Charger:
-    """A car arrives twice a day. Before 17:00 it charges with the solar surplus, but at least 1380 W. Later it charges
-    with 7360 W. The power is a multiple of 230 W: one ampere on one phase.
+    """A car arrives twice a day. Before 17:00 it charges with the solar surplus, at least 1380 W and at most 11,040 W.
+    Later it charges with 7360 W. The power is a multiple of 230 W: one ampere on one phase.
     """
 
     _MINIMUM_W = 1380.0

@@ -13,17 +13,17 @@ from drivers.registers import Encoding, bits_of, encode
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 
 Key = tuple[NodeType | None, Quantity, Phase | None]
-"""What a value is. Node type None: the device feeds one node. Phase None: the total."""
+"""What a value measures. Node type None: the device feeds one node. Phase None: the total."""
 Values = Mapping[Key, Value]
 
 
 def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 1) -> SimulatedUnit:
     """Return a device with this profile and the current `values`, rounded to the step of its registers.
 
-    - A quantity without a value has the words for "not available". If the profile defines no such words, the registers
-      of the quantity do not exist.
-    - The mark that recognises the family holds, and so do the marks that make its values valid. Repeated blocks exist
-      twice.
+    - A quantity without a value has the words for "not available". If the profile defines no such words, a float is
+      NaN, and the registers of other types do not exist.
+    - The `[identify]` mark of the profile holds. The `valid` marks of the points hold, too.
+    - If the profile has a register with the number of repeated blocks, this number is 2.
     - A request raises ValueError if a value does not fit into any register of its quantity.
     """
     fixed = _fixed(profile)
@@ -49,7 +49,7 @@ class _Words:
     tables: dict[Table, dict[int, int]]
 
     def put(self, table: Table, addresses: Sequence[int], words: Sequence[int], *, shared: bool = False) -> None:
-        """Write words. `shared`: several values are bits of the same register."""
+        """Write words. `shared`: keep the other bits of the register, because they may be other values."""
         registers = self.tables[table]
         for address, word in zip(addresses, words, strict=False):
             registers[address] = (registers.get(address, 0) if shared else 0) | word
@@ -75,11 +75,11 @@ def _fixed(profile: Profile) -> Image:
 
 
 _BLOCKS = 2.0
-"""The number of blocks of a device with repeated blocks."""
+"""The number of repeated blocks, if a register has this number."""
 
 
 def _write_direction(written: _Words, negative: Mark, positive: Mark | None, value: Value | None) -> None:
-    """Write registers for which the mark of the direction of `value` holds, and the other mark does not."""
+    """Write the registers of both marks: `negative` holds if `value` is negative. Otherwise `positive` holds."""
     turned = isinstance(value, float) and value < 0
     # The mark that must hold is written last, because both marks may be in one register.
     for mark, holds in sorted(((negative, turned), (positive, not turned)), key=lambda pair: pair[1]):
@@ -121,7 +121,7 @@ def _shares(encoding: Encoding) -> bool:
 
 
 def _not_available(encoding: Encoding) -> list[int]:
-    """Return the words for "not available"; empty if the profile defines no such words."""
+    """Return the words for "not available". If the profile defines none: NaN for a float, otherwise no words."""
     if encoding.invalid and encoding.type == "bits":
         return bits_of(encoding.invalid[0], encoding.length)
     if encoding.invalid:

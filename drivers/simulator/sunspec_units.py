@@ -1,7 +1,7 @@
 """SunSpec devices with models that are written by hand, so that tests do not use the definitions of the driver.
 
 A model is a list of registers: id, length, points. A point that the device does not implement has the value that the
-specification defines for its type. 32-bit points have the value of acc32, which is 0.
+specification defines for its type. Every 32-bit point is treated as an acc32, for which this value is 0.
 """
 
 from __future__ import annotations
