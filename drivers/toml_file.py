@@ -10,7 +10,7 @@ from typing import Any
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 32
 _INTEGER_LIMIT = 1 << 128
-"""Every integer of a file must be nearer to zero than this. No register value has 128 bits."""
+"""The absolute value of every integer in a file must be less than this. No register value has 128 bits."""
 _TOO_LARGE = "a number has too many digits"
 _TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
 # One part of a dotted key: a bare or quoted key with the dot after it.
@@ -21,8 +21,8 @@ _LONG_KEY = re.compile(rf"(?<![\w-]){_STEP}{{{_MAX_DEPTH + 1}}}")
 class TomlError(Exception):
     """The file is not TOML, or exceeds a limit of this module.
 
-    The message of a syntax error has the line, and a hint for common mistakes. No message has a value, because a value
-    may be a secret.
+    The message of a syntax error has the number of the line, and a hint for common mistakes. No message has a value,
+    because a value may be a secret.
     """
 
     def __init__(self, problem: str, hint: str = "") -> None:
@@ -83,7 +83,7 @@ def _explained(message: str, lines: list[str]) -> TomlError:
 def _key(line: str) -> str:
     """Return the key or heading of the line for the message, but not the value, which may be a secret.
 
-    Base64 may end with equals signs. It is no key, because no value follows.
+    A line of base64 in a text may end with equals signs. It is not returned, because no value follows these signs.
     """
     found = re.match(r"\s*(\[\[?[^\[\]]+\]\]?|[\w.-]+(?=\s*=\s*[^=\s]))", line)
     return f", {found[1]}" if found else ""

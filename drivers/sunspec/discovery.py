@@ -1,10 +1,10 @@
 """Discovers a SunSpec device: the marker, the chain of models, the manufacturer.
 
 A chain is a list of models. Each model begins with its id and its length. A chain ends with an end model (id 0xFFFF),
-but many devices have wrong chains. After the first model, the chain therefore also ends at an exception (except busy),
-and at an address that got no reply in two attempts. It also ends at an unknown model with an impossible length: 0, or
-beyond the last address. A known model with an impossible length is an error, because the address of the next model is
-unknown.
+but many devices have wrong chains. After the first model, the chain therefore also ends at an exception (except 5, 6,
+10 and 11), and at an address that got no reply in two attempts. It also ends at an unknown model with an impossible
+length: 0, or beyond the last address. A known model with an impossible length is an error, because the driver cannot
+read its points.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NO_MODEL = (IllegalFunctionError, IllegalRangeError, DeviceFailureError)
 
 # Model → the point that shows the type of a DC input. Model 160 has no type, but Fronius names the battery inputs of a
 # hybrid "StCha 3" and "StDisCha 4" (registers of a real device: evcc issue 16256). Model 714 has a type: 0 PV, 1 energy
-# storage, others neither.
+# storage. The other types are `DcInput.OTHER`.
 _TYPE_POINTS = {160: "IDStr", 714: "PrtTyp"}
 _BY_PORT_TYPE = {0: DcInput.PV, 1: DcInput.STORAGE}
 
@@ -59,14 +59,18 @@ class CommonModel:
 
 
 class ModelDiscovery:
-    """Reads the chain of one device. Remembers the last address without reply for the next attempt."""
+    """Reads the chain of one device.
+
+    For the next attempt, it remembers the address at which to look for the marker first, and the last address in the
+    chain that got no reply.
+    """
 
     def __init__(self, known: Collection[int]) -> None:
         self._known = known
         self._bases = deque(BASES)
         self._silent_at: int | None = None
         self.open_end = False
-        """Whether the last chain had no end model. It may then be incomplete."""
+        """Whether the chain that was read last had no end model. This chain may be incomplete."""
 
     async def base(self, reader: Reader) -> int:
         """Return the address of the "SunS" marker. Raises UnsupportedError if there is none."""
@@ -75,7 +79,8 @@ class ModelDiscovery:
                 return self._bases[0]
             self._bases.rotate(-1)
         places = ", ".join(str(base) for base in BASES)
-        raise UnsupportedError(f'not SunSpec: no "SunS" at holding registers {places}; is SunSpec enabled in its menu?')
+        hint = "is SunSpec enabled in the menu of the device?"
+        raise UnsupportedError(f'not SunSpec: no "SunS" at holding registers {places}; {hint}')
 
     async def _marked(self, reader: Reader, base: int) -> bool:
         try:
@@ -83,7 +88,7 @@ class ModelDiscovery:
         except _NO_MODEL:
             return False
         except SilentError:
-            self._bases.rotate(-1)  # maybe only this address gets no reply: the next attempt begins with another one
+            self._bases.rotate(-1)  # maybe only this address gets no reply, so the next attempt begins elsewhere
             raise
 
     async def models(self, reader: Reader, base: int) -> tuple[Model, ...]:
@@ -119,7 +124,8 @@ class ModelDiscovery:
                 raise
             return None
         except SilentError:
-            # Some devices do not reply for an address that does not exist. The first missing reply may have been lost.
+            # Some devices do not reply for an address that does not exist. But a reply may also be lost. So the chain
+            # ends only if the same address gets no reply again.
             if not behind_a_model or self._silent_at != address:
                 self._silent_at = address
                 raise
@@ -158,7 +164,7 @@ async def _string(reader: Reader, model: Model, point: ModelPoint) -> str:
 
 
 async def channels(reader: Reader, model: Model) -> tuple[DcInput, ...]:
-    """Return the type of each DC input of a model 160 or 714, in order; empty if the device refuses a request."""
+    """Return the type of each DC input of a model 160 or 714, in order; empty after exception 2 or 3."""
     name = _TYPE_POINTS[model.id]
     definition = load(model.id, frozenset({name}))
     point = definition.repeated[name]

@@ -1,10 +1,11 @@
-"""Reads any SunSpec device: discovers its models once, then polls the models that are used.
+"""Reads any SunSpec device: discovers its models, then polls the models that are used.
 
-The driver remembers the addresses of the models, never values. Each poll also reads the headers of the models. If a
-header differs, or the device replies exception 2 or 3, the device has changed: the poll discovers the chain again. A
-request that is refused directly after a discovery is divided (`drivers.registers.refusals`). Points that are still
-refused are omitted. If points were refused or the chain had no end model, the driver discovers the chain again later,
-at growing intervals (`Recheck`), because a device that starts may have a shorter chain.
+The driver remembers the models, the texts of the common model, the rated power and the refusals, but no readings. Each
+poll also reads the headers of the models. The device has changed if a header differs, or if the device replies with
+exception 2 or 3 to a request that it accepted before. The poll then discovers the chain again. A request that is
+refused directly after a discovery is divided (`drivers.registers.refusals`). Points that are still refused are omitted.
+If points were refused or the chain had no end model, the driver discovers the chain again later, at growing intervals
+(`Recheck`), because the chain may be shorter while a device starts.
 
 One SunSpec device can be an inverter, a meter and a battery. Each reading has its node type: SOLAR for inverter models,
 STORAGE for batteries, GRID for meter models. The power of a meter is positive for import. `SunSpecMeter` reads only one
@@ -112,7 +113,7 @@ class SunSpec:
         except _ChangedError as change:
             raise UnsupportedError(f"the SunSpec models change while they are read: {change}") from None
         if not scan.readings and scan.errors:
-            # The device refuses everything now, perhaps because it starts. This poll is not remembered.
+            # The device refuses everything now, perhaps because it starts. The next poll discovers the chain again.
             raise scan.errors[0]
         self._known = known
         self._recheck.start(run.started)
@@ -215,7 +216,8 @@ class _Known:
     async def poll(self, run: PollSession) -> Scan:
         """Poll once. The first polls learn which points the device refuses.
 
-        Raises _ChangedError if a header differs, or if the device refuses a request that it accepted before.
+        Raises _ChangedError if a header differs, or if the device replies with exception 2 or 3 to a request that it
+        accepted before.
         """
         cells: list[Cell] = [None] * len(self.layout.points)
         times = [run.started] * len(cells)
@@ -239,7 +241,7 @@ class _Known:
         return Scan(tuple(self._readings(cells, times)), run.started, run.now(), errors, run.requests)
 
     async def _read_known(self, run: PollSession, block: Block, use: OnReply) -> None:
-        """Read a block that was read before. Raises _ChangedError if the device now refuses the block."""
+        """Read a block that was read before. Raises _ChangedError after exception 2 or 3."""
         try:
             words = await run.read(block.table, block.address, block.count)
         except IllegalRangeError as error:
@@ -259,7 +261,7 @@ class _Known:
         charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
         idle = charge == 0 or charge is Quality.MISSING
         self.battery_seen = self.battery_seen or (isinstance(charge, float) and not idle)
-        # The inverter's power may include battery power, unless the battery is idle now and was always idle before.
+        # If the battery is idle now and was always idle before, the power of the inverter has no battery power.
         for recipe in self.layout.recipes if idle and not self.battery_seen else self.layout.hybrid:
             number = recipe.formula(cells)
             value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)

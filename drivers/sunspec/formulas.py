@@ -64,7 +64,7 @@ class PointAddress:
             return float(raw * self.sign)
         if abs(factor) > _LARGEST_FACTOR:
             return Quality.INVALID
-        # 2304 / 10 is exactly 230.4; 2304 * 0.1 is 230.40000000000003.
+        # 2301 / 10 is 230.1, but 2301 * 0.1 is 230.10000000000002.
         return self.sign * (raw * 10.0**factor if factor > 0 else raw / 10.0**-factor)
 
 
@@ -130,7 +130,7 @@ def weighted_mean(values: Sequence[Formula], weights: Sequence[Formula]) -> Form
 
 
 def first(alternatives: Sequence[Formula]) -> Formula:
-    """The first alternative that has a number. If none has one, the result has no number."""
+    """The first alternative that has a number. If no alternative has a number, the result has no number."""
     if len(alternatives) == 1:
         return alternatives[0]
 

@@ -1,15 +1,17 @@
 """Calculates the layout of a SunSpec device from its models: the points to read and the formulas of its readings. Pure.
 
 - A common model begins a new device in the chain.
-- The first meter in the chain is used. SolarEdge numbers its meters in the order of the chain. `meters` lists all.
+- The first meter in the chain is used. SolarEdge numbers its meters in the order of the chain. The function `meters`
+  returns all meters.
 - The first inverter model of a device is used. A second model (113 besides 103) describes the same inverter.
-- The values of the inverters of several devices behind one unit id are added. The values of several batteries and of
-  several DC inputs are also added.
+- The powers, currents and energies of several inverters behind one unit id are added. Those of several batteries and
+  of several DC inputs are also added.
 
-The AC power of a hybrid includes the power of its battery. If the charge power is known, and the battery has charged or
-discharged (`SunSpecLayout.hybrid`):
+The AC power of a hybrid includes the power of its battery. If a model has the charge power, these rules apply after the
+battery charged or discharged for the first time (`SunSpecLayout.hybrid`):
 
-- Solar power is the power of the PV inputs if the device names its inputs. Otherwise it is AC power plus charge power.
+- Solar power is the power of the PV inputs if the device names its battery inputs. Otherwise it is AC power plus charge
+  power.
 - The AC lifetime counter is omitted, because it counts energy from the battery as production.
 
 If only the state of charge is known (model 124 alone), solar power is the AC power.
@@ -68,7 +70,7 @@ _HAS_STORAGE = (*BATTERIES, 713, 124)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One reading: what it measures, its formula, and `slot`: the index of the cell whose time is its time."""
+    """One reading: what it measures, and its formula. The time of the reading is the time of the cell at `slot`."""
 
     node: NodeType
     quantity: Quantity
@@ -88,7 +90,8 @@ class SunSpecLayout:
     recipes: tuple[Recipe, ...]
     """The recipes that are used until the battery charges or discharges for the first time."""
     hybrid: tuple[Recipe, ...]
-    """The recipes that are used from then on, and while the charge power could not be read or is invalid."""
+    """The recipes that are used after the battery charged or discharged for the first time. They are also used while
+    the charge power could not be read or is invalid."""
     battery: Formula | None
     """The charge power, or None if no model has it."""
 
@@ -180,9 +183,10 @@ class _LayoutBuilder:
                 self._offer((SOLAR, quantity, phase), (total([cell(each) for each in slots]), slot))
 
     def _of_inverter(self, model: Model) -> list[tuple[Rule, int]]:
-        """Return the rules and cells of one inverter in reverse order.
+        """Return the rules and cells of one inverter, the last rule first.
 
-        The dict of the caller keeps the last entry of a key: of several temperatures, the first one of the rules.
+        The caller makes a dict, which keeps the last entry of each key. So of several temperatures, the dict has the
+        temperature of the first rule.
         """
         return list(reversed(self._cells.add(model, INVERTERS[model.id]).items()))
 

@@ -1,7 +1,10 @@
 """Maps SunSpec points to quantities, one point a line. Data only; `drivers.sunspec.layout` uses it.
 
-Not mapped on purpose: power factors of models 10x and 20x (a percentage by the definition, a fraction in several
-devices), ratings and settings (12x, 702) except a battery's capacity, single strings, modules and cells (803-805).
+Not mapped on purpose:
+
+- power factors of models 10x and 20x: a percentage by the definition, a fraction in several devices
+- ratings and settings (12x, 702), except the capacity of a battery
+- single strings, modules and cells (803-805)
 """
 
 from __future__ import annotations
@@ -131,7 +134,8 @@ BATTERIES = {
     ),
 }
 
-# Battery points of other models. A model is used where the models above it, and the battery models, have no value.
+# Battery points of other models, used only for a device with a battery. If a quantity has no value in the model of
+# BATTERIES, the first of these models with a value is used.
 STORAGE_DETAILS = {
     713: (
         Rule("SoC", Quantity.SOC),
@@ -144,11 +148,12 @@ STORAGE_DETAILS = {
     803: (Rule("ModTmpAvg", Quantity.TEMPERATURE),),
 }
 
-# The lifetime counter of the status model is used only for devices without a model of INVERTERS.
+# The lifetime counter of the status model. It is used only if no model of INVERTERS has a lifetime counter.
 STATUS = {122: (Rule("ActWh", Quantity.PRODUCED_ENERGY),)}
 
 # Sums over the DC inputs. Model 160 has only positive powers, and one input for each direction of the battery. In
-# model 714, positive power of a storage input is discharge: "Inj" is energy into the device, as in 701.
+# model 714, positive power and "Inj" are in the direction of generation, as in model 701. So for a storage input, they
+# are discharge.
 _PV = {DcInput.PV: 1}
 CHANNELS = {
     160: (

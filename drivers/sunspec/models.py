@@ -18,7 +18,8 @@ HEADER = 2
 
 # The types of the points in `mapping` -> struct format, and the raw values that mean "not implemented" (SunSpec Device
 # Information Model Specification 1.1, table of point types). For an accumulator this is 0. A counter that is still zero
-# looks the same as a counter that does not exist, so both are missing. Some devices send all ones instead.
+# looks the same as a counter that does not exist, so both are missing (except `PointAddress.zero_counts`). Some devices
+# send all ones instead of 0.
 _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
     "int16": ("h", frozenset({-0x8000})),
     "uint16": ("H", frozenset({0xFFFF})),
