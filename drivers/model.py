@@ -13,8 +13,10 @@ another node than the grid, `agent.domain.node` may change the sign of this powe
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import Enum, StrEnum
-from typing import Literal, NamedTuple, Self
+from functools import partial
+from typing import Literal, NamedTuple, Self, overload
 
 
 class _Text(StrEnum):
@@ -222,11 +224,70 @@ class Reading(NamedTuple):
     """The type of the node that a hybrid device feeds with this reading; None for devices with one node."""
 
 
+Key = tuple[NodeType | None, Quantity, Phase | None]
+"""What a reading measures. Node type None: the device feeds one node. Phase None: the total."""
+
+new_reading = partial(tuple.__new__, Reading)
+"""Creates a Reading from a tuple of its fields. `Reading.__new__` is Python code and takes twice as long."""
+
+
+class ReadingColumns(Sequence[Reading]):
+    """Readings that are stored as columns. Each access by index creates a new Reading.
+
+    Most polls give the same 20 or more points. Without an object for each reading, such a poll needs a quarter less
+    CPU time in the agent.
+    """
+
+    __slots__ = ("keys", "qualities", "times", "values")
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        values: Sequence[Value | None],
+        qualities: Sequence[Quality],
+        times: Sequence[float],
+    ) -> None:
+        """The columns have the same length. `keys` is the same object in each poll with the same points."""
+        self.keys = keys
+        self.values = values
+        self.qualities = qualities
+        self.times = times
+
+    @classmethod
+    def of(cls, readings: Iterable[Reading]) -> ReadingColumns:
+        """Return the columns of any readings."""
+        rows = list(readings)
+        return cls(
+            [(row.node, row.quantity, row.phase) for row in rows],
+            [row.value for row in rows],
+            [row.quality for row in rows],
+            [row.at for row in rows],
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Reading: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Reading, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Reading | tuple[Reading, ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        node, quantity, phase = self.keys[index]
+        return new_reading((quantity, phase, self.values[index], self.qualities[index], self.times[index], node))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
 class Scan(NamedTuple):
     """All readings of one device from one poll. If the device refused registers, the scan is partial, and `errors` has
     the refusals."""
 
-    readings: tuple[Reading, ...]
+    readings: Sequence[Reading]
     started: float
     """In monotonic seconds, as `finished`."""
     finished: float

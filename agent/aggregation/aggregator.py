@@ -19,10 +19,10 @@ from agent.aggregation.energy_tracker import EVENTS, FOLLOWED, EnergyTracker, So
 from agent.aggregation.groups import Fields, NodeResult, Summary, fields_of, total
 from agent.aggregation.node_summary import Statistic
 from agent.aggregation.sleep_book import Nights, SleepBook
-from agent.aggregation.window import Window
+from agent.aggregation.window import Dropped, Window
 from agent.domain import Node, counted_in
 from agent.energy import EnergyStore
-from drivers.model import NodeType, Quantity, Reading, Scan
+from drivers.model import NodeType, Quantity, Scan
 
 log = structlog.get_logger(__name__)
 
@@ -163,8 +163,8 @@ class Aggregator:
             taken = self._windows[node.node_id].add(scan)
             if taken is None:
                 continue
-            for reading, low, high in taken.dropped:
-                self._drop(node, reading, low, high)
+            for dropped in taken.dropped:
+                self._drop(node, dropped)
             if wall is not None and node.type in FOLLOWED:
                 for quantity, value, at in taken.counters:
                     if quantity in FOLLOWED[node.type]:
@@ -239,19 +239,20 @@ class Aggregator:
         nights = self._sleep_book.to_save(list(self._windows.items()), self._energies.offset)
         self._store.save(self._energies.ledgers(), nights, self._energies.published(), self.last_time)
 
-    def _drop(self, node: Node, reading: Reading, low: float, high: float) -> None:
+    def _drop(self, node: Node, reading: Dropped) -> None:
         """Count and log an implausible reading. The first one of a node and quantity is a warning, others are debug."""
         self.dropped[node.node_id] += 1
-        what = (node.node_id, reading.quantity)
+        _, quantity, phase = reading.key
+        what = (node.node_id, quantity)
         first = what not in self._reported
         self._reported.add(what)
         (log.warning if first else log.debug)(
             "implausible_value",
             node=node.node_id,
-            quantity=reading.quantity.label(reading.phase),
+            quantity=quantity.label(phase),
             value=reading.value,
-            low=low,
-            high=high,
+            low=reading.low,
+            high=reading.high,
         )
 
 

@@ -7,7 +7,7 @@ counts of its own push interval. The night and the indexes of the cells are comm
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from agent.aggregation.node_summary import NodeSummary, Statistic, ValueKey
 from agent.domain.node import Node, use_of
 from agent.domain.ranges import ranges
 from agent.domain.sleep import Night, after_reading
-from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Scan
+from drivers.model import Key, Nature, NodeType, Phase, Quality, Quantity, Reading, ReadingColumns, Scan, Value
 
 # Looked up once: before Python 3.12, access to a member of an Enum is slow.
 _GOOD, _MISSING = Quality.GOOD, Quality.MISSING
@@ -25,13 +25,23 @@ _POWER, _SOLAR = Quantity.ACTIVE_POWER, NodeType.SOLAR
 _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
 
+class Dropped(NamedTuple):
+    """A reading outside the range of the device."""
+
+    key: Key
+    value: Value | None
+    low: float
+    """The lowest valid value, in the sign of the device, as `high`."""
+    high: float
+
+
 class Collected(NamedTuple):
     """What the caller of `Window.add` must handle: counters, the power of the node, and dropped readings."""
 
     counters: list[tuple[Quantity, float, float]]
     """(quantity, Wh, monotonic seconds)."""
-    dropped: list[tuple[Reading, float, float]]
-    """Readings outside the range of the device, each with the lowest and the highest valid value."""
+    dropped: list[Dropped]
+    """The readings outside the range of the device."""
     power_W: float | None
     """The power of the node in this scan, in the sign of its type; None if the scan has none."""
 
@@ -79,8 +89,12 @@ class Window:
     """As `NodeSummary.powerless`."""
     _cells_of: dict[ValueKey, int] = field(default_factory=dict)
     _totals: dict[Quantity, int] = field(default_factory=dict)
-    _sources: dict[tuple[Quantity, Phase | None, NodeType | None], _Source | None] = field(default_factory=dict)
-    """(quantity, phase, `Reading.node`) → use of the reading; None if the node does not use it."""
+    _sources: dict[Key, _Source | None] = field(default_factory=dict)
+    """Key → use of the reading; None if the node does not use it."""
+    _keys: Sequence[Key] = ()
+    """The keys of the last scan."""
+    _row: Sequence[_Source | None] = ()
+    """The use of each of `_keys`. Most polls have the same keys as the poll before."""
 
     def serve(self, endpoints: Mapping[str, str | None]) -> None:
         """Have one view for each of these endpoints, and no other view. Without endpoints, keep one view.
@@ -98,6 +112,7 @@ class Window:
         if wanted != self.averages:
             self.averages = wanted
             self._sources.clear()
+            self._keys = self._row = ()
             for view in self.views.values():
                 view.interval += 1  # so that each mean begins anew
 
@@ -110,7 +125,7 @@ class Window:
                 view.handed_over = False
                 view.cells = view.cells[:]
         counters: list[tuple[Quantity, float, float]] = []
-        dropped: list[tuple[Reading, float, float]] = []
+        dropped: list[Dropped] = []
         if self._add_readings(scan.readings, views, counters, dropped):
             for view in views:
                 view.got += 1
@@ -166,7 +181,16 @@ class Window:
             elif powerless and self.night is None:
                 self.night = after_reading(None, 0.0, scan.finished)
 
-    def _source(self, quantity: Quantity, phase: Phase | None, marked: NodeType | None) -> _Source | None:
+    def _sources_of(self, keys: Sequence[Key]) -> Sequence[_Source | None]:
+        """Return how the node uses the readings with these keys."""
+        if keys is not self._keys:
+            for key in keys:
+                if key not in self._sources:
+                    self._sources[key] = self._source(*key)
+            self._keys, self._row = keys, [self._sources[key] for key in keys]
+        return self._row
+
+    def _source(self, marked: NodeType | None, quantity: Quantity, phase: Phase | None) -> _Source | None:
         """Return how the node uses such a reading, with new cells if necessary; None if the node does not use it.
 
         `marked` is `Reading.node`.
@@ -190,26 +214,26 @@ class Window:
 
     def _add_readings(
         self,
-        readings: Iterable[Reading],
+        readings: Sequence[Reading],
         views: Collection[View],
         counters: list[tuple[Quantity, float, float]],
-        dropped: list[tuple[Reading, float, float]],
+        dropped: list[Dropped],
     ) -> bool:
         """Add the readings, and fill `counters` and `dropped`. Return whether at least one reading is usable."""
-        sources, newest = self._sources, -inf
+        columns = readings if isinstance(readings, ReadingColumns) else ReadingColumns.of(readings)
+        sources, newest = self._sources_of(columns.keys), -inf
         arrays = [view.cells for view in views]
-        for reading in readings:
-            quantity, phase, value, quality, at, marked = reading
-            try:
-                source = sources[quantity, phase, marked]
-            except KeyError:
-                source = sources[quantity, phase, marked] = self._source(quantity, phase, marked)
+        rows = zip(columns.keys, sources, columns.values, columns.qualities, columns.times, strict=True)
+        for key, source, value, quality, at in rows:
             if source is None:
                 continue
             cell, sign, low, high, counter, averaged = source
             number = value if isinstance(value, float) else float(value in (True, "on"))
             if quality is not _GOOD or value is None or not low <= number <= high:
-                _refuse(reading, source, arrays, dropped)
+                if quality is _MISSING or (quality is _GOOD and value is None):
+                    _forget(cell, arrays)
+                else:  # the last value is used until it is stale
+                    dropped.append(Dropped(key, value, low, high))
                 continue
             number *= sign
             if averaged:
@@ -227,20 +251,10 @@ class Window:
         return newest > -inf
 
 
-def _refuse(
-    reading: Reading, source: _Source, arrays: Iterable[array[float]], dropped: list[tuple[Reading, float, float]]
-) -> None:
-    """Handle a reading without a valid value.
-
-    If the reading has no value, the last value of the quantity is forgotten. If the value is invalid, the reading is
-    dropped, and the last value is used until it is stale.
-    """
-    cell, _, low, high, _, _ = source
-    if reading.quality is _MISSING or (reading.quality is _GOOD and reading.value is None):
-        for cells in arrays:
-            cells[cell + AT] = -inf
-    else:
-        dropped.append((reading, low, high))
+def _forget(cell: int, arrays: Iterable[array[float]]) -> None:
+    """Forget the last value of the quantity, because its reading has no value."""
+    for cells in arrays:
+        cells[cell + AT] = -inf
 
 
 def _is_averaged(quantity: Quantity) -> bool:

@@ -154,7 +154,7 @@ def _orders_to_try(order: WordOrder) -> list[WordOrder]:
     return sorted(others, key=lambda other: WORD_ORDERS[other].bytes_swapped != swapped_bytes)
 
 
-async def _word_order_hint(device: Device, readings: tuple[Reading, ...], clock: Clock) -> str | None:
+async def _word_order_hint(device: Device, readings: Sequence[Reading], clock: Clock) -> str | None:
     """If a value is impossible, read again in the other word orders.
 
     Return a hint about the first order in which all values are possible; None if there is none.

@@ -14,16 +14,16 @@ The result is one reading for each node, quantity and phase. A point can have no
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from drivers.model import Quality, Quantity, Reading
+from drivers.model import Key, Quality, Quantity, Reading, ReadingColumns
 from drivers.profile.layout import NEVER_BOTH_ZERO, Answers, Layout
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.variant import bounded
-from drivers.registers import Key, Part, Span, decoder
+from drivers.registers import Part, Span, decoder
 
 _FLOAT_MAX = struct.unpack(">f", bytes.fromhex("7F7FFFFF"))[0]
 
@@ -47,17 +47,18 @@ class DeviceKnowledge:
     """The largest possible power in W, from the rated power; None if it is unknown."""
 
 
-def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge, at: float) -> tuple[Reading, ...]:
+def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge, at: float) -> Sequence[Reading]:
     """Return one reading for each node, quantity and phase, and for each total of phases. Update `known`.
 
     Optional gauges that the device does not have are left out. `refused`: the spans that the device refuses. `at`:
     monotonic second of the start of the poll.
     """
     layout = answers.layout
-    if not layout.direct or known.limit_W or not all(answers.readings):
+    if not layout.direct or known.limit_W or not answers.all_read:
         return _Evaluation(layout, answers, refused, known, at).readings()
-    found = cast("tuple[Reading, ...]", tuple(answers.readings))  # most devices, most polls
-    if layout.never_all_zero and not found[0].value and _all_zero(found):
+    times = cast("list[float]", answers.times)
+    found = ReadingColumns(layout.keys, answers.values, answers.qualities, times)  # most devices, most polls
+    if layout.never_all_zero and not answers.values[0] and _all_zero(found):
         return tuple(map(_missing, found))
     return found
 
@@ -93,8 +94,8 @@ class _Evaluation:
         return reading.quality is Quality.MISSING
 
     def _parts(self) -> list[Part]:
-        if self.layout.plain and all(self.answers.readings):
-            return list(self.answers.readings)
+        if self.layout.plain and self.answers.all_read:
+            return list(map(self.answers.reading, range(len(self.layout.slots))))
         if self.layout.plain:
             return [
                 self._read(slot, candidate) or self._unread(candidate)
@@ -160,7 +161,7 @@ class _Evaluation:
 
         It is also missing if it is the power of a battery and has the lowest number of its type.
         """
-        reading = self.answers.readings[slot]
+        reading = self.answers.reading(slot)
         if reading is None:
             return self._unread(candidate) if self._is_refused(candidate.spans) else None
         return _missing(reading) if self._is_battery(candidate) and _is_lowest(reading, candidate) else reading
@@ -178,13 +179,13 @@ class _Evaluation:
             for index, candidate in enumerate(point.candidates)
             if not candidate.addresses
         ]
-        if not readings or any(self.answers.readings[slot + i] is None for i in range(len(readings))):
+        if not readings or None in self.answers.times[slot : slot + len(readings)]:
             return False
         if any(reading is None or reading.quality is not Quality.MISSING for reading in readings):
             return False
         return any(
             each is not None and each.quantity is Quantity.SOC and each.node is point.node and each.value is not None
-            for each in self.answers.readings
+            for each in map(self.answers.reading, range(len(self.layout.slots)))
         )
 
     def _at_separate_addresses(self, candidate: Point) -> Reading | None:

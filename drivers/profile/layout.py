@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from drivers.model import Kind, Nature, NodeType, Quantity, Reading
+from drivers.model import Key, Kind, Nature, NodeType, Quality, Quantity, Reading, Value, new_reading
 from drivers.profile.point import Point
 from drivers.protocol import BITS
 from drivers.registers import (
     Block,
     Cell,
     Fill,
-    Key,
     Limits,
     RefusalMemory,
     Span,
@@ -47,6 +46,8 @@ class Decoder(NamedTuple):
     """The spans whose words are captured."""
     nothing: frozenset[int]
     """If every word of a reply is the same one of these, the device replies "not available"."""
+    slots: tuple[int, ...]
+    """The slots of the values."""
 
 
 class Layout:
@@ -56,13 +57,16 @@ class Layout:
         """`keys`: the keys of all readings of the device, also of readings without a point in this layout."""
         self.points = tuple(points)
         self.slots = tuple(candidate for point in points for candidate in point.candidates)
-        own = [point.key for point in points]
-        self.combine = combiner(own)
-        self.unread = tuple(key for key in dict.fromkeys(keys) if key not in own)
+        self.slot_keys = tuple(candidate.key for candidate in self.slots)
+        """The key of each slot."""
+        self.keys = tuple(point.key for point in points)
+        """The key of each point."""
+        self.combine = combiner(self.keys)
+        self.unread = tuple(key for key in dict.fromkeys(keys) if key not in self.keys)
         """Keys of the device without a point in this layout. Their readings are missing."""
         self.optional = _optional(points)
         """Gauges that have no reading until the device has a value for them."""
-        quantities = {quantity for _, quantity, _ in own}
+        quantities = {quantity for _, quantity, _ in self.keys}
         self.never_all_zero = quantities >= NEVER_BOTH_ZERO
         """Whether the device has voltage and frequency. If all its values are 0, it does not work."""
         self.kind = kind
@@ -72,7 +76,7 @@ class Layout:
         self.plain = not self.batteries and not any(_needs_more(point) for point in points)
         """Whether each value depends only on the words at its address. No point has a mark, a fallback or separate
         addresses, none is optional, and none is the power of a battery."""
-        self.direct = self.plain and not self.unread and is_direct(own)
+        self.direct = self.plain and not self.unread and is_direct(self.keys)
         """Whether the readings of the points are the readings of the device, so that nothing is added up."""
         self.memory = RefusalMemory(_groups(self.points), limits)
         self.decoders: dict[Block, Decoder] = {}
@@ -97,15 +101,7 @@ class Layout:
                 if not candidate.addresses and block.holds(candidate.spans[0])
             ]
             cells = tuple(
-                Cell(
-                    candidate.address - block.address,
-                    candidate.encoding,
-                    slot,
-                    candidate.quantity,
-                    candidate.phase,
-                    candidate.node,
-                )
-                for slot, candidate in inside
+                Cell(candidate.address - block.address, candidate.encoding, slot) for slot, candidate in inside
             )
             captures = tuple(span for span in self.captures if block.holds(span))
             known = {
@@ -119,6 +115,7 @@ class Layout:
                 block_decoder(cells, block.count) if cells else None,
                 captures,
                 frozenset() if block.table in BITS else _NOT_AVAILABLE - known,
+                tuple(cell.slot for cell in cells),
             )
         return self.decoders[block]
 
@@ -126,25 +123,47 @@ class Layout:
 class Answers:
     """The results of one poll so far."""
 
-    __slots__ = ("answered", "captured", "layout", "readings")
+    __slots__ = ("answered", "captured", "layout", "qualities", "times", "values")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.readings: list[Reading | None] = [None] * len(layout.slots)
-        """Slot → reading. None if the value was not read, or its words are at separate addresses."""
+        slots = len(layout.slots)
+        self.values: list[Value | None] = [None] * slots
+        self.qualities = [Quality.GOOD] * slots
+        """Slot → quality of the value. Only meaningful if the value was read."""
+        self.times: list[float | None] = [None] * slots
+        """Slot → monotonic second. None if the value was not read, or its words are at separate addresses."""
         self.captured: dict[Span, tuple[Words, float]] = {}
         """Span → its words, and the time at which they arrived."""
         self.answered = False
         """Whether the device answered a request of this poll."""
 
+    @property
+    def all_read(self) -> bool:
+        """Whether each slot has a value or a quality."""
+        return None not in self.times
+
+    def reading(self, slot: int) -> Reading | None:
+        """Return the reading of a slot. None if the value was not read, or its words are at separate addresses."""
+        at = self.times[slot]
+        if at is None:
+            return None
+        node, quantity, phase = self.layout.slot_keys[slot]
+        return new_reading((quantity, phase, self.values[slot], self.qualities[slot], at, node))
+
     def take(self, block: Block, words: Words, at: float) -> None:
         """Decode and capture the words of `block`, which arrived at monotonic `at`. Skip a reply "not available"."""
-        fill, captures, nothing = self.layout.decoders.get(block) or self.layout.decoder(block)
+        fill, captures, nothing, slots = self.layout.decoders.get(block) or self.layout.decoder(block)
         self.answered = True
         if len(words) >= _MIN_EQUAL_WORDS and words[0] in nothing and len(set(words)) == 1:
             return
         if fill is not None:
-            fill(words, at, self.readings)
+            fill(words, self.values, self.qualities)
+            if len(slots) == len(self.times):  # one request reads all values
+                self.times = [at] * len(slots)
+            else:
+                for slot in slots:
+                    self.times[slot] = at
         for span in captures:
             start = span.address - block.address
             self.captured[span] = words[start : start + span.count], at

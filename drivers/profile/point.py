@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from drivers.errors import ProfileError
-from drivers.model import Kind, Nature, NodeType, Phase, Quantity, Table, Unit, WordOrder
+from drivers.model import Key, Kind, Nature, NodeType, Phase, Quantity, Table, Unit, WordOrder
 from drivers.profile.encoding import encoding, require_in_table, table_and_address
 from drivers.profile.mark import Mark, named
 from drivers.profile.repeat import Repeat
 from drivers.profile.toml_table import TomlTable
 from drivers.protocol import ADDRESSES, BITS
 from drivers.registers.codec import Encoding
-from drivers.registers.combine import Key
 from drivers.registers.read_plan import Span
 
 # Several points may have the same key (`Point.key`) only if the quantity has one of these units. Their values are

@@ -1,4 +1,4 @@
-"""Decodes the words of one request to one Reading per point, with little CPU time per point. Pure."""
+"""Decodes the words of one request to one value per point, with little CPU time per point. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from drivers.model import NodeType, Phase, Quality, Quantity, Reading
+from drivers.model import Quality, Value
 from drivers.registers.codec import Decoded, Encoding, Linear, Raw, converter, linear
-
-# Creates a Reading without `Reading.__new__`, which is Python code and would take a third of the decoding time of a
-# poll.
-_new = tuple.__new__
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,43 +19,42 @@ class Cell:
     """Number of registers or bits of the request before this value."""
     encoding: Encoding
     slot: int
-    """Index of the reading of this value in the list of readings."""
-    quantity: Quantity
-    phase: Phase | None = None
-    node: NodeType | None = None
+    """Index of this value in the lists that are filled."""
 
     @property
     def end(self) -> int:
         return self.offset + self.encoding.width
 
 
-Item = tuple[int, Quantity, Phase | None, NodeType | None, Linear | None, Callable[[Raw], Decoded]]
-"""Slot, quantity, phase and node of a value, and how to convert its raw number: see `linear` and `converter`."""
-Fill = Callable[[Sequence[int], float, list[Reading | None]], None]
+Item = tuple[int, Linear | None, Callable[[Raw], Decoded]]
+"""The slot of a value, and how to convert its raw number: see `linear` and `converter`."""
+Fill = Callable[[Sequence[int], list[Value | None], list[Quality]], None]
 """The function that `block_decoder` returns."""
 
 
 @lru_cache(maxsize=256)
 def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
-    """Return a function (words, monotonic time, readings) that writes each cell's reading to its slot in `readings`.
+    """Return a function (words, values, qualities) that writes the value and the quality of each cell to its slot.
 
-    `words` are the `count` registers or bits of one request. Devices of one family share the function, because it needs
-    more memory than all other data of a device.
+    `words` are the `count` registers or bits of one request. The caller fills `qualities` with `Quality.GOOD`; only
+    another quality is written. Devices of one family share the function, because it needs more memory than all other
+    data of a device.
     """
     layers = [_layer(layer, count) for layer in _layers(cells)]
     good = Quality.GOOD
 
-    def fill(words: Sequence[int], at: float, readings: list[Reading | None]) -> None:
+    def fill(words: Sequence[int], values: list[Value | None], qualities: list[Quality]) -> None:
         for pack, unpack, items in layers:
-            for raw, (slot, quantity, phase, node, number, convert) in zip(unpack(pack(*words)), items, strict=True):
+            for raw, (slot, number, convert) in zip(unpack(pack(*words)), items, strict=True):
                 if number is not None:  # most values; to call `convert` here would double the time of the loop
-                    times, divisor, offset, low, high = number
-                    value = raw * times / divisor + offset
+                    low, high, offset, scale = number
+                    value = raw + offset if scale is None else raw * scale[0] / scale[1] + offset
                     if low <= value <= high:
-                        readings[slot] = _new(Reading, (quantity, phase, value, good, at, node))
+                        values[slot] = value
                         continue
-                value, quality = convert(raw)
-                readings[slot] = _new(Reading, (quantity, phase, value, quality, at, node))
+                values[slot], quality = convert(raw)
+                if quality is not good:
+                    qualities[slot] = quality
 
     return fill
 
@@ -90,8 +85,5 @@ def _layer(
         text += f"{2 * (cell.offset - at)}x{cell.encoding.raw_format}"
         at = cell.end
     text += f"{2 * (count - at)}x"
-    items = tuple(
-        (cell.slot, cell.quantity, cell.phase, cell.node, linear(cell.encoding), converter(cell.encoding))
-        for cell in cells
-    )
+    items = tuple((cell.slot, linear(cell.encoding), converter(cell.encoding)) for cell in cells)
     return struct.Struct(f"{packed}{count}H").pack, struct.Struct(text).unpack, items

@@ -43,9 +43,10 @@ Raw = Any
 Decoded = tuple[Value | None, Quality]
 
 
-Linear = tuple[float, int, float, float, float]
-"""(times, divisor, offset, low, high): value = raw * times / divisor + offset, if this is in low..high. There is a
-divisor, because 2301 / 10 is 230.1, but 2301 * 0.1 is not. A NamedTuple would take longer to unpack."""
+Linear = tuple[float, float, float, tuple[float, int] | None]
+"""(low, high, offset, scale): value = raw + offset, if this is in low..high. With a scale of (times, divisor),
+value = raw * times / divisor + offset. There is a divisor, because 2301 / 10 is 230.1, but 2301 * 0.1 is not. A
+NamedTuple would take longer to unpack."""
 
 
 MISSING: Decoded = (None, Quality.MISSING)
@@ -217,10 +218,16 @@ def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
 def linear(encoding: Encoding) -> Linear | None:
     """Return how to calculate the value of a number. None for texts, for states, and with `magnitude` or `invalid`."""
     special = encoding.invalid or encoding.magnitude or encoding.bit is not None or encoding.values is not None
-    return None if special or encoding.type in ("string", "bits", "bool") else _linear(encoding)
+    if special or encoding.type in ("string", "bits", "bool"):
+        return None
+    times, divisor, offset, low, high = _scaling(encoding)
+    # Division by 1 converts an integer to float. The addition of the offset, even of 0.0, converts -0.0 to 0.0.
+    unscaled = encoding.is_float and times == divisor == 1
+    return low, high, offset, None if unscaled else (times, divisor)
 
 
-def _linear(encoding: Encoding) -> Linear:
+def _scaling(encoding: Encoding) -> tuple[float, int, float, float, float]:
+    """Return (times, divisor, offset, low, high) of a number; see `Linear`."""
     divisor = _divisor(encoding.scale)
     low = -float_info.max if encoding.minimum is None else encoding.minimum
     high = float_info.max if encoding.maximum is None else encoding.maximum
@@ -229,10 +236,9 @@ def _linear(encoding: Encoding) -> Linear:
 
 def _number(encoding: Encoding) -> Callable[[Raw], Decoded]:
     good, unavailable = Quality.GOOD, _unavailable(encoding)
-    times, divisor, offset, low, high = _linear(encoding)
+    times, divisor, offset, low, high = _scaling(encoding)
 
     def scaled(raw: Raw) -> Decoded:
-        # The division converts an integer to float. The addition of the offset, even of 0.0, converts -0.0 to 0.0.
         value = raw * times / divisor + offset
         if low <= value <= high:
             return value, good

@@ -17,9 +17,8 @@ from functools import partial
 from math import fsum
 from typing import NamedTuple, cast
 
-from drivers.model import Nature, NodeType, Phase, Quality, Quantity, Reading, Resolution, Unit
+from drivers.model import Key, Nature, NodeType, Phase, Quality, Quantity, Reading, Resolution, Unit
 
-Key = tuple[NodeType | None, Quantity, Phase | None]
 Part = Reading | None
 Combine = Callable[[Sequence[Part], float], tuple[Reading, ...]]
 

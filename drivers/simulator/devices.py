@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from drivers.model import NodeType, Phase, Quantity, Value
+from drivers.model import Key, NodeType, Phase, Quantity, Value
 from drivers.profile import load, profile_files
 from drivers.simulator.modbus_server import SimulatedUnit
 from drivers.simulator.physics import Flow, SimulatedPlant
 from drivers.simulator.plants import Boiler
-from drivers.simulator.register_image import Key, Values, profile_unit
+from drivers.simulator.register_image import Values, profile_unit
 from drivers.simulator.sunspec_units import inverter_model, sunspec_unit
 
 

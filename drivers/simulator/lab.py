@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from drivers.model import Phase, Quantity, Value
+from drivers.model import Key, Phase, Quantity, Value
 from drivers.profile import load, profile_files
 from drivers.simulator.modbus_server import SimulatedUnit
-from drivers.simulator.register_image import Key, Values, profile_unit
+from drivers.simulator.register_image import Values, profile_unit
 from drivers.simulator.sunspec_units import (
     PV,
     STORAGE,

@@ -6,14 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from drivers.model import NodeType, Phase, Quantity, Table, Unit, Value
+from drivers.model import Key, Table, Unit, Value
 from drivers.profile import Mark, Point, Profile
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Encoding, bits_of, encode
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 
-Key = tuple[NodeType | None, Quantity, Phase | None]
-"""What a value measures. Node type None: the device feeds one node. Phase None: the total."""
 Values = Mapping[Key, Value]
 
 

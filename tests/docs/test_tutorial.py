@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from drivers.model import Phase, Quantity
+from drivers.model import Key, Phase, Quantity
 from drivers.profile import load, profile_files
 from drivers.simulator import ModbusServer
 from drivers.simulator.modbus_server import SimulatedUnit
-from drivers.simulator.register_image import Key, profile_unit
+from drivers.simulator.register_image import profile_unit
 from drivers.simulator.sunspec_units import battery_model, inverter_model, sunspec_unit
 from tests.docs.transcript import Person, blocks, free_network
 from tests.support.site import TOKEN, Endpoint

@@ -12,7 +12,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hsettings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -28,7 +28,19 @@ from agent.energy.published import Published
 from agent.energy.readings import advance
 from agent.energy.store import EnergyStore
 from agent.energy.turnover import Register
-from drivers.model import Kind, Nature, NodeType, Phase, Quality, Quantity, Reading, Resolution, Scan, Value
+from drivers.model import (
+    Kind,
+    Nature,
+    NodeType,
+    Phase,
+    Quality,
+    Quantity,
+    Reading,
+    ReadingColumns,
+    Resolution,
+    Scan,
+    Value,
+)
 
 WALL = 1_780_300_000
 MIDNIGHT = int(day_of(WALL, ZoneInfo("Europe/Brussels"))[2])
@@ -999,3 +1011,50 @@ def test_a_push_of_the_day_before_does_not_reset_what_was_published_today() -> N
     assert field.publish(account, today, DayEnergy(4.9, Basis.SEEN)) == (5.0, Basis.ESTIMATED)
     assert field.publish(account, yesterday, DayEnergy(20.4, Basis.SEEN)) == (20.4, Basis.ESTIMATED), "it is over"
     assert field.published.date == today
+
+
+PHASE_METER = Node("m", NodeType.GRID, Kind.METER)
+HYBRID_NODES = (
+    Node("g", NodeType.GRID, Kind.HYBRID, of_hybrid=True),
+    Node("pv", NodeType.SOLAR, Kind.HYBRID, of_hybrid=True, invert=True),
+)
+_POWERS = tuple((None, Quantity.ACTIVE_POWER, phase) for phase in (None, *Phase))
+_OF_METER = (*_POWERS, (None, Quantity.VOLTAGE, Phase.L1), (None, Quantity.IMPORTED_ENERGY, None))
+_OF_HYBRID = tuple(
+    (type_, quantity, None)
+    for type_ in (NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE)
+    for quantity in (Quantity.ACTIVE_POWER, Quantity.EXPORTED_ENERGY, Quantity.ON)
+)
+LAYOUTS = (_OF_METER, tuple(reversed(_OF_METER)), _OF_METER[:2], _OF_HYBRID, _OF_HYBRID[3:])
+"""Keys of readings. Another variant of a device changes its keys from one poll to the next."""
+_CELL = st.tuples(st.sampled_from([None, 0.0, 100.0, -250.0, 9e9, True, "on"]), st.sampled_from(Quality))
+_POLLS = st.tuples(st.sampled_from(LAYOUTS), st.lists(_CELL, min_size=9, max_size=9), st.booleans())
+
+
+_GOOD = [[(value, Quality.GOOD)] * 9 for value in (100.0, -250.0, 0.0)]
+
+
+@example([(_OF_METER, _GOOD[0], False), (_OF_METER, _GOOD[1], True), (_OF_METER, _GOOD[2], False)])
+@given(st.lists(_POLLS, min_size=1, max_size=6))
+def test_columns_and_readings_of_a_poll_give_the_same_messages(
+    polls: list[tuple[Any, list[tuple[Value | None, Quality]], bool]],
+) -> None:
+    nodes = [PHASE_METER, *HYBRID_NODES]
+    options = PayloadOptions("S", ("device_type", "device"), "snapshot", "all", quality=True)
+    both = [Aggregator(nodes, settings(), cast("EnergyStore", NoStore())) for _ in range(2)]
+    statistic = "last"
+    for number, (keys, cells, reload) in enumerate(polls):
+        at = 1000.0 + 10 * number
+        if reload:
+            statistic = "mean" if statistic == "last" else "last"
+        times = [at + index / 16 for index in range(len(keys))]
+        values, qualities = zip(*cells[: len(keys)], strict=True)
+        columns = ReadingColumns(keys, values, qualities, times)
+        sent = []
+        for aggregator, readings in zip(both, (columns, tuple(columns)), strict=True):
+            if reload:
+                aggregator.reconfigure(nodes, settings(statistic=statistic))
+            aggregator.observe(nodes, Scan(readings, at, at + 1), WALL + at)
+            summary = aggregator.close(at + 2, WALL + int(at) + 2)
+            sent.append((bodies(summary, options), aggregator.dropped))
+        assert sent[0] == sent[1]

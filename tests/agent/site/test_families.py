@@ -11,10 +11,10 @@ import pytest
 from agent.commissioning.read_once import read_site
 from agent.config.loader import parse
 from agent.site.builder import build
-from drivers.model import Kind, NodeType, Quantity, Table, Value
+from drivers.model import Key, Kind, NodeType, Quantity, Table, Value
 from drivers.profile.loader import Profile
 from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
-from drivers.simulator.register_image import Key, profile_unit
+from drivers.simulator.register_image import profile_unit
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
 from tests.support.profiles import PROFILES
 

@@ -17,14 +17,14 @@ from drivers.driver import ReadOptions
 from drivers.errors import ProfileError
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
-from drivers.model import Kind, Nature, NodeType, Quality, Quantity, Scan, Table, Unit, Value
+from drivers.model import Key, Kind, Nature, NodeType, Quality, Quantity, Scan, Table, Unit, Value
 from drivers.profile.device_table import captures, families, page, types_of, updated
 from drivers.profile.loader import BUILT_IN, Profile, load
 from drivers.profile.point import Point
 from drivers.profile.register_driver import RegisterDriver
 from drivers.protocol import MAX_REGISTERS
 from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
-from drivers.simulator.register_image import Key, profile_unit
+from drivers.simulator.register_image import profile_unit
 from drivers.sunspec.driver import SunSpec
 from tests.support.profiles import PROFILES
 

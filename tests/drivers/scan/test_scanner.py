@@ -393,7 +393,7 @@ async def test_a_gateway_with_wrong_transactions_is_named_for_what_it_is(fault: 
         server.faults = fault
         (place,) = await scan(replace(at(server), units=(1, 2)), LOCAL)
     assert [unit.unit_id for unit in place.units] == found
-    assert "the transaction number of another request; such a reply is dropped. Restart the gateway" in place.note
+    assert "the transaction number of another request; the agent drops this reply. Restart the gateway" in place.note
     assert "rtu_over_tcp" not in place.note
 
 

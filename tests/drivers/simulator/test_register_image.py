@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from drivers.driver import ReadOptions
 from drivers.errors import exception_reply
-from drivers.model import Nature, NodeType, Quality, Quantity, Table, Unit, Value
+from drivers.model import Key, Nature, NodeType, Quality, Quantity, Table, Unit, Value
 from drivers.profile.loader import Profile, load, profile_files
 from drivers.profile.register_driver import RegisterDriver
 from drivers.registers.codec import Encoding, encode
 from drivers.simulator.modbus_server import SimulatedUnit
-from drivers.simulator.register_image import Key, dump_unit, profile_unit
+from drivers.simulator.register_image import dump_unit, profile_unit
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
 from drivers.sunspec.driver import SunSpec
 
