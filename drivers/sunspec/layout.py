@@ -62,7 +62,7 @@ MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_
 """The quantities of an inverter model that include the power or the energy of the battery."""
 
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A})
-"""The units whose values can be added over several inverters."""
+"""The units whose values can be added over several inverters or batteries."""
 
 _HAS_STORAGE = (*BATTERIES, 713, 124)
 """The models that only a device with a battery has."""
@@ -138,18 +138,18 @@ class _LayoutBuilder:
     def __init__(self, chain: Collection[Model], limit: int) -> None:
         self._chain = chain
         self._cells = PointCollector(limit)
-        self._has_storage = any(of(chain, *_HAS_STORAGE))
+        self._inverters = [each for each in sections(chain) if any(of(each, *INVERTERS))]
+        self._hybrids = [model for each in sections(chain) if any(of(each, *_HAS_STORAGE)) for model in each]
+        """The models of the devices with a battery."""
         self._offers: dict[Key, list[Offer]] = {}
 
     def build(self, channels: Mapping[Model, Sequence[DcInput]], manufacturer: str) -> SunSpecLayout:
         self._offer_first(NodeType.GRID, METERS, _quirk(manufacturer))
-        batteries = [self._cells.add(model, BATTERIES[model.id]) for model in of(self._chain, *BATTERIES)]
-        self._offer_batteries(batteries)
-        if self._has_storage:
-            for model_id, rules in STORAGE_DETAILS.items():
-                self._offer_first(STORAGE, {model_id: rules})
-        self._offer_inverters()
-        self._offer_first(SOLAR, STATUS)
+        self._offer_batteries(self._chain, BATTERIES)
+        for model_id, rules in STORAGE_DETAILS.items():
+            self._offer_batteries(self._hybrids, {model_id: rules})
+        self._offer_inverters(INVERTERS)
+        self._offer_inverters(STATUS)
         pv = self._offer_dc_inputs(channels)
         battery = self._offers.get(_CHARGE_POWER)
         charge = first([formula for formula, _ in battery]) if battery else None
@@ -165,16 +165,16 @@ class _LayoutBuilder:
         for rule, slot in self._cells.add(model, table[model.id], quirk).items():
             self._offer((node, rule.quantity, rule.phase), (cell(slot), slot))
 
-    def _offer_inverters(self) -> None:
+    def _offer_inverters(self, table: Mapping[int, Sequence[Rule]]) -> None:
         """Add the offers of all inverters: sums, or the value of the first inverter for units that are not additive.
 
-        With several inverters, a sum is omitted if one of them does not have the quantity.
+        `table` has the rules of the models to use. With several inverters, a sum is omitted if one of them does not
+        have the quantity.
         """
-        models = [model for each in sections(self._chain) if (model := next(of(each, *INVERTERS), None)) is not None]
-        if len(models) < 2:
-            self._offer_first(SOLAR, INVERTERS)
+        if len(self._inverters) < 2:
+            self._offer_first(SOLAR, table)
             return
-        found = [{(r.quantity, r.phase): s for r, s in self._of_inverter(model)} for model in models]
+        found = [self._of_inverter(each, table) for each in self._inverters]
         for (quantity, phase), slot in found[0].items():
             slots = [each[quantity, phase] for each in found if (quantity, phase) in each]
             if quantity.unit not in _ADDITIVE:
@@ -182,13 +182,13 @@ class _LayoutBuilder:
             elif len(slots) == len(found):
                 self._offer((SOLAR, quantity, phase), (total([cell(each) for each in slots]), slot))
 
-    def _of_inverter(self, model: Model) -> list[tuple[Rule, int]]:
-        """Return the rules and cells of one inverter, the last rule first.
-
-        The caller makes a dict, which keeps the last entry of each key. So of several temperatures, the dict has the
-        temperature of the first rule.
-        """
-        return list(reversed(self._cells.add(model, INVERTERS[model.id]).items()))
+    def _of_inverter(
+        self, inverter: Sequence[Model], table: Mapping[int, Sequence[Rule]]
+    ) -> dict[tuple[Quantity, Phase | None], int]:
+        """Return the cells of one inverter. Of several temperatures, it has the temperature of the first rule."""
+        model = next(of(inverter, *table), None)
+        slots = {} if model is None else self._cells.add(model, table[model.id])
+        return {(rule.quantity, rule.phase): slot for rule, slot in reversed(slots.items())}
 
     def _offer(self, key: Key, offer: Offer) -> None:
         offers = self._offers.setdefault(key, [])
@@ -196,23 +196,25 @@ class _LayoutBuilder:
         if not (offers and key[1].nature is Nature.COUNTER):
             offers.append(offer)
 
-    def _offer_batteries(self, batteries: Sequence[Mapping[Rule, int]]) -> None:
+    def _offer_batteries(self, models: Collection[Model], table: Mapping[int, Sequence[Rule]]) -> None:
         """Add the offers of all batteries: sums, and for percentages the mean weighted by capacity.
 
-        The voltage is that of the first battery. A quantity that one of the batteries does not have is omitted.
+        `models` are the models that have a battery. `table` has the rules of those to use. Voltage and temperature are
+        those of the first battery. A quantity that one of the batteries does not have is omitted.
         """
+        batteries = [self._cells.add(model, table[model.id]) for model in of(models, *table)]
         capacities = [cell(s) for slots in batteries for rule, s in slots.items() if rule.point == "WHRtg"]
         for rule in dict.fromkeys(rule for slots in batteries for rule in slots):
             slots = [found[rule] for found in batteries if rule in found]
             cells = [cell(slot) for slot in slots]
             if len(slots) < len(batteries):
                 continue
-            if len(cells) == 1 or rule.quantity is Quantity.DC_VOLTAGE:
+            if len(cells) == 1:
                 formula = cells[0]
             elif rule.quantity.unit is Unit.PERCENT:
                 formula = weighted_mean(cells, capacities)
             else:
-                formula = total(cells)
+                formula = total(cells) if rule.quantity.unit in _ADDITIVE else cells[0]
             self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
 
     def _offer_dc_inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
@@ -221,11 +223,11 @@ class _LayoutBuilder:
         Return the offers of the PV inputs if the device names its battery inputs, otherwise nothing.
         """
         model = next(of(channels, *CHANNELS), None)
-        if model is None or len([each for each in sections(self._chain) if any(of(each, *INVERTERS))]) > 1:
+        if model is None or len(self._inverters) > 1:
             return {}  # no DC inputs, or they belong to only one of several inverters
         found = channels[model]
         named = not {DcInput.CHARGE, DcInput.DISCHARGE, DcInput.STORAGE}.isdisjoint(found)
-        if not named and model.id == 160 and self._has_storage:
+        if not named and model.id == 160 and self._hybrids:
             return {}  # one of the inputs may be the battery, but the device does not name it
         pv: _Inputs = {}
         for rule in CHANNELS[model.id]:

@@ -152,6 +152,22 @@ async def test_model_124_gives_the_state_of_charge_and_120_the_capacity() -> Non
     assert {reading.node for reading in scan.readings} == {SOLAR}  # a nameplate alone is no battery
 
 
+async def test_the_stored_energy_of_two_hybrids_is_of_both_or_missing() -> None:
+    large = model(713, 7, {0: 150, 1: 120, 2: 80, 3: 98, 5: 2, 6: 0})
+    small = model(713, 7, {0: 50, 1: 10, 2: 20, 3: 90, 5: 2, 6: 0})
+    plain = (common(serial="2"), model(120, 26, {17: NO_UINT16, 18: 0}, fill=0), INVERTER)
+    scan = await read(common(serial="1"), INVERTER, large, common(serial="2"), INVERTER, small)
+    assert value(scan, STORAGE, Quantity.ENERGY_CAPACITY) == 20_000.0
+    assert value(scan, STORAGE, Quantity.ENERGY_STORED) == 13_000.0
+    assert value(scan, STORAGE, Quantity.SOC) == pytest.approx(65.0)
+    scan = await read(common(serial="1"), INVERTER, large, common(serial="2"), INVERTER, model(713, 7, {5: 2, 6: 0}))
+    assert value(scan, STORAGE, Quantity.ENERGY_STORED) is None
+    nameplate = model(120, 26, {17: 96, 18: 2}, fill=0)
+    storage = model(124, 24, {6: 5550, 20: -2}, fill=0)
+    scan = await read(common(serial="1"), nameplate, INVERTER, storage, *plain)
+    assert value(scan, STORAGE, Quantity.ENERGY_CAPACITY) == 9600.0  # the second inverter has no battery
+
+
 async def test_the_status_model_s_counter_serves_where_no_inverter_model_has_one() -> None:
     status = model(122, 44, {3: words("Q", 123_456)}, fill=0)
     assert value(await read(common(), status), SOLAR, Quantity.PRODUCED_ENERGY) == 123_456.0

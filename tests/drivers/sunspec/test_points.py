@@ -271,6 +271,29 @@ async def test_two_inverters_of_a_chain_are_added_where_a_sum_has_a_meaning() ->
     assert await found_in(*chain) == OF_INVERTER | sums
 
 
+_DER_WITHOUT_COUNTER = model(701, 117, {offset: each for offset, each in DER.items() if offset < 85})
+_FLOAT_WITHOUT_COUNTER = model(113, 30, {offset: each for offset, each in FLOAT_INVERTER.items() if offset < 30})
+
+
+@pytest.mark.parametrize(
+    ("models", "energy"),
+    [
+        ([[model(701, 153, DER), STATUS], [_DER_WITHOUT_COUNTER, STATUS]], 62_000_000.0),
+        ([[_DER_WITHOUT_COUNTER, STATUS], [model(701, 153, DER), STATUS]], 62_000_000.0),
+        ([[model(113, 60, FLOAT_INVERTER), STATUS], [_FLOAT_WITHOUT_COUNTER, STATUS]], 62_000_000.0),
+        ([[model(113, 60, FLOAT_INVERTER), STATUS], [_FLOAT_WITHOUT_COUNTER]], None),
+        ([[model(113, 60, FLOAT_INVERTER)], [_FLOAT_WITHOUT_COUNTER, STATUS]], None),
+        ([[STATUS], [model(113, 60, FLOAT_INVERTER)], [_FLOAT_WITHOUT_COUNTER]], None),
+        ([[model(113, 60, FLOAT_INVERTER), STATUS], [model(113, 60, FLOAT_INVERTER), STATUS]], 2061.0),
+    ],
+)
+async def test_the_energy_of_two_inverters_is_of_both_or_missing(
+    models: Sequence[Sequence[Sequence[int]]], energy: float | None
+) -> None:
+    chain = [each for number, one in enumerate(models) for each in (common(serial=str(number)), *one)]
+    assert (await found_in(*chain)).get((SOLAR, Q.PRODUCED_ENERGY, None)) == energy
+
+
 def _input(name: str, power: int, energy: int) -> list[int]:
     """An input of model 160: number, name, A, V, W, Wh, time, temperature, state, events."""
     return [1, *text(name, 8), 11, 12, power, *words("I", energy), 0, 0, 25, 4, 0, 0]
