@@ -284,8 +284,8 @@ class ReadingColumns(Sequence[Reading]):
 
 
 class Scan(NamedTuple):
-    """All readings of one device from one poll. If the device refused registers, the scan is partial, and `errors` has
-    the refusals."""
+    """All readings of one device from one poll. If registers were not read, the scan is partial, and `errors` has the
+    reasons."""
 
     readings: Sequence[Reading]
     started: float

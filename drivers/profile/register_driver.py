@@ -8,7 +8,7 @@ about the same time.
 A family with variants or repeated blocks has several layouts. The registers that select the layout are read before the
 first poll, after each failed poll and every minute, because firmware and settings may change, and a wrong layout gives
 wrong values. While a device starts, these registers may be wrong for a moment. So another layout than the current one
-is used only after two polls in a row have selected it; until then the readings are missing.
+is used only after two polls in a row have selected it; until then the readings are missing, and `Scan.errors` says so.
 
 The site's `ReadOptions` override the profile's defaults. The profile's defaults override those of the transport. A word
 order of the site applies to all points, because it is a setting of the device.
@@ -23,7 +23,7 @@ from typing import TypeVar
 import structlog
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
-from drivers.errors import IllegalFunctionError, IllegalRangeError, RefusedError, UnreachableError
+from drivers.errors import DriverError, IllegalFunctionError, IllegalRangeError, RefusedError, UnreachableError
 from drivers.model import Kind, NodeType, Quantity, Resolution, Scan, WordOrder
 from drivers.profile.evaluation import DeviceKnowledge, evaluate
 from drivers.profile.layout import Answers, Layout, Words
@@ -48,6 +48,8 @@ log = structlog.get_logger(__name__)
 
 SELECT_EVERY_S = 60.0
 """Seconds after which the registers that select the layout are read again."""
+
+_UNCONFIRMED = "the device seems to be another variant or to have another number of blocks; the next poll decides"
 
 T = TypeVar("T")
 
@@ -182,6 +184,7 @@ class RegisterDriver:
             self._selection_due = run.started + SELECT_EVERY_S
         else:
             self._unconfirmed = key
+            run.errors.append(DriverError(_UNCONFIRMED))
 
     def _key_of(
         self, words: dict[Span, Words], before: _LayoutKey | None = None, present: Mapping[Repeat, int] | None = None

@@ -46,7 +46,7 @@ class PollSession:
         self.started = now()
         self.requests = 0
         self.errors: list[Exception] = []
-        """The refusals of this poll except those with exception 2 or 3, which are in a `RefusalMemory`."""
+        """The reasons for missing values, except refusals with exception 2 or 3, which are in a `RefusalMemory`."""
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
         """See `drivers.driver.Reader`."""

@@ -19,7 +19,9 @@ from agent.domain.sleep import Night, all_sleep
 from agent.energy.store import EnergyStore
 from drivers.errors import exception_reply
 from drivers.model import Kind, NodeType
+from drivers.profile.register_driver import SELECT_EVERY_S
 from tests.agent.aggregation.test_aggregator import NOON, body, scan, settings
+from tests.drivers.profile.test_format import device, point
 
 PV = Node("pv-1", NodeType.SOLAR, Kind.INVERTER, when_offline="sleep")
 AWAKE = Node("pv-2", NodeType.SOLAR, Kind.INVERTER)
@@ -48,6 +50,37 @@ def test_asleep_at_dusk_it_counts_zero_and_holds_its_day(store: EnergyStore) -> 
     told(totals, 1000.0, 40.0, NOON)
     told(totals, 1100.0, 70.0, NOON + 100, AWAKE)
     assert solar(totals, 1100.0, NOON + 100) == {"active_power_W": 70, "today_energy_Wh": 0}
+
+
+VARIANTS = """
+[mark.new]
+table = "holding"
+address = 15
+type = "uint16"
+equals = [2]
+[[variant]]
+name = "new"
+mark = "new"
+[[variant.point]]
+quantity = "active_power"
+table = "holding"
+address = 0
+type = "uint16"
+invalid = [0xFFFF]
+"""
+
+
+async def test_a_device_that_may_be_another_variant_is_not_asleep(store: EnergyStore, tmp_path: Path) -> None:
+    """Its power was not read, so it counts neither as 0 W nor as without power."""
+    totals = Aggregator([PV, AWAKE], settings(stale_after_s=300.0), store)
+    text = VARIANTS + point("active_power", 0, "uint16", invalid="[0xFFFF]")
+    async with device(tmp_path, text, {0: 70, 15: 1}, "inverter") as inverter:
+        for words, sent in (({0: 70, 15: 1}, 110), ({0: 70, 15: 2}, None), ({0: 0xFFFF, 15: 1}, 40)):
+            await inverter.poll(words, SELECT_EVERY_S)
+            assert inverter.scan is not None
+            totals.observe([PV], inverter.scan, NOON)
+            told(totals, inverter.at, 40.0, NOON, AWAKE)
+            assert body(totals, inverter.at, NOON).get("solar", {}).get("active_power_W") == sent
 
 
 def test_cut_off_at_noon_the_sum_is_not_known_and_that_is_told_once(store: EnergyStore) -> None:

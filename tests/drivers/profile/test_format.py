@@ -463,7 +463,11 @@ async def test_a_device_becomes_another_variant_once_it_says_so_twice(tmp_path: 
         assert (await meter.poll())["imported_energy"] == 700.0
         for _ in range(2):  # two glitches are no update
             assert await meter.poll(new, SELECT_EVERY_S) == missing
+            assert meter.scan is not None
+            assert not meter.scan.complete
+            assert "seems to be another variant" in str(meter.scan.errors[0])
             assert (await meter.poll(old))["imported_energy"] == 700.0
+            assert meter.scan.complete
         assert await meter.poll(new, SELECT_EVERY_S) == missing
         assert (await meter.poll(new))["imported_energy"] == 7000.0
         assert (await meter.poll({0: 7, 2: 7, 3: 0}, SELECT_EVERY_S))["imported_energy"] == 7000.0  # refused for once
