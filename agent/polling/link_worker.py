@@ -205,9 +205,11 @@ class LinkWorker:
         )
         order = deque((*well, *due))
         shortest_s = min((device.patience_s for device in waiting), default=0.0)
-        all_down = all(device.health.failures for device in self.devices)
+        lost = {device: device.health.failures for device in self.devices}
+        if not all(lost.values()):
+            lost.clear()
         while order:
-            this_pass = self._pass = group.create_task(self._poll_in_turn(order, down, all_down=all_down))
+            this_pass = self._pass = group.create_task(self._poll_in_turn(order, down, lost))
             await self._wait_for_pass(this_pass, shortest_s)
         self._pass = None
         for device in down:
@@ -227,11 +229,11 @@ class LinkWorker:
         if not this_pass.done() and (device := self._polling.get(this_pass)):
             device.health.slow = True
 
-    async def _poll_in_turn(self, order: deque[Device], down: dict[Device, None], *, all_down: bool) -> None:
+    async def _poll_in_turn(self, order: deque[Device], down: dict[Device, None], lost: dict[Device, int]) -> None:
         """Poll the devices in `order` until one takes longer than its `patience_s`. Remove the polled ones from `down`.
 
-        `all_down`: all devices of the link were lost at the start of the round. Then the first answer in this pass adds
-        all lost devices to the round.
+        `lost`: if all devices of the link were lost at the start of the round, each device and its failed polls until
+        then. The first answer in the round adds these devices to the round, and empties `lost`.
         """
         loop = asyncio.get_running_loop()
         this_pass = cast("asyncio.Task[None]", asyncio.current_task())
@@ -257,19 +259,20 @@ class LinkWorker:
                         self._close(other)
                 elif error is not None and probe:
                     order.clear()
-                elif error is None and all_down:
-                    all_down = False
-                    self._add_lost(order, down)
+                elif error is None:
+                    self._add_lost(order, down, lost)
         finally:
             self._polling.pop(this_pass, None)
 
-    def _add_lost(self, order: deque[Device], down: dict[Device, None]) -> None:
-        """Add all lost devices of the link to the round, grid meters first."""
-        for device in sorted(self.devices, key=lambda device: device.rank):
-            if device.health.failures and device not in order and device not in self._polling.values():
+    def _add_lost(self, order: deque[Device], down: dict[Device, None], lost: dict[Device, int]) -> None:
+        """Add the `lost` devices that were not polled since to the round, grid meters first. Empty `lost`."""
+        for device in sorted(lost, key=lambda device: device.rank):
+            polled = device.health.failures != lost[device] or device in self._polling.values()
+            if device in self.devices and device not in order and not polled:
                 self._waiting.pop(device, None)
                 self._open[device] = down[device] = None
                 order.append(device)
+        lost.clear()
 
     def _next(self, order: deque[Device]) -> Device:
         """Return the next device to poll: usually the next device of the round.

@@ -381,6 +381,42 @@ async def test_when_a_link_comes_back_all_its_devices_do() -> None:
     assert sorted(seen.unit_id for seen in server.requests[asked:]) == [1, 1, 2, 2, 3, 3]
 
 
+async def test_when_a_link_comes_back_a_slow_device_that_fails_is_probed_once() -> None:
+    """It fails while the next device is polled, whose answer is no second reason to probe it."""
+    clock, notes = SteppedClock(), Notes()
+    waits, failed = asyncio.Event(), asyncio.Event()
+    probes = 0
+
+    class Slow:
+        async def poll(self, reader: object, now: object) -> Scan:
+            nonlocal probes
+            probes += 1
+            await waits.wait()
+            failed.set()
+            raise SilentError("no answer")
+
+    class Next:
+        async def poll(self, reader: object, now: object) -> Scan:
+            waits.set()
+            await failed.wait()
+            return Scan((), clock.now, clock.now)
+
+    async with FaultServer({(1, Table.INPUT): registers()}) as server:
+        link = Link(server.link())
+        devices = [device(link, unit) for unit in (1, 2, 3)]
+        devices[1].driver, devices[1].patience_s = Slow(), 0.05  # type: ignore[assignment]
+        devices[2].driver = Next()  # type: ignore[assignment]
+        for each, failures in zip(devices, (1, 5, 5), strict=True):
+            for _ in range(failures):
+                each.health.failed(SilentError("no answer"), clock.now)
+        async with polling({link: devices}, clock, notes) as poller:
+            clock.now += BACKOFF_FIRST_S
+            await asyncio.gather(*poller.request())
+    assert notes.observed == ["u1", "u3"]
+    assert notes.missing == ["u2"]
+    assert probes == 1
+
+
 async def test_an_inverter_that_sleeps_is_no_news_all_night_and_is_found_at_sunrise() -> None:
     clock, notes = SteppedClock(), Notes()
     with structlog.testing.capture_logs() as events:
