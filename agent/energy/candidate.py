@@ -13,6 +13,8 @@ from agent.energy.days import Basis, Day, day_of
 NEVER = 1e15
 """The value of `changed` until the counter moves for the first time: at the beginning of a path, and after a reset, a
 replacement or a new day. Until then the counter is not late: its first growth begins after the previous reading."""
+DAILY_S = 3 * 3600.0
+"""Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
 
 
 class EnergyEvent(NamedTuple):
@@ -69,11 +71,14 @@ def moved(candidate: Candidate, seconds: float, zone: tzinfo | None, relabel_s: 
     """Return the candidate with `at` and `changed` moved by `seconds`, because the clock was set.
 
     The candidate gets another `day` only if the moved `at` is before `day`, or at least `relabel_s` seconds after the
-    end of `day`. Other times of the candidate stay the same. `zone` is the time zone of the site.
+    end of `day`. After a move of more than `DAILY_S`, `new_day` is unknown, because it may be from before or after the
+    moment at which the clock went wrong. Other times of the candidate stay the same. `zone` is the time zone of the
+    site.
     """
     at = candidate.at + seconds
     changed = candidate.changed if candidate.changed == NEVER else candidate.changed + seconds
-    candidate = candidate._replace(at=at, changed=changed)
+    new_day = candidate.new_day if abs(seconds) <= DAILY_S else 0.0
+    candidate = candidate._replace(at=at, changed=changed, new_day=new_day)
     date, start, end = day_of(at, zone)
     day, before = candidate.day, candidate.before
     # If `at` is now less than `relabel_s` after the end of `day`, the next reading begins the new day.

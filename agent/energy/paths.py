@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.energy.candidate import NEVER, Candidate, EnergyEvent, day_offset
+from agent.energy.candidate import DAILY_S, NEVER, Candidate, EnergyEvent, day_offset
 from agent.energy.days import Basis, Day, day_of
-from agent.energy.transitions import DAILY_S, Observation, Transition, TransitionKind
+from agent.energy.transitions import Observation, Transition, TransitionKind
 
 SEEN_S = 300.0
 """The beginning of a day was observed if the readings before and after midnight are at most this many seconds apart,

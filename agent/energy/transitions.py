@@ -11,7 +11,7 @@ from datetime import tzinfo
 from enum import Enum, auto
 from typing import NamedTuple
 
-from agent.energy.candidate import NEVER, Candidate, day_offset
+from agent.energy.candidate import DAILY_S, NEVER, Candidate, day_offset
 from agent.energy.days import day_of
 from agent.energy.turnover import MINUTE_S, SLACK_S, Register, Turnover, proven_power, proven_step
 
@@ -21,8 +21,6 @@ BEGIN_FACTOR = 1.0
 """The counter can also grow by this factor times the power integrated since the previous reading. If a load begins
 right after the previous reading, the energy is twice the integrated power."""
 DAY_S = 24 * 3600.0
-DAILY_S = 3 * 3600.0
-"""Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
 
 # The prices of transitions, in seconds.
 LATE_PRICE = ROLLOVER_PRICE = JITTER_PRICE = 60.0

@@ -757,6 +757,35 @@ def test_a_clock_that_is_wrong_from_one_day_into_another_goes_on_with_that_day(s
     assert body(totals, at=1000.0 + end, wall=MIDNIGHT + end)["solar"] == {"today_energy_Wh": end}
 
 
+@pytest.mark.parametrize("ahead", [8 * 3600, 86_400 * 3650])
+def test_a_daily_register_begins_its_next_day_though_the_clock_was_wrong_at_midnight(
+    store: EnergyStore, ahead: int
+) -> None:
+    """1 Wh a second; the clock is ahead from an hour before midnight until an hour after it."""
+    totals = Aggregator([PV1], settings(), store)
+    with capture_logs() as events:
+        for second in range(-7200, 86_400 + 2410, 10):
+            wall = MIDNIGHT + second + (ahead if -3600 <= second < 3600 else 0)
+            today = float(second % 86_400)
+            totals.observe([PV1], scan(1e5 + second, active_power=3600.0, today_produced_energy=today), wall)
+            if second == 7200:
+                events.clear()
+    (found,) = totals.close(1e5 + second, wall).nodes
+    assert not events
+    assert (found.fields["today_energy_Wh"], found.basis) == (2400.0, Basis.SEEN)
+
+
+@pytest.mark.parametrize("hours", [8, 13, -13])
+def test_after_a_leap_and_back_a_gap_by_day_is_still_no_midnight_of_the_device(store: EnergyStore, hours: int) -> None:
+    """1 Wh a second from midnight; the clock is wrong for ten minutes from 6:00 on; no readings from 7:00 to 22:30."""
+    totals = Aggregator([PV1], settings(), store)
+    for second in (*range(-600, 7 * 3600, 10), 22 * 3600 + 1800):
+        wall = MIDNIGHT + second + (hours * 3600 if 21_600 <= second < 22_200 else 0)
+        today = float(second if second >= 0 else 1000 + second)
+        totals.observe([PV1], scan(1e5 + second, active_power=3600.0, today_produced_energy=today), wall)
+    assert body(totals, at=1e5 + second, wall=wall)["solar"]["today_energy_Wh"] == second
+
+
 def test_the_time_of_the_last_push_does_not_follow_a_push_that_ends_late(store: EnergyStore) -> None:
     """Another endpoint's push ends up to a minute after a later tick. An earlier time is a clock that was set back."""
     totals = Aggregator([PV1], settings(), store)
