@@ -30,14 +30,25 @@ class Channels:
 
 
 def channels_from(table: TomlTable, points: Sequence[Point]) -> Channels | None:
-    """Return the `[channels]` of a profile, or None if the profile has no such table. Raises ProfileError."""
+    """Return the `[channels]` of a profile, or None if the profile has no such table. Raises ProfileError.
+
+    `points` are the points of the first channel, including those of all variants.
+    """
     content = table.take("channels", dict, None)
     if content is None:
         return None
     entry = TomlTable(content, f"{table.where}: [channels]")
-    channels = Channels(count=entry.whole("count", 2, 256), step=entry.whole("step", 1, 4096, 1))
+    count = entry.whole("count", 2, 256)
+    channels = Channels(count, step=entry.whole("step", 1, 4096, 1))
     entry.done()
-    for last in (channels.moved(point, channels.count) for point in points):
-        if max(last.words) >= ADDRESSES or (last.encoding.bit or 0) >= 16 * last.encoding.width:
-            raise entry.wrong("count", "must leave each point inside its register and below 65536", channels.count)
+    for point in points:
+        if point.encoding.bit is not None and (point.marks or point.fallback):
+            raise entry.wrong("count", "cannot be used with a point that is a bit and has marks or fallbacks", count)
+        if point.repeat is not None and point.repeat.has_count:
+            raise entry.wrong("count", "cannot be used with a repetition whose number of blocks is read", count)
+        last = channels.moved(point, count)
+        outside = max(span.end for span in last.all_spans) > ADDRESSES
+        if outside or (last.encoding.bit or 0) >= 16 * last.encoding.width:
+            rule = "must leave each point, its fallbacks and its marks inside their registers and below 65536"
+            raise entry.wrong("count", rule, count)
     return channels

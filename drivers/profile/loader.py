@@ -80,9 +80,7 @@ class Profile:
     def spans(self) -> set[Span]:
         """Every span that a driver of the family may read."""
         points = [*self.points, *(point for variant in self.variants for point in variant.points)]
-        candidates = [each for point in points for each in point.candidates]
-        spans = {span for each in candidates for span in each.spans}
-        spans |= {span for each in candidates for mark in each.marks for span in mark.spans}
+        spans = {span for point in points for span in point.all_spans}
         spans |= {span for variant in self.variants for span in variant.mark.spans}
         spans |= {span for point in points if point.repeat and (span := point.repeat.span) is not None}
         return spans | ({self.rating.span} if self.rating else set())
@@ -155,8 +153,9 @@ def _profile(table: TomlTable, name: str) -> Profile:
             if part.has(key):
                 raise part.wrong(key, f"is for registers; driver {driver} finds them itself", part.content[key])
     marks = marks_from(table, order)
-    words = Vocabulary(kind, order, marks, repeats_from(table, order, marks))
-    points = directed(table, points_from(table, words)) if driver is None else ()
+    vocabulary = Vocabulary(kind, order, marks, repeats_from(table, order, marks))
+    points = directed(table, points_from(table, vocabulary)) if driver is None else ()
+    variants = variants_from(table, points, vocabulary) if driver is None else ()
     profile = Profile(
         name=name,
         manufacturer=table.text("manufacturer"),
@@ -170,8 +169,8 @@ def _profile(table: TomlTable, name: str) -> Profile:
         identify=None if identify is None else identify_from(TomlTable(identify, f"{table.where}: [identify]"), order),
         identified_as=identified_as,
         driver=driver,
-        channels=channels_from(table, points),
-        variants=variants_from(table, points, words) if driver is None else (),
+        channels=channels_from(table, [*points, *(point for variant in variants for point in variant.points)]),
+        variants=variants,
         rating=rating_from(table, order) if driver is None else None,
         serial=serial_from(table, order) if driver is None else None,
         note=table.text("note") if table.has("note") else "",

@@ -86,6 +86,14 @@ class Point:
         return tuple(mark for mark in (self.valid, self.negative, self.positive) if mark is not None)
 
     @property
+    def all_spans(self) -> Iterator[Span]:
+        """The spans of the point, its fallbacks and all their marks."""
+        for each in self.candidates:
+            yield from each.spans
+            for mark in each.marks:
+                yield from mark.spans
+
+    @property
     def where(self) -> str:
         """Table and addresses as text, with those of the fallbacks."""
         own = f"{self.table} {', '.join(map(str, self.addresses or (self.address,)))}"
@@ -161,9 +169,8 @@ def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
         return
     for number in range(1, repeat.most + 1):
         moved = point.moved((number - 1) * repeat.step)
-        for each in moved.candidates:
-            if max(each.words) >= ADDRESSES:
-                raise table.wrong("repeat", f"exceeds the last address at block {number}", repeat.name)
+        if max(span.end for span in moved.all_spans) > ADDRESSES:
+            raise table.wrong("repeat", f"exceeds the last address at block {number}", repeat.name)
         yield replace(moved, optional=True, number=number)
 
 

@@ -204,6 +204,10 @@ HOLDS = MARK + "equals = [1]\n"
 ELSE = 'table = "holding", address = 1, type = "uint16", equals = [1]'
 REPEAT = "[repeat.packs]\nmost = 3\nstep = 10\n"
 VARIANT = '[[variant]]\nname = "new"\n'
+HIGH = MARK.replace("= 9", "= 65530")
+BIT = ON.replace("int16", "bitfield") + "bit = 0\n"
+_INSIDE = "must leave each point, its fallbacks and its marks inside their registers and below 65536"
+_OF_BITS = "cannot be used with a point that is a bit and has marks or fallbacks"
 LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
 
 
@@ -278,6 +282,30 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
         (
             f'{HOLDS}{REPEAT}present = "there"\ntable = "holding"\n{POINT}',
             "[repeat.packs]: present: cannot be used together with table (found 'there')",
+        ),
+        (
+            f"{MARK.replace('= 9', '= 65520')}equals = [1]\n{REPEAT}{POINT}repeat = 'packs'\nvalid = 'there'\n",
+            "point[0] active_power: repeat: exceeds the last address at block 3 (found 'packs')",
+        ),
+        (
+            f"{MARK.replace('= 9', '= 65520')}equals = [1]\n{REPEAT}present = 'there'\n{POINT}",
+            "[repeat.packs]: present: exceeds the last address at block 3 (found 'there')",
+        ),
+        *(
+            (f"{HIGH}equals = [1]\n{text}[channels]\ncount = 8\n", f"[channels]: count: {_INSIDE} (found 8)")
+            for text in (
+                POINT + "fallback = [{ address = 65530 }]\n",
+                POINT + "valid = 'there'\n",
+                POINT + VARIANT + "mark = 'there'\n" + POINT.replace("[[", "[[variant.").replace("= 0", "= 65530"),
+            )
+        ),
+        *(
+            (f"{HOLDS}{BIT}{key}\n[channels]\ncount = 8\n", f"[channels]: count: {_OF_BITS} (found 8)")
+            for key in ("valid = 'there'", "fallback = [{ address = 1 }]")
+        ),
+        (
+            f"{HOLDS}{REPEAT}present = 'there'\n{POINT}repeat = 'packs'\n[channels]\ncount = 2\nstep = 100\n",
+            "[channels]: count: cannot be used with a repetition whose number of blocks is read (found 2)",
         ),
         (f"{POINT}{VARIANT}", "variant[0] new: mark: is missing"),
         (

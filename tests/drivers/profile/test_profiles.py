@@ -600,7 +600,7 @@ ON_COIL = 'point = [{ quantity = "on", table = "coil", address = 65_530 }]\n'
         ),
         (
             HEAD.replace("hybrid", "relay") + ON_COIL + "[channels]\ncount = 8\n",
-            "[channels]: count: must leave each point inside its register and below 65536 (found 8)",
+            "[channels]: count: must leave each point, its fallbacks and its marks inside their registers",
         ),
         (HEAD.replace("hybrid", "relay") + ON_COIL + "[channels]\ncount = 1\n", "count: must be 2..256 (found 1)"),
     ],
