@@ -33,8 +33,8 @@ class Mark:
     also: tuple[Mark, ...] = ()
     """More marks. All of them must hold too."""
     grace_s: float = 0.0
-    """A mark of a point still holds this many seconds after the last poll in which all its registers matched. The
-    selection of variants and repeated blocks ignores this."""
+    """A mark of a point still holds this many seconds after the last poll in which all its registers matched. The marks
+    of variants and repeated blocks have 0."""
     unit_id: int | None = None
     """The unit id on the same link that has the registers; None means the unit id of the device."""
 
@@ -143,6 +143,14 @@ def named(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
         known = f"; there are {', '.join(marks)}" if marks else "; there is no [mark.NAME] table"
         raise table.wrong(key, f"must name a mark{known}", name)
     return marks[name]
+
+
+def selecting(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
+    """Return like `named`, for a mark of a variant or of repeated blocks. Raises ProfileError, also for `grace_s`."""
+    mark = named(table, key, marks)
+    if mark is not None and mark.grace_s:
+        raise table.wrong(key, "must name a mark without grace_s, which is for points", table.content[key])
+    return mark
 
 
 def _with_also(table: TomlTable, order: WordOrder, grace_s: float, *, elsewhere: bool = False) -> Mark:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from drivers.model import Table, WordOrder
 from drivers.profile.encoding import encoding, require_in_table, table_and_address
-from drivers.profile.mark import Mark, named
+from drivers.profile.mark import Mark, selecting
 from drivers.profile.toml_table import TomlTable
 from drivers.protocol import ADDRESSES
 from drivers.registers.codec import Encoding, decoder
@@ -74,7 +74,7 @@ def repeats_from(table: TomlTable, order: WordOrder, marks: Mapping[str, Mark]) 
 
 def _repeat(table: TomlTable, name: str, order: WordOrder, marks: Mapping[str, Mark]) -> Repeat:
     most, step = table.whole("most", 2, MOST), table.whole("step", 1, 4096)
-    present = named(table, "present", marks)
+    present = selecting(table, "present", marks)
     if present is not None and max(span.end for span in present.moved((most - 1) * step).spans) > ADDRESSES:
         raise table.wrong("present", f"exceeds the last address at block {most}", table.content["present"])
     if not table.has("table"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from drivers.model import WORD_ORDERS, Kind, NodeType, Quality, Quantity, Reading, Table, WordOrder
 from drivers.profile.encoding import encoding, require_in_table, table_and_address
-from drivers.profile.mark import Mark, named
+from drivers.profile.mark import Mark, selecting
 from drivers.profile.point import Point, Vocabulary, points_from
 from drivers.profile.toml_table import TomlTable
 from drivers.registers import Encoding, Span, decoder
@@ -131,7 +131,7 @@ def variants_from(table: TomlTable, points: Sequence[Point], vocabulary: Vocabul
 
 def _variant(table: TomlTable, base: Sequence[Point], vocabulary: Vocabulary) -> Variant:
     name = table.text("name")
-    mark = named(table, "mark", vocabulary.marks)
+    mark = selecting(table, "mark", vocabulary.marks)
     if mark is None:
         table.take("mark", str)  # raises: is missing
         raise AssertionError

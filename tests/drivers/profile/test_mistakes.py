@@ -307,6 +307,14 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
             f"{HOLDS}{REPEAT}present = 'there'\n{POINT}repeat = 'packs'\n[channels]\ncount = 2\nstep = 100\n",
             "[channels]: count: cannot be used with a repetition whose number of blocks is read (found 2)",
         ),
+        (
+            f"{HOLDS}grace_s = 60\n{REPEAT}present = 'there'\n{POINT}",
+            "[repeat.packs]: present: must name a mark without grace_s, which is for points (found 'there')",
+        ),
+        (
+            f"{HOLDS}grace_s = 60\n{POINT}valid = 'there'\n{LITTLE}",
+            "variant[0] new: mark: must name a mark without grace_s, which is for points (found 'there')",
+        ),
         (f"{POINT}{VARIANT}", "variant[0] new: mark: is missing"),
         (
             f'{HOLDS}{POINT}{VARIANT}mark = "there"\n',
