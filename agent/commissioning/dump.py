@@ -190,7 +190,10 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
 
 
 def _numeric_spans(driver: Driver | None) -> Iterator[Span]:
-    """Yield the registers that are kept as read: those of the profile's points, and those that identify the family."""
+    """Yield the registers that are kept as read: those of the profile's points, and the first mark of its `[identify]`.
+
+    The marks in `also` may test a serial number.
+    """
     if isinstance(driver, RegisterDriver):
         yield from driver.profile.spans
         if (mark := driver.profile.identify) is not None:

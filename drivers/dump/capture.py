@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drivers.driver import Reader, ReadOptions
 from drivers.errors import BusyError, IllegalFunctionError, RefusedError, SilentError
@@ -55,12 +55,12 @@ def of_ranges(ranges: Iterable[Span]) -> Wanted:
 
 
 def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
-    """Request the points of `profiles` and the first registers of their `[identify]`, with the fewest requests."""
+    """Request the points of `profiles` and the registers of their `[identify]`, with the fewest requests."""
     spans: set[Span] = set()
     for profile in profiles:
         spans |= profile.spans
-        if (mark := profile.identify) is not None:
-            spans.add(Span(mark.table, mark.address, mark.encoding.width, barrier=True))
+        if profile.identify is not None:
+            spans |= {replace(span, barrier=True) for span in profile.identify.spans}
     gap = options.default_max_gap if options.max_gap is None else options.max_gap
     limits = Limits(options.max_registers or MAX_REGISTERS, gap)
     return Wanted(plan(spans, limits), lambda block: _spans_in(block, spans))

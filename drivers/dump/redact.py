@@ -2,7 +2,7 @@
 
 Registers that contain text are blanked, because serial numbers, site names and network names are stored as text. Known
 numeric serial numbers are also blanked. Data that identify the device family are kept. These are manufacturer, model,
-options and version of SunSpec's common model, and the registers of `[identify]` of the profile.
+options and version of SunSpec's common model, and the registers of the first mark of `[identify]` of the profile.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Profile:
         points = [*self.points, *(point for variant in self.variants for point in variant.points)]
         spans = {span for point in points for span in point.all_spans}
         spans |= {span for variant in self.variants for span in variant.mark.spans}
-        spans |= {span for point in points if point.repeat and (span := point.repeat.span) is not None}
+        spans |= {span for repeat in {point.repeat for point in points} if repeat for span in repeat.spans}
         return spans | ({self.rating.span} if self.rating else set())
 
     @property

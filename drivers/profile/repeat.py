@@ -5,7 +5,7 @@ The values of the blocks are added; percentages are averaged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.model import Table, WordOrder
@@ -49,6 +49,15 @@ class Repeat:
             return None
         return Span(self.table, self.address, self.encoding.width)
 
+    @property
+    def spans(self) -> Iterator[Span]:
+        """The registers that decide on the number of blocks: `span`, or those of the marks of all blocks."""
+        if self.span is not None:
+            yield self.span
+        if self.present is not None:
+            for number in range(self.most):
+                yield from self.present.moved(number * self.step).spans
+
     def count(self, words: Sequence[int] | None) -> int:
         """Return the number of blocks from the words of `span`, at most `most`. Without a valid number, return `most`.
 
@@ -75,11 +84,12 @@ def repeats_from(table: TomlTable, order: WordOrder, marks: Mapping[str, Mark]) 
 def _repeat(table: TomlTable, name: str, order: WordOrder, marks: Mapping[str, Mark]) -> Repeat:
     most, step = table.whole("most", 2, MOST), table.whole("step", 1, 4096)
     present = selecting(table, "present", marks)
-    if present is not None and max(span.end for span in present.moved((most - 1) * step).spans) > ADDRESSES:
-        raise table.wrong("present", f"exceeds the last address at block {most}", table.content["present"])
     if not table.has("table"):
         table.done()
-        return Repeat(name, most, step, present=present)
+        repeat = Repeat(name, most, step, present=present)
+        if any(span.end > ADDRESSES for span in repeat.spans):
+            raise table.wrong("present", f"exceeds the last address at block {most}", table.content["present"])
+        return repeat
     if present is not None:
         raise table.wrong("present", "cannot be used together with table", table.content["present"])
     where, address = table_and_address(table)

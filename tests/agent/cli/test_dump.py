@@ -86,6 +86,63 @@ async def test_an_unknown_device_is_dumped_by_what_all_profiles_know() -> None:
     assert meter.functions <= {1, 2, 3, 4}
 
 
+MARKED = """
+manufacturer = "Acme"
+models = ["Marked"]
+kind = "inverter"
+source = "this test"
+
+[mark.there]
+table = "holding"
+address = 300
+type = "uint16"
+min = 1
+
+[repeat.panels]
+most = 3
+step = 10
+present = "there"
+
+[[point]]
+quantity = "active_power"
+table = "holding"
+address = 301
+type = "uint16"
+repeat = "panels"
+
+[identify]
+table = "holding"
+address = 40
+type = "uint16"
+equals = [4711]
+also = [
+    { table = "holding", address = 60, type = "string", length = 5, equals = ["??????????"] },
+    { table = "holding", address = 80, type = "uint16", equals = [815] },
+]
+"""
+
+
+async def test_a_dump_has_what_identifies_the_device_and_counts_its_blocks(tmp_path: Path) -> None:
+    acme(tmp_path, MARKED)
+    serial = [0x4142, 0x3132, 0x3334, 0x3536, 0x3738]
+    registers = {40: 4711, **dict(enumerate(serial, 60)), 80: 815, 300: 1, 301: 70, 310: 1, 311: 30, 320: 0, 321: 0}
+    own = ("--profile-dir", str(tmp_path))
+    async with FaultServer({(1, Table.HOLDING): registers}) as inverter:
+        place = ("127.0.0.1", "--port", str(inverter.port), "--driver", "acme-x1")
+        result = await to_thread(call_inside, "dump", *place, *own)
+    assert result.returncode == 0, result.stderr
+    content = json.loads(result.stdout)
+    assert content["expected"] == {"active_power": 100}
+    assert content["redacted"] == ["holding 60-64"]
+    file = tmp_path / "dump.json"
+    file.write_text(result.stdout)
+    server = ModbusServer([dump_unit(load(file).tables)], "127.0.0.1")
+    await server.start()
+    found = await to_thread(call_inside, "scan", "127.0.0.1", "--port", str(server.port), "--units", "1", *own)
+    await server.stop()
+    assert 'driver = "acme-x1"' in found.stdout
+
+
 async def test_ranges_and_text() -> None:
     text = [0x4142, 0x4344, 0x3132, 0x3334, 0x3536]
     async with FaultServer({(1, Table.HOLDING): dict(enumerate(text, 10))}) as server:
