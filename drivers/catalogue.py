@@ -104,8 +104,13 @@ def _python_driver(name: str) -> Callable[..., Driver]:
 def matches(profile: Profile, text: str) -> bool:
     """Whether name, manufacturer and models of the profile together contain all words of `text`, in any order and
     case."""
+    return has_words(f"{profile.name} {profile.manufacturer} {profile.models}", text)
+
+
+def has_words(described: str, text: str) -> bool:
+    """Whether `described` contains all words of `text`, in any order and case; False if `text` has no word."""
     words = re.findall(r"[^\W_]+", text.casefold())
-    found = letters(f"{profile.name} {profile.manufacturer} {profile.models}")
+    found = letters(described)
     return bool(words) and all(word in found for word in words)
 
 

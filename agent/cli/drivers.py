@@ -35,7 +35,10 @@ def drivers(
     context: typer.Context,
     config: ConfigOption = DEFAULT_CONFIG,
     profile_dir: ProfileDirs = None,
-    search: Annotated[str, typer.Option(help="Only drivers whose name, manufacturer or models contain this.")] = "",
+    search: Annotated[
+        str,
+        typer.Option(help="Only drivers whose name, manufacturer and models contain these words, in any order."),
+    ] = "",
 ) -> None:
     """Lists the built-in drivers and the site's own."""
     from agent.commissioning.driver_list import print_drivers

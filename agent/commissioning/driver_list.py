@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.commissioning import config_snippets
 from agent.commissioning.describe import table
 from agent.runtime import MOST_OUTPUT, printable, wrapped
-from drivers.catalogue import Catalogue, matches
+from drivers.catalogue import Catalogue, has_words, matches
 from drivers.driver import ReadOptions
 from drivers.model import Kind
 from drivers.profile import BUILT_IN, Point, Profile, load
@@ -34,14 +34,14 @@ def print_drivers(catalogue: Catalogue, search: str = "") -> list[str]:
     """Print every driver with its node types.
 
     With `search`, print only the profiles whose name, manufacturer and models contain all words of `search`, and the
-    Python drivers whose name and description contain it as a whole. Return one error for each profile that cannot be
-    used, and one if no driver matches `search`.
+    Python drivers whose name and description contain them. Return one error for each profile that cannot be used, and
+    one if no driver matches `search`.
     """
     profiles, mistakes = catalogue.profiles()
     rows = [
         (types, name, "by discovery", what)
         for name, (types, what) in _IN_PYTHON.items()
-        if search.lower() in f"{name} {what}".lower()
+        if not search or has_words(f"{name} {what}", search)
     ]
     if not search:
         profiles = [profile for profile in profiles if not profile.name.startswith(_SIMULATED)]

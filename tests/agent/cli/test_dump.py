@@ -382,6 +382,8 @@ def test_drivers_are_found_by_maker_and_model_in_any_order_and_case() -> None:
     assert "luxpower-hybrid" in found("eg4")
     assert found("630 sdm eastron") == ["eastron-sdm630"]
     assert "sunspec-meter" in found("second meter")
+    assert "sunspec-meter" in found("meter SECOND sunspec")
+    assert "solaredge" in found("SolarEdge, batteries")
     nothing = call_inside("drivers", "--search", "nothing-like-this")
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert "no driver matches 'nothing-like-this'" in nothing.stderr
