@@ -17,7 +17,8 @@ A profile has no expressions, and its only conditions are marks. A device that n
 - `[mark.NAME]` is a condition on registers. A point can be `valid` or `negative` while a mark holds. A mark also
   selects a `[[variant]]` of the family, with its own points or word order.
 - `fallback` lists other registers that may have the value. `addresses` lists the address of each word of a value whose
-  words do not follow each other. `repeat` is for repeated blocks, such as batteries: their values are added.
+  words do not follow each other. `repeat` is for repeated blocks, such as batteries: their values are added, and
+  percentages are averaged.
 - `[channels]` is for devices with several identical outputs. The points are those of the first output; `NAME:3` is the
   third.
 - `driver` names a Python driver that finds the points itself. The profile then has only link settings.
