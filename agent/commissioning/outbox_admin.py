@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.config import Config
+from agent.contract.envelope import decompressed
 from agent.delivery import queue_files
 from agent.outbox import PendingWrites, Record, Store, delete_queue
 
@@ -112,7 +113,7 @@ def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
 
 
 def as_json(found: Contents) -> dict[str, Any]:
-    """Return the content for JSON, with bodies as text."""
+    """Return the content for JSON, with uncompressed bodies as text."""
     return {
         "waiting": found.waiting,
         "undated": found.undated,
@@ -133,7 +134,7 @@ def _record_json(record: Record) -> dict[str, Any]:
         "attempts": record.attempts,
         "refusals": record.refusals,
         "reason": record.parked,
-        "body": record.body.decode("utf-8", "replace"),
+        "body": decompressed(record.body).decode("utf-8", "replace"),
     }
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from agent.cli.main import app
 from agent.commissioning.push_once import PushResult, in_words, push_each
 from agent.config.push import PushConfig
+from agent.contract.envelope import compressed
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.outbox.queue import Outbox
 from agent.runtime.clock import SystemClock
@@ -169,6 +170,16 @@ def test_outbox_lists_retries_and_drops(tmp_path: Path) -> None:
     assert here("outbox", "drop", "--waiting", "--config", config).stdout == "3 dropped\n"
     assert json.loads(here("outbox", "--config", config).stdout)["waiting"] == 0
     assert len(waiting) == 2
+
+
+def test_the_body_of_a_compressed_dead_letter_is_printed_as_json(tmp_path: Path) -> None:
+    config = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE, "gzip = true\n")
+    outbox = Outbox.open(tmp_path / "state" / "outbox.sqlite3", max_age_s=1e9, max_size_mb=8)
+    outbox.put([compressed(b'{"number":1}')])
+    outbox.update(replace(outbox.live()[0], parked="HTTP 422: no"))
+    outbox.close()
+    found = json.loads(here("outbox", "--json", "--config", config).stdout)
+    assert [each["body"] for each in found["dead_letters"]] == ['{"number":1}']
 
 
 def test_outbox_without_a_queue_says_so(tmp_path: Path) -> None:
