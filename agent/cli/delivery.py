@@ -200,9 +200,7 @@ def drop(
     context: typer.Context,
     ids: Ids = None,
     every: All = False,
-    waiting: Annotated[
-        bool, typer.Option("--waiting", help="All waiting messages that have a time, not dead letters.")
-    ] = False,
+    waiting: Annotated[bool, typer.Option("--waiting", help="All waiting messages, not dead letters.")] = False,
     config: OwnConfig = None,
     endpoint: EndpointOption = None,
 ) -> None:

@@ -94,14 +94,14 @@ def retry(path: Path, ids: Sequence[str]) -> int:
 
 
 def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
-    """Delete dead letters, or with `waiting` the waiting messages that have a time. Return how many were deleted.
+    """Delete dead letters, or with `waiting` all waiting messages, also undated ones. Return how many were deleted.
 
     `ids` are the messages to delete; empty means all of them. If the queue of a removed endpoint is then empty, its
     files are deleted. Raises CommandError.
     """
 
     def delete(store: Store) -> int:
-        records = store.waiting(0, 1 << 62) if waiting else store.parked()
+        records = [*store.waiting(0, 1 << 62), *store.undated(0)] if waiting else store.parked()
         seqs = [record.seq for record in _with_ids(list(records), ids)]
         _apply(store, [PendingWrites(gone=set(seqs[at : at + _CHUNK])) for at in range(0, len(seqs), _CHUNK)])
         return len(seqs)

@@ -80,7 +80,7 @@ class Delivery:
         return self._outbox.in_memory
 
     async def backlog(self) -> Backlog:
-        """Return the numbers of waiting, parked and dropped messages, and the age of the oldest waiting one."""
+        """Return the numbers of waiting, parked and dropped messages, and the age of the oldest dated waiting one."""
         async with self._held:
             return await asyncio.to_thread(queued, self._outbox, self._clock.time())
 

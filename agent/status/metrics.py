@@ -37,7 +37,7 @@ _OF_ENDPOINT = {
     "push_failing_seconds": "Seconds since attempts began to fail; 0 if they do not fail.",
     "push_interval_seconds": "Seconds between two pushes: push.interval_s.",
     "backlog_messages": "Messages that wait for delivery.",
-    "backlog_oldest_seconds": "Age of the oldest waiting message in seconds; 0 if none waits.",
+    "backlog_oldest_seconds": "Age of the oldest waiting message that has a time, in seconds; 0 if none waits.",
     "dead_letters": "Refused messages that wait for a person.",
     "backlog_in_memory": "1 while the disk accepts no messages.",
 }

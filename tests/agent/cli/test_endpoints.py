@@ -171,6 +171,18 @@ def test_the_queue_of_each_endpoint_and_of_a_removed_one(tmp_path: Path) -> None
     assert (tmp_path / "outbox.trader.sqlite3").exists()
 
 
+def test_the_suggested_command_also_deletes_the_messages_that_wait_for_the_clock(tmp_path: Path) -> None:
+    file = written(tmp_path, PORTAL)
+    outbox = Outbox.open(tmp_path / "outbox.gone.sqlite3", max_age_s=1e9, max_size_mb=8)
+    outbox.put([b"1"])
+    outbox.put([b"2", b"3"], boot="earlier", mono=5.0)
+    outbox.close()
+    assert listed(file, "--endpoint", "gone")["undated"] == 2
+    dropped = call_inside("outbox", "--config", file, "drop", "--waiting", "--endpoint", "gone")
+    assert dropped.stdout == "3 dropped\n"
+    assert not list(tmp_path.glob("outbox.gone*"))
+
+
 async def test_one_push_to_each_endpoint_and_the_bodies_of_one(tmp_path: Path) -> None:
     async with (
         FaultServer({(1, Table.INPUT): sdm630(500.0, 1.0, 0.0)}) as meter,
