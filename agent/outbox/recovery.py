@@ -89,8 +89,8 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
     return copied
 
 
-def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> tuple[int, int]:
-    """Write `records` to a new file until the disk is full. Return how many were saved, and how many had no room."""
+def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> tuple[int, set[int]]:
+    """Write `records` to a new file until the disk is full. Return how many were saved, and which seqs had no room."""
     store = Store.open(replacement, max_size_mb)
     saved: set[int] = set()
     no_room: set[int] = set()
@@ -105,7 +105,7 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
                 no_room.update(changes.added)
     finally:
         store.close()
-    return len(saved), len(no_room - saved)
+    return len(saved), no_room - saved
 
 
 def _nears_bound(store: Store) -> bool:

@@ -287,7 +287,7 @@ class ResilientStore:
             self._store.forget()
             if self._store.recent.seqs:
                 self._full_disk.checkpoint(self._store)
-            self.drops.add(self._store.no_room, "size")
+            self.drops.add(len(self._store.no_room), "size")
         except NotAloneError as error:
             self._failure.note_in_memory(error)
             return

@@ -71,8 +71,8 @@ class Store:
         self._uses_free_space = False
         self._log_pages = 0
         """The estimated number of pages in the log."""
-        self.no_room = 0
-        """Number of messages of the former, damaged file for which this file or the disk had no room."""
+        self.no_room: Collection[int] = ()
+        """Seqs of the messages of the former, damaged file for which this file or the disk had no room."""
         self.gone: Collection[int] = ()
         """Seqs of deleted records that are still in the file because it could not be written. `get`, `waiting`,
         `parked` and `undated` omit them."""
@@ -128,9 +128,9 @@ class Store:
         Messages without room (`no_room`) do not count. The caller then calls `forget`.
         """
         self.recent = RecentRecords(self._path)
-        missing = sum(not self._has(seq) for seq in self.recent.seqs)
+        missing = sum(not self._has(seq) for seq in self.recent.seqs.difference(self.no_room))
         counts = self.counts()
-        return max(missing, self.recent.total - counts.waiting - counts.parked - self.no_room)
+        return max(missing, self.recent.total - counts.waiting - counts.parked - len(self.no_room))
 
     def forget(self) -> None:
         """Remove the records that are missing in the file from the list."""

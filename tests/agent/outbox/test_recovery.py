@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -120,6 +121,26 @@ def test_of_a_damaged_file_that_exceeds_its_bound_the_newest_messages_are_kept(t
     assert 64 <= len(kept) < 100, "the bound has room for 100"
     assert kept == ids[-len(kept) :]
     assert sum(outbox.drops.values()) == len(ids) - len(kept)
+    assert outbox.drops["size"] > 100
+    outbox.close()
+
+
+def test_a_recent_message_without_room_is_counted_once(tmp_path: Path) -> None:
+    """The process is killed, its file is damaged, and its new maximum size is too small for all recent messages."""
+    path = tmp_path / "before" / "o.sqlite3"
+    outbox = opened(path)
+    ids = ids_of(outbox.put([b"x" * 10_000] * 12))
+    outbox.close()
+    outbox = opened(path)
+    ids += ids_of(outbox.put([b"x" * 10_000] * 200))
+    shutil.copytree(path.parent, tmp_path / "after", ignore=shutil.ignore_patterns("*-shm"))
+    outbox.close()
+    path = tmp_path / "after" / "o.sqlite3"
+    content = bytearray(path.read_bytes())
+    content[10 * 4096 : 11 * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    outbox = opened(path, max_size_mb=1)
+    assert outbox.drops.total() == len(ids) - len(waiting(outbox))
     assert outbox.drops["size"] > 100
     outbox.close()
 
