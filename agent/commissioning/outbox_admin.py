@@ -13,6 +13,7 @@ from agent.config import Config
 from agent.contract.envelope import decompressed
 from agent.delivery import queue_files
 from agent.outbox import PendingWrites, Record, Store, delete_queue
+from agent.storage import UnusableFileError
 
 T = TypeVar("T")
 
@@ -147,6 +148,8 @@ def _on_store(path: Path, work: Callable[[Store], T]) -> T:
             return work(store)
         finally:
             store.close()
+    except UnusableFileError as error:
+        raise CommandError(f"{path}: {error}") from None
     except (sqlite3.Error, OSError) as error:
         raise CommandError(f"{path}: {error}; run this command as root or as the user of the service") from None
 

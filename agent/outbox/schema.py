@@ -9,6 +9,7 @@ from agent.outbox.record import Record
 from agent.storage import UnusableFileError, checksum, pragma
 
 _VERSION = 2
+_LATER = f"schema {{}} is newer than this agent's {_VERSION}"
 # No index and no AUTOINCREMENT: each adds one page to write for every message and every ack.
 _SCHEMA = """
 CREATE TABLE message (
@@ -49,7 +50,7 @@ def migrate(db: sqlite3.Connection) -> None:
     """Create the table, or migrate it to this schema. Raises UnusableFileError for a later schema."""
     version = pragma(db, "user_version")
     if version > _VERSION:
-        raise UnusableFileError(f"schema {version} is newer than this agent's {_VERSION}")
+        raise UnusableFileError(_LATER.format(version))
     if version == _VERSION:
         return
     db.execute("BEGIN IMMEDIATE")
@@ -66,9 +67,12 @@ def migrate(db: sqlite3.Connection) -> None:
 
 def require_current(db: sqlite3.Connection) -> None:
     """Raise UnusableFileError if the table does not have this schema."""
-    if pragma(db, "user_version") != _VERSION:
+    version = pragma(db, "user_version")
+    if version > _VERSION:
+        raise UnusableFileError(f"{_LATER.format(version)}; use the version of the agent that wrote it")
+    if version < _VERSION:
         raise UnusableFileError(
-            "another version of the agent wrote it; start the agent once, so that it migrates the queue"
+            "an earlier version of the agent wrote it; start the agent once, so that it migrates the queue"
         )
 
 

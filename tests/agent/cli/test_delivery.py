@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from asyncio import to_thread
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -188,6 +190,23 @@ def test_outbox_without_a_queue_says_so(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
     assert "the queue does not exist" in result.stderr
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        (1, "an earlier version of the agent wrote it; start the agent once, so that it migrates the queue"),
+        (99, "schema 99 is newer than this agent's 2; use the version of the agent that wrote it"),
+    ],
+)
+def test_outbox_says_what_to_do_with_the_queue_of_another_version(tmp_path: Path, schema: int, reason: str) -> None:
+    config = configuration(tmp_path, "http://127.0.0.1:1/", DEVICE)
+    path = tmp_path / "state" / "outbox.sqlite3"
+    queue(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {schema}")
+    result = here("outbox", "--config", config)
+    assert (result.exit_code, result.stderr) == (1, f"telemetry-agent: {path}: {reason}\n")
 
 
 def test_what_is_done_beside_it_is_seen_by_a_running_agent(tmp_path: Path) -> None:
