@@ -18,6 +18,7 @@ from agent.delivery import Delivery
 from agent.runtime import Clock, SystemClock
 from agent.service.sd_notify import notify, reloading, status, watchdog_s
 from agent.site import Site, build
+from agent.status import endpoint_reason
 from agent.storage import NotAloneError, check_locks
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ class Daemon:
         app = self.app
         devices = app.site.devices
         answering = sum(device.health.answers for device in devices)
-        pushed = [await _delivery_in_words(each, len(app.config.endpoints) > 1) for each in app.deliveries]
+        named = len(app.config.endpoints) > 1
+        pushed = [await _delivery_in_words(each, self._clock.monotonic(), named) for each in app.deliveries]
         disk = [app.not_on_disk] if app.not_on_disk else []
         return status("; ".join([f"{answering} of {len(devices)} devices answer", *pushed, *disk]) + self._refused)
 
@@ -142,14 +144,16 @@ class Daemon:
         notify(*lines, environ=self._environ)
 
 
-async def _delivery_in_words(delivery: Delivery, named: bool) -> str:  # noqa: FBT001 - one of two forms
-    """Return the state of the delivery to one endpoint, in words."""
-    stats = delivery.stats
+async def _delivery_in_words(delivery: Delivery, now: float, named: bool) -> str:  # noqa: FBT001 - one of two forms
+    """Return the state of the delivery to one endpoint at monotonic second `now`, in words."""
+    stats, waits_for_clock = delivery.stats, delivery.sender.waits_for_clock
     last = stats.last_delivery
     pushed = f"last push {_clock_time(last)}" if last is not None else "nothing pushed yet"
     parts = [pushed, f"{await delivery.waiting()} waiting"]
-    if stats.last_failure:
-        parts.append(f"pushes fail: {stats.last_failure}")
+    if stats.last_failure and not waits_for_clock:
+        parts.append(f"pushes fail: {stats.last_failure}")  # without a duration, so that an outage is sent once
+    elif reason := endpoint_reason(delivery.push, stats, now, waits_for_clock=waits_for_clock):
+        parts.append(reason)
     return f"{delivery.push.name}: {', '.join(parts)}" if named else "; ".join(parts)
 
 

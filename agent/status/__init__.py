@@ -7,7 +7,7 @@ This package does not change what is sent.
 from agent.status.balance import ENERGIES
 from agent.status.hourly_report import HourlyReport
 from agent.status.model import Snapshot
-from agent.status.snapshot import endpoint_status, snapshot
+from agent.status.snapshot import endpoint_reason, endpoint_status, snapshot
 from agent.status.words import clock_in_words, in_words, not_on_disk
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "HourlyReport",
     "Snapshot",
     "clock_in_words",
+    "endpoint_reason",
     "endpoint_status",
     "in_words",
     "not_on_disk",

@@ -184,28 +184,34 @@ def endpoint_status(
 ) -> EndpointStatus:
     """Return the state of the delivery to one endpoint at monotonic second `now`."""
     url = urlsplit(push.url)
-    failing_s = None if stats.failing_since is None else now - stats.failing_since
-    delivered_s = None if stats.delivered_at is None else now - stats.delivered_at
-    recent = tuple(reversed(stats.recent))
     return EndpointStatus(
         name=push.name,
         url=f"{url.scheme}://{url.netloc}",
         interval_s=push.interval_s,
-        reason=why_not_ready(
-            interval_s=push.interval_s,
-            failing_s=failing_s,
-            delivered_s=delivered_s,
-            last=recent[0] if recent else None,
-            waits_for_clock=waits_for_clock,
-            up_s=now - stats.since,
-            behind=stats.behind,
-        ),
-        failing_s=failing_s,
-        delivered_s=delivered_s,
+        reason=endpoint_reason(push, stats, now, waits_for_clock=waits_for_clock),
+        failing_s=_since(stats.failing_since, now),
+        delivered_s=_since(stats.delivered_at, now),
         outcomes=dict(stats.outcomes),
-        recent=recent,
+        recent=tuple(reversed(stats.recent)),
         backlog=backlog,
         superseded=stats.superseded,
         behind=stats.behind,
         next_attempt_s=None if next_attempt_at is None else max(0.0, next_attempt_at - now),
     )
+
+
+def endpoint_reason(push: PushConfig, stats: DeliveryStats, now: float, *, waits_for_clock: bool) -> str | None:
+    """Return `EndpointStatus.reason` at monotonic second `now`."""
+    return why_not_ready(
+        interval_s=push.interval_s,
+        failing_s=_since(stats.failing_since, now),
+        delivered_s=_since(stats.delivered_at, now),
+        last=stats.recent[-1] if stats.recent else None,
+        waits_for_clock=waits_for_clock,
+        up_s=now - stats.since,
+        behind=stats.behind,
+    )
+
+
+def _since(at: float | None, now: float) -> float | None:
+    return None if at is None else now - at

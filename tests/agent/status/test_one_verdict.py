@@ -24,7 +24,7 @@ from agent.service.daemon import Daemon
 from agent.site.builder import build
 from drivers.model import Table
 from tests.faults.disk import fill, small_disk
-from tests.faults.http import Behaviour, HttpFaults, answer
+from tests.faults.http import Behaviour, Exchange, HttpFaults, answer, hang_before_headers
 from tests.faults.modbus import FaultServer
 from tests.support.delivery import FastClock
 from tests.support.ports import free_port
@@ -32,6 +32,7 @@ from tests.support.site import WAIT_S, configuration, device, sdm630
 
 SNAPSHOT_AGE_S = 0.6
 """The listener takes at most two snapshots a second."""
+PUSH = "retry = { initial_s = 0.05, max_s = 0.2 }\nwait_for_clock_s = 0"
 SCHEMA = "several different messages refused, the last with HTTP 422: no such field"
 
 
@@ -106,9 +107,10 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 
 @asynccontextmanager
-async def line(folder: Path, server: HttpFaults, meter: FaultServer) -> AsyncIterator[Line]:
+async def line(
+    folder: Path, server: HttpFaults, meter: FaultServer, clock: FastClock | None = None, push: str = PUSH
+) -> AsyncIterator[Line]:
     port = free_port()
-    push = "retry = { initial_s = 0.05, max_s = 0.2 }\nwait_for_clock_s = 0"
     path = configuration(folder, server.url(), device("meter-1", "grid", meter), push)
     path.write_text(path.read_text() + f'[status]\nlisten = "127.0.0.1:{port}"\n')
     config = load(path, {})
@@ -123,7 +125,7 @@ async def line(folder: Path, server: HttpFaults, meter: FaultServer) -> AsyncIte
         # Read at once: when ten messages wait in the socket, the daemon waits in `notify`, and with it this loop.
         asyncio.get_running_loop().add_reader(manager, receive)
         environ = {"NOTIFY_SOCKET": str(folder / "notify")}
-        clock = FastClock(1.0, time.time())
+        clock = clock or FastClock(1.0, time.time())
         agent = Daemon(path, config, build(config, str(path)), environ, lambda _: None, clock)
         running = asyncio.create_task(agent.run(lambda: None))
         try:
@@ -189,6 +191,53 @@ async def test_all_six_say_the_same_of_an_endpoint_that_stops_to_accept(
         assert again.log == [event, "push_recovered"]
         assert (again.ready, again.failing_s, again.page["ready"]) == (1, 0, True)
         assert "not pushing" not in again.command
+
+
+async def agreed(seen: Line, why: str) -> None:
+    """Wait until all say a reason with the words `why`. The seconds in a reason go on while the test reads it."""
+
+    def all_say(shown: Shown) -> bool:
+        said = (shown.status_line, shown.readyz[1], shown.page["reason"] or "", shown.command)
+        return all(why in words for words in said)
+
+    told = await seen.until(all_say)
+    assert (told.readyz[0], told.ready, told.failing_s) == (503, 0, 0)
+    assert "pushes fail" not in told.status_line
+
+
+async def test_all_say_that_pushes_wait_for_the_clock(tmp_path: Path) -> None:
+    async with (
+        HttpFaults(answer(200)) as server,
+        FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter,
+        line(tmp_path, server, meter, FastClock(1.0, 40.0), "wait_for_clock_s = 600") as seen,
+    ):
+        await agreed(seen, "the clock is not set yet; pushes wait for it")
+
+
+async def test_all_say_that_nothing_was_delivered_for_long_although_no_attempt_failed(tmp_path: Path) -> None:
+    async with (
+        HttpFaults(answer(200)) as server,
+        FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter,
+        line(tmp_path, server, meter, FastClock(20.0, time.time()), f"{PUSH}\ntimeout_s = 300") as seen,
+    ):
+        await server.until(lambda: len(server.accepted) >= 1)
+        server.behaviour = hang_before_headers()
+        await agreed(seen, "nothing delivered for ")
+
+
+async def test_all_say_that_the_endpoint_is_too_slow(tmp_path: Path) -> None:
+    async def slow(exchange: Exchange) -> None:
+        await exchange.accept()
+        await asyncio.sleep(1.5)
+        await exchange.answer(200)
+
+    push = f'{PUSH}\nconnections = 1\nlevels = ["device_type", "device"]'
+    async with (
+        HttpFaults(slow) as server,
+        FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter,
+        line(tmp_path, server, meter, push=push) as seen,
+    ):
+        await agreed(seen, "live messages are late: the endpoint takes ")
 
 
 async def test_all_say_that_messages_or_energies_are_only_in_memory(tmp_path: Path) -> None:
