@@ -84,7 +84,8 @@ class Daemon:
                 await self._apply(config, site)
             except ConfigError as error:
                 self._refuse(error.lines)
-            self._notify("READY=1", await self._status())
+            self._notify("READY=1")
+            self._notify(await self._status())
 
     def _read(self, running: Site) -> tuple[Config, Site]:
         """Read the configuration file and build its site. Raises ConfigError for every mistake and every defect."""
@@ -114,8 +115,7 @@ class Daemon:
         while True:
             await asyncio.to_thread(check_locks)
             text = await self._status()
-            if text != self._last_sent.get("STATUS"):
-                self._notify(text)
+            if text != self._last_sent.get("STATUS") and self._notify(text):
                 self._last_sent["STATUS"] = text
             await self._clock.sleep(_STATUS_S)
 
@@ -140,8 +140,8 @@ class Daemon:
         disk = [app.not_on_disk] if app.not_on_disk else []
         return status("; ".join([f"{answering} of {len(devices)} devices answer", *pushed, *disk]) + self._refused)
 
-    def _notify(self, *lines: str) -> None:
-        notify(*lines, environ=self._environ)
+    def _notify(self, *lines: str) -> bool:
+        return notify(*lines, environ=self._environ)
 
 
 async def _delivery_in_words(delivery: Delivery, now: float, named: bool) -> str:  # noqa: FBT001 - one of two forms

@@ -5,29 +5,50 @@ Without a service manager, the functions do nothing.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import time
 from collections.abc import Mapping
+from threading import Thread
 
 from agent.runtime import printable
 
 
-def notify(*lines: str, environ: Mapping[str, str] | None = None) -> None:
+def notify(*lines: str, environ: Mapping[str, str] | None = None) -> bool:
     """Send assignments such as "READY=1". Does nothing if the service manager cannot be reached.
+
+    This never waits. If the service manager does not read and its queue is full, the message is dropped, and the result
+    is False. But READY=1 then waits in a thread, because systemd would end a service that never sends it.
 
     If `environ` is None, the environment of this process has the address.
     """
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET")
     if not address:
-        return
-    with (
-        contextlib.suppress(OSError),
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
-    ):
-        channel.connect("\0" + address[1:] if address.startswith("@") else address)
-        channel.sendall("\n".join(lines).encode())
+        return True
+    message = "\n".join(lines).encode()
+    if _send(address, message, wait=False):
+        return True
+    if "READY=1" not in lines:
+        return False
+    Thread(target=_send, args=(address, message), kwargs={"wait": True}, daemon=True).start()
+    return True
+
+
+def _send(address: str, message: bytes, *, wait: bool) -> bool:
+    """Return False if the message does not fit into the queue of the service manager. With `wait`, wait until it fits.
+
+    True if it was sent, or if the service manager cannot be reached.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.setblocking(wait)
+            channel.connect("\0" + address[1:] if address.startswith("@") else address)
+            channel.sendall(message)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def reloading() -> tuple[str, str]:

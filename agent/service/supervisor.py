@@ -35,8 +35,11 @@ def collect_rarely() -> None:
 
 
 async def _supervised(main: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> None:
+    def ready() -> None:
+        notify("READY=1")
+
     loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(main(lambda: notify("READY=1")))
+    task = asyncio.ensure_future(main(ready))
     signals = (signal.SIGTERM, signal.SIGINT)
     previous = [signal.getsignal(number) for number in signals]
     for number in signals:

@@ -36,7 +36,7 @@ OTHER_TOKEN = "another-token-nobody-may-read"
 
 
 class Manager:
-    """The service manager's end of the socket. It always reads: a daemon in the same loop must not wait for it."""
+    """The service manager's end of the socket. Within `with`, it always reads."""
 
     def __init__(self, folder: Path) -> None:
         self.address = str(folder / "notify")
@@ -44,6 +44,13 @@ class Manager:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.address)
         self._socket.setblocking(False)
+
+    def fill(self) -> None:
+        """Fill the queue of the socket, so that nothing fits into it until the manager reads."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, contextlib.suppress(BlockingIOError):
+            other.setblocking(False)
+            while True:
+                other.sendto(b"", self.address)
 
     def received(self) -> list[str]:
         """The lines that nobody has waited for yet."""
@@ -88,8 +95,12 @@ async def inside(path: Path, manager: Manager, **more: str) -> AsyncIterator[Dae
     environ = {"NOTIFY_SOCKET": manager.address, "TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S": "0", **more}
     config = load_apart(path, environ)
     agent = Daemon(path, config, build(config, str(path)), environ, lambda _: None, FastClock(1.0, time.time()))
+
+    def ready() -> None:
+        notify("READY=1", environ=environ)
+
     with capture_logs() as logs:
-        task = asyncio.create_task(agent.run(lambda: notify("READY=1", environ=environ)))
+        task = asyncio.create_task(agent.run(ready))
         try:
             await manager.ready()
             yield agent
@@ -118,6 +129,20 @@ async def test_says_when_it_is_ready_how_it_goes_and_that_it_stops(tmp_path: Pat
                 await manager.wait_for("RELOADING=1".__eq__)
                 await manager.ready()
             await manager.wait_for("STOPPING=1".__eq__)
+
+
+async def test_a_manager_that_does_not_read_holds_up_no_push(tmp_path: Path) -> None:
+    manager = Manager(tmp_path)
+    with Endpoint() as endpoint:
+        async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:
+            config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter), "wait_for_clock_s = 0")
+            manager.fill()
+            async with served(config, manager, WATCHDOG_USEC="300000"):
+                await endpoint.wait_for(3)
+                with manager:
+                    await manager.ready()
+                    await manager.wait_for("WATCHDOG=1".__eq__)
+                    await manager.wait_for(lambda line: line.startswith("STATUS=1 of 1 devices answer; last push "))
 
 
 async def test_the_status_line_names_each_of_several_endpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ async def line(
         def receive() -> None:
             status_lines.extend(each for each in manager.recv(4096).decode().split("\n") if each.startswith("STATUS="))
 
-        # Read at once: when ten messages wait in the socket, the daemon waits in `notify`, and with it this loop.
+        # Read at once: while ten messages wait in the socket, the daemon drops its other ones.
         asyncio.get_running_loop().add_reader(manager, receive)
         environ = {"NOTIFY_SOCKET": str(folder / "notify")}
         clock = clock or FastClock(1.0, time.time())
