@@ -110,6 +110,7 @@ async def test_an_endpoint_that_is_too_slow_is_told_and_each_node_gets_its_share
         assert stats.behind is not None
         await ticks(made, 5, 12, 1)
         assert stats.behind is None
+        assert [int(each.body.split()[0]) for each in server.accepted[-12:]] == [*range(12)], "in their order again"
     events = [each["event"] for each in made.logs if each["event"].startswith("live_")]
     assert events == ["live_behind", "live_in_time"]
     assert distant.most <= 3, "one of a tick, one of the tick before, one of the backlog"
