@@ -51,7 +51,8 @@ def replace(path: Path, before: str, text: str, access: Access | None = None) ->
 
 @contextlib.contextmanager
 def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
-    """Yield a temporary file with this text, synced to the disk. Sync its directory when the `with` block ends.
+    """Yield a temporary file with this text, synced to the disk. When the `with` block ends, sync its directory too, if
+    that is possible: some file systems cannot.
 
     At the end, and after an error, the file is removed if it still has its temporary name.
     """
@@ -66,7 +67,8 @@ def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
                 _set_access(descriptor, access)
             os.fsync(descriptor)
         yield temporary
-        _sync_directory(path.parent)
+        with contextlib.suppress(OSError):  # the file has its new content already, so this is no failure of the caller
+            _sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

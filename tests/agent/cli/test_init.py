@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import os
 import re
 import select
 import socket
+import stat
 import subprocess
 import sys
 import termios
@@ -281,6 +283,23 @@ def test_ctrl_c_while_writing_leaves_nothing_half_written(
         pytest.fail("never written")
     assert calls
     assert (config.read_text(), token.read_text()) == ("text\n", "secret\n")
+
+
+def test_a_directory_that_cannot_be_synced_is_no_reason_to_say_that_nothing_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def refused(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    path = tmp_path / "site.toml"
+    new_files.create(path, "first\n", new_files.Access(0o644))
+    new_files.replace(path, "first\n", "second\n")
+    assert path.read_text() == "second\n"
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
