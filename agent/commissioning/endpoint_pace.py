@@ -24,9 +24,12 @@ def why_too_slow(push: PushConfig, nodes: Sequence[Node], round_trip_s: float) -
     side_by_side = min(messages, push.connections)
     if messages * round_trip_s <= push.interval_s * side_by_side:
         return ""
+    snapshot = ""
+    if messages_of(push.model_copy(update={"device_format": "snapshot"}), nodes) < messages:
+        snapshot = 'set push.device_format = "snapshot", so that one message has all devices, or '
+    connections = " or push.connections" if messages > push.connections else ""
     return (
         f"the site makes {messages} messages every {push.interval_s} s, but with a round trip of"
         f" {1000 * round_trip_s:.0f} ms, push.connections = {push.connections} delivers at most"
-        f" {side_by_side / round_trip_s * push.interval_s:.0f} of them: set push.device_format ="
-        ' "snapshot", so that one message has all devices, or increase push.interval_s or push.connections'
+        f" {side_by_side / round_trip_s * push.interval_s:.0f} of them: {snapshot}increase push.interval_s{connections}"
     )

@@ -57,3 +57,22 @@ def test_the_sentence_has_the_figures_and_the_remedies() -> None:
         ' 100 of them: set push.device_format = "snapshot", so that one message has all devices, or increase'
         " push.interval_s or push.connections"
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "remedies"),
+    [
+        ({"levels": ["device_type"]}, "increase push.interval_s"),
+        ({"device_format": "snapshot", "levels": ["device_type", "device"]}, "increase push.interval_s"),
+        (
+            {"device_format": "snapshot", "levels": ["device_type", "device"], "connections": 1},
+            "increase push.interval_s or push.connections",
+        ),
+        (
+            {"nodes": ["m1", "m2"]},
+            'set push.device_format = "snapshot", so that one message has all devices, or increase push.interval_s',
+        ),
+    ],
+)
+def test_only_what_helps_is_suggested(keys: dict[str, Any], remedies: str) -> None:
+    assert why_too_slow(endpoint(interval_s=1, **keys), NODES, 1.5).partition(" of them: ")[2] == remedies
