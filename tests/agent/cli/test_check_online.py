@@ -174,6 +174,16 @@ async def test_the_way_through_a_proxy(tmp_path: Path) -> None:
     assert TOKEN.encode() not in asked[0]
 
 
+async def test_the_certificate_of_a_proxy_is_not_shown_as_that_of_the_endpoint(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server_context(authority.issue("proxy"))
+    async with listening([], tls) as port, FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter:
+        push = f'ca_file = "{authority.ca_file}"\nproxy_url = "https://127.0.0.1:{port}"\nallow_insecure_http = true'
+        path = configuration(tmp_path, "http://telemetry.example.com/", device("m", "grid", meter), push)
+        _, out, _ = await check(path)
+    assert f"endpoint: connected through 127.0.0.1:{port}, without TLS" in out
+
+
 async def test_what_is_between_us_and_the_endpoint_is_named(tmp_path: Path) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
