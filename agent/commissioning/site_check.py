@@ -89,14 +89,14 @@ def _clock(now: float) -> str:
 def _powers(devices: list[DeviceResult]) -> tuple[dict[NodeType, float], tuple[str, ...]]:
     """Return the sum of each type in W, and the nodes whose power is unknown.
 
-    Relays are omitted: they measure no power. A node without a power reading counts 0 W if its `when_offline` is
-    not `missing`.
+    Relays are omitted: they measure no power. A node whose device does not answer, or answers without a power, counts
+    0 W if its `when_offline` is not `missing`.
     """
     found = {
         node.node_id: reading.value
         for each in devices
         for node, reading in each.readings()
-        if reading.quantity is Quantity.ACTIVE_POWER and reading.phase is None
+        if reading.quantity is Quantity.ACTIVE_POWER and reading.phase is None and reading.value is not None
     }
     powers: dict[NodeType, float] = {}
     unknown = []
