@@ -223,20 +223,23 @@ def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Acc
 def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
     """Write a new configuration, and its token unless `token` is None. Raises OSError.
 
-    The content of `config` is replaced, so the caller checks first that it is the unchanged example. A token
-    file is replaced only if it is empty; otherwise this raises FileExistsError. If the configuration cannot be written,
-    a token file that did not exist before is deleted; one that was empty keeps the token.
+    Raises FileExistsError if `config` exists and is not the unchanged example, or if the token file is not empty. If
+    the configuration cannot be written, the token file is again as it was: it is deleted or empty.
     """
     reader, root = service(), os.geteuid() == 0
-    written = token is not None and not token_file.exists()
+    empty = token_file.exists()
     if token is not None:
         _write_file(token_file, f"{token}\n", "", token_access(config, reader, root=root))
     try:
         before = config.read_text(encoding="utf-8") if config.exists() else ""
-        _write_file(config, text, before, access(config, reader, root=root))
+        expected = before if is_example(config, before) else ""
+        _write_file(config, text, expected, access(config, reader, root=root))
     except BaseException:
-        if written and not (config.exists() and config.read_text(encoding="utf-8") == text):
-            token_file.unlink(missing_ok=True)
+        if token is not None and not (config.exists() and config.read_text(encoding="utf-8") == text):
+            if empty:
+                token_file.write_text("", encoding="utf-8")
+            else:
+                token_file.unlink(missing_ok=True)
         raise
 
 

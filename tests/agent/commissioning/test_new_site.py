@@ -12,6 +12,7 @@ from agent import DEFAULT_CONFIG
 from agent.commissioning import config_snippets, new_files, new_site
 from agent.commissioning.new_files import Access
 from agent.commissioning.proposals import Names, propose, without_configured
+from agent.commissioning.release_files import example
 from agent.commissioning.service_permissions import ServiceUser
 from agent.config import ConfigError
 from drivers.modbus.settings import LinkSettings
@@ -69,6 +70,26 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(FileExistsError):
         new_files.create(path, "other", Access(0o644))
     assert [each.read_text() for each in tmp_path.iterdir()] == ["text"]
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["no token file", "an empty token file"])
+def test_a_configuration_that_appears_during_the_questions_is_kept(tmp_path: Path, empty: bool) -> None:
+    path, token = tmp_path / "site.toml", tmp_path / "token"
+    path.write_text("theirs\n")
+    if empty:
+        token.write_text("")
+    with pytest.raises(FileExistsError):
+        new_site.write(path, "ours\n", token, "secret")
+    assert path.read_text() == "theirs\n"
+    assert token.exists() is empty
+    assert not empty or token.read_text() == ""
+
+
+def test_the_unchanged_example_is_replaced(tmp_path: Path) -> None:
+    path, token = tmp_path / "site.toml", tmp_path / "token"
+    path.write_text(example())
+    new_site.write(path, "ours\n", token, "secret")
+    assert (path.read_text(), token.read_text()) == ("ours\n", "secret\n")
 
 
 def test_a_second_run_uses_the_connection_that_is_there(tmp_path: Path) -> None:
