@@ -162,17 +162,22 @@ def _show(queue: Queue, found: Contents, *, named: bool) -> None:
     since = f", the oldest from {date(found.oldest)}" if found.oldest is not None else ""
     clock = f", {found.undated} of them until the clock is set" if found.undated else ""
     whose = f"{queue.name}: " if named else ""
-    gone = "" if queue.configured else f"; {_GONE.format(queue.name)}"
+    gone = "" if queue.configured else f"; {_gone(queue.name, found)}"
     say(f"{whose}{found.waiting} waiting{clock}{since}; {len(found.dead_letters)} dead letters{gone}")
     if found.dead_letters:
         rows = [(r.id, date(r.created), str(r.attempts), r.parked or "") for r in found.dead_letters]
         table("Dead letters", ("id", "created", "attempts", "reason"), rows)
 
 
-_GONE = (
-    "no endpoint has this name, so nothing is sent; to send the messages, set formerly = {0!r} at an endpoint;"
-    " to delete them, run `telemetry-agent outbox drop --waiting --endpoint {0}`"
-)
+def _gone(name: str, found: Contents) -> str:
+    """Return what to do with a queue whose endpoint was removed."""
+    options = {"--waiting": found.waiting, "--all": len(found.dead_letters)}
+    commands = [
+        f"`telemetry-agent outbox drop {option} --endpoint {name}`" for option, count in options.items() if count
+    ]
+    delete = f"; to delete them, run {' and '.join(commands)}" if commands else ""
+    send = f"to send the messages, set formerly = {name!r} at an endpoint"
+    return f"no endpoint has this name, so nothing is sent; {send}{delete}"
 
 
 @outbox_app.command()

@@ -1,9 +1,15 @@
-"""The reading side of a pseudo-terminal on which a command writes."""
+"""Runs a command on a pseudo-terminal, and reads what the command writes."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
+import struct
+import subprocess
+import sys
+import termios
 
 
 def written_to(master: int) -> bytes:
@@ -17,3 +23,20 @@ def written_to(master: int) -> bytes:
             written += part
     os.close(master)
     return bytes(written)
+
+
+def on_a_terminal(columns: int, lines: int, *arguments: str) -> tuple[int, str]:
+    """Return the exit status of a command, and what it wrote to a terminal of that size, without colours."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environ | {"TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = re.sub(r"\x1b\[[0-9]*[A-K]", "\n", written_to(ours).decode())  # another line of the terminal
+    return process.wait(), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)

@@ -1,12 +1,6 @@
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import struct
-import subprocess
-import sys
-import termios
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +20,7 @@ from agent.site.builder import Site, build
 from drivers.model import NodeType, Quality, Quantity, Reading, Scan
 from drivers.simulator.devices import demo_devices
 from drivers.simulator.physics import SimulatedPlant
-from tests.support.terminal import written_to
+from tests.support.terminal import on_a_terminal
 
 
 @pytest.fixture
@@ -107,23 +101,6 @@ def test_on_a_terminal_of_80_columns_nothing_is_cut(picture: DemoDisplay, height
     assert "pv-west 1,002 W production 0.50" in rows
     assert sum(row.startswith("170000000") for row in rows) == earlier
     assert "the end" in rows
-
-
-def on_a_terminal(columns: int, lines: int, *arguments: str) -> tuple[int, str]:
-    """Exit status of a command, and all that it wrote to a terminal of that size, without colours and movements."""
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "agent", *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environ | {"TERM": "xterm"},
-    )
-    os.close(theirs)
-    shown = re.sub(r"\x1b\[[0-9]*[A-K]", "\n", written_to(ours).decode())  # another line of the terminal
-    return process.wait(), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
 
 
 def test_the_picture_of_a_running_demo_fits_a_terminal_of_80_columns() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tests.faults.http import HttpFaults, answer
 from tests.faults.modbus import FaultServer
 from tests.support.in_process import Done, call_inside
 from tests.support.site import device, sdm630
+from tests.support.terminal import on_a_terminal
 
 PORTAL = 'name = "portal"\nurl = "https://portal.example.org/"\ntoken = "one"\n'
 TRADER = 'name = "trader"\nurl = "https://trader.example.org/"\ntoken = "two"\ninterval_s = 5\nlevels = ["device"]\n'
@@ -180,6 +183,29 @@ def test_the_suggested_command_also_deletes_the_messages_that_wait_for_the_clock
     assert listed(file, "--endpoint", "gone")["undated"] == 2
     dropped = call_inside("outbox", "--config", file, "drop", "--waiting", "--endpoint", "gone")
     assert dropped.stdout == "3 dropped\n"
+    assert not list(tmp_path.glob("outbox.gone*"))
+
+
+@pytest.mark.parametrize(
+    ("waiting", "parked", "options"),
+    [(1, 0, ["--waiting"]), (0, 1, ["--all"]), (1, 1, ["--waiting", "--all"])],
+)
+def test_the_queue_of_a_removed_endpoint_is_empty_after_the_suggested_commands(
+    tmp_path: Path, waiting: int, parked: int, options: list[str]
+) -> None:
+    file = written(tmp_path, PORTAL)
+    outbox = Outbox.open(tmp_path / "outbox.gone.sqlite3", max_age_s=1e9, max_size_mb=8)
+    outbox.put([b"1"] * (waiting + parked))
+    for record in outbox.live()[:parked]:
+        outbox.update(replace(record, parked="HTTP 422: no"))
+    outbox.close()
+    status, shown = on_a_terminal(200, 24, "outbox", "--config", str(file), "--endpoint", "gone")
+    assert status == 0, shown
+    shown = " ".join(shown.split())
+    suggested = re.findall(r"`telemetry-agent outbox (drop (\S+) --endpoint gone)`", shown)
+    assert [option for _, option in suggested] == options
+    for arguments, _ in suggested:
+        assert call_inside("outbox", "--config", file, *arguments.split()).stdout == "1 dropped\n"
     assert not list(tmp_path.glob("outbox.gone*"))
 
 
