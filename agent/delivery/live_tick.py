@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from agent.outbox import Record
-from agent.runtime import Clock, sleep_unless
+from agent.runtime import Clock, WakeEvent, sleep_unless
 
 # The messages of a tick should be sent within this share of the push interval.
 _SHARE = 0.25
@@ -43,7 +43,7 @@ class LiveTick:
     """Seqs of messages that had an attempt in this tick."""
     offered: set[int] = field(default_factory=set)
     """Seqs of all messages of this tick, so that no message is given to two tasks and sent twice."""
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    over: WakeEvent = field(default_factory=WakeEvent)
     """Set when a newer tick replaces this one, or when the live worker stops. Then no further attempt of this tick
     starts."""
 

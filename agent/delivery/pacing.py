@@ -9,8 +9,9 @@ days.
 
 from __future__ import annotations
 
-import asyncio
 import random
+
+from agent.runtime import WakeEvent
 
 # The mean gap between two messages of the backlog is at most this many times the mean gap between two live messages.
 SPREAD = 1.8
@@ -49,7 +50,7 @@ class SendSlot:
         """The time of the next message, in monotonic seconds."""
         self.per_tick = 1
         """Number of messages of the newest tick."""
-        self.changed = asyncio.Event()
+        self.changed = WakeEvent()
         """Set when `at` has changed, when there is more to send, or when the worker must stop."""
         self._pace = pace
 

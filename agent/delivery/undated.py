@@ -7,7 +7,6 @@ impossible (1970, or later than now), the message becomes a dead letter, and a p
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from agent.contract.envelope import compressed, with_time
 from agent.delivery.queue import DeliveryQueue
 from agent.delivery.stats import DeliveryStats
 from agent.outbox import Record
-from agent.runtime import Clock, ClockTrust, plausible, sleep_unless
+from agent.runtime import Clock, ClockTrust, WakeEvent, plausible, sleep_unless
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +60,7 @@ class Undated:
         self._trust = trust
         self._stats = stats
         self._clock = clock
-        self._stop = asyncio.Event()
+        self._stop = WakeEvent()
         self._may_have_undated = True
         """Whether the queue may have messages without a date. True at the start, because of earlier runs."""
 

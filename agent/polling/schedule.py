@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from heapq import heapify, heapreplace
@@ -13,7 +12,7 @@ import structlog
 from agent.polling.device import Device
 from agent.polling.due_times import DueTimes, fitted, lead_s, lead_share, same_phase
 from agent.polling.link_worker import LinkWorker
-from agent.runtime import Clock, sleep_unless
+from agent.runtime import Clock, WakeEvent, sleep_unless
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +36,7 @@ class Schedule:
         self._started = False
         self._heap: list[tuple[float, int, DueTimes, Batch]] = []
         """Sorted by the next due time. The number is different in each entry, so that the rest is never compared."""
-        self._changed = asyncio.Event()
+        self._changed = WakeEvent()
         self._late = 0
         """Number of skipped polls that the log has not reported yet."""
         self._reported = -inf

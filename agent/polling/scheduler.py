@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agent.polling.ticks import Tick, first_tick, later_tick, next_tick
-from agent.runtime import Clock, sleep_unless
+from agent.runtime import Clock, WakeEvent, sleep_unless
 
 PollFutures = list[asyncio.Future[None]]
 """One future per link. It is done when the due devices of the link have answered or failed."""
@@ -45,7 +45,7 @@ class Scheduler:
         self._clock = clock
         self._polls = polls
         self._on_tick = on_tick
-        self._changed = asyncio.Event()
+        self._changed = WakeEvent()
         self._last: Tick | None = None
 
     def change(self, rhythm: Rhythm, last: Tick | None = None) -> None:

@@ -1,6 +1,6 @@
 """Clocks, watchdog, logging and printable text, for all other packages."""
 
-from agent.runtime.clock import Clock, SystemClock, sleep_unless, steady
+from agent.runtime.clock import Clock, SystemClock, WakeEvent, sleep_unless, steady
 from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible, time_service_runs
 from agent.runtime.printable import MOST_OUTPUT, complaints, escaped, printable
 from agent.runtime.terminal import terminal_columns, wrapped
@@ -12,6 +12,7 @@ __all__ = [
     "Clock",
     "ClockTrust",
     "SystemClock",
+    "WakeEvent",
     "Watchdog",
     "complaints",
     "escaped",

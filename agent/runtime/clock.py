@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Clock(Protocol):
@@ -30,17 +30,33 @@ class SystemClock:
     sleep = staticmethod(asyncio.sleep)
 
 
-async def sleep_unless(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
+class WakeEvent(asyncio.Event):
+    """An event that ends `sleep_unless`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleeps: set[asyncio.Future[None]] = set()
+        """The sleeps that this event ends."""
+
+    def set(self) -> None:
+        super().set()
+        for sleep in self.sleeps:
+            sleep.cancel()
+
+
+async def sleep_unless(clock: Clock, seconds: float, event: WakeEvent) -> bool:
     """Sleep for `seconds`, or until `event` is set. Returns whether `event` is set."""
-    timer = asyncio.ensure_future(clock.sleep(seconds))
-    waiter = asyncio.ensure_future(event.wait())
-    both: set[asyncio.Future[Any]] = {timer, waiter}
+    if event.is_set():
+        return True
+    # A second task that waits for the event would double the time of this call. The schedule of the polls makes it
+    # many times a second.
+    sleep = asyncio.ensure_future(clock.sleep(seconds))
+    event.sleeps.add(sleep)
     try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((sleep,))
     finally:
-        for each in both:
-            each.cancel()
-        await asyncio.gather(*both, return_exceptions=True)
+        event.sleeps.discard(sleep)
+        sleep.cancel()
     return event.is_set()
 
 
