@@ -41,7 +41,8 @@ def _tls(table: str, config: PushConfig | ConnectionConfig) -> Iterator[str]:
 def _tls_rule(error: TlsFileError) -> str:
     if isinstance(error.cause, ssl.SSLError):
         with_key = "" if error.key == "ca_file" else ", with a key that fits"
-        return f"must be a PEM file of certificates{with_key} ({error.cause.reason or 'is none'}: {str(error.file)!r})"
+        why = error.cause.reason or "OpenSSL gives no reason"
+        return f"must be a PEM file of certificates{with_key} ({why}: {str(error.file)!r})"
     return _unreadable(error.file, error.cause)
 
 

@@ -143,8 +143,9 @@ class Endpoint:
         except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name that is not valid
             raise LocalError(f"push.url cannot be used: {self._secrets.quoted(str(error))}") from None
         # The server may have closed a kept-alive connection. The request is then sent on another kept-alive connection.
-        # If there is none, the request is sent on a new connection, and an error of this connection is raised. The
-        # number of repeats is limited, because other attempts may open connections meanwhile and keep them alive.
+        # If there is none, the request is sent on a new connection. If the new connection fails too, its error is
+        # raised. The number of repeats is limited, because other attempts may open connections meanwhile and keep them
+        # alive.
         started, connections = STARTED.get(), self._most_connections
         while True:
             try:
@@ -154,8 +155,8 @@ class Endpoint:
                 if STARTED.get() > started or not connections:
                     raise
                 connections -= 1
-        # The status is known now, and only the status decides the outcome. A body that arrives slowly must not replace
-        # this outcome by a time-out. So the deadline is moved to a time after the end of `_beginning`.
+        # The status is known now, so the endpoint has answered. A body that arrives slowly must not turn this answer
+        # into a time-out. So the deadline is moved to a time after the end of `_beginning`.
         reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1
         deadline.reschedule(max(deadline.when() or 0.0, reply_until))
         reply = await _beginning(response)

@@ -22,9 +22,10 @@ from agent.storage import free_space, is_full, means_damage, open_damaged, remov
 
 log = structlog.get_logger(__name__)
 
-# Limits of one transaction: the number of messages, and the bytes after which no further message is added. There are
-# two reasons for the small limits: the disk is almost full, and the log needs space for the same messages; or the queue
-# has almost its maximum size, and a transaction is stored as a whole or not at all.
+# Limits of one transaction: the number of messages, and the bytes after which no further message is added. The small
+# limits are used in two cases. In the first case the disk is almost full: the log needs space for the same messages as
+# the file. In the second case the queue has almost its maximum size: a transaction is stored as a whole or not at all,
+# and a small one may still fit.
 _CHUNK = (256, 1024 * 1024)
 _SMALL_CHUNK = (32, 64 * 1024)
 # With at most this many bytes free, the disk counts as almost full.

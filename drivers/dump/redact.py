@@ -24,8 +24,8 @@ _SHORTEST_REGISTERS = 4
 _END = 0xFFFF
 """The model id that ends a SunSpec chain."""
 
-# Numeric serial numbers. They are blanked in every dump. A span of which `keep` has an address is not blanked, because
-# the driver of the device reads a value there.
+# Numeric serial numbers. `redact` blanks these spans in the dump of any device. It does not blank a span that overlaps
+# a span of its argument `keep`, because the driver of the device reads a value or a mark there.
 NUMBERS = (
     Span(Table.HOLDING, 0xFC00, 2),  # Eastron: its SDM protocols, openWB/core common/sdm.py
     Span(Table.HOLDING, 30057, 2),  # SMA: nymea/nymea-plugins-modbus sma

@@ -22,7 +22,8 @@ from drivers.errors import BadReplyError, DriverError, RepeatedReplyError
 from drivers.modbus.pdu import RequestPdu
 
 _EARLIER = 32
-"""Maximum number of earlier replies that a frame is compared with. A copy arrives before this many later replies."""
+"""Maximum number of earlier replies that a frame is compared with. Between a reply and its copy, fewer other replies
+than this arrive."""
 _CHECKS_WITH_COPIES = 3
 """After a copy, equal replies are checked until this many in a row were no copies."""
 _SHORTEST = 5
@@ -91,7 +92,10 @@ class Copies:
         return None
 
     def unsolicited(self, received: bytes) -> None:
-        """Handle bytes that arrived while no request waited. No further copy of a reply in these bytes is expected."""
+        """Handle bytes that arrived while no request waited.
+
+        If the bytes contain a copy of an earlier reply, that reply is forgotten. No further copy of it is expected.
+        """
         if len(received) >= _SHORTEST:  # perhaps the real reply, if `reply` accepted a copy in its place
             self._equal_replies_to_check = max(self._equal_replies_to_check, 1)
         self._remove([each for each in self._earlier if each.wire in received])
@@ -107,7 +111,7 @@ class Copies:
             return None
         self._in_doubt = doubtful.wire
         self._earlier.clear()
-        return RepeatedReplyError(f"{request}: the reply is a copy of an earlier reply")
+        return RepeatedReplyError(f"{request}: the reply may be a copy: it is equal to an earlier reply")
 
     def _may_be_copy(self, earlier: _Earlier, request: RequestPdu[object], frame: Frame) -> bool:
         if earlier.wire != frame.wire:
