@@ -20,7 +20,7 @@ from drivers.errors import (
 )
 from drivers.protocol import USUAL_PORTS
 
-# Error → hint. The first error of a list that fits counts. `{scan}` becomes the scan command for the link.
+# Error → hint. Of a list, the first error that fits is used. `{scan}` becomes the scan command for the link.
 _NETWORK: tuple[tuple[type[Exception], str], ...] = (
     (SilentError, "is the unit id correct? `{scan} --units 1-247` finds the unit ids that answer"),
     (RtuFrameError, "the converter does not translate to Modbus TCP: set transport = rtu_over_tcp"),
@@ -61,7 +61,7 @@ def remedy(error: Exception, address: str) -> str:
 
 
 def state_in_words(error: Exception) -> str:
-    """Return what a device that could not be read does, in one or two words."""
+    """Return the state of a device that could not be read, in one or two words."""
     if isinstance(error, ConnectError):
         return "no connection"
     if isinstance(error, RefusedError):

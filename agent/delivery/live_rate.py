@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections import deque
 
 TICKS = 10
-"""`LiveRate.words` has means over at most this number of ticks. After this number of ticks in a row without late
-messages, the endpoint is fast enough again."""
+"""The rates in `LiveRate.words` are averages over at most this number of ticks. After this number of ticks in a row
+without late messages, the endpoint is fast enough again."""
 CALM_S = 180.0
-"""The endpoint is also fast enough again after this many seconds without late messages, and after at least one such
-tick."""
+"""At long intervals, fewer ticks in a row are enough: as many as fit into this many seconds, and at least one."""
 
 
 class LiveRate:

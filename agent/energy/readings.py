@@ -41,7 +41,7 @@ PATIENCE_S = 600.0
 """If the time goes back, readings are ignored for this many seconds. If the readings after these seconds still have
 earlier times than `Ledger.at`, then `Ledger.at` was wrong."""
 WINDOW_S = 1800.0
-"""After this many observed seconds, the path that is then the cheapest decides about a reading."""
+"""A candidate that is more than this many observed seconds old is removed, unless it is the best one."""
 _APART_S = 90.0
 """If there are many candidates, a candidate is removed if it follows another one on the same path by less than this
 many observed seconds."""
@@ -241,10 +241,10 @@ def _continues(origin: Candidate, reading: Observation, transition: Transition |
 
 
 def _best(candidates: tuple[Candidate, ...], observed_s: float, *, free: bool) -> Candidate:
-    """Return the end of the cheapest path. `free`: the newest candidate needed no transition with a price.
+    """Return the end of the cheapest path. `free`: a transition without a price leads to the newest candidate.
 
-    With equal cost, an older candidate wins unless the newest one is free: an explanation must save more than its
-    price.
+    With equal cost, an older candidate wins unless the newest one is free. So a transition with a price must explain
+    more seconds of readings than its price.
     """
     best = newest = candidates[-1]
     least = newest.cost
@@ -287,7 +287,10 @@ def _cost(candidate: Candidate, observed_s: float) -> float:
 
 
 def _pruned(ledger: Ledger) -> Ledger:
-    """Remove candidates that can never become the best. Move the events that all remaining paths share to `decided`."""
+    """Remove candidates that can never become the best, and those that are too old (`WINDOW_S`) or too many.
+
+    Move the events that all remaining paths share to `decided`.
+    """
     best, observed_s = ledger.best, ledger.observed_s
     limit = _cost(best, observed_s) + RUN_PRICE
     others = tuple(

@@ -20,7 +20,8 @@ from urllib.parse import quote
 from agent.storage.folder_lock import check_locks
 
 PRIVATE = 0o600
-"""The mode of the files beside a database: only the user of the agent may read and write them."""
+"""The mode of the files that other modules create beside a database: only the user of the agent may read and write
+them."""
 BUSY_S = 5.0
 """Maximum seconds that a statement waits for a lock of another process."""
 _CACHE_KIB = 512
@@ -268,7 +269,8 @@ class _Connection(sqlite3.Connection):
 
 
 def _explained(error: UnicodeDecodeError | sqlite3.OperationalError) -> Exception:
-    if isinstance(error, UnicodeDecodeError):  # SQLite's message quotes the damaged file
+    # SQLite's message quotes bytes of the damaged file that are not UTF-8, so Python cannot decode the message.
+    if isinstance(error, UnicodeDecodeError):
         return UnusableFileError("the file is damaged")
     return UnusableFileError(str(error)) if code(error) == sqlite3.SQLITE_ERROR else error
 

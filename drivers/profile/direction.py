@@ -29,6 +29,6 @@ def directed(table: TomlTable, points: Sequence[Point]) -> tuple[Point, ...]:
     }
     powers = [point for point in points if point.quantity is Quantity.ACTIVE_POWER and point.node in marks]
     if not powers:
-        raise table.wrong("directed", "needs active_power and on of the same node", True)
+        raise table.wrong("directed", "needs the points active_power and on, both for the same node", True)
     turned = {id(point): replace(point, negative=marks[point.node]) for point in powers}
     return tuple(turned.get(id(point), point) for point in points if point.quantity is not Quantity.ON)

@@ -191,6 +191,7 @@ QUIRKS = {"solaredge": Quirk.EXPORT_POSITIVE, "kostal": Quirk.NEGATIVE_EXPORT}
 RATINGS = {702: "WMaxRtg", 120: "WRtg"}
 
 COMMON = 1
-"""The common model: manufacturer and model of the device whose models follow."""
+"""The number of the common model, which names the manufacturer and the product. The other models of the device follow
+it."""
 
 KNOWN = frozenset({COMMON, *INVERTERS, *METERS, *BATTERIES, *STORAGE_DETAILS, *STATUS, *CHANNELS})

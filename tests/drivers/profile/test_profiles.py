@@ -596,7 +596,7 @@ ON_COIL = 'point = [{ quantity = "on", table = "coil", address = 65_530 }]\n'
         (HEAD, "point: is missing"),
         (
             HEAD.replace("hybrid", "relay") + "directed = true\n" + ON_COIL,
-            "directed: needs active_power and on of the same node (found True)",
+            "directed: needs the points active_power and on, both for the same node (found True)",
         ),
         (
             HEAD.replace("hybrid", "relay") + ON_COIL + "[channels]\ncount = 8\n",
