@@ -58,7 +58,8 @@ class Values:
         """
         if self.counted_apart(before, after):
             return False
-        counted = self.counter_Wh is not None and max(before.counter_Wh or 0.0, after.counter_Wh or 0.0) >= _ENOUGH_WH
+        counters = _range(before.counter_Wh, after.counter_Wh)
+        counted = self.counter_Wh is not None and counters is not None and max(counters) >= _ENOUGH_WH
         powers = _range(before.power_W, after.power_W)
         if powers is None or self.power_W is None:
             return None
