@@ -79,8 +79,8 @@ def init(
 ) -> None:
     """Asks for the settings of a site, finds its devices, writes the configuration and checks it.
 
-    An existing configuration is not overwritten: new devices are added to it. Until the file is written, Ctrl-C
-    ends the command without a change.
+    If a configuration exists, only new devices are added to it; the unchanged example is replaced. Until the file is
+    written, Ctrl-C ends the command without a change.
     """
     from agent.cli.questions import Questions
     from agent.cli.site_questions import SiteOptions

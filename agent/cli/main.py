@@ -85,8 +85,8 @@ def check(
     online: Annotated[
         bool,
         typer.Option(
-            help="Also poll every device and connect to the endpoint; sends nothing. Stop the daemon first: it uses "
-            "the serial ports and the gateways that accept only one client."
+            help="Also poll every device and connect to the endpoints; sends no message. Stop the daemon first: it "
+            "uses the serial ports and the gateways that accept only one client."
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Implies --online.")] = False,
