@@ -142,7 +142,7 @@ def _queue(config: Config, file: Path) -> Iterator[str]:
 def _own_profiles(config: Config) -> Iterator[str]:
     """Yield a warning for each of the site's own profiles that has a mistake.
 
-    At its start, the daemon loads only the profiles of the configured devices.
+    The daemon loads only the profiles of the configured devices, so it does not report mistakes in other profiles.
     """
     for folder in config.drivers.profile_dirs:
         for path in sorted(folder.glob("*.toml")):

@@ -168,7 +168,10 @@ def _comments(found: UnitProposals) -> Iterator[str]:
 
 
 def _uncertain(identity: Identity) -> Iterator[str]:
-    """Yield comments if the device may belong to the families in `identity.unanswered`, because a reply can be lost."""
+    """Yield comments if the device did not reply to the requests that recognise the families in `identity.unanswered`.
+
+    The device may belong to such a family, because a reply can be lost.
+    """
     names = identity.unanswered
     if names:
         rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""

@@ -27,13 +27,13 @@ _ATTEMPTS = 2
 
 @dataclass(slots=True)
 class DeviceResult:
-    """One device: its scan or its error, and hints. A scan without any value has an error as well."""
+    """One device: its scan or its error, and hints. If the scan has errors and no value, `error` is set as well."""
 
     device: Device
     scan: Scan | None = None
     error: Exception | None = None
     at: float = 0.0
-    """When all devices of the link were polled, in monotonic seconds. Ages refer to this time."""
+    """The end of the polls of all devices of the link, in monotonic seconds. Ages refer to this time."""
     hints: list[str] = field(default_factory=list)
 
     @property
@@ -44,7 +44,10 @@ class DeviceResult:
         return (self.scan.finished - self.scan.started) / self.scan.requests
 
     def readings(self) -> Iterator[tuple[Node, Reading]]:
-        """Every reading with its node, and with the sign that the type of the node has; nothing without a scan."""
+        """Yield each reading that a node uses, with this node. Nothing without a scan.
+
+        The readings have the quantity and the sign that the type of the node requires.
+        """
         for reading in self.scan.readings if self.scan else ():
             for node in self.device.nodes:
                 if (use := use_of(node, reading.quantity, reading.node)) is not None:

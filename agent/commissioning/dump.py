@@ -42,7 +42,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address that the operator gave. If `port` or `unit_id` is None, the driver's default is used."""
+    """The address that the operator gave.
+
+    If `port` is None, the port of the driver is used, else the port of the transport. If `unit_id` is None, the unit id
+    of the driver is used, else 1.
+    """
 
     where: str
     port: int | None = None
@@ -190,9 +194,9 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
 
 
 def _numeric_spans(driver: Driver | None) -> Iterator[Span]:
-    """Yield the registers that are kept as read: those of the profile's points, and the first mark of its `[identify]`.
+    """Yield the registers to keep as read: those of the profile's points, and those of the first mark of `[identify]`.
 
-    The marks in `also` may test a serial number.
+    A mark in `also` is no reason to keep its registers, because it may test a serial number.
     """
     if isinstance(driver, RegisterDriver):
         yield from driver.profile.spans

@@ -28,7 +28,7 @@ _HANDSHAKE_S = 2.0
 _RTT_AT = 68
 """Offset in bytes of the round trip in the structure tcp_info of Linux. The round trip has 32 bits, in microseconds."""
 _MOST_PROXY_BYTES = 8192
-"""The status line of the proxy is taken from the beginning of its answer: from at most this many bytes."""
+"""The status line is searched in at most this many bytes from the beginning of the proxy's answer."""
 _CREDENTIALS_HINT = '; set push.proxy_url = "http://USER:PASSWORD@HOST:PORT"'
 
 
@@ -75,7 +75,7 @@ async def probe(config: PushConfig, now: float) -> ProbeResult:
         return ProbeResult(
             False, f"no connection to {_first_hop_in_words(config)}: {reason}" if kind in ("broken", "dns") else reason
         )
-    if urlsplit(config.url).scheme != "https":  # TLS would be that of the proxy
+    if urlsplit(config.url).scheme != "https":  # if the connection has TLS, this is the TLS of the proxy
         if not config.proxy_url and await _speaks_tls(*_first_hop(config)):
             return ProbeResult(
                 False, f"{_first_hop_in_words(config)} speaks TLS: write https instead of http in push.url"

@@ -1,6 +1,7 @@
 """Writes files atomically: a file has its old or its new content, even after Ctrl-C or a power cut.
 
-The text is written to a temporary file in the same directory, which is then renamed.
+The text is written to a temporary file in the same directory. `create` then links the temporary
+file to `path` (or renames it, if the file system has no hard links), and `replace` renames the temporary file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Access:
 
 
 def create(path: Path, text: str, access: Access) -> None:
-    """Write a new file. Raises FileExistsError if `path` exists, OSError."""
+    """Write a new file. Raises FileExistsError if `path` exists, and OSError if the file cannot be written."""
     with _temporary(path, text, access) as temporary:
         try:
             os.link(temporary, path)  # unlike a rename, this never replaces a file
@@ -38,7 +39,7 @@ def create(path: Path, text: str, access: Access) -> None:
 def replace(path: Path, before: str, text: str, access: Access | None = None) -> None:
     """Replace the content `before` of a file by `text`. Without `access`, mode and owner do not change.
 
-    Raises FileExistsError if the file has another content now, OSError.
+    Raises FileExistsError if the file does not have the content `before`, and OSError if it cannot be replaced.
     """
     status = path.stat()
     kept = Access(status.st_mode & 0o7777, status.st_uid, status.st_gid)

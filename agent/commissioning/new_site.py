@@ -22,7 +22,7 @@ from drivers.modbus import LinkSettings
 from drivers.model import NodeType
 
 _ANY_DEVICE = {"node_id": " ", "type": "grid", "driver": "sunspec", "host": "127.0.0.1"}
-"""A placeholder for `parse`, which accepts no configuration without a device. Its node id is replaced."""
+"""A placeholder, because `parse` requires at least one device. The node id of the placeholder is replaced."""
 _EXAMPLE_BESIDE = "config.example.toml"
 """The install script puts the example of its release into this file, in the directory of the configuration."""
 
@@ -212,8 +212,9 @@ def access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
 def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
     """Return permissions and owner of a new token file: only its owner reads it.
 
-    If root writes the installed configuration, the owner is the user of the service. Otherwise it is the user of this
-    process. For several sites, systemd reads the token as root and passes it to the service.
+    If root writes the installed configuration, the owner is the user of the service. Otherwise the owner is the user of
+    this process. With several sites, this user can be root, because systemd reads the token and passes it to
+    the service.
     """
     if config == DEFAULT_CONFIG and root and reader is not None:
         return Access(0o600, reader.uid, reader.gid)

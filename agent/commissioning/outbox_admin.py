@@ -95,7 +95,7 @@ def retry(path: Path, ids: Sequence[str]) -> int:
 
 
 def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
-    """Delete dead letters, or with `waiting` all waiting messages, also undated ones. Return how many were deleted.
+    """Delete dead letters; with `waiting`, delete waiting messages instead, also undated ones. Return the number.
 
     `ids` are the messages to delete; empty means all of them. If the queue of a removed endpoint is then empty, its
     files are deleted. Raises CommandError.

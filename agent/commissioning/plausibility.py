@@ -145,9 +145,9 @@ def _reversed(values: Values) -> Iterator[str]:
 
 
 def _ratio(values: Values) -> Iterator[str]:
-    """Yield a hint if one of power and voltage times current is an integer multiple of the other.
+    """Compare the power with voltage times current. Yield a hint if one is about an integer multiple of the other.
 
-    Then a CT ratio is probably applied to only one of the two.
+    Then the CT ratio is probably missing in one of them, or applied twice.
     """
     by_phase = [pair for phase in Phase if (pair := _pair(values, phase)) is not None]
     pairs = by_phase or [pair for pair in (_pair(values, None),) if pair is not None]

@@ -25,7 +25,8 @@ _UNKNOWN_REQUESTS = 3
 def estimates(connection: Connection) -> dict[Device, float]:
     """Return the seconds that a poll of each device takes.
 
-    Empty if the link is not a Modbus link, or if its only device is on the network: the speed is then not known.
+    Empty if the link is not a Modbus link. Also empty for a link over the network with only one device, because the
+    speed of this device is not known.
     """
     link = connection.link
     if not isinstance(link, Link) or (not link.settings.serial and len(connection.devices) == 1):

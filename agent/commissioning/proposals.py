@@ -95,7 +95,7 @@ class Proposal:
 
 @dataclass(slots=True, eq=False)
 class UnitProposals:
-    """A unit that responded, with its proposals. An unknown unit has none."""
+    """A unit that responded, with its proposals. An unknown unit has none until its driver is chosen."""
 
     place: SearchLocation
     unit: FoundUnit

@@ -35,7 +35,9 @@ Request = tuple[Targets, ScanSettings]
 _MOST_REASONS = 4
 """If more ports than this could not be opened, `closed_reasons` returns one general line."""
 _HOST_TRANSPORTS = [name for name, kind in TRANSPORTS.items() if kind.medium == "tcp"]
-"""The transports over TCP without TLS. A TCP connection shows that a host exists, even if no unit responds."""
+"""The transports over which hosts can be scanned: those over TCP without TLS.
+
+A TCP connection shows that a host exists, even if no unit responds. UDP has no connection."""
 
 
 def request(

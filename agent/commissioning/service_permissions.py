@@ -1,4 +1,4 @@
-"""Warnings of `check` about files that root can read and the hardened service cannot."""
+"""Warnings of `check` about files that the hardened service cannot read or write, and about missing credentials."""
 
 from __future__ import annotations
 

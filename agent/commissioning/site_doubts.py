@@ -64,7 +64,7 @@ def unread_nodes(types: Collection[NodeType]) -> Iterator[str]:
 def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
     """Warn of each battery that reports its charge, but whose capacity is neither reported nor configured.
 
-    SunSpec devices are omitted, because it is known only after a poll what they report.
+    SunSpec devices are omitted, because what they report is known only after a poll.
     """
     for device in devices:
         driver = device.driver
