@@ -1,7 +1,8 @@
 """The configuration: one TOML file and the environment, validated into frozen `*Config` models.
 
 Add a key in the model of its table, then in config.example.toml. `make schema` then writes docs/configuration.md.
-A `ConfigError` has one line per mistake. The line names the file or variable, the key, the rule and the value.
+A `ConfigError` has one line per mistake. The line names the file or variable, the key, the rule, and the wrong value
+unless the value may be a secret.
 
 pydantic validates the models. After an import, pydantic would stay in the memory of the daemon, so `load_apart` reads
 the configuration in a process of its own (docs/decisions/0010-configuration-apart.md). The models are therefore

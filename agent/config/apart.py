@@ -1,8 +1,7 @@
 """Reads the configuration in a process of its own, so that pydantic does not stay in the memory of the daemon.
 
-The process validates the file and returns the values as plain tables (`agent.config.tables`), or the mistakes. The
-environment of the process is `environ`; None means the environment of the caller. At a start, the process ends before
-the daemon polls. At a reload, the daemon polls meanwhile.
+The process validates the file and returns the values as plain tables (`agent.config.tables`), or the mistakes. When
+the daemon starts, the process ends before the first poll. During a reload, the daemon polls while the process runs.
 """
 
 from __future__ import annotations
@@ -35,7 +34,10 @@ class Loading:
     """A configuration that is being read."""
 
     def __init__(self, path: Path, environ: Mapping[str, str] | None = None) -> None:
-        """Start the process. Raises OSError if this is not possible."""
+        """Start the process. Raises OSError if this is not possible.
+
+        `environ` is the environment of the process; None: the environment of the caller.
+        """
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and code of this module
             [sys.executable, "-I", "-c", _CODE, str(path), *sys.path],
             env=None if environ is None else dict(environ),

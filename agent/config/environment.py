@@ -29,7 +29,7 @@ ONE_OR_SEVERAL = "a list of tables, or a single table"
 
 
 class EnvironmentSource(EnvSettingsSource):
-    """Returns the top-level tables that variables set or change. Each is the table of the file, merged with them.
+    """Returns the top-level tables that variables set or change. Each is the table of the file, merged with variables.
 
     The names of these variables begin with PREFIX, in upper or lower case.
     """
@@ -100,8 +100,8 @@ class _Names:
     def _enter(self, name: str, place: Any, steps: tuple[str, ...], annotation: Any, shown: str) -> Any:
         """Return the table or list at `steps`: that of the file, merged with a variable that sets the whole table.
 
-        Raises ConfigError if the value there has another type than the key (table or list), or if another variable sets
-        the whole list.
+        Raises ConfigError if the value at `steps` is not the table or list that the key needs, or if another variable
+        sets the whole list.
         """
         container = _container(annotation)
         key = steps[-1]
