@@ -15,7 +15,7 @@ _STEP_H = STEP_S / 3600
 
 
 def random_generator(seed: int, name: str) -> Random:
-    """Return the random generator of one plant. Its numbers do not depend on the other plants."""
+    """Return the random generator for `name`. Its numbers do not depend on the generators for other names."""
     return Random(f"{seed} {name}")  # noqa: S311 - weather, not a secret
 
 

@@ -1,11 +1,12 @@
 """Reads any SunSpec device: discovers its models, then polls the models that are used.
 
-The driver remembers the models, the texts of the common model, the rated power and the refusals, but no readings. Each
-poll also reads the headers of the models. The device has changed if a header differs, or if the device replies with
-exception 2 or 3 to a request that it accepted before. The poll then discovers the chain again. A request that is
-refused directly after a discovery is divided (`drivers.registers.refusals`). Points that are still refused are omitted.
-If points were refused or the chain had no end model, the driver discovers the chain again later, at growing intervals
-(`Recheck`), because the chain may be shorter while a device starts.
+The driver remembers facts about the device, such as the models, the texts of the common model, the rated power and the
+refusals, but no readings. Each poll also reads the headers of the models that are used. The device has changed if a
+header differs, or if the device replies with exception 2 or 3 to a request that it accepted before. The poll then
+discovers the chain again. A request that is refused directly after a discovery is divided
+(`drivers.registers.refusals`). Points that are still refused are omitted. If points were refused or the chain had no
+end model, the driver discovers the chain again later, at growing intervals (`Recheck`), because the chain may be
+shorter while a device starts.
 
 One SunSpec device can be an inverter, a meter and a battery. Each reading has its node type: SOLAR for inverter models,
 STORAGE for batteries, GRID for meter models. The power of a meter is positive for import. `SunSpecMeter` reads only one
@@ -92,7 +93,7 @@ class SunSpec:
         return {}  # scale factors are registers of the device and change while it runs
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        """See `drivers.driver.Driver`. Raises UnsupportedError if the device has no SunSpec model that is read."""
+        """See `drivers.driver.Driver`. Raises UnsupportedError if the device has no model that the driver uses."""
         scan = await self._poll(PollSession(reader, now))
         return scan._replace(readings=tuple(filter(self._wanted, scan.readings)))
 

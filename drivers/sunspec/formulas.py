@@ -84,7 +84,7 @@ def total(parts: Sequence[Formula]) -> Formula:
 
 
 def total_of_some(parts: Sequence[Formula]) -> Formula:
-    """The sum of the implemented parts. An input without a connection is not implemented.
+    """The sum of the implemented parts. A DC input to which nothing is connected has the value for "not implemented".
 
     The sum has no number if a part was not read or is invalid, or if no part is implemented.
     """

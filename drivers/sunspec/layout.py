@@ -185,7 +185,10 @@ class _LayoutBuilder:
     def _of_inverter(
         self, inverter: Sequence[Model], table: Mapping[int, Sequence[Rule]]
     ) -> dict[tuple[Quantity, Phase | None], int]:
-        """Return the cells of one inverter. Of several temperatures, it has the temperature of the first rule."""
+        """Return the index of the cell of each quantity and phase of one inverter.
+
+        If several rules have the same quantity and phase, such as several temperatures, the first rule is used.
+        """
         model = next(of(inverter, *table), None)
         slots = {} if model is None else self._cells.add(model, table[model.id])
         return {(rule.quantity, rule.phase): slot for rule, slot in reversed(slots.items())}
@@ -199,8 +202,8 @@ class _LayoutBuilder:
     def _offer_batteries(self, models: Collection[Model], table: Mapping[int, Sequence[Rule]]) -> None:
         """Add the offers of all batteries: sums, and for percentages the mean weighted by capacity.
 
-        `models` are the models that have a battery. `table` has the rules of those to use. Voltage and temperature are
-        those of the first battery. A quantity that one of the batteries does not have is omitted.
+        The models of `models` for which `table` has rules are used. Voltage and temperature are those of the first
+        battery. A quantity that one of the batteries does not have is omitted.
         """
         batteries = [self._cells.add(model, table[model.id]) for model in of(models, *table)]
         capacities = [cell(s) for slots in batteries for rule, s in slots.items() if rule.point == "WHRtg"]
