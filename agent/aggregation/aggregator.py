@@ -27,9 +27,10 @@ from drivers.model import NodeType, Quantity, Scan
 log = structlog.get_logger(__name__)
 
 SAVE_EVERY_S = 900.0
-"""Seconds between two saves. The devices count the energy, so a power cut loses no energy. The agent then forgets only
-the midnights and resets that it saw after the last save. A save writes one or two pages of the SD card per dozen
-counters: about 1.2 MB a day for 20 counters, and 0.6 MB more for the nights of inverters."""
+"""Seconds between two saves, if no event makes a save due earlier (`Aggregator.save_due`). The devices count the
+energy, so a power cut loses no energy. The agent then forgets what it saw after the last save, such as a midnight or a
+reset. A save writes one or two pages of the SD card per dozen counters: about 1.2 MB a day for 20 counters, and 0.6 MB
+more for the nights of inverters."""
 
 _LATE_CLOSE_S = 60
 """Two pushes to different endpoints can end in the reverse order of their ticks, if the ticks are less than this many
@@ -51,7 +52,8 @@ class SummarySettings:
     sign: Mapping[NodeType, int] = field(default_factory=dict)
     """-1 for a type whose power is sent with the inverted sign."""
     formerly: str | None = None
-    """The name of the endpoint before a rename, or None. The endpoint continues the push interval of that name."""
+    """The name of the endpoint before a rename, or None. The endpoint continues the push interval that began under this
+    name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,7 @@ class Aggregator:
         return at - self._saved_at >= SAVE_EVERY_S or self._energies.date != self._saved_date or self._store.in_memory
 
     def save(self, at: float = inf) -> None:
-        """Save energies and nights. Waits for the disk. `at`: the present monotonic time; not needed at the end."""
+        """Save energies and nights. Waits for the disk. `at`: the present monotonic time; omit it for the last save."""
         self._saved_at, self._saved_date = at, self._energies.date
         nights = self._sleep_book.to_save(list(self._windows.items()), self._energies.offset)
         self._store.save(self._energies.ledgers(), nights, self._energies.published(), self.last_time)

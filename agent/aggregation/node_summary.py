@@ -49,7 +49,7 @@ class NodeSummary(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether the device does not respond, or responds without a power."""
+        """Whether all values are stale, or the device responded without a power and this scan is not stale yet."""
         return self.offline or self.powerless >= self.oldest
 
     @property

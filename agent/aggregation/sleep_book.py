@@ -1,7 +1,7 @@
 """Keeps the nights of solar nodes across a restart, and reports when a node falls asleep or is missing.
 
-A night (`Night`) has the last answer of an inverter and the time at which it woke. `agent.domain.sleep` decides from
-the night whether a node that does not respond is asleep.
+A night (`Night`) has the last power of an inverter, the time of this power, and the time at which the inverter woke.
+`agent.domain.sleep` decides from the night whether a node that does not respond is asleep.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class SleepBook:
                 windows[node_id].night = in_monotonic_seconds(saved, offset, at)
 
     def report(self, summary: NodeSummary) -> bool:
-        """Record the state of a node. Return whether it is asleep and was not at the last push. The caller then saves.
+        """Record the state of a node. Return whether it is asleep now and was not asleep at the last push.
 
-        When the state becomes "missing", a warning is logged.
+        In this case the caller saves the nights. When the state becomes "missing", a warning is logged.
         """
         if summary.silent and not summary.expected:
             return False  # no poll was due in this push interval

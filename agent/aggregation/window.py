@@ -31,8 +31,9 @@ class Dropped(NamedTuple):
     key: Key
     value: Value | None
     low: float
-    """The lowest valid value, in the sign of the device, as `high`."""
+    """The lowest valid value. `low`, `high` and `value` have the sign of the device."""
     high: float
+    """The highest valid value."""
 
 
 class Collected(NamedTuple):
@@ -167,10 +168,10 @@ class Window:
         return summary
 
     def _update_night(self, power_W: float, at: float, scan: Scan) -> None:
-        """Update the night after `scan`. `power_W` is the last power, `at` its monotonic time, or minus infinity.
+        """Update the night after `scan`. `power_W` is the last power, `at` its monotonic time.
 
-        A complete scan without a power counts as no answer. If a solar node has no night yet, its night begins at the
-        end of such a scan, with 0 W.
+        `at` is minus infinity if there is no last power. A complete scan without a power counts as no answer. If a
+        solar node has no night yet, its night begins at the end of such a scan, with 0 W.
         """
         powerless = at == -inf and scan.complete  # in a partial scan, the power may exist and not be read
         if powerless:
