@@ -103,7 +103,7 @@ def _usage(error: Any) -> int:
 
 
 def _plain(message: str) -> str:
-    """Return a message of typer; it is shorter if it is about a value that is not a number or is out of range."""
+    """Return a message of typer. A message about a value that is not a number or is out of range is shortened."""
     short = message.partition(", unable to parse")[0].replace("a valid integer", "a whole number")
     return short.replace("Input should be a valid", "must be a").replace("Input should be", "must be")
 

@@ -50,7 +50,7 @@ def device_tables(devices: tuple[SimulatedDevice, ...], host: str) -> str:
 
 
 async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Callable[[], None]) -> None:
-    """Serve the simulated site until cancelled, print its [[device]] tables, then call `ready`."""
+    """Serve the simulated site until cancelled. Print its [[device]] tables, then call `ready`."""
     from drivers.simulator import SimulatedPlant, SimulatedSite
 
     async with SimulatedSite(

@@ -43,7 +43,10 @@ class DeviceQuestions:
         return [one for each in self._found for one in each.proposals]
 
     def settle(self) -> None:
-        """Ask what the scan cannot know, then show all devices until the person accepts them. With --yes, only show."""
+        """Print the doubts. Ask what the scan cannot know, then show all devices until the person accepts them.
+
+        With --yes, print the doubts, show all devices, and ask nothing.
+        """
         for one in filter(_doubtful, self._proposals):
             say(f"{one.where} is {one.doubt}. Use it only if they are different devices.")
         if not self._ask.asks:

@@ -57,7 +57,7 @@ def drivers_show(
     ],
     config: OwnConfig = None,
 ) -> None:
-    """Shows one profile: its points, their registers, and a [[device]] table to paste."""
+    """Shows one driver: the points of its profile, their registers, and a [[device]] table to paste."""
     from agent.commissioning.driver_list import print_profile
     from drivers.errors import ProfileError
 
