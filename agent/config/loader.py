@@ -78,7 +78,7 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
 
 
 def _endpoint_names(table: dict[str, Any]) -> list[str]:
-    """Return the name of each endpoint, from a table that is not validated; "" if it has none."""
+    """Return the name of each endpoint, from a table that is not validated; "" for a missing or unusable name."""
     pushes = table.get("push")
     names = [push.get("name") if isinstance(push, dict) else "" for push in pushes] if isinstance(pushes, list) else []
     return [name if isinstance(name, str) and name.isprintable() else "" for name in names]

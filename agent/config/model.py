@@ -45,7 +45,8 @@ class OutboxConfig(Section, OutboxTable):
     """[outbox]: the file of the queue, its bounds, and the rate of the backlog."""
 
     path: Annotated[FilePath, AfterValidator(_queue_file)] = STATE_DIRECTORY / "outbox.sqlite3"
-    """The file of the queue of the first endpoint. Its directory also has the other queues and the energies."""
+    """The file of the queue of the endpoint that was configured first. Its directory also has the other queues and the
+    energies."""
     max_age_s: Seconds = 604_800.0
     """Messages that are older than this are dropped."""
     max_size_mb: Annotated[StrictInt, Field(ge=1)] = 64

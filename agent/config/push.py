@@ -108,7 +108,7 @@ class PushConfig(Section, PushTable):
     deadline_s: Pause = 5.0
     """A push waits at most this time for polls, and never more than half of `interval_s`."""
     connections: Annotated[StrictInt, Field(ge=1, le=64)] = 8
-    """The largest number of live messages that are sent at the same time."""
+    """The largest number of messages of one tick that are sent at the same time."""
     connect_timeout_s: Seconds = 10.0
     """The time-out for opening a connection."""
     timeout_s: Seconds = 30.0

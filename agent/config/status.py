@@ -20,8 +20,8 @@ class StatusConfig(Section, StatusTable):
     token: SecretText | None = None
     """The bearer token that requests need. Better: `token_file`."""
     token_file: FilePath | None = None
-    """The file of the token. The token has at least 16 characters. A token is necessary without a loopback
-    address."""
+    """The file of the token. The token has at least 16 characters. A token is necessary if `listen` is
+    not a loopback address."""
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

@@ -26,12 +26,12 @@ DEFAULT_NAME = "default"
 DEFAULT_LISTEN = "127.0.0.1:9464"
 """Address and port of the status listener."""
 STALE_INTERVALS = 3.0
-"""Number of poll intervals after which a reading is stale: of a device with its own `poll_interval_s`, and in the
-default of `stale_after_s`."""
+"""A reading is stale after this number of poll intervals, if the device has its own `poll_interval_s`. The default of
+`poll.stale_after_s` is this many times `poll.interval_s`."""
 ENERGIES = "energy.sqlite3"
 """The name of the file of the energies, which is beside `outbox.path`."""
 OWNER_SUFFIX = ".endpoint"
-"""The suffix of the file that contains the name of the endpoint whose queue is `outbox.path`, beside the queue."""
+"""The suffix of a file beside `outbox.path`. This file contains the name of the endpoint with this queue."""
 
 
 def endpoint_key(pushes: Sequence[object], index: int) -> str:
