@@ -1,8 +1,8 @@
 """The contract as types: its JSON Schema and a check of one message, for receivers. The daemon does not import it.
 
-The types allow no other fields, except those of one node, so that a check can report an unknown field. The published
-schemas allow other fields, because a later release may add some. `python -m agent.contract.schema docs/schema` writes
-them.
+The types allow no unknown field, so that a check can report it. Only the groups of one node (`GridNode`, `SolarNode` …)
+allow unknown fields, because a node can have other quantities. The published schemas allow unknown fields everywhere,
+because a later release may add some. `python -m agent.contract.schema docs/schema` writes the published schemas.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Quality(TypedDict):
 
     devices: Count
     fresh: Annotated[Count, Field(description="devices with at least one usable value")]
-    expected: Annotated[Count, Field(description="polls of these devices in the interval")]
+    expected: Annotated[Count, Field(description="polls of these devices that were due in the interval")]
     got: Annotated[Count, Field(description="polls that returned a usable value")]
     oldest_s: NotRequired[Annotated[Amount, Field(description="age of the oldest value in use")]]
     today: NotRequired[
