@@ -40,7 +40,7 @@ class BacklogWorker:
     ) -> None:
         """`live_open` returns the number of live messages that have not ended their retries.
 
-        `due_time` returns the present Unix second for `Record.next_try`; later steps of the clock do not change it.
+        `due_time` returns the present Unix second for `Record.next_try`. It ignores later steps of the wall clock.
         After the start the backlog waits for the first attempt of a live message, but no longer than `live_within_s`
         seconds.
         """
@@ -61,7 +61,7 @@ class BacklogWorker:
         """Monotonic second until which the backlog waits for the first attempt of a live message."""
 
     def stop(self) -> None:
-        """Start no other attempt."""
+        """Start no further attempt."""
         self._stopping = True
         self._slot.changed.set()
 

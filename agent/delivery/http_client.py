@@ -166,10 +166,10 @@ class Endpoint:
         return self._rejection(response, reply)
 
     def _rejection(self, response: httpx.Response, reply: bytes) -> Outcome:
-        # A date in Retry-After is a time of the receiver's clock: compare it with the Date header, not with our clock.
+        # A date in Retry-After is a time of the endpoint's clock: compare it with the Date header, not with our clock.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
-        target = self._secrets.quoted(re.split("[?#]", location)[0])  # the rest may be a secret of the receiver
+        target = self._secrets.quoted(re.split("[?#]", location)[0])  # the rest may be a secret of the endpoint
         said = f"redirect to {target}" if location else self._secrets.quoted(reply)
         if self._plain and says_that_it_wants_tls(response.status_code, reply):
             return Misconfigured(response.status_code, f"HTTP {response.status_code}: {said}; {WANTS_TLS}")
@@ -215,7 +215,8 @@ class Endpoint:
     def _signature(self, record: Record, secrets: str) -> Mapping[str, str]:
         at = int(self._clock.time())
         try:
-            # `Secrets` forgets what was not learned for the longest time. So the token is learned again each time.
+            # If `Secrets` has too many secrets, it forgets those whose last `learn` is the oldest. So each attempt
+            # learns the token again.
             self._secrets.learn(*secrets.split(), *signing_keys(secrets), self._used.get_secret_value())
             signature = signatures(secrets, record.id, at, decompressed(record.body))
         except ValueError as error:

@@ -30,7 +30,7 @@ _READ_BYTES = 16 * 1024
 # The pattern of h11. 101 is not an interim answer: httpcore reads no further head after it.
 _INTERIM = re.compile(rb"HTTP/[0-9]\.[0-9] (?!101)[01][0-9]{2}")
 _HEAD_END = re.compile(rb"\n\r?\n")
-# So many bytes show whether an answer is an interim one.
+# The first bytes of an answer, up to this number, show whether it is an interim answer.
 _STATUS_LINE = len(b"HTTP/1.1 100")
 # ContentType and ProtocolVersion of a TLS record (RFC 8446, 5.1).
 _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
@@ -66,7 +66,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._answer = _Answer()  # what is read after this answers this request
+        self._answer = _Answer()  # the next bytes that are read belong to the answer to this request
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:

@@ -79,7 +79,7 @@ class LiveWorker:
         self._fresh.set()
 
     def stop(self) -> None:
-        """Start no other attempt."""
+        """Start no further attempt."""
         self._stopping = True
         self._tick.over.set()
         self._watchdog.done(_LIVE)

@@ -1,10 +1,10 @@
 """Decides the rate at which the backlog is sent.
 
 After an outage, every agent of a fleet has a backlog at the same moment. At a fixed rate, all agents would send their
-backlogs in the same minutes and cause a second outage. So each agent sends its backlog at random moments, and more
-slowly than it makes live messages. The backlog of an outage of up to about two hours takes `SPREAD` times as long as
-the outage, and the endpoint gets less than twice its usual load. A longer backlog is sent faster, so that none takes
-days.
+backlogs in the same minutes and cause a second outage. So each agent sends its backlog at random moments. The backlog
+of an outage of up to about two hours takes `SPREAD` times as long as the outage. Such a backlog is sent more slowly
+than live messages are made, so the endpoint gets less than twice its usual load. A longer backlog is sent faster, so
+that none takes days.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ class Sender:
             group.create_task(self._backlog.run())
 
     async def stop(self, grace_s: float) -> None:
-        """Start no other attempt, and wait up to `grace_s` seconds for those in flight.
+        """Start no further attempt, and wait up to `grace_s` seconds for those in flight.
 
         Messages that are not delivered stay in the queue.
         """

@@ -69,8 +69,8 @@ class Undated:
         self._may_have_undated = True
         await self._queue.put_undated(bodies, self._trust.boot, at)
 
-    async def run(self, dated: Callable[[], Awaitable[None]]) -> None:
-        """Run until stopped. When the time is known, date the stored messages; if there were some, call `dated`."""
+    async def run(self, on_dated: Callable[[], Awaitable[None]]) -> None:
+        """Run until stopped. When the time is known, date the stored messages; if there were some, call `on_dated`."""
         while True:
             if not self._trust.is_trusted():
                 log.warning("clock_not_set", clock=_iso(self._clock.time()), effect="messages are kept until it is set")
@@ -80,7 +80,7 @@ class Undated:
             if self._may_have_undated:
                 self._may_have_undated = False
                 if await self._date_all():
-                    await dated()
+                    await on_dated()
             if await sleep_unless(self._clock, _WATCH_S, self._stop):
                 return
 
