@@ -1,9 +1,9 @@
 """A node: one id at the endpoint, of one type, and how it uses the readings of its device. Pure.
 
 Readings have the sign of their device (`drivers.model`). The power of a meter is positive for what flows into the
-installation behind it. If the meter is not of the grid, `use_of` renames its counters to those of its node. On a solar
-node, it also inverts the sign of the power. The table shows what the power and the counters of a meter mean on each
-node:
+installation behind it. If the type of the node is not grid, `use_of` gives the counters of the meter other names. On a
+solar node, `use_of` also inverts the sign of the power. The table shows what the power and the counters of a meter mean
+on each node:
 
     node           positive power of the meter   imported energy   exported energy
     grid           import                        imported          exported
@@ -44,8 +44,8 @@ class Node:
     push: bool = True
     """Whether messages and totals contain this node."""
     within: str | None = None
-    """Id of another node whose meter also measures this node; None if there is none. A node with `within` is sent, but
-    not added to the total."""
+    """Id of another node whose meter also measures this node; None if there is none. If the other node
+    is sent, the total does not include this node."""
     invert: bool = False
     """Whether the meter is wired in the other direction: inverts the power and exchanges the counters."""
     when_offline: WhenOffline = "missing"
@@ -62,7 +62,7 @@ class Node:
 
     @property
     def counted(self) -> bool:
-        """Whether the total of its type includes this node."""
+        """Whether the total of its type includes this node, if all nodes are sent. `counted_in` is for one endpoint."""
         return self.push and self.within is None
 
 
@@ -88,7 +88,7 @@ SIGNED = frozenset({Quantity.ACTIVE_POWER, Quantity.REACTIVE_POWER})
 
 
 def _renamed(imported: str, exported: str) -> dict[Quantity, Quantity]:
-    """Return the counters of a meter → the counters with these words instead of `imported` and `exported`."""
+    """Return a dict: counter of a meter → counter with these words instead of `imported` and `exported`."""
     names = {"imported": imported, "exported": exported}
     return {
         Quantity(f"{day}{old}_energy"): Quantity(f"{day}{new}_energy")  # type: ignore[call-arg]  # __new__ takes three

@@ -39,7 +39,7 @@ WIDEST: dict[Quantity, Range] = {
 """Lowest and highest value, in the unit of the quantity."""
 
 QUANTITIES = {quantity.label(): quantity for quantity in Quantity if quantity.unit}
-"""The keys of `limits` in the configuration: `active_power_W`, `temperature_C`."""
+"""Key of `limits` in the configuration, such as `active_power_W` → quantity."""
 
 
 def ranges(own: Mapping[Quantity, Range]) -> dict[Quantity, Range]:

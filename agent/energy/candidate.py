@@ -12,7 +12,7 @@ from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
 """The value of `changed` until the counter moves for the first time: at the beginning of a path, and after a reset, a
-replacement or a new day. Until then the counter is not late: its first growth begins after the previous reading."""
+replacement or a new day. Until then, the counter can only have grown since the previous reading."""
 DAILY_S = 3 * 3600.0
 """Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
 

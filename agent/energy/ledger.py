@@ -16,10 +16,10 @@ Invariants:
 2. A transition that explains fewer seconds of readings than its price has no lasting effect, even if there are many
    such transitions.
 3. A transition adds at most the register's step plus the energy that the device can count in the time (`turnover`). A
-   growth has no price if one of these explains it: the measured power, the `limits`, or the connection of a house or of
-   the site. A larger growth has a price. So it counts only when the readings of one to five minutes (at long intervals:
-   two readings) confirm it. Until then the day is declared as estimated. The day stays estimated if the power seen so
-   far does not explain the growth.
+   growth has no price if one of these explains it: the measured power, the mean power of the counter, the `limits`, or
+   the connection of a house or of the site. A larger growth has a price. So it counts only when the readings of one to
+   five minutes (at long intervals: two readings) confirm it. Until then the day is declared as estimated. The day stays
+   estimated if the power seen so far does not explain the growth.
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the saved state.
 6. An energy of a day is never negative.
@@ -44,7 +44,8 @@ from agent.energy.days import Basis, DayEnergy
 from agent.energy.turnover import MINUTE_S, SLACK_S, Turnover
 
 RELABEL_S = 12 * 3600.0
-"""If the clock is set by more than these seconds, the dates of earlier days are not reliable."""
+"""If the clock is set by more than this many seconds, the dates of earlier days are not reliable. If the clock is set,
+and the last reading is then less than this many seconds after the end of its day, the ledger keeps this day."""
 CANDIDATES = 32
 """If there are more candidates, neighbours on the same path are removed, because they differ little."""
 FRESH = 6
@@ -142,7 +143,10 @@ def flow_of(ledger: Ledger) -> float:
 
 
 def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
-    """Return the ledger with all times moved by `seconds` (the clock was set), in time zone `zone`."""
+    """Return the ledger with the times of its readings moved by `seconds`, because the clock was set.
+
+    Its days are those of the time zone `zone`. If only the time zone changed, `seconds` is 0. See `moved`.
+    """
     return ledger._replace(
         others=tuple(moved(each, seconds, zone, RELABEL_S) for each in ledger.others),
         best=moved(ledger.best, seconds, zone, RELABEL_S),
