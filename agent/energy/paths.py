@@ -134,9 +134,10 @@ def _unsure(before: Candidate, reading: Observation) -> float:
 def _of_register(
     before: Candidate, transition: Transition, reading: Observation, new_day: float, last: Day, *, seen: bool
 ) -> tuple[Day, Day | None]:
-    """Begin a local day together with the device's day. The value of the register belongs to the new local day.
+    """Begin a local day together with the device's day. The value of the register is the energy of the new local day.
 
-    If the device's midnight was earlier than the local one, the share before local midnight does not belong to it.
+    If the device's midnight was earlier than local midnight, the energy between the two midnights is estimated, and
+    does not count.
     """
     date, start, end = day_of(reading.at, reading.zone)
     value = reading.value

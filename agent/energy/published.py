@@ -9,7 +9,7 @@ from agent.energy.days import Basis, DayEnergy
 _SAME_WH = 1e-3
 """Energies that differ by at most this are equal."""
 _WAIT_S = 900.0
-"""A published energy is kept if the counter can reach it within this many seconds."""
+"""A published energy that was too high is kept only if the counter can reach it within this many seconds."""
 
 
 class Published(NamedTuple):

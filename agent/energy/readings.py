@@ -72,9 +72,9 @@ def advance(
     """Return the ledger after one more reading: `value` in Wh at Unix second `at`.
 
     `power_W` is the device's power in the direction of the counter, not negative; None if unknown. This function
-    handles the common reading, which continues the best path at the usual interval. A continuation has no price, so no
-    other transition can be cheaper. `explained` handles all other readings. For the common reading, both functions give
-    the same result.
+    handles the common reading, which continues the best path at the usual interval, without a fall of the counter. This
+    continuation has no price, so no other transition can be cheaper. `explained` handles all other readings. For the
+    common reading, both functions give the same result.
     """
     power = _NO_POWER if power_W is None else power_W
     if ledger is None:
@@ -143,7 +143,7 @@ def _early(ledger: Ledger, value: float, at: float, zone: tzinfo | None, registe
     early = ledger.early or at
     if at - early < PATIENCE_S:
         return ledger._replace(early=early, decided=())
-    # The real time of the last change is unknown. With 0, any later growth is possible.
+    # The real time of the last change is unknown. If `changed` is 0, the counter may be late by any time.
     back = shifted(ledger, at - ledger.at - 1.0, zone)
     others = tuple(each._replace(changed=0.0) for each in back.others)
     back = back._replace(others=others, best=back.best._replace(changed=0.0))

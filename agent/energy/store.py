@@ -214,7 +214,7 @@ def _is_alone() -> bool:
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:
-    """Open or create the file. A damaged file is set aside first. Raises OSError and sqlite3.Error."""
+    """Open or create the file. A damaged file is set aside first. Raises OSError, sqlite3.Error and NotAloneError."""
     try:
         return _connect(path)
     except sqlite3.Error as error:
@@ -226,7 +226,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:
 
 
 def _in_memory(path: Path) -> sqlite3.Connection:
-    """Return a database in memory, for a disk that accepts no writes. It has the data of the file if it is readable."""
+    """Return a database in memory, for a disk that accepts no writes. If the file is readable, copy its data."""
     memory = open_in_memory()
     with contextlib.suppress(OSError, sqlite3.Error), contextlib.closing(open_read_only(path)) as disk:
         require_sound(disk)

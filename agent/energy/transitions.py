@@ -28,7 +28,7 @@ ESTIMATED_PRICE = 300.0
 DAY_PRICE = 10.0
 RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
-"""Maximum cost of skipped readings in a row. It is less than two resets."""
+"""Maximum cost of skipped readings in a row. It is less than the price of two resets."""
 FITS_SHARE = 0.05
 """If the counter can grow in a gap by more than this share of the register's range, its growth there is an estimate."""
 _SINGLE = 1.5
@@ -70,7 +70,7 @@ class Observation(NamedTuple):
     register: Register
     turnover: Turnover
     step_Wh: float
-    """The step of the register, known or learned."""
+    """The step of the register: known, learned, or assumed (`UNKNOWN_STEP_WH`)."""
     interval_s: float
     """The seconds since the previous reading."""
     weight: float
@@ -108,6 +108,7 @@ def exceeds_power(
 
     If the measured power was not compared with the counter yet, the limit is `_near_power`. `skipped` are the readings
     between `before` and `reading`. A skipped value between the two values divides the growth, and each part is checked.
+    A part that takes more than `MINUTE_S` does not count.
     """
     if transition.kind is not TransitionKind.CONTINUED:
         return False
