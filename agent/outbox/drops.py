@@ -11,12 +11,13 @@ log = structlog.get_logger(__name__)
 MAX_DEAD_LETTERS = 1000
 """If there are more dead letters, the oldest are dropped."""
 DROPPED_AT_ONCE = 16
-"""Messages that are too old, and surplus dead letters, are dropped in groups of this size."""
+"""Messages that are too old are dropped in groups of at most this size, surplus dead letters in groups of at least
+this size."""
 
 _WORDS = {
     "age": "older than outbox.max_age_s",
     "size": "the outbox is full (outbox.max_size_mb, or the disk)",
-    "memory": "the disk is not writable, and they are too many to keep in memory, or the agent stops",
+    "memory": "the disk is not writable, and either the messages are too many to keep in memory or the agent stops",
     "dead_letters": f"more than {MAX_DEAD_LETTERS} dead letters",
     "damaged": "the stored bytes are damaged",
     "lost": "stored before the restart, and missing after it: the files of the queue were removed or damaged",

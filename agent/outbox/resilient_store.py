@@ -93,7 +93,10 @@ class ResilientStore:
             self._attach()
 
     def checkpoint_if_due(self) -> None:
-        """Write the log back into the file if messages have depended on the log for `CHECKPOINT_S` seconds."""
+        """Write the log back into the file if messages have depended on the log for `CHECKPOINT_S` seconds.
+
+        Do this earlier if `_MAX_RECENT` messages depend on the log.
+        """
         recent = 0 if self._store is None else len(self._store.recent.seqs)
         if self._store is None or not recent:
             self._recent_since = None

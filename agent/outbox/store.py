@@ -269,7 +269,7 @@ class Store:
         return pragma(self._db, "page_count") - pragma(self._db, "freelist_count") > self._max_pages
 
     def at_bound(self, size: int) -> bool:
-        """Whether the configured size has no room for changes of `size` bytes."""
+        """Whether the file has no room to grow by `size` bytes up to its configured size. Free pages do not count."""
         return pragma(self._db, "page_count") + size // PAGE_BYTES + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:
