@@ -1,4 +1,4 @@
-"""Makes the ticks of the pushes, and polls the devices: when each device is polled, and what a failed poll means.
+"""Makes the ticks of the pushes, and polls the devices. Decides when a device is polled and what a failed poll means.
 
 The poller owns the health of each device. It reports scans, failures and skipped polls to a listener.
 """

@@ -36,15 +36,16 @@ class Device:
     patience_s: float = 3.0
     """How many seconds the other devices of the link wait for one poll of this device: longer than one time-out."""
     origin: object = None
-    """The configuration of the device. After a reload, a device of the link is the same device if its origin is equal
-    and the two have a node id in common."""
+    """The settings that decide how the device is read: driver, profile, options, unit id and link. After a reload, a
+    device of the link is the same device if its origin is equal and the two have a node id in common."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
     of_hybrid: bool = field(init=False)
     """Whether a node of the device uses only the readings that are marked with its type, as in a hybrid."""
     measures_grid: bool = field(init=False)
     """Whether the device is a meter of the grid connection. The power of the whole site depends on it."""
     rank: tuple[bool, float] = field(init=False)
-    """The order on a link, lowest value first: grid meters, then the devices with the shortest interval."""
+    """The order on a link: grid meters first, then the devices with the shortest interval. The lowest value is the
+    highest rank."""
 
     def __post_init__(self) -> None:
         self.of_hybrid = any(node.of_hybrid for node in self.nodes)
@@ -76,7 +77,7 @@ class PollListener(Protocol):
     def observe(self, device: Device, scan: Scan) -> None: ...
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
-        """The device did not answer, or it is lost and its next poll is not due. `at` is in monotonic seconds."""
+        """The device did not answer, or it is lost and was not polled in this round. `at` is in monotonic seconds."""
         ...
 
     def skipped(self, device: Device, count: int) -> None:

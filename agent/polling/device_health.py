@@ -15,7 +15,7 @@ from drivers.model import Scan
 BACKOFF_FIRST_S = 2.0
 """Seconds from the first failed poll to the next one. They double with each further failed poll."""
 BACKOFF_MAX_S = 300.0
-"""Maximum of these seconds."""
+"""Maximum seconds from a failed poll to the next one."""
 
 
 @dataclass(slots=True)
@@ -25,9 +25,9 @@ class DeviceHealth:
     failures: int = 0
     """Failed polls in a row."""
     since: float | None = None
-    """Time of the first of these failures; None if the last poll succeeded."""
+    """Time of the first failed poll since the last answer; None if the last poll succeeded."""
     due: float = 0.0
-    """Do not poll before this time; 0 while the device is not lost."""
+    """Time at which the back-off ends; 0 while the device is not lost."""
     error: Exception | None = None
     """The error of the last failed poll; None if the last poll succeeded."""
     partial: str | None = None

@@ -3,8 +3,7 @@
 - A poll that is not complete after `LIMIT_S` counts as no answer.
 - An outage is logged once, with the level warning, or info if the device is expected to sleep. In the first `FLAP_S`
   after the end of an outage, a new one is only logged with the level debug, so that an unstable device does not fill
-  the log. If the new outage still lasts when these seconds are over, the next
-  failed poll logs it as usual.
+  the log. If the new outage still lasts when these seconds are over, the next failed poll logs it as usual.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _ADDRESS: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}address")
 LIMIT_S = 60.0
 """Maximum seconds of one poll."""
 FLAP_S = 300.0
-"""Seconds after an outage in which a new one is not logged as usual."""
+"""Seconds after the end of an outage in which a new outage is only logged with the level debug."""
 
 
 @dataclass(slots=True)
@@ -59,7 +58,7 @@ class DevicePoller:
         nights: Mapping[str, Night],
         wanted: Callable[[Device], bool],
     ) -> None:
-        """`nights`: node id → night, to decide whether a device sleeps. Its outage is then no warning."""
+        """`nights`: node id → night, to decide whether a device is asleep. An outage of such a device is no warning."""
         self._clock = clock
         self._listener = listener
         self._nights = nights
@@ -87,8 +86,8 @@ class DevicePoller:
             if not running.ended or running.task is None or running.task.uncancel():
                 raise  # another task cancelled the poll
             error: Exception = SilentError(f"the poll was not complete within {LIMIT_S:g} s")
-        except DriverError as refusal:
-            error = refusal
+        except DriverError as failure:
+            error = failure
         except Exception as defect:  # a defect in one driver must not stop the other devices
             log.exception("driver_defect", device=device.name, address=device.address, driver=device.driver_name)
             error = defect
@@ -103,7 +102,7 @@ class DevicePoller:
     def end_overdue(self) -> None:
         """End the polls that take longer than `LIMIT_S`. The caller calls this every few seconds.
 
-        There is no timer per poll, because it would need half of the CPU time of decoding and would almost never fire.
+        There is no timer per poll: it would need half as much CPU time as decoding the reply, and almost never fire.
         """
         if not self._running:
             return

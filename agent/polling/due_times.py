@@ -3,9 +3,9 @@
 - The due times are counted from a tick of the pushes. An interval is fitted: it divides the push interval or is a
   multiple of it. So each device whose interval is not longer than the push interval has a poll at each tick.
 - Not all links of a large site are polled at the same moment. A hash of the link's address gives each link a moment
-  before the tick. The time from that moment to the tick is its lead. The leads are less than `LINK_S` times the number
-  of links, and less than one interval. With few links, all are polled at the tick itself.
-- A due time that passes while the device still waits for its poll is skipped. The next due times do not move.
+  before the tick. The time from that moment to the tick is the lead of the link. The leads are less than `LINK_S` times
+  the number of links, and less than one interval. With few links, all are polled at the tick itself.
+- A due time is skipped if the device still waits for its poll, or is being polled. The next due times do not move.
 """
 
 from __future__ import annotations

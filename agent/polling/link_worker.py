@@ -3,9 +3,9 @@
 - A round polls the devices that are due: grid meters first, then those with the shortest interval. The lost devices
   whose back-off has ended are probed last, grid meters first. The first probe that fails ends the round, so that all
   lost devices together cost one time-out per round.
-- A device that becomes due during a round waits for the next round. A device of a higher rank may be polled between two
-  devices of this round. So a link that is too slow for all its devices can still poll a grid meter at its interval. It
-  polls the other devices in turn.
+- A device that becomes due during a round waits for the next round. If it has a higher rank (`Device.rank`) than the
+  next device of the round, it may be polled before that device. So a link that is too slow for all its devices can
+  still poll a grid meter at its interval. The link polls the other devices in turn.
 - If the next due time of a device passes before its poll is complete, the device misses this due time.
   `agent.polling.pace` decides when a link misses too many.
 - A device that does not answer is polled again after `BACKOFF_FIRST_S`. This delay doubles with each failed poll, up to
@@ -188,7 +188,7 @@ class LinkWorker:
         self._listener.missed(device, device.health.error or LinkError("not asked"), now)
 
     async def _round(self, group: asyncio.TaskGroup) -> None:
-        """Poll every waiting device that is not lost, then the lost devices that are due.
+        """Poll every waiting device that is not lost, then the lost devices whose back-off has ended.
 
         Report the lost devices that are not polled as missed.
         """
@@ -265,7 +265,7 @@ class LinkWorker:
             self._polling.pop(this_pass, None)
 
     def _add_lost(self, order: deque[Device], down: dict[Device, None], lost: dict[Device, int]) -> None:
-        """Add the `lost` devices that were not polled since to the round, grid meters first. Empty `lost`."""
+        """Add to the round the `lost` devices that it has not polled yet, in the order of their rank. Empty `lost`."""
         for device in sorted(lost, key=lambda device: device.rank):
             polled = device.health.failures != lost[device] or device in self._polling.values()
             if device in self.devices and device not in order and not polled:

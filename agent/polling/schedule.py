@@ -35,7 +35,8 @@ class Schedule:
         """Monotonic second of a tick. None before the first call of `align`."""
         self._started = False
         self._heap: list[tuple[float, int, DueTimes, Batch]] = []
-        """Sorted by the next due time. The number is different in each entry, so that the rest is never compared."""
+        """The entry with the earliest due time is at index 0. The number is different in each entry, so that the rest
+        is never compared."""
         self._changed = WakeEvent()
         self._late = 0
         """Number of skipped polls that the log has not reported yet."""

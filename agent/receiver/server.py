@@ -35,8 +35,8 @@ _MAX_HEAD = 16 * 1024
 _LENGTH = re.compile("[0-9]{1,9}")
 # Seconds for which a sender may keep its connection open between two pushes.
 _IDLE_S = 600.0
-# Seconds for a TLS handshake, and for a request with its answer. If it takes longer, it is an attack or a dead link,
-# even if bytes still arrive.
+# Seconds for a TLS handshake, and for a request with its answer. A handshake or request that takes longer is an attack
+# or a dead link, even if bytes still arrive.
 _REQUEST_S = 60.0
 # Seconds for which the rest of the body is read and ignored after a refusal. If the server closed the connection at
 # once, the system would reset it, and the sender might not see the answer.
