@@ -183,7 +183,10 @@ class Outbox:
         write_note(self._path, content)
 
     def counts(self) -> Counts:
-        """Count waiting and parked records. Invariant 8 holds only if this is called every few seconds."""
+        """Return the numbers of waiting (also undated) and of parked records.
+
+        Invariant 8 holds only if this is called every few seconds.
+        """
         with self._lock:
             self._store.checkpoint_if_due()
             return self._store.counts()

@@ -17,8 +17,8 @@ from math import ceil, floor, inf
 LINK_S = 0.005
 """The leads of a site span this many seconds for each link. A controller polls a device in 0.3 to 2 ms of CPU time."""
 LINKS_AT_ONCE = 32
-"""Number of links that are polled at the same moment. Each moment wakes the process: with 8 links per moment instead of
-32, a poll costs a third more CPU time."""
+"""A site has one moment for every 32 links, at most `MOST_MOMENTS`. Each moment wakes the process: with 8 links per
+moment instead of 32, a poll costs a third more CPU time."""
 MOST_MOMENTS = 25
 """Maximum number of different moments before a tick."""
 _SAME_S = 0.001
