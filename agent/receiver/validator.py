@@ -30,7 +30,7 @@ _MAX_ID = 256
 _MAX_DEPTH = 8
 """Maximum nesting levels of a message. A valid message with `nodes` has four."""
 _CLOCK_OFF_S = 120.0
-"""If the time of a message and the clock of the receiver differ by more, the verdict has a note."""
+"""If the time of a message that is not late and the clock of the receiver differ by more, the verdict has a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,11 @@ class Verdict:
     message: dict[str, Any] | None = None
     duplicate: bool = False
     late: bool = False
-    """Whether the message is older than the newest received message. It is then backlog after an outage."""
+    """Whether the message is older than the newest received message of its stream (`Validator.streams`). It is then
+    backlog after an outage."""
     missing: int = 0
-    """The number of messages that are missing between the newest received message and this one. 0 if this is late."""
+    """The number of messages that are missing between the newest received message of the stream and this message. 0 if
+    this message is late."""
     notes: tuple[str, ...] = ()
     """Unusual facts. They are no reason to refuse the message."""
 
@@ -128,7 +130,7 @@ class Validator:
         place = self._stream(message).arrived(at)
         notes = [f"{place.missing} missing before it"] if place.missing else []
         if place.surplus:
-            notes.append("no message was missing at this time; usually another message has it, under another id")
+            notes.append("no message was missing at this time; usually a message with another id has the same time")
         if not place.late and abs(ahead := at - self.now()) > _CLOCK_OFF_S:
             notes.append(f"its time is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this clock")
         return Verdict(200, message=message, late=place.late, missing=place.missing, notes=tuple(notes))
@@ -209,7 +211,7 @@ def inflated(encoding: str, body: bytes) -> bytes:
     if len(plain) > MAX_BODY:
         raise RefusedPostError(413, f"the decompressed body has more than {MAX_BODY} bytes")
     if not stream.eof or stream.unused_data:
-        raise RefusedPostError(400, "not gzip: cut off, or more than one member")
+        raise RefusedPostError(400, "the body is not exactly one complete gzip member")
     return plain
 
 
