@@ -48,8 +48,8 @@ async def sleep_unless(clock: Clock, seconds: float, event: WakeEvent) -> bool:
     """Sleep for `seconds`, or until `event` is set. Returns whether `event` is set."""
     if event.is_set():
         return True
-    # A second task that waits for the event would double the time of this call. The schedule of the polls makes it
-    # many times a second.
+    # A second task that waits for the event would double the CPU time of this function. The schedule of the polls calls
+    # this function many times a second.
     sleep = asyncio.ensure_future(clock.sleep(seconds))
     event.sleeps.add(sleep)
     try:

@@ -2,8 +2,9 @@
 
 The clock becomes trusted when one of these conditions holds. It then stays trusted while the date is plausible.
 
-- The kernel reports a synchronised clock, set by any service (chrony, ntpd, timesyncd, PTP): its maximum error is below
-  16 s (the rule of `timedatectl`), or systemd-timesyncd has written its file in /run.
+- The kernel reports a maximum error of the clock below 16 s (the rule of `timedatectl`). This shows that a service
+  (chrony, ntpd, timesyncd, PTP) has set the clock.
+- systemd-timesyncd has written its file in /run, which also shows a synchronised clock.
 - No time service runs 30 s after boot, as in containers and many virtual machines. Nothing will set the clock.
 - `push.wait_for_clock_s` seconds have passed since boot. The time service probably does not reach its server.
 

@@ -16,7 +16,8 @@ BURST = 5
 CROWD = 50
 """The number of events that are logged in `WINDOW_S` if they are equal except for `id` (of a message).
 
-A whole backlog can be refused. The command `outbox` lists each dead letter.
+If a whole backlog is refused, each message has its own event. The log does not need all of these events, because the
+command `outbox` lists each dead letter.
 """
 WINDOW_S = 3600.0
 # The fields that say what an event is about. Two events are equal if their names and these fields are equal. An event

@@ -28,7 +28,7 @@ WITHHELD = "[not shown: it contains a secret]"
 _SHORTEST = 4
 # This many characters (or bytes) at the beginning of a peer's text are searched for secrets. The rest is never shown.
 _READ = 4096
-# Maximum number of secrets that may be rotated. If there are more, the oldest are forgotten.
+# Of the secrets that may be rotated, at most this many are remembered.
 _KEPT_SECRETS = 16
 # How often escapes are resolved, because they may be nested, as in \u0025\u0032\u0046.
 _ROUNDS = 4
@@ -66,7 +66,10 @@ class Secrets:
             del self._fragments[next(iter(self._fragments))]
 
     def keep_query(self, url: str) -> None:
-        """Keep the values in the query of a URL. Values of fewer than `RUN` characters are options, such as json."""
+        """Keep the values in the query of a URL, except values of fewer than `RUN` characters.
+
+        Such short values are options, such as json. A part without `=` is a value.
+        """
         for part in urlsplit(url).query.split("&"):
             name, equals, value = part.partition("=")
             if len(text := value if equals else name) >= RUN:

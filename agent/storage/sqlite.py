@@ -39,7 +39,7 @@ def code(error: BaseException) -> int | None:
 
 
 def means_damage(error: BaseException) -> bool:
-    """Whether the error says that the file cannot be used and must be replaced. After other errors it is kept."""
+    """Whether the error says that the file cannot be used and must be replaced. After other errors the file is kept."""
     return isinstance(error, UnusableFileError) or code(error) in _DAMAGE
 
 
@@ -74,7 +74,8 @@ def open_for_writing(
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open the file on a disk that accepts no writes. Changes that are only in the write-ahead log are read too."""
     log = _log_of(path)
-    # To read a log, SQLite needs a lock and an -shm file. A read-only disk allows neither, so locking is switched off.
+    # To read a log, SQLite needs a lock and an -shm file, and a read-only disk allows neither. With `unix-none` SQLite
+    # takes no lock, and in exclusive mode it needs no -shm file.
     how = "vfs=unix-none" if log.exists() and log.stat().st_size > 0 else "immutable=1"
     return _connect(f"{_uri(path)}?mode=ro&{how}", exclusive=True)
 
@@ -253,7 +254,8 @@ def _connect(name: str, *, exclusive: bool = False, busy_s: float = BUSY_S) -> s
 
 
 class _Connection(sqlite3.Connection):
-    """A connection. Raises UnusableFileError if a statement fails because the file is damaged or has another schema."""
+    """A connection. If a statement fails because the file is damaged or has another schema, `means_damage`
+    is true for the error."""
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         try:
