@@ -77,7 +77,7 @@ def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
 
 @dataclass(slots=True)
 class _LinkPlan:
-    """A link that does not exist yet, and its devices."""
+    """The settings of one link, and its devices. From them, the link is made or found in the running site."""
 
     settings: LinkSettings
     """`timeout_s` and `connect_delay_s` are the longest of all devices; the other settings are those of the first
@@ -243,9 +243,12 @@ class _SiteBuilder:
             yield replace(node, resolutions=_resolutions(node, driver))
 
     def _settings(self, device: DeviceConfig, driver: Driver) -> LinkSettings:
-        """Return the link settings. Precedence: key of the device, default of its family, key of its connection.
+        """Return the link settings of a device. The first value that is set counts.
 
-        If the device does not set `connect_delay_s` or `request_gap_s`, the longer one of family and connection counts.
+        - `timeout_s`: key of the device, default of its family, key of its connection.
+        - `connect_delay_s` and `request_gap_s`: key of the device, the longer one of family and connection.
+        - `port` without a connection: key of the device, default of its family, 502.
+        - `port` with a connection, and all other settings: key of the connection.
         """
         asks = driver.defaults
         connection: ConnectionConfig | LinkSettings

@@ -39,7 +39,6 @@ def why_no_balance(flow: Mapping[str, Fields], nodes: Iterable[CountedNode], *, 
 
     None if they have one, or if no group in `flow` is of a type with counters (grid, solar, storage).
 
-
     `flow`: group → its fields. `pushed`: whether a message was made since the start.
     """
     needed = {type_: fields for type_, fields in COUNTERS_OF.items() if type_ in flow}

@@ -20,7 +20,7 @@ EVERY_S = 3600.0
 
 
 class HourlyReport:
-    """Writes the reports. Their counts are those since the last report. The daemon has one such object."""
+    """Writes the reports. Attempts are counted since the last report. The daemon has one such object."""
 
     def __init__(self, now: float) -> None:
         self._last = now

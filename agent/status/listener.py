@@ -112,13 +112,13 @@ class StatusListener:
             log.warning(
                 "status_exposed",
                 listen=self._config.listen,
-                remedy="the token crosses the network in the clear: put TLS before it, or listen on 127.0.0.1",
+                remedy="the token crosses the network in the clear: use a proxy with TLS, or listen on 127.0.0.1",
             )
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
         """Answer one GET or HEAD."""
         if not self._has_loopback_host(request):
-            return _text(HTTPStatus.MISDIRECTED_REQUEST, "ask for it by a loopback name, such as localhost")
+            return _text(HTTPStatus.MISDIRECTED_REQUEST, "the host must be a loopback name or address (localhost)")
         if request.path == "/":
             headers = {"Content-Security-Policy": self._policy}
             return HttpResponse(body=self._page, content_type="text/html; charset=utf-8", headers=headers)
@@ -136,9 +136,7 @@ class StatusListener:
     def _health(self) -> HttpResponse:
         """Answer whether a task is stuck. No token is needed for this answer, so it does not name the task."""
         if stuck := self._stuck():
-            return _text(
-                HTTPStatus.SERVICE_UNAVAILABLE, f"stuck: {len(stuck)} at work for too long; the log names them"
-            )
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"number of stuck tasks: {len(stuck)}; the log names them")
         return _text(HTTPStatus.OK, "ok")
 
     @staticmethod

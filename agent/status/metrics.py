@@ -37,7 +37,7 @@ _OF_ENDPOINT = {
     "push_failing_seconds": "Seconds since attempts began to fail; 0 if they do not fail.",
     "push_interval_seconds": "Seconds between two pushes: push.interval_s.",
     "backlog_messages": "Messages that wait for delivery.",
-    "backlog_oldest_seconds": "Age of the oldest waiting message that has a time, in seconds; 0 if none waits.",
+    "backlog_oldest_seconds": "Age of the oldest waiting message that has a time, in seconds; 0 if there is none.",
     "dead_letters": "Refused messages that wait for a person.",
     "backlog_in_memory": "1 while the disk accepts no messages.",
 }
@@ -150,7 +150,7 @@ def _site(snapshot: Snapshot) -> Iterator[Metric]:
         if isinstance(value, float | int):
             power.add_metric([group], value)
     yield power
-    yield _counters("implausible_readings", "Readings outside the range of a device.", "node", snapshot.implausible)
+    yield _counters("implausible_readings", "Readings outside the physical range.", "node", snapshot.implausible)
     events = CounterMetricFamily(
         _PREFIX + "counter_events", "Events of energy counters, by kind.", labels=["node", "kind"]
     )

@@ -120,7 +120,7 @@ class Snapshot:
     reason: str | None
     """Why the daemon is not ready, with the names of the endpoints if there are several; None if it is ready."""
     clock: str
-    """`synchronised`, `unsynchronised` (used as it is) or `waiting` (nothing is sent before the clock is set)."""
+    """`synchronised`, `unsynchronised` (used as it is) or `waiting` (nothing is sent before the clock is trusted)."""
     flow: Mapping[str, Fields]
     """Group → its fields, for the groups that have nodes."""
     devices: tuple[DeviceStatus, ...]
