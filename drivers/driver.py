@@ -46,7 +46,8 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class LinkDefaults:
-    """Link settings that a device family needs. The site's configuration overrides them; None means no preference."""
+    """Link settings that a device family needs. The keys of the device in the site's configuration override them. None
+    means no preference."""
 
     timeout_s: float | None = None
     connect_delay_s: float | None = None

@@ -1,8 +1,8 @@
 """Reads the registers of a dump: ranges, the points of profiles, or a SunSpec chain.
 
 A refused request is read again in parts. A range is halved, down to single registers. A request of a profile is read
-point by point. If the device does not have a table, no further request for this table is sent. A request without a
-reply is not repeated.
+point by point. If the device is busy, the whole request is first sent once more. If the device does not have a table,
+no further request for this table is sent. A request without a reply is not repeated.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Removes private data from a dump: serial numbers, names, addresses. Pure.
 
 Registers that contain text are blanked, because serial numbers, site names and network names are stored as text. Known
-numeric serial numbers are also blanked. Data that identify the device family are kept. These are manufacturer, model,
-options and version of SunSpec's common model, and the registers of the first mark of `[identify]` of the profile.
+numeric serial numbers are also blanked. The registers of the points of the profile and data that identify the device
+family are kept. These data are manufacturer, model, options and version of SunSpec's common model, and the registers of
+the first mark of `[identify]` of the profile.
 """
 
 from __future__ import annotations

@@ -103,8 +103,8 @@ class Copies:
     def rejected(self, request: RequestPdu[object], frames: Iterable[Frame]) -> BadReplyError | None:
         """Return an error if one of `frames` fits the request; otherwise None.
 
-        The timeout has ended, and `reply` returned None, so that frame is equal to an earlier reply. The caller sends
-        the request again when no copy can arrive any more.
+        Call this when the timeout has ended and `reply` has returned None. Each frame that fits is then equal to an
+        earlier reply. The caller sends the request again when no copy can arrive any more.
         """
         doubtful = next((frame for frame in frames if _fits(request, frame)), None)
         if doubtful is None:

@@ -202,8 +202,8 @@ class Ascii:
 def _rtu_size(frame: bytes) -> int:
     """Return the length in bytes of the RTU frame at the start of `frame`, with its checksum.
 
-    Return 0 for an unknown function code. If `frame` is too short to know its length, return 0, or at least 998 for an
-    identification.
+    Return 0 for an unknown function code. If `frame` is too short to know its length, return 0, or 998 or 999 for an
+    identification (pymodbus).
     """
     if len(frame) < FramerRTU.MIN_SIZE or (pdu := REPLIES.lookupPduClass(frame)) is None:
         return 0

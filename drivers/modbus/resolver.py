@@ -55,7 +55,8 @@ def _look_up(loop: asyncio.AbstractEventLoop, host: str, lookup: _Lookup) -> Non
     try:
         settle, outcome = lookup.set_result, _find(host)
     except (OSError, UnicodeError) as error:
-        settle, outcome = lookup.set_exception, error  # type: ignore[assignment]  # set_result takes a list, set_exception an error
+        # `set_result` takes a list, and `set_exception` takes an error.
+        settle, outcome = lookup.set_exception, error  # type: ignore[assignment]
     with suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(settle, outcome)
 

@@ -105,7 +105,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
             first, self._first = self._first, False
         if isinstance(outcome, DriverError):
             # Some gateways give a wrong transaction number to the first reply of each connection. There was no earlier
-            # request on this connection, so that reply belongs to this request, and no late reply is expected. After a
+            # request on this connection. So the reply belongs to this request, and no late reply is expected. After a
             # RepeatedReplyError, the link itself waits until no copy can arrive.
             wrong_first = first and isinstance(outcome, WrongTransactionError)
             answered = wrong_first or isinstance(outcome, RepeatedReplyError)
