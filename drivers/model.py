@@ -174,8 +174,8 @@ class Quality(_Text):
     """The quality of one reading: whether it has a value, and if not, why."""
 
     GOOD = "good"
-    MISSING = "missing"  # the device replies "not available", or its registers could not be read
-    INVALID = "invalid"  # the value was read, but it is outside the physical range of the device
+    MISSING = "missing"  # the device does not have the value now, or its registers could not be read
+    INVALID = "invalid"  # the value was read, but it is outside its physical range, or has no meaning
 
 
 Value = float | bool | str
@@ -221,7 +221,7 @@ class Reading(NamedTuple):
     at: float
     """Monotonic seconds at which the registers arrived. If they did not arrive, the start of the poll."""
     node: NodeType | None = None
-    """The type of the node that a hybrid device feeds with this reading; None for devices with one node."""
+    """The type of the node that a hybrid or SunSpec device feeds with this reading. None: the device feeds one node."""
 
 
 Key = tuple[NodeType | None, Quantity, Phase | None]
@@ -234,8 +234,8 @@ new_reading = partial(tuple.__new__, Reading)
 class ReadingColumns(Sequence[Reading]):
     """Readings that are stored as columns. Each access by index creates a new Reading.
 
-    Most polls give the same 20 or more points. Without an object for each reading, such a poll needs a quarter less
-    CPU time in the agent.
+    Most polls of a device read the same points, often 20 or more. Without an object for each reading, such a poll needs
+    a quarter less CPU time in the agent.
     """
 
     __slots__ = ("keys", "qualities", "times", "values")
@@ -247,7 +247,11 @@ class ReadingColumns(Sequence[Reading]):
         qualities: Sequence[Quality],
         times: Sequence[float],
     ) -> None:
-        """The columns have the same length. `keys` is the same object in each poll with the same points."""
+        """The columns have the same length.
+
+        A driver passes the same object as `keys` in each poll with the same points, so that the agent does not look up
+        each key again.
+        """
         self.keys = keys
         self.values = values
         self.qualities = qualities
@@ -284,8 +288,10 @@ class ReadingColumns(Sequence[Reading]):
 
 
 class Scan(NamedTuple):
-    """All readings of one device from one poll. If registers were not read, the scan is partial, and `errors` has the
-    reasons."""
+    """All readings of one device from one poll.
+
+    A scan with `errors` is partial: `errors` has the reasons why values were not read.
+    """
 
     readings: Sequence[Reading]
     started: float

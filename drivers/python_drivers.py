@@ -1,4 +1,4 @@
-"""The drivers that are Python classes instead of profiles. A class is imported only when a site uses it."""
+"""The drivers that are Python classes instead of profiles. The catalogue imports a class when it creates its driver."""
 
 from __future__ import annotations
 

@@ -49,6 +49,6 @@ def channels_from(table: TomlTable, points: Sequence[Point]) -> Channels | None:
         last = channels.moved(point, count)
         outside = max(span.end for span in last.all_spans) > ADDRESSES
         if outside or (last.encoding.bit or 0) >= 16 * last.encoding.width:
-            rule = "must leave each point, its fallbacks and its marks inside their registers and below 65536"
+            rule = "is too large: the last channel needs an address above 65535, or a bit that its register lacks"
             raise entry.wrong("count", rule, count)
     return channels

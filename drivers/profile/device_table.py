@@ -46,8 +46,8 @@ driver. `telemetry-agent drivers show NAME` also prints the registers and the so
 - **identify**: if yes, `scan` recognises the device by its registers. If no, name the driver in the configuration.
   If it says "as" another driver, `scan` proposes that driver and also prints the name of this one.
 - **link**: what differs from the defaults of the connection. The configuration of the site has priority.
-- **capture**: a file with the registers of a real device and their known values. The test suite reads the registers and
-  compares.
+- **capture**: a file with the registers of a real device and their known values. The test suite reads the registers
+  with the driver and compares the readings with the known values.
 """
 _TAIL = """\
 ## Devices without a driver

@@ -2,13 +2,17 @@
 
 The result is one reading for each node, quantity and phase. A point can have no value for three reasons:
 
-- The value was *not read*, for example because the device was busy: it is missing.
-- The device *does not have* the value (it refuses the register, replies "not available", or the `valid` mark does not
-  hold): the fallback is used. Without a fallback, a sum omits an optional value. If an optional gauge has no part with
-  a value, it has no reading (an active power is missing). Any other value is missing. `DeviceKnowledge` has the
-  exceptions for optional values that the device had in an earlier poll.
-- The value *is impossible*, because it is outside its range: the fallback is used. Without a fallback, the value is
-  invalid.
+- The value was *not read*, for example because the device was busy, or because all words of the reply mean "not
+  available": it is missing.
+- The device *does not have* the value. It refuses the registers, the words of this value mean "not available", the
+  `valid` mark does not hold, or the marks give no direction: the first fallback with a value is used. If there is none,
+  a sum omits an optional value. If an optional gauge has no part with a value, it has no reading (an active power is
+  missing). Any other value is missing. `DeviceKnowledge` has the exceptions for optional values that the device had in
+  an earlier poll.
+- The value *is impossible*, because it is outside its range or a state without a name: the first fallback with a value
+  is used. If there is none, the value is invalid.
+
+If a device has voltage and frequency, and all its values are 0, all its readings are missing.
 """
 
 from __future__ import annotations
@@ -85,7 +89,7 @@ class _Evaluation:
         return tuple(map(_missing, found)) if self.layout.never_all_zero and _all_zero(found) else found
 
     def _absent(self, reading: Reading) -> bool:
-        """Whether the reading is left out: it belongs to an optional gauge that has no value and never had one."""
+        """Whether the reading is left out: it is missing, and its optional gauge never had a value."""
         key = reading.node, reading.quantity, reading.phase
         if key not in self.layout.optional or key in self.known.gauges:
             return False
@@ -123,7 +127,7 @@ class _Evaluation:
         return None if absent else reading
 
     def _first(self, slot: int, point: Point) -> Reading | None:
-        """Return the reading of the first candidate with a value. For a counter in `chosen`, use only that candidate.
+        """Return the reading of the first candidate with a value. For a counter in `chosen`, try only the chosen one.
 
         Return None if a candidate before the first one with a value was not read. If no candidate has a value, return
         an invalid reading if there is one, otherwise a missing reading.

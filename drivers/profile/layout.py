@@ -140,7 +140,7 @@ class Answers:
 
     @property
     def all_read(self) -> bool:
-        """Whether each slot has a value or a quality."""
+        """Whether the value of each slot was read. False if a slot has its words at separate addresses."""
         return None not in self.times
 
     def reading(self, slot: int) -> Reading | None:
@@ -152,7 +152,10 @@ class Answers:
         return new_reading((quantity, phase, self.values[slot], self.qualities[slot], at, node))
 
     def take(self, block: Block, words: Words, at: float) -> None:
-        """Decode and capture the words of `block`, which arrived at monotonic `at`. Skip a reply "not available"."""
+        """Decode and capture the words of `block`, which arrived at monotonic `at`.
+
+        If all words mean "not available", skip the reply: its values then count as not read.
+        """
         fill, captures, nothing, slots = self.layout.decoders.get(block) or self.layout.decoder(block)
         self.answered = True
         if len(words) >= _MIN_EQUAL_WORDS and words[0] in nothing and len(set(words)) == 1:

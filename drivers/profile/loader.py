@@ -21,7 +21,8 @@ A profile has no expressions, and its only conditions are marks. A device that n
   percentages are averaged.
 - `[channels]` is for devices with several identical outputs. The points are those of the first output; `NAME:3` is the
   third.
-- `driver` names a Python driver that finds the points itself. The profile then has only link settings.
+- `driver` names a Python driver that finds the points itself. The profile then has no points, only link settings and
+  the texts and marks by which the family is recognised.
 - The site's configuration overrides `[defaults]`. The `word_order` of a point overrides that of `[defaults]`.
 """
 
@@ -68,7 +69,7 @@ class Profile:
     """Other profiles whose `[identify]` matches the devices of this family. `scan` proposes the other profile, and also
     prints the name of this one, which has no `[identify]`."""
     driver: str | None = None
-    """The Python driver that reads the device, for a profile that has only link settings."""
+    """The Python driver that reads the device, for a profile without points."""
     channels: Channels | None = None
     variants: tuple[Variant, ...] = ()
     """The points of the first variant whose mark holds are used. If no mark holds, `points` are used."""

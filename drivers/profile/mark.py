@@ -146,7 +146,10 @@ def named(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
 
 
 def selecting(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
-    """Return like `named`, for a mark of a variant or of repeated blocks. Raises ProfileError, also for `grace_s`."""
+    """Return the mark that `key` names, for a variant or for repeated blocks; None without this key.
+
+    Raises ProfileError, also if the mark has `grace_s`.
+    """
     mark = named(table, key, marks)
     if mark is not None and mark.grace_s:
         raise table.wrong(key, "must name a mark without grace_s, which is for points", table.content[key])

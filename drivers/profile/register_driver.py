@@ -1,14 +1,15 @@
 """Reads devices by a profile, with the fewest requests per poll.
 
-If a device refuses registers, only their readings are missing (see `drivers.registers.refusals`), and `Scan.errors` has
-the refusals. If a device is busy, the request is repeated once. The poll ends at once, without readings, if the device
-does not respond, the link fails, the gateway cannot reach the unit, or a reply is wrong. So all readings of a scan have
-about the same time.
+If a device refuses registers, only their readings are missing (see `drivers.registers.refusals`). `Scan.errors` has the
+refusals, except those of an optional point and of a point with a candidate that can be read. If a device is busy, the
+request is repeated once. The poll ends at once, without readings, if the device does not respond, the link fails, the
+gateway cannot reach the unit, or a reply is wrong. So all readings of a scan have about the same time.
 
 A family with variants or repeated blocks has several layouts. The registers that select the layout are read before the
 first poll, after each failed poll and every minute, because firmware and settings may change, and a wrong layout gives
-wrong values. While a device starts, these registers may be wrong for a moment. So another layout than the current one
-is used only after two polls in a row have selected it; until then the readings are missing, and `Scan.errors` says so.
+wrong values. The first poll uses the layout that it selects. Later, a new layout is used only after two polls in a row
+have selected it, because these registers may be wrong for a moment while a device starts. Until then, the readings are
+missing, and `Scan.errors` says so.
 
 The site's `ReadOptions` override the profile's defaults. The profile's defaults override those of the transport. A word
 order of the site applies to all points, because it is a setting of the device.

@@ -20,7 +20,8 @@ class TomlTable:
     where: str
     """The file and the table in it, for messages."""
     _taken: set[str] = field(default_factory=set)
-    """The keys that were read, present or not. A message about an unknown key lists them."""
+    """The keys that the caller asked for, also those that the table does not have. A message about an unknown key lists
+    them."""
 
     def wrong(self, key: str, rule: str, found: object) -> ProfileError:
         """Return the error for a key whose value `found` breaks `rule`."""

@@ -206,7 +206,7 @@ REPEAT = "[repeat.packs]\nmost = 3\nstep = 10\n"
 VARIANT = '[[variant]]\nname = "new"\n'
 HIGH = MARK.replace("= 9", "= 65530")
 BIT = ON.replace("int16", "bitfield") + "bit = 0\n"
-_INSIDE = "must leave each point, its fallbacks and its marks inside their registers and below 65536"
+_INSIDE = "is too large: the last channel needs an address above 65535, or a bit that its register lacks"
 _OF_BITS = "cannot be used with a point that is a bit and has marks or fallbacks"
 LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
 

@@ -600,7 +600,7 @@ ON_COIL = 'point = [{ quantity = "on", table = "coil", address = 65_530 }]\n'
         ),
         (
             HEAD.replace("hybrid", "relay") + ON_COIL + "[channels]\ncount = 8\n",
-            "[channels]: count: must leave each point, its fallbacks and its marks inside their registers",
+            "[channels]: count: is too large: the last channel needs an address above 65535, or a bit that its",
         ),
         (HEAD.replace("hybrid", "relay") + ON_COIL + "[channels]\ncount = 1\n", "count: must be 2..256 (found 1)"),
     ],
