@@ -175,7 +175,7 @@ class Quality(_Text):
 
     GOOD = "good"
     MISSING = "missing"  # the device does not have the value now, or its registers could not be read
-    INVALID = "invalid"  # the value was read, but it is outside its physical range, or has no meaning
+    INVALID = "invalid"  # the value was read, but is outside its physical range, or is a state without a name
 
 
 Value = float | bool | str

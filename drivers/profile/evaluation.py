@@ -4,13 +4,13 @@ The result is one reading for each node, quantity and phase. A point can have no
 
 - The value was *not read*, for example because the device was busy, or because all words of the reply mean "not
   available": it is missing.
-- The device *does not have* the value. It refuses the registers, the words of this value mean "not available", the
-  `valid` mark does not hold, or the marks give no direction: the first fallback with a value is used. If there is none,
+- The device *does not have* the value: it refuses the registers, the words of the value mean "not available", the
+  `valid` mark does not hold, or the marks give no direction. The first fallback with a value is used. If there is none,
   a sum omits an optional value. If an optional gauge has no part with a value, it has no reading (an active power is
   missing). Any other value is missing. `DeviceKnowledge` has the exceptions for optional values that the device had in
   an earlier poll.
-- The value *is impossible*, because it is outside its range or a state without a name: the first fallback with a value
-  is used. If there is none, the value is invalid.
+- The value *is impossible*: it is outside its range, or is a state without a name. The first fallback with a value is
+  used. If there is none, the value is invalid.
 
 If a device has voltage and frequency, and all its values are 0, all its readings are missing.
 """

@@ -33,7 +33,7 @@ class Span:
 
 
 class Block(NamedTuple):
-    """One request. A NamedTuple, because its hash is needed at every poll."""
+    """One request. It is a NamedTuple, because each poll looks up blocks in dicts, and the hash of a tuple is fast."""
 
     table: Table
     address: int

@@ -1,7 +1,7 @@
 """Identifies the device of a unit id.
 
 A device is recognised by a mark (a condition on its registers, the `[identify]` of a profile), or by its SunSpec
-models. The matches by marks come before the matches by SunSpec models, because a profile is written for its devices.
+models. The matches by marks come before the matches by SunSpec models, because a profile knows more about its family.
 """
 
 from __future__ import annotations

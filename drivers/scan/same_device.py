@@ -1,10 +1,17 @@
 """Recognises units that are one device, so that no device counts twice.
 
-Two units with different serial numbers are two devices. Two units of one host with the same serial number are certainly
-one device. So are two units of one link with the same power and counter. Units with the same driver and the same unit
-id on two ports of one host may be one device. Units with the same serial number on two hosts may also be one device.
-Then the values decide: one unit is read between two reads of the other unit. If the values do not decide, both units
-are proposed, and the second one is disabled. A serial port counts as a host.
+A serial port counts as a host. Two units are
+
+- certainly one device, if they are on one host and have the same serial number;
+- certainly one device, if they are on one link and have the same power and counter, and at least one serial number is
+  unknown;
+- perhaps one device, if they are on two hosts and have the same serial number;
+- perhaps one device, if they are on two ports of one host and have the same driver and unit id, and at least one serial
+  number is unknown;
+- otherwise two devices.
+
+If they are perhaps one device, their values are compared: one unit is read between two reads of the other unit. If the
+values do not decide, both units are proposed, and the second one is disabled.
 """
 
 from __future__ import annotations
@@ -43,7 +50,7 @@ async def remove_duplicates(places: Sequence[SearchLocation], measure: Measure, 
     """Remove units that are the same device as an earlier unit, and add a note to their place.
 
     Of two units, the one that a profile recognises is kept, not the one that is known only by SunSpec. With `of_hosts`,
-    only units of two different hosts or serial ports are compared, otherwise only units of the same one.
+    only units of two different hosts or serial ports are compared; without it, only units of one host or serial port.
     """
     found = [
         Located(place, unit, unit.identity)

@@ -1,9 +1,14 @@
 """Finds the unit ids that respond on one link.
 
-A unit exists if it sends any reply, also an exception. Only exceptions 10 and 11 come from the gateway and mean that
-the unit does not respond. Some devices respond to every unit id. Three unusual ids distinguish them from a gateway with
-many units. If these three ids reply with an exception, the other side may be a gateway that sends this exception for
-units that do not exist. Then a unit exists if it sends another reply.
+A unit exists if it sends a valid reply. An exception is a reply, too, except 10 and 11: with these, a gateway reports
+that the unit does not respond. Some devices reply for every unit id. Some gateways reply with another exception for a
+unit that does not exist. So when several units were found, the search also tries three unusual ids, unless it is given
+the ids to try:
+
+- If one unusual id does not respond, the units that were found exist.
+- If all three respond and at least one returns data, all ids are taken for one device (`SearchLocation.any_unit`).
+- If all three reply with an exception, a unit exists only if its reply is data, or an exception that none of the three
+  sent. If no unit exists then, all ids are taken for one device.
 """
 
 from __future__ import annotations
@@ -80,7 +85,8 @@ class FoundUnit:
 class SearchLocation:
     """A place: a port of a host, or a serial port with one baud rate and parity.
 
-    The scan writes the other fields while it runs.
+    The scan writes the fields after `link` while it runs. It also changes `link`, if the units need another transport,
+    or if it searches again with a delay after the connect.
     """
 
     link: LinkSettings
