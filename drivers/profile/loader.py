@@ -11,7 +11,7 @@ A profile has no expressions, and its only conditions are marks. A device that n
 - `invalid` lists the bit patterns of a number that mean "not available", such as 0x8000. For a signed type, it may also
   list a negative number; for a float, a value such as -1.0. NaN and infinity are never values. Without `invalid`,
   0xFFFF is 65535. But if all words of a reply with at least four words are 0xFFFF, or all are 0x8000, the whole reply
-  means "not available".
+  means "not available". This does not apply to a word of an `invalid` pattern whose point has `on_invalid = "zero"`.
 - `min` and `max` are physical limits in the unit of the quantity. A value outside them is invalid. `[rating]` also
   limits powers.
 - `[mark.NAME]` is a condition on registers. A point can be `valid` or `negative` while a mark holds. A mark also
