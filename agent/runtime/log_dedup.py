@@ -24,6 +24,8 @@ WINDOW_S = 3600.0
 # about the endpoint has the id of the message as `message`, not as `id`, so that the id makes no difference.
 _ABOUT = ("endpoint", "device", "node", "id", "path", "library", "kind")
 
+_COUNT = "event_repeated"
+
 
 @dataclass(slots=True)
 class _Seen:
@@ -38,7 +40,7 @@ class RepeatLimiter:
     """A structlog processor that applies `BURST` and `CROWD`. Events of level debug have no limit.
 
     Events above a limit are counted. A window begins with the first of the equal events. The first event after the
-    window logs the count as `event_repeated`. It can be any event above level debug.
+    window logs the count as `event_repeated`. It can be any event above level debug. `event_repeated` has no limit.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -46,7 +48,7 @@ class RepeatLimiter:
         self._seen: dict[tuple[str, ...], _Seen] = {}
 
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        if method == "debug":
+        if method == "debug" or event.get("event") == _COUNT:
             return event
         now = self._monotonic()
         self._log_counts(now)
@@ -65,14 +67,13 @@ class RepeatLimiter:
 
     def _log_counts(self, now: float) -> None:
         over = [key for key, seen in list(self._seen.items()) if now - seen.since >= WINDOW_S]
-        for key in over:
-            seen = self._seen.pop(key, None)
+        for key, seen in [(key, self._seen.pop(key, None)) for key in over]:  # None: another thread was faster
             if seen is not None and seen.held:
                 about = {name: value for name, value in zip(_ABOUT, key[1:], strict=True) if value != "None"}
                 # The context is empty, because the present event can be about another endpoint than the counted ones.
                 Context().run(
                     structlog.get_logger().warning,
-                    "event_repeated",
+                    _COUNT,
                     what=key[0],
                     times=seen.held,
                     in_s=round(now - seen.since),

@@ -90,6 +90,28 @@ def test_repeats_are_counted_and_told() -> None:
     assert lines[-1] == {"event": "started"}
 
 
+@pytest.mark.parametrize("about", [True, False])
+def test_each_of_many_counts_is_told(about: bool) -> None:
+    now, many = 0.0, 1000
+    stream = StringIO()
+    logging_setup.configure("info", "json", stream)
+    structlog.configure(processors=[RepeatLimiter(lambda: now), structlog.processors.JSONRenderer()])
+    logger = structlog.get_logger()
+    for number in range(many):
+        for _ in range(BURST + 2):
+            if about:
+                logger.warning("device_lost", device=f"m{number}")
+            else:
+                logger.warning(f"event_{number}")
+    now = WINDOW_S + 1
+    logger.info("started")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    counts = [line for line in lines if line["event"] == "event_repeated"]
+    assert len({(line["what"], line.get("device")) for line in counts}) == len(counts) == many
+    assert {line["times"] for line in counts} == {2}
+    assert lines[-1] == {"event": "started"}
+
+
 def test_the_limits_survive_a_reload() -> None:
     stream = StringIO()
     for _ in range(3 * BURST):
