@@ -98,11 +98,9 @@ def test_each_of_many_counts_is_told(about: bool) -> None:
     structlog.configure(processors=[RepeatLimiter(lambda: now), structlog.processors.JSONRenderer()])
     logger = structlog.get_logger()
     for number in range(many):
+        name, fields = ("device_lost", {"device": f"m{number}"}) if about else (f"event_{number}", {})
         for _ in range(BURST + 2):
-            if about:
-                logger.warning("device_lost", device=f"m{number}")
-            else:
-                logger.warning(f"event_{number}")
+            logger.warning(name, **fields)
     now = WINDOW_S + 1
     logger.info("started")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
