@@ -250,7 +250,7 @@ class ResilientStore:
                     break
         return None
 
-    def _save(self, *, durable: bool = False) -> None:
+    def _save(self, *, durable: bool) -> None:
         """Write the pending changes to the file. If that fails, they stay in memory.
 
         If the new records in memory then have more than `MEMORY_BYTES`, the oldest of them are dropped.
