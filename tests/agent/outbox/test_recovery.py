@@ -248,6 +248,23 @@ def test_a_file_that_is_removed_while_it_is_open_loses_nothing(tmp_path: Path, r
     outbox.close()
 
 
+def test_a_file_that_exceeds_the_bound_and_is_put_in_place_of_the_open_one_is_made_smaller(tmp_path: Path) -> None:
+    """As an old file that is restored from a backup, and had a larger maximum size."""
+    path, restored = tmp_path / "o.sqlite3", tmp_path / "restored.sqlite3"
+    old = opened(restored, at=900.0)
+    old.put([b"%03d" % number * 5000 for number in range(150)])
+    old.close()
+    outbox = opened(path, max_size_mb=1)
+    outbox.put([b"before"])
+    restored.rename(path)
+    outbox.put([b"live"])
+    bodies = bodies_of(outbox)
+    assert bodies[-2:] == [b"before", b"live"]
+    assert 512 * 1024 <= sum(map(len, bodies)) <= 1024 * 1024
+    assert outbox.drops == {"size": 152 - len(bodies)}
+    outbox.close()
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_the_log_of_a_removed_file_is_not_taken_for_that_of_its_successor(tmp_path: Path, replaced: bool) -> None:
     """Only the file is removed. Its log is still there, and has newer pages than the file, but not all of them."""
