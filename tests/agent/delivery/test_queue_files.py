@@ -15,6 +15,7 @@ from agent.config.push import PushConfig
 from agent.delivery.manager import _opened
 from agent.delivery.queue_files import QueueFile, queue_files
 from agent.outbox import Outbox, take_over
+from agent.outbox.files import reserve_of
 from agent.runtime import SystemClock
 from tests.faults.disk import fill, small_disk
 
@@ -187,12 +188,17 @@ def test_two_queues_that_exceed_the_size_together_are_merged_and_the_drops_count
     outbox.close()
 
 
-def test_a_damaged_message_of_a_queue_that_is_taken_over_is_counted(site: Site) -> None:
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_damaged_message_of_a_queue_that_is_taken_over_is_counted(site: Site, deleted: bool) -> None:
+    """Also if a file of the former queue cannot be deleted afterwards."""
     old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
     stored(old, b"1", b"2")
     stored(new, b"3")
     with closing(sqlite3.connect(old)) as db, db:
         db.execute("UPDATE message SET body = 'x' WHERE body = ?", (b"1",))
+    if not deleted:
+        reserve_of(old).unlink()
+        reserve_of(old).mkdir()
     with capture_logs() as events:
         outbox = _opened(OutboxConfig(path=site.path), QueueFile(new, former=old), SystemClock())
     assert outbox.drops == {"damaged": 1}
@@ -201,6 +207,7 @@ def test_a_damaged_message_of_a_queue_that_is_taken_over_is_counted(site: Site) 
     assert [(each["count"], each["reason"]) for each in events if each["event"] == "message_dropped"] == [
         (1, "the stored bytes are damaged")
     ]
+    assert events[-1]["event"] == ("queue_taken_over" if deleted else "queue_not_taken_over")
 
 
 def test_after_a_full_disk_in_a_merge_a_second_one_moves_the_rest(tmp_path: Path) -> None:
