@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,19 @@ def test_the_published_schema_is_that_of_the_code(name: str) -> None:
 def test_the_published_openapi_document_is_that_of_the_code() -> None:
     published = (DOCS / "schema/openapi.json").read_text(encoding="utf-8")
     assert json.loads(published) == openapi.document(), "run make schema"
+
+
+def test_make_schema_writes_what_is_published(tmp_path: Path) -> None:
+    recipe = (DOCS.parent / "Makefile").read_text(encoding="utf-8")
+    commands = re.findall(r"^\t\$\(BIN\)/python -m (agent\.\S+) docs/(\S+)$", recipe, re.MULTILINE)
+    assert len(commands) == 3
+    (tmp_path / "schema").mkdir()
+    for module, target in commands:
+        subprocess.run([sys.executable, "-m", module, tmp_path / target], cwd=DOCS.parent, check=True)
+    published = [DOCS / "configuration.md", *(DOCS / "schema").iterdir()]
+    assert {each.relative_to(tmp_path): each.read_bytes() for each in tmp_path.rglob("*.*")} == {
+        each.relative_to(DOCS): each.read_bytes() for each in published
+    }
 
 
 def test_the_openapi_document_has_the_same_types_as_the_schemas() -> None:
