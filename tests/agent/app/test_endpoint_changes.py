@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.agent.app.test_endpoints import meters, push, running
+from tests.agent.app.test_endpoints import delivered, meters, push, running
 from tests.faults.http import HttpFaults, answer
 from tests.support.simulated_loop import simulated
 
@@ -46,6 +46,25 @@ def test_a_renamed_endpoint_keeps_its_interval_and_its_counts(tmp_path: Path, re
     assert max(expected) == 5, "the reload makes one more poll"
     assert delivered_by_the_reports(events) <= len(messages)
     assert {"event": "endpoint_renamed", "log_level": "info", "endpoint": "desk", "formerly": "trader"} in events
+
+
+def test_a_restart_finds_the_queue_of_an_endpoint_that_a_reload_renamed(tmp_path: Path) -> None:
+    """Also if `formerly` was deleted meanwhile."""
+
+    async def run() -> None:
+        async with meters() as (devices, _), HttpFaults(answer(503)) as server:
+            settings = server.url(), "interval_s = 20"
+            async with running(tmp_path, devices, push("portal", *settings), 1.0) as site:
+                await asyncio.sleep(30)
+                await site.reload(push("web", *settings, 'formerly = "portal"'))
+            waiting = {each.headers["webhook-id"] for each in server.accepted}
+            assert waiting
+            server.behaviour = answer(200)
+            async with running(tmp_path, devices, push("web", *settings), 1.0):
+                await asyncio.sleep(60)
+            assert waiting <= {each.headers["webhook-id"] for each in delivered(server)}
+
+    simulated(run())
 
 
 def test_an_endpoint_that_returns_begins_its_counts(tmp_path: Path, reports_every_five_minutes: None) -> None:
