@@ -168,7 +168,7 @@ class EnergyTracker:
         self.events: Counter[tuple[str, str]] = Counter()
         """(node id, kind) → number of counter events."""
         self._accounts = {counter: Account(ledger) for counter, ledger in ledgers.items()}
-        self._move_times(0.0)  # the zone can differ from that of the saved ledgers
+        self._move_times()  # the zone can differ from that of the saved ledgers
         self.offset = -inf
         """Wall minus monotonic time in seconds at the last `follow_clock`; minus infinity before the first one."""
         self.date = ""
@@ -207,7 +207,7 @@ class EnergyTracker:
         """Move all ledgers to time zone `zone`; None is the zone of the system."""
         if zone != self._zone:
             self._zone = zone
-            self._move_times(0.0)
+            self._move_times()
         self._day = inf, inf
 
     def count(
@@ -304,7 +304,7 @@ class EnergyTracker:
             account = self._accounts[counter]
             account.set_ledger(resumed(account.ledger or ledger, ledger))
 
-    def _move_times(self, seconds: float) -> None:
+    def _move_times(self, seconds: float = 0.0) -> None:
         """Move the times in all ledgers by `seconds`, and their days into the present time zone.
 
         The times of a ledger without a reading since the start are not moved: they are from an earlier run.

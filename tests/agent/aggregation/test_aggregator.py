@@ -688,6 +688,8 @@ def test_a_reload_into_another_zone_sends_the_day_of_that_zone(store: EnergyStor
     assert body(totals, at=1010.0, wall=evening + 10)["solar"] == {"today_energy_Wh": 30}
     totals.reconfigure([PV1], replace(settings(), timezone=ZoneInfo("Pacific/Auckland")))
     assert body(totals, at=1010.0, wall=evening + 10)["solar"] == {"today_energy_Wh": 30}
+    totals.observe([PV1], scan(1011.0, produced_energy=133.0), evening + 11)
+    assert body(totals, at=1011.0, wall=evening + 11)["solar"] == {"today_energy_Wh": 33}
 
 
 def test_a_clock_set_back_does_not_move_what_was_kept_before(store: EnergyStore) -> None:
