@@ -166,7 +166,7 @@ class Rtu:
             while start >= 0:
                 frame = received[start:]
                 size = _rtu_size(frame)
-                valid = 0 < size <= len(frame) and crc16(frame[: size - 2]) == frame[size - 2 : size]
+                valid = _is_valid(frame, size)
                 if valid:
                     yield Frame(frame[:size], frame[1 : size - 2])
                 start = received.find(head, start + (size if valid else 1))
@@ -220,13 +220,18 @@ _RTU_REQUEST = 8
 
 def has_rtu_frame(received: bytes) -> bool:
     """Whether the bytes contain a complete RTU frame: a reply, or a read request of another client."""
-    for start in range(len(received) - FramerRTU.MIN_SIZE + 1):
+    for start in range(len(received) - FramerRTU.MIN_SIZE):  # the shortest frame, of an exception, has a byte more
         frame = received[start:]
         if frame[1] & ~EXCEPTION in _FUNCTIONS:
             for size in (_rtu_size(frame), _RTU_REQUEST):
-                if 0 < size <= len(frame) and crc16(frame[: size - 2]) == frame[size - 2 : size]:
+                if _is_valid(frame, size):
                     return True
     return False
+
+
+def _is_valid(frame: bytes, size: int) -> bool:
+    """Whether the first `size` bytes are there and end with their checksum. False if `size` is 0 (unknown)."""
+    return size <= len(frame) and crc16(frame[: size - 2]) == frame[size - 2 : size]
 
 
 def crc16(frame: bytes) -> bytes:

@@ -89,6 +89,7 @@ async def test_is_an_error_with_a_header(transport: str, fault: str) -> None:
         (Faults(garbage=bytes.fromhex("0001 0000 00FF 01 03 02")), "not Modbus"),
         (Faults(garbage=b"HTTP/1.1 400 Bad Request\r\n"), "not Modbus"),
         (Faults(garbage=bytes.fromhex("0103 04 12345678 8107")), "the replies are RTU frames"),
+        (Faults(garbage=bytes.fromhex("1103 04 12345678 90C6")), "the replies are RTU frames"),
     ],
 )
 async def test_says_at_once_what_is_wrong(faults: Faults, message: str) -> None:
@@ -110,6 +111,7 @@ async def test_says_at_once_what_is_wrong(faults: Faults, message: str) -> None:
         ),
         (Faults(garbage=bytes.fromhex("0103 02 12")), BadReplyError, "no valid reply within 0.3 s, only other bytes"),
         (Faults(garbage=bytes.fromhex("0103 0000 000A C5CD")), RtuFrameError, "the replies are RTU frames"),
+        (Faults(garbage=bytes.fromhex("018302 C0F1")), RtuFrameError, "the replies are RTU frames"),
         (Faults(dribble_s=0.1), BadReplyError, "no valid reply within 0.3 s, only other bytes"),
         (Faults(garbage=b""), SilentError, "no answer within 0.3 s"),
     ],
