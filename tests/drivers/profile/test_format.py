@@ -399,6 +399,37 @@ async def test_the_sign_of_another_register_says_which_way(
         assert await battery.poll() == {"active_power": power}
 
 
+BOTH = """
+[mark.out]
+table = "holding"
+address = 0
+type = "uint16"
+equals = [1]
+also = [{ table = "holding", address = 500, type = "uint16", equals = [2] }]
+""" + point("active_power", 1, negative='"out"')
+
+
+@pytest.mark.parametrize(
+    ("marks", "power"),
+    [
+        ({0: 1, 500: 2}, -700.0),
+        ({0: 1, 500: 3}, 700.0),
+        ({0: 0, 500: 2}, 700.0),
+        ({0: 0}, 700.0),
+        ({500: 3}, 700.0),
+        ({0: 1}, "missing"),
+        ({500: 2}, "missing"),
+    ],
+)
+async def test_a_mark_of_two_registers_does_not_hold_if_one_says_so(
+    tmp_path: Path, marks: dict[int, int], power: object
+) -> None:
+    """Then the other one decides nothing, and may be one that the device does not have."""
+    async with device(tmp_path, BOTH, marks | {1: 700}, "battery") as battery:
+        for _ in range(2):
+            assert await battery.poll() == {"active_power": power}
+
+
 # Variants.
 
 VARIANTS = (
@@ -521,6 +552,27 @@ async def test_as_many_blocks_as_the_device_says(tmp_path: Path, count: int, pow
         assert await battery.poll(words) == {"active_power": power, "soc": soc}
         for _ in range(2):
             assert await battery.poll(words | {1: 0}, SELECT_EVERY_S) == none
+
+
+WHOLE_BLOCKS = (
+    BITS.partition("[[point]]")[0]
+    + 'also = [{ table = "holding", address = 6, type = "uint16", equals = [1] }]\n'
+    + "[repeat.batteries]\nmost = 2\nstep = 10\n"
+    + point("active_power", 1, repeat='"batteries"', positive='"charging"', negative='"discharging"')
+    + point("charged_energy", 0, "uint32", repeat='"batteries"', addresses="[3, 2]")
+    + point("discharged_energy", 4, "uint16", repeat='"batteries"', invalid="[0xFFFF]", fallback="[{ address = 5 }]")
+)
+
+
+@pytest.mark.parametrize(("states", "power"), [((0b010, 0b100), 400.0), ((0b100, 0b010), -400.0)])
+async def test_a_block_has_its_own_marks_words_and_fallbacks(
+    tmp_path: Path, states: tuple[int, int], power: float
+) -> None:
+    first = dict(enumerate((states[0], 700, 5, 1, 0xFFFF, 40, states[0] >> 2)))
+    second = dict(enumerate((states[1], 300, 6, 2, 0xFFFF, 50, states[1] >> 2), 10))
+    async with device(tmp_path, WHOLE_BLOCKS, first | second, "battery") as battery:
+        expected = {"active_power": power, "charged_energy": (3 << 16) + 11.0, "discharged_energy": 90.0}
+        assert await battery.poll() == expected
 
 
 async def test_blocks_without_a_register_that_counts_them(tmp_path: Path) -> None:
