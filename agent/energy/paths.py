@@ -119,7 +119,12 @@ def _days(
         return _over_midnight(before, transition, reading, day, flag, seen=seen)
     if kind is TransitionKind.NEW_DAY and (not seen or _unsure(before, reading) > reading.step_Wh):
         flag = Basis.ESTIMATED
-    return (day if flag <= day.basis else day._replace(basis=flag)), before.before
+    return _flagged(day, flag), before.before
+
+
+def _flagged(day: Day, flag: Basis) -> Day:
+    """Return the day with `flag` as its basis, or with its own basis if that is worse."""
+    return day._replace(basis=max(day.basis, flag))
 
 
 def _unsure(before: Candidate, reading: Observation) -> float:
@@ -160,8 +165,7 @@ def _over_midnight(
     def total_at(moment: float) -> float:
         return before.total + rate * max(0.0, moment - before.at)
 
-    if flag > last.basis:
-        last = last._replace(basis=flag)
+    last = _flagged(last, flag)
     if last.end < start:  # there is more than one midnight between the readings
         date_before, began, _ = day_of(start - 1, reading.zone)
         last = Day(date_before, began, start, total_at(began), basis)

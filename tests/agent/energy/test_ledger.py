@@ -145,6 +145,17 @@ def test_a_replaced_meter_brings_no_energy_of_its_own() -> None:
         assert of_day(ledger, "2026-06-01") == DayEnergy(1000 + 2800, Basis.REPLACED)
 
 
+def test_what_is_lost_over_midnight_is_declared_for_both_days() -> None:
+    """A meter is replaced in the night. Until then, the day before had no gap."""
+    evening, night = ("2026-05-31T23:59", 99_999_000), ("2026-06-01T00:01", 99_999_000)
+    after = [(f"2026-06-02T01:{minute:02}", 5e6 + 100 * minute) for minute in range(30)]
+    ledger = run(evening, night, ("2026-06-01T23:00", 1e8))
+    assert of_day(ledger, "2026-06-01") == DayEnergy(1000, Basis.SEEN)
+    ledger = run(*after, ledger=ledger)
+    assert of_day(ledger, "2026-06-01") == DayEnergy(1000, Basis.REPLACED)
+    assert of_day(ledger, "2026-06-02") == DayEnergy(2900, Basis.REPLACED)
+
+
 def test_a_counter_that_goes_back_to_its_last_backup_brings_no_energy() -> None:
     ledger = run(("2026-06-01T09:00", 950), ("2026-06-01T10:00", 1000), *reset(first=900, power_Wh_a_minute=1))
     assert energy(ledger, "2026-06-01") == 50 + 28
@@ -317,6 +328,25 @@ def test_a_daily_register_gives_the_whole_first_day() -> None:
 def test_a_daily_register_shortly_after_midnight_may_still_be_yesterdays() -> None:
     ledger = run(("2026-06-01T00:05", 8000), ("2026-06-01T00:10", 8100), daily=True)
     assert of_day(ledger, "2026-06-01") == DayEnergy(100, Basis.PARTIAL)
+
+
+@pytest.mark.parametrize(
+    ("when", "value", "basis"),
+    [
+        ("12:00", 150_010.0, Basis.REGISTER),
+        ("12:00", 150_020.0, Basis.PARTIAL),
+        ("12:00", 0.0, Basis.REGISTER),
+        ("12:00", -10.0, Basis.PARTIAL),
+        ("03:00", 5000.0, Basis.REGISTER),
+        ("02:59:59", 5000.0, Basis.PARTIAL),
+    ],
+)
+def test_the_first_value_of_a_daily_register_counts_if_it_can_be_the_energy_since_midnight(
+    when: str, value: float, basis: Basis
+) -> None:
+    """10 kW with a margin of a quarter are 150 kWh at noon; the register may be one step ahead."""
+    ledger = run((f"2026-06-01T{when}", value), register=Register(daily=True, step_Wh=10.0, limit_W=10_000.0))
+    assert of_day(ledger, "2026-06-01") == DayEnergy(value if basis is Basis.REGISTER else 0.0, basis)
 
 
 def test_a_daily_register_that_starts_at_midnight() -> None:
