@@ -37,6 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import tzinfo
+from itertools import pairwise
 from typing import NamedTuple
 
 from agent.energy.candidate import NEVER, Candidate, EnergyEvent, moved
@@ -177,8 +178,8 @@ def thinned(ledger: Ledger, most: int = CANDIDATES) -> Ledger:
         old, fresh = candidates[:-FRESH], candidates[-FRESH:]
         kept = [
             each
-            for number, each in enumerate(old)
-            if number % 2 == 0 or each is ledger.best or each.cost != (*old, fresh[0])[number + 1].cost
+            for number, (each, following) in enumerate(pairwise(candidates[: 1 - FRESH]))
+            if number % 2 == 0 or each is ledger.best or each.cost != following.cost
         ]
         if len(kept) == len(old):
             break

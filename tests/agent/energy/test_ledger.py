@@ -775,6 +775,17 @@ def test_of_a_counter_that_only_counts_at_most_twelve_candidates_are_saved() -> 
     assert numbers >= set(range(1, 33))
 
 
+def test_a_counter_that_is_often_wrong_keeps_few_readings() -> None:
+    """Every half minute, of a reading a second. The wrong readings of half an hour are 60, and each is kept."""
+    ledger, counts = None, []
+    for second in range(3600):
+        ledger = advance(ledger, 3e6 if second % 30 == 0 else 1e6 + second, 1.78e9 + second, BRUSSELS, FINE, 3600.0)
+        counts.append(len(ledger.candidates))
+    assert max(counts) < 100
+    assert ledger is not None
+    assert ledger.best.total == 3598
+
+
 def test_a_power_that_reads_five_times_too_low_costs_no_energy() -> None:
     """For three days, with two hours without readings on each."""
     register, now, counter = Register(step_Wh=10.0), at("2026-06-01T08:00"), 1e6
