@@ -77,7 +77,17 @@ def _explained(message: str, lines: list[str]) -> TomlError:
     place = re.search(r"at line (\d+)", message)
     number = int(place[1]) if place else len(lines)
     line = lines[number - 1] if 0 < number <= len(lines) else ""
-    return TomlError(f"{message}{_key(line) if place else ''}", _hint(message, line))
+    named = _key(line) if place and _is_toml("\n".join(lines[: number - 1])) else ""
+    return TomlError(f"{message}{named}", _hint(message, line))
+
+
+def _is_toml(text: str) -> bool:
+    """Whether `text` is TOML. The line after it then begins with a key or heading, not inside a list or text."""
+    try:
+        tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _key(line: str) -> str:
@@ -85,7 +95,7 @@ def _key(line: str) -> str:
 
     A line of base64 in a text may end with equals signs. It is not returned, because no value follows these signs.
     """
-    found = re.match(r"\s*(\[\[?[^\[\]]+\]\]?|[\w.-]+(?=\s*=\s*[^=\s]))", line)
+    found = re.match(r"\s*(\[\[?[\w. \t-]+\]\]?|[\w.-]+(?=\s*=\s*[^=\s]))", line)
     return f", {found[1]}" if found else ""
 
 

@@ -6,7 +6,17 @@ import pytest
 
 from drivers.errors import ProfileError
 from drivers.profile.loader import load
-from drivers.toml_file import TomlError, read
+from drivers.toml_file import TomlError, parse, read
+
+# Valid TOML, in which s3cret is only in values.
+_VALUES = (
+    'token = "s3cret"\n',
+    'list = [\n["s3cret"],\n "s3cret"]\n',
+    "text = '''\n[s3cret]\ns3cret=1\ns3cret=\n'''\n",
+    'escaped = """\n[s3cret]\ns3cret=1\ns3cret=\n"""\n',
+    'table = {token = "s3cret", list = ["s3cret"]}\n',
+)
+_RUBBISH = (*"\"'[]{}=,\\#x\n\0", " x ", "\\q", "\u201c")
 
 
 @pytest.fixture
@@ -52,6 +62,8 @@ def test_a_mistake_says_where_it_is_and_what_to_do(file: Path, text: str, says: 
     [
         *("token = SECRET\n", 'token = "SECRET" x\n', 'token = "SECRET', 'token = "SECRET\n', '["SECRET"\n'),
         *("a = 1\nSECRET=\n", "a = 1\nSECRET==\n", "a = 1\nSECRET == \n"),
+        *('a = [\n["SECRET"] x\n]\n', 'a = [\n["SECRET]\n', "a = '''\nSECRET=1\0\n'''\n", 'a = """\nSECRET="""x\n'),
+        '[push token = "SECRET"]\n',
     ],
 )
 def test_no_value_is_quoted(file: Path, text: str) -> None:
@@ -59,6 +71,21 @@ def test_no_value_is_quoted(file: Path, text: str) -> None:
     with pytest.raises(TomlError) as caught:
         read(file)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", _VALUES)
+@pytest.mark.parametrize("rubbish", _RUBBISH)
+def test_no_broken_file_shows_a_value(text: str, rubbish: str) -> None:
+    said = [_said(text[:place] + rubbish + text[place:]) for place in range(len(text) + 1)]
+    assert not [each for each in said if "s3cret" in each]
+
+
+def _said(text: str) -> str:
+    try:
+        parse(text)
+    except TomlError as error:
+        return str(error)
+    return ""
 
 
 def test_a_profile_is_read_in_the_same_way(file: Path) -> None:
