@@ -49,8 +49,8 @@ class NodeSummary(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether all values are stale, or the device responded without a power and this scan is not stale yet."""
-        return self.offline or self.powerless >= self.oldest
+        """Whether all values are stale, or a response without a power is not stale yet and no power was read since."""
+        return self.offline or (self.powerless >= self.oldest and self.number(Quantity.ACTIVE_POWER) is None)
 
     @property
     def sleeps(self) -> bool:

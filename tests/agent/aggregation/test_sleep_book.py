@@ -134,6 +134,20 @@ def test_an_answer_without_power_is_silence(store: EnergyStore) -> None:
         assert body(totals, 1010.0, NOON + 10)["solar"].get("active_power_W") == expected
 
 
+@pytest.mark.parametrize("power", [40.0, 3400.0])
+def test_a_power_after_an_answer_without_one_is_an_answer(store: EnergyStore, power: float) -> None:
+    totals = Aggregator([PV], settings(), store)
+    told(totals, 1000.0, power, NOON)
+    body(totals, 1000.0, NOON)
+    totals.save(1000.0)
+    told(totals, 1005.0, None, NOON + 5)
+    told(totals, 1010.0, power, NOON + 10)
+    with capture_logs() as events:
+        assert body(totals, 1010.0, NOON + 10)["solar"]["active_power_W"] == power
+    assert events == []
+    assert not totals.save_due(1010.0)
+
+
 def test_one_that_never_told_a_power_but_answers_is_asleep(store: EnergyStore) -> None:
     totals = Aggregator([PV], settings(), store)
     told(totals, 1000.0, None, NOON)
