@@ -112,6 +112,7 @@ class SunSpec:
         try:
             scan = await known.poll(run)
         except _ChangedError as change:
+            self._known = None
             raise UnsupportedError(f"the SunSpec models change while they are read: {change}") from None
         if not scan.readings and scan.errors:
             # The device refuses everything now, perhaps because it starts. The next poll discovers the chain again.
@@ -129,6 +130,7 @@ class SunSpec:
         base = await self._discovery.base(reader)
         models = await self._discovery.models(reader, base)
         if before is not None and len(models) < len(self.models) and models == self.models[: len(models)]:
+            self._recheck.lengthen()
             return before
         identity = await identify(reader, models)
         inverters = [each for each in sections(models) if any(of(each, *INVERTERS))]

@@ -386,7 +386,7 @@ async def test_a_device_without_an_end_model_is_walked_more_and_more_rarely_and_
         assert {reading.node for reading in scan.readings} == {SOLAR, GRID}
         if len(reader.asked) > 1:
             walks.append(at)
-    assert walks[0] == RECHECK_FIRST_S
+    assert walks[:5] == [RECHECK_FIRST_S * factor for factor in (1, 3, 7, 15, 31)]  # the third found a shorter chain
     assert walks[-1] - walks[-2] == RECHECK_MAX_S
     # Another device in its place is walked as often as a new one.
     reader.registers = device(common("Other"), INVERTER, end=False)
@@ -395,6 +395,16 @@ async def test_a_device_without_an_end_model_is_walked_more_and_more_rarely_and_
     reader.registers = device(common("Other"), INVERTER, METER)
     await poll(driver, reader, changed + RECHECK_FIRST_S)
     assert driver.available == {SOLAR, GRID}
+
+
+async def test_a_chain_that_is_shorter_after_a_break_is_accepted() -> None:
+    reader = FakeReader(device(common(), INVERTER, METER, end=False))
+    driver = SunSpec(PLAIN)
+    await poll(driver, reader)
+    reader.registers = device(common(), INVERTER, end=False)
+    with pytest.raises(UnsupportedError, match="change while they are read"):
+        await poll(driver, reader, RECHECK_MAX_S)
+    assert {reading.node for reading in (await poll(driver, reader, RECHECK_MAX_S + 1)).readings} == {SOLAR}
 
 
 async def test_a_device_that_refuses_everything_for_now_is_not_given_up() -> None:
