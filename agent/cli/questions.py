@@ -84,7 +84,7 @@ class Questions:
             chosen = [
                 value
                 for number, (value, words) in enumerate(choices, 1)
-                if answer == str(number) or (not answer.isdecimal() and words.startswith(answer))
+                if answer == str(number) or (not answer.isdecimal() and words.lower().startswith(answer))
             ]
             if len(chosen) == 1:
                 return chosen[0]

@@ -416,6 +416,12 @@ def questions(monkeypatch: pytest.MonkeyPatch, units: list[FoundUnit], *answers:
     return [one.nodes for each in found for one in each.proposals if one.enabled]
 
 
+def test_a_driver_with_a_capital_letter_is_chosen_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Match("MyInverter", Kind.INVERTER, frozenset(), "My inverter", "by holding 0")
+    one = [FoundUnit(1, Identity([METER, own]))]
+    assert questions(monkeypatch, one, "1", "1", "MyInv", "", "", "") == [{NodeType.SOLAR: "pv-1"}]
+
+
 def test_the_installer_says_what_a_meter_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     two = [FoundUnit(1, Identity([METER])), FoundUnit(2, Identity([METER]))]
     assert questions(monkeypatch, two, "", "heat", "") == [
