@@ -24,7 +24,7 @@ Invariants:
 5. Undecided readings survive a restart, because the candidates are part of the saved state.
 6. An energy of a day is never negative.
 7. Lost or estimated energy is declared in the `Basis` of its day. Each event is reported at most once, when it is
-   decided.
+   decided or when many later events of its path are undecided.
 8. The device's clock does not decide when a local day begins. A daily register is followed like any counter. The
    device may set it to zero at any hour, but not twice a day. The value of the register is used directly only at the
    first reading and after a gap over the device's midnight.

@@ -15,8 +15,6 @@ _STEADY_S = 30.0
 """An interval of at most this many seconds is always usual."""
 _INTERVALS = 1.5
 """A longer interval is usual if it is at most this many times as long as the interval before it."""
-_EVENTS = 8
-"""Maximum number of events of a path that are not reported yet. Earlier ones are forgotten."""
 
 _FLAGS = {
     TransitionKind.ESTIMATED: Basis.ESTIMATED,
@@ -99,7 +97,7 @@ def _events(
         events = (*events, EnergyEvent("counter_glitch_removed", worst.at, before.value, worst.value))
     if kind in _NAMES:
         events = (*events, EnergyEvent(_NAMES[kind], reading.at, before.value, reading.value))
-    return events[-_EVENTS:]
+    return events
 
 
 def _days(

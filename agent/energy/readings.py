@@ -48,6 +48,9 @@ many observed seconds."""
 _BEGINNING_S = 120.0
 """In the first observed seconds, up to this number, a path may begin at a later reading if the counter has not moved:
 some devices start with a wrong value."""
+_EVENTS = 8
+"""Maximum number of undecided events of a path. Earlier events of the best path count as decided, so that the state
+stays small."""
 _FIRST_S = 15.0
 """The seconds that the first reading represents."""
 _WEIGHT_S = 300.0
@@ -289,7 +292,8 @@ def _cost(candidate: Candidate, observed_s: float) -> float:
 def _pruned(ledger: Ledger) -> Ledger:
     """Remove candidates that can never become the best, and those that are too old (`WINDOW_S`) or too many.
 
-    Move the events that all remaining paths share to `decided`.
+    Move the events that all remaining paths share to `decided`, and the events of the best path before its last
+    `_EVENTS`.
     """
     best, observed_s = ledger.best, ledger.observed_s
     limit = _cost(best, observed_s) + RUN_PRICE
@@ -299,13 +303,17 @@ def _pruned(ledger: Ledger) -> Ledger:
     ledger = ledger._replace(others=others)
     if len(others) > CANDIDATES:
         ledger = thinned(ledger)
-    decided = 0
-    for number, event in enumerate(best.events):
-        if not all(each.events[number : number + 1] == (event,) for each in ledger.others):
-            break
-        decided = number + 1
+    if not best.events:
+        return ledger
+    early, late = best.events[:-_EVENTS], best.events[-_EVENTS:]
+    others_events = [tuple(event for event in each.events if event not in early)[-_EVENTS:] for each in ledger.others]
+    shared = 0
+    while shared < len(late) and all(events[shared : shared + 1] == (late[shared],) for events in others_events):
+        shared += 1
+    decided = early + late[:shared]
     if not decided:
         return ledger
-    others = tuple(each._replace(events=each.events[decided:]) for each in ledger.others)
-    best = best._replace(events=best.events[decided:])
-    return ledger._replace(others=others, best=best, decided=ledger.best.events[:decided])
+    others = tuple(
+        each._replace(events=events[shared:]) for each, events in zip(ledger.others, others_events, strict=True)
+    )
+    return ledger._replace(others=others, best=best._replace(events=late[shared:]), decided=decided)

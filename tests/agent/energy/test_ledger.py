@@ -710,6 +710,20 @@ def test_7_events_are_told_once_when_they_are_decided() -> None:
     assert counter == 1e6
 
 
+def test_7_every_glitch_is_told_while_there_are_many() -> None:
+    ledger, _ = warmed_up(at("2026-06-01T10:00"), 1e6, FINE)
+    now, wrong, told = at("2026-06-01T10:00"), [], []
+    for number in range(400):
+        now += 10
+        wrong += [now] if number % 6 == 3 and number < 200 else []
+        value = 4e9 + number if now in wrong else 1e6 + 10 * number
+        ledger = advance(ledger, value, now, BRUSSELS, FINE, 3600.0)
+        told += [event.at for event in ledger.decided]
+        if number == 199:
+            assert len(told) >= len(wrong) - 8
+    assert told == wrong
+
+
 def test_7_a_glitch_of_a_register_that_stands_still_is_told() -> None:
     """Half an hour in which a daily register does not move: no earlier path is left when the glitch is over."""
     ledger, now, told = None, at("2026-06-01T22:00"), []
