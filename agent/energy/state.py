@@ -18,7 +18,7 @@ _OLD_PARTIAL = 3
 
 
 def to_json(ledger: Ledger) -> list[Any]:
-    """Return [version, candidates, …] of JSON values; less than 4 KiB."""
+    """Return [version, candidates, …] of JSON values: less than 4 KiB, unless the counter is often wrong."""
     ledger = thinned(ledger, _SAVED)
     days: list[Day] = []
 
