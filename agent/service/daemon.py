@@ -150,9 +150,10 @@ async def _delivery_in_words(delivery: Delivery, now: float, named: bool) -> str
     last = stats.last_delivery
     pushed = f"last push {_clock_time(last)}" if last is not None else "nothing pushed yet"
     parts = [pushed, f"{await delivery.waiting()} waiting"]
+    # Without durations, so that each reason is sent once.
     if stats.last_failure and not waits_for_clock:
-        parts.append(f"pushes fail: {stats.last_failure}")  # without a duration, so that an outage is sent once
-    elif reason := endpoint_reason(delivery.push, stats, now, waits_for_clock=waits_for_clock):
+        parts.append(f"pushes fail: {stats.last_failure}")
+    elif reason := endpoint_reason(delivery.push, stats, now, waits_for_clock=waits_for_clock, timed=False):
         parts.append(reason)
     return f"{delivery.push.name}: {', '.join(parts)}" if named else "; ".join(parts)
 

@@ -200,8 +200,10 @@ def endpoint_status(
     )
 
 
-def endpoint_reason(push: PushConfig, stats: DeliveryStats, now: float, *, waits_for_clock: bool) -> str | None:
-    """Return `EndpointStatus.reason` at monotonic second `now`."""
+def endpoint_reason(
+    push: PushConfig, stats: DeliveryStats, now: float, *, waits_for_clock: bool, timed: bool = True
+) -> str | None:
+    """Return `EndpointStatus.reason` at monotonic second `now`. `timed` is as in `why_not_ready`."""
     return why_not_ready(
         interval_s=push.interval_s,
         failing_s=_since(stats.failing_since, now),
@@ -210,6 +212,7 @@ def endpoint_reason(push: PushConfig, stats: DeliveryStats, now: float, *, waits
         waits_for_clock=waits_for_clock,
         up_s=now - stats.since,
         behind=stats.behind,
+        timed=timed,
     )
 
 

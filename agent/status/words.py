@@ -23,22 +23,25 @@ def why_not_ready(
     waits_for_clock: bool,
     up_s: float,
     behind: str | None,
+    timed: bool = True,
 ) -> str | None:
     """Return why nothing is delivered to an endpoint, or why messages are late; None if neither.
 
     `up_s`: seconds since the delivery to the endpoint was started. `last`: the newest attempt; None before
     the first one. `waits_for_clock`: whether messages wait until the time is known. `behind`: why live messages are
-    late; None if they are not. The others are as in `EndpointStatus`.
+    late; None if they are not. `timed`: whether the text says how long nothing was delivered. The others are as in
+    `EndpointStatus`.
     """
     if waits_for_clock:
         return WAITS_FOR_CLOCK
     if failing_s is not None and last is not None:
         return f"no delivery for {in_words(failing_s)}: {last.reason}"
     if delivered_s is None:
-        return f"nothing delivered since the start {in_words(up_s)} ago" + (f": {last.reason}" if last else "")
+        ago = f" {in_words(up_s)} ago" if timed else ""
+        return f"nothing delivered since the start{ago}" + (f": {last.reason}" if last else "")
     if delivered_s > 2 * interval_s + _LATE_S:
         why = f": {last.reason}" if last is not None and last.reason else ""
-        return f"nothing delivered for {in_words(delivered_s)}{why}"
+        return f"nothing delivered for {in_words(delivered_s) if timed else 'long'}{why}"
     if behind is not None:
         return f"live messages are late: {behind}"
     return None

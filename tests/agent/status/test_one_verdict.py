@@ -58,7 +58,7 @@ class Line:
     def __init__(self, folder: Path, port: int, status_lines: list[str], logs: list[Any]) -> None:
         self._config = load(folder / "config.toml", {})
         self._port = port
-        self._status_lines = status_lines
+        self.status_lines = status_lines
         self._logs = logs
 
     async def shown(self) -> Shown:
@@ -75,7 +75,7 @@ class Line:
                 for each in self._logs
                 if each["event"].startswith(("push_", "endpoint_")) and each["log_level"] != "debug"
             ],
-            self._status_lines[-1] if self._status_lines else "",
+            self.status_lines[-1] if self.status_lines else "",
             (code, body.strip()),
             metrics["telemetry_agent_ready",],
             metrics["telemetry_agent_push_failing_seconds", "default"],
@@ -223,6 +223,8 @@ async def test_all_say_that_nothing_was_delivered_for_long_although_no_attempt_f
         await server.until(lambda: len(server.accepted) >= 1)
         server.behaviour = hang_before_headers()
         await agreed(seen, "nothing delivered for ")
+        parts = {part for each in seen.status_lines for part in each.split("; ") if part.startswith("nothing del")}
+        assert parts <= {"nothing delivered since the start", "nothing delivered for long"}, "no duration: sent once"
 
 
 async def test_all_say_that_the_endpoint_is_too_slow(tmp_path: Path) -> None:
