@@ -142,7 +142,7 @@ def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
     """Take over the messages of the former file, if there is one, and open the queue. May wait for the disk."""
     dropped: Mapping[str, int] = {}
     if (source := file.source) is not None:
-        dropped = take_over(source, file.path, limits.max_size_mb)
+        dropped = take_over(source, file.path)
     outbox = Outbox.open(
         file.path,
         max_age_s=limits.max_age_s,

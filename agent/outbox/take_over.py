@@ -23,21 +23,21 @@ from agent.storage import sync_folder
 log = structlog.get_logger(__name__)
 
 _CHUNK = 256
+# A terabyte: the disk alone limits a merge. The queue observes its configured size at the next `put`.
+_NO_BOUND_MB = 1_000_000
 
 
-def take_over(former: Path, path: Path, max_size_mb: int) -> Drops:
+def take_over(former: Path, path: Path) -> Drops:
     """Move all messages of the file `former` to the file `path`. After a power cut, a second call completes it.
 
-    The file `path` can then be larger than `max_size_mb`; its queue drops its oldest messages at the next `put`. If a
-    disk error or a damaged file ends the move, the file `former` keeps the messages that were not moved, and a warning
-    is logged. Return the numbers of dropped messages: those that are not legible.
+    The file `path` can then be larger than its configured size; its queue drops its oldest messages at the next `put`.
+    If a disk error or a damaged file ends the move, the file `former` keeps the messages that were not moved, and a
+    warning is logged. Return the numbers of dropped messages: those that are not legible.
     """
     drops = Drops()
-    if not former.exists():
-        return drops
     try:
         if path.exists():
-            drops = _merge(former, path, max_size_mb)
+            drops = _merge(former, path)
             delete_queue(former)
         else:
             rename_queue(former, path)
@@ -49,11 +49,10 @@ def take_over(former: Path, path: Path, max_size_mb: int) -> Drops:
     return drops
 
 
-def _merge(former: Path, path: Path, max_size_mb: int) -> Drops:
+def _merge(former: Path, path: Path) -> Drops:
     """Move all legible messages; each keeps its id. Return how many messages are not legible: they are dropped."""
     drops = Drops()
-    both_mb = max_size_mb + (former.stat().st_size + path.stat().st_size) // 2**20 + 1
-    with closing(Store.open(former, both_mb)) as source, closing(Store.open(path, both_mb)) as target:
+    with closing(Store.open(former, _NO_BOUND_MB)) as source, closing(Store.open(path, _NO_BOUND_MB)) as target:
         while records := list(islice(source.everything(), _CHUNK)):
             _move(records, source, target)
         left = source.counts()

@@ -79,3 +79,12 @@ def unsynced_pages(path: Path) -> int:
     if failed:
         pytest.skip(f"cachestat(2) needs Linux 6.5 and an own file: {os.strerror(ctypes.get_errno())}")
     return int(found.dirty) + int(found.under_way)
+
+
+def require_late_writes(folder: Path) -> None:
+    """Skip the test if `folder` lies on no disk to which the kernel writes later."""
+    probe = folder / "probe"
+    probe.write_bytes(b"x" * 4096)
+    if not unsynced_pages(probe):
+        pytest.skip(f"{folder} lies on no disk that the kernel writes to later")
+    probe.unlink()

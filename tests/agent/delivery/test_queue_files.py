@@ -17,7 +17,7 @@ from agent.delivery.queue_files import QueueFile, queue_files
 from agent.outbox import Outbox, take_over
 from agent.outbox.files import reserve_of
 from agent.runtime import SystemClock
-from tests.faults.disk import fill, small_disk
+from tests.faults.disk import fill, require_late_writes, small_disk, unsynced_pages
 
 
 def push(name: str, formerly: str | None = None) -> PushConfig:
@@ -64,8 +64,8 @@ class Site:
         files = queue_files(self.path, pushes)
         files.save_owner()
         for file in files.of.values():
-            if file.former is not None and file.former != file.path:
-                take_over(file.former, file.path, 8)
+            if file.source is not None:
+                take_over(file.source, file.path)
             opened(file.path).close()
         return {name: file.path.name for name, file in files.of.items()}
 
@@ -114,16 +114,15 @@ def test_the_way_back_to_a_single_table_finds_the_queue(site: Site) -> None:
 
 def test_a_rename_takes_the_queue_along(site: Site) -> None:
     site.load(push("portal"), push("trader"))
-    first, second = stored(site.path, b"1"), stored(site.path.with_name("outbox.trader.sqlite3"), b"2")
+    stored(site.path, b"1")
+    stored(site.path.with_name("outbox.trader.sqlite3"), b"2")
     renamed = push("web", "portal"), push("desk", "trader")
     for _ in range(2):
         assert site.load(*renamed) == {"web": "outbox.sqlite3", "desk": "outbox.desk.sqlite3"}
-    assert first
-    assert second
-    assert found(site.path) == [b"1"]
-    assert found(site.path.with_name("outbox.desk.sqlite3")) == [b"2"]
-    assert site.kept(*renamed) == []
-    assert sorted(each.name for each in site.path.parent.glob("outbox.trader*")) == []
+        assert found(site.path) == [b"1"]
+        assert found(site.path.with_name("outbox.desk.sqlite3")) == [b"2"]
+        assert site.kept(*renamed) == []
+        assert sorted(each.name for each in site.path.parent.glob("outbox.trader*")) == []
 
 
 def test_a_rename_that_is_said_later_adds_the_messages(site: Site) -> None:
@@ -156,29 +155,62 @@ def test_a_power_cut_while_queues_are_merged_loses_and_doubles_nothing(site: Sit
     old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
     ids = stored(old, b"1", b"2") + stored(new, b"3")
     kept = old.read_bytes()
-    take_over(old, new, 8)
+    take_over(old, new)
     old.write_bytes(kept)  # the file was copied, but not deleted yet
-    take_over(old, new, 8)
+    take_over(old, new)
     outbox = opened(new)
     assert sorted(record.id for record in outbox.backlog(1e12, limit=9) + outbox.live()) == sorted(ids)
     outbox.close()
 
 
-def test_messages_of_the_same_microsecond_keep_both(site: Site) -> None:
+def test_merged_messages_are_on_the_disk_when_the_former_queue_is_deleted(site: Site) -> None:
+    """Also if another program has the queue open, so that closing it does not write its log back."""
     old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
-    for path, body in ((old, b"1"), (new, b"2")):
+    require_late_writes(site.path.parent)
+    stored(old, b"1")
+    stored(new, b"2")
+    with closing(sqlite3.connect(new)) as reader:
+        assert reader.execute("SELECT count(*) FROM message").fetchone() == (1,)
+        take_over(old, new)
+        assert [unsynced_pages(file) for file in (new, new.with_name(new.name + "-wal"))] == [0, 0]
+    assert found(new) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_a_power_cut_does_not_bring_the_former_queue_back(
+    site: Site, merged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its messages would be sent again."""
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
+    stored(old, b"1")
+    if merged:
+        stored(new, b"2")
+    fsync, synced = os.fsync, []
+
+    def sync(handle: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{handle}").readlink(), old.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    take_over(old, new)
+    assert (site.path.parent.resolve(), False) in synced
+
+
+def test_messages_of_the_same_microsecond_are_all_kept_in_order(site: Site) -> None:
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
+    for path, bodies in ((old, [b"1", b"2"]), (new, [b"3", b"4"])):
         outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=8, now=lambda: 1_700_000_000.0)
-        outbox.put([body])
+        outbox.put(bodies)
         outbox.close()
-    take_over(old, new, 8)
-    assert sorted(found(new)) == [b"1", b"2"]
+    take_over(old, new)
+    assert found(new) == [b"3", b"4", b"1", b"2"]
 
 
 def test_two_queues_that_exceed_the_size_together_are_merged_and_the_drops_counted(site: Site) -> None:
     old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
     for path in (old, new):
         stored(path, *(b"%d" % number + b" " * 50_000 for number in range(16)))
-    take_over(old, new, 1)
+    take_over(old, new)
     assert not old.exists()
     outbox = Outbox.open(new, max_age_s=1e9, max_size_mb=1)
     outbox.put([b"newest"])
@@ -189,23 +221,24 @@ def test_two_queues_that_exceed_the_size_together_are_merged_and_the_drops_count
 
 
 @pytest.mark.parametrize("deleted", [True, False])
-def test_a_damaged_message_of_a_queue_that_is_taken_over_is_counted(site: Site, deleted: bool) -> None:
-    """Also if a file of the former queue cannot be deleted afterwards."""
+def test_damaged_messages_of_a_queue_that_is_taken_over_are_counted(site: Site, deleted: bool) -> None:
+    """Dead letters too, and also if a file of the former queue cannot be deleted afterwards."""
     old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
-    stored(old, b"1", b"2")
+    stored(old, b"0", b"1", b"2")
     stored(new, b"3")
     with closing(sqlite3.connect(old)) as db, db:
-        db.execute("UPDATE message SET body = 'x' WHERE body = ?", (b"1",))
+        db.execute("UPDATE message SET parked = 'HTTP 422' WHERE body = ?", (b"0",))
+        db.execute("UPDATE message SET body = 'x' WHERE body IN (?, ?)", (b"0", b"1"))
     if not deleted:
         reserve_of(old).unlink()
         reserve_of(old).mkdir()
     with capture_logs() as events:
         outbox = _opened(OutboxConfig(path=site.path), QueueFile(new, former=old), SystemClock())
-    assert outbox.drops == {"damaged": 1}
+    assert outbox.drops == {"damaged": 2}
     outbox.close()
     assert found(new) == [b"2", b"3"]
     assert [(each["count"], each["reason"]) for each in events if each["event"] == "message_dropped"] == [
-        (1, "the stored bytes are damaged")
+        (2, "the stored bytes are damaged")
     ]
     assert events[-1]["event"] == ("queue_taken_over" if deleted else "queue_not_taken_over")
 
@@ -217,12 +250,12 @@ def test_after_a_full_disk_in_a_merge_a_second_one_moves_the_rest(tmp_path: Path
         ids += stored(new, b"of the new name")
         filler = fill(disk)
         os.truncate(filler, filler.stat().st_size - 1000 * 1024)  # room for a part of the messages
-        take_over(old, new, 8)
+        take_over(old, new)
         assert old.exists()
         sent = delivered(new)
         assert 512 < len(sent) < len(ids)
         filler.unlink()
-        take_over(old, new, 8)
+        take_over(old, new)
         later = delivered(new)
     assert {*sent, *later} == {*ids}
     assert len(sent) + len(later) - len(ids) <= 256, "no more than the part in which the disk became full"
@@ -233,7 +266,7 @@ def test_a_damaged_queue_is_not_taken_over_and_not_lost(site: Site) -> None:
     stored(old, b"1")
     stored(new, b"2")
     old.write_bytes(b"x" * 8192)
-    take_over(old, new, 8)
+    take_over(old, new)
     assert old.read_bytes() == b"x" * 8192
     assert found(new) == [b"2"]
 
@@ -242,7 +275,7 @@ def test_a_queue_whose_directory_is_gone_is_not_taken_over_and_not_lost(site: Si
     old = site.path.with_name("outbox.a.sqlite3")
     stored(old, b"1")
     with capture_logs() as events:
-        assert not take_over(old, site.path.parent / "gone" / "outbox.b.sqlite3", 8)
+        assert not take_over(old, site.path.parent / "gone" / "outbox.b.sqlite3")
     assert [each["event"] for each in events] == ["queue_not_taken_over"]
     assert found(old) == [b"1"]
 

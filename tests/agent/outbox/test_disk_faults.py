@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from agent.outbox.disk_reserve import RESERVE_BYTES
 from agent.outbox.queue import Outbox
 from agent.runtime import logging_setup
-from tests.faults.disk import fill, mount, no_file_may_grow, small_disk, unsynced_pages
+from tests.faults.disk import fill, mount, no_file_may_grow, require_late_writes, small_disk, unsynced_pages
 from tests.support.outbox import ids_of, waiting
 
 
@@ -462,10 +462,7 @@ def test_a_moved_file_that_fails_to_write_is_kept_open_until_its_messages_are_co
 def test_what_was_put_is_on_the_disk_and_not_on_its_way_there(tmp_path: Path) -> None:
     """Acknowledgements may be: they cost a duplicate, no message."""
     files = [tmp_path / "o.sqlite3", tmp_path / "o.sqlite3-wal"]
-    probe = tmp_path / "probe"
-    probe.write_bytes(b"x" * 4096)
-    if not unsynced_pages(probe):
-        pytest.skip(f"{tmp_path} lies on no disk that the kernel writes to later")
+    require_late_writes(tmp_path)
     outbox = opened(tmp_path)
     for number in range(100):
         outbox.put([b"%d" % number * 100])
