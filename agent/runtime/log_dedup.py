@@ -24,8 +24,6 @@ WINDOW_S = 3600.0
 # about the endpoint has the id of the message as `message`, not as `id`, so that the id makes no difference.
 _ABOUT = ("endpoint", "device", "node", "id", "path", "library", "kind")
 
-_COUNT = "event_repeated"
-
 
 @dataclass(slots=True)
 class _Seen:
@@ -48,7 +46,7 @@ class RepeatLimiter:
         self._seen: dict[tuple[str, ...], _Seen] = {}
 
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        if method == "debug" or event.get("event") == _COUNT:
+        if method == "debug" or event.get("event") == "event_repeated":
             return event
         now = self._monotonic()
         self._log_counts(now)
@@ -73,7 +71,7 @@ class RepeatLimiter:
                 # The context is empty, because the present event can be about another endpoint than the counted ones.
                 Context().run(
                     structlog.get_logger().warning,
-                    _COUNT,
+                    "event_repeated",
                     what=key[0],
                     times=seen.held,
                     in_s=round(now - seen.since),
