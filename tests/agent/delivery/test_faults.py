@@ -134,6 +134,29 @@ async def test_a_2xx_is_delivered_whatever_follows_it(
         assert server.sent_bytes < 32 << 20
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        http.head(200, content_length="1000000") + b"x" * 64 * 1024,
+        http.head(200, transfer_encoding="chunked") + b"1\r\nx\r\n" * 1024,
+    ],
+    ids=["64 KiB", "1024 chunks"],
+)
+async def test_an_answer_is_read_up_to_its_bound_and_not_waited_for(
+    tmp_path: Path, beginning: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "_REPLY_S", 3600.0)
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.send(beginning)
+        await asyncio.Event().wait()
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False, timeout_s=300) as made:
+        async with asyncio.timeout(60):
+            assert isinstance(await made.attempt(BODY), Delivered)
+
+
 @pytest.mark.parametrize(("chunks", "connections"), [(13, 1), (14, 3)])
 async def test_an_answer_of_more_than_256_kib_ends_its_connection(
     tmp_path: Path, chunks: int, connections: int
