@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from agent.aggregation import AggregationSettings, Aggregator
 from agent.energy import store as energy_store
 from agent.energy.ledger import Ledger
+from agent.energy.published import Published
 from agent.energy.readings import advance
 from agent.energy.store import EnergyStore
 from drivers.model import Quantity
@@ -63,7 +64,9 @@ def test_a_damaged_file_is_set_aside_at_the_start(path: Path, damage: bytes | No
     content = path.read_bytes()
     page = 4096
     path.write_bytes(damage or content[:page] + b"\xa5" * page + content[2 * page :])
-    store = EnergyStore.open(path)
+    with capture_logs() as logs:
+        store = EnergyStore.open(path)
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("energies_unreadable", "warning")]
     assert store.load() == {}
     store.save(ledgers())
     store.close()
@@ -225,11 +228,13 @@ def test_a_start_on_a_read_only_disk_goes_on_with_what_it_holds(disk: Path) -> N
     path = disk / "energy.sqlite3"
     keep(path)
     mount("-o", "remount,ro", disk)
-    store = EnergyStore.open(path)
-    assert store.load() == ledgers()
-    store.save(ledgers(value=5.0))
-    mount("-o", "remount,rw", disk)
-    store.save(ledgers(value=6.0))
+    with capture_logs() as logs:
+        store = EnergyStore.open(path)
+        assert store.load() == ledgers()
+        store.save(ledgers(value=5.0))
+        mount("-o", "remount,rw", disk)
+        store.save(ledgers(value=6.0))
+    assert [entry["event"] for entry in logs] == ["energies_in_memory", "energies_not_saved", "energies_recovered"]
     store.close()
     assert kept(path) == ledgers(value=6.0)
 
@@ -273,5 +278,23 @@ def test_the_time_of_the_last_push_is_kept(tmp_path: Path) -> None:
         db.execute("UPDATE push SET time = 'damaged'")
         db.commit()
     damaged = EnergyStore.open(tmp_path / "energy.sqlite3")
-    assert damaged.load_time() == 0
+    with capture_logs() as logs:
+        assert damaged.load_time() == 0
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("push_time_unreadable", "warning")]
     damaged.close()
+
+
+def test_a_published_energy_that_is_not_what_was_stored_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "energy.sqlite3"
+    published = {("pv-1", "today_energy_Wh"): Published("2026-06-01", 7000.0, fell=True)}
+    store = EnergyStore.open(path)
+    store.save({}, published=published | {("pv-2", "today_energy_Wh"): Published("2026-06-01", 5000.0, fell=False)})
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE published SET published = replace(published, '5000', '9000')")
+    again = EnergyStore.open(path)
+    with capture_logs() as logs:
+        assert again.load_published() == published
+    told = [(entry["event"], entry["node"], entry["field"], entry["log_level"]) for entry in logs]
+    assert told == [("published_unreadable", "pv-2", "today_energy_Wh", "warning")]
+    again.close()
