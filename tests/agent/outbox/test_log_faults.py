@@ -224,6 +224,23 @@ def test_a_log_that_is_removed_on_a_full_disk_is_written_back_into_the_reserve(t
         outbox.close()
 
 
+def test_on_a_full_disk_too_messages_that_die_with_the_log_are_counted(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        path = disk / "state" / "o.sqlite3"
+        outbox = opened(path)
+        fill(disk)
+        for number in range(5):
+            outbox.put([b"%d" % number * 500])
+        (tmp_path / "after a kill").mkdir()
+        for name in ("o.sqlite3", "o.sqlite3.recent"):  # not the log
+            shutil.copy(path.with_name(name), tmp_path / "after a kill")
+        outbox.close()
+        outbox = opened(tmp_path / "after a kill" / "o.sqlite3")
+        assert waiting(outbox) == []
+        assert outbox.drops == {"lost": 5}
+        outbox.close()
+
+
 @pytest.mark.seeds(0, 1, 2)
 def test_whatever_is_damaged_in_the_log_every_promised_message_is_there_or_counted(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
