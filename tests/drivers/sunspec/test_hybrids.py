@@ -305,7 +305,8 @@ async def test_words_of_a_kostal_meter() -> None:
 
 
 async def test_a_kostal_meter_that_follows_the_standard_is_read_as_it_stands() -> None:
-    scan = await read(common("KOSTAL"), meter(TotWhExp=words("I", 5000), TotWh_SF=0))
+    scan = await read(common("KOSTAL"), meter(TotWhImp=words("I", 0xFFB6D9FD), TotWhExp=words("I", 5000), TotWh_SF=0))
+    assert value(scan, GRID, Quantity.IMPORTED_ENERGY) == float(0xFFB6D9FD), "only its export counts down"
     assert value(scan, GRID, Quantity.EXPORTED_ENERGY) == 5000.0
 
 
