@@ -66,7 +66,7 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
             ) from error
         for left in range(len(addresses), 1, -1):
             with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                share = None if deadline is None else max(0.01, (deadline - loop.time()) / left)
+                share = None if deadline is None else (deadline - loop.time()) / left
                 return await self._asyncio.connect_tcp(addresses[-left], port, share, local_address, socket_options)
-        rest = None if deadline is None else max(0.01, deadline - loop.time())
+        rest = None if deadline is None else deadline - loop.time()
         return await self._asyncio.connect_tcp(addresses[-1], port, rest, local_address, socket_options)
