@@ -96,9 +96,8 @@ class Schedule:
         """Call `release` at each due time until cancelled."""
         while True:
             wait_s = self.next_due - self._clock.monotonic()
-            if wait_s > 0:
-                await sleep_unless(self._clock, min(wait_s, IDLE_S), self._changed)
-                self._changed.clear()
+            await sleep_unless(self._clock, min(wait_s, IDLE_S), self._changed)
+            self._changed.clear()
             self.release()
 
     def _report(self, late: int, now: float) -> None:
