@@ -8,7 +8,6 @@ import logging
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -190,14 +189,34 @@ async def test_a_connect_that_was_in_time_leaves_no_timer() -> None:
         await link.close()
 
 
-async def test_a_connect_does_not_time_out_because_the_loop_is_busy() -> None:
+@pytest.mark.parametrize(("blocked_s", "connected"), [([6000] * 9, True), ([61] * 10, False), ([40] * 10, True)])
+async def test_a_connect_does_not_time_out_because_the_loop_is_busy(
+    monkeypatch: pytest.MonkeyPatch, blocked_s: list[int], connected: bool
+) -> None:
+    """Each time the loop is blocked, a tenth of the timeout is counted."""
+    loop = asyncio.get_running_loop()
+    now, ahead_s = loop.time, 0.0
+
+    async def block(seconds: float) -> None:
+        nonlocal ahead_s
+        ahead_s += seconds
+        for _ in range(3):  # the timers that are due run
+            await asyncio.sleep(0)
+
+    def look_up(*_: object, **__: object) -> list[object]:
+        for seconds in blocked_s:
+            asyncio.run_coroutine_threadsafe(block(seconds), loop).result(60)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(loop, "time", lambda: now() + ahead_s)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     async with FaultServer(REGISTERS) as server:
-        link = Link(server.link(timeout_s=0.2))
-        reading = asyncio.create_task(link.read(1, Table.HOLDING, 0, 1, timeout_s=60))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        time.sleep(0.3)  # noqa: ASYNC251 - the loop is blocked, as by the connects of many other links
-        assert list(await reading) == [17]
+        settings = server.link(host="meter.local", timeout_s=600)
+        if not connected:
+            assert await why(settings) == f"meter.local:{server.port}: no connection within 600 s"
+            return
+        link = Link(settings)
+        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
         await link.close()
 
 
