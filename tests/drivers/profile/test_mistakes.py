@@ -14,6 +14,7 @@ POINT = '[[point]]\nquantity = "active_power"\ntable = "holding"\naddress = 0\nt
 VOLTAGE = POINT.replace("active_power", "voltage")
 MODE = POINT.replace("active_power", "operation_mode")
 ON = POINT.replace("active_power", "on")
+NUMBER = 'table = "holding"\naddress = 9\ntype = "uint16"\n'
 
 
 def mistake(folder: Path, text: str, kind: str = "meter") -> str:
@@ -140,6 +141,22 @@ def test_of_the_whole(tmp_path: Path, text: str, message: str) -> None:
     assert mistake(tmp_path, text).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [
+        ("[channels]\ncount = 2\n", "[channels]"),
+        ("[repeat.packs]\nmost = 3\nstep = 10\n", "[repeat.packs]"),
+        (f"[repeat.packs]\nmost = 3\nstep = 10\n{NUMBER}", "[repeat.packs]"),
+        (f"[rating]\n{NUMBER}", "[rating]"),
+        (f"[serial]\n{NUMBER}", "[serial]"),
+        ('[[variant]]\nname = "new"\nmark = "there"\nword_order = "little"\n', "variant[0] new"),
+    ],
+)
+def test_of_a_key_that_a_table_does_not_have(tmp_path: Path, table: str, where: str) -> None:
+    text = f"{POINT}[mark.there]\n{NUMBER}equals = [1]\n{table}baudrate = 9600\n"
+    assert mistake(tmp_path, text).startswith(f"{where}: baudrate: unknown key; there are ")
+
+
 TWO = '[[point]]\nquantity = "operation_mode"\ntable = "coil"\naddress = 0\ntype = "bits"\n'
 OFF = 'values = { "1" = "off" }\n'
 
@@ -199,7 +216,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         load(tmp_path / "latin.toml")
 
 
-MARK = '[mark.there]\ntable = "holding"\naddress = 9\ntype = "uint16"\n'
+MARK = f"[mark.there]\n{NUMBER}"
 HOLDS = MARK + "equals = [1]\n"
 ELSE = 'table = "holding", address = 1, type = "uint16", equals = [1]'
 REPEAT = "[repeat.packs]\nmost = 3\nstep = 10\n"
