@@ -91,6 +91,22 @@ async def test_reads_an_inverter_and_its_meter_over_a_real_socket() -> None:
     assert server.functions == {3}
 
 
+async def test_a_meter_that_the_site_does_not_use_is_known_but_not_read() -> None:
+    registers = device(common(), INVERTER, METER)
+    of_meter = 40000 + 2 + 68 + 52
+    async with FaultServer({(7, Table.HOLDING): registers}) as server:
+        link = Link(server.link())
+        driver = SunSpec(ReadOptions(nodes=frozenset({SOLAR})))
+        for _ in range(2):
+            before = len(server.requests)
+            scan = await driver.poll(link.unit(7), lambda: 5.0)
+            assert {reading.node for reading in scan.readings} == {SOLAR}
+        await link.close()
+    assert all(seen.address + seen.count <= of_meter for seen in server.requests[before:])
+    assert driver.nodes == {SOLAR}
+    assert driver.available == {SOLAR, GRID}
+
+
 @pytest.mark.parametrize("base", [40000, 50000, 0])
 async def test_finds_the_marker_where_the_standard_allows_it(base: int) -> None:
     scan = await poll(SunSpec(PLAIN), FakeReader(device(common(), INVERTER, base=base)))
