@@ -522,6 +522,9 @@ def test_an_energy_that_fell_is_an_estimate_for_the_rest_of_its_day(store: Energ
     fallen, word = site.send(0.0)
     assert (fallen, word) == (too_high - 15, "estimated")
     assert {site.send(4000.0)[1] for _ in range(20)} == {"estimated"}
+    one_step, _ = site.send(0.0, above=1.0)
+    assert site.send(0.0) == (one_step - 1, "estimated")
+    assert {site.send(4000.0)[1] for _ in range(20)} == {"estimated"}
 
 
 def test_an_energy_that_was_too_high_falls_before_midnight_if_the_counter_cannot_reach_it(store: EnergyStore) -> None:
