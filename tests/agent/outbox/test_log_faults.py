@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,27 @@ def test_no_message_depends_on_the_log_for_more_than_a_minute(tmp_path: Path, fa
     promised += ids_of(site.outbox.put([b"new" * 500]))
     site.kill()
     assert site.ids() == promised
+    site.outbox.close()
+
+
+def test_a_reader_that_blocks_the_checkpoint_makes_no_message_count_twice(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    promised = [identity for number in range(12) for identity in ids_of(site.outbox.put([b"%d" % number * 500]))]
+    with ExitStack() as readers:
+
+        def half_and_read(log: Path) -> None:
+            half(log)
+            reader = readers.enter_context(closing(sqlite3.connect(log.with_name("o.sqlite3"))))
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM message").fetchone()
+
+        site.kill(half_and_read)
+        missing = set(promised) - set(site.ids())
+        assert 0 < len(missing) < len(promised)
+        assert site.outbox.drops == {"lost": len(missing)}
+        site.kill()
+    assert set(site.ids()) == set(promised) - missing
+    assert not site.outbox.drops
     site.outbox.close()
 
 
