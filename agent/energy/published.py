@@ -40,7 +40,7 @@ def publish(
     fell = published.fell
     excess = published.energy - energy
     if excess > 0.0:
-        reachable_Wh = flow_W * min(_WAIT_S, max(0.0, left_s)) / 3600
+        reachable_Wh = flow_W * min(_WAIT_S, left_s) / 3600
         if excess <= min(minute_Wh, reachable_Wh):
             energy = published.energy
             if excess > _SAME_WH:
