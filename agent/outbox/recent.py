@@ -54,7 +54,6 @@ class RecentRecords:
     def close(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
-            self._handle = None
 
 
 def _parsed(content: bytes) -> tuple[set[int], int]:
