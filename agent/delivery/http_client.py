@@ -237,7 +237,6 @@ class Endpoint:
         config = self._config
         transport = httpx.AsyncHTTPTransport(
             verify=tls,
-            trust_env=False,
             proxy=_proxy(config.proxy_url, tls),
             # By default, httpx closes an idle connection after 5 s. At an interval of a minute, every push would then
             # make a new TLS handshake.
@@ -247,8 +246,7 @@ class Endpoint:
         # httpcore has a parameter for the network backend, but httpx has none.
         transport._pool._network_backend = self._network  # noqa: SLF001
         return httpx.AsyncClient(
-            transport=transport,
-            trust_env=False,
+            transport=transport,  # with a transport, httpx reads no proxy from the environment
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # stores no cookie
             timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s),
