@@ -134,9 +134,7 @@ class Link:
 
     async def _pause(self, unit_id: int, gap_s: float) -> None:
         until = max(self._not_before, self._last_end + gap_s, self._late_until.get(unit_id, 0.0))
-        wait_s = until - asyncio.get_running_loop().time()
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
+        await asyncio.sleep(until - asyncio.get_running_loop().time())
         if unit_id in self._late_until:
             # If the event loop was blocked, the late reply may have arrived and still be unread. One pass of the event
             # loop reads it, and the next pass continues here.
