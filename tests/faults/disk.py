@@ -88,3 +88,28 @@ def require_late_writes(folder: Path) -> None:
     if not unsynced_pages(probe):
         pytest.skip(f"{folder} lies on no disk that the kernel writes to later")
     probe.unlink()
+
+
+Synced = bytes | dict[str, int]
+"""The content of a file, or the inode of each name in a directory."""
+
+
+def syncs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Synced]]:
+    """Return a list that gets what each `os.fsync` saves from a power cut, with the name of the file or directory.
+
+    SQLite syncs its files itself, so they are not in the list.
+    """
+    found: list[tuple[str, Synced]] = []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        sync(handle)
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        found.append(
+            (path.name, {each.name: each.stat().st_ino for each in path.iterdir()})
+            if path.is_dir()
+            else (path.name, path.read_bytes())
+        )
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found

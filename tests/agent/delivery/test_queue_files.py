@@ -17,7 +17,7 @@ from agent.delivery.queue_files import QueueFile, queue_files
 from agent.outbox import Outbox, take_over
 from agent.outbox.files import reserve_of
 from agent.runtime import SystemClock
-from tests.faults.disk import fill, require_late_writes, small_disk, unsynced_pages
+from tests.faults.disk import fill, require_late_writes, small_disk, syncs, unsynced_pages
 
 
 def push(name: str, formerly: str | None = None) -> PushConfig:
@@ -163,6 +163,17 @@ def test_a_power_cut_while_queues_are_merged_loses_and_doubles_nothing(site: Sit
     outbox.close()
 
 
+def test_a_power_cut_after_a_start_leaves_the_owner_of_the_queue(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = syncs(monkeypatch)
+    queue_files(site.path, [push("portal"), push("trader")]).save_owner()
+    (draft, content), (_, names) = saved
+    assert (draft, content) == ("outbox.endpoint.new", b"portal\n"), "before it gets its name"
+    assert set(names) == {"outbox.endpoint"}
+    saved.clear()
+    queue_files(site.path, [push("default")]).save_owner()
+    assert saved == [(site.path.parent.name, {})]
+
+
 def test_merged_messages_are_on_the_disk_when_the_former_queue_is_deleted(site: Site) -> None:
     """Also if another program has the queue open, so that closing it does not write its log back."""
     old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
@@ -297,4 +308,6 @@ def test_a_disk_that_accepts_no_writes_stops_nothing(site: Site, monkeypatch: py
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "open", refuse)
-    queue_files(site.path, [push("portal"), push("trader")]).save_owner()
+    with capture_logs() as events:
+        queue_files(site.path, [push("portal"), push("trader")]).save_owner()
+    assert [(each["event"], each["reason"]) for each in events] == [("queue_owner_not_saved", "Read-only file system")]

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from agent.outbox.record import PendingWrites
 from agent.outbox.store import Store
 from agent.storage import UnusableFileError, WatchedFiles, open_for_writing
-from tests.faults.disk import no_file_may_grow
+from tests.faults.disk import no_file_may_grow, syncs
 from tests.support.outbox import bodies_of, ids_of, opened, waiting
 
 V1 = """
@@ -262,6 +262,39 @@ def test_a_file_that_exceeds_the_bound_and_is_put_in_place_of_the_open_one_is_ma
     assert bodies[-2:] == [b"before", b"live"]
     assert 512 * 1024 <= sum(map(len, bodies)) <= 1024 * 1024
     assert outbox.drops == {"size": 152 - len(bodies)}
+    outbox.close()
+
+
+def test_a_power_cut_after_a_damaged_file_was_set_aside_leaves_both_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "o.sqlite3"
+    path.write_bytes(b"this is not a database" * 100)
+    damaged = path.stat().st_ino
+    saved = syncs(monkeypatch)
+    opened(path).close()
+    _, names = saved[-1]
+    assert isinstance(names, dict)
+    assert names.pop(path.name) == path.stat().st_ino
+    assert [name for name, inode in names.items() if inode == damaged] == [
+        each.name for each in tmp_path.glob("o.sqlite3.damaged-*")
+    ]
+
+
+def test_a_power_cut_while_a_removed_file_is_replaced_leaves_its_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"1"])
+    path.unlink()
+    saved = syncs(monkeypatch)
+    outbox.put([b"2"])
+    places = [names for _, names in saved if isinstance(names, dict)]
+    # The replacement has its name before the log of the removed file is deleted.
+    assert [{"o.sqlite3", "o.sqlite3.new"} & set(names) for names in places] == [{"o.sqlite3.new"}, {"o.sqlite3"}]
+    assert "o.sqlite3-wal" in places[0]
+    assert places[0]["o.sqlite3.new"] == places[1]["o.sqlite3"] == path.stat().st_ino
     outbox.close()
 
 
