@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from drivers.errors import BadReplyError, IllegalAddressError, RtuFrameError, SilentError, WrongTransactionError
+from drivers.errors import (
+    BadReplyError,
+    BusyError,
+    GatewayError,
+    IllegalAddressError,
+    RtuFrameError,
+    SilentError,
+    WrongTransactionError,
+)
 from drivers.modbus.framer import Mbap
 from drivers.modbus.link import Link
 from drivers.modbus.pdu import ReadRequest
@@ -145,6 +153,22 @@ async def test_a_copy_in_its_own_segment_is_dropped() -> None:
             assert list(await link.read(1, Table.HOLDING, number, 1)) == [1000 + number]
             server.inject(number.to_bytes(2) + bytes.fromhex("0000 0005 01 03 02") + (1000 + number).to_bytes(2))
             await asyncio.sleep(0.02)  # the copy arrives
+        await link.close()
+    assert server.total_connections == 1
+
+
+@pytest.mark.parametrize(("code", "error"), [(2, IllegalAddressError), (6, BusyError), (11, GatewayError)])
+async def test_a_copy_of_an_exception_in_its_own_segment_is_dropped(code: int, error: type[Exception]) -> None:
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link())
+        for transaction in (1, 3):
+            server.faults.exception = code
+            with pytest.raises(error):
+                await link.read(1, Table.HOLDING, 0, 1)
+            server.heal()
+            server.inject(transaction.to_bytes(2) + bytes.fromhex("0000 0003 01 83") + bytes((code,)))
+            await asyncio.sleep(0.02)  # the copy arrives
+            assert list(await link.read(1, Table.HOLDING, 5, 1)) == [1005]
         await link.close()
     assert server.total_connections == 1
 
