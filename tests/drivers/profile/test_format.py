@@ -375,6 +375,15 @@ async def test_two_bits_say_which_way(tmp_path: Path, state: int, raw: int, powe
         assert await battery.poll({1: raw}) == {"active_power": "missing"}
 
 
+@pytest.mark.parametrize(("state", "power"), [(0b010, 700.0), (0b100, -700.0)])
+async def test_a_fallback_does_not_inherit_the_direction(tmp_path: Path, state: int, power: float) -> None:
+    """The number in the fallback has a sign."""
+    text = BITS + "invalid = [0x8000]\nfallback = [{ address = 2 }]\n"
+    async with device(tmp_path, text, {0: state, 1: 700, 2: signed(-40)}, "battery") as battery:
+        assert await battery.poll() == {"active_power": power}
+        assert await battery.poll({0: state, 1: 0x8000, 2: signed(-40)}) == {"active_power": -40.0}
+
+
 CURRENT = """
 [mark.in]
 table = "holding"
@@ -627,6 +636,9 @@ async def test_a_power_far_beyond_the_rated_one_is_invalid(tmp_path: Path) -> No
             assert await inverter.poll({0: 65_035, 50: 50}) == {"active_power": "invalid"}
         assert inverter.scan is not None
         assert inverter.scan.requests == 1  # the rated power does not change
+        # Read again while the device starts, it is no rated power; the one before still counts.
+        for _ in range(2):
+            assert await inverter.poll({0: 65_035, 50: 0}, RECHECK_FIRST_S) == {"active_power": "invalid"}
     for rated in ({}, {50: 0}):
         async with device(tmp_path, RATED, {0: 65_035} | rated, "inverter") as unknown:
             assert await unknown.poll() == {"active_power": 65_035.0}
