@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from drivers.model import Table, WordOrder
+from drivers.model import WordOrder
 from drivers.profile.encoding import encoding, require_in_table, table_and_address
 from drivers.profile.mark import Mark, selecting
 from drivers.profile.toml_table import TomlTable
@@ -29,10 +29,10 @@ class Repeat:
     """Maximum number of blocks."""
     step: int
     """Distance from one block to the next, in addresses."""
-    table: Table | None = None
-    """The table of the register with the number of blocks; None if there is no such register."""
-    address: int = 0
+    span: Span | None = None
+    """The register with the number of blocks; None if there is no such register."""
     encoding: Encoding | None = None
+    """How `span` stores the number; None without `span`."""
     present: Mark | None = None
     """The mark of the first block. The mark of each other block is the same condition at the addresses of that block.
     The driver counts the blocks before the first block whose mark does not hold. None: no mark counts the blocks."""
@@ -40,14 +40,7 @@ class Repeat:
     @property
     def has_count(self) -> bool:
         """Whether the number of blocks is read from the device."""
-        return self.table is not None or self.present is not None
-
-    @property
-    def span(self) -> Span | None:
-        """The register with the number of blocks."""
-        if self.table is None or self.encoding is None:
-            return None
-        return Span(self.table, self.address, self.encoding.width)
+        return self.span is not None or self.present is not None
 
     @property
     def spans(self) -> Iterator[Span]:
@@ -98,4 +91,4 @@ def _repeat(table: TomlTable, name: str, order: WordOrder, marks: Mapping[str, M
     if found.type in ("string", "bool", "bitfield") or found.bit is not None:
         raise table.wrong("type", "must be a number", found.type)
     require_in_table(table, address, found)
-    return Repeat(name, most, step, where, address, found)
+    return Repeat(name, most, step, Span(where, address, found.width), found)
