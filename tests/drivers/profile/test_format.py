@@ -287,6 +287,13 @@ async def test_a_value_counts_while_its_mark_holds(tmp_path: Path) -> None:
         assert await without.poll() == {"active_power": "missing", "voltage": 230.0}
 
 
+async def test_a_fallback_does_not_inherit_the_mark(tmp_path: Path) -> None:
+    text = METER.replace("address = 0\n", "address = 0\nfallback = [{ address = 2 }]\n")
+    async with device(tmp_path, text, {0: 2100, 1: 230, 2: 7, 100: 1}) as meter:
+        assert await meter.poll() == {"active_power": 2100.0, "voltage": 230.0}
+        assert await meter.poll({0: 2100, 1: 230, 2: 7, 100: 0}) == {"active_power": 7.0, "voltage": 230.0}
+
+
 SUN = """
 [mark.sun]
 table = "holding"
