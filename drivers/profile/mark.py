@@ -14,7 +14,7 @@ from functools import lru_cache
 from drivers.model import Quality, Table, WordOrder
 from drivers.profile.encoding import encoding, require_in_table, table_and_address
 from drivers.profile.toml_table import TomlTable
-from drivers.protocol import MAX_UNIT_ID
+from drivers.protocol import BITS, MAX_UNIT_ID
 from drivers.registers.codec import Encoding, decoder, encode
 from drivers.registers.read_plan import Span
 
@@ -189,7 +189,7 @@ def _mark(table: TomlTable, order: WordOrder, *, elsewhere: bool = False) -> Mar
 
 def _fits(mark: Mark, value: int | str) -> bool:
     try:
-        encode(mark.encoding, replace(mark, equals=(value,)).example)
+        words = replace(mark, equals=(value,)).example_words
     except ValueError:
         return False
-    return True
+    return mark.table not in BITS or words in ([0], [1])

@@ -180,7 +180,7 @@ def _to_raw(encoding: Encoding, value: Value) -> float:
         return named[0] << (encoding.bit or 0)
     if encoding.bit is not None:
         return int(bool(value)) << encoding.bit
-    if isinstance(value, bool | str) or encoding.type == "bool":
+    if isinstance(value, bool | str):
         return int(bool(value))
     if encoding.is_float:
         return (value - encoding.offset) / encoding.scale

@@ -294,6 +294,16 @@ async def test_a_fallback_does_not_inherit_the_mark(tmp_path: Path) -> None:
         assert await meter.poll({0: 2100, 1: 230, 2: 7, 100: 0}) == {"active_power": 7.0, "voltage": 230.0}
 
 
+@pytest.mark.parametrize(
+    ("encoding", "raw"), [('"bool"', 255), ('"uint16"\nscale = 0.1', 60_000), ('"int16"\noffset = 5', -32_768)]
+)
+async def test_a_mark_compares_raw_numbers(tmp_path: Path, encoding: str, raw: int) -> None:
+    text = METER.replace('"uint16"', encoding, 1).replace("[1]", f"[{raw}]")
+    async with device(tmp_path, text, {0: 2100, 1: 230, 100: signed(raw)}) as meter:
+        assert await meter.poll() == {"active_power": 2100.0, "voltage": 230.0}
+        assert await meter.poll({0: 2100, 1: 230, 100: 1}) == {"active_power": "missing", "voltage": 230.0}
+
+
 SUN = """
 [mark.sun]
 table = "holding"

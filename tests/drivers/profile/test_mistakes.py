@@ -128,6 +128,14 @@ def test_of_a_point_s_place_and_type(tmp_path: Path, old: str, new: str, message
             "[identify]: equals: must fit uint16 (found 65536)",
         ),
         (
+            f'{POINT}[identify]\ntable = "coil"\naddress = 1\nequals = [2]\n',
+            "[identify]: equals: must fit bool (found 2)",
+        ),
+        (
+            f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "bool"\nequals = [65536]\n',
+            "[identify]: equals: must fit bool (found 65536)",
+        ),
+        (
             f'{POINT}[identify]\ntable = "holding"\naddress = 1\ntype = "string"\nlength = 1\nequals = ["abc*"]\n',
             "[identify]: equals: must fit string (found 'abc*')",
         ),
