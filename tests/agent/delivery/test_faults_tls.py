@@ -270,11 +270,13 @@ async def test_a_resolver_that_hangs(tmp_path: Path, hanging_resolver: threading
 
 
 @pytest.mark.simulated_time
+@pytest.mark.parametrize("last_parts", [(2, 1), (1, 2), (2, 1, 3)])
 async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_parts: tuple[int, ...]
 ) -> None:
+    """The endpoint is at 127.0.0.1."""
     async with HttpFaults(answer(200)) as server:
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{part}", 0)) for part in last_parts]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         with silent("127.0.0.2", server.port):
             url = f"http://telemetry.test:{server.port}/"

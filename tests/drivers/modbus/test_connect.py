@@ -8,7 +8,7 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -132,9 +132,11 @@ async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(monkey
         await link.close()
 
 
-async def test_the_second_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("last_parts", [(2, 1), (1, 2), (2, 1, 3)])
+async def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch, last_parts: Sequence[int]) -> None:
+    """The device is at 127.0.0.1."""
     async with FaultServer(REGISTERS) as server:
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{part}", 0)) for part in last_parts]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         link = Link(server.link(host="meter.local"))
         assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
@@ -231,20 +233,23 @@ async def test_few_connects_run_at_the_same_time_and_hosts_that_do_not_answer_de
         most = max(most, running)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("drivers.modbus.connect._open_at", hang)
-    links = [Link(LinkSettings(host="127.0.0.1", port=port, timeout_s=60)) for port in range(1, 101)]
-    reads = [asyncio.create_task(link.read(1, Table.HOLDING, 0, 1)) for link in links]
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert most == 32, "as docs/architecture.md says"
-    monkeypatch.undo()
-    async with FaultServer(REGISTERS) as server, asyncio.timeout(30):
-        link = Link(server.link())
-        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
-        await link.close()
-    for read in reads:
-        read.cancel()
-    await asyncio.gather(*reads, return_exceptions=True)
+    for first_port in (1, 101):
+        running = most = 0
+        monkeypatch.setattr("drivers.modbus.connect._open_at", hang)
+        ports = range(first_port, first_port + 100)
+        links = [Link(LinkSettings(host="127.0.0.1", port=port, timeout_s=60)) for port in ports]
+        reads = [asyncio.create_task(link.read(1, Table.HOLDING, 0, 1)) for link in links]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert most == 32, "as docs/architecture.md says"
+        monkeypatch.undo()
+        async with FaultServer(REGISTERS) as server, asyncio.timeout(30):
+            link = Link(server.link())
+            assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
+            await link.close()
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
 
 
 async def test_a_connect_that_is_cancelled_leaves_nothing_open() -> None:
