@@ -40,6 +40,7 @@ GRID = NodeType.GRID
         (devices(20, 0.1, type_=GRID, interval_s=1.0), devices(20, 0.1), "first"),
         (devices(2, 0.1, type_=GRID, interval_s=1.0), devices(20, 0.1), "all"),
         (devices(24, 0.1, type_=GRID), devices(20, 0.1), "all"),
+        (devices(8, 0.1, type_=GRID, interval_s=5.0), devices(33, 0.1), "all"),
         (devices(10, 0.1), devices(1, 8.0, slow=True), "first"),
         (devices(10, 0.1), devices(5, 0.1, lost=1), "all"),
         (devices(10, 0.1), devices(50, 0.1, lost=1), "all"),
