@@ -21,6 +21,8 @@ class Reserve:
 
     def __init__(self, outbox: Path) -> None:
         self._path = reserve_of(outbox)
+        self.held = False
+        """Whether the last `keep` succeeded, and `give` was not called since."""
 
     def keep(self) -> bool:
         """Create the file, unless it exists or the disk has less than twice `RESERVE_BYTES` free.
@@ -28,12 +30,14 @@ class Reserve:
         Return whether the file exists with its whole size.
         """
         try:
-            return self._ensure_file()
+            self.held = self._ensure_file()
         except OSError:
-            return False
+            self.held = False
+        return self.held
 
     def give(self) -> bool:
         """Delete the file. Return whether it existed and was deleted."""
+        self.held = False
         try:
             self._path.unlink()
         except OSError:

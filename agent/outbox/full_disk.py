@@ -91,10 +91,9 @@ class FullDisk:
 
     def saved(self, store: Store) -> None:
         """Note that all changes are in the file. A full disk counts as full until it has room for the reserve again."""
-        held = self._reserve.keep()
-        if held:
+        if not self._reserve.held and self._reserve.keep():
             store.release_free_space()
-        self._failure.note_saved(reserve_held=held)
+        self._failure.note_saved(reserve_held=self._reserve.held)
 
     def _drop_oldest(self, store: Store, size: int, pending: PendingWrites) -> bool:
         """Drop at least `size` bytes of records: dead letters, then the oldest. Return False if there are none."""
