@@ -83,11 +83,12 @@ def times_of(route: respx.Route) -> dict[int, int]:
     return {each["number"]: each["time"] for each in sent}
 
 
+@pytest.mark.parametrize("wall", [NO_RTC, 0.0])
 async def test_messages_wait_for_the_clock_and_get_the_time_at_which_they_were_measured(
-    tmp_path: Path, respx_mock: respx.MockRouter
+    tmp_path: Path, respx_mock: respx.MockRouter, wall: float
 ) -> None:
     route = respx_mock.post(URL).respond(200)
-    clock, kernel = DrivenClock(wall=NO_RTC), Kernel()
+    clock, kernel = DrivenClock(wall=wall), Kernel()
     began = clock.monotonic()
     with capture_logs() as logs:
         async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, outbox):
