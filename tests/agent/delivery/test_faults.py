@@ -202,15 +202,16 @@ async def test_some_interim_answers_are_none_too_many(
 ) -> None:
     """And a body that looks like them is none of them."""
     last = http.head(200, content_length=str(40 * 25)) + INTERIM["100"] * 40
+    long = INTERIM["headers"][:-2] + b"X-Long: " + b"x" * 900 + b"\r\n\r\n"
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
         if at_once:
             await exchange.send(INTERIM["100"] * number + last)
             return
-        for each in [*[INTERIM["headers"]] * number, last]:
-            for half in (each[:9], each[9:]):
-                await exchange.send(half)
+        for each in [*[long] * number, last]:
+            for part in (each[:9], each[9:500], each[500:]):
+                await exchange.send(part)
                 await asyncio.sleep(0.001)
 
     async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
