@@ -6,8 +6,10 @@ import os
 import random
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from structlog.testing import capture_logs
 from agent.outbox.files import recent_of
 from agent.outbox.queue import Outbox
 from agent.outbox.resilient_store import CHECKPOINT_S
+from agent.storage import open_for_writing
 from tests.faults.disk import fill, small_disk
 from tests.support.outbox import ids_of, opened, waiting
 
@@ -111,10 +114,11 @@ def test_messages_that_die_with_the_log_are_counted_and_logged(tmp_path: Path, f
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_no_message_depends_on_the_log_for_more_than_a_minute(tmp_path: Path, fault: Fault) -> None:
+@pytest.mark.parametrize("minutes", [1, 20])
+def test_no_message_depends_on_the_log_for_more_than_a_minute(tmp_path: Path, fault: Fault, minutes: int) -> None:
     site = Site(tmp_path)
     promised: list[str] = []
-    for number in range(20):
+    for number in range(minutes):
         promised += ids_of(site.outbox.put([b"%d" % number * 500]))
         for _ in range(30):  # as the daemon does for its status line
             site.now += 2.0
@@ -147,6 +151,26 @@ def test_a_reader_that_blocks_the_checkpoint_makes_no_message_count_twice(tmp_pa
         site.kill()
     assert set(site.ids()) == set(promised) - missing
     assert not site.outbox.drops
+    site.outbox.close()
+
+
+def test_a_checkpoint_does_not_wait_as_long_for_a_reader_as_a_message_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next message would wait for the checkpoint."""
+    monkeypatch.setattr("agent.outbox.store.open_for_writing", partial(open_for_writing, busy_s=60.0))
+    site = Site(tmp_path)
+    promised = ids_of(site.outbox.put([b"1" * 500]))
+    site.outbox.counts()
+    with closing(sqlite3.connect(site.path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM message").fetchone()
+        site.now += CHECKPOINT_S
+        began = time.monotonic()
+        site.outbox.counts()
+        assert time.monotonic() - began < 30.0
+    site.kill()
+    assert site.ids() == promised
     site.outbox.close()
 
 
