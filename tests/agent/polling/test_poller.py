@@ -137,6 +137,54 @@ async def test_a_gateway_that_hangs_up_on_one_unit_costs_the_others_nothing(faul
     assert notes.observed == ["u1", "u3"] * 4
 
 
+@pytest.mark.parametrize("units", [(1, 2), (1,)], ids=["beside another", "alone"])
+async def test_a_defect_of_a_driver_is_logged_and_costs_only_its_device(units: tuple[int, ...]) -> None:
+    class Defective:
+        async def poll(self, reader: object, now: object) -> Scan:
+            raise ZeroDivisionError("division by zero")
+
+    clock, notes = SteppedClock(), Notes()
+    with structlog.testing.capture_logs() as events:
+        async with FaultServer({(unit, Table.INPUT): registers() for unit in units}) as server:
+            link = Link(server.link())
+            devices = [device(link, unit) for unit in units]
+            driver, devices[0].driver = devices[0].driver, Defective()  # type: ignore[assignment]
+            async with asyncio.timeout(60), polling({link: devices}, clock, notes) as poller:
+                for _ in range(2):
+                    await asyncio.gather(*poller.request())
+                    clock.now += BACKOFF_FIRST_S
+                assert notes.missing == ["u1"] * 2
+                assert devices[0].health.errors == {"defect": 2}
+                devices[0].driver = driver
+                clock.now += BACKOFF_MAX_S
+                await asyncio.gather(*poller.request())
+    assert Counter(notes.observed) == {"u1": 1} | {f"u{unit}": 3 for unit in units[1:]}
+    defects = [event for event in events if event["event"] == "driver_defect"]
+    assert defects == 2 * [
+        {
+            "event": "driver_defect",
+            "log_level": "error",
+            "exc_info": True,
+            "device": "u1",
+            "address": "test",
+            "driver": "eastron-sdm120",
+        }
+    ]
+    lost = [event for event in events if event["event"] == "device_lost"]
+    assert [event["device"] for event in lost] == ["u1"]
+
+
+async def test_a_push_waits_for_devices_that_were_never_polled() -> None:
+    notes = Notes()
+    units = range(1, 7)
+    async with FaultServer({(unit, Table.INPUT): registers() for unit in units}) as server:
+        link = Link(server.link())
+        async with polling({link: [device(link, unit) for unit in units]}, SteppedClock(), notes) as poller:
+            poller.request()
+            await asyncio.gather(*poller.answers(5.0))
+            assert notes.observed == [f"u{unit}" for unit in units]
+
+
 async def test_a_link_that_cannot_be_opened_is_tried_once_a_round_for_all_its_devices() -> None:
     clock, notes = SteppedClock(), Notes()
     async with FaultServer({}) as server:
