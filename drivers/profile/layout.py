@@ -84,8 +84,6 @@ class Layout:
     def lacking(self, refused: Collection[Span]) -> set[Span]:
         """Return the refused registers of each point that is not optional and has no candidate that can be read."""
         found: set[Span] = set()
-        if not refused:
-            return found
         for point in self.points:
             holes = [[span for span in candidate.spans if span in refused] for candidate in point.candidates]
             if not point.optional and all(holes):
