@@ -9,10 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from drivers.driver import Driver, ReadOptions
+from drivers.driver import PYTHON_CHANNELS, PYTHON_DRIVERS, Driver, ReadOptions, channel_number
 from drivers.errors import ProfileError
 from drivers.profile import BUILT_IN, Profile, RegisterDriver, load, profile_files
-from drivers.python_drivers import PYTHON_CHANNELS, PYTHON_DRIVERS, channel_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The interface of a driver: the types `Driver` and `Reader`, and the options of a driver.
+"""The interface of a driver: the types `Driver` and `Reader`, the options of a driver, and the Python drivers.
 
 A driver reads registers of one unit and returns a `Scan`. The link handles connections and time-outs, and sends the
 requests of its devices one after the other.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from drivers.errors import ProfileError
 from drivers.model import Kind, NodeType, Quantity, Resolution, Scan, Table, WordOrder
 from drivers.protocol import TRANSPORTS
 
@@ -90,3 +91,23 @@ class Driver(Protocol):
         `RefusedError` or `UnsupportedError` if this driver cannot read anything from the device.
         """
         ...
+
+
+PYTHON_DRIVERS = {
+    "sunspec": "drivers.sunspec.driver:SunSpec",
+    "sunspec-meter": "drivers.sunspec.driver:SunSpecMeter",
+    "solaredge": "drivers.sunspec.solaredge:SolarEdge",
+}
+"""The drivers that are Python classes instead of profiles: name → "module:class". The catalogue imports a class when it
+creates its driver."""
+PYTHON_CHANNELS = {"sunspec-meter": 9}
+"""Driver name → number of channels. `NAME:2` reads the second channel of a device."""
+
+
+def channel_number(family: str, channel: str, count: int) -> int:
+    """Convert the text `channel` to a number from 1 to `count`, the number of channels. Raises ProfileError."""
+    if not count:
+        raise ProfileError(f"{family} has no channels (found {f'{family}:{channel}'!r})")
+    if not (channel.isascii() and channel.isdecimal() and 1 <= int(channel) <= count):
+        raise ProfileError(f"{family}: the channel must be 1..{count} (found {f'{family}:{channel}'!r})")
+    return int(channel)

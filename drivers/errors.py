@@ -27,8 +27,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from drivers.addresses import link_address
-from drivers.protocol import ExceptionCode
+from drivers.protocol import ExceptionCode, link_address
 
 
 class DriverError(Exception):

@@ -10,11 +10,11 @@ from agent.commissioning.describe import table
 from agent.commissioning.new_site import wrong_answer
 from agent.commissioning.proposals import Names, Proposal, UnitProposals, proposal, set_type, settle_grid
 from agent.runtime import printable
-from drivers.addresses import unit_address
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.errors import ProfileError
 from drivers.model import Kind, NodeType
+from drivers.protocol import unit_address
 from drivers.scan import Match
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from agent.cli.common import (
     say,
 )
 from agent.cli.full_help import FullHelp
-from drivers.addresses import MAX_PORT
+from drivers.protocol import MAX_PORT
 
 app = typer.Typer(
     name="telemetry-agent",

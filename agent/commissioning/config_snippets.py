@@ -12,11 +12,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from agent.commissioning.proposals import Names, Proposal, UnitProposals, note_with_address, proposal, propose
 from agent.runtime import escaped, printable
-from drivers.addresses import unit_address
 from drivers.driver import Driver
 from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType, Table
-from drivers.protocol import TRANSPORTS
+from drivers.protocol import TRANSPORTS, unit_address
 from drivers.scan import Identity, Match, SearchLocation
 
 _MOST_NAMES = 8

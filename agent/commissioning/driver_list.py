@@ -10,11 +10,10 @@ from agent.commissioning import config_snippets
 from agent.commissioning.describe import table
 from agent.runtime import MOST_OUTPUT, printable, wrapped
 from drivers.catalogue import Catalogue, has_words, matches
-from drivers.driver import ReadOptions
+from drivers.driver import PYTHON_DRIVERS, ReadOptions
 from drivers.model import Kind
 from drivers.profile import BUILT_IN, Point, Profile, load
 from drivers.profile.device_table import confirmation, types_of
-from drivers.python_drivers import PYTHON_DRIVERS
 
 _IN_PYTHON = {
     "sunspec": ("grid, solar, storage", "every device with SunSpec models"),

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from agent.commissioning.scan import host_transport, port_number, serial_settings
 from agent.config import ConfigError
 from agent.site import Site
-from drivers.addresses import unit_address
 from drivers.catalogue import Catalogue
 from drivers.driver import Driver, LinkDefaults, Reader, ReadOptions
 from drivers.dump import Capture, Dump, Wanted, expected_of, of_profiles, of_ranges, of_sunspec, redact, take
@@ -18,7 +17,7 @@ from drivers.errors import DriverError, GatewayError, RefusedError, SilentError,
 from drivers.modbus import Link, LinkSettings
 from drivers.model import Table, Value
 from drivers.profile import Profile, RegisterDriver
-from drivers.protocol import MAX_UNIT_ID, TRANSPORTS
+from drivers.protocol import MAX_UNIT_ID, TRANSPORTS, unit_address
 from drivers.registers import Span, SplitReader
 from drivers.scan import parse_targets
 from drivers.sunspec import SunSpec

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from agent.runtime import printable
-from drivers.addresses import host_and_port, unit_address
 from drivers.dump import Dump
+from drivers.protocol import host_and_port, unit_address
 from drivers.simulator import ModbusServer, dump_unit
 
 

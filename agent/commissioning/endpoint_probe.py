@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from agent.config import PushConfig
 from agent.delivery import LocalError, in_words, tls_context
 from agent.security import Secrets
-from drivers.addresses import host_and_port
+from drivers.protocol import host_and_port
 from drivers.tls import client_context
 
 _SOON_DAYS = 14

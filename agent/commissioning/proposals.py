@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from drivers.addresses import link_address, unit_address
 from drivers.modbus import LinkSettings
 from drivers.model import Kind, NodeType
+from drivers.protocol import link_address, unit_address
 from drivers.scan import FoundUnit, Match, SearchLocation
 
 _NAMES = {

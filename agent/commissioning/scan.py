@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from agent.runtime import SystemClock, terminal_columns
-from drivers.addresses import MAX_PORT, unit_address
 from drivers.profile import Profile
 from drivers.protocol import (
     LAST_SERIAL_UNIT_ID,
+    MAX_PORT,
     MAX_UNIT_ID,
     MIN_BAUDRATE,
     PARITIES,
     TRANSPORTS,
     USUAL_PORTS,
     TransportName,
+    unit_address,
 )
 from drivers.scan import (
     LINES,

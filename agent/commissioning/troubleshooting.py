@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from drivers.addresses import link_address
 from drivers.errors import (
     BadReplyError,
     BusyError,
@@ -18,7 +17,7 @@ from drivers.errors import (
     WrongTransactionError,
     without_address,
 )
-from drivers.protocol import USUAL_PORTS
+from drivers.protocol import USUAL_PORTS, link_address
 
 # Error → hint. Of a list, the first error that fits is used. `{scan}` becomes the scan command for the link.
 _NETWORK: tuple[tuple[type[Exception], str], ...] = (

@@ -30,7 +30,7 @@ from agent.config.errors import did_you_mean
 from agent.config.tables import BaseTable
 from agent.domain import MAX_ID, QUANTITIES
 from agent.security import Secret
-from drivers.addresses import MAX_PORT, is_ip_address, zone_mistake
+from drivers.protocol import MAX_PORT, is_ip_address, zone_mistake
 
 _LONGEST_URL = 8000
 """Maximum characters of a URL. Servers should accept this length (RFC 9110, section 4.1), but may refuse more."""

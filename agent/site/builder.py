@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, TypeVar
 from agent.config import STALE_INTERVALS, ConfigError, did_you_mean, name_devices, no_such_driver
 from agent.domain import QUANTITIES, Node, WhenOffline, nesting_mistakes, use_of, why_unfit
 from agent.polling import Connection, Device
-from drivers.addresses import unit_address
 from drivers.catalogue import Catalogue
 from drivers.driver import Driver, ReadOptions
 from drivers.errors import ProfileError
 from drivers.modbus import Link, LinkSettings
 from drivers.model import NodeType, Quantity, Resolution
-from drivers.protocol import TRANSPORTS
+from drivers.protocol import TRANSPORTS, unit_address
 
 if TYPE_CHECKING:
     from agent.config import Config, ConnectionConfig, DeviceConfig

@@ -16,8 +16,8 @@ from agent.runtime import Clock
 from agent.status.balance import CountedNode, why_no_balance
 from agent.status.model import DeviceStatus, EndpointStatus, LinkStatus, NodeStatus, Snapshot
 from agent.status.words import reason_of_all, why_not_ready
-from drivers.addresses import link_address
 from drivers.model import NodeType, Quantity
+from drivers.protocol import link_address
 
 if TYPE_CHECKING:
     from agent.config import Config, PushConfig

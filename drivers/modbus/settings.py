@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields
 from os.path import realpath
 from pathlib import Path
 
-from drivers.addresses import host_and_port
-from drivers.protocol import TRANSPORTS, USUAL_PORTS, TransportKind, TransportName
+from drivers.protocol import TRANSPORTS, USUAL_PORTS, TransportKind, TransportName, host_and_port
 
 _TIMING_KEYS = frozenset({"timeout_s", "connect_delay_s", "request_gap_s"})
 

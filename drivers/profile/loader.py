@@ -33,8 +33,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drivers import toml_file
-from drivers.addresses import MAX_PORT
-from drivers.driver import LinkDefaults, ReadOptions
+from drivers.driver import PYTHON_DRIVERS, LinkDefaults, ReadOptions, channel_number
 from drivers.errors import ProfileError, unreadable
 from drivers.model import WORD_ORDERS, Kind, NodeType, WordOrder
 from drivers.profile.channels import Channels, channels_from
@@ -44,8 +43,7 @@ from drivers.profile.point import Point, Vocabulary, points_from
 from drivers.profile.repeat import repeats_from
 from drivers.profile.toml_table import TomlTable
 from drivers.profile.variant import Rating, Serial, Variant, rating_from, serial_from, variants_from
-from drivers.protocol import MAX_REGISTERS, MAX_UNIT_ID
-from drivers.python_drivers import PYTHON_DRIVERS, channel_number
+from drivers.protocol import MAX_PORT, MAX_REGISTERS, MAX_UNIT_ID
 from drivers.registers import Span
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"

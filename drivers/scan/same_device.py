@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from drivers.addresses import unit_address
+from drivers.protocol import unit_address
 from drivers.scan.identify import Identity
 from drivers.scan.unit_search import FoundUnit, SearchLocation
 from drivers.scan.values import Values

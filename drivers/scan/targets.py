@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from drivers.addresses import is_ip_address, zone_mistake
+from drivers.protocol import is_ip_address, zone_mistake
 
 _MOST_HOSTS = 65_536
 _NAME = re.compile(r"(?!-)[\w.-]{1,253}")

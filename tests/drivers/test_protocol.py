@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import pytest
 from pymodbus.constants import ExcCodes
 from pymodbus.pdu import DecodePDU
 from pymodbus.pdu.bit_message import ReadCoilsRequest
@@ -21,7 +22,12 @@ from drivers.protocol import (
     TRANSPORTS,
     ExceptionCode,
     TransportName,
+    host_and_port,
+    is_ip_address,
+    link_address,
     max_count,
+    unit_address,
+    zone_mistake,
 )
 
 
@@ -48,3 +54,30 @@ def test_every_name_has_its_meaning() -> None:
     assert tuple(TRANSPORTS) == get_args(TransportName)
     assert tuple(WORD_ORDERS) == get_args(WordOrder)
     assert len(set(WORD_ORDERS.values())) == len(WORD_ORDERS)
+
+
+@pytest.mark.parametrize(
+    "link", [host_and_port("192.168.1.20", 502), host_and_port("fe80::1%eth0", 802), "/dev/ttyUSB0"]
+)
+def test_the_address_of_a_unit_holds_that_of_its_link(link: str) -> None:
+    assert unit_address(link, 3) == f"{link} unit 3"
+    assert link_address(unit_address(link, 3)) == link
+
+
+def test_an_ipv6_address_has_brackets_before_its_port() -> None:
+    assert host_and_port("::1", 502) == "[::1]:502"
+    assert host_and_port("meter.lan", 502) == "meter.lan:502"
+
+
+@pytest.mark.parametrize(
+    ("host", "wrong"),
+    [("fe80::1", True), ("FE80::1", True), ("febf::1", True), ("fe80::1%eth0", False), ("2001:db8::1", False)],
+)
+def test_a_link_local_address_needs_its_interface(host: str, wrong: bool) -> None:
+    assert (zone_mistake(host) is not None) == wrong
+    assert is_ip_address(host)
+
+
+def test_a_name_is_no_address() -> None:
+    assert not is_ip_address("meter.lan")
+    assert not is_ip_address("[::1]")
