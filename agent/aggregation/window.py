@@ -17,7 +17,7 @@ from agent.aggregation.node_summary import NodeSummary, Statistic, ValueKey
 from agent.domain.node import Node, use_of
 from agent.domain.ranges import ranges
 from agent.domain.sleep import Night, after_reading
-from drivers.model import Key, Nature, NodeType, Phase, Quality, Quantity, Reading, ReadingColumns, Scan, Value
+from drivers.model import Key, Nature, NodeType, Phase, Quality, Quantity, ReadingColumns, Scan, Value
 
 # Looked up once: before Python 3.12, access to a member of an Enum is slow.
 _GOOD, _MISSING = Quality.GOOD, Quality.MISSING
@@ -127,7 +127,11 @@ class Window:
                 view.cells = view.cells[:]
         counters: list[tuple[Quantity, float, float]] = []
         dropped: list[Dropped] = []
-        if self._add_readings(scan.readings, views, counters, dropped):
+        readings = scan.readings
+        columns = readings if isinstance(readings, ReadingColumns) else ReadingColumns.of(readings)
+        if columns.keys is not self._keys:
+            self._use(columns.keys)
+        if self._add_readings(columns, views, counters, dropped):
             for view in views:
                 view.got += 1
         power, power_W = self._totals.get(_POWER), None
@@ -182,14 +186,12 @@ class Window:
             elif powerless and self.night is None:
                 self.night = after_reading(None, 0.0, scan.finished)
 
-    def _sources_of(self, keys: Sequence[Key]) -> Sequence[_Source | None]:
-        """Return how the node uses the readings with these keys."""
-        if keys is not self._keys:
-            for key in keys:
-                if key not in self._sources:
-                    self._sources[key] = self._source(*key)
-            self._keys, self._row = keys, [self._sources[key] for key in keys]
-        return self._row
+    def _use(self, keys: Sequence[Key]) -> None:
+        """Look up how the node uses the readings with these keys."""
+        for key in keys:
+            if key not in self._sources:
+                self._sources[key] = self._source(*key)
+        self._keys, self._row = keys, [self._sources[key] for key in keys]
 
     def _source(self, marked: NodeType | None, quantity: Quantity, phase: Phase | None) -> _Source | None:
         """Return how the node uses such a reading, with new cells if necessary; None if the node does not use it.
@@ -215,16 +217,14 @@ class Window:
 
     def _add_readings(
         self,
-        readings: Sequence[Reading],
+        columns: ReadingColumns,
         views: Collection[View],
         counters: list[tuple[Quantity, float, float]],
         dropped: list[Dropped],
     ) -> bool:
         """Add the readings, and fill `counters` and `dropped`. Return whether at least one reading is usable."""
-        columns = readings if isinstance(readings, ReadingColumns) else ReadingColumns.of(readings)
-        sources, newest = self._sources_of(columns.keys), -inf
-        arrays = [view.cells for view in views]
-        rows = zip(columns.keys, sources, columns.values, columns.qualities, columns.times, strict=True)
+        newest, arrays = -inf, [view.cells for view in views]
+        rows = zip(columns.keys, self._row, columns.values, columns.qualities, columns.times, strict=True)
         for key, source, value, quality, at in rows:
             if source is None:
                 continue

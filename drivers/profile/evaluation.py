@@ -58,7 +58,7 @@ def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge
     monotonic second of the start of the poll.
     """
     layout = answers.layout
-    if not layout.direct or known.limit_W or not answers.all_read:
+    if not layout.direct or known.limit_W or None in answers.times:
         return _Evaluation(layout, answers, refused, known, at).readings()
     times = cast("list[float]", answers.times)
     found = ReadingColumns(layout.keys, answers.values, answers.qualities, times)  # most devices, most polls
@@ -98,7 +98,7 @@ class _Evaluation:
         return reading.quality is Quality.MISSING
 
     def _parts(self) -> list[Part]:
-        if self.layout.plain and self.answers.all_read:
+        if self.layout.plain and None not in self.answers.times:
             return list(map(self.answers.reading, range(len(self.layout.slots))))
         if self.layout.plain:
             return [

@@ -136,11 +136,6 @@ class Answers:
         self.answered = False
         """Whether the device answered a request of this poll."""
 
-    @property
-    def all_read(self) -> bool:
-        """Whether the value of each slot was read. False if a slot has its words at separate addresses."""
-        return None not in self.times
-
     def reading(self, slot: int) -> Reading | None:
         """Return the reading of a slot. None if the value was not read, or its words are at separate addresses."""
         at = self.times[slot]
