@@ -50,9 +50,9 @@ _LISTS = {
 
 
 def _list_once(path: Path, problem: str) -> str:
-    """Return how to write several tables if the file repeats one of `_LISTS` as [key] and `problem` names this key.
+    """Return how to write several tables, if `problem` names a key of `_LISTS` that the file has several times.
 
-    Otherwise, return an empty text.
+    At least one of these tables must be [key] instead of [[key]]. Otherwise, return an empty text.
     """
     text = path.read_text("utf-8", "replace")
     for key, hint in _LISTS.items():

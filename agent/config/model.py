@@ -62,7 +62,8 @@ class PollConfig(Section):
     """[poll]: the poll interval, the statistic of a push interval, and the age at which values are stale."""
 
     interval_s: Seconds = 10.0
-    """The time between two polls of a device. It is shortened until it divides `push.interval_s`."""
+    """The time between two polls of a device. It is shortened until it divides `push.interval_s` or is a multiple of
+    it."""
     statistic: Literal["last", "mean"] = "last"
     """The power that is sent: the last value, or the time-weighted mean over the push interval."""
     stale_after_s: Seconds = STALE_INTERVALS * 10.0

@@ -28,7 +28,7 @@ def explain(error: ValidationError, environ: Mapping[str, str], origin: str, roo
     """
     for item in error.errors(include_url=False):
         if item["type"] == "too_short" and len(error.errors()) > 1:
-            continue  # probably, an item was left out because of an error, and this error has its own line
+            continue  # pydantic does not count wrong items; the error of such an item has its own line
         place, steps = _place(item["loc"])
         message = f"{place}{_rule(item, place, steps, root)}"
         yield f"{origin_of(message, environ, origin)}: {message}"
@@ -68,7 +68,7 @@ def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str
         return ": missing"
     if kind == "value_error":
         message = message.removeprefix("Value error, ")
-        # The message of a check over several keys begins with the key.
+        # A check of several keys begins its message with the key that is wrong, relative to `place`.
         if isinstance(value, BaseModel | dict) or not place:
             return f"{'.' if place else ''}{message}"
     message = _PLAIN_WORDS.get(kind, message).removeprefix("Input ")

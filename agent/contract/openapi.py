@@ -94,7 +94,7 @@ _ANSWERS = {
     "403": "the token belongs to another site: the agent keeps all messages and tries again",
     "409": "another request stores this id at the moment: the agent sends the message again",
     "413": "the message is too large: the agent does the same as after 400",
-    "415": "the body is not application/json, or not gzip: the agent does the same as after 400",
+    "415": "Content-Type must be application/json, Content-Encoding gzip or none: the agent does the same as after 400",
     "422": "the message does not match the schema: the agent does the same as after 400",
     "429": "too many messages: the agent sends the message again, after Retry-After",
     "503": "cannot store now: the agent sends the message again, after Retry-After",

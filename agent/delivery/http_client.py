@@ -224,7 +224,8 @@ class Endpoint:
         return {"webhook-timestamp": str(at), "webhook-signature": signature}
 
     async def _opened(self) -> httpx.AsyncClient:
-        """Return the client. Only one of several concurrent attempts creates it. Raises LocalError as `tls_context`.
+        """Return the client. Only one of several concurrent attempts creates it. Raises LocalError as `tls_context`
+        does.
 
         OpenSSL takes 0.1 s to read the store of certificates. A thread does this, so that other endpoints do not wait.
         """

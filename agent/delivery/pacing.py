@@ -51,7 +51,7 @@ class SendSlot:
         self.per_tick = 1
         """Number of messages of the newest tick."""
         self.changed = WakeEvent()
-        """Set when `at` has changed, when there is more to send, or when the worker must stop."""
+        """Set when `at` is earlier than before, when there is more to send, or when the worker must stop."""
         self._pace = pace
 
     def begin(self, at: float, waiting: int) -> None:

@@ -46,8 +46,8 @@ _APART_S = 90.0
 """If there are many candidates, a candidate is removed if it follows another one on the same path by less than this
 many observed seconds."""
 _BEGINNING_S = 120.0
-"""In the first observed seconds, up to this number, a path may begin at a later reading if the counter has not moved:
-some devices start with a wrong value."""
+"""Until this many seconds are observed, a path may begin at the new reading if no candidate has seen the counter move,
+because some devices start with a wrong value."""
 _EVENTS = 8
 """Maximum number of undecided events of a path. Earlier events of the best path count as decided, so that the state
 stays small."""

@@ -1,7 +1,8 @@
 """Transitions: what a counter did between two readings, with a price for each kind. Pure.
 
-Prices are in seconds. A transition is used if it explains more seconds of readings than its price. The growth of a
-transition is at most the register's step plus the energy that the device can count in the time.
+Prices are in seconds. To skip a reading costs the seconds that it represents. So a transition with a price is
+used only if, without it, readings of more seconds would be skipped. The growth of a transition is at most the
+register's step plus the energy that the device can count in the time.
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
         return Transition(
             TransitionKind.ESTIMATED if estimated else TransitionKind.CONTINUED, 0.0, rise + turns * register.range_Wh
         )
-    # A counter that has not moved cannot be late. It can only have grown since the previous reading.
+    # NEVER: no change of the counter was seen, so it can only have grown since the previous reading.
     first = before.changed == NEVER and reading.regular and reading.at - before.at <= reading.interval_s
     since = before.at if first else before.changed
     unchanged_s = reading.at - since + SLACK_S
@@ -195,7 +196,8 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
         return Transition(TransitionKind.ESTIMATED if estimated else TransitionKind.LATE, max(LATE_PRICE, single), rise)
     if rise <= reading.step_Wh + turnover.most_W * unchanged_s / 3600:
         return Transition(TransitionKind.ESTIMATED, max(ESTIMATED_PRICE, single), rise)
-    # If a daily register rises, a replacement is unlikely: the new device would have counted more on the same day.
+    # A daily register seldom rises by a replacement: the new device must have counted more on this day than the old
+    # one.
     return Transition(TransitionKind.REPLACED, RUN_PRICE if register.daily else RESET_PRICE, 0.0)
 
 

@@ -130,7 +130,7 @@ class Validator:
         place = self._stream(message).arrived(at)
         notes = [f"{place.missing} missing before it"] if place.missing else []
         if place.surplus:
-            notes.append("no message was missing at this time; usually a message with another id has the same time")
+            notes.append("no message with this time was missing; usually a message with another id has the same time")
         if not place.late and abs(ahead := at - self.now()) > _CLOCK_OFF_S:
             notes.append(f"its time is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this clock")
         return Verdict(200, message=message, late=place.late, missing=place.missing, notes=tuple(notes))

@@ -82,7 +82,7 @@ class Layout:
         self.decoders: dict[Block, Decoder] = {}
 
     def lacking(self, refused: Collection[Span]) -> set[Span]:
-        """Return the refused registers of each point that is not optional and has no candidate that can be read."""
+        """Return the refused registers of the points that are not optional and have no candidate that can be read."""
         found: set[Span] = set()
         for point in self.points:
             holes = [[span for span in candidate.spans if span in refused] for candidate in point.candidates]

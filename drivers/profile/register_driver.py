@@ -1,9 +1,10 @@
 """Reads devices by a profile, with the fewest requests per poll.
 
 If a device refuses registers, only their readings are missing (see `drivers.registers.refusals`). `Scan.errors` has the
-refusals, except those of an optional point and of a point with a candidate that can be read. If a device is busy, the
-request is repeated once. The poll ends at once, without readings, if the device does not respond, the link fails, the
-gateway cannot reach the unit, or a reply is wrong. So all readings of a scan have about the same time.
+refusals, except those of an optional point, and of a point that can be read from its own registers or a fallback. If a
+device is busy, the request is repeated once. The poll ends at once, without readings, if the device does not respond,
+the link fails, the gateway cannot reach the unit, or a reply is wrong. So all readings of a scan have about the same
+time.
 
 A family with variants or repeated blocks has several layouts. The registers that select the layout are read before the
 first poll, after each failed poll and every minute, because firmware and settings may change, and a wrong layout gives

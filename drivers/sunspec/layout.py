@@ -52,7 +52,8 @@ from drivers.sunspec.point_collector import PointCollector
 
 Key = tuple[NodeType, Quantity, Phase | None]
 Offer = tuple[Formula, int]
-"""A possible formula of a reading, and the index of the cell whose time is the time of measurement."""
+"""A possible formula of a reading, and the index of the cell (`drivers.sunspec.formulas`) whose time of reading becomes
+the time of measurement."""
 
 SOLAR, STORAGE = NodeType.SOLAR, NodeType.STORAGE
 _Inputs = dict[Key, Offer]
@@ -221,7 +222,9 @@ class _LayoutBuilder:
             self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
 
     def _offer_dc_inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
-        """Add the offers of the DC inputs for storage, and for DC power if the device does not name its battery inputs.
+        """From the DC inputs, add the offers of the storage node.
+
+        If the device does not name its battery inputs, also add the offer of DC power.
 
         Return the offers of the PV inputs if the device names its battery inputs, otherwise nothing.
         """
