@@ -54,6 +54,7 @@ class RecentRecords:
     def close(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
+            self._handle = None  # the number may soon belong to another file
 
 
 def _parsed(content: bytes) -> tuple[set[int], int]:
