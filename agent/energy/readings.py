@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import tzinfo
+from math import inf
 from typing import Any
 
 from agent.energy.candidate import NEVER, Candidate
@@ -137,7 +138,9 @@ def _thinner(others: tuple[Candidate, ...], best: Candidate) -> tuple[Candidate,
 
 def _first(value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Ledger:
     turnover = first_turnover(register)
-    reading = Observation(value, at, zone, register, turnover, turnover.step_Wh, 0.0, 0.0, True, 0.0, 0.0, 0.0, 0.0)
+    none = 0.0  # nothing was measured yet
+    step = turnover.step_Wh
+    reading = Observation(value, at, zone, register, turnover, step, none, none, True, none, none, none, none)
     return Ledger((), first_candidate(reading, _FIRST_S, 0.0), at, 0.0, _FIRST_S, 0.0, power, turnover)
 
 
@@ -169,10 +172,10 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
         skipped = [each for each in candidates if each.observed_s > origin.observed_s]
         transition = confirmed(transition, skipped, reading.step_Wh)
         exceeds = exceeds_power(origin, transition, skipped, reading)
-        new = extended(origin, transition, reading, now, cost, skipped, ledger.interval_s or _FIRST_S)
+        new = extended(origin, transition, reading, now, cost, skipped, ledger.interval_s)
     turnover = _learned(reading, origin, transition, usual=reading.regular and origin.observed_s == observed_s)
     free = transition is not None and transition.price == 0.0
-    common = free and _continues(origin, reading, transition) and origin is ledger.best and not origin.events
+    common = _continues(origin, reading, transition) and origin is ledger.best and not origin.events
     best = new if common else _best((*candidates, new), now, free=free)
     # If the new best path continues from a higher reading that the last best path skipped, the growth is not confirmed
     # yet: both readings may be glitches.
@@ -266,7 +269,7 @@ def _cheapest(
     The transition is None if a new path begins at the reading. With equal cost, the best path wins if its transition
     has no price, as in `advance`; else the path with the older origin.
     """
-    cheapest, origin, transition, free = RUN_PRICE * 1e3, candidates[-1], None, False
+    cheapest, origin, transition, free = inf, best, None, False
     for each in reversed(candidates):
         cost = _cost(each, observed_s)
         if cost < cheapest or (cost == cheapest and not free):

@@ -239,7 +239,7 @@ def _fits_any(reading: Observation, bound: float) -> bool:
 def _turns(growth: float, before: Candidate, reading: Observation, bound: float) -> int:
     """Return the number of additional rollovers that fits the measured power best."""
     size, turnover = reading.register.range_Wh, reading.turnover
-    if not size or growth + size > bound:
+    if not size:
         return 0
     expected = turnover.ratio * reading.expected_W * (reading.at - before.at) / 3600
     return max(0, min(int((bound - growth) / size), round((expected - growth) / size)))
@@ -265,7 +265,7 @@ def _last_certain_midnight(before: Candidate, reading: Observation) -> float:
 
 def _can_begin_a_day(before: Candidate, reading: Observation) -> bool:
     """Whether the device may have begun a day between the two readings. A device begins only one day in 18 hours."""
-    if before.new_day and reading.at - before.new_day < DAY_S - 2 * DAILY_S:
+    if reading.at - before.new_day < DAY_S - 2 * DAILY_S:  # if it is unknown, `new_day` is 0, which is long ago
         return False
     for offset in {0.0, day_offset(before.new_day, reading.zone)}:
         if day_of(reading.at + DAILY_S - offset, reading.zone)[1] + offset >= before.at - DAILY_S:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.energy.days import Basis, DayEnergy, day_of
-from agent.energy.ledger import Ledger, flow_of, of_day, of_today, shifted
+from agent.energy.ledger import Ledger, flow_of, minute_of, of_day, of_today, resumed, shifted
 from agent.energy.readings import advance, explained
 from agent.energy.state import from_json, to_json
 from agent.energy.turnover import Register
@@ -471,6 +471,53 @@ def test_a_ledger_of_another_zone_begins_its_day_anew() -> None:
     moved = shifted(ledger, 0.0, ZoneInfo("America/New_York"))
     assert of_day(moved, "2026-06-01") == DayEnergy(100, Basis.PARTIAL)
     assert day_of(ledger.at, ZoneInfo("America/New_York"))[1:] == (moved.best.day.start, moved.best.day.end)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"),
+    [
+        (-3600, ("2026-06-01", 490, Basis.SEEN)),
+        (2 * 3600, ("2026-06-01", 490, Basis.SEEN)),  # to midnight
+        (14 * 3600 - 1, ("2026-06-01", 490, Basis.SEEN)),
+        (14 * 3600, ("2026-06-02", 490, Basis.PARTIAL)),  # to the next noon
+        (-24 * 3600, ("2026-05-31", 500, Basis.PARTIAL)),  # to the day before, of which there are readings
+        (-48 * 3600, ("2026-05-30", 490, Basis.PARTIAL)),
+    ],
+)
+def test_a_clock_that_is_set_forward_to_less_than_half_a_day_after_midnight_keeps_the_day(
+    seconds: int, found: tuple[str, float, Basis]
+) -> None:
+    night = [("2026-05-31T23:59:50", 1000.0), ("2026-06-01T00:00:10", 1020.0)]
+    assert of_today(shifted(run(*night, ("2026-06-01T22:00", 1500)), seconds, BRUSSELS)) == found
+
+
+@pytest.mark.parametrize(
+    ("when", "keeps"),
+    [("2026-05-31T23:59:59", False), ("2026-06-01T00:00", True), ("2026-06-02T11:59:59", True), ("2026-06-02T12:00", False)],
+)
+def test_a_clock_that_comes_back_until_noon_of_the_next_day_goes_on_with_the_day_before(when: str, keeps: bool) -> None:
+    then = run(("2026-05-31T23:59:50", 1000), ("2026-06-01T00:00:10", 1020), ("2026-06-01T11:00", 1500))
+    ledger = run((when, 1600))
+    assert resumed(ledger, then).best.day == (then if keeps else ledger).best.day
+
+
+@pytest.mark.parametrize(("back_s", "events"), [(3 * 3600, ["counter_reset"]), (3 * 3600 + 1, [])])
+def test_when_a_daily_register_began_its_day_is_known_after_a_clock_is_set_by_three_hours(
+    back_s: int, events: list[str]
+) -> None:
+    """It begins a day at 0:30. Half an hour after the clock is set back at 2:00, it shows 0 again."""
+    register, now, counter = Register(daily=True, step_Wh=1.0), at("2026-06-01T12:00"), 0.0
+    ledger: Ledger | None = None
+    for minute in range(15 * 60):
+        if minute in (12 * 60 + 30, 14 * 60 + 30):
+            counter = 0.0
+        if minute == 14 * 60:
+            assert ledger is not None
+            ledger, now = shifted(ledger, -back_s, BRUSSELS), now - back_s
+        now, counter = now + 60, counter + 6
+        ledger = advance(ledger, counter, now, BRUSSELS, register, 360.0)
+    assert ledger is not None
+    assert [event.name for event in ledger.best.events] == events
 
 
 changes = [at(f"{day}T04:00") for day in ("2018-11-04", "2018-02-18", "2010-11-07", "2026-04-24", "2026-11-01")]
@@ -1157,12 +1204,17 @@ def test_a_counter_that_moves_after_a_day_is_believed_at_once() -> None:
     assert advance(ledger, 1e6 + 100, now + 300, BRUSSELS, register).best.total == 100.0
 
 
+@pytest.mark.parametrize("back_s", [0, 60])
 @pytest.mark.parametrize(("rise", "basis"), [(3001.0, Basis.SEEN), (3001.5, Basis.ESTIMATED)])
-def test_a_late_growth_is_an_estimate_if_it_exceeds_the_power_of_a_house(rise: float, basis: Basis) -> None:
+def test_a_late_growth_is_an_estimate_if_it_exceeds_the_power_of_a_house(
+    rise: float, basis: Basis, back_s: int
+) -> None:
     """The counter stood still for 355 s. With 5 s of delay, 30 kW give 3000 Wh, and the step is 1 Wh."""
-    register, now, counter = Register(step_Wh=1.0), at("2026-06-01T23:30"), 1e6
+    register, now, counter = Register(step_Wh=1.0), at("2026-06-01T23:35"), 1e6
     ledger: Ledger | None = None
     for poll in range(400):
+        if ledger is not None and poll == 290:
+            ledger, now = shifted(ledger, -back_s, BRUSSELS), now - back_s
         now, counter = now + (5 if poll == 299 else 10), counter + {263: 1.0, 299: rise}.get(poll, 0.0)
         ledger = advance(ledger, counter, now, BRUSSELS, register)
     assert ledger is not None
@@ -1243,5 +1295,7 @@ def test_of_two_readings_at_one_moment_the_first_counts() -> None:
     for poll in range(100):
         ledger = advance(ledger, 1e6 + 10 * poll, now + 10 * poll, BRUSSELS, register, 3600.0)
     assert ledger is not None
-    for value in (ledger.best.value, ledger.best.value + 5):
-        assert advance(ledger, value, ledger.at, BRUSSELS, register, 3600.0).best == ledger.best
+    second = advance(advance(None, 1e6, now, BRUSSELS, register), 1e6 + 10, now + 10, BRUSSELS, register)
+    for before in (ledger, second, shifted(ledger, -60.0, BRUSSELS)):
+        for value in (before.best.value, before.best.value + 5):
+            assert advance(before, value, before.at, BRUSSELS, register, 3600.0).best == before.best
