@@ -8,7 +8,7 @@ import pytest
 from agent.commissioning.describe import describe
 from agent.config.errors import ConfigError
 from agent.config.loader import parse
-from agent.domain.node import Node, ReadingUse, sign_in_words, use_of, why_unfit
+from agent.domain.node import Node, ReadingUse, direction, doubts, sign_in_words, use_of, why_unfit
 from agent.site.builder import Site, build
 from drivers.model import Kind, NodeType, Quantity
 
@@ -111,6 +111,32 @@ def test_check_says_the_sign_of_each_node_and_what_is_doubtful() -> None:
         'if one of them measures the other too, give the inner one within = "…"',
         "without nominal_power_W it has no power",
     ]
+
+
+def test_only_meters_of_the_grid_that_are_summed_may_measure_each_other() -> None:
+    def of(*nodes: Node) -> list[str]:
+        return [line.partition(";")[0] for line in doubts(nodes)]
+
+    m1, m2 = (Node(name, NodeType.GRID, Kind.METER) for name in ("m1", "m2"))
+    inner = Node("m3", NodeType.GRID, Kind.METER, within="m1")
+    roofs = [Node(name, NodeType.SOLAR, Kind.METER) for name in ("pv1", "pv2")]
+    assert of(m1, inner, *roofs) == []
+    assert of(m1, inner, *roofs, m2) == ["m1 and m2 are summed as grid"]
+
+
+@pytest.mark.parametrize(
+    ("type_", "positive", "negative"),
+    [
+        (NodeType.GRID, "import", "export"),
+        (NodeType.SOLAR, "production", "own consumption"),
+        (NodeType.STORAGE, "charge", "discharge"),
+        (NodeType.HEAT_PUMP, "consumption", "generation"),
+        (NodeType.SWITCHED_LOAD, "consumption", "generation"),
+        (NodeType.VARIABLE_POWER_LOAD, "consumption", "generation"),
+    ],
+)
+def test_every_power_but_0_has_a_direction(type_: NodeType, positive: str, negative: str) -> None:
+    assert [direction(type_, power_W) for power_W in (0.5, -0.5, 0.0)] == [positive, negative, ""]
 
 
 def test_check_warns_of_one_device_that_is_two_nodes_of_a_type() -> None:
