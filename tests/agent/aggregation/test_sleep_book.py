@@ -45,6 +45,15 @@ def solar(totals: Aggregator, at: float, wall: int) -> Any:
     return body(totals, at, wall)["solar"]
 
 
+def test_the_nights_are_those_of_the_inverters_that_have_answered(store: EnergyStore) -> None:
+    totals = Aggregator([PV, AWAKE, Node("m", NodeType.GRID, Kind.METER)], settings(), store)
+    told(totals, 1000.0, 40.0, NOON)
+    assert dict(totals.nights) == {"pv-1": Night(40.0, 1000.0, 1000.0, 1000.0)}
+    assert (len(totals.nights), "pv-2" in totals.nights) == (1, False)
+    told(totals, 1100.0, 70.0, NOON + 100, AWAKE)
+    assert (list(totals.nights), len(totals.nights)) == (["pv-1", "pv-2"], 2)
+
+
 def test_asleep_at_dusk_it_counts_zero_and_holds_its_day(store: EnergyStore) -> None:
     totals = Aggregator([PV, AWAKE], settings(), store)
     told(totals, 1000.0, 40.0, NOON)
@@ -112,6 +121,44 @@ def test_a_push_of_another_endpoint_that_ends_late_does_not_wake_it(store: Energ
     assert [each["event"] for each in events] == ["sleeper_missing"]
 
 
+def test_a_push_of_another_endpoint_that_ends_late_is_not_worth_a_save(store: EnergyStore) -> None:
+    endpoints = {"slow": SummarySettings(), "fast": SummarySettings()}
+    totals = Aggregator([PV], settings(endpoints=endpoints), store)
+    told(totals, 1000.0, 40.0, NOON)
+    totals.missed([PV])
+    totals.close(1031.0, NOON + 30, "fast")
+    totals.save(1031.0)
+    totals.close(1029.0, NOON + 30, "slow")
+    assert not totals.save_due(1031.0)
+
+
+def test_an_answer_between_two_pushes_of_a_moment_is_the_newer_state(store: EnergyStore) -> None:
+    """So the next silence is told again."""
+    endpoints = {"first": SummarySettings(), "second": SummarySettings()}
+    totals = Aggregator([PV], settings(endpoints=endpoints), store)
+    told(totals, 1000.0, 3400.0, NOON)
+    with capture_logs() as events:
+        for at in (1031.0, 1062.0):
+            totals.missed([PV])
+            totals.close(at, NOON + 62, "first")
+            told(totals, at, 3400.0, NOON + 62)
+            totals.close(at, NOON + 62, "second")
+    assert [each["event"] for each in events] == ["sleeper_missing"] * 2
+
+
+def test_a_new_endpoint_sees_an_inverter_awake_before_it_is_asked_again(store: EnergyStore) -> None:
+    totals = Aggregator([PV], settings(), store)
+    with capture_logs() as events:
+        for at in (1000.0, 1100.0):
+            totals.missed([PV])
+            totals.close(at, NOON)
+            told(totals, at + 1, 3400.0, NOON)
+            endpoints = {"default": SummarySettings(), f"new {at}": SummarySettings()}
+            totals.reconfigure([PV], settings(endpoints=endpoints))
+            totals.close(at + 2, NOON, f"new {at}")
+    assert [each["event"] for each in events] == ["sleeper_missing"] * 2
+
+
 def test_a_sleeper_that_does_not_wake_is_told_when_its_time_is_over(store: EnergyStore) -> None:
     totals = Aggregator([PV], settings(), store)
     told(totals, 1000.0, 0.0, NOON)
@@ -152,6 +199,35 @@ def test_one_that_never_told_a_power_but_answers_is_asleep(store: EnergyStore) -
     totals = Aggregator([PV], settings(), store)
     told(totals, 1000.0, None, NOON)
     assert body(totals, 1000.0, NOON)["solar"] == {"active_power_W": 0, "today_energy_Wh": 0}
+    assert totals.nights["pv-1"] == Night(0.0, 1000.0, 1000.0, 1000.0)
+
+
+def test_a_first_answer_with_a_hole_where_the_power_is_begins_no_night(store: EnergyStore) -> None:
+    totals = Aggregator([PV], settings(), store)
+    holes = scan(1000.0, active_power=None, temperature=12.0)
+    totals.observe([PV], holes._replace(errors=(exception_reply(4, "holding 7"),)), NOON)
+    assert "pv-1" not in totals.nights
+    told(totals, 1010.0, None, NOON + 10)
+    assert totals.nights["pv-1"].at == 1010
+
+
+def test_an_answer_without_a_power_is_silence_until_it_is_stale(store: EnergyStore) -> None:
+    totals = Aggregator([PV], settings(), store)
+    told(totals, 1000.0, None, NOON)
+    holes = scan(1010.0, active_power=None, temperature=12.0)
+    totals.observe([PV], holes._replace(errors=(exception_reply(4, "holding 7"),)), NOON + 10)
+    assert body(totals, 1030.0, NOON + 30)["solar"]["active_power_W"] == 0
+    assert "active_power_W" not in body(totals, 1030.1, NOON + 30)["solar"]
+
+
+def test_powers_that_no_inverter_has_are_no_sleep(store: EnergyStore) -> None:
+    """A value that cannot be true was answered, so the device is not silent."""
+    totals = Aggregator([PV], settings(), store)
+    told(totals, 1000.0, 40.0, NOON)
+    with capture_logs():
+        for second in (31, 32):
+            told(totals, 1000.0 + second, 1e12, NOON + second)
+            assert "active_power_W" not in body(totals, 1000.0 + second, NOON + second)["solar"]
 
 
 def test_a_hole_in_an_answer_is_no_sleep(store: EnergyStore) -> None:
@@ -192,6 +268,19 @@ def test_a_restart_knows_what_was_known(tmp_path: Path, power: float, away_s: in
     store.close()
 
 
+@pytest.mark.parametrize(("power", "sent"), [(3400.0, None), (40.0, 0)])
+def test_after_a_restart_an_answer_without_power_does_not_replace_the_night(
+    store: EnergyStore, power: float, sent: float | None
+) -> None:
+    before = Aggregator([PV], settings(), store)
+    told(before, 1000.0, power, NOON)
+    before.save()
+    totals = Aggregator([PV], settings(), store)
+    told(totals, 10.0, None, NOON + 60)
+    assert body(totals, 10.0, NOON + 60)["solar"].get("active_power_W") == sent
+    assert totals.nights["pv-1"].power_W == power
+
+
 def test_before_the_clock_is_set_a_sleeper_sleeps_on(tmp_path: Path) -> None:
     before = EnergyStore.open(tmp_path / "energy.sqlite3")
     totals = Aggregator([PV], settings(), before)
@@ -225,7 +314,10 @@ def test_what_is_heard_before_the_clock_is_set_is_kept_once_it_is(store: EnergyS
 def test_one_that_was_not_asked_yet_is_not_told_missing(store: EnergyStore) -> None:
     totals = Aggregator([PV], settings(), store)
     with capture_logs() as events:
-        body(totals, 1000.0, NOON)
+        for at in (1000.0, 1030.0):
+            body(totals, at, NOON)
+            assert totals.save_due(at) is (at == 1000.0)
+            totals.save(at)
         assert events == []
         assert solar(totals, 1060.0, NOON + 60) == {}
     assert [event["reason"] for event in events] == ["its last power is not known: it counts as missing"]
