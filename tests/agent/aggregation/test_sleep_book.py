@@ -109,6 +109,20 @@ def test_cut_off_at_noon_the_sum_is_not_known_and_that_is_told_once(store: Energ
     ]
 
 
+@pytest.mark.parametrize("when_offline", ["missing", "zero"])
+def test_the_silence_of_a_node_that_does_not_sleep_is_not_told(store: EnergyStore, when_offline: Any) -> None:
+    node = replace(PV, when_offline=when_offline)
+    totals = Aggregator([node], settings(), store)
+    told(totals, 1000.0, 3400.0, NOON, node)
+    with capture_logs() as events:
+        for at in (1000.0, 1060.0):
+            totals.close(at, NOON)
+            assert totals.save_due(at) is (at == 1000.0)
+            totals.save(at)
+            totals.missed([node])
+    assert events == []
+
+
 def test_a_push_of_another_endpoint_that_ends_late_does_not_wake_it(store: EnergyStore) -> None:
     endpoints = {"slow": SummarySettings(), "fast": SummarySettings()}
     totals = Aggregator([PV], settings(endpoints=endpoints), store)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from agent.commissioning.describe import describe
 from agent.config.errors import ConfigError
 from agent.config.loader import parse
-from agent.domain.node import Node, ReadingUse, direction, doubts, sign_in_words, use_of, why_unfit
+from agent.domain.node import Node, ReadingUse, counted_in, direction, doubts, sign_in_words, use_of, why_unfit
 from agent.site.builder import Site, build
 from drivers.model import Kind, NodeType, Quantity
 
@@ -40,6 +41,16 @@ def hybrid(within: str, **nodes: str) -> dict[str, Any]:
 def test_a_hybrids_meter_behind_the_main_meter() -> None:
     _, built = site(meter("main"), hybrid("main", solar="pv", grid="inner"))
     assert {node.node_id: node.counted for node in built.nodes} == {"main": True, "pv": True, "inner": False}
+
+
+def test_a_node_is_summed_unless_one_of_the_meters_around_it_is_sent() -> None:
+    main, middle = Node("main", NodeType.GRID, Kind.METER), Node("middle", NodeType.GRID, Kind.METER, within="main")
+    inner, hidden = replace(middle, node_id="inner", within="middle"), replace(main, node_id="hidden", push=False)
+    nodes = [main, middle, inner, hidden]
+    assert counted_in(nodes, ["main", "inner", "hidden"]) == {"main"}
+    assert counted_in(nodes, ["middle", "inner"]) == {"middle"}
+    assert counted_in(nodes, ["inner"]) == {"inner"}
+    assert counted_in([inner], ["inner"]) == {"inner"}, "its meter is not on this site"
 
 
 @pytest.mark.parametrize(
