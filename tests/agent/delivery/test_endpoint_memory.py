@@ -238,6 +238,7 @@ def test_the_key_of_a_note_contains_no_secret() -> None:
         return fingerprint(PushConfig(**{"url": "https://example.com/v1", "token": "t" * 20} | changes), "agent/1")
 
     assert key() == key(token="u" * 20) == key(url="https://example.com/v1?key=secret")
+    assert key() == key(name="desk") == key(formerly="trader") == key(proxy_url="http://user:secret@proxy.test")
     assert len({key(), key(url="https://example.org/v1"), key(interval_s=30)}) == 3
     config = PushConfig(url="https://example.com/v1", retry={"max_s": 60}, node_ids={"a": "b"})
     assert (

@@ -240,6 +240,7 @@ def test_retry_after() -> None:
     assert parse_retry_after("1e9", 0.0) == 3600
     assert parse_retry_after("-5", 0.0) == 0
     assert parse_retry_after("Wed, 21 Oct 2026 07:28:00 GMT", 1_792_567_650.0) == 30
+    assert parse_retry_after("Wed, 21 Oct 2026 09:28:00 +0200", 1_792_567_650.0) == 30
     assert parse_retry_after("soon", 0.0) is None
     assert parse_retry_after("nan", 0.0) is None
     assert parse_retry_after("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", 0.0) is None
