@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
+import sys
 import tracemalloc
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import pytest
 
 from agent.delivery import http_client
 from agent.delivery.circuit_breaker import COMMISSIONING_S
-from agent.delivery.outcome import Delivered, Retry
+from agent.delivery.http_stream import BoundedStream
+from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from tests.faults import http
 from tests.faults.http import Behaviour, ClosedError, Exchange, HttpFaults, answer
 from tests.support.delivery import FAST, TOKEN, FastClock, Sending, sending
+from tests.support.simulated_clock import DrivenClock
 
 BODY = b'{"time":1}'
 
@@ -157,6 +163,37 @@ async def test_an_answer_is_read_up_to_its_bound_and_not_waited_for(
             assert isinstance(await made.attempt(BODY), Delivered)
 
 
+LAST = b"speaking plain HTTP to an SSL"
+"""As the end of an answer 400, these words change the outcome."""
+
+
+@pytest.mark.parametrize(("more", "kind"), [(0, "Misconfigured"), (1, "Refused")])
+@pytest.mark.parametrize("chunked", [False, True], ids=["64 KiB", "1024 chunks"])
+async def test_all_of_an_answer_within_its_bound_is_read_and_no_more(
+    tmp_path: Path, chunked: bool, more: int, kind: str
+) -> None:
+    body = b"x" * ((1024 if chunked else 64 * 1024) - len(LAST) + more) + LAST
+    data = http.head(400, content_length=str(len(body))) + body
+    if chunked:
+        data = http.head(400, transfer_encoding="chunked") + b"".join(b"1\r\n%c\r\n" % each for each in body)
+    async with HttpFaults(http.raw(data)) as server, sending(tmp_path, server.url(), run=False) as made:
+        assert type(await made.attempt(BODY)).__name__ == kind
+
+
+@pytest.mark.simulated_time
+async def test_a_body_without_end_is_read_for_five_seconds_though_the_time_of_the_attempt_is_over(
+    tmp_path: Path,
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with (
+        HttpFaults(http.drip(every_s=1.0)) as server,
+        sending(tmp_path, server.url(), run=False, timeout_s=2) as made,
+    ):
+        began = loop.time()
+        assert await made.attempt(BODY) == Delivered(200)
+        assert loop.time() - began == pytest.approx(5.0, abs=0.5)
+
+
 @pytest.mark.parametrize(("chunks", "connections"), [(13, 1), (14, 3)])
 async def test_an_answer_of_more_than_256_kib_ends_its_connection(
     tmp_path: Path, chunks: int, connections: int
@@ -219,6 +256,24 @@ async def test_some_interim_answers_are_none_too_many(
             assert isinstance(await made.attempt(BODY), Delivered) is delivered
         if delivered:
             assert server.connections == 1
+
+
+@pytest.mark.simulated_time
+@pytest.mark.parametrize(("size", "delivered"), [(16 * 1024, True), (16 * 1024 + 1, False)])
+async def test_interim_answers_of_16_kib_are_none_too_long(tmp_path: Path, size: int, delivered: bool) -> None:
+    first, second = INTERIM["headers"], b"HTTP/1.1 103 Early Hints\r\nX: "
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.send(first)
+        await asyncio.sleep(1.0)
+        await exchange.send(second + b"x" * (size - len(first) - len(second)))
+        await asyncio.sleep(1.0)
+        await exchange.send(b"\r\n\r\n" + http.head(200, content_length="0"))
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
+        for _ in range(2):
+            assert isinstance(await made.attempt(BODY), Delivered) is delivered
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -294,11 +349,43 @@ async def test_pages_where_none_were_before_are_told_each_day(tmp_path: Path, fi
     assert counts == said
 
 
-async def test_a_redirect_is_told_without_its_query(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (302, ": redirect to https://login.test/hotspot"),
+        (399, ": redirect to https://login.test/hotspot"),
+        (400, ""),
+    ],
+)
+async def test_a_redirect_is_told_without_its_query(tmp_path: Path, status: int, told: str) -> None:
+    """A refusal is none, whatever headers it has."""
     location = "https://login.test/hotspot?session=do-not-show"
-    async with HttpFaults(http.redirect(302, location)) as server, sending(tmp_path, server.url(), run=False) as made:
+    async with (
+        HttpFaults(http.redirect(status, location)) as server,
+        sending(tmp_path, server.url(), run=False) as made,
+    ):
         outcome = await made.attempt(BODY)
-    assert getattr(outcome, "reason", "") == "HTTP 302: redirect to https://login.test/hotspot"
+    assert getattr(outcome, "reason", "") == f"HTTP {status}{told}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "after_s"),
+    [
+        ({"date": "Tue, 14 Nov 2023 22:00:00 GMT", "retry_after": "Tue, 14 Nov 2023 22:01:30 GMT"}, 90.0),
+        ({"retry_after": "Tue, 14 Nov 2023 22:14:20 GMT"}, 60.0),
+        ({"date": "now", "retry_after": "Tue, 14 Nov 2023 22:14:20 GMT"}, 60.0),
+    ],
+)
+async def test_a_date_in_retry_after_is_a_time_of_the_endpoint(
+    tmp_path: Path, headers: dict[str, str], after_s: float
+) -> None:
+    """Or of this clock, if the endpoint does not tell its own."""
+    clock = DrivenClock(wall=1_700_000_000.0)  # 22:13:20
+    async with (
+        HttpFaults(answer(503, **headers)) as server,
+        sending(tmp_path, server.url(), run=False, clock=clock) as made,
+    ):
+        assert await made.attempt(BODY) == Retry("HTTP 503", "http_503", after_s)
 
 
 async def test_nothing_of_an_answer_is_taken_into_the_next_request(tmp_path: Path) -> None:
@@ -329,6 +416,26 @@ async def test_what_a_proxy_says_is_not_about_the_message(tmp_path: Path, status
             assert type(outcome).__name__ == kind
     assert [request.method for request in proxy.requests] == ["CONNECT"]
     assert TOKEN not in repr(proxy.requests)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("403 No", Misconfigured(403, "HTTP 403: the proxy says 403 No")),
+        ("40 No", Retry("HTTP 502: the proxy says 40 No", "http_502")),
+        ("4070 No", Retry("HTTP 502: the proxy says 407 No", "http_502")),
+        ("out of order", Retry("HTTP 502: the proxy says out of order", "http_502")),
+    ],
+)
+async def test_a_proxy_that_names_no_status_is_out_of_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, outcome: Outcome
+) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        raise httpx.ProxyError(text)
+
+    monkeypatch.setattr("httpx.AsyncClient.send", refused)
+    async with sending(tmp_path, "https://telemetry.example.com/v1", run=False) as made:
+        assert await made.attempt(BODY) == outcome
 
 
 async def test_a_connection_closed_while_it_was_idle_costs_no_attempt(tmp_path: Path) -> None:
@@ -393,6 +500,90 @@ async def test_no_connection_closed_in_the_moment_of_use_costs_an_attempt(tmp_pa
     assert server.connections == 4
 
 
+@pytest.mark.parametrize("connections", [1, 2])
+async def test_connections_closed_in_the_moment_of_use_are_tried_only_so_often(
+    tmp_path: Path, connections: int
+) -> None:
+    """Another attempt leaves a new one each time."""
+    async with (
+        HttpFaults(answer(200)) as server,
+        sending(tmp_path, server.url(), run=False, connections=connections) as made,
+    ):
+        await made.submit(b"broken", b"whole")
+        broken, whole = made.outbox.live()
+
+        async def behave(exchange: Exchange) -> None:
+            await exchange.accept()
+            if exchange.request.body == b"broken" and server.connections < 20:
+                await made.sender._endpoint.post(whole, 0)
+                raise ClosedError
+            await exchange.answer(200)
+
+        await made.sender._endpoint.post(whole, 0)
+        server.behaviour = behave
+        assert isinstance(await made.sender._endpoint.post(broken, 0), Retry)
+    most = 2 * connections + 1
+    assert [each.body for each in server.requests].count(b"broken") == 1 + most
+
+
+@pytest.mark.simulated_time
+@pytest.mark.parametrize("connections", [1, 3])
+async def test_the_attempts_of_two_ticks_and_one_of_the_backlog_each_have_a_connection(
+    tmp_path: Path, connections: int
+) -> None:
+    async with (
+        HttpFaults(http.hang_before_headers()) as server,
+        sending(tmp_path, server.url(), run=False, connections=connections) as made,
+    ):
+        await made.submit(*[BODY] * 12)
+        await asyncio.gather(*(made.sender._endpoint.post(each, 0) for each in made.outbox.live()))
+    assert server.connections == 2 * connections + 1
+
+
+@pytest.mark.parametrize(("idle_s", "connections"), [(159.5, 1), (160.5, 2)])
+async def test_a_connection_is_kept_for_two_pushes_and_a_half_and_ten_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle_s: float, connections: int
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("httpcore._async.http11.time", SimpleNamespace(monotonic=lambda: now))
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url(), run=False, interval_s=60) as made:
+        for _ in range(2):
+            assert await made.attempt(BODY) == Delivered(200)
+            now += idle_s
+    assert server.connections == connections
+
+
+async def test_a_request_searches_no_folder_for_a_library_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = []
+
+    class Finder:
+        def find_spec(self, name: str, *_: object) -> None:
+            searched.append(name)
+
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url(), run=False) as made:
+        await made.attempt(BODY)
+        monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+        await made.attempt(BODY)
+    assert searched == []
+
+
+@pytest.mark.parametrize("behaviour", [answer(200), http.huge(times=100)], ids=["idle", "in the body"])
+async def test_an_error_while_a_connection_is_closed_is_none_of_the_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour
+) -> None:
+    close = BoundedStream.aclose
+
+    async def closed(stream: BoundedStream) -> None:
+        await close(stream)
+        raise OSError(errno.EIO, "")
+
+    monkeypatch.setattr(BoundedStream, "aclose", closed)
+    async with HttpFaults(behaviour) as server, sending(tmp_path, server.url(), run=False) as made:
+        assert await made.attempt(BODY) == Delivered(200)
+
+
 async def test_the_connection_is_kept_alive_between_pushes(tmp_path: Path) -> None:
     async with HttpFaults(answer(204)) as server, sending(tmp_path, server.url()) as made:
         for _ in range(5):
@@ -427,7 +618,8 @@ async def test_a_connection_that_died_in_silence_is_noticed_between_pushes_or_ha
     ):
         await made.attempt(BODY)
         with connected_to(server.port) as used:
-            wanted = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_USER_TIMEOUT": 15_000}
+            wanted = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
+            wanted["TCP_USER_TIMEOUT"] = 15_000
             levels = {"SO": socket.SOL_SOCKET, "TCP": socket.IPPROTO_TCP}
             assert wanted == {
                 name: used.getsockopt(levels[name.split("_")[0]], getattr(socket, name)) for name in wanted
@@ -461,6 +653,7 @@ async def test_stopping_does_not_wait_for_an_answer_and_keeps_the_message(tmp_pa
             begun = asyncio.get_running_loop().time()
             await made.sender.stop(0.1)
             assert asyncio.get_running_loop().time() - begun < 5
+            assert "attempt_left_in_queue" in {each["event"] for each in made.logs}
         server.behaviour = answer(200)
         async with sending(tmp_path, server.url()) as made:
             await made.all_delivered()
@@ -554,6 +747,70 @@ async def test_a_token_rotated_in_the_middle(tmp_path: Path) -> None:
         await made.all_delivered()
     delivered = [request.body for request in server.accepted if request.answered == 200]
     assert delivered == [b"1", b"2", b"7", b"3", b"4", b"5", b"6"]
+
+
+@pytest.mark.simulated_time
+async def test_a_message_that_is_sent_again_after_a_401_has_the_rest_of_its_time(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("token-1")
+    token.chmod(0o600)
+    loop = asyncio.get_running_loop()
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        token.write_text("token-2")
+        await (answer(401) if len(server.requests) == 1 else http.hang_before_headers())(exchange)
+
+    async with (
+        HttpFaults(behave) as server,
+        sending(tmp_path, server.url(), run=False, token=None, token_file=token, timeout_s=60) as made,
+    ):
+        began = loop.time()
+        assert await made.attempt(BODY) == Retry("no answer within 60 s", "timeout")
+        assert loop.time() - began == pytest.approx(60.0, abs=0.5)
+    assert [each.headers["authorization"] for each in server.requests] == ["Bearer token-1", "Bearer token-2"]
+
+
+async def test_a_new_token_is_no_answer_to_a_403(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("token-1")
+    token.chmod(0o600)
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        token.write_text("token-2")
+        await exchange.answer(403)
+
+    async with (
+        HttpFaults(behave) as server,
+        sending(tmp_path, server.url(), run=False, token=None, token_file=token) as made,
+    ):
+        assert await made.attempt(BODY) == Misconfigured(403, "HTTP 403")
+    assert len(server.requests) == 1
+
+
+async def test_without_a_token_nothing_is_sent(tmp_path: Path) -> None:
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url(), run=False, token=None) as made:
+        reason = "there is no usable token: it must be visible ASCII characters without blanks"
+        assert await made.attempt(BODY) == Retry(reason, "local")
+    assert not server.requests
+
+
+async def test_nothing_is_sent_until_there_is_a_secret_to_sign_it_and_a_wrong_one_replaces_none(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_no-base-64")
+    secret.chmod(0o600)
+    push = {"signing_secret_file": secret}
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url(), run=False, push=push) as made:
+        reason = "push.signing_secret_file: holds no signing secret"
+        assert await made.attempt(BODY) == Retry(reason, "local")
+        assert not server.requests
+        secret.write_text("whsec_" + "QUJD" * 8)
+        assert await made.attempt(BODY) == Delivered(200)
+        secret.write_text("whsec_no base 64 either")
+        assert await made.attempt(BODY) == Delivered(200)
+        problems = [each["problem"] for each in made.logs if each["event"] == "secret_unusable"]
+    assert problems == ["a signing secret must be whsec_<base64>"] * 2
 
 
 @pytest.mark.simulated_time

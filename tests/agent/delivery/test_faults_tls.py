@@ -15,10 +15,10 @@ import pytest
 
 from agent.config import PushConfig
 from agent.delivery import http_client, tls_context
-from agent.delivery.outcome import Delivered, Misconfigured, Retry
+from agent.delivery.outcome import Delivered, Misconfigured, Refused, Retry
 from tests.drivers.modbus.test_connect import silent
 from tests.faults.certificates import Authority
-from tests.faults.http import HttpFaults, Mute, answer, raw
+from tests.faults.http import HttpFaults, Mute, answer, hang_before_headers, raw
 from tests.support.delivery import sending
 
 BODY = b'{"time":1}'
@@ -85,6 +85,53 @@ async def test_an_unknown_authority_is_not_trusted(tmp_path: Path, authority: Au
                 assert isinstance(outcome, Retry)
                 assert outcome.kind == "tls"
     assert not server.requests
+
+
+async def test_certificates_that_are_renewed_on_the_disk_are_used_for_the_next_attempt(
+    tmp_path: Path, authority: Authority, stranger: Authority
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(stranger.ca_file.read_bytes())
+    context = authority.server_context(authority.issue("server"))
+    async with (
+        HttpFaults(answer(200), context) as server,
+        sending(tmp_path, server.url(), run=False, ca_file=ca_file) as made,
+    ):
+        assert getattr(await made.attempt(BODY), "kind", "") == "tls"
+        ca_file.write_bytes(authority.ca_file.read_bytes())
+        assert await made.attempt(BODY) == Delivered(200)
+
+
+async def test_a_failed_handshake_beside_an_attempt_that_waits_is_the_reason_of_both(
+    tmp_path: Path, authority: Authority, stranger: Authority
+) -> None:
+    """All connections are closed, so the attempt that waits makes a new one."""
+    context = authority.server_context(authority.issue("server"))
+    wrong = stranger.issue("server")
+    async with (
+        HttpFaults(answer(200), context) as server,
+        sending(tmp_path, server.url(), run=False, ca_file=authority.ca_file) as made,
+    ):
+        await made.submit(b"waits", b"fails")
+        waits, fails = made.outbox.live()
+        post = made.sender._endpoint.post
+        assert await post(waits, 0) == Delivered(200)
+        server.behaviour = hang_before_headers()
+        attempt = asyncio.create_task(post(waits, 0))
+        await server.until(lambda: len(server.accepted) == 2)
+        context.load_cert_chain(wrong.cert_file, wrong.key_file)
+        for outcome in (await post(fails, 0), await attempt):
+            assert isinstance(outcome, Retry)
+            assert outcome.kind == "tls"
+
+
+async def test_the_configured_authority_is_trusted_for_a_proxy_too(tmp_path: Path, authority: Authority) -> None:
+    context = authority.server_context(authority.issue("proxy"))
+    async with HttpFaults(answer(403), context) as proxy:
+        push = {"proxy_url": f"https://127.0.0.1:{proxy.port}", "ca_file": authority.ca_file}
+        async with sending(tmp_path, "https://telemetry.example.com/v1", run=False, push=push) as made:
+            assert isinstance(await made.attempt(BODY), Misconfigured)
+    assert [request.method for request in proxy.requests] == ["CONNECT"]
 
 
 async def test_old_tls_is_refused(tmp_path: Path, authority: Authority) -> None:
@@ -189,6 +236,19 @@ async def test_a_web_server_that_wants_https_is_no_refusal_of_the_message(tmp_pa
     assert outcome.reason.endswith("; should push.url begin with https?")
 
 
+@pytest.mark.parametrize(("status", "tls"), [(400, True), (422, False)])
+async def test_a_refusal_that_speaks_of_https_is_one(
+    tmp_path: Path, authority: Authority, status: int, tls: bool
+) -> None:
+    page = b"The plain HTTP request was sent to HTTPS port"
+    context = authority.server_context(authority.issue("server")) if tls else None
+    async with (
+        HttpFaults(answer(status, page), context) as server,
+        sending(tmp_path, server.url(), run=False, ca_file=authority.ca_file) as made,
+    ):
+        assert await made.attempt(BODY) == Refused(status, f"HTTP {status}: {page.decode()}")
+
+
 async def test_a_handshake_that_hangs(tmp_path: Path, authority: Authority) -> None:
     with Mute() as mute:
         url = f"https://127.0.0.1:{mute.port}/"
@@ -212,6 +272,22 @@ async def test_the_client_s_certificate(tmp_path: Path, authority: Authority, st
                 outcome = await made.attempt(BODY)
                 assert isinstance(outcome, Delivered if accepted else Retry)
     assert len(server.requests) == 1
+
+
+async def test_the_certificate_may_be_asked_for_after_the_handshake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With TLS 1.3 the answer is this alert. httpx passes its error on as it is."""
+
+    async def refused(*_: object, **__: object) -> None:
+        error = ssl.SSLError(1, "")
+        error.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+        raise error
+
+    monkeypatch.setattr("httpx.AsyncClient.send", refused)
+    async with sending(tmp_path, "https://127.0.0.1:1/", run=False) as made:
+        reason = "TLS failed: tlsv13 alert certificate required; the endpoint asks for push.client_cert_file"
+        assert await made.attempt(BODY) == Retry(reason, "tls")
 
 
 async def test_a_key_with_a_passphrase_is_an_error_not_a_question(tmp_path: Path, authority: Authority) -> None:

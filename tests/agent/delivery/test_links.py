@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -259,6 +260,8 @@ async def test_a_tick_that_waits_ends_when_a_newer_one_comes(tmp_path: Path) -> 
         (503, 8, 0, 256),  # the message itself may be the cause: it falls behind the others
         (503, 0, 8, 256),
         (None, 8, 0, 0),  # the receiver did not see it
+        (403, 3, 0, 8),
+        (403, 0, 8, 1),
     ],
 )
 async def test_when_a_message_is_tried_again(
@@ -276,6 +279,83 @@ async def test_when_a_message_is_tried_again(
         (now,) = made.outbox.live()
         assert now.attempts == attempts + 1
         assert now.next_try - clock.time() == pytest.approx(wait_s, abs=0.01)
+
+
+async def test_after_an_answer_that_is_not_about_the_message_a_live_one_waits_only_for_the_endpoint(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    respx_mock.post(URL).respond(403)
+    clock = DrivenClock()
+    async with sending(tmp_path, URL, clock=clock, run=False) as made:
+        (record,) = made.outbox.put([b"x"])
+        await made.sender._attempts.send(record, live=True)
+        assert [(each.attempts, each.next_try) for each in made.outbox.live()] == [(1, clock.time())]
+
+
+async def test_a_refused_message_waits_twice_as_long_each_time_until_it_is_a_dead_letter(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    respx_mock.post(URL).respond(422)
+    clock = DrivenClock()
+    retry = {"initial_s": 1, "max_s": 1000, "dead_letter_after": 4}
+    async with sending(tmp_path, URL, clock=clock, run=False, retry=retry) as made:
+        made.sender._breaker.backoff.dice = Highest()
+        (record,) = made.outbox.put([b"x"])
+        waits = []
+        while not (parked := made.outbox.parked()):
+            await made.sender._attempts.send(record, live=False)
+            waits += [each.next_try - clock.time() for each in made.outbox.live()]
+            record = (*made.outbox.live(), record)[0]
+        assert waits == [1, 2, 4]
+        assert [(each.attempts, each.refusals, each.next_try) for each in parked] == [(4, 4, clock.time())]
+        assert [getattr(outcome, "again_s", 0) for _, outcome in made.outcomes] == [1, 2, 4, None]
+
+
+async def test_messages_whose_schema_is_refused_wait_only_for_the_endpoint(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    respx_mock.post(URL).respond(422, text="no such field")
+    clock = DrivenClock()
+    retry = {"initial_s": 1, "max_s": 1000, "dead_letter_after": 1}
+    async with sending(tmp_path, URL, clock=clock, run=False, retry=retry) as made:
+        for body in (b"1", b"2", b"3"):
+            (record,) = made.outbox.put([body])
+            await made.sender._attempts.send(record, live=True)
+        assert [type(outcome).__name__ for _, outcome in made.outcomes] == ["Refused", "Refused", "Misconfigured"]
+        waiting = [*made.outbox.backlog(clock.time(), limit=9), *made.outbox.live()]
+        assert [each.body for each in waiting] == [b"1", b"2", b"3"]
+        assert {each.next_try for each in waiting} == {clock.time()}
+        breaker = made.sender._breaker
+        assert breaker.live_at() == breaker.backlog_at() > clock.monotonic(), "live messages too"
+
+
+async def test_a_message_has_one_attempt_at_a_time_and_none_after_the_stop(tmp_path: Path) -> None:
+    answers = asyncio.Event()
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await answers.wait()
+        await exchange.answer(200)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
+        links = made.sender._attempts
+        one, two = made.outbox.put([b"1", b"2"])
+        attempt = asyncio.create_task(links.send(one, live=True))
+        await server.until(lambda: len(server.accepted) == 1)
+        assert await links.send(one, live=False) == Stopped()
+        answers.set()
+        assert await attempt == Delivered(200)
+        await made.sender.stop(0)
+        assert await links.send(two, live=True) == Stopped()
+    assert len(server.requests) == 1
+
+
+async def test_a_sender_that_is_closed_leaves_no_thread(tmp_path: Path) -> None:
+    before = {*threading.enumerate()}
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url()) as made:
+        await made.submit(b"x")
+        await made.all_delivered()
+    assert [each.name for each in threading.enumerate() if each not in before and each.name.startswith("outbox")] == []
 
 
 @pytest.mark.parametrize("parked", [False, True])
@@ -367,6 +447,30 @@ async def test_the_log_tells_the_first_delivery_and_each_cause_of_an_outage_once
     ]
 
 
+async def test_the_log_tells_at_most_eight_causes_of_an_outage_and_when_the_next_attempt_is(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    respx_mock.post(URL).mock(side_effect=[httpx.ConnectError(f"cause {number}") for number in range(10)])
+    retry = {"initial_s": 0.26, "max_s": 0.26}
+    async with sending(tmp_path, URL, clock=DrivenClock(), run=False, retry=retry) as made:
+        made.sender._breaker.backoff.dice = Highest()
+        for _ in range(10):
+            (record,) = made.outbox.live() or made.outbox.put([b"x"])
+            await made.sender._attempts.send(record, live=True)
+    told = [each for each in made.logs if each["log_level"] == "warning"]
+    assert told == [
+        {
+            "event": "push_failed",
+            "log_level": "warning",
+            "message": record.id,
+            "url": URL,
+            "reason": f"no connection: cause {number}",
+            "again_s": 0.3,
+        }
+        for number in range(8)
+    ]
+
+
 RECORD = Record(1, "msg_1", b"", 50.0, attempts=2)
 
 
@@ -425,6 +529,7 @@ def test_public_labels() -> None:
 def test_which_failures_may_be_the_fault_of_the_message(kind: str, answered: bool, reached: bool) -> None:
     outcome = Retry("why", kind)
     assert (outcome.answered, outcome.reached) == (answered, reached)
+    assert outcome.cause == (kind if answered or kind == "tls" else "why"), "the words for TLS contain the time"
 
 
 async def test_a_503_after_a_401_waits_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

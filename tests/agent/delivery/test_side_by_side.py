@@ -11,7 +11,7 @@ import pytest
 from agent.delivery.live_tick import attempts_needed
 from agent.outbox import queued
 from agent.status import endpoint_status
-from tests.faults.http import Exchange, HttpFaults
+from tests.faults.http import Exchange, HttpFaults, answer
 from tests.support.delivery import Sending, sending
 
 
@@ -180,6 +180,42 @@ async def test_an_endpoint_that_hangs_is_not_called_slow(tmp_path: Path, nodes: 
         assert made.sender.stats.superseded == 0
         assert made.sender.stats.behind is None
     assert not [each for each in made.logs if each["event"].startswith("live_")]
+
+
+@pytest.mark.simulated_time
+async def test_ticks_in_a_pause_that_the_endpoint_asked_for_are_not_late(tmp_path: Path) -> None:
+    async with (
+        HttpFaults(answer(200)) as server,
+        sending(tmp_path, server.url(), interval_s=1, rate_per_s=0.001) as made,
+    ):
+        server.script += [answer(200), answer(429, retry_after="5")]
+        await ticks(made, 15, 1, 1)
+        assert made.sender.stats.delivered >= 8
+        assert made.sender.stats.superseded == 0
+        assert made.sender.stats.behind is None
+
+
+@pytest.mark.simulated_time
+async def test_a_message_that_a_newer_tick_replaced_goes_at_once_as_backlog(tmp_path: Path) -> None:
+    """Though the backlog worker had nothing to do before."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        if exchange.request.body == b"slow":
+            await asyncio.sleep(3.0)
+        await exchange.answer(200)
+
+    async with (
+        HttpFaults(behave) as server,
+        sending(tmp_path, server.url(), interval_s=60, connections=1) as made,
+    ):
+        await made.submit(b"first")
+        await asyncio.sleep(5.0)
+        await made.submit(b"slow", b"replaced")
+        await asyncio.sleep(1.0)
+        await made.submit(b"newer")
+        await asyncio.sleep(1.0)
+        assert b"replaced" in {each.body for each in server.accepted}
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,22 @@ async def test_a_clock_that_falls_back_to_1970_while_the_agent_runs_dates_nothin
     assert [entry["event"] for entry in logs if "clock" in entry] == ["clock_not_set", "messages_dated"]
 
 
+async def test_the_next_attempt_is_that_of_a_retry_while_new_messages_wait_for_the_clock(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    respx_mock.post(URL).respond(503)
+    clock, kernel = DrivenClock(), Kernel()
+    kernel.synchronised = True
+    retry = {"initial_s": 3600, "max_s": 3600}
+    async with sender(tmp_path / "o.sqlite3", clock, kernel, interval_s=10, retry=retry) as (made, _):
+        made._breaker.backoff.dice = Highest()
+        await made.submit([message(clock.time(), 0)], clock.monotonic())
+        await until(clock, lambda: made.stats.attempts == 1, 0.0)
+        assert made.next_attempt_at == clock.monotonic() + 10
+        clock.set_time(NO_RTC)
+        assert made.next_attempt_at == clock.monotonic() + 3600
+
+
 async def test_dated_messages_that_a_newer_tick_replaces_are_counted_as_late(
     tmp_path: Path, respx_mock: respx.MockRouter
 ) -> None:
