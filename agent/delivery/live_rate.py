@@ -54,8 +54,9 @@ class LiveRate:
     @property
     def words(self) -> str | None:
         """The rates of tried and of made messages in the last ticks, as text; None if no message was tried."""
-        made, tried = (sum(each) for each in zip(*self._ticks, strict=True)) if self._ticks else (0, 0)
-        seconds = len(self._ticks) * self._interval_s
+        tried = sum(tried for _, tried in self._ticks)
         if not tried:
             return None
+        made = sum(made for made, _ in self._ticks)
+        seconds = len(self._ticks) * self._interval_s
         return f"the endpoint takes {tried / seconds:.2g} messages/s, the site makes {made / seconds:.2g}"

@@ -7,7 +7,7 @@ from statistics import mean
 
 import pytest
 
-from agent.delivery.circuit_breaker import COMMISSIONING_S, REFUSALS_THAT_MEAN_SCHEMA, Backoff, CircuitBreaker
+from agent.delivery.circuit_breaker import REFUSALS_THAT_MEAN_SCHEMA, Backoff, CircuitBreaker
 from agent.outbox.record import Record
 
 
@@ -43,6 +43,31 @@ def test_attempts_side_by_side_that_fail_together_are_one_failure() -> None:
     breaker = CircuitBreaker(Backoff(1.0, 300.0, Highest()))
     assert [breaker.failed(10.0 + number, None, live=True, began=9.0) for number in range(8)] == [1.0] * 8
     assert breaker.failed(20.0, None, live=True, began=18.0) == 2.0
+    assert breaker.failed(21.0, None, live=True, began=20.0) == 4.0, "it began when the one before had failed"
+    assert [breaker.misconfigured(30.0 + number, live=True, began=29.0) for number in range(3)] == [154.0] * 3
+
+
+def test_after_a_delivery_the_delays_are_those_of_a_new_outage() -> None:
+    breaker = CircuitBreaker(Backoff(1.0, 300.0, Highest()))
+    assert breaker.live_at() == breaker.backlog_at() == breaker.next_at() == 0.0
+    for now in (1000.0, 2000.0):
+        assert [breaker.failed(now + number, None, live=True, began=now + number) for number in range(3)] == [1, 2, 4]
+        assert breaker.backlog_at() == breaker.next_at() == now + 2.0 + 4.0
+        breaker.delivered(live=True)
+        assert breaker.live_at() == breaker.backlog_at() == breaker.next_at() == 0.0
+    assert breaker.failed(2003.0, None, live=True, began=1999.0) == 1.0, "an attempt that began before the delivery"
+
+
+def test_the_next_attempt_is_at_the_end_of_the_last_delay() -> None:
+    """Also of one that an answer to an old message caused, and that is shorter than the one before."""
+    breaker = CircuitBreaker(Backoff(0.1, 300.0, Highest()))
+    assert breaker.failed(1000.0, None, live=True) == pytest.approx(0.1)
+    wait_s = breaker.misconfigured(1000.0, live=False)
+    assert breaker.next_at() == breaker.backlog_at() == 1000.0 + wait_s > breaker.live_at()
+    breaker.commission(1001.0)
+    assert breaker.misconfigured(1001.0, live=False) == 6.0
+    assert breaker.next_at() == 1075.0, "the probe"
+    assert breaker.backlog_at() == 1007.0
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -74,6 +99,15 @@ def test_an_answer_to_an_old_message_leaves_live_messages_a_probe_a_minute() -> 
     assert breaker.backlog_at() >= 2600.0
 
 
+def test_the_probe_of_a_short_pause_is_at_its_end_and_the_only_one() -> None:
+    for pause_s in (5.0, 30.0):
+        breaker = CircuitBreaker(Backoff(1.0, 300.0, Highest()))
+        breaker.failed(1000.0, pause_s, live=False)
+        assert breaker.live_at() == breaker.backlog_at() == 1000.0 + pause_s * 1.1
+        assert breaker.admit_live(breaker.live_at()) == 0.0
+        assert breaker.live_at() == 0.0
+
+
 def test_only_refusals_of_live_messages_without_a_delivery_mean_the_schema() -> None:
     def refused(seq: int, per_tick: int = 1) -> bool:
         return breaker.refuse(Record(seq, f"msg_{seq}", b"", 0.0), per_tick)
@@ -85,6 +119,8 @@ def test_only_refusals_of_live_messages_without_a_delivery_mean_the_schema() -> 
     breaker.delivered(live=True)
     many = 2 * REFUSALS_THAT_MEAN_SCHEMA
     assert [refused(110 + number, many) for number in range(many + 1)] == [False] * many + [True]
+    assert refused(130, many)
+    assert len(breaker.refused) == many + 1, "no more are kept than the verdict needs"
 
 
 def test_while_a_person_is_present_a_misconfigured_endpoint_is_tried_every_few_seconds() -> None:
@@ -92,7 +128,7 @@ def test_while_a_person_is_present_a_misconfigured_endpoint_is_tried_every_few_s
     breaker.commission(1000.0)
     assert [breaker.misconfigured(now, live=True) for now in (1000.0, 1006.0, 1179.0)] == [6.0] * 3
     assert breaker.live_at() == 1185.0
-    assert breaker.misconfigured(1000.0 + COMMISSIONING_S, live=True) > 150
+    assert breaker.misconfigured(1180.0, live=True) > 150
     breaker.commission(2000.0)  # a reload
     assert breaker.misconfigured(2000.0, live=True) == 6.0
 
