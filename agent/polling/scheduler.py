@@ -76,9 +76,9 @@ class Scheduler:
                     tick = next_tick(tick, *self._now, *self._pushes)
                 elif self._pushes != pushes:
                     pushes = self._pushes
+                    if self._last is not None:
+                        after = self._last.time
                     tick = later_tick(first_tick(*self._now, *pushes), after, pushes[0])
-                    if self._last is not None and tick.time <= self._last.time:
-                        tick = next_tick(tick, *self._now, *pushes)
                 self._polls.align(pushes[0], tick.at)
 
     @property

@@ -71,18 +71,20 @@ async def test_a_link_that_cannot_hold_its_interval_is_told_once_and_once_when_i
     with structlog.testing.capture_logs() as events:
         async with running(Rhythm(10, 0), [1.0] * UNITS) as site:
             slow_down(site)
-            await site.clock.advance(200)
+            await site.clock.advance(120.5)
+            assert told(events) == [("poll_interval_missed", "a0")], "at the second check"
+            await site.clock.advance(79.5)
             slow = {device.health.cycle_s for link in site.connections for device in link.devices}
             slow_down(site, 0.0)
             await site.clock.advance(200)
             fast = {device.health.cycle_s for link in site.connections for device in link.devices}
-    told = [event for event in events if event["event"].startswith("poll")]
-    assert [(event["event"], event["log_level"], event["address"]) for event in told] == [
+    polls = [event for event in events if event["event"].startswith("poll")]
+    assert [(event["event"], event["log_level"], event["address"]) for event in polls] == [
         ("poll_interval_missed", "warning", "a0"),
         ("poll_interval_held", "info", "a0"),
     ]
-    assert told[0]["interval_s"] == 1.0
-    assert 0.9 * CYCLE_S <= told[0]["cycle_s"] <= 1.2 * CYCLE_S
+    assert polls[0]["interval_s"] == 1.0
+    assert 0.9 * CYCLE_S <= polls[0]["cycle_s"] <= 1.2 * CYCLE_S
     assert all(0.8 * CYCLE_S <= (cycle_s or 0) <= 1.2 * CYCLE_S for cycle_s in slow)
     assert fast == {None}
 
@@ -207,6 +209,22 @@ async def test_a_push_does_not_wait_for_more_grid_meters_than_answer_in_time() -
         slow_down(site)
         await site.clock.advance(120)
         assert max(delays(site, since=30)) <= ANSWER_S
+
+
+async def test_without_a_deadline_a_push_waits_for_no_poll() -> None:
+    async with running(Rhythm(10, 0), [10.0]) as site:
+        slow_down(site)
+        await site.clock.advance(20)
+        assert site.left == site.closed == [9, 19]
+
+
+async def test_a_lost_grid_meter_of_a_slow_link_keeps_its_back_off() -> None:
+    async with running(Rhythm(10, 0), [1.0] * 3) as site:
+        await make_grid_meter(site, "0.2")
+        slow_down(site, 0.6)
+        fail(site, SilentError("no answer"), ["0.2"])
+        await site.clock.advance(30)
+        assert 3 <= len(site.polled["0.2"]) <= 5, "after 2, 4, 8 and 16 s"
 
 
 async def test_grid_meters_come_back_first() -> None:

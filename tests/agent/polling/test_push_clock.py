@@ -41,6 +41,13 @@ async def test_it_ticks_on_its_phase() -> None:
     assert ticks == [(3, 4), (18, 19), (33, 34), (48, 49)]
 
 
+async def test_a_tick_that_is_near_is_not_early() -> None:
+    clock = DrivenClock(wall=START + 3.5)
+    async with ticking(clock, 15, 4) as ticks:
+        await clock.advance(1)
+    assert ticks == [(0.5, 4)]
+
+
 async def test_no_label_is_repeated_after_a_change() -> None:
     clock = DrivenClock(wall=START)
     async with ticking(clock, 5, 0, int(START)) as ticks:

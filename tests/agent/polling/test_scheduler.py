@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import structlog
 
-from agent.polling import Rhythm
+from agent.polling import Rhythm, Tick
 from tests.support.polling import running
 from tests.support.simulated_clock import START
 
@@ -82,6 +82,7 @@ async def test_rounds_that_are_too_late_are_skipped_by_count() -> None:
             await site.clock.advance(3)
         assert site.rounds == [0, 1, 2, 3, 4, 5, 8.5, 9, 10, 11]
         assert site.skips == {"0.0": 2}
+        assert [device.health.skipped for device in site.connections[0].devices] == [2, 0]
         assert [event for event in events if event["event"] == "polls_skipped"] == [
             {
                 "event": "polls_skipped",
@@ -90,6 +91,49 @@ async def test_rounds_that_are_too_late_are_skipped_by_count() -> None:
                 "reason": "the process got no time to make them",
             }
         ]
+
+
+async def test_skipped_polls_are_told_every_five_minutes_at_most_with_all_since_the_last_time() -> None:
+    async with running(Rhythm(60, 0), [20.0]) as site:
+        with structlog.testing.capture_logs() as events:
+            for pause_s in (20, 20, 160, 20):  # two polls are skipped at 80, 160, 380 and 460 s
+                await site.clock.advance(pause_s)
+                site.clock.jump(60)
+            await site.clock.advance(1)
+        assert site.skips == {"0.0": 8}
+        assert [event["polls"] for event in events if event["event"] == "polls_skipped"] == [2, 4]
+
+
+async def test_a_long_interval_before_a_short_one_delays_no_poll_after_a_reload() -> None:
+    async with running(Rhythm(60, 0), [60.0, 1.0]) as site:
+        await site.clock.advance(3.5)
+        await site.poller.replace(site.connections)
+        await site.clock.advance(3)
+        assert site.polls("0.1") == [0, 1, 2, 3, 4, 5, 6]
+
+
+async def test_an_interval_is_fitted_to_the_pushes_after_each_change() -> None:
+    async with running(Rhythm(60, 0), [40.0]) as site:
+        await site.clock.advance(60)
+        site.schedule.change(Rhythm(10, 0))
+        await site.clock.advance(120)
+        assert {late - early for early, late in pairwise(site.rounds[-3:])} == {40}
+
+
+async def test_labels_go_on_after_the_last_one_of_before_the_start_if_the_interval_changes_at_once() -> None:
+    async with running(Rhythm(60, 30), [20.0], after=int(START) + 120) as site:
+        await site.clock.advance(1)
+        site.schedule.change(Rhythm(10, 0))
+        await site.clock.advance(140)
+        assert site.labels == [START + 130, START + 140]
+
+
+async def test_labels_go_on_after_the_last_one_of_the_endpoint_whose_ticks_the_scheduler_takes_over() -> None:
+    async with running(Rhythm(60, 0), [20.0]) as site:
+        await site.clock.advance(30)
+        site.schedule.change(Rhythm(10, 0), Tick(site.clock.monotonic(), int(START) + 50))
+        await site.clock.advance(35)
+        assert site.labels == [START + 60]
 
 
 async def test_another_pace_of_polls_leaves_the_next_push_where_it_is() -> None:
@@ -135,12 +179,22 @@ async def test_a_change_at_the_moment_of_a_push_repeats_none() -> None:
         assert site.labels == sorted(set(site.labels))
 
 
+async def test_a_change_while_the_clock_is_set_back_repeats_no_label() -> None:
+    async with running(Rhythm(60, 0), [20.0]) as site:
+        await site.clock.advance(60)
+        site.clock.set_time(site.clock.time() - 100)
+        site.schedule.change(Rhythm(10, 0))
+        await site.clock.advance(120)
+        assert site.labels == [START + 60, START + 70, START + 80]
+
+
 async def test_few_links_are_polled_at_the_tick_and_many_are_spread_before_it() -> None:
     async with running(Rhythm(10, 0), *([1.0] for _ in range(64))) as site:
         await site.clock.advance(9)
         assert all(polls == list(range(10)) for polls in map(site.polls, site.polled))
     async with running(Rhythm(10, 0), *([1.0] for _ in range(400))) as site:
         await site.clock.advance(20.5)
+        assert max(site.polls(name)[0] for name in site.polled) > 0.4, "also at the start"
         for name in site.polled:
             polls = [at for at in site.polls(name) if at > 1]
             assert {round(late - early, 6) for early, late in pairwise(polls)} == {1.0}, "each keeps its phase"

@@ -93,6 +93,8 @@ def test_a_phase_is_for_ever_and_clock_has_none() -> None:
     }
     assert {site: [phase_s("splay", site, interval) for interval in (5, 60, 900)] for site in known} == known
     assert phase_s("clock", "site_1", 60) == 0
+    named = {name: [phase_s("splay", "SITE_1", interval, name) for interval in (5, 60, 900)] for name in ("trader", "grid")}
+    assert named == {"trader": [3, 40, 613], "grid": [4, 58, 877]}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,8 @@ def test_a_tick_that_a_step_of_the_clock_moves_into_the_past_is_left_out() -> No
     start = 1_700_000_040
     after = next_tick(Tick(0.0, start), 59.0, start + 59.0 + 20.0, 60, 0)
     assert after == Tick(100.0, start + 120)
+    after = next_tick(Tick(0.0, start), 40.0, start + 40.0 + 20.0, 60, 0)
+    assert after == Tick(40.0, start + 60), "a tick at this moment is not in the past"
 
 
 @given(
