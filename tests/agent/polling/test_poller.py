@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import struct
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -17,15 +19,18 @@ from agent.domain.node import Node
 from agent.polling.device import Connection, Device
 from agent.polling.device_health import BACKOFF_FIRST_S, BACKOFF_MAX_S, DeviceHealth
 from agent.polling.poller import Poller, done_within
+from agent.polling.scheduler import Rhythm
 from agent.runtime.watchdog import STUCK_S, Watchdog
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
-from drivers.errors import SilentError
+from drivers.errors import DriverError, SilentError
 from drivers.modbus.link import Link
 from drivers.model import Kind, NodeType, Scan, Table
 from drivers.profile.loader import BUILT_IN
 from tests.faults import sunspec
 from tests.faults.modbus import Faults, FaultServer, registers_from
+from tests.support.polling import Channel, running
+from tests.support.simulated_clock import DrivenClock, settled
 
 
 class SteppedClock:
@@ -50,6 +55,7 @@ class Notes:
     def __init__(self) -> None:
         self.observed: list[str] = []
         self.missing: list[str] = []
+        self.errors: set[type[Exception]] = set()
         self.skips: Counter[str] = Counter()
 
     def observe(self, device: Device, scan: Scan) -> None:
@@ -57,6 +63,7 @@ class Notes:
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
         self.missing.append(device.name)
+        self.errors.add(type(error))
 
     def skipped(self, device: Device, count: int) -> None:
         self.skips.update({device.name: count})
@@ -101,6 +108,7 @@ async def test_a_silent_unit_costs_its_neighbours_one_time_out_then_nothing() ->
                 await asyncio.gather(*poller.request())
             assert notes.observed == ["u1", "u3"] * 3
             assert notes.missing == ["u2"] * 3
+            assert notes.errors == {SilentError}, "also in the rounds without a probe"
             assert sum(seen.unit_id == 2 for seen in server.requests) == 1
             clock.now += BACKOFF_FIRST_S
             await asyncio.gather(*poller.request())
@@ -192,7 +200,10 @@ async def test_a_link_that_cannot_be_opened_is_tried_once_a_round_for_all_its_de
         link = Link(server.link())
         async with polling({link: [device(link, unit) for unit in (1, 2, 3)]}, clock, notes) as poller:
             await asyncio.gather(*poller.request())
-    assert notes.missing == ["u1", "u2", "u3"]
+            assert notes.missing == ["u1", "u2", "u3"]
+            clock.now += BACKOFF_FIRST_S
+            await asyncio.gather(*poller.request())
+            assert notes.missing == ["u1", "u2", "u3"] * 2
 
 
 async def test_when_polling_ends_every_link_is_closed() -> None:
@@ -280,20 +291,24 @@ async def test_what_a_device_answers_after_it_was_taken_away_is_nobodys() -> Non
             assert notes.observed == ["u2"]
 
 
-async def test_a_silent_device_that_is_taken_away_in_the_middle_of_a_round_is_missed_by_nobody() -> None:
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_silent_device_that_is_taken_away_in_the_middle_of_a_round_is_missed_by_nobody(lost: bool) -> None:
     """Nobody knows its nodes any more: to be told of them would end the agent."""
     clock, notes = SteppedClock(), Notes()
     async with FaultServer({(1, Table.INPUT): registers()}) as server:
         server.faults.latency_s = 0.05
         link = Link(server.link())
         first, silent = device(link, 1), device(link, 2)
-        silent.health.failed(SilentError("no answer"), clock.now)
+        if lost:
+            silent.health.failed(SilentError("no answer"), clock.now)
         async with polling({link: [first, silent]}, clock, notes) as poller:
             answers = poller.request()
             await server.wait(lambda: bool(server.requests))
             await poller.replace([Connection(link, (first,))])
             await asyncio.gather(*answers)
             assert (notes.observed, notes.missing) == (["u1"], [])
+            await asyncio.gather(*poller.request())
+            assert notes.observed == ["u1", "u1"]
 
 
 async def test_a_poll_that_hangs_is_stuck_and_one_that_fails_is_not() -> None:
@@ -347,8 +362,14 @@ async def test_a_slow_device_does_not_hold_up_its_neighbours(tmp_path: Path) -> 
             first = poller.request()
             await server.wait(lambda: sum(seen.unit_id == 2 for seen in server.requests[asked:]) == 3)
             await asyncio.gather(*first, *poller.request())
-    assert notes.observed[3:] == ["u1", "u3", "u1", "u3", "u2"]
-    assert sum(seen.unit_id == 2 for seen in server.requests) == 20
+            assert notes.observed[3:] == ["u1", "u3", "u1", "u3", "u2"]
+            assert sum(seen.unit_id == 2 for seen in server.requests) == 20
+            # It is fast again.
+            server.heal()
+            slow.patience_s = 3.0
+            for _ in range(2):
+                await asyncio.gather(*poller.request())
+    assert notes.observed[8:] == ["u1", "u3", "u2", "u1", "u2", "u3"]
     assert not notes.missing
 
 
@@ -431,10 +452,11 @@ async def test_when_a_link_comes_back_all_its_devices_do() -> None:
     assert sorted(seen.unit_id for seen in server.requests[asked:]) == [1, 1, 2, 2, 3, 3]
 
 
-async def test_when_a_link_comes_back_a_slow_device_that_fails_is_probed_once() -> None:
-    """It fails while the next device is polled, whose answer is no second reason to probe it."""
+@pytest.mark.parametrize("fails", ["before", "after"])
+async def test_when_a_link_comes_back_a_slow_device_that_fails_is_probed_once(fails: str) -> None:
+    """It fails while the next device is polled or later. The answer of that one is no second reason to probe it."""
     clock, notes = SteppedClock(), Notes()
-    waits, failed = asyncio.Event(), asyncio.Event()
+    waits, failed, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
     probes = 0
 
     class Slow:
@@ -447,8 +469,10 @@ async def test_when_a_link_comes_back_a_slow_device_that_fails_is_probed_once() 
 
     class Next:
         async def poll(self, reader: object, now: object) -> Scan:
-            waits.set()
-            await failed.wait()
+            if fails == "before":
+                waits.set()
+                await failed.wait()
+            answered.set()
             return Scan((), clock.now, clock.now)
 
     async with FaultServer({(1, Table.INPUT): registers()}) as server:
@@ -461,7 +485,10 @@ async def test_when_a_link_comes_back_a_slow_device_that_fails_is_probed_once() 
                 each.health.failed(SilentError("no answer"), clock.now)
         async with polling({link: devices}, clock, notes) as poller:
             clock.now += BACKOFF_FIRST_S
-            await asyncio.gather(*poller.request())
+            answers = poller.request()
+            await answered.wait()
+            waits.set()
+            await asyncio.gather(*answers)
     assert notes.observed == ["u1", "u3"]
     assert notes.missing == ["u2"]
     assert probes == 1
@@ -520,11 +547,221 @@ async def test_a_node_for_which_the_device_has_nothing_is_told() -> None:
 
 def test_the_back_off_doubles_to_its_bound_and_one_answer_ends_it() -> None:
     health = DeviceHealth()
+    assert (health.due, health.slow, health.answers) == (0.0, False, False)
     waits = []
     for _ in range(12):
         health.failed(SilentError("no answer"), 0.0)
         waits.append(health.due)
     assert waits[:3] == [BACKOFF_FIRST_S, 2 * BACKOFF_FIRST_S, 4 * BACKOFF_FIRST_S]
     assert waits[-1] == BACKOFF_MAX_S
+    assert (health.polls, health.failed_polls, health.errors, health.answers) == (12, 12, {"silent": 12}, False)
     health.answered(Scan((), 4.0, 5.0), 5.0)
-    assert (health.failures, health.due, health.since) == (0, 0.0, None)
+    assert (health.failures, health.due, health.since, health.error) == (0, 0.0, None, None)
+    health.answered(last := Scan((), 8.0, 11.0), 11.0)
+    assert (health.polls, health.failed_polls, health.answered_s, health.took_s) == (14, 12, 4.0, 3.0)
+    assert (health.scan, health.last_answer, health.back_since, health.answers) == (last, 11.0, 5.0, True)
+    health.failed(SilentError("no answer"), 12.0)
+    assert (health.failures, health.since, health.due, health.answers) == (1, 12.0, 12.0 + BACKOFF_FIRST_S, False)
+
+
+class Stub:
+    """A driver without a device: notes its polls, waits for `answer`, and fails with `error`."""
+
+    def __init__(self, polled: list[str], name: str) -> None:
+        self.polled, self.name = polled, name
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+        self.answer.set()
+        self.error: DriverError | None = None
+
+    async def poll(self, reader: object, now: object) -> Scan:
+        self.polled.append(self.name)
+        self.asked.set()
+        await self.answer.wait()
+        if self.error is not None:
+            raise self.error
+        return Scan((), 0.0, 0.0)
+
+
+def stubs(*intervals_s: float, grid: int | None = None) -> tuple[list[str], list[Device], list[Stub]]:
+    """Devices A, B, … with these intervals, one of which may be the grid meter."""
+    polled: list[str] = []
+    devices, drivers = [], []
+    for unit, interval_s in enumerate(intervals_s):
+        name = "ABCDEFG"[unit]
+        node = Node(name, NodeType.GRID if unit == grid else NodeType.VARIABLE_POWER_LOAD, Kind.METER)
+        drivers.append(Stub(polled, name))
+        devices.append(Device(name, "stub", drivers[-1], Channel(), (node,), name, unit, interval_s))  # type: ignore[arg-type]
+    return polled, devices, drivers
+
+
+@pytest.mark.parametrize(
+    ("intervals_s", "grid", "slow", "order"),
+    [
+        ((60.0, 60.0, 60.0, 1.0, 1.0), 3, 0, "DEA DBEC"),  # E is a device with a short interval, D is the grid meter
+        ((60.0, 60.0, 60.0), None, 1, "AB CA"),  # all have the same rank
+        ((60.0, 1.0, 60.0), 0, 2, "ABC AB"),
+    ],
+)
+async def test_devices_of_a_higher_rank_and_those_of_the_round_take_turns(
+    intervals_s: tuple[float, ...], grid: int | None, slow: int, order: str
+) -> None:
+    """While the slow one is polled, those that were polled before it become due again."""
+    polled, devices, drivers = stubs(*intervals_s, grid=grid)
+    drivers[slow].answer.clear()
+    async with polling({Channel(): devices}, SteppedClock(), Notes()) as poller:  # type: ignore[dict-item]
+        first = poller.request()
+        await drivers[slow].asked.wait()
+        again = poller.request()
+        drivers[slow].answer.set()
+        await asyncio.gather(*first, *again)
+    assert "".join(polled) == order.replace(" ", "")
+
+
+async def test_of_lost_devices_the_grid_meter_is_probed_first_then_the_one_that_waits_for_longest() -> None:
+    polled, devices, drivers = stubs(1.0, 1.0, 1.0, grid=2)
+    clock = SteppedClock()
+    for each, driver, failures in zip(devices, drivers, (2, 1, 3), strict=True):
+        driver.error = SilentError("no answer")
+        for _ in range(failures):
+            each.health.failed(driver.error, clock.now)
+    async with polling({Channel(): devices}, clock, Notes()) as poller:  # type: ignore[dict-item]
+        clock.now += 10
+        for _ in range(3):
+            await asyncio.gather(*poller.request())
+    assert polled == ["C", "B", "A"]
+
+
+async def test_a_device_that_becomes_due_before_its_link_comes_back_is_polled_once() -> None:
+    async with running(Rhythm(60, 0), [20.0, 30.0]) as site:
+        first, second = site.drivers.values()
+        first.error = second.error = SilentError("no answer")
+        await site.clock.advance(10)
+        first.error = second.error = None
+        first.takes_s = 12.0
+        await site.clock.advance(22)  # the first is polled at 19 s, the second is due at 29 s
+        assert (site.polls("0.0"), site.polls("0.1")) == ([0, 19], [0, 31])
+        first.takes_s = 0.0
+        await site.clock.advance(30)
+        assert site.polls("0.1") == [0, 31, 59]
+
+
+async def test_a_link_that_stays_keeps_its_task() -> None:
+    _, devices, _ = stubs(1.0, 1.0)
+    link = Channel()
+    async with polling({link: devices}, SteppedClock(), Notes()) as poller:  # type: ignore[dict-item]
+        await asyncio.gather(*poller.request())
+        before = len(asyncio.all_tasks())
+        await poller.replace([Connection(link, tuple(devices))])
+        await settled()
+        assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_link_that_is_taken_away_is_closed_when_its_poll_has_ended() -> None:
+    ended = []
+
+    class Ending(Stub):
+        async def poll(self, reader: object, now: object) -> Scan:
+            try:
+                return await super().poll(reader, now)
+            finally:
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                ended.append("poll")
+
+    class Closing(Channel):
+        async def close(self) -> None:
+            ended.append("link")
+
+    _, devices, _ = stubs(1.0)
+    devices[0].driver = driver = Ending([], "A")  # type: ignore[assignment]
+    driver.answer.clear()
+    async with polling({Closing(): devices}, SteppedClock(), Notes()) as poller:  # type: ignore[dict-item]
+        answers = poller.request()
+        await driver.asked.wait()
+        await poller.replace([])
+        assert ended == ["poll", "link"]
+        assert all(answer.done() for answer in answers)
+
+
+async def test_an_answer_at_the_moment_at_which_its_link_is_taken_away_is_nobodys() -> None:
+    _, devices, (driver,) = stubs(1.0)
+    driver.answer.clear()
+    notes = Notes()
+    async with polling({Channel(): devices}, SteppedClock(), notes) as poller:  # type: ignore[dict-item]
+        poller.request()
+        await driver.asked.wait()
+        driver.answer.set()
+        await poller.replace([])
+        await settled()
+    assert notes.observed == []
+
+
+async def test_a_site_may_be_replaced_when_polling_has_ended() -> None:
+    polled, devices, _ = stubs(1.0)
+    async with polling({Channel(): devices}, SteppedClock(), Notes()) as poller:  # type: ignore[dict-item]
+        await settled()
+    await poller.replace([Connection(Channel(), tuple(devices))])
+    await settled()
+    assert polled == []
+
+
+async def test_polls_that_are_due_are_made_whatever_changes_before_them() -> None:
+    """As if the task that waits for the due time were late."""
+    polled, devices, _ = stubs(10.0)
+    link, clock = Channel(), SteppedClock()
+    async with polling({link: devices}, clock, Notes()) as poller:  # type: ignore[dict-item]
+        await settled()
+        poller.align(10.0, clock.now)
+        await asyncio.gather(*poller.answers(5.0))
+        assert polled == ["A"]
+        clock.now += 10.0
+        poller.align(10.0, clock.now + 3.0)
+        await settled()
+        assert polled == ["A"] * 2
+        clock.now += 3.0
+        await poller.replace([Connection(link, tuple(devices))])
+        await settled()
+        assert polled == ["A"] * 3
+
+
+async def test_answers_that_nobody_waits_for_are_forgotten() -> None:
+    _, devices, drivers = stubs(1.0, 1.0)
+    async with polling({Channel(): devices}, SteppedClock(), Notes()) as poller:  # type: ignore[dict-item]
+        (answer,) = poller.request()
+        await answer
+        answered = weakref.ref(answer)
+        drivers[0].answer.clear()
+        (answer,) = poller.request()
+        answer.cancel()
+        cancelled = weakref.ref(answer)
+        (answer,) = poller.request()
+        await settled()
+        gc.collect()
+        assert (answered(), cancelled()) == (None, None)
+        drivers[0].answer.set()
+        await answer
+
+
+async def test_a_wait_for_answers_lasts_as_long_as_it_may_and_leaves_nothing_behind() -> None:
+    loop, clock = asyncio.get_running_loop(), DrivenClock()
+    reported: list[object] = []
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    never: asyncio.Future[None] = loop.create_future()
+    waiting = asyncio.create_task(done_within([never], clock, 5.0))
+    await clock.advance(4.9)
+    assert not waiting.done()
+    await clock.advance(0.2)
+    assert waiting.done()
+    assert not await waiting
+    assert never.cancelled(), "nobody needs the answer any more"
+    late: asyncio.Future[None] = loop.create_future()
+    async with asyncio.timeout(60):
+        assert not await done_within([late], clock, -1.0)
+    done: asyncio.Future[None] = loop.create_future()
+    done.set_result(None)
+    assert await done_within([done], clock, 5.0)
+    await settled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    del waiting
+    gc.collect()
+    assert not reported

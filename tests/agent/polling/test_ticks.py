@@ -93,7 +93,9 @@ def test_a_phase_is_for_ever_and_clock_has_none() -> None:
     }
     assert {site: [phase_s("splay", site, interval) for interval in (5, 60, 900)] for site in known} == known
     assert phase_s("clock", "site_1", 60) == 0
-    named = {name: [phase_s("splay", "SITE_1", interval, name) for interval in (5, 60, 900)] for name in ("trader", "grid")}
+    named = {
+        name: [phase_s("splay", "SITE_1", interval, name) for interval in (5, 60, 900)] for name in ("trader", "grid")
+    }
     assert named == {"trader": [3, 40, 613], "grid": [4, 58, 877]}
 
 
