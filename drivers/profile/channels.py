@@ -48,7 +48,7 @@ def channels_from(table: TomlTable, points: Sequence[Point]) -> Channels | None:
             raise entry.wrong("count", "cannot be used with a repetition whose number of blocks is read", count)
         last = channels.moved(point, count)
         outside = max(span.end for span in last.all_spans) > ADDRESSES
-        if outside or (last.encoding.bit or 0) >= 16 * last.encoding.width:
+        if outside or (last.encoding.bit or 0) >= last.encoding.bits:
             rule = "is too large: the last channel needs an address above 65535, or a bit that its register lacks"
             raise entry.wrong("count", rule, count)
     return channels

@@ -325,6 +325,13 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
             )
         ),
         *(
+            (
+                f"{ON.replace('int16', type_)}bit = 0\n[channels]\ncount = {count}\n",
+                f"[channels]: count: {_INSIDE} (found",
+            )
+            for type_, count in {"bitfield": 17, "uint8_low": 9, "uint32": 33}.items()
+        ),
+        *(
             (f"{HOLDS}{BIT}{key}\n[channels]\ncount = 8\n", f"[channels]: count: {_OF_BITS} (found 8)")
             for key in ("valid = 'there'", "fallback = [{ address = 1 }]")
         ),
