@@ -76,9 +76,7 @@ def _patterns(table: TomlTable, type_: str) -> tuple[int, ...]:
     The key `invalid` lists bit patterns, negative numbers of a signed type, or values of a float.
     """
     found = table.some("invalid", (int, float), "raw numbers", [])
-    if not found:
-        return ()
-    if type_ in ("string", "bool"):
+    if found and type_ in ("string", "bool"):
         raise table.wrong("invalid", f"has no meaning for type {type_}", found)
     if type_ == "bits":
         return tuple(_bits(table, "invalid", raw) for raw in found)
