@@ -29,7 +29,7 @@ from drivers.profile.point import Point
 from drivers.profile.variant import bounded
 from drivers.registers import Part, Span, decoder
 
-_FLOAT_MAX = struct.unpack(">f", bytes.fromhex("7F7FFFFF"))[0]
+(_FLOAT_MAX,) = struct.unpack(">f", bytes.fromhex("7F7FFFFF"))
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class _Evaluation:
             return reading._replace(value=0.0, quality=Quality.GOOD)
         if not point.optional:
             return reading
-        if reading.quality is Quality.GOOD and reading.value and point.counts:
+        if reading.value and point.counts:
             self.known.seen.add(slot)
         absent = reading.quality is Quality.MISSING and slot not in self.known.seen
         return None if absent else reading
@@ -200,10 +200,8 @@ class _Evaluation:
         known = [each for each in words if each is not None]
         if len(known) < len(words):
             return None
-        value, quality = decoder(candidate.encoding)([each[0][0] for each in known])
-        return Reading(
-            candidate.quantity, candidate.phase, value, quality, min(each[1] for each in known), candidate.node
-        )
+        value, quality = decoder(candidate.encoding)([word for (word,), _ in known])
+        return Reading(candidate.quantity, candidate.phase, value, quality, min(at for _, at in known), candidate.node)
 
     def _directed(self, reading: Reading, candidate: Point, negative: Mark) -> Reading | None:
         """Return the magnitude in `reading` with the sign that the marks give. Return None if a mark was not read.
@@ -235,7 +233,7 @@ class _Evaluation:
             self.known.held[mark] = self.at
             return True
         last = self.known.held.get(mark)
-        return mark.grace_s > 0 and last is not None and self.at - last <= mark.grace_s
+        return last is not None and self.at - last <= mark.grace_s
 
     def _is_refused(self, spans: Collection[Span]) -> bool:
         return any(span in self.refused for span in spans)

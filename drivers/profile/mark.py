@@ -60,9 +60,9 @@ class Mark:
             encoding = self.encoding
             if encoding.bit is not None or encoding.type == "bool":
                 return True
-            bound = encoding.maximum if encoding.minimum is None else encoding.minimum
-            return 0.0 if bound is None else bound
-        first = self.equals[0]
+            bound, *_ = (each for each in (encoding.minimum, encoding.maximum) if each is not None)
+            return bound
+        first, *_ = self.equals
         return first.replace("*", "").replace("?", "0") if isinstance(first, str) else first
 
     @property

@@ -19,7 +19,9 @@ order of the site applies to all points, because it is a setting of the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TypeVar
 
 import structlog
@@ -72,9 +74,9 @@ class RegisterDriver:
     def __init__(self, profile: Profile, options: ReadOptions) -> None:
         self.profile = profile
         self._options = options
+        limits = profile.options(options)
         self._limits = Limits(
-            _first(options.max_registers, profile.max_registers, MAX_REGISTERS),
-            _first(options.max_gap, profile.max_gap, options.default_max_gap),
+            _first(limits.max_registers, MAX_REGISTERS), _first(limits.max_gap, limits.default_max_gap)
         )
         self._variants = profile.variants
         self._repeats = tuple(dict.fromkeys(self._repeated(profile)))
@@ -83,7 +85,7 @@ class RegisterDriver:
         self._has_layouts = bool(self._variants) or any(repeat.has_count for repeat in self._repeats)
         self._key = self._key_of({})
         self._current = self._layout(self._key)
-        self._selection_due = 0.0
+        self._selection_due = -inf
         self._key_read = False
         """Whether the registers that select the layout were read at least once."""
         self._unconfirmed: _LayoutKey | None = None
@@ -139,7 +141,7 @@ class RegisterDriver:
         layout, memory = self._current, self._current.memory
         answers = Answers(layout)
         if self._unconfirmed is None:
-            self._selection_due, due = 0.0, self._selection_due
+            self._selection_due, due = -inf, self._selection_due
             if learned := memory.learned:
                 memory.begin(run.started)
             try:
@@ -174,7 +176,6 @@ class RegisterDriver:
 
     async def _select_layout(self, run: PollSession) -> None:
         """Read the registers that select the layout."""
-        self._selection_due = run.started
         before = self._key if self._key_read else None
         key = self._key_of(await self._ask(run), before, await self._present(run, before))
         if not self._key_read or key in (self._key, self._unconfirmed):
@@ -228,10 +229,8 @@ class RegisterDriver:
         reader = SplitReader(run, self._limits.max_registers)
         found = {}
         for span in (*spans, *self._count_spans()):
-            try:
+            with suppress(IllegalRangeError, IllegalFunctionError):
                 found[span] = await reader.read(span.table, span.address, span.count)
-            except (IllegalRangeError, IllegalFunctionError):
-                continue
         return found
 
     async def _present(self, run: PollSession, before: _LayoutKey | None) -> dict[Repeat, int]:

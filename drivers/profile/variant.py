@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from drivers.errors import ProfileError
 from drivers.model import WORD_ORDERS, Kind, NodeType, Quality, Quantity, Reading, Table, WordOrder
 from drivers.profile.encoding import encoding, require_in_table, table_and_address
 from drivers.profile.mark import Mark, selecting
@@ -40,9 +41,9 @@ class Rating:
     table: Table
     address: int
     encoding: Encoding
-    times: int = RATED_TIMES
+    times: int
     """A power above the rated power times this number is invalid."""
-    confirmed: bool = True
+    confirmed: bool
     """Whether two sources agree on the register."""
 
     @property
@@ -51,9 +52,8 @@ class Rating:
 
     def largest(self, words: Sequence[int]) -> float | None:
         """Return the largest possible power in W, or None if the words are not a rated power."""
-        value, quality = decoder(self.encoding)(words)
-        good = quality is Quality.GOOD and isinstance(value, float) and value >= _LEAST_W
-        return self.times * float(value) if good and value is not None else None
+        value, _ = decoder(self.encoding)(words)
+        return self.times * value if isinstance(value, float) and value >= _LEAST_W else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,7 @@ def _variant(table: TomlTable, base: Sequence[Point], vocabulary: Vocabulary) ->
     name = table.text("name")
     mark = selecting(table, "mark", vocabulary.marks)
     if mark is None:
-        table.take("mark", str)  # raises: is missing
-        raise AssertionError
+        raise ProfileError(f"{table.where}: mark: is missing")
     order = table.choice("word_order", WORD_ORDERS, None)
     own = points_from(table, vocabulary) if table.has("point") else ()
     points = tuple(base) if order is None else tuple(point.in_order(order) for point in base)

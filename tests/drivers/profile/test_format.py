@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,15 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from drivers.catalogue import driver_of
 from drivers.driver import Driver, ReadOptions
-from drivers.errors import RefusedError
+from drivers.errors import IllegalFunctionError, RefusedError
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Quality, Scan, Table
 from drivers.profile.loader import load
-from drivers.profile.register_driver import SELECT_EVERY_S
+from drivers.profile.register_driver import SELECT_EVERY_S, RegisterDriver
 from drivers.registers.refusals import RECHECK_FIRST_S
 from drivers.simulator.modbus_server import ModbusServer, SimulatedUnit
 from tests.faults.modbus import FaultServer
@@ -123,6 +125,13 @@ async def test_a_counter_that_was_in_the_sum_is_not_left_out_later(tmp_path: Pat
         assert (await two.poll(words | {1: 52}, RECHECK_FIRST_S))["charged_energy"] == 59.0
 
 
+async def test_a_counter_that_was_0_may_be_left_out_later(tmp_path: Path) -> None:
+    words = {0: 700, 1: 50, 2: 60, 10: 0, 11: 0, 12: 40}
+    async with device(tmp_path, BATTERIES, words, "battery") as two:
+        assert (await two.poll())["charged_energy"] == 50.0
+        assert (await two.poll({0: 700, 1: 50, 2: 60}))["charged_energy"] == 50.0
+
+
 async def test_a_part_that_was_not_read_leaves_no_sum(tmp_path: Path) -> None:
     """Busy is not absent."""
     path = tmp_path / "acme.toml"
@@ -138,6 +147,13 @@ async def test_a_part_that_was_not_read_leaves_no_sum(tmp_path: Path) -> None:
         await link.close()
     assert with_fault.readings[0].quality is Quality.MISSING
     assert all(isinstance(error, RefusedError) for error in with_fault.errors)
+
+
+async def test_a_part_in_a_reply_that_means_not_available_leaves_no_sum(tmp_path: Path) -> None:
+    text = point("active_power", 0) + point("active_power", 500)
+    text += "".join(point("voltage", 500 + n, phase=f'"l{n}"') for n in (1, 2, 3))
+    async with device(tmp_path, text, {0: 700} | dict.fromkeys(range(500, 504), 0xFFFF)) as busy:
+        assert set((await busy.poll()).values()) == {"missing"}
 
 
 async def test_only_optional_parts_and_none_of_them(tmp_path: Path) -> None:
@@ -185,6 +201,18 @@ async def test_an_optional_gauge_with_an_impossible_value_is_invalid(tmp_path: P
         assert await broken.poll() == {"voltage": 230.0, "temperature": "invalid"}
 
 
+async def test_what_is_not_optional_is_missing_beside_an_optional_gauge(tmp_path: Path) -> None:
+    async with device(tmp_path, GAUGES, {10: 215}) as half:
+        for _ in range(2):
+            assert await half.poll() == {"voltage": "missing", "temperature": 21.5}
+
+
+async def test_an_optional_counter_that_the_device_does_not_have_is_missing(tmp_path: Path) -> None:
+    text = point("voltage", 0, "uint16") + point("imported_energy", 10, "uint16", optional="true")
+    async with device(tmp_path, text, {0: 230}) as without:
+        assert await without.poll() == {"voltage": 230.0, "imported_energy": "missing"}
+
+
 # Words that do not stand side by side.
 
 SCATTERED = point(
@@ -217,6 +245,36 @@ async def test_a_value_whose_other_word_is_refused_is_missing_and_said(tmp_path:
             assert await deye.poll() == {"active_power": "missing"}
             assert deye.scan is not None
             assert len(deye.scan.errors) == 1
+
+
+async def test_words_that_all_mean_not_available_are_no_value(tmp_path: Path) -> None:
+    async with device(tmp_path, SCATTERED, dict.fromkeys(range(620, 700), 0xFFFF)) as deye:
+        assert await deye.poll() == {"active_power": "missing"}
+
+
+async def test_words_of_two_requests_have_the_time_of_the_first(tmp_path: Path) -> None:
+    text = point("active_power", 0, "int32", addresses="[0, 500]") + point("voltage", 1) + point("frequency", 501)
+    async with device(tmp_path, text, {0: 0, 1: 230, 500: 7, 501: 50}) as apart:
+        clock = itertools.count()
+        power, voltage, frequency = (await apart.driver.poll(apart.link.unit(1), lambda: float(next(clock)))).readings
+        assert (power.value, power.at) == (7.0, voltage.at)
+        assert voltage.at < frequency.at
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "power"),
+    [
+        (SCATTERED + "fallback = [{ address = 5, type = 'int16' }]\n", {625: 40_000, 5: 7}, 7.0),
+        (point("active_power", 0, "int32", fallback="[{ addresses = [10, 20] }]"), {10: 1, 20: 7}, 65_543.0),
+        (point("active_power", 0, "int32", addresses="[1, 0]"), {0: 7, 1: 1}, 65_543.0),
+    ],
+)
+async def test_words_side_by_side_or_not_may_stand_in_for_each_other(
+    tmp_path: Path, text: str, words: dict[int, int], power: float
+) -> None:
+    async with device(tmp_path, text, words) as deye:
+        for _ in range(2):
+            assert await deye.poll() == {"active_power": power}
 
 
 # The first of several places.
@@ -292,6 +350,9 @@ async def test_a_fallback_does_not_inherit_the_mark(tmp_path: Path) -> None:
     async with device(tmp_path, text, {0: 2100, 1: 230, 2: 7, 100: 1}) as meter:
         assert await meter.poll() == {"active_power": 2100.0, "voltage": 230.0}
         assert await meter.poll({0: 2100, 1: 230, 2: 7, 100: 0}) == {"active_power": 7.0, "voltage": 230.0}
+    async with device(tmp_path, text, {0: 2100, 1: 230, 2: 7}) as without_mark:
+        for _ in range(2):
+            assert await without_mark.poll() == {"active_power": 7.0, "voltage": 230.0}
 
 
 @pytest.mark.parametrize(
@@ -320,8 +381,8 @@ async def test_a_mark_may_have_held_a_while_ago(tmp_path: Path) -> None:
     async with device(tmp_path, SUN, day) as meter:
         for _ in range(2):
             assert await meter.poll(day) == {"active_power": 730.0}
-            assert await meter.poll(night, 1700) == {"active_power": 730.0}
-            assert await meter.poll(night, 200) == {"active_power": "missing"}
+            assert await meter.poll(night, 1800) == {"active_power": 730.0}
+            assert await meter.poll(night, 0.5) == {"active_power": "missing"}
             assert await meter.poll(night, 9000) == {"active_power": "missing"}
     async with device(tmp_path, SUN, night) as started_at_night:
         assert await started_at_night.poll() == {"active_power": "missing"}
@@ -355,6 +416,55 @@ async def test_the_lowest_number_is_no_power_of_a_battery(tmp_path: Path, type_:
         assert await battery.poll(asleep | {9: 0xFFFF}) == {"active_power": "missing", "soc": "missing"}
     async with device(tmp_path, point("active_power", 0, "int16"), {0: 0x8000}) as meter:
         assert await meter.poll() == {"active_power": -32768.0}
+
+
+async def test_the_lowest_number_with_an_offset_is_no_power_of_a_battery(tmp_path: Path) -> None:
+    text = point("active_power", 0, "int16", offset=5) + point("soc", 9, "uint16")
+    async with device(tmp_path, text, {0: 0x8000, 9: 40}, "battery") as battery:
+        assert await battery.poll() == {"active_power": 0.0, "soc": 40.0}
+
+
+async def test_only_the_battery_of_a_hybrid_sleeps(tmp_path: Path) -> None:
+    text = point("temperature", 500, node='"storage"', optional="true") + point("active_power", 0, node='"storage"')
+    text += point("soc", 1, node='"storage"') + point("soh", 2, node='"storage"')
+    text += point("active_power", 3, node='"grid"')
+    async with device(tmp_path, text, {0: 0x8000, 1: 40, 2: 0x8000, 3: 0x8000}, "hybrid") as hybrid:
+        assert await hybrid.poll() == {
+            "storage.active_power": 0.0,
+            "storage.soc": 40.0,
+            "storage.soh": -32768.0,
+            "grid.active_power": -32768.0,
+        }
+
+
+async def test_a_battery_sleeps_only_while_its_own_charge_is_told(tmp_path: Path) -> None:
+    text = point("active_power", 0, node='"storage"') + point("temperature", 1, node='"storage"')
+    text += point("soc", 2, node='"variable_power_load"')
+    async with device(tmp_path, text, {0: 0x8000, 1: 21, 2: 40}, "hybrid") as hybrid:
+        assert (await hybrid.poll())["storage.active_power"] == "missing"
+
+
+PLACES_OF_BATTERY = METER.partition("[[point]]")[0] + point("soc", 9)
+PLACES_OF_BATTERY += point("active_power", 0, valid='"meter"', fallback="[{ address = 2, invalid = [7] }]")
+
+
+@pytest.mark.parametrize(
+    ("words", "power"),
+    [
+        ({0: 0x8000, 2: 7, 100: 1}, 0.0),
+        ({0: 500, 2: 7, 100: 1}, 500.0),
+        ({0: 500, 2: 7, 100: 0}, "missing"),  # a battery that sleeps does not report 500 W
+        ({2: 7, 100: 1}, "missing"),
+        ({0: 0x8000, 100: 1}, "missing"),
+        ({}, "missing"),
+    ],
+)
+async def test_a_battery_sleeps_only_if_all_its_places_say_so(
+    tmp_path: Path, words: dict[int, int], power: object
+) -> None:
+    async with device(tmp_path, PLACES_OF_BATTERY, words | {9: 40}, "battery") as battery:
+        for _ in range(2):
+            assert await battery.poll() == {"active_power": power, "soc": 40.0}
 
 
 # Directions.
@@ -399,6 +509,31 @@ async def test_a_fallback_does_not_inherit_the_direction(tmp_path: Path, state: 
     async with device(tmp_path, text, {0: state, 1: 700, 2: signed(-40)}, "battery") as battery:
         assert await battery.poll() == {"active_power": power}
         assert await battery.poll({0: state, 1: 0x8000, 2: signed(-40)}) == {"active_power": -40.0}
+
+
+@pytest.mark.parametrize("there", [{0: 0b010}, {300: 0b100}, {}])
+async def test_without_a_direction_the_fallback_is_used(tmp_path: Path, there: dict[int, int]) -> None:
+    first, _, rest = BITS.partition("[mark.discharging]")
+    text = f"{first}[mark.discharging]{rest.replace('address = 0', 'address = 300')}fallback = [{{ address = 2 }}]\n"
+    async with device(tmp_path, text, there | {1: 700, 2: signed(-40)}, "battery") as battery:
+        for _ in range(2):
+            assert await battery.poll() == {"active_power": -40.0}
+
+
+async def test_an_impossible_magnitude_is_invalid(tmp_path: Path) -> None:
+    async with device(tmp_path, BITS + "max = 1000\n", {0: 0b100, 1: 1000}, "battery") as battery:
+        assert await battery.poll() == {"active_power": -1000.0}
+        assert await battery.poll({0: 0b100, 1: 1001}) == {"active_power": "invalid"}
+
+
+DIRECTED = "directed = true\n" + point("on", 0, "uint16", bit=2) + point("active_power", 1) + point("soc", 2)
+
+
+async def test_a_direction_changes_at_once_and_only_the_power_has_one(tmp_path: Path) -> None:
+    async with device(tmp_path, DIRECTED, {0: 0b100, 1: 700, 2: 40}, "battery") as battery:
+        for _ in range(2):
+            assert await battery.poll({0: 0b100, 1: 700, 2: 40}, 0.5) == {"active_power": -700.0, "soc": 40.0}
+            assert await battery.poll({0: 0b000, 1: 700, 2: 40}, 0.5) == {"active_power": 700.0, "soc": 40.0}
 
 
 CURRENT = """
@@ -530,6 +665,65 @@ async def test_a_device_becomes_another_variant_once_it_says_so_twice(tmp_path: 
         assert (await meter.poll({0: 7, 2: 7, 3: 0}, SELECT_EVERY_S))["imported_energy"] == 7000.0  # refused for once
 
 
+async def test_a_mark_that_was_never_read_does_not_keep_the_variant(tmp_path: Path) -> None:
+    big, other = {0: 7, 2: 7, 3: 0, 5: 1}, {0: 7, 2: 7, 3: 0, 5: 0}
+    async with device(tmp_path, VARIANTS, big) as meter:
+        assert (await meter.poll())["exported_energy"] == 458752.0
+        await meter.poll(other, SELECT_EVERY_S)
+        assert (await meter.poll(other))["exported_energy"] == 7.0
+
+
+async def test_what_chooses_the_variant_is_asked_every_minute(tmp_path: Path) -> None:
+    words = {0: 7, 2: 7, 3: 0, 15: 0x1097}
+    async with device(tmp_path, VARIANTS, words) as meter:
+        await meter.poll(after_s=0.5)
+        for after_s, asked in ((59.0, False), (1.0, True), (59.0, False)):
+            await meter.poll(words | {15: 0x1098}, after_s)
+            assert meter.scan is not None
+            assert (not meter.scan.complete) == asked
+            await meter.poll(words, 0.0)
+
+
+async def test_the_variant_is_logged(tmp_path: Path) -> None:
+    words = {0: 7, 2: 7, 3: 0, 15: 0x1098}
+    async with device(tmp_path, VARIANTS, words) as meter:
+        with capture_logs() as events:
+            for after in (words, words | {15: 0}, words | {15: 0}):
+                await meter.poll(after, SELECT_EVERY_S)
+    assert [event["variant"] for event in events] == ["1098 and later", "none"]
+
+
+async def test_a_function_that_the_device_does_not_have_chooses_no_variant(tmp_path: Path) -> None:
+    path = tmp_path / "acme.toml"
+    path.write_text(HEAD.format(kind="meter") + VARIANTS)
+    async with FaultServer({(1, Table.HOLDING): {0: 7, 2: 7, 3: 0}}) as server:
+        link = Link(server.link())
+        driver = driver_of(load(path), ReadOptions())
+        server.faults.exception = 1
+        refused = await driver.poll(link.unit(1), lambda: 0.0)
+        server.heal()
+        scan = await driver.poll(link.unit(1), lambda: 1.0)
+        await link.close()
+    assert [type(error) for error in refused.errors] == [IllegalFunctionError]
+    assert [reading.value for reading in scan.readings] == [700.0, 7.0]
+
+
+TWO_LAYOUTS = (
+    VARIANTS.partition("[mark.big]")[0]
+    + point("imported_energy", 0, "uint16", min=1, fallback="[{ address = 20 }]")
+    + '[[variant]]\nname = "new"\nmark = "new_firmware"\n'
+    + point("imported_energy", 30, "uint16", min=1, fallback="[{ address = 40 }]").replace("[[", "[[variant.")
+)
+
+
+async def test_another_variant_finds_its_counter_anew(tmp_path: Path) -> None:
+    old, new = ({0: 0, 20: 9, 30: 5, 40: 8, 15: firmware} for firmware in (0x1097, 0x1098))
+    async with device(tmp_path, TWO_LAYOUTS, old) as meter:
+        assert await meter.poll() == {"imported_energy": 9.0}
+        await meter.poll(new, SELECT_EVERY_S)
+        assert await meter.poll(new) == {"imported_energy": 5.0}
+
+
 async def test_what_chooses_the_variant_is_asked_again_after_a_poll_that_failed(tmp_path: Path) -> None:
     """A device that was updated has restarted."""
     async with device(tmp_path, VARIANTS, {0: 7, 2: 7, 3: 0, 15: 0x1097}) as meter:
@@ -578,6 +772,23 @@ async def test_as_many_blocks_as_the_device_says(tmp_path: Path, count: int, pow
         assert await battery.poll(words) == {"active_power": power, "soc": soc}
         for _ in range(2):
             assert await battery.poll(words | {1: 0}, SELECT_EVERY_S) == none
+
+
+async def test_of_two_repetitions_one_says_its_number(tmp_path: Path) -> None:
+    text = BLOCKS + "[repeat.panels]\nmost = 2\nstep = 10\n" + point("dc_power", 200, repeat='"panels"')
+    words = {1: 1, 100: 100, 101: 50, 110: 200, 111: 60, 200: 7, 210: 8}
+    async with device(tmp_path, text, words, "battery") as battery:
+        assert await battery.poll() == {"active_power": 100.0, "soc": 50.0, "dc_power": 15.0}
+
+
+async def test_a_negative_number_of_blocks_is_none(tmp_path: Path) -> None:
+    text = BLOCKS.replace("uint16", "int16", 1)
+    async with device(tmp_path, text, {1: 0xFFFF, 100: 100, 101: 50}, "battery") as battery:
+        for number in (0xFFFF, 0):
+            none = {"active_power": "missing", "soc": "missing"}
+            assert await battery.poll({1: number, 100: 100, 101: 50}, SELECT_EVERY_S) == none
+            assert battery.scan is not None
+            assert battery.scan.complete
 
 
 WHOLE_BLOCKS = (
@@ -641,6 +852,30 @@ async def test_blocks_up_to_the_first_empty_one(tmp_path: Path) -> None:
             assert await found.poll(gone, after_s) == {"active_power": 42.0, "produced_energy": "missing"}
 
 
+PRESENT = (
+    '[mark.there]\ntable = "holding"\naddress = 100\ntype = "uint16"\nequals = [1]\n'
+    '[repeat.panels]\nmost = 2\nstep = 3\npresent = "there"\n' + point("active_power", 101, repeat='"panels"')
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "power"),
+    [
+        ({100: 1, 101: 40, 103: 1, 104: 2, 106: 1, 107: 100}, 42.0),  # more than the profile knows
+        ({100: 1, 101: 40, 103: 0, 104: 2}, 40.0),
+        ({100: 1, 101: 40, 104: 2}, 40.0),
+        ({100: 0, 101: 40, 103: 1, 104: 2}, "missing"),
+        ({101: 40, 103: 1, 104: 2}, "missing"),
+    ],
+)
+async def test_marks_count_the_blocks(tmp_path: Path, words: dict[int, int], power: object) -> None:
+    async with device(tmp_path, PRESENT, words, "inverter") as found:
+        assert isinstance(found.driver, RegisterDriver)
+        assert [point.address for point in found.driver.points] == [101], "one block until they are counted"
+        for _ in range(2):
+            assert await found.poll() == {"active_power": power}
+
+
 # What a device of a size can do.
 
 RATED = '[rating]\ntable = "holding"\naddress = 50\ntype = "uint16"\nscale = 100\n' + point("active_power", 0, "uint16")
@@ -656,8 +891,9 @@ async def test_a_power_far_beyond_the_rated_one_is_invalid(tmp_path: Path) -> No
         # Read again while the device starts, it is no rated power; the one before still counts.
         for _ in range(2):
             assert await inverter.poll({0: 65_035, 50: 0}, RECHECK_FIRST_S) == {"active_power": "invalid"}
-    for rated in ({}, {50: 0}):
-        async with device(tmp_path, RATED, {0: 65_035} | rated, "inverter") as unknown:
+    for rated in ({}, {50: 0}, {50: 0xFFFF}):
+        text = RATED.replace("scale = 100", "scale = 100\ninvalid = [0xFFFF]")
+        async with device(tmp_path, text, {0: 65_035} | rated, "inverter") as unknown:
             assert await unknown.poll() == {"active_power": 65_035.0}
 
 
@@ -689,6 +925,16 @@ async def test_a_small_number_is_no_rated_power(tmp_path: Path) -> None:
     coded = RATED.replace("scale = 100", "scale = 1")
     async with device(tmp_path, coded, {0: 9000, 50: 99}, "inverter") as inverter:
         assert await inverter.poll() == {"active_power": 9000.0}
+    async with device(tmp_path, coded, {0: 9000, 50: 100}, "inverter") as micro_inverter:
+        assert await micro_inverter.poll() == {"active_power": "invalid"}
+
+
+async def test_the_rated_power_is_read_again_less_and_less_often(tmp_path: Path) -> None:
+    async with device(tmp_path, RATED, {0: 9000, 50: 50}, "inverter") as inverter:
+        for after_s, requests in ((1.0, 2), (RECHECK_FIRST_S, 2), (RECHECK_FIRST_S, 1), (RECHECK_FIRST_S, 2)):
+            await inverter.poll(after_s=after_s)
+            assert inverter.scan is not None
+            assert inverter.scan.requests == requests
 
 
 @pytest.mark.parametrize(("times", "limit"), [(2, 10_000), (3, 15_000)])
@@ -700,10 +946,29 @@ async def test_a_profile_sets_the_bound_of_the_rated_power(tmp_path: Path, times
         assert await inverter.poll({0: limit + 1, 50: 50}) == {"active_power": "invalid"}
 
 
-async def test_the_rated_power_does_not_bound_what_the_house_draws(tmp_path: Path) -> None:
-    text = RATED.replace("[[point]]", '[[point]]\nnode = "solar"') + point("active_power", 1, "uint16", node='"grid"')
+@pytest.mark.parametrize("node", ["solar", "storage"])
+async def test_the_rated_power_does_not_bound_what_the_house_draws(tmp_path: Path, node: str) -> None:
+    text = RATED.replace("[[point]]", f'[[point]]\nnode = "{node}"') + point("active_power", 1, "uint16", node='"grid"')
     async with device(tmp_path, text, {0: 9000, 1: 30_000, 50: 50}, "hybrid") as hybrid:
-        assert await hybrid.poll() == {"solar.active_power": 9000.0, "grid.active_power": 30_000.0}
+        assert await hybrid.poll() == {f"{node}.active_power": 9000.0, "grid.active_power": 30_000.0}
+        found = await hybrid.poll({0: 30_000, 1: 30_000, 50: 50})
+        assert found == {f"{node}.active_power": "invalid", "grid.active_power": 30_000.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "power"),
+    [("inverter", "invalid"), ("battery", "invalid"), ("charger", "invalid"), ("heat_pump", "invalid"), ("meter", 1e4)],
+)
+async def test_the_rated_power_bounds_what_flows_through_the_device(tmp_path: Path, kind: str, power: object) -> None:
+    async with device(tmp_path, RATED, {0: 10_000, 50: 20}, kind) as rated:
+        assert await rated.poll() == {"active_power": power}
+
+
+async def test_the_rated_power_bounds_only_powers(tmp_path: Path) -> None:
+    text = RATED + "invalid = [0xFFFF]\n" + point("dc_power", 1, "uint16") + point("produced_energy", 2, "uint16")
+    async with device(tmp_path, text, {0: 0xFFFF, 1: 20_000, 2: 30_000, 50: 50}, "inverter") as inverter:
+        found = await inverter.poll()
+    assert found == {"active_power": "missing", "dc_power": "invalid", "produced_energy": 30_000.0}
 
 
 # Whole devices that are not there.
@@ -725,7 +990,121 @@ async def test_the_same_word_everywhere_is_a_device_that_restarts(tmp_path: Path
         assert await meter.poll(good) == GOOD
 
 
-async def test_a_few_equal_words_are_numbers(tmp_path: Path) -> None:
-    text = point("active_power", 0) + point("active_power", 1, phase='"l1"') + point("active_power", 2, phase='"l2"')
-    async with device(tmp_path, text, dict.fromkeys(range(3), 0xFFFF)) as meter:
-        assert set((await meter.poll()).values()) == {-1.0}
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ((0xFFFF, 0xFFFF, 0xFFFF), [-1.0] * 3),
+        ((0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF), ["missing"] * 4),
+        ((0xFFFF, 0xFFFF, 0xFFFF, 0x8000), [-1.0, -1.0, -1.0, -32768.0]),
+        ((1, 1, 1, 1), [1.0] * 4),
+    ],
+)
+async def test_a_few_equal_words_are_numbers(tmp_path: Path, words: tuple[int, ...], values: list[object]) -> None:
+    phases = [{}, *({"phase": f'"l{n}"'} for n in (1, 2, 3))]
+    text = "".join(point("active_power", n, **phases[n]) for n in range(len(words)))
+    async with device(tmp_path, text, dict(enumerate(words))) as meter:
+        assert list((await meter.poll()).values()) == values
+
+
+@pytest.mark.parametrize(
+    ("on_invalid", "pattern", "word", "value"),
+    [
+        ("zero", 0xFFFFFFFF, 0xFFFF, 0.0),
+        ("zero", 0x80008000, 0x8000, 0.0),
+        ("zero", 0x80000000, 0x8000, float(0x80008000 - 2**32)),  # one of its words
+        ("zero", 0xFFFFFFFF, 0x8000, "missing"),
+        ("missing", 0xFFFFFFFF, 0xFFFF, "missing"),
+    ],
+)
+async def test_the_same_word_everywhere_may_be_a_zero(
+    tmp_path: Path, on_invalid: str, pattern: int, word: int, value: object
+) -> None:
+    text = point("active_power", 0, "int32", invalid=f"[{pattern}]", on_invalid=f'"{on_invalid}"')
+    text += point("current", 2) + point("reactive_power", 3)
+    async with device(tmp_path, text, dict.fromkeys(range(4), word)) as meter:
+        found = await meter.poll()
+    assert found["active_power"] == value
+    assert found["current"] == ("missing" if value == "missing" else float((word ^ 0x8000) - 0x8000))
+
+
+async def test_a_device_at_rest_reports_0(tmp_path: Path) -> None:
+    """Only a voltage and a frequency that both are 0 mean that it does not work."""
+    rest = {"active_power": 0.0, "voltage": 230.0, "frequency": 50.0, "imported_energy": 9.0}
+    async with device(tmp_path, WHOLE, {0: 0, 1: 2300, 2: 5000, 3: 0, 4: 9}) as meter:
+        assert await meter.poll() == rest
+    for quantity in ("voltage", "frequency"):
+        async with device(tmp_path, point("active_power", 0) + point(quantity, 1), {0: 0, 1: 0}) as meter:
+            assert await meter.poll() == {"active_power": 0.0, quantity: 0.0}
+    text = point("active_power", 0) + point("voltage", 1) + point("frequency", 2, invalid="[0x8000]")
+    async with device(tmp_path, text, {0: 0, 1: 0, 2: 0x8000}) as meter:
+        assert await meter.poll() == {"active_power": 0.0, "voltage": 0.0, "frequency": "missing"}
+
+
+async def test_a_device_that_restarts_has_nothing_whatever_it_may_lack(tmp_path: Path) -> None:
+    async with device(tmp_path, point("voltage", 0) + point("frequency", 1), {0: 0, 1: 0}) as meter:
+        assert await meter.poll() == {"voltage": "missing", "frequency": "missing"}
+    text = WHOLE + point("temperature", 50, optional="true")
+    async with device(tmp_path, text, dict.fromkeys(range(5), 0)) as meter:
+        assert await meter.poll() == dict.fromkeys(GOOD, "missing")
+
+
+# What a profile tells others.
+
+
+IDENTIFY = '[identify]\ntable = "holding"\naddress = 7\n'
+
+
+@pytest.mark.parametrize(
+    ("mark", "other"),
+    [
+        ('type = "uint16"\nequals = [3, 4]\nscale = 0.1\noffset = 5\n', [5]),
+        ('type = "uint16"\nmin = 5\nmax = 6\n', [7]),
+        ('type = "uint16"\nmin = 5\n', [4]),
+        ('type = "int16"\nmax = -5\n', [signed(-4)]),
+        ('type = "uint16"\nbit = 3\n', [0xFFF7]),
+        ('type = "bool"\n', [0]),
+        ('type = "bool"\nequals = [255]\n', [1]),
+        ('type = "string"\nlength = 2\nequals = ["A?*C", "D"]\n', [0, 0]),
+    ],
+)
+def test_a_mark_has_an_example(tmp_path: Path, mark: str, other: list[int]) -> None:
+    path = tmp_path / "acme.toml"
+    path.write_text(HEAD.format(kind="meter") + point("voltage", 0) + IDENTIFY + mark)
+    identify = load(path).identify
+    assert identify is not None
+    assert identify.matches(identify.example_words)
+    assert not identify.matches(other)
+
+
+def test_a_profile_knows_all_registers_that_its_driver_may_read(tmp_path: Path) -> None:
+    text = SUN + '[mark.new]\ntable = "input"\naddress = 40\ntype = "uint16"\nequals = [1]\n'
+    text += PRESENT.partition("[[point]]")[0] + "[repeat.batteries]\nmost = 4\nstep = 10\n"
+    text += 'table = "holding"\naddress = 1\ntype = "uint16"\n' + RATED.partition("[[point]]")[0]
+    text += point("active_power", 101, repeat='"panels"') + point("soc", 200, repeat='"batteries"')
+    text += '[[variant]]\nname = "new"\nmark = "new"\n' + point("voltage", 60).replace("[[", "[[variant.")
+    path = tmp_path / "acme.toml"
+    path.write_text(HEAD.format(kind="battery") + text)
+    spans = {(span.table.value, span.address, span.count) for span in load(path).spans}
+    holding = [(0, 1), (1, 1), (10, 2), (50, 1), (60, 1), (100, 1), (101, 1), (103, 1), (104, 1)]
+    holding += [(200 + 10 * number, 1) for number in range(4)]
+    assert spans == {("input", 40, 1), *(("holding", *span) for span in holding)}
+
+
+@pytest.mark.parametrize(
+    ("type_", "words", "number"),
+    [
+        ("uint16", [1], "1"),
+        ("uint32", [1, 2], "65538"),
+        ("uint16", [0], ""),
+        ("int16", [0xFFFF], ""),
+        ("string", [0x4142, 0], "AB"),
+        ("string", [0, 0], ""),
+    ],
+)
+def test_a_serial_number_is_a_text_or_a_number(tmp_path: Path, type_: str, words: list[int], number: str) -> None:
+    path = tmp_path / "acme.toml"
+    text = f'[serial]\ntable = "holding"\naddress = 7\ntype = "{type_}"\n'
+    path.write_text(HEAD.format(kind="meter") + point("voltage", 0) + text + "length = 2\n" * (type_ == "string"))
+    serial = load(path).serial
+    assert serial is not None
+    assert serial.read(words) == number

@@ -13,6 +13,10 @@ from drivers.errors import GatewayError, SilentError
 from drivers.modbus.link import Link
 from drivers.model import Kind, Phase, Quality, Quantity, Reading, Table
 from drivers.profile.loader import Profile, profile_files
+from drivers.profile.point import Point
+from drivers.profile.register_driver import RegisterDriver
+from drivers.protocol import MAX_REGISTERS
+from drivers.registers import Encoding
 from tests.faults.modbus import FaultServer, registers_from
 
 
@@ -147,7 +151,20 @@ def test_an_option_of_the_site_overrides_that_of_the_profile(
     of_the_site: int | None, of_the_profile: int | None, used: int | None
 ) -> None:
     profile = Profile("x", "x", ("x",), Kind.METER, "x", (), max_registers=of_the_profile, max_gap=of_the_profile)
-    options = profile.options(ReadOptions(max_registers=of_the_site))
+    options = profile.options(site := ReadOptions(max_registers=of_the_site))
     assert (options.max_registers, options.max_gap) == (used, of_the_profile)
+    assert RegisterDriver(profile, site).max_registers == (used or MAX_REGISTERS)
     options = profile.options(ReadOptions(max_gap=of_the_site))
     assert (options.max_registers, options.max_gap) == (of_the_profile, used)
+
+
+@pytest.mark.parametrize(("of_the_site", "of_the_profile", "requests"), [(None, None, 1), (None, 0, 2), (1, 0, 1)])
+def test_a_gap_is_read_across_as_the_site_or_the_profile_says(
+    of_the_site: int | None, of_the_profile: int | None, requests: int
+) -> None:
+    points = tuple(
+        Point(quantity, Table.HOLDING, address, Encoding("int16"))
+        for quantity, address in ((Quantity.VOLTAGE, 0), (Quantity.CURRENT, 2))
+    )
+    profile = Profile("x", "x", ("x",), Kind.METER, "x", points, max_gap=of_the_profile)
+    assert len(RegisterDriver(profile, ReadOptions(max_gap=of_the_site)).blocks) == requests
