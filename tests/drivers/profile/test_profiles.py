@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,7 +20,8 @@ from drivers.errors import ProfileError
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Key, Kind, Nature, NodeType, Quality, Quantity, Scan, Table, Unit, Value
-from drivers.profile.device_table import captures, families, page, types_of, updated
+from drivers.profile import device_table
+from drivers.profile.device_table import BEGIN, END, page, types_of, updated
 from drivers.profile.loader import BUILT_IN, Profile, load
 from drivers.profile.point import Point
 from drivers.profile.register_driver import RegisterDriver
@@ -669,14 +672,22 @@ ROOT = Path(__file__).parents[3]
 STALE = "run: make devices"
 
 
-def test_the_readme_lists_every_maker() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert updated(text, families()) == text, STALE
+def test_the_list_in_the_readme_and_the_page_of_devices_are_made_from_the_profiles_and_captures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(device_table.__file__, run_name="__main__")
+    for name in ("README.md", "docs/devices.md"):
+        assert (tmp_path / name).read_text(encoding="utf-8") == (ROOT / name).read_text(encoding="utf-8"), STALE
 
 
-def test_the_page_of_devices_is_made_from_the_profiles_and_captures() -> None:
-    text = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
-    assert page(families(), captures(ROOT / "tests" / "fixtures" / "dumps")) == text, STALE
+@pytest.mark.parametrize("text", ["", f"{BEGIN}\n", f"{END}\n", f"{END}\n{BEGIN}\n"])
+def test_a_readme_without_the_place_of_the_list_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"^needs the lines {BEGIN} and {END}$"):
+        updated(text, [])
 
 
 def test_the_page_says_how_well_each_is_known() -> None:
