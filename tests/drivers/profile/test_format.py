@@ -467,6 +467,23 @@ async def test_a_battery_sleeps_only_if_all_its_places_say_so(
             assert await battery.poll() == {"active_power": power, "soc": 40.0}
 
 
+@pytest.mark.parametrize(
+    ("words", "power"),
+    [
+        ({0: 70, 20: 0, 30: 7}, 70.0),
+        ({0: 0x8000, 20: 0, 30: 7}, 7.0),
+        ({0: 0x8000, 20: 0x8000, 30: 0}, 0.0),
+    ],
+)
+async def test_a_battery_that_sleeps_may_have_another_place_of_separate_words(
+    tmp_path: Path, words: dict[int, int], power: float
+) -> None:
+    other = "{ addresses = [20, 30], type = 'int32', word_order = 'big', invalid = [0x80000000] }"
+    text = point("active_power", 0, invalid="[0x8000]", fallback=f"[{other}]") + point("soc", 9)
+    async with device(tmp_path, text, words | {9: 40}, "battery") as battery:
+        assert await battery.poll() == {"active_power": power, "soc": 40.0}
+
+
 # Directions.
 
 BITS = """

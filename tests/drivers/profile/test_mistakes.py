@@ -14,6 +14,7 @@ POINT = '[[point]]\nquantity = "active_power"\ntable = "holding"\naddress = 0\nt
 VOLTAGE = POINT.replace("active_power", "voltage")
 MODE = POINT.replace("active_power", "operation_mode")
 ON = POINT.replace("active_power", "on")
+APART = POINT.replace("address = 0", "addresses = [0, 9]").replace("int16", "int32")
 NUMBER = 'table = "holding"\naddress = 9\ntype = "uint16"\n'
 
 
@@ -164,6 +165,7 @@ def test_of_a_point_s_place_and_type(tmp_path: Path, old: str, new: str, message
         (f'{MODE}values = {{ "1" = 1 }}\n', "point[0] operation_mode: values: must map to text (found 1)"),
         (f'{MODE}values = {{ "1" = "on", "0x1" = "off" }}\n', "point[0] operation_mode: values: has this number twice"),
         (f"{POINT}{POINT}", "point[1] active_power: address: is already used by point[0] (found 0)"),
+        (2 * APART, "point[1] active_power: address: is already used by point[0] (found 0)"),
         (
             f"{VOLTAGE}{VOLTAGE.replace('= 0', '= 1')}",
             "point[1] voltage: quantity: cannot be added and is already in point[0]",
@@ -524,6 +526,7 @@ COIL = '[identify]\ntable = "coil"\naddress = 0\n'
     [
         f"{POINT.replace('= 0', '= 65535')}[rating]\n{NUMBER.replace('= 9', '= 65535')}",
         POINT.replace("address = 0", "addresses = [0, 65535]").replace("int16", "int32"),
+        APART + APART.replace("9", "10"),
         f"{ON.replace('int16', 'uint64')}bit = 63\n",
         f"{POINT}min = 4\nmax = 4\n",
         f"{POINT}invalid = [-32768]\n",
