@@ -893,6 +893,25 @@ async def test_marks_count_the_blocks(tmp_path: Path, words: dict[int, int], pow
             assert await found.poll() == {"active_power": power}
 
 
+async def test_no_block_is_counted_after_the_last_that_the_profile_knows(tmp_path: Path) -> None:
+    words = dict(enumerate((1, 40, 0, 1, 2, 0, 1, 100), 100))
+    async with device(tmp_path, PRESENT, words, "inverter") as full:
+        await full.poll()
+        assert full.scan is not None
+        assert full.scan.requests == 3  # two marks, and all values
+
+
+async def test_a_function_that_the_device_does_not_have_counts_no_block(tmp_path: Path) -> None:
+    path = tmp_path / "acme.toml"
+    path.write_text(HEAD.format(kind="inverter") + PRESENT)
+    async with FaultServer({(1, Table.HOLDING): {100: 1, 101: 40}}) as server:
+        link = Link(server.link())
+        server.faults.exception = 1
+        scan = await driver_of(load(path), ReadOptions()).poll(link.unit(1), lambda: 0.0)
+        await link.close()
+    assert [reading.quality for reading in scan.readings] == [Quality.MISSING]
+
+
 # What a device of a size can do.
 
 RATED = '[rating]\ntable = "holding"\naddress = 50\ntype = "uint16"\nscale = 100\n' + point("active_power", 0, "uint16")
