@@ -69,7 +69,7 @@ class ModelDiscovery:
         self._known = known
         self._bases = deque(BASES)
         self._silent_at: int | None = None
-        self.open_end = False
+        self.open_end: bool
         """Whether the chain that was read last had no end model. This chain may be incomplete."""
 
     async def base(self, reader: Reader) -> int:
@@ -194,14 +194,14 @@ async def _rated(reader: Reader, models: Collection[Model]) -> float | None:
     definition = load(model.id, frozenset({name}))
     point = definition.points[name]
     factor = definition.points[point.factor] if point.factor else None
-    if factor is None or not (model.holds(point.offset, point) and model.holds(factor.offset, factor)):
+    if factor is None or not model.holds(factor.offset, factor):  # the factor is behind the point
         return None
     try:
         (raw,) = await reader.read(Table.HOLDING, model.address + point.offset, point.size)
         (raw_factor,) = await reader.read(Table.HOLDING, model.address + factor.offset, factor.size)
     except RefusedError:
         return None
-    place = PointAddress(model.address + point.offset, point, model.address + factor.offset)
+    place = PointAddress(point.offset, point, factor.offset)
     power = place.decode(raw, raw_factor - 0x1_0000 if raw_factor & 0x8000 else raw_factor)
     return power if isinstance(power, float) and power > 0 else None
 

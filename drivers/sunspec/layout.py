@@ -126,10 +126,13 @@ def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
 
 
 def sections(chain: Iterable[Model]) -> list[tuple[Model, ...]]:
-    """Divide a chain into the models of each device. A common model begins a new device."""
+    """Divide a chain into the models of each device. A common model begins a new device.
+
+    The first part has the models before the first common model, usually none.
+    """
     found: list[list[Model]] = [[]]
     for model in chain:
-        if model.id == COMMON and found[-1]:
+        if model.id == COMMON:
             found.append([])
         found[-1].append(model)
     return [tuple(models) for models in found]

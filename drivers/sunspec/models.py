@@ -39,9 +39,9 @@ class ModelPoint:
     offset: int
     size: int
     type: str
-    factor: str | None = None
+    factor: str | None
     """Name of the point that holds the scale factor."""
-    unscaled: bool = False
+    unscaled: bool
     """The point is mandatory and its factor is optional, so the point is valid without a factor."""
 
     @property

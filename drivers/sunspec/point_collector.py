@@ -46,7 +46,7 @@ class PointCollector:
         model: Model,
         definition: Definition,
         name: str,
-        sign: int = 1,
+        sign: int,
         index: int | None = None,
         *,
         folded: bool = False,

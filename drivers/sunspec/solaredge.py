@@ -102,7 +102,7 @@ def _combined(quantity: Quantity, batteries: Sequence[Mapping[Quantity, Reading]
     """
     parts = [battery[quantity] for battery in batteries]
     worst = next((part for part in parts if part.quality is not Quality.GOOD), parts[0])
-    if len(parts) == 1 or worst.quality is not Quality.GOOD:
+    if worst.quality is not Quality.GOOD:
         return worst._replace(node=STORAGE)
     weights = [1.0] * len(parts)
     if quantity.unit is Unit.PERCENT:

@@ -44,6 +44,7 @@ def chain_of(*devices: tuple[str, int]) -> dict[int, int]:
         ([("A1", 5000), ("B2", 3000), ("C3", 1000)], 9000.0),
         ([("A1", 5000), ("A1", 5000)], 5000.0),
         ([("A1", 5000), ("B2", 3000), ("A1", 5000)], 8000.0),
+        ([("", 5000), ("", 3000)], 8000.0),
     ],
 )
 async def test_the_inverters_of_one_chain_add_up(devices: list[tuple[str, int]], power: float) -> None:

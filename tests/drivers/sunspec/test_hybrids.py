@@ -93,6 +93,31 @@ async def test_batteries_add_up_and_their_state_of_charge_is_weighted() -> None:
     assert value(scan, STORAGE, Quantity.ACTIVE_POWER) is None  # half a sum is not a sum
 
 
+async def test_the_voltage_of_two_batteries_is_that_of_the_first_and_a_quantity_of_one_is_omitted() -> None:
+    first = battery(V=4100, V_SF=-1, W=100, W_SF=0, SoC=50, SoC_SF=0)
+    scan = await read(common(), first, battery(V=3900, V_SF=-1, W=200, W_SF=0, SoC=60, SoC_SF=0))
+    assert value(scan, STORAGE, Quantity.DC_VOLTAGE) == 410.0
+    short = [802, 61, *battery(V=3900, V_SF=-1, W=200)[2 : 2 + 61]]  # ends before the factor of the power
+    scan = await read(common(), first, short)
+    assert value(scan, STORAGE, Quantity.DC_VOLTAGE) == 410.0
+    assert find(scan, STORAGE, Quantity.ACTIVE_POWER) is None
+
+
+async def test_the_time_of_a_combined_reading_is_that_of_its_first_part() -> None:
+    """Each reply comes a second later. The first battery is in the first request."""
+    large = battery(W=-1000, W_SF=0, SoC=80, SoC_SF=0, WHRtg=150, WHRtg_SF=2)
+    foreign, capacity = model(64001, 130, {}), model(713, 7, {0: 970, 1: 520, 2: 535, 3: 951, 4: 0, 5: 1, 6: -1})
+    reader = FakeReader(device(common(), INVERTER, large, foreign, large, foreign, capacity))
+    driver = SunSpec(ReadOptions())
+    await driver.poll(reader, lambda: 0.0)
+    reader.asked.clear()
+    scan = await driver.poll(reader, lambda: float(len(reader.asked)))
+    assert len(reader.asked) == scan.requests == 3
+    times = {reading.quantity: reading.at for reading in scan.readings if reading.node is STORAGE}
+    assert times[Quantity.ACTIVE_POWER] == times[Quantity.SOC] == times[Quantity.ENERGY_CAPACITY] == 1.0
+    assert times[Quantity.ENERGY_STORED] == 3.0
+
+
 async def test_a_hybrid_s_solar_power_is_what_its_battery_does_not_give() -> None:
     scan = await read(common(), INVERTER, battery(W=1000, W_SF=0, SoC=50, SoC_SF=0))
     assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == -1000.0
@@ -128,6 +153,23 @@ async def test_a_battery_that_was_seen_is_remembered_when_the_chain_is_walked_ag
     reader.registers |= device(common(), INVERTER, battery(), end=False)
     scan = await driver.poll(reader, lambda: RECHECK_FIRST_S)
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is None
+
+
+async def test_a_battery_that_was_always_idle_is_so_when_the_chain_is_walked_again() -> None:
+    reader = FakeReader(device(common(), INVERTER, battery(W=0, W_SF=0), end=False))
+    driver = SunSpec(ReadOptions())
+    for at in (0.0, RECHECK_FIRST_S):
+        scan = await driver.poll(reader, lambda: at)  # noqa: B023 - called in this pass of the loop
+        assert value(scan, SOLAR, Quantity.PRODUCED_ENERGY) == 900_000.0
+
+
+async def test_a_battery_that_could_not_be_read_was_not_seen() -> None:
+    reader = FakeReader(device(common(), INVERTER, battery(W=0, W_SF=0)))
+    reader.failures[40122 + 2 + 45] = exception_reply(4, "battery")
+    driver = SunSpec(ReadOptions(max_gap=0))
+    assert find(await driver.poll(reader, lambda: 0.0), SOLAR, Quantity.PRODUCED_ENERGY) is None
+    reader.failures.clear()
+    assert value(await driver.poll(reader, lambda: 1.0), SOLAR, Quantity.PRODUCED_ENERGY) == 900_000.0
 
 
 async def test_while_the_battery_cannot_be_read_solar_is_unknown() -> None:
@@ -186,6 +228,39 @@ async def test_dc_power_is_the_sum_of_the_inputs_where_the_inverter_does_not_say
     assert value(await read(common(), INVERTER, inputs), SOLAR, Quantity.DC_POWER) == 3100.0
 
 
+async def test_the_inputs_of_one_of_two_inverters_are_not_those_of_both() -> None:
+    second = inverter(W=100, W_SF=0)
+    scan = await read(common(serial="1"), second, mppt(dc_input("", 210, 5)), common(serial="2"), second)
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 200.0
+    assert value(scan, SOLAR, Quantity.DC_POWER) is None
+
+
+async def test_model_714_tells_the_inputs_from_the_battery() -> None:
+    capacity = model(713, 7, {0: 100, 1: 60, 2: 625, 3: 960, 4: 0, 5: 2, 6: -1})
+    scan = await read(common(), inverter(W=3900, W_SF=0), capacity, ports((0, 4100, 700, 0)))
+    assert value(scan, SOLAR, Quantity.DC_POWER) == 4100.0
+
+
+@pytest.mark.parametrize(("name", "power"), [("StCha 2", 600.0), ("StDisCha 2", -600.0)])
+async def test_an_input_for_one_direction_of_the_battery_names_it(name: str, power: float) -> None:
+    scan = await read(common(), INVERTER, mppt(dc_input("MPPT 1", 2000, 1), dc_input(name, 600, 1)))
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == power
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 2000.0
+
+
+async def test_named_inputs_without_a_value_leave_the_power_and_not_the_counter_of_the_inverter() -> None:
+    """Two counters of the same energy have different values. The battery is idle."""
+    inputs = mppt(dc_input("MPPT 1", NO_UINT16, 0), dc_input("StCha 2", 0, 0))
+    scan = await read(common(), INVERTER, inputs)
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3000.0
+    assert value(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
+
+
+async def test_a_counter_of_an_input_in_its_upper_half_is_no_negative_number() -> None:
+    inputs = mppt(dc_input("MPPT 1", 5, 0xFFB6D9FD), dc_input("StCha 2", 5, 1))
+    assert value(await read(common(), INVERTER, inputs), SOLAR, Quantity.PRODUCED_ENERGY) == float(0xFFB6D9FD)
+
+
 async def test_unnamed_inputs_of_a_hybrid_may_be_the_battery() -> None:
     inputs = mppt(dc_input("", 210, 5), dc_input("", 190, 5))
     scan = await read(common(), inverter(W=3900, W_SF=0), inputs, model(124, 24, {6: 55, 20: 0}))
@@ -228,9 +303,10 @@ async def test_a_discharging_battery_of_named_inputs_is_negative() -> None:
 
 
 RATED = {120: model(120, 26, {1: 50, 2: 2}), 702: model(702, 50, {0: 5000, 43: 0})}
+FACTORS = [model(120, 26, {1: 500, 2: 1}), model(120, 26, {1: 50_000, 2: -1})]
 
 
-@pytest.mark.parametrize("rating", RATED.values(), ids=map(str, RATED))
+@pytest.mark.parametrize("rating", [*RATED.values(), *FACTORS], ids=["120", "702", "factor 1", "factor -1"])
 async def test_a_power_above_twice_the_rated_power_is_invalid(rating: list[int]) -> None:
     """The inverter is rated at 5 kW by either model. The power at its meter has no bound."""
     grid = meter(W=3200, W_SF=1)
@@ -249,6 +325,7 @@ async def test_the_rated_power_of_a_chain_is_that_of_all_its_inverters() -> None
         ([common(serial="B"), RATED[702], inverter(W=15_000, W_SF=0)], Quality.GOOD),
         ([common(serial="B"), RATED[702], inverter(W=17_000, W_SF=0)], Quality.INVALID),
         ([common(serial="B"), inverter(W=17_000, W_SF=0)], Quality.GOOD),  # not all are known
+        ([common(serial="B"), model(120, 26, {1: 0, 2: 0}), inverter(W=17_000, W_SF=0)], Quality.GOOD),
     ):
         reading = find(await read(*first, *second), SOLAR, Quantity.ACTIVE_POWER)
         assert reading is not None
@@ -258,6 +335,29 @@ async def test_the_rated_power_of_a_chain_is_that_of_all_its_inverters() -> None
 @pytest.mark.parametrize("words_", [{1: NO_UINT16, 2: 0}, {1: 0, 2: 0}, {1: 50, 2: NO_INT16}, {1: 50, 2: 11}])
 async def test_a_rated_power_that_is_none_bounds_nothing(words_: dict[int, int]) -> None:
     scan = await read(common(), model(120, 26, words_), inverter(W=30_000, W_SF=0))
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 30_000.0
+
+
+async def test_the_rated_power_of_an_inverter_that_is_twice_in_the_chain_counts_once() -> None:
+    one = [common(serial="A"), RATED[120], inverter(W=11_000, W_SF=0)]
+    reading = find(await read(*one, *one), SOLAR, Quantity.ACTIVE_POWER)
+    assert reading is not None
+    assert reading.quality is Quality.INVALID
+
+
+async def test_a_rated_power_of_one_watt_bounds_the_power() -> None:
+    reading = find(await read(common(), model(120, 26, {1: 1, 2: 0}), INVERTER), SOLAR, Quantity.ACTIVE_POWER)
+    assert reading is not None
+    assert reading.quality is Quality.INVALID
+
+
+async def test_a_rated_power_that_is_refused_or_whose_factor_is_beyond_the_model_bounds_nothing() -> None:
+    """Behind the short model 120 is the inverter."""
+    high = inverter(W=30_000, W_SF=0)
+    assert value(await read(common(), [120, 2, 4, 1], high), SOLAR, Quantity.ACTIVE_POWER) == 30_000.0
+    reader = FakeReader(device(common(), RATED[120], high))
+    reader.failures[40002 + 68 + 2 + 1] = exception_reply(4, "rated power")
+    scan = await SunSpec(ReadOptions()).poll(reader, lambda: 0.0)
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 30_000.0
 
 
@@ -302,6 +402,11 @@ async def test_words_of_a_kostal_meter() -> None:
     assert value(scan, GRID, Quantity.FREQUENCY) == 49.98
     assert value(scan, GRID, Quantity.IMPORTED_ENERGY) == 3_018_895.0
     assert value(scan, GRID, Quantity.EXPORTED_ENERGY) == 4_793_859.0
+
+
+async def test_the_highest_number_in_the_lower_half_of_a_kostal_meter_stands_as_it_is() -> None:
+    scan = await read(common("KOSTAL"), meter(TotWhExp=words("I", 0x7FFF_FFFF), TotWh_SF=0))
+    assert value(scan, GRID, Quantity.EXPORTED_ENERGY) == float(0x7FFF_FFFF)
 
 
 async def test_a_kostal_meter_that_follows_the_standard_is_read_as_it_stands() -> None:
@@ -359,6 +464,9 @@ async def test_points_too_far_from_their_factor_for_the_device_s_limit_are_left_
     assert find(scan, SOLAR, Quantity.ACTIVE_POWER) is None
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER, Phase.L1) == 1000.0
     assert value(scan, SOLAR, Quantity.VOLTAGE, Phase.L1) == 230.1
+    for limit, power in ((106, False), (107, True)):  # the power is at 8 and its factor at 114
+        scan = await read(common(), der(4000, 12_345), options=ReadOptions(max_registers=limit))
+        assert (find(scan, SOLAR, Quantity.ACTIVE_POWER) is not None) == power
 
 
 def _registers(data: bytes) -> list[int]:

@@ -174,7 +174,7 @@ def test_nonsense_is_an_error_or_finite_numbers(models: list[list[int]], max_reg
 
 @given(st.integers(-0x7FFF, 0x7FFF), FACTOR, st.sampled_from([1, -1]))
 def test_a_scaled_number_is_the_nearest_there_is(raw: int, factor: int, sign: int) -> None:
-    place = PointAddress(0, ModelPoint(0, 1, "int16", "SF"), 1, sign)
+    place = PointAddress(0, ModelPoint(0, 1, "int16", "SF", unscaled=False), 1, sign)
     assert place.decode(raw, factor) == pytest.approx(exact(raw * sign, factor), rel=1e-15)
 
 
@@ -200,6 +200,14 @@ def test_sums_have_every_part_or_say_why_not(cells: list[Cell]) -> None:
     assert some == sum(numbers) if numbers and not {None, Quality.INVALID} & set(cells) else some is worst
 
 
+@pytest.mark.parametrize(
+    ("weights", "mean"), [((0.75, 0.25), 65.0), ((300.0, 100.0), 65.0), ((0.0, 0.0), 50.0), ((1.0, -1.0), 50.0)]
+)
+def test_a_mean_is_weighted_if_the_sum_of_the_weights_is_positive(weights: tuple[float, float], mean: float) -> None:
+    formula = weighted_mean([cell(0), cell(1)], [cell(2), cell(3)])
+    assert formula((80.0, 20.0, *weights)) == pytest.approx(mean)
+
+
 def test_definitions_stand_where_the_standard_publishes_them() -> None:
     three_phase = load(103, frozenset({"W", "WH"}))
     assert {name: point.offset - 2 for name, point in three_phase.points.items()} == {
@@ -207,9 +215,12 @@ def test_definitions_stand_where_the_standard_publishes_them() -> None:
     }  # fmt: skip
     inputs = load(160, frozenset({"DCW"}))
     assert (inputs.fixed_size, inputs.repeated_size, inputs.repeated["DCW"].offset) == (10, 20, 11)
+    assert inputs.repeated.keys() == {"DCW"}
+    assert three_phase.repetitions(50) == 0
     assert [inputs.repetitions(length) for length in (0, 8, 27, 28, 48, 8 + 20 * 4 + 3)] == [0, 0, 0, 1, 2, 4]
     assert load(203, frozenset({"Hz"})).points["Hz"].unscaled
     assert not load(203, frozenset({"W"})).points["W"].unscaled
+    assert not load(203, frozenset({"VA"})).points["VA"].unscaled
 
 
 def test_every_point_of_the_map_exists() -> None:

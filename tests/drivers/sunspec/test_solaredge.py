@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 import pytest
 
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
+from drivers.errors import exception_reply
 from drivers.model import NodeType, Phase, Quality, Quantity, Scan
 from drivers.registers.refusals import RECHECK_FIRST_S
-from tests.faults.sunspec import NO_INT16, FakeReader, common, device, inverter, meter, words
+from tests.faults.sunspec import NO_INT16, FakeReader, common, device, inverter, meter, model, words
 
 GRID, SOLAR, STORAGE = NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE
 FIRST, SECOND = 0xE100, 0xE200
@@ -138,7 +140,50 @@ async def test_two_batteries_are_one_storage_node() -> None:
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3700.0
 
 
-@pytest.mark.parametrize("capacity", [0.0, -1.0])
+async def test_the_smallest_capacities_are_weights_too() -> None:
+    first, second = battery(0.0, soc=80.0, capacity=0.75), battery(0.0, soc=20.0, capacity=0.25, base=SECOND)
+    assert value(await poll(site(3000, 3100, first, second)), STORAGE, Quantity.SOC) == pytest.approx(65.0)
+
+
+async def test_a_reading_of_two_batteries_is_as_old_as_its_first_part() -> None:
+    """Each reply comes a second later: that of the inverter, the meter and each battery."""
+    reader = site(3000, 3100, battery(500.0), battery(100.0, base=SECOND))
+    driver = Catalogue().create("solaredge-hybrid", ReadOptions())
+    await driver.poll(reader, lambda: 0.0)
+    reader.asked.clear()
+    scan = await driver.poll(reader, lambda: float(len(reader.asked)))
+    assert scan.requests == len(reader.asked)
+    first_of_battery = next(place for place, (address, _) in enumerate(reader.asked, 1) if address >= FIRST)
+    assert len(reader.asked) > first_of_battery > 1
+    ages = {(r.node, r.quantity): r.at for r in scan.readings}
+    assert ages[STORAGE, Quantity.ACTIVE_POWER] == ages[STORAGE, Quantity.SOC] == first_of_battery
+    assert ages[SOLAR, Quantity.ACTIVE_POWER] == 1.0
+
+
+async def test_a_hybrid_has_storage_also_before_the_first_poll_and_without_a_battery() -> None:
+    driver = Catalogue().create("solaredge-hybrid", ReadOptions())
+    assert driver.nodes == {GRID, SOLAR, STORAGE}
+    await driver.poll(site(3000, 3100), lambda: 0.0)
+    assert driver.nodes == {GRID, SOLAR, STORAGE}
+
+
+async def test_an_inverter_that_refuses_its_powers_has_no_solar_power() -> None:
+    """The power of the meter is none of the panels."""
+    reader = site(3000, 3100, battery(500.0))
+    for place in (12, 29):
+        reader.failures[40070 + 2 + place] = exception_reply(2, "hole")
+    scan = await poll(reader)
+    assert not has(scan, SOLAR, Quantity.ACTIVE_POWER)
+    assert value(scan, GRID, Quantity.ACTIVE_POWER) == -300.0
+
+
+async def test_the_power_of_a_phase_is_not_that_of_the_panels() -> None:
+    der = model(701, 153, {8: 4000, 39: 1300, 62: 1340, 85: 1360, 114: 0})
+    scan = await poll(FakeReader(device(common("SolarEdge"), der) | battery(500.0)))
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4500.0
+
+
+@pytest.mark.parametrize("capacity", [0.0, -1.0, struct.unpack("<f", bytes.fromhex("ffff7fff"))[0]])
 async def test_without_a_capacity_the_charge_of_two_batteries_is_the_plain_mean(capacity: float) -> None:
     first, second = battery(0.0, soc=80.0), battery(0.0, soc=20.0, capacity=capacity, base=SECOND)
     scan = await poll(site(3000, 3100, first, second))

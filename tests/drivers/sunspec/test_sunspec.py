@@ -16,6 +16,9 @@ from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Reading, Sca
 from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S
 from drivers.sunspec.discovery import CommonModel
 from drivers.sunspec.driver import SunSpec, SunSpecMeter
+from drivers.sunspec.layout import meters
+from drivers.sunspec.mapping import METERS
+from drivers.sunspec.models import Model
 from tests.faults.modbus import FaultServer
 from tests.faults.sunspec import NO_INT16, FakeReader, common, device, inverter, meter, model, words
 
@@ -109,8 +112,21 @@ async def test_a_meter_that_the_site_does_not_use_is_known_but_not_read() -> Non
 
 @pytest.mark.parametrize("base", [40000, 50000, 0])
 async def test_finds_the_marker_where_the_standard_allows_it(base: int) -> None:
-    scan = await poll(SunSpec(PLAIN), FakeReader(device(common(), INVERTER, base=base)))
+    reader = FakeReader(device(common(), INVERTER, base=base))
+    scan = await poll(SunSpec(PLAIN), reader)
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+    places = [40000, 50000, 0]
+    tried = places[: places.index(base) + 1]
+    assert reader.asked[: len(tried)] == [(place, 2) for place in tried]
+    assert len(reader.asked) == len(set(reader.asked)), "no request is sent twice"
+
+
+async def test_texts_that_are_refused_are_empty() -> None:
+    reader = FakeReader(device(common(), INVERTER))
+    reader.failures = {40002 + 2: exception_reply(2, "manufacturer"), 40002 + 2 + 50: exception_reply(2, "serial")}
+    driver = SunSpec(PLAIN)
+    assert value(await poll(driver, reader), SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+    assert driver.identity == CommonModel("", "Inverter 5", "1.2", "")
 
 
 async def test_a_short_common_model_has_the_texts_that_it_holds() -> None:
@@ -162,6 +178,30 @@ async def test_silence_behind_the_chain_is_an_error_once_and_its_end_the_second_
     with pytest.raises(SilentError):
         await poll(driver, reader)
     assert value(await poll(driver, reader), SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+
+
+@pytest.mark.parametrize("error", [SilentError("no answer"), exception_reply(2, "refused")])
+async def test_a_device_without_a_reply_behind_the_marker_is_never_an_empty_chain(error: Exception) -> None:
+    reader = FakeReader(device(common(), INVERTER))
+    reader.failures[40002] = error
+    driver = SunSpec(PLAIN)
+    for _ in range(3):
+        with pytest.raises(type(error)):
+            await poll(driver, reader)
+
+
+@pytest.mark.parametrize("end", [True, False], ids=["end model", "no end model"])
+async def test_a_chain_may_fill_all_addresses(end: bool) -> None:
+    """The last two registers have the end model, or belong to the inverter. Nothing is read behind them."""
+    filler = model(64000, 0x1_0000 - 50002 - 68 - 52 - 2 - 2 * end, {})
+    reader = FakeReader(device(common(), filler, INVERTER, base=50000, end=end))
+    assert max(reader.registers) == 0xFFFF
+    driver = SunSpec(PLAIN)
+    await poll(driver, reader)
+    assert all(address + count <= 0x1_0000 for address, count in reader.asked)
+    reader.asked.clear()
+    assert value(await poll(driver, reader, RECHECK_FIRST_S), SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+    assert (len(reader.asked) == 1) == end, "only a chain with an end is known for ever"
 
 
 @pytest.mark.parametrize("length", [0, 40_000])
@@ -288,6 +328,19 @@ async def test_the_float_meter_of_a_second_device_is_not_the_integer_meter_of_th
     assert [r.value for r in scan.readings if r.quantity is Quantity.ACTIVE_POWER and r.phase is None] == [20.0]
 
 
+@pytest.mark.parametrize("number", [201, 202, 203, 204])
+def test_only_the_integer_and_the_float_model_of_one_kind_are_one_meter(number: int) -> None:
+    for first, second in ((number, number + 10), (number + 10, number)):
+        for other in METERS:
+            chain = [Model(first, 0, 98), Model(other, 100, 98)]
+            assert meters(chain) == tuple(chain[:1] if other == second else chain)
+
+
+async def test_a_device_without_a_meter_is_unsupported_as_a_meter() -> None:
+    with pytest.raises(UnsupportedError, match=re.escape("offers no meter model (found: 1, 103)")):
+        await poll(SunSpecMeter(PLAIN), FakeReader(device(common(), INVERTER)))
+
+
 async def test_a_meter_that_is_not_there_is_unsupported() -> None:
     reader = FakeReader(device(common(), INVERTER, common(), METER))
     with pytest.raises(UnsupportedError, match=re.escape("offers no meter 2 (found: 1, 103, 1, 203)")):
@@ -411,6 +464,14 @@ async def test_a_device_without_an_end_model_is_walked_more_and_more_rarely_and_
     reader.registers = device(common("Other"), INVERTER, METER)
     await poll(driver, reader, changed + RECHECK_FIRST_S)
     assert driver.available == {SOLAR, GRID}
+
+
+async def test_another_device_with_a_shorter_chain_is_found_when_the_chain_is_walked_again() -> None:
+    reader = FakeReader(device(common(), INVERTER, METER, end=False))
+    driver = SunSpec(PLAIN)
+    await poll(driver, reader)
+    reader.registers = device(common("Other"), METER, end=False)
+    assert {reading.node for reading in (await poll(driver, reader, RECHECK_FIRST_S)).readings} == {GRID}
 
 
 async def test_a_chain_that_is_shorter_after_a_break_is_accepted() -> None:
