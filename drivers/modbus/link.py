@@ -116,9 +116,8 @@ class Link:
                     again = True  # some gateways number the first reply of a connection wrongly
                     self.wrong_transactions += 1
                 except RepeatedReplyError:
-                    if again:
-                        raise
-                    reused = again = True
+                    # This cannot happen twice: `Copies` has now forgotten the earlier replies.
+                    reused = True
                     self._late_until[request.unit_id] = loop.time() + timeout_s  # no copy can arrive after this time
                 finally:
                     self._last_end = loop.time()
@@ -136,9 +135,8 @@ class Link:
         until = max(self._not_before, self._last_end + gap_s, self._late_until.get(unit_id, 0.0))
         await asyncio.sleep(until - asyncio.get_running_loop().time())
         if unit_id in self._late_until:
-            # If the event loop was blocked, the late reply may have arrived and still be unread. One pass of the event
-            # loop reads it, and the next pass continues here.
-            await asyncio.sleep(0)
+            # If the event loop was blocked, the late reply may have arrived and still be unread. The event loop now reads
+            # it: this task continues in the next pass, after the callbacks of this one.
             await asyncio.sleep(0)
             del self._late_until[unit_id]
         self._require_open()

@@ -6,7 +6,7 @@ import errno
 import socket
 import ssl
 
-_REASONS = {
+_REASONS: dict[int | None, str] = {
     errno.ECONNREFUSED: "connection refused; nothing listens on that port",
     errno.EHOSTUNREACH: "no route to the host; is it switched on and in this network?",
     errno.ENETUNREACH: "network unreachable; is this machine connected?",
@@ -39,5 +39,5 @@ def in_words(error: Exception) -> str:
             quoted = (words for no, words in _REASONS.items() if f"[Errno {no}]" in text or f"({no}, '" in text)
             return next(quoted, text)
         case OSError():
-            return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+            return _REASONS.get(error.errno) or error.strerror or str(error)
     return str(error)

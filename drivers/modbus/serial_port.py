@@ -44,9 +44,6 @@ class _SerialTransport(asyncio.Transport):
     def is_closing(self) -> bool:
         return self._closing
 
-    def close(self) -> None:
-        self._close(None)
-
     def abort(self) -> None:
         self._close(None)
 
@@ -81,7 +78,6 @@ def open_serial(channel: Transport, settings: LinkSettings) -> None:
             data_bits(settings),
             settings.parity,
             settings.stop_bits,
-            timeout=0,
             exclusive=True,
         )
     except termios.error as error:

@@ -60,13 +60,13 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         self._closed = asyncio.Event()
         self._request: RequestPdu[Any] | None = None
         self._reply: asyncio.Future[Any] | None = None
-        self._timeout_s = 0.0
+        self._timeout_s: float
         self._received = b""
         # A view, because asyncio's TLS writes each further record into a slice, and a slice of a bytearray is a copy.
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._first = True
         """Whether the current or next request is the first on this connection."""
-        self.sent_at = 0.0
+        self.sent_at: float
         """When the last request was sent, in the loop's time."""
         self.expects_late_reply: bool
         """Whether the reply to the last request may still arrive."""
@@ -79,7 +79,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
     @property
     def usable(self) -> bool:
         """Whether the connection is open. False after either side has closed it."""
-        return not (self._closed.is_set() or self._transport.is_closing())
+        return not self._transport.is_closing()
 
     async def exchange(self, request: RequestPdu[Answer], timeout_s: float) -> Answer:
         """Send the request and return its decoded reply.

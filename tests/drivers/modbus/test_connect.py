@@ -143,6 +143,18 @@ async def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch, 
         await link.close()
 
 
+async def test_a_name_is_looked_up_once_for_all_who_wait_for_it(hanging_resolver: list[str]) -> None:
+    """Also if no other name can be looked up now. The thread does not hold up the end of the process."""
+    resolver = Resolver(1)
+    waiting = [asyncio.ensure_future(resolver.addresses("collector.example")) for _ in range(3)]
+    await until(lambda: len(hanging_resolver) == 1)
+    look_ups = [thread for thread in threading.enumerate() if thread.name == "look up collector.example"]
+    assert [thread.daemon for thread in look_ups] == [True]
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_a_name_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
     assert "no address for meter.local" in await why(LinkSettings(host="meter.local", port=1))
@@ -222,6 +234,7 @@ async def test_a_connect_does_not_time_out_because_the_loop_is_busy(
         await link.close()
 
 
+@pytest.mark.simulated_time
 async def test_few_connects_run_at_the_same_time_and_hosts_that_do_not_answer_delay_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -245,7 +258,10 @@ async def test_few_connects_run_at_the_same_time_and_hosts_that_do_not_answer_de
         monkeypatch.undo()
         async with FaultServer(REGISTERS) as server, asyncio.timeout(30):
             link = Link(server.link())
+            began = asyncio.get_running_loop().time()
             assert list(await link.read(1, Table.HOLDING, 0, 1)) == [17]
+            waited_s = asyncio.get_running_loop().time() - began
+            assert waited_s == pytest.approx(0.25, abs=0.01), "the turns end, the connects do not"
             await link.close()
         for read in reads:
             read.cancel()
@@ -420,6 +436,8 @@ async def test_certificate_files_that_cannot_be_used(tmp_path: Path, key: str, c
         (OSError(errno.EPIPE, "Broken pipe"), "Broken pipe"),
         (OSError("Multiple exceptions: [Errno 113] Connect call failed, [Errno 101] …"), "no route to the host"),
         (OSError("something else"), "something else"),
+        (OSError(errno.EPIPE, ""), "[Errno 32] "),
+        (OSError("(13, 'Permission denied')"), "permission denied"),
         (ValueError("no OSError"), "no OSError"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import BadReplyError, IllegalAddressError
-from drivers.modbus.framer import Ascii, Framing, Mbap, Rtu
+from drivers.modbus.framer import Ascii, Framing, Mbap, Rtu, is_mbap
 from drivers.modbus.pdu import ReadRequest
 from drivers.model import Table
 from drivers.protocol import FUNCTIONS
@@ -91,6 +91,44 @@ def test_an_exception_is_told_from_data(framing: Framing, theirs: device.Framing
     frame = theirs.build(device.Query(1, b"\x83\x02", 9))
     with pytest.raises(IllegalAddressError, match="unit 1, holding 40000-40069: Modbus exception 2"):
         framing.accept(ReadRequest(1, Table.HOLDING, 40000, 70, 9), frame)
+
+
+@framings
+def test_an_exception_of_another_function_is_no_exception_of_the_request(
+    framing: Framing, theirs: device.Framing
+) -> None:
+    with suppress(BadReplyError):
+        assert framing.accept(ReadRequest(1, Table.HOLDING, 0, 2, 9), theirs.build(device.Query(1, b"\x84\x02", 9))) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "accepted"),
+    [
+        ("0001 0000 0001", False),
+        ("0001 0000 0002", True),
+        ("0001 0000 00FE", True),
+        ("0001 0000 00FF", False),
+        ("0001 0000 0106", False),
+        ("0001 0100 0006", False),
+        ("0001 0001 0006", False),
+    ],
+)
+def test_a_header_has_protocol_0_and_a_length_of_2_to_254(header: str, accepted: bool) -> None:
+    assert is_mbap(bytes.fromhex(header)) == accepted
+
+
+def test_noise_that_is_the_unit_id_hides_no_reply() -> None:
+    """The unit id is the function code, so a frame seems to begin one byte early."""
+    frame = device.Rtu().build(device.Query(3, b"\x03\x02\x12\x34"))
+    assert list(Rtu().accept(ReadRequest(3, Table.HOLDING, 0, 1), b"\x03" + frame) or ()) == [0x1234]
+
+
+def test_a_checksum_that_differs_by_one_is_wrong() -> None:
+    frame = device.Ascii().build(device.Query(1, b"\x03\x02\x12\x34"))
+    request = ReadRequest(1, Table.HOLDING, 0, 1)
+    digits = int(frame[-4:-2], 16)
+    for other in (digits - 1, digits + 1):
+        assert Ascii().accept(request, frame[:-4] + b"%02X\r\n" % other) is None
 
 
 @framings

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,6 +13,7 @@ from drivers.errors import DriverError, GatewayError, LinkError, RefusedError, S
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Table
+from drivers.protocol import TransportName
 from tests.faults.modbus import Faults, FaultServer, Seen, registers_from
 
 REGISTERS = {
@@ -155,7 +160,8 @@ async def test_a_lost_connection_ends_a_read_at_once(transport: str) -> None:
     async with FaultServer(REGISTERS, transport=transport) as server:
         link = Link(server.link(timeout_s=60))
         server.faults.close_instead = True
-        with pytest.raises(LinkError, match=rf"127.0.0.1:{server.port}: the connection was closed instead of a reply"):
+        closed = rf"127.0.0.1:{server.port}: the connection was closed instead of a reply( \(the device reset .*\))?$"
+        with pytest.raises(LinkError, match=closed):
             await link.read(1, Table.HOLDING, 0, 1)
         server.faults = Faults(reset_mid_frame=True)
         with pytest.raises(LinkError, match="in the middle of a reply"):
@@ -187,6 +193,114 @@ async def test_a_connection_closed_as_the_request_arrives_is_reopened_once() -> 
         await link.close()
     assert server.total_connections == 2
     assert [seen.address for seen in server.requests] == [0, 7, 7]
+
+
+@pytest.mark.simulated_time
+async def test_a_connection_closed_while_idle_costs_no_pause_and_no_mistake() -> None:
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link(request_gap_s=2.0))
+        loop = asyncio.get_running_loop()
+        mistakes: list[object] = []
+        loop.set_exception_handler(lambda _, context: mistakes.append(context))
+        await link.read(1, Table.HOLDING, 0, 1)
+        await server.drop()
+        await asyncio.sleep(5.0)
+        began = loop.time()
+        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [1000]
+        assert loop.time() - began < 1.0
+        await link.close()
+    assert mistakes == []
+
+
+@pytest.mark.simulated_time
+@pytest.mark.parametrize("transport", STREAMS, indirect=True)
+async def test_a_connection_closed_before_the_first_request_is_an_error_without_a_wait(transport: str) -> None:
+    async with FaultServer(REGISTERS, transport=transport) as server:
+        link = Link(server.link(connect_delay_s=1.0, timeout_s=10.0))
+        loop = asyncio.get_running_loop()
+        read = asyncio.ensure_future(link.read(1, Table.HOLDING, 0, 1))
+        await server.wait(lambda: server.connections == 1)
+        await server.drop()
+        with pytest.raises(LinkError, match=f"^127.0.0.1:{server.port}: the device closes the connection at once$"):
+            await read
+        began = loop.time()
+        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [1000]
+        assert loop.time() - began < 2.0
+        await link.close()
+
+
+@pytest.mark.simulated_time
+async def test_a_device_that_greets_ends_the_connection_and_nothing_else() -> None:
+    async with FaultServer(REGISTERS) as server:
+        mistakes: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: mistakes.append(context))
+        link = Link(server.link(connect_delay_s=1.0))
+        read = asyncio.ensure_future(link.read(1, Table.HOLDING, 0, 1))
+        await server.wait(lambda: server.connections == 1)
+        server.inject(b"220 ready\r\n")
+        with pytest.raises(LinkError, match="the device closes the connection at once"):
+            await read
+        await link.close()
+    assert mistakes == []
+
+
+@pytest.mark.simulated_time
+async def test_the_timeout_of_a_request_ends_with_its_reply() -> None:
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link(timeout_s=1.0))
+        await link.read(1, Table.HOLDING, 0, 1)
+        await asyncio.sleep(0.8)
+        server.faults.latency_s = 0.5
+        assert list(await link.read(1, Table.HOLDING, 1, 1)) == [1001]
+        await link.close()
+
+
+@pytest.mark.simulated_time
+@pytest.mark.parametrize("transport", ["rtu_over_tcp", "ascii_over_tcp"], indirect=True)
+async def test_a_late_reply_is_expected_until_two_timeouts_after_its_request(transport: str) -> None:
+    async with FaultServer(REGISTERS, transport=transport) as server:
+        link = Link(server.link(timeout_s=0.5))
+        loop = asyncio.get_running_loop()
+        server.faults.silent = True
+        began = loop.time()
+        with pytest.raises(SilentError):
+            await link.read(1, Table.HOLDING, 0, 1)
+        server.heal()
+        await link.read(1, Table.HOLDING, 0, 1)
+        assert loop.time() - began == pytest.approx(1.0, abs=0.05)
+        await link.close()
+
+
+async def test_transaction_numbers_begin_again_after_the_last_one() -> None:
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link())
+        link._transaction = 0xFFFE  # as after so many requests
+        for address in range(3):
+            assert list(await link.read(1, Table.HOLDING, address, 1)) == [1000 + address]
+        assert link._transaction == 2
+        await link.close()
+
+
+async def test_closing_during_the_look_up_of_the_host_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = threading.Event()
+
+    def look_up(*_: object, **__: object) -> list[object]:
+        looked_up.wait(60)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link(host="meter.local"))
+        read = asyncio.ensure_future(link.read(1, Table.HOLDING, 0, 1))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        closing = asyncio.ensure_future(link.close())
+        await asyncio.sleep(0)
+        looked_up.set()
+        with pytest.raises(LinkError, match="the link is closed"):
+            await read
+        await closing
+    assert not server.requests
 
 
 async def test_idle_close_by_the_device() -> None:
@@ -399,3 +513,41 @@ async def test_closing_what_was_never_open() -> None:
 )
 def test_messages_name_a_link_by_its_address(settings: LinkSettings, address: str) -> None:
     assert settings.address == address
+
+
+@pytest.mark.parametrize(
+    ("transport", "baudrate", "silence_s"),
+    [
+        ("rtu", 300, 3.5 * 11 / 300),
+        ("rtu", 9600, 3.5 * 11 / 9600),
+        ("rtu", 115_200, 0.00175),
+        ("ascii", 9600, 0.0),
+        ("rtu_over_tcp", 9600, 0.0),
+        ("tcp", 9600, 0.0),
+    ],
+)
+def test_only_rtu_frames_on_a_serial_port_are_set_apart(
+    transport: TransportName, baudrate: int, silence_s: float
+) -> None:
+    assert LinkSettings(transport=transport, baudrate=baudrate).line_silence_s == silence_s
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({"timeout_s": 9.0, "connect_delay_s": 9.0, "request_gap_s": 9.0}, []),
+        ({"host": "METER.local", "serial_port": "/dev/other"}, []),
+        ({"transport": "udp", "port": 503, "server_name": "x"}, ["transport", "port", "server_name"]),
+        ({"baudrate": 300, "parity": "E", "stop_bits": 2}, ["baudrate", "parity", "stop_bits"]),
+    ],
+)
+def test_devices_of_one_link_differ_only_in_their_times(changes: dict[str, Any], keys: list[str]) -> None:
+    settings = LinkSettings(host="meter.local")
+    assert [key for key, *_ in settings.conflicts(replace(settings, **changes))] == keys
+
+
+def test_a_link_without_settings_has_the_usual_ones() -> None:
+    usual = LinkSettings()
+    assert (usual.transport, usual.port, usual.timeout_s) == ("tcp", 502, 1.0)
+    assert (usual.baudrate, usual.parity, usual.stop_bits) == (9600, "N", 1)
+    assert (usual.connect_delay_s, usual.request_gap_s) == (0.0, 0.0)

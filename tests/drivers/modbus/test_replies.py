@@ -96,6 +96,9 @@ async def test_is_an_error_with_a_header(transport: str, fault: str) -> None:
         (Faults(garbage=bytes.fromhex("0001 0000 0001 01 03 02")), "not Modbus"),
         (Faults(garbage=bytes.fromhex("0001 0000 00FF 01 03 02")), "not Modbus"),
         (Faults(garbage=b"HTTP/1.1 400 Bad Request\r\n"), "not Modbus"),
+        (Faults(garbage=b"HTTP/1.1"), "not Modbus"),
+        (Faults(garbage=bytes.fromhex("0103 04 12345678 8108")), "not Modbus"),  # a wrong checksum
+        (Faults(garbage=bytes.fromhex("0117 80 12345678 8107")), "not Modbus"),  # a function that was never requested
         (Faults(garbage=bytes.fromhex("0103 04 12345678 8107")), "the replies are RTU frames"),
         (Faults(garbage=bytes.fromhex("1103 04 12345678 90C6")), "the replies are RTU frames"),
     ],
@@ -130,6 +133,36 @@ async def test_says_after_the_timeout_what_came(faults: Faults, error: type[Exce
         link = Link(server.link(timeout_s=0.3))
         with pytest.raises(error, match=message):
             await link.read(1, Table.HOLDING, 0, 10)
+        await link.close()
+
+
+@pytest.mark.simulated_time
+@pytest.mark.parametrize(
+    ("count", "message"), [(2048, "no valid reply within 1 s, only other bytes"), (2049, "the received bytes are not Modbus")]
+)
+async def test_more_than_2048_bytes_are_not_waited_for(count: int, message: str) -> None:
+    async with FaultServer(REGISTERS, transport="rtu_over_tcp") as server:
+        server.faults.garbage = b"\x2a" * count
+        link = Link(server.link(timeout_s=1.0))
+        with pytest.raises(BadReplyError, match=message):
+            await link.read(1, Table.HOLDING, 0, 10)
+        await link.close()
+
+
+@pytest.mark.simulated_time
+async def test_a_reply_that_ends_behind_2048_bytes_is_read() -> None:
+    async with FaultServer(REGISTERS, transport="rtu_over_tcp") as server:
+        server.faults.noise = bytes(2040)
+        link = Link(server.link())
+        assert list(await link.read(1, Table.HOLDING, 20, 10)) == list(range(1020, 1030))
+        await link.close()
+
+
+async def test_a_part_of_a_frame_in_a_datagram_is_not_the_beginning_of_the_next() -> None:
+    async with FaultServer(REGISTERS, transport="udp") as server:
+        server.faults.noise = bytes.fromhex("0001 0000 0017 01 03 14 03")
+        link = Link(server.link())
+        assert list(await link.read(1, Table.HOLDING, 20, 10)) == list(range(1020, 1030))
         await link.close()
 
 
@@ -271,6 +304,34 @@ async def test_the_case_of_a_gateway_that_sends_each_reply_twice() -> None:
         assert Mbap().accept(request, (copy + copy)[:end]) is None
     with pytest.raises(BadReplyError, match="wrong length"):
         Mbap().accept(request, copy + b"\x02")
+
+
+@pytest.mark.parametrize(
+    ("unit_id", "received", "wrong_number"),
+    [
+        (3, "0009 0000 0007 03 04 04 449A5000", True),
+        (3, "0009 0000 0003 03 84 02", True),
+        (3, "0009 0000 0007 04 04 04 449A5000", False),  # another unit
+        (3, "0009 0000 0007 03 03 04 449A5000", False),  # another function
+        (3, "0001 0000 0007 03 04 04 449A5000 0001", False),  # the right number, and an incomplete copy
+        (0, "0001 0000 0007 00 04 04", False),  # an incomplete reply
+    ],
+)
+def test_what_came_within_the_timeout_is_a_wrong_number_only_if_all_else_is_right(
+    unit_id: int, received: str, wrong_number: bool
+) -> None:
+    request = ReadRequest(unit_id, Table.INPUT, 0x34, 2, 1)
+    error = Mbap().rejected(request, bytes.fromhex(received), 1.0)
+    assert isinstance(error, WrongTransactionError) == wrong_number
+
+
+def test_two_replies_with_different_values_are_the_first() -> None:
+    """A gateway that reads the device twice."""
+    request = ReadRequest(3, Table.INPUT, 0x34, 2, 1)
+    first, second = bytes.fromhex("0001 0000 0007 03 04 04 449A5000"), bytes.fromhex("0001 0000 0007 03 04 04 559A5000")
+    assert Mbap().accept(request, first + second) == (0x449A, 0x5000)
+    with pytest.raises(BadReplyError, match="wrong length"):
+        Mbap().accept(request, first + bytes.fromhex("0001 0000 0007 03 04 05"))
 
 
 async def test_a_gateway_with_a_wrong_number_in_the_first_reply_is_read_by_the_second() -> None:

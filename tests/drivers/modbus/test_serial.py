@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import termios
 import threading
 import time
 import tty
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -51,6 +53,47 @@ async def test_an_adapter_that_is_pulled_out(transport: TransportName) -> None:
         with pytest.raises(LinkError, match=r"no such serial port; is the adapter plugged in\?"):
             await link.read(1, Table.HOLDING, 0, 2)
         await link.close()
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+async def test_an_adapter_that_fails(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    async with FaultServer(REGISTERS, transport="rtu") as server:
+        settings = server.link(timeout_s=60)
+        link = Link(settings)
+        assert list(await link.read(1, Table.HOLDING, 0, 2)) == [100, 101]
+        real: Callable[..., object] = getattr(os, call)
+
+        def fail(fd: int, *arguments: object) -> object:
+            if os.isatty(fd) and os.ttyname(fd) == settings.serial_port:
+                raise OSError(errno.EIO, "Input/output error")
+            return real(fd, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fail)
+            with pytest.raises(LinkError, match=f"^{settings.serial_port}: .*Input/output error"):
+                await link.read(1, Table.HOLDING, 0, 2)
+        assert list(await link.read(1, Table.HOLDING, 0, 2)) == [100, 101]
+        await link.close()
+
+
+async def test_a_port_that_had_no_bytes_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FaultServer(REGISTERS, transport="rtu") as server:
+        settings = server.link(timeout_s=60)
+        link = Link(settings)
+        real, empty = os.read, [True]
+
+        def read(fd: int, count: int) -> bytes:
+            if empty and os.isatty(fd) and os.ttyname(fd) == settings.serial_port:
+                empty.clear()
+                raise BlockingIOError
+            return real(fd, count)
+
+        monkeypatch.setattr(os, "read", read)
+        mistakes: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: mistakes.append(context))
+        assert list(await link.read(1, Table.HOLDING, 0, 2)) == [100, 101]
+        await link.close()
+    assert (empty, mistakes) == ([], [])
 
 
 async def test_a_port_that_another_program_has() -> None:

@@ -352,9 +352,9 @@ async def test_a_rated_power_of_one_watt_bounds_the_power() -> None:
 
 
 async def test_a_rated_power_that_is_refused_or_whose_factor_is_beyond_the_model_bounds_nothing() -> None:
-    """Behind the short model 120 is the inverter."""
+    """In place of the factor is the id of the next model, 2."""
     high = inverter(W=30_000, W_SF=0)
-    assert value(await read(common(), [120, 2, 4, 1], high), SOLAR, Quantity.ACTIVE_POWER) == 30_000.0
+    assert value(await read(common(), [120, 2, 4, 1], model(2, 14, {}), high), SOLAR, Quantity.ACTIVE_POWER) == 30_000.0
     reader = FakeReader(device(common(), RATED[120], high))
     reader.failures[40002 + 68 + 2 + 1] = exception_reply(4, "rated power")
     scan = await SunSpec(ReadOptions()).poll(reader, lambda: 0.0)
