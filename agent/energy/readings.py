@@ -138,9 +138,7 @@ def _thinner(others: tuple[Candidate, ...], best: Candidate) -> tuple[Candidate,
 
 def _first(value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Ledger:
     turnover = first_turnover(register)
-    none = 0.0  # nothing was measured yet
-    step = turnover.step_Wh
-    reading = Observation(value, at, zone, register, turnover, step, none, none, True, none, none, none, none)
+    reading = Observation(value, at, zone, register, turnover, turnover.step_Wh, 0.0, 0.0, True, 0.0, 0.0, 0.0, 0.0)
     return Ledger((), first_candidate(reading, _FIRST_S, 0.0), at, 0.0, _FIRST_S, 0.0, power, turnover)
 
 
