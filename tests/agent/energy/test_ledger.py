@@ -65,6 +65,24 @@ def test_a_day_begins_with_what_was_read_around_midnight() -> None:
     assert of_day(ledger, "2026-06-01") == DayEnergy(10, Basis.PARTIAL)
 
 
+@pytest.mark.parametrize(("late_s", "basis"), [(0, Basis.SEEN), (1, Basis.INTERPOLATED)])
+def test_midnight_is_seen_if_the_interval_is_at_most_half_as_long_again_as_the_one_before(
+    late_s: int, basis: Basis
+) -> None:
+    ledger = run(("2026-06-01T23:58", 1000), ("2026-06-01T23:59", 1010), (f"2026-06-02T00:00:{30 + late_s}", 1025))
+    assert of_today(ledger)[2] is basis
+
+
+@pytest.mark.parametrize(("growth", "step_Wh"), [(1078.0, 1100.0), (1077.0, 1077 * 1.01)])
+def test_a_growth_teaches_a_step_only_if_it_is_finer_than_a_rounding_error(growth: float, step_Wh: float) -> None:
+    start = at("2026-06-01T10:00")
+    ledger: Ledger | None = None
+    for number in range(4):
+        ledger = advance(ledger, 1e6 + growth * (number > 2), start + 10 * number, BRUSSELS)
+    assert ledger is not None
+    assert minute_of(ledger) == pytest.approx(step_Wh + 30_000 / 60)
+
+
 def test_an_old_value_after_downtime_over_midnight_moves_no_energy_into_the_new_day() -> None:
     """What a data logger had kept from the evening comes once more."""
     ledger = run(("2026-06-01T22:00", 1000), ("2026-06-02T02:00", 20_000))
@@ -413,6 +431,56 @@ def test_a_daily_register_begins_its_next_day_after_18_hours_at_the_earliest(hou
     assert found.energy == pytest.approx(360 * (3 + hours), abs=20)
 
 
+@pytest.mark.parametrize(
+    ("when", "back_s", "events"),
+    [
+        ("20:45", 0, ["counter_reset"]),
+        ("21:00", 0, []),
+        ("03:01", 0, []),
+        ("03:15", 0, ["counter_reset"]),
+        ("03:45", 4 * 3600, ["counter_reset"]),
+    ],
+)
+def test_a_daily_register_begins_its_day_at_most_three_hours_from_midnight(
+    when: str, back_s: int, events: list[str]
+) -> None:
+    """It is read every minute; half an hour before it shows 0, the clock is set back."""
+    register, zero, counter = Register(daily=True, step_Wh=1.0), at(f"2026-06-01T{when}"), 500.0
+    ledger: Ledger | None = None
+    told: list[str] = []
+    for minute in range(-60, 30):
+        now, counter = zero + 60 * minute, counter + 6 if minute else 0.0
+        if ledger is not None and minute == -30:
+            ledger = shifted(ledger, -back_s, BRUSSELS)
+        ledger = advance(ledger, counter, now + back_s * (minute < -30), BRUSSELS, register, 360.0)
+        told += [event.name for event in ledger.decided]
+    assert ledger is not None
+    assert [*told, *(event.name for event in ledger.best.events)] == events
+
+
+@pytest.mark.parametrize(
+    ("value", "energy_Wh", "basis"), [(187_510.0, 187_510.0, Basis.REGISTER), (187_511.0, 0.0, Basis.ESTIMATED)]
+)
+def test_a_daily_register_over_downtime_has_at_most_the_energy_since_its_earliest_midnight(
+    value: float, energy_Wh: float, basis: Basis
+) -> None:
+    """10 kW with a margin of a quarter are 187.5 kWh from 21:00 to noon; the register may be one step ahead."""
+    register = Register(daily=True, step_Wh=10.0, limit_W=10_000.0)
+    ledger = run(("2026-06-01T12:00", 0), ("2026-06-01T12:01", 10), ("2026-06-02T12:00", value), register=register)
+    assert of_day(ledger, "2026-06-02") == DayEnergy(energy_Wh, basis)
+
+
+def test_a_daily_register_that_is_set_to_zero_twice_loses_nothing_of_the_first_part() -> None:
+    """360 W; it begins its day at midnight, and shows 0 again at 0:40."""
+    register, now, counter = Register(daily=True, step_Wh=1.0), at("2026-06-01T23:00"), 500.0
+    ledger: Ledger | None = None
+    for minute in range(150):
+        counter = 0.0 if minute in (60, 100) else counter + 6
+        ledger = advance(ledger, counter, now + 60 * minute, BRUSSELS, register, 360.0)
+    assert ledger is not None
+    assert of_day(ledger, "2026-06-02") == DayEnergy(39 * 6 + 49 * 6, Basis.RESET)
+
+
 def test_a_daily_register_over_downtime_counts_from_local_midnight() -> None:
     """The device's day begins at 22:00. It is read again at 03:00, so three of its five hours are of the new day."""
     register, now = Register(daily=True, step_Wh=1.0), at("2026-06-01T12:00")
@@ -493,7 +561,12 @@ def test_a_clock_that_is_set_forward_to_less_than_half_a_day_after_midnight_keep
 
 @pytest.mark.parametrize(
     ("when", "keeps"),
-    [("2026-05-31T23:59:59", False), ("2026-06-01T00:00", True), ("2026-06-02T11:59:59", True), ("2026-06-02T12:00", False)],
+    [
+        ("2026-05-31T23:59:59", False),
+        ("2026-06-01T00:00", True),
+        ("2026-06-02T11:59:59", True),
+        ("2026-06-02T12:00", False),
+    ],
 )
 def test_a_clock_that_comes_back_until_noon_of_the_next_day_goes_on_with_the_day_before(when: str, keeps: bool) -> None:
     then = run(("2026-05-31T23:59:50", 1000), ("2026-06-01T00:00:10", 1020), ("2026-06-01T11:00", 1500))

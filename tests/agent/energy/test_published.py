@@ -20,7 +20,10 @@ HOUR = 3600.0
         (4990.0, 3000.0, HOUR, 5000.0, Basis.ESTIMATED),
         (4990.0, 0.0, HOUR, 4990.0, Basis.ESTIMATED),
         (4999.0, 0.0, HOUR, 4999.0, Basis.SEEN),
-        (4990.0, 30.0, HOUR, 4990.0, Basis.ESTIMATED),
+        (4999.5, 3000.0, HOUR, 5000.0, Basis.ESTIMATED),
+        (4999.9985, 3000.0, HOUR, 5000.0, Basis.ESTIMATED),
+        (4990.0, 40.0, HOUR, 5000.0, Basis.ESTIMATED),
+        (4990.0, 39.99, HOUR, 4990.0, Basis.ESTIMATED),
         (4990.0, 3000.0, 5.0, 4990.0, Basis.ESTIMATED),
         (4990.0, 3000.0, 0.0, 4990.0, Basis.ESTIMATED),
         (4899.0, 3000.0, HOUR, 5000.0, Basis.ESTIMATED),
@@ -32,6 +35,9 @@ HOUR = 3600.0
         "soon reached",
         "no power",
         "no power, one step",
+        "half a Wh",
+        "more than a rounding error",
+        "in a quarter of an hour",
         "not in a quarter of an hour",
         "not before midnight",
         "the day is over",
@@ -46,6 +52,11 @@ def test_an_energy_that_was_too_high(found: float, flow_W: float, left_s: float,
     after, published = publish(before, TODAY, DayEnergy(found, Basis.SEEN), 1.0, MINUTE_WH, flow_W, left_s)
     assert published == (energy, basis)
     assert after.energy == energy
+
+
+def test_an_energy_that_is_too_high_by_a_rounding_error_is_known() -> None:
+    _, published = publish(Published(TODAY, 1e-3), TODAY, DayEnergy(0.0, Basis.SEEN), 1.0, MINUTE_WH, 3000.0, HOUR)
+    assert published == (1e-3, Basis.SEEN)
 
 
 def test_a_wait_ends_when_the_power_ends() -> None:
