@@ -13,11 +13,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.aggregation import AggregationSettings, Aggregator
+from agent.domain import Night
 from agent.energy import store as energy_store
 from agent.energy.ledger import Ledger
 from agent.energy.published import Published
 from agent.energy.readings import advance
 from agent.energy.store import EnergyStore
+from agent.storage import checksum
 from drivers.model import Quantity
 from tests.faults.disk import fill, mount, small_disk
 
@@ -74,12 +76,22 @@ def test_a_damaged_file_is_set_aside_at_the_start(path: Path, damage: bytes | No
     assert path.with_name("energy.sqlite3.damaged").exists()
 
 
-def test_a_database_of_another_program_is_set_aside(tmp_path: Path) -> None:
+def test_a_database_of_another_program_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[sqlite3.Connection] = []
+    opens = energy_store.open_for_writing
+
+    def opened(*args: Any, **options: Any) -> sqlite3.Connection:
+        made.append(opens(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(energy_store, "open_for_writing", opened)
     path = tmp_path / "energy.sqlite3"
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE account (owner TEXT)")
         other.execute("CREATE INDEX ledger ON account (owner)")
     keep(path)
+    with pytest.raises(sqlite3.ProgrammingError):
+        made[0].execute("SELECT 1")
     assert kept(path) == ledgers()
     assert path.with_name("energy.sqlite3.damaged").exists()
 
@@ -93,6 +105,66 @@ def test_a_row_that_is_not_what_was_stored_is_left_out(path: Path, byte: bytes) 
         found = kept(path)
     assert found == {key: ledger for key, ledger in ledgers().items() if key[0] != "pv-7"}
     assert [(entry["event"], entry["node"]) for entry in logs] == [("energy_unreadable", "pv-7")]
+
+
+def changed_row(path: Path, column: str, text: str, of_node: str) -> None:
+    """Store `text` with a right checksum, as a later release could."""
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        row = f"{checksum(text.encode()):08x} {text}"
+        where = "" if column == "time" else f"WHERE node_id = '{of_node}'"
+        db.execute(f"UPDATE {'push' if column == 'time' else column} SET {column} = ? {where}", (row,))
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        *(("ledger", text) for text in ("5", "[]", "[null, 1]", '["x", 1, 1, 1, 1, 1]')),
+        *(("night", text) for text in ("5", "[1]", '["x", 1, 1, 1]')),
+        *(("published", text) for text in ("5", "[1]", '["2026-06-01", [], false]')),
+        *(("time", text) for text in ("5", "[]", '["x"]', "[null]")),
+    ],
+)
+def test_a_row_of_another_shape_is_left_out_and_told(tmp_path: Path, column: str, text: str) -> None:
+    path = tmp_path / "energy.sqlite3"
+    counters = ledgers(2)
+    nights = {node: Night(0.0, 1.75e9, 1.74e9, 1.73e9) for node, _ in counters}
+    published = {(node, "today_energy_Wh"): Published("2026-06-01", 7000.0) for node, _ in counters}
+    store = EnergyStore.open(path)
+    store.save(counters, nights, published, 1_780_000_000)
+    store.close()
+    changed_row(path, column, text, "pv-1")
+    again = EnergyStore.open(path)
+    with capture_logs() as logs:
+        found = [len(again.load()), len(again.load_nights()), len(again.load_published()), bool(again.load_time())]
+    again.close()
+    tables = ["ledger", "night", "published", "time"]
+    assert found == [*(2 - (table == column) for table in tables[:3]), column != "time"]
+    events = ["energy_unreadable", "night_unreadable", "published_unreadable", "push_time_unreadable"]
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [(events[tables.index(column)], "warning")]
+
+
+def test_a_ledger_of_a_quantity_that_this_release_does_not_know_is_left_out_and_told(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE ledger SET quantity = 'unknown' WHERE node_id = 'pv-1'")
+    with capture_logs() as logs:
+        found = kept(path)
+    assert found == {key: ledger for key, ledger in ledgers().items() if key[0] != "pv-1"}
+    assert [(entry["event"], entry["quantity"]) for entry in logs] == [("energy_unreadable", "unknown")]
+
+
+def test_the_folder_of_the_file_is_made_with_those_around_it(tmp_path: Path) -> None:
+    keep(tmp_path / "state" / "of" / "energy.sqlite3")
+    assert kept(tmp_path / "state" / "of" / "energy.sqlite3") == ledgers()
+
+
+def test_no_other_process_uses_the_file_while_it_is_open(path: Path) -> None:
+    store = EnergyStore.open(path)
+    with (
+        contextlib.closing(sqlite3.connect(path, timeout=0.0)) as other,
+        pytest.raises(sqlite3.OperationalError, match="locked"),
+    ):
+        other.execute("SELECT * FROM ledger")
+    store.close()
 
 
 def test_what_is_removed_while_the_agent_runs_is_written_again(path: Path) -> None:
@@ -120,7 +192,9 @@ def test_a_file_that_is_opened_again_leaves_no_other_connection_open(
     store = EnergyStore.open(path)
     path.unlink()
     store.save(ledgers())
+    store.save(ledgers())
     assert len(made) == 3, "the first file, the memory while it is opened again, and the new file"
+    assert made[2].execute("PRAGMA synchronous").fetchone() == (1,), "NORMAL"
     for number, db in enumerate(made):
         with pytest.raises(sqlite3.ProgrammingError) if number < 2 else contextlib.nullcontext():
             db.execute("SELECT 1")
@@ -237,6 +311,18 @@ def test_a_start_on_a_read_only_disk_goes_on_with_what_it_holds(disk: Path) -> N
     assert [entry["event"] for entry in logs] == ["energies_in_memory", "energies_not_saved", "energies_recovered"]
     store.close()
     assert kept(path) == ledgers(value=6.0)
+
+
+def test_a_damaged_file_on_a_read_only_disk_is_not_used(disk: Path) -> None:
+    path = disk / "energy.sqlite3"
+    keep(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xa5" * 4096 + content[8192:])
+    mount("-o", "remount,ro", disk)
+    store = EnergyStore.open(path)
+    assert store.in_memory
+    assert store.load() == {}
+    store.close()
 
 
 def test_a_read_only_disk_after_a_kill(disk: Path) -> None:
