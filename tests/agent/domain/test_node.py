@@ -83,6 +83,19 @@ def test_what_cannot_be_meant_is_refused(devices: list[dict[str, Any]], line: st
     assert mistakes(*devices) == [f"site.toml: {line}"]
 
 
+def test_an_id_has_at_most_1000_characters() -> None:
+    _, built = site(meter("m" * 1000))
+    assert [len(node.node_id) for node in built.nodes] == [1000]
+    (mistake,) = mistakes(meter("m" * 1001))
+    assert "must have at most 1000 characters" in mistake
+
+
+@pytest.mark.parametrize("name", ["on", "operation_mode", "power_factor"])
+def test_a_quantity_without_a_unit_has_no_limits(name: str) -> None:
+    (mistake,) = mistakes(meter("m", limits={name: [0, 1]}))
+    assert "must be a quantity with its unit" in mistake
+
+
 def test_only_the_sun_lets_a_node_sleep() -> None:
     for device in (meter("m"), {"driver": "sunspec", "nodes": {"storage": "m"}}):
         rule = 'site.toml: device[0].when_offline (m): only a solar node can sleep; use "missing" or "zero"'
@@ -174,6 +187,13 @@ def test_words_and_numbers_agree() -> None:
         assert export_is_positive == (use.sign < 0)
 
 
+def test_a_meter_in_the_other_direction_in_words() -> None:
+    meter = Node("m", NodeType.GRID, Kind.METER, invert=True)
+    assert sign_in_words(meter) == (
+        "import is sent as positive, export as negative; what the meter counts as export is import (invert = true)"
+    )
+
+
 @pytest.mark.parametrize(
     ("type_", "invert", "expected"),
     [
@@ -192,6 +212,12 @@ def test_the_import_counter_of_a_meter(type_: NodeType, invert: bool, expected: 
     for day in ("", "today_"):
         use = use_of(node, Quantity(f"{day}imported_energy"), None)  # type: ignore[call-arg]
         assert use == ReadingUse(Quantity(day + expected), 1.0)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("quantity", [Quantity.ACTIVE_POWER, Quantity.IMPORTED_ENERGY])
+def test_a_meter_whose_driver_names_the_nodes_is_used_as_it_is(quantity: Quantity) -> None:
+    node = Node("n", NodeType.SOLAR, Kind.METER, of_hybrid=True)
+    assert use_of(node, quantity, NodeType.SOLAR) == ReadingUse(quantity, 1.0)
 
 
 def test_every_kind_can_be_something_and_says_what_it_cannot_be() -> None:
