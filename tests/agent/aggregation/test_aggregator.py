@@ -106,13 +106,27 @@ def test_a_missing_member_leaves_its_field_out_or_is_left_out_of_the_sum(store: 
         totals = Aggregator([PV1, PV2], settings(partial_totals=partial), store)
         totals.observe([PV1], scan(999.0, active_power=1500.0), WALL)
         assert body(totals)["solar"] == expected
+    totals = Aggregator([PV1, PV2], AggregationSettings(ZoneInfo("Europe/Brussels")), store)
+    totals.observe([PV1], scan(999.0, active_power=1500.0), WALL)
+    assert body(totals)["solar"] == {}, "a field that is not known of all is left out unless the endpoint wants it"
+
+
+def test_a_total_is_the_sum_of_what_is_sent_with_three_decimals(store: EnergyStore) -> None:
+    totals = Aggregator([PV1, PV2], settings(), store)
+    for node in (PV1, PV2):
+        totals.observe([node], scan(1000.0, active_power=0.1236), WALL)
+    assert body(totals)["solar"] == {"active_power_W": 0.248}
 
 
 def test_an_old_reading_is_not_sent(store: EnergyStore) -> None:
     totals = Aggregator([PV1], settings(stale_after_s=30.0), store)
     totals.observe([PV1], scan(1000.0, active_power=1500.0), WALL)
-    assert body(totals, at=1030.0)["solar"] == {"active_power_W": 1500}
-    assert body(totals, at=1030.1)["solar"] == {}
+    message = body(totals, at=1030.0, quality=True)
+    assert message["solar"] == {"active_power_W": 1500}
+    assert message["quality"]["solar"] == {"devices": 1, "fresh": 1, "expected": 1, "got": 1, "oldest_s": 30}
+    message = body(totals, at=1030.1, quality=True)
+    assert message["solar"] == {}
+    assert message["quality"]["solar"] == {"devices": 1, "fresh": 0, "expected": 0, "got": 0}
 
 
 def test_a_device_with_its_own_interval_has_its_own_age(store: EnergyStore) -> None:
@@ -133,11 +147,27 @@ def test_polls_that_were_due_and_not_made_are_expected(store: EnergyStore) -> No
     assert (result.summary.expected, result.summary.got) == (10, 1)
 
 
-def test_a_value_that_the_device_takes_back_is_not_sent(store: EnergyStore) -> None:
+@pytest.mark.parametrize(
+    ("value", "quality", "sent", "got", "dropped"),
+    [
+        (None, Quality.MISSING, {}, 1, 0),
+        (7.0, Quality.MISSING, {}, 1, 0),
+        (None, Quality.GOOD, {}, 1, 0),
+        (None, Quality.INVALID, {"active_power_W": 1500}, 1, 1),
+        (7.0, Quality.INVALID, {"active_power_W": 1500}, 1, 1),
+        (7.0, Quality.GOOD, {"active_power_W": 7}, 2, 0),
+    ],
+)
+def test_a_value_that_the_device_takes_back_is_not_sent(
+    store: EnergyStore, value: float | None, quality: Quality, sent: dict[str, int], got: int, dropped: int
+) -> None:
     totals = Aggregator([PV1], settings(), store)
     totals.observe([PV1], scan(999.0, active_power=1500.0), WALL)
-    totals.observe([PV1], scan(1000.0, active_power=None), WALL)
-    assert body(totals)["solar"] == {}
+    reading = Reading(Quantity.ACTIVE_POWER, None, value, quality, 1000.0)
+    with capture_logs():
+        totals.observe([PV1], Scan((reading,), 1000.0, 1000.0), WALL)
+    message = body(totals, quality=True)
+    assert (message["solar"], message["quality"]["solar"]["got"], totals.dropped["pv-1"]) == (sent, got, dropped)
 
 
 def test_a_sleeping_inverter_counts_zero_and_holds_its_day(store: EnergyStore) -> None:
@@ -163,6 +193,22 @@ def test_an_inverter_that_answers_at_night_without_power_sleeps_too(store: Energ
     assert body(totals, at=1110.0)["solar"] == {"active_power_W": 7}
 
 
+def test_a_battery_that_answers_without_power_counts_zero_if_it_may(store: EnergyStore) -> None:
+    for node, power in ((replace(BATTERY, when_offline="zero"), {"active_power_W": 0}), (BATTERY, {})):
+        totals = Aggregator([node], settings(), store)
+        totals.observe([node], scan(1000.0, active_power=None, soc=50.0), WALL)
+        assert body(totals)["storage"] == power | {"mean_soc_perc": 50}
+
+
+def test_a_counter_that_an_awake_inverter_no_longer_gives_becomes_stale(store: EnergyStore) -> None:
+    node = Node("pv-1", NodeType.SOLAR, Kind.INVERTER, when_offline="zero")
+    totals = Aggregator([node], settings(), store)
+    totals.observe([node], scan(970.0, active_power=10.0, produced_energy=1000.0), WALL - 30)
+    totals.observe([node], scan(1000.0, active_power=10.0), WALL)
+    assert body(totals, at=1000.0)["solar"] == {"active_power_W": 10, "today_energy_Wh": 0}
+    assert body(totals, at=1000.1)["solar"] == {"active_power_W": 10}
+
+
 def test_a_meter_on_a_solar_feeder_reports_production(store: EnergyStore) -> None:
     node = Node("pv-1", NodeType.SOLAR, Kind.METER)
     totals = Aggregator([node], settings(), store)
@@ -183,16 +229,18 @@ def test_invert_turns_power_and_exchanges_the_counters(store: EnergyStore) -> No
     }
 
 
-def test_state_of_charge_is_weighted_by_capacity(store: EnergyStore) -> None:
-    small = Node("b1", NodeType.STORAGE, Kind.BATTERY, energy_capacity_Wh=5000.0)
+@pytest.mark.parametrize("capacity_Wh", [5000, 1])
+def test_state_of_charge_is_weighted_by_capacity(store: EnergyStore, capacity_Wh: int) -> None:
+    small = Node("b1", NodeType.STORAGE, Kind.BATTERY, energy_capacity_Wh=float(capacity_Wh))
     large = Node("b2", NodeType.STORAGE, Kind.BATTERY)
     totals = Aggregator([small, large], settings(sign={NodeType.STORAGE: -1}), store)
     totals.observe([small], scan(1000.0, active_power=100.0, soc=100.0), WALL)
-    totals.observe([large], scan(1000.0, active_power=-400.0, energy_stored=0.0, energy_capacity=15_000.0), WALL)
+    values = {"active_power": -400.0, "energy_stored": 0.0, "energy_capacity": 3.0 * capacity_Wh}
+    totals.observe([large], scan(1000.0, **values), WALL)
     assert body(totals)["storage"] == {
         "active_power_W": 300,
-        "energy_stored_Wh": 5000,
-        "energy_capacity_Wh": 20_000,
+        "energy_stored_Wh": capacity_Wh,
+        "energy_capacity_Wh": 4 * capacity_Wh,
         "mean_soc_perc": 25,
     }
 
@@ -207,8 +255,10 @@ def test_without_a_capacity_the_charge_is_the_plain_mean(store: EnergyStore) -> 
 
 def test_a_silent_battery_has_no_capacity_either(store: EnergyStore) -> None:
     totals = Aggregator([replace(BATTERY, energy_capacity_Wh=5000.0)], settings(), store)
-    totals.observe([BATTERY], scan(900.0, soc=50.0), WALL)
-    assert body(totals)["storage"] == {}
+    totals.observe([BATTERY], scan(970.0, soc=50.0), WALL)
+    known = {"energy_stored_Wh": 2500, "energy_capacity_Wh": 5000, "mean_soc_perc": 50}
+    assert body(totals, at=1000.0)["storage"] == known
+    assert body(totals, at=1000.1)["storage"] == {}
 
 
 def test_devices_that_report_only_a_state(store: EnergyStore) -> None:
@@ -235,6 +285,13 @@ def test_the_mean_is_weighted_by_time_and_intervals_tile_it(store: EnergyStore) 
     assert body(totals, at=1031.0)["solar"] == {"active_power_W": 5000}
 
 
+def test_a_mean_over_a_second_is_a_mean(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(statistic="mean"), store)
+    for at, power in ((999.0, 100.0), (999.5, 300.0), (1000.0, 800.0)):
+        totals.observe([PV1], scan(at, active_power=power), WALL)
+    assert body(totals)["solar"] == {"active_power_W": 200}
+
+
 def test_a_value_stands_until_it_is_stale_and_not_for_time_in_which_nobody_looked(store: EnergyStore) -> None:
     totals = Aggregator([PV1], settings(statistic="mean"), store)
     for at, power in ((900.0, 9000.0), (980.0, 100.0), (1000.0, 200.0)):
@@ -252,7 +309,11 @@ def test_a_value_that_held_over_a_short_gap_counts_in_the_mean(store: EnergyStor
 def test_a_battery_counts_with_the_charge_that_it_tells(store: EnergyStore) -> None:
     totals = Aggregator([BATTERY], settings(), store)
     totals.observe([BATTERY], scan(1000.0, soc=20.0, energy_stored=9000.0, energy_capacity=10_000.0), WALL)
-    assert body(totals)["storage"]["mean_soc_perc"] == 20
+    assert body(totals)["storage"] == {
+        "energy_stored_Wh": 9000,
+        "energy_capacity_Wh": 10_000,
+        "mean_soc_perc": 20,
+    }
 
 
 def test_a_capacity_register_of_0_leaves_it_to_the_configuration(store: EnergyStore) -> None:
@@ -289,14 +350,24 @@ def test_the_mean_powers_of_the_phases_have_that_resolution_too(store: EnergySto
     assert values == {(Quantity.ACTIVE_POWER, None): 110.0, (Quantity.ACTIVE_POWER, Phase.L1): 110.0}
 
 
+def test_a_last_power_is_sent_as_it_was_read(store: EnergyStore) -> None:
+    coarse = replace(PV1, resolutions={Quantity.ACTIVE_POWER: Resolution(10.0)})
+    totals = Aggregator([coarse], settings(), store)
+    totals.observe([coarse], scan(1000.0, active_power=123.0), WALL)
+    assert totals.close(1000.0, WALL).nodes[0].summary.values == {(Quantity.ACTIVE_POWER, None): 123.0}
+
+
 def last_and_mean(summary: NodeSummary) -> tuple[float | None, float | None]:
     return summary.number(Quantity.ACTIVE_POWER), summary._replace(statistic="mean").chosen(Quantity.ACTIVE_POWER)
 
 
-def test_means_begin_when_a_reload_asks_for_them(store: EnergyStore) -> None:
+@pytest.mark.parametrize("pushes", range(6))
+def test_means_begin_when_a_reload_asks_for_them(store: EnergyStore, pushes: int) -> None:
     totals = Aggregator([PV1], settings(), store)
     totals.observe([PV1], scan(970.0, active_power=500.0), WALL)
     totals.observe([PV1], scan(980.0, active_power=100.0), WALL)
+    for _ in range(pushes):
+        assert body(totals, at=980.0)["solar"] == {"active_power_W": 100}
     totals.reconfigure([PV1], settings(statistic="mean"))
     totals.observe([PV1], scan(990.0, active_power=300.0), WALL)
     totals.observe([PV1], scan(1000.0, active_power=700.0), WALL)
@@ -334,6 +405,7 @@ def test_statistics_of_an_interval(store: EnergyStore) -> None:
     assert following.number(Quantity.ACTIVE_POWER) == 200, "a summary is of its own moment"
     later = totals.close(1025.0, WALL + 25).nodes[0].summary
     assert last_and_mean(later) == (900, 200)
+    assert later.oldest_s == 25, "the voltage is not newer"
 
 
 def test_phases_and_reactive_power_turn_with_their_group(store: EnergyStore) -> None:
@@ -385,6 +457,18 @@ def test_a_phase_is_not_the_device(store: EnergyStore) -> None:
     }
 
 
+def test_states_are_those_of_the_driver(store: EnergyStore) -> None:
+    relay = Node("r", NodeType.SWITCHED_LOAD, Kind.RELAY)
+    pump = Node("h", NodeType.HEAT_PUMP, Kind.HEAT_PUMP)
+    totals = Aggregator([relay, pump], settings(), store)
+    for on, mode in ((True, "on"), (False, "off")):
+        totals.observe([relay], scan(1000.0, on=on), WALL)
+        totals.observe([pump], scan(1000.0, operation_mode=mode), WALL)
+        values = [result.summary.values for result in totals.close(1000.0, WALL).nodes]
+        assert values == [{(Quantity.ON, None): on}, {(Quantity.OPERATION_MODE, None): mode}]
+        assert isinstance(values[0][Quantity.ON, None], bool)
+
+
 def test_a_relay_counts_the_share_of_time_that_it_is_on(store: EnergyStore) -> None:
     relay = Node("r", NodeType.SWITCHED_LOAD, Kind.RELAY, nominal_power_W=2000.0)
     totals = Aggregator([relay], settings(statistic="mean"), store)
@@ -420,6 +504,16 @@ def test_what_is_kept_is_what_was_known(tmp_path: Path) -> None:
     ledger = kept["b", Quantity.CHARGED_ENERGY]
     assert ledger.best.value == 20
     assert ledger.best.before is not None
+
+
+def test_an_energy_that_was_not_published_is_not_kept_as_published(store: EnergyStore) -> None:
+    totals = Aggregator([PV1, PV2], settings(), store)
+    totals.observe([PV1], scan(1000.0, produced_energy=10.0), NOON)
+    totals.save()
+    assert store.load_published() == {}
+    body(totals, wall=NOON)
+    totals.save()
+    assert list(store.load_published()) == [("pv-1", "today_energy_Wh")]
 
 
 def test_a_row_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
@@ -614,6 +708,16 @@ def test_events_of_counters_are_logged_and_counted_with_what_the_counter_showed(
     assert totals.counter_events == {"pv-1": {"reset": 1, "replaced": 0, "rolled_over": 0, "glitch_removed": 1}}
 
 
+def test_a_replaced_counter_is_a_warning(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    with capture_logs() as logs:
+        for number in range(300):
+            value = 10.0 * number + (1e6 if number < 100 else 5e5)
+            at = 10 * number
+            totals.observe([PV1], scan(1000.0 + at, active_power=3600.0, produced_energy=value), NOON + at)
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("counter_replaced", "warning")]
+
+
 def test_energies_are_as_precise_as_the_register(store: EnergyStore) -> None:
     """A counter of whole kWh whose midnight lies in a gap."""
     coarse = replace(PV1, resolutions={Quantity.PRODUCED_ENERGY: Resolution(1000.0, 2.0**32 * 1000)})
@@ -638,6 +742,16 @@ def test_the_devices_own_register_goes_before_its_lifetime_counter(store: Energy
     message = body(totals, at=1010.0, wall=NOON + 10, quality=True)
     assert message["solar"] == {"today_energy_Wh": 5130}
     assert message["quality"]["solar"]["today"] == "register"
+
+
+def test_of_two_counters_that_are_known_as_well_the_daily_register_is_sent(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    for second in range(-600, 600, 10):
+        today = float(second if second >= 0 else 5000 + second)
+        values = {"produced_energy": 9e6 + second // 100 * 100, "today_produced_energy": today}
+        totals.observe([PV1], scan(1000.0 + second, active_power=3600.0, **values), MIDNIGHT + second)
+    message = body(totals, at=1590.0, wall=MIDNIGHT + 590, quality=True)
+    assert (message["solar"]["today_energy_Wh"], message["quality"]["solar"].get("today")) == (590, None)
 
 
 def test_quality_tells_of_the_counter_that_is_known_worst(store: EnergyStore) -> None:
@@ -695,6 +809,23 @@ def test_a_reload_into_another_zone_sends_the_day_of_that_zone(store: EnergyStor
     assert body(totals, at=1011.0, wall=evening + 11)["solar"] == {"today_energy_Wh": 33}
 
 
+@pytest.mark.parametrize(("back_s", "moved_s"), [(4, 0), (7, 7)])
+def test_only_a_step_back_of_some_seconds_moves_the_readings(store: EnergyStore, back_s: int, moved_s: int) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    totals.observe([PV1], scan(1000.0, produced_energy=5.0), WALL)
+    totals.follow_clock(WALL - 1000.0 - back_s)
+    totals.save()
+    assert store.load()["pv-1", Quantity.PRODUCED_ENERGY].at == WALL - moved_s
+
+
+def test_a_reload_into_another_zone_moves_no_reading(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    totals.observe([PV1], scan(1000.0, produced_energy=5.0), WALL)
+    totals.reconfigure([PV1], replace(settings(), timezone=ZoneInfo("Pacific/Auckland")))
+    totals.save()
+    assert store.load()["pv-1", Quantity.PRODUCED_ENERGY].at == WALL
+
+
 def test_a_clock_set_back_does_not_move_what_was_kept_before(store: EnergyStore) -> None:
     for node in (PV1, PV2):
         totals = Aggregator([PV1, PV2], settings(), store)
@@ -724,6 +855,13 @@ def test_a_clock_set_back_over_midnight_goes_on_with_the_day(store: EnergyStore)
     assert body(totals, at=1070.0, wall=MIDNIGHT + 70 - 3600)["solar"] == {"today_energy_Wh": 40}
 
 
+def test_a_push_at_midnight_is_of_the_new_day(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    for second, sent in ((-20, 0), (-10, 10), (0, 0)):
+        totals.observe([PV1], scan(1000.0 + second, produced_energy=100.0 + second), MIDNIGHT + second)
+        assert body(totals, at=1000.0 + second, wall=MIDNIGHT + second)["solar"] == {"today_energy_Wh": sent}
+
+
 @pytest.mark.parametrize("years", [10, -10, 0.01, -0.01])
 def test_a_clock_that_leaps_to_another_day_and_back_costs_nothing(store: EnergyStore, years: float) -> None:
     """1 Wh a second, read every 10 s, of a counter that was first seen at noon."""
@@ -739,6 +877,29 @@ def test_a_clock_that_leaps_to_another_day_and_back_costs_nothing(store: EnergyS
     assert today_after(0, 200) == 190
     today_after(200, 400, leap)
     assert today_after(400, 600) == 590
+
+
+def test_what_a_counter_grew_while_the_clock_was_wrong_is_energy_of_the_day(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    for second, leap in ((0, 0), (10, 0), (20, 86_400 * 3650)):
+        totals.observe([PV1], scan(1000.0 + second, produced_energy=float(second)), NOON + second + leap)
+    totals.follow_clock(NOON - 1000.0)
+    assert body(totals, at=1020.0, wall=NOON + 20)["solar"] == {"today_energy_Wh": 20}
+
+
+@pytest.mark.parametrize(("leaps", "late_s", "kept"), [(4, 0, True), (4, 50, True), (4, 90, False), (5, 0, False)])
+def test_a_clock_that_comes_back_after_four_leaps_costs_nothing(
+    store: EnergyStore, leaps: int, late_s: int, kept: bool
+) -> None:
+    """1 Wh a second. The clock comes back `late_s` late."""
+    totals = Aggregator([PV1], settings(), store)
+    for second in range(0, 200 * (leaps + 2), 10):
+        leap = second // 200
+        wrong = late_s if leap > leaps else 86_400 * 365 * leap
+        wall = NOON + second + wrong
+        totals.observe([PV1], scan(1000.0 + second, produced_energy=float(second)), wall)
+    sent = body(totals, at=1000.0 + second, wall=wall)["solar"]["today_energy_Wh"]
+    assert (sent == second) is kept
 
 
 def test_a_midnight_that_passes_while_the_clock_is_wrong_doubles_nothing(store: EnergyStore) -> None:
@@ -795,8 +956,18 @@ def test_the_time_of_the_last_push_does_not_follow_a_push_that_ends_late(store: 
     """Another endpoint's push ends up to a minute after a later tick. An earlier time is a clock that was set back."""
     totals = Aggregator([PV1], settings(), store)
     totals.observe([PV1], scan(1000.0, active_power=1.0), NOON)
-    for wall, last in ((NOON + 100, NOON + 100), (NOON + 41, NOON + 100), (NOON + 40, NOON + 40)):
-        totals.close(1000.0, wall)
+    for second, last in ((100, 100), (99, 100), (41, 100), (40, 40)):
+        totals.close(1000.0, NOON + second)
+        assert totals.last_time == NOON + last
+
+
+def test_the_time_of_the_last_push_is_not_followed_while_the_clock_is_unknown(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    totals.observe([PV1], scan(1000.0, active_power=1.0), None)
+    for offset, last in ((None, 0), (NOON - 1000.0, NOON)):
+        if offset is not None:
+            totals.follow_clock(offset)
+        totals.close(1000.0, NOON)
         assert totals.last_time == last
 
 
@@ -822,6 +993,21 @@ def test_the_power_in_the_direction_of_a_counter_explains_its_growth(
     totals.observe([node], scan(1e5 + second, active_power=20_000 * sign, **{counter: value}), MIDNIGHT + second)
     (found,) = totals.close(1e5 + second, MIDNIGHT + second).nodes
     assert found.basis is Basis.SEEN
+
+
+@pytest.mark.parametrize("power", [0.5, -0.5])
+def test_a_ledger_has_the_power_in_the_direction_of_its_counter(store: EnergyStore, power: float) -> None:
+    meter = Node("m", NodeType.GRID, Kind.METER)
+    totals = Aggregator([meter, BATTERY], settings(), store)
+    names = {meter: ("imported_energy", "exported_energy"), BATTERY: ("charged_energy", "discharged_energy")}
+    expected = {}
+    for node, (with_it, against_it) in names.items():
+        for day in ("", "today_"):
+            expected |= {day + with_it: max(power, 0.0), day + against_it: max(-power, 0.0)}
+        counters = {f"{day}{name}": 5.0 for name in names[node] for day in ("", "today_")}
+        totals.observe([node], scan(1000.0, active_power=power, **counters), WALL)
+    totals.save()
+    assert {quantity.value: ledger.power_W for (_, quantity), ledger in store.load().items()} == expected
 
 
 def test_a_host_that_slept_for_days_begins_a_new_day(store: EnergyStore) -> None:
@@ -857,6 +1043,15 @@ def test_a_reload_keeps_what_is_known_of_nodes_that_did_not_change(store: Energy
     assert body(totals, at=1010.0)["solar"] == {"active_power_W": 5, "today_energy_Wh": 60}
     totals.reconfigure([PV1, changed], replace(settings(), timezone=ZoneInfo("Pacific/Auckland")))
     assert body(totals, at=1010.0)["solar"] == {"today_energy_Wh": 60}
+
+
+def test_a_reload_changes_the_age_at_which_a_value_is_stale(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(stale_after_s=30.0), store)
+    totals.observe([PV1], scan(1000.0, active_power=5.0), WALL)
+    totals.reconfigure([PV1], settings(stale_after_s=60.0))
+    totals.observe([PV1], scan(1010.0, active_power=5.0), WALL + 10)
+    assert body(totals, at=1070.0)["solar"] == {"active_power_W": 5}
+    assert body(totals, at=1070.1)["solar"] == {}
 
 
 # What belongs to whom
@@ -904,6 +1099,14 @@ def test_an_implausible_value_is_dropped_counted_and_told_once(store: EnergyStor
         ("implausible_value", "active_power_W", "warning"),
         ("implausible_value", "active_power_W", "debug"),
     ]
+
+
+@pytest.mark.parametrize(("power", "sent"), [(-100.0, -100), (11_000.0, 11_000)])
+def test_a_value_at_the_end_of_its_range_is_sent(store: EnergyStore, power: float, sent: int) -> None:
+    node = replace(PV1, limits={Quantity.ACTIVE_POWER: (-100.0, 11_000.0)})
+    totals = Aggregator([node], settings(), store)
+    totals.observe([node], scan(1000.0, active_power=power), WALL)
+    assert body(totals)["solar"] == {"active_power_W": sent}
 
 
 @hsettings(max_examples=300)
@@ -1011,6 +1214,31 @@ def test_an_endpoint_that_is_added_begins_its_own_interval_with_the_last_values(
     old = totals.close(995.0, WALL).nodes[0].summary
     assert last_and_mean(old) == (300, 100)
     assert (old.expected, old.got) == (2, 2)
+    totals.observe([PV1], scan(1000.0, active_power=500.0), WALL)
+    for name in endpoints:
+        assert last_and_mean(totals.close(1000.0, WALL, name).nodes[0].summary) == (500, 300)
+
+
+def test_an_endpoint_that_chooses_a_node_later_begins_its_interval_then(store: EnergyStore) -> None:
+    def choosing(*node_ids: str) -> AggregationSettings:
+        return settings(endpoints={"all": SummarySettings(), "some": SummarySettings(frozenset(node_ids))})
+
+    totals = Aggregator([PV1, PV2], choosing("pv-2"), store)
+    totals.observe([PV1], scan(1000.0, active_power=5.0), WALL)
+    totals.reconfigure([PV1, PV2], choosing("pv-1", "pv-2"))
+    totals.observe([PV1], scan(1010.0, active_power=7.0), WALL + 10)
+    got = {name: totals.close(1010.0, WALL + 10, name).nodes[0].summary.got for name in ("all", "some")}
+    assert got == {"all": 2, "some": 1}
+
+
+def test_a_node_that_a_reload_removes_is_gone(store: EnergyStore) -> None:
+    pump = Node("h", NodeType.HEAT_PUMP, Kind.HEAT_PUMP)
+    totals = Aggregator([PV1, PV2, pump], settings(), store)
+    for node in (PV1, PV2, pump):
+        totals.observe([node], scan(1000.0, active_power=5.0, consumed_energy=7.0), WALL)
+    assert (list(totals.counter_events), list(totals.nights)) == (["pv-1", "pv-2"], ["pv-1", "pv-2"])
+    totals.reconfigure([PV2, pump], settings())
+    assert (list(totals.counter_events), list(totals.nights)) == (["pv-2"], ["pv-2"])
 
 
 def test_a_node_that_no_endpoint_chooses_keeps_its_energies(store: EnergyStore) -> None:
