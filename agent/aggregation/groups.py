@@ -28,9 +28,9 @@ class NodeResult(NamedTuple):
     """The fields of the contract."""
     basis: Basis | None
     """The worst basis of the node's energies of the day; None if the node has no such energy."""
-    turned: bool = False
+    turned: bool
     """Whether [push.sign] inverts the node's power. `fields` has the inverted power; `summary` has the original."""
-    counted: bool = True
+    counted: bool
     """Whether the total of its type includes this node."""
 
 

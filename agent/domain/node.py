@@ -170,11 +170,11 @@ def counted_in(nodes: Sequence[Node], chosen: Collection[str]) -> set[str]:
     return {node_id for node_id in sent if sent.isdisjoint(_outer_ids(by_id[node_id], by_id))}
 
 
-def _outer_ids(node: Node, by_id: Mapping[str, Node]) -> set[str]:
-    """Return the ids of the other nodes whose meters also measure this node."""
+def _outer_ids(node: Node, by_id: dict[str, Node]) -> set[str]:
+    """Return the ids of the other nodes whose meters also measure this node. A site has no circle of nodes."""
     found: set[str] = set()
     within = node.within
-    while within is not None and within in by_id and within not in found:
+    while within in by_id:
         found.add(within)
         within = by_id[within].within
     return found
