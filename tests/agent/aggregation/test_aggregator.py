@@ -1000,7 +1000,7 @@ def test_a_ledger_has_the_power_in_the_direction_of_its_counter(store: EnergySto
     meter = Node("m", NodeType.GRID, Kind.METER)
     totals = Aggregator([meter, BATTERY], settings(), store)
     names = {meter: ("imported_energy", "exported_energy"), BATTERY: ("charged_energy", "discharged_energy")}
-    expected = {}
+    expected: dict[str, float] = {}
     for node, (with_it, against_it) in names.items():
         for day in ("", "today_"):
             expected |= {day + with_it: max(power, 0.0), day + against_it: max(-power, 0.0)}
