@@ -18,7 +18,7 @@ def with_time(body: bytes, time: int) -> bytes:
 
     A number stays a number, and a string stays a string. `body` must not be compressed.
     """
-    return _TIME.sub(lambda found: b'{"time":%b%d%b' % (found[1], time, found[1]), body, count=1)
+    return _TIME.sub(lambda found: b'{"time":%b%d%b' % (found[1], time, found[1]), body)
 
 
 def compressed(body: bytes) -> bytes:

@@ -62,7 +62,7 @@ def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
 
 def _device_types(head: dict[str, Any], summary: Summary, options: PayloadOptions) -> dict[str, Any]:
     message = head | {type_.value: _rounded(summary.groups[type_]) for type_ in NodeType}
-    if options.limits and next(summary.members(NodeType.GRID), None) is not None:
+    if next(summary.members(NodeType.GRID), None) is not None:
         message["grid"] |= options.limits
     if options.quality:
         groups = {type_: _quality(list(summary.members(type_))) for type_ in NodeType}

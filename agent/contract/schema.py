@@ -27,7 +27,7 @@ Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)
 Count = Annotated[int, Field(strict=True, ge=0)]
 # Eleven digits are enough until the year 5138.
 Time = Annotated[int, Field(strict=True, ge=0, le=99_999_999_999)] | Annotated[str, Field(pattern="^[0-9]{1,11}$")]
-Name = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_ID)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 
 _UNKNOWN = "extra_forbidden"
 """Pydantic's type of the error for an unknown field."""
@@ -239,7 +239,7 @@ def _errors(message: dict[str, Any]) -> list[tuple[str, str, str]]:
     except ValidationError as error:
         return [
             (".".join(str(step) for step in item["loc"]), item["type"], item["msg"])
-            for item in error.errors(include_url=False)
+            for item in error.errors()
         ]
     return []
 

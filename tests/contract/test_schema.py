@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +114,28 @@ def test_the_table_of_fields_is_that_of_the_schema() -> None:
         (HEAD | {"nodeId": "a", "solar": {"voltage_V": None}}, "solar.voltage_V: must not be null"),
         (HEAD | {"nodes": {"a": {"wind": None}}}, "nodes.a.wind: must not be null"),
         ([], "the message is not a JSON object"),
+        (HEAD | GROUPS | {"grid": {"active_power_W": "5"}}, "grid.active_power_W: Input should be a valid number"),
+        (HEAD | GROUPS | {"solar": {"today_energy_Wh": "5"}}, "solar.today_energy_Wh: Input should be a valid number"),
+        (HEAD | GROUPS | {"storage": {"mean_soc_perc": "5"}}, "storage.mean_soc_perc: Input should be a valid number"),
+        (HEAD | GROUPS | {"grid": {"active_power_W": inf}}, "grid.active_power_W: Input should be a finite number"),
+        (HEAD | GROUPS | {"solar": {"today_energy_Wh": inf}}, "solar.today_energy_Wh: Input should be a finite number"),
+        (HEAD | GROUPS | {"storage": {"mean_soc_perc": nan}}, "storage.mean_soc_perc: Input should be a finite number"),
+        (
+            HEAD | GROUPS | {"quality": {"solar": QUALITY | {"fresh": "1"}}},
+            "quality.solar.fresh: Input should be a valid integer",
+        ),
+        (HEAD | GROUPS | {"siteNodeId": 5}, "siteNodeId: Input should be a valid string"),
     ],
 )
 def test_what_is_wrong_is_named(message: Any, problem: str) -> None:
     found = problems(message)
     assert len(found) == 1
     assert found[0].startswith(problem)
+
+
+@pytest.mark.parametrize("time", [1.0, True, None, "", "soon", -1])
+def test_a_time_is_whole_seconds(time: Any) -> None:
+    assert problems(GROUPS | HEAD | {"time": time})
 
 
 def test_time_may_be_text_and_nodes_may_carry_more() -> None:

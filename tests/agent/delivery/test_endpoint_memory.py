@@ -20,7 +20,7 @@ from agent.delivery.stats import State
 from agent.outbox.files import delete_queue, note_of, rename_queue
 from agent.outbox.queue import Outbox
 from tests.faults.disk import fill, small_disk
-from tests.faults.http import HttpFaults, answer
+from tests.faults.http import Exchange, HttpFaults, answer
 from tests.support.delivery import FastClock, Sending, sending
 
 pytestmark = pytest.mark.simulated_time
@@ -118,6 +118,7 @@ async def test_a_pause_asked_of_a_live_message_continues(lives: Lives) -> None:
                 await asyncio.sleep(600)
                 assert len(server.requests) == 1, "no attempt in the pause"
                 assert made.sender.stats.last_failure == "the endpoint asked for a pause before the restart"
+                assert made.sender.stats.state is State.FAILING
                 (event,) = (each for each in made.logs if each["event"] == "pause_continues")
                 assert 0 < event["again_s"] <= 1980
         async with lives.start() as made:
@@ -151,6 +152,42 @@ async def test_a_pause_asked_of_an_old_message_leaves_probes(lives: Lives) -> No
             assert [each.body for each in server.requests[begun:]] == [b"probe"]
             await asyncio.sleep(2100)
             assert server.requests[-1].body == b"old"
+            await made.all_delivered()
+            assert made.outbox.note() == b"", "the pause is over"
+
+
+async def test_after_a_pause_of_a_live_message_the_backlog_needs_no_other_one(lives: Lives) -> None:
+    async with lives.server as server:
+        server.behaviour = answer(429, retry_after="1800")
+        async with lives.start() as made:
+            await answered(made, b"1")
+        server.behaviour = answer(200)
+        async with lives.start() as made:
+            await asyncio.sleep(2400)
+            assert made.kinds == ["Delivered"]
+
+
+async def test_a_delivery_ends_the_pause_for_the_next_start_too(lives: Lives) -> None:
+    """A message that was under way before the endpoint asked for the pause."""
+    hangs = asyncio.Event()
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await hangs.wait()
+        await exchange.answer(200)
+
+    async with lives.server as server:
+        server.script.extend([behave, answer(429, retry_after="1800")])
+        async with lives.start() as made:
+            await made.submit(b"1")
+            await server.until(lambda: len(server.accepted) == 1)
+            await answered(made, b"2")
+            assert made.kinds == ["Retry"]
+            hangs.set()
+            await server.until(lambda: made.kinds == ["Retry", "Delivered"])
+        async with lives.start() as made:
+            await answered(made, b"3")
+            assert made.kinds == ["Delivered"]
 
 
 @pytest.mark.parametrize("changes", [{"gzip": True}, {"token": "another-token-of-this-site"}], ids=["format", "token"])
@@ -163,7 +200,11 @@ async def test_another_configuration_begins_anew(lives: Lives, changes: dict[str
         async with lives.start(**changes) as made:
             await made.submit(b"2")
             await asyncio.sleep(5)
-    assert len(server.requests) == (1 if "token" in changes else 2), "another token is no other endpoint"
+        assert len(server.requests) == (1 if "token" in changes else 2), "another token is no other endpoint"
+        async with lives.start() as made:
+            await made.submit(b"3")
+            await asyncio.sleep(5)
+        assert len(server.requests) == (1 if "token" in changes else 3), "and the way back begins anew too"
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff" * 99, b"[]", b"[" * 50_000, b'{"key": 1}'], ids=range(5))

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from agent.config.push import PushConfig
 from agent.delivery.outcome import LABELS, Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
 from agent.delivery.sender import Sender
-from agent.delivery.stats import KEPT_ATTEMPTS, DeliveryStats, State
+from agent.delivery.stats import DeliveryStats, State
 from agent.outbox.queue import Outbox
 from agent.outbox.record import Record
 from tests.agent.delivery.test_circuit_breaker import Highest
@@ -497,15 +497,18 @@ def test_what_each_outcome_means_for_the_endpoint() -> None:
     newest = stats.recent[-1]
     assert (newest.at, newest.id, newest.created, newest.attempt) == (1010.0, "msg_1", 50.0, 2)
     assert (newest.outcome, newest.reason) == ("misconfigured", "token")
+    assert stats.accepted
+    stats.behind = "the endpoint takes 1 messages/s, the site makes 2"
     stats.forget_endpoint()
+    assert (stats.accepted, stats.behind) == (False, None)
     assert (stats.state, stats.failing_since, stats.last_failure, stats.attempts) == (State.WELL, None, None, 9)
 
 
 def test_the_last_attempts_are_bounded() -> None:
     stats = DeliveryStats()
-    for second in range(2 * KEPT_ATTEMPTS):
+    for second in range(50):
         stats.count(RECORD, Delivered(200), now=0.0, at=float(second))
-    assert [each.at for each in stats.recent] == [float(second) for second in range(KEPT_ATTEMPTS, 2 * KEPT_ATTEMPTS)]
+    assert [each.at for each in stats.recent] == [float(second) for second in range(30, 50)]
 
 
 def test_public_labels() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config.push import PushConfig
-from agent.delivery.pacing import LONG_S, SPREAD, Pace
+from agent.delivery.pacing import LONG_S, SPREAD, Pace, SendSlot
 from agent.delivery.sender import Sender
 from agent.outbox.queue import Outbox
 from benchmarks.fleet import simulate
@@ -45,6 +45,43 @@ def test_a_fixed_rate_is_kept() -> None:
     pace = Pace(60, 20.0)
     assert pace.start_s(1000, 1) == 0
     assert pace.gap_s(1000, 1) == 0.05
+
+
+def test_a_pace_without_messages_is_that_of_one() -> None:
+    for waiting, per_tick in ((0, 0), (1, 0), (0, 1)):
+        gaps = [Pace(60.0).gap_s(waiting, per_tick) for _ in range(100)]
+        assert 54.0 <= min(gaps) <= max(gaps) <= 162.0
+    assert min(Pace(86_400.0).gap_s(1, 1) for _ in range(100)) >= LONG_S / 2
+
+
+def test_a_slot_at_a_fixed_rate() -> None:
+    slot = SendSlot(Pace(60.0, 2.0))
+    assert slot.at == 0.0
+    slot.begin(100.0, 9)
+    assert slot.at == 100.0
+    for now, at in ((100.0, 100.5), (100.5, 101.0), (105.0, 105.0), (105.0, 105.5)):
+        slot.take(now, 9)
+        assert slot.at == at, "a slot that was missed is not made up for"
+    for until, at in ((200.0, 200.0), (150.0, 200.0)):
+        slot.hold(until, 9)
+        assert slot.at == at
+
+
+def test_a_slot_after_a_start_or_a_pause_is_at_a_random_moment() -> None:
+    """For 100 messages that wait, and one new message in each minute."""
+    begins, held, gaps = [], [], []
+    for _ in range(1000):
+        slot = SendSlot(Pace(60.0))
+        slot.begin(1000.0, 100)
+        begins.append(slot.at)
+        slot.hold(2000.0, 100)
+        held.append(slot.at)
+        before = slot.at
+        slot.take(2000.0, 100)
+        gaps.append(slot.at - before)
+    assert 1000.0 <= min(begins) < 1005.0 < 1103.0 < max(begins) <= 1108.0
+    assert 2000.0 <= min(held) < 2005.0 < 2103.0 < max(held) <= 2108.0
+    assert 53.9 <= min(gaps) < max(gaps) <= 162.1
 
 
 def test_a_fleet_does_not_return_at_once() -> None:

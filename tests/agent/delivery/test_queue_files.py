@@ -112,6 +112,38 @@ def test_the_way_back_to_a_single_table_finds_the_queue(site: Site) -> None:
     assert site.kept(push("default")) == ["trader"]
 
 
+def test_an_unnamed_table_beside_others_is_not_the_owner_of_a_named_queue(site: Site) -> None:
+    site.load(push("portal"), push("trader"))
+    assert site.load(push("default"), push("other")) == {
+        "default": "outbox.default.sqlite3",
+        "other": "outbox.other.sqlite3",
+    }
+    assert site.kept(push("default"), push("other")) == ["portal", "trader"]
+
+
+def test_an_endpoint_with_a_queue_of_its_own_keeps_it(site: Site) -> None:
+    """Also if it could be the owner: as the first one, or because of its former name. No other one gets the queue."""
+    stored(site.path, b"of the unnamed one")
+    own = site.path.with_name("outbox.portal.sqlite3")
+    stored(own, b"its own")
+    assert site.load(push("portal"), push("new")) == {"portal": own.name, "new": "outbox.new.sqlite3"}
+    assert found(site.path) == [b"of the unnamed one"]
+    assert site.load(push("late"), push("portal", "default")) == {"late": "outbox.late.sqlite3", "portal": own.name}
+    assert found(own) == [b"of the unnamed one", b"its own"]
+
+
+def test_the_owner_is_saved_before_the_folder_of_the_queue_exists(tmp_path: Path) -> None:
+    site = Site(tmp_path / "a" / "b")
+    before = site.load(push("portal"), push("trader"))
+    assert site.load(push("trader"), push("portal")) == before
+
+
+def test_no_queue_is_kept_that_has_no_file(site: Site) -> None:
+    queue_files(site.path, [push("portal")]).save_owner()
+    assert site.kept(push("trader")) == []
+    assert queue_files(site.path, [push("web", "portal")]).of["web"].source is None
+
+
 def test_a_rename_takes_the_queue_along(site: Site) -> None:
     site.load(push("portal"), push("trader"))
     stored(site.path, b"1")
