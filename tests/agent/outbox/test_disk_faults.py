@@ -32,7 +32,7 @@ def opened(folder: Path) -> Outbox:
 def test_a_disk_that_fills_up_costs_the_oldest_only(disk: Path) -> None:
     outbox = opened(disk)
     reserve = disk / "o.sqlite3.reserve"
-    assert reserve.stat().st_size == RESERVE_BYTES
+    assert reserve.stat().st_size == 512 * 1024
     promised = [identity for number in range(300) for identity in ids_of(outbox.put([b"%d" % number * 500]))]
     fill(disk)
     with capture_logs() as logs:
@@ -103,6 +103,82 @@ def test_on_a_full_disk_the_queue_takes_what_the_disk_has_and_says_when_it_is_ov
         outbox.put([b"x" * 300])
     told = [entry["event"] for entry in logs if entry["event"] != "message_dropped"]
     assert told == ["outbox_disk_full", "outbox_recovered"] * 2
+    outbox.close()
+
+
+@pytest.mark.parametrize(("missing", "held"), [(0, True), (4096, False)])
+def test_the_reserve_is_made_where_the_disk_has_twice_its_size(disk: Path, missing: int, held: bool) -> None:
+    outbox = opened(disk)
+    (disk / "o.sqlite3.reserve").unlink()
+    filler = fill(disk)
+    os.truncate(filler, filler.stat().st_size - 2 * RESERVE_BYTES + missing)
+    opened(disk).close()
+    assert (disk / "o.sqlite3.reserve").exists() is held
+    outbox.close()
+
+
+def test_the_reserve_of_an_earlier_version_gets_its_whole_size(disk: Path) -> None:
+    (disk / "o.sqlite3.reserve").write_bytes(b"\0" * 1000)
+    opened(disk).close()
+    assert (disk / "o.sqlite3.reserve").stat().st_size == RESERVE_BYTES
+
+
+def test_a_start_on_a_nearly_full_disk_takes_what_is_left_of_it(disk: Path) -> None:
+    """Before other programs do."""
+    filler = fill(disk)
+    os.truncate(filler, filler.stat().st_size - RESERVE_BYTES - 200_000)
+    outbox = opened(disk)
+    assert not (disk / "o.sqlite3.reserve").exists()
+    fill(disk, "second filler")
+    for _ in range(4):
+        outbox.put([b"x" * 500] * 50)
+    assert not outbox.drops
+    assert not outbox.in_memory
+    outbox.close()
+
+
+def test_a_reserve_that_the_disk_refuses_is_no_obstacle_and_is_made_later(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    outbox.put([b"1"])
+    (tmp_path / "o.sqlite3.reserve").unlink()
+    (tmp_path / "o.sqlite3-wal").unlink()
+    with capture_logs(), no_file_may_grow(200_000):
+        outbox.put([b"2"])  # opens the queue anew
+        assert not outbox.in_memory
+    outbox.put([b"3"])
+    assert (tmp_path / "o.sqlite3.reserve").stat().st_size == RESERVE_BYTES
+    assert [record.body for record in waiting(outbox)] == [b"1", b"2", b"3"]
+    outbox.close()
+
+
+def test_after_a_full_disk_the_queue_is_as_before(disk: Path) -> None:
+    outbox = opened(disk)
+    outbox.put([b"x" * 300])
+    filler = fill(disk)
+    while not outbox.drops:
+        outbox.put([b"x" * 300] * 20)
+    filler.unlink()
+    outbox.put([b"x" * 300])
+    with capture_logs() as logs:
+        outbox.put([b"x" * 20_000] * 40)
+    assert logs == [], "the file grows again"
+    log = disk / "o.sqlite3-wal"
+    sizes = [log.stat().st_size for _ in range(30) if outbox.put([b"x" * 4000] * 3)]
+    assert max(sizes) > 45 * 4120, "the log is not written back more often than before"
+    outbox.close()
+
+
+def test_a_disk_that_fails_while_the_bound_makes_room_drops_nothing(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path / "o.sqlite3", max_age_s=1e9, max_size_mb=1)
+    while not outbox.drops:
+        outbox.put([b"x" * 20_000] * 4)
+    outbox.drops.clear()
+    held = ids_of(waiting(outbox))
+    with capture_logs(), no_file_may_grow():
+        held += ids_of(outbox.put([b"x" * 20_000] * 4))
+        assert outbox.in_memory
+        assert not outbox.drops
+    assert ids_of(waiting(outbox)) == held
     outbox.close()
 
 
@@ -320,14 +396,16 @@ def test_a_damaged_file_on_a_disk_without_room_for_a_copy_keeps_the_newest(disk:
 def test_memory_is_bounded_and_gives_up_the_oldest(disk: Path) -> None:
     fill(disk)
     outbox = opened(disk)
-    body = b"x" * 65_536
-    for _ in range(100):
-        newest = ids_of(outbox.put([body]))
+    for count in (1024, 76):
+        newest = ids_of(outbox.put([b"x" * 4096] * count))
     kept = waiting(outbox)
-    held = sum(len(record.body) for record in kept)
-    assert 4 * 1024 * 1024 - len(body) <= held <= 4 * 1024 * 1024, "as docs/delivery.md says"
-    assert kept[-1].id == newest[0]
-    assert outbox.drops == {"memory": 100 - len(kept)}
+    assert len(kept) == 1024, "4 MiB, as docs/delivery.md says"
+    assert ids_of(kept[-76:]) == newest
+    assert outbox.drops == {"memory": 76}
+    # A message that is larger than that is kept alone.
+    newest = ids_of(outbox.put([b"x" * 4_200_000]))
+    assert ids_of(waiting(outbox)) == newest
+    assert outbox.drops == {"memory": 1100}
     outbox.close()
 
 

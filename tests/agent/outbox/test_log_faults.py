@@ -18,8 +18,9 @@ from structlog.testing import capture_logs
 from agent.outbox.files import recent_of
 from agent.outbox.queue import Outbox
 from agent.outbox.resilient_store import CHECKPOINT_S
+from agent.outbox.store import Store
 from agent.storage import open_for_writing
-from tests.faults.disk import fill, small_disk
+from tests.faults.disk import fill, no_file_may_grow, small_disk
 from tests.support.outbox import ids_of, opened, waiting
 
 Fault = Callable[[Path], None]
@@ -269,6 +270,84 @@ def test_a_log_that_is_removed_on_a_full_disk_is_written_back_into_the_reserve(t
         assert [record.id for record in waiting(outbox)] == ids
         assert not outbox.drops
         outbox.close()
+
+
+@pytest.mark.parametrize("log_removed", [True, False])
+def test_a_checkpoint_on_a_full_disk_uses_the_reserve(tmp_path: Path, log_removed: bool) -> None:
+    """And takes the rest of it, before other programs do."""
+    now = [1000.0]
+    with small_disk(tmp_path / "disk") as disk:
+        path = disk / "o.sqlite3"
+        outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64, now=lambda: 1e9, monotonic=lambda: now[0])
+        ids = [identity for number in range(12) for identity in ids_of(outbox.put([b"%02d" % number * 250]))]
+        outbox.counts()
+        fill(disk)
+        log = path.with_name("o.sqlite3-wal")
+        with capture_logs() as logs:
+            if log_removed:
+                log.unlink()
+                ids += ids_of(outbox.put([b"x" * 500]))
+            else:
+                now[0] += CHECKPOINT_S
+                outbox.counts()
+                with closing(Store.open_beside(path)) as beside:
+                    assert beside.recent.seqs == set()
+        assert [entry["event"] for entry in logs if entry["event"] != "outbox_log_removed"] == ["outbox_disk_full"]
+        assert log.exists()
+        fill(disk, "second filler")
+        for _ in range(4):
+            ids += ids_of(outbox.put([b"x" * 500] * 20))
+        assert [record.id for record in waiting(outbox)] == ids
+        assert not outbox.drops
+        outbox.close()
+
+
+def test_a_checkpoint_that_fails_is_made_later(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    now = [1000.0]
+    outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64, now=lambda: 1e9, monotonic=lambda: now[0])
+    ids = ids_of(outbox.put([b"x" * 4000] * 60))
+    outbox.close()
+    outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64, now=lambda: 1e9, monotonic=lambda: now[0])
+    with capture_logs() as logs, no_file_may_grow(path.stat().st_size):
+        ids += ids_of(outbox.put([b"1" * 500]))
+        for _ in range(2):
+            outbox.counts()
+            now[0] += CHECKPOINT_S
+        path.with_name("o.sqlite3-wal").unlink()
+        ids += ids_of(outbox.put([b"2" * 500]))
+        for _ in range(30):
+            ids += ids_of(outbox.put([b"3" * 500]))
+        assert not outbox.in_memory
+    assert {entry["event"] for entry in logs} == {"outbox_checkpoint_failed", "outbox_log_removed"}
+    ids += ids_of(outbox.put([b"4" * 500]))
+    outbox.close()
+    outbox = opened(path)
+    assert [record.id for record in waiting(outbox)] == ids
+    assert not outbox.drops
+    outbox.close()
+
+
+def test_a_checkpoint_in_a_directory_that_was_moved_away_is_made_later(tmp_path: Path) -> None:
+    site = Site(tmp_path / "state")
+    ids = ids_of(site.outbox.put([b"x" * 5000] * 3))
+    site.outbox.counts()
+    (tmp_path / "state").rename(tmp_path / "moved")
+    site.now += CHECKPOINT_S
+    assert site.outbox.counts().waiting == 3
+    ids += ids_of(site.outbox.put([b"4"]))
+    assert site.ids() == ids
+
+
+@pytest.mark.parametrize(("count", "written_back"), [(255, False), (256, True)])
+def test_many_messages_depend_on_the_log_for_less_than_a_minute(tmp_path: Path, count: int, written_back: bool) -> None:
+    site = Site(tmp_path)
+    ids = ids_of(site.outbox.put([b"x"] * count))
+    for _ in range(2):
+        site.outbox.counts()
+    site.kill(removed)
+    assert site.ids() == (ids if written_back else [])
+    assert site.outbox.drops == ({} if written_back else {"lost": count})
 
 
 def test_on_a_full_disk_too_messages_that_die_with_the_log_are_counted(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.delivery.http_reply import MAX_RETRY_AFTER_S
-from agent.outbox.queue import EXPIRE_EVERY_S, Outbox
+from agent.outbox.files import note_of
+from agent.outbox.queue import EXPIRE_EVERY_S, Counts, Outbox
 from tests.support.outbox import bodies_of, ids_of, opened, waiting
 from tests.support.simulated_clock import START, DrivenClock
 
@@ -39,7 +40,32 @@ def test_live_is_the_newest_put_and_the_backlog_is_the_oldest_that_is_due(tmp_pa
     outbox.update(replace(first, next_try=2000.0))
     assert outbox.backlog(1000.0) == [second]
     assert outbox.backlog(1000.0, skip={second.seq}) == []
+    assert [record.body for record in outbox.backlog(2000.0)] == [b"1"]
     assert [record.body for record in outbox.backlog(2000.0, limit=5)] == [b"1", b"2"]
+    outbox.close()
+
+
+def test_the_seq_of_a_message_is_the_microsecond_of_its_put_or_the_next_number(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3", at=1000.0)
+    records = outbox.put([b"1", b"2"]) + outbox.put([b"3"])
+    assert [record.seq for record in records] == [1_000_000_000, 1_000_000_001, 1_000_000_002]
+    outbox.close()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+@pytest.mark.parametrize("boot", [None, "boot-1"])
+def test_the_first_message_of_a_clock_that_begins_at_zero_is_like_any_other(
+    tmp_path: Path, boot: str | None, writable: bool
+) -> None:
+    if not writable:
+        (tmp_path / "folder").write_text("in the way")
+    outbox = opened(tmp_path / "folder" / "o.sqlite3", at=0.0)
+    (first,) = outbox.put([b"first"], boot=boot, mono=5.0)
+    outbox.put([b"live"])
+    assert first.seq == 1
+    assert (outbox.undated() if boot else outbox.backlog(0.0)) == [first]
+    assert outbox.counts() == Counts(waiting=2, parked=0)
+    assert outbox.in_memory is not writable
     outbox.close()
 
 
@@ -49,6 +75,18 @@ def test_a_next_try_beyond_any_wait_is_a_clock_that_stepped_back(tmp_path: Path)
     outbox.update(replace(outbox.live()[0], next_try=1_700_000_000.0))
     outbox.put([])
     assert [record.body for record in outbox.backlog(1000.0)] == [b"1"]
+    outbox.close()
+
+
+@pytest.mark.parametrize(("ahead_s", "due"), [(-0.5, True), (0.5, False), (3999.5, False), (4000.0, True)])
+def test_a_message_is_due_from_its_next_try_on_or_if_that_is_too_far_away(
+    tmp_path: Path, ahead_s: float, due: bool
+) -> None:
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.put([b"1"])
+    outbox.update(replace(outbox.live()[0], next_try=1000.0 + ahead_s))
+    outbox.put([])
+    assert bool(outbox.backlog(1000.0)) is due
     outbox.close()
 
 
@@ -95,6 +133,18 @@ def test_a_dead_letter_that_is_saved_with_other_records_counts_for_the_bound(
     outbox.update(*(replace(record, parked="HTTP 422") for record in first), replace(last, attempts=1))
     assert outbox.counts().parked <= 2
     assert bodies_of(outbox) == [b"4"]
+    outbox.close()
+
+
+def test_a_thousand_dead_letters_are_kept_and_of_one_more_the_oldest_are_dropped(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.put([b"x"] * 1001)
+    *first, last = outbox.live()
+    outbox.update(*(replace(record, parked="HTTP 422") for record in first))
+    assert outbox.counts().parked == 1000
+    outbox.update(replace(last, parked="HTTP 422"))
+    assert outbox.drops == {"dead_letters": 16}
+    assert outbox.counts() == Counts(waiting=0, parked=985)
     outbox.close()
 
 
@@ -196,6 +246,22 @@ def test_one_message_drops_a_few_hundred_that_are_too_old_at_most(tmp_path: Path
     outbox.close()
 
 
+def test_messages_that_are_too_old_are_looked_for_once_a_minute(tmp_path: Path) -> None:
+    clock = DrivenClock(monotonic=1.0, wall=START)
+    outbox = Outbox.open(tmp_path / "o.sqlite3", max_age_s=30, max_size_mb=8, now=clock.time, monotonic=clock.monotonic)
+    outbox.put([b"1"])
+    clock.jump(59.0)
+    outbox.put([b"2"])
+    assert not outbox.drops
+    clock.jump(1.0)
+    outbox.put([b"undated"], boot="boot-1")
+    assert not outbox.drops, "an undated message looks for none"
+    outbox.put([b"3"])
+    assert outbox.drops == {"age": 1}
+    assert bodies_of(outbox) == [b"2", b"3"]
+    outbox.close()
+
+
 @pytest.mark.parametrize("up_s", [1.0, 1e9])
 def test_a_clock_that_leaps_ahead_ages_nothing(tmp_path: Path, up_s: float) -> None:
     clock = DrivenClock(monotonic=up_s, wall=START)
@@ -226,6 +292,24 @@ def test_before_the_clock_is_set_nothing_is_too_old(tmp_path: Path) -> None:
     assert not outbox.undated()
     assert bodies_of(outbox) == [b"dated later", b"dated"]
     outbox.close()
+
+
+def test_a_note_is_read_up_to_64_kib(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "o.sqlite3")
+    outbox.set_note(b"x" * 70_000)
+    assert outbox.note() == b"x" * 65_536
+    outbox.close()
+
+
+def test_a_directory_in_the_place_of_the_note_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    note_of(path).mkdir()
+    outbox = opened(path)
+    for content in (b"1", b""):
+        outbox.set_note(content)
+        assert outbox.note() == b""
+    outbox.close()
+    assert not list(tmp_path.glob("*.new"))
 
 
 def test_a_place_that_cannot_be_written_never_stops_the_start(tmp_path: Path) -> None:
