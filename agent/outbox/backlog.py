@@ -27,7 +27,7 @@ class Backlog:
 def queued(outbox: Outbox, now: float) -> Backlog:
     """Return the state of the queue at Unix second `now`. May wait for the disk."""
     counts = outbox.counts()
-    first = (outbox.backlog(inf) or outbox.live())[:1]
+    first = outbox.backlog(inf) or outbox.live()
     return Backlog(
         waiting=counts.waiting,
         oldest_s=max(0.0, now - first[0].created) if first else None,

@@ -53,7 +53,7 @@ def write_note(path: Path, content: bytes) -> None:
             return
     for each in (draft, file):
         with contextlib.suppress(OSError):
-            each.unlink(missing_ok=True)
+            each.unlink()
 
 
 def rename_queue(path: Path, target: Path) -> None:

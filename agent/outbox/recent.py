@@ -60,7 +60,7 @@ class RecentRecords:
 def _parsed(content: bytes) -> tuple[set[int], int]:
     count = int.from_bytes(content[4:8], "little")
     end = _HEAD + 8 * count
-    if len(content) < end or checksum(content[4:end]).to_bytes(4, "little") != content[:4]:
+    if checksum(content[4:end]).to_bytes(4, "little") != content[:4]:
         return set(), 0
     found = array("q")
     found.frombytes(content[_HEAD:end])

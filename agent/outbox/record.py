@@ -109,11 +109,6 @@ class PendingWrites:
         for seq in part.added:
             del self.added[seq]
 
-    def clear(self) -> None:
-        self.added.clear()
-        self.changed.clear()
-        self.gone.clear()
-
     def drop_oldest(self, limit_bytes: int) -> int:
         """Remove the oldest added records until the others have at most `limit_bytes`, or only the newest is left.
 

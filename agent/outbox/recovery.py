@@ -144,7 +144,7 @@ def _salvage(path: Path) -> Iterator[Record]:
         for order in ("DESC", "ASC"):
             with contextlib.suppress(sqlite3.Error):
                 # The rowid is the seq, even if the schema is damaged and no longer declares this.
-                columns = COLUMNS.replace("seq", "rowid", 1)
+                columns = COLUMNS.replace("seq", "rowid")
                 for row in db.execute(f"SELECT {columns} FROM message ORDER BY rowid {order}"):  # noqa: S608 - our own
                     with contextlib.suppress(sqlite3.Error):
                         yield record_from(row)

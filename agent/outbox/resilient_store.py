@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -148,9 +148,8 @@ class ResilientStore:
             return
         copied = 0
         gone, changed = set(self._unsaved.gone), dict(self._unsaved.changed)
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(removed):
-            records = removed.everything()
-            while chunk := list(islice(records, _CHUNK)):
+        with contextlib.closing(removed):
+            for chunk in _chunks(removed.everything()):
                 copied += len(chunk)
                 # The removed file lacks the changes that could not be saved.
                 added = {each.seq: changed.get(each.seq, each) for each in chunk if each.seq not in gone}
@@ -286,7 +285,7 @@ class ResilientStore:
         self._may_exceed_bound = True
         try:
             self._store = self._open(damage)
-            self.drops.add(max(0, self._store.list_recent()), "lost")
+            self.drops.add(self._store.list_recent(), "lost")
             self._store.forget()
             if self._store.recent.seqs:
                 self._full_disk.checkpoint(self._store)
@@ -334,3 +333,16 @@ class ResilientStore:
             return self._store is not None and not self._store.read_only
         self._failure.note_in_memory(error)
         return False
+
+
+def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
+    """Yield the records in parts of `_CHUNK`. If the file is damaged, the last part ends before the damage."""
+    chunk: list[Record] = []
+    with contextlib.suppress(sqlite3.Error):
+        for record in records:
+            chunk.append(record)
+            if len(chunk) == _CHUNK:
+                yield chunk
+                chunk = []
+    if chunk:
+        yield chunk

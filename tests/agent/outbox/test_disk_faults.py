@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from agent.outbox.queue import Outbox
 from agent.runtime import logging_setup
 from tests.faults.disk import fill, mount, no_file_may_grow, require_late_writes, small_disk, unsynced_pages
 from tests.support.outbox import ids_of, waiting
+from tests.support.simulated_clock import START, DrivenClock
 
 
 @pytest.fixture
@@ -365,7 +367,11 @@ def test_the_counts_are_right_while_changes_are_in_memory(disk: Path) -> None:
     outbox.update(replace(records[0], parked="HTTP 422"), replace(outbox.parked()[0], parked=None))
     outbox.update(replace(records[1], parked="HTTP 422"))
     outbox.ack(records[2])
-    outbox.put([b"new"])
+    (new,) = outbox.put([b"new"])
+    first, _, gone = (outbox.get(record.seq) for record in records[:3])
+    assert first == replace(records[0], parked="HTTP 422")
+    assert gone is None
+    assert outbox.get(new.seq) == new
     counts = outbox.counts()
     assert (counts.waiting, counts.parked) == (len(waiting(outbox)), len(outbox.parked())) == (4, 2)
     mount("-o", "remount,rw", disk)
@@ -502,6 +508,39 @@ def test_a_damaged_record_on_a_read_only_disk_is_counted_once_and_hides_no_other
     outbox.close()
 
 
+def test_what_changed_in_memory_is_in_one_state_only(disk: Path) -> None:
+    opened(disk).close()
+    mount("-o", "remount,ro", disk)
+    outbox = opened(disk)
+    undated = outbox.put([b"1", b"2", b"3"], boot="boot-1")
+    outbox.update(replace(undated[2], parked="HTTP 422"))
+    assert outbox.undated() == undated[:2]
+    assert outbox.undated(after=undated[0].seq) == undated[1:2]
+    assert outbox.live() == []
+    outbox.update(replace(undated[0], boot=None), replace(undated[1], boot=None))
+    assert outbox.backlog(1e12, limit=9) == []
+    assert [record.body for record in outbox.live()] == [b"1", b"2"]
+    outbox.put([b"live"])
+    assert [record.body for record in outbox.backlog(1e12, limit=9)] == [b"1", b"2"]
+    assert [record.body for record in outbox.live()] == [b"live"]
+    outbox.close()
+
+
+def test_a_message_that_is_too_old_on_a_read_only_disk_is_counted_once(disk: Path) -> None:
+    clock = DrivenClock(monotonic=1.0, wall=START)
+    open_at = partial(Outbox.open, max_age_s=60, max_size_mb=8, now=clock.time, monotonic=clock.monotonic)
+    outbox = open_at(disk / "o.sqlite3")
+    outbox.put([b"old"])
+    outbox.close()
+    mount("-o", "remount,ro", disk)
+    outbox = open_at(disk / "o.sqlite3")
+    for _ in range(2):
+        clock.jump(61.0)
+        outbox.put([])
+    assert outbox.drops == {"age": 1}
+    outbox.close()
+
+
 def test_a_disk_that_fails_to_write_is_written_to_again_when_it_can(tmp_path: Path) -> None:
     outbox = opened(tmp_path)
     ids = ids_of(outbox.put([b"1", b"2"]))
@@ -527,6 +566,7 @@ def test_a_moved_file_that_fails_to_write_is_kept_open_until_its_messages_are_co
     state.rename(tmp_path / "elsewhere")
     with capture_logs(), no_file_may_grow():
         outbox.ack(outbox.live()[0])
+        assert outbox.in_memory
         ids += ids_of(outbox.put([b"3"]))
     ids += ids_of(outbox.put([b"4"]))
     assert [record.id for record in waiting(outbox)] == ids[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -227,6 +228,31 @@ def test_a_list_of_the_messages_in_the_log_that_is_damaged_or_not_writable_is_no
     assert site.ids() == promised
     assert not site.outbox.in_memory
     site.outbox.close()
+    recent_of(tmp_path / "new.sqlite3").mkdir()
+    outbox = opened(tmp_path / "new.sqlite3")
+    assert not outbox.drops
+    outbox.close()
+
+
+def test_a_list_that_the_disk_refuses_while_it_accepts_the_messages_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    site = Site(tmp_path)
+    monkeypatch.setattr("agent.outbox.recent.os.pwrite", refused)
+    promised = ids_of(site.outbox.put([b"1", b"2"]))
+    site.outbox.ack(site.outbox.live()[0])
+    assert not site.outbox.in_memory
+    assert site.ids() == promised[1:]
+
+
+def test_a_list_of_more_messages_than_it_has_room_for_at_first_is_read_whole(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.outbox.put([b"x"] * 600)
+    site.kill(removed)
+    assert site.outbox.drops == {"lost": 600}
 
 
 def test_a_file_that_is_gone_after_a_kill_or_cannot_be_read_is_counted_as_a_whole(tmp_path: Path) -> None:

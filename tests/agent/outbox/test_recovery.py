@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from agent.outbox.queue import Outbox
 from agent.outbox.record import PendingWrites
 from agent.outbox.store import Store
 from agent.storage import UnusableFileError, WatchedFiles, open_for_writing
@@ -184,6 +185,8 @@ def test_bytes_that_are_not_what_was_put_are_never_handed_out(tmp_path: Path) ->
         "mono = 'when'",
         "id = CAST(x'ff' AS TEXT)",
         f"seq = {2**63 - 1}",
+        f"seq = {2**62}",
+        "body = 'text'",
     ],
 )
 def test_a_record_of_which_any_part_is_damaged_stands_in_no_other_s_way(tmp_path: Path, damage: str) -> None:
@@ -375,7 +378,8 @@ def test_a_damaged_record_of_a_removed_file_is_counted_and_stands_in_no_other_s_
 ) -> None:
     path = tmp_path / "state" / "o.sqlite3"
     outbox = opened(path)
-    outbox.put([b"first message", b"second message", b"third message"])
+    outbox.put([b"first message", b"second message", b"third message", b"refused"])
+    outbox.update(replace(outbox.live()[3], parked="HTTP 422"))
     outbox.close()
     path.write_bytes(path.read_bytes().replace(b"second message", b"sec0nd message"))
     outbox = opened(path)
@@ -386,6 +390,76 @@ def test_a_damaged_record_of_a_removed_file_is_counted_and_stands_in_no_other_s_
     assert bodies_of(outbox) == [b"first message", b"third message", b"live"]
     assert outbox.drops == {"damaged": 1}
     outbox.close()
+
+
+@pytest.mark.parametrize("in_the_way", ["locked", "directory"])
+def test_a_moved_queue_stays_in_use_until_what_is_in_its_place_can_be_written(
+    tmp_path: Path, in_the_way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, moved = tmp_path / "state" / "o.sqlite3", tmp_path / "elsewhere"
+    monkeypatch.setattr("agent.outbox.store.open_for_writing", partial(open_for_writing, busy_s=0.01))
+    outbox = opened(path)
+    ids = ids_of(outbox.put([b"1", b"2"]))
+    path.parent.rename(moved)
+    with contextlib.ExitStack() as locks:
+        if in_the_way == "locked":
+            opened(path).close()
+            other = locks.enter_context(contextlib.closing(sqlite3.connect(path)))
+            other.execute("BEGIN IMMEDIATE")
+        else:
+            path.mkdir(parents=True)
+            locks.callback(path.rmdir)
+        for number in range(2):
+            ids += ids_of(outbox.put([b"%d" % number]))
+            assert [record.id for record in waiting(outbox)] == ids
+            with contextlib.closing(Store.open_beside(moved / path.name)) as beside:
+                assert beside.recent.seqs == {record.seq for record in waiting(outbox)}, "a kill now is noticed"
+    ids += ids_of(outbox.put([b"live"]))
+    assert [record.id for record in waiting(outbox)] == ids
+    assert not outbox.drops
+    outbox.close()
+    outbox = opened(path)
+    assert [record.id for record in waiting(outbox)] == ids
+    outbox.close()
+
+
+def test_a_file_that_is_damaged_while_it_is_open_is_replaced_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox, ids = damaged_while_open(path)
+    kept = [record.id for record in waiting(outbox)]
+    assert kept == [each for each in ids if each in kept]
+    assert 290 <= len(kept) < 300
+    assert not outbox.in_memory
+    assert len(list(tmp_path.glob("o.sqlite3.damaged-*"))) == 1
+    outbox.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_moved_file_that_is_damaged_gives_what_can_be_read(tmp_path: Path, replaced: bool) -> None:
+    path = tmp_path / "state" / "o.sqlite3"
+    outbox, ids = damaged_while_open(path)
+    path.parent.rename(tmp_path / "elsewhere")
+    if replaced:
+        opened(path).close()
+    ids += ids_of(outbox.put([b"live"]))
+    kept = [record.id for record in waiting(outbox)]
+    assert 50 <= len(kept) < 300
+    assert kept == [each for each in ids if each in kept]
+    assert kept[-1] == ids[-1]
+    assert outbox.drops == {"damaged": len(ids) - len(kept)}
+    outbox.close()
+
+
+def damaged_while_open(path: Path) -> tuple[Outbox, list[str]]:
+    """Return an open queue with a page that is damaged, and the ids of its messages."""
+    outbox = opened(path)
+    ids = ids_of(outbox.put([b"%03d" % number * 1000 for number in range(300)]))
+    outbox.close()
+    outbox = opened(path)
+    with path.open("r+b") as file:
+        file.seek(100 * 4096)
+        file.write(b"\xff" * 4096)
+    return outbox, ids
 
 
 def test_a_damaged_record_is_counted_once_if_only_the_file_is_removed(tmp_path: Path) -> None:
@@ -547,10 +621,13 @@ def test_the_first_schema_is_migrated(tmp_path: Path) -> None:
     ]
     assert [record.body for record in records] == [b"a", b"c"]
     assert [(record.id, record.parked) for record in outbox.parked()] == [("msg_b", "HTTP 422")]
+    assert records[0].mono == 0.0
     outbox.ack(records[0])
     assert outbox.counts().waiting == 1
     outbox.close()
     assert not list(tmp_path.glob("*.damaged-*"))
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT name FROM sqlite_master WHERE name = 'waiting'").fetchall() == []
 
 
 def test_what_no_new_file_holds_waits_in_memory_until_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
