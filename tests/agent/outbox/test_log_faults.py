@@ -321,7 +321,7 @@ def test_a_checkpoint_on_a_full_disk_uses_the_reserve(tmp_path: Path, log_remove
         assert [entry["event"] for entry in logs if entry["event"] != "outbox_log_removed"] == ["outbox_disk_full"]
         assert log.exists()
         fill(disk, "second filler")
-        for _ in range(4):
+        for _ in range(12):
             ids += ids_of(outbox.put([b"x" * 500] * 20))
         assert [record.id for record in waiting(outbox)] == ids
         assert not outbox.drops
@@ -332,7 +332,7 @@ def test_a_checkpoint_that_fails_is_made_later(tmp_path: Path) -> None:
     path = tmp_path / "o.sqlite3"
     now = [1000.0]
     outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64, now=lambda: 1e9, monotonic=lambda: now[0])
-    ids = ids_of(outbox.put([b"x" * 4000] * 60))
+    ids = ids_of(outbox.put([b"x" * 4000] * 150))
     outbox.close()
     outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=64, now=lambda: 1e9, monotonic=lambda: now[0])
     with capture_logs() as logs, no_file_may_grow(path.stat().st_size):
@@ -342,7 +342,7 @@ def test_a_checkpoint_that_fails_is_made_later(tmp_path: Path) -> None:
             now[0] += CHECKPOINT_S
         path.with_name("o.sqlite3-wal").unlink()
         ids += ids_of(outbox.put([b"2" * 500]))
-        for _ in range(30):
+        for _ in range(40):
             ids += ids_of(outbox.put([b"3" * 500]))
         assert not outbox.in_memory
     assert {entry["event"] for entry in logs} == {"outbox_checkpoint_failed", "outbox_log_removed"}
